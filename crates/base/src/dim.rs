@@ -1,0 +1,580 @@
+//! Symbolic dimensions: integer expressions over named sizes such as `N` or `S`.
+//!
+//! A dimension is kept as a canonical sum of products, so that equal expressions compare equal in most cases; what
+//! stays open is answered [`Truth::Unknown`] and becomes a check at run time. Named sizes are never negative.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The answer to a question about symbolic sizes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Truth {
+    /// Holds for all sizes.
+    Yes,
+    /// Holds for no sizes.
+    No,
+    /// Depends on the sizes, or could not be decided.
+    Unknown,
+}
+
+/// An integer expression over named sizes. Constant arithmetic saturates: an absurd product becomes `i64::MAX`, which
+/// every size limit refuses.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Dim(Repr);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Repr {
+    Constant(i64),
+    Sum(Arc<Sum>),
+}
+
+/// `constant + sum of coefficient * product`, products sorted, no zero coefficient, at least one term.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Sum {
+    pub(crate) terms: Vec<(Product, i64)>,
+    pub(crate) constant: i64,
+}
+
+/// A sorted list of factors, repeated for powers.
+pub(crate) type Product = Vec<Factor>;
+
+/// What cannot be broken into a sum of products.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Factor {
+    Symbol(Arc<str>),
+    FloorDiv(Dim, Dim),
+    Modulo(Dim, Dim),
+    Min(Dim, Dim),
+    Max(Dim, Dim),
+}
+
+/// Expressions with more terms than this stop being expanded into sums of products.
+const MAX_TERMS: usize = 64;
+
+impl Dim {
+    /// A known size.
+    pub const fn constant(value: i64) -> Self {
+        Dim(Repr::Constant(value))
+    }
+
+    /// A named size, at least 0.
+    pub fn symbol(name: &str) -> Self {
+        Self::factor(Factor::Symbol(name.into()))
+    }
+
+    fn factor(factor: Factor) -> Self {
+        Dim(Repr::Sum(Arc::new(Sum { terms: vec![(vec![factor], 1)], constant: 0 })))
+    }
+
+    fn from_terms(terms: BTreeMap<Product, i64>, constant: i64) -> Self {
+        let terms: Vec<_> = terms.into_iter().filter(|(_, c)| *c != 0).collect();
+        if terms.is_empty() { Self::constant(constant) } else { Dim(Repr::Sum(Arc::new(Sum { terms, constant }))) }
+    }
+
+    pub(crate) fn sum(&self) -> Option<&Sum> {
+        match &self.0 {
+            Repr::Constant(_) => None,
+            Repr::Sum(sum) => Some(sum),
+        }
+    }
+
+    fn parts(&self) -> (&[(Product, i64)], i64) {
+        match &self.0 {
+            Repr::Constant(value) => (&[], *value),
+            Repr::Sum(sum) => (&sum.terms, sum.constant),
+        }
+    }
+
+    /// The size, when it does not depend on symbols.
+    pub fn as_constant(&self) -> Option<i64> {
+        match self.0 {
+            Repr::Constant(value) => Some(value),
+            Repr::Sum(_) => None,
+        }
+    }
+
+    /// The name, when this is a single named size.
+    pub fn as_symbol(&self) -> Option<&str> {
+        match self.parts() {
+            ([(product, 1)], 0) => match product.as_slice() {
+                [Factor::Symbol(name)] => Some(name),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// `self + other`.
+    #[must_use]
+    pub fn add(&self, other: &Dim) -> Dim {
+        let ((a, ca), (b, cb)) = (self.parts(), other.parts());
+        let mut terms: BTreeMap<Product, i64> = a.iter().cloned().collect();
+        for (product, coefficient) in b {
+            let entry = terms.entry(product.clone()).or_insert(0);
+            *entry = entry.saturating_add(*coefficient);
+        }
+        Self::from_terms(terms, ca.saturating_add(cb))
+    }
+
+    /// `-self`.
+    #[must_use]
+    pub fn neg(&self) -> Dim {
+        self.mul(&Dim::constant(-1))
+    }
+
+    /// `self - other`.
+    #[must_use]
+    pub fn sub(&self, other: &Dim) -> Dim {
+        self.add(&other.neg())
+    }
+
+    /// `self * other`.
+    #[must_use]
+    pub fn mul(&self, other: &Dim) -> Dim {
+        let ((a, ca), (b, cb)) = (self.parts(), other.parts());
+        let mut terms: BTreeMap<Product, i64> = BTreeMap::new();
+        let mut put = |product: Product, coefficient: i64| {
+            let entry = terms.entry(product).or_insert(0);
+            *entry = entry.saturating_add(coefficient);
+        };
+        if a.len().saturating_mul(b.len()) > MAX_TERMS {
+            // Still a true product, only less canonical: max(x, x) is an opaque factor of value x.
+            let opaque = |d: &Dim| Factor::Max(d.clone(), d.clone());
+            let mut product = vec![opaque(self), opaque(other)];
+            product.sort();
+            put(product, 1);
+            return Self::from_terms(terms, 0);
+        }
+        for (pa, na) in a {
+            for (pb, nb) in b {
+                let mut product: Product = pa.iter().chain(pb).cloned().collect();
+                product.sort();
+                put(product, na.saturating_mul(*nb));
+            }
+            put(pa.clone(), na.saturating_mul(cb));
+        }
+        for (pb, nb) in b {
+            put(pb.clone(), nb.saturating_mul(ca));
+        }
+        Self::from_terms(terms, ca.saturating_mul(cb))
+    }
+
+    /// `floor(self / other)`; a division by the constant 0 stays as it is and evaluates to `None`.
+    #[must_use]
+    pub fn floor_div(&self, other: &Dim) -> Dim {
+        if let (Some(a), Some(b)) = (self.as_constant(), other.as_constant())
+            && b != 0
+        {
+            return Dim::constant(floor_div(a, b));
+        }
+        if let Some(exact) = self.exact_div(other) {
+            return exact;
+        }
+        Self::factor(Factor::FloorDiv(self.clone(), other.clone()))
+    }
+
+    /// `ceil(self / other)`.
+    #[must_use]
+    pub fn ceil_div(&self, other: &Dim) -> Dim {
+        self.neg().floor_div(other).neg()
+    }
+
+    /// The quotient when `other` divides every term of `self`. A symbolic divisor counts as non-zero: where it is
+    /// zero, a network has no elements and the quotient is whatever the surrounding sizes say.
+    pub fn exact_div(&self, other: &Dim) -> Option<Dim> {
+        if self == other {
+            return Some(Dim::constant(1));
+        }
+        let (terms, constant) = self.parts();
+        let (divisor_product, divisor): (&[Factor], i64) = match other.parts() {
+            ([], value) => (&[], value),
+            ([(product, coefficient)], 0) => (product, *coefficient),
+            _ => return None,
+        };
+        if divisor == 0 || constant % divisor != 0 || (constant != 0 && !divisor_product.is_empty()) {
+            return None;
+        }
+        let mut quotient = BTreeMap::new();
+        for (product, coefficient) in terms {
+            if coefficient % divisor != 0 {
+                return None;
+            }
+            let mut rest = product.clone();
+            for factor in divisor_product {
+                rest.remove(rest.iter().position(|f| f == factor)?);
+            }
+            quotient.insert(rest, coefficient / divisor);
+        }
+        let constant = constant / divisor + quotient.remove(&Vec::new()).unwrap_or(0);
+        Some(Self::from_terms(quotient, constant))
+    }
+
+    /// `self - other * floor(self / other)`, with the sign of `other`.
+    #[must_use]
+    pub fn modulo(&self, other: &Dim) -> Dim {
+        if let (Some(a), Some(b)) = (self.as_constant(), other.as_constant())
+            && b != 0
+        {
+            return Dim::constant(a.wrapping_sub(b.wrapping_mul(floor_div(a, b))));
+        }
+        if self.exact_div(other).is_some() {
+            return Dim::constant(0);
+        }
+        Self::factor(Factor::Modulo(self.clone(), other.clone()))
+    }
+
+    /// The smaller of both.
+    #[must_use]
+    pub fn minimum(&self, other: &Dim) -> Dim {
+        match self.less_or_equal(other) {
+            Truth::Yes => self.clone(),
+            Truth::No => other.clone(),
+            Truth::Unknown => match other.less_or_equal(self) {
+                Truth::Yes => other.clone(),
+                _ => {
+                    let (a, b) = sorted(self, other);
+                    Self::factor(Factor::Min(a, b))
+                }
+            },
+        }
+    }
+
+    /// The larger of both.
+    #[must_use]
+    pub fn maximum(&self, other: &Dim) -> Dim {
+        match self.less_or_equal(other) {
+            Truth::Yes => other.clone(),
+            Truth::No => self.clone(),
+            Truth::Unknown => match other.less_or_equal(self) {
+                Truth::Yes => self.clone(),
+                _ => {
+                    let (a, b) = sorted(self, other);
+                    Self::factor(Factor::Max(a, b))
+                }
+            },
+        }
+    }
+
+    /// Smallest possible value, with every named size at least 0; `i64::MIN` when unbounded.
+    pub fn lower_bound(&self) -> i64 {
+        self.bounds().0
+    }
+
+    /// Largest possible value; `i64::MAX` when unbounded.
+    pub fn upper_bound(&self) -> i64 {
+        self.bounds().1
+    }
+
+    fn bounds(&self) -> (i64, i64) {
+        let (terms, constant) = self.parts();
+        let (mut low, mut high) = (constant, constant);
+        for (product, coefficient) in terms {
+            let (a, b) = product.iter().fold((1i64, 1i64), |(low, high), factor| {
+                let (a, b) = factor.bounds();
+                if low < 0 || a < 0 { (i64::MIN, i64::MAX) } else { (low.saturating_mul(a), times(high, b)) }
+            });
+            let (a, b) = match coefficient.signum() {
+                1 => (scaled(a, *coefficient), scaled(b, *coefficient)),
+                _ => (scaled(b, *coefficient), scaled(a, *coefficient)),
+            };
+            low = if low == i64::MIN || a == i64::MIN { i64::MIN } else { low.saturating_add(a) };
+            high = if high == i64::MAX || b == i64::MAX { i64::MAX } else { high.saturating_add(b) };
+        }
+        (low, high)
+    }
+
+    /// Is `self == other`?
+    pub fn equals(&self, other: &Dim) -> Truth {
+        let difference = self.sub(other);
+        match difference.as_constant() {
+            Some(0) => Truth::Yes,
+            Some(_) => Truth::No,
+            None if difference.lower_bound() > 0 || difference.upper_bound() < 0 => Truth::No,
+            None => Truth::Unknown,
+        }
+    }
+
+    /// Is `self <= other`?
+    pub fn less_or_equal(&self, other: &Dim) -> Truth {
+        let difference = other.sub(self);
+        if difference.lower_bound() >= 0 {
+            Truth::Yes
+        } else if difference.upper_bound() < 0 {
+            Truth::No
+        } else {
+            Truth::Unknown
+        }
+    }
+
+    /// The value when `size_of` knows every symbol; `None` for an unknown symbol, a division by zero or overflow.
+    pub fn evaluate(&self, size_of: &dyn Fn(&str) -> Option<i64>) -> Option<i64> {
+        let (terms, constant) = self.parts();
+        let mut total = constant;
+        for (product, coefficient) in terms {
+            let mut value = *coefficient;
+            for factor in product {
+                value = value.checked_mul(factor.evaluate(size_of)?)?;
+            }
+            total = total.checked_add(value)?;
+        }
+        Some(total)
+    }
+
+    /// The expression with symbols replaced where `replace` has an answer.
+    #[must_use]
+    pub fn substitute(&self, replace: &dyn Fn(&str) -> Option<Dim>) -> Dim {
+        let (terms, constant) = self.parts();
+        terms.iter().fold(Dim::constant(constant), |total, (product, coefficient)| {
+            let value = product.iter().fold(Dim::constant(*coefficient), |v, f| v.mul(&f.substitute(replace)));
+            total.add(&value)
+        })
+    }
+
+    /// Calls `visit` with every symbol in the expression, repeated as it occurs.
+    pub fn visit_symbols(&self, visit: &mut dyn FnMut(&str)) {
+        for (product, _) in self.parts().0 {
+            for factor in product {
+                match factor {
+                    Factor::Symbol(name) => visit(name),
+                    Factor::FloorDiv(a, b) | Factor::Modulo(a, b) | Factor::Min(a, b) | Factor::Max(a, b) => {
+                        a.visit_symbols(visit);
+                        b.visit_symbols(visit);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Factor {
+    fn bounds(&self) -> (i64, i64) {
+        match self {
+            Factor::Symbol(_) => (0, i64::MAX),
+            Factor::FloorDiv(a, b) => match b.as_constant() {
+                Some(b) if b > 0 => {
+                    let (low, high) = a.bounds();
+                    (
+                        if low == i64::MIN { low } else { floor_div(low, b) },
+                        if high == i64::MAX { high } else { floor_div(high, b) },
+                    )
+                }
+                _ if a.lower_bound() >= 0 && b.lower_bound() >= 0 => (0, a.upper_bound()),
+                _ => (i64::MIN, i64::MAX),
+            },
+            Factor::Modulo(_, b) => match b.as_constant() {
+                Some(b) if b > 0 => (0, b - 1),
+                _ if b.lower_bound() >= 0 => (0, b.upper_bound()),
+                _ => (i64::MIN, i64::MAX),
+            },
+            Factor::Min(a, b) => {
+                let ((la, ha), (lb, hb)) = (a.bounds(), b.bounds());
+                (la.min(lb), ha.min(hb))
+            }
+            Factor::Max(a, b) => {
+                let ((la, ha), (lb, hb)) = (a.bounds(), b.bounds());
+                (la.max(lb), ha.max(hb))
+            }
+        }
+    }
+
+    fn evaluate(&self, size_of: &dyn Fn(&str) -> Option<i64>) -> Option<i64> {
+        match self {
+            Factor::Symbol(name) => size_of(name),
+            Factor::FloorDiv(a, b) => {
+                let (a, b) = (a.evaluate(size_of)?, b.evaluate(size_of)?);
+                (b != 0).then(|| floor_div(a, b))
+            }
+            Factor::Modulo(a, b) => {
+                let (a, b) = (a.evaluate(size_of)?, b.evaluate(size_of)?);
+                (b != 0).then(|| a.wrapping_sub(b.wrapping_mul(floor_div(a, b))))
+            }
+            Factor::Min(a, b) => Some(a.evaluate(size_of)?.min(b.evaluate(size_of)?)),
+            Factor::Max(a, b) => Some(a.evaluate(size_of)?.max(b.evaluate(size_of)?)),
+        }
+    }
+
+    fn substitute(&self, replace: &dyn Fn(&str) -> Option<Dim>) -> Dim {
+        let both = |a: &Dim, b: &Dim| (a.substitute(replace), b.substitute(replace));
+        match self {
+            Factor::Symbol(name) => replace(name).unwrap_or_else(|| Dim::factor(self.clone())),
+            Factor::FloorDiv(a, b) => {
+                let (a, b) = both(a, b);
+                a.floor_div(&b)
+            }
+            Factor::Modulo(a, b) => {
+                let (a, b) = both(a, b);
+                a.modulo(&b)
+            }
+            Factor::Min(a, b) => {
+                let (a, b) = both(a, b);
+                a.minimum(&b)
+            }
+            Factor::Max(a, b) => {
+                let (a, b) = both(a, b);
+                a.maximum(&b)
+            }
+        }
+    }
+}
+
+fn sorted(a: &Dim, b: &Dim) -> (Dim, Dim) {
+    if a <= b { (a.clone(), b.clone()) } else { (b.clone(), a.clone()) }
+}
+
+fn floor_div(a: i64, b: i64) -> i64 {
+    let quotient = a.wrapping_div(b);
+    if a.wrapping_rem(b) != 0 && ((a < 0) != (b < 0)) { quotient - 1 } else { quotient }
+}
+
+/// Product of upper bounds in which 0 wins over "unbounded".
+fn times(a: i64, b: i64) -> i64 {
+    a.saturating_mul(b)
+}
+
+/// A bound times a coefficient, keeping "unbounded" unbounded.
+fn scaled(bound: i64, coefficient: i64) -> i64 {
+    match (bound, coefficient.signum()) {
+        (i64::MAX, 1) | (i64::MIN, -1) => i64::MAX,
+        (i64::MIN, 1) | (i64::MAX, -1) => i64::MIN,
+        _ => bound.saturating_mul(coefficient),
+    }
+}
+
+impl From<i64> for Dim {
+    fn from(value: i64) -> Self {
+        Dim::constant(value)
+    }
+}
+
+impl From<usize> for Dim {
+    fn from(value: usize) -> Self {
+        Dim::constant(i64::try_from(value).unwrap_or(i64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn n() -> Dim {
+        Dim::symbol("N")
+    }
+
+    fn c(value: i64) -> Dim {
+        Dim::constant(value)
+    }
+
+    #[test]
+    fn equal_expressions_are_equal() {
+        let s = Dim::symbol("S");
+        assert_eq!(n().add(&s).mul(&c(2)), s.mul(&c(2)).add(&n()).add(&n()));
+        assert_eq!(n().mul(&c(12)).floor_div(&c(4)), n().mul(&c(3)));
+        assert_eq!(n().mul(&s).mul(&c(768)).floor_div(&n().mul(&s)), c(768));
+        assert_eq!(n().sub(&n()), c(0));
+        assert_eq!(n().mul(&c(6)).modulo(&c(3)), c(0));
+    }
+
+    #[test]
+    fn comparison_is_three_valued() {
+        assert_eq!(n().equals(&n()), Truth::Yes);
+        assert_eq!(n().equals(&n().add(&c(1))), Truth::No);
+        assert_eq!(n().equals(&c(3)), Truth::Unknown);
+        assert_eq!(n().equals(&c(-1)), Truth::No);
+        assert_eq!(n().less_or_equal(&n().add(&c(2))), Truth::Yes);
+        assert_eq!(n().floor_div(&c(2)).less_or_equal(&n()), Truth::Unknown);
+        assert_eq!(n().modulo(&c(4)).less_or_equal(&c(3)), Truth::Yes);
+    }
+
+    #[test]
+    fn min_and_max_fold_when_decided() {
+        assert_eq!(n().maximum(&c(0)), n());
+        assert_eq!(n().minimum(&n().add(&c(1))), n());
+        assert_eq!(n().maximum(&c(5)).lower_bound(), 5);
+    }
+
+    #[test]
+    fn absurd_sizes_saturate() {
+        let big = c(i64::MAX / 2);
+        assert_eq!(big.mul(&big), c(i64::MAX));
+        assert_eq!(c(7).floor_div(&c(0)).evaluate(&|_| None), None);
+    }
+
+    /// The same arithmetic on numbers and on expressions evaluated afterwards.
+    #[derive(Clone, Debug)]
+    enum Tree {
+        Constant(i64),
+        Symbol(usize),
+        Node(u8, Box<Tree>, Box<Tree>),
+    }
+
+    fn tree() -> impl Strategy<Value = Tree> {
+        let leaf = prop_oneof![(-6i64..7).prop_map(Tree::Constant), (0usize..3).prop_map(Tree::Symbol)];
+        leaf.prop_recursive(4, 24, 2, |inner| {
+            (0u8..7, inner.clone(), inner).prop_map(|(op, a, b)| Tree::Node(op, Box::new(a), Box::new(b)))
+        })
+    }
+
+    const NAMES: [&str; 3] = ["N", "S", "T"];
+
+    fn build(tree: &Tree) -> Dim {
+        match tree {
+            Tree::Constant(v) => c(*v),
+            Tree::Symbol(i) => Dim::symbol(NAMES[*i]),
+            Tree::Node(op, a, b) => {
+                let (a, b) = (build(a), build(b));
+                match op {
+                    0 => a.add(&b),
+                    1 => a.sub(&b),
+                    2 => a.mul(&b),
+                    3 => a.floor_div(&b),
+                    4 => a.modulo(&b),
+                    5 => a.minimum(&b),
+                    _ => a.maximum(&b),
+                }
+            }
+        }
+    }
+
+    fn direct(tree: &Tree, sizes: &[i64; 3]) -> Option<i64> {
+        Some(match tree {
+            Tree::Constant(v) => *v,
+            Tree::Symbol(i) => sizes[*i],
+            Tree::Node(op, a, b) => {
+                let (a, b) = (direct(a, sizes)?, direct(b, sizes)?);
+                match op {
+                    0 => a + b,
+                    1 => a - b,
+                    2 => a.checked_mul(b)?,
+                    3 if b == 0 => return None,
+                    3 => a.div_euclid(b) - i64::from(b < 0 && a.rem_euclid(b) != 0),
+                    4 if b == 0 => return None,
+                    4 => {
+                        let r = a.rem_euclid(b);
+                        if b < 0 && r != 0 { r + b } else { r }
+                    }
+                    5 => a.min(b),
+                    _ => a.max(b),
+                }
+            }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn canonical_form_keeps_the_value(t in tree(), sizes in [1i64..50, 1i64..50, 1i64..50]) {
+            let dim = build(&t);
+            let value = dim.evaluate(&|name| NAMES.iter().position(|n| *n == name).map(|i| sizes[i]));
+            if let (Some(expected), Some(found)) = (direct(&t, &sizes), value) {
+                prop_assert_eq!(expected, found, "{:?}", dim);
+                prop_assert!(dim.lower_bound() <= found && found <= dim.upper_bound());
+            }
+        }
+
+        #[test]
+        fn text_form_parses_back(t in tree()) {
+            let dim = build(&t);
+            prop_assert_eq!(dim.to_string().parse::<Dim>().unwrap(), dim);
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The text form of symbolic dimensions: `2*N + 1`, `floor_div(S + 1, 2)`, `'odd name'`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::dim::{Dim, Factor};
+
+const MAX_DEPTH: usize = 64;
+
+impl fmt::Display for Dim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(sum) = self.sum() else { return write!(f, "{}", self.as_constant().unwrap_or_default()) };
+        for (i, (product, coefficient)) in sum.terms.iter().enumerate() {
+            let magnitude = coefficient.unsigned_abs();
+            match (i, *coefficient < 0) {
+                (0, false) => {}
+                (0, true) => f.write_str("-")?,
+                (_, false) => f.write_str(" + ")?,
+                (_, true) => f.write_str(" - ")?,
+            }
+            if magnitude != 1 {
+                write!(f, "{magnitude}*")?;
+            }
+            for (j, factor) in product.iter().enumerate() {
+                if j > 0 {
+                    f.write_str("*")?;
+                }
+                write!(f, "{factor}")?;
+            }
+        }
+        match sum.constant {
+            0 => Ok(()),
+            c if c < 0 => write!(f, " - {}", c.unsigned_abs()),
+            c => write!(f, " + {c}"),
+        }
+    }
+}
+
+impl fmt::Display for Factor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Factor::Symbol(name) if is_identifier(name) => f.write_str(name),
+            Factor::Symbol(name) => write!(f, "'{}'", name.replace('\\', "\\\\").replace('\'', "\\'")),
+            Factor::FloorDiv(a, b) => write!(f, "floor_div({a}, {b})"),
+            Factor::Modulo(a, b) => write!(f, "mod({a}, {b})"),
+            Factor::Min(a, b) => write!(f, "min({a}, {b})"),
+            Factor::Max(a, b) => write!(f, "max({a}, {b})"),
+        }
+    }
+}
+
+fn is_identifier(name: &str) -> bool {
+    let mut chars = name.chars();
+    chars.next().is_some_and(|c| c.is_alphabetic() || c == '_' || c == '?')
+        && chars.all(|c| c.is_alphanumeric() || c == '_' || c == '.')
+}
+
+/// Text that is no dimension.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a dimension: expected {expected} at '{near}'")]
+pub struct DimError {
+    expected: &'static str,
+    near: String,
+}
+
+impl FromStr for Dim {
+    type Err = DimError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut parser = Parser { rest: text };
+        let dim = parser.sum(0)?;
+        parser.space();
+        if parser.rest.is_empty() { Ok(dim) } else { Err(parser.error("the end")) }
+    }
+}
+
+struct Parser<'a> {
+    rest: &'a str,
+}
+
+impl Parser<'_> {
+    fn error(&self, expected: &'static str) -> DimError {
+        DimError { expected, near: self.rest.chars().take(20).collect() }
+    }
+
+    fn space(&mut self) {
+        self.rest = self.rest.trim_start();
+    }
+
+    fn accept(&mut self, token: char) -> bool {
+        self.space();
+        let rest = self.rest.strip_prefix(token);
+        self.rest = rest.unwrap_or(self.rest);
+        rest.is_some()
+    }
+
+    fn sum(&mut self, depth: usize) -> Result<Dim, DimError> {
+        if depth > MAX_DEPTH {
+            return Err(self.error("less nesting"));
+        }
+        let negative = self.accept('-');
+        let first = self.product(depth)?;
+        let mut total = if negative { first.neg() } else { first };
+        loop {
+            if self.accept('+') {
+                total = total.add(&self.product(depth)?);
+            } else if self.accept('-') {
+                total = total.sub(&self.product(depth)?);
+            } else {
+                return Ok(total);
+            }
+        }
+    }
+
+    fn product(&mut self, depth: usize) -> Result<Dim, DimError> {
+        let mut total = self.atom(depth)?;
+        while self.accept('*') {
+            total = total.mul(&self.atom(depth)?);
+        }
+        Ok(total)
+    }
+
+    fn atom(&mut self, depth: usize) -> Result<Dim, DimError> {
+        self.space();
+        if self.accept('(') {
+            let inner = self.sum(depth + 1)?;
+            return if self.accept(')') { Ok(inner) } else { Err(self.error("')'")) };
+        }
+        if self.rest.starts_with('\'') {
+            return self.quoted();
+        }
+        let end = self
+            .rest
+            .find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '.' || c == '?'))
+            .unwrap_or(self.rest.len());
+        let (word, rest) = self.rest.split_at(end);
+        if word.is_empty() {
+            return Err(self.error("a size"));
+        }
+        if word.starts_with(|c: char| c.is_ascii_digit()) {
+            let value = word.parse::<i64>().map_err(|_| self.error("an integer"))?;
+            self.rest = rest;
+            return Ok(Dim::constant(value));
+        }
+        self.rest = rest;
+        if !matches!(word, "floor_div" | "mod" | "min" | "max") || !self.accept('(') {
+            return Ok(Dim::symbol(word));
+        }
+        let a = self.sum(depth + 1)?;
+        if !self.accept(',') {
+            return Err(self.error("','"));
+        }
+        let b = self.sum(depth + 1)?;
+        if !self.accept(')') {
+            return Err(self.error("')'"));
+        }
+        Ok(match word {
+            "floor_div" => a.floor_div(&b),
+            "mod" => a.modulo(&b),
+            "min" => a.minimum(&b),
+            // An opaque product is written max(x, x); reading it back yields x, which has the same value.
+            _ => a.maximum(&b),
+        })
+    }
+
+    fn quoted(&mut self) -> Result<Dim, DimError> {
+        let mut name = String::new();
+        let mut chars = self.rest.char_indices().skip(1);
+        while let Some((at, c)) = chars.next() {
+            match c {
+                '\'' => {
+                    self.rest = &self.rest[at + 1..];
+                    return Ok(Dim::symbol(&name));
+                }
+                '\\' => name.extend(chars.next().map(|(_, c)| c)),
+                c => name.push(c),
+            }
+        }
+        Err(self.error("a closing quote"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prints_like_mathematics() {
+        let n = Dim::symbol("N");
+        let two = Dim::constant(2);
+        assert_eq!(n.mul(&two).add(&Dim::constant(-1)).to_string(), "2*N - 1");
+        assert_eq!(n.add(&Dim::constant(1)).floor_div(&two).to_string(), "floor_div(N + 1, 2)");
+        assert_eq!(Dim::symbol("batch size").to_string(), "'batch size'");
+    }
+
+    #[test]
+    fn damaged_text_is_an_error() {
+        for text in ["", "N +", "max(1", "99999999999999999999", "'x", "N N", &"(".repeat(500)] {
+            assert!(text.parse::<Dim>().is_err(), "{text}");
+        }
+    }
+}

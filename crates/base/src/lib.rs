@@ -1,0 +1,32 @@
+//! Floor 0: the words that every other crate speaks.
+//!
+//! Data types, symbolic dimensions, tensor types, host tensors and values, attribute trees, source locations.
+//!
+//! Does not know operators, networks, devices or files formats.
+
+pub mod attribute;
+mod attribute_text;
+pub mod data_type;
+pub mod dim;
+mod dim_text;
+pub mod element;
+pub mod id;
+pub mod location;
+pub mod mapping;
+pub mod minifloat;
+pub mod quantization;
+pub mod shape;
+pub mod tensor;
+pub mod types;
+pub mod value;
+
+pub use attribute::{Attr, Attribute, AttributeError};
+pub use data_type::DataType;
+pub use dim::{Dim, Truth};
+pub use element::Element;
+pub use location::Location;
+pub use shape::{Shape, Sizes};
+pub use sinter_macros::Attributes;
+pub use tensor::{Tensor, TensorError};
+pub use types::{KnownValue, TensorType, ValueType};
+pub use value::Value;

@@ -1,0 +1,147 @@
+//! THE list of operators.
+//!
+//! Numbers are part of the plan format: they are never reused and never change. From an operator's line follow the
+//! text form, the plan codec, conformance, benchmarks, the documentation row and fuzzing.
+
+use std::sync::Arc;
+
+use sinter_base::{Attr, Attribute, AttributeError, Value, ValueType};
+
+use crate::body::Body;
+use crate::error::{EvalError, InferError};
+use crate::evaluate::EvalContext;
+use crate::example::Example;
+use crate::infer::InferContext;
+use crate::operands::{Arguments, Operands};
+use crate::operator::{Cost, Effects, Operator};
+
+/// What can be said about an operator without an instance of it.
+#[derive(Clone, Copy)]
+pub struct OperatorInfo {
+    /// Number in plan files.
+    pub tag: u32,
+    /// Name in text forms.
+    pub name: &'static str,
+    /// The attributes in words.
+    pub schema: fn() -> String,
+    /// Problems that test it.
+    pub examples: fn() -> Vec<Example>,
+    /// Builds the operator from its attribute tree, with bodies empty.
+    pub from_attr: fn(&Attr) -> Result<Op, AttributeError>,
+}
+
+macro_rules! catalog {
+    // The first token is a dollar sign, which the inner macro needs and cannot write itself.
+    ($dollar:tt $($tag:literal => $name:ident: $path:path;)*) => {
+        /// Any operator.
+        #[derive(Clone, Debug, PartialEq)]
+        #[allow(missing_docs, reason = "each operator is documented at its type")]
+        pub enum Op { $($name($path)),* }
+
+        $(impl From<$path> for Op {
+            fn from(op: $path) -> Self {
+                Op::$name(op)
+            }
+        })*
+
+        /// Every operator in catalog order.
+        pub const ALL: &[OperatorInfo] = &[$(OperatorInfo {
+            tag: $tag,
+            name: <$path as Operator>::NAME,
+            schema: <$path as Attribute>::schema,
+            examples: <$path as Operator>::examples,
+            from_attr: |attr| <$path as Attribute>::from_attr(attr).map(Op::$name),
+        }),*];
+
+        /// A repeated number is a compile error here.
+        #[allow(dead_code, reason = "exists only so that the compiler compares the numbers")]
+        #[repr(u32)]
+        enum Tag { $($name = $tag),* }
+
+        macro_rules! dispatch {
+            ($dollar op:expr, $dollar name:ident => $dollar call:expr) => {
+                match $dollar op { $(Op::$name($dollar name) => $dollar call),* }
+            };
+        }
+
+        impl Op {
+            /// Number in plan files.
+            pub fn tag(&self) -> u32 {
+                match self { $(Op::$name(_) => $tag),* }
+            }
+
+            /// Name in text forms.
+            pub fn name(&self) -> &'static str {
+                match self { $(Op::$name(_) => <$path as Operator>::NAME),* }
+            }
+
+            /// See [`Operator::with_bodies`].
+            #[must_use]
+            pub fn with_bodies(&self, bodies: Vec<Arc<Body>>) -> Self {
+                match self { $(Op::$name(op) => Op::$name(op.with_bodies(bodies))),* }
+            }
+        }
+    };
+}
+
+catalog! { $
+    1 => Pointwise: crate::pointwise::Pointwise;
+
+    // -- contractions
+    10 => Convolution: crate::conv::Convolution;
+    20 => MatMul: crate::matmul::MatMul;
+
+    // -- movement
+    40 => Reshape: crate::movement::Reshape;
+}
+
+impl Op {
+    /// See [`Operator::infer`].
+    ///
+    /// # Errors
+    /// When the operator does not take these inputs.
+    pub fn infer(&self, inputs: &Operands<'_>, cx: &mut InferContext) -> Result<Vec<ValueType>, InferError> {
+        dispatch!(self, op => op.infer(inputs, cx))
+    }
+
+    /// See [`Operator::unranked`].
+    ///
+    /// # Errors
+    /// When the operator does not take these inputs whatever their rank.
+    pub fn unranked(&self, inputs: &Operands<'_>) -> Result<Vec<ValueType>, InferError> {
+        dispatch!(self, op => op.unranked(inputs))
+    }
+
+    /// See [`Operator::reference`].
+    ///
+    /// # Errors
+    /// When the operator does not take these values.
+    pub fn reference(&self, inputs: &Arguments<'_>, cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
+        dispatch!(self, op => op.reference(inputs, cx))
+    }
+
+    /// See [`Operator::cost`].
+    pub fn cost(&self, inputs: &Operands<'_>, outputs: &[ValueType]) -> Cost {
+        dispatch!(self, op => op.cost(inputs, outputs))
+    }
+
+    /// See [`Operator::effects`].
+    pub fn effects(&self) -> Effects {
+        dispatch!(self, op => op.effects())
+    }
+
+    /// See [`Operator::bodies`].
+    pub fn bodies(&self) -> Vec<&Arc<Body>> {
+        dispatch!(self, op => op.bodies())
+    }
+
+    /// The attribute tree, bodies left out.
+    pub fn to_attr(&self) -> Attr {
+        dispatch!(self, op => op.to_attr())
+    }
+}
+
+/// The catalog entry of this name.
+pub fn by_name(name: &str) -> Option<&'static OperatorInfo> {
+    ALL.iter().find(|info| info.name == name)
+}

@@ -1,0 +1,5 @@
+//! Convolutions.
+
+pub mod convolution;
+
+pub use convolution::Convolution;

@@ -1,0 +1,128 @@
+//! Type inference of one node: the operator's own rule, the fallback for unknown ranks, and folding of known contents.
+
+use sinter_base::types::MAX_KNOWN_ELEMENTS;
+use sinter_base::{Dim, Sizes, Tensor, TensorType, Truth, Value, ValueType};
+
+use crate::catalog::Op;
+use crate::error::{EvalError, InferError};
+use crate::evaluate::{EvalContext, ReferenceEvaluator};
+use crate::operands::{Arguments, Operands};
+use crate::operator::Operator;
+
+/// A condition on sizes that could not be decided at build time; checked when sizes are known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guard {
+    /// One side.
+    pub left: Dim,
+    /// The other side.
+    pub right: Dim,
+    /// What it means when they differ.
+    pub reason: String,
+}
+
+/// State of inference over a network: names for sizes known only at run time, and collected guards.
+#[derive(Clone, Debug, Default)]
+pub struct InferContext {
+    next_symbol: usize,
+    /// Conditions left for run time.
+    pub guards: Vec<Guard>,
+}
+
+impl InferContext {
+    /// A new named size for something known only at run time. Names start with `?`, which no model's name can.
+    pub fn fresh(&mut self, what: &str) -> Dim {
+        self.next_symbol += 1;
+        Dim::symbol(&format!("?{what}{}", self.next_symbol))
+    }
+
+    /// Demands that two sizes agree; an open question becomes a guard.
+    ///
+    /// # Errors
+    /// When they differ for all sizes.
+    pub fn require_equal(&mut self, left: &Dim, right: &Dim, reason: &str) -> Result<(), InferError> {
+        match left.equals(right) {
+            Truth::Yes => {}
+            Truth::No => return Err(InferError::Invalid(format!("{reason}: {left} differs from {right}"))),
+            Truth::Unknown => self.guards.push(Guard {
+                left: left.clone(),
+                right: right.clone(),
+                reason: reason.to_owned(),
+            }),
+        }
+        Ok(())
+    }
+}
+
+/// Result types of a node, with contents where all inputs' contents are known.
+///
+/// # Errors
+/// When the operator does not take these inputs.
+pub fn infer(op: &Op, inputs: &Operands<'_>, cx: &mut InferContext) -> Result<Vec<ValueType>, InferError> {
+    let types = match op.infer(inputs, cx) {
+        Err(InferError::Unranked(_)) => op.unranked(inputs)?,
+        other => other?,
+    };
+    Ok(fold_known(op, inputs, &types).unwrap_or(types))
+}
+
+/// Evaluates the reference when every input is a known small constant, so that shape arithmetic of any kind folds.
+fn fold_known(op: &Op, inputs: &Operands<'_>, types: &[ValueType]) -> Option<Vec<ValueType>> {
+    let known = |ty: &ValueType| ty.as_tensor().is_some_and(|t| t.value.is_some());
+    if types.iter().all(known) || op.effects().random || !op.bodies().is_empty() {
+        return None;
+    }
+    let small = |ty: &ValueType| {
+        let count = ty.as_tensor().and_then(|t| t.shape.count().ok()).map(|c| c.upper_bound());
+        count.is_some_and(|c| usize::try_from(c).is_ok_and(|c| c <= MAX_KNOWN_ELEMENTS))
+    };
+    if !types.iter().all(small) {
+        return None;
+    }
+    let values: Option<Vec<Option<Value>>> = (0..inputs.len())
+        .map(|i| match inputs.optional_value(i) {
+            None => Some(None),
+            Some(ty) => ty.as_tensor().and_then(TensorType::constant).map(|t: Tensor| Some(Value::Tensor(t))),
+        })
+        .collect();
+    let values = values?;
+    let evaluator = ReferenceEvaluator;
+    let results = op.reference(&Arguments::new(&values), &EvalContext::new(&evaluator)).ok()?;
+    Some(results.iter().map(Value::value_type).collect())
+}
+
+/// Concrete sizes of the results for concrete inputs, by the operator's own `infer`. For references whose result sizes
+/// do not depend on contents beyond small integer tensors.
+///
+/// # Errors
+/// When `infer` refuses the inputs or leaves a size open.
+pub fn result_sizes<O: Operator>(op: &O, inputs: &Arguments<'_>) -> Result<Vec<Sizes>, EvalError> {
+    let types: Vec<Option<ValueType>> = inputs.all().iter().map(|v| v.as_ref().map(Value::value_type)).collect();
+    let types: Vec<Option<&ValueType>> = types.iter().map(Option::as_ref).collect();
+    let mut cx = InferContext::default();
+    let results = op.infer(&Operands::new(&types), &mut cx)?;
+    if let Some(guard) = cx.guards.first() {
+        return Err(EvalError::Invalid(format!("{}: {} against {}", guard.reason, guard.left, guard.right)));
+    }
+    let open = |ty: &ValueType| EvalError::Invalid(format!("the sizes of {ty} are not decided by the inputs' types"));
+    results.iter().map(|ty| ty.as_tensor().and_then(|t| t.shape.sizes()).ok_or_else(|| open(ty))).collect()
+}
+
+/// Runs the reference on tensors and returns tensors: what hand-worked tests need.
+///
+/// # Errors
+/// As the reference, or when a result is no tensor.
+pub fn reference_of<O: Operator>(op: &O, inputs: &[&Tensor]) -> Result<Vec<Tensor>, EvalError> {
+    let values: Vec<Option<Value>> = inputs.iter().map(|t| Some(Value::Tensor((*t).clone()))).collect();
+    let results = op.reference(&Arguments::new(&values), &EvalContext::new(&ReferenceEvaluator))?;
+    let tensor = |value: &Value| value.as_tensor().cloned();
+    results.iter().map(|v| tensor(v).ok_or(EvalError::Invalid("a result is no tensor".to_owned()))).collect()
+}
+
+/// Runs `infer` on types: what hand-worked tests need.
+///
+/// # Errors
+/// As `infer`.
+pub fn infer_of<O: Operator>(op: &O, inputs: &[&ValueType]) -> Result<Vec<ValueType>, InferError> {
+    let types: Vec<Option<&ValueType>> = inputs.iter().map(|t| Some(*t)).collect();
+    op.infer(&Operands::new(&types), &mut InferContext::default())
+}

@@ -1,0 +1,31 @@
+//! Floor 1: what operators mean.
+//!
+//! [`catalog`] is THE list. Each operator is one file: attributes, `infer` (types in, types out), `reference` (tensors
+//! in, tensors out; plain, slow, obviously right), `cost`, `effects`, `examples`. [`body`] holds typed lists of
+//! operators without names or weights; control flow owns such bodies.
+//!
+//! Does not know networks, weights, source formats, devices or kernels.
+
+pub mod body;
+pub mod catalog;
+pub mod error;
+pub mod evaluate;
+pub mod example;
+pub mod infer;
+pub mod operands;
+pub mod operator;
+
+pub mod conv;
+pub mod matmul;
+pub mod movement;
+pub mod pointwise;
+pub mod window;
+
+pub use body::{Body, Node, ValueId};
+pub use catalog::{Op, OperatorInfo};
+pub use error::{EvalError, InferError};
+pub use evaluate::{EvalContext, Evaluator, ReferenceEvaluator};
+pub use example::{Example, ExampleInput};
+pub use infer::{Guard, InferContext, infer};
+pub use operands::{Arguments, Operands};
+pub use operator::{Cost, Effects, Operator};

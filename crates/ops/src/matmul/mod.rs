@@ -1,0 +1,5 @@
+//! Matrix products.
+
+pub mod matmul;
+
+pub use self::matmul::MatMul;
