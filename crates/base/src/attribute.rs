@@ -234,7 +234,9 @@ impl<'a> FieldReader<'a> {
     /// Names the unknown field.
     pub fn finish(&self, known: &[&str]) -> Result<(), AttributeError> {
         match self.fields.iter().find(|(field, _)| !known.contains(&field.as_str())) {
-            Some((field, _)) => Err(AttributeError::new(format!("unknown field {field}; known are {}", known.join(", ")))),
+            Some((field, _)) => {
+                Err(AttributeError::new(format!("unknown field {field}; known are {}", known.join(", "))))
+            }
             None => Ok(()),
         }
     }

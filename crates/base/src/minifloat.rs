@@ -121,7 +121,11 @@ impl MiniFloat {
         let sign = if value.is_sign_negative() && self.signed { 1u32 << self.magnitude_bits() } else { 0 };
         if value.is_nan() {
             // FP4 has no NaN: ONNX maps it to the largest magnitude.
-            return if self.top == Top::Finite { self.largest() as u8 } else { self.nan() | sign as u8 & !self.nan_sign() };
+            return if self.top == Top::Finite {
+                self.largest() as u8
+            } else {
+                self.nan() | sign as u8 & !self.nan_sign()
+            };
         }
         if !self.signed && value < 0.0 {
             return self.nan();

@@ -250,11 +250,7 @@ impl Tensor {
     }
 
     fn must_be(&self, expected: DataType) -> Result<(), TensorError> {
-        if self.data_type == expected {
-            Ok(())
-        } else {
-            Err(TensorError::DataType { expected, found: self.data_type })
-        }
+        if self.data_type == expected { Ok(()) } else { Err(TensorError::DataType { expected, found: self.data_type }) }
     }
 
     /// The elements of a native type, borrowed when the bytes are aligned.
@@ -330,7 +326,10 @@ impl Tensor {
 
     /// Every element as a 64-bit integer (`u64` above `i64::MAX` saturates): sizes, indices, axes.
     pub fn to_i64(&self) -> Vec<i64> {
-        self.to_ints().into_iter().map(|v| i64::try_from(v).unwrap_or(if v < 0 { i64::MIN } else { i64::MAX })).collect()
+        self.to_ints()
+            .into_iter()
+            .map(|v| i64::try_from(v).unwrap_or(if v < 0 { i64::MIN } else { i64::MAX }))
+            .collect()
     }
 
     /// Every element as `value != 0`.

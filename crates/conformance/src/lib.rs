@@ -1,1 +1,5 @@
-//! Placeholder.
+//! Basement: the suites that every back end must pass.
+//!
+//! `onnx_cases` runs the test data of the `onnx` Python package; `examples` runs every operator's own examples.
+
+pub mod onnx_cases;

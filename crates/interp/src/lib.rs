@@ -1,1 +1,9 @@
-//! Placeholder.
+//! Floor 1: the judge. Runs a network with `Operator::reference` only, and says whether two results agree.
+//!
+//! Does not know passes, devices or kernels: it is what they are measured against.
+
+pub mod agreement;
+pub mod run;
+
+pub use agreement::{Disagreement, Tolerance, compare};
+pub use run::{RunError, evaluate_weight, run};

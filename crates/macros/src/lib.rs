@@ -17,8 +17,11 @@ pub fn derive_attributes(input: proc_macro::TokenStream) -> proc_macro::TokenStr
 
 fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
     // Inside `sinter-base` itself the crate is called `crate`.
-    let base =
-        if std::env::var("CARGO_PKG_NAME").as_deref() == Ok("sinter-base") { quote!(crate) } else { quote!(sinter_base) };
+    let base = if std::env::var("CARGO_PKG_NAME").as_deref() == Ok("sinter-base") {
+        quote!(crate)
+    } else {
+        quote!(sinter_base)
+    };
     let name = &input.ident;
     let (to, from, schema) = match &input.data {
         Data::Struct(data) => for_struct(&data.fields, &base)?,
@@ -43,9 +46,10 @@ fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
 }
 
 fn skipped(field: &Field) -> bool {
-    field.attrs.iter().any(|a| {
-        a.path().is_ident("attributes") && a.parse_args::<Ident>().is_ok_and(|argument| argument == "skip")
-    })
+    field
+        .attrs
+        .iter()
+        .any(|a| a.path().is_ident("attributes") && a.parse_args::<Ident>().is_ok_and(|argument| argument == "skip"))
 }
 
 fn named(fields: &Fields) -> syn::Result<Vec<(&Ident, &Field)>> {

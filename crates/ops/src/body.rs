@@ -75,12 +75,7 @@ impl Body {
     }
 
     /// Adds a node whose result types are known already, from a text form or another body.
-    pub fn add_typed(
-        &mut self,
-        op: Op,
-        inputs: &[Option<ValueId>],
-        types: Vec<ValueType>,
-    ) -> SmallVec<[ValueId; 2]> {
+    pub fn add_typed(&mut self, op: Op, inputs: &[Option<ValueId>], types: Vec<ValueType>) -> SmallVec<[ValueId; 2]> {
         let outputs: SmallVec<[ValueId; 2]> = types.into_iter().map(|ty| self.add_value(ty)).collect();
         self.nodes.push(Node { op, inputs: inputs.into(), outputs: outputs.clone() });
         outputs
@@ -89,6 +84,12 @@ impl Body {
     /// Declares the results of the body.
     pub fn set_outputs(&mut self, outputs: Vec<ValueId>) {
         self.outputs = outputs;
+    }
+
+    /// Reorders the inputs; the new list must hold the same values.
+    pub fn set_inputs(&mut self, inputs: Vec<ValueId>) {
+        debug_assert_eq!(inputs.len(), self.inputs.len());
+        self.inputs = inputs;
     }
 
     /// Replaces the type of a value: declared shapes narrow inferred ones.

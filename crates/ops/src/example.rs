@@ -102,7 +102,8 @@ impl Example {
                 ExampleInput::Uniform { data_type, sizes, low, high } => {
                     let count = sizes.iter().product();
                     let integer = !data_type.is_float();
-                    let draw = |u: f64| if integer { (low + u * (high - low + 1.0)).floor() } else { low + u * (high - low) };
+                    let draw =
+                        |u: f64| if integer { (low + u * (high - low + 1.0)).floor() } else { low + u * (high - low) };
                     let elements: Vec<f64> = (0..count).map(|_| draw(next())).collect();
                     let tensor = Tensor::from_floats(*data_type, sizes, &elements);
                     Some(Value::Tensor(tensor.expect("an example of a numeric type with few elements")))

@@ -43,11 +43,9 @@ impl InferContext {
         match left.equals(right) {
             Truth::Yes => {}
             Truth::No => return Err(InferError::Invalid(format!("{reason}: {left} differs from {right}"))),
-            Truth::Unknown => self.guards.push(Guard {
-                left: left.clone(),
-                right: right.clone(),
-                reason: reason.to_owned(),
-            }),
+            Truth::Unknown => {
+                self.guards.push(Guard { left: left.clone(), right: right.clone(), reason: reason.to_owned() })
+            }
         }
         Ok(())
     }

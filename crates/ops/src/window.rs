@@ -70,7 +70,10 @@ impl Axis<'_> {
         };
         let room = input.add(&begin.into()).add(&end.into()).sub(&span);
         if room.upper_bound() < 0 {
-            invalid!("spatial axis {}: a window of {span} elements exceeds the padded input of {input} + {begin} + {end}", self.index);
+            invalid!(
+                "spatial axis {}: a window of {span} elements exceeds the padded input of {input} + {begin} + {end}",
+                self.index
+            );
         }
         if !self.ceil {
             return Ok(room.floor_div(&stride).add(&one));

@@ -32,12 +32,7 @@ pub struct Convolution {
 impl Convolution {
     /// Stride 1, dilation 1, no padding, one group.
     pub fn plain(spatial: usize) -> Self {
-        Self {
-            strides: vec![1; spatial],
-            dilations: vec![1; spatial],
-            padding: Padding::zero(spatial),
-            groups: 1,
-        }
+        Self { strides: vec![1; spatial], dilations: vec![1; spatial], padding: Padding::zero(spatial), groups: 1 }
     }
 
     fn axis(&self, index: usize) -> Axis<'_> {
@@ -63,7 +58,9 @@ impl Operator for Convolution {
         let w = inputs.dims_of_rank(1, x.len())?;
         let spatial = x.len() - 2;
         if self.strides.len() != spatial || self.dilations.len() != spatial || self.groups == 0 {
-            invalid!("{spatial} spatial axes need as many strides and dilations, and at least one group; found {self:?}");
+            invalid!(
+                "{spatial} spatial axes need as many strides and dilations, and at least one group; found {self:?}"
+            );
         }
         let groups = Dim::from(self.groups);
         cx.require_equal(&x[1], &w[1].mul(&groups), "input channels and groups times weight channels")?;
@@ -85,8 +82,7 @@ impl Operator for Convolution {
         let bias = inputs.optional_tensor(2)?.map(Tensor::to_floats);
         let (x_strides, w_strides) = (shape::strides(x.sizes()), shape::strides(w.sizes()));
         let spatial = x.rank() - 2;
-        let begins: Vec<i64> =
-            (0..spatial).map(|i| self.axis(i).begin(x.sizes()[i + 2], w.sizes()[i + 2])).collect();
+        let begins: Vec<i64> = (0..spatial).map(|i| self.axis(i).begin(x.sizes()[i + 2], w.sizes()[i + 2])).collect();
         let (group_inputs, group_outputs) = (w.sizes()[1], w.sizes()[0] / self.groups);
 
         let mut y = Vec::new();

@@ -183,7 +183,8 @@ impl Operator for Pointwise {
             Example::new("no elements", op(&[&x * 2.0])).float(&[3, 0]),
             Example::new("select", op(&[x.binary(ScalarOp::Less, &y).select(&x, &y)])).float(&[31]).float(&[31]),
         ];
-        for &(from, to) in &[(DataType::F32, DataType::I32), (DataType::U8, DataType::F16), (DataType::I64, DataType::Bool)]
+        for &(from, to) in
+            &[(DataType::F32, DataType::I32), (DataType::U8, DataType::F16), (DataType::I64, DataType::Bool)]
         {
             let cast = op(&[Expr::input(0, from).cast(to)]);
             examples.push(Example::new("cast", cast).uniform(from, &[13], 0.0, 100.0));
@@ -208,7 +209,8 @@ pub fn scalars(tensor: &Tensor) -> Vec<Scalar> {
 pub fn from_scalars(data_type: DataType, sizes: &[usize], values: &[Scalar]) -> Result<Tensor, EvalError> {
     if let Some(format) = data_type.mini_float() {
         // Infinities and NaN are already what the cast made of them: no second saturation.
-        let codes = values.iter().map(|v| format.encode(v.float(), sinter_base::minifloat::Overflow::Special)).collect();
+        let codes =
+            values.iter().map(|v| format.encode(v.float(), sinter_base::minifloat::Overflow::Special)).collect();
         return Ok(Tensor::from_codes(data_type, sizes, codes)?);
     }
     if data_type.is_float() {
@@ -259,7 +261,9 @@ mod tests {
         let (x, y) = (Expr::input(0, DataType::I64), Expr::input(1, DataType::I64));
         let op = Expr::into_pointwise(&[&(&x * &y) + 1.0]).unwrap();
         let known = |d: Dim| {
-            ValueType::Tensor(TensorType::ranked(DataType::I64, vec![1i64.into()]).with_value(KnownValue::Ints(vec![d])))
+            ValueType::Tensor(
+                TensorType::ranked(DataType::I64, vec![1i64.into()]).with_value(KnownValue::Ints(vec![d])),
+            )
         };
         let (a, b) = (known(Dim::symbol("N")), known(Dim::constant(3)));
         let types = op.infer(&Operands::new(&[Some(&a), Some(&b)]), &mut InferContext::default()).unwrap();

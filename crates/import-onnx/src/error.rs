@@ -1,0 +1,63 @@
+//! What can be wrong with a model file.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use sinter_base::Location;
+
+/// One thing that keeps a model from being imported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where: node, attribute, tensor.
+    pub location: Location,
+    /// What is wrong and what was expected.
+    pub reason: String,
+}
+
+impl Problem {
+    /// A problem at this place.
+    pub fn new(location: Location, reason: impl Into<String>) -> Self {
+        Self { location, reason: reason.into() }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.location, self.reason)
+    }
+}
+
+/// A failed import.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// The file could not be opened.
+    #[error("cannot open {path}: {source}")]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The file is no ONNX model.
+    #[error("{path} is not a readable ONNX model: {reason}")]
+    Decode {
+        /// The file.
+        path: PathBuf,
+        /// Where decoding stopped and why.
+        reason: String,
+    },
+    /// The model was read and cannot be imported; all problems at once.
+    #[error("{}", list(.0))]
+    Model(Vec<Problem>),
+}
+
+fn list(problems: &[Problem]) -> String {
+    let mut text = match problems.len() {
+        1 => "the model has a problem:".to_owned(),
+        n => format!("the model has {n} problems:"),
+    };
+    for problem in problems {
+        text.push_str(&format!("\n  {problem}"));
+    }
+    text
+}

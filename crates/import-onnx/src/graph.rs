@@ -1,0 +1,478 @@
+//! Walking a model: inputs, weights, nodes in order, functions and subgraphs in their name scopes.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use sinter_base::{Dim, Location, Tensor, ValueType};
+use sinter_ir::{Handle, Network, NetworkBuilder, Scoped};
+
+use crate::context::NodeContext;
+use crate::decode::decode_file;
+use crate::error::{ImportError, Problem};
+use crate::external::ExternalData;
+use crate::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, ValueInfoProto};
+use crate::sort::execution_order;
+use crate::table;
+use crate::tensor::{sparse_to_tensor, to_tensor};
+use crate::types::value_type;
+
+/// Functions calling functions deeper than this are refused: they would be recursive.
+const MAX_FUNCTION_DEPTH: usize = 64;
+
+/// Nodes after inlining functions; beyond this the model is refused.
+const MAX_NODES: usize = 2_000_000;
+
+/// What the caller fixes about a model.
+#[derive(Clone, Debug)]
+pub struct ImportOptions {
+    /// Concrete sizes of inputs by name. A symbolic dimension pinned by one input is pinned everywhere.
+    pub shapes: HashMap<String, Vec<usize>>,
+    /// Largest tensor that may be made from a compressed description (sparse weights).
+    pub max_bytes: usize,
+}
+
+impl Default for ImportOptions {
+    fn default() -> Self {
+        Self { shapes: HashMap::new(), max_bytes: 1 << 31 }
+    }
+}
+
+/// Imports a model file.
+///
+/// # Errors
+/// When the file cannot be read, or with all problems of the model at once.
+pub fn import_file(path: &Path, options: &ImportOptions) -> Result<Network, ImportError> {
+    let model = decode_file(path)?;
+    let folder = path.parent().map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
+    import_model(&model, folder, options)
+}
+
+/// Imports a decoded model; `folder` is where its external data lies.
+///
+/// # Errors
+/// All problems of the model at once.
+pub fn import_model(
+    model: &ModelProto,
+    folder: Option<&Path>,
+    options: &ImportOptions,
+) -> Result<Network, ImportError> {
+    let Some(graph) = &model.graph else {
+        return Err(ImportError::Model(vec![Problem::new(Location::default(), "the model has no graph")]));
+    };
+    let mut importer = Importer::new(model, folder, options);
+    importer.import_inputs(graph);
+    importer.import_nodes(&graph.node);
+    let outputs: Vec<(String, Handle)> = graph
+        .output
+        .iter()
+        .filter_map(|output| importer.output(output.name()).map(|handle| (output.name().to_owned(), handle)))
+        .collect();
+    if !importer.problems.is_empty() {
+        return Err(ImportError::Model(importer.problems));
+    }
+    Ok(importer.builder.finish(graph.name(), &outputs))
+}
+
+/// What a name stands for.
+#[derive(Clone, Debug)]
+pub(crate) enum Binding<'m> {
+    /// A value.
+    Value(Handle),
+    /// A weight that nothing has used yet.
+    Weight(&'m crate::proto::TensorProto),
+    /// A sparse weight that nothing has used yet.
+    SparseWeight(&'m crate::proto::SparseTensorProto),
+    /// A function's parameter that the call leaves out: an empty input for the function's nodes.
+    LeftOut,
+    /// Nothing: the outputs of a node that could not be imported. Its readers are skipped silently, its own problem is
+    /// reported already.
+    Failed,
+}
+
+/// Names of one graph or function.
+#[derive(Debug, Default)]
+struct Names<'m> {
+    bindings: HashMap<&'m str, Binding<'m>>,
+    /// A function does not see the names of its caller.
+    closed: bool,
+}
+
+/// Attributes that a function's nodes refer to, and operator set versions in force.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Frame<'m> {
+    pub(crate) attributes: HashMap<&'m str, &'m AttributeProto>,
+    pub(crate) opsets: Arc<HashMap<&'m str, i64>>,
+}
+
+pub(crate) struct Importer<'m> {
+    pub(crate) builder: NetworkBuilder,
+    pub(crate) external: ExternalData,
+    pub(crate) problems: Vec<Problem>,
+    functions: HashMap<(&'m str, &'m str, &'m str), &'m FunctionProto>,
+    names: Vec<Names<'m>>,
+    frames: Vec<Frame<'m>>,
+    options: ImportOptions,
+    node_count: usize,
+}
+
+/// The default domain has two spellings.
+fn domain_of(domain: &str) -> &str {
+    if domain == "ai.onnx" { "" } else { domain }
+}
+
+impl<'m> Importer<'m> {
+    fn new(model: &'m ModelProto, folder: Option<&Path>, options: &ImportOptions) -> Self {
+        let functions = model.functions.iter().map(|f| ((domain_of(f.domain()), f.name(), f.overload()), f)).collect();
+        let opsets = model.opset_import.iter().map(|o| (domain_of(o.domain()), o.version())).collect();
+        Self {
+            builder: NetworkBuilder::new(),
+            external: ExternalData::beneath(folder),
+            problems: Vec::new(),
+            functions,
+            names: vec![Names::default()],
+            frames: vec![Frame { attributes: HashMap::new(), opsets: Arc::new(opsets) }],
+            options: options.clone(),
+            node_count: 0,
+        }
+    }
+
+    pub(crate) fn frame(&self) -> Frame<'m> {
+        self.frames.last().cloned().unwrap_or_default()
+    }
+
+    pub(crate) fn problem(&mut self, location: Location, reason: impl Into<String>) {
+        self.problems.push(Problem::new(location, reason));
+    }
+
+    fn bind(&mut self, name: &'m str, binding: Binding<'m>) {
+        if let Some(scope) = self.names.last_mut() {
+            scope.bindings.insert(name, binding);
+        }
+    }
+
+    fn bind_weights(&mut self, graph: &'m GraphProto) {
+        for tensor in &graph.initializer {
+            self.bind(tensor.name(), Binding::Weight(tensor));
+        }
+        for sparse in &graph.sparse_initializer {
+            let name = sparse.values.as_ref().map(|v| v.name()).unwrap_or_default();
+            self.bind(name, Binding::SparseWeight(sparse));
+        }
+    }
+
+    /// The declared type of a graph input or output.
+    fn declared_type(&mut self, info: &ValueInfoProto) -> Result<ValueType, String> {
+        let proto = info.r#type.as_ref().ok_or("it has no type")?;
+        let builder = &mut self.builder;
+        value_type(proto, &mut |name| match name {
+            Some(name) => Dim::symbol(name),
+            None => builder.infer.fresh("input"),
+        })
+    }
+
+    fn import_inputs(&mut self, graph: &'m GraphProto) {
+        self.bind_weights(graph);
+        let mut pinned: HashMap<String, i64> = HashMap::new();
+        let mut typed = Vec::new();
+        for info in &graph.input {
+            let location = Location::default().with_detail(&format!("input '{}'", info.name()));
+            let ty = match self.declared_type(info) {
+                Ok(ty) => ty,
+                Err(reason) => {
+                    self.problem(location, reason);
+                    self.bind(info.name(), Binding::Failed);
+                    continue;
+                }
+            };
+            let ty = match self.options.shapes.get(info.name()).cloned() {
+                None => ty,
+                Some(sizes) => match pin(&ty, &sizes, &mut pinned) {
+                    Ok(ty) => ty,
+                    Err(reason) => {
+                        self.problem(location, reason);
+                        ty
+                    }
+                },
+            };
+            typed.push((info, ty));
+        }
+        for (info, ty) in typed {
+            let ty = ty.map_dims(&|dim| dim.substitute(&|name| pinned.get(name).map(|&v| Dim::constant(v))));
+            let default = match self.lookup(info.name()) {
+                Some(Binding::Weight(tensor)) => match to_tensor(tensor, &mut self.external) {
+                    Ok(tensor) => Some(tensor),
+                    Err(reason) => {
+                        let location = Location::default().with_detail(&format!("initializer '{}'", info.name()));
+                        self.problem(location, reason);
+                        None
+                    }
+                },
+                _ => None,
+            };
+            // Before IR version 4 every weight was also listed as an input; overriding it stays possible, and the
+            // weight's known contents decide shapes only where nobody overrides it. Treating it as the weight it is
+            // keeps networks static; `--inputs` for such a name is a documented exception of the runtime.
+            if default.is_some() {
+                continue;
+            }
+            let handle = self.builder.add_network_input(info.name(), ty, None);
+            self.bind(info.name(), Binding::Value(handle));
+        }
+    }
+
+    fn lookup(&self, name: &str) -> Option<Binding<'m>> {
+        for scope in self.names.iter().rev() {
+            if let Some(binding) = scope.bindings.get(name) {
+                return Some(binding.clone());
+            }
+            if scope.closed {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// Replaces a binding where it was made.
+    fn rebind(&mut self, name: &'m str, binding: Binding<'m>) {
+        for scope in self.names.iter_mut().rev() {
+            if let Some(slot) = scope.bindings.get_mut(name) {
+                *slot = binding;
+                return;
+            }
+            if scope.closed {
+                return;
+            }
+        }
+    }
+
+    /// The value of a name. `Ok(None)` when it comes from a node whose problem is reported already.
+    fn value(&mut self, name: &'m str) -> Result<Option<Handle>, String> {
+        let (tensor, weight_name) = match self.lookup(name) {
+            Some(Binding::Value(handle)) => return Ok(Some(handle)),
+            Some(Binding::Failed) => return Ok(None),
+            Some(Binding::Weight(proto)) => (to_tensor(proto, &mut self.external), name),
+            Some(Binding::SparseWeight(proto)) => {
+                (sparse_to_tensor(proto, &mut self.external, self.options.max_bytes), name)
+            }
+            Some(Binding::LeftOut) => return Err(format!("the call leaves out '{name}'")),
+            None => return Err(format!("nothing defines '{name}'")),
+        };
+        match tensor {
+            Ok(tensor) => {
+                let handle = self.builder.add_weight(weight_name, tensor);
+                self.rebind(name, Binding::Value(handle));
+                Ok(Some(handle))
+            }
+            Err(reason) => {
+                self.rebind(name, Binding::Failed);
+                self.problem(Location::default().with_detail(&format!("initializer '{name}'")), reason);
+                Ok(None)
+            }
+        }
+    }
+
+    fn output(&mut self, name: &'m str) -> Option<Handle> {
+        match self.value(name) {
+            Ok(handle) => handle,
+            Err(reason) => {
+                self.problem(Location::default().with_detail(&format!("output '{name}'")), reason);
+                None
+            }
+        }
+    }
+
+    fn import_nodes(&mut self, nodes: &'m [NodeProto]) {
+        match execution_order(nodes) {
+            Ok(order) => {
+                for node in order.into_iter().filter_map(|i| nodes.get(i)) {
+                    self.import_node(node);
+                }
+            }
+            Err(cyclic) => {
+                for node in cyclic.into_iter().filter_map(|i| nodes.get(i)) {
+                    self.problem(location_of(node), "the node depends on its own output");
+                }
+            }
+        }
+    }
+
+    fn import_node(&mut self, node: &'m NodeProto) {
+        let location = location_of(node);
+        self.node_count += 1;
+        if self.node_count == MAX_NODES {
+            self.problem(location.clone(), format!("the model has more than {MAX_NODES} nodes after inlining"));
+        }
+        let mut inputs = Vec::with_capacity(node.input.len());
+        let mut ready = self.node_count < MAX_NODES;
+        for name in &node.input {
+            if name.is_empty() || matches!(self.lookup(name), Some(Binding::LeftOut)) {
+                inputs.push(None);
+                continue;
+            }
+            match self.value(name) {
+                Ok(Some(handle)) => inputs.push(Some(handle)),
+                Ok(None) => ready = false,
+                Err(reason) => {
+                    ready = false;
+                    self.problem(location.clone(), reason);
+                }
+            }
+        }
+        let outputs = if ready { self.import_ready_node(node, inputs, &location) } else { None };
+        for (position, name) in node.output.iter().enumerate().filter(|(_, n)| !n.is_empty()) {
+            let binding = match &outputs {
+                None => Binding::Failed,
+                Some(handles) => match handles.get(position) {
+                    Some(handle) => Binding::Value(*handle),
+                    None => {
+                        self.problem(location.clone(), format!("output {position} ('{name}') is not supported"));
+                        Binding::Failed
+                    }
+                },
+            };
+            self.bind(name, binding);
+        }
+    }
+
+    fn import_ready_node(
+        &mut self,
+        node: &'m NodeProto,
+        inputs: Vec<Option<Handle>>,
+        location: &Location,
+    ) -> Option<Vec<Handle>> {
+        let domain = domain_of(node.domain());
+        if let Some(function) = self.functions.get(&(domain, node.op_type(), node.overload())).copied() {
+            return self.call_function(function, node, &inputs, location);
+        }
+        let frame = self.frame();
+        let Some(&version) = frame.opsets.get(domain) else {
+            let reason = format!("the model imports no operator set for domain '{domain}'");
+            self.problem(location.clone(), reason);
+            return None;
+        };
+        let Some(import) = table::find(domain, node.op_type(), version) else {
+            let shown = if domain.is_empty() { "ai.onnx" } else { domain };
+            self.problem(location.clone(), table::unsupported(shown, domain, node.op_type(), version));
+            return None;
+        };
+        let mut cx = NodeContext::new(self, node, inputs, version, location.clone());
+        match import(&mut cx) {
+            Ok(outputs) => Some(outputs),
+            Err(problem) => {
+                self.problems.push(problem);
+                None
+            }
+        }
+    }
+
+    fn call_function(
+        &mut self,
+        function: &'m FunctionProto,
+        call: &'m NodeProto,
+        inputs: &[Option<Handle>],
+        location: &Location,
+    ) -> Option<Vec<Handle>> {
+        if self.frames.len() > MAX_FUNCTION_DEPTH {
+            let reason = format!("function '{}' calls functions deeper than {MAX_FUNCTION_DEPTH}", function.name());
+            self.problem(location.clone(), reason);
+            return None;
+        }
+        let caller = self.frame();
+        let mut attributes: HashMap<&'m str, &'m AttributeProto> =
+            function.attribute_proto.iter().map(|a| (a.name(), a)).collect();
+        for attribute in &call.attribute {
+            let actual = match attribute.ref_attr_name() {
+                "" => Some(attribute),
+                outer => caller.attributes.get(outer).copied(),
+            };
+            attributes.extend(actual.map(|a| (attribute.name(), a)));
+        }
+        let mut opsets: HashMap<&'m str, i64> = (*caller.opsets).clone();
+        opsets.extend(function.opset_import.iter().map(|o| (domain_of(o.domain()), o.version())));
+        self.frames.push(Frame { attributes, opsets: Arc::new(opsets) });
+        self.names.push(Names { closed: true, ..Names::default() });
+        for (position, name) in function.input.iter().enumerate() {
+            let given = inputs.get(position).copied().flatten();
+            self.bind(name, given.map_or(Binding::LeftOut, Binding::Value));
+        }
+        let before = self.problems.len();
+        self.import_nodes(&function.node);
+        let outputs: Option<Vec<Handle>> = function.output.iter().map(|name| self.output(name)).collect();
+        self.names.pop();
+        self.frames.pop();
+        if self.problems.len() > before { None } else { outputs }
+    }
+
+    /// Imports a subgraph as a body with inputs of these types.
+    pub(crate) fn subgraph(
+        &mut self,
+        graph: &'m GraphProto,
+        input_types: &[ValueType],
+        location: &Location,
+    ) -> Result<Scoped, Problem> {
+        let before = self.problems.len();
+        self.builder.open_scope();
+        self.names.push(Names::default());
+        self.bind_weights(graph);
+        for (info, ty) in graph.input.iter().zip(input_types) {
+            let handle = self.builder.add_scope_input(ty.clone());
+            self.bind(info.name(), Binding::Value(handle));
+        }
+        self.import_nodes(&graph.node);
+        let outputs: Option<Vec<Handle>> = graph.output.iter().map(|o| self.output(o.name())).collect();
+        self.names.pop();
+        match outputs {
+            Some(outputs) if self.problems.len() == before => Ok(self.builder.close_scope(&outputs)),
+            _ => {
+                self.builder.abandon_scope();
+                // The inner problems are reported already; this one says which node they belong to.
+                Err(Problem::new(location.clone(), format!("its subgraph '{}' could not be imported", graph.name())))
+            }
+        }
+    }
+
+    /// A tensor attribute as a host tensor.
+    pub(crate) fn tensor(&mut self, proto: &'m crate::proto::TensorProto) -> Result<Tensor, String> {
+        to_tensor(proto, &mut self.external)
+    }
+
+    /// A sparse tensor attribute as a host tensor.
+    pub(crate) fn sparse_tensor(&mut self, proto: &'m crate::proto::SparseTensorProto) -> Result<Tensor, String> {
+        sparse_to_tensor(proto, &mut self.external, self.options.max_bytes)
+    }
+}
+
+fn location_of(node: &NodeProto) -> Location {
+    let name = match node.name() {
+        "" => node.output.iter().find(|n| !n.is_empty()).map_or("", String::as_str),
+        name => name,
+    };
+    Location::of_node(node.op_type(), name)
+}
+
+/// Replaces the dimensions of a declared type by concrete sizes and remembers what each symbol became.
+fn pin(ty: &ValueType, sizes: &[usize], pinned: &mut HashMap<String, i64>) -> Result<ValueType, String> {
+    let ValueType::Tensor(tensor) = ty else { return Err("only tensors have a shape to pin".to_owned()) };
+    if let Ok(dims) = tensor.dims() {
+        if dims.len() != sizes.len() {
+            return Err(format!("the given shape has {} dimensions, the model declares {ty}", sizes.len()));
+        }
+        for (dim, &size) in dims.iter().zip(sizes) {
+            let size = i64::try_from(size).map_err(|_| format!("size {size} is too large"))?;
+            match (dim.as_constant(), dim.as_symbol()) {
+                (Some(declared), _) if declared != size => {
+                    return Err(format!("the given shape {sizes:?} contradicts the declared {ty}"));
+                }
+                (None, Some(name)) => {
+                    let known = *pinned.entry(name.to_owned()).or_insert(size);
+                    if known != size {
+                        return Err(format!("dimension {name} would be {known} and {size} at once"));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(ValueType::tensor(tensor.data_type, sizes.iter().map(|&s| Dim::from(s)).collect()))
+}

@@ -1,0 +1,3 @@
+//! Elementwise operators: expressions over scalars.
+
+pub mod unary;

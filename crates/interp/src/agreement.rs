@@ -1,0 +1,145 @@
+//! When two results agree.
+
+use sinter_base::{DataType, Tensor, Value};
+
+/// How far an element may stray: `|a - b| <= absolute + relative |b|`, `b` being the expected one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tolerance {
+    /// Relative part.
+    pub relative: f64,
+    /// Absolute part.
+    pub absolute: f64,
+}
+
+impl Tolerance {
+    /// The rule of the ONNX backend tests (onnx/backend/test/runner, `assert_similar_outputs`).
+    pub const ONNX: Self = Self { relative: 1e-3, absolute: 1e-7 };
+
+    /// Bitwise agreement of numbers.
+    pub const EXACT: Self = Self { relative: 0.0, absolute: 0.0 };
+
+    /// Widened to one unit in the last place of a narrow float type: two correct computations may round differently.
+    #[must_use]
+    pub fn for_type(self, data_type: DataType) -> Self {
+        let unit = match data_type {
+            DataType::F16 => 2f64.powi(-10),
+            DataType::Bf16 => 2f64.powi(-7),
+            _ => return self,
+        };
+        Self { relative: self.relative.max(unit), ..self }
+    }
+}
+
+/// The first difference found.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Disagreement {
+    /// Different kinds, element types or shapes.
+    #[error("type {found}, expected {expected}")]
+    Type {
+        /// What was computed.
+        found: String,
+        /// What was expected.
+        expected: String,
+    },
+    /// Elements out of tolerance.
+    #[error("{count} of {total} elements differ; element {index} is {found}, expected {expected}")]
+    Elements {
+        /// How many.
+        count: usize,
+        /// Of how many.
+        total: usize,
+        /// Flat position of the worst one.
+        index: usize,
+        /// Its value.
+        found: String,
+        /// Its expected value.
+        expected: String,
+    },
+}
+
+/// Compares a result with the expected one.
+///
+/// # Errors
+/// The difference.
+pub fn compare(found: &Value, expected: &Value, tolerance: Tolerance) -> Result<(), Disagreement> {
+    let types =
+        || Disagreement::Type { found: found.value_type().to_string(), expected: expected.value_type().to_string() };
+    match (found, expected) {
+        (Value::Tensor(a), Value::Tensor(b)) => compare_tensors(a, b, tolerance),
+        (Value::Sequence { items: a, .. }, Value::Sequence { items: b, .. }) if a.len() == b.len() => {
+            a.iter().zip(b).try_for_each(|(a, b)| compare(a, b, tolerance))
+        }
+        (Value::Optional { item: Some(a), .. }, Value::Optional { item: Some(b), .. }) => compare(a, b, tolerance),
+        (Value::Optional { item: None, .. }, Value::Optional { item: None, .. }) => Ok(()),
+        _ => Err(types()),
+    }
+}
+
+/// Compares two tensors. NaN agrees with NaN, an infinity with itself.
+///
+/// # Errors
+/// The difference.
+pub fn compare_tensors(found: &Tensor, expected: &Tensor, tolerance: Tolerance) -> Result<(), Disagreement> {
+    if found.data_type() != expected.data_type() || found.sizes() != expected.sizes() {
+        let text = |t: &Tensor| format!("{}{:?}", t.data_type(), t.sizes());
+        return Err(Disagreement::Type { found: text(found), expected: text(expected) });
+    }
+    let total = found.count();
+    if found.data_type() == DataType::String {
+        let (a, b) = (found.strings().unwrap_or_default(), expected.strings().unwrap_or_default());
+        return differing(total, (0..total).filter(|&i| a[i] != b[i]), |i| (a[i].clone(), b[i].clone()));
+    }
+    if !found.data_type().is_float() {
+        let (a, b) = (found.to_ints(), expected.to_ints());
+        return differing(total, (0..total).filter(|&i| a[i] != b[i]), |i| (a[i].to_string(), b[i].to_string()));
+    }
+    let tolerance = tolerance.for_type(found.data_type());
+    let (a, b) = (found.to_floats(), expected.to_floats());
+    let wrong = |&i: &usize| {
+        let (a, b) = (a[i], b[i]);
+        let same = a == b || a.is_nan() && b.is_nan();
+        // Written so that a NaN on one side only is out of tolerance.
+        !same && !((a - b).abs() <= tolerance.absolute + tolerance.relative * b.abs() && b.is_finite())
+    };
+    let mut worst: Vec<usize> = (0..total).filter(wrong).collect();
+    worst.sort_by(|&i, &j| (a[j] - b[j]).abs().total_cmp(&(a[i] - b[i]).abs()));
+    differing(total, worst.into_iter(), |i| (format!("{:e}", a[i]), format!("{:e}", b[i])))
+}
+
+fn differing(
+    total: usize,
+    mut wrong: impl Iterator<Item = usize>,
+    show: impl Fn(usize) -> (String, String),
+) -> Result<(), Disagreement> {
+    match wrong.next() {
+        None => Ok(()),
+        Some(index) => {
+            let (found, expected) = show(index);
+            Err(Disagreement::Elements { count: 1 + wrong.count(), total, index, found, expected })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn floats(values: &[f32]) -> Tensor {
+        Tensor::from_vec(&[values.len()], values.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn nan_and_infinity_agree_only_with_themselves() {
+        let special = floats(&[f32::NAN, f32::INFINITY]);
+        assert!(compare_tensors(&special, &special, Tolerance::ONNX).is_ok());
+        assert!(compare_tensors(&floats(&[1.0, f32::INFINITY]), &special, Tolerance::ONNX).is_err());
+        assert!(compare_tensors(&special, &floats(&[f32::NAN, 1.0]), Tolerance::ONNX).is_err());
+        assert!(compare_tensors(&floats(&[f32::NAN, 1e30]), &special, Tolerance::ONNX).is_err());
+    }
+
+    #[test]
+    fn the_worst_element_is_named() {
+        let result = compare_tensors(&floats(&[1.1, 3.0, 3.0]), &floats(&[1.0, 2.0, 3.0]), Tolerance::ONNX);
+        assert!(matches!(result, Err(Disagreement::Elements { count: 2, index: 1, .. })));
+    }
+}
