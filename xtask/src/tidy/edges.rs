@@ -15,8 +15,9 @@ const EDGES: &[(&str, &[&str])] = &[
     ("interp", &["base", "ops", "ir"]),
     // Floor 3: doing.
     ("import-onnx", &["base", "ops", "ir"]),
+    ("tensor-io", &["base"]),
     // Basement.
-    ("conformance", &["base", "ops", "ir", "interp", "import-onnx"]),
+    ("conformance", &["base", "ops", "ir", "interp", "import-onnx", "tensor-io"]),
 ];
 
 pub(crate) fn check(root: &Path) -> Result<Vec<Finding>, String> {
