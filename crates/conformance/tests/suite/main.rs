@@ -1,5 +1,6 @@
 //! The conformance suite, one binary: operator examples, ONNX test data, real models, hostile files.
 
+mod cpu_kernels;
 mod examples;
 mod hostile;
 mod models;
