@@ -15,6 +15,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("interp", &["base", "ops", "ir"]),
     // Floor 2: choice. Back ends see one region, never a network.
     ("backend", &["base", "ops"]),
+    ("plan", &["base", "ops", "backend"]),
     // Floor 3: doing.
     ("cpu", &["base", "ops", "backend"]),
     ("import-onnx", &["base", "ops", "ir"]),
