@@ -20,6 +20,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("cpu", &["base", "ops", "backend"]),
     ("import-onnx", &["base", "ops", "ir"]),
     ("tensor-io", &["base"]),
+    // The lean runtime: no network, no importer, no compiler.
+    ("runtime", &["base", "ops", "backend", "plan"]),
     // Basement.
     ("conformance", &["base", "ops", "ir", "interp", "backend", "cpu", "import-onnx", "tensor-io"]),
 ];
