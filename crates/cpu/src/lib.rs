@@ -6,6 +6,7 @@
 //! Sees one region at a time, never a network, and never calls the reference: that is what judges it.
 
 pub mod back_end;
+pub mod elements;
 pub mod tactic;
 pub mod team;
 pub mod tier;
