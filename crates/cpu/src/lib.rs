@@ -11,6 +11,7 @@ pub mod tactic;
 pub mod team;
 pub mod tier;
 
+pub mod conv;
 pub mod matmul;
 pub mod movement;
 pub mod pointwise;
