@@ -47,6 +47,18 @@ pub const ALL: &[Entry] = table! {
 
     // -- movement
     onnx Reshape 5 => reshape::reshape;
+
+    // -- spatial, normalization, quantization
+    onnx ConvTranspose 1 => conv::conv_transpose;
+    onnx DeformConv 19 => conv::deform_conv;
+    onnx Col2Im 18 => conv::col2im;
+    onnx MaxPool 1 => pool::max_pool;
+    onnx AveragePool 1 => pool::average_pool;
+    onnx LpPool 1 => pool::lp_pool;
+    onnx GlobalMaxPool 1 => pool::global_max_pool;
+    onnx GlobalAveragePool 1 => pool::global_average_pool;
+    onnx GlobalLpPool 1 => pool::global_lp_pool;
+    onnx MaxUnpool 9 => pool::max_unpool;
 };
 
 /// The entry for an operator at a version.

@@ -93,6 +93,14 @@ catalog! { $
 
     // -- movement
     40 => Reshape: crate::movement::Reshape;
+
+    // -- spatial, normalization, quantization
+    200 => Deconvolution: crate::conv::Deconvolution;
+    201 => DeformableConvolution: crate::conv::DeformableConvolution;
+    202 => Col2Im: crate::conv::Col2Im;
+    210 => Pool: crate::pool::Pool;
+    211 => MaxPoolWithIndices: crate::pool::MaxPoolWithIndices;
+    212 => MaxUnpool: crate::pool::MaxUnpool;
 }
 
 impl Op {

@@ -19,6 +19,7 @@ pub mod conv;
 pub mod matmul;
 pub mod movement;
 pub mod pointwise;
+pub mod pool;
 pub mod window;
 
 pub use body::{Body, Node, ValueId};

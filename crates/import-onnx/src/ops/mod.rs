@@ -3,4 +3,5 @@
 pub mod conv;
 pub mod elementwise;
 pub mod matmul;
+pub mod pool;
 pub mod reshape;
