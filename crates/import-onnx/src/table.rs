@@ -129,6 +129,14 @@ pub const ALL: &[Entry] = table! {
     onnx GlobalAveragePool 1 => pool::global_average_pool;
     onnx GlobalLpPool 1 => pool::global_lp_pool;
     onnx MaxUnpool 9 => pool::max_unpool;
+    onnx BatchNormalization 1 => norm::batch_normalization;
+    onnx InstanceNormalization 1 => norm::instance_normalization;
+    onnx LayerNormalization 17 => norm::layer_normalization;
+    onnx GroupNormalization 18 => norm::group_normalization;
+    onnx RMSNormalization 23 => norm::rms_normalization;
+    onnx LRN 1 => norm::local_response_normalization;
+    onnx LpNormalization 1 => norm::lp_normalization;
+    onnx MeanVarianceNormalization 9 => norm::mean_variance_normalization;
 };
 
 /// The entry for an operator at a version.

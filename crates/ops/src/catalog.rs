@@ -101,6 +101,8 @@ catalog! { $
     210 => Pool: crate::pool::Pool;
     211 => MaxPoolWithIndices: crate::pool::MaxPoolWithIndices;
     212 => MaxUnpool: crate::pool::MaxUnpool;
+    220 => Normalize: crate::norm::Normalize;
+    221 => LocalResponseNormalization: crate::norm::LocalResponseNormalization;
 }
 
 impl Op {

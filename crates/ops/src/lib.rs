@@ -18,6 +18,7 @@ pub mod operator;
 pub mod conv;
 pub mod matmul;
 pub mod movement;
+pub mod norm;
 pub mod pointwise;
 pub mod pool;
 pub mod window;

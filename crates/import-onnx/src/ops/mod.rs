@@ -3,6 +3,8 @@
 pub mod constant;
 pub mod conv;
 pub mod elementwise;
+pub mod formula;
 pub mod matmul;
+pub mod norm;
 pub mod pool;
 pub mod reshape;
