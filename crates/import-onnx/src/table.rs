@@ -137,6 +137,12 @@ pub const ALL: &[Entry] = table! {
     onnx LRN 1 => norm::local_response_normalization;
     onnx LpNormalization 1 => norm::lp_normalization;
     onnx MeanVarianceNormalization 9 => norm::mean_variance_normalization;
+    onnx Upsample 1 => image::upsample;
+    onnx Resize 10 => image::resize_10;
+    onnx Resize 11 => image::resize;
+    onnx GridSample 16 => image::grid_sample;
+    onnx AffineGrid 20 => image::affine_grid;
+    onnx RoiAlign 10 => image::roi_align;
 };
 
 /// The entry for an operator at a version.

@@ -103,6 +103,10 @@ catalog! { $
     212 => MaxUnpool: crate::pool::MaxUnpool;
     220 => Normalize: crate::norm::Normalize;
     221 => LocalResponseNormalization: crate::norm::LocalResponseNormalization;
+    230 => Resize: crate::image::Resize;
+    231 => GridSample: crate::image::GridSample;
+    232 => AffineGrid: crate::image::AffineGrid;
+    233 => RoiAlign: crate::image::RoiAlign;
 }
 
 impl Op {

@@ -16,6 +16,7 @@ pub mod operands;
 pub mod operator;
 
 pub mod conv;
+pub mod image;
 pub mod matmul;
 pub mod movement;
 pub mod norm;

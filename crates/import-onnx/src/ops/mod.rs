@@ -4,6 +4,7 @@ pub mod constant;
 pub mod conv;
 pub mod elementwise;
 pub mod formula;
+pub mod image;
 pub mod matmul;
 pub mod norm;
 pub mod pool;

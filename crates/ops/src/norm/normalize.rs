@@ -238,11 +238,8 @@ mod tests {
 
     #[test]
     fn other_measures() {
-        let of = |measure| Normalize { measure, ..Normalize::deviation(vec![0], 0.5) };
-        assert_eq!(
-            run(&of(Measure::RootMeanSquare), &[2], &[1.0, 2.0f32.sqrt()])[0][0],
-            1.0 / 2f64.sqrt() as f32 as f64
-        );
+        let of = |measure| Normalize { measure, ..Normalize::deviation(vec![0], 3.0) };
+        assert_eq!(run(&of(Measure::RootMeanSquare), &[2], &[1.0, -1.0])[0], [0.5, -0.5]);
         assert_eq!(run(&of(Measure::Norm { order: 1.0 }), &[2], &[1.0, -3.0])[0], [0.25, -0.75]);
         assert_eq!(run(&of(Measure::Norm { order: 2.0 }), &[2], &[0.0, 0.0])[0], [0.0, 0.0]);
     }
