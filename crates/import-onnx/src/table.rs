@@ -47,6 +47,59 @@ pub const ALL: &[Entry] = table! {
 
     // -- movement
     onnx Reshape 5 => reshape::reshape;
+
+    // -- movement, indexing, reductions, linear algebra, random, signal
+    onnx Transpose 1 => movement::transpose;
+    onnx Slice 1 => movement::slice;
+    onnx Concat 1 => movement::concat;
+    onnx Split 2 => movement::split;
+    onnx Pad 1 => padding::pad;
+    onnx CenterCropPad 18 => padding::center_crop_pad;
+    onnx Tile 6 => movement::tile;
+    onnx Expand 8 => movement::expand;
+    onnx ConstantOfShape 9 => movement::constant_of_shape;
+    onnx Squeeze 1 => movement::squeeze;
+    onnx Unsqueeze 1 => movement::unsqueeze;
+    onnx Flatten 1 => movement::flatten;
+    onnx DepthToSpace 1 => movement::depth_to_space;
+    onnx SpaceToDepth 1 => movement::space_to_depth;
+    onnx Trilu 14 => movement::trilu;
+    onnx ReverseSequence 10 => movement::reverse_sequence;
+    onnx BitCast 26 => movement::bit_cast;
+    onnx Shape 1 => movement::shape;
+    onnx Size 1 => movement::size;
+    onnx Gather 1 => index::gather;
+    onnx GatherElements 11 => index::gather_elements;
+    onnx GatherND 11 => index::gather_nd;
+    onnx Scatter 9 => index::scatter_elements;
+    onnx ScatterElements 11 => index::scatter_elements;
+    onnx ScatterND 11 => index::scatter_nd;
+    onnx TensorScatter 24 => index::tensor_scatter;
+    onnx OneHot 9 => index::one_hot;
+    onnx NonZero 9 => index::non_zero;
+    onnx Compress 9 => index::compress;
+    onnx Unique 11 => index::unique;
+    onnx TopK 1 => index::top_k;
+    onnx EyeLike 9 => index::eye_like;
+    onnx Range 11 => index::range;
+    ml ArrayFeatureExtractor 1 => index::array_feature_extractor;
+    onnx ReduceSum 1 => reduce::sum;
+    onnx ReduceMean 1 => reduce::mean;
+    onnx ReduceProd 1 => reduce::product;
+    onnx ReduceMax 1 => reduce::max;
+    onnx ReduceMin 1 => reduce::min;
+    onnx ReduceL1 1 => reduce::l1;
+    onnx ReduceL2 1 => reduce::l2;
+    onnx ReduceLogSum 1 => reduce::log_sum;
+    onnx ReduceLogSumExp 1 => reduce::log_sum_exp;
+    onnx ReduceSumSquare 1 => reduce::sum_square;
+    onnx ArgMax 1 => reduce::arg_max;
+    onnx ArgMin 1 => reduce::arg_min;
+    onnx Softmax 1 => reduce::softmax;
+    onnx LogSoftmax 1 => reduce::log_softmax;
+    onnx Hardmax 1 => reduce::hardmax;
+    onnx CumSum 11 => reduce::cum_sum;
+    onnx CumProd 26 => reduce::cum_prod;
 };
 
 /// The entry for an operator at a version.
