@@ -6,6 +6,7 @@
 //!
 //! Does not know networks, weights, source formats, devices or kernels.
 
+pub mod axes;
 pub mod body;
 pub mod catalog;
 pub mod error;
@@ -17,11 +18,13 @@ pub mod operator;
 
 pub mod conv;
 pub mod image;
+pub mod index;
 pub mod matmul;
 pub mod movement;
 pub mod norm;
 pub mod pointwise;
 pub mod pool;
+pub mod reduce;
 pub mod window;
 
 pub use body::{Body, Node, ValueId};

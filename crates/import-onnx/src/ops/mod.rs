@@ -3,9 +3,14 @@
 pub mod constant;
 pub mod conv;
 pub mod elementwise;
-pub mod formula;
+pub mod expressions;
 pub mod image;
+pub mod index;
 pub mod matmul;
+pub mod movement;
 pub mod norm;
+pub mod padding;
 pub mod pool;
+pub mod reduce;
 pub mod reshape;
+pub mod sizes;

@@ -11,7 +11,7 @@ use sinter_ops::pointwise::{Expr, ScalarOp};
 
 use crate::context::{Imported, NodeContext};
 use crate::error::Problem;
-use crate::ops::formula::formula;
+use crate::ops::expressions::elementwise;
 
 /// The attribute `epsilon`, by default the float32 nearest to 1e-5.
 pub fn epsilon(cx: &NodeContext<'_, '_>) -> f64 {
@@ -51,9 +51,9 @@ pub fn scale_and_shift(
 ) -> Result<Handle, Problem> {
     match (scale, bias) {
         (None, None) => Ok(x),
-        (Some(scale), None) => formula(cx, [x, scale], |[x, s]| x.cast(s.data_type()) * s),
-        (None, Some(bias)) => formula(cx, [x, bias], |[x, b]| x.cast(b.data_type()) + b),
-        (Some(scale), Some(bias)) => formula(cx, [x, scale, bias], |[x, s, b]| {
+        (Some(scale), None) => elementwise(cx, [x, scale], |[x, s]| x.cast(s.data_type()) * s),
+        (None, Some(bias)) => elementwise(cx, [x, bias], |[x, b]| x.cast(b.data_type()) + b),
+        (Some(scale), Some(bias)) => elementwise(cx, [x, scale, bias], |[x, s, b]| {
             let shift = b.cast(s.data_type());
             x.cast(s.data_type()) * s + shift
         }),
@@ -95,14 +95,14 @@ pub fn batch_normalization(cx: &mut NodeContext<'_, '_>) -> Imported {
     }
     let [scale, bias, mean, variance] = parameters;
     // Factor and offset depend on weights alone, so that they are computed once when the plan is written.
-    let factor = formula(cx, [scale, variance], |[scale, variance]| {
+    let factor = elementwise(cx, [scale, variance], |[scale, variance]| {
         rounded(&scale) / (rounded(&variance).cast(wide(scale.data_type())) + epsilon).unary(ScalarOp::Sqrt)
     })?;
-    let offset = formula(cx, [bias, mean, factor], |[bias, mean, factor]| {
+    let offset = elementwise(cx, [bias, mean, factor], |[bias, mean, factor]| {
         let compute = factor.data_type();
         bias.cast(compute) - mean.cast(compute) * factor
     })?;
-    Ok(vec![formula(cx, [x, factor, offset], |[x, factor, offset]| {
+    Ok(vec![elementwise(cx, [x, factor, offset], |[x, factor, offset]| {
         let result = x.data_type();
         let compute = factor.data_type();
         (x.cast(compute) * factor + offset).cast(result)
@@ -141,7 +141,7 @@ fn training_normalization(
         let target = cx.int_list(&target);
         let current = cx.add(Reshape::default(), &[current, target])?;
         batch.push(current);
-        results.push(formula(cx, [running, current], |[running, current]| {
+        results.push(elementwise(cx, [running, current], |[running, current]| {
             let own = running.data_type();
             let compute = current.data_type();
             (running.cast(compute) * momentum + current * (1.0 - momentum)).cast(own)
@@ -176,7 +176,7 @@ fn stash_type(cx: &NodeContext<'_, '_>) -> Result<DataType, Problem> {
 
 /// `1 / sqrt(variance + epsilon)`, an output of several normalizations.
 fn inverse_deviation(cx: &mut NodeContext<'_, '_>, variance: Handle, epsilon: f64) -> Result<Handle, Problem> {
-    formula(cx, [variance], |[v]| (v + epsilon).unary(ScalarOp::Sqrt).unary(ScalarOp::Reciprocal))
+    elementwise(cx, [variance], |[v]| (v + epsilon).unary(ScalarOp::Sqrt).unary(ScalarOp::Reciprocal))
 }
 
 /// Normalizes the axes from `axis` on. Results: the scaled elements, then mean and inverse deviation if wanted.
@@ -280,7 +280,7 @@ pub fn group_normalization(cx: &mut NodeContext<'_, '_>) -> Imported {
             let (column, flat) = (cx.int_list(&[-1, 1]), cx.int_list(&[-1]));
             let column = cx.add(Reshape::default(), &[*parameter, column])?;
             let ones = cx.constant(ones.clone());
-            let repeated = formula(cx, [column, ones], |[p, ones]| p * ones)?;
+            let repeated = elementwise(cx, [column, ones], |[p, ones]| p * ones)?;
             *parameter = cx.add(Reshape::default(), &[repeated, flat])?;
         }
     }
@@ -325,7 +325,7 @@ pub fn mean_variance_normalization(cx: &mut NodeContext<'_, '_>) -> Imported {
     let &[_, mean, variance] = results.as_slice() else {
         return Err(cx.problem("a normalization has three results"));
     };
-    Ok(vec![formula(cx, [x, mean, variance], |[x, mean, variance]| {
+    Ok(vec![elementwise(cx, [x, mean, variance], |[x, mean, variance]| {
         let result = x.data_type();
         let centred = x.cast(mean.data_type()) - mean;
         (centred / (variance.unary(ScalarOp::Sqrt) + 1e-9)).cast(result)
