@@ -107,6 +107,8 @@ catalog! { $
     231 => GridSample: crate::image::GridSample;
     232 => AffineGrid: crate::image::AffineGrid;
     233 => RoiAlign: crate::image::RoiAlign;
+    240 => Quantize: crate::quantize::Quantize;
+    241 => Dequantize: crate::quantize::Dequantize;
 
     // -- movement, indexing, reductions, linear algebra, random, signal
     41 => Transpose: crate::movement::Transpose;

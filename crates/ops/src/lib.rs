@@ -24,6 +24,7 @@ pub mod movement;
 pub mod norm;
 pub mod pointwise;
 pub mod pool;
+pub mod quantize;
 pub mod reduce;
 pub mod window;
 
