@@ -161,7 +161,7 @@ impl Operator for Col2Im {
                 .ints(&[2, 3]),
             Example::new("overlapping", plain.clone()).float(&[2, 4, 12]).ints(&[4, 5]).ints(&[2, 2]),
             Example::new("pads", Col2Im { begin: vec![1, 0], end: vec![0, 1], ..plain.clone() })
-                .float(&[1, 9, 12])
+                .float(&[1, 9, 16])
                 .ints(&[5, 5])
                 .ints(&[3, 3]),
             Example::new("dilations", Col2Im { dilations: vec![1, 2], ..plain.clone() })
