@@ -147,7 +147,7 @@ mod tests {
         let number = |value: Dim| -> ValueType {
             TensorType::ranked(DataType::I64, Vec::new()).with_value(KnownValue::Ints(vec![value])).into()
         };
-        let y = infer_of(&Range {}, &[&number(0.into()), &number(Dim::symbol("S")), &number(1.into())]).unwrap();
+        let y = infer_of(&Range {}, &[&number(0i64.into()), &number(Dim::symbol("S")), &number(1i64.into())]).unwrap();
         assert_eq!(y[0].to_string(), "i64[S]");
     }
 }

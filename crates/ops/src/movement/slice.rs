@@ -251,8 +251,8 @@ mod tests {
             let y = infer_of(&Slice {}, &[&x, &list(start), &list(end)]).unwrap();
             y[0].to_string()
         };
-        assert_eq!(size(0.into(), i64::MAX.into()), "f32[N]");
-        assert_eq!(size(0.into(), n.clone()), "f32[N]");
+        assert_eq!(size(0i64.into(), i64::MAX.into()), "f32[N]");
+        assert_eq!(size(0i64.into(), n.clone()), "f32[N]");
         assert_eq!(size(n.clone(), i64::MAX.into()), "f32[0]");
         let open = ValueType::tensor(DataType::I64, vec![Dim::constant(1)]);
         assert_eq!(infer_of(&Slice {}, &[&x, &open, &open]).unwrap()[0].to_string(), "f32[?slice1]");
