@@ -85,7 +85,7 @@ pub fn qlinear_conv(cx: &mut NodeContext<'_, '_>) -> Imported {
     Ok(vec![quantized(cx, y, y_scale, y_zero, data_type)?])
 }
 
-/// QLinearMatMul: scales per tensor, per row of a, per column of b; the result may have a scale per row too.
+/// QLinearMatMul: scales per tensor, per row of a, per column of b.
 pub fn qlinear_matmul(cx: &mut NodeContext<'_, '_>) -> Imported {
     let (a, a_scale, a_zero) = (cx.input(0)?, cx.input(1)?, cx.optional(2));
     let (b, b_scale, b_zero) = (cx.input(3)?, cx.input(4)?, cx.optional(5));

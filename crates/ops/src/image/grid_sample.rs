@@ -3,7 +3,8 @@
 //! y: [N, C, output...]. A position lists coordinates in -1..=1, last spatial axis first; g means element
 //! `(g + 1) (n - 1) / 2` of an axis of n elements with aligned corners, else `((g + 1) n - 1) / 2`, rounded to the grid's
 //! type. The element is the nearest one (ties to even), or linear or cubic (a = -0.75) in the neighbours on every axis.
-//! Outside, elements are 0, or those of the border, or those of the image mirrored at its borders, which pass through the
+//! Outside, elements are 0, or those of the border (as PyTorch has it: nearest and linear move the position to the border,
+//! cubic only its neighbours), or those of the image mirrored at its borders, which pass through the
 //! outermost elements with aligned corners and half an element beyond them otherwise.
 //! Elements: x of any numeric type, grid of any float type. Source: ONNX GridSample-22.
 
@@ -98,7 +99,9 @@ impl GridSample {
         }
         let (low, high) = self.borders(size);
         match self.padding {
-            // With unaligned corners the half elements at the borders are inside.
+            // Cubic weights keep the distance to the true position; with unaligned corners the half elements at the
+            // borders are inside.
+            GridPadding::Border if self.interpolation == GridInterpolation::Cubic => {}
             GridPadding::Border if place < low || place > high => place = place.clamp(0.0, (full - 1.0).max(0.0)),
             GridPadding::Reflection => place = self.reflected(place, size),
             _ => {}

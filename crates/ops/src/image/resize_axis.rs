@@ -94,23 +94,28 @@ pub struct ResizeAxis<'a> {
 
 impl ResizeAxis<'_> {
     /// The input position of an element of the result; `None` where a crop leaves the input.
+    ///
+    /// In float32, one operation after the other, as every implementation computes it: which element is nearest depends
+    /// on that wherever a position lies in the middle of two.
     fn position(&self, output: usize) -> Option<f64> {
-        let (o, last) = (output as f64, self.input as f64 - 1.0);
-        let width = self.scale * self.input as f64;
-        let half_pixel = (o + 0.5) / self.scale - 0.5;
-        Some(match self.coordinates {
+        let (o, last) = (output as f32, self.input as f32 - 1.0);
+        let scale = self.scale as f32;
+        // The width may be a fraction; its product is exact before it is rounded.
+        let width = (self.scale * self.input as f64) as f32;
+        let half_pixel = (o + 0.5) / scale - 0.5;
+        Some(f64::from(match self.coordinates {
             Coordinates::HalfPixel => half_pixel,
             Coordinates::HalfPixelOrZero if self.output <= 1 => 0.0,
             Coordinates::HalfPixelOrZero => half_pixel,
             Coordinates::HalfPixelSymmetric => {
-                self.input as f64 / 2.0 * (1.0 - self.output as f64 / width) + half_pixel
+                self.input as f32 / 2.0 * (1.0 - self.output as f32 / width) + half_pixel
             }
-            Coordinates::HalfPixelUnshifted => (o + 0.5) / self.scale,
-            Coordinates::Asymmetric => o / self.scale,
+            Coordinates::HalfPixelUnshifted => (o + 0.5) / scale,
+            Coordinates::Asymmetric => o / scale,
             Coordinates::AlignCorners if width == 1.0 => 0.0,
             Coordinates::AlignCorners => o * last / (width - 1.0),
             Coordinates::Crop => {
-                let (a, b) = self.region;
+                let (a, b) = (self.region.0 as f32, self.region.1 as f32);
                 let inside = if width == 1.0 { (b - a) * last / 2.0 } else { o * (b - a) * last / (width - 1.0) };
                 let position = a * last + inside;
                 if !(0.0..=last).contains(&position) {
@@ -118,7 +123,7 @@ impl ResizeAxis<'_> {
                 }
                 position
             }
-        })
+        }))
     }
 
     /// Weighted input elements of an element of the result; `None` where a crop leaves the input. The input must not
