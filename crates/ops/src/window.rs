@@ -97,9 +97,9 @@ impl Axis<'_> {
             Padding::Explicit { begin, end } => (begin[self.index], end[self.index]),
             Padding::SameUpper | Padding::SameLower => {
                 let output = input.div_ceil(self.stride);
-                let span = self.dilation * kernel.saturating_sub(1) + 1;
-                let total = (signed(output) - 1) * signed(self.stride) + signed(span) - signed(input);
-                let total = total.max(0);
+                let span = self.dilation.saturating_mul(kernel.saturating_sub(1)).saturating_add(1);
+                let covered = (signed(output) - 1).saturating_mul(signed(self.stride)).saturating_add(signed(span));
+                let total = covered.saturating_sub(signed(input)).max(0);
                 let (less, more) = (total / 2, total - total / 2);
                 if *self.padding == Padding::SameUpper { (less, more) } else { (more, less) }
             }
@@ -108,12 +108,13 @@ impl Axis<'_> {
 
     /// Position of a window's element counted from the first element of the padding.
     pub fn padded_position(&self, output: usize, tap: usize) -> i64 {
-        i64::try_from(output * self.stride + tap * self.dilation).unwrap_or(i64::MAX)
+        let position = output.saturating_mul(self.stride).saturating_add(tap.saturating_mul(self.dilation));
+        i64::try_from(position).unwrap_or(i64::MAX)
     }
 
     /// Input position of a window's element, `None` in the padding.
     pub fn source(&self, output: usize, tap: usize, begin: i64, input: usize) -> Option<usize> {
-        let at = i64::try_from(output * self.stride + tap * self.dilation).ok()? - begin;
+        let at = self.padded_position(output, tap).checked_sub(begin)?;
         usize::try_from(at).ok().filter(|&at| at < input)
     }
 }

@@ -195,9 +195,9 @@ pub fn layer_normalization_of(
     let statistics = if wanted { Some(stash_type(cx)?) } else { None };
     let axes = axes_from(cx, x, axis)?;
     let results = cx.add_all(Normalize { statistics, ..Normalize::deviation(axes, epsilon) }, &[x])?;
-    match results.as_slice() {
-        &[y] => Ok(vec![scale_and_shift(cx, y, scale, bias)?]),
-        &[y, mean, variance] => {
+    match *results.as_slice() {
+        [y] => Ok(vec![scale_and_shift(cx, y, scale, bias)?]),
+        [y, mean, variance] => {
             let y = scale_and_shift(cx, y, scale, bias)?;
             Ok(vec![y, mean, inverse_deviation(cx, variance, epsilon)?])
         }
@@ -228,9 +228,9 @@ pub fn rms_normalization_of(
         statistics,
     };
     let results = cx.add_all(op, &[x])?;
-    match results.as_slice() {
-        &[y] => Ok(vec![scale_and_shift(cx, y, scale, bias)?]),
-        &[y, mean_square] => {
+    match *results.as_slice() {
+        [y] => Ok(vec![scale_and_shift(cx, y, scale, bias)?]),
+        [y, mean_square] => {
             let y = scale_and_shift(cx, y, scale, bias)?;
             Ok(vec![y, inverse_deviation(cx, mean_square, epsilon)?])
         }

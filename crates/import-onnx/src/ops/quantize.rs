@@ -1,4 +1,5 @@
-//! QuantizeLinear-10..25, DequantizeLinear-10..25, DynamicQuantizeLinear-11, and the first two as ONNX Runtime has them.
+//! QuantizeLinear-10..25, DequantizeLinear-10..25, DynamicQuantizeLinear-11, and the first two as ONNX Runtime has
+//! them.
 
 use sinter_base::DataType;
 use sinter_base::quantization::Granularity;
@@ -82,7 +83,8 @@ fn first(
     results.first().copied().ok_or_else(|| cx.problem("a quantization has one result"))
 }
 
-/// QuantizeLinear: `axis` since version 13, `saturate` since 19, blocks and `output_dtype` since 21, `precision` since 23.
+/// QuantizeLinear: `axis` since version 13, `saturate` since 19, blocks and `output_dtype` since 21, `precision` since
+/// 23.
 pub fn quantize_linear(cx: &mut NodeContext<'_, '_>) -> Imported {
     let (x, scale, zero_point) = (cx.input(0)?, cx.input(1)?, cx.optional(2));
     let asked = cx.data_type_attribute("output_dtype")?;

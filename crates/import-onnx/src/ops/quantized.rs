@@ -221,8 +221,8 @@ pub fn qlinear_softmax(cx: &mut NodeContext<'_, '_>) -> Imported {
     result(cx, y, 3)
 }
 
-/// QGemm of ONNX Runtime: `alpha A B + C`, C stored with the scale `alpha scale_A scale_B`; without a scale of its own the
-/// result stays real.
+/// QGemm of ONNX Runtime: `alpha A B + C`, C stored with the scale `alpha scale_A scale_B`; without a scale of its own
+/// the result stays real.
 pub fn qgemm(cx: &mut NodeContext<'_, '_>) -> Imported {
     let op = MatMul { transpose_a: cx.flag("transA", false), transpose_b: cx.flag("transB", false) };
     let alpha = cx.float("alpha", 1.0);

@@ -1,12 +1,11 @@
 //! Transposed convolution: the gradient of a convolution with respect to its input, with groups.
 //!
-//! `y[n, m, o] = b[m] + sum over c, i, k with i s + k d - p = o of x[n, c, i] w[c, m mod (M / G), k]`, where c runs over
-//! the channels of m's group. x: [N, C, spatial...]; w: [C, M / G, kernel...]; b: [M], optional; y: [N, M, output...].
-//! With stride s, dilation d, kernel k, output padding a and pads p, e an axis of size i becomes
-//! `s (i - 1) + a + d (k - 1) + 1 - p - e`. Same padding gives `i s`; given output sizes hold as they are. In both cases
-//! the pads follow from the output size: their sum is what the full size exceeds it by, at least 0, and an odd element
-//! lies at the end for same-upper and at the beginning otherwise. Elements: any float type.
-//! Source: ONNX ConvTranspose-22.
+//! `y[n, m, o] = b[m] + sum over c, i, k with i s + k d - p = o of x[n, c, i] w[c, m mod (M / G), k]`, where c runs
+//! over the channels of m's group. x: [N, C, spatial...]; w: [C, M / G, kernel...]; b: [M], optional; y: [N, M,
+//! output...]. With stride s, dilation d, kernel k, output padding a and pads p, e an axis of size i becomes `s (i - 1)
+//! + a + d (k - 1) + 1 - p - e`. Same padding gives `i s`; given output sizes hold as they are. In both cases the pads
+//! follow from the output size: their sum is what the full size exceeds it by, at least 0, and an odd element lies at
+//! the end for same-upper and at the beginning otherwise. Elements: any float type. Source: ONNX ConvTranspose-22.
 
 use sinter_base::shape::{self, for_each_index};
 use sinter_base::{Attributes, Dim, Tensor, Value, ValueType};
@@ -147,7 +146,7 @@ impl Operator for Deconvolution {
                 // The input element whose copy of the kernel has this tap at this place, if there is one.
                 let (mut x_at, mut w_at) = (n * x_strides[0], (m % group_outputs) * w_strides[1]);
                 for i in 0..spatial {
-                    let tap_offset = i64::try_from(tap[i] * self.dilations[i]).unwrap_or(i64::MAX);
+                    let tap_offset = i64::try_from(tap[i].saturating_mul(self.dilations[i])).unwrap_or(i64::MAX);
                     let moved = (at[i + 2] as i64).saturating_add(begins[i]).saturating_sub(tap_offset);
                     let Ok(moved) = usize::try_from(moved) else { return };
                     if moved % self.strides[i] != 0 || moved / self.strides[i] >= x.sizes()[i + 2] {

@@ -1,10 +1,10 @@
 //! Deformable convolution: every element of a window is read at its own learned offset, and weighted.
 //!
-//! `y[n, m, o] = b[m] + sum over c, k of w[m, c, k] mask[n, g, k, o] x[n, c, o s + k d - p + offset[n, g, k, :, o]]`, where
-//! g is the offset group of channel c; positions between elements are interpolated linearly on every axis, elements
-//! outside count as zero. x: [N, C, spatial...]; w: [M, C / G, kernel...]; offset: [N, groups * kernel elements * axes,
-//! output...]; b: [M], optional; mask: [N, groups * kernel elements, output...], optional, 1 by default.
-//! Elements: any float type. Source: ONNX DeformConv-22 (Dai et al. 2017; Zhu et al. 2018).
+//! `y[n, m, o] = b[m] + sum over c, k of w[m, c, k] mask[n, g, k, o] x[n, c, o s + k d - p + offset[n, g, k, :, o]]`,
+//! where g is the offset group of channel c; positions between elements are interpolated linearly on every axis,
+//! elements outside count as zero. x: [N, C, spatial...]; w: [M, C / G, kernel...]; offset: [N, groups * kernel
+//! elements * axes, output...]; b: [M], optional; mask: [N, groups * kernel elements, output...], optional, 1 by
+//! default. Elements: any float type. Source: ONNX DeformConv-22 (Dai et al. 2017; Zhu et al. 2018).
 
 use sinter_base::shape::{self, for_each_index};
 use sinter_base::{Attributes, DataType, Dim, Tensor, Value, ValueType};

@@ -2,7 +2,7 @@
 //!
 //! Inputs: theta: [N, d, d + 1] with d = 2 or 3; size: [d + 2] i64, the N, C and spatial sizes of the image to be read.
 //! y: [N, spatial..., d]: `y[n, i...] = theta[n] (c, 1)`, where c lists the coordinates of position i, last axis first:
-//! `-1 + 2 i / (s - 1)` on an axis of s elements with aligned corners (0 for s = 1), else `(2 i + 1) / s - 1`.
+//! `-1 + 2 i / (s - 1)` on an axis of s elements with aligned corners (-1 for s = 1), else `(2 i + 1) / s - 1`.
 //! Elements: any float type. Source: ONNX AffineGrid-20.
 
 use sinter_base::shape::for_each_index;
@@ -27,7 +27,7 @@ impl AffineGrid {
     fn coordinate(&self, index: usize, size: usize) -> f64 {
         let (i, s) = (index as f64, size as f64);
         match (self.align_corners, size) {
-            (true, 0 | 1) => 0.0,
+            (true, 0 | 1) => -1.0,
             (true, _) => -1.0 + 2.0 * i / (s - 1.0),
             (false, _) => (2.0 * i + 1.0) / s - 1.0,
         }
@@ -114,7 +114,7 @@ mod tests {
         let theta = Tensor::from_vec(&[1, 2, 3], vec![1f32, 0.0, 0.0, 0.0, 2.0, 0.5]).unwrap();
         let size = Tensor::of_i64(&[1, 1, 1, 2]);
         let y = reference_of(&AffineGrid { align_corners: true }, &[&theta, &size]).unwrap();
-        // x runs from -1 to 1; the single row has y = 0, moved by one half.
-        assert_eq!((y[0].sizes(), y[0].to_floats()), (&[1, 1, 2, 2][..], vec![-1.0, 0.5, 1.0, 0.5]));
+        // x runs from -1 to 1; the single row has y = -1, doubled and moved by one half.
+        assert_eq!((y[0].sizes(), y[0].to_floats()), (&[1, 1, 2, 2][..], vec![-1.0, -1.5, 1.0, -1.5]));
     }
 }

@@ -1,11 +1,11 @@
 //! Resizes any axes of a tensor, each one independently of the others (see [`crate::image::resize_axis`]).
 //!
-//! Inputs: x; region: float [2 n], starts then ends of the n resized axes, for crops; scales: float [n]; sizes: i64 [n].
-//! Exactly one of scales and sizes is given; an empty list counts as not given. Size of a resized axis:
+//! Inputs: x; region: float [2 n], starts then ends of the n resized axes, for crops; scales: float [n]; sizes: i64
+//! [n]. Exactly one of scales and sizes is given; an empty list counts as not given. Size of a resized axis:
 //! `floor(size * scale)`, in float32 as ONNX's shape inference computes it and whatever the region; or the size asked
-//! for; or, keeping the aspect ratio, `floor(r size + 1/2)` with r the smallest (not larger) or largest (not smaller) of
-//! `asked / size` over all resized axes. Elements of a crop outside the input are `extrapolation`. Elements: nearest takes
-//! any type; the others numbers, integers round to even. Source: ONNX Resize-10..19, Upsample-7..9.
+//! for; or, keeping the aspect ratio, `floor(r size + 1/2)` with r the smallest (not larger) or largest (not smaller)
+//! of `asked / size` over all resized axes. Elements of a crop outside the input are `extrapolation`. Elements: nearest
+//! takes any type; the others numbers, integers round to even. Source: ONNX Resize-10..19, Upsample-7..9.
 
 use sinter_base::shape::{self, for_each_index};
 use sinter_base::{Attributes, DataType, Dim, Tensor, Value, ValueType};
@@ -13,7 +13,7 @@ use sinter_base::{Attributes, DataType, Dim, Tensor, Value, ValueType};
 use crate::error::{EvalError, InferError};
 use crate::evaluate::EvalContext;
 use crate::example::Example;
-use crate::image::resize_axis::{Coordinates, Interpolation, NearestRounding, ResizeAxis};
+use crate::image::resize_axis::{Coordinates, Interpolation, NearestRounding, ResizeAxis, Taps};
 use crate::infer::InferContext;
 use crate::invalid;
 use crate::operands::{Arguments, Operands};
@@ -232,7 +232,7 @@ impl Operator for Resize {
         }
         // What every index of every axis of the result reads; axes that are not resized read themselves.
         let itself = |&size: &usize| (0..size).map(|i| Some(vec![(i, 1.0)])).collect::<Vec<_>>();
-        let mut taps: Vec<Vec<Option<Vec<(usize, f64)>>>> = x.sizes().iter().map(itself).collect();
+        let mut taps: Vec<Vec<Option<Taps>>> = x.sizes().iter().map(itself).collect();
         let sizes: Vec<usize> = axes.iter().map(|&a| x.sizes()[a]).collect();
         for (i, (scale, output)) in self.targets(&sizes, &wanted)?.into_iter().enumerate() {
             let axis = ResizeAxis {
@@ -262,8 +262,7 @@ impl Operator for Resize {
         let values = x.to_floats();
         let mut y = Vec::new();
         for_each_index(&y_sizes, |at| {
-            let chosen: Option<Vec<&Vec<(usize, f64)>>> =
-                at.iter().enumerate().map(|(axis, &i)| taps[axis][i].as_ref()).collect();
+            let chosen: Option<Vec<&Taps>> = at.iter().enumerate().map(|(axis, &i)| taps[axis][i].as_ref()).collect();
             let Some(chosen) = chosen else {
                 y.push(self.extrapolation);
                 return;

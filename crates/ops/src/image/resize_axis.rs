@@ -73,6 +73,9 @@ pub enum Interpolation {
     },
 }
 
+/// Elements of the input with their weights.
+pub type Taps = Vec<(usize, f64)>;
+
 /// One axis to resize.
 #[derive(Clone, Debug)]
 pub struct ResizeAxis<'a> {
@@ -128,7 +131,7 @@ impl ResizeAxis<'_> {
 
     /// Weighted input elements of an element of the result; `None` where a crop leaves the input. The input must not
     /// be empty.
-    pub fn taps(&self, output: usize) -> Option<Vec<(usize, f64)>> {
+    pub fn taps(&self, output: usize) -> Option<Taps> {
         let x = self.position(output)?;
         let (reach, antialias) = match self.interpolation {
             Interpolation::Nearest { rounding } => {
@@ -150,7 +153,7 @@ impl ResizeAxis<'_> {
         let reach: f64 = (reach / squeeze).min(2.0 * self.input as f64 + 4.0);
         let (first, last) = ((x - reach).floor(), (x + reach).ceil());
         let steps = (last - first).max(0.0) as usize;
-        let mut taps: Vec<(usize, f64)> = Vec::new();
+        let mut taps = Taps::new();
         for step in 0..=steps {
             let k = first + step as f64;
             let outside = k < 0.0 || k > self.input as f64 - 1.0;

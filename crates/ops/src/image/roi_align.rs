@@ -1,12 +1,12 @@
 //! Pools regions of feature maps to a fixed size, reading between elements (Mask R-CNN).
 //!
-//! Inputs: x: [N, C, H, W]; regions: [R, 4] as (x1, y1, x2, y2); samples: [R], integers below N, the map of each region.
-//! y: [R, C, output height, output width]. A region is scaled by `spatial_scale` and moved by -1/2 with `half_pixel`;
-//! without, it is at least 1 wide and high. It is divided into output cells, and each cell into `ceil(region / output)`
-//! points per axis, or `sampling_ratio` of them if that is not 0. Each point is interpolated linearly from its four
-//! neighbours; coordinates are clamped to the map, and points more than one element outside are zero. The cell is the
-//! mean of its points, or for the maximum the largest weighted neighbour of any point, as ONNX defines it.
-//! Elements: any float type. Source: ONNX RoiAlign-10..22 (He et al. 2017).
+//! Inputs: x: [N, C, H, W]; regions: [R, 4] as (x1, y1, x2, y2); samples: [R], integers below N, the map of each
+//! region. y: [R, C, output height, output width]. A region is scaled by `spatial_scale` and moved by -1/2 with
+//! `half_pixel`; without, it is at least 1 wide and high. It is divided into output cells, and each cell into
+//! `ceil(region / output)` points per axis, or `sampling_ratio` of them if that is not 0. Each point is interpolated
+//! linearly from its four neighbours; coordinates are clamped to the map, and points more than one element outside are
+//! zero. The cell is the mean of its points, or for the maximum the largest weighted neighbour of any point, as ONNX
+//! defines it. Elements: any float type. Source: ONNX RoiAlign-10..22 (He et al. 2017).
 
 use sinter_base::{Attributes, DataType, Tensor, Value, ValueType};
 

@@ -6,8 +6,8 @@
 //! * norm: `y = x / (sum |x|^order)^(1 / order)`, and 0 where the norm is 0; epsilon plays no part.
 //!
 //! With `groups` axis 1, which is then no normalized axis, is split into that many equal parts of neighbours, whose
-//! elements belong together too. Results: y of x's type and shape. If `statistics` names a type, then in that type, with
-//! size 1 on the normalized axes (and `groups` on axis 1): mean and variance, or the mean square, or the norm.
+//! elements belong together too. Results: y of x's type and shape. If `statistics` names a type, then in that type,
+//! with size 1 on the normalized axes (and `groups` on axis 1): mean and variance, or the mean square, or the norm.
 //! Elements: any float type; everything is computed in at least float32 and y rounded once.
 //!
 //! Layer, instance, group and batch normalization are this operator followed by elementwise scale and bias.

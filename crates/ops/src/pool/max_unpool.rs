@@ -1,9 +1,9 @@
 //! Puts elements back where a max pool found them; everything else is zero.
 //!
-//! Inputs: x: [N, C, spatial...]; indices: i64 of x's shape; output shape: [rank] i64, optional. With stride s, kernel k
-//! and pads b, e the natural size of an axis is `n = (i - 1) s + k - b - e`. Indices are flat positions in a tensor
-//! of natural sizes; a given output shape, at least the natural sizes, holds that tensor in its leading corner.
-//! Of equal indices the last one wins. An index outside is an error. Source: ONNX MaxUnpool-22.
+//! Inputs: x: [N, C, spatial...]; indices: i64 of x's shape; output shape: [rank] i64, optional. With stride s, kernel
+//! k and pads b, e the natural size of an axis is `n = (i - 1) s + k - b - e`. Indices are flat positions in a tensor
+//! of natural sizes; a given output shape, at least the natural sizes, holds that tensor in its leading corner. Of
+//! equal indices the last one wins. An index outside is an error. Source: ONNX MaxUnpool-22.
 
 use std::collections::HashMap;
 

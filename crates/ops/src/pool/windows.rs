@@ -7,6 +7,9 @@ use crate::error::InferError;
 use crate::invalid;
 use crate::window::{Axis, Padding};
 
+/// More elements than this in a window are a damaged number, not a kernel.
+const MAX_ELEMENTS: usize = 1 << 24;
+
 /// Kernel and its steps over the spatial axes.
 #[derive(Clone, Debug, PartialEq, Attributes)]
 pub struct PoolWindow {
@@ -54,8 +57,9 @@ impl PoolWindow {
         if [&self.kernel, &self.strides, &self.dilations].iter().any(|list| list.len() != spatial) {
             invalid!("an input of {} dimensions needs {spatial} entries per window list; found {self:?}", x.len());
         }
-        if self.kernel.contains(&0) {
-            invalid!("a kernel of {:?} has no elements", self.kernel);
+        let elements = shape::element_count(&self.kernel).unwrap_or(usize::MAX);
+        if elements == 0 || elements > MAX_ELEMENTS {
+            invalid!("a kernel of {:?} must have between 1 and {MAX_ELEMENTS} elements", self.kernel);
         }
         let mut y = x[..2].to_vec();
         for (i, (size, &kernel)) in x[2..].iter().zip(&self.kernel).enumerate() {

@@ -1,8 +1,9 @@
 //! Stored values to real ones: `y = (x - zero point) * scale`.
 //!
-//! x: an integer type of at most 32 bits or a float type of at most eight; scale: a float type, one value per tensor, per
-//! index of an axis or per block of an axis (see [`Granularity`]); zero point: as many values of x's type, optional, 0 by
-//! default. The result is computed in at least float32 and rounded once. Source: ONNX DequantizeLinear-25.
+//! x: an integer type of at most 32 bits or a float type of at most eight; scale: a float type, one value per tensor,
+//! per index of an axis or per block of an axis (see [`Granularity`]); zero point: as many values of x's type,
+//! optional, 0 by default. The result is computed in at least float32 and rounded once. Source: ONNX
+//! DequantizeLinear-25.
 
 use sinter_base::quantization::Granularity;
 use sinter_base::{Attributes, DataType, Tensor, Value, ValueType};

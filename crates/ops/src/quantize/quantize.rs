@@ -1,9 +1,9 @@
 //! Real values to stored ones: `y = saturate(round(x / scale) + zero point)`.
 //!
-//! x: any float type or i32; scale: a float type, one value per tensor, per index of an axis or per block of an axis (see
-//! [`Granularity`]); zero point: as many values of the result's type, optional, 0 by default. x and scale are rounded to
-//! the type `precision` and divided in it. Integers round to nearest even and saturate, NaN counts as 0; float types of
-//! at most eight bits take the quotient plus zero point rounded, beyond the range saturated or not.
+//! x: any float type or i32; scale: a float type, one value per tensor, per index of an axis or per block of an axis
+//! (see [`Granularity`]); zero point: as many values of the result's type, optional, 0 by default. x and scale are
+//! rounded to the type `precision` and divided in it. Integers round to nearest even and saturate, NaN counts as 0;
+//! float types of at most eight bits take the quotient plus zero point rounded, beyond the range saturated or not.
 //! Source: ONNX QuantizeLinear-25.
 
 use sinter_base::minifloat::Overflow;
