@@ -93,6 +93,49 @@ catalog! { $
 
     // -- movement
     40 => Reshape: crate::movement::Reshape;
+
+    // -- spatial, normalization, quantization
+    200 => Deconvolution: crate::conv::Deconvolution;
+    201 => DeformableConvolution: crate::conv::DeformableConvolution;
+    202 => Col2Im: crate::conv::Col2Im;
+    210 => Pool: crate::pool::Pool;
+    211 => MaxPoolWithIndices: crate::pool::MaxPoolWithIndices;
+    212 => MaxUnpool: crate::pool::MaxUnpool;
+    220 => Normalize: crate::norm::Normalize;
+    221 => LocalResponseNormalization: crate::norm::LocalResponseNormalization;
+    230 => Resize: crate::image::Resize;
+    231 => GridSample: crate::image::GridSample;
+    232 => AffineGrid: crate::image::AffineGrid;
+    233 => RoiAlign: crate::image::RoiAlign;
+    240 => Quantize: crate::quantize::Quantize;
+    241 => Dequantize: crate::quantize::Dequantize;
+
+    // -- movement, indexing, reductions, linear algebra, random, signal
+    41 => Transpose: crate::movement::Transpose;
+    42 => Slice: crate::movement::Slice;
+    43 => Concat: crate::movement::Concat;
+    44 => Pad: crate::movement::Pad;
+    45 => Tile: crate::movement::Tile;
+    46 => Expand: crate::movement::Expand;
+    47 => Squeeze: crate::movement::Squeeze;
+    48 => Unsqueeze: crate::movement::Unsqueeze;
+    49 => Shape: crate::movement::Shape;
+    50 => ReverseSequence: crate::movement::ReverseSequence;
+    51 => BitCast: crate::movement::BitCast;
+    52 => Gather: crate::index::Gather;
+    53 => GatherElements: crate::index::GatherElements;
+    54 => GatherNd: crate::index::GatherNd;
+    55 => ScatterElements: crate::index::ScatterElements;
+    56 => ScatterNd: crate::index::ScatterNd;
+    57 => TensorScatter: crate::index::TensorScatter;
+    58 => NonZero: crate::index::NonZero;
+    59 => Unique: crate::index::Unique;
+    60 => Reduce: crate::reduce::Reduce;
+    61 => ArgReduce: crate::reduce::ArgReduce;
+    62 => Softmax: crate::reduce::Softmax;
+    63 => Cumulative: crate::reduce::Cumulative;
+    64 => TopK: crate::index::TopK;
+    65 => Range: crate::index::Range;
 }
 
 impl Op {

@@ -6,6 +6,7 @@
 //!
 //! Does not know networks, weights, source formats, devices or kernels.
 
+pub mod axes;
 pub mod body;
 pub mod catalog;
 pub mod error;
@@ -16,9 +17,15 @@ pub mod operands;
 pub mod operator;
 
 pub mod conv;
+pub mod image;
+pub mod index;
 pub mod matmul;
 pub mod movement;
+pub mod norm;
 pub mod pointwise;
+pub mod pool;
+pub mod quantize;
+pub mod reduce;
 pub mod window;
 
 pub use body::{Body, Node, ValueId};

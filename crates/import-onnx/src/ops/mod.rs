@@ -3,5 +3,17 @@
 pub mod constant;
 pub mod conv;
 pub mod elementwise;
+pub mod expressions;
+pub mod fused;
+pub mod image;
+pub mod index;
 pub mod matmul;
+pub mod movement;
+pub mod norm;
+pub mod padding;
+pub mod pool;
+pub mod quantize;
+pub mod quantized;
+pub mod reduce;
 pub mod reshape;
+pub mod sizes;
