@@ -21,7 +21,9 @@ pub mod index;
 pub mod matmul;
 pub mod movement;
 pub mod pointwise;
+pub mod random;
 pub mod reduce;
+pub mod signal;
 pub mod window;
 
 pub use body::{Body, Node, ValueId};
