@@ -5,6 +5,7 @@
 
 use sinter_base::{Attributes, DataType, Dim, Tensor, Value, ValueType};
 
+use crate::axes::numeric;
 use crate::error::{EvalError, InferError};
 use crate::evaluate::EvalContext;
 use crate::example::Example;
@@ -56,7 +57,7 @@ impl Operator for Determinant {
     }
 
     fn reference(&self, inputs: &Arguments<'_>, _cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
-        let x = inputs.tensor(0)?;
+        let x = numeric(inputs.tensor(0)?)?;
         let [batch @ .., n, columns] = x.sizes() else {
             invalid!(eval: "a determinant needs at least 2 dimensions, found {}", x.rank())
         };

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use sinter_base::shape::{broadcast_dims, for_each_index, product, strides};
 use sinter_base::{Attributes, DataType, Dim, Tensor, Truth, Value, ValueType};
 
+use crate::axes::numeric;
 use crate::error::{EvalError, InferError};
 use crate::evaluate::EvalContext;
 use crate::example::Example;
@@ -189,7 +190,7 @@ impl Operator for Einsum {
     }
 
     fn reference(&self, inputs: &Arguments<'_>, _cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
-        let tensors = (0..inputs.len()).map(|i| inputs.tensor(i)).collect::<Result<Vec<&Tensor>, _>>()?;
+        let tensors = (0..inputs.len()).map(|i| numeric(inputs.tensor(i)?)).collect::<Result<Vec<&Tensor>, _>>()?;
         let Some(first) = tensors.first() else { invalid!(eval: "an equation without inputs") };
         let plan = self.plan(&tensors.iter().map(|t| t.rank()).collect::<Vec<_>>())?;
         let mut sizes: BTreeMap<Label, usize> = BTreeMap::new();

@@ -9,7 +9,7 @@
 use sinter_base::shape::{ravel, strides, unravel};
 use sinter_base::{Attributes, Dim, Sizes, TensorType, Value, ValueType};
 
-use crate::axes::{distinct_axes, list_length};
+use crate::axes::{distinct_axes, int_values, list_length};
 use crate::error::{EvalError, InferError};
 use crate::evaluate::EvalContext;
 use crate::example::Example;
@@ -192,9 +192,9 @@ impl Operator for Slice {
 
     fn reference(&self, inputs: &Arguments<'_>, _cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
         let x = inputs.tensor(0)?;
-        let (starts, ends) = (inputs.tensor(1)?.to_i64(), inputs.tensor(2)?.to_i64());
-        let axes = inputs.optional_tensor(3)?.map(sinter_base::Tensor::to_i64);
-        let steps = inputs.optional_tensor(4)?.map(sinter_base::Tensor::to_i64);
+        let (starts, ends) = (int_values(inputs.tensor(1)?)?, int_values(inputs.tensor(2)?)?);
+        let axes = inputs.optional_tensor(3)?.map(int_values).transpose()?;
+        let steps = inputs.optional_tensor(4)?.map(int_values).transpose()?;
         let parts = all_parts(x.sizes(), &starts, &ends, axes.as_deref(), steps.as_deref())?;
         let sizes: Sizes = parts.iter().map(|p| p.count).collect();
         Ok(vec![x.rearranged(&sizes, |i| Some(source(&parts, x.sizes(), &sizes, i)))?.into()])

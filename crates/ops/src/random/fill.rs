@@ -8,7 +8,7 @@
 
 use sinter_base::{Attributes, DataType, Tensor, Value, ValueType};
 
-use crate::axes::list_length;
+use crate::axes::{int_values, list_length};
 use crate::error::{EvalError, InferError};
 use crate::evaluate::EvalContext;
 use crate::example::Example;
@@ -97,7 +97,7 @@ impl Operator for RandomFill {
 
     fn reference(&self, inputs: &Arguments<'_>, cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
         self.check_type()?;
-        let shape = inputs.tensor(0)?.to_i64();
+        let shape = int_values(inputs.tensor(0)?)?;
         let sizes: Result<Vec<usize>, _> = shape.iter().map(|&size| usize::try_from(size)).collect();
         let Ok(sizes) = sizes else { invalid!(eval: "random numbers of shape {shape:?}") };
         let Some(count) = sinter_base::shape::element_count(&sizes) else {

@@ -9,7 +9,7 @@
 
 use sinter_base::{Attributes, DataType, Dim, Tensor, Value, ValueType};
 
-use crate::axes::{axis_of, list_length};
+use crate::axes::{axis_of, int_values, list_length, numeric};
 use crate::error::{EvalError, InferError};
 use crate::evaluate::EvalContext;
 use crate::example::Example;
@@ -148,9 +148,9 @@ impl Operator for Dft {
     }
 
     fn reference(&self, inputs: &Arguments<'_>, _cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
-        let x = inputs.tensor(0)?;
+        let x = numeric(inputs.tensor(0)?)?;
         let single = |index: usize| -> Result<Option<i64>, EvalError> {
-            Ok(inputs.optional_tensor(index)?.and_then(|t| t.to_i64().first().copied()))
+            Ok(inputs.optional_tensor(index)?.map(int_values).transpose()?.and_then(|list| list.first().copied()))
         };
         let rank = x.rank();
         let parts = x.sizes().last().copied().unwrap_or(0);
