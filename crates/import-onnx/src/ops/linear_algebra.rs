@@ -1,4 +1,4 @@
-//! Linear algebra: Gemm-7..13, Einsum-12, Det-11..22.
+//! Linear algebra: Gemm-1..13, Einsum-12, Det-11..22.
 
 use sinter_ir::Handle;
 use sinter_ops::matmul::{Determinant, Einsum, MatMul};
@@ -23,6 +23,7 @@ fn scaled(x: &Expr, by: f64) -> Expr {
 }
 
 /// Gemm: `alpha A' B' + beta C`, with `C` broadcast; `C` may be left out since version 11.
+/// Before version 7 an attribute said whether `C` needs broadcasting, which its shape says as well.
 pub fn gemm(cx: &mut NodeContext<'_, '_>) -> Imported {
     let (a, b) = (cx.input(0)?, cx.input(1)?);
     for (name, operand) in [("A", a), ("B", b)] {

@@ -80,14 +80,14 @@ fn part_dim(size: &Dim, start: &Dim, end: &Dim, step: &Dim) -> Result<Option<Dim
     }
     let Some(step) = step.as_constant() else { return Ok(None) };
     let (Some(start), Some(end)) = (from_front(start, size), from_front(end, size)) else { return Ok(None) };
-    let (zero, one) = (Dim::constant(0), Dim::constant(1));
-    let clamp = |at: Dim, low: &Dim, high: &Dim| at.maximum(low).minimum(high);
+    let (zero, last) = (Dim::constant(0), size.sub(&Dim::constant(1)));
+    // The count is floored at 0 below, so that only these sides of the bounds need clamping.
     let distance = match step {
         0 => invalid!("a slice has step 0"),
-        1.. => clamp(end, &zero, size).sub(&clamp(start, &zero, size)),
+        1.. => end.minimum(size).sub(&start.maximum(&zero)),
         _ => {
-            let last = size.sub(&one);
-            clamp(start, &zero, &last).sub(&clamp(end, &Dim::constant(-1), &last))
+            let start = if start == last { start } else { start.maximum(&zero).minimum(&last) };
+            start.sub(&end.maximum(&Dim::constant(-1)))
         }
     };
     let stride = Dim::constant(i64::try_from(step.unsigned_abs()).unwrap_or(i64::MAX));
@@ -254,6 +254,9 @@ mod tests {
         assert_eq!(size(0i64.into(), i64::MAX.into()), "f32[N]");
         assert_eq!(size(0i64.into(), n.clone()), "f32[N]");
         assert_eq!(size(n.clone(), i64::MAX.into()), "f32[0]");
+        assert_eq!(size(1i64.into(), i64::MAX.into()), "f32[max(0, N - 1)]");
+        assert_eq!(size(0i64.into(), (-1i64).into()), "f32[max(0, N - 1)]");
+        assert_eq!(size(0i64.into(), 5i64.into()), "f32[min(5, N)]");
         let open = ValueType::tensor(DataType::I64, vec![Dim::constant(1)]);
         assert_eq!(infer_of(&Slice {}, &[&x, &open, &open]).unwrap()[0].to_string(), "f32[?slice1]");
     }
