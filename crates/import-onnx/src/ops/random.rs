@@ -13,13 +13,9 @@ use crate::error::Problem;
 use crate::ops::expressions::{elementwise, elementwise_all};
 use crate::ops::sizes::{as_scalar, integer, size_of_axis};
 
-/// ONNX's float seeds by their bits; version 12 of Dropout has an integer.
-fn seed(cx: &NodeContext<'_, '_>) -> Option<u64> {
-    if let Some(seed) = cx.optional_int("seed") {
-        return Some(seed.cast_unsigned());
-    }
-    // Every float attribute was stored in 32 bits.
-    cx.optional_float("seed").map(f64::to_bits)
+/// The seed attribute: an integer in Dropout, elsewhere a float, taken by its bits.
+fn seed(cx: &NodeContext<'_, '_>) -> Option<i64> {
+    cx.optional_int("seed").or_else(|| cx.optional_float("seed").map(|seed| seed.to_bits().cast_signed()))
 }
 
 /// Uniform numbers in `[0, 1)` of this shape.

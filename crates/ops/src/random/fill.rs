@@ -45,7 +45,7 @@ pub struct RandomFill {
     /// Element type, a float type.
     pub data_type: DataType,
     /// Seed; left out: that of the run.
-    pub seed: Option<u64>,
+    pub seed: Option<i64>,
 }
 
 impl RandomFill {
@@ -103,7 +103,7 @@ impl Operator for RandomFill {
         let Some(count) = sinter_base::shape::element_count(&sizes) else {
             invalid!(eval: "random numbers of shape {shape:?} are too many")
         };
-        let seed = self.seed.unwrap_or(cx.seed);
+        let seed = self.seed.map_or(cx.seed, i64::cast_unsigned);
         let blocks = (0..count.div_ceil(4)).map(|number| self.elements(block(seed, cx.node, number as u64)));
         let mut values: Vec<f64> = blocks.flatten().collect();
         values.truncate(count);
