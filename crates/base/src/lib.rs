@@ -4,8 +4,10 @@
 //!
 //! Does not know operators, networks, devices or files formats.
 
+pub mod arena;
 pub mod attribute;
 mod attribute_text;
+pub mod buffer;
 pub mod data_type;
 pub mod dim;
 mod dim_text;
@@ -19,8 +21,11 @@ pub mod shape;
 pub mod tensor;
 pub mod types;
 pub mod value;
+pub mod view;
 
+pub use arena::Arena;
 pub use attribute::{Attr, Attribute, AttributeError};
+pub use buffer::Buffer;
 pub use data_type::DataType;
 pub use dim::{Dim, Truth};
 pub use element::Element;
@@ -30,3 +35,4 @@ pub use sinter_macros::Attributes;
 pub use tensor::{Tensor, TensorError};
 pub use types::{KnownValue, TensorType, ValueType};
 pub use value::Value;
+pub use view::{View, ViewMut};

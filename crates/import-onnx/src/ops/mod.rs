@@ -1,5 +1,6 @@
 //! Import functions, by family. Each file names the ONNX operators that it imports and their versions.
 
+pub mod constant;
 pub mod conv;
 pub mod elementwise;
 pub mod expressions;
