@@ -228,6 +228,27 @@ pub const ALL: &[Entry] = table! {
     onnx Hardmax 1 => reduce::hardmax;
     onnx CumSum 11 => reduce::cum_sum;
     onnx CumProd 26 => reduce::cum_prod;
+    onnx Gemm 1 => linear_algebra::gemm;
+    onnx Einsum 12 => linear_algebra::einsum;
+    onnx Det 11 => linear_algebra::determinant;
+    onnx NegativeLogLikelihoodLoss 12 => losses::negative_log_likelihood;
+    onnx SoftmaxCrossEntropyLoss 12 => losses::softmax_cross_entropy;
+    training Adagrad 1 => training::adagrad;
+    training Adam 1 => training::adam;
+    training Momentum 1 => training::momentum;
+    onnx RandomUniform 1 => random::random_uniform;
+    onnx RandomUniformLike 1 => random::random_uniform_like;
+    onnx RandomNormal 1 => random::random_normal;
+    onnx RandomNormalLike 1 => random::random_normal_like;
+    onnx Bernoulli 15 => random::bernoulli;
+    onnx Multinomial 7 => random::multinomial;
+    onnx Dropout 7 => random::dropout;
+    onnx DFT 17 => signal::dft;
+    onnx STFT 17 => signal::stft;
+    onnx HannWindow 17 => signal::hann_window;
+    onnx HammingWindow 17 => signal::hamming_window;
+    onnx BlackmanWindow 17 => signal::blackman_window;
+    onnx MelWeightMatrix 17 => signal::mel_weight_matrix;
 };
 
 /// The entry for an operator at a version.

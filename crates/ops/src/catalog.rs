@@ -136,6 +136,10 @@ catalog! { $
     63 => Cumulative: crate::reduce::Cumulative;
     64 => TopK: crate::index::TopK;
     65 => Range: crate::index::Range;
+    66 => Einsum: crate::matmul::Einsum;
+    67 => Determinant: crate::matmul::Determinant;
+    68 => RandomFill: crate::random::RandomFill;
+    69 => Dft: crate::signal::Dft;
 }
 
 impl Op {

@@ -25,7 +25,9 @@ pub mod norm;
 pub mod pointwise;
 pub mod pool;
 pub mod quantize;
+pub mod random;
 pub mod reduce;
+pub mod signal;
 pub mod window;
 
 pub use body::{Body, Node, ValueId};
