@@ -47,6 +47,24 @@ pub const ALL: &[Entry] = table! {
 
     // -- movement
     onnx Reshape 5 => reshape::reshape;
+
+    // -- control flow, sequences
+    onnx If 1 => control::if_else;
+    onnx Loop 1 => control::loop_while;
+    onnx Scan 8 => control::scan_8;
+    onnx Scan 9 => control::scan_9;
+    onnx SequenceConstruct 11 => sequence::sequence_construct;
+    onnx SequenceEmpty 11 => sequence::sequence_empty;
+    onnx SequenceInsert 11 => sequence::sequence_insert;
+    onnx SequenceErase 11 => sequence::sequence_erase;
+    onnx SequenceAt 11 => sequence::sequence_at;
+    onnx SequenceLength 11 => sequence::sequence_length;
+    onnx ConcatFromSequence 11 => sequence::concat_from_sequence;
+    onnx SplitToSequence 11 => sequence::split_to_sequence;
+    onnx SequenceMap 17 => sequence::sequence_map;
+    onnx Optional 15 => sequence::optional;
+    onnx OptionalHasElement 15 => sequence::optional_has_element;
+    onnx OptionalGetElement 15 => sequence::optional_get_element;
 };
 
 /// The entry for an operator at a version.

@@ -93,6 +93,21 @@ catalog! { $
 
     // -- movement
     40 => Reshape: crate::movement::Reshape;
+
+    // -- control flow, sequences
+    400 => If: crate::control::If;
+    401 => Loop: crate::control::Loop;
+    402 => Scan: crate::control::Scan;
+    410 => SequenceConstruct: crate::sequence::SequenceConstruct;
+    411 => SequenceInsert: crate::sequence::SequenceInsert;
+    412 => SequenceErase: crate::sequence::SequenceErase;
+    413 => SequenceAt: crate::sequence::SequenceAt;
+    414 => SequenceLength: crate::sequence::SequenceLength;
+    415 => ConcatFromSequence: crate::sequence::ConcatFromSequence;
+    416 => SplitToSequence: crate::sequence::SplitToSequence;
+    420 => OptionalConstruct: crate::sequence::OptionalConstruct;
+    421 => OptionalHasElement: crate::sequence::OptionalHasElement;
+    422 => OptionalGetElement: crate::sequence::OptionalGetElement;
 }
 
 impl Op {

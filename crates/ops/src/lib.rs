@@ -15,10 +15,12 @@ pub mod infer;
 pub mod operands;
 pub mod operator;
 
+pub mod control;
 pub mod conv;
 pub mod matmul;
 pub mod movement;
 pub mod pointwise;
+pub mod sequence;
 pub mod window;
 
 pub use body::{Body, Node, ValueId};
