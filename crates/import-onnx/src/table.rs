@@ -65,6 +65,11 @@ pub const ALL: &[Entry] = table! {
     onnx Optional 15 => sequence::optional;
     onnx OptionalHasElement 15 => sequence::optional_has_element;
     onnx OptionalGetElement 15 => sequence::optional_get_element;
+
+    // -- recurrent
+    onnx RNN 7 => recurrent::rnn;
+    onnx GRU 7 => recurrent::gru;
+    onnx LSTM 7 => recurrent::lstm;
 };
 
 /// The entry for an operator at a version.

@@ -108,6 +108,11 @@ catalog! { $
     420 => OptionalConstruct: crate::sequence::OptionalConstruct;
     421 => OptionalHasElement: crate::sequence::OptionalHasElement;
     422 => OptionalGetElement: crate::sequence::OptionalGetElement;
+
+    // -- recurrent
+    430 => Rnn: crate::recurrent::Rnn;
+    431 => Gru: crate::recurrent::Gru;
+    432 => Lstm: crate::recurrent::Lstm;
 }
 
 impl Op {

@@ -20,6 +20,7 @@ pub mod conv;
 pub mod matmul;
 pub mod movement;
 pub mod pointwise;
+pub mod recurrent;
 pub mod sequence;
 pub mod window;
 

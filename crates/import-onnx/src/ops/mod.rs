@@ -5,5 +5,6 @@ pub mod control;
 pub mod conv;
 pub mod elementwise;
 pub mod matmul;
+pub mod recurrent;
 pub mod reshape;
 pub mod sequence;
