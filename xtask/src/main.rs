@@ -1,1 +1,46 @@
-fn main() {}
+//! Developer tasks: `cargo xtask COMMAND`.
+#![allow(clippy::print_stdout, reason = "this program talks to its user")]
+
+mod command;
+mod conformance;
+mod python;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Developer tasks of Sinter.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Runs every test. Makes a Python environment with the ONNX package for the test data; without Python the rest
+    /// still runs.
+    Test,
+    /// Checks the structure: crate edges, file sizes, lists, head comments, homes of unsafe code.
+    Tidy,
+    /// Runs the ONNX backend test cases and prints what fails.
+    Conformance(conformance::Options),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().task {
+        Task::Test => test::run(),
+        Task::Tidy => tidy::run(),
+        Task::Conformance(options) => conformance::run(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            println!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}

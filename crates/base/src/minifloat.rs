@@ -120,11 +120,11 @@ impl MiniFloat {
     pub fn encode(self, value: f64, overflow: Overflow) -> u8 {
         let sign = if value.is_sign_negative() && self.signed { 1u32 << self.magnitude_bits() } else { 0 };
         if value.is_nan() {
-            // FP4 has no NaN: ONNX maps it to the largest magnitude.
-            return if self.top == Top::Finite {
-                self.largest() as u8
-            } else {
-                self.nan() | sign as u8 & !self.nan_sign()
+            return match self.top {
+                // FP4 has no NaN; ONNX's data stores it as negative zero.
+                Top::Finite => 1 << self.magnitude_bits(),
+                Top::NegativeZeroIsNan => self.nan(),
+                Top::Ieee | Top::OneNan => self.nan() | sign as u8,
             };
         }
         if !self.signed && value < 0.0 {
@@ -143,14 +143,6 @@ impl MiniFloat {
             return 0;
         }
         (magnitude | sign) as u8
-    }
-
-    /// A NaN of the unsigned-zero formats has its own sign bit set already.
-    const fn nan_sign(self) -> u8 {
-        match self.top {
-            Top::NegativeZeroIsNan => 0,
-            _ => 0xFF,
-        }
     }
 
     /// Nearest magnitude code, one above the largest when the value rounds beyond it.

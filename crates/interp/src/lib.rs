@@ -3,7 +3,10 @@
 //! Does not know passes, devices or kernels: it is what they are measured against.
 
 pub mod agreement;
+pub mod fast;
+mod product;
 pub mod run;
 
 pub use agreement::{Disagreement, Tolerance, compare};
-pub use run::{RunError, evaluate_weight, run};
+pub use fast::FastEvaluator;
+pub use run::{RunError, evaluate_weight, run, run_with};

@@ -2,6 +2,7 @@
 
 pub mod carried;
 pub mod control;
+pub mod constant;
 pub mod conv;
 pub mod elementwise;
 pub mod matmul;

@@ -1,0 +1,41 @@
+//! The Python environment of the tests: the ONNX package's test data, and oracles. Never needed by the product.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::command::{root, run};
+
+/// The versions that the tests were written against. Newer ONNX wheels no longer ship the node tests.
+const PACKAGES: &[&str] = &["onnx==1.21.0", "numpy==2.2.6"];
+
+/// Makes the environment if it is missing or was made for other packages, and returns its interpreter.
+pub(crate) fn environment() -> Result<PathBuf, String> {
+    let folder = root().join(".venv");
+    let python = folder.join("bin").join("python");
+    let stamp = folder.join("packages");
+    let wanted = PACKAGES.join("\n");
+    if std::fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
+        return Ok(python);
+    }
+    println!("making the Python environment of the tests ({})", PACKAGES.join(", "));
+    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
+    run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(PACKAGES))?;
+    std::fs::write(&stamp, wanted).map_err(|e| format!("{}: {e}", stamp.display()))?;
+    Ok(python)
+}
+
+/// The folder of the ONNX backend test data.
+pub(crate) fn onnx_data() -> Result<PathBuf, String> {
+    if let Some(given) = std::env::var_os("SINTER_ONNX_DATA") {
+        return Ok(given.into());
+    }
+    let python = environment()?;
+    let script = "import onnx, os; print(os.path.join(os.path.dirname(onnx.__file__), 'backend', 'test', 'data'))";
+    let output = Command::new(&python).args(["-c", script]).output().map_err(|e| e.to_string())?;
+    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    if output.status.success() && !text.is_empty() {
+        Ok(text.into())
+    } else {
+        Err(format!("the ONNX package cannot be imported: {}", String::from_utf8_lossy(&output.stderr)))
+    }
+}

@@ -1,0 +1,54 @@
+//! Crate edges: each crate depends only on what its line allows. What is not in the list does not exist.
+
+use std::path::Path;
+
+use crate::tidy::Finding;
+
+/// (crate, what it may depend on), floor by floor. DESIGN and ARCHITECTURE draw the same picture.
+const EDGES: &[(&str, &[&str])] = &[
+    // Floor 0: words.
+    ("macros", &[]),
+    ("base", &["macros"]),
+    // Floor 1: meaning. `ops` knows no network.
+    ("ops", &["base"]),
+    ("ir", &["base", "ops"]),
+    ("interp", &["base", "ops", "ir"]),
+    // Floor 3: doing.
+    ("import-onnx", &["base", "ops", "ir"]),
+    ("tensor-io", &["base"]),
+    // Basement.
+    ("conformance", &["base", "ops", "ir", "interp", "import-onnx", "tensor-io"]),
+];
+
+pub(crate) fn check(root: &Path) -> Result<Vec<Finding>, String> {
+    let mut findings = Vec::new();
+    let architecture = std::fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap_or_default();
+    let mut seen = Vec::new();
+    for entry in std::fs::read_dir(root.join("crates")).map_err(|e| e.to_string())?.flatten() {
+        let folder = entry.file_name().to_string_lossy().into_owned();
+        let manifest = entry.path().join("Cargo.toml");
+        let place = format!("crates/{folder}/Cargo.toml");
+        let Some((_, allowed)) = EDGES.iter().find(|(name, _)| *name == folder) else {
+            findings.push(Finding::new(place, "the crate is on no floor; add it to xtask/src/tidy/edges.rs"));
+            continue;
+        };
+        if !architecture.contains(&format!("`{folder}`")) {
+            findings.push(Finding::new("ARCHITECTURE.md", format!("the crate `{folder}` is not on the map")));
+        }
+        seen.push(folder.clone());
+        let text = std::fs::read_to_string(&manifest).map_err(|e| format!("{place}: {e}"))?;
+        let parsed: toml::Table = text.parse().map_err(|e| format!("{place}: {e}"))?;
+        for section in ["dependencies", "build-dependencies"] {
+            let names = parsed.get(section).and_then(|v| v.as_table()).into_iter().flat_map(|t| t.keys());
+            for name in names.filter_map(|n| n.strip_prefix("sinter-")) {
+                if !allowed.contains(&name) {
+                    findings.push(Finding::new(place.clone(), format!("{folder} must not depend on {name}")));
+                }
+            }
+        }
+    }
+    for (name, _) in EDGES.iter().filter(|(name, _)| !seen.iter().any(|s| s == name)) {
+        findings.push(Finding::new("xtask/src/tidy/edges.rs", format!("there is no crate {name}")));
+    }
+    Ok(findings)
+}
