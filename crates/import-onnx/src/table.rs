@@ -140,6 +140,12 @@ pub const ALL: &[Entry] = table! {
     onnx RNN 7 => recurrent::rnn;
     onnx GRU 7 => recurrent::gru;
     onnx LSTM 7 => recurrent::lstm;
+
+    // -- attention, detection
+    onnx Attention 23 => attention::attention;
+    onnx RotaryEmbedding 23 => attention::rotary_embedding;
+    microsoft RotaryEmbedding 1 => attention::microsoft_rotary_embedding;
+    onnx NonMaxSuppression 10 => detection::non_max_suppression;
 };
 
 /// The entry for an operator at a version.

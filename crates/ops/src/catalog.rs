@@ -113,6 +113,11 @@ catalog! { $
     430 => Rnn: crate::recurrent::Rnn;
     431 => Gru: crate::recurrent::Gru;
     432 => Lstm: crate::recurrent::Lstm;
+
+    // -- attention, detection
+    440 => Attention: crate::attention::Attention;
+    441 => RotaryEmbedding: crate::attention::RotaryEmbedding;
+    450 => NonMaxSuppression: crate::detection::NonMaxSuppression;
 }
 
 impl Op {

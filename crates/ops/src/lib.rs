@@ -15,8 +15,10 @@ pub mod infer;
 pub mod operands;
 pub mod operator;
 
+pub mod attention;
 pub mod control;
 pub mod conv;
+pub mod detection;
 pub mod matmul;
 pub mod movement;
 pub mod pointwise;

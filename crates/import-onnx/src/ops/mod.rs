@@ -1,9 +1,11 @@
 //! Import functions, by family. Each file names the ONNX operators that it imports and their versions.
 
+pub mod attention;
 pub mod carried;
-pub mod control;
 pub mod constant;
+pub mod control;
 pub mod conv;
+pub mod detection;
 pub mod elementwise;
 pub mod matmul;
 pub mod recurrent;
