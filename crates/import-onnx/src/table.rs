@@ -146,6 +146,20 @@ pub const ALL: &[Entry] = table! {
     onnx RotaryEmbedding 23 => attention::rotary_embedding;
     microsoft RotaryEmbedding 1 => attention::microsoft_rotary_embedding;
     onnx NonMaxSuppression 10 => detection::non_max_suppression;
+
+    // -- strings, images, classical machine learning
+    onnx StringConcat 20 => host::strings::string_concat;
+    onnx StringSplit 20 => host::strings::string_split;
+    onnx StringNormalizer 10 => host::strings::string_normalizer;
+    onnx RegexFullMatch 20 => host::strings::regex_full_match;
+    onnx TfIdfVectorizer 9 => host::text::tf_idf_vectorizer;
+    onnx ImageDecoder 20 => host::image::image_decoder;
+    ml LabelEncoder 1 => classical::label_encoder;
+    ml Binarizer 1 => classical::binarizer;
+    ml Scaler 1 => classical::scaler;
+    ml LinearRegressor 1 => classical::linear_regressor;
+    ml TreeEnsemble 5 => trees::tree_ensemble;
+    ml TreeEnsembleRegressor 1 => trees::tree_ensemble_regressor;
 };
 
 /// The entry for an operator at a version.

@@ -118,6 +118,20 @@ catalog! { $
     440 => Attention: crate::attention::Attention;
     441 => RotaryEmbedding: crate::attention::RotaryEmbedding;
     450 => NonMaxSuppression: crate::detection::NonMaxSuppression;
+
+    // -- host
+    460 => StringConcat: crate::host::StringConcat;
+    461 => StringEqual: crate::host::StringEqual;
+    462 => StringCast: crate::host::StringCast;
+    463 => StringSplit: crate::host::StringSplit;
+    464 => StringNormalizer: crate::host::StringNormalizer;
+    465 => RegexFullMatch: crate::host::RegexFullMatch;
+    466 => LabelEncoder: crate::host::LabelEncoder;
+    467 => TfIdfVectorizer: crate::host::TfIdfVectorizer;
+    468 => ImageDecoder: crate::host::ImageDecoder;
+
+    // -- classical
+    480 => TreeEnsemble: crate::classical::TreeEnsemble;
 }
 
 impl Op {

@@ -16,9 +16,11 @@ pub mod operands;
 pub mod operator;
 
 pub mod attention;
+pub mod classical;
 pub mod control;
 pub mod conv;
 pub mod detection;
+pub mod host;
 pub mod matmul;
 pub mod movement;
 pub mod pointwise;
