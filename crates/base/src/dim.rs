@@ -48,6 +48,27 @@ pub(crate) enum Factor {
     Max(Dim, Dim),
 }
 
+/// One node of a dimension, its parts already turned into `T`; see [`Dim::fold`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fold<'a, T> {
+    /// A number.
+    Constant(i64),
+    /// A named size.
+    Symbol(&'a str),
+    /// A sum.
+    Add(T, T),
+    /// A product.
+    Multiply(T, T),
+    /// floor(a / b).
+    FloorDivide(T, T),
+    /// a - b floor(a / b).
+    Modulo(T, T),
+    /// The smaller.
+    Minimum(T, T),
+    /// The larger.
+    Maximum(T, T),
+}
+
 /// Expressions with more terms than this stop being expanded into sums of products.
 const MAX_TERMS: usize = 64;
 
@@ -330,6 +351,35 @@ impl Dim {
         })
     }
 
+    /// Turns the expression into something else, bottom up, as a tree of two-sided operations.
+    pub fn fold<T>(&self, build: &mut dyn FnMut(Fold<'_, T>) -> T) -> T {
+        let (terms, constant) = self.parts();
+        let mut total: Option<T> = None;
+        for (product, coefficient) in terms {
+            let mut value = if *coefficient == 1 { None } else { Some(build(Fold::Constant(*coefficient))) };
+            for factor in product {
+                let factor = factor.fold(build);
+                value = Some(match value {
+                    Some(value) => build(Fold::Multiply(value, factor)),
+                    None => factor,
+                });
+            }
+            let value = value.unwrap_or_else(|| build(Fold::Constant(1)));
+            total = Some(match total {
+                Some(total) => build(Fold::Add(total, value)),
+                None => value,
+            });
+        }
+        match total {
+            Some(total) if constant == 0 => total,
+            Some(total) => {
+                let constant = build(Fold::Constant(constant));
+                build(Fold::Add(total, constant))
+            }
+            None => build(Fold::Constant(constant)),
+        }
+    }
+
     /// Calls `visit` with every symbol in the expression, repeated as it occurs.
     pub fn visit_symbols(&self, visit: &mut dyn FnMut(&str)) {
         for (product, _) in self.parts().0 {
@@ -391,6 +441,18 @@ impl Factor {
             Factor::Min(a, b) => Some(a.evaluate(size_of)?.min(b.evaluate(size_of)?)),
             Factor::Max(a, b) => Some(a.evaluate(size_of)?.max(b.evaluate(size_of)?)),
         }
+    }
+
+    fn fold<T>(&self, build: &mut dyn FnMut(Fold<'_, T>) -> T) -> T {
+        let (make, a, b): (fn(T, T) -> Fold<'static, T>, _, _) = match self {
+            Factor::Symbol(name) => return build(Fold::Symbol(name)),
+            Factor::FloorDiv(a, b) => (Fold::FloorDivide, a, b),
+            Factor::Modulo(a, b) => (Fold::Modulo, a, b),
+            Factor::Min(a, b) => (Fold::Minimum, a, b),
+            Factor::Max(a, b) => (Fold::Maximum, a, b),
+        };
+        let (a, b) = (a.fold(build), b.fold(build));
+        build(make(a, b))
     }
 
     fn substitute(&self, replace: &dyn Fn(&str) -> Option<Dim>) -> Dim {

@@ -6,6 +6,7 @@
 
 pub mod attribute;
 mod attribute_text;
+pub mod buffer;
 pub mod data_type;
 pub mod dim;
 mod dim_text;
@@ -19,8 +20,10 @@ pub mod shape;
 pub mod tensor;
 pub mod types;
 pub mod value;
+pub mod view;
 
 pub use attribute::{Attr, Attribute, AttributeError};
+pub use buffer::Buffer;
 pub use data_type::DataType;
 pub use dim::{Dim, Truth};
 pub use element::Element;
@@ -30,3 +33,4 @@ pub use sinter_macros::Attributes;
 pub use tensor::{Tensor, TensorError};
 pub use types::{KnownValue, TensorType, ValueType};
 pub use value::Value;
+pub use view::{View, ViewMut};

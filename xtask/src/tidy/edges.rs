@@ -13,11 +13,15 @@ const EDGES: &[(&str, &[&str])] = &[
     ("ops", &["base"]),
     ("ir", &["base", "ops"]),
     ("interp", &["base", "ops", "ir"]),
+    // Floor 2: choice. Back ends see one region, never a network.
+    ("backend", &["base", "ops"]),
+    ("plan", &["base", "ops", "backend"]),
     // Floor 3: doing.
+    ("cpu", &["base", "ops", "backend"]),
     ("import-onnx", &["base", "ops", "ir"]),
     ("tensor-io", &["base"]),
     // Basement.
-    ("conformance", &["base", "ops", "ir", "interp", "import-onnx", "tensor-io"]),
+    ("conformance", &["base", "ops", "ir", "interp", "backend", "cpu", "import-onnx", "tensor-io"]),
 ];
 
 pub(crate) fn check(root: &Path) -> Result<Vec<Finding>, String> {

@@ -1,0 +1,165 @@
+//! Kernels on the host: loaded once, launched often.
+
+use sinter_base::view::element_bytes;
+use sinter_base::{Buffer, DataType, Sizes, Value, View, ViewMut};
+
+/// A kernel that cannot go on. Data that an operator refuses (an index out of range) is a legitimate case.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum KernelError {
+    /// Values that the operator does not take.
+    #[error("{0}")]
+    Data(String),
+    /// A recipe that does not belong to its region, or needs what the machine lacks.
+    #[error("recipe: {0}")]
+    Recipe(String),
+}
+
+/// Threads that share the work of one kernel.
+pub trait Workers: Send + Sync {
+    /// Number of threads, the caller included.
+    fn count(&self) -> usize;
+
+    /// Calls `task(0)` to `task(tasks - 1)`, each once, in any order and on any thread, and waits for all.
+    fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync));
+}
+
+/// An operand of a launch.
+#[derive(Clone, Copy, Debug)]
+pub enum Operand<'a> {
+    /// Left out.
+    Absent,
+    /// Memory to read.
+    View(View<'a>),
+    /// The contents that result number `0` already has: the pair was offered as in place.
+    InPlace(usize),
+}
+
+impl<'a> Operand<'a> {
+    /// The memory, when it is separate.
+    pub fn view(&self) -> Option<View<'a>> {
+        match self {
+            Operand::View(view) => Some(*view),
+            Operand::Absent | Operand::InPlace(_) => None,
+        }
+    }
+}
+
+/// A result whose sizes only the kernel can tell.
+pub struct DynamicTarget {
+    /// Element type.
+    pub data_type: DataType,
+    sizes: Sizes,
+    memory: Buffer,
+}
+
+impl DynamicTarget {
+    /// An empty result of this element type.
+    pub fn new(data_type: DataType) -> Self {
+        Self { data_type, sizes: Sizes::new(), memory: Buffer::default() }
+    }
+
+    /// Sets the sizes and gives memory for the elements, contents unspecified.
+    ///
+    /// # Errors
+    /// When the sizes are too large.
+    pub fn allocate(&mut self, sizes: &[usize]) -> Result<ViewMut<'_>, KernelError> {
+        let count = sinter_base::shape::element_count(sizes);
+        let bytes = count.and_then(|c| c.checked_mul(element_bytes(self.data_type)));
+        let bytes = bytes.ok_or_else(|| KernelError::Data(format!("a result of sizes {sizes:?} is too large")))?;
+        self.sizes = Sizes::from_slice(sizes);
+        self.memory.resize(bytes);
+        ViewMut::new(self.data_type, &self.sizes, self.memory.bytes_mut()).map_err(|e| KernelError::Data(e.to_string()))
+    }
+
+    /// The result.
+    ///
+    /// # Errors
+    /// When the kernel never allocated it.
+    pub fn view(&self) -> Result<View<'_>, KernelError> {
+        View::new(self.data_type, &self.sizes, self.memory.bytes()).map_err(|e| KernelError::Data(e.to_string()))
+    }
+}
+
+/// A result of a launch.
+pub enum Target<'a> {
+    /// Memory of known sizes.
+    View(ViewMut<'a>),
+    /// Sizes to be told by the kernel.
+    Dynamic(&'a mut DynamicTarget),
+}
+
+impl<'a> Target<'a> {
+    /// The memory of a result of known sizes.
+    ///
+    /// # Panics
+    /// When the result is dynamic: an error of the caller, never of data.
+    pub fn view(&mut self) -> &mut ViewMut<'a> {
+        match self {
+            Target::View(view) => view,
+            Target::Dynamic(_) => panic!("the kernel offered a result of known sizes"),
+        }
+    }
+}
+
+/// Everything that one launch touches.
+pub struct Launch<'a, 'b> {
+    /// Threads to share the work with.
+    pub workers: &'a dyn Workers,
+    /// Operands in the region's order.
+    pub inputs: &'a [Operand<'b>],
+    /// Results in the region's order.
+    pub outputs: &'a mut [Target<'b>],
+    /// Scratch memory of at least the size that the candidate asked for.
+    pub workspace: &'a mut [u8],
+    /// Seed of the run and position of the step, for random operators.
+    pub seed: (u64, u64),
+}
+
+impl<'b> Launch<'_, 'b> {
+    /// An operand that must be there as separate memory.
+    ///
+    /// # Errors
+    /// When it is left out.
+    pub fn input(&self, index: usize) -> Result<View<'b>, KernelError> {
+        self.optional(index).ok_or_else(|| KernelError::Data(format!("operand {index} is missing")))
+    }
+
+    /// An operand that may be left out.
+    pub fn optional(&self, index: usize) -> Option<View<'b>> {
+        self.inputs.get(index).and_then(Operand::view)
+    }
+
+    /// A result of known sizes.
+    ///
+    /// # Panics
+    /// When there is no such result: an error of the caller, never of data.
+    pub fn output(&mut self, index: usize) -> &mut ViewMut<'b> {
+        self.outputs[index].view()
+    }
+}
+
+/// A kernel on views.
+pub trait Kernel: Send + Sync {
+    /// Computes the results.
+    ///
+    /// # Errors
+    /// When the operator does not take these values.
+    fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError>;
+}
+
+/// A kernel on whole values: strings, sequences, optionals. Host only.
+pub trait ValueKernel: Send + Sync {
+    /// Computes the results.
+    ///
+    /// # Errors
+    /// When the operator does not take these values.
+    fn run(&self, inputs: &[Option<Value>]) -> Result<Vec<Value>, KernelError>;
+}
+
+/// A loaded kernel of either kind.
+pub enum Loaded {
+    /// On views.
+    Views(Box<dyn Kernel>),
+    /// On whole values.
+    Values(Box<dyn ValueKernel>),
+}

@@ -1,0 +1,16 @@
+//! Floor 2: what builder and runtime know of a back end.
+//!
+//! A [`Region`] is the problem: a few operators with typed operands. A [`Tactic`] is one algorithm: it answers a region
+//! with [`Candidate`]s or a [`Refusal`] that says why, and later loads a candidate's [`Recipe`] as a [`Kernel`].
+//!
+//! No kernels here, no unsafe code, no networks.
+
+pub mod device;
+pub mod kernel;
+pub mod region;
+pub mod tactic;
+
+pub use device::{BackEnd, Device};
+pub use kernel::{DynamicTarget, Kernel, KernelError, Launch, Loaded, Operand, Target, ValueKernel, Workers};
+pub use region::Region;
+pub use tactic::{Candidate, Numerics, Recipe, Refusal, Tactic};

@@ -1,0 +1,58 @@
+//! Regions: the unit that is offered to tactics, timed, verified and launched.
+
+use std::fmt;
+
+use sinter_base::{TensorType, ValueType};
+use sinter_ops::{Body, Node, Op};
+
+/// A body of a few operators whose inputs and outputs are the region's operands and results.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Region {
+    body: Body,
+}
+
+impl Region {
+    /// The region of a body.
+    pub fn new(body: Body) -> Self {
+        Self { body }
+    }
+
+    /// The region of one operator with inputs of these types; `None` for an input that is left out.
+    pub fn single(op: Op, inputs: &[Option<ValueType>], outputs: Vec<ValueType>) -> Self {
+        let mut body = Body::new();
+        let ids: Vec<_> = inputs.iter().map(|ty| ty.as_ref().map(|ty| body.add_input(ty.clone()))).collect();
+        let results = body.add_typed(op, &ids, outputs);
+        body.set_outputs(results.to_vec());
+        Self { body }
+    }
+
+    /// The operators.
+    pub fn body(&self) -> &Body {
+        &self.body
+    }
+
+    /// The only operator, when there is one.
+    pub fn only(&self) -> Option<&Node> {
+        match self.body.nodes() {
+            [node] => Some(node),
+            _ => None,
+        }
+    }
+
+    /// The only operator's tensor type at an input position; `None` when left out or no tensor.
+    pub fn input(&self, index: usize) -> Option<&TensorType> {
+        let id = self.only()?.inputs.get(index).copied().flatten()?;
+        self.body.ty(id).as_tensor()
+    }
+
+    /// Tensor type of a result.
+    pub fn output(&self, index: usize) -> Option<&TensorType> {
+        self.body.ty(*self.body.outputs().get(index)?).as_tensor()
+    }
+}
+
+impl fmt::Display for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.body.fmt(f)
+    }
+}

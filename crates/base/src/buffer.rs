@@ -1,0 +1,111 @@
+//! Owned memory, aligned for every kernel.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::data_type::DataType;
+use crate::tensor::{Tensor, TensorError};
+use crate::view::View;
+
+/// One cache line: the unit that aligns a buffer.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+/// Zeroed bytes at an address that is a multiple of [`crate::view::ALIGNMENT`].
+#[derive(Clone, Default)]
+pub struct Buffer {
+    lines: Vec<Line>,
+    length: usize,
+}
+
+impl Buffer {
+    /// Zeroed memory of this many bytes.
+    pub fn new(bytes: usize) -> Self {
+        Self { lines: vec![Line([0; 64]); bytes.div_ceil(64)], length: bytes }
+    }
+
+    /// The elements of a tensor as views have them: types below eight bits unpacked. Strings have none.
+    pub fn of(tensor: &Tensor) -> Self {
+        let packed;
+        let source: &[u8] = if tensor.data_type().is_packed() {
+            packed = unpacked(tensor);
+            &packed
+        } else {
+            tensor.bytes()
+        };
+        let mut buffer = Self::new(source.len());
+        buffer.bytes_mut().copy_from_slice(source);
+        buffer
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &bytemuck::cast_slice(&self.lines)[..self.length]
+    }
+
+    /// The bytes, to write.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.length]
+    }
+
+    /// Changes the size; memory is only taken when it grows beyond what was ever used. New bytes are zero, old ones
+    /// unspecified.
+    pub fn resize(&mut self, bytes: usize) {
+        self.lines.resize(bytes.div_ceil(64), Line([0; 64]));
+        self.length = bytes;
+    }
+}
+
+/// One byte per element, signed types sign-extended.
+fn unpacked(tensor: &Tensor) -> Vec<u8> {
+    if tensor.data_type().is_float() {
+        return tensor.codes().into_owned();
+    }
+    // The low byte of the element in two's complement.
+    tensor.to_ints().into_iter().map(|v| (v & 0xFF) as u8).collect()
+}
+
+impl View<'_> {
+    /// A tensor with a copy of the elements, packed where the type asks for it.
+    ///
+    /// # Errors
+    /// When the view is larger than a tensor can be.
+    pub fn to_tensor(&self) -> Result<Tensor, TensorError> {
+        if self.data_type().is_packed() {
+            let mask = u8::MAX >> (8 - self.data_type().bits());
+            let codes = self.bytes().iter().map(|b| b & mask).collect();
+            return Tensor::from_codes(self.data_type(), self.sizes(), codes);
+        }
+        if self.data_type() == DataType::Bool {
+            return Tensor::from_codes(DataType::Bool, self.sizes(), self.bytes().to_vec());
+        }
+        Tensor::from_bytes(self.data_type(), self.sizes(), self.bytes().to_vec().into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::ALIGNMENT;
+
+    #[test]
+    fn buffers_are_aligned_and_resize() {
+        let mut buffer = Buffer::new(100);
+        assert_eq!(buffer.bytes().as_ptr().align_offset(ALIGNMENT), 0);
+        assert_eq!(buffer.bytes(), [0; 100]);
+        buffer.resize(7);
+        assert_eq!(buffer.bytes_mut().len(), 7);
+    }
+
+    #[test]
+    fn packed_tensors_unpack_and_pack_again() {
+        for data_type in [DataType::I4, DataType::U2, DataType::F4E2M1, DataType::Bool, DataType::Bf16] {
+            let tensor = Tensor::from_floats(data_type, &[5], &[1.0, 0.0, 1.0, 1.0, 0.0]).unwrap();
+            let buffer = Buffer::of(&tensor);
+            let view = View::new(data_type, tensor.sizes(), buffer.bytes()).unwrap();
+            assert_eq!(view.to_tensor().unwrap(), tensor);
+        }
+        let negative = Tensor::from_ints(DataType::I4, &[2], &[-1, -8]).unwrap();
+        assert_eq!(Buffer::of(&negative).bytes(), [0xFF, 0xF8]);
+    }
+}

@@ -1,0 +1,35 @@
+//! The conformance suite, one binary: operator examples, ONNX test data, real models, hostile files.
+
+mod cpu_kernels;
+mod examples;
+mod hostile;
+mod models;
+mod onnx_data;
+
+use std::path::PathBuf;
+
+/// A folder that a test needs: from the environment, else a default. `None` skips the test with a printed reason, which
+/// under `CI=true` is a failure.
+fn needed_folder(variable: &str, default: Option<&str>, what: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os(variable).map(PathBuf::from).or_else(|| default.map(PathBuf::from));
+    match folder {
+        Some(folder) if folder.is_dir() => Some(folder),
+        _ => {
+            let reason = format!("skipped: {what} is not there; set {variable}");
+            assert!(std::env::var("CI").as_deref() != Ok("true"), "{reason}");
+            eprintln!("{reason}");
+            None
+        }
+    }
+}
+
+/// The ONNX package's test data; `cargo xtask test` provides it.
+fn onnx_data() -> Option<PathBuf> {
+    needed_folder("SINTER_ONNX_DATA", None, "the ONNX package's test data")
+}
+
+/// Shared models and graphs, beside the checkout.
+fn shared(part: &str) -> Option<PathBuf> {
+    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared");
+    needed_folder("SINTER_SHARED", Some(default), "the folder of shared models").map(|folder| folder.join(part))
+}

@@ -1,0 +1,34 @@
+//! The back end: its tactic tables and its threads.
+
+use std::sync::Arc;
+
+use sinter_backend::{BackEnd, Device, Tactic, Workers};
+
+use crate::team::Team;
+use crate::tier::Tier;
+use crate::{matmul, movement, pointwise};
+
+/// The x86-64 back end.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cpu;
+
+/// Every family's table.
+const FAMILIES: &[&[&dyn Tactic]] = &[pointwise::TACTICS, matmul::TACTICS, movement::TACTICS];
+
+impl BackEnd for Cpu {
+    fn name(&self) -> &'static str {
+        "cpu"
+    }
+
+    fn device(&self, threads: usize) -> Device {
+        Device { back_end: self.name().to_owned(), tier: Tier::in_use().name().to_owned(), threads }
+    }
+
+    fn tactics(&self) -> Vec<&'static dyn Tactic> {
+        FAMILIES.iter().flat_map(|family| family.iter().copied()).collect()
+    }
+
+    fn workers(&self, threads: usize) -> Arc<dyn Workers> {
+        Arc::new(Team::new(threads))
+    }
+}

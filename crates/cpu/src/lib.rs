@@ -1,0 +1,19 @@
+//! Floor 3: the x86-64 back end.
+//!
+//! Kernels by family; each family's `mod.rs` is its tactic table, best first. [`team`] is the threads that kernels share,
+//! [`tier`] the instruction sets, forceable by `SINTER_CPU`.
+//!
+//! Sees one region at a time, never a network, and never calls the reference: that is what judges it.
+
+pub mod back_end;
+pub mod tactic;
+pub mod team;
+pub mod tier;
+
+pub mod matmul;
+pub mod movement;
+pub mod pointwise;
+
+pub use back_end::Cpu;
+pub use team::Team;
+pub use tier::Tier;

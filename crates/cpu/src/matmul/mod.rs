@@ -1,0 +1,6 @@
+//! Matrix products.
+
+use sinter_backend::Tactic;
+
+/// Best first.
+pub const TACTICS: &[&dyn Tactic] = &[];

@@ -1,0 +1,15 @@
+//! Elementwise programs.
+//!
+//! `cpu.pointwise.program` runs any scalar program over columns of a few hundred elements that stay in the L1 cache.
+
+pub mod column;
+pub mod functions;
+pub mod integer;
+pub mod operand;
+pub mod program;
+pub mod real;
+
+use sinter_backend::Tactic;
+
+/// Best first.
+pub const TACTICS: &[&dyn Tactic] = &[&program::PROGRAM];

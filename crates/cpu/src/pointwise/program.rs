@@ -1,0 +1,260 @@
+//! `cpu.pointwise.program`: any scalar program, column by column.
+//!
+//! The result is cut into pieces for the workers and each piece into columns of [`LENGTH`] elements. For every column the
+//! steps run one after the other, each as one loop over the column: the loops become vector code, and what passes
+//! between steps stays in the L1 cache. The whole thing is compiled once per instruction set tier.
+
+use std::sync::Mutex;
+
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Operand, Refusal, Region};
+use sinter_base::view::element_bytes;
+use sinter_base::{DataType, Sizes, View};
+use sinter_ops::pointwise::program::Step;
+use sinter_ops::pointwise::{CastMode, Program, Scalar, ScalarOp};
+
+use crate::only_operator;
+use crate::pointwise::column::{Column, Kind, LENGTH, wrap};
+use crate::pointwise::integer;
+use crate::pointwise::operand::{Access, read, splat, write};
+use crate::pointwise::real::{Real, round_to};
+use crate::tactic::{Row, Speed};
+use crate::tier::Tier;
+
+/// Elements below which waking the other workers costs more than it saves.
+const WORTH_SHARING: usize = 16 * 1024;
+
+/// See the module documentation.
+pub const PROGRAM: Row =
+    Row { name: "cpu.pointwise.program", numerics: Numerics::Ordered, in_place: &[], speed: Speed::VECTOR, kernel };
+
+fn kernel(region: &Region) -> Result<Loaded, Refusal> {
+    let op = only_operator!(region, Pointwise);
+    if op.program.steps().iter().any(|s| Kind::of(s.data_type()).is_none()) {
+        return Err(Refusal::new("strings are not for this kernel"));
+    }
+    Ok(Loaded::Views(Box::new(PointwiseKernel { program: op.program.clone(), tier: Tier::in_use() })))
+}
+
+struct PointwiseKernel {
+    program: Program,
+    tier: Tier,
+}
+
+/// One result's memory, cut into one piece per task.
+type Pieces<'a> = Vec<Mutex<&'a mut [u8]>>;
+
+impl Kernel for PointwiseKernel {
+    fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
+        let sizes = Sizes::from_slice(launch.output(0).sizes());
+        let count = launch.output(0).count();
+        if count == 0 {
+            return Ok(());
+        }
+        let operands = launch
+            .inputs
+            .iter()
+            .map(|operand| match operand {
+                Operand::View(view) => Ok((*view, Access::of(view.sizes(), &sizes))),
+                _ => Err(KernelError::Data("a pointwise operand is missing".to_owned())),
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let tasks = if count < WORTH_SHARING { 1 } else { launch.workers.count() * 4 };
+        let piece = count.div_ceil(tasks).next_multiple_of(LENGTH);
+        let types = self.program.result_types();
+        let workers = launch.workers;
+        let results: Vec<Pieces<'_>> = launch
+            .outputs
+            .iter_mut()
+            .zip(&types)
+            .map(|(target, ty)| {
+                let bytes = target.view().bytes();
+                bytes.chunks_mut(piece * element_bytes(*ty)).map(Mutex::new).collect()
+            })
+            .collect();
+        workers.run(count.div_ceil(piece), &|task| {
+            // Each piece belongs to one task, so the locks are never contended.
+            let mut outputs: Vec<_> = results.iter().filter_map(|pieces| pieces[task].lock().ok()).collect();
+            let start = task * piece;
+            let run = Run { program: &self.program, types: &types, operands: &operands, sizes: &sizes };
+            let mut outputs: Vec<&mut [u8]> = outputs.iter_mut().map(|guard| &mut ***guard).collect();
+            run.on_tier(self.tier, start, count.min(start + piece), &mut outputs);
+        });
+        Ok(())
+    }
+}
+
+/// Everything that does not change from column to column.
+struct Run<'a> {
+    program: &'a Program,
+    types: &'a [DataType],
+    operands: &'a [(View<'a>, Access)],
+    sizes: &'a [usize],
+}
+
+impl Run<'_> {
+    /// Elements `start..end`, with the vector width of the tier.
+    #[allow(unsafe_code, reason = "functions compiled for an instruction set may be called only where it exists")]
+    fn on_tier(&self, tier: Tier, start: usize, end: usize, outputs: &mut [&mut [u8]]) {
+        match tier {
+            // SAFETY: the tier in use is never above what the machine was detected to have.
+            #[cfg(target_arch = "x86_64")]
+            Tier::Avx512 => unsafe { self.avx512(start, end, outputs) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Tier::Avx2 => unsafe { self.avx2(start, end, outputs) },
+            _ => self.columns(start, end, outputs),
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
+    fn avx512(&self, start: usize, end: usize, outputs: &mut [&mut [u8]]) {
+        self.columns(start, end, outputs);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma")]
+    fn avx2(&self, start: usize, end: usize, outputs: &mut [&mut [u8]]) {
+        self.columns(start, end, outputs);
+    }
+
+    #[inline(always)]
+    fn columns(&self, start: usize, end: usize, outputs: &mut [&mut [u8]]) {
+        let steps = self.program.steps();
+        let mut columns = vec![Column::default(); steps.len()];
+        for (step, column) in steps.iter().zip(&mut columns) {
+            if let Step::Constant { value, data_type } = step
+                && let Some(kind) = Kind::of(*data_type)
+            {
+                let integer = match value {
+                    Scalar::Int(v) => *v as i64,
+                    Scalar::Float(v) => *v as i64,
+                };
+                splat(kind, value.float(), integer, column);
+            }
+        }
+        for first in (start..end).step_by(LENGTH) {
+            let length = LENGTH.min(end - first);
+            for position in 0..steps.len() {
+                let (before, rest) = columns.split_at_mut(position);
+                let column = &mut rest[0];
+                match &steps[position] {
+                    Step::Constant { .. } => {}
+                    Step::Input { index, .. } => {
+                        let (view, access) = &self.operands[*index];
+                        read(*view, access, self.sizes, first, length, column);
+                    }
+                    Step::Apply { op, compute, args } => apply(*op, *compute, steps, args, before, column, length),
+                }
+            }
+            for ((output, &ty), &result) in outputs.iter_mut().zip(self.types).zip(self.program.results()) {
+                let width = element_bytes(ty);
+                let at = (first - start) * width;
+                write(ty, &columns[result], &mut output[at..at + length * width]);
+            }
+        }
+    }
+}
+
+/// One step on one column.
+#[inline(always)]
+fn apply(
+    op: ScalarOp,
+    compute: DataType,
+    steps: &[Step],
+    args: &[usize],
+    before: &[Column],
+    column: &mut Column,
+    length: usize,
+) {
+    let (a, b) = (&before[args[0]], &before[args[args.len().min(2) - 1]]);
+    if let ScalarOp::Cast(mode) = op {
+        return cast(steps[args[0]].data_type(), compute, mode, a, column, length);
+    }
+    if op == ScalarOp::Select {
+        let (then, otherwise) = (&before[args[1]], &before[args[2]]);
+        return select(compute, &a.i64[..length], then, otherwise, column);
+    }
+    match Kind::of(compute) {
+        Some(Kind::F32) => {
+            let (a, b) = (&a.f32[..length], &b.f32[..length]);
+            if !f32::test(op, &mut column.i64[..length], a, b) && f32::function(op, &mut column.f32[..length], a, b) {
+                round_to(compute, &mut column.f32[..length]);
+            }
+        }
+        Some(Kind::F64) => {
+            let (a, b) = (&a.f64[..length], &b.f64[..length]);
+            if !f64::test(op, &mut column.i64[..length], a, b) {
+                f64::function(op, &mut column.f64[..length], a, b);
+            }
+        }
+        Some(Kind::I64) => {
+            let y = &mut column.i64[..length];
+            if integer::function(op, compute, y, &a.i64[..length], &b.i64[..length]) {
+                let result = op.result_type(compute);
+                y.iter_mut().for_each(|v| *v = wrap(result, *v));
+            }
+        }
+        None => {}
+    }
+}
+
+#[inline(always)]
+fn select(compute: DataType, condition: &[i64], then: &Column, otherwise: &Column, column: &mut Column) {
+    macro_rules! choose {
+        ($field:ident) => {
+            for (i, &c) in condition.iter().enumerate() {
+                column.$field[i] = if c != 0 { then.$field[i] } else { otherwise.$field[i] };
+            }
+        };
+    }
+    match Kind::of(compute) {
+        Some(Kind::F32) => choose!(f32),
+        Some(Kind::F64) => choose!(f64),
+        Some(Kind::I64) => choose!(i64),
+        None => {}
+    }
+}
+
+#[inline(always)]
+fn cast(from: DataType, to: DataType, mode: CastMode, a: &Column, column: &mut Column, length: usize) {
+    let (Some(source), Some(target)) = (Kind::of(from), Kind::of(to)) else { return };
+    // Narrow floats with modes, and floats to integers that may not fit, take the exact way.
+    let exact = to.mini_float().is_some() || source != Kind::I64 && target == Kind::I64;
+    macro_rules! each {
+        ($into:ident, $from:ident, $v:ident => $e:expr) => {
+            column.$into[..length].iter_mut().zip(&a.$from[..length]).for_each(|(y, &$v)| *y = $e)
+        };
+    }
+    if exact {
+        let scalar = |i: usize| match source {
+            Kind::F32 => Scalar::Float(f64::from(a.f32[i])),
+            Kind::F64 => Scalar::Float(a.f64[i]),
+            Kind::I64 if from == DataType::U64 => Scalar::Int(i128::from(a.i64[i] as u64)),
+            Kind::I64 => Scalar::Int(i128::from(a.i64[i])),
+        };
+        for i in 0..length {
+            match scalar(i).cast(to, mode) {
+                Scalar::Float(v) => column.f32[i] = v as f32,
+                Scalar::Int(v) => column.i64[i] = v as i64,
+            }
+        }
+        return;
+    }
+    match (source, target) {
+        (Kind::F32, Kind::F32) => each!(f32, f32, v => v),
+        (Kind::F32, Kind::F64) => each!(f64, f32, v => f64::from(v)),
+        (Kind::F64, Kind::F64) => each!(f64, f64, v => v),
+        // Rounded once, straight to the narrow type, or a tie could be rounded twice.
+        (Kind::F64, Kind::F32) => each!(f32, f64, v => to.round(v) as f32),
+        (Kind::I64, Kind::F64) if from == DataType::U64 => each!(f64, i64, v => v as u64 as f64),
+        (Kind::I64, Kind::F64) => each!(f64, i64, v => v as f64),
+        (Kind::I64, Kind::F32) if to != DataType::F32 => each!(f32, i64, v => to.round(v as f64) as f32),
+        (Kind::I64, Kind::F32) if from == DataType::U64 => each!(f32, i64, v => v as u64 as f32),
+        (Kind::I64, Kind::F32) => each!(f32, i64, v => v as f32),
+        (_, Kind::I64) => each!(i64, i64, v => wrap(to, v)),
+    }
+    if target == Kind::F32 && source == Kind::F32 {
+        round_to(to, &mut column.f32[..length]);
+    }
+}

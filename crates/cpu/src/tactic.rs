@@ -1,0 +1,81 @@
+//! A tactic as a row of a table: most kernels need a name, a question and a constructor.
+
+use sinter_backend::{Candidate, Device, KernelError, Loaded, Numerics, Recipe, Refusal, Region, Tactic};
+use sinter_ops::operator::Cost;
+use sinter_ops::{Operands, ValueId};
+
+/// A tactic for regions of one operator, without parameters.
+pub struct Row {
+    /// Name by the grammar of tactics.
+    pub name: &'static str,
+    /// How far results may differ from the reference.
+    pub numerics: Numerics,
+    /// (operand, result) pairs that may share memory.
+    pub in_place: &'static [(usize, usize)],
+    /// Relative speed: nanoseconds per byte moved and per operation done.
+    pub speed: Speed,
+    /// The kernel for a region, or why there is none.
+    pub kernel: fn(&Region) -> Result<Loaded, Refusal>,
+}
+
+/// A crude model of a kernel on one core, good enough to rank algorithms before anything is timed.
+#[derive(Clone, Copy, Debug)]
+pub struct Speed {
+    /// Nanoseconds per byte read or written.
+    pub per_byte: f64,
+    /// Nanoseconds per arithmetic operation.
+    pub per_operation: f64,
+}
+
+impl Speed {
+    /// Bound by memory.
+    pub const STREAMING: Self = Self { per_byte: 0.1, per_operation: 0.0 };
+    /// One scalar operation at a time.
+    pub const SCALAR: Self = Self { per_byte: 0.1, per_operation: 1.0 };
+    /// Wide vectors, operands in registers.
+    pub const VECTOR: Self = Self { per_byte: 0.1, per_operation: 0.03 };
+}
+
+/// The size that stands in for every symbolic dimension in estimates.
+const TYPICAL_SIZE: i64 = 64;
+
+fn estimate(region: &Region, speed: Speed) -> f64 {
+    let Some(node) = region.only() else { return f64::MAX };
+    let types: Vec<_> = node.inputs.iter().map(|id: &Option<ValueId>| id.map(|id| region.body().ty(id))).collect();
+    let outputs = region.body().output_types();
+    let Cost { operations, bytes } = node.op.cost(&Operands::new(&types), &outputs);
+    let number = |dim: sinter_base::Dim| dim.evaluate(&|_| Some(TYPICAL_SIZE)).unwrap_or(0) as f64;
+    number(bytes) * speed.per_byte + number(operations) * speed.per_operation
+}
+
+impl Tactic for Row {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn offer(&self, region: &Region, _device: &Device) -> Result<Vec<Candidate>, Refusal> {
+        (self.kernel)(region)?;
+        let mut candidate = Candidate::plain(self, self.numerics, estimate(region, self.speed));
+        candidate.in_place = self.in_place.to_vec();
+        Ok(vec![candidate])
+    }
+
+    fn load(&self, _recipe: &Recipe, region: &Region, _device: &Device) -> Result<Loaded, KernelError> {
+        (self.kernel)(region).map_err(|refusal| KernelError::Recipe(format!("{}: {refusal}", self.name)))
+    }
+}
+
+/// The region's only operator, when it is of this kind; for the `kernel` functions of rows.
+#[macro_export]
+macro_rules! only_operator {
+    ($region:expr, $kind:ident) => {
+        match $region.only().map(|node| &node.op) {
+            Some(sinter_ops::Op::$kind(op)) => op,
+            Some(other) => {
+                let reason = format!("takes {}, not {}", stringify!($kind), other.name());
+                return Err(sinter_backend::Refusal::new(reason));
+            }
+            None => return Err(sinter_backend::Refusal::new("takes one operator at a time")),
+        }
+    };
+}
