@@ -132,6 +132,33 @@ catalog! { $
 
     // -- classical
     480 => TreeEnsemble: crate::classical::TreeEnsemble;
+
+    // -- movement, indexing, reductions, linear algebra, random, signal
+    41 => Transpose: crate::movement::Transpose;
+    42 => Slice: crate::movement::Slice;
+    43 => Concat: crate::movement::Concat;
+    44 => Pad: crate::movement::Pad;
+    45 => Tile: crate::movement::Tile;
+    46 => Expand: crate::movement::Expand;
+    47 => Squeeze: crate::movement::Squeeze;
+    48 => Unsqueeze: crate::movement::Unsqueeze;
+    49 => Shape: crate::movement::Shape;
+    50 => ReverseSequence: crate::movement::ReverseSequence;
+    51 => BitCast: crate::movement::BitCast;
+    52 => Gather: crate::index::Gather;
+    53 => GatherElements: crate::index::GatherElements;
+    54 => GatherNd: crate::index::GatherNd;
+    55 => ScatterElements: crate::index::ScatterElements;
+    56 => ScatterNd: crate::index::ScatterNd;
+    57 => TensorScatter: crate::index::TensorScatter;
+    58 => NonZero: crate::index::NonZero;
+    59 => Unique: crate::index::Unique;
+    60 => Reduce: crate::reduce::Reduce;
+    61 => ArgReduce: crate::reduce::ArgReduce;
+    62 => Softmax: crate::reduce::Softmax;
+    63 => Cumulative: crate::reduce::Cumulative;
+    64 => TopK: crate::index::TopK;
+    65 => Range: crate::index::Range;
 }
 
 impl Op {

@@ -6,6 +6,7 @@
 //!
 //! Does not know networks, weights, source formats, devices or kernels.
 
+pub mod axes;
 pub mod body;
 pub mod catalog;
 pub mod error;
@@ -21,10 +22,12 @@ pub mod control;
 pub mod conv;
 pub mod detection;
 pub mod host;
+pub mod index;
 pub mod matmul;
 pub mod movement;
 pub mod pointwise;
 pub mod recurrent;
+pub mod reduce;
 pub mod sequence;
 pub mod window;
 
