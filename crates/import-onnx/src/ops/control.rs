@@ -4,6 +4,7 @@ use sinter_base::{DataType, Dim, KnownValue, TensorType, ValueType};
 use sinter_ir::Handle;
 use sinter_ops::control::scan::Walk;
 use sinter_ops::control::{If, Loop, Scan};
+use sinter_ops::sequence::{OptionalConstruct, OptionalElement, OptionalGetElement};
 
 use crate::context::{Imported, NodeContext};
 use crate::error::Problem;
@@ -36,10 +37,28 @@ pub fn loop_while(cx: &mut NodeContext<'_, '_>) -> Imported {
     let mut types = vec![ValueType::tensor(DataType::I64, Vec::new()), holding_condition()];
     types.extend(initial.iter().map(|h| cx.ty(*h).clone()));
     let carried = 2..2 + initial.len();
-    let scoped = stable_body(cx, &types, carried, 1, &mut |cx, inputs| cx.inline_subgraph("body", inputs))?;
+    // A value may start as an optional and become what the optional holds: it is carried as an optional.
+    let mut wrapped = vec![false; initial.len()];
+    let scoped = stable_body(cx, &types, carried, 1, &mut |cx, inputs| {
+        let mut results = cx.inline_subgraph("body", inputs)?;
+        let carried = inputs.iter().skip(2).zip(results.iter_mut().skip(1)).zip(&mut wrapped);
+        for ((input, result), wrapped) in carried {
+            if let (ValueType::Optional(_), Some(element)) = (cx.ty(*input), OptionalElement::of(cx.ty(*result))) {
+                *result = cx.add(OptionalConstruct { element }, &[*result])?;
+                *wrapped = true;
+            }
+        }
+        Ok(results)
+    })?;
     let op = Loop { carried: initial.len(), body: scoped.body.clone() };
     let fed = [count, condition].into_iter().chain(initial.into_iter().map(Some)).collect();
-    cx.add_optional(op, &with_captures(fed, &scoped))
+    let mut results = cx.add_optional(op, &with_captures(fed, &scoped))?;
+    for (result, wrapped) in results.iter_mut().zip(wrapped) {
+        if wrapped {
+            *result = cx.add(OptionalGetElement {}, &[*result])?;
+        }
+    }
+    Ok(results)
 }
 
 /// An attribute with one entry per scanned value, `default` where it is not given.
