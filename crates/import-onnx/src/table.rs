@@ -145,6 +145,8 @@ pub const ALL: &[Entry] = table! {
     onnx Attention 23 => attention::attention;
     onnx RotaryEmbedding 23 => attention::rotary_embedding;
     microsoft RotaryEmbedding 1 => attention::microsoft_rotary_embedding;
+    microsoft MultiHeadAttention 1 => microsoft_attention::multi_head_attention;
+    microsoft Attention 1 => microsoft_attention::attention;
     onnx NonMaxSuppression 10 => detection::non_max_suppression;
 
     // -- strings, images, classical machine learning
@@ -158,8 +160,11 @@ pub const ALL: &[Entry] = table! {
     ml Binarizer 1 => classical::binarizer;
     ml Scaler 1 => classical::scaler;
     ml LinearRegressor 1 => classical::linear_regressor;
+    ml LinearClassifier 1 => classifiers::linear_classifier;
+    ml Normalizer 1 => classifiers::normalizer;
     ml TreeEnsemble 5 => trees::tree_ensemble;
     ml TreeEnsembleRegressor 1 => trees::tree_ensemble_regressor;
+    ml TreeEnsembleClassifier 1 => classifiers::tree_ensemble_classifier;
 
     // -- movement, indexing, reductions, linear algebra, random, signal
     onnx Transpose 1 => movement::transpose;

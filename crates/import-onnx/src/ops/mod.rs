@@ -3,6 +3,7 @@
 pub mod attention;
 pub mod carried;
 pub mod classical;
+pub mod classifiers;
 pub mod constant;
 pub mod control;
 pub mod conv;
@@ -12,6 +13,7 @@ pub mod expressions;
 pub mod host;
 pub mod index;
 pub mod matmul;
+pub mod microsoft_attention;
 pub mod movement;
 pub mod padding;
 pub mod recurrent;

@@ -11,20 +11,23 @@ use crate::error::Problem;
 
 /// The tables of the operator, before they become constants.
 #[derive(Default)]
-struct Tables {
+pub(crate) struct Tables {
     nodes: Vec<[i64; 7]>,
     splits: Vec<f64>,
     members: Vec<f64>,
     leaves: Vec<[i64; 2]>,
-    targets: Vec<i64>,
-    weights: Vec<f64>,
+    /// Target of each entry of a leaf.
+    pub(crate) targets: Vec<i64>,
+    /// Weight of each entry of a leaf.
+    pub(crate) weights: Vec<f64>,
     roots: Vec<i64>,
-    base: Vec<f64>,
+    /// One value per target, or none.
+    pub(crate) base: Vec<f64>,
 }
 
 impl Tables {
     /// Adds the operator on x.
-    fn add(self, cx: &mut NodeContext<'_, '_>, x: Handle, op: TreeEnsemble) -> Imported {
+    pub(crate) fn add(self, cx: &mut NodeContext<'_, '_>, x: Handle, op: TreeEnsemble) -> Imported {
         let data_type = cx.data_type(x)?;
         let floats = |cx: &mut NodeContext<'_, '_>, values: &[f64]| {
             let tensor = Tensor::from_floats(data_type, &[values.len()], values);
@@ -129,14 +132,7 @@ pub fn tree_ensemble_regressor(cx: &mut NodeContext<'_, '_>) -> Imported {
         "MAX" => Aggregate::Largest,
         other => return Err(cx.problem(format!("aggregate_function '{other}' is unknown"))),
     };
-    let transform = match cx.text("post_transform", "NONE").as_str() {
-        "NONE" => ScoreTransform::Keep,
-        "SOFTMAX" => ScoreTransform::Softmax,
-        "LOGISTIC" => ScoreTransform::Logistic,
-        "SOFTMAX_ZERO" => ScoreTransform::SoftmaxNonZero,
-        "PROBIT" => ScoreTransform::Probit,
-        other => return Err(cx.problem(format!("post_transform '{other}' is unknown"))),
-    };
+    let transform = score_transform(cx)?;
     let given = cx.int("n_targets", 1);
     let targets = usize::try_from(given).map_err(|_| cx.problem(format!("n_targets is {given}")))?;
     let tables = numbered_nodes(cx, "target")?;
@@ -146,9 +142,24 @@ pub fn tree_ensemble_regressor(cx: &mut NodeContext<'_, '_>) -> Imported {
     tables.add(cx, x, TreeEnsemble { targets, aggregate, transform })
 }
 
+/// The attribute `post_transform` as text.
+///
+/// # Errors
+/// When it is unknown.
+pub fn score_transform(cx: &NodeContext<'_, '_>) -> Result<ScoreTransform, Problem> {
+    Ok(match cx.text("post_transform", "NONE").as_str() {
+        "NONE" => ScoreTransform::Keep,
+        "SOFTMAX" => ScoreTransform::Softmax,
+        "LOGISTIC" => ScoreTransform::Logistic,
+        "SOFTMAX_ZERO" => ScoreTransform::SoftmaxNonZero,
+        "PROBIT" => ScoreTransform::Probit,
+        other => return Err(cx.problem(format!("post_transform '{other}' is unknown"))),
+    })
+}
+
 /// The tables of nodes that are named by (tree, number): the form before version 5. The entries of leaves are in
 /// attributes that start with `entries`.
-fn numbered_nodes(cx: &mut NodeContext<'_, '_>, entries: &str) -> Result<Tables, Problem> {
+pub(crate) fn numbered_nodes(cx: &mut NodeContext<'_, '_>, entries: &str) -> Result<Tables, Problem> {
     let trees = cx.ints("nodes_treeids").unwrap_or_default();
     let count = trees.len();
     let numbers = ints_of(cx, "nodes_nodeids", count, None)?;

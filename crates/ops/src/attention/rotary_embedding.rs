@@ -93,7 +93,7 @@ impl Operator for RotaryEmbedding {
         let half = rotated / 2;
         let (cos, sin) = (inputs.tensor(1)?.to_floats(), inputs.tensor(2)?.to_floats());
         let positions = inputs.optional_tensor(POSITIONS)?;
-        let rows = if half == 0 { usize::MAX } else { cos.len().min(sin.len()) / half };
+        let rows = cos.len().min(sin.len()).checked_div(half).unwrap_or(usize::MAX);
         // The row of the tables for a batch entry and a step.
         let row = |b: usize, s: usize| -> Result<usize, EvalError> {
             let row = match positions {

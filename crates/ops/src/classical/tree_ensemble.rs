@@ -42,7 +42,7 @@ pub enum ScoreTransform {
     Softmax,
     /// 1 / (1 + e^-s).
     Logistic,
-    /// As the softmax, over the scores that are not 0.
+    /// As the softmax, over the scores that are not 0; only zeros give one half each.
     SoftmaxNonZero,
     /// Inverse of the normal distribution.
     Probit,
@@ -60,7 +60,8 @@ impl ScoreTransform {
                 let zero = |s: f64| self == ScoreTransform::SoftmaxNonZero && s.abs() <= 1e-7;
                 scores.iter_mut().for_each(|s| *s = if zero(*s) { *s * (-most).exp() } else { (*s - most).exp() });
                 let total: f64 = scores.iter().sum();
-                scores.iter_mut().for_each(|s| *s /= total);
+                // Only zeros: no score stands out, and each is one half as ONNX Runtime has it.
+                scores.iter_mut().for_each(|s| *s = if total == 0.0 { 0.5 } else { *s / total });
             }
         }
     }

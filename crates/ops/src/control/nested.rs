@@ -92,13 +92,13 @@ pub fn stacked(per_iteration: &[Value], ty: &ValueType, axis: i64) -> Result<Ten
     let tensors: Option<Vec<&Tensor>> = per_iteration.iter().map(Value::as_tensor).collect();
     let Some(tensors) = tensors else { invalid!(eval: "only tensors can be stacked, found {ty}") };
     if let Some(first) = tensors.first() {
-        let position = crate::sequence::position_of_axis(axis, first.rank() + 1)?;
+        let position = crate::axes::axis_of(axis, first.rank() + 1)?;
         return combine::stack(&tensors, position);
     }
     let Some(element) = ty.as_tensor() else { invalid!(eval: "only tensors can be stacked, found {ty}") };
     let open = |dim: &Dim| dim.as_constant().and_then(|d| usize::try_from(d).ok()).unwrap_or(0);
     let mut sizes: Vec<usize> = element.dims().map(|dims| dims.iter().map(open).collect()).unwrap_or_default();
-    let position = crate::sequence::position_of_axis(axis, sizes.len() + 1)?;
+    let position = crate::axes::axis_of(axis, sizes.len() + 1)?;
     sizes.insert(position, 0);
     combine::zeros(element.data_type, &sizes)
 }
@@ -111,7 +111,7 @@ pub fn stacked_type(ty: &ValueType, count: &Dim, axis: i64) -> Result<ValueType,
     let ValueType::Tensor(element) = ty else { invalid!("only tensors can be stacked, found {ty}") };
     let Ok(dims) = element.dims() else { return Ok(ValueType::unranked(element.data_type)) };
     let mut dims = dims.to_vec();
-    let position = crate::sequence::position_of_axis(axis, dims.len() + 1)?;
+    let position = crate::axes::axis_of(axis, dims.len() + 1)?;
     dims.insert(position, count.clone());
     Ok(TensorType::ranked(element.data_type, dims).into())
 }

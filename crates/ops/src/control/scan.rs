@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use sinter_base::{Attributes, DataType, Dim, Value, ValueType};
 
+use crate::axes::axis_of;
 use crate::body::Body;
 use crate::control::join::{join, without_contents};
 use crate::control::nested;
@@ -19,7 +20,7 @@ use crate::infer::InferContext;
 use crate::invalid;
 use crate::operands::{Arguments, Operands};
 use crate::operator::{Cost, Effects, Operator};
-use crate::sequence::{combine, position_of_axis};
+use crate::sequence::combine;
 
 /// An axis and the order in which it is walked.
 #[derive(Clone, Debug, Default, PartialEq, Attributes)]
@@ -53,7 +54,7 @@ impl Operator for Scan {
         let mut length: Option<Dim> = None;
         for (i, walk) in self.inputs.iter().enumerate() {
             let Ok(dims) = inputs.tensor(self.states + i)?.dims() else { continue };
-            let own = &dims[position_of_axis(walk.axis, dims.len())?];
+            let own = &dims[axis_of(walk.axis, dims.len())?];
             match &length {
                 Some(known) => cx.require_equal(known, own, "lengths of the walked axes")?,
                 None => length = Some(own.clone()),
@@ -84,7 +85,7 @@ impl Operator for Scan {
         let mut walked = Vec::with_capacity(self.inputs.len());
         for (i, walk) in self.inputs.iter().enumerate() {
             let tensor = inputs.tensor(self.states + i)?;
-            walked.push((tensor, position_of_axis(walk.axis, tensor.rank())?, walk.reverse));
+            walked.push((tensor, axis_of(walk.axis, tensor.rank())?, walk.reverse));
         }
         let lengths: Vec<usize> = walked.iter().map(|(tensor, axis, _)| tensor.sizes()[*axis]).collect();
         let length = lengths.first().copied().unwrap_or(0);
@@ -120,7 +121,7 @@ impl Operator for Scan {
     fn cost(&self, inputs: &Operands<'_>, _outputs: &[ValueType]) -> Cost {
         let walk = self.inputs.first().map_or(0, |w| w.axis);
         let dims = inputs.dims(self.states).ok();
-        let length = dims.and_then(|d| position_of_axis(walk, d.len()).ok().map(|axis| d[axis].clone()));
+        let length = dims.and_then(|d| axis_of(walk, d.len()).ok().map(|axis| d[axis].clone()));
         nested::cost(&self.body, &length.unwrap_or_else(|| Dim::constant(1)))
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Input: the bytes of a BMP, JPEG, PNG, PNM, TIFF or WebP file, [n] u8. Result: [height, width, channels] u8, channels
 //! red, green, blue, or the reverse, or one of luminance (0.299 R + 0.587 G + 0.114 B). Transparency is dropped. Bytes
-//! that cannot be decoded give [0, 0, channels]. Source: ONNX ImageDecoder-20.
+//! that cannot be decoded give [0, 0, channels]; JPEG 2000 is an error. Source: ONNX ImageDecoder-20.
 
 use std::io::Cursor;
 
@@ -13,6 +13,7 @@ use crate::error::{EvalError, InferError};
 use crate::evaluate::EvalContext;
 use crate::example::Example;
 use crate::infer::InferContext;
+use crate::invalid;
 use crate::operands::{Arguments, Operands};
 use crate::operator::Operator;
 
@@ -60,6 +61,9 @@ impl ImageDecoder {
     }
 }
 
+/// First bytes of JPEG 2000 files and streams, which this decoder does not know.
+const JPEG_2000: [&[u8]; 2] = [b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51"];
+
 fn decode(bytes: &[u8]) -> Option<DynamicImage> {
     // The reader's own limits bound the memory that a small file can ask for.
     ImageReader::new(Cursor::new(bytes)).with_guessed_format().ok()?.decode().ok()
@@ -80,6 +84,9 @@ impl Operator for ImageDecoder {
     fn reference(&self, inputs: &Arguments<'_>, _cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
         let bytes = inputs.tensor(0)?.elements::<u8>()?;
         let channels = self.channels();
+        if JPEG_2000.iter().any(|start| bytes.starts_with(start)) {
+            invalid!(eval: "images in JPEG 2000 format are not supported ({} bytes given)", bytes.len());
+        }
         let Some(image) = decode(&bytes) else {
             return Ok(vec![Tensor::from_vec(&[0, 0, channels], Vec::<u8>::new())?.into()]);
         };

@@ -47,8 +47,11 @@ fn strings_at(inputs: &Operands<'_>, index: usize) -> Result<(), InferError> {
     Ok(())
 }
 
+/// Two strings at the same place.
+type Pair<'a> = (&'a str, &'a str);
+
 /// The sizes and pairs of elements of two string tensors broadcast against each other.
-fn broadcast_pairs<'a>(inputs: &Arguments<'a>) -> Result<(Sizes, Vec<(&'a str, &'a str)>), EvalError> {
+fn broadcast_pairs<'a>(inputs: &Arguments<'a>) -> Result<(Sizes, Vec<Pair<'a>>), EvalError> {
     let (a, b): (&'a Tensor, &'a Tensor) = (inputs.tensor(0)?, inputs.tensor(1)?);
     let Some(sizes) = broadcast_sizes(&[a.sizes(), b.sizes()]) else {
         invalid!(eval: "shapes {:?} and {:?} do not broadcast", a.sizes(), b.sizes());

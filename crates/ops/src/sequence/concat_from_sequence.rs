@@ -5,6 +5,7 @@
 
 use sinter_base::{Attributes, DataType, Tensor, TensorType, Value, ValueType};
 
+use crate::axes::axis_of;
 use crate::error::{EvalError, InferError};
 use crate::evaluate::EvalContext;
 use crate::example::Example;
@@ -12,7 +13,7 @@ use crate::infer::InferContext;
 use crate::invalid;
 use crate::operands::{Arguments, Operands};
 use crate::operator::{Effects, Operator};
-use crate::sequence::{combine, element_type, elements, position_of_axis};
+use crate::sequence::{combine, element_type, elements};
 
 /// See the module documentation.
 #[derive(Clone, Debug, Default, PartialEq, Attributes)]
@@ -30,7 +31,7 @@ impl Operator for ConcatFromSequence {
         let element = element_type(inputs, 0)?;
         let Some(tensor) = element.as_tensor() else { invalid!("only tensors can be joined, found {element}") };
         let mut dims = tensor.dims()?.to_vec();
-        let axis = position_of_axis(self.axis, dims.len() + usize::from(self.new_axis))?;
+        let axis = axis_of(self.axis, dims.len() + usize::from(self.new_axis))?;
         if self.new_axis {
             dims.insert(axis, cx.fresh("length"));
         } else {
@@ -48,7 +49,7 @@ impl Operator for ConcatFromSequence {
         let tensors: Option<Vec<&Tensor>> = items.iter().map(Value::as_tensor).collect();
         let Some(tensors) = tensors else { invalid!(eval: "only tensors can be joined") };
         let Some(first) = tensors.first() else { invalid!(eval: "an empty sequence cannot be joined") };
-        let axis = position_of_axis(self.axis, first.rank() + usize::from(self.new_axis))?;
+        let axis = axis_of(self.axis, first.rank() + usize::from(self.new_axis))?;
         let joined = if self.new_axis { combine::stack(&tensors, axis) } else { combine::concatenate(&tensors, axis) };
         Ok(vec![joined?.into()])
     }

@@ -25,19 +25,6 @@ use crate::error::{EvalError, InferError};
 use crate::invalid;
 use crate::operands::{Arguments, Operands};
 
-/// An axis counted from either end, as a position in `0..rank`.
-///
-/// # Errors
-/// When it lies outside `-rank..rank`.
-pub fn position_of_axis(axis: i64, rank: usize) -> Result<usize, InferError> {
-    let signed = i64::try_from(rank).unwrap_or(i64::MAX);
-    let position = if axis < 0 { axis.saturating_add(signed) } else { axis };
-    match usize::try_from(position) {
-        Ok(position) if position < rank => Ok(position),
-        _ => invalid!("axis {axis} does not exist in a tensor of {rank} dimensions"),
-    }
-}
-
 /// The element type of a sequence input.
 fn element_type<'a>(inputs: &Operands<'a>, index: usize) -> Result<&'a ValueType, InferError> {
     match inputs.value(index)? {

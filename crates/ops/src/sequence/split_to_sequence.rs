@@ -6,6 +6,7 @@
 
 use sinter_base::{Attributes, DataType, Dim, Tensor, TensorType, Value, ValueType};
 
+use crate::axes::axis_of;
 use crate::error::{EvalError, InferError};
 use crate::evaluate::EvalContext;
 use crate::example::Example;
@@ -13,7 +14,7 @@ use crate::infer::InferContext;
 use crate::invalid;
 use crate::operands::{Arguments, Operands};
 use crate::operator::{Effects, Operator};
-use crate::sequence::{combine, position_of_axis};
+use crate::sequence::combine;
 
 /// See the module documentation.
 #[derive(Clone, Debug, PartialEq, Attributes)]
@@ -29,7 +30,7 @@ impl Operator for SplitToSequence {
 
     fn infer(&self, inputs: &Operands<'_>, cx: &mut InferContext) -> Result<Vec<ValueType>, InferError> {
         let mut dims = inputs.dims(0)?.to_vec();
-        let axis = position_of_axis(self.axis, dims.len())?;
+        let axis = axis_of(self.axis, dims.len())?;
         if inputs.has(1) {
             inputs.data_type_where(1, "i32 or i64", |t| matches!(t, DataType::I32 | DataType::I64))?;
             let pieces = inputs.ints(1).unwrap_or_default();
@@ -52,7 +53,7 @@ impl Operator for SplitToSequence {
 
     fn reference(&self, inputs: &Arguments<'_>, _cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
         let x = inputs.tensor(0)?;
-        let axis = position_of_axis(self.axis, x.rank())?;
+        let axis = axis_of(self.axis, x.rank())?;
         let total = x.sizes()[axis];
         let Some(split) = inputs.optional_tensor(1)? else {
             let piece = |at| if self.keep_axis { combine::slice(x, axis, at, 1) } else { combine::index(x, axis, at) };
