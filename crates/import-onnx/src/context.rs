@@ -287,6 +287,23 @@ impl<'a, 'm> NodeContext<'a, 'm> {
         self.importer.subgraph(graph, input_types, &location)
     }
 
+    /// Imports a graph attribute into the scope that is open, with these values as its inputs. With a scope opened by
+    /// the caller it becomes part of a body; without one it becomes part of the network.
+    ///
+    /// # Errors
+    /// As [`NodeContext::subgraph`].
+    pub fn inline_subgraph(&mut self, name: &str, inputs: &[Handle]) -> Result<Vec<Handle>, Problem> {
+        let Some(graph) = self.attribute(name).and_then(|a| a.g.as_ref()) else {
+            return Err(self.problem(format!("attribute {name} is missing")));
+        };
+        if graph.input.len() != inputs.len() {
+            let reason = format!("subgraph {name} has {} inputs, {} are fed", graph.input.len(), inputs.len());
+            return Err(self.problem(reason));
+        }
+        let location = self.location.with_detail(name);
+        self.importer.inline(graph, inputs, &location)
+    }
+
     // ---- adding
 
     /// The builder, for what has no shortcut here.

@@ -432,6 +432,28 @@ impl<'m> Importer<'m> {
         }
     }
 
+    /// Imports the nodes of a subgraph into the scope that is open, with these values as its inputs.
+    pub(crate) fn inline(
+        &mut self,
+        graph: &'m GraphProto,
+        inputs: &[Handle],
+        location: &Location,
+    ) -> Result<Vec<Handle>, Problem> {
+        let before = self.problems.len();
+        self.names.push(Names::default());
+        self.bind_weights(graph);
+        for (info, handle) in graph.input.iter().zip(inputs) {
+            self.bind(info.name(), Binding::Value(*handle));
+        }
+        self.import_nodes(&graph.node);
+        let outputs: Option<Vec<Handle>> = graph.output.iter().map(|o| self.output(o.name())).collect();
+        self.names.pop();
+        match outputs {
+            Some(outputs) if self.problems.len() == before => Ok(outputs),
+            _ => Err(Problem::new(location.clone(), format!("its subgraph '{}' could not be imported", graph.name()))),
+        }
+    }
+
     /// A tensor attribute as a host tensor.
     pub(crate) fn tensor(&mut self, proto: &'m crate::proto::TensorProto) -> Result<Tensor, String> {
         to_tensor(proto, &mut self.external)

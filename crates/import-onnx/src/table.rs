@@ -176,6 +176,54 @@ pub const ALL: &[Entry] = table! {
     microsoft SkipLayerNormalization 1 => fused::skip_layer_normalization;
     microsoft SkipSimplifiedLayerNormalization 1 => fused::skip_simplified_layer_normalization;
 
+    // -- control flow, sequences
+    onnx If 1 => control::if_else;
+    onnx Loop 1 => control::loop_while;
+    onnx Scan 8 => control::scan_8;
+    onnx Scan 9 => control::scan_9;
+    onnx SequenceConstruct 11 => sequence::sequence_construct;
+    onnx SequenceEmpty 11 => sequence::sequence_empty;
+    onnx SequenceInsert 11 => sequence::sequence_insert;
+    onnx SequenceErase 11 => sequence::sequence_erase;
+    onnx SequenceAt 11 => sequence::sequence_at;
+    onnx SequenceLength 11 => sequence::sequence_length;
+    onnx ConcatFromSequence 11 => sequence::concat_from_sequence;
+    onnx SplitToSequence 11 => sequence::split_to_sequence;
+    onnx SequenceMap 17 => sequence::sequence_map;
+    onnx Optional 15 => sequence::optional;
+    onnx OptionalHasElement 15 => sequence::optional_has_element;
+    onnx OptionalGetElement 15 => sequence::optional_get_element;
+
+    // -- recurrent
+    onnx RNN 7 => recurrent::rnn;
+    onnx GRU 7 => recurrent::gru;
+    onnx LSTM 7 => recurrent::lstm;
+
+    // -- attention, detection
+    onnx Attention 23 => attention::attention;
+    onnx RotaryEmbedding 23 => attention::rotary_embedding;
+    microsoft RotaryEmbedding 1 => attention::microsoft_rotary_embedding;
+    microsoft MultiHeadAttention 1 => microsoft_attention::multi_head_attention;
+    microsoft Attention 1 => microsoft_attention::attention;
+    onnx NonMaxSuppression 10 => detection::non_max_suppression;
+
+    // -- strings, images, classical machine learning
+    onnx StringConcat 20 => host::strings::string_concat;
+    onnx StringSplit 20 => host::strings::string_split;
+    onnx StringNormalizer 10 => host::strings::string_normalizer;
+    onnx RegexFullMatch 20 => host::strings::regex_full_match;
+    onnx TfIdfVectorizer 9 => host::text::tf_idf_vectorizer;
+    onnx ImageDecoder 20 => host::image::image_decoder;
+    ml LabelEncoder 1 => classical::label_encoder;
+    ml Binarizer 1 => classical::binarizer;
+    ml Scaler 1 => classical::scaler;
+    ml LinearRegressor 1 => classical::linear_regressor;
+    ml LinearClassifier 1 => classifiers::linear_classifier;
+    ml Normalizer 1 => classifiers::normalizer;
+    ml TreeEnsemble 5 => trees::tree_ensemble;
+    ml TreeEnsembleRegressor 1 => trees::tree_ensemble_regressor;
+    ml TreeEnsembleClassifier 1 => classifiers::tree_ensemble_classifier;
+
     // -- movement, indexing, reductions, linear algebra, random, signal
     onnx Transpose 1 => movement::transpose;
     onnx Slice 1 => movement::slice;

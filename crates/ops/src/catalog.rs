@@ -110,6 +110,45 @@ catalog! { $
     240 => Quantize: crate::quantize::Quantize;
     241 => Dequantize: crate::quantize::Dequantize;
 
+    // -- control flow, sequences
+    400 => If: crate::control::If;
+    401 => Loop: crate::control::Loop;
+    402 => Scan: crate::control::Scan;
+    410 => SequenceConstruct: crate::sequence::SequenceConstruct;
+    411 => SequenceInsert: crate::sequence::SequenceInsert;
+    412 => SequenceErase: crate::sequence::SequenceErase;
+    413 => SequenceAt: crate::sequence::SequenceAt;
+    414 => SequenceLength: crate::sequence::SequenceLength;
+    415 => ConcatFromSequence: crate::sequence::ConcatFromSequence;
+    416 => SplitToSequence: crate::sequence::SplitToSequence;
+    420 => OptionalConstruct: crate::sequence::OptionalConstruct;
+    421 => OptionalHasElement: crate::sequence::OptionalHasElement;
+    422 => OptionalGetElement: crate::sequence::OptionalGetElement;
+
+    // -- recurrent
+    430 => Rnn: crate::recurrent::Rnn;
+    431 => Gru: crate::recurrent::Gru;
+    432 => Lstm: crate::recurrent::Lstm;
+
+    // -- attention, detection
+    440 => Attention: crate::attention::Attention;
+    441 => RotaryEmbedding: crate::attention::RotaryEmbedding;
+    450 => NonMaxSuppression: crate::detection::NonMaxSuppression;
+
+    // -- host
+    460 => StringConcat: crate::host::StringConcat;
+    461 => StringEqual: crate::host::StringEqual;
+    462 => StringCast: crate::host::StringCast;
+    463 => StringSplit: crate::host::StringSplit;
+    464 => StringNormalizer: crate::host::StringNormalizer;
+    465 => RegexFullMatch: crate::host::RegexFullMatch;
+    466 => LabelEncoder: crate::host::LabelEncoder;
+    467 => TfIdfVectorizer: crate::host::TfIdfVectorizer;
+    468 => ImageDecoder: crate::host::ImageDecoder;
+
+    // -- classical
+    480 => TreeEnsemble: crate::classical::TreeEnsemble;
+
     // -- movement, indexing, reductions, linear algebra, random, signal
     41 => Transpose: crate::movement::Transpose;
     42 => Slice: crate::movement::Slice;

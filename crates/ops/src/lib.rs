@@ -16,7 +16,12 @@ pub mod infer;
 pub mod operands;
 pub mod operator;
 
+pub mod attention;
+pub mod classical;
+pub mod control;
 pub mod conv;
+pub mod detection;
+pub mod host;
 pub mod image;
 pub mod index;
 pub mod matmul;
@@ -26,7 +31,9 @@ pub mod pointwise;
 pub mod pool;
 pub mod quantize;
 pub mod random;
+pub mod recurrent;
 pub mod reduce;
+pub mod sequence;
 pub mod signal;
 pub mod window;
 

@@ -1,0 +1,412 @@
+//! Scaled dot-product attention with grouped heads and a cache of keys and values.
+//!
+//! `y = softmax(cap(scale q k^T + mask)) v`, where `cap(x) = softcap tanh(x / softcap)`, or x for a softcap of 0.
+//! Inputs: q [B, Hq, S, D]; k [B, Hk, T, D]; v [B, Hk, T, E], each also as [B, length, heads times size] where the
+//! numbers of heads are given; mask, optional, broadcast to [B, Hq, S, P + T] from the right, its last axis may be
+//! shorter: bool (true takes part) or float (added); past keys [B, Hk, P, D] and values [B, Hk, P, E], optional, which
+//! go in front of k and v; number of keys that count [B] i64, optional. Query head h reads key head h / (Hq / Hk).
+//! `causal` masks key j for query i when j > P + i. Results: y like q with E for D; all keys [B, Hk, P + T, D]; all
+//! values; the scores [B, Hq, S, P + T] at the chosen stage. A query without any key gives NaN. Source: ONNX
+//! Attention-24.
+
+use sinter_base::shape::{broadcast_sizes, broadcast_strides, ravel};
+use sinter_base::{Attributes, DataType, Dim, Tensor, Value, ValueType};
+
+use crate::error::{EvalError, InferError};
+use crate::evaluate::EvalContext;
+use crate::example::Example;
+use crate::infer::InferContext;
+use crate::invalid;
+use crate::operands::{Arguments, Operands};
+use crate::operator::{Cost, Operator, count_of};
+
+/// Where the scores that are a result are taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Attributes)]
+pub enum ScoreStage {
+    /// `scale q k^T`.
+    #[default]
+    Product,
+    /// After adding the mask.
+    Masked,
+    /// After the softcap.
+    Capped,
+    /// After the softmax.
+    Weights,
+}
+
+/// See the module documentation.
+#[derive(Clone, Debug, Default, PartialEq, Attributes)]
+pub struct Attention {
+    /// Heads of q, for operands of three dimensions.
+    pub query_heads: Option<usize>,
+    /// Heads of k and v, for operands of three dimensions.
+    pub key_heads: Option<usize>,
+    /// Factor of the scores; `1 / sqrt(D)` by default.
+    pub scale: Option<f64>,
+    /// Bound of the scores; 0 for none.
+    pub softcap: f64,
+    /// A query does not see later keys.
+    pub causal: bool,
+    /// Type in which the softmax is computed; that of q by default.
+    pub softmax_type: Option<DataType>,
+    /// What the last result holds.
+    pub scores: ScoreStage,
+}
+
+/// Positions of the inputs.
+const MASK: usize = 3;
+const PAST_KEY: usize = 4;
+const PAST_VALUE: usize = 5;
+const LENGTHS: usize = 6;
+
+/// The sizes [batch, heads, length, size] of an operand of three or four dimensions.
+fn split(dims: &[Dim], heads: Option<usize>, name: &str, cx: &mut InferContext) -> Result<[Dim; 4], InferError> {
+    match (dims, heads) {
+        ([batch, heads, length, size], _) => Ok([batch, heads, length, size].map(Clone::clone)),
+        ([batch, length, hidden], Some(heads)) if heads > 0 => {
+            let heads = Dim::from(heads);
+            cx.require_equal(&hidden.modulo(&heads), &Dim::constant(0), &format!("size of {name} left over by heads"))?;
+            Ok([batch.clone(), heads.clone(), length.clone(), hidden.floor_div(&heads)])
+        }
+        ([_, _, _], _) => invalid!("{name} has three dimensions, which needs the number of heads; it is {heads:?}"),
+        _ => invalid!("{name} must have three or four dimensions, found {}", dims.len()),
+    }
+}
+
+/// The elements of an operand of either layout by batch, head, position and component.
+struct Operand {
+    values: Vec<f64>,
+    sizes: [usize; 4],
+    heads_inside: bool,
+}
+
+impl Operand {
+    fn new(tensor: &Tensor, heads: Option<usize>) -> Result<Self, EvalError> {
+        let values = tensor.to_floats();
+        match (tensor.sizes(), heads) {
+            (&[b, h, l, d], _) => Ok(Self { values, sizes: [b, h, l, d], heads_inside: false }),
+            (&[b, l, hidden], Some(h)) if h > 0 => {
+                Ok(Self { values, sizes: [b, h, l, hidden / h], heads_inside: true })
+            }
+            (sizes, heads) => invalid!(eval: "an operand of sizes {sizes:?} with {heads:?} heads"),
+        }
+    }
+
+    fn row(&self, b: usize, h: usize, l: usize) -> &[f64] {
+        let [_, heads, length, size] = self.sizes;
+        let at = if self.heads_inside { (b * length + l) * heads + h } else { (b * heads + h) * length + l };
+        &self.values[at * size..(at + 1) * size]
+    }
+}
+
+/// Past and new rows one after the other, as [batch, heads, length, size].
+fn joined(past: Option<&Operand>, new: &Operand) -> Operand {
+    let [batch, heads, length, size] = new.sizes;
+    let past_length = past.map_or(0, |p| p.sizes[2]);
+    let mut values = Vec::with_capacity(batch * heads * (past_length + length) * size);
+    for b in 0..batch {
+        for h in 0..heads {
+            for l in 0..past_length {
+                values.extend(past.iter().flat_map(|p| p.row(b, h, l)));
+            }
+            for l in 0..length {
+                values.extend(new.row(b, h, l));
+            }
+        }
+    }
+    Operand { values, sizes: [batch, heads, past_length + length, size], heads_inside: false }
+}
+
+/// What is added to a score.
+struct Mask {
+    values: Vec<f64>,
+    strides: sinter_base::Sizes,
+    /// Keys beyond take no part.
+    length: usize,
+}
+
+impl Mask {
+    fn new(tensor: &Tensor, target: [usize; 4]) -> Result<Self, EvalError> {
+        let values = if tensor.data_type() == DataType::Bool {
+            tensor.to_bools().into_iter().map(|v| if v { 0.0 } else { f64::NEG_INFINITY }).collect()
+        } else {
+            tensor.to_floats()
+        };
+        let length = tensor.sizes().last().copied().unwrap_or(1);
+        let covered = if length == 1 { target[3] } else { length };
+        let reached = [target[0], target[1], target[2], covered];
+        let fits = covered <= target[3] && broadcast_sizes(&[tensor.sizes(), &reached]).as_deref() == Some(&reached);
+        if !fits || tensor.rank() > 4 {
+            invalid!(eval: "a mask of sizes {:?} does not fit scores of sizes {target:?}", tensor.sizes());
+        }
+        Ok(Self { values, strides: broadcast_strides(tensor.sizes(), &reached), length: covered })
+    }
+
+    fn at(&self, index: &[usize; 4]) -> f64 {
+        if index[3] < self.length { self.values[ravel(index, &self.strides)] } else { f64::NEG_INFINITY }
+    }
+}
+
+fn softmax(scores: &[f64]) -> Vec<f64> {
+    let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let powers: Vec<f64> = scores.iter().map(|s| (s - most).exp()).collect();
+    let total: f64 = powers.iter().sum();
+    powers.into_iter().map(|p| p / total).collect()
+}
+
+impl Attention {
+    fn past<'a>(
+        &self,
+        inputs: &Operands<'a>,
+        index: usize,
+        new: &[Dim; 4],
+        cx: &mut InferContext,
+    ) -> Result<Dim, InferError> {
+        if !inputs.has(index) {
+            return Ok(Dim::constant(0));
+        }
+        let past: &'a [Dim] = inputs.dims_of_rank(index, 4)?;
+        for axis in [0, 1, 3] {
+            cx.require_equal(&past[axis], &new[axis], "sizes of past and new keys or values")?;
+        }
+        Ok(past[2].clone())
+    }
+
+    fn check_types(&self, inputs: &Operands<'_>) -> Result<[DataType; 3], InferError> {
+        let q = inputs.data_type_where(0, "a float type", DataType::is_float)?;
+        let k = inputs.data_type_where(1, &q.to_string(), |t| t == q)?;
+        let v = inputs.data_type_where(2, "a float type", DataType::is_float)?;
+        if inputs.has(PAST_KEY) != inputs.has(PAST_VALUE) {
+            invalid!("past keys and past values are given together or not at all");
+        }
+        for (index, expected) in [(PAST_KEY, k), (PAST_VALUE, v)] {
+            if inputs.has(index) {
+                inputs.data_type_where(index, &expected.to_string(), |t| t == expected)?;
+            }
+        }
+        if inputs.has(MASK) {
+            inputs.data_type_where(MASK, "bool or a number", |t| t != DataType::String)?;
+        }
+        if inputs.has(LENGTHS) {
+            inputs.data_type_where(LENGTHS, "i64", |t| t == DataType::I64)?;
+        }
+        Ok([q, k, v])
+    }
+}
+
+impl Operator for Attention {
+    const NAME: &'static str = "Attention";
+
+    fn infer(&self, inputs: &Operands<'_>, cx: &mut InferContext) -> Result<Vec<ValueType>, InferError> {
+        let [q_type, k_type, v_type] = self.check_types(inputs)?;
+        let q_dims = inputs.dims(0)?;
+        let q = split(q_dims, self.query_heads, "q", cx)?;
+        let k = split(inputs.dims(1)?, self.key_heads, "k", cx)?;
+        let v = split(inputs.dims(2)?, self.key_heads, "v", cx)?;
+        cx.require_equal(&q[0], &k[0], "batch of q and k")?;
+        cx.require_equal(&q[3], &k[3], "head size of q and k")?;
+        for axis in 0..3 {
+            cx.require_equal(&k[axis], &v[axis], "batch, heads and length of k and v")?;
+        }
+        cx.require_equal(&q[1].modulo(&k[1]), &Dim::constant(0), "query heads must be a multiple of the key heads")?;
+        let past = self.past(inputs, PAST_KEY, &k, cx)?;
+        let past_values = self.past(inputs, PAST_VALUE, &v, cx)?;
+        cx.require_equal(&past, &past_values, "lengths of past keys and values")?;
+        if inputs.has(LENGTHS) {
+            cx.require_equal(&inputs.dims_of_rank(LENGTHS, 1)?[0], &q[0], "number of key lengths")?;
+        }
+        let total = past.add(&k[2]);
+        let [batch, heads, length, _] = q;
+        let y = if q_dims.len() == 3 {
+            vec![batch.clone(), length.clone(), heads.mul(&v[3])]
+        } else {
+            vec![batch.clone(), heads.clone(), length.clone(), v[3].clone()]
+        };
+        let [key_batch, key_heads, _, key_size] = k;
+        let [_, _, _, value_size] = v;
+        Ok(vec![
+            ValueType::tensor(q_type, y),
+            ValueType::tensor(k_type, vec![key_batch.clone(), key_heads.clone(), total.clone(), key_size]),
+            ValueType::tensor(v_type, vec![key_batch, key_heads, total.clone(), value_size]),
+            ValueType::tensor(q_type, vec![batch, heads, length, total]),
+        ])
+    }
+
+    fn unranked(&self, inputs: &Operands<'_>) -> Result<Vec<ValueType>, InferError> {
+        let [q, k, v] = self.check_types(inputs)?;
+        Ok([q, k, v, q].map(ValueType::unranked).to_vec())
+    }
+
+    fn reference(&self, inputs: &Arguments<'_>, _cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
+        let sizes = crate::infer::result_sizes(self, inputs)?;
+        let q = Operand::new(inputs.tensor(0)?, self.query_heads)?;
+        let keys = Operand::new(inputs.tensor(1)?, self.key_heads)?;
+        let values = Operand::new(inputs.tensor(2)?, self.key_heads)?;
+        let past_key = inputs.optional_tensor(PAST_KEY)?.map(|t| Operand::new(t, None)).transpose()?;
+        let past_value = inputs.optional_tensor(PAST_VALUE)?.map(|t| Operand::new(t, None)).transpose()?;
+        let past = past_key.as_ref().map_or(0, |p| p.sizes[2]);
+        let (keys, values) = (joined(past_key.as_ref(), &keys), joined(past_value.as_ref(), &values));
+        let [batch, heads, length, size] = q.sizes;
+        let (total, value_size) = (keys.sizes[2], values.sizes[3]);
+        let mask = inputs.optional_tensor(MASK)?;
+        let mask = mask.map(|t| Mask::new(t, [batch, heads, length, total])).transpose()?;
+        let lengths = inputs.optional_tensor(LENGTHS)?.map(Tensor::to_i64);
+        let scale = self.scale.unwrap_or_else(|| 1.0 / (size as f64).sqrt());
+        let shared = (heads / keys.sizes[1].max(1)).max(1);
+        let in_softmax_type = |v: f64| self.softmax_type.map_or(v, |t| t.round(v));
+
+        let mut y = vec![0.0; batch * length * heads * value_size];
+        let mut recorded = Vec::with_capacity(batch * heads * length * total);
+        for b in 0..batch {
+            let counted = lengths.as_ref().map_or(total, |l| usize::try_from(l[b]).unwrap_or(0));
+            for h in 0..heads {
+                for i in 0..length {
+                    let row = q.row(b, h, i);
+                    let product = |j: usize| -> f64 {
+                        scale * row.iter().zip(keys.row(b, h / shared, j)).map(|(q, k)| q * k).sum::<f64>()
+                    };
+                    let added = |j: usize| {
+                        if (self.causal && j > past + i) || j >= counted {
+                            return f64::NEG_INFINITY;
+                        }
+                        mask.as_ref().map_or(0.0, |m| m.at(&[b, h, i, j]))
+                    };
+                    let cap = |s: f64| if self.softcap > 0.0 { self.softcap * (s / self.softcap).tanh() } else { s };
+                    let products: Vec<f64> = (0..total).map(product).collect();
+                    let masked: Vec<f64> = products.iter().enumerate().map(|(j, s)| s + added(j)).collect();
+                    let capped: Vec<f64> = masked.iter().map(|s| cap(*s)).collect();
+                    let weights = softmax(&capped.iter().map(|s| in_softmax_type(*s)).collect::<Vec<_>>());
+                    let y_at = if q.heads_inside { (b * length + i) * heads + h } else { (b * heads + h) * length + i };
+                    for (j, weight) in weights.iter().enumerate() {
+                        for (sum, v) in y[y_at * value_size..].iter_mut().zip(values.row(b, h / shared, j)) {
+                            *sum += weight * v;
+                        }
+                    }
+                    recorded.extend(match self.scores {
+                        ScoreStage::Product => products,
+                        ScoreStage::Masked => masked,
+                        ScoreStage::Capped => capped,
+                        ScoreStage::Weights => weights,
+                    });
+                }
+            }
+        }
+        let (q_type, k_type) = (inputs.tensor(0)?.data_type(), inputs.tensor(1)?.data_type());
+        Ok(vec![
+            Tensor::from_floats(q_type, &sizes[0], &y)?.into(),
+            Tensor::from_floats(k_type, &sizes[1], &keys.values)?.into(),
+            Tensor::from_floats(inputs.tensor(2)?.data_type(), &sizes[2], &values.values)?.into(),
+            Tensor::from_floats(q_type, &sizes[3], &recorded)?.into(),
+        ])
+    }
+
+    fn cost(&self, inputs: &Operands<'_>, outputs: &[ValueType]) -> Cost {
+        let plain = Cost::elementwise(inputs, &outputs[..1.min(outputs.len())], 1);
+        let last = |ty: Option<&ValueType>| {
+            let dims = ty.and_then(ValueType::as_tensor).and_then(|t| t.dims().ok());
+            dims.and_then(<[Dim]>::last).cloned().unwrap_or_else(|| Dim::constant(0))
+        };
+        let sizes = last(outputs.get(1)).add(&last(outputs.get(2)));
+        let scores = outputs.get(3).map_or_else(|| Dim::constant(0), count_of);
+        Cost { operations: scores.mul(&sizes).mul(&Dim::constant(2)), ..plain }
+    }
+
+    fn examples() -> Vec<Example> {
+        let plain = Attention::default();
+        let three = Attention { query_heads: Some(4), key_heads: Some(2), ..Attention::default() };
+        let causal = Attention { causal: true, ..Attention::default() };
+        let capped = Attention { softcap: 2.0, scores: ScoreStage::Capped, scale: Some(0.3), ..Attention::default() };
+        let stage = |scores| Attention { scores, ..Attention::default() };
+        let mask = Tensor::from_ints(DataType::Bool, &[3, 5], &[1, 0, 1, 1, 0, 1, 1, 1, 1, 1, 0, 0, 0, 0, 1]);
+        let mask = mask.expect("fifteen elements");
+        vec![
+            Example::new("four dimensions", plain.clone())
+                .float(&[2, 3, 4, 8])
+                .float(&[2, 3, 6, 8])
+                .float(&[2, 3, 6, 8]),
+            Example::new("three dimensions, grouped heads", three)
+                .float(&[2, 3, 20])
+                .float(&[2, 7, 10])
+                .float(&[2, 7, 6]),
+            Example::new("causal, with past", causal.clone())
+                .float(&[1, 4, 3, 5])
+                .float(&[1, 2, 3, 5])
+                .float(&[1, 2, 3, 7])
+                .absent()
+                .float(&[1, 2, 4, 5])
+                .float(&[1, 2, 4, 7]),
+            Example::new("causal", causal).float(&[1, 1, 17, 16]).float(&[1, 1, 17, 16]).float(&[1, 1, 17, 16]),
+            Example::new("bool mask", stage(ScoreStage::Weights))
+                .float(&[1, 2, 3, 4])
+                .float(&[1, 2, 5, 4])
+                .float(&[1, 2, 5, 4])
+                .tensor(mask),
+            Example::new("short float mask", stage(ScoreStage::Masked))
+                .float(&[2, 2, 3, 4])
+                .float(&[2, 2, 5, 4])
+                .float(&[2, 2, 5, 4])
+                .float(&[2, 1, 3, 4]),
+            Example::new("softcap and scale", capped).float(&[1, 2, 3, 4]).float(&[1, 2, 3, 4]).float(&[1, 2, 3, 4]),
+            Example::new("padded keys", plain.clone())
+                .float(&[2, 1, 3, 4])
+                .float(&[2, 1, 6, 4])
+                .float(&[2, 1, 6, 4])
+                .absent()
+                .absent()
+                .absent()
+                .ints(&[4, 1]),
+            Example::new("one query, one key", plain.clone())
+                .float(&[1, 1, 1, 1])
+                .float(&[1, 1, 1, 1])
+                .float(&[1, 1, 1, 1]),
+            Example::new("no queries", plain).float(&[1, 2, 0, 4]).float(&[1, 2, 3, 4]).float(&[1, 2, 3, 4]),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::infer::{infer_of, reference_of};
+
+    fn of(sizes: &[usize], values: &[f32]) -> Tensor {
+        Tensor::from_vec(sizes, values.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn equal_scores_average_the_values() {
+        let q = of(&[1, 1, 2, 1], &[0.0, 0.0]);
+        let k = of(&[1, 1, 2, 1], &[5.0, 7.0]);
+        let v = of(&[1, 1, 2, 1], &[2.0, 4.0]);
+        let run = |op: Attention| reference_of(&op, &[&q, &k, &v]).unwrap()[0].to_floats();
+        assert_eq!(run(Attention::default()), [3.0, 3.0]);
+        assert_eq!(run(Attention { causal: true, ..Attention::default() }), [2.0, 3.0]);
+    }
+
+    #[test]
+    fn heads_share_keys() {
+        let op = Attention { query_heads: Some(2), key_heads: Some(1), ..Attention::default() };
+        let q = of(&[1, 1, 2], &[1.0, 2.0]);
+        let k = of(&[1, 1, 1], &[3.0]);
+        let v = of(&[1, 1, 1], &[9.0]);
+        let results = reference_of(&op, &[&q, &k, &v]).unwrap();
+        assert_eq!(results[0], of(&[1, 1, 2], &[9.0, 9.0]));
+        assert_eq!(results[3], of(&[1, 2, 1, 1], &[3.0, 6.0]));
+        let odd = of(&[1, 1, 3], &[1.0, 2.0, 3.0]);
+        assert!(reference_of(&op, &[&odd, &k, &v]).is_err());
+    }
+
+    #[test]
+    fn symbolic_cache_lengths_add_up() {
+        let ty = |length: &str| {
+            let dims = [Dim::constant(1), Dim::constant(2), Dim::symbol(length), Dim::constant(8)];
+            ValueType::tensor(DataType::F32, dims.to_vec())
+        };
+        let (new, past) = (ty("S"), ty("P"));
+        let operands = [Some(&new), Some(&new), Some(&new), None, Some(&past), Some(&past)];
+        let types = Attention::default().infer(&Operands::new(&operands), &mut InferContext::default()).unwrap();
+        assert_eq!(types[1].to_string(), "f32[1, 2, P + S, 8]");
+        let flat = ValueType::tensor(DataType::F32, vec![1i64.into(), 2i64.into(), 8i64.into()]);
+        assert!(infer_of(&Attention::default(), &[&flat, &flat, &flat]).is_err());
+    }
+}
