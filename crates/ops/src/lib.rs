@@ -17,14 +17,16 @@ pub mod operands;
 pub mod operator;
 
 pub mod conv;
-pub mod index;
 pub mod matmul;
 pub mod movement;
 pub mod pointwise;
+pub mod window;
+
+// Indexing, reductions, random, signal.
+pub mod index;
 pub mod random;
 pub mod reduce;
 pub mod signal;
-pub mod window;
 
 pub use body::{Body, Node, ValueId};
 pub use catalog::{Op, OperatorInfo};

@@ -3,16 +3,18 @@
 pub mod constant;
 pub mod conv;
 pub mod elementwise;
+pub mod matmul;
+pub mod reshape;
+
+// Movement, indexing, reductions, linear algebra, random, signal, and what they share.
 pub mod expressions;
 pub mod index;
 pub mod linear_algebra;
 pub mod losses;
-pub mod matmul;
 pub mod movement;
 pub mod padding;
 pub mod random;
 pub mod reduce;
-pub mod reshape;
 pub mod signal;
 pub mod sizes;
 pub mod training;
