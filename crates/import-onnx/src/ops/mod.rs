@@ -9,6 +9,10 @@ pub mod control;
 pub mod conv;
 pub mod detection;
 pub mod elementwise;
+pub mod matmul;
+pub mod reshape;
+
+// Movement, indexing, reductions, linear algebra, random, signal, and what they share.
 pub mod expressions;
 pub mod fused;
 pub mod host;
@@ -16,8 +20,11 @@ pub mod image;
 pub mod index;
 pub mod linear_algebra;
 pub mod losses;
+<<<<<<< HEAD
 pub mod matmul;
 pub mod microsoft_attention;
+=======
+>>>>>>> wt-b
 pub mod movement;
 pub mod norm;
 pub mod padding;
@@ -27,8 +34,11 @@ pub mod quantized;
 pub mod random;
 pub mod recurrent;
 pub mod reduce;
+<<<<<<< HEAD
 pub mod reshape;
 pub mod sequence;
+=======
+>>>>>>> wt-b
 pub mod signal;
 pub mod sizes;
 pub mod training;
