@@ -20,26 +20,19 @@ pub mod attention;
 pub mod classical;
 pub mod control;
 pub mod conv;
-<<<<<<< HEAD
 pub mod detection;
 pub mod host;
 pub mod image;
 pub mod index;
-=======
->>>>>>> wt-b
 pub mod matmul;
 pub mod movement;
 pub mod norm;
 pub mod pointwise;
-<<<<<<< HEAD
 pub mod pool;
 pub mod quantize;
-=======
 pub mod window;
 
 // Indexing, reductions, random, signal.
-pub mod index;
->>>>>>> wt-b
 pub mod random;
 pub mod recurrent;
 pub mod reduce;

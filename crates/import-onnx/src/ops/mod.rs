@@ -20,11 +20,7 @@ pub mod image;
 pub mod index;
 pub mod linear_algebra;
 pub mod losses;
-<<<<<<< HEAD
-pub mod matmul;
 pub mod microsoft_attention;
-=======
->>>>>>> wt-b
 pub mod movement;
 pub mod norm;
 pub mod padding;
@@ -34,11 +30,7 @@ pub mod quantized;
 pub mod random;
 pub mod recurrent;
 pub mod reduce;
-<<<<<<< HEAD
-pub mod reshape;
 pub mod sequence;
-=======
->>>>>>> wt-b
 pub mod signal;
 pub mod sizes;
 pub mod training;
