@@ -30,14 +30,12 @@ pub mod norm;
 pub mod pointwise;
 pub mod pool;
 pub mod quantize;
-pub mod window;
-
-// Indexing, reductions, random, signal.
 pub mod random;
 pub mod recurrent;
 pub mod reduce;
 pub mod sequence;
 pub mod signal;
+pub mod window;
 
 pub use body::{Body, Node, ValueId};
 pub use catalog::{Op, OperatorInfo};

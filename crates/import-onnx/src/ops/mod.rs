@@ -9,10 +9,6 @@ pub mod control;
 pub mod conv;
 pub mod detection;
 pub mod elementwise;
-pub mod matmul;
-pub mod reshape;
-
-// Movement, indexing, reductions, linear algebra, random, signal, and what they share.
 pub mod expressions;
 pub mod fused;
 pub mod host;
@@ -20,6 +16,7 @@ pub mod image;
 pub mod index;
 pub mod linear_algebra;
 pub mod losses;
+pub mod matmul;
 pub mod microsoft_attention;
 pub mod movement;
 pub mod norm;
@@ -30,6 +27,7 @@ pub mod quantized;
 pub mod random;
 pub mod recurrent;
 pub mod reduce;
+pub mod reshape;
 pub mod sequence;
 pub mod signal;
 pub mod sizes;
