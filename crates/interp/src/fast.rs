@@ -1,6 +1,6 @@
 //! The fast judge: the same meaning as `reference`, for whole networks in reasonable time.
 //!
-//! Float convolutions and matrix products go through blocked float64 products, pointwise programs run column by column.
+//! Convolutions and matrix products go through blocked float64 products, pointwise programs run column by column.
 //! Everything is still computed in float64 and rounded where the reference rounds; the test of this file holds it
 //! against the reference. What is not sped up here runs as it is.
 
@@ -44,7 +44,8 @@ impl Evaluator for FastEvaluator {
 
 fn convolution(op: &Convolution, inputs: &Arguments<'_>) -> Result<Option<Vec<Value>>, EvalError> {
     let (x, w) = (inputs.tensor(0)?, inputs.tensor(1)?);
-    if !x.data_type().is_float() {
+    let (xs, ws) = (x.to_floats(), w.to_floats());
+    if !x.data_type().is_float() && !sums_are_exact(&xs, &ws, w.count() / w.sizes()[0].max(1)) {
         return Ok(None);
     }
     let y_sizes = result_sizes(op, inputs)?.swap_remove(0);
@@ -60,7 +61,6 @@ fn convolution(op: &Convolution, inputs: &Arguments<'_>) -> Result<Option<Vec<Va
         .collect();
     let begins: Vec<i64> = axes.iter().map(|a| a.begin(x.sizes()[a.index + 2], w.sizes()[a.index + 2])).collect();
     let bias = inputs.optional_tensor(2)?.map(Tensor::to_floats);
-    let (xs, ws) = (x.to_floats(), w.to_floats());
     let (group_inputs, outputs) = (w.sizes()[1], w.sizes()[0]);
     let group_outputs = outputs / op.groups.max(1);
     let kernel = &w.sizes()[2..];
@@ -115,12 +115,27 @@ fn convolution(op: &Convolution, inputs: &Arguments<'_>) -> Result<Option<Vec<Va
             }
         }
     }
-    Ok(Some(vec![Tensor::from_floats(x.data_type(), &y_sizes, &y)?.into()]))
+    Ok(Some(vec![rounded(x.data_type(), &y_sizes, &y)?]))
+}
+
+/// Are all sums of `terms` integer products, with anything of 32 bits added, exact in float64?
+fn sums_are_exact(a: &[f64], b: &[f64], terms: usize) -> bool {
+    let largest = |values: &[f64]| values.iter().fold(0f64, |m, v| m.max(v.abs()));
+    largest(a) * largest(b) * terms as f64 + 2f64.powi(32) < 2f64.powi(53)
+}
+
+/// A float type rounds, an integer type wraps.
+fn rounded(data_type: DataType, sizes: &[usize], values: &[f64]) -> Result<Value, EvalError> {
+    if data_type.is_float() {
+        return Ok(Tensor::from_floats(data_type, sizes, values)?.into());
+    }
+    let integers: Vec<i128> = values.iter().map(|&v| v as i128).collect();
+    Ok(Tensor::from_ints(data_type, sizes, &integers)?.into())
 }
 
 fn matmul(op: &MatMul, inputs: &Arguments<'_>) -> Result<Option<Vec<Value>>, EvalError> {
     let (a, b) = (inputs.tensor(0)?, inputs.tensor(1)?);
-    if !a.data_type().is_float() || a.rank() < 2 || b.rank() < 2 {
+    if a.rank() < 2 || b.rank() < 2 {
         return Ok(None);
     }
     let y_sizes = result_sizes(op, inputs)?.swap_remove(0);
@@ -131,6 +146,9 @@ fn matmul(op: &MatMul, inputs: &Arguments<'_>) -> Result<Option<Vec<Value>>, Eva
     let (a_batch, b_batch) =
         (broadcast_strides(&a.sizes()[..a.rank() - 2], batch), broadcast_strides(&b.sizes()[..b.rank() - 2], batch));
     let (af, bf) = (a.to_floats(), b.to_floats());
+    if !a.data_type().is_float() && !sums_are_exact(&af, &bf, k) {
+        return Ok(None);
+    }
     let mut y = vec![0.0; y_sizes.iter().product()];
     let mut targets = y.chunks_mut((m * n).max(1));
     for_each_index(batch, |at| {
@@ -145,22 +163,20 @@ fn matmul(op: &MatMul, inputs: &Arguments<'_>) -> Result<Option<Vec<Value>>, Eva
         let b_view = view(&bf, shape::ravel(at, &b_batch), k * n, strides(k, n, op.transpose_b));
         product(m, n, k, a_view, b_view, target);
     });
-    Ok(Some(vec![Tensor::from_floats(a.data_type(), &y_sizes, &y)?.into()]))
+    Ok(Some(vec![rounded(a.data_type(), &y_sizes, &y)?]))
 }
 
-/// Programs over floats and bools only: integers need their 128 bits.
-fn is_float_program(program: &Program) -> bool {
-    program.steps().iter().all(|step| {
-        let computes_in_float = match step {
-            Step::Apply { compute, .. } => compute.is_float() || *compute == DataType::Bool,
-            _ => true,
-        };
-        computes_in_float && (step.data_type().is_float() || step.data_type() == DataType::Bool)
-    })
+/// Programs whose values all fit a float64 exactly: 64-bit integers need their 128 bits.
+fn fits_float64(program: &Program) -> bool {
+    let fits = |t: DataType| t.is_float() || t != DataType::String && t.bits() <= 32;
+    program
+        .steps()
+        .iter()
+        .all(|step| fits(step.data_type()) && !matches!(step, Step::Apply { compute, .. } if !fits(*compute)))
 }
 
 fn pointwise(op: &Pointwise, inputs: &Arguments<'_>) -> Result<Option<Vec<Value>>, EvalError> {
-    if !is_float_program(&op.program) || inputs.is_empty() {
+    if !fits_float64(&op.program) || inputs.is_empty() {
         return Ok(None);
     }
     let tensors = (0..inputs.len()).map(|i| inputs.tensor(i)).collect::<Result<Vec<_>, _>>()?;
@@ -199,7 +215,7 @@ fn pointwise(op: &Pointwise, inputs: &Arguments<'_>) -> Result<Option<Vec<Value>
             let scalars: Vec<Scalar> = column.iter().map(|&v| Scalar::Float(v)).collect();
             return Ok(sinter_ops::pointwise::operator::from_scalars(ty, &sizes, &scalars)?.into());
         }
-        Ok(Tensor::from_floats(ty, &sizes, column)?.into())
+        rounded(ty, &sizes, column)
     };
     columns.iter().zip(types).map(tensor).collect::<Result<Vec<_>, _>>().map(Some)
 }
@@ -223,11 +239,11 @@ fn chunk_steps(
             Step::Apply { op, compute, args } => {
                 let scalar = |position: usize, i: usize| {
                     let value = steps[position][i];
-                    // A bool travels as 0 or 1; scalar operations want it as an integer.
+                    // Integers travel as whole floats; scalar operations want them as integers.
                     if program.steps()[position].data_type().is_float() {
                         Scalar::Float(value)
                     } else {
-                        Scalar::Int(i128::from(value != 0.0))
+                        Scalar::Int(value as i128)
                     }
                 };
                 (0..range.len())

@@ -93,7 +93,10 @@ fn shared_models_agree_with_their_expected_outputs() {
     let models = onnx_models(&folder);
     let mut wrong = Vec::new();
     for (name, path) in &models {
-        match check_model(name, path) {
+        let start = std::time::Instant::now();
+        let result = check_model(name, path);
+        println!("{name}: {:.1} s", start.elapsed().as_secs_f64());
+        match result {
             Ok(sets) if sets > 0 => {}
             Ok(_) => wrong.push(format!("{name} has no data")),
             Err(reason) => wrong.push(format!("{name}: {reason}")),
