@@ -111,7 +111,8 @@ pub fn tree_ensemble_classifier(cx: &mut NodeContext<'_, '_>) -> Imported {
     chosen(cx, scores, labels)
 }
 
-/// Normalizer: each row divided by its largest magnitude, sum of magnitudes or length, in f32.
+/// Normalizer: each row divided by its largest magnitude, sum of magnitudes or length, in f32. The words of ONNX divide by
+/// the largest element instead of the largest magnitude; its reference implementation and scikit-learn do this.
 pub fn normalizer(cx: &mut NodeContext<'_, '_>) -> Imported {
     let kind = match cx.text("norm", "MAX").as_str() {
         "MAX" => ReduceKind::Max,

@@ -94,7 +94,7 @@ impl Operator for If {
         vec![
             Example::new("condition holds", op.clone()).tensor(bool_of(true)).float(&[3, 5]).float(&[3, 5]),
             Example::new("condition fails", op.clone()).tensor(bool_of(false)).float(&[3, 5]).float(&[3, 5]),
-            Example::new("nothing inside", op).tensor(bool_of(true)).float(&[0]).float(&[0]),
+            Example::new("nothing inside", op).tensor(bool_of(true)).float(&[0, 2]).float(&[0, 2]),
         ]
     }
 }
