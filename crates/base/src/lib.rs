@@ -4,6 +4,7 @@
 //!
 //! Does not know operators, networks, devices or files formats.
 
+pub mod arena;
 pub mod attribute;
 mod attribute_text;
 pub mod buffer;
@@ -22,6 +23,7 @@ pub mod types;
 pub mod value;
 pub mod view;
 
+pub use arena::Arena;
 pub use attribute::{Attr, Attribute, AttributeError};
 pub use buffer::Buffer;
 pub use data_type::DataType;

@@ -6,10 +6,12 @@
 //! Sees one region at a time, never a network, and never calls the reference: that is what judges it.
 
 pub mod back_end;
+pub mod elements;
 pub mod tactic;
 pub mod team;
 pub mod tier;
 
+pub mod conv;
 pub mod matmul;
 pub mod movement;
 pub mod pointwise;

@@ -1,8 +1,8 @@
 //! Axes given as signed numbers: counted from the front, or from the end when negative.
 
-use sinter_base::{DataType, Dim};
+use sinter_base::{DataType, Dim, Tensor};
 
-use crate::error::InferError;
+use crate::error::{EvalError, InferError};
 use crate::invalid;
 use crate::operands::Operands;
 
@@ -51,6 +51,29 @@ pub fn list_length(inputs: &Operands<'_>, index: usize) -> Result<Dim, InferErro
 /// Element types of axes, sizes and indices.
 pub fn is_index_type(data_type: DataType) -> bool {
     matches!(data_type, DataType::I32 | DataType::I64)
+}
+
+/// The elements of a tensor of axes, sizes or indices.
+///
+/// # Errors
+/// When it has no integer type.
+pub fn int_values(tensor: &Tensor) -> Result<Vec<i64>, EvalError> {
+    if tensor.data_type().is_integer() {
+        Ok(tensor.to_i64())
+    } else {
+        invalid!(eval: "axes, sizes and indices must be integers, found {}", tensor.data_type())
+    }
+}
+
+/// The tensor, when its elements are numbers or truth values.
+///
+/// # Errors
+/// When they are strings.
+pub fn numeric(tensor: &Tensor) -> Result<&Tensor, EvalError> {
+    if tensor.data_type() == DataType::String {
+        invalid!(eval: "numbers are needed, found strings");
+    }
+    Ok(tensor)
 }
 
 /// An index counted from the front or, when negative, from the end, as a position in `0..size`.

@@ -94,6 +94,22 @@ catalog! { $
     // -- movement
     40 => Reshape: crate::movement::Reshape;
 
+    // -- spatial, normalization, quantization
+    200 => Deconvolution: crate::conv::Deconvolution;
+    201 => DeformableConvolution: crate::conv::DeformableConvolution;
+    202 => Col2Im: crate::conv::Col2Im;
+    210 => Pool: crate::pool::Pool;
+    211 => MaxPoolWithIndices: crate::pool::MaxPoolWithIndices;
+    212 => MaxUnpool: crate::pool::MaxUnpool;
+    220 => Normalize: crate::norm::Normalize;
+    221 => LocalResponseNormalization: crate::norm::LocalResponseNormalization;
+    230 => Resize: crate::image::Resize;
+    231 => GridSample: crate::image::GridSample;
+    232 => AffineGrid: crate::image::AffineGrid;
+    233 => RoiAlign: crate::image::RoiAlign;
+    240 => Quantize: crate::quantize::Quantize;
+    241 => Dequantize: crate::quantize::Dequantize;
+
     // -- control flow, sequences
     400 => If: crate::control::If;
     401 => Loop: crate::control::Loop;
@@ -159,6 +175,10 @@ catalog! { $
     63 => Cumulative: crate::reduce::Cumulative;
     64 => TopK: crate::index::TopK;
     65 => Range: crate::index::Range;
+    66 => Einsum: crate::matmul::Einsum;
+    67 => Determinant: crate::matmul::Determinant;
+    68 => RandomFill: crate::random::RandomFill;
+    69 => Dft: crate::signal::Dft;
 }
 
 impl Op {

@@ -69,6 +69,10 @@ fn fold_known(op: &Op, inputs: &Operands<'_>, types: &[ValueType]) -> Option<Vec
     if types.iter().all(known) || op.effects().random || !op.bodies().is_empty() {
         return None;
     }
+    // A constant behind a quantization must still be seen as quantized: that is what chooses its kernels.
+    if matches!(op, Op::Quantize(_) | Op::Dequantize(_)) {
+        return None;
+    }
     let small = |ty: &ValueType| {
         let count = ty.as_tensor().and_then(|t| t.shape.count().ok()).map(|c| c.upper_bound());
         count.is_some_and(|c| usize::try_from(c).is_ok_and(|c| c <= MAX_KNOWN_ELEMENTS))

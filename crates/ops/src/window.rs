@@ -86,23 +86,35 @@ impl Axis<'_> {
 
     /// Leading pad for a concrete input size.
     pub fn begin(&self, input: usize, kernel: usize) -> i64 {
+        self.pads(input, kernel).0
+    }
+
+    /// Leading and trailing pad for a concrete input size.
+    pub fn pads(&self, input: usize, kernel: usize) -> (i64, i64) {
         let signed = |v: usize| i64::try_from(v).unwrap_or(i64::MAX);
         match self.padding {
-            Padding::Valid => 0,
-            Padding::Explicit { begin, .. } => begin[self.index],
+            Padding::Valid => (0, 0),
+            Padding::Explicit { begin, end } => (begin[self.index], end[self.index]),
             Padding::SameUpper | Padding::SameLower => {
                 let output = input.div_ceil(self.stride);
-                let span = self.dilation * kernel.saturating_sub(1) + 1;
-                let total = (signed(output) - 1) * signed(self.stride) + signed(span) - signed(input);
-                let total = total.max(0);
-                if *self.padding == Padding::SameUpper { total / 2 } else { total - total / 2 }
+                let span = self.dilation.saturating_mul(kernel.saturating_sub(1)).saturating_add(1);
+                let covered = (signed(output) - 1).saturating_mul(signed(self.stride)).saturating_add(signed(span));
+                let total = covered.saturating_sub(signed(input)).max(0);
+                let (less, more) = (total / 2, total - total / 2);
+                if *self.padding == Padding::SameUpper { (less, more) } else { (more, less) }
             }
         }
     }
 
+    /// Position of a window's element counted from the first element of the padding.
+    pub fn padded_position(&self, output: usize, tap: usize) -> i64 {
+        let position = output.saturating_mul(self.stride).saturating_add(tap.saturating_mul(self.dilation));
+        i64::try_from(position).unwrap_or(i64::MAX)
+    }
+
     /// Input position of a window's element, `None` in the padding.
     pub fn source(&self, output: usize, tap: usize, begin: i64, input: usize) -> Option<usize> {
-        let at = i64::try_from(output * self.stride + tap * self.dilation).ok()? - begin;
+        let at = self.padded_position(output, tap).checked_sub(begin)?;
         usize::try_from(at).ok().filter(|&at| at < input)
     }
 }

@@ -7,6 +7,20 @@
 #![deny(clippy::unwrap_used, clippy::as_conversions, clippy::panic)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::as_conversions, clippy::panic, reason = "tests may panic"))]
 
+mod codec;
+pub mod container;
+pub mod error;
+pub mod plan;
 pub mod shape_program;
 
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::as_conversions, reason = "generated from the wire layout")]
+mod wire {
+    include!(concat!(env!("OUT_DIR"), "/sinter.plan.rs"));
+}
+
+pub use container::{Trust, from_bytes, read, to_bytes, write};
+pub use error::PlanError;
+pub use plan::{
+    Action, BufferId, Graph, Home, Plan, PlanGuard, PlanValue, PlanValueId, PlanWeight, Port, Step, WeightId,
+};
 pub use shape_program::{Register, ShapeCompiler, ShapeError, ShapeProgram, Slot};

@@ -20,8 +20,14 @@ const EDGES: &[(&str, &[&str])] = &[
     ("cpu", &["base", "ops", "backend"]),
     ("import-onnx", &["base", "ops", "ir"]),
     ("tensor-io", &["base"]),
+    ("builder", &["base", "ops", "ir", "interp", "backend", "plan"]),
+    // The lean runtime: no network, no importer, no compiler.
+    ("runtime", &["base", "ops", "backend", "plan"]),
     // Basement.
-    ("conformance", &["base", "ops", "ir", "interp", "backend", "cpu", "import-onnx", "tensor-io"]),
+    (
+        "conformance",
+        &["base", "ops", "ir", "interp", "backend", "plan", "cpu", "import-onnx", "tensor-io", "builder", "runtime"],
+    ),
 ];
 
 pub(crate) fn check(root: &Path) -> Result<Vec<Finding>, String> {

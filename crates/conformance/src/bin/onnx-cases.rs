@@ -1,16 +1,17 @@
-//! Runs ONNX test cases through the judge and prints what fails.
+//! Runs ONNX test cases through the judge, or through a built CPU engine, and prints what fails.
 //!
-//! `onnx-cases [--suite node] [--failures] [FILTER ...]`; the data folder is `SINTER_ONNX_DATA`.
+//! `onnx-cases [--suite node] [--engine] [FILTER ...]`; the data folder is `SINTER_ONNX_DATA`.
 #![allow(clippy::print_stdout, reason = "this program prints its results")]
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use sinter_conformance::engine::run_built;
 use sinter_conformance::onnx_cases::{cases, run_case};
 use sinter_interp::{Tolerance, run};
 
-/// Runs ONNX test cases through the judge.
+/// Runs ONNX test cases and prints what fails.
 #[derive(Parser)]
 struct Arguments {
     /// Folder `onnx/backend/test/data` of the Python package.
@@ -19,6 +20,9 @@ struct Arguments {
     /// Which suite: node, simple, pytorch-converted, pytorch-operator.
     #[arg(long, default_value = "node")]
     suite: String,
+    /// Through a built CPU engine instead of the judge.
+    #[arg(long)]
+    engine: bool,
     /// Only cases whose name contains one of these.
     filters: Vec<String>,
 }
@@ -38,7 +42,9 @@ fn main() -> ExitCode {
         if !arguments.filters.is_empty() && !arguments.filters.iter().any(|f| name.contains(f)) {
             continue;
         }
-        let runner = |network: &_, inputs: &_| run(network, inputs).map_err(|e| e.to_string());
+        let runner = |network: &_, inputs: &_| {
+            if arguments.engine { run_built(network, inputs) } else { run(network, inputs).map_err(|e| e.to_string()) }
+        };
         match run_case(&folder, &runner, Tolerance::ONNX) {
             Ok(()) => passed += 1,
             Err(failure) => {

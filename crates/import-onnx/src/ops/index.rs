@@ -8,7 +8,7 @@ use sinter_ops::index::{
     Gather, GatherElements, GatherNd, NonZero, Range, ScatterElements, ScatterNd, ScatterReduction, TensorScatter,
     TopK, Unique,
 };
-use sinter_ops::movement::Unsqueeze;
+use sinter_ops::movement::{Reshape, Shape, Unsqueeze};
 use sinter_ops::pointwise::ScalarOp;
 
 use crate::context::{Imported, NodeContext};
@@ -80,14 +80,7 @@ pub fn one_hot(cx: &mut NodeContext<'_, '_>) -> Imported {
     let line = positions(cx, depth)?;
     let new_axis = cx.int_list(&[axis]);
     let indices = cx.add(Unsqueeze::default(), &[indices, new_axis])?;
-    // The positions lie along the new axis: behind it come the axes that a broadcast counts from the end.
-    let behind = if axis < 0 {
-        usize::try_from(axis.unsigned_abs()).unwrap_or(usize::MAX) - 1
-    } else {
-        let rank = cx.rank(indices)?;
-        rank - 1 - cx.axis(axis, rank)?
-    };
-    let line = along(cx, line, behind)?;
+    let line = along_axis_of(cx, line, indices, axis)?;
     let hit = elementwise(cx, [indices, line, depth], |[index, position, depth]| {
         let wrapped = index.binary(ScalarOp::Less, &integer(0)).select(&(&index + &depth), &index);
         equal(&wrapped, &position)
@@ -110,6 +103,23 @@ pub fn along(cx: &mut NodeContext<'_, '_>, list: Handle, behind: usize) -> Resul
     let axes: Vec<i64> = (1..=i64::try_from(behind).unwrap_or(0)).collect();
     let axes = cx.int_list(&axes);
     cx.add(Unsqueeze::default(), &[list, axes])
+}
+
+/// A list turned to lie along an axis of a tensor, so that both broadcast.
+pub fn along_axis_of(cx: &mut NodeContext<'_, '_>, list: Handle, tensor: Handle, axis: i64) -> Result<Handle, Problem> {
+    if let Ok(rank) = cx.rank(tensor) {
+        return along(cx, list, rank - 1 - cx.axis(axis, rank)?);
+    }
+    if axis < 0 {
+        return along(cx, list, usize::try_from(axis.unsigned_abs()).unwrap_or(usize::MAX) - 1);
+    }
+    // The rank is known only at run time: a shape of ones, but for the axis.
+    let sizes = cx.add(Shape::default(), &[tensor])?;
+    let rank = cx.add(Shape::default(), &[sizes])?;
+    let numbers = positions(cx, rank)?;
+    let shape =
+        elementwise(cx, [numbers], |[number]| equal(&number, &integer(axis)).select(&integer(-1), &integer(1)))?;
+    cx.add(Reshape::default(), &[list, shape])
 }
 
 /// NonZero.

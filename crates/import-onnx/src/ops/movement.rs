@@ -14,7 +14,7 @@ use crate::context::{Imported, NodeContext};
 use crate::error::Problem;
 use crate::ops::expressions::elementwise;
 use crate::ops::sizes::{
-    Entry, as_scalar, flattened, integer, list_input, positions, reshaped_to, shape_of_entries, size_of_axis,
+    Entry, as_scalar, flattened, integer, list_input, positions, reshaped_to, shape_of_entries, size_of_axis, sum_of,
 };
 
 /// Transpose.
@@ -77,15 +77,22 @@ pub fn split(cx: &mut NodeContext<'_, '_>) -> Imported {
             cx.builder().infer.require_equal(&left, &Dim::constant(0), "elements left over by an equal split");
         required.map_err(|e| cx.problem(e.to_string()))?;
     }
-    let chunk = elementwise(cx, [size], |[size]| {
-        let rounded = if exact { size } else { &size + &integer(parts.saturating_sub(1)) };
-        &rounded / &integer(parts)
-    })?;
+    let chunk = match cx.constant_ints(size).as_deref() {
+        Some([size]) => {
+            let rounded = if exact { *size } else { size.saturating_add(parts - 1) };
+            cx.int_list(&[rounded.div_euclid(parts)])
+        }
+        _ => elementwise(cx, [size], |[size]| {
+            let rounded = if exact { size } else { &size + &integer(parts - 1) };
+            &rounded / &integer(parts)
+        })?,
+    };
+    let mut start = cx.int_list(&[0]);
     let mut results = Vec::with_capacity(count);
-    for k in 0..outputs {
-        let start = elementwise(cx, [chunk], |[chunk]| &chunk * &integer(k))?;
-        let end = elementwise(cx, [chunk], |[chunk]| &chunk * &integer(k + 1))?;
+    for _ in 0..count {
+        let end = sum_of(cx, chunk, start)?;
         results.push(part(cx, x, start, end, axis)?);
+        start = end;
     }
     Ok(results)
 }
@@ -110,11 +117,17 @@ fn split_by_sizes(cx: &mut NodeContext<'_, '_>, x: Handle, axis: i64, parts: Han
     let mut start = cx.int_list(&[0]);
     let mut results = Vec::with_capacity(count);
     for k in 0..count {
-        let at = i64::try_from(k).unwrap_or(i64::MAX);
-        let (from, to) = (cx.int_list(&[at]), cx.int_list(&[at + 1]));
-        let size = cx.add(Slice::default(), &[parts, from, to])?;
-        let size = cx.cast(size, DataType::I64)?;
-        let end = elementwise(cx, [start, size], |[start, size]| &start + &size)?;
+        let known = sizes.as_ref().and_then(|sizes| sizes.get(k)).and_then(Dim::as_constant);
+        let size = match known {
+            Some(size) => cx.int_list(&[size]),
+            None => {
+                let at = i64::try_from(k).unwrap_or(i64::MAX);
+                let (from, to) = (cx.int_list(&[at]), cx.int_list(&[at.saturating_add(1)]));
+                let size = cx.add(Slice::default(), &[parts, from, to])?;
+                cx.cast(size, DataType::I64)?
+            }
+        };
+        let end = sum_of(cx, size, start)?;
         let result = part(cx, x, start, end, axis)?;
         // The parts fill the axis exactly, so that the slice is not clamped.
         if let Some(size) = sizes.as_ref().and_then(|sizes| sizes.get(k)) {

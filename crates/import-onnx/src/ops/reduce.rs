@@ -8,7 +8,7 @@ use sinter_ops::reduce::{ArgReduce, Cumulative, Reduce, ReduceKind, Softmax};
 use crate::context::{Imported, NodeContext};
 use crate::error::Problem;
 use crate::ops::expressions::{elementwise, equal};
-use crate::ops::index::along;
+use crate::ops::index::along_axis_of;
 use crate::ops::sizes::{flattened, list_input, positions, size_of_axis};
 
 /// A reduction: axes are an attribute before version 18 (ReduceSum: 13), an input since.
@@ -113,15 +113,9 @@ pub fn log_softmax(cx: &mut NodeContext<'_, '_>) -> Imported {
 pub fn hardmax(cx: &mut NodeContext<'_, '_>) -> Imported {
     along_axis(cx, |cx, x, axis| {
         let best = cx.add(ArgReduce { largest: true, axis, keep_dims: true, select_last: false }, &[x])?;
-        let behind = if axis < 0 {
-            usize::try_from(axis.unsigned_abs()).unwrap_or(usize::MAX) - 1
-        } else {
-            let rank = cx.rank(x)?;
-            rank - 1 - cx.axis(axis, rank)?
-        };
         let size = size_of_axis(cx, x, axis)?;
         let line = positions(cx, size)?;
-        let line = along(cx, line, behind)?;
+        let line = along_axis_of(cx, line, x, axis)?;
         let to = cx.data_type(x)?;
         elementwise(cx, [best, line], |[best, position]| equal(&best, &position).cast(to))
     })

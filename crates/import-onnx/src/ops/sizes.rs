@@ -59,15 +59,8 @@ pub fn shape_of_entries(cx: &mut NodeContext<'_, '_>, value: Handle, entries: &[
         parts.push(match entry {
             Entry::Constant(number) => cx.int_list(&[number]),
             Entry::Axis { axis, times, over } => {
-                let mut part = size_of_axis(cx, value, axis)?;
-                if times != 1 || over != 1 {
-                    part = elementwise(cx, [part], |[size]| match (times, over) {
-                        (_, 1) => &size * &integer(times),
-                        (1, _) => &size / &integer(over),
-                        _ => &(&size * &integer(times)) / &integer(over),
-                    })?;
-                }
-                part
+                let part = size_of_axis(cx, value, axis)?;
+                scaled(cx, part, times, over)?
             }
         });
     }
@@ -77,6 +70,36 @@ pub fn shape_of_entries(cx: &mut NodeContext<'_, '_>, value: Handle, entries: &[
     match constants {
         Some(constants) => Ok(cx.int_list(&constants)),
         None => cx.add(Concat { axis: 0 }, &parts),
+    }
+}
+
+/// A list of one number, times and divided by constants.
+fn scaled(cx: &mut NodeContext<'_, '_>, number: Handle, times: i64, over: i64) -> Result<Handle, Problem> {
+    if times == 1 && over == 1 {
+        return Ok(number);
+    }
+    if let Some([known]) = cx.constant_ints(number).as_deref() {
+        let result = known.saturating_mul(times).checked_div(over).unwrap_or(0);
+        return Ok(cx.int_list(&[result]));
+    }
+    elementwise(cx, [number], |[number]| match (times, over) {
+        (_, 1) => &number * &integer(times),
+        (1, _) => &number / &integer(over),
+        _ => &(&number * &integer(times)) / &integer(over),
+    })
+}
+
+/// `a + b` of lists of one number, a constant where both are.
+///
+/// # Errors
+/// When an operand is no tensor of i64.
+pub fn sum_of(cx: &mut NodeContext<'_, '_>, a: Handle, b: Handle) -> Result<Handle, Problem> {
+    match (cx.constant_ints(a).as_deref(), cx.constant_ints(b).as_deref()) {
+        (Some([a]), Some([b])) => {
+            let result = a.saturating_add(*b);
+            Ok(cx.int_list(&[result]))
+        }
+        _ => elementwise(cx, [a, b], |[a, b]| &a + &b),
     }
 }
 

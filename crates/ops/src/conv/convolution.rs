@@ -2,10 +2,10 @@
 //!
 //! `y[n, m, o] = b[m] + sum over c, k of x[n, g C/G + c, o s + k d - p] w[m, c, k]`, where `g = m / (M / G)`.
 //! x: [N, C, spatial...]; w: [M, C / G, kernel...]; b: [M], optional; y: [N, M, output...] (see [`crate::window`]).
-//! Elements: any float type, or integers (i32 for the integer forms). Source: ONNX Conv-22.
+//! Elements: any float type, or integers with wrapping sums (i32 for the integer forms). Source: ONNX Conv-22.
 
 use sinter_base::shape::{self, for_each_index};
-use sinter_base::{Attributes, Dim, Tensor, Value, ValueType};
+use sinter_base::{Attributes, DataType, Dim, Tensor, Value, ValueType};
 
 use crate::error::{EvalError, InferError};
 use crate::evaluate::EvalContext;
@@ -44,6 +44,42 @@ impl Convolution {
             ceil: false,
         }
     }
+
+    /// The results in floats or in integers; `values` holds the elements of x, w and bias.
+    fn sums<T: Copy + Default>(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        y_sizes: &[usize],
+        values: (&[T], &[T], Option<&[T]>),
+        step: impl Fn(T, T, T) -> T,
+    ) -> Vec<T> {
+        let (xs, ws, bias) = values;
+        let (x_strides, w_strides) = (shape::strides(x.sizes()), shape::strides(w.sizes()));
+        let spatial = x.rank() - 2;
+        let begins: Vec<i64> = (0..spatial).map(|i| self.axis(i).begin(x.sizes()[i + 2], w.sizes()[i + 2])).collect();
+        let (group_inputs, group_outputs) = (w.sizes()[1], w.sizes()[0] / self.groups);
+
+        let mut y = Vec::new();
+        for_each_index(y_sizes, |at| {
+            let (n, m) = (at[0], at[1]);
+            let mut sum = bias.map_or_else(T::default, |b| b[m]);
+            // One pass over the kernel [C / G, kernel...] of output channel m.
+            for_each_index(&w.sizes()[1..], |tap| {
+                let channel = m / group_outputs * group_inputs + tap[0];
+                let mut x_at = n * x_strides[0] + channel * x_strides[1];
+                for i in 0..spatial {
+                    match self.axis(i).source(at[i + 2], tap[i + 1], begins[i], x.sizes()[i + 2]) {
+                        Some(position) => x_at += position * x_strides[i + 2],
+                        None => return,
+                    }
+                }
+                sum = step(sum, xs[x_at], ws[m * w_strides[0] + shape::ravel(tap, &w_strides[1..])]);
+            });
+            y.push(sum);
+        });
+        y
+    }
 }
 
 impl Operator for Convolution {
@@ -78,32 +114,19 @@ impl Operator for Convolution {
     fn reference(&self, inputs: &Arguments<'_>, _cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
         let (x, w) = (inputs.tensor(0)?, inputs.tensor(1)?);
         let y_sizes = crate::infer::result_sizes(self, inputs)?.swap_remove(0);
-        let (xs, ws) = (x.to_floats(), w.to_floats());
-        let bias = inputs.optional_tensor(2)?.map(Tensor::to_floats);
-        let (x_strides, w_strides) = (shape::strides(x.sizes()), shape::strides(w.sizes()));
-        let spatial = x.rank() - 2;
-        let begins: Vec<i64> = (0..spatial).map(|i| self.axis(i).begin(x.sizes()[i + 2], w.sizes()[i + 2])).collect();
-        let (group_inputs, group_outputs) = (w.sizes()[1], w.sizes()[0] / self.groups);
-
-        let mut y = Vec::new();
-        for_each_index(&y_sizes, |at| {
-            let (n, m) = (at[0], at[1]);
-            let mut sum = bias.as_ref().map_or(0.0, |b| b[m]);
-            // One pass over the kernel [C / G, kernel...] of output channel m.
-            for_each_index(&w.sizes()[1..], |tap| {
-                let channel = m / group_outputs * group_inputs + tap[0];
-                let mut x_at = n * x_strides[0] + channel * x_strides[1];
-                for i in 0..spatial {
-                    match self.axis(i).source(at[i + 2], tap[i + 1], begins[i], x.sizes()[i + 2]) {
-                        Some(position) => x_at += position * x_strides[i + 2],
-                        None => return,
-                    }
-                }
-                sum += xs[x_at] * ws[m * w_strides[0] + shape::ravel(tap, &w_strides[1..])];
-            });
-            y.push(sum);
-        });
-        Ok(vec![Tensor::from_floats(x.data_type(), &y_sizes, &y)?.into()])
+        let bias = inputs.optional_tensor(2)?;
+        let y = if x.data_type().is_float() {
+            let bias = bias.map(Tensor::to_floats);
+            let sums =
+                self.sums(x, w, &y_sizes, (&x.to_floats(), &w.to_floats(), bias.as_deref()), |sum, a, b| sum + a * b);
+            Tensor::from_floats(x.data_type(), &y_sizes, &sums)?
+        } else {
+            let bias = bias.map(Tensor::to_ints);
+            let step = |sum: i128, a: i128, b: i128| sum.wrapping_add(a.wrapping_mul(b));
+            let sums = self.sums(x, w, &y_sizes, (&x.to_ints(), &w.to_ints(), bias.as_deref()), step);
+            Tensor::from_ints(x.data_type(), &y_sizes, &sums)?
+        };
+        Ok(vec![y.into()])
     }
 
     fn cost(&self, inputs: &Operands<'_>, outputs: &[ValueType]) -> Cost {
@@ -132,6 +155,9 @@ impl Operator for Convolution {
                 .float(&[1, 2, 13])
                 .float(&[3, 2, 4]),
             Example::new("3-D", plain(3)).float(&[1, 2, 4, 5, 3]).float(&[3, 2, 2, 3, 1]),
+            Example::new("integers", Convolution { padding: Padding::SameUpper, ..plain(2) })
+                .uniform(DataType::I32, &[1, 3, 5, 4], -255.0, 255.0)
+                .uniform(DataType::I32, &[2, 3, 3, 3], -128.0, 127.0),
             Example::new("no batch", plain(2)).float(&[0, 2, 4, 4]).float(&[3, 2, 3, 3]),
         ]
     }
@@ -158,6 +184,14 @@ mod tests {
         let b = Tensor::from_vec(&[2], vec![0f32, 1.0]).unwrap();
         let y = reference_of(&op, &[&x, &w, &b]).unwrap();
         assert_eq!(y[0].to_floats(), [3.0, 6.0, 51.0, 101.0]);
+    }
+
+    #[test]
+    fn integer_sums_are_exact_and_wrap() {
+        let x = Tensor::from_vec(&[1, 1, 2], vec![i32::MAX, 1]).unwrap();
+        let w = Tensor::from_vec(&[1, 1, 2], vec![i32::MAX, 3]).unwrap();
+        // (2^31 - 1)^2 = 2^62 - 2^32 + 1 is 1 modulo 2^32.
+        assert_eq!(reference_of(&Convolution::plain(1), &[&x, &w]).unwrap()[0].to_i64(), [4]);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use sinter_base::{Attributes, Dim, Value, ValueType};
 
-use crate::axes::{axis_of, is_index_type, wrapped_index};
+use crate::axes::{axis_of, int_values, is_index_type, wrapped_index};
 use crate::error::{EvalError, InferError};
 use crate::evaluate::EvalContext;
 use crate::example::Example;
@@ -56,7 +56,7 @@ impl Operator for Gather {
         let axis = axis_of(self.axis, x.rank())?;
         let size = x.sizes()[axis];
         let mut picked = Vec::with_capacity(indices.count());
-        for index in indices.to_i64() {
+        for index in int_values(indices)? {
             match wrapped_index(index, size) {
                 Some(index) => picked.push(index),
                 None => invalid!(eval: "index {index} lies outside axis {axis} of {size} elements"),

@@ -7,7 +7,7 @@
 use sinter_base::shape::{for_each_index, ravel, strides};
 use sinter_base::{Attributes, Tensor, Value, ValueType};
 
-use crate::axes::{axis_of, is_index_type, wrapped_index};
+use crate::axes::{axis_of, int_values, is_index_type, wrapped_index};
 use crate::error::{EvalError, InferError};
 use crate::evaluate::EvalContext;
 use crate::example::Example;
@@ -29,7 +29,7 @@ pub(crate) fn element_positions(sizes: &[usize], indices: &Tensor, axis: usize) 
     if !fits {
         invalid!(eval: "indices of sizes {:?} do not lie within sizes {sizes:?} beside axis {axis}", indices.sizes());
     }
-    let (values, own) = (indices.to_i64(), strides(sizes));
+    let (values, own) = (int_values(indices)?, strides(sizes));
     let mut positions = Vec::with_capacity(values.len());
     let mut outside = None;
     for_each_index(indices.sizes(), |at| {

@@ -7,7 +7,7 @@
 use sinter_base::shape::{element_count, ravel, strides, unravel};
 use sinter_base::{Attributes, Dim, Tensor, Value, ValueType};
 
-use crate::axes::{is_index_type, wrapped_index};
+use crate::axes::{int_values, is_index_type, wrapped_index};
 use crate::error::{EvalError, InferError};
 use crate::evaluate::EvalContext;
 use crate::example::Example;
@@ -34,7 +34,7 @@ pub(crate) fn slice_starts(sizes: &[usize], indices: &Tensor, batch_dims: usize)
             eval: "indices of sizes {:?} with {batch_dims} batch axes do not fit data of sizes {sizes:?}", indices.sizes()
         );
     }
-    let values = indices.to_i64();
+    let values = int_values(indices)?;
     let count = element_count(vectors).unwrap_or(0);
     let mut starts = Vec::with_capacity(count);
     for vector in 0..count {

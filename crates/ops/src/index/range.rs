@@ -23,7 +23,7 @@ const LIMIT: f64 = 1e15;
 
 fn float_count(start: f64, limit: f64, delta: f64) -> Result<usize, InferError> {
     let count = ((limit - start) / delta).ceil();
-    if delta == 0.0 || !(count < LIMIT) {
+    if delta == 0.0 || count.is_nan() || count >= LIMIT {
         invalid!("the range from {start} to {limit} by {delta} has no sensible length");
     }
     Ok(if count > 0.0 { count as usize } else { 0 })

@@ -8,7 +8,7 @@
 use sinter_base::shape::{for_each_index, ravel, strides};
 use sinter_base::{Attributes, Dim, Value, ValueType};
 
-use crate::axes::{axis_of, is_index_type};
+use crate::axes::{axis_of, int_values, is_index_type};
 use crate::error::{EvalError, InferError};
 use crate::evaluate::EvalContext;
 use crate::example::Example;
@@ -71,7 +71,7 @@ impl Operator for TensorScatter {
         }
         let batch = cache.sizes()[0];
         let positions = match inputs.optional_tensor(2)? {
-            Some(positions) => positions.to_i64(),
+            Some(positions) => int_values(positions)?,
             None => vec![0; batch],
         };
         if positions.len() != batch {

@@ -6,7 +6,7 @@
 
 use sinter_base::{Attributes, DataType, Tensor, Value, ValueType};
 
-use crate::axes::{axis_of, list_length};
+use crate::axes::{axis_of, int_values, list_length, numeric};
 use crate::error::{EvalError, InferError};
 use crate::evaluate::EvalContext;
 use crate::example::Example;
@@ -51,7 +51,7 @@ impl Operator for TopK {
     }
 
     fn reference(&self, inputs: &Arguments<'_>, _cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
-        let (x, k) = (inputs.tensor(0)?, inputs.tensor(1)?.to_i64());
+        let (x, k) = (numeric(inputs.tensor(0)?)?, int_values(inputs.tensor(1)?)?);
         let axis = axis_of(self.axis, x.rank())?;
         let length = x.sizes()[axis];
         let k = match k[..] {

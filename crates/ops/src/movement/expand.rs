@@ -6,7 +6,7 @@
 use sinter_base::shape::{broadcast_dims, broadcast_sizes, broadcast_strides, ravel, unravel};
 use sinter_base::{Attributes, Dim, Value, ValueType};
 
-use crate::axes::list_length;
+use crate::axes::{int_values, list_length};
 use crate::error::{EvalError, InferError};
 use crate::evaluate::EvalContext;
 use crate::example::Example;
@@ -55,7 +55,7 @@ impl Operator for Expand {
     }
 
     fn reference(&self, inputs: &Arguments<'_>, _cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
-        let (x, target) = (inputs.tensor(0)?, inputs.tensor(1)?.to_i64());
+        let (x, target) = (inputs.tensor(0)?, int_values(inputs.tensor(1)?)?);
         let sizes: Result<Vec<usize>, _> = target.iter().map(|&entry| usize::try_from(entry)).collect();
         let Ok(entries) = sizes else { invalid!(eval: "a tensor cannot be expanded to {target:?}") };
         let Some(sizes) = broadcast_sizes(&[x.sizes(), &entries]) else {

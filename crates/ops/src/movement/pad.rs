@@ -9,7 +9,7 @@
 use sinter_base::shape::{ravel, strides, unravel};
 use sinter_base::{Attributes, Dim, Sizes, Tensor, Value, ValueType};
 
-use crate::axes::{distinct_axes, list_length};
+use crate::axes::{distinct_axes, int_values, list_length};
 use crate::error::{EvalError, InferError};
 use crate::evaluate::EvalContext;
 use crate::example::Example;
@@ -48,12 +48,18 @@ struct Border {
 }
 
 impl Border {
+    /// Number of elements that negative pads leave; negative when they cut more than there is.
+    fn left(&self) -> i64 {
+        let cut = self.begin.saturating_neg().max(0).saturating_add(self.end.saturating_neg().max(0));
+        self.size.saturating_sub(cut)
+    }
+
     /// Position in the input of position `at` of the result; `None` in a border of one value.
     fn source(&self, mode: PadMode, at: i64) -> Option<i64> {
-        let position = at - self.begin;
+        let position = at.saturating_sub(self.begin);
         // The part of the input that negative pads leave.
-        let first = (-self.begin).max(0);
-        let count = self.size - first - (-self.end).max(0);
+        let first = self.begin.saturating_neg().max(0);
+        let count = self.left();
         let relative = position - first;
         let inside = match mode {
             PadMode::Constant => return (0..self.size).contains(&position).then_some(position),
@@ -117,9 +123,9 @@ impl Operator for Pad {
 
     fn reference(&self, inputs: &Arguments<'_>, _cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
         let x = inputs.tensor(0)?;
-        let pads = inputs.tensor(1)?.to_i64();
+        let pads = int_values(inputs.tensor(1)?)?;
         let axes = match inputs.optional_tensor(3)? {
-            Some(axes) => distinct_axes(&axes.to_i64(), x.rank())?,
+            Some(axes) => distinct_axes(&int_values(axes)?, x.rank())?,
             None => (0..x.rank()).collect(),
         };
         if pads.len() != 2 * axes.len() {
@@ -140,8 +146,7 @@ impl Operator for Pad {
                     eval: "axis {axis}: pads {} and {} around {} elements", border.begin, border.end, border.size
                 ),
             }
-            let left = border.size - (-border.begin).max(0) - (-border.end).max(0);
-            if self.mode != PadMode::Constant && left <= 0 && sizes[axis] > 0 {
+            if self.mode != PadMode::Constant && border.left() <= 0 && sizes[axis] > 0 {
                 invalid!(eval: "axis {axis} has no elements that its border could repeat");
             }
         }
@@ -216,6 +221,8 @@ mod tests {
         assert!(run(PadMode::Edge, &[-3, 1]).is_err());
         assert!(run(PadMode::Constant, &[1]).is_err());
         assert!(run(PadMode::Constant, &[i64::MAX, 1]).is_err());
+        assert!(run(PadMode::Edge, &[i64::MIN, i64::MAX]).is_err());
+        assert_eq!(run(PadMode::Constant, &[i64::MIN, i64::MAX]).unwrap()[0].to_i64(), [0, 0]);
     }
 
     #[test]

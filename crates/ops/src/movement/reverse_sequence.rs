@@ -6,7 +6,7 @@
 use sinter_base::shape::{ravel, strides, unravel};
 use sinter_base::{Attributes, Value, ValueType};
 
-use crate::axes::{axis_of, is_index_type};
+use crate::axes::{axis_of, int_values, is_index_type};
 use crate::error::{EvalError, InferError};
 use crate::evaluate::EvalContext;
 use crate::example::Example;
@@ -46,7 +46,7 @@ impl Operator for ReverseSequence {
     }
 
     fn reference(&self, inputs: &Arguments<'_>, _cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
-        let (x, given) = (inputs.tensor(0)?, inputs.tensor(1)?.to_i64());
+        let (x, given) = (inputs.tensor(0)?, int_values(inputs.tensor(1)?)?);
         let (batch, time) = self.axes(x.rank())?;
         let steps = x.sizes()[time];
         let mut lengths = Vec::with_capacity(given.len());

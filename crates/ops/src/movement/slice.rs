@@ -9,7 +9,7 @@
 use sinter_base::shape::{ravel, strides, unravel};
 use sinter_base::{Attributes, Dim, Sizes, TensorType, Value, ValueType};
 
-use crate::axes::{distinct_axes, list_length};
+use crate::axes::{distinct_axes, int_values, list_length};
 use crate::error::{EvalError, InferError};
 use crate::evaluate::EvalContext;
 use crate::example::Example;
@@ -80,14 +80,14 @@ fn part_dim(size: &Dim, start: &Dim, end: &Dim, step: &Dim) -> Result<Option<Dim
     }
     let Some(step) = step.as_constant() else { return Ok(None) };
     let (Some(start), Some(end)) = (from_front(start, size), from_front(end, size)) else { return Ok(None) };
-    let (zero, one) = (Dim::constant(0), Dim::constant(1));
-    let clamp = |at: Dim, low: &Dim, high: &Dim| at.maximum(low).minimum(high);
+    let (zero, last) = (Dim::constant(0), size.sub(&Dim::constant(1)));
+    // The count is floored at 0 below, so that only these sides of the bounds need clamping.
     let distance = match step {
         0 => invalid!("a slice has step 0"),
-        1.. => clamp(end, &zero, size).sub(&clamp(start, &zero, size)),
+        1.. => end.minimum(size).sub(&start.maximum(&zero)),
         _ => {
-            let last = size.sub(&one);
-            clamp(start, &zero, &last).sub(&clamp(end, &Dim::constant(-1), &last))
+            let start = if start == last { start } else { start.maximum(&zero).minimum(&last) };
+            start.sub(&end.maximum(&Dim::constant(-1)))
         }
     };
     let stride = Dim::constant(i64::try_from(step.unsigned_abs()).unwrap_or(i64::MAX));
@@ -192,9 +192,9 @@ impl Operator for Slice {
 
     fn reference(&self, inputs: &Arguments<'_>, _cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
         let x = inputs.tensor(0)?;
-        let (starts, ends) = (inputs.tensor(1)?.to_i64(), inputs.tensor(2)?.to_i64());
-        let axes = inputs.optional_tensor(3)?.map(sinter_base::Tensor::to_i64);
-        let steps = inputs.optional_tensor(4)?.map(sinter_base::Tensor::to_i64);
+        let (starts, ends) = (int_values(inputs.tensor(1)?)?, int_values(inputs.tensor(2)?)?);
+        let axes = inputs.optional_tensor(3)?.map(int_values).transpose()?;
+        let steps = inputs.optional_tensor(4)?.map(int_values).transpose()?;
         let parts = all_parts(x.sizes(), &starts, &ends, axes.as_deref(), steps.as_deref())?;
         let sizes: Sizes = parts.iter().map(|p| p.count).collect();
         Ok(vec![x.rearranged(&sizes, |i| Some(source(&parts, x.sizes(), &sizes, i)))?.into()])
@@ -254,6 +254,9 @@ mod tests {
         assert_eq!(size(0i64.into(), i64::MAX.into()), "f32[N]");
         assert_eq!(size(0i64.into(), n.clone()), "f32[N]");
         assert_eq!(size(n.clone(), i64::MAX.into()), "f32[0]");
+        assert_eq!(size(1i64.into(), i64::MAX.into()), "f32[max(0, N - 1)]");
+        assert_eq!(size(0i64.into(), (-1i64).into()), "f32[max(0, N - 1)]");
+        assert_eq!(size(0i64.into(), 5i64.into()), "f32[min(5, N)]");
         let open = ValueType::tensor(DataType::I64, vec![Dim::constant(1)]);
         assert_eq!(infer_of(&Slice {}, &[&x, &open, &open]).unwrap()[0].to_string(), "f32[?slice1]");
     }

@@ -3,9 +3,9 @@
 //! Inputs: data of any type; axes: [k] i64, left out for all axes of size 1. A listed axis of another size is an error.
 //! Source: ONNX Squeeze-25.
 
-use sinter_base::{Attributes, Dim, Tensor, TensorType, Truth, Value, ValueType};
+use sinter_base::{Attributes, Dim, TensorType, Truth, Value, ValueType};
 
-use crate::axes::{distinct_axes, list_length};
+use crate::axes::{distinct_axes, int_values, list_length};
 use crate::error::{EvalError, InferError};
 use crate::evaluate::EvalContext;
 use crate::example::Example;
@@ -51,7 +51,7 @@ impl Operator for Squeeze {
 
     fn reference(&self, inputs: &Arguments<'_>, _cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
         let x = inputs.tensor(0)?;
-        let axes = match inputs.optional_tensor(1)?.map(Tensor::to_i64) {
+        let axes = match inputs.optional_tensor(1)?.map(int_values).transpose()? {
             Some(axes) => distinct_axes(&axes, x.rank())?,
             None => (0..x.rank()).filter(|&axis| x.sizes()[axis] == 1).collect(),
         };
@@ -82,7 +82,7 @@ impl Operator for Squeeze {
 mod tests {
     use super::*;
     use crate::infer::{infer_of, reference_of};
-    use sinter_base::DataType;
+    use sinter_base::{DataType, Tensor};
 
     #[test]
     fn only_ones_are_removed() {

@@ -6,7 +6,7 @@
 use sinter_base::shape::{ravel, strides, unravel};
 use sinter_base::{Attributes, Dim, Sizes, Value, ValueType};
 
-use crate::axes::list_length;
+use crate::axes::{int_values, list_length};
 use crate::error::{EvalError, InferError};
 use crate::evaluate::EvalContext;
 use crate::example::Example;
@@ -47,7 +47,7 @@ impl Operator for Tile {
 
     fn reference(&self, inputs: &Arguments<'_>, _cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
         let x = inputs.tensor(0)?;
-        let repeats = inputs.tensor(1)?.to_i64();
+        let repeats = int_values(inputs.tensor(1)?)?;
         if repeats.len() != x.rank() {
             invalid!(eval: "{} repeats for a tensor of {} dimensions", repeats.len(), x.rank());
         }

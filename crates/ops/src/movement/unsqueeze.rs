@@ -4,7 +4,7 @@
 
 use sinter_base::{Attributes, Dim, TensorType, Value, ValueType};
 
-use crate::axes::{distinct_axes, list_length};
+use crate::axes::{distinct_axes, int_values, list_length};
 use crate::error::{EvalError, InferError};
 use crate::evaluate::EvalContext;
 use crate::example::Example;
@@ -46,7 +46,7 @@ impl Operator for Unsqueeze {
     }
 
     fn reference(&self, inputs: &Arguments<'_>, _cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
-        let (x, axes) = (inputs.tensor(0)?, inputs.tensor(1)?.to_i64());
+        let (x, axes) = (inputs.tensor(0)?, int_values(inputs.tensor(1)?)?);
         Ok(vec![x.reshaped(&inserted(x.sizes(), &axes, 1)?)?.into()])
     }
 

@@ -5,7 +5,7 @@
 
 use sinter_base::{Attributes, DataType, Dim, Tensor, Value, ValueType};
 
-use crate::axes::axis_of;
+use crate::axes::{axis_of, numeric};
 use crate::error::{EvalError, InferError};
 use crate::evaluate::EvalContext;
 use crate::example::Example;
@@ -90,7 +90,7 @@ impl Operator for ArgReduce {
     }
 
     fn reference(&self, inputs: &Arguments<'_>, _cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
-        let x = inputs.tensor(0)?;
+        let x = numeric(inputs.tensor(0)?)?;
         let (axis, sizes) = self.result(x.sizes(), 1)?;
         if x.sizes()[axis] == 0 {
             invalid!(eval: "axis {axis} has no elements to compare");

@@ -6,7 +6,7 @@
 
 use sinter_base::{Attributes, DataType, Tensor, Value, ValueType};
 
-use crate::axes::{axis_of, is_index_type};
+use crate::axes::{axis_of, int_values, is_index_type, numeric};
 use crate::error::{EvalError, InferError};
 use crate::evaluate::EvalContext;
 use crate::example::Example;
@@ -60,7 +60,7 @@ impl Operator for Cumulative {
     }
 
     fn reference(&self, inputs: &Arguments<'_>, _cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
-        let (x, axis) = (inputs.tensor(0)?, inputs.tensor(1)?.to_i64());
+        let (x, axis) = (numeric(inputs.tensor(0)?)?, int_values(inputs.tensor(1)?)?);
         let [axis] = axis[..] else { invalid!(eval: "{} axes are given, one is needed", axis.len()) };
         let axis = axis_of(axis, x.rank())?;
         let (data_type, sizes) = (x.data_type(), x.sizes());

@@ -11,7 +11,7 @@
 use sinter_base::shape::{ravel, strides, unravel};
 use sinter_base::{Attributes, DataType, Dim, KnownValue, Sizes, Tensor, TensorType, Value, ValueType};
 
-use crate::axes::{distinct_axes, list_length};
+use crate::axes::{distinct_axes, int_values, list_length, numeric};
 use crate::error::{EvalError, InferError};
 use crate::evaluate::EvalContext;
 use crate::example::Example;
@@ -198,8 +198,8 @@ impl Operator for Reduce {
     }
 
     fn reference(&self, inputs: &Arguments<'_>, _cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
-        let x = inputs.tensor(0)?;
-        let given = inputs.optional_tensor(1)?.map(Tensor::to_i64);
+        let x = numeric(inputs.tensor(0)?)?;
+        let given = inputs.optional_tensor(1)?.map(int_values).transpose()?;
         let axes = self.axes(given.as_deref(), x.rank())?;
         let sizes: Sizes = self.result(x.sizes(), &axes, &1).into_iter().collect();
         let groups = groups(x.sizes(), &axes);

@@ -5,7 +5,7 @@
 
 use sinter_base::{Attributes, DataType, Tensor, Value, ValueType};
 
-use crate::axes::axis_of;
+use crate::axes::{axis_of, numeric};
 use crate::error::{EvalError, InferError};
 use crate::evaluate::EvalContext;
 use crate::example::Example;
@@ -37,7 +37,7 @@ impl Operator for Softmax {
     }
 
     fn reference(&self, inputs: &Arguments<'_>, _cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
-        let x = inputs.tensor(0)?;
+        let x = numeric(inputs.tensor(0)?)?;
         let axis = axis_of(self.axis, x.rank())?;
         let (length, inner) = (x.sizes()[axis], x.sizes()[axis + 1..].iter().product::<usize>());
         let outer = x.sizes()[..axis].iter().product::<usize>();

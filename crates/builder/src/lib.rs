@@ -1,0 +1,15 @@
+//! Floor 3: the story of a build.
+//!
+//! [`build`] takes a network and a back end, asks every tactic for each region, takes the best candidate, plans memory
+//! and makes the plan.
+//!
+//! Does not know source formats or particular kernels.
+
+pub mod builder;
+pub mod error;
+mod lower;
+mod memory;
+pub mod select;
+
+pub use builder::{BuildOptions, build};
+pub use error::BuildError;

@@ -1,0 +1,161 @@
+//! From a network's body to the steps of a plan.
+
+use std::collections::{BTreeSet, HashMap};
+
+use sinter_backend::{BackEnd, Device, Region};
+use sinter_base::{DataType, Dim, Location, ValueType};
+use sinter_ops::{Body, Node, ValueId};
+use sinter_plan::{
+    Action, BufferId, Graph, Home, PlanValue, PlanValueId, Register, ShapeCompiler, Slot, Step, WeightId,
+};
+
+use crate::error::Unserved;
+use crate::select::select;
+
+/// Sizes of values as slots of the shape program, until that is finished.
+pub(crate) struct Sizes {
+    /// Parallel to the graph's values.
+    pub(crate) values: Vec<Option<Vec<Slot>>>,
+    /// Parallel to the graph's steps.
+    pub(crate) workspaces: Vec<Option<Slot>>,
+}
+
+impl Sizes {
+    /// Writes the finished registers into the graph.
+    pub(crate) fn resolve(&self, graph: &mut Graph, register: &dyn Fn(Slot) -> Register) {
+        for (value, slots) in graph.values.iter_mut().zip(&self.values) {
+            value.sizes = slots.as_ref().map(|slots| slots.iter().map(|s| register(*s)).collect());
+        }
+        for (step, slot) in graph.steps.iter_mut().zip(&self.workspaces) {
+            if let Action::Kernel { workspace, .. } = &mut step.action {
+                *workspace = slot.map(register);
+            }
+        }
+    }
+}
+
+/// What lowering a body needs to know.
+pub(crate) struct Lowering<'a> {
+    pub(crate) back_end: &'a dyn BackEnd,
+    pub(crate) device: &'a Device,
+    /// Sizes that are known before a run: those that inputs name.
+    pub(crate) known: &'a BTreeSet<String>,
+    /// Weight behind a body input.
+    pub(crate) weights: &'a HashMap<ValueId, WeightId>,
+    pub(crate) unserved: Vec<Unserved>,
+}
+
+impl Lowering<'_> {
+    fn is_known(&self, dim: &Dim) -> bool {
+        let mut known = true;
+        dim.visit_symbols(&mut |name| known &= self.known.contains(name));
+        known
+    }
+
+    fn is_sized(&self, ty: &ValueType) -> bool {
+        let Some(tensor) = ty.as_tensor() else { return false };
+        tensor.data_type != DataType::String && tensor.dims().is_ok_and(|dims| dims.iter().all(|d| self.is_known(d)))
+    }
+
+    /// Lowers all living nodes of a body.
+    pub(crate) fn lower(&mut self, body: &Body, locations: &[Location], shapes: &mut ShapeCompiler) -> (Graph, Sizes) {
+        let mut graph = Graph::default();
+        let mut sizes = Sizes { values: Vec::new(), workspaces: Vec::new() };
+        for index in 0..body.value_count() {
+            let ty = body.ty(ValueId::new(index)).clone();
+            let slots = match ty.as_tensor() {
+                Some(tensor) if self.is_sized(&ty) => {
+                    tensor.dims().ok().map(|dims| dims.iter().map(|d| shapes.dim(d)).collect())
+                }
+                _ => None,
+            };
+            sizes.values.push(slots);
+            graph.values.push(PlanValue { ty, sizes: None, home: Home::Dynamic });
+        }
+        for id in body.inputs() {
+            graph.values[id.index()].home = self.weights.get(id).map_or(Home::Input, |w| Home::Weight(*w));
+        }
+        let plan_id = |id: ValueId| PlanValueId::new(id.index());
+        graph.inputs =
+            body.inputs().iter().filter(|id| !self.weights.contains_key(id)).map(|id| plan_id(*id)).collect();
+        graph.outputs = body.outputs().iter().map(|id| plan_id(*id)).collect();
+        let living = living_nodes(body);
+        for (position, node) in body.nodes().iter().enumerate().filter(|(p, _)| living[*p]) {
+            let location = locations.get(position).cloned().unwrap_or_default();
+            self.lower_node(body, node, &location, &mut graph, &mut sizes, shapes);
+        }
+        (graph, sizes)
+    }
+
+    fn lower_node(
+        &mut self,
+        body: &Body,
+        node: &Node,
+        location: &Location,
+        graph: &mut Graph,
+        sizes: &mut Sizes,
+        shapes: &mut ShapeCompiler,
+    ) {
+        let input_types: Vec<Option<ValueType>> =
+            node.inputs.iter().map(|id| id.map(|id| body.ty(id).clone())).collect();
+        let output_types = node.outputs.iter().map(|id| body.ty(*id).clone()).collect();
+        let region = Region::single(node.op.clone(), &input_types, output_types);
+        let choice = match select(&region, self.back_end, self.device) {
+            Ok(choice) => choice,
+            Err(refusals) => {
+                let near = refusals.into_iter().map(|(tactic, refusal)| (tactic, refusal.reason));
+                let near = near.filter(|(_, reason)| !reason.starts_with("takes ")).collect();
+                self.unserved.push(Unserved { location: location.clone(), operator: node.op.name(), refusals: near });
+                return;
+            }
+        };
+        let from_run_time = |id: &ValueId| matches!(graph.values[id.index()].home, Home::Dynamic);
+        let unsized_input =
+            |id: &ValueId| matches!(graph.values[id.index()].home, Home::Input) && sizes.values[id.index()].is_none();
+        let fixed = !choice.takes_values
+            && !node.inputs.iter().flatten().any(|id| from_run_time(id) || unsized_input(id))
+            && node.outputs.iter().all(|id| sizes.values[id.index()].is_some());
+        for id in &node.outputs {
+            if fixed {
+                graph.values[id.index()].home = Home::Arena(BufferId::new(0));
+            } else {
+                sizes.values[id.index()] = None;
+            }
+        }
+        let workspace = match choice.candidate.workspace.as_constant() {
+            Some(0) => None,
+            _ if self.is_known(&choice.candidate.workspace) => Some(shapes.dim(&choice.candidate.workspace)),
+            _ => None,
+        };
+        sizes.workspaces.push(workspace);
+        graph.steps.push(Step {
+            action: Action::Kernel {
+                recipe: choice.candidate.recipe,
+                region,
+                in_place: if fixed { choice.candidate.in_place } else { Vec::new() },
+                workspace: None,
+            },
+            inputs: node.inputs.iter().map(|id| id.map(|id| PlanValueId::new(id.index()))).collect(),
+            outputs: node.outputs.iter().map(|id| PlanValueId::new(id.index())).collect(),
+            origins: vec![location.to_string()],
+        });
+    }
+}
+
+/// Nodes whose results are used, directly or not, by a result of the body, or which must run anyway.
+fn living_nodes(body: &Body) -> Vec<bool> {
+    let mut used = vec![false; body.value_count()];
+    for id in body.outputs() {
+        used[id.index()] = true;
+    }
+    let mut living = vec![false; body.nodes().len()];
+    for (position, node) in body.nodes().iter().enumerate().rev() {
+        if node.op.effects().asserts || node.outputs.iter().any(|id| used[id.index()]) {
+            living[position] = true;
+            for id in node.inputs.iter().flatten() {
+                used[id.index()] = true;
+            }
+        }
+    }
+    living
+}

@@ -1,0 +1,95 @@
+//! Memory planning: values whose lives do not overlap share buffers of the arena.
+//!
+//! Buffers are chosen once, at build time, for typical sizes; their sizes and places follow at run time from the actual
+//! ones. A result takes over the buffer of an operand that dies in its step where the kernel allows it and both have
+//! the same size for all shapes.
+
+use sinter_base::view::element_bytes;
+use sinter_base::{Dim, ValueType};
+use sinter_plan::{Action, BufferId, Graph, Home};
+
+/// Stands in for every symbolic size when buffers are compared.
+const TYPICAL_SIZE: i64 = 64;
+
+fn bytes_of(ty: &ValueType) -> Dim {
+    let width = i64::try_from(element_bytes(ty.data_type())).unwrap_or(8);
+    let count = ty.as_tensor().and_then(|t| t.shape.count().ok()).unwrap_or_else(|| Dim::constant(0));
+    count.mul(&Dim::constant(width))
+}
+
+/// Gives every arena value its buffer.
+pub(crate) fn assign_buffers(graph: &mut Graph) {
+    let mut last_use: Vec<usize> = vec![0; graph.values.len()];
+    for (position, step) in graph.steps.iter().enumerate() {
+        for id in step.inputs.iter().flatten().chain(&step.outputs) {
+            last_use[id.index()] = position;
+        }
+    }
+    for id in &graph.outputs {
+        last_use[id.index()] = usize::MAX;
+    }
+    let typical = |dim: &Dim| dim.evaluate(&|_| Some(TYPICAL_SIZE)).unwrap_or(i64::MAX);
+    // Typical size of each buffer, and whether a living value has it.
+    let mut buffers: Vec<(i64, bool)> = Vec::new();
+    for position in 0..graph.steps.len() {
+        let step = &graph.steps[position];
+        let (inputs, outputs) = (step.inputs.clone(), step.outputs.clone());
+        let pairs = match &step.action {
+            Action::Kernel { in_place, .. } => in_place.clone(),
+            Action::Control { .. } => Vec::new(),
+        };
+        let mut used_pairs = Vec::new();
+        let mut taken_over = Vec::new();
+        for (result, id) in outputs.iter().enumerate() {
+            if !matches!(graph.values[id.index()].home, Home::Arena(_)) {
+                continue;
+            }
+            let bytes = bytes_of(&graph.values[id.index()].ty);
+            let inherited = pairs.iter().filter(|(_, o)| *o == result).find_map(|&(operand, _)| {
+                let dying = inputs.get(operand).copied().flatten()?;
+                let once = inputs.iter().flatten().filter(|other| **other == dying).count() == 1;
+                let dies = last_use[dying.index()] == position && once && !taken_over.contains(&dying);
+                match graph.values[dying.index()].home {
+                    Home::Arena(buffer) if dies && bytes_of(&graph.values[dying.index()].ty) == bytes => {
+                        Some((operand, dying, buffer))
+                    }
+                    _ => None,
+                }
+            });
+            let buffer = match inherited {
+                Some((operand, dying, buffer)) => {
+                    taken_over.push(dying);
+                    used_pairs.push((operand, result));
+                    buffer
+                }
+                None => {
+                    let wanted = typical(&bytes);
+                    // The free buffer that wastes or grows least.
+                    let free = (0..buffers.len()).filter(|&b| !buffers[b].1);
+                    let best = free.min_by_key(|&b| (buffers[b].0.saturating_sub(wanted)).unsigned_abs());
+                    let chosen = best.unwrap_or_else(|| {
+                        buffers.push((0, false));
+                        buffers.len() - 1
+                    });
+                    buffers[chosen] = (buffers[chosen].0.max(wanted), true);
+                    BufferId::new(chosen)
+                }
+            };
+            graph.values[id.index()].home = Home::Arena(buffer);
+        }
+        if let Action::Kernel { in_place, .. } = &mut graph.steps[position].action {
+            *in_place = used_pairs;
+        }
+        let mut touched: Vec<_> = inputs.iter().flatten().chain(&outputs).copied().collect();
+        touched.sort_unstable();
+        touched.dedup();
+        for id in touched {
+            if let Home::Arena(buffer) = graph.values[id.index()].home
+                && last_use[id.index()] == position
+                && !taken_over.contains(&id)
+            {
+                buffers[buffer.index()].1 = false;
+            }
+        }
+    }
+}

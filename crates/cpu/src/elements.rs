@@ -1,0 +1,94 @@
+//! Whole views as f64 or i64, for kernels that serve rare element types: plain loops, any type in and out.
+
+use half::{bf16, f16};
+use sinter_base::minifloat::Overflow;
+use sinter_base::{DataType, View, ViewMut};
+
+use crate::pointwise::column::wrap;
+
+/// The elements of a view in the widest type of their class.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Numbers {
+    /// Of a float type.
+    Floats(Vec<f64>),
+    /// Of an integer type or bool; u64 as its bits.
+    Ints(Vec<i64>),
+}
+
+impl Numbers {
+    /// Zeros of the class of a data type.
+    pub fn like(data_type: DataType, count: usize) -> Self {
+        if data_type.is_float() { Self::Floats(vec![0.0; count]) } else { Self::Ints(vec![0; count]) }
+    }
+}
+
+/// Reads all elements.
+pub fn load(view: View<'_>) -> Numbers {
+    macro_rules! floats {
+        ($t:ty, $v:ident => $e:expr) => {
+            Numbers::Floats(view.elements::<$t>().iter().map(|&$v| $e).collect())
+        };
+    }
+    macro_rules! ints {
+        ($t:ty, $v:ident => $e:expr) => {
+            Numbers::Ints(view.elements::<$t>().iter().map(|&$v| $e).collect())
+        };
+    }
+    let data_type = view.data_type();
+    match data_type {
+        DataType::F64 => floats!(f64, v => v),
+        DataType::F32 => floats!(f32, v => f64::from(v)),
+        DataType::F16 => floats!(f16, v => v.to_f64()),
+        DataType::Bf16 => floats!(bf16, v => v.to_f64()),
+        DataType::I64 => ints!(i64, v => v),
+        DataType::U64 => ints!(u64, v => v as i64),
+        DataType::I32 => ints!(i32, v => i64::from(v)),
+        DataType::U32 => ints!(u32, v => i64::from(v)),
+        DataType::I16 => ints!(i16, v => i64::from(v)),
+        DataType::U16 => ints!(u16, v => i64::from(v)),
+        _ => match data_type.mini_float() {
+            Some(format) => Numbers::Floats(view.bytes().iter().map(|&b| format.decode(b)).collect()),
+            None => Numbers::Ints(view.bytes().iter().map(|&b| wrap(data_type, i64::from(b))).collect()),
+        },
+    }
+}
+
+/// Writes all elements: floats are rounded to nearest even, integers wrap.
+///
+/// # Panics
+/// When the numbers are of the other class than the view: an error of the kernel, never of data.
+pub fn store(numbers: &Numbers, target: &mut ViewMut<'_>) {
+    let data_type = target.data_type();
+    macro_rules! put {
+        ($t:ty, $from:expr, $v:ident => $e:expr) => {
+            target.elements::<$t>().iter_mut().zip($from).for_each(|(y, &$v)| *y = $e)
+        };
+    }
+    match numbers {
+        Numbers::Floats(values) => match data_type {
+            DataType::F64 => put!(f64, values, v => v),
+            DataType::F32 => put!(f32, values, v => v as f32),
+            DataType::F16 => put!(f16, values, v => f16::from_f64(v)),
+            DataType::Bf16 => put!(bf16, values, v => bf16::from_f64(v)),
+            other => match other.mini_float() {
+                Some(format) => {
+                    let codes = values.iter().map(|&v| format.encode(v, Overflow::Saturate));
+                    target.bytes().iter_mut().zip(codes).for_each(|(y, code)| *y = code);
+                }
+                None => panic!("floats for a {other} result"),
+            },
+        },
+        Numbers::Ints(values) => match data_type {
+            DataType::I64 => put!(i64, values, v => v),
+            DataType::U64 => put!(u64, values, v => v as u64),
+            DataType::I32 => put!(i32, values, v => v as i32),
+            DataType::U32 => put!(u32, values, v => v as u32),
+            DataType::I16 => put!(i16, values, v => v as i16),
+            DataType::U16 => put!(u16, values, v => v as u16),
+            other => {
+                assert!(!other.is_float(), "integers for a {other} result");
+                target.bytes().iter_mut().zip(values).for_each(|(y, &v)| *y = wrap(other, v) as u8);
+            }
+        },
+    }
+}

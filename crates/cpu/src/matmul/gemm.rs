@@ -1,0 +1,250 @@
+//! The blocked f32 product `C = A B (+ what C holds)`, shared by matrix products and convolutions.
+//!
+//! C is cut into blocks of rows and columns, one task each. A task packs strips of A and B for a piece of the inner
+//! dimension that fits the L2 cache and runs the microkernel over the tiles of its block. Where A and B come from is a
+//! matter of [`Source`]: a strided matrix, or windows of an image that are never written out. The order of sums depends
+//! on sizes only, never on the number of threads.
+
+use std::cell::RefCell;
+use std::sync::Mutex;
+
+use sinter_backend::Workers;
+
+use crate::matmul::microkernel::{MAX_TILE, Tile, tile_product};
+use crate::tier::Tier;
+
+/// Inner dimension of one packed piece: a strip of B of this depth stays in the L1 cache.
+const DEPTH: usize = 256;
+/// Rows of C per task, about.
+const BLOCK_ROWS: usize = 112;
+/// Columns of C per task, about.
+const BLOCK_COLUMNS: usize = 256;
+
+/// A matrix that can write parts of itself.
+pub trait Source: Sync {
+    /// Writes `count` consecutive elements of column or row number `lane` (see [`Product`]), at inner positions
+    /// `first..first + count`, with a stride of `step` elements into `target`.
+    fn pack(&self, lane: usize, first: usize, count: usize, target: &mut [f32], step: usize);
+}
+
+/// Elements of a slice with a stride along lanes and along the inner dimension.
+pub struct Strided<'a> {
+    /// The elements.
+    pub data: &'a [f32],
+    /// Distance between lanes: rows of A, columns of B.
+    pub lane: usize,
+    /// Distance along the inner dimension.
+    pub inner: usize,
+}
+
+impl Source for Strided<'_> {
+    #[inline]
+    fn pack(&self, lane: usize, first: usize, count: usize, target: &mut [f32], step: usize) {
+        let start = lane * self.lane + first * self.inner;
+        // Nothing is read where there is nothing to sum.
+        let source = self.data.get(start..).unwrap_or_default().iter().step_by(self.inner.max(1));
+        target.iter_mut().step_by(step).zip(source).take(count).for_each(|(t, s)| *t = *s);
+    }
+}
+
+/// A product to compute. Lanes of `a` are rows of C, lanes of `b` are columns.
+pub struct Product<'a> {
+    /// Rows of C.
+    pub rows: usize,
+    /// Columns of C.
+    pub columns: usize,
+    /// Terms per element.
+    pub inner: usize,
+    /// Left operand.
+    pub a: &'a dyn Source,
+    /// Right operand.
+    pub b: &'a dyn Source,
+    /// Added to every element of a row.
+    pub row_bias: Option<&'a [f32]>,
+}
+
+thread_local! {
+    /// Packed strips of A and B, kept between products so that a steady run allocates nothing.
+    static STRIPS: RefCell<(Vec<f32>, Vec<f32>)> = const { RefCell::new((Vec::new(), Vec::new())) };
+}
+
+impl Product<'_> {
+    /// Computes C, row-major without gaps.
+    ///
+    /// # Panics
+    /// When `c` has another length than rows times columns.
+    pub fn compute(&self, tier: Tier, workers: &dyn Workers, c: &mut [f32]) {
+        assert_eq!(c.len(), self.rows * self.columns, "the result has another size");
+        if c.is_empty() {
+            return;
+        }
+        let tile = Tile::of(tier);
+        let block_rows = BLOCK_ROWS.next_multiple_of(tile.rows).min(self.rows.next_multiple_of(tile.rows));
+        let row_blocks = self.rows.div_ceil(block_rows);
+        let column_blocks = self.columns.div_ceil(BLOCK_COLUMNS);
+        // Row blocks are separate memory; column blocks of one share its rows and are done one after the other there,
+        // unless there are too few row blocks to go round.
+        let bands: Vec<Mutex<&mut [f32]>> = c.chunks_mut(block_rows * self.columns).map(Mutex::new).collect();
+        let split_columns = row_blocks < 2 * workers.count() && column_blocks > 1;
+        if !split_columns {
+            workers.run(row_blocks, &|band| {
+                if let Ok(mut rows) = bands[band].lock() {
+                    for block in 0..column_blocks {
+                        self.block(tier, band * block_rows, block * BLOCK_COLUMNS, &mut |i, j, value| {
+                            store(&mut rows[i * self.columns + j..], value);
+                        });
+                    }
+                }
+            });
+            return;
+        }
+        workers.run(row_blocks * column_blocks, &|task| {
+            let (band, block) = (task / column_blocks, task % column_blocks);
+            // Computed apart, then copied under the band's lock: columns of several tasks lie in the same rows.
+            let first = block * BLOCK_COLUMNS;
+            let width = BLOCK_COLUMNS.min(self.columns - first);
+            let height = block_rows.min(self.rows - band * block_rows);
+            let mut apart = vec![0.0; width * height];
+            self.block(tier, band * block_rows, first, &mut |i, j, value| {
+                store(&mut apart[i * width + j - first..], value);
+            });
+            if let Ok(mut rows) = bands[band].lock() {
+                for (i, row) in apart.chunks(width).enumerate() {
+                    let at = i * self.columns + first;
+                    rows[at..at + width].copy_from_slice(row);
+                }
+            }
+        });
+    }
+
+    /// One block of C; `put(row in the block, column, values)` takes pieces of rows, each in one or more turns: the
+    /// first replaces, later ones add.
+    fn block(&self, tier: Tier, first_row: usize, first_column: usize, put: &mut dyn FnMut(usize, usize, Piece<'_>)) {
+        let tile = Tile::of(tier);
+        let rows = (self.rows - first_row).min(BLOCK_ROWS.next_multiple_of(tile.rows));
+        let columns = (self.columns - first_column).min(BLOCK_COLUMNS);
+        STRIPS.with_borrow_mut(|(a_strips, b_strips)| {
+            for first in (0..self.inner.max(1)).step_by(DEPTH) {
+                let depth = DEPTH.min(self.inner - first.min(self.inner));
+                pack_strips(self.a, first_row, rows, first, depth, tile.rows, a_strips);
+                pack_strips(self.b, first_column, columns, first, depth, tile.columns, b_strips);
+                for (bj, j) in (0..columns).step_by(tile.columns).enumerate() {
+                    let b = &b_strips[bj * depth * tile.columns..];
+                    for (bi, i) in (0..rows).step_by(tile.rows).enumerate() {
+                        let a = &a_strips[bi * depth * tile.rows..];
+                        let mut c = [0.0; MAX_TILE];
+                        tile_product(tier, depth, a, b, &mut c);
+                        let width = tile.columns.min(columns - j);
+                        for row in 0..tile.rows.min(rows - i) {
+                            let values = &c[row * tile.columns..row * tile.columns + width];
+                            let base = match (first, self.row_bias) {
+                                (0, Some(bias)) => Base::Constant(bias[first_row + i + row]),
+                                (0, None) => Base::Constant(0.0),
+                                _ => Base::Earlier,
+                            };
+                            put(i + row, first_column + j, Piece { values, base });
+                        }
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// What a piece of a row is added to.
+#[derive(Clone, Copy)]
+enum Base {
+    Constant(f32),
+    Earlier,
+}
+
+struct Piece<'a> {
+    values: &'a [f32],
+    base: Base,
+}
+
+#[inline]
+fn store(target: &mut [f32], piece: Piece<'_>) {
+    let pairs = target.iter_mut().zip(piece.values);
+    match piece.base {
+        Base::Constant(base) => pairs.for_each(|(t, v)| *t = base + v),
+        Base::Earlier => pairs.for_each(|(t, v)| *t += v),
+    }
+}
+
+/// Packs lanes `first_lane..first_lane + lanes` in strips of `width`; missing lanes of the last strip are zero.
+fn pack_strips(
+    source: &dyn Source,
+    first_lane: usize,
+    lanes: usize,
+    first: usize,
+    depth: usize,
+    width: usize,
+    strips: &mut Vec<f32>,
+) {
+    let needed = lanes.next_multiple_of(width) * depth;
+    if strips.len() < needed {
+        strips.resize(needed, 0.0);
+    }
+    for (strip, lane) in (0..lanes).step_by(width).enumerate() {
+        let target = &mut strips[strip * depth * width..(strip + 1) * depth * width];
+        for offset in 0..width {
+            if lane + offset < lanes {
+                source.pack(first_lane + lane + offset, first, depth, &mut target[offset.min(depth * width)..], width);
+            } else {
+                target.iter_mut().skip(offset).step_by(width).for_each(|t| *t = 0.0);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::team::Team;
+
+    /// Odd sizes around every block edge, against a plain product in f64.
+    #[test]
+    fn products_of_all_shapes() {
+        let team = Team::new(2);
+        let sizes = [
+            (1, 1, 1),
+            (1, 300, 5),
+            (13, 33, 257),
+            (15, 31, 512),
+            (130, 7, 3),
+            (225, 270, 40),
+            (4, 4, 0),
+            (112, 256, 300),
+        ];
+        for tier in [Tier::Scalar, Tier::Avx2, Tier::Avx512].into_iter().filter(|t| *t <= Tier::detected()) {
+            for (rows, columns, inner) in sizes {
+                let value = |seed: usize, i: usize| ((i * 7919 + seed * 104_729) % 1009) as f32 / 504.5 - 1.0;
+                let a: Vec<f32> = (0..rows * inner).map(|i| value(1, i)).collect();
+                let b: Vec<f32> = (0..inner * columns).map(|i| value(2, i)).collect();
+                let bias: Vec<f32> = (0..rows).map(|i| value(3, i)).collect();
+                let mut c = vec![f32::NAN; rows * columns];
+                Product {
+                    rows,
+                    columns,
+                    inner,
+                    a: &Strided { data: &a, lane: inner, inner: 1 },
+                    b: &Strided { data: &b, lane: 1, inner: columns },
+                    row_bias: Some(&bias),
+                }
+                .compute(tier, &team, &mut c);
+                for i in 0..rows {
+                    for j in 0..columns {
+                        let terms = (0..inner).map(|p| f64::from(a[i * inner + p]) * f64::from(b[p * columns + j]));
+                        let exact = f64::from(bias[i]) + terms.sum::<f64>();
+                        let found = f64::from(c[i * columns + j]);
+                        assert!(
+                            (found - exact).abs() < 1e-5 * (inner as f64).sqrt().max(1.0),
+                            "{tier:?} {rows}x{columns}x{inner} ({i}, {j}): {found} {exact}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}

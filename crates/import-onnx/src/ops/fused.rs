@@ -1,0 +1,174 @@
+//! Float operators that ONNX Runtime's optimizer fuses, taken apart again: FusedConv, FusedMatMul, Gelu, FastGelu,
+//! QuickGelu, BiasGelu, SimplifiedLayerNormalization, SkipLayerNormalization, SkipSimplifiedLayerNormalization.
+
+use sinter_ir::Handle;
+use sinter_ops::matmul::MatMul;
+use sinter_ops::movement::Transpose;
+use sinter_ops::pointwise::{Expr, ScalarOp};
+
+use crate::context::{Imported, NodeContext};
+use crate::error::Problem;
+use crate::ops::conv::convolution;
+use crate::ops::expressions::elementwise;
+use crate::ops::norm::{epsilon, layer_normalization_of, rms_normalization_of};
+
+fn clamped(x: &Expr, low: f64, high: f64) -> Expr {
+    x.binary(ScalarOp::Max, &x.same(low)).binary(ScalarOp::Min, &x.same(high))
+}
+
+/// The attributes `activation` and `activation_params` applied to a value.
+fn activated(cx: &mut NodeContext<'_, '_>, x: Handle) -> Result<Handle, Problem> {
+    let name = cx.text("activation", "");
+    let parameters = cx.floats("activation_params").unwrap_or_default();
+    let parameter = |index: usize, default: f64| parameters.get(index).copied().unwrap_or(default);
+    match name.as_str() {
+        "" => Ok(x),
+        "Relu" => elementwise(cx, [x], |[x]| x.binary(ScalarOp::Max, &x.same(0.0))),
+        "Tanh" => elementwise(cx, [x], |[x]| x.unary(ScalarOp::Tanh)),
+        "Sigmoid" => elementwise(cx, [x], |[x]| x.unary(ScalarOp::Sigmoid)),
+        "LeakyRelu" => {
+            let alpha = parameter(0, f64::from(0.01f32));
+            elementwise(cx, [x], |[x]| x.binary(ScalarOp::Less, &x.same(0.0)).select(&(&x * alpha), &x))
+        }
+        "Clip" => {
+            let (low, high) = (parameter(0, f64::NEG_INFINITY), parameter(1, f64::INFINITY));
+            elementwise(cx, [x], |[x]| clamped(&x, low, high))
+        }
+        "HardSigmoid" => {
+            let (alpha, beta) = (parameter(0, f64::from(0.2f32)), parameter(1, 0.5));
+            elementwise(cx, [x], |[x]| clamped(&(&x * alpha + beta), 0.0, 1.0))
+        }
+        "HardSwish" => {
+            let (alpha, beta) = (parameter(0, 1.0 / 6.0), parameter(1, 0.5));
+            elementwise(cx, [x], |[x]| &x * &clamped(&(&x * alpha + beta), 0.0, 1.0))
+        }
+        other => Err(cx.problem(format!("activation '{other}' is unknown"))),
+    }
+}
+
+/// FusedConv: `activation(conv(x) + z)`.
+pub fn fused_conv(cx: &mut NodeContext<'_, '_>) -> Imported {
+    let (x, w, bias, addend) = (cx.input(0)?, cx.input(1)?, cx.optional(2), cx.optional(3));
+    let op = convolution(cx, w)?;
+    let y = cx.add_optional(op, &[Some(x), Some(w), bias])?;
+    let mut y = y.first().copied().ok_or_else(|| cx.problem("a convolution has one result"))?;
+    if let Some(addend) = addend {
+        y = elementwise(cx, [y, addend], |[y, z]| y + z)?;
+    }
+    Ok(vec![activated(cx, y)?])
+}
+
+/// Moves the first axis of [rows, batch..., columns] behind the batch.
+fn batch_first(cx: &mut NodeContext<'_, '_>, x: Handle) -> Result<Handle, Problem> {
+    let rank = cx.rank(x)?;
+    let Some(last) = rank.checked_sub(1).filter(|&last| last > 0) else {
+        return Err(cx.problem(format!("{rank} dimensions have no batch to move")));
+    };
+    let permutation: Vec<usize> = (1..last).chain([0, last]).collect();
+    cx.add(Transpose { permutation: Some(permutation) }, &[x])
+}
+
+/// FusedMatMul: `alpha a b`, with operands transposed in their last two axes or in their batch.
+pub fn fused_matmul(cx: &mut NodeContext<'_, '_>) -> Imported {
+    let (mut a, mut b) = (cx.input(0)?, cx.input(1)?);
+    if cx.flag("transBatchA", false) {
+        a = batch_first(cx, a)?;
+    }
+    if cx.flag("transBatchB", false) {
+        b = batch_first(cx, b)?;
+    }
+    let op = MatMul { transpose_a: cx.flag("transA", false), transpose_b: cx.flag("transB", false) };
+    let y = cx.add(op, &[a, b])?;
+    let alpha = cx.float("alpha", 1.0);
+    if alpha == 1.0 { Ok(vec![y]) } else { Ok(vec![elementwise(cx, [y], |[y]| y * alpha)?]) }
+}
+
+/// `x Phi(x)` with the normal distribution Phi.
+fn by_error_function(x: &Expr) -> Expr {
+    let phi = ((x / std::f64::consts::SQRT_2).unary(ScalarOp::Erf) + 1.0) * 0.5;
+    x * &phi
+}
+
+/// The same with Phi approximated by tanh.
+fn by_tanh(x: &Expr) -> Expr {
+    let cube = &(x * x) * x;
+    let inner = (cube * 0.044715 + x.clone()) * std::f64::consts::FRAC_2_PI.sqrt();
+    x * &((inner.unary(ScalarOp::Tanh) + 1.0) * 0.5)
+}
+
+/// Gelu of ONNX Runtime.
+pub fn gelu(cx: &mut NodeContext<'_, '_>) -> Imported {
+    let x = cx.input(0)?;
+    Ok(vec![elementwise(cx, [x], |[x]| by_error_function(&x))?])
+}
+
+/// BiasGelu: of the sum of both inputs.
+pub fn bias_gelu(cx: &mut NodeContext<'_, '_>) -> Imported {
+    let (x, bias) = (cx.input(0)?, cx.input(1)?);
+    Ok(vec![elementwise(cx, [x, bias], |[x, bias]| by_error_function(&(x + bias)))?])
+}
+
+/// FastGelu: by tanh, with an optional bias.
+pub fn fast_gelu(cx: &mut NodeContext<'_, '_>) -> Imported {
+    let x = cx.input(0)?;
+    Ok(vec![match cx.optional(1) {
+        None => elementwise(cx, [x], |[x]| by_tanh(&x))?,
+        Some(bias) => elementwise(cx, [x, bias], |[x, bias]| by_tanh(&(x + bias)))?,
+    }])
+}
+
+/// QuickGelu: `x sigmoid(alpha x)`.
+pub fn quick_gelu(cx: &mut NodeContext<'_, '_>) -> Imported {
+    let x = cx.input(0)?;
+    let alpha = cx.float("alpha", f64::from(1.702f32));
+    Ok(vec![elementwise(cx, [x], |[x]| &x * &(&x * alpha).unary(ScalarOp::Sigmoid))?])
+}
+
+/// SimplifiedLayerNormalization: without mean and bias.
+pub fn simplified_layer_normalization(cx: &mut NodeContext<'_, '_>) -> Imported {
+    let (x, scale) = (cx.input(0)?, cx.input(1)?);
+    let (axis, epsilon) = (cx.int("axis", -1), epsilon(cx));
+    rms_normalization_of(cx, x, Some(scale), None, axis, epsilon)
+}
+
+/// The sum that the skip forms normalize: input, skip and a bias that may be left out.
+fn skip_sum(cx: &mut NodeContext<'_, '_>, bias: Option<Handle>) -> Result<Handle, Problem> {
+    let (x, skip) = (cx.input(0)?, cx.input(1)?);
+    match bias {
+        None => elementwise(cx, [x, skip], |[x, skip]| x + skip),
+        Some(bias) => elementwise(cx, [x, skip, bias], |[x, skip, bias]| x + skip + bias),
+    }
+}
+
+/// The default epsilon of the skip forms: the float32 nearest to 1e-12.
+fn skip_epsilon(cx: &NodeContext<'_, '_>) -> f64 {
+    cx.float("epsilon", f64::from(1e-12f32))
+}
+
+/// SkipLayerNormalization: outputs result, mean, inverse deviation, and the sum itself.
+pub fn skip_layer_normalization(cx: &mut NodeContext<'_, '_>) -> Imported {
+    let (scale, shift, bias) = (cx.input(2)?, cx.optional(3), cx.optional(4));
+    let sum = skip_sum(cx, bias)?;
+    let epsilon = skip_epsilon(cx);
+    let mut results = layer_normalization_of(cx, sum, Some(scale), shift, -1, epsilon)?;
+    if results.len() == 3 {
+        results.push(sum);
+    }
+    Ok(results)
+}
+
+/// SkipSimplifiedLayerNormalization: the same without mean; its second output is never computed.
+pub fn skip_simplified_layer_normalization(cx: &mut NodeContext<'_, '_>) -> Imported {
+    if cx.wants_output(1) {
+        return Err(cx.problem("output 1 (mean) does not exist in this form"));
+    }
+    let (scale, bias) = (cx.input(2)?, cx.optional(3));
+    let sum = skip_sum(cx, bias)?;
+    let epsilon = skip_epsilon(cx);
+    let results = rms_normalization_of(cx, sum, Some(scale), None, -1, epsilon)?;
+    match results.as_slice() {
+        // The unnamed second output gets a value that nobody reads.
+        &[y, inverse] => Ok(vec![y, inverse, inverse, sum]),
+        _ => Ok(results),
+    }
+}

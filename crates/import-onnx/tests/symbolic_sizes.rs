@@ -1,0 +1,101 @@
+//! Operators that the importer takes apart, on inputs of symbolic sizes: the results keep their names.
+
+use sinter_import_onnx::decode::decode_text;
+use sinter_import_onnx::{ImportOptions, import_model};
+
+/// A model of nodes in text format over the inputs `x: f32[dims]`.
+fn model(version: i64, dims: &[&str], outputs: usize, nodes: &str, constants: &[(&str, &[i64])]) -> String {
+    let dim = |dim: &&str| match dim.parse::<i64>() {
+        Ok(size) => format!("dim {{ dim_value: {size} }} "),
+        Err(_) => format!("dim {{ dim_param: '{dim}' }} "),
+    };
+    let dims: String = dims.iter().map(dim).collect();
+    let constant = |(name, values): &(&str, &[i64])| {
+        let data: String = values.iter().map(|v| format!("int64_data: {v} ")).collect();
+        format!("initializer {{ name: '{name}' data_type: 7 dims: {} {data} }}\n", values.len())
+    };
+    let constants: String = constants.iter().map(constant).collect();
+    let outputs: String = (0..outputs).map(|i| format!("output {{ name: 'y{i}' }} ")).collect();
+    format!(
+        "ir_version: 8 opset_import {{ version: {version} }} graph {{ name: 'g' {nodes} {constants}
+         input {{ name: 'x' type {{ tensor_type {{ elem_type: 1 shape {{ {dims} }} }} }} }} {outputs} }}"
+    )
+}
+
+fn types(text: &str) -> Vec<String> {
+    let model = decode_text(text.as_bytes()).unwrap();
+    let network = import_model(&model, None, &ImportOptions::default()).unwrap();
+    network.outputs.iter().map(|o| network.body.ty(o.value).to_string()).collect()
+}
+
+fn one(op: &str, attributes: &[(&str, i64)], dims: &[&str]) -> String {
+    let attributes: String =
+        attributes.iter().map(|(name, v)| format!("attribute {{ name: '{name}' i: {v} type: INT }} ")).collect();
+    let node = format!("node {{ op_type: '{op}' input: 'x' output: 'y0' {attributes} }}");
+    types(&model(18, dims, 1, &node, &[])).swap_remove(0)
+}
+
+#[test]
+fn rearrangements() {
+    assert_eq!(one("Flatten", &[("axis", 1)], &["N", "C", "H"]), "f32[N, C*H]");
+    assert_eq!(one("Flatten", &[("axis", 2)], &["N", "3", "5"]), "f32[3*N, 5]");
+    assert_eq!(one("DepthToSpace", &[("blocksize", 2)], &["N", "12", "H", "W"]), "f32[N, 3, 2*H, 2*W]");
+    assert_eq!(
+        one("SpaceToDepth", &[("blocksize", 2)], &["N", "3", "H", "W"]),
+        "f32[N, 12, floor_div(H, 2), floor_div(W, 2)]"
+    );
+    assert_eq!(one("Trilu", &[], &["S", "S"]), "f32[S, S]");
+    assert_eq!(one("Size", &[], &["N", "4"]), "i64[]");
+}
+
+#[test]
+fn axes_work_as_a_whole() {
+    assert_eq!(one("Softmax", &[("axis", 1)], &["N", "S", "D"]), "f32[N, S, D]");
+    assert_eq!(one("Hardmax", &[("axis", 1)], &["N", "S", "D"]), "f32[N, S, D]");
+    assert_eq!(one("ReduceMean", &[], &["N", "S"]), "f32[1, 1]");
+    let old = model(11, &["N", "S", "D"], 1, "node { op_type: 'Softmax' input: 'x' output: 'y0' }", &[]);
+    assert_eq!(types(&old), ["f32[N, S, D]"]);
+}
+
+#[test]
+fn splits() {
+    let node = "node { op_type: 'Split' input: 'x' input: 's' output: 'y0' output: 'y1'
+                attribute { name: 'axis' i: 1 type: INT } }";
+    assert_eq!(types(&model(18, &["N", "S"], 2, node, &[("s", &[2, 5])])), ["f32[N, 2]", "f32[N, 5]"]);
+    let node = "node { op_type: 'Split' input: 'x' output: 'y0' output: 'y1'
+                attribute { name: 'axis' i: -1 type: INT } }";
+    assert_eq!(types(&model(13, &["N", "10"], 2, node, &[])), ["f32[N, 5]", "f32[N, 5]"]);
+    let uneven = decode_text(model(13, &["N", "9"], 2, node, &[]).as_bytes()).unwrap();
+    assert!(import_model(&uneven, None, &ImportOptions::default()).is_err());
+}
+
+#[test]
+fn shape_arithmetic_of_exporters() {
+    // x.view(n, s, 12, 64).transpose(1, 2), as PyTorch writes it.
+    let nodes = "
+        node { op_type: 'Shape' input: 'x' output: 'shape' }
+        node { op_type: 'Gather' input: 'shape' input: 'first' output: 'n' }
+        node { op_type: 'Slice' input: 'shape' input: 'one' input: 'two' output: 's' }
+        node { op_type: 'Concat' input: 'n' input: 's' input: 'heads' output: 'target'
+               attribute { name: 'axis' i: 0 type: INT } }
+        node { op_type: 'Reshape' input: 'x' input: 'target' output: 'split' }
+        node { op_type: 'Transpose' input: 'split' output: 'y0'
+               attribute { name: 'perm' ints: 0 ints: 2 ints: 1 ints: 3 type: INTS } }";
+    let constants: &[(&str, &[i64])] = &[("first", &[0]), ("one", &[1]), ("two", &[2]), ("heads", &[12, 64])];
+    assert_eq!(types(&model(13, &["N", "S", "768"], 1, nodes, constants)), ["f32[N, 12, S, 64]"]);
+}
+
+#[test]
+fn centred_cuts_have_the_size_asked_for() {
+    let node = "node { op_type: 'CenterCropPad' input: 'x' input: 'target' output: 'y0'
+                attribute { name: 'axes' ints: -1 type: INTS } }";
+    assert_eq!(types(&model(18, &["N", "S"], 1, node, &[("target", &[7])])), ["f32[N, 7]"]);
+}
+
+#[test]
+fn random_numbers_take_the_shape_of_their_input() {
+    assert_eq!(one("Multinomial", &[("sample_size", 5)], &["N", "C"]), "i32[N, 5]");
+    assert_eq!(one("Bernoulli", &[("dtype", 7)], &["N", "C"]), "i64[N, C]");
+    assert_eq!(one("RandomNormalLike", &[("dtype", 10)], &["N", "C"]), "f16[N, C]");
+    assert_eq!(one("Dropout", &[("seed", 3)], &["N", "C"]), "f32[N, C]");
+}

@@ -1,0 +1,235 @@
+//! Transposed convolution: the gradient of a convolution with respect to its input, with groups.
+//!
+//! `y[n, m, o] = b[m] + sum over c, i, k with i s + k d - p = o of x[n, c, i] w[c, m mod (M / G), k]`, where c runs
+//! over the channels of m's group. x: [N, C, spatial...]; w: [C, M / G, kernel...]; b: [M], optional; y: [N, M,
+//! output...]. With stride s, dilation d, kernel k, output padding a and pads p, e an axis of size i becomes `s (i - 1)
+//! + a + d (k - 1) + 1 - p - e`. Same padding gives `i s`; given output sizes hold as they are. In both cases the pads
+//! follow from the output size: their sum is what the full size exceeds it by, at least 0, and an odd element lies at
+//! the end for same-upper and at the beginning otherwise. Elements: any float type. Source: ONNX ConvTranspose-22.
+
+use sinter_base::shape::{self, for_each_index};
+use sinter_base::{Attributes, Dim, Tensor, Value, ValueType};
+
+use crate::error::{EvalError, InferError};
+use crate::evaluate::EvalContext;
+use crate::example::Example;
+use crate::infer::InferContext;
+use crate::invalid;
+use crate::operands::{Arguments, Operands};
+use crate::operator::{Cost, Operator, count_of};
+use crate::window::Padding;
+
+/// See the module documentation.
+#[derive(Clone, Debug, PartialEq, Attributes)]
+pub struct Deconvolution {
+    /// Distance between the copies of the kernel, per spatial axis.
+    pub strides: Vec<usize>,
+    /// Distance between the elements of the kernel, per spatial axis.
+    pub dilations: Vec<usize>,
+    /// What is cut from the borders of the full result.
+    pub padding: Padding,
+    /// Elements added at the end, per spatial axis.
+    pub output_padding: Vec<usize>,
+    /// Sizes of the result's spatial axes, where they do not follow from the padding.
+    pub output_sizes: Option<Vec<usize>>,
+    /// Number of groups G; channels of different groups do not mix.
+    pub groups: usize,
+}
+
+impl Deconvolution {
+    /// Stride 1, dilation 1, no padding, one group.
+    pub fn plain(spatial: usize) -> Self {
+        Self {
+            strides: vec![1; spatial],
+            dilations: vec![1; spatial],
+            padding: Padding::zero(spatial),
+            output_padding: vec![0; spatial],
+            output_sizes: None,
+            groups: 1,
+        }
+    }
+
+    /// Size of an axis before anything is cut.
+    fn full(&self, axis: usize, input: &Dim, kernel: &Dim) -> Dim {
+        let one = Dim::constant(1);
+        let span = kernel.sub(&one).mul(&self.dilations[axis].into()).add(&one);
+        input.sub(&one).mul(&self.strides[axis].into()).add(&self.output_padding[axis].into()).add(&span)
+    }
+
+    fn output(&self, axis: usize, input: &Dim, kernel: &Dim) -> Result<Dim, InferError> {
+        if let Some(sizes) = &self.output_sizes {
+            return Ok(sizes[axis].into());
+        }
+        let size = match &self.padding {
+            Padding::SameUpper | Padding::SameLower => return Ok(input.mul(&self.strides[axis].into())),
+            Padding::Valid => self.full(axis, input, kernel),
+            Padding::Explicit { begin, end } => match (begin.get(axis), end.get(axis)) {
+                (Some(&b), Some(&e)) => self.full(axis, input, kernel).sub(&b.into()).sub(&e.into()),
+                _ => invalid!("pads are given for {} spatial axes, axis {axis} has none", begin.len()),
+            },
+        };
+        if size.upper_bound() < 0 {
+            invalid!("spatial axis {axis}: the pads cut more than the whole result, {size} elements are left");
+        }
+        Ok(size)
+    }
+
+    /// Elements cut before the first element of the result.
+    fn begin(&self, axis: usize, input: usize, kernel: usize, output: usize) -> i64 {
+        match &self.padding {
+            Padding::Explicit { begin, .. } if self.output_sizes.is_none() => begin[axis],
+            Padding::Valid if self.output_sizes.is_none() => 0,
+            other => {
+                let full = self.full(axis, &input.into(), &kernel.into()).as_constant().unwrap_or(i64::MAX);
+                let total = full.saturating_sub(i64::try_from(output).unwrap_or(i64::MAX)).max(0);
+                if *other == Padding::SameUpper { total / 2 } else { total - total / 2 }
+            }
+        }
+    }
+}
+
+impl Operator for Deconvolution {
+    const NAME: &'static str = "Deconvolution";
+
+    fn infer(&self, inputs: &Operands<'_>, cx: &mut InferContext) -> Result<Vec<ValueType>, InferError> {
+        inputs.data_type_where(0, "a float type", sinter_base::DataType::is_float)?;
+        let data_type = inputs.same_data_type(0)?;
+        let x = inputs.dims(0)?;
+        if x.len() < 3 {
+            return Err(InferError::Rank { index: 0, expected: "at least 3".to_owned(), found: x.len() });
+        }
+        let w = inputs.dims_of_rank(1, x.len())?;
+        let spatial = x.len() - 2;
+        let lengths = [
+            self.strides.len(),
+            self.dilations.len(),
+            self.output_padding.len(),
+            self.output_sizes.as_ref().map_or(spatial, Vec::len),
+        ];
+        if lengths.iter().any(|&l| l != spatial) || self.groups == 0 {
+            invalid!("{spatial} spatial axes need lists of that length and at least one group; found {self:?}");
+        }
+        if self.strides.contains(&0) || self.dilations.contains(&0) {
+            invalid!("strides and dilations must be at least 1; found {self:?}");
+        }
+        let groups = Dim::from(self.groups);
+        cx.require_equal(&x[1], &w[0], "input channels and leading size of the weight")?;
+        cx.require_equal(&x[1].modulo(&groups), &0i64.into(), "input channels must be a multiple of the groups")?;
+        let channels = w[1].mul(&groups);
+        if inputs.has(2) {
+            cx.require_equal(&inputs.dims_of_rank(2, 1)?[0], &channels, "bias size and output channels")?;
+        }
+        let mut y = vec![x[0].clone(), channels];
+        for i in 0..spatial {
+            y.push(self.output(i, &x[i + 2], &w[i + 2])?);
+        }
+        Ok(vec![ValueType::tensor(data_type, y)])
+    }
+
+    fn reference(&self, inputs: &Arguments<'_>, _cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
+        let (x, w) = (inputs.tensor(0)?, inputs.tensor(1)?);
+        let y_sizes = crate::infer::result_sizes(self, inputs)?.swap_remove(0);
+        let (xs, ws) = (x.to_floats(), w.to_floats());
+        let bias = inputs.optional_tensor(2)?.map(Tensor::to_floats);
+        let (x_strides, w_strides) = (shape::strides(x.sizes()), shape::strides(w.sizes()));
+        let spatial = x.rank() - 2;
+        let begins: Vec<i64> =
+            (0..spatial).map(|i| self.begin(i, x.sizes()[i + 2], w.sizes()[i + 2], y_sizes[i + 2])).collect();
+        let group_inputs = x.sizes()[1] / self.groups;
+        let group_outputs = w.sizes()[1];
+
+        let mut y = Vec::new();
+        for_each_index(&y_sizes, |at| {
+            let (n, m) = (at[0], at[1]);
+            let mut sum = bias.as_ref().map_or(0.0, |b| b[m]);
+            for_each_index(&w.sizes()[2..], |tap| {
+                // The input element whose copy of the kernel has this tap at this place, if there is one.
+                let (mut x_at, mut w_at) = (n * x_strides[0], (m % group_outputs) * w_strides[1]);
+                for i in 0..spatial {
+                    let tap_offset = i64::try_from(tap[i].saturating_mul(self.dilations[i])).unwrap_or(i64::MAX);
+                    let moved = (at[i + 2] as i64).saturating_add(begins[i]).saturating_sub(tap_offset);
+                    let Ok(moved) = usize::try_from(moved) else { return };
+                    if moved % self.strides[i] != 0 || moved / self.strides[i] >= x.sizes()[i + 2] {
+                        return;
+                    }
+                    x_at += moved / self.strides[i] * x_strides[i + 2];
+                    w_at += tap[i] * w_strides[i + 2];
+                }
+                let first = m / group_outputs * group_inputs;
+                for c in first..first + group_inputs {
+                    sum += xs[x_at + c * x_strides[1]] * ws[w_at + c * w_strides[0]];
+                }
+            });
+            y.push(sum);
+        });
+        Ok(vec![Tensor::from_floats(x.data_type(), &y_sizes, &y)?.into()])
+    }
+
+    fn cost(&self, inputs: &Operands<'_>, outputs: &[ValueType]) -> Cost {
+        let kernel = inputs.dims(1).map_or_else(|_| Dim::constant(1), |w| shape::product(&w[1..]));
+        let elements = inputs.optional_value(0).map_or_else(|| Dim::constant(0), count_of);
+        Cost { operations: elements.mul(&kernel).mul(&Dim::constant(2)), ..Cost::elementwise(inputs, outputs, 1) }
+    }
+
+    fn examples() -> Vec<Example> {
+        let plain = Deconvolution::plain;
+        let pads = Padding::Explicit { begin: vec![1, 0], end: vec![0, 2] };
+        vec![
+            Example::new("3x3, bias", plain(2)).float(&[1, 2, 4, 3]).float(&[2, 5, 3, 3]).float(&[5]),
+            Example::new(
+                "stride 2, output padding",
+                Deconvolution { strides: vec![2, 3], output_padding: vec![1, 2], ..plain(2) },
+            )
+            .float(&[2, 3, 3, 4])
+            .float(&[3, 2, 2, 3]),
+            Example::new("pads, dilations", Deconvolution { padding: pads, dilations: vec![2, 1], ..plain(2) })
+                .float(&[1, 3, 5, 4])
+                .float(&[3, 2, 3, 2]),
+            Example::new("grouped", Deconvolution { groups: 3, ..plain(2) }).float(&[1, 6, 3, 3]).float(&[6, 2, 2, 2]),
+            Example::new("same upper", Deconvolution { strides: vec![2], padding: Padding::SameUpper, ..plain(1) })
+                .float(&[1, 2, 5])
+                .float(&[2, 3, 3]),
+            Example::new("same lower", Deconvolution { strides: vec![2], padding: Padding::SameLower, ..plain(1) })
+                .float(&[1, 2, 5])
+                .float(&[2, 3, 5]),
+            Example::new(
+                "given sizes",
+                Deconvolution { strides: vec![3, 2], output_sizes: Some(vec![10, 8]), ..plain(2) },
+            )
+            .float(&[1, 1, 3, 3])
+            .float(&[1, 2, 3, 3]),
+            Example::new("3-D", plain(3)).float(&[1, 1, 3, 4, 2]).float(&[1, 2, 2, 1, 3]),
+            Example::new("no batch", plain(2)).float(&[0, 2, 4, 4]).float(&[2, 3, 3, 3]),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::infer::reference_of;
+
+    fn run(op: &Deconvolution, x: &[f32], w: &[f32]) -> Vec<f64> {
+        let x = Tensor::from_vec(&[1, 1, x.len()], x.to_vec()).unwrap();
+        let w = Tensor::from_vec(&[1, 1, w.len()], w.to_vec()).unwrap();
+        reference_of(op, &[&x, &w]).unwrap()[0].to_floats()
+    }
+
+    #[test]
+    fn copies_of_the_kernel_add_up() {
+        let plain = Deconvolution::plain(1);
+        assert_eq!(run(&plain, &[1.0, 2.0], &[1.0, 10.0, 100.0]), [1.0, 12.0, 120.0, 200.0]);
+        let strided = Deconvolution { strides: vec![2], output_padding: vec![1], ..plain.clone() };
+        assert_eq!(run(&strided, &[1.0, 2.0], &[1.0, 10.0]), [1.0, 10.0, 2.0, 20.0, 0.0]);
+        let cut = Deconvolution { padding: Padding::Explicit { begin: vec![1], end: vec![0] }, ..plain };
+        assert_eq!(run(&cut, &[1.0, 2.0], &[1.0, 10.0, 100.0]), [12.0, 120.0, 200.0]);
+    }
+
+    #[test]
+    fn same_padding_cuts_the_odd_element_where_asked() {
+        let op = |padding| Deconvolution { strides: vec![2], padding, ..Deconvolution::plain(1) };
+        // The full result is 1 10 102 20 200.
+        assert_eq!(run(&op(Padding::SameUpper), &[1.0, 2.0], &[1.0, 10.0, 100.0]), [1.0, 10.0, 102.0, 20.0]);
+        assert_eq!(run(&op(Padding::SameLower), &[1.0, 2.0], &[1.0, 10.0, 100.0]), [10.0, 102.0, 20.0, 200.0]);
+    }
+}

@@ -1,0 +1,5 @@
+//! Signal processing.
+
+pub mod dft;
+
+pub use dft::Dft;

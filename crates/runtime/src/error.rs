@@ -1,0 +1,84 @@
+//! What can go wrong when a plan is loaded or run.
+
+use sinter_backend::KernelError;
+use sinter_plan::{PlanError, ShapeError};
+
+/// A plan that could not be loaded, or an inference that could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// The file is missing or no intact plan.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The plan was built for a back end that was not handed in.
+    #[error("the plan needs the back end '{needed}'; at hand: {known}")]
+    BackEnd {
+        /// Name in the plan.
+        needed: String,
+        /// Names at hand.
+        known: String,
+    },
+    /// The plan names a kernel that this program does not have.
+    #[error("the plan needs the kernel '{tactic}', which this program does not have; update the program")]
+    Tactic {
+        /// Name in the plan.
+        tactic: String,
+    },
+    /// A kernel could not be loaded.
+    #[error("loading '{tactic}': {source}")]
+    Load {
+        /// Its name.
+        tactic: String,
+        /// Why.
+        source: KernelError,
+    },
+    /// An input that the network needs was not given.
+    #[error("input '{name}' ({ty}) is not given")]
+    MissingInput {
+        /// Its name.
+        name: String,
+        /// Its declared type.
+        ty: String,
+    },
+    /// An input was given that the network does not have.
+    #[error("the network has no input '{name}'; it has {known}")]
+    UnknownInput {
+        /// The name given.
+        name: String,
+        /// The names known.
+        known: String,
+    },
+    /// An input of another type than declared.
+    #[error("input '{name}' must be {expected}, found {found}")]
+    InputType {
+        /// Its name.
+        name: String,
+        /// Its declared type.
+        expected: String,
+        /// The type given.
+        found: String,
+    },
+    /// Sizes that the network does not take.
+    #[error("{reason}: {left} against {right}")]
+    Sizes {
+        /// What they mean.
+        reason: String,
+        /// One size.
+        left: i64,
+        /// The other size.
+        right: i64,
+    },
+    /// Size arithmetic failed.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
+    /// A step failed.
+    #[error("{origin}: {source}")]
+    Step {
+        /// Source in the model.
+        origin: String,
+        /// Why.
+        source: KernelError,
+    },
+    /// The plan contradicts itself in a way that reading could not see.
+    #[error("the plan is damaged: {0}")]
+    Damaged(String),
+}

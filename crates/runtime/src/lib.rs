@@ -1,0 +1,21 @@
+//! Floor 3: running plans.
+//!
+//! An [`Engine`] is a plan with its kernels loaded; it is `Send + Sync` and runs any number of inferences at once, each in
+//! a context (activations and registers) from its pool.
+//!
+//! Links no network, no pass, no importer and no builder: that is checked. Kernels come from the back end that the caller
+//! hands in.
+#![deny(clippy::unwrap_used, clippy::as_conversions, clippy::panic)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::as_conversions, clippy::panic, reason = "tests may panic"))]
+
+pub mod bind;
+pub mod context;
+pub mod engine;
+pub mod error;
+pub mod graph;
+pub mod memory;
+pub mod step;
+
+pub use context::Context;
+pub use engine::Engine;
+pub use error::RuntimeError;

@@ -1,0 +1,274 @@
+//! Running steps: operands are gathered from arena, weights and held values, the kernel is launched.
+
+use std::ops::Range;
+
+use sinter_backend::{DynamicTarget, Kernel, KernelError, Launch, Loaded, Operand, Region, Target, ValueKernel};
+use sinter_base::{Sizes, TensorType, Value, ValueType, View, ViewMut};
+use sinter_ops::{Body, InferContext, Operands, infer};
+use sinter_plan::{Action, Graph, Home, PlanValueId, Register, Step};
+use smallvec::SmallVec;
+
+use crate::context::Frame;
+use crate::engine::Engine;
+use crate::error::RuntimeError;
+use crate::graph::{LoadedAction, LoadedGraph};
+use crate::memory::{Held, size_of_register};
+
+/// Tensors of at most this many elements show their contents to inference at run time: shapes, axes, sizes.
+const MAX_SHOWN: usize = 1024;
+
+/// Runs all steps of a graph.
+pub(crate) fn run_steps(
+    graph: &Graph,
+    loaded: &LoadedGraph,
+    frame: &mut Frame,
+    registers: &[i64],
+    engine: &Engine,
+) -> Result<(), RuntimeError> {
+    for (position, (step, action)) in graph.steps.iter().zip(&loaded.actions).enumerate() {
+        let run = Run { graph, step, registers, engine, position };
+        let result = match (action, &step.action) {
+            (LoadedAction::Kernel(Loaded::Views(kernel)), Action::Kernel { region, workspace, .. }) => {
+                let is_static = step.outputs.iter().all(|o| run.is_in_arena(*o));
+                let room = run.workspace(*workspace)?;
+                frame.scratch.resize(room);
+                if is_static {
+                    run.launch_static(&**kernel, frame)
+                } else {
+                    run.launch_dynamic(&**kernel, region, frame)
+                }
+            }
+            (LoadedAction::Kernel(Loaded::Values(kernel)), _) => run.call(&**kernel, frame),
+            (LoadedAction::Control(_), _) | (_, Action::Control { .. }) => {
+                Err(KernelError::Recipe("control flow is not supported by this version".to_owned()))
+            }
+        };
+        result.map_err(|source| RuntimeError::Step { origin: step.origins.join(", "), source })?;
+    }
+    Ok(())
+}
+
+/// One step being run.
+struct Run<'a> {
+    graph: &'a Graph,
+    step: &'a Step,
+    registers: &'a [i64],
+    engine: &'a Engine,
+    position: usize,
+}
+
+fn data(error: impl std::fmt::Display) -> KernelError {
+    KernelError::Data(error.to_string())
+}
+
+impl Run<'_> {
+    fn home(&self, id: PlanValueId) -> Option<&Home> {
+        self.graph.values.get(id.index()).map(|v| &v.home)
+    }
+
+    fn is_in_arena(&self, id: PlanValueId) -> bool {
+        matches!(self.home(id), Some(Home::Arena(_)))
+    }
+
+    fn workspace(&self, register: Option<Register>) -> Result<usize, RuntimeError> {
+        let Some(register) = register else { return Ok(0) };
+        let bytes = usize::try_from(register.0).ok().and_then(|i| self.registers.get(i)).copied().unwrap_or(-1);
+        size_of_register(bytes, &"scratch memory")
+    }
+
+    fn seed(&self) -> (u64, u64) {
+        (0, u64::try_from(self.position).unwrap_or(0))
+    }
+
+    /// All results lie in the arena: nothing is inferred or allocated.
+    fn launch_static(&self, kernel: &dyn Kernel, frame: &mut Frame) -> Result<(), KernelError> {
+        let Frame { sizes, ranges, arena, held, scratch, .. } = frame;
+        let missing = |id: PlanValueId| KernelError::Recipe(format!("{id} has no place"));
+        let range_of = |id: PlanValueId| ranges.get(id.index()).cloned().ok_or_else(|| missing(id));
+        let in_place = match &self.step.action {
+            Action::Kernel { in_place, .. } => in_place.as_slice(),
+            Action::Control { .. } => &[],
+        };
+        let shared = |input: usize, id: PlanValueId| {
+            in_place.iter().find(|(i, o)| {
+                *i == input
+                    && self.step.outputs.get(*o).is_some_and(|out| ranges.get(out.index()) == ranges.get(id.index()))
+            })
+        };
+        let writes: SmallVec<[Range<usize>; 4]> =
+            self.step.outputs.iter().map(|o| range_of(*o)).collect::<Result<_, _>>()?;
+        let mut reads: SmallVec<[Range<usize>; 8]> = SmallVec::new();
+        for (position, id) in self.step.inputs.iter().enumerate() {
+            if let Some(id) = id
+                && self.is_in_arena(*id)
+                && shared(position, *id).is_none()
+            {
+                reads.push(range_of(*id)?);
+            }
+        }
+        let parts = arena.parts(&reads, &writes).map_err(|e| KernelError::Recipe(e.to_string()))?;
+        let mut from_arena = parts.reads.into_iter();
+        let mut inputs: SmallVec<[Operand<'_>; 8]> = SmallVec::new();
+        for (position, id) in self.step.inputs.iter().enumerate() {
+            let Some(id) = *id else {
+                inputs.push(Operand::Absent);
+                continue;
+            };
+            let value = self.graph.values.get(id.index()).ok_or_else(|| missing(id))?;
+            let view = match &value.home {
+                Home::Weight(weight) => self.engine.weights.get(weight.index()).and_then(Held::view),
+                Home::Input | Home::Dynamic => held.get(id.index()).and_then(Option::as_ref).and_then(Held::view),
+                Home::Arena(_) => {
+                    if let Some((_, output)) = shared(position, id) {
+                        inputs.push(Operand::InPlace(*output));
+                        continue;
+                    }
+                    let (sizes, bytes) = (sizes.get(id.index()), from_arena.next());
+                    sizes.zip(bytes).and_then(|(s, b)| View::new(value.ty.data_type(), s, b).ok())
+                }
+            };
+            inputs.push(Operand::View(view.ok_or_else(|| missing(id))?));
+        }
+        let mut outputs: SmallVec<[Target<'_>; 4]> = SmallVec::new();
+        for (id, bytes) in self.step.outputs.iter().zip(parts.writes) {
+            let value = self.graph.values.get(id.index()).ok_or_else(|| missing(*id))?;
+            let sizes = sizes.get(id.index()).ok_or_else(|| missing(*id))?;
+            outputs.push(Target::View(ViewMut::new(value.ty.data_type(), sizes, bytes).map_err(data)?));
+        }
+        kernel.launch(&mut Launch {
+            workers: &*self.engine.workers,
+            inputs: &inputs,
+            outputs: &mut outputs,
+            workspace: scratch.bytes_mut(),
+            seed: self.seed(),
+        })
+    }
+
+    /// Sizes are inferred from the actual operands; what stays open is told by the kernel.
+    fn launch_dynamic(&self, kernel: &dyn Kernel, region: &Region, frame: &mut Frame) -> Result<(), KernelError> {
+        let types = self.result_types(region, frame)?;
+        let mut rooms = Vec::with_capacity(types.len());
+        let mut known: Vec<Option<Sizes>> = Vec::with_capacity(types.len());
+        for ty in &types {
+            let tensor = ty.as_tensor().ok_or_else(|| KernelError::Recipe(format!("a result of type {ty}")))?;
+            let mut room = DynamicTarget::new(tensor.data_type);
+            let sizes = tensor.shape.sizes();
+            if let Some(sizes) = &sizes {
+                room.allocate(sizes)?;
+            }
+            known.push(sizes);
+            rooms.push(room);
+        }
+        {
+            let mut scratch = std::mem::take(&mut frame.scratch);
+            let mut inputs: SmallVec<[Operand<'_>; 8]> = SmallVec::new();
+            for id in &self.step.inputs {
+                inputs.push(match id {
+                    None => Operand::Absent,
+                    Some(id) => Operand::View(
+                        frame
+                            .view(self.graph, &self.engine.weights, *id)
+                            .ok_or_else(|| KernelError::Recipe(format!("{id} is no tensor that a kernel can see")))?,
+                    ),
+                });
+            }
+            let mut outputs: SmallVec<[Target<'_>; 4]> = SmallVec::new();
+            for (room, sizes) in rooms.iter_mut().zip(&known) {
+                outputs.push(match sizes {
+                    Some(sizes) => Target::View(room.allocate(sizes)?),
+                    None => Target::Dynamic(room),
+                });
+            }
+            let launched = kernel.launch(&mut Launch {
+                workers: &*self.engine.workers,
+                inputs: &inputs,
+                outputs: &mut outputs,
+                workspace: scratch.bytes_mut(),
+                seed: self.seed(),
+            });
+            drop(outputs);
+            drop(inputs);
+            frame.scratch = std::mem::take(&mut scratch);
+            launched?;
+        }
+        for (id, room) in self.step.outputs.iter().zip(rooms) {
+            self.keep(*id, Held::Made(room), frame)?;
+        }
+        Ok(())
+    }
+
+    /// A kernel on whole values.
+    fn call(&self, kernel: &dyn ValueKernel, frame: &mut Frame) -> Result<(), KernelError> {
+        let inputs = self
+            .step
+            .inputs
+            .iter()
+            .map(|id| id.map(|id| frame.value(self.graph, &self.engine.weights, id)).transpose())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(data)?;
+        let outputs = kernel.run(&inputs)?;
+        if outputs.len() < self.step.outputs.len() {
+            return Err(KernelError::Recipe(format!("{} results of {}", outputs.len(), self.step.outputs.len())));
+        }
+        for (id, value) in self.step.outputs.iter().zip(outputs) {
+            self.keep(*id, Held::new(value), frame)?;
+        }
+        Ok(())
+    }
+
+    fn keep(&self, id: PlanValueId, value: Held, frame: &mut Frame) -> Result<(), KernelError> {
+        match (self.home(id), frame.held.get_mut(id.index())) {
+            (Some(Home::Dynamic), Some(slot)) => {
+                *slot = Some(value);
+                Ok(())
+            }
+            _ => Err(KernelError::Recipe(format!("{id} is made at run time and has a fixed place"))),
+        }
+    }
+
+    /// Result types of the region for the actual operands.
+    fn result_types(&self, region: &Region, frame: &Frame) -> Result<Vec<ValueType>, KernelError> {
+        let given = self.step.inputs.iter().flatten();
+        let types = given.map(|id| self.actual_type(*id, frame)).collect::<Result<Vec<_>, _>>()?;
+        infer_body(region.body(), types)
+    }
+
+    fn actual_type(&self, id: PlanValueId, frame: &Frame) -> Result<ValueType, KernelError> {
+        if let Some(view) = frame.view(self.graph, &self.engine.weights, id) {
+            if view.count() <= MAX_SHOWN {
+                return Ok(TensorType::of(&view.to_tensor().map_err(data)?).into());
+            }
+            return Ok(TensorType::new(view.data_type(), view.sizes().into()).into());
+        }
+        let value: Value = frame.value(self.graph, &self.engine.weights, id).map_err(data)?;
+        Ok(value.value_type())
+    }
+}
+
+/// Types of a body's results for concrete types of its inputs.
+fn infer_body(body: &Body, inputs: Vec<ValueType>) -> Result<Vec<ValueType>, KernelError> {
+    let mut types: Vec<Option<ValueType>> = vec![None; body.value_count()];
+    for (id, ty) in body.inputs().iter().zip(inputs) {
+        if let Some(slot) = types.get_mut(id.index()) {
+            *slot = Some(ty);
+        }
+    }
+    let mut cx = InferContext::default();
+    for node in body.nodes() {
+        let results = {
+            let operands: SmallVec<[Option<&ValueType>; 8]> =
+                node.inputs.iter().map(|id| id.and_then(|id| types.get(id.index()).and_then(Option::as_ref))).collect();
+            infer(&node.op, &Operands::new(&operands), &mut cx).map_err(data)?
+        };
+        for (id, ty) in node.outputs.iter().zip(results) {
+            if let Some(slot) = types.get_mut(id.index()) {
+                *slot = Some(ty);
+            }
+        }
+    }
+    if let Some(guard) = cx.guards.first() {
+        return Err(KernelError::Data(format!("{}: {} against {}", guard.reason, guard.left, guard.right)));
+    }
+    let result = |id: &sinter_ops::ValueId| types.get(id.index()).cloned().flatten();
+    body.outputs().iter().map(|id| result(id).ok_or_else(|| data("a result without a type"))).collect()
+}
