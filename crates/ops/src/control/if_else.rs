@@ -45,6 +45,8 @@ impl Operator for If {
                 otherwise.outputs().len()
             );
         }
+        nested::check_fed(then, 0, inputs, 1)?;
+        nested::check_fed(otherwise, 0, inputs, 1 + then.inputs().len())?;
         match inputs.constant_ints(0).as_deref() {
             Some([0]) => Ok(otherwise.output_types()),
             Some([_]) => Ok(then.output_types()),
