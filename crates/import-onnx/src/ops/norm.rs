@@ -3,15 +3,16 @@
 //!
 //! Each is the canonical normalization followed by an elementwise scale and bias.
 
-use sinter_base::{DataType, Tensor};
+use sinter_base::DataType;
 use sinter_ir::Handle;
-use sinter_ops::movement::Reshape;
+use sinter_ops::movement::{Expand, Reshape};
 use sinter_ops::norm::{LocalResponseNormalization, Measure, Normalize};
 use sinter_ops::pointwise::{Expr, ScalarOp};
 
 use crate::context::{Imported, NodeContext};
 use crate::error::Problem;
 use crate::ops::expressions::elementwise;
+use crate::ops::sizes::{Entry, shape_of_entries};
 
 /// The attribute `epsilon`, by default the float32 nearest to 1e-5.
 pub fn epsilon(cx: &NodeContext<'_, '_>) -> f64 {
@@ -267,21 +268,15 @@ pub fn group_normalization(cx: &mut NodeContext<'_, '_>) -> Imported {
     let op = Normalize { groups: Some(count), ..Normalize::deviation(axes, epsilon) };
     let normalized = cx.add(op, &[x])?;
     if cx.version < 21 {
-        let channels = cx.dims(x)?.get(1).and_then(sinter_base::Dim::as_constant).and_then(|c| usize::try_from(c).ok());
-        let Some(channels) = channels else {
-            return Err(cx.problem("the number of channels must be fixed where scale and bias are given per group"));
-        };
-        let data_type = cx.data_type(scale)?;
-        let repeats = channels / count;
-        let ones = Tensor::from_floats(data_type, &[repeats], &vec![1.0; repeats]);
-        let ones = ones.map_err(|e| cx.problem(e.to_string()))?;
+        // [G] to [G, 1] to [G, C / G] to [C].
+        let groups = i64::try_from(count).map_err(|e| cx.problem(e.to_string()))?;
+        let entries = [Entry::Constant(groups), Entry::Axis { axis: 1, times: 1, over: groups }];
+        let repeated = shape_of_entries(cx, x, &entries)?;
         for parameter in [&mut scale, &mut bias] {
-            // [G] to [G, 1] to [G, C / G] to [C].
             let (column, flat) = (cx.int_list(&[-1, 1]), cx.int_list(&[-1]));
             let column = cx.add(Reshape::default(), &[*parameter, column])?;
-            let ones = cx.constant(ones.clone());
-            let repeated = elementwise(cx, [column, ones], |[p, ones]| p * ones)?;
-            *parameter = cx.add(Reshape::default(), &[repeated, flat])?;
+            let matrix = cx.add(Expand::default(), &[column, repeated])?;
+            *parameter = cx.add(Reshape::default(), &[matrix, flat])?;
         }
     }
     let (scale, bias) = (per_channel(cx, scale, rank)?, per_channel(cx, bias, rank)?);

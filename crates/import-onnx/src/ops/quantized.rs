@@ -69,6 +69,9 @@ pub fn qlinear_conv(cx: &mut NodeContext<'_, '_>) -> Imported {
     let (x, x_scale, x_zero) = (cx.input(0)?, cx.input(1)?, cx.optional(2));
     let (w, w_scale, w_zero) = (cx.input(3)?, cx.input(4)?, cx.optional(5));
     let (y_scale, y_zero) = (cx.input(6)?, cx.optional(7));
+    if cx.flag("channels_last", false) {
+        return Err(cx.problem("channels_last = 1 is an intermediate form of ONNX Runtime; export the original model"));
+    }
     let op = convolution(cx, w)?;
     let bias = match cx.optional(8) {
         None => None,

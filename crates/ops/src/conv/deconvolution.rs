@@ -2,10 +2,12 @@
 //!
 //! `y[n, m, o] = b[m] + sum over c, i, k with i s + k d - p = o of x[n, c, i] w[c, m mod (M / G), k]`, where c runs
 //! over the channels of m's group. x: [N, C, spatial...]; w: [C, M / G, kernel...]; b: [M], optional; y: [N, M,
-//! output...]. With stride s, dilation d, kernel k, output padding a and pads p, e an axis of size i becomes `s (i - 1)
-//! + a + d (k - 1) + 1 - p - e`. Same padding gives `i s`; given output sizes hold as they are. In both cases the pads
-//! follow from the output size: their sum is what the full size exceeds it by, at least 0, and an odd element lies at
-//! the end for same-upper and at the beginning otherwise. Elements: any float type. Source: ONNX ConvTranspose-22.
+//! output...]. Elements: any float type.
+//!
+//! With stride s, dilation d, kernel k, output padding a and pads p, e an axis of size i becomes
+//! `s (i - 1) + a + d (k - 1) + 1 - p - e`. Same padding gives `i s`; given output sizes hold as they are. In both
+//! cases the pads follow from the output size: their sum is what the full size exceeds it by, at least 0, and an odd
+//! element lies at the end for same-upper and at the beginning otherwise. Source: ONNX ConvTranspose-22.
 
 use sinter_base::shape::{self, for_each_index};
 use sinter_base::{Attributes, Dim, Tensor, Value, ValueType};

@@ -1,8 +1,8 @@
 //! Reads x: [N, C, spatial...] at the positions of a grid: [N, output..., axes].
 //!
 //! y: [N, C, output...]. A position lists coordinates in -1..=1, last spatial axis first. Of an axis of n elements g
-//! means element `(g + 1) (n - 1) / 2` with aligned corners, else `((g + 1) n - 1) / 2`, rounded to the grid's type. The
-//! element is the nearest one (ties to even), or linear or cubic (a = -0.75) in the neighbours on every axis.
+//! means element `(g + 1) (n - 1) / 2` with aligned corners, else `((g + 1) n - 1) / 2`, rounded to the grid's type.
+//! The element is the nearest one (ties to even), or linear or cubic (a = -0.75) in the neighbours on every axis.
 //!
 //! Outside, elements are 0, or those of the border (nearest and linear move the position to the border, cubic only its
 //! neighbours, as PyTorch has it), or those of the image mirrored at its borders, which pass through the outermost

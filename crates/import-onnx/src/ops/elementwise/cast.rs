@@ -7,6 +7,7 @@ use sinter_ops::pointwise::CastMode;
 use crate::context::{Imported, NodeContext};
 use crate::error::Problem;
 use crate::ops::elementwise::expression_of_one;
+use crate::ops::host::string_cast::string_cast;
 
 fn mode(cx: &NodeContext<'_, '_>) -> Result<CastMode, Problem> {
     let scale_rounding = match cx.text("round_mode", "up").as_str() {
@@ -21,8 +22,12 @@ fn mode(cx: &NodeContext<'_, '_>) -> Result<CastMode, Problem> {
 fn cast_to(cx: &mut NodeContext<'_, '_>, to: DataType) -> Imported {
     let x = cx.input(0)?;
     let mode = mode(cx)?;
-    if cx.data_type(x)? == to {
+    let from = cx.data_type(x)?;
+    if from == to {
         return Ok(vec![x]);
+    }
+    if from == DataType::String || to == DataType::String {
+        return Ok(vec![string_cast(cx, x, to)?]);
     }
     Ok(vec![expression_of_one(cx, x, |x| x.cast_with(to, mode))?])
 }
