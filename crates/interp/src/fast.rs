@@ -6,12 +6,12 @@
 
 use rayon::prelude::*;
 use sinter_base::shape::{self, broadcast_sizes, broadcast_strides, for_each_index};
-use sinter_base::{DataType, Tensor, Value};
+use sinter_base::{DataType, Sizes, Tensor, Value};
 use sinter_ops::conv::Convolution;
 use sinter_ops::infer::result_sizes;
 use sinter_ops::matmul::MatMul;
 use sinter_ops::pointwise::program::Step;
-use sinter_ops::pointwise::{Pointwise, Program, Scalar};
+use sinter_ops::pointwise::{Pointwise, Program, Scalar, ScalarOp};
 use sinter_ops::window::Axis;
 use sinter_ops::{Arguments, EvalContext, EvalError, Evaluator, Op};
 
@@ -22,6 +22,9 @@ const CHUNK: usize = 512;
 
 /// Largest block of unfolded input windows, in elements.
 const UNFOLDED: usize = 1 << 22;
+
+/// Stands for an element of the padding: beyond every plane.
+const PADDING: usize = usize::MAX;
 
 /// See the module documentation.
 #[derive(Clone, Copy, Debug, Default)]
@@ -68,7 +71,6 @@ fn convolution(op: &Convolution, inputs: &Arguments<'_>) -> Result<Option<Vec<Va
     let window = group_inputs * taps;
     let (x_plane, y_plane): (usize, usize) = (x.sizes()[2..].iter().product(), y_sizes[2..].iter().product());
     let x_strides = shape::strides(&x.sizes()[2..]);
-    // For each kernel tap and each output position, the position inside an input plane, or none in the padding.
     let block = (UNFOLDED / window.max(1)).clamp(1, y_plane.max(1));
     let mut y = vec![0.0; y_sizes.iter().product()];
     for n in 0..x.sizes()[0] {
@@ -76,23 +78,27 @@ fn convolution(op: &Convolution, inputs: &Arguments<'_>) -> Result<Option<Vec<Va
             let mut first = 0;
             while first < y_plane {
                 let columns = block.min(y_plane - first);
+                // Where each tap of each window lies inside a channel's plane; the same for all channels.
+                let mut sources: Vec<usize> = Vec::with_capacity(taps * columns);
+                let positions: Vec<Sizes> =
+                    (first..first + columns).map(|i| shape::unravel(i, &y_sizes[2..])).collect();
+                for_each_index(kernel, |tap| {
+                    sources.extend(positions.iter().map(|at| {
+                        let source = axes.iter().try_fold(0, |position, axis| {
+                            let i = axis.index;
+                            axis.source(at[i], tap[i], begins[i], x.sizes()[i + 2]).map(|p| position + p * x_strides[i])
+                        });
+                        source.unwrap_or(PADDING)
+                    }));
+                });
                 let mut unfolded = vec![0.0; window * columns];
                 let channels = unfolded.par_chunks_mut((taps * columns).max(1)).enumerate();
                 channels.for_each(|(channel, rows)| {
-                    let plane = (n * x.sizes()[1] + group * group_inputs + channel) * x_plane;
-                    let mut row = 0;
-                    for_each_index(kernel, |tap| {
-                        for column in 0..columns {
-                            let at = shape::unravel(first + column, &y_sizes[2..]);
-                            let source = axes.iter().try_fold(plane, |position, axis| {
-                                let i = axis.index;
-                                axis.source(at[i], tap[i], begins[i], x.sizes()[i + 2])
-                                    .map(|p| position + p * x_strides[i])
-                            });
-                            rows[row * columns + column] = source.map_or(0.0, |p| xs[p]);
-                        }
-                        row += 1;
-                    });
+                    let start = (n * x.sizes()[1] + group * group_inputs + channel) * x_plane;
+                    let plane = &xs[start..start + x_plane];
+                    for (value, &source) in rows.iter_mut().zip(&sources) {
+                        *value = plane.get(source).copied().unwrap_or(0.0);
+                    }
                 });
                 let weights = MatrixView {
                     data: &ws,
@@ -186,7 +192,7 @@ fn pointwise(op: &Pointwise, inputs: &Arguments<'_>) -> Result<Option<Vec<Value>
     if count < CHUNK {
         return Ok(None);
     }
-    let operands: Vec<(Vec<f64>, Option<sinter_base::Sizes>)> = tensors
+    let operands: Vec<(Vec<f64>, Option<Sizes>)> = tensors
         .iter()
         .map(|t| {
             let strides = (t.sizes() != sizes.as_slice()).then(|| broadcast_strides(t.sizes(), &sizes));
@@ -222,7 +228,7 @@ fn pointwise(op: &Pointwise, inputs: &Arguments<'_>) -> Result<Option<Vec<Value>
 
 fn chunk_steps(
     program: &Program,
-    operands: &[(Vec<f64>, Option<sinter_base::Sizes>)],
+    operands: &[(Vec<f64>, Option<Sizes>)],
     sizes: &[usize],
     range: std::ops::Range<usize>,
 ) -> Vec<Vec<f64>> {
@@ -236,6 +242,10 @@ fn chunk_steps(
                 }
             },
             Step::Constant { value, .. } => vec![value.float(); range.len()],
+            Step::Apply { op, compute, args } if is_plain(*op, *compute) => {
+                let (a, b) = (&steps[args[0]], &steps[args[args.len() - 1]]);
+                plain_column(*op, *compute, a, b)
+            }
             Step::Apply { op, compute, args } => {
                 let scalar = |position: usize, i: usize| {
                     let value = steps[position][i];
@@ -259,6 +269,29 @@ fn chunk_steps(
         steps.push(column);
     }
     steps
+}
+
+/// Operations that are one float64 instruction and a rounding: most of what networks do.
+fn is_plain(op: ScalarOp, compute: DataType) -> bool {
+    let wide = matches!(compute, DataType::F32 | DataType::F64);
+    wide && matches!(op, ScalarOp::Add | ScalarOp::Sub | ScalarOp::Mul | ScalarOp::Div | ScalarOp::Max | ScalarOp::Min)
+}
+
+fn plain_column(op: ScalarOp, compute: DataType, a: &[f64], b: &[f64]) -> Vec<f64> {
+    let both = |f: fn(f64, f64) -> f64| a.iter().zip(b).map(|(&a, &b)| f(a, b)).collect::<Vec<f64>>();
+    let keep_nan = |a: f64, b: f64, other: f64| if a.is_nan() || b.is_nan() { f64::NAN } else { other };
+    let mut column = match op {
+        ScalarOp::Add => both(|a, b| a + b),
+        ScalarOp::Sub => both(|a, b| a - b),
+        ScalarOp::Mul => both(|a, b| a * b),
+        ScalarOp::Div => both(|a, b| a / b),
+        ScalarOp::Max => a.iter().zip(b).map(|(&a, &b)| keep_nan(a, b, a.max(b))).collect(),
+        _ => a.iter().zip(b).map(|(&a, &b)| keep_nan(a, b, a.min(b))).collect(),
+    };
+    if compute == DataType::F32 {
+        column.iter_mut().for_each(|v| *v = f64::from(*v as f32));
+    }
+    column
 }
 
 #[cfg(test)]
@@ -286,7 +319,7 @@ mod tests {
 
     #[test]
     fn large_pointwise_programs_run_in_chunks() {
-        use sinter_ops::pointwise::{Expr, ScalarOp};
+        use sinter_ops::pointwise::Expr;
         let (x, y) = (Expr::input(0, DataType::F32), Expr::input(1, DataType::F32));
         let op = Expr::into_pointwise(&[x.binary(ScalarOp::Less, &y).select(&(&x + &y), &x), x.clone()]).unwrap();
         let a = Tensor::from_vec(&[3, 1031], (0..3093).map(|i| (i % 17) as f32).collect()).unwrap();
