@@ -10,11 +10,13 @@ pub mod elements;
 pub mod tactic;
 pub mod team;
 pub mod tier;
+pub mod values;
 
 pub mod conv;
 pub mod matmul;
 pub mod movement;
 pub mod pointwise;
+pub mod sequence;
 
 pub use back_end::Cpu;
 pub use team::Team;
