@@ -6,7 +6,7 @@ use sinter_backend::{BackEnd, Device, Tactic, Workers};
 
 use crate::team::Team;
 use crate::tier::Tier;
-use crate::{conv, matmul, movement, pointwise, sequence};
+use crate::{conv, matmul, movement, pointwise, recurrent, sequence};
 
 /// The x86-64 back end.
 #[derive(Clone, Copy, Debug, Default)]
@@ -14,7 +14,7 @@ pub struct Cpu;
 
 /// Every family's table.
 const FAMILIES: &[&[&dyn Tactic]] =
-    &[pointwise::TACTICS, conv::TACTICS, matmul::TACTICS, movement::TACTICS, sequence::TACTICS];
+    &[pointwise::TACTICS, conv::TACTICS, matmul::TACTICS, movement::TACTICS, sequence::TACTICS, recurrent::TACTICS];
 
 impl BackEnd for Cpu {
     fn name(&self) -> &'static str {

@@ -7,6 +7,7 @@
 
 pub mod back_end;
 pub mod elements;
+pub mod float;
 pub mod tactic;
 pub mod team;
 pub mod tier;
@@ -16,6 +17,7 @@ pub mod conv;
 pub mod matmul;
 pub mod movement;
 pub mod pointwise;
+pub mod recurrent;
 pub mod sequence;
 
 pub use back_end::Cpu;
