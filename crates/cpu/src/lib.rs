@@ -13,6 +13,7 @@ pub mod team;
 pub mod tier;
 pub mod values;
 
+pub mod attention;
 pub mod conv;
 pub mod matmul;
 pub mod movement;
