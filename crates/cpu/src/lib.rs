@@ -7,14 +7,19 @@
 
 pub mod back_end;
 pub mod elements;
+pub mod float;
 pub mod tactic;
 pub mod team;
 pub mod tier;
+pub mod values;
 
+pub mod attention;
 pub mod conv;
 pub mod matmul;
 pub mod movement;
 pub mod pointwise;
+pub mod recurrent;
+pub mod sequence;
 
 pub use back_end::Cpu;
 pub use team::Team;
