@@ -5,13 +5,16 @@
 //!
 //! Sees one region at a time, never a network, and never calls the reference: that is what judges it.
 
+pub mod arguments;
 pub mod back_end;
 pub mod elements;
+pub mod pieces;
 pub mod tactic;
 pub mod team;
 pub mod tier;
 
 pub mod conv;
+pub mod index;
 pub mod matmul;
 pub mod movement;
 pub mod pointwise;
