@@ -6,7 +6,7 @@ use sinter_backend::{BackEnd, Device, Tactic, Workers};
 
 use crate::team::Team;
 use crate::tier::Tier;
-use crate::{attention, conv, matmul, movement, pointwise, recurrent, sequence};
+use crate::{attention, conv, index, matmul, movement, pointwise, recurrent, sequence};
 
 /// The x86-64 back end.
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,9 +18,10 @@ const FAMILIES: &[&[&dyn Tactic]] = &[
     conv::TACTICS,
     matmul::TACTICS,
     movement::TACTICS,
-    sequence::TACTICS,
+    index::TACTICS,
     recurrent::TACTICS,
     attention::TACTICS,
+    sequence::TACTICS,
 ];
 
 impl BackEnd for Cpu {

@@ -5,9 +5,11 @@
 //!
 //! Sees one region at a time, never a network, and never calls the reference: that is what judges it.
 
+pub mod arguments;
 pub mod back_end;
 pub mod elements;
 pub mod float;
+pub mod pieces;
 pub mod tactic;
 pub mod team;
 pub mod tier;
@@ -15,6 +17,7 @@ pub mod values;
 
 pub mod attention;
 pub mod conv;
+pub mod index;
 pub mod matmul;
 pub mod movement;
 pub mod pointwise;
