@@ -6,7 +6,7 @@ use sinter_backend::{BackEnd, Device, Tactic, Workers};
 
 use crate::team::Team;
 use crate::tier::Tier;
-use crate::{attention, conv, matmul, movement, pointwise, recurrent, sequence};
+use crate::{attention, conv, host, matmul, movement, pointwise, recurrent, sequence};
 
 /// The x86-64 back end.
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,6 +21,7 @@ const FAMILIES: &[&[&dyn Tactic]] = &[
     sequence::TACTICS,
     recurrent::TACTICS,
     attention::TACTICS,
+    host::TACTICS,
 ];
 
 impl BackEnd for Cpu {

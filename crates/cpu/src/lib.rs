@@ -15,6 +15,7 @@ pub mod values;
 
 pub mod attention;
 pub mod conv;
+pub mod host;
 pub mod matmul;
 pub mod movement;
 pub mod pointwise;
