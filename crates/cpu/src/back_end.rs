@@ -6,7 +6,7 @@ use sinter_backend::{BackEnd, Device, Tactic, Workers};
 
 use crate::team::Team;
 use crate::tier::Tier;
-use crate::{attention, conv, index, matmul, movement, pointwise, recurrent, sequence};
+use crate::{attention, conv, host, index, matmul, movement, pointwise, recurrent, sequence};
 
 /// The x86-64 back end.
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,7 +21,11 @@ const FAMILIES: &[&[&dyn Tactic]] = &[
     index::TACTICS,
     recurrent::TACTICS,
     attention::TACTICS,
+<<<<<<< HEAD
     sequence::TACTICS,
+=======
+    host::TACTICS,
+>>>>>>> wt-m
 ];
 
 impl BackEnd for Cpu {

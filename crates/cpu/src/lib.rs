@@ -18,6 +18,7 @@ pub mod values;
 pub mod attention;
 pub mod conv;
 pub mod index;
+pub mod host;
 pub mod matmul;
 pub mod movement;
 pub mod pointwise;

@@ -4,6 +4,7 @@
 //! `rows` (element i of step p at `p rows + i`), B in strips of `columns`. The code is unrolled into named accumulators: a
 //! rolled loop over an array of them spills every one in every step.
 #![allow(unsafe_code, reason = "vector instructions on pointers whose ranges the caller guarantees")]
+#![allow(clippy::identity_op, clippy::erasing_op, reason = "unrolled rows 0 and 1 multiply by 0 and 1")]
 
 use crate::tier::Tier;
 
@@ -92,8 +93,8 @@ unsafe fn avx512(inner: usize, mut a: *const f32, mut b: *const f32, c: *mut f32
     // SAFETY: c has 14 rows of 32.
     unsafe {
         seq_macro::seq!(I in 0..14 {
-            _mm512_storeu_ps(c.add(32), low~I);
-            _mm512_storeu_ps(c.add(32 + 16), high~I);
+            _mm512_storeu_ps(c.add(I * 32), low~I);
+            _mm512_storeu_ps(c.add(I * 32 + 16), high~I);
         });
     }
 }
@@ -129,8 +130,8 @@ unsafe fn avx2(inner: usize, mut a: *const f32, mut b: *const f32, c: *mut f32) 
     // SAFETY: c has 6 rows of 16.
     unsafe {
         seq_macro::seq!(I in 0..6 {
-            _mm256_storeu_ps(c.add(16), low~I);
-            _mm256_storeu_ps(c.add(16 + 8), high~I);
+            _mm256_storeu_ps(c.add(I * 16), low~I);
+            _mm256_storeu_ps(c.add(I * 16 + 8), high~I);
         });
     }
 }
