@@ -6,15 +6,23 @@ use sinter_backend::{BackEnd, Device, Tactic, Workers};
 
 use crate::team::Team;
 use crate::tier::Tier;
-use crate::{conv, index, matmul, movement, pointwise};
+use crate::{conv, index, matmul, movement, pointwise, random, reduce, signal};
 
 /// The x86-64 back end.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cpu;
 
 /// Every family's table.
-const FAMILIES: &[&[&dyn Tactic]] =
-    &[pointwise::TACTICS, conv::TACTICS, matmul::TACTICS, movement::TACTICS, index::TACTICS];
+const FAMILIES: &[&[&dyn Tactic]] = &[
+    pointwise::TACTICS,
+    conv::TACTICS,
+    matmul::TACTICS,
+    movement::TACTICS,
+    index::TACTICS,
+    reduce::TACTICS,
+    random::TACTICS,
+    signal::TACTICS,
+];
 
 impl BackEnd for Cpu {
     fn name(&self) -> &'static str {

@@ -18,6 +18,9 @@ pub mod index;
 pub mod matmul;
 pub mod movement;
 pub mod pointwise;
+pub mod random;
+pub mod reduce;
+pub mod signal;
 
 pub use back_end::Cpu;
 pub use team::Team;
