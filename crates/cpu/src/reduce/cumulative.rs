@@ -30,16 +30,14 @@ struct CumulativeKernel {
 
 impl CumulativeKernel {
     /// Runs along all lines of `x` into `y`, totals of type `W`.
-    fn run<T: Copy + Sync, W: Copy, Y: Send>(
+    fn run<T: Copy + Sync, W: Copy + Sync, Y: Send>(
         &self,
         workers: &dyn Workers,
         lines: Lines,
         (x, y): (&[T], &mut [Y]),
         (start, join): (W, impl Fn(W, T) -> W + Sync),
         narrow: impl Fn(W) -> Y + Sync,
-    ) where
-        W: Sync,
-    {
+    ) {
         let Lines { length, inner, .. } = lines;
         for_each_piece(workers, y, lines.block(), x.len(), |from, piece| {
             let mut totals = vec![start; inner];
