@@ -95,11 +95,13 @@ impl Lines {
     /// # Panics
     /// When there is no such axis: an error of the kernel, never of data.
     pub fn along(sizes: &[usize], axis: usize) -> Self {
-        Self { outer: sizes[..axis].iter().product(), length: sizes[axis], inner: sizes[axis + 1..].iter().product() }
+        // Only a tensor without elements can have sizes whose product saturates.
+        let count = |sizes: &[usize]| sizes.iter().fold(1usize, |all, &size| all.saturating_mul(size));
+        Self { outer: count(&sizes[..axis]), length: sizes[axis], inner: count(&sizes[axis + 1..]) }
     }
 
     /// Elements of one outer position.
     pub fn block(&self) -> usize {
-        self.length * self.inner
+        self.length.saturating_mul(self.inner)
     }
 }

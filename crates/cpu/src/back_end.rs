@@ -6,7 +6,7 @@ use sinter_backend::{BackEnd, Device, Tactic, Workers};
 
 use crate::team::Team;
 use crate::tier::Tier;
-use crate::{attention, conv, host, index, matmul, movement, pointwise, recurrent, sequence};
+use crate::{attention, conv, host, index, matmul, movement, pointwise, random, recurrent, reduce, sequence, signal};
 
 /// The x86-64 back end.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,6 +19,7 @@ const FAMILIES: &[&[&dyn Tactic]] = &[
     matmul::TACTICS,
     movement::TACTICS,
     index::TACTICS,
+<<<<<<< HEAD
     recurrent::TACTICS,
     attention::TACTICS,
 <<<<<<< HEAD
@@ -26,6 +27,11 @@ const FAMILIES: &[&[&dyn Tactic]] = &[
 =======
     host::TACTICS,
 >>>>>>> wt-m
+=======
+    reduce::TACTICS,
+    random::TACTICS,
+    signal::TACTICS,
+>>>>>>> wt-k
 ];
 
 impl BackEnd for Cpu {

@@ -24,6 +24,9 @@ pub mod movement;
 pub mod pointwise;
 pub mod recurrent;
 pub mod sequence;
+pub mod random;
+pub mod reduce;
+pub mod signal;
 
 pub use back_end::Cpu;
 pub use team::Team;

@@ -101,7 +101,9 @@ fn shared_models_agree_with_their_expected_outputs() {
         let result = check_model(name, path);
         println!("{name}: {:.1} s", start.elapsed().as_secs_f64());
         match result {
-            Ok(_) if OPEN.iter().any(|(open, _)| open == name) => wrong.push(format!("{name} agrees, but stands in OPEN")),
+            Ok(_) if OPEN.iter().any(|(open, _)| open == name) => {
+                wrong.push(format!("{name} agrees, but stands in OPEN"))
+            }
             Err(reason) if OPEN.iter().any(|(open, _)| open == name) => println!("{name} is open: {reason}"),
             Ok(sets) if sets > 0 => {}
             Ok(_) => wrong.push(format!("{name} has no data")),

@@ -31,15 +31,18 @@ impl Kernel for RangeKernel {
             refuse_data!("a bound of a range has {} elements", other.count());
         }
         let unsigned = bounds[0].data_type() == DataType::U64;
-        let numbers = match bounds.map(|bound: View<'_>| load(bound)) {
+        // The result first: an absurd length must fail before memory is taken for it.
+        match bounds.map(|bound: View<'_>| load(bound)) {
             [Numbers::Floats(start), Numbers::Floats(limit), Numbers::Floats(delta)] => {
                 let (start, limit, delta) = (start[0], limit[0], delta[0]);
                 let count = ((limit - start) / delta).ceil();
                 if delta == 0.0 || count.is_nan() || count >= LIMIT {
                     refuse_data!("the range from {start} to {limit} by {delta} has no sensible length");
                 }
-                // Negative counts become 0.
-                Numbers::Floats((0..count as usize).map(|k| start + k as f64 * delta).collect())
+                // The conversion makes negative counts 0.
+                let count = count as usize;
+                let mut y = result(&mut launch.outputs[0], &[count])?;
+                store(&Numbers::Floats((0..count).map(|k| start + k as f64 * delta).collect()), &mut y);
             }
             [Numbers::Ints(start), Numbers::Ints(limit), Numbers::Ints(delta)] => {
                 let wide = |v: i64| if unsigned { i128::from(v.cast_unsigned()) } else { i128::from(v) };
@@ -52,15 +55,11 @@ impl Kernel for RangeKernel {
                 if count as f64 >= LIMIT {
                     refuse_data!("the range from {start} to {limit} by {delta} is too long");
                 }
-                Numbers::Ints((0..count).map(|k| (start + k * delta) as i64).collect())
+                let mut y = result(&mut launch.outputs[0], &[count as usize])?;
+                store(&Numbers::Ints((0..count).map(|k| (start + k * delta) as i64).collect()), &mut y);
             }
             _ => refuse_data!("the bounds of a range are of different kinds"),
-        };
-        let count = match &numbers {
-            Numbers::Floats(values) => values.len(),
-            Numbers::Ints(values) => values.len(),
-        };
-        store(&numbers, &mut result(&mut launch.outputs[0], &[count])?);
+        }
         Ok(())
     }
 }

@@ -239,3 +239,38 @@ fn combine(
     store(&values, y);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use sinter_backend::Target;
+
+    use super::*;
+    use crate::pieces::Alone;
+
+    #[test]
+    fn shared_memory_is_updated_where_it_lies() {
+        let indices = [2i64, 0, 2];
+        let updates = [5i32, 6, 7];
+        for (reduction, expected) in [(ScatterReduction::None, [6, 2, 7]), (ScatterReduction::Add, [7, 2, 15])] {
+            let mut memory = [1i32, 2, 3];
+            let view = ViewMut::new(DataType::I32, &[3], bytemuck::cast_slice_mut(&mut memory)).unwrap();
+            let operand = |data_type, bytes| Operand::View(View::new(data_type, &[3], bytes).unwrap());
+            let inputs = [
+                Operand::InPlace(0),
+                operand(DataType::I64, bytemuck::cast_slice(&indices)),
+                operand(DataType::I32, bytemuck::cast_slice(&updates)),
+            ];
+            let kernel = Scatter { places: Places::Elements { axis: 0 }, reduction };
+            kernel
+                .launch(&mut Launch {
+                    workers: &Alone,
+                    inputs: &inputs,
+                    outputs: &mut [Target::View(view)],
+                    workspace: &mut [],
+                    seed: (0, 0),
+                })
+                .unwrap();
+            assert_eq!(memory, expected);
+        }
+    }
+}

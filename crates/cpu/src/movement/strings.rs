@@ -177,3 +177,47 @@ fn named(view: View<'_>, table: &[&str]) -> Result<Value, KernelError> {
     let strings = view.elements::<u64>().iter().map(|place| entry(place).to_owned()).collect();
     Tensor::from_strings(view.sizes(), strings).map(Value::Tensor).map_err(data_error)
 }
+
+#[cfg(test)]
+mod tests {
+    use sinter_ops::index::{Gather, NonZero, Unique};
+    use sinter_ops::movement::{Concat, Pad, Reshape};
+
+    use super::*;
+
+    fn texts(sizes: &[usize], strings: &[&str]) -> Value {
+        let strings = strings.iter().map(|s| (*s).to_owned()).collect();
+        Tensor::from_strings(sizes, strings).unwrap().into()
+    }
+
+    fn run(op: impl Into<Op>, inputs: &[Value]) -> Vec<Value> {
+        let op = op.into();
+        let types: Vec<Option<ValueType>> = inputs.iter().map(|v| Some(v.value_type())).collect();
+        let borrowed: Vec<Option<&ValueType>> = types.iter().map(Option::as_ref).collect();
+        let outputs = infer(&op, &Operands::new(&borrowed), &mut InferContext::default()).unwrap();
+        let region = Region::single(op, &types, outputs);
+        let Ok(Loaded::Values(kernel)) = kernel(&region) else { panic!("a kernel on values") };
+        kernel.run(&inputs.iter().cloned().map(Some).collect::<Vec<_>>()).unwrap()
+    }
+
+    fn list(values: &[i64]) -> Value {
+        Tensor::of_i64(values).into()
+    }
+
+    #[test]
+    fn strings_move_and_compare() {
+        let x = texts(&[2, 2], &["b", "", "a", "b"]);
+        let joined = run(Concat { axis: 0 }, &[x.clone(), texts(&[1, 2], &["z", "a"])]);
+        assert_eq!(joined, [texts(&[3, 2], &["b", "", "a", "b", "z", "a"])]);
+        assert_eq!(run(Reshape::default(), &[x.clone(), list(&[4])]), [texts(&[4], &["b", "", "a", "b"])]);
+        assert_eq!(run(Gather { axis: 1 }, &[x.clone(), list(&[-1])]), [texts(&[2, 1], &["", "b"])]);
+        let padded = run(Pad::default(), &[texts(&[1], &["x"]), list(&[1, 0]), texts(&[], &["*"])]);
+        assert_eq!(padded, [texts(&[2], &["*", "x"])]);
+        assert_eq!(run(Pad::default(), &[texts(&[1], &["x"]), list(&[1, 0])]), [texts(&[2], &["", "x"])]);
+        let set = run(NonZero::default(), std::slice::from_ref(&x));
+        assert_eq!(set[0].as_tensor().unwrap().to_i64(), [0, 1, 1, 0, 0, 1]);
+        let unique = run(Unique { axis: None, sorted: true }, &[x]);
+        assert_eq!(unique[0], texts(&[3], &["", "a", "b"]));
+        assert_eq!(unique[1..], [list(&[1, 2, 0]), list(&[2, 0, 1, 2]), list(&[1, 1, 2])]);
+    }
+}
