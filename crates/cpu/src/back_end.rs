@@ -19,19 +19,13 @@ const FAMILIES: &[&[&dyn Tactic]] = &[
     matmul::TACTICS,
     movement::TACTICS,
     index::TACTICS,
-<<<<<<< HEAD
+    reduce::TACTICS,
     recurrent::TACTICS,
     attention::TACTICS,
-<<<<<<< HEAD
-    sequence::TACTICS,
-=======
-    host::TACTICS,
->>>>>>> wt-m
-=======
-    reduce::TACTICS,
-    random::TACTICS,
     signal::TACTICS,
->>>>>>> wt-k
+    random::TACTICS,
+    sequence::TACTICS,
+    host::TACTICS,
 ];
 
 impl BackEnd for Cpu {

@@ -17,15 +17,15 @@ pub mod values;
 
 pub mod attention;
 pub mod conv;
-pub mod index;
 pub mod host;
+pub mod index;
 pub mod matmul;
 pub mod movement;
 pub mod pointwise;
-pub mod recurrent;
-pub mod sequence;
 pub mod random;
+pub mod recurrent;
 pub mod reduce;
+pub mod sequence;
 pub mod signal;
 
 pub use back_end::Cpu;
