@@ -49,7 +49,7 @@ fn float_to_text(value: f64, data_type: DataType) -> String {
     let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |rest| ("-", rest));
     let digits = mantissa.replace('.', "");
     let (first, others) = digits.split_at(1);
-    if value != 0.0 && (exponent < -4 || exponent >= 16) {
+    if value != 0.0 && !(-4..16).contains(&exponent) {
         let point = if others.is_empty() { "" } else { "." };
         let mark = if exponent < 0 { '-' } else { '+' };
         return format!("{sign}{first}{point}{others}e{mark}{:02}", exponent.unsigned_abs());

@@ -51,7 +51,7 @@ impl Signal<'_> {
 fn mirror(line: &mut [Complex]) {
     let length = line.len();
     line[0][1] = 0.0;
-    if length % 2 == 0 {
+    if length.is_multiple_of(2) {
         line[length / 2][1] = 0.0;
     }
     for k in length / 2 + 1..length {
