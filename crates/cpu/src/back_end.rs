@@ -6,14 +6,24 @@ use sinter_backend::{BackEnd, Device, Tactic, Workers};
 
 use crate::team::Team;
 use crate::tier::Tier;
-use crate::{conv, matmul, movement, pointwise};
+use crate::{conv, detection, image, matmul, movement, norm, pointwise, pool, quantize};
 
 /// The x86-64 back end.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cpu;
 
 /// Every family's table.
-const FAMILIES: &[&[&dyn Tactic]] = &[pointwise::TACTICS, conv::TACTICS, matmul::TACTICS, movement::TACTICS];
+const FAMILIES: &[&[&dyn Tactic]] = &[
+    pointwise::TACTICS,
+    conv::TACTICS,
+    matmul::TACTICS,
+    movement::TACTICS,
+    pool::TACTICS,
+    norm::TACTICS,
+    quantize::TACTICS,
+    image::TACTICS,
+    detection::TACTICS,
+];
 
 impl BackEnd for Cpu {
     fn name(&self) -> &'static str {

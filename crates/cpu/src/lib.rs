@@ -7,14 +7,23 @@
 
 pub mod back_end;
 pub mod elements;
+pub mod number;
+pub mod share;
 pub mod tactic;
+pub mod target;
 pub mod team;
 pub mod tier;
+pub mod window;
 
 pub mod conv;
+pub mod detection;
+pub mod image;
 pub mod matmul;
 pub mod movement;
+pub mod norm;
 pub mod pointwise;
+pub mod pool;
+pub mod quantize;
 
 pub use back_end::Cpu;
 pub use team::Team;
