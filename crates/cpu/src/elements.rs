@@ -65,19 +65,7 @@ pub fn store(numbers: &Numbers, target: &mut ViewMut<'_>) {
         };
     }
     match numbers {
-        Numbers::Floats(values) => match data_type {
-            DataType::F64 => put!(f64, values, v => v),
-            DataType::F32 => put!(f32, values, v => v as f32),
-            DataType::F16 => put!(f16, values, v => f16::from_f64(v)),
-            DataType::Bf16 => put!(bf16, values, v => bf16::from_f64(v)),
-            other => match other.mini_float() {
-                Some(format) => {
-                    let codes = values.iter().map(|&v| format.encode(v, Overflow::Saturate));
-                    target.bytes().iter_mut().zip(codes).for_each(|(y, code)| *y = code);
-                }
-                None => panic!("floats for a {other} result"),
-            },
-        },
+        Numbers::Floats(values) => store_real(values, target),
         Numbers::Ints(values) => match data_type {
             DataType::I64 => put!(i64, values, v => v),
             DataType::U64 => put!(u64, values, v => v as u64),
@@ -89,6 +77,68 @@ pub fn store(numbers: &Numbers, target: &mut ViewMut<'_>) {
                 assert!(!other.is_float(), "integers for a {other} result");
                 target.bytes().iter_mut().zip(values).for_each(|(y, &v)| *y = wrap(other, v) as u8);
             }
+        },
+    }
+}
+
+/// Writes floats to a float result, rounded to nearest even.
+fn store_real(values: &[f64], target: &mut ViewMut<'_>) {
+    macro_rules! put {
+        ($t:ty, $v:ident => $e:expr) => {
+            target.elements::<$t>().iter_mut().zip(values).for_each(|(y, &$v)| *y = $e)
+        };
+    }
+    match target.data_type() {
+        DataType::F64 => put!(f64, v => v),
+        DataType::F32 => put!(f32, v => v as f32),
+        DataType::F16 => put!(f16, v => f16::from_f64(v)),
+        DataType::Bf16 => put!(bf16, v => bf16::from_f64(v)),
+        other => match other.mini_float() {
+            Some(format) => {
+                let codes = values.iter().map(|&v| format.encode(v, Overflow::Saturate));
+                target.bytes().iter_mut().zip(codes).for_each(|(y, code)| *y = code);
+            }
+            None => panic!("floats for a {other} result"),
+        },
+    }
+}
+
+/// Reads all elements of a numeric type or bool as floats; integers beyond 53 bits are rounded.
+pub fn floats(view: View<'_>) -> Vec<f64> {
+    match load(view) {
+        Numbers::Floats(values) => values,
+        Numbers::Ints(values) if view.data_type() == DataType::U64 => values.iter().map(|&v| v as u64 as f64).collect(),
+        Numbers::Ints(values) => values.iter().map(|&v| v as f64).collect(),
+    }
+}
+
+/// Writes all elements, whatever the numeric type: floats are rounded to nearest even, integers truncate and saturate,
+/// bool is `value != 0`.
+pub fn store_floats(values: &[f64], target: &mut ViewMut<'_>) {
+    let data_type = target.data_type();
+    // The casts to native integers truncate and saturate by themselves, and make NaN 0.
+    macro_rules! put {
+        ($t:ty) => {
+            target.elements::<$t>().iter_mut().zip(values).for_each(|(y, &v)| *y = v as $t)
+        };
+    }
+    match data_type {
+        DataType::I64 => put!(i64),
+        DataType::U64 => put!(u64),
+        DataType::I32 => put!(i32),
+        DataType::U32 => put!(u32),
+        DataType::I16 => put!(i16),
+        DataType::U16 => put!(u16),
+        DataType::I8 => put!(i8),
+        DataType::U8 => put!(u8),
+        DataType::Bool => target.bytes().iter_mut().zip(values).for_each(|(y, &v)| *y = u8::from(v != 0.0)),
+        other => match other.integer_range() {
+            Some((low, high)) => {
+                let (low, high) = (low as f64, high as f64);
+                let code = |v: f64| (v.clamp(low, high) as i64) as u8;
+                target.bytes().iter_mut().zip(values).for_each(|(y, &v)| *y = code(v));
+            }
+            None => store_real(values, target),
         },
     }
 }

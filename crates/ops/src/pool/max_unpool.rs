@@ -50,7 +50,7 @@ impl Operator for MaxUnpool {
     const NAME: &'static str = "MaxUnpool";
 
     fn infer(&self, inputs: &Operands<'_>, cx: &mut InferContext) -> Result<Vec<ValueType>, InferError> {
-        let data_type = inputs.data_type(0)?;
+        let data_type = inputs.data_type_where(0, "numbers or truth values", |t| t != DataType::String)?;
         let x = inputs.dims(0)?;
         inputs.data_type_where(1, "i64", |t| t == DataType::I64)?;
         for (a, b) in x.iter().zip(inputs.dims_of_rank(1, x.len())?) {

@@ -1,0 +1,224 @@
+//! `cpu.norm.normalize`: every form of normalization by a measure of the input itself.
+//!
+//! Where groups are rows of neighbours, a task measures a row and scales it while it is in the cache. Other shapes take
+//! two passes: measure all groups, then scale all rows. Sums run in short pieces in the element type whose totals are
+//! added in f64; the variance is taken around the mean, not as a difference of squares, which would cancel. f32 is
+//! computed as it is, every other float type in f64.
+
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Operand, Refusal, Region, Workers};
+use sinter_base::{DataType, View};
+use sinter_ops::norm::{Measure, Normalize};
+
+use crate::elements::{floats, store_floats};
+use crate::norm::groups::Groups;
+use crate::number::{Number, sum_of};
+use crate::only_operator;
+use crate::share::{share, share_both};
+use crate::tactic::{Row, Speed};
+
+/// See the module documentation.
+pub const NORMALIZE: Row = Row {
+    name: "cpu.norm.normalize",
+    numerics: Numerics::Reassociated,
+    in_place: &[(0, 0)],
+    speed: Speed::VECTOR,
+    kernel,
+};
+
+fn kernel(region: &Region) -> Result<Loaded, Refusal> {
+    let op = only_operator!(region, Normalize);
+    Ok(Loaded::Views(Box::new(NormalizeKernel { op: op.clone() })))
+}
+
+struct NormalizeKernel {
+    op: Normalize,
+}
+
+/// The statistics of one group.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Measured {
+    /// To subtract.
+    shift: f64,
+    /// To multiply by afterwards.
+    scale: f64,
+    /// To report: mean and variance, or one number.
+    report: [f64; 2],
+}
+
+/// The sum that a measure of elements other than the deviation rests on.
+fn power<T: Number>(measure: &Measure, v: T) -> T {
+    match measure {
+        Measure::Norm { order } if *order == 1.0 => T::of(v.wide().abs()),
+        Measure::Norm { order } if *order != 2.0 => T::of(v.wide().abs().powf(*order)),
+        _ => v * v,
+    }
+}
+
+impl NormalizeKernel {
+    fn deviation(&self, mean: f64, squares: f64, count: f64) -> Measured {
+        let variance = squares / count;
+        Measured { shift: mean, scale: 1.0 / (variance + self.op.epsilon).sqrt(), report: [mean, variance] }
+    }
+
+    /// From the sum of powers.
+    fn magnitude(&self, sum: f64, count: f64) -> Measured {
+        match self.op.measure {
+            Measure::Norm { order } => {
+                let norm = if order == 2.0 { sum.sqrt() } else { sum.powf(1.0 / order) };
+                // A group of zeros gives zeros.
+                Measured { shift: 0.0, scale: if norm == 0.0 { 0.0 } else { 1.0 / norm }, report: [norm, 0.0] }
+            }
+            _ => {
+                let mean = sum / count;
+                Measured { shift: 0.0, scale: 1.0 / (mean + self.op.epsilon).sqrt(), report: [mean, 0.0] }
+            }
+        }
+    }
+
+    /// A group that is one run of neighbours.
+    fn row<T: Number>(&self, x: &[T]) -> Measured {
+        let count = x.len() as f64;
+        if self.op.measure == Measure::Deviation {
+            let mean = sum_of(x, |v| v) / count;
+            let centre = T::of(mean);
+            return self.deviation(mean, sum_of(x, |v| (v - centre) * (v - centre)), count);
+        }
+        self.magnitude(sum_of(x, |v| power(&self.op.measure, v)), count)
+    }
+
+    /// A group that is several rows.
+    fn rows<T: Number>(&self, x: &[T], start: usize, rows: &[usize], length: usize) -> Measured {
+        let count = (rows.len() * length) as f64;
+        let sum = |term: &dyn Fn(&[T]) -> f64| rows.iter().map(|r| term(&x[start + r..][..length])).sum::<f64>();
+        if self.op.measure == Measure::Deviation {
+            let mean = sum(&|row| sum_of(row, |v| v)) / count;
+            let centre = T::of(mean);
+            return self.deviation(mean, sum(&|row| sum_of(row, |v| (v - centre) * (v - centre))), count);
+        }
+        self.magnitude(sum(&|row| sum_of(row, |v| power(&self.op.measure, v))), count)
+    }
+
+    /// As many groups as a row has elements; each takes one element of every row.
+    fn columns<T: Number>(&self, x: &[T], start: usize, rows: &[usize], measured: &mut [Measured]) {
+        let (length, count) = (measured.len(), rows.len() as f64);
+        let mut sums = vec![0.0; length];
+        for row in rows {
+            let row = &x[start + row..][..length];
+            if self.op.measure == Measure::Deviation {
+                sums.iter_mut().zip(row).for_each(|(sum, v)| *sum += v.wide());
+            } else {
+                sums.iter_mut().zip(row).for_each(|(sum, v)| *sum += power(&self.op.measure, v.wide()));
+            }
+        }
+        if self.op.measure != Measure::Deviation {
+            measured.iter_mut().zip(sums).for_each(|(m, sum)| *m = self.magnitude(sum, count));
+            return;
+        }
+        let means: Vec<f64> = sums.iter().map(|sum| sum / count).collect();
+        sums.fill(0.0);
+        for row in rows {
+            for ((sum, v), mean) in sums.iter_mut().zip(&x[start + row..][..length]).zip(&means) {
+                *sum += (v.wide() - mean) * (v.wide() - mean);
+            }
+        }
+        for ((m, mean), sum) in measured.iter_mut().zip(means).zip(sums) {
+            *m = self.deviation(mean, sum, count);
+        }
+    }
+
+    /// Writes the result, from `x` or from what `y` holds already, and returns the statistics.
+    fn compute<T: Number>(
+        &self,
+        groups: &Groups,
+        x: Option<&[T]>,
+        y: &mut [T],
+        workers: &dyn Workers,
+    ) -> Vec<Measured> {
+        let mut measured = vec![Measured::default(); groups.count()];
+        if y.is_empty() {
+            // Statistics of nothing are as undefined as those of 0 / 0.
+            measured.iter_mut().for_each(|m| *m = self.row::<T>(&[]));
+            return measured;
+        }
+        if groups.are_rows() {
+            let length = groups.elements();
+            share_both(workers, (y, &mut measured), (length, 1), 4, |first, y, measured| {
+                for (i, (row, m)) in y.chunks_exact_mut(length).zip(measured).enumerate() {
+                    let source = x.map(|x| &x[(first + i) * length..(first + i + 1) * length]);
+                    *m = self.row(source.unwrap_or(row));
+                    scale(row, source, T::of(m.shift), T::of(m.scale));
+                }
+            });
+            return measured;
+        }
+        let ((length, together), bundles) = (groups.row(), groups.bundles());
+        let unit = if together { 1 } else { length };
+        {
+            let source = x.unwrap_or(y);
+            share(workers, &mut measured, unit, groups.elements(), |first, piece| {
+                for (bundle, measured) in bundles.starts[first..].iter().zip(piece.chunks_exact_mut(unit)) {
+                    match measured {
+                        [m] if together => *m = self.rows(source, *bundle, &bundles.rows, length),
+                        columns => self.columns(source, *bundle, &bundles.rows, columns),
+                    }
+                }
+            });
+        }
+        let of_rows = groups.bundle_of_rows();
+        share(workers, y, length, 2, |first, piece| {
+            for (i, row) in piece.chunks_exact_mut(length).enumerate() {
+                let source = x.map(|x| &x[(first + i) * length..(first + i + 1) * length]);
+                let bundle = &measured[of_rows[first + i] * unit..][..unit];
+                match bundle {
+                    [m] if together => scale(row, source, T::of(m.shift), T::of(m.scale)),
+                    columns => {
+                        if let Some(source) = source {
+                            row.copy_from_slice(source);
+                        }
+                        for (y, m) in row.iter_mut().zip(columns) {
+                            *y = (*y - T::of(m.shift)) * T::of(m.scale);
+                        }
+                    }
+                }
+            }
+        });
+        measured
+    }
+}
+
+/// `row = (source - shift) * factor`, with the row itself for a source that is in place.
+fn scale<T: Number>(row: &mut [T], source: Option<&[T]>, shift: T, factor: T) {
+    match source {
+        Some(source) => row.iter_mut().zip(source).for_each(|(y, &v)| *y = (v - shift) * factor),
+        None => row.iter_mut().for_each(|y| *y = (*y - shift) * factor),
+    }
+}
+
+impl Kernel for NormalizeKernel {
+    fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
+        let workers = launch.workers;
+        let x = match launch.inputs.first() {
+            Some(Operand::InPlace(_)) => None,
+            _ => Some(launch.input(0)?),
+        };
+        let (first, statistics) = match launch.outputs.split_first_mut() {
+            Some((first, statistics)) => (first.view(), statistics),
+            None => return Err(KernelError::Recipe("normalization without a result".to_owned())),
+        };
+        let groups = Groups::new(first.sizes(), &self.op.axes, self.op.groups)?;
+        let measured = if first.data_type() == DataType::F32 {
+            let x = x.map(|x: View<'_>| x.elements::<f32>());
+            self.compute(&groups, x, first.elements::<f32>(), workers)
+        } else {
+            let mut y = floats(x.unwrap_or(first.as_view()));
+            let measured = self.compute(&groups, None, &mut y, workers);
+            store_floats(&y, first);
+            measured
+        };
+        for (which, target) in statistics.iter_mut().enumerate().take(2) {
+            let values: Vec<f64> = measured.iter().map(|m| m.report[which]).collect();
+            store_floats(&values, target.view());
+        }
+        Ok(())
+    }
+}

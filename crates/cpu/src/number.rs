@@ -1,0 +1,152 @@
+//! Formulas on floats, written once: in f32 on memory as it is, or in f64 on copies for every other numeric type.
+
+use std::borrow::Cow;
+use std::ops::{Add, AddAssign, Div, Mul, Sub};
+
+use sinter_backend::{KernelError, Workers};
+use sinter_base::{DataType, Element, View, ViewMut};
+
+use crate::elements::{floats, store_floats};
+
+/// f32 or f64.
+pub trait Number:
+    Element
+    + Default
+    + PartialOrd
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + AddAssign
+{
+    /// The nearest number.
+    fn of(value: f64) -> Self;
+
+    /// The same value as f64.
+    fn wide(self) -> f64;
+
+    /// The elements of a view.
+    fn elements(view: View<'_>) -> Cow<'_, [Self]>;
+}
+
+impl Number for f32 {
+    #[inline(always)]
+    fn of(value: f64) -> Self {
+        value as f32
+    }
+
+    #[inline(always)]
+    fn wide(self) -> f64 {
+        f64::from(self)
+    }
+
+    fn elements(view: View<'_>) -> Cow<'_, [f32]> {
+        match view.data_type() {
+            DataType::F32 => Cow::Borrowed(view.elements()),
+            _ => Cow::Owned(floats(view).into_iter().map(|v| v as f32).collect()),
+        }
+    }
+}
+
+impl Number for f64 {
+    #[inline(always)]
+    fn of(value: f64) -> Self {
+        value
+    }
+
+    #[inline(always)]
+    fn wide(self) -> f64 {
+        self
+    }
+
+    fn elements(view: View<'_>) -> Cow<'_, [f64]> {
+        match view.data_type() {
+            DataType::F64 => Cow::Borrowed(view.elements()),
+            _ => Cow::Owned(floats(view)),
+        }
+    }
+}
+
+/// A result computed from operands, all of them floats of one width.
+pub trait Formula {
+    /// Writes every element of `y`; `inputs` are the operands given to [`evaluate`], `None` where left out.
+    ///
+    /// # Errors
+    /// When the operator does not take these values.
+    fn compute<T: Number>(
+        &self,
+        inputs: &[Option<Cow<'_, [T]>>],
+        y: &mut [T],
+        workers: &dyn Workers,
+    ) -> Result<(), KernelError>;
+}
+
+/// Computes a formula in f32 when all operands and the result have that type, else in f64. Results of an integer type
+/// are truncated and saturate.
+///
+/// # Errors
+/// Those of the formula.
+pub fn evaluate(
+    formula: &impl Formula,
+    operands: &[Option<View<'_>>],
+    target: &mut ViewMut<'_>,
+    workers: &dyn Workers,
+) -> Result<(), KernelError> {
+    let is_f32 = operands.iter().flatten().all(|v| v.data_type() == DataType::F32);
+    if is_f32 && target.data_type() == DataType::F32 {
+        let inputs: Vec<_> = operands.iter().map(|view| view.map(f32::elements)).collect();
+        return formula.compute(&inputs, target.elements(), workers);
+    }
+    let inputs: Vec<_> = operands.iter().map(|view| view.map(f64::elements)).collect();
+    let mut y = vec![0.0f64; target.count()];
+    formula.compute(&inputs, &mut y, workers)?;
+    store_floats(&y, target);
+    Ok(())
+}
+
+/// An operand of a formula that cannot be left out; empty when it is.
+pub fn given<'a, T: Number>(inputs: &'a [Option<Cow<'_, [T]>>], index: usize) -> &'a [T] {
+    optional(inputs, index).unwrap_or_default()
+}
+
+/// An operand of a formula.
+pub fn optional<'a, T: Number>(inputs: &'a [Option<Cow<'_, [T]>>], index: usize) -> Option<&'a [T]> {
+    inputs.get(index)?.as_deref()
+}
+
+/// Elements that are summed in their own type before the sum moves to f64.
+const BLOCK: usize = 1024;
+
+/// Independent sums, so that additions need not wait for each other.
+const LANES: usize = 16;
+
+/// `sum of term(x)`: short sums in the type itself, their total in f64.
+#[inline]
+pub fn sum_of<T: Number>(x: &[T], term: impl Fn(T) -> T) -> f64 {
+    let mut total = 0.0;
+    for block in x.chunks(BLOCK) {
+        let mut lanes = [T::default(); LANES];
+        let chunks = block.chunks_exact(LANES);
+        let rest = chunks.remainder().iter().map(|&v| term(v).wide()).sum::<f64>();
+        for chunk in chunks {
+            lanes.iter_mut().zip(chunk).for_each(|(lane, &v)| *lane += term(v));
+        }
+        total += lanes.iter().map(|lane| lane.wide()).sum::<f64>() + rest;
+    }
+    total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_of_any_length() {
+        for count in [0usize, 1, 15, 16, 1023, 1024, 5000] {
+            let x: Vec<f32> = (0..count).map(|i| (i % 7) as f32).collect();
+            let expected: f64 = x.iter().map(|&v| f64::from(v)).sum();
+            assert_eq!(sum_of(&x, |v| v), expected);
+            assert_eq!(sum_of(&x, |v| v + v), 2.0 * expected);
+        }
+    }
+}

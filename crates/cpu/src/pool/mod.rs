@@ -1,0 +1,14 @@
+//! Pooling.
+//!
+//! [`windows`] walks the windows row by row for [`pooling`]; [`with_indices`] looks at one window after the other;
+//! [`unpool`] moves elements back.
+
+pub mod pooling;
+pub mod unpool;
+pub mod windows;
+pub mod with_indices;
+
+use sinter_backend::Tactic;
+
+/// Best first.
+pub const TACTICS: &[&dyn Tactic] = &[&pooling::POOL, &with_indices::WITH_INDICES, &unpool::UNPOOL];

@@ -1,0 +1,14 @@
+//! Between stored and real values.
+//!
+//! [`spans`] says which elements share a scale; the fast paths of [`quantize`] and [`dequantize`] run along spans.
+
+pub mod dequantize;
+#[allow(clippy::module_inception, reason = "the kernel of the family's name")]
+pub mod quantize;
+pub mod spans;
+
+use sinter_backend::Tactic;
+
+/// Best first.
+pub const TACTICS: &[&dyn Tactic] =
+    &[&quantize::TO_INTEGERS, &quantize::GENERIC, &dequantize::TO_F32, &dequantize::GENERIC];

@@ -1,0 +1,197 @@
+//! Real values to stored ones.
+//!
+//! `cpu.quantize.to_integers.f32` takes f32 divided in f32 to integers of at most 16 bits. Rounding to even adds and
+//! subtracts 1.5 * 2^23, which a vector unit does everywhere; the quotient is brought into a range first in which that
+//! is exact and beyond which every result is saturated anyway. `cpu.quantize.generic` takes every other type, one
+//! element at a time in f64, rounded to the type of the division where the operator says so.
+
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use sinter_base::minifloat::Overflow;
+use sinter_base::{DataType, Sizes, View};
+use sinter_ops::quantize::Quantize;
+
+use crate::elements::{floats, store_floats};
+use crate::only_operator;
+use crate::quantize::spans::{Span, Spans};
+use crate::share::share;
+use crate::tactic::{Row, Speed};
+
+/// f32 to integers.
+pub const TO_INTEGERS: Row = Row {
+    name: "cpu.quantize.to_integers.f32",
+    numerics: Numerics::Exact,
+    in_place: &[],
+    speed: Speed::VECTOR,
+    kernel: to_integers,
+};
+
+/// Any types.
+pub const GENERIC: Row = Row {
+    name: "cpu.quantize.generic",
+    numerics: Numerics::Exact,
+    in_place: &[],
+    speed: Speed::SCALAR,
+    kernel: generic,
+};
+
+fn to_integers(region: &Region) -> Result<Loaded, Refusal> {
+    let op = only_operator!(region, Quantize);
+    let types = [0, 1].map(|index| region.input(index).map(|t| t.data_type));
+    if types != [Some(DataType::F32); 2] || op.precision != DataType::F32 {
+        return Err(Refusal::new(format!("types {types:?} divided in {} instead of f32", op.precision)));
+    }
+    match op.data_type.integer_range() {
+        Some(_) if op.data_type.bits() <= 16 => Ok(Loaded::Views(Box::new(ToIntegers { op: op.clone() }))),
+        _ => Err(Refusal::new(format!("results of type {}", op.data_type))),
+    }
+}
+
+fn generic(region: &Region) -> Result<Loaded, Refusal> {
+    let op = only_operator!(region, Quantize);
+    Ok(Loaded::Views(Box::new(Generic { op: op.clone() })))
+}
+
+/// Quotients beyond this saturate in every type of at most 16 bits, whatever the zero point.
+const FARTHEST: f32 = 131_072.0;
+
+/// Adding and subtracting it leaves no room for digits behind the point.
+const ROUNDER: f32 = 12_582_912.0;
+
+/// `saturate(round(v / scale) + zero)`
+#[inline(always)]
+fn quantized(v: f32, scale: f32, zero: f32, low: f32, high: f32) -> i32 {
+    let quotient = v / scale;
+    let quotient = if quotient.is_nan() { 0.0 } else { quotient };
+    let near = quotient.clamp(-FARTHEST, FARTHEST);
+    let rounded = (near + ROUNDER) - ROUNDER;
+    (rounded + zero).max(low).min(high) as i32
+}
+
+struct ToIntegers {
+    op: Quantize,
+}
+
+/// The zero points as f32, one per scale; none for zeros.
+fn zero_points(view: Option<View<'_>>, scales: usize) -> Result<Vec<f32>, KernelError> {
+    let zeros: Vec<f32> = view.map_or_else(|| vec![0.0; scales], |v| floats(v).into_iter().map(|z| z as f32).collect());
+    if zeros.len() != scales {
+        return Err(KernelError::Data(format!("{} zero points for {scales} scales", zeros.len())));
+    }
+    Ok(zeros)
+}
+
+impl ToIntegers {
+    /// Elements `first..` of the result, whatever integer they are stored in.
+    fn fill<I>(&self, problem: &Problem<'_>, first: usize, y: &mut [I], narrow: impl Fn(i32) -> I) {
+        let (low, high) = self.op.data_type.integer_range().unwrap_or((0, 0));
+        let (low, high) = (low as f32, high as f32);
+        problem.spans.for_each(first..first + y.len(), |Span { elements, scale, moving }| {
+            let target = &mut y[elements.start - first..elements.end - first];
+            let source = &problem.x[elements];
+            if moving {
+                let parameters = problem.scales[scale..].iter().zip(&problem.zeros[scale..]);
+                for ((y, &v), (&s, &z)) in target.iter_mut().zip(source).zip(parameters) {
+                    *y = narrow(quantized(v, s, z, low, high));
+                }
+            } else {
+                let (s, z) = (problem.scales[scale], problem.zeros[scale]);
+                target.iter_mut().zip(source).for_each(|(y, &v)| *y = narrow(quantized(v, s, z, low, high)));
+            }
+        });
+    }
+}
+
+struct Problem<'a> {
+    x: &'a [f32],
+    scales: &'a [f32],
+    zeros: &'a [f32],
+    spans: Spans,
+}
+
+impl Kernel for ToIntegers {
+    fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
+        let (x, scales) = (launch.input(0)?, launch.input(1)?);
+        let zeros = zero_points(launch.optional(2), scales.count())?;
+        let spans = Spans::new(self.op.granularity, x.sizes(), scales.count())?;
+        let problem = Problem { x: x.elements(), scales: scales.elements(), zeros: &zeros, spans };
+        let workers = launch.workers;
+        let y = launch.output(0);
+        match self.op.data_type {
+            DataType::I16 => {
+                share(workers, y.elements::<i16>(), 1, 2, |first, y| self.fill(&problem, first, y, |v| v as i16));
+            }
+            DataType::U16 => {
+                share(workers, y.elements::<u16>(), 1, 2, |first, y| self.fill(&problem, first, y, |v| v as u16));
+            }
+            // A byte each, signed ones as two's complement.
+            _ => share(workers, y.bytes(), 1, 2, |first, y| self.fill(&problem, first, y, |v| v as u8)),
+        }
+        Ok(())
+    }
+}
+
+struct Generic {
+    op: Quantize,
+}
+
+impl Kernel for Generic {
+    fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
+        let (x, scales) = (launch.input(0)?, launch.input(1)?);
+        let spans = Spans::new(self.op.granularity, x.sizes(), scales.count())?;
+        let (x, scales) = (floats(x), floats(scales));
+        let zeros = launch.optional(2).map_or_else(|| vec![0.0; scales.len()], floats);
+        if zeros.len() != scales.len() {
+            return Err(KernelError::Data(format!("{} zero points for {} scales", zeros.len(), scales.len())));
+        }
+        let precision = self.op.precision;
+        let workers = launch.workers;
+        let y = launch.output(0);
+        let sizes = Sizes::from_slice(y.sizes());
+        let mini = self.op.data_type.mini_float();
+        // Quotient and zero point of every element, joined as its type asks for.
+        let join = |quotient: f64, zero: f64| match mini {
+            Some(_) => quotient + zero,
+            None if quotient.is_nan() => zero,
+            None => quotient.round_ties_even() + zero,
+        };
+        let each = |first: usize, y: &mut [f64]| {
+            spans.for_each(first..first + y.len(), |Span { elements, scale, moving }| {
+                for (i, element) in elements.enumerate() {
+                    let parameter = scale + if moving { i } else { 0 };
+                    let quotient = precision.round(x[element]) / precision.round(scales[parameter]);
+                    y[element - first] = join(precision.round(quotient), zeros[parameter]);
+                }
+            });
+        };
+        let mut values = vec![0.0; sizes.iter().product()];
+        share(workers, &mut values, 1, 8, each);
+        match mini {
+            Some(format) => {
+                let overflow = if self.op.saturate { Overflow::Saturate } else { Overflow::Special };
+                share(workers, y.bytes(), 1, 8, |first, codes| {
+                    codes.iter_mut().zip(&values[first..]).for_each(|(y, &v)| *y = format.encode(v, overflow));
+                });
+            }
+            None => store_floats(&values, y),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounding_is_to_even_everywhere() {
+        for tenths in -400..400 {
+            let v = tenths as f32 / 10.0;
+            let expected = f64::from(v).round_ties_even().clamp(-20.0, 30.0) as i32;
+            assert_eq!(quantized(v, 1.0, 0.0, -20.0, 30.0), expected, "{v}");
+        }
+        assert_eq!(quantized(2.5, 1.0, 3.0, 0.0, 255.0), 5);
+        assert_eq!(quantized(f32::NAN, 1.0, 7.0, 0.0, 255.0), 7);
+        assert_eq!(quantized(f32::INFINITY, 1.0, -32768.0, -32768.0, 32767.0), 32767);
+        assert_eq!(quantized(f32::NEG_INFINITY, 0.5, 65535.0, 0.0, 65535.0), 0);
+    }
+}

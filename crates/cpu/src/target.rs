@@ -1,0 +1,21 @@
+//! Results whose sizes follow from the contents of operands: known beforehand or told by the kernel.
+
+use sinter_backend::{KernelError, Target};
+use sinter_base::ViewMut;
+
+/// The memory of a result of these sizes: its own where the sizes were known, else new.
+///
+/// # Errors
+/// When the sizes were known as others, or are too large.
+pub fn placed<'t>(target: &'t mut Target<'_>, sizes: &'t [usize]) -> Result<ViewMut<'t>, KernelError> {
+    let view = match target {
+        Target::Dynamic(target) => return target.allocate(sizes),
+        Target::View(view) => view,
+    };
+    if view.sizes() != sizes {
+        let found = view.sizes();
+        let message = format!("the operands ask for a result of sizes {sizes:?} where {found:?} were laid out");
+        return Err(KernelError::Data(message));
+    }
+    ViewMut::new(view.data_type(), sizes, view.bytes()).map_err(|e| KernelError::Data(e.to_string()))
+}
