@@ -85,6 +85,7 @@ impl Arena {
 }
 
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init, reason = "a list of one range is meant")]
 mod tests {
     use super::*;
 
@@ -92,8 +93,10 @@ mod tests {
     fn disjoint_parts_are_lent_together() {
         let mut arena = Arena::default();
         arena.resize(100);
-        let parts = arena.parts(&[0..10, 5..20], &[20..30, 30..30]).unwrap();
-        assert_eq!((parts.reads[1].len(), parts.writes[0].len(), parts.writes[1].len()), (15, 10, 0));
+        {
+            let parts = arena.parts(&[0..10, 5..20], &[20..30, 30..30]).unwrap();
+            assert_eq!((parts.reads[1].len(), parts.writes[0].len(), parts.writes[1].len()), (15, 10, 0));
+        }
         assert!(arena.parts(&[0..10], &[9..11]).is_err());
         assert!(arena.parts(&[], &[0..5, 4..6]).is_err());
         assert!(arena.parts(&[90..101], &[]).is_err());

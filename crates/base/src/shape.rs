@@ -227,7 +227,10 @@ mod tests {
         let (n, three, one) = (Dim::symbol("N"), Dim::constant(3), Dim::constant(1));
         let a = [n.clone(), one.clone()];
         assert_eq!(broadcast_dims(&[&a, std::slice::from_ref(&three)]).unwrap(), [n.clone(), three.clone()]);
-        assert_eq!(broadcast_dims(&[std::slice::from_ref(&n), std::slice::from_ref(&three)]).unwrap(), [three.clone()]);
+        assert_eq!(
+            broadcast_dims(&[std::slice::from_ref(&n), std::slice::from_ref(&three)]).unwrap(),
+            std::slice::from_ref(&three)
+        );
         assert!(broadcast_dims(&[&[Dim::constant(2)], &[three]]).is_err());
     }
 

@@ -125,6 +125,8 @@ impl Tensor {
     /// When the element count does not match the sizes, or the type is string.
     pub fn from_floats(data_type: DataType, sizes: &[usize], values: &[f64]) -> Result<Self, TensorError> {
         match data_type {
+            // No number has a text of its own: conversion to text is an operator.
+            DataType::String => return Err(TensorError::DataType { expected: DataType::F64, found: data_type }),
             DataType::F64 => return Self::from_vec(sizes, values.to_vec()),
             DataType::F32 => return Self::from_vec(sizes, values.iter().map(|&v| v as f32).collect()),
             DataType::F16 => {

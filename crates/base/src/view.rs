@@ -95,7 +95,8 @@ impl<'a> View<'a> {
     /// When the view has another type: an error of the kernel, never of data.
     pub fn elements<T: Element>(&self) -> &'a [T] {
         assert_eq!(self.data_type, T::DATA_TYPE, "a kernel reads another type than it was offered");
-        bytemuck::cast_slice(self.bytes)
+        // No elements may lie anywhere, aligned or not.
+        if self.bytes.is_empty() { &[] } else { bytemuck::cast_slice(self.bytes) }
     }
 }
 
@@ -135,7 +136,7 @@ impl<'a> ViewMut<'a> {
     /// When the view has another type: an error of the kernel, never of data.
     pub fn elements<T: Element>(&mut self) -> &mut [T] {
         assert_eq!(self.data_type, T::DATA_TYPE, "a kernel writes another type than it was offered");
-        bytemuck::cast_slice_mut(self.bytes)
+        if self.bytes.is_empty() { &mut [] } else { bytemuck::cast_slice_mut(self.bytes) }
     }
 
     /// The same memory, to read.
@@ -158,5 +159,6 @@ mod tests {
         // Four bits take a byte each while a network runs.
         assert!(View::new(DataType::I4, &[32], bytes).is_ok());
         assert!(View::new(DataType::F64, &[0, 5], &[]).is_ok());
+        assert!(View::new(DataType::F64, &[0, 5], &bytes[1..1]).unwrap().elements::<f64>().is_empty());
     }
 }

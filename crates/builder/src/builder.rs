@@ -39,8 +39,14 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, options: &BuildOptions) 
     for name in &known {
         shapes.symbol(name);
     }
-    let mut lowering =
-        Lowering { back_end, device: &device, known: &known, weights: &weight_ids, unserved: Vec::new() };
+    let mut lowering = Lowering {
+        back_end,
+        device: &device,
+        known: &known,
+        weights: &weight_ids,
+        is_inside: false,
+        unserved: Vec::new(),
+    };
     let (mut graph, sizes) = lowering.lower(&network.body, &network.locations, &mut shapes);
     if !lowering.unserved.is_empty() {
         return Err(BuildError::Unserved(lowering.unserved));

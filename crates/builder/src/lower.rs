@@ -1,6 +1,7 @@
 //! From a network's body to the steps of a plan.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use sinter_backend::{BackEnd, Device, Region};
 use sinter_base::{DataType, Dim, Location, ValueType};
@@ -18,6 +19,8 @@ pub(crate) struct Sizes {
     pub(crate) values: Vec<Option<Vec<Slot>>>,
     /// Parallel to the graph's steps.
     pub(crate) workspaces: Vec<Option<Slot>>,
+    /// Parallel to the graph's steps: those of the bodies inside.
+    pub(crate) bodies: Vec<Vec<Sizes>>,
 }
 
 impl Sizes {
@@ -26,9 +29,12 @@ impl Sizes {
         for (value, slots) in graph.values.iter_mut().zip(&self.values) {
             value.sizes = slots.as_ref().map(|slots| slots.iter().map(|s| register(*s)).collect());
         }
-        for (step, slot) in graph.steps.iter_mut().zip(&self.workspaces) {
-            if let Action::Kernel { workspace, .. } = &mut step.action {
-                *workspace = slot.map(register);
+        for ((step, slot), bodies) in graph.steps.iter_mut().zip(&self.workspaces).zip(&self.bodies) {
+            match &mut step.action {
+                Action::Kernel { workspace, .. } => *workspace = slot.map(register),
+                Action::Control { graphs, .. } => {
+                    graphs.iter_mut().zip(bodies).for_each(|(graph, sizes)| sizes.resolve(graph, register));
+                }
             }
         }
     }
@@ -40,8 +46,11 @@ pub(crate) struct Lowering<'a> {
     pub(crate) device: &'a Device,
     /// Sizes that are known before a run: those that inputs name.
     pub(crate) known: &'a BTreeSet<String>,
-    /// Weight behind a body input.
+    /// Weight behind an input of the outermost body.
     pub(crate) weights: &'a HashMap<ValueId, WeightId>,
+    /// Inside control flow: what a body carries may change its sizes, so all its values are made at run time, and the
+    /// weights that it reads are handed in as its inputs.
+    pub(crate) is_inside: bool,
     pub(crate) unserved: Vec<Unserved>,
 }
 
@@ -60,11 +69,11 @@ impl Lowering<'_> {
     /// Lowers all living nodes of a body.
     pub(crate) fn lower(&mut self, body: &Body, locations: &[Location], shapes: &mut ShapeCompiler) -> (Graph, Sizes) {
         let mut graph = Graph::default();
-        let mut sizes = Sizes { values: Vec::new(), workspaces: Vec::new() };
+        let mut sizes = Sizes { values: Vec::new(), workspaces: Vec::new(), bodies: Vec::new() };
         for index in 0..body.value_count() {
             let ty = body.ty(ValueId::new(index)).clone();
             let slots = match ty.as_tensor() {
-                Some(tensor) if self.is_sized(&ty) => {
+                Some(tensor) if !self.is_inside && self.is_sized(&ty) => {
                     tensor.dims().ok().map(|dims| dims.iter().map(|d| shapes.dim(d)).collect())
                 }
                 _ => None,
@@ -72,12 +81,12 @@ impl Lowering<'_> {
             sizes.values.push(slots);
             graph.values.push(PlanValue { ty, sizes: None, home: Home::Dynamic });
         }
+        let weight = |id: &ValueId| self.weights.get(id).filter(|_| !self.is_inside);
         for id in body.inputs() {
-            graph.values[id.index()].home = self.weights.get(id).map_or(Home::Input, |w| Home::Weight(*w));
+            graph.values[id.index()].home = weight(id).map_or(Home::Input, |w| Home::Weight(*w));
         }
         let plan_id = |id: ValueId| PlanValueId::new(id.index());
-        graph.inputs =
-            body.inputs().iter().filter(|id| !self.weights.contains_key(id)).map(|id| plan_id(*id)).collect();
+        graph.inputs = body.inputs().iter().filter(|id| weight(id).is_none()).map(|id| plan_id(*id)).collect();
         graph.outputs = body.outputs().iter().map(|id| plan_id(*id)).collect();
         let living = living_nodes(body);
         for (position, node) in body.nodes().iter().enumerate().filter(|(p, _)| living[*p]) {
@@ -98,7 +107,15 @@ impl Lowering<'_> {
     ) {
         let input_types: Vec<Option<ValueType>> =
             node.inputs.iter().map(|id| id.map(|id| body.ty(id).clone())).collect();
-        let output_types = node.outputs.iter().map(|id| body.ty(*id).clone()).collect();
+        let output_types: Vec<ValueType> = node.outputs.iter().map(|id| body.ty(*id).clone()).collect();
+        if !node.op.bodies().is_empty() {
+            let action = self.lower_control(node, &input_types, output_types, location, sizes, shapes);
+            for id in &node.outputs {
+                sizes.values[id.index()] = None;
+            }
+            graph.steps.push(step(action, node, location));
+            return;
+        }
         let region = Region::single(node.op.clone(), &input_types, output_types);
         let choice = match select(&region, self.back_end, self.device) {
             Ok(choice) => choice,
@@ -128,17 +145,44 @@ impl Lowering<'_> {
             _ => None,
         };
         sizes.workspaces.push(workspace);
-        graph.steps.push(Step {
-            action: Action::Kernel {
-                recipe: choice.candidate.recipe,
-                region,
-                in_place: if fixed { choice.candidate.in_place } else { Vec::new() },
-                workspace: None,
-            },
-            inputs: node.inputs.iter().map(|id| id.map(|id| PlanValueId::new(id.index()))).collect(),
-            outputs: node.outputs.iter().map(|id| PlanValueId::new(id.index())).collect(),
-            origins: vec![location.to_string()],
-        });
+        sizes.bodies.push(Vec::new());
+        let action = Action::Kernel {
+            recipe: choice.candidate.recipe,
+            region,
+            in_place: if fixed { choice.candidate.in_place } else { Vec::new() },
+            workspace: None,
+        };
+        graph.steps.push(step(action, node, location));
+    }
+
+    /// Control flow: its bodies become graphs, and its region keeps the operator without them.
+    fn lower_control(
+        &mut self,
+        node: &Node,
+        input_types: &[Option<ValueType>],
+        output_types: Vec<ValueType>,
+        location: &Location,
+        sizes: &mut Sizes,
+        shapes: &mut ShapeCompiler,
+    ) -> Action {
+        let bodies = node.op.bodies();
+        let was_inside = std::mem::replace(&mut self.is_inside, true);
+        let lowered = bodies.iter().map(|body| self.lower(body, &vec![location.clone(); body.nodes().len()], shapes));
+        let (graphs, inner): (Vec<Graph>, Vec<Sizes>) = lowered.unzip();
+        self.is_inside = was_inside;
+        sizes.workspaces.push(None);
+        sizes.bodies.push(inner);
+        let shell = node.op.with_bodies(vec![Arc::default(); graphs.len()]);
+        Action::Control { region: Region::single(shell, input_types, output_types), graphs }
+    }
+}
+
+fn step(action: Action, node: &Node, location: &Location) -> Step {
+    Step {
+        action,
+        inputs: node.inputs.iter().map(|id| id.map(|id| PlanValueId::new(id.index()))).collect(),
+        outputs: node.outputs.iter().map(|id| PlanValueId::new(id.index())).collect(),
+        origins: vec![location.to_string()],
     }
 }
 

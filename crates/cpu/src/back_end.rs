@@ -6,7 +6,10 @@ use sinter_backend::{BackEnd, Device, Tactic, Workers};
 
 use crate::team::Team;
 use crate::tier::Tier;
-use crate::{conv, detection, image, matmul, movement, norm, pointwise, pool, quantize};
+use crate::{
+    attention, conv, detection, host, image, index, matmul, movement, norm, pointwise, pool, quantize, random,
+    recurrent, reduce, sequence, signal,
+};
 
 /// The x86-64 back end.
 #[derive(Clone, Copy, Debug, Default)]
@@ -17,12 +20,20 @@ const FAMILIES: &[&[&dyn Tactic]] = &[
     pointwise::TACTICS,
     conv::TACTICS,
     matmul::TACTICS,
-    movement::TACTICS,
     pool::TACTICS,
     norm::TACTICS,
     quantize::TACTICS,
     image::TACTICS,
+    movement::TACTICS,
+    index::TACTICS,
+    reduce::TACTICS,
+    recurrent::TACTICS,
+    attention::TACTICS,
     detection::TACTICS,
+    signal::TACTICS,
+    random::TACTICS,
+    sequence::TACTICS,
+    host::TACTICS,
 ];
 
 impl BackEnd for Cpu {

@@ -5,25 +5,37 @@
 //!
 //! Sees one region at a time, never a network, and never calls the reference: that is what judges it.
 
+pub mod arguments;
 pub mod back_end;
 pub mod elements;
+pub mod float;
 pub mod number;
+pub mod pieces;
 pub mod share;
 pub mod tactic;
 pub mod target;
 pub mod team;
 pub mod tier;
+pub mod values;
 pub mod window;
 
+pub mod attention;
 pub mod conv;
 pub mod detection;
+pub mod host;
 pub mod image;
+pub mod index;
 pub mod matmul;
 pub mod movement;
 pub mod norm;
 pub mod pointwise;
 pub mod pool;
 pub mod quantize;
+pub mod random;
+pub mod recurrent;
+pub mod reduce;
+pub mod sequence;
+pub mod signal;
 
 pub use back_end::Cpu;
 pub use team::Team;

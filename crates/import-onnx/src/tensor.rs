@@ -87,7 +87,7 @@ pub fn sparse_to_tensor(
     let flat: Vec<usize> = {
         let numbers = indices.to_i64();
         let per_entry = if indices.rank() == 2 { sizes.len() } else { 1 };
-        if numbers.len() != entries.checked_mul(per_entry).unwrap_or(usize::MAX) {
+        if numbers.len() != entries.saturating_mul(per_entry) {
             return Err(format!("{} indices for {entries} values of a sparse tensor", numbers.len()));
         }
         let strides = sinter_base::shape::strides(&sizes);

@@ -1,17 +1,17 @@
 //! The fast judge: the same meaning as `reference`, for whole networks in reasonable time.
 //!
-//! Float convolutions and matrix products go through blocked float64 products, pointwise programs run column by column.
+//! Convolutions and matrix products go through blocked float64 products, pointwise programs run column by column.
 //! Everything is still computed in float64 and rounded where the reference rounds; the test of this file holds it
 //! against the reference. What is not sped up here runs as it is.
 
 use rayon::prelude::*;
 use sinter_base::shape::{self, broadcast_sizes, broadcast_strides, for_each_index};
-use sinter_base::{DataType, Tensor, Value};
+use sinter_base::{DataType, Sizes, Tensor, Value};
 use sinter_ops::conv::Convolution;
 use sinter_ops::infer::result_sizes;
 use sinter_ops::matmul::MatMul;
 use sinter_ops::pointwise::program::Step;
-use sinter_ops::pointwise::{Pointwise, Program, Scalar};
+use sinter_ops::pointwise::{Pointwise, Program, Scalar, ScalarOp};
 use sinter_ops::window::Axis;
 use sinter_ops::{Arguments, EvalContext, EvalError, Evaluator, Op};
 
@@ -22,6 +22,9 @@ const CHUNK: usize = 512;
 
 /// Largest block of unfolded input windows, in elements.
 const UNFOLDED: usize = 1 << 22;
+
+/// Stands for an element of the padding: beyond every plane.
+const PADDING: usize = usize::MAX;
 
 /// See the module documentation.
 #[derive(Clone, Copy, Debug, Default)]
@@ -44,7 +47,8 @@ impl Evaluator for FastEvaluator {
 
 fn convolution(op: &Convolution, inputs: &Arguments<'_>) -> Result<Option<Vec<Value>>, EvalError> {
     let (x, w) = (inputs.tensor(0)?, inputs.tensor(1)?);
-    if !x.data_type().is_float() {
+    let (xs, ws) = (x.to_floats(), w.to_floats());
+    if !x.data_type().is_float() && !sums_are_exact(&xs, &ws, w.count() / w.sizes()[0].max(1)) {
         return Ok(None);
     }
     let y_sizes = result_sizes(op, inputs)?.swap_remove(0);
@@ -60,7 +64,6 @@ fn convolution(op: &Convolution, inputs: &Arguments<'_>) -> Result<Option<Vec<Va
         .collect();
     let begins: Vec<i64> = axes.iter().map(|a| a.begin(x.sizes()[a.index + 2], w.sizes()[a.index + 2])).collect();
     let bias = inputs.optional_tensor(2)?.map(Tensor::to_floats);
-    let (xs, ws) = (x.to_floats(), w.to_floats());
     let (group_inputs, outputs) = (w.sizes()[1], w.sizes()[0]);
     let group_outputs = outputs / op.groups.max(1);
     let kernel = &w.sizes()[2..];
@@ -68,7 +71,6 @@ fn convolution(op: &Convolution, inputs: &Arguments<'_>) -> Result<Option<Vec<Va
     let window = group_inputs * taps;
     let (x_plane, y_plane): (usize, usize) = (x.sizes()[2..].iter().product(), y_sizes[2..].iter().product());
     let x_strides = shape::strides(&x.sizes()[2..]);
-    // For each kernel tap and each output position, the position inside an input plane, or none in the padding.
     let block = (UNFOLDED / window.max(1)).clamp(1, y_plane.max(1));
     let mut y = vec![0.0; y_sizes.iter().product()];
     for n in 0..x.sizes()[0] {
@@ -76,23 +78,27 @@ fn convolution(op: &Convolution, inputs: &Arguments<'_>) -> Result<Option<Vec<Va
             let mut first = 0;
             while first < y_plane {
                 let columns = block.min(y_plane - first);
+                // Where each tap of each window lies inside a channel's plane; the same for all channels.
+                let mut sources: Vec<usize> = Vec::with_capacity(taps * columns);
+                let positions: Vec<Sizes> =
+                    (first..first + columns).map(|i| shape::unravel(i, &y_sizes[2..])).collect();
+                for_each_index(kernel, |tap| {
+                    sources.extend(positions.iter().map(|at| {
+                        let source = axes.iter().try_fold(0, |position, axis| {
+                            let i = axis.index;
+                            axis.source(at[i], tap[i], begins[i], x.sizes()[i + 2]).map(|p| position + p * x_strides[i])
+                        });
+                        source.unwrap_or(PADDING)
+                    }));
+                });
                 let mut unfolded = vec![0.0; window * columns];
                 let channels = unfolded.par_chunks_mut((taps * columns).max(1)).enumerate();
                 channels.for_each(|(channel, rows)| {
-                    let plane = (n * x.sizes()[1] + group * group_inputs + channel) * x_plane;
-                    let mut row = 0;
-                    for_each_index(kernel, |tap| {
-                        for column in 0..columns {
-                            let at = shape::unravel(first + column, &y_sizes[2..]);
-                            let source = axes.iter().try_fold(plane, |position, axis| {
-                                let i = axis.index;
-                                axis.source(at[i], tap[i], begins[i], x.sizes()[i + 2])
-                                    .map(|p| position + p * x_strides[i])
-                            });
-                            rows[row * columns + column] = source.map_or(0.0, |p| xs[p]);
-                        }
-                        row += 1;
-                    });
+                    let start = (n * x.sizes()[1] + group * group_inputs + channel) * x_plane;
+                    let plane = &xs[start..start + x_plane];
+                    for (value, &source) in rows.iter_mut().zip(&sources) {
+                        *value = plane.get(source).copied().unwrap_or(0.0);
+                    }
                 });
                 let weights = MatrixView {
                     data: &ws,
@@ -115,12 +121,27 @@ fn convolution(op: &Convolution, inputs: &Arguments<'_>) -> Result<Option<Vec<Va
             }
         }
     }
-    Ok(Some(vec![Tensor::from_floats(x.data_type(), &y_sizes, &y)?.into()]))
+    Ok(Some(vec![rounded(x.data_type(), &y_sizes, &y)?]))
+}
+
+/// Are all sums of `terms` integer products, with anything of 32 bits added, exact in float64?
+fn sums_are_exact(a: &[f64], b: &[f64], terms: usize) -> bool {
+    let largest = |values: &[f64]| values.iter().fold(0f64, |m, v| m.max(v.abs()));
+    largest(a) * largest(b) * terms as f64 + 2f64.powi(32) < 2f64.powi(53)
+}
+
+/// A float type rounds, an integer type wraps.
+fn rounded(data_type: DataType, sizes: &[usize], values: &[f64]) -> Result<Value, EvalError> {
+    if data_type.is_float() {
+        return Ok(Tensor::from_floats(data_type, sizes, values)?.into());
+    }
+    let integers: Vec<i128> = values.iter().map(|&v| v as i128).collect();
+    Ok(Tensor::from_ints(data_type, sizes, &integers)?.into())
 }
 
 fn matmul(op: &MatMul, inputs: &Arguments<'_>) -> Result<Option<Vec<Value>>, EvalError> {
     let (a, b) = (inputs.tensor(0)?, inputs.tensor(1)?);
-    if !a.data_type().is_float() || a.rank() < 2 || b.rank() < 2 {
+    if a.rank() < 2 || b.rank() < 2 {
         return Ok(None);
     }
     let y_sizes = result_sizes(op, inputs)?.swap_remove(0);
@@ -131,6 +152,9 @@ fn matmul(op: &MatMul, inputs: &Arguments<'_>) -> Result<Option<Vec<Value>>, Eva
     let (a_batch, b_batch) =
         (broadcast_strides(&a.sizes()[..a.rank() - 2], batch), broadcast_strides(&b.sizes()[..b.rank() - 2], batch));
     let (af, bf) = (a.to_floats(), b.to_floats());
+    if !a.data_type().is_float() && !sums_are_exact(&af, &bf, k) {
+        return Ok(None);
+    }
     let mut y = vec![0.0; y_sizes.iter().product()];
     let mut targets = y.chunks_mut((m * n).max(1));
     for_each_index(batch, |at| {
@@ -145,22 +169,20 @@ fn matmul(op: &MatMul, inputs: &Arguments<'_>) -> Result<Option<Vec<Value>>, Eva
         let b_view = view(&bf, shape::ravel(at, &b_batch), k * n, strides(k, n, op.transpose_b));
         product(m, n, k, a_view, b_view, target);
     });
-    Ok(Some(vec![Tensor::from_floats(a.data_type(), &y_sizes, &y)?.into()]))
+    Ok(Some(vec![rounded(a.data_type(), &y_sizes, &y)?]))
 }
 
-/// Programs over floats and bools only: integers need their 128 bits.
-fn is_float_program(program: &Program) -> bool {
-    program.steps().iter().all(|step| {
-        let computes_in_float = match step {
-            Step::Apply { compute, .. } => compute.is_float() || *compute == DataType::Bool,
-            _ => true,
-        };
-        computes_in_float && (step.data_type().is_float() || step.data_type() == DataType::Bool)
-    })
+/// Programs whose values all fit a float64 exactly: 64-bit integers need their 128 bits.
+fn fits_float64(program: &Program) -> bool {
+    let fits = |t: DataType| t.is_float() || t != DataType::String && t.bits() <= 32;
+    program
+        .steps()
+        .iter()
+        .all(|step| fits(step.data_type()) && !matches!(step, Step::Apply { compute, .. } if !fits(*compute)))
 }
 
 fn pointwise(op: &Pointwise, inputs: &Arguments<'_>) -> Result<Option<Vec<Value>>, EvalError> {
-    if !is_float_program(&op.program) || inputs.is_empty() {
+    if !fits_float64(&op.program) || inputs.is_empty() {
         return Ok(None);
     }
     let tensors = (0..inputs.len()).map(|i| inputs.tensor(i)).collect::<Result<Vec<_>, _>>()?;
@@ -170,7 +192,7 @@ fn pointwise(op: &Pointwise, inputs: &Arguments<'_>) -> Result<Option<Vec<Value>
     if count < CHUNK {
         return Ok(None);
     }
-    let operands: Vec<(Vec<f64>, Option<sinter_base::Sizes>)> = tensors
+    let operands: Vec<(Vec<f64>, Option<Sizes>)> = tensors
         .iter()
         .map(|t| {
             let strides = (t.sizes() != sizes.as_slice()).then(|| broadcast_strides(t.sizes(), &sizes));
@@ -199,14 +221,14 @@ fn pointwise(op: &Pointwise, inputs: &Arguments<'_>) -> Result<Option<Vec<Value>
             let scalars: Vec<Scalar> = column.iter().map(|&v| Scalar::Float(v)).collect();
             return Ok(sinter_ops::pointwise::operator::from_scalars(ty, &sizes, &scalars)?.into());
         }
-        Ok(Tensor::from_floats(ty, &sizes, column)?.into())
+        rounded(ty, &sizes, column)
     };
     columns.iter().zip(types).map(tensor).collect::<Result<Vec<_>, _>>().map(Some)
 }
 
 fn chunk_steps(
     program: &Program,
-    operands: &[(Vec<f64>, Option<sinter_base::Sizes>)],
+    operands: &[(Vec<f64>, Option<Sizes>)],
     sizes: &[usize],
     range: std::ops::Range<usize>,
 ) -> Vec<Vec<f64>> {
@@ -220,14 +242,18 @@ fn chunk_steps(
                 }
             },
             Step::Constant { value, .. } => vec![value.float(); range.len()],
+            Step::Apply { op, compute, args } if is_plain(*op, *compute) => {
+                let (a, b) = (&steps[args[0]], &steps[args[args.len() - 1]]);
+                plain_column(*op, *compute, a, b)
+            }
             Step::Apply { op, compute, args } => {
                 let scalar = |position: usize, i: usize| {
                     let value = steps[position][i];
-                    // A bool travels as 0 or 1; scalar operations want it as an integer.
+                    // Integers travel as whole floats; scalar operations want them as integers.
                     if program.steps()[position].data_type().is_float() {
                         Scalar::Float(value)
                     } else {
-                        Scalar::Int(i128::from(value != 0.0))
+                        Scalar::Int(value as i128)
                     }
                 };
                 (0..range.len())
@@ -243,6 +269,29 @@ fn chunk_steps(
         steps.push(column);
     }
     steps
+}
+
+/// Operations that are one float64 instruction and a rounding: most of what networks do.
+fn is_plain(op: ScalarOp, compute: DataType) -> bool {
+    let wide = matches!(compute, DataType::F32 | DataType::F64);
+    wide && matches!(op, ScalarOp::Add | ScalarOp::Sub | ScalarOp::Mul | ScalarOp::Div | ScalarOp::Max | ScalarOp::Min)
+}
+
+fn plain_column(op: ScalarOp, compute: DataType, a: &[f64], b: &[f64]) -> Vec<f64> {
+    let both = |f: fn(f64, f64) -> f64| a.iter().zip(b).map(|(&a, &b)| f(a, b)).collect::<Vec<f64>>();
+    let keep_nan = |a: f64, b: f64, other: f64| if a.is_nan() || b.is_nan() { f64::NAN } else { other };
+    let mut column = match op {
+        ScalarOp::Add => both(|a, b| a + b),
+        ScalarOp::Sub => both(|a, b| a - b),
+        ScalarOp::Mul => both(|a, b| a * b),
+        ScalarOp::Div => both(|a, b| a / b),
+        ScalarOp::Max => a.iter().zip(b).map(|(&a, &b)| keep_nan(a, b, a.max(b))).collect(),
+        _ => a.iter().zip(b).map(|(&a, &b)| keep_nan(a, b, a.min(b))).collect(),
+    };
+    if compute == DataType::F32 {
+        column.iter_mut().for_each(|v| *v = f64::from(*v as f32));
+    }
+    column
 }
 
 #[cfg(test)]
@@ -270,7 +319,7 @@ mod tests {
 
     #[test]
     fn large_pointwise_programs_run_in_chunks() {
-        use sinter_ops::pointwise::{Expr, ScalarOp};
+        use sinter_ops::pointwise::Expr;
         let (x, y) = (Expr::input(0, DataType::F32), Expr::input(1, DataType::F32));
         let op = Expr::into_pointwise(&[x.binary(ScalarOp::Less, &y).select(&(&x + &y), &x), x.clone()]).unwrap();
         let a = Tensor::from_vec(&[3, 1031], (0..3093).map(|i| (i % 17) as f32).collect()).unwrap();

@@ -141,7 +141,7 @@ fn damaged_inputs_are_errors_not_panics() {
                 None,
                 Some(Tensor::of_i64(&[])),
                 Some(Tensor::of_i64(&[i64::MIN, i64::MAX, -1, 7])),
-                Some(Tensor::scalar(tensor.data_type(), 3.0)),
+                Tensor::from_floats(tensor.data_type(), &[], &[3.0]).ok(),
                 Tensor::from_floats(tensor.data_type(), &[2, 0, 1], &[]).ok(),
                 Tensor::from_floats(tensor.data_type(), &[3], &[-2.0, 0.0, 9.0]).ok(),
                 Tensor::from_strings(&[1], vec!["x".to_owned()]).ok(),

@@ -1,5 +1,6 @@
 //! A context: the memory of one inference at a time.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use sinter_base::view::{ALIGNMENT, element_bytes};
@@ -35,6 +36,10 @@ pub(crate) struct Frame {
     pub(crate) scratch: Buffer,
     /// Number of layouts made so far.
     pub(crate) layouts: usize,
+    /// Frames of the bodies of control flow, by position of the step; kept between iterations and runs.
+    pub(crate) bodies: HashMap<u64, Vec<Frame>>,
+    /// Tells the random numbers of this iteration from those of others; 0 outside of control flow.
+    pub(crate) stream: u64,
 }
 
 impl Frame {
@@ -65,7 +70,7 @@ impl Frame {
     }
 
     /// Places every arena value for these registers: buffers one after the other, each as large as its largest value.
-    fn lay_out(&mut self, graph: &Graph, registers: &[i64]) -> Result<(), RuntimeError> {
+    pub(crate) fn lay_out(&mut self, graph: &Graph, registers: &[i64]) -> Result<(), RuntimeError> {
         let too_large = || RuntimeError::Damaged("the activations need more memory than can be addressed".to_owned());
         let mut buffers: Vec<usize> = Vec::new();
         self.sizes.clear();

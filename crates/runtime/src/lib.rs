@@ -10,10 +10,12 @@
 
 pub mod bind;
 pub mod context;
+pub mod control;
 pub mod engine;
 pub mod error;
 pub mod graph;
 pub mod memory;
+mod stack;
 pub mod step;
 
 pub use context::Context;

@@ -26,7 +26,7 @@ pub(crate) fn run_steps(
     engine: &Engine,
 ) -> Result<(), RuntimeError> {
     for (position, (step, action)) in graph.steps.iter().zip(&loaded.actions).enumerate() {
-        let run = Run { graph, step, registers, engine, position };
+        let run = Run { graph, step, registers, engine, position: position_of(position) };
         let result = match (action, &step.action) {
             (LoadedAction::Kernel(Loaded::Views(kernel)), Action::Kernel { region, workspace, .. }) => {
                 let is_static = step.outputs.iter().all(|o| run.is_in_arena(*o));
@@ -39,8 +39,11 @@ pub(crate) fn run_steps(
                 }
             }
             (LoadedAction::Kernel(Loaded::Values(kernel)), _) => run.call(&**kernel, frame),
+            (LoadedAction::Control(bodies), Action::Control { region, graphs }) => {
+                run.control(region, graphs, bodies, frame)
+            }
             (LoadedAction::Control(_), _) | (_, Action::Control { .. }) => {
-                Err(KernelError::Recipe("control flow is not supported by this version".to_owned()))
+                Err(KernelError::Recipe("the step was loaded as something else".to_owned()))
             }
         };
         result.map_err(|source| RuntimeError::Step { origin: step.origins.join(", "), source })?;
@@ -49,15 +52,19 @@ pub(crate) fn run_steps(
 }
 
 /// One step being run.
-struct Run<'a> {
-    graph: &'a Graph,
-    step: &'a Step,
-    registers: &'a [i64],
-    engine: &'a Engine,
-    position: usize,
+pub(crate) struct Run<'a> {
+    pub(crate) graph: &'a Graph,
+    pub(crate) step: &'a Step,
+    pub(crate) registers: &'a [i64],
+    pub(crate) engine: &'a Engine,
+    pub(crate) position: u64,
 }
 
-fn data(error: impl std::fmt::Display) -> KernelError {
+fn position_of(position: usize) -> u64 {
+    u64::try_from(position).unwrap_or(u64::MAX)
+}
+
+pub(crate) fn data(error: impl std::fmt::Display) -> KernelError {
     KernelError::Data(error.to_string())
 }
 
@@ -76,12 +83,14 @@ impl Run<'_> {
         size_of_register(bytes, &"scratch memory")
     }
 
-    fn seed(&self) -> (u64, u64) {
-        (0, u64::try_from(self.position).unwrap_or(0))
+    /// Seed of the run, and what tells this step from all others, those of other iterations included.
+    pub(crate) fn seed(&self, frame: &Frame) -> (u64, u64) {
+        (0, frame.stream.wrapping_mul(0x100_0000_01b3) ^ self.position)
     }
 
     /// All results lie in the arena: nothing is inferred or allocated.
     fn launch_static(&self, kernel: &dyn Kernel, frame: &mut Frame) -> Result<(), KernelError> {
+        let seed = self.seed(frame);
         let Frame { sizes, ranges, arena, held, scratch, .. } = frame;
         let missing = |id: PlanValueId| KernelError::Recipe(format!("{id} has no place"));
         let range_of = |id: PlanValueId| ranges.get(id.index()).cloned().ok_or_else(|| missing(id));
@@ -140,7 +149,7 @@ impl Run<'_> {
             inputs: &inputs,
             outputs: &mut outputs,
             workspace: scratch.bytes_mut(),
-            seed: self.seed(),
+            seed,
         })
     }
 
@@ -184,7 +193,7 @@ impl Run<'_> {
                 inputs: &inputs,
                 outputs: &mut outputs,
                 workspace: scratch.bytes_mut(),
-                seed: self.seed(),
+                seed: self.seed(frame),
             });
             drop(outputs);
             drop(inputs);
@@ -216,7 +225,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn keep(&self, id: PlanValueId, value: Held, frame: &mut Frame) -> Result<(), KernelError> {
+    pub(crate) fn keep(&self, id: PlanValueId, value: Held, frame: &mut Frame) -> Result<(), KernelError> {
         match (self.home(id), frame.held.get_mut(id.index())) {
             (Some(Home::Dynamic), Some(slot)) => {
                 *slot = Some(value);

@@ -1,7 +1,7 @@
 //! Every operator's examples through every CPU tactic that takes them, against the reference.
 
 use sinter_backend::{BackEnd, Numerics};
-use sinter_base::Value;
+use sinter_base::{DataType, Tensor, Value};
 use sinter_conformance::kernels::{region_of, run_kernel};
 use sinter_cpu::Cpu;
 use sinter_interp::{Tolerance, compare};
@@ -55,4 +55,38 @@ fn kernels_agree_with_the_reference() {
     }
     println!("{ran} launches");
     assert!(ran > 0 && wrong.is_empty(), "{} of {ran} launches:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Families whose kernels read indices, axes and sizes when they are launched.
+const READERS: &[&str] = &["cpu.movement.", "cpu.index.", "cpu.reduce.", "cpu.matmul.", "cpu.random.", "cpu.signal."];
+
+/// Integer operands get contents that the kernel was not built for: an error or a result, never a panic.
+#[test]
+fn kernels_survive_unforeseen_integers() {
+    let device = Cpu.device(1);
+    let workers = Cpu.workers(1);
+    let mut ran = 0;
+    for example in catalog::ALL.iter().flat_map(|info| (info.examples)()) {
+        let values = example.values(0);
+        let region = region_of(&example.op, &values).expect("an example that infers");
+        let readers = Cpu.tactics().into_iter().filter(|t| READERS.iter().any(|family| t.name().starts_with(family)));
+        let takers: Vec<_> = readers.filter(|tactic| tactic.offer(&region, &device).is_ok()).collect();
+        for (position, value) in values.iter().enumerate() {
+            let Some(tensor) = value.as_ref().and_then(Value::as_tensor) else { continue };
+            if !matches!(tensor.data_type(), DataType::I32 | DataType::I64) {
+                continue;
+            }
+            for odd in [i128::from(i64::MIN), -100, -1, 0, 1, 3, 100, i128::from(i32::MAX), i128::from(i64::MAX)] {
+                let ints = vec![odd; tensor.count()];
+                let changed = Tensor::from_ints(tensor.data_type(), tensor.sizes(), &ints).expect("the same sizes");
+                let mut values = values.clone();
+                values[position] = Some(changed.into());
+                for tactic in &takers {
+                    ran += 1;
+                    let _ = run_kernel(*tactic, &region, &values, &device, &*workers);
+                }
+            }
+        }
+    }
+    assert!(ran > 0);
 }

@@ -3,7 +3,11 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
+use prost::Message;
 use sinter_import_onnx::decode::decode_binary;
+use sinter_import_onnx::proto::ModelProto;
+use sinter_import_onnx::proto::tensor_shape_proto::dimension::Value as DimValue;
+use sinter_import_onnx::proto::type_proto::Value;
 use sinter_import_onnx::{ImportOptions, import_model};
 
 const MUTATIONS: usize = 20_000;
@@ -45,6 +49,62 @@ fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
     }
 }
 
+/// One change of a decoded model: what a confused or malicious exporter could write. Always gets past the decoder.
+fn confuse(model: &mut ModelProto, others: &[String], random: &mut Random) {
+    const EXTREMES: [i64; 9] = [0, 1, -1, 2, 1 << 20, 1 << 40, i64::MAX, i64::MIN, -3];
+    let number = EXTREMES[random.below(EXTREMES.len())];
+    let Some(graph) = &mut model.graph else { return };
+    let (nodes, inputs, weights) = (graph.node.len(), graph.input.len(), graph.initializer.len());
+    match random.below(9) {
+        0 if nodes > 0 => graph.node[random.below(nodes)].op_type = Some(others[random.below(others.len())].clone()),
+        1 if nodes > 0 => {
+            let node = &mut graph.node[random.below(nodes)];
+            let (a, b) = (random.below(node.input.len()), random.below(node.input.len()));
+            if !node.input.is_empty() {
+                node.input.swap(a, b);
+            }
+        }
+        2 if nodes > 0 => {
+            graph.node[random.below(nodes)].input.pop();
+        }
+        3 | 4 if nodes > 0 => {
+            let node = &mut graph.node[random.below(nodes)];
+            let count = node.attribute.len();
+            if count > 0 {
+                let attribute = &mut node.attribute[random.below(count)];
+                attribute.i = attribute.i.map(|_| number);
+                if !attribute.ints.is_empty() {
+                    let at = random.below(attribute.ints.len());
+                    attribute.ints[at] = number;
+                }
+                attribute.f = attribute.f.map(|_| number as f32);
+            }
+        }
+        5 if weights > 0 => {
+            let weight = &mut graph.initializer[random.below(weights)];
+            match weight.dims.len() {
+                0 => weight.dims.push(number),
+                rank => weight.dims[random.below(rank)] = number,
+            }
+        }
+        6 if inputs > 0 => {
+            let input = &mut graph.input[random.below(inputs)];
+            let Some(Value::TensorType(ty)) = input.r#type.as_mut().and_then(|t| t.value.as_mut()) else { return };
+            match ty.shape.as_mut().and_then(|s| s.dim.last_mut()) {
+                Some(dim) if random.below(2) == 0 => dim.value = Some(DimValue::DimValue(number)),
+                _ => ty.elem_type = Some(random.below(30) as i32),
+            }
+        }
+        7 if inputs > 0 => {
+            let input = &mut graph.input[random.below(inputs)];
+            if let Some(Value::TensorType(ty)) = input.r#type.as_mut().and_then(|t| t.value.as_mut()) {
+                ty.shape = None;
+            }
+        }
+        _ => model.opset_import.iter_mut().for_each(|o| o.version = Some(random.below(30) as i64)),
+    }
+}
+
 /// Did it get past the decoder?
 fn try_import(bytes: Vec<u8>) -> bool {
     let Ok(model) = decode_binary(Bytes::from(bytes)) else { return false };
@@ -62,14 +122,21 @@ fn mutated_models_never_panic() {
         .filter_map(|folder| Some((folder.display().to_string(), std::fs::read(folder.join("model.onnx")).ok()?)))
         .filter(|(_, bytes)| bytes.len() < 20_000)
         .collect();
+    let operators: Vec<String> = sinter_import_onnx::table::ALL.iter().map(|e| e.name.to_owned()).collect();
     let mut random = Random(7);
     let mut decoded = 0;
     for round in 0..MUTATIONS {
         let (name, original) = &corpus[random.below(corpus.len())];
         let mut bytes = original.clone();
-        for _ in 0..=random.below(3) {
-            if !bytes.is_empty() {
-                mutate(&mut bytes, &mut random);
+        if round % 2 == 0 {
+            let mut model = decode_binary(Bytes::from(bytes)).expect("a model of the test data");
+            (0..=random.below(3)).for_each(|_| confuse(&mut model, &operators, &mut random));
+            bytes = model.encode_to_vec();
+        } else {
+            for _ in 0..=random.below(3) {
+                if !bytes.is_empty() {
+                    mutate(&mut bytes, &mut random);
+                }
             }
         }
         let kept = bytes.clone();

@@ -1,4 +1,5 @@
 //! The conformance suite, one binary: operator examples, ONNX test data, real models, hostile files.
+#![allow(clippy::print_stdout, reason = "tests print their figures")]
 
 mod cpu_kernels;
 mod examples;

@@ -4,6 +4,7 @@
 //! `rows` (element i of step p at `p rows + i`), B in strips of `columns`. The code is unrolled into named accumulators: a
 //! rolled loop over an array of them spills every one in every step.
 #![allow(unsafe_code, reason = "vector instructions on pointers whose ranges the caller guarantees")]
+#![allow(clippy::identity_op, clippy::erasing_op, reason = "unrolled rows 0 and 1 multiply by 0 and 1")]
 
 use crate::tier::Tier;
 

@@ -1,7 +1,11 @@
 //! Matrix products.
 //!
-//! `gemm.rs` is the blocked product that convolution shares, `microkernel.rs` its innermost tile.
+//! `gemm.rs` is the blocked product that convolution shares, `microkernel.rs` its innermost tile, `equation.rs` reads the
+//! equations of Einstein sums.
 
+pub mod determinant;
+pub mod einsum;
+pub mod equation;
 pub mod gemm;
 pub mod matmul;
 pub mod microkernel;
@@ -9,4 +13,4 @@ pub mod microkernel;
 use sinter_backend::Tactic;
 
 /// Best first.
-pub const TACTICS: &[&dyn Tactic] = &[&matmul::BLOCKED, &matmul::GENERIC];
+pub const TACTICS: &[&dyn Tactic] = &[&matmul::BLOCKED, &matmul::GENERIC, &einsum::EINSUM, &determinant::DETERMINANT];

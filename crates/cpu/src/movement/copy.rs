@@ -1,10 +1,13 @@
-//! `cpu.movement.copy`: the same bytes in the same order, for operators that change only the shape.
+//! `cpu.movement.copy`: the same bytes in the same order, for operators that change only the shape or the type.
 //!
 //! The memory planner makes most of these disappear: operand and result are offered as one buffer.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Operand, Refusal, Region};
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Operand, Refusal, Region, Target};
 use sinter_ops::Op;
 
+use crate::movement::takes_views;
+use crate::pieces::for_each_piece;
+use crate::refuse_data;
 use crate::tactic::{Row, Speed};
 
 /// Reshape and its kin.
@@ -13,9 +16,11 @@ pub const RESHAPE: Row =
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     match region.only().map(|node| &node.op) {
-        Some(Op::Reshape(_)) => Ok(Loaded::Views(Box::new(Copy))),
-        _ => Err(Refusal::new("takes operators that change only the shape")),
+        Some(Op::Reshape(_) | Op::Squeeze(_) | Op::Unsqueeze(_) | Op::BitCast(_)) => {}
+        _ => return Err(Refusal::new("takes operators that change only the shape")),
     }
+    takes_views(region)?;
+    Ok(Loaded::Views(Box::new(Copy)))
 }
 
 struct Copy;
@@ -26,11 +31,16 @@ impl Kernel for Copy {
             return Ok(());
         }
         let source = launch.input(0)?;
-        let target = launch.output(0).bytes();
-        if target.len() != source.bytes().len() {
-            return Err(KernelError::Data(format!("{} bytes into {}", source.bytes().len(), target.len())));
+        let Target::View(target) = &mut launch.outputs[0] else {
+            refuse_data!("the new shape of sizes {:?} was never told", source.sizes())
+        };
+        let (bytes, target) = (source.bytes(), target.bytes());
+        if target.len() != bytes.len() {
+            refuse_data!("{} bytes into {}", bytes.len(), target.len());
         }
-        target.copy_from_slice(source.bytes());
+        for_each_piece(launch.workers, target, 1, source.count(), |from, piece| {
+            piece.copy_from_slice(&bytes[from..from + piece.len()]);
+        });
         Ok(())
     }
 }

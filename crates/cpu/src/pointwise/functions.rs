@@ -35,7 +35,7 @@ pub fn sigmoid(x: f32) -> f32 {
 #[inline(always)]
 pub fn tanh(x: f32) -> f32 {
     let square = x * x;
-    let coefficients = [2.063_908_9e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328e-1];
+    let coefficients = [2.063_909e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328e-1];
     let near = x + x * square * coefficients.iter().fold(-5.704_988_7e-3f32, |sum, c| sum * square + c);
     let far = 1.0 - 2.0 / (exp(2.0 * x) + 1.0);
     if x.abs() < 0.625 { near } else { far }

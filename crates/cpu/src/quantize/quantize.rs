@@ -62,7 +62,7 @@ const ROUNDER: f32 = 12_582_912.0;
 fn quantized(v: f32, scale: f32, zero: f32, low: f32, high: f32) -> i32 {
     let quotient = v / scale;
     let quotient = if quotient.is_nan() { 0.0 } else { quotient };
-    let near = quotient.max(-FARTHEST).min(FARTHEST);
+    let near = quotient.clamp(-FARTHEST, FARTHEST);
     let rounded = (near + ROUNDER) - ROUNDER;
     (rounded + zero).max(low).min(high) as i32
 }

@@ -54,6 +54,7 @@ pub fn stable_body<'a, 'm>(
     // Dimensions that were opened here: anything fits them.
     let mut open = HashSet::new();
     for _ in 0..MAX_ROUNDS {
+        let guards = cx.builder().infer.guards.len();
         let scoped = body(cx, &types, fill)?;
         let results = scoped.body.output_types();
         let mut stable = true;
@@ -73,6 +74,8 @@ pub fn stable_body<'a, 'm>(
         if stable {
             return Ok(scoped);
         }
+        // What the discarded body demanded of sizes held only for its narrower types.
+        cx.builder().infer.guards.truncate(guards);
     }
     Err(cx.problem("the types of the carried values do not settle"))
 }

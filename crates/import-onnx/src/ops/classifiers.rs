@@ -57,7 +57,7 @@ pub fn linear_classifier(cx: &mut NodeContext<'_, '_>) -> Imported {
     let coefficients = cx.floats("coefficients").unwrap_or_default();
     let intercepts = cx.floats("intercepts").unwrap_or_default();
     let features = cx.dims(x)?.last().and_then(|d| d.as_constant()).and_then(|d| usize::try_from(d).ok());
-    let Some(features) = features.filter(|f| *f > 0 && coefficients.len() % f == 0) else {
+    let Some(features) = features.filter(|f| *f > 0 && coefficients.len().is_multiple_of(*f)) else {
         let count = coefficients.len();
         return Err(cx.problem(format!("{count} coefficients do not fit an input of type {}", cx.ty(x))));
     };
@@ -111,7 +111,8 @@ pub fn tree_ensemble_classifier(cx: &mut NodeContext<'_, '_>) -> Imported {
     chosen(cx, scores, labels)
 }
 
-/// Normalizer: each row divided by its largest magnitude, sum of magnitudes or length, in f32.
+/// Normalizer: each row divided by its largest magnitude, sum of magnitudes or length, in f32. The words of ONNX divide by
+/// the largest element instead of the largest magnitude; its reference implementation and scikit-learn do this.
 pub fn normalizer(cx: &mut NodeContext<'_, '_>) -> Imported {
     let kind = match cx.text("norm", "MAX").as_str() {
         "MAX" => ReduceKind::Max,

@@ -45,6 +45,8 @@ impl Operator for If {
                 otherwise.outputs().len()
             );
         }
+        nested::check_fed(then, 0, inputs, 1)?;
+        nested::check_fed(otherwise, 0, inputs, 1 + then.inputs().len())?;
         match inputs.constant_ints(0).as_deref() {
             Some([0]) => Ok(otherwise.output_types()),
             Some([_]) => Ok(then.output_types()),
@@ -94,7 +96,7 @@ impl Operator for If {
         vec![
             Example::new("condition holds", op.clone()).tensor(bool_of(true)).float(&[3, 5]).float(&[3, 5]),
             Example::new("condition fails", op.clone()).tensor(bool_of(false)).float(&[3, 5]).float(&[3, 5]),
-            Example::new("nothing inside", op).tensor(bool_of(true)).float(&[0]).float(&[0]),
+            Example::new("nothing inside", op).tensor(bool_of(true)).float(&[0, 2]).float(&[0, 2]),
         ]
     }
 }

@@ -4,7 +4,8 @@
 //! what is carried from one iteration to the next; captured values. The body takes (iteration number i64[], condition
 //! bool[], carried..., captured...) and gives (condition, carried..., per-iteration tensors...). Results: the last
 //! carried values; the per-iteration tensors stacked along a new first axis. Carried values may be tensors whose shape
-//! changes, sequences and optionals. No iteration gives the initial values and empty stacks. Source: ONNX Loop-25.
+//! changes, sequences and optionals. No iteration gives the initial values and empty stacks; a
+//! loop that nothing can end is an error. Source: ONNX Loop-25.
 
 use std::sync::Arc;
 
@@ -32,16 +33,22 @@ pub struct Loop {
 }
 
 impl Loop {
+    /// Does the body always give a condition that holds, or the one that it got, which holds while it runs?
+    fn goes_on(&self) -> bool {
+        let Some(condition) = self.body.outputs().first() else { return false };
+        let known = self.body.ty(*condition).as_tensor().and_then(|t| t.constant_ints());
+        self.body.inputs().get(1) == Some(condition) || known.as_deref().is_some_and(|v| v == [1])
+    }
+
     /// Number of iterations as an expression, when nothing but the trip count ends the loop.
     fn iterations(&self, inputs: &Operands<'_>) -> Option<Dim> {
         let always = |ty: Option<&ValueType>| {
             let known = ty.and_then(ValueType::as_tensor).and_then(|t| t.constant_ints());
             known.as_deref().is_some_and(|v| v == [1])
         };
-        let goes_on = always(self.body.outputs().first().map(|id| self.body.ty(*id)));
         let starts = !inputs.has(1) || always(inputs.optional_value(1));
         match inputs.ints(0) {
-            Some([count]) if goes_on && starts => Some(count.maximum(&Dim::constant(0))),
+            Some([count]) if self.goes_on() && starts => Some(count.maximum(&Dim::constant(0))),
             _ => None,
         }
     }
@@ -57,8 +64,12 @@ impl Operator for Loop {
         if inputs.has(1) {
             nested::check_condition(inputs, 1)?;
         }
+        if !inputs.has(0) && !inputs.has(1) && self.goes_on() {
+            invalid!("the loop never ends: it has no number of iterations, and its condition always holds");
+        }
         let captures = inputs.len().saturating_sub(2 + self.carried);
         nested::check_count(&self.body, 2 + self.carried, captures, 1 + self.carried)?;
+        nested::check_fed(&self.body, 2, inputs, 2)?;
         let results = self.body.output_types();
         let count = self.iterations(inputs).unwrap_or_else(|| cx.fresh("iterations"));
         let mut types = Vec::with_capacity(results.len() - 1);
@@ -82,6 +93,9 @@ impl Operator for Loop {
             Some(count) => invalid!(eval: "the number of iterations has {} elements", count.len()),
         };
         let mut goes_on = inputs.optional_value(1).map_or(Ok(true), nested::condition)?;
+        if most.is_none() && goes_on && self.goes_on() {
+            invalid!(eval: "the loop never ends: it has no number of iterations, and its condition always holds");
+        }
         let initial = inputs.all().get(2..2 + self.carried);
         let Some(initial) = initial else { invalid!(eval: "{} initial values expected", self.carried) };
         let mut carried = initial.to_vec();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sinter_base::{DataType, Dim, Tensor, TensorType, Value, ValueType};
+use sinter_base::{DataType, Dim, Tensor, TensorType, Truth, Value, ValueType};
 use smallvec::SmallVec;
 
 use crate::body::Body;
@@ -82,6 +82,39 @@ pub fn check_count(body: &Body, fed: usize, captures: usize, outputs: usize) -> 
         invalid!("a body of {} results should have at least {outputs}", body.outputs().len());
     }
     Ok(())
+}
+
+/// Checks that what is fed to the inputs of a body from `first` on fits their types; the operator's inputs from `index`
+/// on are fed.
+///
+/// # Errors
+/// When kinds, element types or ranks differ, or sizes contradict each other.
+pub fn check_fed(body: &Body, first: usize, inputs: &Operands<'_>, index: usize) -> Result<(), InferError> {
+    let declared = body.inputs().get(first..).unwrap_or_default();
+    for (offset, id) in declared.iter().enumerate() {
+        let (declared, fed) = (body.ty(*id), inputs.value(index + offset)?);
+        if !admits(declared, fed) {
+            invalid!("input {} must be {declared}, found {fed}", index + offset);
+        }
+    }
+    Ok(())
+}
+
+/// May a value of the type `found` stand where the type `declared` is?
+pub fn admits(declared: &ValueType, found: &ValueType) -> bool {
+    match (declared, found) {
+        (ValueType::Tensor(a), ValueType::Tensor(b)) => {
+            let fits = match (a.dims(), b.dims()) {
+                (Ok(x), Ok(y)) => x.len() == y.len() && x.iter().zip(y).all(|(p, q)| p.equals(q) != Truth::No),
+                _ => true,
+            };
+            a.data_type == b.data_type && fits
+        }
+        (ValueType::Sequence(a), ValueType::Sequence(b)) | (ValueType::Optional(a), ValueType::Optional(b)) => {
+            admits(a, b)
+        }
+        _ => false,
+    }
 }
 
 /// One result per iteration, stacked along a new axis. Without iterations the sizes come from the type, open ones as 0.

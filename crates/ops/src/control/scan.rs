@@ -51,9 +51,24 @@ impl Operator for Scan {
     fn infer(&self, inputs: &Operands<'_>, cx: &mut InferContext) -> Result<Vec<ValueType>, InferError> {
         let fed = self.states + self.inputs.len();
         nested::check_count(&self.body, fed, inputs.len().saturating_sub(fed), self.states + self.outputs.len())?;
+        let declared = self.body.input_types();
+        for (i, ty) in declared.iter().enumerate().take(self.states) {
+            if !nested::admits(ty, inputs.value(i)?) {
+                invalid!("state {i} must be {ty}, found {}", inputs.value(i)?);
+            }
+        }
+        nested::check_fed(&self.body, fed, inputs, fed)?;
         let mut length: Option<Dim> = None;
         for (i, walk) in self.inputs.iter().enumerate() {
-            let Ok(dims) = inputs.tensor(self.states + i)?.dims() else { continue };
+            let (slice, tensor) = (&declared[self.states + i], inputs.tensor(self.states + i)?);
+            let fits = slice.as_tensor().is_some_and(|s| {
+                s.data_type == tensor.data_type
+                    && s.shape.rank().is_none_or(|rank| tensor.shape.rank().is_none_or(|own| own == rank + 1))
+            });
+            if !fits {
+                invalid!("the slices of input {} must be {slice}, found {tensor}", self.states + i);
+            }
+            let Ok(dims) = tensor.dims() else { continue };
             let own = &dims[axis_of(walk.axis, dims.len())?];
             match &length {
                 Some(known) => cx.require_equal(known, own, "lengths of the walked axes")?,

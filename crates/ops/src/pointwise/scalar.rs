@@ -377,13 +377,7 @@ fn integer_op(op: ScalarOp, compute: DataType, a: i128, b: i128) -> i128 {
         ScalarOp::BitAnd => a & b,
         ScalarOp::BitOr => a | b,
         ScalarOp::BitXor => a ^ b,
-        ScalarOp::ShiftLeft => {
-            if (0..bits).contains(&b) {
-                a << b
-            } else {
-                0
-            }
-        }
+        ScalarOp::ShiftLeft if (0..bits).contains(&b) => a << b,
         ScalarOp::ShiftRight => a >> b.clamp(0, 127),
         // Float operations on integers are refused when the program is checked.
         _ => 0,

@@ -47,8 +47,8 @@ pub fn celu(cx: &mut NodeContext<'_, '_>) -> Imported {
 
 /// Selu-22: gamma x where x > 0, else gamma alpha (e^x - 1).
 pub fn selu(cx: &mut NodeContext<'_, '_>) -> Imported {
-    let alpha = cx.float("alpha", 1.67326319217681884765625);
-    let gamma = cx.float("gamma", 1.05070102214813232421875);
+    let alpha = cx.float("alpha", 1.673_263_192_176_818_8);
+    let gamma = cx.float("gamma", 1.050_701_022_148_132_3);
     of_one(cx, |x| positive(x).select(&(x * gamma), &((x.unary(ScalarOp::Exp) * alpha - alpha) * gamma)))
 }
 

@@ -1,0 +1,23 @@
+//! Strings, images, lookups and trees: kernels on whole values, where elements are few or of no fixed size.
+
+pub mod image_decoder;
+pub mod label_encoder;
+pub mod pairs;
+pub mod string_cast;
+pub mod text;
+pub mod tree_ensemble;
+
+use sinter_backend::Tactic;
+
+/// Best first.
+pub const TACTICS: &[&dyn Tactic] = &[
+    &pairs::CONCAT,
+    &pairs::EQUAL,
+    &text::NORMALIZE,
+    &text::SPLIT,
+    &text::REGEX,
+    &label_encoder::LOOKUP,
+    &image_decoder::DECODE,
+    &string_cast::CAST,
+    &tree_ensemble::TREES,
+];

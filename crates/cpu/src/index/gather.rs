@@ -1,0 +1,156 @@
+//! `cpu.index.gather`, `cpu.index.gather_elements`, `cpu.index.gather_nd`: elements and slices picked by their number.
+//!
+//! Indices are checked and turned into positions first, so that the copies that follow need no decisions: whole runs of
+//! everything behind the indexed axes, or single elements of the operand's width.
+
+use bytemuck::Pod;
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Workers};
+use sinter_base::view::element_bytes;
+
+use crate::arguments::{Lines, axis_in, integers, result};
+use crate::index::positions::{element_positions, slice_starts, wrapped};
+use crate::movement::takes_views;
+use crate::pieces::for_each_piece;
+use crate::tactic::{Row, Speed};
+use crate::{by_width, only_operator, refuse_data};
+
+/// Slices along one axis.
+pub const GATHER: Row =
+    Row { name: "cpu.index.gather", numerics: Numerics::Exact, in_place: &[], speed: Speed::STREAMING, kernel: gather };
+
+/// Single elements along one axis.
+pub const GATHER_ELEMENTS: Row = Row {
+    name: "cpu.index.gather_elements",
+    numerics: Numerics::Exact,
+    in_place: &[],
+    speed: Speed::STREAMING,
+    kernel: gather_elements,
+};
+
+/// Slices named by index vectors.
+pub const GATHER_ND: Row = Row {
+    name: "cpu.index.gather_nd",
+    numerics: Numerics::Exact,
+    in_place: &[],
+    speed: Speed::STREAMING,
+    kernel: gather_nd,
+};
+
+fn gather(region: &Region) -> Result<Loaded, Refusal> {
+    let op = only_operator!(region, Gather);
+    takes_views(region)?;
+    Ok(Loaded::Views(Box::new(Gather { axis: op.axis })))
+}
+
+fn gather_elements(region: &Region) -> Result<Loaded, Refusal> {
+    let op = only_operator!(region, GatherElements);
+    takes_views(region)?;
+    Ok(Loaded::Views(Box::new(GatherElements { axis: op.axis })))
+}
+
+fn gather_nd(region: &Region) -> Result<Loaded, Refusal> {
+    let op = only_operator!(region, GatherNd);
+    takes_views(region)?;
+    Ok(Loaded::Views(Box::new(GatherNd { batch_axes: op.batch_dims })))
+}
+
+/// `y[i] = x[start of i]` for runs of `run` elements of `width` bytes; `start` tells positions in runs.
+fn copy_runs(
+    workers: &dyn Workers,
+    (source, target): (&[u8], &mut [u8]),
+    run: usize,
+    width: usize,
+    start: impl Fn(usize) -> usize + Sync,
+) {
+    if target.is_empty() {
+        return;
+    }
+    if run == 1 {
+        by_width!(width, T => {
+            let (source, target) = (bytemuck::cast_slice::<u8, T>(source), bytemuck::cast_slice_mut::<u8, T>(target));
+            copy_elements(workers, source, target, start);
+        });
+        return;
+    }
+    let (bytes, work) = (run * width, target.len() / width);
+    for_each_piece(workers, target, bytes, work, |from, piece| {
+        for (at, part) in piece.chunks_exact_mut(bytes).enumerate() {
+            let from = start(from + at) * width;
+            part.copy_from_slice(&source[from..from + bytes]);
+        }
+    });
+}
+
+fn copy_elements<T: Pod + Send + Sync>(
+    workers: &dyn Workers,
+    source: &[T],
+    target: &mut [T],
+    start: impl Fn(usize) -> usize + Sync,
+) {
+    let work = target.len();
+    for_each_piece(workers, target, 1, work, |from, piece| {
+        for (at, element) in piece.iter_mut().enumerate() {
+            *element = source[start(from + at)];
+        }
+    });
+}
+
+struct Gather {
+    axis: i64,
+}
+
+impl Kernel for Gather {
+    fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
+        let (x, indices) = (launch.input(0)?, launch.input(1)?);
+        let axis = axis_in(self.axis, x.sizes().len())?;
+        let Lines { length, inner, .. } = Lines::along(x.sizes(), axis);
+        let mut picked = Vec::with_capacity(indices.count());
+        for index in integers(indices)? {
+            match wrapped(index, length) {
+                Some(index) => picked.push(index),
+                None => refuse_data!("index {index} lies outside axis {axis} of {length} elements"),
+            }
+        }
+        let sizes = [&x.sizes()[..axis], indices.sizes(), &x.sizes()[axis + 1..]].concat();
+        let workers = launch.workers;
+        let mut y = result(&mut launch.outputs[0], &sizes)?;
+        let start = |run: usize| (run / picked.len() * length + picked[run % picked.len()]) * inner;
+        copy_runs(workers, (x.bytes(), y.bytes()), inner, element_bytes(x.data_type()), start);
+        Ok(())
+    }
+}
+
+struct GatherElements {
+    axis: i64,
+}
+
+impl Kernel for GatherElements {
+    fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
+        let (x, indices) = (launch.input(0)?, launch.input(1)?);
+        let axis = axis_in(self.axis, x.sizes().len())?;
+        let positions = element_positions(x.sizes(), indices, axis)?;
+        let workers = launch.workers;
+        let mut y = result(&mut launch.outputs[0], indices.sizes())?;
+        copy_runs(workers, (x.bytes(), y.bytes()), 1, element_bytes(x.data_type()), |at| positions[at]);
+        Ok(())
+    }
+}
+
+struct GatherNd {
+    batch_axes: usize,
+}
+
+impl Kernel for GatherNd {
+    fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
+        let (x, indices) = (launch.input(0)?, launch.input(1)?);
+        let slices = slice_starts(x.sizes(), indices, self.batch_axes)?;
+        let vectors = &indices.sizes()[..indices.sizes().len() - 1];
+        let sizes = [vectors, slices.sizes].concat();
+        let run = slices.sizes.iter().product();
+        let workers = launch.workers;
+        let mut y = result(&mut launch.outputs[0], &sizes)?;
+        let width = element_bytes(x.data_type());
+        copy_runs(workers, (x.bytes(), y.bytes()), run, width, |at| slices.starts[at]);
+        Ok(())
+    }
+}

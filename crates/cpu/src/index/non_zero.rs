@@ -1,0 +1,59 @@
+//! `cpu.index.non_zero`: the index vectors of all elements that are not zero. Counted first, then written.
+
+use half::{bf16, f16};
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use sinter_base::shape::unravel;
+use sinter_base::{DataType, View};
+
+use crate::arguments::result;
+use crate::elements::{Numbers, load};
+use crate::movement::takes_views;
+use crate::only_operator;
+use crate::tactic::{Row, Speed};
+
+/// See the module documentation.
+pub const NON_ZERO: Row =
+    Row { name: "cpu.index.non_zero", numerics: Numerics::Exact, in_place: &[], speed: Speed::SCALAR, kernel };
+
+fn kernel(region: &Region) -> Result<Loaded, Refusal> {
+    only_operator!(region, NonZero);
+    takes_views(region)?;
+    Ok(Loaded::Views(Box::new(NonZeroKernel)))
+}
+
+struct NonZeroKernel;
+
+/// Flat positions of the elements that are not zero.
+fn positions(x: View<'_>) -> Vec<usize> {
+    fn of<T: Copy>(values: &[T], set: impl Fn(T) -> bool) -> Vec<usize> {
+        (0..values.len()).filter(|&i| set(values[i])).collect()
+    }
+    match x.data_type() {
+        DataType::F32 => of(x.elements::<f32>(), |v| v != 0.0),
+        DataType::F16 => of(x.elements::<f16>(), |v| v != f16::ZERO),
+        DataType::Bf16 => of(x.elements::<bf16>(), |v| v != bf16::ZERO),
+        DataType::I64 => of(x.elements::<i64>(), |v| v != 0),
+        DataType::I32 => of(x.elements::<i32>(), |v| v != 0),
+        DataType::Bool => of(x.bytes(), |v| v != 0),
+        _ => match load(x) {
+            Numbers::Floats(values) => of(&values, |v| v != 0.0),
+            Numbers::Ints(values) => of(&values, |v| v != 0),
+        },
+    }
+}
+
+impl Kernel for NonZeroKernel {
+    fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
+        let x = launch.input(0)?;
+        let found = positions(x);
+        let rank = x.sizes().len();
+        let mut y = result(&mut launch.outputs[0], &[rank, found.len()])?;
+        let entries = y.elements::<i64>();
+        for (column, &position) in found.iter().enumerate() {
+            for (axis, &index) in unravel(position, x.sizes()).iter().enumerate() {
+                entries[axis * found.len() + column] = i64::try_from(index).unwrap_or(i64::MAX);
+            }
+        }
+        Ok(())
+    }
+}

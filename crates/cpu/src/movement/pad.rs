@@ -1,0 +1,170 @@
+//! `cpu.movement.pad`: a border around a tensor, or a cut.
+//!
+//! For every axis a table says where each position of the result comes from. The innermost padded axis is turned into
+//! segments, runs of the source or of the fill value, once; then each row of the result is written segment by segment.
+//! Axes behind it that stay as they are make the elements of such a row longer, not more.
+
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use sinter_base::Sizes;
+use sinter_base::shape::strides;
+use sinter_base::view::element_bytes;
+use sinter_ops::movement::pad::PadMode;
+
+use crate::arguments::{axes_in, integers, result};
+use crate::movement::takes_views;
+use crate::pieces::for_each_piece;
+use crate::tactic::{Row, Speed};
+use crate::{only_operator, refuse_data};
+
+/// See the module documentation.
+pub const PAD: Row =
+    Row { name: "cpu.movement.pad", numerics: Numerics::Exact, in_place: &[], speed: Speed::STREAMING, kernel };
+
+fn kernel(region: &Region) -> Result<Loaded, Refusal> {
+    let op = only_operator!(region, Pad);
+    takes_views(region)?;
+    Ok(Loaded::Views(Box::new(PadKernel { mode: op.mode })))
+}
+
+struct PadKernel {
+    mode: PadMode,
+}
+
+/// Where each position of one axis comes from; `None` for the fill value.
+type Table = Vec<Option<usize>>;
+
+impl PadKernel {
+    /// The table of an axis of `size` elements.
+    fn table(&self, size: usize, (begin, end): (i64, i64)) -> Table {
+        let (first, last) = kept(size, (begin, end));
+        let (size, begin, end, left) = (size as i128, i128::from(begin), i128::from(end), last - first + 1);
+        let source = |at: i128| -> Option<usize> {
+            let position = at - begin;
+            let inside = match self.mode {
+                PadMode::Constant => return usize::try_from(position).ok().filter(|_| position < size),
+                PadMode::Edge => position.clamp(first, last),
+                PadMode::Wrap => first + (position - first).rem_euclid(left),
+                PadMode::Reflect if left == 1 => first,
+                PadMode::Reflect => {
+                    let phase = (position - first).rem_euclid(2 * left - 2);
+                    first + phase.min(2 * left - 2 - phase)
+                }
+            };
+            usize::try_from(inside).ok()
+        };
+        (0..size + begin + end).map(source).collect()
+    }
+}
+
+/// First and last element that negative pads leave: what the border repeats.
+fn kept(size: usize, (begin, end): (i64, i64)) -> (i128, i128) {
+    (i128::from(begin).min(0).abs(), size as i128 - 1 - i128::from(end).min(0).abs())
+}
+
+/// A stretch of one axis: consecutive elements of the source, or the fill value.
+struct Segment {
+    length: usize,
+    source: Option<usize>,
+}
+
+fn segments(table: &Table) -> Vec<Segment> {
+    let mut result: Vec<Segment> = Vec::new();
+    for &source in table {
+        match result.last_mut() {
+            Some(last) if source == last.source.map(|s| s + last.length) => last.length += 1,
+            _ => result.push(Segment { length: 1, source }),
+        }
+    }
+    result
+}
+
+impl Kernel for PadKernel {
+    fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
+        let (x, pads) = (launch.input(0)?, integers(launch.input(1)?)?);
+        let rank = x.sizes().len();
+        let axes = match launch.optional(3) {
+            Some(axes) => axes_in(&integers(axes)?, rank)?,
+            None => (0..rank).collect(),
+        };
+        if pads.len() != 2 * axes.len() {
+            refuse_data!("{} pads for {} axes", pads.len(), axes.len());
+        }
+        let width = element_bytes(x.data_type());
+        let zero = [0u8; 8];
+        let value = match launch.optional(2) {
+            Some(value) if value.count() != 1 => refuse_data!("the padding value has {} elements", value.count()),
+            Some(value) => value.bytes(),
+            None => &zero[..width],
+        };
+        let mut borders = vec![(0, 0); rank];
+        for (k, &axis) in axes.iter().enumerate() {
+            borders[axis] = (pads[k], pads[k + axes.len()]);
+        }
+        // Sizes before tables: an absurd pad must fail before memory is taken for it.
+        let mut sizes = Sizes::new();
+        for (&size, &(begin, end)) in x.sizes().iter().zip(&borders) {
+            let padded = i64::try_from(size).ok().and_then(|s| s.checked_add(begin)?.checked_add(end));
+            let Some(padded) = padded.and_then(|s| usize::try_from(s).ok()) else {
+                refuse_data!("pads {begin} and {end} around {size} elements")
+            };
+            let (first, last) = kept(size, (begin, end));
+            if self.mode != PadMode::Constant && last < first && padded > 0 {
+                refuse_data!("pads {begin} and {end}: nothing is left of {size} elements to repeat");
+            }
+            sizes.push(padded);
+        }
+        let workers = launch.workers;
+        let mut y = result(&mut launch.outputs[0], &sizes)?;
+        if y.count() == 0 {
+            return Ok(());
+        }
+        // The axes behind the last padded one move as a whole.
+        let padded = borders.iter().rposition(|&b| b != (0, 0)).map_or(0, |last| last + 1);
+        let unit = x.sizes()[padded..].iter().product::<usize>() * width;
+        let tables: Vec<Table> = (0..padded).map(|axis| self.table(x.sizes()[axis], borders[axis])).collect();
+        let Some((last, outer)) = tables.split_last() else {
+            y.bytes().copy_from_slice(x.bytes());
+            return Ok(());
+        };
+        let own: Vec<usize> = strides(&x.sizes()[..padded]).iter().map(|s| s * unit).collect();
+        let runs = segments(last);
+        let filler = value.repeat(last.len() * unit / width);
+        let source = x.bytes();
+        let row = last.len() * unit;
+        let work = y.count();
+        for_each_piece(workers, y.bytes(), row, work, |from, piece| {
+            for (at, row) in piece.chunks_exact_mut(row).enumerate() {
+                write_row(row, &runs, row_start(from + at, outer, &own), source, unit, &filler);
+            }
+        });
+        Ok(())
+    }
+}
+
+/// Where a row of the source starts in bytes; `None` when the row is border.
+fn row_start(mut row: usize, outer: &[Table], steps: &[usize]) -> Option<usize> {
+    let mut start = 0;
+    for (table, step) in outer.iter().zip(steps).rev() {
+        start += table[row % table.len()]? * step;
+        row /= table.len();
+    }
+    Some(start)
+}
+
+fn write_row(mut row: &mut [u8], runs: &[Segment], start: Option<usize>, source: &[u8], unit: usize, filler: &[u8]) {
+    let Some(start) = start else {
+        row.copy_from_slice(&filler[..row.len()]);
+        return;
+    };
+    for run in runs {
+        let (part, rest) = row.split_at_mut(run.length * unit);
+        row = rest;
+        match run.source {
+            Some(from) => {
+                let from = start + from * unit;
+                part.copy_from_slice(&source[from..from + part.len()]);
+            }
+            None => part.copy_from_slice(&filler[..part.len()]),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! `cpu.movement.slice`: a regular part of a tensor, as a strided copy with steps of either sign.
+
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use sinter_base::Sizes;
+use sinter_base::shape::strides;
+use sinter_base::view::element_bytes;
+
+use crate::arguments::{axes_in, integers, result};
+use crate::movement::strided::{Walk, copy};
+use crate::movement::takes_views;
+use crate::tactic::{Row, Speed};
+use crate::{only_operator, refuse_data};
+
+/// See the module documentation.
+pub const SLICE: Row =
+    Row { name: "cpu.movement.slice", numerics: Numerics::Exact, in_place: &[], speed: Speed::STREAMING, kernel };
+
+fn kernel(region: &Region) -> Result<Loaded, Refusal> {
+    only_operator!(region, Slice);
+    takes_views(region)?;
+    Ok(Loaded::Views(Box::new(SliceKernel)))
+}
+
+struct SliceKernel;
+
+/// First element, distance and number of elements taken from an axis.
+fn taken(size: usize, start: i64, end: i64, step: i64) -> Result<(isize, isize, usize), KernelError> {
+    // In 128 bits nothing overflows, whatever the bounds.
+    let (size, start, end, step) = (size as i128, i128::from(start), i128::from(end), i128::from(step));
+    let from_front = |at: i128| if at < 0 { at + size } else { at };
+    let (start, end) = (from_front(start), from_front(end));
+    let (start, distance) = match step {
+        0 => refuse_data!("a slice has step 0"),
+        1.. => (start.clamp(0, size), end.clamp(0, size) - start.clamp(0, size)),
+        _ => {
+            let start = start.clamp(0, (size - 1).max(0));
+            (start, if size == 0 { 0 } else { start - end.clamp(-1, size - 1) })
+        }
+    };
+    let count = (distance.max(0) + step.abs() - 1) / step.abs();
+    // A single element needs no step, which may be far too long for addresses.
+    let step = if count > 1 { step } else { 0 };
+    // All three lie within the size of the axis by now.
+    Ok((start as isize, step as isize, count as usize))
+}
+
+impl Kernel for SliceKernel {
+    fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
+        let x = launch.input(0)?;
+        let (starts, ends) = (integers(launch.input(1)?)?, integers(launch.input(2)?)?);
+        let count = i64::try_from(starts.len()).unwrap_or(i64::MAX);
+        let axes = launch.optional(3).map(integers).transpose()?.unwrap_or_else(|| (0..count).collect());
+        let axes = axes_in(&axes, x.sizes().len())?;
+        let steps = launch.optional(4).map(integers).transpose()?.unwrap_or_else(|| vec![1; starts.len()]);
+        if ends.len() != starts.len() || axes.len() != starts.len() || steps.len() != starts.len() {
+            refuse_data!("{} starts, {} ends, {} axes, {} steps", starts.len(), ends.len(), axes.len(), steps.len());
+        }
+        let own = strides(x.sizes());
+        let mut walks: Vec<Walk> = x.sizes().iter().zip(&own).map(|(&size, &step)| Walk::new(size, step)).collect();
+        let mut first = 0isize;
+        for (k, &axis) in axes.iter().enumerate() {
+            let (start, step, count) = taken(x.sizes()[axis], starts[k], ends[k], steps[k])?;
+            // Only a tensor without elements can have strides so long that these saturate.
+            first = start.saturating_mul(own[axis].cast_signed()).saturating_add(first);
+            walks[axis] = Walk { size: count, stride: step.saturating_mul(own[axis].cast_signed()) };
+        }
+        let sizes: Sizes = walks.iter().map(|a| a.size).collect();
+        let mut y = result(&mut launch.outputs[0], &sizes)?;
+        copy(launch.workers, x.bytes(), element_bytes(x.data_type()), first, &walks, y.bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_an_axis() {
+        assert_eq!(taken(5, 1, 4, 2).unwrap(), (1, 2, 2));
+        assert_eq!(taken(5, -2, i64::MAX, 1).unwrap(), (3, 1, 2));
+        assert_eq!(taken(5, -1, i64::MIN, -1).unwrap(), (4, -1, 5));
+        assert_eq!(taken(5, 4, 1, 1).unwrap().2, 0);
+        assert_eq!(taken(0, 0, i64::MIN, i64::MIN).unwrap().2, 0);
+        assert_eq!(taken(5, 0, 5, i64::MAX).unwrap(), (0, 0, 1));
+        assert!(taken(5, 0, 5, 0).is_err());
+    }
+}

@@ -1,0 +1,98 @@
+//! `cpu.reduce.cumulative`: running sums or products along an axis.
+//!
+//! All lines of one outer position run together, one row of totals for all of them, so that memory is read in order.
+//! Floats run in f64 and are rounded once per result; integers wrap.
+
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Workers};
+use sinter_base::DataType;
+use sinter_ops::reduce::Cumulative;
+
+use crate::arguments::{Lines, axis_in, result, single_integer};
+use crate::elements::{Numbers, load, store};
+use crate::movement::takes_views;
+use crate::only_operator;
+use crate::pieces::for_each_piece;
+use crate::tactic::{Row, Speed};
+
+/// See the module documentation.
+pub const CUMULATIVE: Row =
+    Row { name: "cpu.reduce.cumulative", numerics: Numerics::Ordered, in_place: &[], speed: Speed::SCALAR, kernel };
+
+fn kernel(region: &Region) -> Result<Loaded, Refusal> {
+    let op = only_operator!(region, Cumulative);
+    takes_views(region)?;
+    Ok(Loaded::Views(Box::new(CumulativeKernel { op: op.clone() })))
+}
+
+struct CumulativeKernel {
+    op: Cumulative,
+}
+
+impl CumulativeKernel {
+    /// Runs along all lines of `x` into `y`, totals of type `W`.
+    fn run<T: Copy + Sync, W: Copy + Sync, Y: Send>(
+        &self,
+        workers: &dyn Workers,
+        lines: Lines,
+        (x, y): (&[T], &mut [Y]),
+        (start, join): (W, impl Fn(W, T) -> W + Sync),
+        narrow: impl Fn(W) -> Y + Sync,
+    ) {
+        let Lines { length, inner, .. } = lines;
+        for_each_piece(workers, y, lines.block(), x.len(), |from, piece| {
+            let mut totals = vec![start; inner];
+            for (at, block) in piece.chunks_exact_mut(lines.block()).enumerate() {
+                let source = &x[(from + at) * lines.block()..][..lines.block()];
+                totals.fill(start);
+                for step in 0..length {
+                    let step = if self.op.reverse { length - 1 - step } else { step };
+                    let row = step * inner..(step + 1) * inner;
+                    for ((total, y), &x) in totals.iter_mut().zip(&mut block[row.clone()]).zip(&source[row]) {
+                        let next = join(*total, x);
+                        *y = narrow(if self.op.exclusive { *total } else { next });
+                        *total = next;
+                    }
+                }
+            }
+        });
+    }
+}
+
+impl Kernel for CumulativeKernel {
+    fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
+        let (x, axis) = (launch.input(0)?, single_integer(launch.input(1)?)?);
+        let axis = axis_in(axis, x.sizes().len())?;
+        let lines = Lines::along(x.sizes(), axis);
+        let (workers, product) = (launch.workers, self.op.product);
+        let mut y = result(&mut launch.outputs[0], x.sizes())?;
+        if x.data_type() == DataType::F32 {
+            let pair = (x.elements::<f32>(), y.elements::<f32>());
+            match product {
+                true => self.run(workers, lines, pair, (1.0, |a: f64, b: f32| a * f64::from(b)), |v| v as f32),
+                false => self.run(workers, lines, pair, (0.0, |a: f64, b: f32| a + f64::from(b)), |v| v as f32),
+            }
+            return Ok(());
+        }
+        let numbers = match load(x) {
+            Numbers::Floats(x) => {
+                let mut y = vec![0.0; x.len()];
+                match product {
+                    true => self.run(workers, lines, (&x, &mut y), (1.0, |a: f64, b: f64| a * b), |v| v),
+                    false => self.run(workers, lines, (&x, &mut y), (0.0, |a: f64, b: f64| a + b), |v| v),
+                }
+                Numbers::Floats(y)
+            }
+            Numbers::Ints(x) => {
+                // Low bits of sums and products depend on low bits only: the store wraps to the type.
+                let mut y = vec![0; x.len()];
+                match product {
+                    true => self.run(workers, lines, (&x, &mut y), (1, i64::wrapping_mul), |v| v),
+                    false => self.run(workers, lines, (&x, &mut y), (0, i64::wrapping_add), |v| v),
+                }
+                Numbers::Ints(y)
+            }
+        };
+        store(&numbers, &mut y);
+        Ok(())
+    }
+}

@@ -1,0 +1,310 @@
+//! `cpu.reduce.floats` and `cpu.reduce.integers`: one value from all elements along some axes.
+//!
+//! Neighbouring axes of one kind are merged, so that kept and reduced axes alternate. When the innermost one is reduced,
+//! rows are folded to numbers; when it is kept, rows are folded into rows of results: either way the innermost loop runs
+//! over consecutive elements. Results are shared among the workers; a few results of long rows are shared by pieces of
+//! fixed length instead. Integers are computed in 128 bits and wrap at the end.
+
+use std::sync::Mutex;
+
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Workers};
+use sinter_base::shape::strides;
+use sinter_base::{DataType, View, ViewMut};
+use sinter_ops::reduce::{Reduce, ReduceKind};
+
+use crate::arguments::{axes_in, integers, result};
+use crate::elements::{Numbers, load, store};
+use crate::movement::takes_views;
+use crate::pieces::{WORTH_SHARING, for_each_piece};
+use crate::reduce::fold::{Fold, Wide, finish, fold_of};
+use crate::tactic::{Row, Speed};
+use crate::{only_operator, refuse_data};
+
+/// Any float type, folded in f64.
+pub const FLOATS: Row = Row {
+    name: "cpu.reduce.floats",
+    numerics: Numerics::Reassociated,
+    in_place: &[],
+    speed: Speed { per_byte: 0.1, per_operation: 0.3 },
+    kernel: floats,
+};
+
+/// Any integer type and bool.
+pub const INTEGERS: Row = Row {
+    name: "cpu.reduce.integers",
+    numerics: Numerics::Ordered,
+    in_place: &[],
+    speed: Speed::SCALAR,
+    kernel: integer_kernel,
+};
+
+fn floats(region: &Region) -> Result<Loaded, Refusal> {
+    let op = only_operator!(region, Reduce);
+    takes_views(region)?;
+    match region.input(0).map(|t| t.data_type) {
+        Some(t) if t.is_float() => Ok(Loaded::Views(Box::new(Floats { op: op.clone() }))),
+        other => Err(Refusal::new(format!("element type {other:?} instead of floats"))),
+    }
+}
+
+fn integer_kernel(region: &Region) -> Result<Loaded, Refusal> {
+    let op = only_operator!(region, Reduce);
+    takes_views(region)?;
+    match region.input(0).map(|t| t.data_type) {
+        Some(t) if !t.is_float() => Ok(Loaded::Views(Box::new(Integers { op: op.clone() }))),
+        other => Err(Refusal::new(format!("element type {other:?} instead of integers"))),
+    }
+}
+
+/// Elements of a long row that are folded as one task.
+const PIECE: usize = 32 * 1024;
+
+/// The walk through the elements of a reduction.
+struct Geometry {
+    /// Sizes and strides of kept axes but an innermost one.
+    kept: Vec<(usize, usize)>,
+    /// Starts of the rows that go into one result or one row of results.
+    rows: Vec<usize>,
+    /// Elements of a row.
+    row: usize,
+    /// Is the innermost axis kept?
+    by_columns: bool,
+    /// Elements per result.
+    count: usize,
+    /// Sizes of the result.
+    sizes: Vec<usize>,
+}
+
+impl Geometry {
+    fn of(op: &Reduce, sizes: &[usize], given: Option<&[i64]>) -> Result<Self, KernelError> {
+        let axes = match given {
+            None | Some([]) if op.noop_with_empty_axes => Vec::new(),
+            None | Some([]) => (0..sizes.len()).collect(),
+            Some(axes) => axes_in(axes, sizes.len())?,
+        };
+        let reduced = |axis: usize| axes.contains(&axis);
+        let result = (0..sizes.len()).filter(|&a| op.keep_dims || !reduced(a));
+        let result = result.map(|a| if reduced(a) { 1 } else { sizes[a] }).collect();
+        // (size, stride, reduced), neighbours of one kind merged.
+        let own = strides(sizes);
+        let mut merged: Vec<(usize, usize, bool)> = Vec::new();
+        for axis in (0..sizes.len()).filter(|&a| sizes[a] != 1) {
+            match merged.last_mut() {
+                Some(last) if last.2 == reduced(axis) => *last = (last.0 * sizes[axis], own[axis], last.2),
+                _ => merged.push((sizes[axis], own[axis], reduced(axis))),
+            }
+        }
+        let inner = merged.pop().unwrap_or((1, 1, true));
+        let part = |wanted: bool| -> Vec<(usize, usize)> {
+            merged.iter().filter(|m| m.2 == wanted).map(|m| (m.0, m.1)).collect()
+        };
+        let outer = part(true);
+        let mut rows = vec![0];
+        for &(size, stride) in &outer {
+            rows = rows.iter().flat_map(|&start| (0..size).map(move |i| start + i * stride)).collect();
+        }
+        let by_columns = !inner.2;
+        let count = rows.len() * if by_columns { 1 } else { inner.0 };
+        Ok(Self { kept: part(false), rows, row: inner.0, by_columns, count, sizes: result })
+    }
+
+    /// Start of result (or row of results) number `at`.
+    fn start(&self, mut at: usize) -> usize {
+        let mut start = 0;
+        for &(size, stride) in self.kept.iter().rev() {
+            start += at % size * stride;
+            at /= size;
+        }
+        start
+    }
+
+    /// Fills `totals`, all results, by folding.
+    fn fold<T: Wide>(&self, workers: &dyn Workers, x: &[T], fold: Fold, shifts: &[f64], totals: &mut [f64]) {
+        let work = x.len();
+        let rows = |at: usize| {
+            let start = self.start(at);
+            self.rows.iter().map(move |row| &x[start + row..start + row + self.row])
+        };
+        if self.by_columns {
+            for_each_piece(workers, totals, self.row, work, |from, piece| {
+                for (at, totals) in piece.chunks_exact_mut(self.row).enumerate() {
+                    totals.fill(fold.start());
+                    let shifts = shifts.get((from + at) * self.row..).unwrap_or_default();
+                    rows(from + at).for_each(|row| fold.columns(totals, row, shifts));
+                }
+            });
+            return;
+        }
+        let shift = |at: usize| shifts.get(at).copied().unwrap_or(0.0);
+        if self.row >= 2 * PIECE && totals.len() * self.rows.len() < 16 && work >= WORTH_SHARING {
+            for (at, total) in totals.iter_mut().enumerate() {
+                let pieces: Vec<&[T]> = rows(at).flat_map(|row| row.chunks(PIECE)).collect();
+                let parts: Vec<Mutex<f64>> = pieces.iter().map(|_| Mutex::new(0.0)).collect();
+                workers.run(pieces.len(), &|task| {
+                    if let Ok(mut part) = parts[task].lock() {
+                        *part = fold.row(pieces[task], shift(at));
+                    }
+                });
+                let part = |part: Mutex<f64>| part.into_inner().unwrap_or(f64::NAN);
+                *total = parts.into_iter().map(part).fold(fold.start(), |a, b| fold.join(a, b));
+            }
+            return;
+        }
+        for_each_piece(workers, totals, 1, work, |from, piece| {
+            for (at, total) in piece.iter_mut().enumerate() {
+                let parts = rows(from + at).map(|row| fold.row(row, shift(from + at)));
+                *total = parts.fold(fold.start(), |a, b| fold.join(a, b));
+            }
+        });
+    }
+
+    /// All results of a formula.
+    fn formula<T: Wide>(&self, workers: &dyn Workers, x: &[T], kind: ReduceKind) -> Vec<f64> {
+        let results: usize = self.sizes.iter().product();
+        let mut shifts = Vec::new();
+        if kind == ReduceKind::LogSumExp {
+            shifts = vec![f64::NEG_INFINITY; results];
+            self.fold(workers, x, Fold::Max, &[], &mut shifts);
+        }
+        let mut totals = vec![0.0; results];
+        self.fold(workers, x, fold_of(kind), &shifts, &mut totals);
+        let shift = |at: usize| shifts.get(at).copied().unwrap_or(0.0);
+        totals.iter_mut().enumerate().for_each(|(at, total)| *total = finish(kind, *total, self.count, shift(at)));
+        totals
+    }
+}
+
+struct Floats {
+    op: Reduce,
+}
+
+impl Kernel for Floats {
+    fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
+        let x = launch.input(0)?;
+        let given = launch.optional(1).map(integers).transpose()?;
+        let geometry = Geometry::of(&self.op, x.sizes(), given.as_deref())?;
+        let workers = launch.workers;
+        let totals = if x.data_type() == DataType::F32 {
+            geometry.formula(workers, x.elements::<f32>(), self.op.kind)
+        } else {
+            let Numbers::Floats(values) = load(x) else { refuse_data!("elements of type {}", x.data_type()) };
+            geometry.formula(workers, &values, self.op.kind)
+        };
+        let mut y = result(&mut launch.outputs[0], &geometry.sizes)?;
+        store(&Numbers::Floats(totals), &mut y);
+        Ok(())
+    }
+}
+
+struct Integers {
+    op: Reduce,
+}
+
+impl Kernel for Integers {
+    fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
+        let x = launch.input(0)?;
+        let given = launch.optional(1).map(integers).transpose()?;
+        let geometry = Geometry::of(&self.op, x.sizes(), given.as_deref())?;
+        let values = wide_integers(x)?;
+        let y = result(&mut launch.outputs[0], &geometry.sizes)?;
+        self.reduce(&geometry, &values, y);
+        Ok(())
+    }
+}
+
+/// The elements, large unsigned ones included.
+fn wide_integers(x: View<'_>) -> Result<Vec<i128>, KernelError> {
+    let unsigned = x.data_type() == DataType::U64;
+    match load(x) {
+        Numbers::Ints(values) if unsigned => Ok(values.iter().map(|v| i128::from(v.cast_unsigned())).collect()),
+        Numbers::Ints(values) => Ok(values.iter().map(|&v| i128::from(v)).collect()),
+        Numbers::Floats(_) => refuse_data!("elements of type {} where integers are needed", x.data_type()),
+    }
+}
+
+impl Integers {
+    fn reduce(&self, geometry: &Geometry, x: &[i128], mut y: ViewMut<'_>) {
+        let data_type = y.data_type();
+        let mut group = Vec::with_capacity(geometry.count);
+        let value = |at: usize, group: &mut Vec<i128>| {
+            group.clear();
+            if geometry.by_columns {
+                let start = geometry.start(at / geometry.row) + at % geometry.row;
+                group.extend(geometry.rows.iter().map(|row| x[start + row]));
+            } else {
+                let start = geometry.start(at);
+                let rows = geometry.rows.iter().map(|row| start + row);
+                rows.for_each(|row| group.extend_from_slice(&x[row..row + geometry.row]));
+            }
+            integer_formula(self.op.kind, group, data_type)
+        };
+        // The low 64 bits: the store wraps them to the type.
+        let values = (0..y.count()).map(|at| value(at, &mut group) as i64).collect();
+        store(&Numbers::Ints(values), &mut y);
+    }
+}
+
+fn integer_formula(kind: ReduceKind, values: &[i128], data_type: DataType) -> i128 {
+    let (low, high) = data_type.integer_range().unwrap_or((0, 1));
+    let sum = |map: &dyn Fn(i128) -> i128| values.iter().fold(0i128, |sum, &v| sum.wrapping_add(map(v)));
+    let rooted = |fold: Fold| {
+        let floats: Vec<f64> = values.iter().map(|&v| v as f64).collect();
+        let shift = if fold == Fold::Exponentials { Fold::Max.row(&floats, 0.0) } else { 0.0 };
+        // The conversion truncates, saturates and makes NaN 0.
+        (finish(kind, fold.row(&floats, shift), floats.len(), shift) as i128).clamp(low, high)
+    };
+    match kind {
+        ReduceKind::Sum => sum(&|v| v),
+        ReduceKind::Mean => sum(&|v| v).checked_div(values.len() as i128).unwrap_or(0),
+        ReduceKind::Product => values.iter().fold(1i128, |all, &v| data_type.wrap(all.wrapping_mul(v))),
+        ReduceKind::Max => values.iter().copied().max().unwrap_or(low),
+        ReduceKind::Min => values.iter().copied().min().unwrap_or(high),
+        ReduceKind::L1 => sum(&i128::abs),
+        ReduceKind::SumSquare => sum(&|v| v.wrapping_mul(v)),
+        ReduceKind::L2 | ReduceKind::LogSum | ReduceKind::LogSumExp => rooted(fold_of(kind)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sinter_base::shape::unravel;
+
+    use super::*;
+    use crate::pieces::Alone;
+    use crate::team::Team;
+
+    /// By definition: every element goes to the result that its kept axes name.
+    fn plain(x: &[f32], sizes: &[usize], axes: &[usize]) -> Vec<f64> {
+        let kept: Vec<usize> = (0..sizes.len()).filter(|a| !axes.contains(a)).collect();
+        let mut totals = vec![0.0; kept.iter().map(|&a| sizes[a]).product()];
+        for (flat, &value) in x.iter().enumerate() {
+            let at = unravel(flat, sizes);
+            totals[kept.iter().fold(0, |position, &a| position * sizes[a] + at[a])] += f64::from(value);
+        }
+        totals
+    }
+
+    #[test]
+    fn any_axes_on_any_number_of_threads() {
+        let sizes = [3, 1, 5, 7, 4];
+        let x: Vec<f32> = (0..420).map(|v| (v % 17) as f32).collect();
+        let op = Reduce::new(ReduceKind::Sum, false);
+        for mask in 1..32usize {
+            let axes: Vec<usize> = (0..5).filter(|a| mask >> a & 1 == 1).collect();
+            let given: Vec<i64> = axes.iter().map(|&a| a as i64).collect();
+            let geometry = Geometry::of(&op, &sizes, Some(&given)).unwrap();
+            assert_eq!(geometry.formula(&Alone, &x, ReduceKind::Sum), plain(&x, &sizes, &axes), "{axes:?}");
+        }
+    }
+
+    #[test]
+    fn long_rows_are_shared_by_pieces() {
+        let x: Vec<f32> = (0..300_000).map(|v| (v as f32).sin()).collect();
+        let op = Reduce::new(ReduceKind::LogSumExp, false);
+        let geometry = Geometry::of(&op, &[2, 150_000], Some(&[1])).unwrap();
+        let alone = geometry.formula(&Alone, &x, ReduceKind::LogSumExp);
+        assert_eq!(alone, geometry.formula(&Team::new(3), &x, ReduceKind::LogSumExp));
+        let exact: f64 = x[..150_000].iter().map(|&v| f64::from(v).exp()).sum::<f64>().ln();
+        assert!((alone[0] - exact).abs() < 1e-9);
+    }
+}

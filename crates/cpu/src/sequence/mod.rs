@@ -1,0 +1,22 @@
+//! Lists of tensors, and values that may be absent: kernels on whole values. Elements share their memory with the lists
+//! that hold them, so only joining and cutting move any.
+
+pub mod list;
+pub mod optional;
+pub mod pieces;
+
+use sinter_backend::Tactic;
+
+/// Best first.
+pub const TACTICS: &[&dyn Tactic] = &[
+    &list::CONSTRUCT,
+    &list::INSERT,
+    &list::ERASE,
+    &list::AT,
+    &list::LENGTH,
+    &pieces::SPLIT,
+    &pieces::CONCAT,
+    &optional::CONSTRUCT,
+    &optional::HAS,
+    &optional::GET,
+];

@@ -1,0 +1,63 @@
+//! `cpu.optional.*`: values that may be absent, made, asked and opened. Nothing is copied.
+
+use sinter_backend::{KernelError, Loaded, Numerics, Refusal, Region, ValueKernel};
+use sinter_base::{DataType, Tensor, Value, ValueType};
+
+use crate::only_operator;
+use crate::tactic::{Row, Speed};
+use crate::values::{data, optional, value};
+
+const fn row(name: &'static str, kernel: fn(&Region) -> Result<Loaded, Refusal>) -> Row {
+    Row { name, numerics: Numerics::Exact, in_place: &[], speed: Speed::STREAMING, kernel }
+}
+
+/// A value in an optional, or nothing in one.
+pub const CONSTRUCT: Row = row("cpu.optional.construct", |region| {
+    let element = only_operator!(region, OptionalConstruct).element.value_type();
+    Ok(Loaded::Values(Box::new(Construct { element })))
+});
+/// Does it hold something?
+pub const HAS: Row = row("cpu.optional.has", |region| {
+    only_operator!(region, OptionalHasElement);
+    Ok(Loaded::Values(Box::new(Has)))
+});
+/// What it holds.
+pub const GET: Row = row("cpu.optional.get", |region| {
+    only_operator!(region, OptionalGetElement);
+    Ok(Loaded::Values(Box::new(Get)))
+});
+
+fn held(inputs: &[Option<Value>]) -> Result<Option<&Value>, KernelError> {
+    match value(inputs, 0)? {
+        Value::Optional { item, .. } => Ok(item.as_deref()),
+        other => Err(data(format!("{} is no optional", other.value_type()))),
+    }
+}
+
+struct Construct {
+    element: ValueType,
+}
+
+impl ValueKernel for Construct {
+    fn run(&self, inputs: &[Option<Value>]) -> Result<Vec<Value>, KernelError> {
+        let item = optional(inputs, 0).cloned().map(Box::new);
+        Ok(vec![Value::Optional { element: self.element.clone(), item }])
+    }
+}
+
+struct Has;
+
+impl ValueKernel for Has {
+    fn run(&self, inputs: &[Option<Value>]) -> Result<Vec<Value>, KernelError> {
+        let has = if held(inputs)?.is_some() { 1.0 } else { 0.0 };
+        Ok(vec![Tensor::scalar(DataType::Bool, has).into()])
+    }
+}
+
+struct Get;
+
+impl ValueKernel for Get {
+    fn run(&self, inputs: &[Option<Value>]) -> Result<Vec<Value>, KernelError> {
+        held(inputs)?.cloned().map(|item| vec![item]).ok_or_else(|| data("the optional holds nothing"))
+    }
+}

@@ -1,0 +1,124 @@
+//! `cpu.signal.dft`: the discrete Fourier transform along one axis, line by line through fast transforms in f64.
+
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use sinter_ops::signal::Dft;
+
+use crate::arguments::{Lines, axis_in, result, single_integer};
+use crate::elements::{Numbers, load, store};
+use crate::movement::takes_views;
+use crate::pieces::for_each_piece;
+use crate::signal::fourier::{Complex, Fourier};
+use crate::tactic::{Row, Speed};
+use crate::{only_operator, refuse_data};
+
+/// See the module documentation.
+pub const DFT: Row =
+    Row { name: "cpu.signal.dft", numerics: Numerics::Reassociated, in_place: &[], speed: Speed::SCALAR, kernel };
+
+fn kernel(region: &Region) -> Result<Loaded, Refusal> {
+    let op = only_operator!(region, Dft);
+    takes_views(region)?;
+    Ok(Loaded::Views(Box::new(DftKernel { op: op.clone() })))
+}
+
+struct DftKernel {
+    op: Dft,
+}
+
+/// The signal and how it is read.
+struct Signal<'a> {
+    elements: &'a [f64],
+    lines: Lines,
+    /// Numbers per element: real, or real and imaginary.
+    parts: usize,
+}
+
+impl Signal<'_> {
+    /// Fills `line` with line number `which`, cut or followed by zeros.
+    fn read(&self, which: usize, line: &mut [Complex]) {
+        let Lines { length, inner, .. } = self.lines;
+        let (o, i) = (which / inner, which % inner);
+        line.fill([0.0; 2]);
+        for (j, x) in line.iter_mut().take(length).enumerate() {
+            let at = ((o * length + j) * inner + i) * self.parts;
+            *x = [self.elements[at], if self.parts == 2 { self.elements[at + 1] } else { 0.0 }];
+        }
+    }
+}
+
+/// Completes the spectrum of a real signal from its first half, `0..=length / 2`: bins opposite each other are
+/// conjugate, and those opposite themselves real.
+fn mirror(line: &mut [Complex]) {
+    let length = line.len();
+    line[0][1] = 0.0;
+    if length.is_multiple_of(2) {
+        line[length / 2][1] = 0.0;
+    }
+    for k in length / 2 + 1..length {
+        line[k] = [line[length - k][0], -line[length - k][1]];
+    }
+}
+
+impl Kernel for DftKernel {
+    fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
+        let x = launch.input(0)?;
+        let [outer_sizes @ .., parts] = x.sizes() else { refuse_data!("a signal without dimensions") };
+        if outer_sizes.is_empty() || !(1..=2).contains(parts) {
+            refuse_data!("a signal of sizes {:?} has no last axis of 1 or 2 parts", x.sizes());
+        }
+        let axis = launch.optional(2).map(single_integer).transpose()?.unwrap_or(-2);
+        let axis = axis_in(axis, x.sizes().len())?;
+        if axis == outer_sizes.len() {
+            refuse_data!("axis {axis} holds the parts of the numbers and cannot be transformed");
+        }
+        let Dft { inverse, onesided } = self.op;
+        let lines = Lines::along(outer_sizes, axis);
+        let length = match launch.optional(1).map(single_integer).transpose()? {
+            Some(length) => usize::try_from(length).unwrap_or(0),
+            None if inverse && onesided => 2 * lines.length.saturating_sub(1),
+            None => lines.length,
+        };
+        if length == 0 {
+            refuse_data!("a transform of length 0 over an axis of {} elements", lines.length);
+        }
+        let bins = if onesided && !inverse { length / 2 + 1 } else { length };
+        let kept = if onesided && inverse { 1 } else { 2 };
+        let mut sizes = x.sizes().to_vec();
+        (sizes[axis], sizes[outer_sizes.len()]) = (bins, kept);
+        let workers = launch.workers;
+        let mut y = result(&mut launch.outputs[0], &sizes)?;
+        let Numbers::Floats(elements) = load(x) else { refuse_data!("a transform of {}", x.data_type()) };
+        let signal = Signal { elements: &elements, lines, parts: *parts };
+        let fourier = Fourier::new(length);
+        // Lines one after the other; they are spread along the axis when all are done.
+        let mut made = vec![0.0; y.count()];
+        let work = made.len().saturating_mul(16);
+        for_each_piece(workers, &mut made, bins * kept, work, |from, piece| {
+            let (mut line, mut scratch) = (vec![[0.0; 2]; length], Vec::new());
+            for (at, target) in piece.chunks_exact_mut(bins * kept).enumerate() {
+                signal.read(from + at, &mut line);
+                if inverse && onesided {
+                    mirror(&mut line);
+                }
+                match inverse {
+                    true => fourier.inverse(&mut line, &mut scratch),
+                    false => fourier.forward(&mut line, &mut scratch),
+                }
+                for (parts, value) in target.chunks_exact_mut(kept).zip(&line) {
+                    parts.copy_from_slice(&value[..kept]);
+                }
+            }
+        });
+        let inner = lines.inner;
+        if inner > 1 {
+            let spread = |at: usize| {
+                let (part, rest) = (at % kept, at / kept);
+                let (o, k, i) = (rest / inner / bins, rest / inner % bins, rest % inner);
+                made[((o * inner + i) * bins + k) * kept + part]
+            };
+            made = (0..made.len()).map(spread).collect();
+        }
+        store(&Numbers::Floats(made), &mut y);
+        Ok(())
+    }
+}
