@@ -6,6 +6,7 @@ mod examples;
 mod hostile;
 mod models;
 mod onnx_data;
+mod spatial;
 
 use std::path::PathBuf;
 

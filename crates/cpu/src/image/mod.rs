@@ -1,6 +1,20 @@
-//! Images.
+//! Images: resized, read at positions of a grid, pooled by regions.
+
+pub mod affine_grid;
+pub mod grid_sample;
+pub mod resize;
+pub mod resize_nearest;
+pub mod resize_plan;
+pub mod roi_align;
 
 use sinter_backend::Tactic;
 
 /// Best first.
-pub const TACTICS: &[&dyn Tactic] = &[];
+pub const TACTICS: &[&dyn Tactic] = &[
+    &resize_nearest::NEAREST,
+    &resize::SEPARABLE,
+    &resize_nearest::STRINGS,
+    &grid_sample::GRID_SAMPLE,
+    &affine_grid::AFFINE_GRID,
+    &roi_align::ROI_ALIGN,
+];

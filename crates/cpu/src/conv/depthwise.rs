@@ -1,0 +1,219 @@
+//! `cpu.conv.depthwise.f32`: convolution of each channel by itself, one or two spatial axes.
+//!
+//! A plane is copied once into padded rows, each split by the phase of its columns modulo the stride: the elements that
+//! one tap of a kernel row meets are then neighbours, whatever stride and dilation. Results are computed in strips of a
+//! fixed number of columns that stay in registers over all taps, without any test for the border.
+
+use std::cell::RefCell;
+
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use sinter_base::DataType;
+use sinter_ops::conv::Convolution;
+use sinter_ops::window::{Axis, Padding};
+
+use crate::only_operator;
+use crate::share::share;
+use crate::tactic::{Row, Speed};
+use crate::tier::Tier;
+use crate::window::Slide;
+
+/// See the module documentation.
+pub const DEPTHWISE: Row = Row {
+    name: "cpu.conv.depthwise.f32",
+    numerics: Numerics::Reassociated,
+    in_place: &[],
+    // Twice the speed that is expected of the matrix product, which would multiply by mostly empty tiles.
+    speed: Speed { per_byte: 0.1, per_operation: 0.015 },
+    kernel,
+};
+
+/// Rows are copied with their border: a wider one is left to other kernels.
+const MAX_BORDER: i64 = 1 << 12;
+
+fn kernel(region: &Region) -> Result<Loaded, Refusal> {
+    let op = only_operator!(region, Convolution);
+    let (Some(x), Some(w)) = (region.input(0), region.input(1)) else {
+        return Err(Refusal::new("an operand is no tensor"));
+    };
+    if x.data_type != DataType::F32 {
+        return Err(Refusal::new(format!("element type {} instead of f32", x.data_type)));
+    }
+    if !(1..=2).contains(&op.strides.len()) {
+        return Err(Refusal::new(format!("{} spatial axes, at most 2", op.strides.len())));
+    }
+    let kernel =
+        w.dims().ok().and_then(|dims| dims.iter().skip(1).map(|d| d.as_constant()).collect::<Option<Vec<_>>>());
+    let kernel = match kernel.as_deref() {
+        Some([1, kernel @ ..]) if kernel.len() == op.strides.len() => kernel.to_vec(),
+        other => return Err(Refusal::new(format!("weights of sizes {other:?} instead of one channel per group"))),
+    };
+    let reach = |(size, &dilation): (&i64, &usize)| {
+        i64::try_from(dilation).unwrap_or(i64::MAX).saturating_mul(size.saturating_sub(1))
+    };
+    let pads = match &op.padding {
+        Padding::Explicit { begin, end } => begin.iter().chain(end).copied().max().unwrap_or(0),
+        Padding::SameUpper | Padding::SameLower | Padding::Valid => 0,
+    };
+    let widest = kernel.iter().zip(&op.dilations).map(reach).chain([pads]).max().unwrap_or(0);
+    if widest > MAX_BORDER {
+        return Err(Refusal::new(format!("a border of {widest} elements, at most {MAX_BORDER}")));
+    }
+    Ok(Loaded::Views(Box::new(Depthwise { op: op.clone(), tier: Tier::in_use() })))
+}
+
+struct Depthwise {
+    op: Convolution,
+    tier: Tier,
+}
+
+/// Columns of a strip: enough independent sums to keep the units busy, few enough for the registers of every tier.
+const STRIP: usize = 32;
+
+thread_local! {
+    /// The padded plane, kept between launches so that a steady run allocates nothing.
+    static PLANE: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// One plane's problem, the same for all planes.
+struct Plane {
+    rows: Slide,
+    columns: Slide,
+    /// Elements of a phase of a padded row.
+    phase: usize,
+    /// Elements of a padded row.
+    padded: usize,
+    /// Start of what a tap meets for result 0, in a padded row.
+    column_taps: Vec<usize>,
+}
+
+impl Plane {
+    fn new(rows: Slide, columns: Slide) -> Self {
+        let reach = columns.kernel.saturating_sub(1).saturating_mul(columns.dilation);
+        let phase = columns.output.next_multiple_of(STRIP) + reach / columns.stride + 1;
+        let column_taps = (0..columns.kernel)
+            .map(|tap| {
+                let offset = tap * columns.dilation;
+                offset % columns.stride * phase + offset / columns.stride
+            })
+            .collect();
+        Self { phase, padded: phase * columns.stride.min(reach + 1), column_taps, rows, columns }
+    }
+
+    /// Copies a plane into padded rows: the element that output o meets at distance d is at phase `d % stride`,
+    /// position `o + d / stride`.
+    fn spread(&self, x: &[f32], padded: &mut Vec<f32>) {
+        let (height, width) = (self.rows.input, self.columns.input);
+        padded.clear();
+        padded.resize(height * self.padded, 0.0);
+        let stride = self.columns.stride;
+        for (source, target) in x.chunks_exact(width.max(1)).zip(padded.chunks_exact_mut(self.padded)) {
+            for (phase, target) in target.chunks_exact_mut(self.phase).enumerate() {
+                // Position p of this phase holds column p * stride + phase - begin; the first ones may lie before
+                // the plane.
+                let before = self.columns.begin.saturating_sub(phase as i64);
+                let (skip, start) = match usize::try_from(before) {
+                    Ok(before) => {
+                        let skip = before.div_ceil(stride);
+                        (skip, skip.saturating_mul(stride) - before)
+                    }
+                    Err(_) => (0, usize::try_from(before.saturating_neg()).unwrap_or(usize::MAX)),
+                };
+                let Some(source) = source.get(start..) else { continue };
+                let Some(target) = target.get_mut(skip..) else { continue };
+                if stride == 1 {
+                    let count = source.len().min(target.len());
+                    target[..count].copy_from_slice(&source[..count]);
+                } else {
+                    target.iter_mut().zip(source.iter().step_by(stride)).for_each(|(t, s)| *t = *s);
+                }
+            }
+        }
+    }
+
+    /// The results of a plane.
+    #[inline(always)]
+    fn convolve(&self, padded: &[f32], w: &[f32], bias: f32, y: &mut [f32]) {
+        let kernel = self.columns.kernel;
+        for (output, row) in y.chunks_exact_mut(self.columns.output).enumerate() {
+            for (strip, target) in row.chunks_mut(STRIP).enumerate() {
+                let mut sums = [bias; STRIP];
+                for tap in 0..self.rows.kernel {
+                    let Some(line) = self.rows.source(output, tap) else { continue };
+                    let line = &padded[line * self.padded + strip * STRIP..];
+                    for (&at, &weight) in self.column_taps.iter().zip(&w[tap * kernel..(tap + 1) * kernel]) {
+                        let Some(values) = line.get(at..at + STRIP) else { continue };
+                        for (sum, &v) in sums.iter_mut().zip(values) {
+                            *sum += weight * v;
+                        }
+                    }
+                }
+                target.copy_from_slice(&sums[..target.len()]);
+            }
+        }
+    }
+
+    /// The same with the vector width of the tier.
+    #[allow(unsafe_code, reason = "functions compiled for an instruction set may be called only where it exists")]
+    fn on_tier(&self, tier: Tier, padded: &[f32], w: &[f32], bias: f32, y: &mut [f32]) {
+        match tier {
+            // SAFETY: the tier in use is never above what the machine was detected to have.
+            #[cfg(target_arch = "x86_64")]
+            Tier::Avx512 => unsafe { self.avx512(padded, w, bias, y) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Tier::Avx2 => unsafe { self.avx2(padded, w, bias, y) },
+            _ => self.convolve(padded, w, bias, y),
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
+    fn avx512(&self, padded: &[f32], w: &[f32], bias: f32, y: &mut [f32]) {
+        self.convolve(padded, w, bias, y);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma")]
+    fn avx2(&self, padded: &[f32], w: &[f32], bias: f32, y: &mut [f32]) {
+        self.convolve(padded, w, bias, y);
+    }
+}
+
+impl Kernel for Depthwise {
+    fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
+        let (x, w, bias) = (launch.input(0)?, launch.input(1)?, launch.optional(2));
+        let workers = launch.workers;
+        let y = launch.output(0);
+        let spatial = self.op.strides.len();
+        let slide = |index: usize| {
+            let (stride, dilation) = (self.op.strides[index], self.op.dilations[index]);
+            let axis = Axis { stride, dilation, padding: &self.op.padding, index, ceil: false };
+            Slide::new(&axis, x.sizes()[index + 2], y.sizes()[index + 2], w.sizes()[index + 2])
+        };
+        let rows = if spatial == 2 { slide(0) } else { Slide::single() };
+        let plane = Plane::new(rows, slide(spatial - 1));
+        let (inputs, outputs) = (x.sizes()[1], y.sizes()[1]);
+        let x_plane = plane.rows.input * plane.columns.input;
+        let y_plane = plane.rows.output * plane.columns.output;
+        let taps = plane.rows.kernel * plane.columns.kernel;
+        let multiplier = (outputs / inputs.max(1)).max(1);
+        let (x, w) = (x.elements::<f32>(), w.elements::<f32>());
+        let bias = bias.map(|b| b.elements::<f32>());
+        share(workers, y.elements::<f32>(), y_plane, 2 * taps, |first, piece| {
+            PLANE.with_borrow_mut(|padded| {
+                let mut spread = usize::MAX;
+                for (i, target) in piece.chunks_exact_mut(y_plane).enumerate() {
+                    let (sample, output) = ((first + i) / outputs, (first + i) % outputs);
+                    let input = sample * inputs + output / multiplier;
+                    if spread != input {
+                        plane.spread(&x[input * x_plane..(input + 1) * x_plane], padded);
+                        spread = input;
+                    }
+                    let weights = &w[output * taps..(output + 1) * taps];
+                    plane.on_tier(self.tier, padded, weights, bias.map_or(0.0, |b| b[output]), target);
+                }
+            });
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,125 @@
+//! `cpu.detection.non_max_suppression`: boxes that stay when each removes the worse ones that overlap it too much.
+//!
+//! Every batch entry and class is a task: it sorts its boxes by score and tests each against those that stay, which are
+//! few. A score beyond what can stay is never compared.
+
+use std::sync::Mutex;
+
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use sinter_ops::detection::NonMaxSuppression;
+
+use crate::elements::floats;
+use crate::only_operator;
+use crate::tactic::{Row, Speed};
+use crate::target::placed;
+
+/// See the module documentation.
+pub const NON_MAX_SUPPRESSION: Row = Row {
+    name: "cpu.detection.non_max_suppression",
+    numerics: Numerics::Exact,
+    in_place: &[],
+    speed: Speed::SCALAR,
+    kernel,
+};
+
+fn kernel(region: &Region) -> Result<Loaded, Refusal> {
+    let op = only_operator!(region, NonMaxSuppression);
+    Ok(Loaded::Views(Box::new(Suppression { op: op.clone() })))
+}
+
+struct Suppression {
+    op: NonMaxSuppression,
+}
+
+/// A box: its extent on both axes, and its area.
+#[derive(Clone, Copy)]
+struct Extent {
+    low: [f64; 2],
+    high: [f64; 2],
+    area: f64,
+}
+
+impl Extent {
+    fn new(numbers: &[f64], centered: bool) -> Self {
+        let [a, b, c, d] = [numbers[0], numbers[1], numbers[2], numbers[3]];
+        let (low, high) = if centered {
+            ([a - c / 2.0, b - d / 2.0], [a + c / 2.0, b + d / 2.0])
+        } else {
+            ([a.min(c), b.min(d)], [a.max(c), b.max(d)])
+        };
+        Self { low, high, area: (high[0] - low[0]) * (high[1] - low[1]) }
+    }
+
+    /// Is the intersection over union larger than the limit?
+    fn overlaps(&self, other: &Self, limit: f64) -> bool {
+        let shared = |axis: usize| self.high[axis].min(other.high[axis]) - self.low[axis].max(other.low[axis]);
+        let (first, second) = (shared(0), shared(1));
+        if first <= 0.0 || second <= 0.0 || self.area <= 0.0 || other.area <= 0.0 {
+            return false;
+        }
+        let intersection = first * second;
+        // Compared in f32, the type of the limit: a quotient that equals it there does not exceed it.
+        f64::from((intersection / (self.area + other.area - intersection)) as f32) > limit
+    }
+}
+
+/// What stays of one class: at most `most` boxes that score more than `exceeded` and overlap no better one.
+fn kept(boxes: &[Extent], scores: &[f64], most: usize, limit: f64, exceeded: f64) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..scores.len()).filter(|&i| scores[i] > exceeded).collect();
+    // Stable: equal scores stay in order of their indices.
+    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+    let mut chosen: Vec<usize> = Vec::new();
+    for candidate in order {
+        if chosen.len() >= most {
+            break;
+        }
+        if !chosen.iter().any(|&better| boxes[candidate].overlaps(&boxes[better], limit)) {
+            chosen.push(candidate);
+        }
+    }
+    chosen
+}
+
+/// A number that may be left out.
+fn number(launch: &Launch<'_, '_>, index: usize) -> Result<Option<f64>, KernelError> {
+    match launch.optional(index).map(floats).as_deref() {
+        None => Ok(None),
+        Some(&[value]) => Ok(Some(value)),
+        Some(values) => Err(KernelError::Data(format!("operand {index} has {} elements instead of 1", values.len()))),
+    }
+}
+
+impl Kernel for Suppression {
+    fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
+        let (boxes, scores) = (launch.input(0)?, launch.input(1)?);
+        let (batch, classes, count) = match (boxes.sizes(), scores.sizes()) {
+            (&[n, b, 4], &[m, c, s]) if n == m && b == s => (n, c, b),
+            (boxes, scores) => {
+                return Err(KernelError::Data(format!("boxes of sizes {boxes:?}, scores of sizes {scores:?}")));
+            }
+        };
+        let most = number(launch, 2)?.unwrap_or(0.0).max(0.0) as usize;
+        let limit = number(launch, 3)?.unwrap_or(0.0);
+        let exceeded = number(launch, 4)?.unwrap_or(f64::NEG_INFINITY);
+        let (boxes, scores) = (floats(boxes), floats(scores));
+        let extents: Vec<Extent> = boxes.chunks_exact(4).map(|b| Extent::new(b, self.op.centered)).collect();
+        let results: Vec<Mutex<Vec<usize>>> = (0..batch * classes).map(|_| Mutex::default()).collect();
+        launch.workers.run(results.len(), &|task| {
+            let sample = task / classes;
+            let own = &extents[sample * count..(sample + 1) * count];
+            let chosen = kept(own, &scores[task * count..(task + 1) * count], most, limit, exceeded);
+            if let Ok(mut result) = results[task].lock() {
+                *result = chosen;
+            }
+        });
+        let mut rows: Vec<i64> = Vec::new();
+        for (task, result) in results.into_iter().enumerate() {
+            let chosen = result.into_inner().map_err(|_| KernelError::Data("a worker was lost".to_owned()))?;
+            rows.extend(chosen.iter().flat_map(|&index| [task / classes, task % classes, index].map(|v| v as i64)));
+        }
+        let sizes = [rows.len() / 3, 3];
+        let mut y = placed(&mut launch.outputs[0], &sizes)?;
+        y.elements::<i64>().copy_from_slice(&rows);
+        Ok(())
+    }
+}

@@ -1,0 +1,101 @@
+//! `cpu.image.affine_grid`: the grid of positions of an affine transformation.
+//!
+//! The coordinates of every axis are listed first; a position is then one short product per row of the transformation,
+//! in f64 as three terms cost nothing.
+
+use std::borrow::Cow;
+
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Workers};
+use sinter_base::Sizes;
+use sinter_base::shape::unravel;
+use sinter_ops::image::AffineGrid;
+
+use crate::number::{Formula, Number, evaluate, given};
+use crate::only_operator;
+use crate::share::share;
+use crate::tactic::{Row, Speed};
+use crate::target::placed;
+
+/// See the module documentation.
+pub const AFFINE_GRID: Row =
+    Row { name: "cpu.image.affine_grid", numerics: Numerics::Ordered, in_place: &[], speed: Speed::SCALAR, kernel };
+
+fn kernel(region: &Region) -> Result<Loaded, Refusal> {
+    let op = only_operator!(region, AffineGrid);
+    Ok(Loaded::Views(Box::new(Grid { op: op.clone() })))
+}
+
+struct Grid {
+    op: AffineGrid,
+}
+
+impl Grid {
+    /// The coordinates along an axis.
+    fn coordinates(&self, size: usize) -> Vec<f64> {
+        let elements = size as f64;
+        let coordinate = |i: usize| match (self.op.align_corners, size) {
+            (true, 1) => -1.0,
+            (true, _) => 2.0 * i as f64 / (elements - 1.0) - 1.0,
+            (false, _) => (2.0 * i as f64 + 1.0) / elements - 1.0,
+        };
+        (0..size).map(coordinate).collect()
+    }
+}
+
+struct Positions {
+    /// Coordinates of the spatial axes, first axis first.
+    coordinates: Vec<Vec<f64>>,
+}
+
+impl Formula for Positions {
+    fn compute<T: Number>(
+        &self,
+        inputs: &[Option<Cow<'_, [T]>>],
+        y: &mut [T],
+        workers: &dyn Workers,
+    ) -> Result<(), KernelError> {
+        let theta = given(inputs, 0);
+        let axes = self.coordinates.len();
+        let sizes: Sizes = self.coordinates.iter().map(Vec::len).collect();
+        let positions: usize = sizes.iter().product();
+        share(workers, y, axes, 4 * axes, |first, piece| {
+            for (i, position) in piece.chunks_exact_mut(axes).enumerate() {
+                let sample = (first + i) / positions;
+                let at = unravel((first + i) % positions, &sizes);
+                let rows = theta[sample * axes * (axes + 1)..].chunks_exact(axes + 1);
+                for (y, row) in position.iter_mut().zip(rows) {
+                    // The first column belongs to the last axis.
+                    let terms = row.iter().zip(self.coordinates.iter().zip(&at).rev());
+                    let linear: f64 = terms.map(|(factor, (axis, &i))| factor.wide() * axis[i]).sum();
+                    *y = T::of(linear + row[axes].wide());
+                }
+            }
+        });
+        Ok(())
+    }
+}
+
+impl Kernel for Grid {
+    fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
+        let (theta, size) = (launch.input(0)?, launch.input(1)?.elements::<i64>());
+        let &[samples, axes, columns] = theta.sizes() else {
+            return Err(KernelError::Data(format!("transformations of sizes {:?}", theta.sizes())));
+        };
+        let wanted: Option<Sizes> = size.iter().map(|&s| usize::try_from(s).ok()).collect();
+        let wanted = wanted.filter(|w| w.len() == axes + 2 && columns == axes + 1 && w[0] == samples && axes > 0);
+        let Some(wanted) = wanted else {
+            let message = format!("an image of sizes {size:?} by transformations of sizes {:?}", theta.sizes());
+            return Err(KernelError::Data(message));
+        };
+        let mut sizes = Sizes::from_slice(&[samples]);
+        sizes.extend_from_slice(&wanted[2..]);
+        sizes.push(axes);
+        let workers = launch.workers;
+        let mut y = placed(&mut launch.outputs[0], &sizes)?;
+        if y.count() == 0 {
+            return Ok(());
+        }
+        let coordinates = wanted[2..].iter().map(|&size| self.coordinates(size)).collect();
+        evaluate(&Positions { coordinates }, &[Some(theta)], &mut y, workers)
+    }
+}

@@ -1,0 +1,167 @@
+//! `cpu.image.roi_align`: regions of feature maps pooled to a fixed size.
+//!
+//! The rows and columns that the points of a region lie between are the same for all channels: they are found once per
+//! region, and a region is one task.
+
+use std::borrow::Cow;
+
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Workers};
+use sinter_base::View;
+use sinter_ops::image::{RegionPooling, RoiAlign};
+
+use crate::elements::{Numbers, load};
+use crate::number::{Formula, Number, evaluate, given};
+use crate::only_operator;
+use crate::share::share;
+use crate::tactic::{Row, Speed};
+
+/// See the module documentation.
+pub const ROI_ALIGN: Row =
+    Row { name: "cpu.image.roi_align", numerics: Numerics::Reassociated, in_place: &[], speed: Speed::SCALAR, kernel };
+
+fn kernel(region: &Region) -> Result<Loaded, Refusal> {
+    let op = only_operator!(region, RoiAlign);
+    Ok(Loaded::Views(Box::new(Align { op: op.clone() })))
+}
+
+struct Align {
+    op: RoiAlign,
+}
+
+/// More points than this per cell and axis mean a damaged region, not a large one.
+const MAX_POINTS: f64 = 65536.0;
+
+/// A point between two elements of an axis, the second with this share; `None` for a point that is zero.
+type Point = Option<(usize, usize, f64)>;
+
+/// The cells of a region along one axis.
+#[derive(Clone, Copy, Debug)]
+struct Cells {
+    start: f64,
+    /// Of one cell.
+    extent: f64,
+    /// Points per cell.
+    points: usize,
+}
+
+impl Cells {
+    /// The points of a cell on an axis of `size` elements.
+    fn points_of(self, cell: usize, size: usize) -> Vec<Point> {
+        let start = self.start + cell as f64 * self.extent;
+        let point = |i: usize| {
+            let at = start + (i as f64 + 0.5) * self.extent / self.points as f64;
+            if !(at >= -1.0 && at <= size as f64) || size == 0 {
+                return None;
+            }
+            let at = at.max(0.0);
+            let low = at as usize;
+            // Beyond the last element there is nothing to lean towards.
+            Some(if low + 1 < size { (low, low + 1, at - low as f64) } else { (size - 1, size - 1, 0.0) })
+        };
+        (0..self.points).map(point).collect()
+    }
+}
+
+struct Problem<'a> {
+    op: &'a RoiAlign,
+    /// Samples, channels, height and width.
+    x: [usize; 4],
+    samples: Vec<i64>,
+}
+
+impl Problem<'_> {
+    fn cells(&self, low: f64, high: f64, cells: usize) -> Result<Cells, KernelError> {
+        let offset = if self.op.half_pixel { 0.5 } else { 0.0 };
+        let (start, end) = (low * self.op.spatial_scale - offset, high * self.op.spatial_scale - offset);
+        let whole = if self.op.half_pixel { end - start } else { (end - start).max(1.0) };
+        let extent = whole / cells as f64;
+        let points = if self.op.sampling_ratio == 0 { extent.ceil() } else { self.op.sampling_ratio as f64 };
+        if points.is_nan() || points > MAX_POINTS {
+            return Err(KernelError::Data(format!("a region from {low} to {high} has {points} points per cell")));
+        }
+        Ok(Cells { start, extent, points: points.max(0.0) as usize })
+    }
+
+    fn cell<T: Number>(&self, map: &[T], rows: &[Point], columns: &[Point]) -> T {
+        let width = self.x[3];
+        let (mut sum, mut largest) = (0.0f64, f64::NEG_INFINITY);
+        for row in rows {
+            for column in columns {
+                let (Some((y0, y1, v)), Some((x0, x1, u))) = (*row, *column) else {
+                    largest = largest.max(0.0);
+                    continue;
+                };
+                let at = |y: usize, x: usize| map[y * width + x].wide();
+                let upper = [(1.0 - v) * (1.0 - u) * at(y0, x0), (1.0 - v) * u * at(y0, x1)];
+                let lower = [v * (1.0 - u) * at(y1, x0), v * u * at(y1, x1)];
+                sum += upper[0] + upper[1] + lower[0] + lower[1];
+                largest = upper.into_iter().chain(lower).fold(largest, f64::max);
+            }
+        }
+        let count = rows.len() * columns.len();
+        T::of(match self.op.pooling {
+            RegionPooling::Average => sum / count.max(1) as f64,
+            RegionPooling::Max if count == 0 => 0.0,
+            RegionPooling::Max => largest,
+        })
+    }
+}
+
+impl Formula for Problem<'_> {
+    fn compute<T: Number>(
+        &self,
+        inputs: &[Option<Cow<'_, [T]>>],
+        y: &mut [T],
+        workers: &dyn Workers,
+    ) -> Result<(), KernelError> {
+        let (x, regions) = (given(inputs, 0), given(inputs, 1));
+        let [batch, channels, height, width] = self.x;
+        let (cell_rows, cell_columns) = (self.op.output_height, self.op.output_width);
+        let found = regions.chunks_exact(4).zip(&self.samples).map(|(region, &sample)| {
+            let outside = || KernelError::Data(format!("a region of sample {sample}, but there are {batch} samples"));
+            let sample = usize::try_from(sample).ok().filter(|&s| s < batch).ok_or_else(outside)?;
+            let rows = self.cells(region[1].wide(), region[3].wide(), cell_rows)?;
+            Ok((sample, rows, self.cells(region[0].wide(), region[2].wide(), cell_columns)?))
+        });
+        let found: Vec<(usize, Cells, Cells)> = found.collect::<Result<_, KernelError>>()?;
+        let (plane, map) = (cell_rows * cell_columns, height * width);
+        share(workers, y, channels * plane, 16, |first, piece| {
+            for (i, y) in piece.chunks_exact_mut(channels * plane).enumerate() {
+                let (sample, rows, columns) = found[first + i];
+                let columns: Vec<Vec<Point>> = (0..cell_columns).map(|c| columns.points_of(c, width)).collect();
+                for row in 0..cell_rows {
+                    let rows = rows.points_of(row, height);
+                    for (channel, y) in y.chunks_exact_mut(plane).enumerate() {
+                        let from = (sample * channels + channel) * map;
+                        let source = &x[from..from + map];
+                        for (y, columns) in y[row * cell_columns..].iter_mut().zip(&columns) {
+                            *y = self.cell(source, &rows, columns);
+                        }
+                    }
+                }
+            }
+        });
+        Ok(())
+    }
+}
+
+/// The map of each region.
+fn samples(view: View<'_>) -> Result<Vec<i64>, KernelError> {
+    match load(view) {
+        Numbers::Ints(values) => Ok(values),
+        Numbers::Floats(_) => Err(KernelError::Data("samples of regions must be integers".to_owned())),
+    }
+}
+
+impl Kernel for Align {
+    fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
+        let (x, regions) = (launch.input(0)?, launch.input(1)?);
+        let samples = samples(launch.input(2)?)?;
+        let workers = launch.workers;
+        let &[batch, channels, height, width] = x.sizes() else {
+            return Err(KernelError::Data(format!("a feature map of sizes {:?}", x.sizes())));
+        };
+        let problem = Problem { op: &self.op, x: [batch, channels, height, width], samples };
+        evaluate(&problem, &[Some(x), Some(regions)], launch.output(0), workers)
+    }
+}
