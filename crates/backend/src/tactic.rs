@@ -102,7 +102,13 @@ pub trait Tactic: Send + Sync {
     ///
     /// # Errors
     /// When the recipe packs no such operand.
-    fn pack(&self, _recipe: &Recipe, _region: &Region, operand: usize, _weight: &Tensor) -> Result<Tensor, KernelError> {
+    fn pack(
+        &self,
+        _recipe: &Recipe,
+        _region: &Region,
+        operand: usize,
+        _weight: &Tensor,
+    ) -> Result<Tensor, KernelError> {
         Err(KernelError::Recipe(format!("{} does not pack operand {operand}", self.name())))
     }
 }

@@ -64,8 +64,7 @@ fn fit(region: &Region) -> Result<Fit, Refusal> {
         return Err(Refusal::new(format!("{} spatial axes, at most 3", op.strides.len())));
     }
     let (x, w) = (x.dims().map_err(|_| missing())?, w.dims().map_err(|_| missing())?);
-    let weight: Option<Vec<usize>> =
-        w.iter().map(|d| d.as_constant().and_then(|d| usize::try_from(d).ok())).collect();
+    let weight: Option<Vec<usize>> = w.iter().map(|d| d.as_constant().and_then(|d| usize::try_from(d).ok())).collect();
     let weight = weight.ok_or_else(|| Refusal::new("a weight of unknown sizes"))?;
     let packed = fused.operand(1).ok_or_else(missing)?;
     let spatial = op.strides.len();
@@ -275,13 +274,14 @@ impl Kernel for ChannelsLast {
             inner: group_inputs,
         };
         if self.is_padded_row {
-            let padded: Triple =
-                std::array::from_fn(|i| geometry.input[i] + (geometry.begin[i].max(0) + geometry.end[i].max(0)) as usize);
+            let padded: Triple = std::array::from_fn(|i| {
+                geometry.input[i] + (geometry.begin[i].max(0) + geometry.end[i].max(0)) as usize
+            });
             let target: &mut [f32] = bytemuck::cast_slice_mut(launch.workspace);
             let length = images * padded.iter().product::<usize>() * channels;
-            let target = target.get_mut(..length).ok_or_else(|| {
-                KernelError::Recipe("the scratch memory is smaller than the padded image".to_owned())
-            })?;
+            let target = target
+                .get_mut(..length)
+                .ok_or_else(|| KernelError::Recipe("the scratch memory is smaller than the padded image".to_owned()))?;
             let before = geometry.begin.map(|b| b.max(0) as usize);
             share(workers, target, padded[2] * channels, 1, |first, rows| {
                 for (i, row) in rows.chunks_exact_mut(padded[2] * channels).enumerate() {
@@ -311,7 +311,9 @@ impl Kernel for ChannelsLast {
                 product.compute(self.tier, workers, y);
             }
         }
-        if groups > 1 && let Some(rest) = &epilogue.rest {
+        if groups > 1
+            && let Some(rest) = &epilogue.rest
+        {
             share(workers, y, outputs, 8, |first, rows| {
                 for (i, row) in rows.chunks_exact_mut(outputs).enumerate() {
                     rest.apply(self.tier, first + i, 0, row);

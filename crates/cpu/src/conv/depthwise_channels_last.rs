@@ -42,8 +42,7 @@ fn fit(region: &Region) -> Result<Fit, Refusal> {
         return Err(Refusal::new(format!("{} spatial axes, at most 3", op.strides.len())));
     }
     let w = w.dims().map_err(|_| missing())?;
-    let weight: Option<Vec<usize>> =
-        w.iter().map(|d| d.as_constant().and_then(|d| usize::try_from(d).ok())).collect();
+    let weight: Option<Vec<usize>> = w.iter().map(|d| d.as_constant().and_then(|d| usize::try_from(d).ok())).collect();
     let weight = weight.ok_or_else(|| Refusal::new("a weight of unknown sizes"))?;
     if weight[1] != 1 || weight[0] != op.groups {
         return Err(Refusal::new(format!("weights of sizes {weight:?} instead of one channel in and out per group")));
@@ -92,8 +91,7 @@ impl Kernel for Depthwise {
         let taps = geometry.kernel.iter().product::<usize>();
         let source = |image: usize, output: [usize; 3], tap: usize| {
             let [_, kernel_height, kernel_width] = geometry.kernel;
-            let tap =
-                [tap / (kernel_height * kernel_width), tap / kernel_width % kernel_height, tap % kernel_width];
+            let tap = [tap / (kernel_height * kernel_width), tap / kernel_width % kernel_height, tap % kernel_width];
             let mut pixel = image;
             for i in 0..3 {
                 let at = (output[i] * geometry.stride[i] + tap[i] * geometry.dilation[i]) as i64 - geometry.begin[i];

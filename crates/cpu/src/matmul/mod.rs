@@ -14,4 +14,5 @@ pub mod panels;
 use sinter_backend::Tactic;
 
 /// Best first.
-pub const TACTICS: &[&dyn Tactic] = &[&panels::PANELS, &matmul::BLOCKED, &matmul::GENERIC, &einsum::EINSUM, &determinant::DETERMINANT];
+pub const TACTICS: &[&dyn Tactic] =
+    &[&panels::PANELS, &matmul::BLOCKED, &matmul::GENERIC, &einsum::EINSUM, &determinant::DETERMINANT];

@@ -12,5 +12,5 @@ pub mod with_indices;
 use sinter_backend::Tactic;
 
 /// Best first.
-pub const TACTICS: &[&dyn Tactic] = 
+pub const TACTICS: &[&dyn Tactic] =
     &[&channels_last::CHANNELS_LAST, &pooling::POOL, &with_indices::WITH_INDICES, &unpool::UNPOOL];

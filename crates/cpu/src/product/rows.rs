@@ -223,8 +223,7 @@ impl<R: Rows> RowProduct<'_, R> {
             if is_last && let Some(rest) = &self.epilogue.rest {
                 for r in 0..count {
                     // SAFETY: as above; the tile is finished and no other reference to it exists.
-                    let values =
-                        unsafe { std::slice::from_raw_parts_mut(target.start.add(at + r * self.step), width) };
+                    let values = unsafe { std::slice::from_raw_parts_mut(target.start.add(at + r * self.step), width) };
                     rest.apply(tier, row + r, first, values);
                 }
             }
