@@ -13,19 +13,24 @@ use crate::engine::Engine;
 use crate::error::RuntimeError;
 use crate::graph::{LoadedAction, LoadedGraph};
 use crate::memory::{Held, size_of_register};
+use crate::profile::{Observer, StepValues};
 
 /// Tensors of at most this many elements show their contents to inference at run time: shapes, axes, sizes.
 const MAX_SHOWN: usize = 1024;
 
-/// Runs all steps of a graph.
+/// Runs all steps of a graph; the observer hears of each.
 pub(crate) fn run_steps(
     graph: &Graph,
     loaded: &LoadedGraph,
     frame: &mut Frame,
     registers: &[i64],
     engine: &Engine,
+    mut observer: Option<&mut dyn Observer>,
 ) -> Result<(), RuntimeError> {
     for (position, (step, action)) in graph.steps.iter().zip(&loaded.actions).enumerate() {
+        if let Some(observer) = &mut observer {
+            observer.before(position);
+        }
         let run = Run { graph, step, registers, engine, position: position_of(position) };
         let result = match (action, &step.action) {
             (LoadedAction::Kernel(Loaded::Views(kernel)), Action::Kernel { region, workspace, .. }) => {
@@ -47,6 +52,9 @@ pub(crate) fn run_steps(
             }
         };
         result.map_err(|source| RuntimeError::Step { origin: step.origins.join(", "), source })?;
+        if let Some(observer) = &mut observer {
+            observer.after(position, &StepValues { engine, frame })?;
+        }
     }
     Ok(())
 }
@@ -163,6 +171,7 @@ impl Run<'_> {
             let mut room = DynamicTarget::new(tensor.data_type);
             let sizes = tensor.shape.sizes();
             if let Some(sizes) = &sizes {
+                self.engine.check_memory(tensor.data_type, sizes).map_err(data)?;
                 room.allocate(sizes)?;
             }
             known.push(sizes);
