@@ -6,6 +6,8 @@
 
 pub mod arguments;
 pub mod commands;
+pub mod difference;
+pub mod explain;
 pub mod failure;
 pub mod flags;
 pub mod generate;
