@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{bench, build, completions, diff, doctor, inspect, run};
+use crate::commands::{bench, build, completions, demo, diff, doctor, inspect, run};
 use crate::failure::Failure;
 
 /// Turns a trained network into a verified, optimized engine for this machine, and runs it.
@@ -18,6 +18,7 @@ pub struct Arguments {
 
 const EXAMPLES: &str = "\
 Examples:
+  sinter demo                                   the tour; needs no file
   sinter build model.onnx                       make model.plan for this machine
   sinter run model.plan --inputs x.npz          one inference, results summed up
   sinter bench model.plan                       latency and throughput
@@ -40,6 +41,8 @@ pub enum Command {
     Inspect(inspect::Arguments),
     /// Show what this machine has, and what would be used of it
     Doctor(doctor::Arguments),
+    /// Take the tour: a small network, from model to answers
+    Demo(demo::Arguments),
     /// Print a shell's completions
     Completions(completions::Arguments),
 }
@@ -56,6 +59,7 @@ pub fn dispatch(arguments: &Arguments) -> Result<ExitCode, Failure> {
         Command::Diff(arguments) => diff::run(arguments)?,
         Command::Inspect(arguments) => inspect::run(arguments)?,
         Command::Doctor(arguments) => doctor::run(arguments)?,
+        Command::Demo(arguments) => demo::run(arguments)?,
         Command::Completions(arguments) => completions::run(arguments)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod build;
 pub mod completions;
+pub mod demo;
 pub mod diff;
 pub mod doctor;
 pub mod inspect;
