@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use sinter_backend::{DynamicTarget, Kernel, KernelError, Launch, Loaded, Operand, Region, Target, ValueKernel};
 use sinter_base::{Sizes, TensorType, Value, ValueType, View, ViewMut};
-use sinter_ops::{Body, InferContext, Operands, infer};
+use sinter_ops::{Body, InferContext, Operands, ValueId, infer};
 use sinter_plan::{Action, Graph, Home, PlanValueId, Register, Step};
 use smallvec::SmallVec;
 
@@ -246,8 +246,13 @@ impl Run<'_> {
 
     /// Result types of the region for the actual operands.
     fn result_types(&self, region: &Region, frame: &Frame) -> Result<Vec<ValueType>, KernelError> {
-        let given = self.step.inputs.iter().flatten();
-        let types = given.map(|id| self.actual_type(*id, frame)).collect::<Result<Vec<_>, _>>()?;
+        let given = self.step.inputs.iter().flatten().zip(region.body().inputs());
+        let type_of = |(id, operand): (&PlanValueId, &ValueId)| match self.home(*id) {
+            // A weight may be packed: the region knows what it stands for.
+            Some(Home::Weight(_)) => Ok(region.body().ty(*operand).clone()),
+            _ => self.actual_type(*id, frame),
+        };
+        let types = given.map(type_of).collect::<Result<Vec<_>, _>>()?;
         infer_body(region.body(), types)
     }
 
