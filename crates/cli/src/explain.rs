@@ -6,9 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinter::backend::{BackEnd, Device, Region};
 use sinter::base::Attr;
-use sinter::plan::{Action, Graph, Plan, Step};
+use sinter::plan::{Action, Graph, Home, Plan, PlanValueId, Step};
 
 use crate::failure::Failure;
+use crate::report::sources;
 
 /// How a refusal starts when the tactic serves other operators altogether; it explains nothing.
 const OTHER_OPERATOR: &str = "takes ";
@@ -59,11 +60,12 @@ pub struct RefusalReport {
 /// When there is no such step.
 pub fn explain(plan: &Plan, node: &str, back_end: &dyn BackEnd) -> Result<Vec<Explanation>, Failure> {
     let mut explanations = Vec::new();
-    visit(&plan.graph, &mut |step| {
+    visit(&plan.graph, &mut |graph, step| {
         if let Action::Kernel { region, .. } = &step.action
             && comes_from(step, node)
         {
-            explanations.push(explain_step(step, region, back_end, &plan.device));
+            let region = region.clone().with_constants(constants(graph, step));
+            explanations.push(explain_step(step, &region, back_end, &plan.device));
         }
     });
     if explanations.is_empty() {
@@ -73,9 +75,18 @@ pub fn explain(plan: &Plan, node: &str, back_end: &dyn BackEnd) -> Result<Vec<Ex
     Ok(explanations)
 }
 
-fn visit(graph: &Graph, see: &mut dyn FnMut(&Step)) {
+/// Operands that are weights: a plan keeps this with its values, not with its regions.
+fn constants(graph: &Graph, step: &Step) -> Vec<usize> {
+    let home = |id: PlanValueId| graph.values.get(id.index()).map(|value| &value.home);
+    let is_weight = |operand: &usize| {
+        step.inputs.get(*operand).copied().flatten().is_some_and(|id| matches!(home(id), Some(Home::Weight(_))))
+    };
+    (0..step.inputs.len()).filter(is_weight).collect()
+}
+
+fn visit(graph: &Graph, see: &mut dyn FnMut(&Graph, &Step)) {
     for step in &graph.steps {
-        see(step);
+        see(graph, step);
         if let Action::Control { graphs, .. } = &step.action {
             graphs.iter().for_each(|graph| visit(graph, see));
         }
@@ -109,7 +120,7 @@ fn explain_step(step: &Step, region: &Region, back_end: &dyn BackEnd, device: &D
         }
     }
     candidates.sort_by(|a, b| a.estimate_us.total_cmp(&b.estimate_us));
-    Explanation { origins: step.origins.clone(), region: region.to_string(), candidates, refusals }
+    Explanation { origins: sources(step), region: region.to_string(), candidates, refusals }
 }
 
 impl Explanation {

@@ -39,6 +39,17 @@ pub fn operators(step: &Step) -> Vec<String> {
     region.body().nodes().iter().map(|node| node.op.name().to_owned()).collect()
 }
 
+/// The nodes of the model that a step comes from, each once.
+pub fn sources(step: &Step) -> Vec<String> {
+    let mut sources: Vec<String> = Vec::new();
+    for origin in &step.origins {
+        if !sources.contains(origin) {
+            sources.push(origin.clone());
+        }
+    }
+    sources
+}
+
 /// The tactic of a step; control flow has none.
 pub fn tactic(step: &Step) -> Option<String> {
     match &step.action {

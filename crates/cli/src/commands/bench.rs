@@ -15,7 +15,7 @@ use crate::flags::{DeviceFlags, InputFlags, JsonFlags, ModelFlags, show_bytes};
 use crate::output::deliver;
 use crate::prepare::{WithoutInputs, engine, open};
 use crate::progress::Stage;
-use crate::report::{Port, milliseconds, operators, table, tactic, type_text};
+use crate::report::{Port, milliseconds, operators, sources, table, tactic, type_text};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -203,7 +203,7 @@ fn step_times(engine: &Engine, inputs: &[(String, Value)], runs: usize) -> Resul
             percent: 100.0 * time.as_secs_f64() / total.as_secs_f64().max(f64::MIN_POSITIVE),
             operators: operators(step),
             tactic: tactic(step),
-            origins: step.origins.clone(),
+            origins: sources(step),
         })
         .collect())
 }

@@ -26,7 +26,7 @@ use crate::flags::{DeviceFlags, JsonFlags, show_bytes};
 use crate::interrupt::while_writing;
 use crate::output::deliver;
 use crate::prepare::options;
-use crate::report::{milliseconds, operators, tactic};
+use crate::report::{milliseconds, operators, sources, tactic};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -82,7 +82,7 @@ pub struct Report {
     pub nodes: usize,
     /// Steps of the plan.
     pub steps: usize,
-    /// Steps that do the work of several nodes of the model.
+    /// Steps that compute several operators at once.
     pub fused: Vec<Fused>,
     /// The engine against the judge on all images.
     pub verification: Difference,
@@ -100,7 +100,7 @@ pub struct Report {
     pub activation_bytes: u64,
 }
 
-/// A step that does the work of several nodes.
+/// A step that computes several operators.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Fused {
@@ -237,11 +237,17 @@ fn one_by_one(engine: &Engine, images: &Tensor) -> Result<(Vec<Duration>, Answer
     if times.is_empty() { Err(internal("no images")) } else { Ok((times, all)) }
 }
 
+/// Steps that compute more than one operator; a transpose at the edge of a step is a layout, no work.
 fn fused(plan: &Plan) -> Vec<Fused> {
-    let several = plan.graph.steps.iter().filter(|step| step.origins.len() > 1);
-    several
-        .map(|step| Fused { origins: step.origins.clone(), operators: operators(step), tactic: tactic(step) })
-        .collect()
+    let mut all = Vec::new();
+    for step in &plan.graph.steps {
+        let mut operators = operators(step);
+        operators.retain(|name| name != "Transpose");
+        if operators.len() > 1 {
+            all.push(Fused { origins: sources(step), operators, tactic: tactic(step) });
+        }
+    }
+    all
 }
 
 /// A few digits with their answers; wrong ones, if any, come last.
@@ -263,10 +269,15 @@ fn draw(images: &Tensor, labels: &[i64], answers: &Answers) -> String {
 fn show(report: &Report, drawing: &str, out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "A convolutional network for handwritten digits, on {}\n", report.device)?;
     writeln!(out, "  imported   {} of ONNX, {} nodes", show_bytes(report.model_bytes as u64), report.nodes)?;
-    writeln!(out, "  optimized  {} steps; {} of them do the work of several nodes", report.steps, report.fused.len())?;
+    writeln!(
+        out,
+        "  optimized  {} steps; {} of them compute several operators at once:",
+        report.steps,
+        report.fused.len()
+    )?;
     for step in &report.fused {
         let kernel = step.tactic.as_deref().unwrap_or("control flow");
-        writeln!(out, "               {} -> {kernel}", step.origins.join(" + "))?;
+        writeln!(out, "               {} ({}) -> {kernel}", step.origins.join(" + "), step.operators.join(", "))?;
     }
     let error = report.verification.max_error.unwrap_or(f64::INFINITY);
     let verdict = if report.verification.within { "agrees with" } else { "DISAGREES with" };

@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::flags::{DeviceFlags, JsonFlags, ModelFlags, show_bytes};
 use crate::output::deliver;
 use crate::prepare::build_plan;
-use crate::report::{Port, operators, ports, table, tactic, type_text};
+use crate::report::{Port, operators, ports, sources, table, tactic, type_text};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -150,7 +150,7 @@ fn collect(graph: &Graph, depth: usize, steps: &mut Vec<StepReport>) {
                 .collect(),
             tactic: tactic(step),
             parameters: parameters(step),
-            origins: step.origins.clone(),
+            origins: sources(step),
         });
         if let Action::Control { graphs, .. } = &step.action {
             graphs.iter().for_each(|graph| collect(graph, depth + 1, steps));
