@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{bench, build, run};
+use crate::commands::{bench, build, completions, demo, diff, doctor, inspect, run};
 use crate::failure::Failure;
 
 /// Turns a trained network into a verified, optimized engine for this machine, and runs it.
@@ -18,6 +18,7 @@ pub struct Arguments {
 
 const EXAMPLES: &str = "\
 Examples:
+  sinter demo                                   the tour; needs no file
   sinter build model.onnx                       make model.plan for this machine
   sinter run model.plan --inputs x.npz          one inference, results summed up
   sinter bench model.plan                       latency and throughput
@@ -34,6 +35,16 @@ pub enum Command {
     Run(run::Arguments),
     /// Measure latency and throughput
     Bench(bench::Arguments),
+    /// Compare the engine with the judge, or with given outputs
+    Diff(diff::Arguments),
+    /// Show what is in a model or a plan
+    Inspect(inspect::Arguments),
+    /// Show what this machine has, and what would be used of it
+    Doctor(doctor::Arguments),
+    /// Take the tour: a small network, from model to answers
+    Demo(demo::Arguments),
+    /// Print a shell's completions
+    Completions(completions::Arguments),
 }
 
 /// Runs a command.
@@ -45,6 +56,11 @@ pub fn dispatch(arguments: &Arguments) -> Result<ExitCode, Failure> {
         Command::Build(arguments) => build::run(arguments)?,
         Command::Run(arguments) => run::run(arguments)?,
         Command::Bench(arguments) => bench::run(arguments)?,
+        Command::Diff(arguments) => diff::run(arguments)?,
+        Command::Inspect(arguments) => inspect::run(arguments)?,
+        Command::Doctor(arguments) => doctor::run(arguments)?,
+        Command::Demo(arguments) => demo::run(arguments)?,
+        Command::Completions(arguments) => completions::run(arguments)?,
     }
     Ok(ExitCode::SUCCESS)
 }

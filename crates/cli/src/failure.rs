@@ -12,6 +12,7 @@ use sinter::memory::MemoryError;
 use sinter::plan::PlanError;
 use sinter::runtime::RuntimeError;
 use sinter::source::SourceError;
+use sinter::tensor_io::NpzError;
 use sinter::values::ValuesError;
 
 /// Why the program ends; the numbers are part of its interface.
@@ -174,7 +175,6 @@ impl From<MemoryError> for Failure {
 
 impl From<ValuesError> for Failure {
     fn from(error: ValuesError) -> Self {
-        use sinter::values::NpzError;
         let what = error.to_string();
         match error {
             ValuesError::Io { .. } | ValuesError::Npz(NpzError::Io { .. }) => {

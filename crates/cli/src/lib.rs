@@ -6,6 +6,9 @@
 
 pub mod arguments;
 pub mod commands;
+pub mod difference;
+pub mod drawing;
+pub mod explain;
 pub mod failure;
 pub mod flags;
 pub mod generate;

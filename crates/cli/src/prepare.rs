@@ -5,10 +5,11 @@ use std::time::Instant;
 
 use sinter::base::Value;
 use sinter::builder::{BuildOptions, build};
+use sinter::import_onnx::ImportError;
 use sinter::ir::Network;
 use sinter::plan::Plan;
 use sinter::runtime::Engine;
-use sinter::source::{self, Declared, Source};
+use sinter::source::{self, Declared, Source, SourceError};
 use sinter::values::{self, Role};
 
 use crate::failure::Failure;
@@ -58,8 +59,12 @@ pub fn open(path: &Path, model: &ModelFlags, given: &InputFlags, without: Withou
     };
     let inputs = read_inputs(&declared, given, without, model.max_memory())?;
     let source = match opened {
-        Source::Model(_) if declared.iter().any(is_free) => {
-            source::open(path, &model.import_options(&shapes(&inputs))?)?
+        Source::Model(free) if declared.iter().any(is_free) => {
+            match source::open(path, &model.import_options(&shapes(&inputs))?) {
+                // A branch that these inputs never take may be impossible for their sizes; with free sizes it is not.
+                Err(SourceError::Model(ImportError::Model(_))) => Source::Model(free),
+                pinned => pinned?,
+            }
         }
         other => other,
     };
@@ -106,8 +111,12 @@ fn shapes(inputs: &[(String, Value)]) -> Vec<Shape> {
 pub fn build_plan(network: &Network, model: &ModelFlags, device: &DeviceFlags) -> Result<Plan, Failure> {
     sinter::memory::check(network, model.max_memory())?;
     let _stage = Stage::spinner("building");
-    let options = BuildOptions { threads: device.threads() };
-    Ok(build(network, device.back_end(), &options)?)
+    Ok(build(network, device.back_end(), &options(device))?)
+}
+
+/// What the builder is told.
+pub fn options(device: &DeviceFlags) -> BuildOptions {
+    BuildOptions { threads: device.threads() }
 }
 
 /// An engine, and the network that it was built of in this call.

@@ -6,6 +6,7 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sinter::plan::{Action, Step};
 use sinter::source::Declared;
 
 /// A named input or output.
@@ -29,6 +30,31 @@ pub fn type_text(ty: &sinter::base::ValueType) -> String {
     match ty.as_tensor() {
         Some(tensor) => sinter::base::TensorType::new(tensor.data_type, tensor.shape.clone()).to_string(),
         None => ty.to_string(),
+    }
+}
+
+/// The operators of a step.
+pub fn operators(step: &Step) -> Vec<String> {
+    let (Action::Kernel { region, .. } | Action::Control { region, .. }) = &step.action;
+    region.body().nodes().iter().map(|node| node.op.name().to_owned()).collect()
+}
+
+/// The nodes of the model that a step comes from, each once.
+pub fn sources(step: &Step) -> Vec<String> {
+    let mut sources: Vec<String> = Vec::new();
+    for origin in &step.origins {
+        if !sources.contains(origin) {
+            sources.push(origin.clone());
+        }
+    }
+    sources
+}
+
+/// The tactic of a step; control flow has none.
+pub fn tactic(step: &Step) -> Option<String> {
+    match &step.action {
+        Action::Kernel { recipe, .. } => Some(recipe.tactic.clone()),
+        Action::Control { .. } => None,
     }
 }
 

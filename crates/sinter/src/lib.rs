@@ -32,3 +32,4 @@ pub use sinter_ir as ir;
 pub use sinter_ops as ops;
 pub use sinter_plan as plan;
 pub use sinter_runtime as runtime;
+pub use sinter_tensor_io as tensor_io;

@@ -2,9 +2,12 @@
 //!
 //! A small file can declare tensors of any size; without a bound it would take the machine with it.
 
+use std::collections::BTreeMap;
+
 use sinter_base::view::element_bytes;
 use sinter_base::{Dim, ValueType};
 use sinter_ir::Network;
+use sinter_plan::{Home, Plan};
 
 /// Size that stands in for a dimension that nothing pins.
 const FREE_SIZE: i64 = 1;
@@ -56,6 +59,23 @@ pub fn check(network: &Network, allowed: u64) -> Result<(), MemoryError> {
         return Err(MemoryError { needed, weights, values, allowed });
     }
     Ok(())
+}
+
+/// Bytes of memory for values between steps of a plan; `None` when they depend on the sizes of inputs.
+pub fn arena_bytes(plan: &Plan) -> Option<u64> {
+    let mut buffers: BTreeMap<usize, u64> = BTreeMap::new();
+    for value in &plan.graph.values {
+        if let Home::Arena(buffer) = value.home {
+            let dims = value.ty.as_tensor()?.dims().ok()?;
+            if dims.iter().any(|d| d.as_constant().is_none()) {
+                return None;
+            }
+            let bytes = u64::try_from(bytes_of(&value.ty)).ok()?;
+            let room = buffers.entry(buffer.index()).or_default();
+            *room = bytes.max(*room);
+        }
+    }
+    buffers.values().try_fold(0u64, |sum, bytes| sum.checked_add(*bytes))
 }
 
 fn bytes_of(ty: &ValueType) -> u128 {

@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 use sinter_base::{Tensor, Value};
 use sinter_import_onnx::test_data::{decode_value, encode_value};
-pub use sinter_tensor_io::NpzError;
-use sinter_tensor_io::{read_npz, write_npz};
+use sinter_tensor_io::{NpzError, read_npz, write_npz};
 
 use crate::source::Declared;
 

@@ -8,7 +8,6 @@ use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinter::base::Value;
-use sinter::plan::{Action, Step};
 use sinter::runtime::{Engine, Profile};
 
 use crate::failure::Failure;
@@ -16,7 +15,7 @@ use crate::flags::{DeviceFlags, InputFlags, JsonFlags, ModelFlags, show_bytes};
 use crate::output::deliver;
 use crate::prepare::{WithoutInputs, engine, open};
 use crate::progress::Stage;
-use crate::report::{Port, milliseconds, table, type_text};
+use crate::report::{Port, milliseconds, operators, sources, table, tactic, type_text};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -204,23 +203,9 @@ fn step_times(engine: &Engine, inputs: &[(String, Value)], runs: usize) -> Resul
             percent: 100.0 * time.as_secs_f64() / total.as_secs_f64().max(f64::MIN_POSITIVE),
             operators: operators(step),
             tactic: tactic(step),
-            origins: step.origins.clone(),
+            origins: sources(step),
         })
         .collect())
-}
-
-/// The operators of a step.
-pub fn operators(step: &Step) -> Vec<String> {
-    let (Action::Kernel { region, .. } | Action::Control { region, .. }) = &step.action;
-    region.body().nodes().iter().map(|node| node.op.name().to_owned()).collect()
-}
-
-/// The tactic of a step; control flow has none.
-pub fn tactic(step: &Step) -> Option<String> {
-    match &step.action {
-        Action::Kernel { recipe, .. } => Some(recipe.tactic.clone()),
-        Action::Control { .. } => None,
-    }
 }
 
 /// The time that `percent` of the sorted times keep (nearest rank).

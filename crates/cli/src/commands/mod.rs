@@ -2,4 +2,9 @@
 
 pub mod bench;
 pub mod build;
+pub mod completions;
+pub mod demo;
+pub mod diff;
+pub mod doctor;
+pub mod inspect;
 pub mod run;
