@@ -25,8 +25,8 @@ pub(crate) fn run_steps(
     registers: &[i64],
     engine: &Engine,
 ) -> Result<(), RuntimeError> {
-    for (position, (step, action)) in graph.steps.iter().zip(&loaded.actions).enumerate() {
-        let run = Run { graph, step, registers, engine, position: position_of(position) };
+    for (step, action) in graph.steps.iter().zip(&loaded.actions) {
+        let run = Run { graph, step, registers, engine };
         let result = match (action, &step.action) {
             (LoadedAction::Kernel(Loaded::Views(kernel)), Action::Kernel { region, workspace, .. }) => {
                 let is_static = step.outputs.iter().all(|o| run.is_in_arena(*o));
@@ -57,11 +57,6 @@ pub(crate) struct Run<'a> {
     pub(crate) step: &'a Step,
     pub(crate) registers: &'a [i64],
     pub(crate) engine: &'a Engine,
-    pub(crate) position: u64,
-}
-
-fn position_of(position: usize) -> u64 {
-    u64::try_from(position).unwrap_or(u64::MAX)
 }
 
 pub(crate) fn data(error: impl std::fmt::Display) -> KernelError {
@@ -83,9 +78,9 @@ impl Run<'_> {
         size_of_register(bytes, &"scratch memory")
     }
 
-    /// Seed of the run, and what tells this step from all others, those of other iterations included.
+    /// Seed of the run, and what tells this iteration of the loops around from all others.
     pub(crate) fn seed(&self, frame: &Frame) -> (u64, u64) {
-        (0, frame.stream.wrapping_mul(0x100_0000_01b3) ^ self.position)
+        (0, frame.stream)
     }
 
     /// All results lie in the arena: nothing is inferred or allocated.

@@ -1,0 +1,2 @@
+//! Nothing is matched yet.
+//! placeholder

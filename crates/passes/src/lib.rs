@@ -1,0 +1,22 @@
+//! Floor 2: what is always better, whatever the machine.
+//!
+//! [`pipeline`] is THE order. Each pass is one file; it looks at the network and says in a patch what to change. What is
+//! a trade (fusion, layout, precision, placement) is no pass.
+//!
+//! Does not know source formats, devices or kernels.
+
+mod channel_scales;
+mod common_subexpressions;
+mod dead_code;
+pub mod error;
+mod fold_constants;
+mod identities;
+mod merge_pointwise;
+pub mod pass;
+pub mod pipeline;
+mod split_pointwise;
+mod terms;
+
+pub use error::PassError;
+pub use pass::PassReport;
+pub use pipeline::{Optimized, PassOptions, optimize, pass_names, run_passes};
