@@ -5,19 +5,19 @@
 //! Weights become expressions of the old ones. A bias on a matrix product stays: it has no place inside.
 
 use sinter_base::{DataType, Dim, Tensor};
+use sinter_ir::pattern::{Application, Term, application};
 use sinter_ir::{Graph, Patch};
 use sinter_ops::movement::{Expand, Reshape};
 use sinter_ops::pointwise::{Expr, ScalarOp};
 use sinter_ops::{InferError, Node, Op, ValueId};
 
 use crate::pass::{Miss, miss};
-use crate::terms::{Term, term};
 
 /// Moves one factor or offset.
 pub(crate) fn rewrite(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>) -> Result<bool, Miss> {
     let node = graph.node(position);
     let [result] = node.outputs[..] else { return Ok(false) };
-    let Some(term) = term(graph, result) else { return Ok(false) };
+    let Some(term) = application(graph, result) else { return Ok(false) };
     let Some((product, op, operand)) = split(graph, &term) else { return Ok(false) };
     let Some((producer, _)) = graph.producer(product) else { return Ok(false) };
     let channel_axis = match &producer.op {
@@ -37,7 +37,7 @@ pub(crate) fn rewrite(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>)
         miss!("the weight of the {} is not constant", producer.op.name());
     };
     let operand = match operand {
-        Term::Constant(value) => patch.constant(scalar(ty.data_type, value)),
+        Term::Number(value) => patch.constant(scalar(ty.data_type, value)),
         Term::Value(id) => id,
     };
     let dims = ty.dims().map_err(|e| Miss(e.to_string()))?;
@@ -53,10 +53,10 @@ pub(crate) fn rewrite(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>)
 }
 
 /// The product, the operation and the constant operand: `product op operand`.
-fn split(graph: &Graph<'_>, term: &crate::terms::Application) -> Option<(ValueId, ScalarOp, Term)> {
+fn split(graph: &Graph<'_>, term: &Application) -> Option<(ValueId, ScalarOp, Term)> {
     let [left, right] = term.args[..] else { return None };
     let constant = |t: Term| match t {
-        Term::Constant(_) => true,
+        Term::Number(_) => true,
         Term::Value(id) => graph.weight(id).is_some(),
     };
     match (term.op, left, right) {

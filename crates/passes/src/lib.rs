@@ -5,6 +5,9 @@
 //!
 //! Does not know source formats, devices or kernels.
 
+mod activations;
+mod attention;
+mod broadcasts;
 mod channel_scales;
 mod common_subexpressions;
 mod dead_code;
@@ -12,10 +15,13 @@ pub mod error;
 mod fold_constants;
 mod identities;
 mod merge_pointwise;
+mod normalizations;
 pub mod pass;
 pub mod pipeline;
+mod reshapes;
+mod softmax;
 mod split_pointwise;
-mod terms;
+mod transposes;
 
 pub use error::PassError;
 pub use pass::PassReport;

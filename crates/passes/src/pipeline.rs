@@ -11,7 +11,8 @@ use sinter_ir::Network;
 use crate::error::PassError;
 use crate::pass::{Pass, PassReport, Runner};
 use crate::{
-    channel_scales, common_subexpressions, dead_code, fold_constants, identities, merge_pointwise, split_pointwise,
+    activations, attention, broadcasts, channel_scales, common_subexpressions, dead_code, fold_constants, identities,
+    merge_pointwise, normalizations, reshapes, softmax, split_pointwise, transposes,
 };
 
 /// Rounds of a group.
@@ -22,6 +23,13 @@ const FOLD_CONSTANTS: Pass = Pass::node("fold-constants", fold_constants::rewrit
 const IDENTITIES: Pass = Pass::node("identities", identities::rewrite);
 const COMMON_SUBEXPRESSIONS: Pass = Pass::body("common-subexpressions", common_subexpressions::sweep);
 const SPLIT_POINTWISE: Pass = Pass::node("split-pointwise", split_pointwise::rewrite);
+const RESHAPES: Pass = Pass::node("reshapes", reshapes::rewrite);
+const TRANSPOSES: Pass = Pass::node("transposes", transposes::rewrite);
+const BROADCASTS: Pass = Pass::node("broadcasts", broadcasts::rewrite);
+const ACTIVATIONS: Pass = Pass::node("activations", activations::rewrite);
+const NORMALIZATIONS: Pass = Pass::node("normalizations", normalizations::rewrite);
+const SOFTMAX: Pass = Pass::node("softmax", softmax::rewrite);
+const ATTENTION: Pass = Pass::node("attention", attention::rewrite);
 const CHANNEL_SCALES: Pass = Pass::node("channel-scales", channel_scales::rewrite);
 const MERGE_POINTWISE: Pass = Pass::body("merge-pointwise", merge_pointwise::sweep);
 
@@ -29,6 +37,9 @@ const MERGE_POINTWISE: Pass = Pass::body("merge-pointwise", merge_pointwise::swe
 pub const GROUPS: &[(&str, &[Pass])] = &[
     ("import clean-up", &[DEAD_CODE, IDENTITIES, FOLD_CONSTANTS, COMMON_SUBEXPRESSIONS]),
     ("normal form", &[SPLIT_POINTWISE, IDENTITIES, FOLD_CONSTANTS, COMMON_SUBEXPRESSIONS]),
+    ("shapes", &[RESHAPES, TRANSPOSES, BROADCASTS, IDENTITIES, FOLD_CONSTANTS, COMMON_SUBEXPRESSIONS]),
+    ("recognisers", &[ACTIVATIONS, NORMALIZATIONS, SOFTMAX, ATTENTION]),
+    ("shapes again", &[RESHAPES, TRANSPOSES, IDENTITIES, FOLD_CONSTANTS, COMMON_SUBEXPRESSIONS]),
     ("weights", &[CHANNEL_SCALES]),
     ("programs", &[MERGE_POINTWISE]),
     ("final clean-up", &[FOLD_CONSTANTS, COMMON_SUBEXPRESSIONS, DEAD_CODE]),
