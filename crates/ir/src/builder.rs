@@ -59,6 +59,7 @@ pub struct NetworkBuilder {
     inputs: Vec<Input>,
     weights: Vec<Weight>,
     shared: HashMap<(DataType, Vec<usize>, Vec<u8>), Handle>,
+    streams: usize,
     /// Fresh names and guards.
     pub infer: InferContext,
 }
@@ -77,6 +78,7 @@ impl NetworkBuilder {
             inputs: Vec::new(),
             weights: Vec::new(),
             shared: HashMap::new(),
+            streams: 0,
             infer: InferContext::default(),
         }
     }
@@ -107,6 +109,12 @@ impl NetworkBuilder {
         let handle = self.add_weight("", tensor);
         self.shared.insert(key, handle);
         handle
+    }
+
+    /// A number for the stream of a random operator, given once.
+    pub fn next_stream(&mut self) -> usize {
+        self.streams += 1;
+        self.streams - 1
     }
 
     /// Opens an inner scope for the body of an operator.
