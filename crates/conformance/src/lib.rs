@@ -6,3 +6,4 @@ pub mod engine;
 pub mod kernels;
 pub mod light;
 pub mod onnx_cases;
+pub mod rules;

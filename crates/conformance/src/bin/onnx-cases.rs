@@ -8,8 +8,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use sinter_conformance::engine::run_built;
-use sinter_conformance::onnx_cases::{cases, run_case};
-use sinter_interp::{Tolerance, run};
+use sinter_conformance::onnx_cases::{Case, cases};
+use sinter_interp::run;
 
 /// Runs ONNX test cases and prints what fails.
 #[derive(Parser)]
@@ -42,10 +42,10 @@ fn main() -> ExitCode {
         if !arguments.filters.is_empty() && !arguments.filters.iter().any(|f| name.contains(f)) {
             continue;
         }
-        let runner = |network: &_, inputs: &_| {
+        let mut runner = |network: &_, inputs: &_| {
             if arguments.engine { run_built(network, inputs) } else { run(network, inputs).map_err(|e| e.to_string()) }
         };
-        match run_case(&folder, &runner, Tolerance::ONNX) {
+        match Case::load(&folder).and_then(|case| case.run(&mut runner)) {
             Ok(()) => passed += 1,
             Err(failure) => {
                 failed += 1;
