@@ -77,6 +77,7 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, options: &BuildOptions) 
             .into_iter()
             .map(|(left, right, reason)| PlanGuard { left: register(left), right: register(right), reason })
             .collect(),
+        sealed: None,
     };
     plan.weights = used_weights(network, &mut plan.graph)?;
     Ok(plan)
