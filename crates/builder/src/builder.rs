@@ -80,6 +80,12 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, options: &BuildOptions) 
         sealed: None,
     };
     plan.weights = used_weights(network, &mut plan.graph)?;
+    for (port, input) in plan.inputs.iter_mut().zip(&network.inputs) {
+        if let Some(tensor) = &input.default {
+            port.default = Some(WeightId::new(plan.weights.len()));
+            plan.weights.push(PlanWeight { name: input.name.clone(), tensor: tensor.clone() });
+        }
+    }
     Ok(plan)
 }
 

@@ -48,8 +48,7 @@ pub(crate) struct Lowering<'a> {
     pub(crate) known: &'a BTreeSet<String>,
     /// Weight behind an input of the outermost body.
     pub(crate) weights: &'a HashMap<ValueId, WeightId>,
-    /// Inside control flow: what a body carries may change its sizes, so all its values are made at run time, and the
-    /// weights that it reads are handed in as its inputs.
+    /// Inside control flow: the weights that a body reads are handed in as its inputs.
     pub(crate) is_inside: bool,
     pub(crate) unserved: Vec<Unserved>,
 }
@@ -73,7 +72,7 @@ impl Lowering<'_> {
         for index in 0..body.value_count() {
             let ty = body.ty(ValueId::new(index)).clone();
             let slots = match ty.as_tensor() {
-                Some(tensor) if !self.is_inside && self.is_sized(&ty) => {
+                Some(tensor) if self.is_sized(&ty) => {
                     tensor.dims().ok().map(|dims| dims.iter().map(|d| shapes.dim(d)).collect())
                 }
                 _ => None,

@@ -7,7 +7,7 @@
 
 use sinter_backend::Region;
 use sinter_base::{DataType, Dim, TensorType, ValueType};
-use sinter_ops::{Body, InferContext, Operands, infer};
+use sinter_ops::InferContext;
 
 use crate::error::PlanError;
 use crate::plan::{Action, Graph, Home, Plan, PlanValue, PlanValueId, Step};
@@ -166,7 +166,7 @@ impl Checker<'_> {
     /// Types of a region's results; what the inference leaves open must be a guard.
     fn inferred(&self, region: &Region) -> Result<Vec<ValueType>, String> {
         let mut cx = InferContext::default();
-        let types = infer_body(region.body(), &mut cx)?;
+        let types = region.infer(&region.body().input_types(), &mut cx).map_err(|e| e.to_string())?;
         let guarded = |left: &Dim, right: &Dim| {
             self.guards.iter().any(|(a, b)| (a, b) == (left, right) || (b, a) == (left, right))
         };
@@ -202,31 +202,4 @@ impl Checker<'_> {
         }
         Ok(())
     }
-}
-
-/// Types of a body's results for the types of its inputs.
-///
-/// # Errors
-/// When an operator does not take its operands.
-pub fn infer_body(body: &Body, cx: &mut InferContext) -> Result<Vec<ValueType>, String> {
-    let mut types: Vec<Option<ValueType>> = vec![None; body.value_count()];
-    for id in body.inputs() {
-        if let Some(slot) = types.get_mut(id.index()) {
-            *slot = Some(body.ty(*id).clone());
-        }
-    }
-    for node in body.nodes() {
-        let results = {
-            let operands: Vec<Option<&ValueType>> =
-                node.inputs.iter().map(|id| id.and_then(|id| types.get(id.index()).and_then(Option::as_ref))).collect();
-            infer(&node.op, &Operands::new(&operands), cx).map_err(|e| e.to_string())?
-        };
-        for (id, ty) in node.outputs.iter().zip(results) {
-            if let Some(slot) = types.get_mut(id.index()) {
-                *slot = Some(ty);
-            }
-        }
-    }
-    let result = |id: &sinter_ops::ValueId| types.get(id.index()).cloned().flatten();
-    body.outputs().iter().map(|id| result(id).ok_or_else(|| "a result has no type".to_owned())).collect()
 }

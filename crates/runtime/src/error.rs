@@ -78,6 +78,30 @@ pub enum RuntimeError {
         /// Why.
         source: KernelError,
     },
+    /// More memory than allowed.
+    #[error("these sizes need {needed} bytes for activations, {limit} are allowed; give smaller inputs or allow more")]
+    Memory {
+        /// Bytes needed.
+        needed: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// Bindings of another engine.
+    #[error("the bindings belong to another engine; make them with this context's `bindings`")]
+    Bindings,
+    /// A self-test of a plan without known answers.
+    #[error("the plan carries no sealed vectors; build it with verification to have some")]
+    Unsealed,
+    /// An output other than the known one.
+    #[error("self-test: output '{output}' of vector {vector} differs: {reason}")]
+    SelfTest {
+        /// Which vector.
+        vector: usize,
+        /// Which output.
+        output: String,
+        /// How.
+        reason: String,
+    },
     /// The plan contradicts itself in a way that reading could not see.
     #[error("the plan is damaged: {0}")]
     Damaged(String),
