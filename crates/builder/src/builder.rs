@@ -45,18 +45,19 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, options: &BuildOptions) 
         known: &known,
         weights: &weight_ids,
         is_inside: false,
+        guards: Vec::new(),
         unserved: Vec::new(),
     };
     let (mut graph, sizes) = lowering.lower(&network.body, &network.locations, &mut shapes);
     if !lowering.unserved.is_empty() {
         return Err(BuildError::Unserved(lowering.unserved));
     }
-    let guards: Vec<_> = network
+    let of_network = network
         .guards
         .iter()
         .filter(|g| is_over(&g.left, &known) && is_over(&g.right, &known))
-        .map(|g| (shapes.dim(&g.left), shapes.dim(&g.right), g.reason.clone()))
-        .collect();
+        .map(|g| (shapes.dim(&g.left), shapes.dim(&g.right), g.reason.clone()));
+    let guards: Vec<_> = of_network.chain(lowering.guards).collect();
     let (program, register) = shapes.finish();
     sizes.resolve(&mut graph, &register);
     assign_buffers(&mut graph);

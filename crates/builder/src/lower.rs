@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sinter_backend::{BackEnd, Device, Region};
 use sinter_base::{DataType, Dim, Location, ValueType};
-use sinter_ops::{Body, Node, ValueId};
+use sinter_ops::{Body, InferContext, Node, ValueId};
 use sinter_plan::{
     Action, BufferId, Graph, Home, PlanValue, PlanValueId, Register, ShapeCompiler, Slot, Step, WeightId,
 };
@@ -50,6 +50,8 @@ pub(crate) struct Lowering<'a> {
     pub(crate) weights: &'a HashMap<ValueId, WeightId>,
     /// Inside control flow: the weights that a body reads are handed in as its inputs.
     pub(crate) is_inside: bool,
+    /// Sizes on which the network knows more than inference: equal or the run ends with an error.
+    pub(crate) guards: Vec<(Slot, Slot, String)>,
     pub(crate) unserved: Vec<Unserved>,
 }
 
@@ -129,6 +131,7 @@ impl Lowering<'_> {
         let unsized_input =
             |id: &ValueId| matches!(graph.values[id.index()].home, Home::Input) && sizes.values[id.index()].is_none();
         let fixed = !choice.takes_values
+            && self.sizes_are_inferred(&region, location, shapes)
             && !node.inputs.iter().flatten().any(|id| from_run_time(id) || unsized_input(id))
             && node.outputs.iter().all(|id| sizes.values[id.index()].is_some());
         for id in &node.outputs {
@@ -152,6 +155,31 @@ impl Lowering<'_> {
             workspace: None,
         };
         graph.steps.push(step(action, node, location));
+    }
+
+    /// Does inference on the region alone give the sizes that the network has for its results? Where the network knows
+    /// better, a guard makes them equal.
+    fn sizes_are_inferred(&mut self, region: &Region, location: &Location, shapes: &mut ShapeCompiler) -> bool {
+        let Ok(inferred) = region.infer(&region.body().input_types(), &mut InferContext::default()) else {
+            return false;
+        };
+        let mut guards = Vec::new();
+        for (declared, inferred) in region.body().output_types().iter().zip(&inferred) {
+            let dims = |ty: &ValueType| ty.as_tensor().and_then(|t| t.dims().ok().map(<[Dim]>::to_vec));
+            let (Some(declared), Some(inferred)) = (dims(declared), dims(inferred)) else { return false };
+            if declared.len() != inferred.len() {
+                return false;
+            }
+            guards.extend(declared.into_iter().zip(inferred).filter(|(a, b)| a != b));
+        }
+        if !guards.iter().all(|(a, b)| self.is_known(a) && self.is_known(b)) {
+            return false;
+        }
+        for (declared, inferred) in guards {
+            let reason = format!("{location}: a result has the size {inferred}, expected {declared}");
+            self.guards.push((shapes.dim(&declared), shapes.dim(&inferred), reason));
+        }
+        true
     }
 
     /// Control flow: its bodies become graphs, and its region keeps the operator without them.

@@ -156,21 +156,31 @@ impl Checker<'_> {
         }
         let inferred = self.inferred(region).map_err(wrong)?;
         for (id, ty) in step.outputs.iter().zip(&inferred) {
-            if !graph.values.get(id.index()).is_some_and(|value| same_type(&value.ty, ty)) {
+            let declared = graph.values.get(id.index()).map(|value| &value.ty);
+            if !declared.is_some_and(|declared| self.same_or_guarded(declared, ty)) {
                 return Err(wrong(format!("{id} is not of the inferred type {ty}")));
             }
         }
         Ok(())
     }
 
+    fn is_guarded(&self, left: &Dim, right: &Dim) -> bool {
+        self.guards.iter().any(|(a, b)| (a, b) == (left, right) || (b, a) == (left, right))
+    }
+
+    /// The same type, or sizes that differ only where a guard of the plan makes them equal.
+    fn same_or_guarded(&self, declared: &ValueType, inferred: &ValueType) -> bool {
+        let (Some(a), Some(b)) = (declared.as_tensor(), inferred.as_tensor()) else { return declared == inferred };
+        let (Ok(from), Ok(to)) = (a.dims(), b.dims()) else { return false };
+        let sizes = from.len() == to.len() && from.iter().zip(to).all(|(a, b)| a == b || self.is_guarded(a, b));
+        a.data_type == b.data_type && sizes
+    }
+
     /// Types of a region's results; what the inference leaves open must be a guard.
     fn inferred(&self, region: &Region) -> Result<Vec<ValueType>, String> {
         let mut cx = InferContext::default();
         let types = region.infer(&region.body().input_types(), &mut cx).map_err(|e| e.to_string())?;
-        let guarded = |left: &Dim, right: &Dim| {
-            self.guards.iter().any(|(a, b)| (a, b) == (left, right) || (b, a) == (left, right))
-        };
-        match cx.guards.iter().find(|guard| !guarded(&guard.left, &guard.right)) {
+        match cx.guards.iter().find(|guard| !self.is_guarded(&guard.left, &guard.right)) {
             Some(guard) => Err(format!("no guard checks {} against {}: {}", guard.left, guard.right, guard.reason)),
             None => Ok(types),
         }
