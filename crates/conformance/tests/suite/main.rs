@@ -4,6 +4,7 @@
 mod cpu_kernels;
 mod examples;
 mod hostile;
+mod metrics;
 mod models;
 mod onnx_data;
 mod spatial;
