@@ -8,6 +8,7 @@ use sinter_base::{Dim, TensorType, ValueType};
 use sinter_interp::evaluate_weight;
 use sinter_ir::{Network, WeightExpr};
 use sinter_ops::{EvalError, ValueId};
+use sinter_passes::{Optimized, PassOptions, PassReport, optimize};
 use sinter_plan::{Graph, Home, Plan, PlanGuard, PlanValueId, PlanWeight, Port, ShapeCompiler, WeightId};
 
 use crate::error::BuildError;
@@ -19,19 +20,40 @@ use crate::memory::assign_buffers;
 pub struct BuildOptions {
     /// Threads to choose kernels for; the plan runs with any number.
     pub threads: usize,
+    /// Passes that do not run.
+    pub disabled_passes: BTreeSet<String>,
+}
+
+/// A plan, and how it came about.
+#[derive(Clone, Debug)]
+pub struct Built {
+    /// The plan.
+    pub plan: Plan,
+    /// What every pass did.
+    pub passes: Vec<PassReport>,
+    /// Nodes that were left after the passes.
+    pub nodes: usize,
 }
 
 impl Default for BuildOptions {
     fn default() -> Self {
-        Self { threads: 1 }
+        Self { threads: 1, disabled_passes: BTreeSet::new() }
     }
 }
 
 /// Builds a plan for one back end.
 ///
 /// # Errors
-/// When operators have no kernel, all of them at once, or a weight cannot be computed.
-pub fn build(network: &Network, back_end: &dyn BackEnd, options: &BuildOptions) -> Result<Plan, BuildError> {
+/// When a pass is unknown, operators have no kernel, all of them at once, or a weight cannot be computed.
+pub fn build(network: &Network, back_end: &dyn BackEnd, options: &BuildOptions) -> Result<Built, BuildError> {
+    let pass_options = PassOptions { disabled: options.disabled_passes.clone(), ..PassOptions::default() };
+    let Optimized { network, report } = optimize(network.clone(), pass_options)?;
+    let plan = make_plan(&network, back_end, options)?;
+    Ok(Built { plan, passes: report, nodes: network.body.nodes().len() })
+}
+
+/// The plan of a network as it is.
+fn make_plan(network: &Network, back_end: &dyn BackEnd, options: &BuildOptions) -> Result<Plan, BuildError> {
     let device = back_end.device(options.threads);
     let known = input_symbols(network);
     let weight_ids: HashMap<ValueId, WeightId> =

@@ -111,12 +111,12 @@ fn shapes(inputs: &[(String, Value)]) -> Vec<Shape> {
 pub fn build_plan(network: &Network, model: &ModelFlags, device: &DeviceFlags) -> Result<Plan, Failure> {
     sinter::memory::check(network, model.max_memory())?;
     let _stage = Stage::spinner("building");
-    Ok(build(network, device.back_end(), &options(device))?)
+    Ok(build(network, device.back_end(), &options(model, device))?.plan)
 }
 
 /// What the builder is told.
-pub fn options(device: &DeviceFlags) -> BuildOptions {
-    BuildOptions { threads: device.threads() }
+pub fn options(model: &ModelFlags, device: &DeviceFlags) -> BuildOptions {
+    BuildOptions { threads: device.threads(), disabled_passes: model.disabled_passes() }
 }
 
 /// An engine, and the network that it was built of in this call.

@@ -30,6 +30,7 @@ pub use sinter_import_onnx as import_onnx;
 pub use sinter_interp as interp;
 pub use sinter_ir as ir;
 pub use sinter_ops as ops;
+pub use sinter_passes as passes;
 pub use sinter_plan as plan;
 pub use sinter_runtime as runtime;
 pub use sinter_tensor_io as tensor_io;

@@ -22,7 +22,7 @@ use crate::commands::diff::judge;
 use crate::difference::{Bounds, Difference, differences};
 use crate::drawing::side_by_side;
 use crate::failure::{Exit, Failure};
-use crate::flags::{DeviceFlags, JsonFlags, show_bytes};
+use crate::flags::{DeviceFlags, JsonFlags, ModelFlags, show_bytes};
 use crate::interrupt::while_writing;
 use crate::output::deliver;
 use crate::prepare::options;
@@ -120,7 +120,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     arguments.json.check()?;
     let (images, labels) = digits()?;
     let network = network()?;
-    let plan = build(&network, arguments.device.back_end(), &options(&arguments.device))?;
+    let plan = build(&network, arguments.device.back_end(), &options(&ModelFlags::default(), &arguments.device))?.plan;
     let (engine, plan_bytes) = saved_and_loaded(&plan, arguments.device.threads())?;
 
     let start = Instant::now();

@@ -1,6 +1,6 @@
 //! How a model is made into a plan: `--shapes`, `--precision`, `--max-memory`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
@@ -36,6 +36,12 @@ pub struct ModelFlags {
     /// Checked before anything is allocated: a small file can declare tensors of any size.
     #[arg(long, value_name = "SIZE")]
     max_memory: Option<ByteSize>,
+
+    /// Leave optimization passes out: PASS,OTHER
+    ///
+    /// A wrong name lists all passes. For finding out which one makes a difference.
+    #[arg(long, value_name = "PASS,...", value_delimiter = ',')]
+    disable: Vec<String>,
 }
 
 /// Sizes of one input.
@@ -64,6 +70,11 @@ impl FromStr for Shape {
 }
 
 impl ModelFlags {
+    /// Passes to leave out.
+    pub fn disabled_passes(&self) -> BTreeSet<String> {
+        self.disable.iter().cloned().collect()
+    }
+
     /// What the importer is told; `inputs` are sizes of given inputs, which `--shapes` may repeat.
     ///
     /// # Errors
