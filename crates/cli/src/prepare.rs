@@ -5,14 +5,13 @@ use std::time::Instant;
 
 use sinter::base::Value;
 use sinter::builder::{BuildOptions, build};
-use sinter::import_onnx::ImportError;
 use sinter::ir::Network;
 use sinter::plan::Plan;
 use sinter::runtime::Engine;
-use sinter::source::{self, Declared, Source, SourceError};
+use sinter::source::{self, Declared, Source};
 use sinter::values::{self, Role};
 
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::flags::{DeviceFlags, InputFlags, ModelFlags, Shape};
 use crate::generate::generate;
 use crate::progress::Stage;
@@ -43,10 +42,7 @@ pub enum WithoutInputs {
 /// When a file is missing or damaged, or names, types and sizes do not fit.
 pub fn open(path: &Path, model: &ModelFlags, given: &InputFlags, without: WithoutInputs) -> Result<Opened, Failure> {
     let start = Instant::now();
-    let opened = {
-        let _stage = Stage::spinner("opening");
-        source::open(path, &model.import_options(&[])?)?
-    };
+    let opened = open_source(path, model, &[])?;
     let declared = match &opened {
         Source::Model(network) => {
             sinter::memory::check(network, model.max_memory())?;
@@ -60,9 +56,9 @@ pub fn open(path: &Path, model: &ModelFlags, given: &InputFlags, without: Withou
     let inputs = read_inputs(&declared, given, without, model.max_memory())?;
     let source = match opened {
         Source::Model(free) if declared.iter().any(is_free) => {
-            match source::open(path, &model.import_options(&shapes(&inputs))?) {
+            match open_source(path, model, &shapes(&inputs)) {
                 // A branch that these inputs never take may be impossible for their sizes; with free sizes it is not.
-                Err(SourceError::Model(ImportError::Model(_))) => Source::Model(free),
+                Err(failure) if failure.exit == Exit::Damaged => Source::Model(free),
                 pinned => pinned?,
             }
         }
@@ -70,6 +66,16 @@ pub fn open(path: &Path, model: &ModelFlags, given: &InputFlags, without: Withou
     };
     let import_seconds = if matches!(source, Source::Model(_)) { seconds_since(start) } else { 0.0 };
     Ok(Opened { source, inputs, import_seconds })
+}
+
+/// Opens a model or a plan, with these sizes of inputs besides those of the flags.
+///
+/// # Errors
+/// When the file is missing or damaged, or the sizes do not fit.
+pub fn open_source(path: &Path, model: &ModelFlags, sizes: &[Shape]) -> Result<Source, Failure> {
+    let options = model.import_options(sizes)?;
+    let _stage = Stage::spinner("opening");
+    source::open(path, &options).map_err(|error| Failure::from(error).at(path))
 }
 
 fn read_inputs(

@@ -7,15 +7,14 @@ use std::time::Instant;
 use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sinter::import_onnx::import_file;
-use sinter::plan::{Plan, is_plan, write};
-use sinter::source;
+use sinter::plan::{Plan, write};
+use sinter::source::{self, Source};
 
 use crate::failure::Failure;
 use crate::flags::{DeviceFlags, JsonFlags, ModelFlags, show_bytes};
 use crate::interrupt::while_writing;
 use crate::output::{check_writable, deliver};
-use crate::prepare::build_plan;
+use crate::prepare::{build_plan, open_source};
 use crate::progress::Stage;
 use crate::report::{Port, ports, seconds_since};
 
@@ -31,7 +30,7 @@ Examples:
 /// problems of a model are reported at once. The plan appears complete or not at all.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
-pub struct Arguments {
+pub struct Flags {
     /// ONNX model; external data lies beneath its folder
     model: PathBuf,
 
@@ -83,17 +82,20 @@ pub struct Report {
 ///
 /// # Errors
 /// When the model cannot be imported or built, or the plan cannot be written.
-pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+pub fn run(arguments: &Flags) -> Result<(), Failure> {
     let target = arguments.output.clone().unwrap_or_else(|| arguments.model.with_extension("plan"));
-    if is_plan(&arguments.model) {
-        return Err(Failure::usage("this is a plan already").at(&arguments.model).help("`sinter run` runs it"));
+    if arguments.model.canonicalize().is_ok_and(|model| target.canonicalize().is_ok_and(|target| target == model)) {
+        return Err(Failure::usage("the plan would replace the model").at(&target).help("give another name with -o"));
     }
     check_writable(&target)?;
     arguments.json.check()?;
     let start = Instant::now();
-    let network = {
-        let _stage = Stage::spinner("importing");
-        import_file(&arguments.model, &arguments.model_flags.import_options(&[])?)?
+    let network = match open_source(&arguments.model, &arguments.model_flags, &[])? {
+        Source::Model(network) => network,
+        Source::Plan(_) => {
+            let failure = Failure::usage("this is a plan already").at(&arguments.model);
+            return Err(failure.help("`sinter run` runs it, `sinter inspect` shows it"));
+        }
     };
     let import_seconds = seconds_since(start);
     let start = Instant::now();

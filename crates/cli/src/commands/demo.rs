@@ -58,7 +58,7 @@ const DRAWN: usize = 4;
 /// judge, saved as a plan, loaded again and asked about images that it never saw. Needs no network and no file.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
-pub struct Arguments {
+pub struct Flags {
     #[command(flatten)]
     device: DeviceFlags,
 
@@ -116,7 +116,7 @@ pub struct Fused {
 ///
 /// # Errors
 /// When the engine disagrees with the judge or falls below the accuracy of training.
-pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+pub fn run(arguments: &Flags) -> Result<(), Failure> {
     arguments.json.check()?;
     let (images, labels) = digits()?;
     let network = network()?;

@@ -23,7 +23,7 @@ Examples:
 /// The environment variable SINTER_CPU (scalar, avx2, avx512) forces a lower tier of instructions in every command.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
-pub struct Arguments {
+pub struct Flags {
     #[command(flatten)]
     json: JsonFlags,
 }
@@ -74,7 +74,7 @@ pub struct BackEndReport {
 ///
 /// # Errors
 /// When the JSON file cannot be written.
-pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+pub fn run(arguments: &Flags) -> Result<(), Failure> {
     arguments.json.check()?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let report = Report {

@@ -15,7 +15,7 @@ use crate::explain::{Explanation, explain};
 use crate::failure::Failure;
 use crate::flags::{DeviceFlags, JsonFlags, ModelFlags, show_bytes};
 use crate::output::deliver;
-use crate::prepare::build_plan;
+use crate::prepare::{build_plan, open_source};
 use crate::report::{Port, operators, ports, sources, table, tactic, type_text};
 
 const EXAMPLES: &str = "\
@@ -30,7 +30,7 @@ Examples:
 /// the steps are those that a plan would have.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
-pub struct Arguments {
+pub struct Flags {
     /// Plan or ONNX model
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -101,9 +101,9 @@ pub struct StepReport {
 ///
 /// # Errors
 /// When the file cannot be read or built, or no step comes from the node to explain.
-pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+pub fn run(arguments: &Flags) -> Result<(), Failure> {
     arguments.json.check()?;
-    let (kind, plan) = match source::open(&arguments.file, &arguments.model.import_options(&[])?)? {
+    let (kind, plan) = match open_source(&arguments.file, &arguments.model, &[])? {
         Source::Plan(plan) => {
             arguments.model.refuse_for_plan()?;
             ("plan", *plan)
