@@ -61,6 +61,7 @@ pub struct NetworkBuilder {
     inputs: Vec<Input>,
     weights: Vec<Weight>,
     shared: HashMap<(DataType, Vec<usize>, Vec<u8>), Handle>,
+    streams: usize,
     /// Fresh names and guards.
     pub infer: InferContext,
 }
@@ -79,6 +80,7 @@ impl NetworkBuilder {
             inputs: Vec::new(),
             weights: Vec::new(),
             shared: HashMap::new(),
+            streams: 0,
             infer: InferContext::default(),
         }
     }
@@ -109,6 +111,12 @@ impl NetworkBuilder {
         let handle = self.add_weight("", tensor);
         self.shared.insert(key, handle);
         handle
+    }
+
+    /// A number for the stream of a random operator, given once.
+    pub fn next_stream(&mut self) -> usize {
+        self.streams += 1;
+        self.streams - 1
     }
 
     /// Opens an inner scope for the body of an operator.

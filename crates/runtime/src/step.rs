@@ -91,9 +91,9 @@ impl Run<'_> {
         size_of_register(bytes, &"scratch memory")
     }
 
-    /// Seed of the run, and what tells this step from all others, those of other iterations included.
+    /// Seed of the run, and what tells this iteration of the loops around from all others.
     pub(crate) fn seed(&self, frame: &Frame) -> (u64, u64) {
-        (0, frame.stream.wrapping_mul(0x100_0000_01b3) ^ self.position)
+        (0, frame.stream)
     }
 
     /// All results lie in the arena: nothing is inferred or allocated.

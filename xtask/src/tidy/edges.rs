@@ -13,7 +13,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("ops", &["base"]),
     ("ir", &["base", "ops"]),
     ("interp", &["base", "ops", "ir"]),
-    // Floor 2: choice. Back ends see one region, never a network.
+    // Floor 2: change and choice. Back ends see one region, never a network.
+    ("passes", &["base", "ops", "ir"]),
     ("backend", &["base", "ops"]),
     ("plan", &["base", "ops", "backend"]),
     // Floor 3: doing.
