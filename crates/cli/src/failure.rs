@@ -9,6 +9,7 @@ use sinter::builder::BuildError;
 use sinter::import_onnx::ImportError;
 use sinter::interp::run::RunError;
 use sinter::memory::MemoryError;
+use sinter::passes::PassError;
 use sinter::plan::PlanError;
 use sinter::runtime::RuntimeError;
 use sinter::source::SourceError;
@@ -124,6 +125,12 @@ impl From<SourceError> for Failure {
             SourceError::Plan(error) => error.into(),
             SourceError::Model(error) => error.into(),
         }
+    }
+}
+
+impl From<PassError> for Failure {
+    fn from(error: PassError) -> Self {
+        Self::new(Exit::Damaged, error.to_string()).help("--disable PASS leaves a pass out")
     }
 }
 

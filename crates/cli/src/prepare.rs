@@ -1,11 +1,11 @@
 //! From a file to an engine: a plan is loaded, a model is built in memory first.
 
 use std::path::Path;
-use std::time::Instant;
 
 use sinter::base::Value;
 use sinter::builder::{BuildOptions, build};
 use sinter::ir::Network;
+use sinter::passes::{Optimized, PassReport};
 use sinter::plan::Plan;
 use sinter::runtime::Engine;
 use sinter::source::{self, Declared, Source};
@@ -15,7 +15,6 @@ use crate::failure::{Exit, Failure};
 use crate::flags::{DeviceFlags, InputFlags, ModelFlags, Shape};
 use crate::generate::generate;
 use crate::progress::Stage;
-use crate::report::seconds_since;
 
 /// A file, opened, and the values of its inputs.
 pub struct Opened {
@@ -23,8 +22,6 @@ pub struct Opened {
     pub source: Source,
     /// Values of the inputs.
     pub inputs: Vec<(String, Value)>,
-    /// Seconds spent on import; 0 for a plan.
-    pub import_seconds: f64,
 }
 
 /// What to do when the user gives no inputs.
@@ -41,7 +38,6 @@ pub enum WithoutInputs {
 /// # Errors
 /// When a file is missing or damaged, or names, types and sizes do not fit.
 pub fn open(path: &Path, model: &ModelFlags, given: &InputFlags, without: WithoutInputs) -> Result<Opened, Failure> {
-    let start = Instant::now();
     let opened = open_source(path, model, &[])?;
     let declared = match &opened {
         Source::Model(network) => {
@@ -64,8 +60,7 @@ pub fn open(path: &Path, model: &ModelFlags, given: &InputFlags, without: Withou
         }
         other => other,
     };
-    let import_seconds = if matches!(source, Source::Model(_)) { seconds_since(start) } else { 0.0 };
-    Ok(Opened { source, inputs, import_seconds })
+    Ok(Opened { source, inputs })
 }
 
 /// Opens a model or a plan, with these sizes of inputs besides those of the flags.
@@ -110,14 +105,29 @@ fn shapes(inputs: &[(String, Value)]) -> Vec<Shape> {
     inputs.iter().filter_map(shape).collect()
 }
 
-/// Builds a network for a device.
+/// A plan and what it was made of.
+pub struct Built {
+    /// The plan.
+    pub plan: Plan,
+    /// The network after the passes; values of the plan up to its last one have its numbers.
+    pub network: Network,
+    /// What the passes did.
+    pub passes: Vec<PassReport>,
+}
+
+/// Optimizes a network and builds it for a device.
 ///
 /// # Errors
 /// When operators have no kernel, or more memory is needed than allowed.
-pub fn build_plan(network: &Network, model: &ModelFlags, device: &DeviceFlags) -> Result<Plan, Failure> {
-    sinter::memory::check(network, model.max_memory())?;
+pub fn build_plan(network: Network, model: &ModelFlags, device: &DeviceFlags) -> Result<Built, Failure> {
+    sinter::memory::check(&network, model.max_memory())?;
+    let Optimized { network, report } = {
+        let _stage = Stage::spinner("optimizing");
+        model.optimize(network)?
+    };
     let _stage = Stage::spinner("building");
-    Ok(build(network, device.back_end(), &options(device))?)
+    let plan = build(&network, device.back_end(), &options(device))?;
+    Ok(Built { plan, network, passes: report })
 }
 
 /// What the builder is told.
@@ -125,14 +135,12 @@ pub fn options(device: &DeviceFlags) -> BuildOptions {
     BuildOptions { threads: device.threads() }
 }
 
-/// An engine, and the network that it was built of in this call.
+/// An engine, and the networks that it was built of in this call.
 pub struct Ready {
     /// The engine.
     pub engine: Engine,
-    /// The network, when the file was a model.
-    pub network: Option<Box<Network>>,
-    /// Seconds spent on the build; 0 for a plan.
-    pub build_seconds: f64,
+    /// The network as imported and after the passes, when the file was a model.
+    pub networks: Option<(Network, Network)>,
 }
 
 /// Makes an engine of a model or plan.
@@ -140,13 +148,14 @@ pub struct Ready {
 /// # Errors
 /// As [`build_plan`], and when the plan does not suit this machine.
 pub fn engine(source: Source, model: &ModelFlags, device: &DeviceFlags) -> Result<Ready, Failure> {
-    let start = Instant::now();
-    let (plan, network) = match source {
+    let (plan, networks) = match source {
         Source::Plan(plan) => (*plan, None),
-        Source::Model(network) => (build_plan(&network, model, device)?, Some(network)),
+        Source::Model(imported) => {
+            let built = build_plan((*imported).clone(), model, device)?;
+            (built.plan, Some((*imported, built.network)))
+        }
     };
-    let build_seconds = if network.is_some() { seconds_since(start) } else { 0.0 };
     let limit = usize::try_from(model.max_memory()).unwrap_or(usize::MAX);
     let engine = Engine::from_plan(plan, sinter::backends::BACK_ENDS, device.threads())?.with_memory_limit(limit);
-    Ok(Ready { engine, network, build_seconds })
+    Ok(Ready { engine, networks })
 }

@@ -14,9 +14,9 @@ use crate::failure::Failure;
 use crate::flags::{DeviceFlags, JsonFlags, ModelFlags, show_bytes};
 use crate::interrupt::while_writing;
 use crate::output::{check_writable, deliver};
-use crate::prepare::{build_plan, open_source};
+use crate::prepare::{Built, build_plan, open_source};
 use crate::progress::Stage;
-use crate::report::{Port, ports, seconds_since};
+use crate::report::{PassSummary, Port, fired, pass_summaries, ports, seconds_since};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,7 +26,7 @@ Examples:
 
 /// Make a plan of a model.
 ///
-/// Reads an ONNX model, chooses a kernel for every operator and writes a plan: one file that runs without the model. All
+/// Reads an ONNX model, optimizes the network, chooses kernels and writes a plan: one file that runs without the model. All
 /// problems of a model are reported at once. The plan appears complete or not at all.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
@@ -68,6 +68,8 @@ pub struct Report {
     pub outputs: Vec<Port>,
     /// Nodes of the imported network.
     pub nodes: usize,
+    /// What the passes did, in order.
+    pub passes: Vec<PassSummary>,
     /// Steps of the plan.
     pub steps: usize,
     /// Seconds to read the model.
@@ -99,7 +101,8 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     };
     let import_seconds = seconds_since(start);
     let start = Instant::now();
-    let plan = build_plan(&network, &arguments.model_flags, &arguments.device)?;
+    let nodes = network.body.nodes().len();
+    let Built { plan, passes, .. } = build_plan(*network, &arguments.model_flags, &arguments.device)?;
     let build_seconds = seconds_since(start);
     let start = Instant::now();
     {
@@ -114,7 +117,8 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         device: plan.device.to_string(),
         inputs: ports(&source::plan_inputs(&plan)),
         outputs: ports(&source::plan_outputs(&plan)),
-        nodes: network.body.nodes().len(),
+        nodes,
+        passes: pass_summaries(&passes),
         steps: plan.graph.steps.len(),
         import_seconds,
         build_seconds,
@@ -137,6 +141,7 @@ fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
     for port in &report.outputs {
         writeln!(out, "  output   {} {}", port.name, port.ty)?;
     }
+    writeln!(out, "  passes   {}", fired(&report.passes))?;
     writeln!(out, "  steps    {} of {} nodes", report.steps, report.nodes)?;
     writeln!(out, "  size     {}, weights {}", show_bytes(report.plan_bytes), show_bytes(report.weight_bytes))?;
     let times = (report.import_seconds, report.build_seconds, report.write_seconds);

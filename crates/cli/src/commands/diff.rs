@@ -111,13 +111,15 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     let found = ready.engine.run(opened.inputs.clone())?;
     let names: Vec<String> = ready.engine.output_names().map(str::to_owned).collect();
     let found: Vec<(String, Value)> = names.iter().cloned().zip(found).collect();
-    let (against, expected) = match (&arguments.expect, &ready.network) {
+    let (against, expected) = match (&arguments.expect, &ready.networks) {
         (Some(path), _) => {
             let declared = source::plan_outputs(ready.engine.plan());
             let limit = usize::try_from(arguments.model.max_memory()).unwrap_or(usize::MAX);
             (path.display().to_string(), values::read(path, Role::Output, &declared, limit)?)
         }
-        (None, Some(network)) => ("judge".to_owned(), names.into_iter().zip(judge(network, &opened.inputs)?).collect()),
+        (None, Some((imported, _))) => {
+            ("judge".to_owned(), names.into_iter().zip(judge(imported, &opened.inputs)?).collect())
+        }
         (None, None) => {
             return Err(Failure::usage("a plan holds no model that the judge could run")
                 .at(&arguments.file)
