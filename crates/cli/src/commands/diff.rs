@@ -22,12 +22,14 @@ use crate::output::deliver;
 use crate::prepare::{WithoutInputs, engine, open};
 use crate::progress::Stage;
 use crate::report::table;
+use crate::trace::{Trace, trace};
 
 const EXAMPLES: &str = "\
 Examples:
   sinter diff model.onnx --inputs x.npz                      against the judge
   sinter diff model.plan --inputs x.npz --expect y.npz       against results from elsewhere
-  sinter diff model-int8.onnx --inputs x.npz --min-cosine 0.97";
+  sinter diff model-int8.onnx --inputs x.npz --min-cosine 0.97
+  sinter diff model.onnx --inputs x.npz --trace              which region is the first bad one";
 
 /// Compare the engine with the judge, or with given outputs.
 ///
@@ -50,6 +52,10 @@ pub struct Flags {
 
     #[command(flatten)]
     bounds: BoundFlags,
+
+    /// Compare the results of every step, and name the first bad region; needs the model
+    #[arg(long)]
+    trace: bool,
 
     #[command(flatten)]
     model: ModelFlags,
@@ -96,6 +102,8 @@ pub struct Report {
     pub against: String,
     /// Are all outputs within their bounds?
     pub within: bool,
+    /// Where the engine and the judge part; only with `--trace`.
+    pub trace: Option<Trace>,
     /// The outputs that were compared; elements of sequences stand on their own.
     pub outputs: Vec<Difference>,
 }
@@ -131,12 +139,24 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
             .at(arguments.expect.as_deref().unwrap_or(&arguments.file)));
     }
     let BoundFlags { atol, rtol, min_cosine } = arguments.bounds;
-    let outputs = differences(&found, &expected, Bounds { atol, rtol, min_cosine });
+    let bounds = Bounds { atol, rtol, min_cosine };
+    let outputs = differences(&found, &expected, bounds);
+    let trace = match (arguments.trace, &ready.networks) {
+        (false, _) => None,
+        (true, Some((_, optimized))) => {
+            let limit = arguments.model.max_memory();
+            Some(trace(&ready.engine, optimized, &opened.inputs, &expected, bounds, limit)?)
+        }
+        (true, None) => {
+            return Err(Failure::usage("--trace needs the model; a plan does not have it").at(&arguments.file));
+        }
+    };
     let report = Report {
         file: arguments.file.display().to_string(),
         against,
         within: outputs.iter().all(|d| d.within),
         outputs,
+        trace,
     };
     deliver(&report, &arguments.json, |out| show(&report, out))?;
     match report.outputs.iter().find(|d| !d.within) {
@@ -183,5 +203,20 @@ fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
     };
     let rows = report.outputs.iter().map(row).collect();
     let header = ["output", "type", "max error", "bound", "mean error", "cosine", "verdict"];
-    writeln!(out, "{}", table(&header, &[2, 3, 4, 5], rows))
+    writeln!(out, "{}", table(&header, &[2, 3, 4, 5], rows))?;
+    let Some(trace) = &report.trace else { return Ok(()) };
+    writeln!(out, "trace: results of {} of {} steps compared", trace.compared, trace.steps)?;
+    if !trace.passes_within {
+        writeln!(out, "  the network after the passes, run by the judge, is outside the bounds already")?;
+    }
+    if let Some(difference) = &trace.difference {
+        let error = number(difference.max_error);
+        writeln!(out, "  first bad value: {}, error {error}; made by the last of", difference.ty)?;
+        for step in &trace.bad {
+            let kernel = step.tactic.as_deref().unwrap_or("control flow");
+            let origins = step.origins.join(", ");
+            writeln!(out, "    step {}: {} by {kernel}, from {origins}", step.position, step.operators.join("+"))?;
+        }
+    }
+    Ok(())
 }
