@@ -13,9 +13,18 @@ pub(crate) struct Options {
     /// node, simple, pytorch-converted or pytorch-operator.
     #[arg(long, default_value = "node")]
     suite: String,
-    /// Through a built CPU engine instead of the judge.
+    /// judge, fast-judge, engine (in one process) or lean (the plan's bytes in the lean program).
+    #[arg(long, default_value = "lean")]
+    by: String,
+    /// plain, symbolic (all input dimensions) or embedded (between random neighbours).
+    #[arg(long, default_value = "plain")]
+    form: String,
+    /// Instruction set of the lean program: scalar, avx2 or avx512.
     #[arg(long)]
-    engine: bool,
+    tier: Option<String>,
+    /// Every suite in every form on every tier.
+    #[arg(long)]
+    full: bool,
     /// Only cases whose name contains one of these.
     filters: Vec<String>,
 }
@@ -24,8 +33,12 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     let mut cargo = Command::new("cargo");
     cargo.current_dir(root()).args(["run", "--quiet", "--package", "sinter-conformance", "--bin", "onnx-cases", "--"]);
     cargo.arg("--data").arg(onnx_data()?).args(["--suite", &options.suite]).args(&options.filters);
-    if options.engine {
-        cargo.arg("--engine");
+    cargo.args(["--by", &options.by, "--form", &options.form]);
+    if let Some(tier) = &options.tier {
+        cargo.args(["--tier", tier]);
+    }
+    if options.full {
+        cargo.arg("--full");
     }
     run_program(&mut cargo)
 }

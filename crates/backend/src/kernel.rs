@@ -50,24 +50,37 @@ pub struct DynamicTarget {
     pub data_type: DataType,
     sizes: Sizes,
     memory: Buffer,
+    limit: usize,
 }
 
 impl DynamicTarget {
     /// An empty result of this element type.
     pub fn new(data_type: DataType) -> Self {
-        Self { data_type, sizes: Sizes::new(), memory: Buffer::default() }
+        Self { data_type, sizes: Sizes::new(), memory: Buffer::default(), limit: usize::MAX }
+    }
+
+    /// An empty result that may take this many bytes.
+    pub fn with_limit(data_type: DataType, limit: usize) -> Self {
+        Self { limit, ..Self::new(data_type) }
     }
 
     /// Sets the sizes and gives memory for the elements, contents unspecified.
     ///
     /// # Errors
-    /// When the sizes are too large.
+    /// When the sizes are beyond the limit, or the system has not so much memory.
     pub fn allocate(&mut self, sizes: &[usize]) -> Result<ViewMut<'_>, KernelError> {
         let count = sinter_base::shape::element_count(sizes);
         let bytes = count.and_then(|c| c.checked_mul(element_bytes(self.data_type)));
-        let bytes = bytes.ok_or_else(|| KernelError::Data(format!("a result of sizes {sizes:?} is too large")))?;
-        self.sizes = Sizes::from_slice(sizes);
-        self.memory.resize(bytes);
+        let too_large = || {
+            let ty = self.data_type;
+            KernelError::Data(format!("a result of type {ty} and sizes {sizes:?} needs more memory than is allowed"))
+        };
+        let bytes = bytes.filter(|bytes| *bytes <= self.limit).ok_or_else(too_large)?;
+        if !self.memory.try_resize(bytes) {
+            return Err(too_large());
+        }
+        self.sizes.clear();
+        self.sizes.extend_from_slice(sizes);
         ViewMut::new(self.data_type, &self.sizes, self.memory.bytes_mut()).map_err(|e| KernelError::Data(e.to_string()))
     }
 

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use sinter_base::{TensorType, ValueType};
-use sinter_ops::{Body, Node, Op, ValueId};
+use sinter_ops::{Body, InferContext, InferError, Node, Op, Operands, ValueId, infer};
+use smallvec::SmallVec;
 
 /// A body of a few operators whose inputs and outputs are the region's operands and results.
 ///
@@ -58,6 +59,31 @@ impl Region {
     /// The operators.
     pub fn body(&self) -> &Body {
         &self.body
+    }
+
+    /// Types of the results for operands of these types; open questions become guards of the context.
+    ///
+    /// # Errors
+    /// When an operator does not take its operands.
+    pub fn infer(&self, operands: &[ValueType], cx: &mut InferContext) -> Result<Vec<ValueType>, InferError> {
+        let body = &self.body;
+        let mut types: Vec<Option<ValueType>> = vec![None; body.value_count()];
+        for (id, ty) in body.inputs().iter().zip(operands) {
+            types[id.index()] = Some(ty.clone());
+        }
+        for node in body.nodes() {
+            let results = {
+                let of = |id: &Option<ValueId>| id.and_then(|id| types[id.index()].as_ref());
+                let operands: SmallVec<[Option<&ValueType>; 8]> = node.inputs.iter().map(of).collect();
+                infer(&node.op, &Operands::new(&operands), cx)?
+            };
+            for (id, ty) in node.outputs.iter().zip(results) {
+                types[id.index()] = Some(ty);
+            }
+        }
+        let result = |id: &ValueId| types[id.index()].clone();
+        let missing = || InferError::Invalid("a result of the region has no type".to_owned());
+        body.outputs().iter().map(|id| result(id).ok_or_else(missing)).collect()
     }
 
     /// The only operator, when there is one.

@@ -3,16 +3,30 @@
 
 use std::ops::Range;
 
-use smallvec::SmallVec;
-
 use crate::buffer::Buffer;
 
 /// Parts of an arena that one launch reads and writes.
+#[derive(Default)]
 pub struct Parts<'a> {
     /// In the order asked for.
-    pub reads: SmallVec<[&'a [u8]; 8]>,
+    pub reads: Vec<&'a [u8]>,
     /// In the order asked for.
-    pub writes: SmallVec<[&'a mut [u8]; 4]>,
+    pub writes: Vec<&'a mut [u8]>,
+}
+
+impl Parts<'_> {
+    /// Empty lists in the memory of these, for the next launch.
+    pub fn recycled<'b>(self) -> Parts<'b> {
+        Parts { reads: recycled(self.reads), writes: recycled(self.writes) }
+    }
+}
+
+/// An empty list in the memory of another, whose elements differ in lifetimes only: a launch needs lists of borrowed
+/// things, and must not allocate them.
+pub fn recycled<A, B>(mut list: Vec<A>) -> Vec<B> {
+    list.clear();
+    // The standard library collects in place where both elements have one layout.
+    list.into_iter().filter_map(|_| None).collect()
 }
 
 /// A range that lies outside the arena, or a written one that overlaps another.
@@ -30,9 +44,10 @@ pub struct Arena {
 }
 
 impl Arena {
-    /// Makes room for this many bytes; contents become unspecified.
-    pub fn resize(&mut self, bytes: usize) {
-        self.buffer.resize(bytes);
+    /// Makes room for this many bytes; contents become unspecified. False when the system has not so much memory.
+    #[must_use]
+    pub fn try_resize(&mut self, bytes: usize) -> bool {
+        self.buffer.try_resize(bytes)
     }
 
     /// Bytes at hand.
@@ -51,11 +66,16 @@ impl Arena {
     }
 
     /// Borrows several parts at once: any number to read, which may overlap each other, and some to write, which may
-    /// overlap nothing.
+    /// overlap nothing. `lists` gives its memory.
     ///
     /// # Errors
     /// When a range lies outside the arena or a written one overlaps another.
-    pub fn parts(&mut self, reads: &[Range<usize>], writes: &[Range<usize>]) -> Result<Parts<'_>, ArenaError> {
+    pub fn parts<'a>(
+        &'a mut self,
+        reads: &[Range<usize>],
+        writes: &[Range<usize>],
+        lists: Parts<'_>,
+    ) -> Result<Parts<'a>, ArenaError> {
         let size = self.size();
         let error = |range: &Range<usize>| ArenaError { range: range.clone(), size };
         let overlap = |a: &Range<usize>, b: &Range<usize>| a.start < b.end && b.start < a.end;
@@ -69,18 +89,19 @@ impl Arena {
                 return Err(error(range));
             }
         }
+        let mut parts: Parts<'a> = lists.recycled();
         let base = self.buffer.bytes_mut().as_mut_ptr();
-        // SAFETY: every range was checked to lie inside the block, which stays borrowed mutably for the lifetime of the
-        // result. Written ranges overlap neither each other nor a read one, so no byte is reachable through a mutable
-        // reference and any other reference at once.
-        let reads =
-            reads.iter().map(|r| unsafe { std::slice::from_raw_parts(base.add(r.start), r.end - r.start) }).collect();
-        // SAFETY: as above.
-        let writes = writes
-            .iter()
-            .map(|r| unsafe { std::slice::from_raw_parts_mut(base.add(r.start), r.end - r.start) })
-            .collect();
-        Ok(Parts { reads, writes })
+        for r in reads {
+            // SAFETY: every range was checked to lie inside the block, which stays borrowed mutably for the lifetime of
+            // the result. Written ranges overlap neither each other nor a read one, so no byte is reachable through a
+            // mutable reference and any other reference at once.
+            parts.reads.push(unsafe { std::slice::from_raw_parts(base.add(r.start), r.end - r.start) });
+        }
+        for r in writes {
+            // SAFETY: as above.
+            parts.writes.push(unsafe { std::slice::from_raw_parts_mut(base.add(r.start), r.end - r.start) });
+        }
+        Ok(parts)
     }
 }
 
@@ -90,15 +111,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn lists_keep_their_memory() {
+        let numbers: Vec<&[u8]> = Vec::with_capacity(9);
+        let memory = numbers.as_ptr().addr();
+        let again: Vec<&[u8]> = recycled(numbers);
+        assert_eq!((again.as_ptr().addr(), again.capacity()), (memory, 9));
+    }
+
+    #[test]
     fn disjoint_parts_are_lent_together() {
         let mut arena = Arena::default();
-        arena.resize(100);
+        assert!(arena.try_resize(100));
         {
-            let parts = arena.parts(&[0..10, 5..20], &[20..30, 30..30]).unwrap();
+            let parts = arena.parts(&[0..10, 5..20], &[20..30, 30..30], Parts::default()).unwrap();
             assert_eq!((parts.reads[1].len(), parts.writes[0].len(), parts.writes[1].len()), (15, 10, 0));
         }
-        assert!(arena.parts(&[0..10], &[9..11]).is_err());
-        assert!(arena.parts(&[], &[0..5, 4..6]).is_err());
-        assert!(arena.parts(&[90..101], &[]).is_err());
+        assert!(arena.parts(&[0..10], &[9..11], Parts::default()).is_err());
+        assert!(arena.parts(&[], &[0..5, 4..6], Parts::default()).is_err());
+        assert!(arena.parts(&[90..101], &[], Parts::default()).is_err());
     }
 }

@@ -48,11 +48,27 @@ impl Buffer {
         &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.length]
     }
 
-    /// Changes the size; memory is only taken when it grows beyond what was ever used. New bytes are zero, old ones
-    /// unspecified.
+    /// Changes the size; memory is only taken when it grows beyond what was ever used, and only then are new bytes zero.
+    /// All others are unspecified.
+    ///
+    /// # Panics
+    /// When the system has not so much memory.
     pub fn resize(&mut self, bytes: usize) {
-        self.lines.resize(bytes.div_ceil(64), Line([0; 64]));
+        assert!(self.try_resize(bytes), "{bytes} bytes are more than the system gives");
+    }
+
+    /// As [`Buffer::resize`]; false, and nothing changed, when the system has not so much memory.
+    #[must_use]
+    pub fn try_resize(&mut self, bytes: usize) -> bool {
+        let lines = bytes.div_ceil(64);
+        if lines > self.lines.len() {
+            if self.lines.try_reserve_exact(lines - self.lines.len()).is_err() {
+                return false;
+            }
+            self.lines.resize(lines, Line([0; 64]));
+        }
         self.length = bytes;
+        true
     }
 }
 
@@ -95,6 +111,8 @@ mod tests {
         assert_eq!(buffer.bytes(), [0; 100]);
         buffer.resize(7);
         assert_eq!(buffer.bytes_mut().len(), 7);
+        assert!(!buffer.try_resize(usize::MAX / 2), "no system has so much");
+        assert_eq!(buffer.bytes().len(), 7);
     }
 
     #[test]

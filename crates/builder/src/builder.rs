@@ -48,19 +48,20 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, options: &BuildOptions) 
         expressions: network.weights.iter().map(|w| w.expr.clone()).collect(),
         packs: Vec::new(),
         is_inside: false,
+        guards: Vec::new(),
         unserved: Vec::new(),
     };
     let (mut graph, sizes) = lowering.lower(&network.body, &network.locations, &mut shapes);
     if !lowering.unserved.is_empty() {
         return Err(BuildError::Unserved(lowering.unserved));
     }
-    let Lowering { expressions, packs, .. } = lowering;
-    let guards: Vec<_> = network
+    let Lowering { expressions, packs, guards: of_regions, .. } = lowering;
+    let of_network = network
         .guards
         .iter()
         .filter(|g| is_over(&g.left, &known) && is_over(&g.right, &known))
-        .map(|g| (shapes.dim(&g.left), shapes.dim(&g.right), g.reason.clone()))
-        .collect();
+        .map(|g| (shapes.dim(&g.left), shapes.dim(&g.right), g.reason.clone()));
+    let guards: Vec<_> = of_network.chain(of_regions).collect();
     let (program, register) = shapes.finish();
     sizes.resolve(&mut graph, &register);
     assign_buffers(&mut graph);
@@ -81,8 +82,15 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, options: &BuildOptions) 
             .into_iter()
             .map(|(left, right, reason)| PlanGuard { left: register(left), right: register(right), reason })
             .collect(),
+        sealed: None,
     };
     plan.weights = used_weights(&expressions, &packs, back_end, &mut plan.graph)?;
+    for (port, input) in plan.inputs.iter_mut().zip(&network.inputs) {
+        if let Some(tensor) = &input.default {
+            port.default = Some(WeightId::new(plan.weights.len()));
+            plan.weights.push(PlanWeight { name: input.name.clone(), tensor: tensor.clone() });
+        }
+    }
     Ok(plan)
 }
 

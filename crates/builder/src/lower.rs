@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sinter_backend::{BackEnd, Candidate, Device, Recipe, Region};
 use sinter_base::{DataType, Dim, Location, ValueType};
 use sinter_ir::WeightExpr;
-use sinter_ops::{Body, ValueId};
+use sinter_ops::{Body, InferContext, ValueId};
 use sinter_plan::{
     Action, BufferId, Graph, Home, PlanValue, PlanValueId, Register, ShapeCompiler, Slot, Step, WeightId,
 };
@@ -53,9 +53,10 @@ pub(crate) struct Lowering<'a> {
     pub(crate) expressions: Vec<Arc<WeightExpr>>,
     /// Weights to be packed, and the values that will hold them.
     pub(crate) packs: Vec<(Pack, PlanValueId)>,
-    /// Inside control flow: what a body carries may change its sizes, so all its values are made at run time, and the
-    /// weights that it reads are handed in as its inputs.
+    /// Inside control flow: the weights that a body reads are handed in as its inputs.
     pub(crate) is_inside: bool,
+    /// Sizes on which the network knows more than inference: equal or the run ends with an error.
+    pub(crate) guards: Vec<(Slot, Slot, String)>,
     pub(crate) unserved: Vec<Unserved>,
 }
 
@@ -122,7 +123,7 @@ impl Lowering<'_> {
         shapes: &mut ShapeCompiler,
     ) -> PlanValueId {
         let slots = match ty.as_tensor() {
-            Some(tensor) if !self.is_inside && self.is_sized(&ty) => {
+            Some(tensor) if self.is_sized(&ty) => {
                 tensor.dims().ok().map(|dims| dims.iter().map(|d| shapes.dim(d)).collect())
             }
             _ => None,
@@ -164,6 +165,7 @@ impl Lowering<'_> {
             Home::Weight(_) | Home::Arena(_) => false,
         };
         let fixed = !choice.takes_values
+            && self.sizes_are_inferred(&piece.region, origins.first(), shapes)
             && !inputs.iter().flatten().any(is_open)
             && outputs.iter().all(|id| sizes.values[id.index()].is_some());
         for id in &outputs {
@@ -193,6 +195,32 @@ impl Lowering<'_> {
             workspace: None,
         };
         graph.steps.push(Step { action, inputs, outputs, origins: origins_text });
+    }
+
+    /// Does inference on the region alone give the sizes that the network has for its results? Where the network knows
+    /// better, a guard makes them equal.
+    fn sizes_are_inferred(&mut self, region: &Region, location: Option<&Location>, shapes: &mut ShapeCompiler) -> bool {
+        let Ok(inferred) = region.infer(&region.body().input_types(), &mut InferContext::default()) else {
+            return false;
+        };
+        let mut guards = Vec::new();
+        for (declared, inferred) in region.body().output_types().iter().zip(&inferred) {
+            let dims = |ty: &ValueType| ty.as_tensor().and_then(|t| t.dims().ok().map(<[Dim]>::to_vec));
+            let (Some(declared), Some(inferred)) = (dims(declared), dims(inferred)) else { return false };
+            if declared.len() != inferred.len() {
+                return false;
+            }
+            guards.extend(declared.into_iter().zip(inferred).filter(|(a, b)| a != b));
+        }
+        if !guards.iter().all(|(a, b)| self.is_known(a) && self.is_known(b)) {
+            return false;
+        }
+        for (declared, inferred) in guards {
+            let location = location.cloned().unwrap_or_default();
+            let reason = format!("{location}: a result has the size {inferred}, expected {declared}");
+            self.guards.push((shapes.dim(&declared), shapes.dim(&inferred), reason));
+        }
+        true
     }
 
     /// The value that holds a weight as a candidate wants it packed; equal packs are shared.

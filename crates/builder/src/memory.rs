@@ -17,8 +17,13 @@ fn bytes_of(ty: &ValueType) -> Dim {
     count.mul(&Dim::constant(width))
 }
 
-/// Gives every arena value its buffer.
+/// Gives every arena value its buffer, in the bodies of control flow too: each has an arena of its own.
 pub(crate) fn assign_buffers(graph: &mut Graph) {
+    for step in &mut graph.steps {
+        if let Action::Control { graphs, .. } = &mut step.action {
+            graphs.iter_mut().for_each(assign_buffers);
+        }
+    }
     let mut last_use: Vec<usize> = vec![0; graph.values.len()];
     for (position, step) in graph.steps.iter().enumerate() {
         for id in step.inputs.iter().flatten().chain(&step.outputs) {

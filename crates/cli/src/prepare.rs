@@ -7,7 +7,7 @@ use sinter::builder::{BuildOptions, build};
 use sinter::ir::Network;
 use sinter::passes::{Optimized, PassReport};
 use sinter::plan::Plan;
-use sinter::runtime::Engine;
+use sinter::runtime::{Engine, EngineOptions};
 use sinter::source::{self, Declared, Source};
 use sinter::values::{self, Role};
 
@@ -156,6 +156,7 @@ pub fn engine(source: Source, model: &ModelFlags, device: &DeviceFlags) -> Resul
         }
     };
     let limit = usize::try_from(model.max_memory()).unwrap_or(usize::MAX);
-    let engine = Engine::from_plan(plan, sinter::backends::BACK_ENDS, device.threads())?.with_memory_limit(limit);
+    let options = EngineOptions { threads: device.threads(), max_memory: limit };
+    let engine = Engine::load(plan, sinter::backends::BACK_ENDS, &options)?;
     Ok(Ready { engine, networks })
 }

@@ -1,22 +1,87 @@
-//! A network through the whole path: built for the CPU, written, read back, run.
+//! A network through the whole path: built for the CPU, written to bytes, read back and run, here or in the lean program.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use bytes::Bytes;
+use sinter_backend::BackEnd;
 use sinter_base::Value;
 use sinter_builder::{BuildOptions, build};
 use sinter_cpu::Cpu;
 use sinter_ir::Network;
-use sinter_plan::{Trust, from_bytes, to_bytes};
+use sinter_lean::client::LeanProgram;
+use sinter_plan::{Plan, Trust, from_bytes, to_bytes};
 use sinter_runtime::Engine;
+
+/// Threads of all engines here.
+const THREADS: usize = 2;
+
+/// Builds a plan for the CPU.
+///
+/// # Errors
+/// Why there is none, in words.
+pub fn built(network: &Network) -> Result<Plan, String> {
+    build(network, &Cpu, &BuildOptions { threads: THREADS }).map_err(|e| e.to_string())
+}
+
+/// Every step must be served by a kernel of the back end: the reference is none, and is in no tactic table.
+///
+/// # Errors
+/// The step that is not.
+pub fn check_kernels(plan: &Plan) -> Result<(), String> {
+    match plan.tactics().into_iter().find(|name| !name.starts_with("cpu.") || Cpu.tactic(name).is_none()) {
+        Some(name) => Err(format!("a step is served by '{name}', which is no kernel of the back end")),
+        None => Ok(()),
+    }
+}
 
 /// Builds, saves to bytes, opens and runs; the outputs in order.
 ///
 /// # Errors
 /// The first thing that fails, in words.
 pub fn run_built(network: &Network, inputs: &HashMap<String, Value>) -> Result<Vec<Value>, String> {
-    let plan = build(network, &Cpu, &BuildOptions { threads: 2 }).map_err(|e| e.to_string())?;
+    let plan = built(network)?;
+    check_kernels(&plan)?;
     let plan = from_bytes(to_bytes(&plan).into(), Trust::Nothing).map_err(|e| e.to_string())?;
-    let engine = Engine::from_plan(plan, &[&Cpu], 2).map_err(|e| e.to_string())?;
-    let inputs = inputs.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-    engine.run(inputs).map_err(|e| e.to_string())
+    let engine = Engine::from_plan(plan, &[&Cpu], THREADS).map_err(|e| e.to_string())?;
+    engine.run(named(inputs)).map_err(|e| e.to_string())
+}
+
+fn named(inputs: &HashMap<String, Value>) -> Vec<(String, Value)> {
+    inputs.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// Compiles the lean program, beside the program that is running, and returns where it is.
+///
+/// # Errors
+/// When it cannot be compiled.
+pub fn lean_program() -> Result<PathBuf, String> {
+    let here = std::env::current_exe().map_err(|e| e.to_string())?;
+    // Test programs lie in `deps`, one folder below programs.
+    let folder = here.ancestors().skip(1).find(|f| !f.ends_with("deps")).unwrap_or(Path::new("."));
+    let mut cargo = Command::new(option_env!("CARGO").unwrap_or("cargo"));
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet", "--package", "sinter-lean"]);
+    if folder.ends_with("release") {
+        cargo.arg("--release");
+    }
+    match cargo.status() {
+        Ok(status) if status.success() => Ok(folder.join(format!("sinter-lean{}", std::env::consts::EXE_SUFFIX))),
+        Ok(status) => Err(format!("building the lean program ended with {status}")),
+        Err(error) => Err(format!("cargo: {error}")),
+    }
+}
+
+/// Builds, saves to bytes and runs in the lean program, which has nothing but those bytes.
+///
+/// # Errors
+/// The first thing that fails, in words.
+pub fn run_lean(
+    lean: &mut LeanProgram,
+    network: &Network,
+    inputs: &HashMap<String, Value>,
+) -> Result<Vec<Value>, String> {
+    let plan = built(network)?;
+    check_kernels(&plan)?;
+    lean.run(Bytes::from(to_bytes(&plan)), THREADS, named(inputs))
 }

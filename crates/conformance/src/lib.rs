@@ -1,8 +1,19 @@
 //! Basement: the suites that every back end must pass.
 //!
-//! `onnx_cases` runs the test data of the `onnx` Python package; `examples` runs every operator's own examples.
+//! `onnx_cases` reads the test data of the `onnx` Python package, `rules` judges outputs, `variants` asks the same of other
+//! machinery, `engine` builds plans and runs them here or in the lean program.
 
 pub mod engine;
 pub mod kernels;
 pub mod light;
 pub mod onnx_cases;
+pub mod random;
+pub mod rules;
+pub mod suite;
+pub mod variants;
+
+/// Suites of cases with data.
+pub const SUITES: &[&str] = &["node", "simple", "pytorch-converted", "pytorch-operator"];
+
+/// Instruction set tiers of the CPU back end; a machine without one runs the next lower.
+pub const TIERS: &[&str] = &["scalar", "avx2", "avx512"];

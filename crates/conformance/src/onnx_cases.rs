@@ -4,11 +4,14 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sinter_base::Value;
+use sinter_base::{Value, ValueType};
+use sinter_import_onnx::decode::decode_file;
+use sinter_import_onnx::proto::ModelProto;
 use sinter_import_onnx::test_data::decode_value;
-use sinter_import_onnx::{ImportOptions, import_file};
-use sinter_interp::{Tolerance, compare};
+use sinter_import_onnx::{ImportOptions, import_model};
 use sinter_ir::Network;
+
+use crate::rules::{Rule, amend, rule_of};
 
 /// Why a case does not pass.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,39 +37,82 @@ pub enum Failure {
     },
 }
 
-/// Computes the outputs of a network for inputs in the network's order.
-pub type Runner<'a> = &'a dyn Fn(&Network, &HashMap<String, Value>) -> Result<Vec<Value>, String>;
-
-/// Runs all data sets of one case.
-///
-/// # Errors
-/// The first failure.
-pub fn run_case(folder: &Path, runner: Runner<'_>, tolerance: Tolerance) -> Result<(), Failure> {
-    let network = import_file(&folder.join("model.onnx"), &ImportOptions::default())
-        .map_err(|e| Failure::Import(e.to_string()))?;
-    for set in 0.. {
-        let data = folder.join(format!("test_data_set_{set}"));
-        if !data.is_dir() {
-            return if set > 0 { Ok(()) } else { Err(Failure::Data("there is no test_data_set_0".to_owned())) };
-        }
-        let mut inputs = HashMap::new();
-        for (index, input) in network.inputs.iter().enumerate() {
-            let ty = network.body.ty(input.value);
-            inputs.extend(read(&data, "input", index, ty)?.map(|value| (input.name.clone(), value)));
-        }
-        let outputs = runner(&network, &inputs).map_err(Failure::Run)?;
-        for (index, (output, found)) in network.outputs.iter().zip(&outputs).enumerate() {
-            let ty = network.body.ty(output.value);
-            let Some(expected) = read(&data, "output", index, ty)? else {
-                return Err(Failure::Data(format!("output_{index}.pb is missing")));
-            };
-            compare(found, &expected, tolerance).map_err(|e| Failure::Result { set, index, reason: e.to_string() })?;
-        }
-    }
-    Ok(())
+/// Inputs by name and expected outputs in order.
+pub struct DataSet {
+    /// By name.
+    pub inputs: HashMap<String, Value>,
+    /// In the network's order.
+    pub expected: Vec<Value>,
 }
 
-fn read(folder: &Path, kind: &str, index: usize, ty: &sinter_base::ValueType) -> Result<Option<Value>, Failure> {
+/// One case, read.
+pub struct Case {
+    /// Name of its folder.
+    pub name: String,
+    /// The model as decoded.
+    pub model: ModelProto,
+    /// The model as imported.
+    pub network: Network,
+    /// At least one.
+    pub sets: Vec<DataSet>,
+    /// How outputs are judged.
+    pub rule: Rule,
+}
+
+/// Computes the outputs of a network for inputs by name.
+pub type Runner<'a> = &'a mut dyn FnMut(&Network, &HashMap<String, Value>) -> Result<Vec<Value>, String>;
+
+impl Case {
+    /// Reads a case from its folder.
+    ///
+    /// # Errors
+    /// When model or data cannot be read, or the model is not imported.
+    pub fn load(folder: &Path) -> Result<Self, Failure> {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut model = decode_file(&folder.join("model.onnx")).map_err(|e| Failure::Import(e.to_string()))?;
+        amend(&name, &mut model);
+        let network = import_model(&model, Some(folder), &ImportOptions::default())
+            .map_err(|e| Failure::Import(e.to_string()))?;
+        let mut sets = Vec::new();
+        for set in 0.. {
+            let data = folder.join(format!("test_data_set_{set}"));
+            if !data.is_dir() {
+                break;
+            }
+            let mut inputs = HashMap::new();
+            for (index, input) in network.inputs.iter().enumerate() {
+                let value = read(&data, "input", index, network.body.ty(input.value))?;
+                inputs.extend(value.map(|value| (input.name.clone(), value)));
+            }
+            let mut expected = Vec::new();
+            for (index, output) in network.outputs.iter().enumerate() {
+                let value = read(&data, "output", index, network.body.ty(output.value))?;
+                expected.push(value.ok_or_else(|| Failure::Data(format!("output_{index}.pb is missing")))?);
+            }
+            sets.push(DataSet { inputs, expected });
+        }
+        if sets.is_empty() {
+            return Err(Failure::Data("there is no test_data_set_0".to_owned()));
+        }
+        let rule = rule_of(&name);
+        Ok(Self { name, model, network, sets, rule })
+    }
+
+    /// Runs all data sets.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub fn run(&self, runner: Runner<'_>) -> Result<(), Failure> {
+        for (set, data) in self.sets.iter().enumerate() {
+            let found = runner(&self.network, &data.inputs).map_err(Failure::Run)?;
+            let judged = self.rule.judge(&self.network, &data.inputs, &found, &data.expected);
+            judged.map_err(|(index, reason)| Failure::Result { set, index, reason })?;
+        }
+        Ok(())
+    }
+}
+
+fn read(folder: &Path, kind: &str, index: usize, ty: &ValueType) -> Result<Option<Value>, Failure> {
     let path = folder.join(format!("{kind}_{index}.pb"));
     match fs::read(&path) {
         Err(_) => Ok(None),
@@ -87,4 +133,13 @@ pub fn cases(data: &Path, suite: &str) -> std::io::Result<Vec<PathBuf>> {
         .collect();
     folders.sort();
     Ok(folders)
+}
+
+/// Cases that are not expected to pass, as suite/name, each with its reason.
+pub fn ignored() -> HashMap<&'static str, &'static str> {
+    include_str!("../ignored.txt")
+        .lines()
+        .filter(|line| !line.trim().is_empty() && !line.starts_with('#'))
+        .filter_map(|line| line.split_once(": "))
+        .collect()
 }

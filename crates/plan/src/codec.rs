@@ -6,6 +6,8 @@ use sinter_ops::{Body, Op, ValueId, catalog};
 
 use crate::error::PlanError;
 use crate::plan::{Action, BufferId, Graph, Home, PlanGuard, PlanValue, PlanValueId, Port, Step, WeightId};
+use crate::sealed::Sealed;
+use crate::sealed_codec::{decode_vector, encode_vector};
 use crate::shape_program::{Operation, Register, ShapeProgram};
 use crate::wire;
 
@@ -331,6 +333,7 @@ pub(crate) struct Parts {
     pub(crate) outputs: Vec<Port>,
     pub(crate) shapes: ShapeProgram,
     pub(crate) guards: Vec<PlanGuard>,
+    pub(crate) sealed: Option<Sealed>,
 }
 
 fn encode_port(port: &Port) -> wire::Port {
@@ -364,6 +367,7 @@ pub(crate) fn encode(plan: &crate::plan::Plan, weights: Vec<wire::Weight>) -> wi
             .iter()
             .map(|g| wire::Guard { left: g.left.0, right: g.right.0, reason: g.reason.clone() })
             .collect(),
+        sealed: plan.sealed.iter().flat_map(|s| &s.vectors).map(encode_vector).collect(),
     }
 }
 
@@ -398,5 +402,7 @@ pub(crate) fn decode(metadata: wire::Metadata) -> Decoded<Parts> {
     let device = metadata.device.unwrap_or_default();
     let device =
         Device { back_end: device.back_end, tier: device.tier, threads: usize::try_from(device.threads).unwrap_or(1) };
-    Ok(Parts { name: metadata.name, device, graph, inputs, outputs, shapes, guards })
+    let vectors = metadata.sealed.into_iter().map(decode_vector).collect::<Decoded<Vec<_>>>()?;
+    let sealed = (!vectors.is_empty()).then_some(Sealed { vectors });
+    Ok(Parts { name: metadata.name, device, graph, inputs, outputs, shapes, guards, sealed })
 }

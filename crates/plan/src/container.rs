@@ -9,7 +9,7 @@
 //! All numbers are little-endian. A reader skips kinds that it does not know.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use bytes::Bytes;
@@ -19,6 +19,7 @@ use sinter_base::{DataType, Tensor, ValueType};
 use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use crate::check::check;
 use crate::codec;
 use crate::error::PlanError;
 use crate::plan::{Plan, PlanWeight};
@@ -84,35 +85,72 @@ fn narrow(value: u64) -> Result<usize, PlanError> {
 
 /// The whole file as bytes. The same plan always gives the same bytes.
 pub fn to_bytes(plan: &Plan) -> Vec<u8> {
-    let mut weights = Vec::new();
+    let mut bytes = Vec::new();
+    // Writing to memory cannot fail.
+    let _ = write_to(plan, &mut bytes);
+    bytes
+}
+
+/// Zeros up to the next multiple of an alignment.
+fn padding(position: usize, alignment: usize) -> &'static [u8] {
+    static ZEROS: [u8; PAGE] = [0; PAGE];
+    ZEROS.get(..position.next_multiple_of(alignment) - position).unwrap_or(&ZEROS)
+}
+
+/// Hands the weights section to `take`, piece by piece, as it lies in the file.
+fn stream_weights(plan: &Plan, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    let mut position = 0;
+    for PlanWeight { tensor, .. } in &plan.weights {
+        for piece in [padding(position, WEIGHT_ALIGNMENT), tensor.bytes()] {
+            take(piece)?;
+            position += piece.len();
+        }
+    }
+    Ok(())
+}
+
+/// Writes the file to a stream, weights from where they lie: they are walked twice, to hash and to write them, and never
+/// copied into a second place in memory.
+///
+/// # Errors
+/// As writing does.
+pub fn write_to(plan: &Plan, to: &mut impl Write) -> io::Result<()> {
     let mut records = Vec::new();
+    let mut length = 0;
     for PlanWeight { name, tensor } in &plan.weights {
-        weights.resize(weights.len().next_multiple_of(WEIGHT_ALIGNMENT), 0);
+        length += padding(length, WEIGHT_ALIGNMENT).len();
         let ty = sinter_base::TensorType::new(tensor.data_type(), tensor.sizes().into());
         records.push(wire::Weight {
             name: name.clone(),
             r#type: Some(codec::encode_type(&ty.into())),
-            offset: wide(weights.len()),
+            offset: wide(length),
             length: wide(tensor.bytes().len()),
             strings: tensor.strings().map(<[String]>::to_vec).unwrap_or_default(),
         });
-        weights.extend_from_slice(tensor.bytes());
+        length += tensor.bytes().len();
     }
+    let mut hasher = blake3::Hasher::new();
+    stream_weights(plan, &mut |piece| {
+        hasher.update(piece);
+        Ok(())
+    })?;
     let metadata = codec::encode(plan, records).encode_to_vec();
-    let sections = [(Kind::Metadata, metadata, WEIGHT_ALIGNMENT), (Kind::Weights, weights, PAGE)];
-    let table = size_of::<Header>() + sections.len() * size_of::<Entry>();
-    let mut offset = table;
+    let sections = [
+        (Kind::Metadata, metadata.len(), WEIGHT_ALIGNMENT, blake3::hash(&metadata)),
+        (Kind::Weights, length, PAGE, hasher.finalize()),
+    ];
+    let mut offset = size_of::<Header>() + sections.len() * size_of::<Entry>();
     let mut entries = Vec::new();
-    for (kind, bytes, alignment) in &sections {
+    for (kind, length, alignment, hash) in &sections {
         offset = offset.next_multiple_of(*alignment);
         entries.push(Entry {
             kind: kind.code().into(),
             reserved: 0.into(),
             offset: wide(offset).into(),
-            length: wide(bytes.len()).into(),
-            hash: *blake3::hash(bytes).as_bytes(),
+            length: wide(*length).into(),
+            hash: *hash.as_bytes(),
         });
-        offset += bytes.len();
+        offset += length;
     }
     let header = Header {
         magic: MAGIC,
@@ -120,14 +158,14 @@ pub fn to_bytes(plan: &Plan) -> Vec<u8> {
         sections: U32::new(u32::try_from(sections.len()).unwrap_or(0)),
         length: wide(offset).into(),
     };
-    let mut file = Vec::with_capacity(offset);
-    file.extend_from_slice(header.as_bytes());
-    entries.iter().for_each(|e| file.extend_from_slice(e.as_bytes()));
-    for (_, bytes, alignment) in &sections {
-        file.resize(file.len().next_multiple_of(*alignment), 0);
-        file.extend_from_slice(bytes);
-    }
-    file
+    to.write_all(header.as_bytes())?;
+    entries.iter().try_for_each(|e| to.write_all(e.as_bytes()))?;
+    let position = size_of::<Header>() + entries.len() * size_of::<Entry>();
+    let start = position.next_multiple_of(WEIGHT_ALIGNMENT);
+    to.write_all(padding(position, WEIGHT_ALIGNMENT))?;
+    to.write_all(&metadata)?;
+    to.write_all(padding(start + metadata.len(), PAGE))?;
+    stream_weights(plan, &mut |piece| to.write_all(piece))
 }
 
 /// Writes a plan to a temporary file beside the target and renames it when it is complete and on disk.
@@ -139,7 +177,7 @@ pub fn write(path: &Path, plan: &Plan) -> Result<(), PlanError> {
     partial.push(format!(".partial-{}", std::process::id()));
     let partial = Path::new(&partial);
     let written = File::create(partial)
-        .and_then(|mut file| file.write_all(&to_bytes(plan)).and_then(|()| file.sync_all()))
+        .and_then(|mut file| write_to(plan, &mut file).and_then(|()| file.sync_all()))
         .and_then(|()| std::fs::rename(partial, path));
     written.map_err(|source| {
         // The error that matters is the first one.
@@ -199,7 +237,7 @@ pub fn from_bytes(bytes: Bytes, trust: Trust) -> Result<Plan, PlanError> {
     let metadata = wire::Metadata::decode(metadata).map_err(|e| PlanError::damaged(e.to_string()))?;
     let tensors = metadata.weights.iter().map(|record| weight(record, &weights)).collect::<Result<Vec<_>, _>>()?;
     let parts = codec::decode(metadata)?;
-    Ok(Plan {
+    let plan = Plan {
         name: parts.name,
         device: parts.device,
         graph: parts.graph,
@@ -208,7 +246,10 @@ pub fn from_bytes(bytes: Bytes, trust: Trust) -> Result<Plan, PlanError> {
         weights: tensors,
         shapes: parts.shapes,
         guards: parts.guards,
-    })
+        sealed: parts.sealed,
+    };
+    check(&plan)?;
+    Ok(plan)
 }
 
 fn section(bytes: &Bytes, entries: &[Entry], kind: Kind, check: bool) -> Result<Bytes, PlanError> {
@@ -293,6 +334,7 @@ mod tests {
             }],
             shapes,
             guards: Vec::new(),
+            sealed: None,
         }
     }
 

@@ -7,10 +7,13 @@
 #![deny(clippy::unwrap_used, clippy::as_conversions, clippy::panic)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::as_conversions, clippy::panic, reason = "tests may panic"))]
 
+mod check;
 mod codec;
 pub mod container;
 pub mod error;
 pub mod plan;
+pub mod sealed;
+mod sealed_codec;
 pub mod shape_program;
 
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::as_conversions, reason = "generated from the wire layout")]
@@ -18,9 +21,10 @@ mod wire {
     include!(concat!(env!("OUT_DIR"), "/sinter.plan.rs"));
 }
 
-pub use container::{Trust, from_bytes, is_plan, read, to_bytes, write};
+pub use container::{Trust, from_bytes, is_plan, read, to_bytes, write, write_to};
 pub use error::PlanError;
 pub use plan::{
     Action, BufferId, Graph, Home, Plan, PlanGuard, PlanValue, PlanValueId, PlanWeight, Port, Step, WeightId,
 };
+pub use sealed::{Bound, Sealed, SealedInput, SealedOutput, SealedVector};
 pub use shape_program::{Register, ShapeCompiler, ShapeError, ShapeProgram, Slot};

@@ -3,6 +3,7 @@
 use sinter_backend::{Device, Recipe, Region};
 use sinter_base::{Tensor, ValueType, typed_id};
 
+use crate::sealed::Sealed;
 use crate::shape_program::{Register, ShapeProgram};
 
 typed_id! {
@@ -143,4 +144,31 @@ pub struct Plan {
     pub shapes: ShapeProgram,
     /// Conditions on sizes.
     pub guards: Vec<PlanGuard>,
+    /// Known answers; `None` in a plan that nobody verified.
+    pub sealed: Option<Sealed>,
+}
+
+impl Graph {
+    /// Calls `visit` for every step, those of the bodies of control flow included, each before what is inside it.
+    pub fn visit_steps<'a>(&'a self, visit: &mut dyn FnMut(&'a Step)) {
+        for step in &self.steps {
+            visit(step);
+            if let Action::Control { graphs, .. } = &step.action {
+                graphs.iter().for_each(|graph| graph.visit_steps(visit));
+            }
+        }
+    }
+}
+
+impl Plan {
+    /// Names of the tactics of all steps, in order, those inside of control flow included.
+    pub fn tactics(&self) -> Vec<&str> {
+        let mut names = Vec::new();
+        self.graph.visit_steps(&mut |step| {
+            if let Action::Kernel { recipe, .. } = &step.action {
+                names.push(recipe.tactic.as_str());
+            }
+        });
+        names
+    }
 }

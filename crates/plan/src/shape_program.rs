@@ -49,6 +49,20 @@ impl Operation {
         }
     }
 
+    /// The operation on dimensions; `None` for a division by zero.
+    pub(crate) fn of_dims(self, a: &Dim, b: &Dim) -> Option<Dim> {
+        let divides = b.as_constant() != Some(0);
+        match self {
+            Self::Add => Some(a.add(b)),
+            Self::Subtract => Some(a.sub(b)),
+            Self::Multiply => Some(a.mul(b)),
+            Self::FloorDivide => divides.then(|| a.floor_div(b)),
+            Self::Modulo => divides.then(|| a.modulo(b)),
+            Self::Minimum => Some(a.minimum(b)),
+            Self::Maximum => Some(a.maximum(b)),
+        }
+    }
+
     fn apply(self, a: i64, b: i64) -> Option<i64> {
         let floor = |a: i64, b: i64| {
             let quotient = a.checked_div(b)?;

@@ -1,9 +1,10 @@
 //! Binding inputs: types are checked against the declared ones, named sizes get their values.
 
-use sinter_base::{Tensor, TensorType, Value, ValueType};
+use sinter_base::{DataType, TensorType, Value, ValueType};
 use sinter_plan::ShapeProgram;
 
 use crate::error::RuntimeError;
+use crate::memory::Held;
 
 /// Checks a value against a declared type and fills the registers of named sizes. `bound` remembers which are filled, so
 /// that a name used twice must mean the same size twice.
@@ -12,46 +13,43 @@ use crate::error::RuntimeError;
 /// When element type, rank or sizes differ.
 pub fn bind(
     name: &str,
-    value: &Value,
+    value: &Held,
     declared: &ValueType,
     program: &ShapeProgram,
     registers: &mut [i64],
     bound: &mut [bool],
 ) -> Result<(), RuntimeError> {
-    let wrong = || RuntimeError::InputType {
-        name: name.to_owned(),
-        expected: declared.to_string(),
-        found: value.value_type().to_string(),
-    };
-    match (value, declared) {
-        (Value::Tensor(tensor), ValueType::Tensor(ty)) => {
-            if bind_tensor(tensor, ty, program, registers, bound) {
-                Ok(())
-            } else {
-                Err(wrong())
-            }
-        }
+    let wrong =
+        || RuntimeError::InputType { name: name.to_owned(), expected: declared.to_string(), found: value.type_text() };
+    let fits = match (value, declared) {
         // Elements of sequences and optionals name no sizes of the network.
-        (Value::Sequence { .. }, ValueType::Sequence(_)) | (Value::Optional { .. }, ValueType::Optional(_)) => Ok(()),
-        _ => Err(wrong()),
-    }
+        (Held::Value(Value::Sequence { .. }), ValueType::Sequence(_)) => true,
+        (Held::Value(Value::Optional { .. }), ValueType::Optional(_)) => true,
+        (_, ValueType::Tensor(ty)) => match value.tensor_type() {
+            Some((data_type, sizes)) => bind_tensor(data_type, sizes, ty, program, registers, bound),
+            None => false,
+        },
+        _ => false,
+    };
+    if fits { Ok(()) } else { Err(wrong()) }
 }
 
 fn bind_tensor(
-    tensor: &Tensor,
+    data_type: DataType,
+    sizes: &[usize],
     ty: &TensorType,
     program: &ShapeProgram,
     registers: &mut [i64],
     bound: &mut [bool],
 ) -> bool {
-    if tensor.data_type() != ty.data_type {
+    if data_type != ty.data_type {
         return false;
     }
     let Ok(dims) = ty.dims() else { return true };
-    if dims.len() != tensor.rank() {
+    if dims.len() != sizes.len() {
         return false;
     }
-    for (dim, &size) in dims.iter().zip(tensor.sizes()) {
+    for (dim, &size) in dims.iter().zip(sizes) {
         let Ok(size) = i64::try_from(size) else { return false };
         if let Some(fixed) = dim.as_constant() {
             if fixed != size {

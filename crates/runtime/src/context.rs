@@ -1,181 +1,174 @@
 //! A context: the memory of one inference at a time.
 
-use std::collections::HashMap;
-use std::ops::Range;
+use std::sync::Arc;
 
-use sinter_base::view::{ALIGNMENT, element_bytes};
-use sinter_base::{Arena, Buffer, Sizes, Value, View};
-use sinter_plan::{Graph, Home, Plan, PlanValueId};
+use sinter_base::Value;
+use sinter_plan::{Home, Plan};
 
 use crate::bind::bind;
-use crate::engine::Engine;
+use crate::bindings::{Bindings, allocated};
+use crate::engine::Shared;
 use crate::error::RuntimeError;
-use crate::memory::{Held, sizes_of, tensor_of};
+use crate::frame::Frame;
+use crate::memory::Held;
 use crate::profile::Observer;
 use crate::step::run_steps;
 
-/// Activations, registers and scratch memory. Use one per inference in flight.
-#[derive(Default)]
+/// Activations, registers and scratch memory of one inference in flight. Made by [`crate::Engine::context`]; it keeps its
+/// engine alive.
 pub struct Context {
-    registers: Vec<i64>,
-    bound: Vec<bool>,
-    /// Registers of the last run; the same sizes need no new layout.
-    laid_out: Vec<i64>,
-    pub(crate) frame: Frame,
+    pub(crate) engine: Arc<Shared>,
+    pub(crate) state: State,
 }
 
-/// The state of one graph: sizes, arena, values outside the arena.
-#[derive(Default)]
-pub(crate) struct Frame {
-    /// Sizes of values that are known before the run, by value.
-    pub(crate) sizes: Vec<Sizes>,
-    /// Bytes in the arena, by value; empty for values elsewhere.
-    pub(crate) ranges: Vec<Range<usize>>,
-    pub(crate) arena: Arena,
-    /// Values outside the arena, by value.
-    pub(crate) held: Vec<Option<Held>>,
-    pub(crate) scratch: Buffer,
-    /// Number of layouts made so far.
-    pub(crate) layouts: usize,
-    /// Frames of the bodies of control flow, by position of the step; kept between iterations and runs.
-    pub(crate) bodies: HashMap<u64, Vec<Frame>>,
-    /// Tells the random numbers of this iteration from those of others; 0 outside of control flow.
-    pub(crate) stream: u64,
-}
-
-impl Frame {
-    /// The memory of a value, wherever it lives.
-    pub(crate) fn view<'a>(&'a self, graph: &'a Graph, weights: &'a [Held], id: PlanValueId) -> Option<View<'a>> {
-        let value = graph.values.get(id.index())?;
-        match value.home {
-            Home::Weight(weight) => weights.get(weight.index())?.view(),
-            Home::Input | Home::Dynamic => self.held.get(id.index())?.as_ref()?.view(),
-            Home::Arena(_) => {
-                let bytes = self.arena.read(self.ranges.get(id.index())?.clone())?;
-                View::new(value.ty.data_type(), self.sizes.get(id.index())?, bytes).ok()
-            }
-        }
-    }
-
-    /// A copy of a value.
-    pub(crate) fn value(&self, graph: &Graph, weights: &[Held], id: PlanValueId) -> Result<Value, RuntimeError> {
-        let missing = || RuntimeError::Damaged(format!("{id} was never made"));
-        let value = graph.values.get(id.index()).ok_or_else(missing)?;
-        match value.home {
-            Home::Weight(weight) => weights.get(weight.index()).ok_or_else(missing)?.to_value(),
-            Home::Input | Home::Dynamic => {
-                self.held.get(id.index()).and_then(Option::as_ref).ok_or_else(missing)?.to_value()
-            }
-            Home::Arena(_) => tensor_of(self.view(graph, weights, id).ok_or_else(missing)?).map(Value::Tensor),
-        }
-    }
-
-    /// Places every arena value for these registers: buffers one after the other, each as large as its largest value.
-    pub(crate) fn lay_out(&mut self, graph: &Graph, registers: &[i64], max_bytes: usize) -> Result<(), RuntimeError> {
-        let too_large = || RuntimeError::Damaged("the activations need more memory than can be addressed".to_owned());
-        let mut buffers: Vec<usize> = Vec::new();
-        self.sizes.clear();
-        self.ranges.clear();
-        for value in &graph.values {
-            let sizes = match &value.sizes {
-                Some(wanted) => sizes_of(registers, wanted, &value.ty)?,
-                None => Sizes::new(),
-            };
-            let mut bytes = 0;
-            if let Home::Arena(buffer) = value.home {
-                bytes = sinter_base::shape::element_count(&sizes)
-                    .and_then(|count| count.checked_mul(element_bytes(value.ty.data_type())))
-                    .ok_or_else(too_large)?;
-                if buffers.len() <= buffer.index() {
-                    buffers.resize(buffer.index() + 1, 0);
-                }
-                if let Some(room) = buffers.get_mut(buffer.index()) {
-                    *room = bytes.max(*room);
-                }
-            }
-            self.sizes.push(sizes);
-            self.ranges.push(0..bytes);
-        }
-        let mut offset = 0usize;
-        for room in &mut buffers {
-            let start = offset;
-            offset = offset
-                .checked_add(*room)
-                .and_then(|end| end.checked_next_multiple_of(ALIGNMENT))
-                .ok_or_else(too_large)?;
-            *room = start;
-        }
-        for (value, range) in graph.values.iter().zip(&mut self.ranges) {
-            if let Home::Arena(buffer) = value.home {
-                let start = buffers.get(buffer.index()).copied().unwrap_or(0);
-                *range = start..start + range.end;
-            }
-        }
-        if offset > max_bytes {
-            return Err(RuntimeError::Memory { needed: offset, allowed: max_bytes });
-        }
-        self.arena.resize(offset);
-        self.layouts += 1;
-        Ok(())
-    }
+/// What a context did that costs time; see [`Context::counters`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// How often sizes were solved and memory laid out; the same sizes twice need one.
+    pub layouts: usize,
+    /// How often types were inferred while steps ran: only values of open sizes need it.
+    pub inferences: usize,
 }
 
 impl Context {
+    /// Bindings for this engine, with nothing bound.
+    pub fn bindings(&self) -> Bindings {
+        Bindings::new(&self.engine.plan)
+    }
+
+    /// Runs one inference on bound inputs; outputs lie in the bindings afterwards. Allocates nothing when sizes are those
+    /// of the run before and the plan has no values of open sizes.
+    ///
+    /// # Errors
+    /// When inputs are missing or of wrong types, or a step fails. The bindings keep their inputs.
+    pub fn run_into(&mut self, bindings: &mut Bindings) -> Result<(), RuntimeError> {
+        let engine = &*self.engine;
+        if bindings.inputs.len() != engine.plan.inputs.len() || bindings.outputs.len() != engine.plan.outputs.len() {
+            return Err(RuntimeError::Bindings);
+        }
+        let done = self.state.run(engine, &mut bindings.inputs, None);
+        let done = done.and_then(|()| self.state.give(engine, &mut bindings.outputs));
+        self.state.hand_back(engine, &mut bindings.inputs);
+        done
+    }
+
+    /// Solves sizes and lays memory out for bound inputs without running anything: what a new shape costs.
+    ///
+    /// # Errors
+    /// When inputs are missing or of wrong types, or their sizes contradict each other.
+    pub fn prepare(&mut self, bindings: &Bindings) -> Result<(), RuntimeError> {
+        self.state.prepare(&self.engine, &bindings.inputs)
+    }
+
     /// Bytes of activations that the last shapes needed.
     pub fn arena_bytes(&self) -> usize {
-        self.frame.arena.size()
+        self.state.frame.arena.size()
     }
 
-    /// How often sizes were solved and memory laid out; the same shapes twice need one.
-    pub fn layout_count(&self) -> usize {
-        self.frame.layouts
+    /// What was done so far.
+    pub fn counters(&self) -> Counters {
+        Counters { layouts: self.state.frame.layouts, inferences: self.state.frame.inferences }
     }
+}
 
-    pub(crate) fn run(
-        &mut self,
-        engine: &Engine,
-        inputs: Vec<(String, Value)>,
-        observer: Option<&mut dyn Observer>,
-    ) -> Result<Vec<Value>, RuntimeError> {
+/// The memory of a context.
+#[derive(Default)]
+pub(crate) struct State {
+    registers: Vec<i64>,
+    bound: Vec<bool>,
+    /// Registers that the layout is for.
+    laid_out: Vec<i64>,
+    /// Counts the sizes that were laid out.
+    number: u64,
+    pub(crate) frame: Frame,
+}
+
+impl State {
+    /// Binds sizes and lays memory out.
+    fn prepare(&mut self, engine: &Shared, inputs: &[Option<Held>]) -> Result<(), RuntimeError> {
         let plan = &engine.plan;
-        self.bind_inputs(plan, inputs)?;
-        plan.shapes.run(&mut self.registers)?;
-        if self.registers != self.laid_out || self.frame.layouts == 0 {
-            check_guards(plan, &self.registers)?;
-            self.frame.lay_out(&plan.graph, &self.registers, engine.max_bytes)?;
-            self.laid_out.clone_from(&self.registers);
-        }
-        run_steps(&plan.graph, &engine.loaded, &mut self.frame, &self.registers, engine, observer)?;
-        plan.outputs.iter().map(|port| self.frame.value(&plan.graph, &engine.weights, port.value)).collect()
-    }
-
-    fn bind_inputs(&mut self, plan: &Plan, inputs: Vec<(String, Value)>) -> Result<(), RuntimeError> {
         let count = plan.shapes.register_count();
         self.registers.resize(count, 0);
         self.bound.clear();
         self.bound.resize(count, false);
-        self.frame.held.clear();
-        self.frame.held.resize_with(plan.graph.values.len(), || None);
-        for (name, value) in inputs {
-            let Some(port) = plan.inputs.iter().find(|p| p.name == name) else {
-                let known: Vec<&str> = plan.inputs.iter().map(|p| p.name.as_str()).collect();
-                return Err(RuntimeError::UnknownInput { name, known: known.join(", ") });
-            };
+        for (port, held) in plan.inputs.iter().zip(inputs) {
             let declared = plan.graph.values.get(port.value.index()).map(|v| &v.ty);
-            let declared = declared.ok_or_else(|| RuntimeError::Damaged(format!("input '{name}' has no value")))?;
-            bind(&name, &value, declared, &plan.shapes, &mut self.registers, &mut self.bound)?;
+            let declared = declared.ok_or_else(|| RuntimeError::Damaged(format!("'{}' has no value", port.name)))?;
+            let default = port.default.and_then(|weight| engine.weights.get(weight.index()));
+            let Some(held) = held.as_ref().or(default) else {
+                return Err(RuntimeError::MissingInput { name: port.name.clone(), ty: declared.to_string() });
+            };
+            bind(&port.name, held, declared, &plan.shapes, &mut self.registers, &mut self.bound)?;
+        }
+        plan.shapes.run(&mut self.registers)?;
+        if self.registers != self.laid_out || self.number == 0 {
+            self.number += 1;
+            self.laid_out.clone_from(&self.registers);
+        }
+        if self.frame.laid_out != self.number {
+            check_guards(plan, &self.registers)?;
+            self.frame.lay_out(&plan.graph, &self.registers, self.number, engine.max_memory)?;
+        }
+        Ok(())
+    }
+
+    /// Runs all steps. The inputs move into the frame; [`State::hand_back`] returns them.
+    pub(crate) fn run(
+        &mut self,
+        engine: &Shared,
+        inputs: &mut [Option<Held>],
+        observer: Option<&mut dyn Observer>,
+    ) -> Result<(), RuntimeError> {
+        self.prepare(engine, inputs)?;
+        let plan = &engine.plan;
+        self.frame.clear(&plan.graph);
+        for (port, held) in plan.inputs.iter().zip(inputs) {
+            let default = || port.default.and_then(|weight| plan.weights.get(weight.index()));
             if let Some(slot) = self.frame.held.get_mut(port.value.index()) {
-                *slot = Some(Held::new(value));
+                *slot = held.take().or_else(|| Some(Held::new(Value::Tensor(default()?.tensor.clone()))));
             }
         }
-        for port in &plan.inputs {
-            let given = self.frame.held.get(port.value.index()).is_some_and(Option::is_some);
-            if !given {
-                let ty = plan.graph.values.get(port.value.index()).map(|v| v.ty.to_string()).unwrap_or_default();
-                return Err(RuntimeError::MissingInput { name: port.name.clone(), ty });
+        run_steps(&plan.graph, &engine.loaded, &mut self.frame, &self.registers, engine, observer)
+    }
+
+    /// Returns the inputs of a run, whether it succeeded or not.
+    pub(crate) fn hand_back(&mut self, engine: &Shared, inputs: &mut [Option<Held>]) {
+        for (port, held) in engine.plan.inputs.iter().zip(inputs) {
+            if held.is_none() {
+                *held = self.frame.held.get_mut(port.value.index()).and_then(Option::take);
+            }
+        }
+    }
+
+    /// Copies the outputs of a run into memory that is used again; values made at run time move there.
+    fn give(&mut self, engine: &Shared, outputs: &mut [Option<Held>]) -> Result<(), RuntimeError> {
+        let plan = &engine.plan;
+        for (position, (port, slot)) in plan.outputs.iter().zip(outputs).enumerate() {
+            let home = plan.graph.values.get(port.value.index()).map(|v| &v.home);
+            let again = plan.outputs.iter().skip(position + 1).any(|later| later.value == port.value);
+            if home == Some(&Home::Dynamic) && !again {
+                *slot = self.frame.held.get_mut(port.value.index()).and_then(Option::take);
+                if slot.is_some() {
+                    continue;
+                }
+            }
+            match self.frame.view(&plan.graph, &engine.weights, port.value) {
+                Some(view) => {
+                    let origin = || format!("output '{}'", port.name);
+                    let room = allocated(slot, view.data_type(), view.sizes());
+                    let mut room = room.map_err(|source| RuntimeError::Step { origin: origin(), source })?;
+                    room.bytes().copy_from_slice(view.bytes());
+                }
+                None => *slot = Some(Held::new(self.frame.value(&plan.graph, &engine.weights, port.value)?)),
             }
         }
         Ok(())
+    }
+
+    /// The outputs of a run as values of their own.
+    pub(crate) fn values(&self, engine: &Shared) -> Result<Vec<Value>, RuntimeError> {
+        let plan = &engine.plan;
+        plan.outputs.iter().map(|port| self.frame.value(&plan.graph, &engine.weights, port.value)).collect()
     }
 }
 

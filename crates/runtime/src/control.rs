@@ -11,7 +11,7 @@ use sinter_ops::Op;
 use sinter_ops::control::{Loop, Scan};
 use sinter_plan::{Graph, Home, PlanValueId};
 
-use crate::context::Frame;
+use crate::frame::Frame;
 use crate::graph::LoadedGraph;
 use crate::memory::Held;
 use crate::stack::{slices, stacked};
@@ -42,6 +42,14 @@ impl Running<'_> {
     /// Hands a value in as an input.
     fn feed(&mut self, input: usize, value: Held) -> Result<(), KernelError> {
         let id = self.graph.inputs.get(input).ok_or_else(|| damaged("a body has too few inputs"))?;
+        let (declared, sizes) = (self.graph.values.get(id.index()), self.frame.sizes.get(id.index()));
+        // The layout of the body rests on these sizes; what is carried could have grown.
+        if let Some((declared, sizes)) = declared.zip(sizes).filter(|(declared, _)| declared.sizes.is_some())
+            && value.tensor_type() != Some((declared.ty.data_type(), sizes))
+        {
+            let reason = format!("a value of type {} where {}{sizes:?} is declared", value.type_text(), declared.ty);
+            return Err(KernelError::Data(reason));
+        }
         let slot = self.frame.held.get_mut(id.index()).ok_or_else(|| damaged("an input has no place"))?;
         *slot = Some(value);
         Ok(())
@@ -117,6 +125,7 @@ impl Run<'_> {
         };
         for inner in &mut frames {
             inner.held.clear();
+            frame.inferences += std::mem::take(&mut inner.inferences);
         }
         frame.bodies.insert(self.position, frames);
         let results = results?;
@@ -142,9 +151,8 @@ impl Run<'_> {
         let missing = || damaged("a body is missing");
         let graph = graphs.get(which).ok_or_else(missing)?;
         let frame = frames.get_mut(which).ok_or_else(missing)?;
-        frame.lay_out(graph, self.registers, self.engine.max_bytes).map_err(data)?;
-        frame.held.clear();
-        frame.held.resize_with(graph.values.len(), || None);
+        frame.lay_out(graph, self.registers, outer.laid_out, self.engine.max_memory).map_err(data)?;
+        frame.clear(graph);
         let loaded = loaded.get(which).ok_or_else(missing)?;
         Ok(Running { run: self, graph, loaded, frame, stream: self.seed(outer).1 })
     }

@@ -4,25 +4,46 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use sinter_backend::{BackEnd, Workers};
-use sinter_base::shape::element_count;
-use sinter_base::view::element_bytes;
 use sinter_base::{DataType, Value};
 use sinter_plan::{Plan, Trust, read};
 
-use crate::context::Context;
+use crate::bindings::Bindings;
+use crate::context::{Context, State};
 use crate::error::RuntimeError;
 use crate::graph::LoadedGraph;
+use crate::limit::default_memory;
 use crate::memory::{Held, TensorMemory};
 use crate::profile::Observer;
 
-/// A plan with its kernels loaded. Running needs only `&self`: each run borrows a context from the pool.
+/// What the user decides about an engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineOptions {
+    /// Threads to run kernels on; may differ from what the plan was built for.
+    pub threads: usize,
+    /// Most bytes that one inference may take for activations, and for any one result of open size. Checked before memory
+    /// is taken. Default: half of the memory of the machine, or of the control group when that is less.
+    pub max_memory: usize,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self { threads: 1, max_memory: default_memory() }
+    }
+}
+
+/// A plan with its kernels loaded. Running needs only `&self`: each run borrows a context's memory from a pool.
 pub struct Engine {
+    shared: Arc<Shared>,
+    pool: Mutex<Vec<State>>,
+}
+
+/// What all contexts of an engine share.
+pub(crate) struct Shared {
     pub(crate) plan: Plan,
     pub(crate) loaded: LoadedGraph,
     pub(crate) weights: Vec<Held>,
     pub(crate) workers: Arc<dyn Workers>,
-    pub(crate) max_bytes: usize,
-    pool: Mutex<Vec<Context>>,
+    pub(crate) max_memory: usize,
 }
 
 impl Engine {
@@ -39,54 +60,51 @@ impl Engine {
     /// # Errors
     /// When it needs a back end or kernel that is not at hand.
     pub fn from_plan(plan: Plan, back_ends: &[&dyn BackEnd], threads: usize) -> Result<Self, RuntimeError> {
+        Self::load(plan, back_ends, &EngineOptions { threads, ..EngineOptions::default() })
+    }
+
+    /// Loads a plan from memory.
+    ///
+    /// # Errors
+    /// When it needs a back end or kernel that is not at hand.
+    pub fn load(plan: Plan, back_ends: &[&dyn BackEnd], options: &EngineOptions) -> Result<Self, RuntimeError> {
         let back_end = back_ends.iter().find(|b| b.name() == plan.device.back_end).ok_or_else(|| {
             let known: Vec<&str> = back_ends.iter().map(|b| b.name()).collect();
             RuntimeError::BackEnd { needed: plan.device.back_end.clone(), known: known.join(", ") }
         })?;
-        let device = back_end.device(threads);
+        let device = back_end.device(options.threads);
         let loaded = LoadedGraph::load(&plan.graph, *back_end, &device)?;
         let weights = plan
             .weights
             .iter()
             .map(|w| match w.tensor.data_type() {
-                sinter_base::DataType::String => Held::Value(Value::Tensor(w.tensor.clone())),
+                DataType::String => Held::Value(Value::Tensor(w.tensor.clone())),
                 _ => Held::Tensor(TensorMemory::new(w.tensor.clone())),
             })
             .collect();
-        let workers = back_end.workers(threads);
-        Ok(Self { plan, loaded, weights, workers, max_bytes: usize::MAX, pool: Mutex::new(Vec::new()) })
+        let workers = back_end.workers(options.threads);
+        let shared = Shared { plan, loaded, weights, workers, max_memory: options.max_memory };
+        Ok(Self { shared: Arc::new(shared), pool: Mutex::new(Vec::new()) })
     }
 
     /// The plan.
     pub fn plan(&self) -> &Plan {
-        &self.plan
+        &self.shared.plan
     }
 
     /// Names of the inputs in order.
     pub fn input_names(&self) -> impl Iterator<Item = &str> {
-        self.plan.inputs.iter().map(|p| p.name.as_str())
+        self.plan().inputs.iter().map(|p| p.name.as_str())
     }
 
     /// Names of the outputs in order.
     pub fn output_names(&self) -> impl Iterator<Item = &str> {
-        self.plan.outputs.iter().map(|p| p.name.as_str())
+        self.plan().outputs.iter().map(|p| p.name.as_str())
     }
 
-    /// Bounds the memory for values, which else the inputs' sizes decide alone: an arena, and each value outside it, may
-    /// have this many bytes.
-    #[must_use]
-    pub fn with_memory_limit(mut self, max_bytes: usize) -> Self {
-        self.max_bytes = max_bytes;
-        self
-    }
-
-    /// Refuses a value that is larger than the bound, before it is allocated.
-    pub(crate) fn check_memory(&self, data_type: DataType, sizes: &[usize]) -> Result<(), RuntimeError> {
-        let needed = element_count(sizes).and_then(|count| count.checked_mul(element_bytes(data_type)));
-        match needed {
-            Some(needed) if needed <= self.max_bytes => Ok(()),
-            _ => Err(RuntimeError::Memory { needed: needed.unwrap_or(usize::MAX), allowed: self.max_bytes }),
-        }
+    /// A context of its own, for callers that keep their memory from one inference to the next.
+    pub fn context(&self) -> Context {
+        Context { engine: self.shared.clone(), state: State::default() }
     }
 
     /// Runs one inference on named inputs and returns the outputs in order.
@@ -109,23 +127,51 @@ impl Engine {
         self.run_in_pool(inputs, Some(observer))
     }
 
+    /// Bytes of activations that the pooled contexts hold.
+    pub fn arena_bytes(&self) -> usize {
+        self.pool.lock().map_or(0, |pool| pool.iter().map(|state| state.frame.arena.size()).sum())
+    }
+
     fn run_in_pool(
         &self,
         inputs: Vec<(String, Value)>,
         observer: Option<&mut dyn Observer>,
     ) -> Result<Vec<Value>, RuntimeError> {
+        let mut bindings = Bindings::new(self.plan());
+        for (name, value) in inputs {
+            bindings.set(&name, value)?;
+        }
         let pooled = self.pool.lock().ok().and_then(|mut pool| pool.pop());
-        let mut context = pooled.unwrap_or_default();
-        let outputs = context.run(self, inputs, observer)?;
-        // A context whose run failed is dropped: nobody knows what it holds.
+        let mut state = pooled.unwrap_or_default();
+        state.run(&self.shared, &mut bindings.inputs, observer)?;
+        let outputs = state.values(&self.shared)?;
+        // A state whose run failed is dropped: nobody knows what it holds.
+        state.frame.clear(&self.plan().graph);
         if let Ok(mut pool) = self.pool.lock() {
-            pool.push(context);
+            pool.push(state);
         }
         Ok(outputs)
     }
 
-    /// Bytes of activations that the pooled contexts hold.
-    pub fn arena_bytes(&self) -> usize {
-        self.pool.lock().map_or(0, |pool| pool.iter().map(Context::arena_bytes).sum())
+    /// Runs the plan's sealed vectors and compares; returns how many there are.
+    ///
+    /// # Errors
+    /// When the plan has none, one cannot be run, or an output differs.
+    pub fn self_test(&self) -> Result<usize, RuntimeError> {
+        let plan = self.plan();
+        let sealed = plan.sealed.as_ref().ok_or(RuntimeError::Unsealed)?;
+        for (number, vector) in sealed.vectors.iter().enumerate() {
+            let made = |(port, input): (&sinter_plan::Port, &sinter_plan::SealedInput)| {
+                Ok((port.name.clone(), Value::Tensor(input.tensor()?)))
+            };
+            let inputs = plan.inputs.iter().zip(&vector.inputs).map(made).collect::<Result<Vec<_>, RuntimeError>>()?;
+            let outputs = self.run(inputs)?;
+            for ((port, known), found) in plan.outputs.iter().zip(&vector.outputs).zip(&outputs) {
+                let differs = |reason| RuntimeError::SelfTest { vector: number, output: port.name.clone(), reason };
+                let found = found.as_tensor().ok_or_else(|| differs("it is no tensor".to_owned()))?;
+                known.check(found).map_err(differs)?;
+            }
+        }
+        Ok(sealed.vectors.len())
     }
 }

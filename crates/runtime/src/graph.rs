@@ -1,7 +1,7 @@
 //! Graphs with their kernels loaded.
 
 use sinter_backend::{BackEnd, Device, Loaded};
-use sinter_plan::{Action, Graph};
+use sinter_plan::{Action, Graph, Home, PlanValueId};
 
 use crate::error::RuntimeError;
 
@@ -17,6 +17,8 @@ pub enum LoadedAction {
 pub struct LoadedGraph {
     /// Parallel to the plan's steps.
     pub actions: Vec<LoadedAction>,
+    /// Parallel to the plan's steps: values made at run time that no later step needs.
+    pub releases: Vec<Vec<PlanValueId>>,
 }
 
 impl LoadedGraph {
@@ -43,6 +45,26 @@ impl LoadedGraph {
                 }
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { actions })
+        Ok(Self { actions, releases: releases(graph) })
     }
+}
+
+fn releases(graph: &Graph) -> Vec<Vec<PlanValueId>> {
+    let mut last: Vec<Option<usize>> = vec![None; graph.values.len()];
+    for (position, step) in graph.steps.iter().enumerate() {
+        for id in step.inputs.iter().flatten().chain(&step.outputs) {
+            if let Some(slot) = last.get_mut(id.index()) {
+                *slot = Some(position);
+            }
+        }
+    }
+    let mut releases = vec![Vec::new(); graph.steps.len()];
+    for (index, (value, last)) in graph.values.iter().zip(last).enumerate() {
+        let id = PlanValueId::new(index);
+        let dies = value.home == Home::Dynamic && !graph.outputs.contains(&id);
+        if let Some(list) = last.filter(|_| dies).and_then(|position| releases.get_mut(position)) {
+            list.push(id);
+        }
+    }
+    releases
 }

@@ -9,17 +9,22 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::as_conversions, clippy::panic, reason = "tests may panic"))]
 
 pub mod bind;
+pub mod bindings;
 pub mod context;
 pub mod control;
 pub mod engine;
 pub mod error;
+mod frame;
 pub mod graph;
+mod limit;
 pub mod memory;
 pub mod profile;
 mod stack;
 pub mod step;
 
-pub use context::Context;
-pub use engine::Engine;
+pub use bindings::Bindings;
+pub use context::{Context, Counters};
+pub use engine::{Engine, EngineOptions};
 pub use error::RuntimeError;
+pub use limit::{available_memory, default_memory};
 pub use profile::{Observer, Profile, StepValues};

@@ -67,6 +67,25 @@ impl Held {
         }
     }
 
+    /// Element type and sizes, when it is a tensor.
+    pub fn tensor_type(&self) -> Option<(DataType, &[usize])> {
+        match self {
+            Self::Tensor(memory) => Some((memory.tensor().data_type(), memory.tensor().sizes())),
+            Self::Made(target) => target.view().ok().map(|view| (view.data_type(), view.sizes())),
+            Self::Value(Value::Tensor(tensor)) => Some((tensor.data_type(), tensor.sizes())),
+            Self::Value(_) => None,
+        }
+    }
+
+    /// Its type in words.
+    pub fn type_text(&self) -> String {
+        match (self, self.tensor_type()) {
+            (_, Some((data_type, sizes))) => format!("{data_type}{sizes:?}"),
+            (Self::Value(value), None) => value.value_type().to_string(),
+            (_, None) => "nothing".to_owned(),
+        }
+    }
+
     /// A copy as a value.
     ///
     /// # Errors
@@ -103,15 +122,19 @@ pub fn size_of_register(value: i64, what: &dyn std::fmt::Display) -> Result<usiz
     })
 }
 
-/// Sizes of a value from its registers.
+/// Adds the sizes of a value from its registers.
 ///
 /// # Errors
 /// When one is negative.
-pub fn sizes_of(
+pub fn read_sizes(
     registers: &[i64],
     wanted: &[sinter_plan::Register],
     what: &dyn std::fmt::Display,
-) -> Result<Sizes, RuntimeError> {
-    let read = |r: &sinter_plan::Register| usize::try_from(r.0).ok().and_then(|i| registers.get(i)).copied();
-    wanted.iter().map(|r| size_of_register(read(r).unwrap_or(-1), what)).collect()
+    sizes: &mut Sizes,
+) -> Result<(), RuntimeError> {
+    for register in wanted {
+        let value = usize::try_from(register.0).ok().and_then(|i| registers.get(i)).copied();
+        sizes.push(size_of_register(value.unwrap_or(-1), what)?);
+    }
+    Ok(())
 }

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use sinter_base::Value;
 use sinter_plan::PlanValueId;
 
-use crate::context::Frame;
-use crate::engine::Engine;
+use crate::engine::{Engine, Shared};
 use crate::error::RuntimeError;
+use crate::frame::Frame;
 
 /// Is told about every step of the outermost graph.
 pub trait Observer {
@@ -26,7 +26,7 @@ pub trait Observer {
 
 /// The values of a run after a step; those of later steps, and those whose memory was given away, are not there.
 pub struct StepValues<'a> {
-    pub(crate) engine: &'a Engine,
+    pub(crate) engine: &'a Shared,
     pub(crate) frame: &'a Frame,
 }
 
@@ -51,7 +51,7 @@ pub struct Profile {
 impl Profile {
     /// A profile of this engine's steps.
     pub fn new(engine: &Engine) -> Self {
-        Self { times: vec![Duration::ZERO; engine.plan.graph.steps.len()], runs: 0, started: Instant::now() }
+        Self { times: vec![Duration::ZERO; engine.plan().graph.steps.len()], runs: 0, started: Instant::now() }
     }
 
     /// Number of runs so far.

@@ -1,44 +1,41 @@
 //! Running steps: operands are gathered from arena, weights and held values, the kernel is launched.
 
-use std::ops::Range;
-
 use sinter_backend::{DynamicTarget, Kernel, KernelError, Launch, Loaded, Operand, Region, Target, ValueKernel};
+use sinter_base::arena::recycled;
 use sinter_base::{Sizes, TensorType, Value, ValueType, View, ViewMut};
-use sinter_ops::{Body, InferContext, Operands, ValueId, infer};
-use sinter_plan::{Action, Graph, Home, PlanValueId, Register, Step};
+use sinter_ops::{InferContext, ValueId};
+use sinter_plan::{Action, Graph, Home, PlanValueId, Step};
 use smallvec::SmallVec;
 
-use crate::context::Frame;
-use crate::engine::Engine;
+use crate::engine::Shared;
 use crate::error::RuntimeError;
+use crate::frame::{Frame, Lists};
 use crate::graph::{LoadedAction, LoadedGraph};
-use crate::memory::{Held, size_of_register};
+use crate::memory::Held;
 use crate::profile::{Observer, StepValues};
 
 /// Tensors of at most this many elements show their contents to inference at run time: shapes, axes, sizes.
 const MAX_SHOWN: usize = 1024;
 
-/// Runs all steps of a graph; the observer hears of each.
+/// Runs all steps of a graph.
 pub(crate) fn run_steps(
     graph: &Graph,
     loaded: &LoadedGraph,
     frame: &mut Frame,
     registers: &[i64],
-    engine: &Engine,
+    engine: &Shared,
     mut observer: Option<&mut dyn Observer>,
 ) -> Result<(), RuntimeError> {
-    for (position, (step, action)) in graph.steps.iter().zip(&loaded.actions).enumerate() {
+    let steps = graph.steps.iter().zip(&loaded.actions).zip(&loaded.releases);
+    for (position, ((step, action), releases)) in steps.enumerate() {
         if let Some(observer) = &mut observer {
             observer.before(position);
         }
         let run = Run { graph, step, registers, engine, position: position_of(position) };
         let result = match (action, &step.action) {
-            (LoadedAction::Kernel(Loaded::Views(kernel)), Action::Kernel { region, workspace, .. }) => {
-                let is_static = step.outputs.iter().all(|o| run.is_in_arena(*o));
-                let room = run.workspace(*workspace)?;
-                frame.scratch.resize(room);
-                if is_static {
-                    run.launch_static(&**kernel, frame)
+            (LoadedAction::Kernel(Loaded::Views(kernel)), Action::Kernel { region, in_place, .. }) => {
+                if step.outputs.iter().all(|o| run.is_in_arena(*o)) {
+                    run.launch_static(&**kernel, in_place, frame)
                 } else {
                     run.launch_dynamic(&**kernel, region, frame)
                 }
@@ -55,6 +52,7 @@ pub(crate) fn run_steps(
         if let Some(observer) = &mut observer {
             observer.after(position, &StepValues { engine, frame })?;
         }
+        frame.release(releases);
     }
     Ok(())
 }
@@ -64,7 +62,7 @@ pub(crate) struct Run<'a> {
     pub(crate) graph: &'a Graph,
     pub(crate) step: &'a Step,
     pub(crate) registers: &'a [i64],
-    pub(crate) engine: &'a Engine,
+    pub(crate) engine: &'a Shared,
     pub(crate) position: u64,
 }
 
@@ -85,36 +83,34 @@ impl Run<'_> {
         matches!(self.home(id), Some(Home::Arena(_)))
     }
 
-    fn workspace(&self, register: Option<Register>) -> Result<usize, RuntimeError> {
-        let Some(register) = register else { return Ok(0) };
-        let bytes = usize::try_from(register.0).ok().and_then(|i| self.registers.get(i)).copied().unwrap_or(-1);
-        size_of_register(bytes, &"scratch memory")
-    }
-
     /// Seed of the run, and what tells this iteration of the loops around from all others.
     pub(crate) fn seed(&self, frame: &Frame) -> (u64, u64) {
         (0, frame.stream)
     }
 
     /// All results lie in the arena: nothing is inferred or allocated.
-    fn launch_static(&self, kernel: &dyn Kernel, frame: &mut Frame) -> Result<(), KernelError> {
+    fn launch_static(
+        &self,
+        kernel: &dyn Kernel,
+        in_place: &[(usize, usize)],
+        frame: &mut Frame,
+    ) -> Result<(), KernelError> {
         let seed = self.seed(frame);
-        let Frame { sizes, ranges, arena, held, scratch, .. } = frame;
+        let Frame { sizes, ranges, arena, held, scratch, lists, .. } = frame;
         let missing = |id: PlanValueId| KernelError::Recipe(format!("{id} has no place"));
         let range_of = |id: PlanValueId| ranges.get(id.index()).cloned().ok_or_else(|| missing(id));
-        let in_place = match &self.step.action {
-            Action::Kernel { in_place, .. } => in_place.as_slice(),
-            Action::Control { .. } => &[],
-        };
         let shared = |input: usize, id: PlanValueId| {
             in_place.iter().find(|(i, o)| {
                 *i == input
                     && self.step.outputs.get(*o).is_some_and(|out| ranges.get(out.index()) == ranges.get(id.index()))
             })
         };
-        let writes: SmallVec<[Range<usize>; 4]> =
-            self.step.outputs.iter().map(|o| range_of(*o)).collect::<Result<_, _>>()?;
-        let mut reads: SmallVec<[Range<usize>; 8]> = SmallVec::new();
+        let Lists { reads, writes, .. } = lists;
+        writes.clear();
+        for id in &self.step.outputs {
+            writes.push(range_of(*id)?);
+        }
+        reads.clear();
         for (position, id) in self.step.inputs.iter().enumerate() {
             if let Some(id) = id
                 && self.is_in_arena(*id)
@@ -123,9 +119,10 @@ impl Run<'_> {
                 reads.push(range_of(*id)?);
             }
         }
-        let parts = arena.parts(&reads, &writes).map_err(|e| KernelError::Recipe(e.to_string()))?;
-        let mut from_arena = parts.reads.into_iter();
-        let mut inputs: SmallVec<[Operand<'_>; 8]> = SmallVec::new();
+        let parts = arena.parts(reads, writes, std::mem::take(&mut lists.parts));
+        let mut parts = parts.map_err(|e| KernelError::Recipe(e.to_string()))?;
+        let mut from_arena = parts.reads.drain(..);
+        let mut inputs: Vec<Operand<'_>> = recycled(std::mem::take(&mut lists.inputs));
         for (position, id) in self.step.inputs.iter().enumerate() {
             let Some(id) = *id else {
                 inputs.push(Operand::Absent);
@@ -146,32 +143,37 @@ impl Run<'_> {
             };
             inputs.push(Operand::View(view.ok_or_else(|| missing(id))?));
         }
-        let mut outputs: SmallVec<[Target<'_>; 4]> = SmallVec::new();
-        for (id, bytes) in self.step.outputs.iter().zip(parts.writes) {
+        drop(from_arena);
+        let mut outputs: Vec<Target<'_>> = recycled(std::mem::take(&mut lists.outputs));
+        for (id, bytes) in self.step.outputs.iter().zip(parts.writes.drain(..)) {
             let value = self.graph.values.get(id.index()).ok_or_else(|| missing(*id))?;
             let sizes = sizes.get(id.index()).ok_or_else(|| missing(*id))?;
             outputs.push(Target::View(ViewMut::new(value.ty.data_type(), sizes, bytes).map_err(data)?));
         }
-        kernel.launch(&mut Launch {
+        let launched = kernel.launch(&mut Launch {
             workers: &*self.engine.workers,
             inputs: &inputs,
             outputs: &mut outputs,
             workspace: scratch.bytes_mut(),
             seed,
-        })
+        });
+        lists.inputs = recycled(inputs);
+        lists.outputs = recycled(outputs);
+        lists.parts = parts.recycled();
+        launched
     }
 
     /// Sizes are inferred from the actual operands; what stays open is told by the kernel.
     fn launch_dynamic(&self, kernel: &dyn Kernel, region: &Region, frame: &mut Frame) -> Result<(), KernelError> {
+        frame.inferences += 1;
         let types = self.result_types(region, frame)?;
         let mut rooms = Vec::with_capacity(types.len());
         let mut known: Vec<Option<Sizes>> = Vec::with_capacity(types.len());
         for ty in &types {
             let tensor = ty.as_tensor().ok_or_else(|| KernelError::Recipe(format!("a result of type {ty}")))?;
-            let mut room = DynamicTarget::new(tensor.data_type);
+            let mut room = DynamicTarget::with_limit(tensor.data_type, self.engine.max_memory);
             let sizes = tensor.shape.sizes();
             if let Some(sizes) = &sizes {
-                self.engine.check_memory(tensor.data_type, sizes).map_err(data)?;
                 room.allocate(sizes)?;
             }
             known.push(sizes);
@@ -253,7 +255,12 @@ impl Run<'_> {
             _ => self.actual_type(*id, frame),
         };
         let types = given.map(type_of).collect::<Result<Vec<_>, _>>()?;
-        infer_body(region.body(), types)
+        let mut cx = InferContext::default();
+        let results = region.infer(&types, &mut cx).map_err(data)?;
+        match cx.guards.first() {
+            Some(guard) => Err(KernelError::Data(format!("{}: {} against {}", guard.reason, guard.left, guard.right))),
+            None => Ok(results),
+        }
     }
 
     fn actual_type(&self, id: PlanValueId, frame: &Frame) -> Result<ValueType, KernelError> {
@@ -266,32 +273,4 @@ impl Run<'_> {
         let value: Value = frame.value(self.graph, &self.engine.weights, id).map_err(data)?;
         Ok(value.value_type())
     }
-}
-
-/// Types of a body's results for concrete types of its inputs.
-fn infer_body(body: &Body, inputs: Vec<ValueType>) -> Result<Vec<ValueType>, KernelError> {
-    let mut types: Vec<Option<ValueType>> = vec![None; body.value_count()];
-    for (id, ty) in body.inputs().iter().zip(inputs) {
-        if let Some(slot) = types.get_mut(id.index()) {
-            *slot = Some(ty);
-        }
-    }
-    let mut cx = InferContext::default();
-    for node in body.nodes() {
-        let results = {
-            let operands: SmallVec<[Option<&ValueType>; 8]> =
-                node.inputs.iter().map(|id| id.and_then(|id| types.get(id.index()).and_then(Option::as_ref))).collect();
-            infer(&node.op, &Operands::new(&operands), &mut cx).map_err(data)?
-        };
-        for (id, ty) in node.outputs.iter().zip(results) {
-            if let Some(slot) = types.get_mut(id.index()) {
-                *slot = Some(ty);
-            }
-        }
-    }
-    if let Some(guard) = cx.guards.first() {
-        return Err(KernelError::Data(format!("{}: {} against {}", guard.reason, guard.left, guard.right)));
-    }
-    let result = |id: &sinter_ops::ValueId| types.get(id.index()).cloned().flatten();
-    body.outputs().iter().map(|id| result(id).ok_or_else(|| data("a result without a type"))).collect()
 }

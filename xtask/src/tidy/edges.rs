@@ -43,12 +43,45 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("cli", &[]),
+    // Floor 4: doors. The lean program runs plans and links nothing that could make one.
+    ("lean", &["base", "plan", "cpu", "runtime"]),
     // Basement.
     (
         "conformance",
-        &["base", "ops", "ir", "interp", "backend", "plan", "cpu", "import-onnx", "tensor-io", "builder", "runtime"],
+        &[
+            "base",
+            "ops",
+            "ir",
+            "interp",
+            "backend",
+            "plan",
+            "cpu",
+            "import-onnx",
+            "tensor-io",
+            "builder",
+            "runtime",
+            "lean",
+        ],
     ),
 ];
+
+/// All that the lean program may reach, over any number of edges: no network, no importer, no compiler, no judge.
+const LEAN: (&str, &[&str]) = ("lean", &["macros", "base", "ops", "backend", "plan", "cpu", "runtime"]);
+
+/// Every crate that `from` reaches.
+fn reached(from: &str) -> Vec<&'static str> {
+    let mut found: Vec<&str> = Vec::new();
+    let mut open = vec![from];
+    while let Some(name) = open.pop() {
+        for next in EDGES.iter().filter(|(n, _)| *n == name).flat_map(|(_, allowed)| *allowed) {
+            if !found.contains(next) {
+                found.push(next);
+                open.push(next);
+            }
+        }
+    }
+    found
+}
 
 pub(crate) fn check(root: &Path) -> Result<Vec<Finding>, String> {
     let mut findings = Vec::new();
@@ -79,6 +112,11 @@ pub(crate) fn check(root: &Path) -> Result<Vec<Finding>, String> {
     }
     for (name, _) in EDGES.iter().filter(|(name, _)| !seen.iter().any(|s| s == name)) {
         findings.push(Finding::new("xtask/src/tidy/edges.rs", format!("there is no crate {name}")));
+    }
+    let (lean, allowed) = LEAN;
+    for name in reached(lean).into_iter().filter(|name| !allowed.contains(name)) {
+        let problem = format!("{lean} reaches {name}, which a program that only runs plans must not link");
+        findings.push(Finding::new("xtask/src/tidy/edges.rs", problem));
     }
     Ok(findings)
 }

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinter::backends::BACK_ENDS;
 use sinter::cpu::Tier;
+use sinter::runtime::{available_memory, default_memory};
 
 use crate::failure::Failure;
 use crate::flags::{JsonFlags, show_bytes};
@@ -86,8 +87,8 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         processors: processors().unwrap_or(threads),
         threads,
         cpu_quota: cpu_quota(),
-        memory_bytes: sinter::memory::available_memory(),
-        max_memory_bytes: sinter::memory::default_limit(),
+        memory_bytes: available_memory().map(|bytes| bytes as u64),
+        max_memory_bytes: default_memory() as u64,
         back_ends: BACK_ENDS
             .iter()
             .map(|b| BackEndReport {

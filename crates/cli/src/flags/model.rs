@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use sinter::import_onnx::ImportOptions;
 use sinter::ir::Network;
 use sinter::passes::{self, Optimized, PassOptions, pass_names};
+use sinter::runtime::default_memory;
 
 use crate::failure::Failure;
 use crate::flags::ByteSize;
@@ -107,7 +108,7 @@ impl ModelFlags {
 
     /// The bound on memory.
     pub fn max_memory(&self) -> u64 {
-        self.max_memory.map_or_else(sinter::memory::default_limit, |size| size.0)
+        self.max_memory.map_or_else(|| default_memory() as u64, |size| size.0)
     }
 
     /// A plan is built already: flags that would change it are refused, not ignored.

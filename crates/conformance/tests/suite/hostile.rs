@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 use prost::Message;
+use sinter_conformance::random::Random;
 use sinter_import_onnx::decode::decode_binary;
 use sinter_import_onnx::proto::ModelProto;
 use sinter_import_onnx::proto::tensor_shape_proto::dimension::Value as DimValue;
@@ -11,23 +12,6 @@ use sinter_import_onnx::proto::type_proto::Value;
 use sinter_import_onnx::{ImportOptions, import_model};
 
 const MUTATIONS: usize = 20_000;
-
-/// splitmix64 (Steele, Lea, Flood 2014).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit.max(1) as u64) as usize
-    }
-}
 
 /// One change of a kind that files suffer: flipped bits, other bytes, cuts, repeated and removed pieces.
 fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {

@@ -5,6 +5,7 @@ mod cpu_kernels;
 mod examples;
 mod fused_kernels;
 mod hostile;
+mod metrics;
 mod models;
 mod onnx_data;
 mod spatial;

@@ -2,6 +2,7 @@
 
 pub mod image_decoder;
 pub mod label_encoder;
+pub mod n_grams;
 pub mod pairs;
 pub mod string_cast;
 pub mod text;
@@ -17,6 +18,7 @@ pub const TACTICS: &[&dyn Tactic] = &[
     &text::SPLIT,
     &text::REGEX,
     &label_encoder::LOOKUP,
+    &n_grams::N_GRAMS,
     &image_decoder::DECODE,
     &string_cast::CAST,
     &tree_ensemble::TREES,

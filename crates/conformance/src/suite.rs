@@ -1,0 +1,175 @@
+//! A suite of ONNX cases run in one way: by a machine (judge, engine, lean program) and as a variant.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use sinter_base::Value;
+use sinter_interp::{FastEvaluator, Tolerance, compare, run, run_with};
+use sinter_ir::Network;
+use sinter_lean::client::LeanProgram;
+
+use crate::engine::{lean_program, run_built, run_lean};
+use crate::onnx_cases::{Case, Failure, cases, ignored};
+use crate::random::Random;
+use crate::rules::Rule;
+use crate::variants::{Variant, embedded, is_float_case, symbolic};
+
+/// What computes the outputs.
+pub enum Machine {
+    /// The judge, by the plain reference.
+    Judge,
+    /// The judge, by its fast evaluator.
+    FastJudge,
+    /// The built engine, in this process.
+    Engine,
+    /// The built engine's plan in the lean program.
+    Lean(LeanProgram),
+}
+
+impl Machine {
+    /// Starts the lean program on an instruction set tier, the machine's own when `None`.
+    ///
+    /// # Errors
+    /// When it cannot be compiled or started.
+    pub fn lean(tier: Option<&str>) -> Result<Self, String> {
+        LeanProgram::start(&lean_program()?, tier).map(Self::Lean).map_err(|e| e.to_string())
+    }
+
+    fn run(&mut self, network: &Network, inputs: &HashMap<String, Value>) -> Result<Vec<Value>, String> {
+        match self {
+            Self::Judge => run(network, inputs).map_err(|e| e.to_string()),
+            Self::FastJudge => judged(network, inputs),
+            Self::Engine => run_built(network, inputs),
+            Self::Lean(program) => run_lean(program, network, inputs),
+        }
+    }
+}
+
+fn judged(network: &Network, inputs: &HashMap<String, Value>) -> Result<Vec<Value>, String> {
+    run_with(network, inputs, &FastEvaluator).map_err(|e| e.to_string())
+}
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// The case as it is.
+    Plain,
+    /// With all input dimensions symbolic.
+    Symbolic,
+    /// Between random neighbours, by a seed.
+    Embedded(u64),
+}
+
+impl Form {
+    /// Name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Form::Plain => "plain",
+            Form::Symbolic => "symbolic",
+            Form::Embedded(_) => "embedded",
+        }
+    }
+}
+
+/// Which cases of a suite.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// Names that contain one of these; empty for all.
+    pub filters: Vec<String>,
+    /// One of so many, chosen by a seed; 0 and 1 for all.
+    pub one_of: usize,
+    /// The seed.
+    pub seed: u64,
+}
+
+impl Selection {
+    fn takes(&self, name: &str) -> bool {
+        let named = self.filters.is_empty() || self.filters.iter().any(|f| name.contains(f));
+        named && (self.one_of < 2 || Random::of(name, self.seed).below(self.one_of) == 0)
+    }
+}
+
+/// What came out.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Cases that passed.
+    pub passed: usize,
+    /// (case, what is wrong), a case of the ignore list that passes included.
+    pub failed: Vec<(String, String)>,
+    /// Why cases have no such form, with numbers.
+    pub skipped: BTreeMap<String, usize>,
+    /// Cases that the ignore list excuses.
+    pub ignored: usize,
+}
+
+/// Runs a suite.
+///
+/// # Errors
+/// When its folder cannot be read.
+pub fn run_suite(
+    data: &Path,
+    suite: &str,
+    machine: &mut Machine,
+    form: Form,
+    selection: &Selection,
+) -> std::io::Result<Report> {
+    let (ignored, mut report) = (ignored(), Report::default());
+    for folder in cases(data, suite)? {
+        let name = format!("{suite}/{}", folder.file_name().unwrap_or_default().to_string_lossy());
+        if !selection.takes(&name) {
+            continue;
+        }
+        match (run_one(&folder, machine, form), ignored.contains_key(name.as_str())) {
+            (Ok(Outcome::Passed), false) => report.passed += 1,
+            (Ok(Outcome::Passed), true) => {
+                report.failed.push((name, "it passes, but stands in ignored.txt".to_owned()))
+            }
+            (Ok(Outcome::Skipped(reason)), _) => *report.skipped.entry(reason).or_default() += 1,
+            (Err(_), true) => report.ignored += 1,
+            (Err(failure), false) => report.failed.push((name, failure.to_string())),
+        }
+    }
+    Ok(report)
+}
+
+enum Outcome {
+    Passed,
+    Skipped(String),
+}
+
+fn run_one(folder: &Path, machine: &mut Machine, form: Form) -> Result<Outcome, Failure> {
+    let case = Case::load(folder)?;
+    let variant = match form {
+        Form::Plain => {
+            case.run(&mut |network, inputs| machine.run(network, inputs))?;
+            return Ok(Outcome::Passed);
+        }
+        _ if !is_float_case(&case) => return Ok(Outcome::Skipped("no floats".to_owned())),
+        Form::Symbolic => symbolic(&case),
+        Form::Embedded(_) if matches!(case.rule, Rule::Draws | Rule::Dropout) => {
+            return Ok(Outcome::Skipped("random".to_owned()));
+        }
+        Form::Embedded(seed) => embedded(&case, seed),
+    };
+    let Variant { network, inputs } = match variant {
+        Ok(variant) => variant,
+        Err(reason) => return Ok(Outcome::Skipped(reason)),
+    };
+    for (set, (given, data)) in inputs.iter().zip(&case.sets).enumerate() {
+        let failure = |(index, reason)| Failure::Result { set, index, reason };
+        let found = machine.run(&network, given).map_err(Failure::Run)?;
+        if form == Form::Symbolic {
+            case.rule.judge(&network, given, &found, &data.expected).map_err(failure)?;
+            continue;
+        }
+        let expected = judged(&network, given).map_err(Failure::Run)?;
+        let tolerance = match case.rule {
+            Rule::Within(tolerance) => tolerance,
+            _ => Tolerance::ONNX,
+        };
+        for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            compare(found, expected, tolerance).map_err(|e| failure((index, e.to_string())))?;
+        }
+    }
+    Ok(Outcome::Passed)
+}

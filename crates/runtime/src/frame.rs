@@ -1,0 +1,167 @@
+//! A frame: the memory of one graph while it runs. Its layout is solved anew only when sizes change.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use sinter_backend::{Operand, Target};
+use sinter_base::arena::Parts;
+use sinter_base::view::{ALIGNMENT, element_bytes};
+use sinter_base::{Arena, Buffer, Sizes, Value, View};
+use sinter_plan::{Action, Graph, Home, PlanValueId};
+
+use crate::error::RuntimeError;
+use crate::memory::{Held, read_sizes, size_of_register, tensor_of};
+
+/// Lists that every launch needs, kept so that none allocates them.
+#[derive(Default)]
+pub(crate) struct Lists {
+    pub(crate) reads: Vec<Range<usize>>,
+    pub(crate) writes: Vec<Range<usize>>,
+    pub(crate) parts: Parts<'static>,
+    pub(crate) inputs: Vec<Operand<'static>>,
+    pub(crate) outputs: Vec<Target<'static>>,
+}
+
+/// The state of one graph: sizes, arena, values outside the arena.
+#[derive(Default)]
+pub(crate) struct Frame {
+    /// Sizes of values that are known before the run, by value.
+    pub(crate) sizes: Vec<Sizes>,
+    /// Bytes in the arena, by value; empty for values elsewhere.
+    pub(crate) ranges: Vec<Range<usize>>,
+    pub(crate) arena: Arena,
+    /// Values outside the arena, by value.
+    pub(crate) held: Vec<Option<Held>>,
+    /// As large as any step needs.
+    pub(crate) scratch: Buffer,
+    pub(crate) lists: Lists,
+    /// Places of buffers, while they are laid out.
+    buffers: Vec<usize>,
+    /// The sizes that the layout is for: a number that the context counts up.
+    pub(crate) laid_out: u64,
+    /// How often memory was laid out.
+    pub(crate) layouts: usize,
+    /// How often sizes had to be inferred while running.
+    pub(crate) inferences: usize,
+    /// Frames of the bodies of control flow, by position of the step; kept between iterations and runs.
+    pub(crate) bodies: HashMap<u64, Vec<Frame>>,
+    /// Tells the random numbers of this iteration from those of others; 0 outside of control flow.
+    pub(crate) stream: u64,
+}
+
+impl Frame {
+    /// The memory of a value, wherever it lives.
+    pub(crate) fn view<'a>(&'a self, graph: &'a Graph, weights: &'a [Held], id: PlanValueId) -> Option<View<'a>> {
+        let value = graph.values.get(id.index())?;
+        match value.home {
+            Home::Weight(weight) => weights.get(weight.index())?.view(),
+            Home::Input | Home::Dynamic => self.held.get(id.index())?.as_ref()?.view(),
+            Home::Arena(_) => {
+                let bytes = self.arena.read(self.ranges.get(id.index())?.clone())?;
+                View::new(value.ty.data_type(), self.sizes.get(id.index())?, bytes).ok()
+            }
+        }
+    }
+
+    /// A copy of a value.
+    pub(crate) fn value(&self, graph: &Graph, weights: &[Held], id: PlanValueId) -> Result<Value, RuntimeError> {
+        let missing = || RuntimeError::Damaged(format!("{id} was never made"));
+        let value = graph.values.get(id.index()).ok_or_else(missing)?;
+        match value.home {
+            Home::Weight(weight) => weights.get(weight.index()).ok_or_else(missing)?.to_value(),
+            Home::Input | Home::Dynamic => {
+                self.held.get(id.index()).and_then(Option::as_ref).ok_or_else(missing)?.to_value()
+            }
+            Home::Arena(_) => tensor_of(self.view(graph, weights, id).ok_or_else(missing)?).map(Value::Tensor),
+        }
+    }
+
+    /// Frees values that no later step needs.
+    pub(crate) fn release(&mut self, values: &[PlanValueId]) {
+        for id in values {
+            if let Some(slot) = self.held.get_mut(id.index()) {
+                *slot = None;
+            }
+        }
+    }
+
+    /// Empties all places of values outside the arena.
+    pub(crate) fn clear(&mut self, graph: &Graph) {
+        self.held.clear();
+        self.held.resize_with(graph.values.len(), || None);
+    }
+
+    /// Places every arena value for these registers: buffers one after the other, each as large as its largest value.
+    /// `number` names the sizes; the same number again changes nothing.
+    pub(crate) fn lay_out(
+        &mut self,
+        graph: &Graph,
+        registers: &[i64],
+        number: u64,
+        limit: usize,
+    ) -> Result<(), RuntimeError> {
+        if self.laid_out == number {
+            return Ok(());
+        }
+        self.laid_out = 0;
+        let too_large = |needed| RuntimeError::Memory { needed, limit };
+        self.buffers.clear();
+        self.sizes.resize_with(graph.values.len(), Sizes::new);
+        self.ranges.resize(graph.values.len(), 0..0);
+        for ((value, sizes), range) in graph.values.iter().zip(&mut self.sizes).zip(&mut self.ranges) {
+            sizes.clear();
+            if let Some(wanted) = &value.sizes {
+                read_sizes(registers, wanted, &value.ty, sizes)?;
+            }
+            let mut bytes = 0;
+            if let Home::Arena(buffer) = value.home {
+                bytes = sinter_base::shape::element_count(sizes)
+                    .and_then(|count| count.checked_mul(element_bytes(value.ty.data_type())))
+                    .filter(|bytes| *bytes <= limit)
+                    .ok_or_else(|| too_large(usize::MAX))?;
+                if self.buffers.len() <= buffer.index() {
+                    self.buffers.resize(buffer.index() + 1, 0);
+                }
+                if let Some(room) = self.buffers.get_mut(buffer.index()) {
+                    *room = bytes.max(*room);
+                }
+            }
+            *range = 0..bytes;
+        }
+        let mut offset = 0usize;
+        for room in &mut self.buffers {
+            let start = offset;
+            offset = offset
+                .checked_add(*room)
+                .and_then(|end| end.checked_next_multiple_of(ALIGNMENT))
+                .ok_or_else(|| too_large(usize::MAX))?;
+            *room = start;
+        }
+        for (value, range) in graph.values.iter().zip(&mut self.ranges) {
+            if let Home::Arena(buffer) = value.home {
+                let start = self.buffers.get(buffer.index()).copied().unwrap_or(0);
+                *range = start..start + range.end;
+            }
+        }
+        let scratch = scratch_bytes(graph, registers)?;
+        let needed = offset.saturating_add(scratch);
+        if needed > limit || !self.arena.try_resize(offset) || !self.scratch.try_resize(scratch) {
+            return Err(too_large(needed));
+        }
+        self.layouts += 1;
+        self.laid_out = number;
+        Ok(())
+    }
+}
+
+/// Scratch memory of the step that needs most.
+fn scratch_bytes(graph: &Graph, registers: &[i64]) -> Result<usize, RuntimeError> {
+    let mut most = 0;
+    for step in &graph.steps {
+        if let Action::Kernel { workspace: Some(register), .. } = &step.action {
+            let bytes = usize::try_from(register.0).ok().and_then(|i| registers.get(i)).copied().unwrap_or(-1);
+            most = size_of_register(bytes, &"scratch memory")?.max(most);
+        }
+    }
+    Ok(most)
+}
