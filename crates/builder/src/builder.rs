@@ -16,12 +16,12 @@ use crate::lower::{Lowering, PACKED, Pack};
 use crate::memory::assign_buffers;
 
 /// What the user decides about a build.
-#[derive(Clone, Debug)]
-pub struct BuildOptions {
+#[derive(Debug)]
+pub struct BuildOptions<'a> {
     /// Threads to choose kernels for; the plan runs with any number.
     pub threads: usize,
-    /// Passes that do not run.
-    pub disabled_passes: BTreeSet<String>,
+    /// What becomes of the passes.
+    pub passes: PassOptions<'a>,
 }
 
 /// A plan, and how it came about.
@@ -31,13 +31,13 @@ pub struct Built {
     pub plan: Plan,
     /// What every pass did.
     pub passes: Vec<PassReport>,
-    /// Nodes that were left after the passes.
-    pub nodes: usize,
+    /// The network after the passes; values of the plan up to its last one have its numbers.
+    pub network: Network,
 }
 
-impl Default for BuildOptions {
+impl Default for BuildOptions<'_> {
     fn default() -> Self {
-        Self { threads: 1, disabled_passes: BTreeSet::new() }
+        Self { threads: 1, passes: PassOptions::default() }
     }
 }
 
@@ -45,16 +45,15 @@ impl Default for BuildOptions {
 ///
 /// # Errors
 /// When a pass is unknown, operators have no kernel, all of them at once, or a weight cannot be computed.
-pub fn build(network: &Network, back_end: &dyn BackEnd, options: &BuildOptions) -> Result<Built, BuildError> {
-    let pass_options = PassOptions { disabled: options.disabled_passes.clone(), ..PassOptions::default() };
-    let Optimized { network, report } = optimize(network.clone(), pass_options)?;
-    let plan = make_plan(&network, back_end, options)?;
-    Ok(Built { plan, passes: report, nodes: network.body.nodes().len() })
+pub fn build(network: &Network, back_end: &dyn BackEnd, options: BuildOptions<'_>) -> Result<Built, BuildError> {
+    let Optimized { network, report } = optimize(network.clone(), options.passes)?;
+    let plan = make_plan(&network, back_end, options.threads)?;
+    Ok(Built { plan, passes: report, network })
 }
 
 /// The plan of a network as it is.
-fn make_plan(network: &Network, back_end: &dyn BackEnd, options: &BuildOptions) -> Result<Plan, BuildError> {
-    let device = back_end.device(options.threads);
+fn make_plan(network: &Network, back_end: &dyn BackEnd, threads: usize) -> Result<Plan, BuildError> {
+    let device = back_end.device(threads);
     let known = input_symbols(network);
     let weight_ids: HashMap<ValueId, WeightId> =
         network.weights.iter().enumerate().map(|(i, w)| (w.value, WeightId::new(i))).collect();

@@ -23,7 +23,7 @@ const THREADS: usize = 2;
 /// Why there is none, in words.
 pub fn built(network: &Network) -> Result<Plan, String> {
     let options = BuildOptions { threads: THREADS, ..BuildOptions::default() };
-    build(network, &Cpu, &options).map(|built| built.plan).map_err(|e| e.to_string())
+    build(network, &Cpu, options).map(|built| built.plan).map_err(|e| e.to_string())
 }
 
 /// Every step must be served by a kernel of the back end: the reference is none, and is in no tactic table.
