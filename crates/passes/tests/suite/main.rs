@@ -1,0 +1,5 @@
+//! The passes against the judge, on random networks and on real ones, and their text forms before and after.
+
+mod models;
+mod random;
+mod zoo;
