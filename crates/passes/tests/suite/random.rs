@@ -113,8 +113,7 @@ fn random(sizes: &[usize], seed: u64) -> Tensor {
 fn network(steps: &[Step], results: usize) -> Network {
     let mut builder = NetworkBuilder::new();
     let ty = ValueType::tensor(DataType::F32, vec![Dim::symbol("N"), 3i64.into(), 3i64.into()]);
-    let values =
-        ["x", "y"].map(|name| builder.add_network_input(name, ty.clone(), None)).into_iter().collect();
+    let values = ["x", "y"].map(|name| builder.add_network_input(name, ty.clone(), None)).into_iter().collect();
     let mut recipe = Recipe { builder, values };
     for step in steps {
         recipe.step(*step);

@@ -33,10 +33,43 @@ const fn expected(
     Expected { graph, normalizations, attentions, activations }
 }
 
-use ScalarOp::{Gelu, GeluTanh, HardSigmoid, HardSwish, Swish};
+use ScalarOp::{Gelu, GeluTanh, HardSigmoid, HardSwish, Sigmoid, Swish};
 
 const ZOO: &[Expected] = &[
     expected("bert_base", 25, 12, &[(Gelu, 12)]),
+    // Quantized: quantize and dequantize nodes stand between the parts of attention, which is a region of its own.
+    expected("bert_base_int8_qdq", 25, 0, &[]),
+    expected("bert_base_sdpa", 25, 12, &[(Gelu, 12)]),
+    expected("bert_large_qa", 49, 24, &[(Gelu, 24)]),
+    expected("convnext_tiny", 23, 0, &[(Gelu, 18)]),
+    expected("deeplabv3_mobilenet", 0, 0, &[(HardSwish, 20), (HardSigmoid, 8)]),
+    expected("detr_r50", 62, 36, &[]),
+    expected("distilbert", 13, 6, &[(Gelu, 6)]),
+    // 49 Swish and 16 plain sigmoids that gate channels.
+    expected("efficientnet_b0", 0, 0, &[(Swish, 49), (Sigmoid, 16)]),
+    expected("fasterrcnn_mobilenet_v3_large_320_fpn", 0, 0, &[(HardSwish, 20), (HardSigmoid, 8)]),
+    expected("gpt2_step", 25, 12, &[(GeluTanh, 12)]),
+    expected("minilm_l6", 13, 6, &[(Gelu, 6)]),
+    // One layer norm, two group norms; two blocks and a time embedding.
+    expected("sd_unet_block", 3, 1, &[(Swish, 3)]),
+    expected("segformer_b0", 30, 8, &[(Gelu, 8)]),
+    expected("ssdlite320_mobilenet_v3_large", 0, 0, &[(HardSwish, 20), (HardSigmoid, 8)]),
+    // Five of twelve have a second mask that repeats over a part of the batch, for which the operator has no place.
+    expected("swin_t", 29, 7, &[(Gelu, 12)]),
+    expected("t5_small_decoder", 19, 12, &[]),
+    expected("t5_small_encoder", 13, 6, &[]),
+    expected("timm_efficientvit_b0", 1, 0, &[(HardSwish, 24)]),
+    expected("timm_ghostnet_100", 0, 0, &[(HardSigmoid, 7)]),
+    expected("timm_levit_128s", 0, 11, &[(HardSwish, 25)]),
+    expected("timm_mixer_b16_224", 25, 0, &[(Gelu, 24)]),
+    expected("timm_mobilevit_s", 21, 9, &[(Swish, 34)]),
+    expected("timm_vit_tiny_patch16_224", 25, 12, &[(Gelu, 12)]),
+    expected("unet3d_small", 14, 0, &[]),
+    expected("vit_b_16", 25, 12, &[(Gelu, 12)]),
+    expected("vit_b_16_dynamo", 25, 12, &[(Gelu, 12)]),
+    // 26 layer norms and one group norm over single channels.
+    expected("wav2vec2_base", 27, 12, &[(Gelu, 20)]),
+    expected("whisper_tiny_encoder", 9, 4, &[(Gelu, 6)]),
 ];
 
 #[derive(Default)]
