@@ -11,6 +11,7 @@ use crate::bind::bind;
 use crate::engine::Engine;
 use crate::error::RuntimeError;
 use crate::memory::{Held, sizes_of, tensor_of};
+use crate::profile::Observer;
 use crate::step::run_steps;
 
 /// Activations, registers and scratch memory. Use one per inference in flight.
@@ -70,7 +71,7 @@ impl Frame {
     }
 
     /// Places every arena value for these registers: buffers one after the other, each as large as its largest value.
-    pub(crate) fn lay_out(&mut self, graph: &Graph, registers: &[i64]) -> Result<(), RuntimeError> {
+    pub(crate) fn lay_out(&mut self, graph: &Graph, registers: &[i64], max_bytes: usize) -> Result<(), RuntimeError> {
         let too_large = || RuntimeError::Damaged("the activations need more memory than can be addressed".to_owned());
         let mut buffers: Vec<usize> = Vec::new();
         self.sizes.clear();
@@ -110,6 +111,9 @@ impl Frame {
                 *range = start..start + range.end;
             }
         }
+        if offset > max_bytes {
+            return Err(RuntimeError::Memory { needed: offset, allowed: max_bytes });
+        }
         self.arena.resize(offset);
         self.layouts += 1;
         Ok(())
@@ -127,16 +131,21 @@ impl Context {
         self.frame.layouts
     }
 
-    pub(crate) fn run(&mut self, engine: &Engine, inputs: Vec<(String, Value)>) -> Result<Vec<Value>, RuntimeError> {
+    pub(crate) fn run(
+        &mut self,
+        engine: &Engine,
+        inputs: Vec<(String, Value)>,
+        observer: Option<&mut dyn Observer>,
+    ) -> Result<Vec<Value>, RuntimeError> {
         let plan = &engine.plan;
         self.bind_inputs(plan, inputs)?;
         plan.shapes.run(&mut self.registers)?;
         if self.registers != self.laid_out || self.frame.layouts == 0 {
             check_guards(plan, &self.registers)?;
-            self.frame.lay_out(&plan.graph, &self.registers)?;
+            self.frame.lay_out(&plan.graph, &self.registers, engine.max_bytes)?;
             self.laid_out.clone_from(&self.registers);
         }
-        run_steps(&plan.graph, &engine.loaded, &mut self.frame, &self.registers, engine)?;
+        run_steps(&plan.graph, &engine.loaded, &mut self.frame, &self.registers, engine, observer)?;
         plan.outputs.iter().map(|port| self.frame.value(&plan.graph, &engine.weights, port.value)).collect()
     }
 

@@ -64,7 +64,7 @@ impl Running<'_> {
                 self.stream.wrapping_mul(0x100_0000_01b3) ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15)
             }
         };
-        run_steps(self.graph, self.loaded, self.frame, self.run.registers, self.run.engine).map_err(data)?;
+        run_steps(self.graph, self.loaded, self.frame, self.run.registers, self.run.engine, None).map_err(data)?;
         let mut later: Vec<PlanValueId> = self.graph.outputs.clone();
         later.reverse();
         let mut results = Vec::with_capacity(later.len());
@@ -142,7 +142,7 @@ impl Run<'_> {
         let missing = || damaged("a body is missing");
         let graph = graphs.get(which).ok_or_else(missing)?;
         let frame = frames.get_mut(which).ok_or_else(missing)?;
-        frame.lay_out(graph, self.registers).map_err(data)?;
+        frame.lay_out(graph, self.registers, self.engine.max_bytes).map_err(data)?;
         frame.held.clear();
         frame.held.resize_with(graph.values.len(), || None);
         let loaded = loaded.get(which).ok_or_else(missing)?;

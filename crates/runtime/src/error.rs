@@ -67,6 +67,14 @@ pub enum RuntimeError {
         /// The other size.
         right: i64,
     },
+    /// Values that need more memory than allowed.
+    #[error("the values need {needed} bytes, allowed are {allowed}; give smaller inputs or allow more memory")]
+    Memory {
+        /// Bytes needed.
+        needed: usize,
+        /// Bytes allowed.
+        allowed: usize,
+    },
     /// Size arithmetic failed.
     #[error(transparent)]
     Shape(#[from] ShapeError),

@@ -15,9 +15,11 @@ pub mod engine;
 pub mod error;
 pub mod graph;
 pub mod memory;
+pub mod profile;
 mod stack;
 pub mod step;
 
 pub use context::Context;
 pub use engine::Engine;
 pub use error::RuntimeError;
+pub use profile::{Observer, Profile, StepValues};

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use sinter_backend::{DynamicTarget, Kernel, KernelError, Launch, Loaded, Operand, Region, Target, ValueKernel};
 use sinter_base::{Sizes, TensorType, Value, ValueType, View, ViewMut};
-use sinter_ops::{Body, InferContext, Operands, infer};
+use sinter_ops::{Body, InferContext, Operands, ValueId, infer};
 use sinter_plan::{Action, Graph, Home, PlanValueId, Register, Step};
 use smallvec::SmallVec;
 
@@ -13,20 +13,25 @@ use crate::engine::Engine;
 use crate::error::RuntimeError;
 use crate::graph::{LoadedAction, LoadedGraph};
 use crate::memory::{Held, size_of_register};
+use crate::profile::{Observer, StepValues};
 
 /// Tensors of at most this many elements show their contents to inference at run time: shapes, axes, sizes.
 const MAX_SHOWN: usize = 1024;
 
-/// Runs all steps of a graph.
+/// Runs all steps of a graph; the observer hears of each.
 pub(crate) fn run_steps(
     graph: &Graph,
     loaded: &LoadedGraph,
     frame: &mut Frame,
     registers: &[i64],
     engine: &Engine,
+    mut observer: Option<&mut dyn Observer>,
 ) -> Result<(), RuntimeError> {
-    for (step, action) in graph.steps.iter().zip(&loaded.actions) {
-        let run = Run { graph, step, registers, engine };
+    for (position, (step, action)) in graph.steps.iter().zip(&loaded.actions).enumerate() {
+        if let Some(observer) = &mut observer {
+            observer.before(position);
+        }
+        let run = Run { graph, step, registers, engine, position: position_of(position) };
         let result = match (action, &step.action) {
             (LoadedAction::Kernel(Loaded::Views(kernel)), Action::Kernel { region, workspace, .. }) => {
                 let is_static = step.outputs.iter().all(|o| run.is_in_arena(*o));
@@ -47,6 +52,9 @@ pub(crate) fn run_steps(
             }
         };
         result.map_err(|source| RuntimeError::Step { origin: step.origins.join(", "), source })?;
+        if let Some(observer) = &mut observer {
+            observer.after(position, &StepValues { engine, frame })?;
+        }
     }
     Ok(())
 }
@@ -57,6 +65,11 @@ pub(crate) struct Run<'a> {
     pub(crate) step: &'a Step,
     pub(crate) registers: &'a [i64],
     pub(crate) engine: &'a Engine,
+    pub(crate) position: u64,
+}
+
+fn position_of(position: usize) -> u64 {
+    u64::try_from(position).unwrap_or(u64::MAX)
 }
 
 pub(crate) fn data(error: impl std::fmt::Display) -> KernelError {
@@ -158,6 +171,7 @@ impl Run<'_> {
             let mut room = DynamicTarget::new(tensor.data_type);
             let sizes = tensor.shape.sizes();
             if let Some(sizes) = &sizes {
+                self.engine.check_memory(tensor.data_type, sizes).map_err(data)?;
                 room.allocate(sizes)?;
             }
             known.push(sizes);
@@ -232,8 +246,13 @@ impl Run<'_> {
 
     /// Result types of the region for the actual operands.
     fn result_types(&self, region: &Region, frame: &Frame) -> Result<Vec<ValueType>, KernelError> {
-        let given = self.step.inputs.iter().flatten();
-        let types = given.map(|id| self.actual_type(*id, frame)).collect::<Result<Vec<_>, _>>()?;
+        let given = self.step.inputs.iter().flatten().zip(region.body().inputs());
+        let type_of = |(id, operand): (&PlanValueId, &ValueId)| match self.home(*id) {
+            // A weight may be packed: the region knows what it stands for.
+            Some(Home::Weight(_)) => Ok(region.body().ty(*operand).clone()),
+            _ => self.actual_type(*id, frame),
+        };
+        let types = given.map(type_of).collect::<Result<Vec<_>, _>>()?;
         infer_body(region.body(), types)
     }
 

@@ -24,6 +24,12 @@ const EDGES: &[(&str, &[&str])] = &[
     ("builder", &["base", "ops", "ir", "interp", "backend", "plan"]),
     // The lean runtime: no network, no importer, no compiler.
     ("runtime", &["base", "ops", "backend", "plan"]),
+    // Floor 4: doors. The program sees the other crates only through the public interface.
+    (
+        "sinter",
+        &["base", "ops", "ir", "interp", "backend", "plan", "cpu", "import-onnx", "tensor-io", "builder", "runtime"],
+    ),
+    ("cli", &[]),
     // Basement.
     (
         "conformance",

@@ -22,14 +22,19 @@ macro_rules! real {
             fn function(op: ScalarOp, y: &mut [$t], a: &[$t], b: &[$t]) -> bool {
                 // x times a weight that is 0 at minus infinity, where the product is 0 and not NaN.
                 let limited = |x: $t, weight: $t| if x == <$t>::NEG_INFINITY { 0.0 } else { x * weight };
+                // Loops, not closures: a closure that is not inlined would be compiled for the oldest machine.
                 macro_rules! unary {
                     ($x:ident => $e:expr) => {
-                        y.iter_mut().zip(a).for_each(|(y, &$x)| *y = $e)
+                        for (y, &$x) in y.iter_mut().zip(a) {
+                            *y = $e;
+                        }
                     };
                 }
                 macro_rules! binary {
                     ($x:ident, $z:ident => $e:expr) => {
-                        y.iter_mut().zip(a).zip(b).for_each(|((y, &$x), &$z)| *y = $e)
+                        for ((y, &$x), &$z) in y.iter_mut().zip(a).zip(b) {
+                            *y = $e;
+                        }
                     };
                 }
                 match op {
@@ -89,7 +94,9 @@ macro_rules! real {
             fn test(op: ScalarOp, y: &mut [i64], a: &[$t], b: &[$t]) -> bool {
                 macro_rules! test {
                     ($x:ident, $z:ident => $e:expr) => {
-                        y.iter_mut().zip(a).zip(b).for_each(|((y, &$x), &$z)| *y = i64::from($e))
+                        for ((y, &$x), &$z) in y.iter_mut().zip(a).zip(b) {
+                            *y = i64::from($e);
+                        }
                     };
                 }
                 match op {
