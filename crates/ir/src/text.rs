@@ -430,8 +430,13 @@ impl<'t> Parser<'t> {
                 line.expect("%")?;
                 let number = line.number()?;
                 line.expect(":")?;
-                let ty = line.ty(0)?;
-                let id = body.add_input(contents.get(&number).cloned().unwrap_or(ty));
+                let mut ty = line.ty(0)?;
+                if let (ValueType::Tensor(ty), Some(ValueType::Tensor(known))) = (&mut ty, contents.get(&number))
+                    && ty.shape == known.shape
+                {
+                    ty.value = known.value.clone();
+                }
+                let id = body.add_input(ty);
                 if id.index() != number {
                     return Err(format!("%{number} should be {id}"));
                 }

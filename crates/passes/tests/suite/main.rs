@@ -3,4 +3,6 @@
 mod file_tests;
 mod models;
 mod random;
+mod round_trip;
+mod shuffled;
 mod zoo;

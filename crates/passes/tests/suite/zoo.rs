@@ -15,6 +15,8 @@ use sinter_ops::{Body, Op};
 use sinter_passes::{PassOptions, optimize};
 
 use crate::models::shared;
+use crate::round_trip;
+use crate::shuffled::shuffled;
 
 /// Graph, then how many of each its architecture has: layer and RMS norms, attentions, activations of each kind.
 struct Expected {
@@ -72,7 +74,7 @@ const ZOO: &[Expected] = &[
     expected("whisper_tiny_encoder", 9, 4, &[(Gelu, 6)]),
 ];
 
-#[derive(Default)]
+#[derive(Default, PartialEq)]
 struct Found {
     normalizations: usize,
     attentions: usize,
@@ -143,6 +145,13 @@ fn load(path: &Path, folder: &Path) -> Network {
     import_model(&model, Some(folder), &ImportOptions::default()).expect("an importable model")
 }
 
+fn recognised(network: Network) -> (Network, Found) {
+    let optimized = optimize(network, PassOptions::default()).expect("the passes run").network;
+    let mut found = Found::default();
+    count(&optimized.body, &mut found);
+    (optimized, found)
+}
+
 fn zeros() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = std::fs::File::create(folder.path().join("zeros.bin")).expect("a file");
@@ -157,9 +166,15 @@ fn the_zoo_is_recognised() {
     let mut failures = Vec::new();
     for expected in ZOO {
         let network = load(&root.join(format!("{}.onnx.xz", expected.graph)), folder.path());
-        let optimized = optimize(network, PassOptions::default()).expect("the passes run").network;
-        let mut found = Found::default();
-        count(&optimized.body, &mut found);
+        let (_, again) = recognised(shuffled(&network, 11));
+        let before = round_trip::check(&network);
+        let (optimized, found) = recognised(network);
+        for text in [before, round_trip::check(&optimized)] {
+            failures.extend(text.err().map(|reason| format!("{}: text form: {reason}", expected.graph)));
+        }
+        if found != again {
+            failures.push(format!("{}: other counts with nodes permuted and values renamed", expected.graph));
+        }
         let mut check = |what: &str, wanted: usize, found: usize| {
             if wanted != found {
                 failures.push(format!("{}: {found} of {wanted} {what}", expected.graph));
