@@ -130,11 +130,8 @@ fn load(path: &Path, folder: &Path) -> Network {
         if length > 0 && is_empty {
             tensor.raw_data = None;
             tensor.data_location = Some(1);
-            let entry = |key: &str, value: String| StringStringEntryProto {
-                key: Some(key.to_owned()),
-                value: Some(value),
-                ..StringStringEntryProto::default()
-            };
+            let entry =
+                |key: &str, value: String| StringStringEntryProto { key: Some(key.to_owned()), value: Some(value) };
             tensor.external_data = vec![
                 entry("location", "zeros.bin".to_owned()),
                 entry("offset", "0".to_owned()),
@@ -185,7 +182,7 @@ fn the_zoo_is_recognised() {
         for &(function, wanted) in expected.activations {
             check(&function.name(), wanted, found.activations.get(&function.name()).copied().unwrap_or(0));
         }
-        println!(
+        eprintln!(
             "{:45} normalizations {:3}  attentions {:3}  other softmaxes {:2}  {:?}",
             expected.graph, found.normalizations, found.attentions, found.softmaxes, found.activations
         );
