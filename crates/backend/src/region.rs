@@ -7,15 +7,44 @@ use sinter_ops::{Body, InferContext, InferError, Node, Op, Operands, ValueId, in
 use smallvec::SmallVec;
 
 /// A body of a few operators whose inputs and outputs are the region's operands and results.
+///
+/// Operands are numbered by the inputs of the body; those of a single operator by its own inputs, so that one that is
+/// left out keeps its number.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Region {
     body: Body,
+    constants: Vec<usize>,
 }
 
 impl Region {
     /// The region of a body.
     pub fn new(body: Body) -> Self {
-        Self { body }
+        Self { body, constants: Vec::new() }
+    }
+
+    /// Says which operands are weights: their contents are at hand when the plan is made.
+    #[must_use]
+    pub fn with_constants(mut self, constants: Vec<usize>) -> Self {
+        self.constants = constants;
+        self
+    }
+
+    /// Operands that are weights.
+    pub fn constants(&self) -> &[usize] {
+        &self.constants
+    }
+
+    /// Is this operand a weight?
+    pub fn is_constant(&self, operand: usize) -> bool {
+        self.constants.contains(&operand)
+    }
+
+    /// Number of the operand behind a value of the body.
+    pub fn operand(&self, value: ValueId) -> Option<usize> {
+        match self.only() {
+            Some(node) => node.inputs.iter().position(|input| *input == Some(value)),
+            None => self.body.inputs().iter().position(|input| *input == value),
+        }
     }
 
     /// The region of one operator with inputs of these types; `None` for an input that is left out.
@@ -24,7 +53,7 @@ impl Region {
         let ids: Vec<_> = inputs.iter().map(|ty| ty.as_ref().map(|ty| body.add_input(ty.clone()))).collect();
         let results = body.add_typed(op, &ids, outputs);
         body.set_outputs(results.to_vec());
-        Self { body }
+        Self { body, constants: Vec::new() }
     }
 
     /// The operators.

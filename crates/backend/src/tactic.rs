@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use sinter_base::{Attr, Dim};
+use sinter_base::{Attr, Dim, Tensor};
 
 use crate::device::Device;
 use crate::kernel::{KernelError, Loaded};
@@ -63,6 +63,8 @@ pub struct Candidate {
     pub in_place: Vec<(usize, usize)>,
     /// How far results may differ.
     pub numerics: Numerics,
+    /// Weights that the kernel takes as [`Tactic::pack`] makes them.
+    pub packed: Vec<usize>,
 }
 
 impl Candidate {
@@ -74,6 +76,7 @@ impl Candidate {
             workspace: Dim::constant(0),
             in_place: Vec::new(),
             numerics,
+            packed: Vec::new(),
         }
     }
 }
@@ -94,4 +97,18 @@ pub trait Tactic: Send + Sync {
     /// # Errors
     /// When recipe and region do not belong together, or the machine lacks what the recipe needs.
     fn load(&self, recipe: &Recipe, region: &Region, device: &Device) -> Result<Loaded, KernelError>;
+
+    /// A weight in the form that the kernel of this recipe takes it.
+    ///
+    /// # Errors
+    /// When the recipe packs no such operand.
+    fn pack(
+        &self,
+        _recipe: &Recipe,
+        _region: &Region,
+        operand: usize,
+        _weight: &Tensor,
+    ) -> Result<Tensor, KernelError> {
+        Err(KernelError::Recipe(format!("{} does not pack operand {operand}", self.name())))
+    }
 }

@@ -14,12 +14,32 @@ pub struct Location {
     pub node: Option<Arc<str>>,
     /// Attribute or input within the node.
     pub detail: Option<Arc<str>>,
+    /// Other places whose work is done here too, after nodes were merged.
+    pub others: Option<Arc<[Location]>>,
 }
 
 impl Location {
     /// A location inside a node.
     pub fn of_node(operator: &str, node: &str) -> Self {
         Self { operator: Some(operator.into()), node: Some(node.into()), ..Self::default() }
+    }
+
+    /// One location for what came from several: the first place leads, every distinct other one is kept.
+    #[must_use]
+    pub fn merged<'a>(places: impl IntoIterator<Item = &'a Location>) -> Self {
+        let mut all: Vec<Location> = Vec::new();
+        for place in places {
+            let alone = Self { others: None, ..place.clone() };
+            for place in std::iter::once(&alone).chain(place.others.iter().flat_map(|others| others.iter())) {
+                if *place != Self::default() && !all.contains(place) {
+                    all.push(place.clone());
+                }
+            }
+        }
+        let mut all = all.into_iter();
+        let first = all.next().unwrap_or_default();
+        let others: Vec<Location> = all.collect();
+        Self { others: (!others.is_empty()).then(|| others.into()), ..first }
     }
 
     /// The same place, narrowed to an attribute or input.
@@ -40,6 +60,29 @@ impl fmt::Display for Location {
             (None, None) => {}
         }
         parts.extend(self.detail.as_ref().map(|detail| detail.to_string()));
-        if parts.is_empty() { f.write_str("model") } else { f.write_str(&parts.join(", ")) }
+        if parts.is_empty() {
+            f.write_str("model")?
+        } else {
+            f.write_str(&parts.join(", "))?
+        }
+        for other in self.others.iter().flat_map(|others| others.iter()) {
+            write!(f, " + {other}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn merging_keeps_every_place_once() {
+        let (a, b, c) = (Location::of_node("Conv", "a"), Location::of_node("Mul", "b"), Location::of_node("Add", "c"));
+        let ab = Location::merged([&a, &b]);
+        assert_eq!(ab.to_string(), "Conv node 'a' + Mul node 'b'");
+        assert_eq!(Location::merged([&ab, &a, &c]).to_string(), "Conv node 'a' + Mul node 'b' + Add node 'c'");
+        assert_eq!(Location::merged([&Location::default(), &c]), c);
+        assert_eq!(Location::merged([]), Location::default());
     }
 }

@@ -1,16 +1,17 @@
 //! A build from beginning to end.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use sinter_backend::BackEnd;
-use sinter_base::{Dim, ValueType};
+use sinter_base::{Dim, TensorType, ValueType};
 use sinter_interp::evaluate_weight;
 use sinter_ir::{Network, WeightExpr};
-use sinter_ops::ValueId;
-use sinter_plan::{Home, Plan, PlanGuard, PlanValueId, PlanWeight, Port, ShapeCompiler, WeightId};
+use sinter_ops::{EvalError, ValueId};
+use sinter_plan::{Graph, Home, Plan, PlanGuard, PlanValueId, PlanWeight, Port, ShapeCompiler, WeightId};
 
 use crate::error::BuildError;
-use crate::lower::Lowering;
+use crate::lower::{Lowering, PACKED, Pack};
 use crate::memory::assign_buffers;
 
 /// What the user decides about a build.
@@ -44,6 +45,8 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, options: &BuildOptions) 
         device: &device,
         known: &known,
         weights: &weight_ids,
+        expressions: network.weights.iter().map(|w| w.expr.clone()).collect(),
+        packs: Vec::new(),
         is_inside: false,
         guards: Vec::new(),
         unserved: Vec::new(),
@@ -52,12 +55,13 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, options: &BuildOptions) 
     if !lowering.unserved.is_empty() {
         return Err(BuildError::Unserved(lowering.unserved));
     }
+    let Lowering { expressions, packs, guards, .. } = lowering;
     let of_network = network
         .guards
         .iter()
         .filter(|g| is_over(&g.left, &known) && is_over(&g.right, &known))
         .map(|g| (shapes.dim(&g.left), shapes.dim(&g.right), g.reason.clone()));
-    let guards: Vec<_> = of_network.chain(lowering.guards).collect();
+    let guards: Vec<_> = of_network.chain(guards).collect();
     let (program, register) = shapes.finish();
     sizes.resolve(&mut graph, &register);
     assign_buffers(&mut graph);
@@ -80,7 +84,7 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, options: &BuildOptions) 
             .collect(),
         sealed: None,
     };
-    plan.weights = used_weights(network, &mut plan.graph)?;
+    plan.weights = used_weights(&expressions, &packs, back_end, &mut plan.graph)?;
     for (port, input) in plan.inputs.iter_mut().zip(&network.inputs) {
         if let Some(tensor) = &input.default {
             port.default = Some(WeightId::new(plan.weights.len()));
@@ -107,26 +111,53 @@ fn is_over(dim: &Dim, known: &BTreeSet<String>) -> bool {
     over
 }
 
-/// The weights that steps or results still use, renumbered.
-fn used_weights(network: &Network, graph: &mut sinter_plan::Graph) -> Result<Vec<PlanWeight>, BuildError> {
+/// The weights that steps or results still use, evaluated, packed where a kernel wants that, and renumbered.
+fn used_weights(
+    expressions: &[Arc<WeightExpr>],
+    packs: &[(Pack, PlanValueId)],
+    back_end: &dyn BackEnd,
+    graph: &mut Graph,
+) -> Result<Vec<PlanWeight>, BuildError> {
     let mut used: BTreeSet<PlanValueId> = graph.outputs.iter().copied().collect();
     used.extend(graph.steps.iter().flat_map(|s| s.inputs.iter().flatten()).copied());
     let mut weights = Vec::new();
-    for (index, weight) in network.weights.iter().enumerate() {
-        let id = PlanValueId::new(weight.value.index());
-        if !used.contains(&id) {
+    let mut numbers: HashMap<WeightId, WeightId> = HashMap::new();
+    for index in 0..graph.values.len() {
+        let Home::Weight(old) = graph.values[index].home else { continue };
+        if !used.contains(&PlanValueId::new(index)) {
             // Nothing refers to it; as an input of the graph it would be asked for.
-            graph.values[id.index()].home = Home::Dynamic;
+            graph.values[index].home = Home::Dynamic;
             continue;
         }
-        let name = match &*weight.expr {
-            WeightExpr::Source { name, .. } => name.to_string(),
-            WeightExpr::Apply { .. } => format!("weight {index}"),
-        };
-        let tensor =
-            evaluate_weight(&weight.expr).map_err(|source| BuildError::Weight { name: name.clone(), source })?;
-        graph.values[id.index()].home = Home::Weight(WeightId::new(weights.len()));
+        if let Some(known) = numbers.get(&old) {
+            graph.values[index].home = Home::Weight(*known);
+            continue;
+        }
+        let pack = old.index().checked_sub(PACKED).and_then(|index| packs.get(index)).map(|(pack, _)| pack);
+        let source = pack.map_or(old, |pack| pack.weight);
+        let expression = &expressions[source.index()];
+        let name = name_of(expression).unwrap_or_else(|| format!("weight {}", source.index()));
+        let failed = |source: EvalError| BuildError::Weight { name: name.clone(), source };
+        let mut tensor = evaluate_weight(expression).map_err(failed)?;
+        if let Some(Pack { operand, recipe, region, .. }) = pack {
+            let tactic = back_end.tactic(&recipe.tactic);
+            let tactic = tactic.ok_or_else(|| failed(EvalError::Invalid(format!("{} is gone", recipe.tactic))))?;
+            let packed = tactic.pack(recipe, region, *operand, &tensor);
+            tensor = packed.map_err(|e| failed(EvalError::Invalid(e.to_string())))?;
+            graph.values[index].ty = TensorType::new(tensor.data_type(), tensor.sizes().into()).into();
+        }
+        let new = WeightId::new(weights.len());
+        numbers.insert(old, new);
+        graph.values[index].home = Home::Weight(new);
         weights.push(PlanWeight { name, tensor });
     }
     Ok(weights)
+}
+
+/// The name of the first source that has one.
+fn name_of(expression: &WeightExpr) -> Option<String> {
+    match expression {
+        WeightExpr::Source { name, .. } => Some(name.to_string()).filter(|name| !name.is_empty()),
+        WeightExpr::Apply { inputs, .. } => inputs.iter().flatten().find_map(|input| name_of(input)),
+    }
 }

@@ -6,6 +6,7 @@
 //! Does not know source formats or particular kernels.
 
 pub mod builder;
+mod cover;
 pub mod error;
 mod lower;
 mod memory;

@@ -3,15 +3,16 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use sinter_backend::{BackEnd, Device, Region};
+use sinter_backend::{BackEnd, Candidate, Device, Recipe, Region};
 use sinter_base::{DataType, Dim, Location, ValueType};
-use sinter_ops::{Body, InferContext, Node, ValueId};
+use sinter_ir::WeightExpr;
+use sinter_ops::{Body, InferContext, ValueId};
 use sinter_plan::{
     Action, BufferId, Graph, Home, PlanValue, PlanValueId, Register, ShapeCompiler, Slot, Step, WeightId,
 };
 
+use crate::cover::{Cover, Piece, Problem, cover};
 use crate::error::Unserved;
-use crate::select::select;
 
 /// Sizes of values as slots of the shape program, until that is finished.
 pub(crate) struct Sizes {
@@ -48,9 +49,13 @@ pub(crate) struct Lowering<'a> {
     pub(crate) known: &'a BTreeSet<String>,
     /// Weight behind an input of the outermost body.
     pub(crate) weights: &'a HashMap<ValueId, WeightId>,
-    /// Inside control flow: the weights that a body reads are handed in as its inputs.
+    /// What each weight is; layouts add some.
+    pub(crate) expressions: Vec<Arc<WeightExpr>>,
+    /// Weights to be packed, and the values that will hold them.
+    pub(crate) packs: Vec<(Pack, PlanValueId)>,
+    /// Inside control flow: the weights that a body reads are handed in as its inputs, and it may never run.
     pub(crate) is_inside: bool,
-    /// Sizes on which the network knows more than inference: equal or the run ends with an error.
+    /// Sizes that must be equal, or the run ends with an error.
     pub(crate) guards: Vec<(Slot, Slot, String)>,
     pub(crate) unserved: Vec<Unserved>,
 }
@@ -69,164 +74,213 @@ impl Lowering<'_> {
 
     /// Lowers all living nodes of a body.
     pub(crate) fn lower(&mut self, body: &Body, locations: &[Location], shapes: &mut ShapeCompiler) -> (Graph, Sizes) {
+        let expression = |id: ValueId| {
+            let weight = self.weights.get(&id).filter(|_| !self.is_inside)?;
+            self.expressions.get(weight.index()).cloned()
+        };
+        let problem = Problem { body, back_end: self.back_end, device: self.device, weight: &expression };
         let mut graph = Graph::default();
         let mut sizes = Sizes { values: Vec::new(), workspaces: Vec::new(), bodies: Vec::new() };
-        for index in 0..body.value_count() {
-            let ty = body.ty(ValueId::new(index)).clone();
-            let slots = match ty.as_tensor() {
-                Some(tensor) if self.is_sized(&ty) => {
-                    tensor.dims().ok().map(|dims| dims.iter().map(|d| shapes.dim(d)).collect())
+        let Cover { types, weights, pieces } = match cover(&problem) {
+            Ok(cover) => cover,
+            Err(gaps) => {
+                for gap in gaps {
+                    let location = locations.get(gap.node).cloned().unwrap_or_default();
+                    let near = gap.refusals.into_iter().map(|(tactic, refusal)| (tactic, refusal.reason));
+                    let refusals = near.filter(|(_, reason)| !reason.starts_with("takes ")).collect();
+                    let operator = body.nodes()[gap.node].op.name();
+                    self.unserved.push(Unserved { location, operator, refusals });
                 }
-                _ => None,
-            };
-            sizes.values.push(slots);
-            graph.values.push(PlanValue { ty, sizes: None, home: Home::Dynamic });
+                return (graph, sizes);
+            }
+        };
+        for ty in types {
+            self.add_value(ty, &mut graph, &mut sizes, shapes);
         }
-        let weight = |id: &ValueId| self.weights.get(id).filter(|_| !self.is_inside);
         for id in body.inputs() {
-            graph.values[id.index()].home = weight(id).map_or(Home::Input, |w| Home::Weight(*w));
+            let weight = self.weights.get(id).filter(|_| !self.is_inside);
+            graph.values[id.index()].home = weight.map_or(Home::Input, |w| Home::Weight(*w));
+        }
+        for (id, expression) in weights {
+            graph.values[id.index()].home = Home::Weight(WeightId::new(self.expressions.len()));
+            self.expressions.push(expression);
         }
         let plan_id = |id: ValueId| PlanValueId::new(id.index());
-        graph.inputs = body.inputs().iter().filter(|id| weight(id).is_none()).map(|id| plan_id(*id)).collect();
+        let is_input = |id: &&ValueId| self.is_inside || !self.weights.contains_key(id);
+        graph.inputs = body.inputs().iter().filter(is_input).map(|id| plan_id(*id)).collect();
         graph.outputs = body.outputs().iter().map(|id| plan_id(*id)).collect();
-        let living = living_nodes(body);
-        for (position, node) in body.nodes().iter().enumerate().filter(|(p, _)| living[*p]) {
-            let location = locations.get(position).cloned().unwrap_or_default();
-            self.lower_node(body, node, &location, &mut graph, &mut sizes, shapes);
+        for piece in pieces {
+            self.lower_piece(body, piece, locations, &mut graph, &mut sizes, shapes);
         }
         (graph, sizes)
     }
 
-    fn lower_node(
+    fn add_value(
+        &self,
+        ty: ValueType,
+        graph: &mut Graph,
+        sizes: &mut Sizes,
+        shapes: &mut ShapeCompiler,
+    ) -> PlanValueId {
+        let slots = match ty.as_tensor() {
+            Some(tensor) if self.is_sized(&ty) => {
+                tensor.dims().ok().map(|dims| dims.iter().map(|d| shapes.dim(d)).collect())
+            }
+            _ => None,
+        };
+        sizes.values.push(slots);
+        graph.values.push(PlanValue { ty, sizes: None, home: Home::Dynamic });
+        PlanValueId::new(graph.values.len() - 1)
+    }
+
+    fn lower_piece(
         &mut self,
         body: &Body,
-        node: &Node,
-        location: &Location,
+        piece: Piece,
+        locations: &[Location],
         graph: &mut Graph,
         sizes: &mut Sizes,
         shapes: &mut ShapeCompiler,
     ) {
-        let input_types: Vec<Option<ValueType>> =
-            node.inputs.iter().map(|id| id.map(|id| body.ty(id).clone())).collect();
-        let output_types: Vec<ValueType> = node.outputs.iter().map(|id| body.ty(*id).clone()).collect();
-        if !node.op.bodies().is_empty() {
-            let action = self.lower_control(node, &input_types, output_types, location, sizes, shapes);
-            for id in &node.outputs {
+        let origins: Vec<Location> =
+            piece.nodes.iter().map(|&node| locations.get(node).cloned().unwrap_or_default()).collect();
+        let plan_id = |id: ValueId| PlanValueId::new(id.index());
+        let mut inputs: Vec<Option<PlanValueId>> = piece.inputs.iter().map(|id| id.map(plan_id)).collect();
+        let outputs: Vec<PlanValueId> = piece.outputs.iter().map(|id| plan_id(*id)).collect();
+        let origins_text = origins.iter().map(Location::to_string).collect();
+        let Some(choice) = piece.choice else {
+            let location = origins.first().cloned().unwrap_or_default();
+            let op = &body.nodes()[piece.nodes[0]].op;
+            let graphs = self.lower_bodies(op.bodies(), &location, sizes, shapes);
+            for id in &outputs {
                 sizes.values[id.index()] = None;
             }
-            graph.steps.push(step(action, node, location));
+            let action = Action::Control { region: piece.region, graphs };
+            graph.steps.push(Step { action, inputs, outputs, origins: origins_text });
             return;
-        }
-        let region = Region::single(node.op.clone(), &input_types, output_types);
-        let choice = match select(&region, self.back_end, self.device) {
-            Ok(choice) => choice,
-            Err(refusals) => {
-                let near = refusals.into_iter().map(|(tactic, refusal)| (tactic, refusal.reason));
-                let near = near.filter(|(_, reason)| !reason.starts_with("takes ")).collect();
-                self.unserved.push(Unserved { location: location.clone(), operator: node.op.name(), refusals: near });
-                return;
-            }
         };
-        let from_run_time = |id: &ValueId| matches!(graph.values[id.index()].home, Home::Dynamic);
-        let unsized_input =
-            |id: &ValueId| matches!(graph.values[id.index()].home, Home::Input) && sizes.values[id.index()].is_none();
+        let is_open = |id: &PlanValueId| match graph.values[id.index()].home {
+            Home::Dynamic => true,
+            Home::Input => sizes.values[id.index()].is_none(),
+            Home::Weight(_) | Home::Arena(_) => false,
+        };
         let fixed = !choice.takes_values
-            && self.sizes_are_inferred(&region, location, shapes)
-            && !node.inputs.iter().flatten().any(|id| from_run_time(id) || unsized_input(id))
-            && node.outputs.iter().all(|id| sizes.values[id.index()].is_some());
-        for id in &node.outputs {
+            && !inputs.iter().flatten().any(is_open)
+            && outputs.iter().all(|id| sizes.values[id.index()].is_some())
+            && self.sizes_are_certain(&piece.region, &origins, shapes);
+        for id in &outputs {
             if fixed {
                 graph.values[id.index()].home = Home::Arena(BufferId::new(0));
             } else {
                 sizes.values[id.index()] = None;
             }
         }
-        let workspace = match choice.candidate.workspace.as_constant() {
+        let candidate = choice.candidate;
+        for &operand in &candidate.packed {
+            inputs[operand] =
+                inputs[operand].map(|id| self.packed(id, operand, &candidate, &piece.region, graph, sizes));
+        }
+        let workspace = match candidate.workspace.as_constant() {
             Some(0) => None,
-            _ if self.is_known(&choice.candidate.workspace) => Some(shapes.dim(&choice.candidate.workspace)),
+            _ if self.is_known(&candidate.workspace) => Some(shapes.dim(&candidate.workspace)),
             _ => None,
         };
         sizes.workspaces.push(workspace);
         sizes.bodies.push(Vec::new());
         let action = Action::Kernel {
-            recipe: choice.candidate.recipe,
-            region,
-            in_place: if fixed { choice.candidate.in_place } else { Vec::new() },
+            recipe: candidate.recipe,
+            // What was constant matters for the choice only.
+            region: Region::new(piece.region.body().clone()),
+            in_place: if fixed { candidate.in_place } else { Vec::new() },
             workspace: None,
         };
-        graph.steps.push(step(action, node, location));
+        graph.steps.push(Step { action, inputs, outputs, origins: origins_text });
     }
 
-    /// Does inference on the region alone give the sizes that the network has for its results? Where the network knows
-    /// better, a guard makes them equal.
-    fn sizes_are_inferred(&mut self, region: &Region, location: &Location, shapes: &mut ShapeCompiler) -> bool {
-        let Ok(inferred) = region.infer(&region.body().input_types(), &mut InferContext::default()) else {
-            return false;
-        };
-        let mut guards = Vec::new();
+    /// Are the sizes of a region's results certain before the run? What inference leaves open, and where the network
+    /// knows more than inference, a guard decides; in a body, which may never run, no guard can.
+    fn sizes_are_certain(&mut self, region: &Region, origins: &[Location], shapes: &mut ShapeCompiler) -> bool {
+        let mut cx = InferContext::default();
+        let Ok(inferred) = region.infer(&region.body().input_types(), &mut cx) else { return false };
+        let mut guards: Vec<_> = cx.guards.into_iter().map(|g| (g.left, g.right, g.reason)).collect();
         for (declared, inferred) in region.body().output_types().iter().zip(&inferred) {
             let dims = |ty: &ValueType| ty.as_tensor().and_then(|t| t.dims().ok().map(<[Dim]>::to_vec));
             let (Some(declared), Some(inferred)) = (dims(declared), dims(inferred)) else { return false };
             if declared.len() != inferred.len() {
                 return false;
             }
-            guards.extend(declared.into_iter().zip(inferred).filter(|(a, b)| a != b));
+            for (declared, inferred) in declared.into_iter().zip(inferred).filter(|(a, b)| a != b) {
+                let at = origins.first().cloned().unwrap_or_default();
+                let reason = format!("{at}: a result has the size {inferred}, expected {declared}");
+                guards.push((declared, inferred, reason));
+            }
         }
-        if !guards.iter().all(|(a, b)| self.is_known(a) && self.is_known(b)) {
+        let decidable = guards.iter().all(|(a, b, _)| self.is_known(a) && self.is_known(b));
+        if !decidable || self.is_inside && !guards.is_empty() {
             return false;
         }
-        for (declared, inferred) in guards {
-            let reason = format!("{location}: a result has the size {inferred}, expected {declared}");
-            self.guards.push((shapes.dim(&declared), shapes.dim(&inferred), reason));
+        for (left, right, reason) in guards {
+            let (left, right) = (shapes.dim(&left), shapes.dim(&right));
+            if !self.guards.iter().any(|(a, b, _)| (*a, *b) == (left, right)) {
+                self.guards.push((left, right, reason));
+            }
         }
         true
     }
 
-    /// Control flow: its bodies become graphs, and its region keeps the operator without them.
-    fn lower_control(
+    /// The value that holds a weight as a candidate wants it packed; equal packs are shared.
+    fn packed(
         &mut self,
-        node: &Node,
-        input_types: &[Option<ValueType>],
-        output_types: Vec<ValueType>,
+        id: PlanValueId,
+        operand: usize,
+        candidate: &Candidate,
+        region: &Region,
+        graph: &mut Graph,
+        sizes: &mut Sizes,
+    ) -> PlanValueId {
+        let Home::Weight(weight) = graph.values[id.index()].home else { return id };
+        let pack = Pack { weight, operand, recipe: candidate.recipe.clone(), region: region.clone() };
+        if let Some((_, value)) = self.packs.iter().find(|(known, _)| *known == pack) {
+            return *value;
+        }
+        // The type follows when the weight is packed.
+        let value = PlanValueId::new(graph.values.len());
+        graph.values.push(PlanValue {
+            ty: graph.values[id.index()].ty.clone(),
+            sizes: None,
+            home: Home::Weight(WeightId::new(PACKED + self.packs.len())),
+        });
+        sizes.values.push(None);
+        self.packs.push((pack, value));
+        value
+    }
+
+    /// The bodies of control flow as graphs.
+    fn lower_bodies(
+        &mut self,
+        bodies: Vec<&Arc<Body>>,
         location: &Location,
         sizes: &mut Sizes,
         shapes: &mut ShapeCompiler,
-    ) -> Action {
-        let bodies = node.op.bodies();
+    ) -> Vec<Graph> {
         let was_inside = std::mem::replace(&mut self.is_inside, true);
         let lowered = bodies.iter().map(|body| self.lower(body, &vec![location.clone(); body.nodes().len()], shapes));
         let (graphs, inner): (Vec<Graph>, Vec<Sizes>) = lowered.unzip();
         self.is_inside = was_inside;
         sizes.workspaces.push(None);
         sizes.bodies.push(inner);
-        let shell = node.op.with_bodies(vec![Arc::default(); graphs.len()]);
-        Action::Control { region: Region::single(shell, input_types, output_types), graphs }
+        graphs
     }
 }
 
-fn step(action: Action, node: &Node, location: &Location) -> Step {
-    Step {
-        action,
-        inputs: node.inputs.iter().map(|id| id.map(|id| PlanValueId::new(id.index()))).collect(),
-        outputs: node.outputs.iter().map(|id| PlanValueId::new(id.index())).collect(),
-        origins: vec![location.to_string()],
-    }
+/// A weight to be packed.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Pack {
+    pub(crate) weight: WeightId,
+    pub(crate) operand: usize,
+    pub(crate) recipe: Recipe,
+    pub(crate) region: Region,
 }
 
-/// Nodes whose results are used, directly or not, by a result of the body, or which must run anyway.
-fn living_nodes(body: &Body) -> Vec<bool> {
-    let mut used = vec![false; body.value_count()];
-    for id in body.outputs() {
-        used[id.index()] = true;
-    }
-    let mut living = vec![false; body.nodes().len()];
-    for (position, node) in body.nodes().iter().enumerate().rev() {
-        if node.op.effects().asserts || node.outputs.iter().any(|id| used[id.index()]) {
-            living[position] = true;
-            for id in node.inputs.iter().flatten() {
-                used[id.index()] = true;
-            }
-        }
-    }
-    living
-}
+/// Weights from this number on are packed ones, until the plan's weights are numbered.
+pub(crate) const PACKED: usize = 1 << 31;

@@ -36,8 +36,15 @@ pub fn run_kernel(
     match loaded {
         Loaded::Values(kernel) => kernel.run(values).map_err(|e| e.to_string()),
         Loaded::Views(kernel) => {
+            let mut tensors: Vec<Option<sinter_base::Tensor>> =
+                values.iter().map(|v| v.as_ref().and_then(Value::as_tensor).cloned()).collect();
+            for &operand in &candidate.packed {
+                let weight = tensors.get(operand).and_then(Option::as_ref).ok_or("a packed operand is left out")?;
+                let packed = tactic.pack(&candidate.recipe, region, operand, weight).map_err(|e| e.to_string())?;
+                tensors[operand] = Some(packed);
+            }
             let buffers: Vec<Option<(Buffer, &sinter_base::Tensor)>> =
-                values.iter().map(|v| v.as_ref().and_then(Value::as_tensor).map(|t| (Buffer::of(t), t))).collect();
+                tensors.iter().map(|t| t.as_ref().map(|t| (Buffer::of(t), t))).collect();
             let inputs = buffers
                 .iter()
                 .map(|b| match b {

@@ -39,13 +39,24 @@ impl Speed {
 /// The size that stands in for every symbolic dimension in estimates.
 const TYPICAL_SIZE: i64 = 64;
 
-fn estimate(region: &Region, speed: Speed) -> f64 {
-    let Some(node) = region.only() else { return f64::MAX };
-    let types: Vec<_> = node.inputs.iter().map(|id: &Option<ValueId>| id.map(|id| region.body().ty(id))).collect();
-    let outputs = region.body().output_types();
-    let Cost { operations, bytes } = node.op.cost(&Operands::new(&types), &outputs);
-    let number = |dim: sinter_base::Dim| dim.evaluate(&|_| Some(TYPICAL_SIZE)).unwrap_or(0) as f64;
-    number(bytes) * speed.per_byte + number(operations) * speed.per_operation
+/// Operations of all operators; bytes of operands and results only, what passes between operators stays in the cache.
+pub(crate) fn estimate(region: &Region, speed: Speed) -> f64 {
+    let number = |dim: &sinter_base::Dim| dim.evaluate(&|_| Some(TYPICAL_SIZE)).unwrap_or(0) as f64;
+    let body = region.body();
+    let (mut operations, mut bytes) = (0.0, 0.0);
+    for node in body.nodes() {
+        let types: Vec<_> = node.inputs.iter().map(|id: &Option<ValueId>| id.map(|id| body.ty(id))).collect();
+        let outputs: Vec<_> = node.outputs.iter().map(|id| body.ty(*id).clone()).collect();
+        let cost: Cost = node.op.cost(&Operands::new(&types), &outputs);
+        operations += number(&cost.operations);
+        bytes += number(&cost.bytes);
+    }
+    if region.only().is_none() {
+        let ends = body.input_types().into_iter().chain(body.output_types());
+        let width = |ty: &sinter_base::ValueType| ty.data_type().bits() as f64 / 8.0;
+        bytes = ends.map(|ty| number(&sinter_ops::operator::count_of(&ty)) * width(&ty)).sum();
+    }
+    bytes * speed.per_byte + operations * speed.per_operation
 }
 
 impl Tactic for Row {

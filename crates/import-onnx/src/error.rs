@@ -47,14 +47,17 @@ pub enum ImportError {
         reason: String,
     },
     /// The model was read and cannot be imported; all problems at once.
-    #[error("{}", list(.0))]
+    #[error("{}", list("the model has", .0))]
     Model(Vec<Problem>),
+    /// The shapes that the caller asks for do not fit the model's inputs.
+    #[error("{}", list("the shapes asked for have", .0))]
+    Shapes(Vec<Problem>),
 }
 
-fn list(problems: &[Problem]) -> String {
+fn list(what: &str, problems: &[Problem]) -> String {
     let mut text = match problems.len() {
-        1 => "the model has a problem:".to_owned(),
-        n => format!("the model has {n} problems:"),
+        1 => format!("{what} a problem:"),
+        n => format!("{what} {n} problems:"),
     };
     for problem in problems {
         text.push_str(&format!("\n  {problem}"));

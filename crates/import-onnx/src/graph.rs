@@ -61,7 +61,10 @@ pub fn import_model(
         return Err(ImportError::Model(vec![Problem::new(Location::default(), "the model has no graph")]));
     };
     let mut importer = Importer::new(model, folder, options);
-    importer.import_inputs(graph);
+    let misfits = importer.import_inputs(graph);
+    if !misfits.is_empty() {
+        return Err(ImportError::Shapes(misfits));
+    }
     importer.import_nodes(&graph.node);
     let outputs: Vec<(String, Handle)> = graph
         .output
@@ -171,8 +174,10 @@ impl<'m> Importer<'m> {
         })
     }
 
-    fn import_inputs(&mut self, graph: &'m GraphProto) {
+    /// Adds the inputs; returns what is wrong with the shapes that the caller asks for.
+    fn import_inputs(&mut self, graph: &'m GraphProto) -> Vec<Problem> {
         self.bind_weights(graph);
+        let mut misfits = self.unknown_shapes(graph);
         let mut pinned: HashMap<String, i64> = HashMap::new();
         let mut typed = Vec::new();
         for info in &graph.input {
@@ -190,7 +195,7 @@ impl<'m> Importer<'m> {
                 Some(sizes) => match pin(&ty, &sizes, &mut pinned) {
                     Ok(ty) => ty,
                     Err(reason) => {
-                        self.problem(location, reason);
+                        misfits.push(Problem::new(location, reason));
                         ty
                     }
                 },
@@ -219,6 +224,21 @@ impl<'m> Importer<'m> {
             let handle = self.builder.add_network_input(info.name(), ty, None);
             self.bind(info.name(), Binding::Value(handle));
         }
+        misfits
+    }
+
+    /// Shapes for names that are no inputs.
+    fn unknown_shapes(&self, graph: &GraphProto) -> Vec<Problem> {
+        let is_weight = |name: &str| graph.initializer.iter().any(|w| w.name() == name);
+        let known: Vec<&str> = graph.input.iter().map(|i| i.name()).filter(|name| !is_weight(name)).collect();
+        let mut unknown: Vec<&String> =
+            self.options.shapes.keys().filter(|name| !known.contains(&name.as_str())).collect();
+        unknown.sort();
+        let problem = |name: &String| {
+            let reason = format!("the model has no such input; it has {}", known.join(", "));
+            Problem::new(Location::default().with_detail(&format!("input '{name}'")), reason)
+        };
+        unknown.into_iter().map(problem).collect()
     }
 
     fn lookup(&self, name: &str) -> Option<Binding<'m>> {

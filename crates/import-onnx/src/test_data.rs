@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use prost::Message;
-use sinter_base::{DataType, Value, ValueType};
+use sinter_base::{DataType, Tensor, Value, ValueType};
 
 use crate::external::ExternalData;
 use crate::proto::{OptionalProto, SequenceProto, TensorProto};
@@ -46,11 +46,11 @@ fn sequence(proto: &SequenceProto, element: &ValueType) -> Result<Value, String>
 fn optional(proto: &OptionalProto, element: &ValueType) -> Result<Value, String> {
     let kind = proto.elem_type();
     let item = match element {
-        ValueType::Tensor(_) if kind <= 1 => proto.tensor_value.as_ref().map(tensor),
-        ValueType::Sequence(inner) if kind == 0 || kind == 3 => {
+        ValueType::Tensor(_) if kind <= TENSOR => proto.tensor_value.as_ref().map(tensor),
+        ValueType::Sequence(inner) if kind == 0 || kind == SEQUENCE => {
             proto.sequence_value.as_ref().map(|s| sequence(s, inner))
         }
-        ValueType::Optional(inner) if kind == 0 || kind == 5 => {
+        ValueType::Optional(inner) if kind == 0 || kind == OPTIONAL => {
             proto.optional_value.as_ref().map(|o| optional(o, inner))
         }
         _ => return Err("the optional holds another kind of value than declared".to_owned()),
@@ -62,8 +62,16 @@ fn optional(proto: &OptionalProto, element: &ValueType) -> Result<Value, String>
     Ok(Value::Optional { element: element.clone(), item })
 }
 
-/// Encodes a tensor for `output_K.pb`.
-pub fn encode_tensor(name: &str, tensor: &sinter_base::Tensor) -> Vec<u8> {
+/// Encodes a value as one file of this layout.
+pub fn encode_value(name: &str, value: &Value) -> Vec<u8> {
+    match value {
+        Value::Tensor(tensor) => tensor_proto(name, tensor).encode_to_vec(),
+        Value::Sequence { items, .. } => sequence_proto(name, items).encode_to_vec(),
+        Value::Optional { item, .. } => optional_proto(name, item.as_deref()).encode_to_vec(),
+    }
+}
+
+fn tensor_proto(name: &str, tensor: &Tensor) -> TensorProto {
     let code = (0..=26).find(|&c| crate::types::data_type(c) == Ok(tensor.data_type())).unwrap_or(0);
     let mut proto = TensorProto {
         name: Some(name.to_owned()),
@@ -77,5 +85,51 @@ pub fn encode_tensor(name: &str, tensor: &sinter_base::Tensor) -> Vec<u8> {
     } else {
         proto.raw_data = Some(tensor.shared_bytes());
     }
-    proto.encode_to_vec()
+    proto
+}
+
+/// Kinds of values as `elem_type` numbers them.
+const TENSOR: i32 = 1;
+const SEQUENCE: i32 = 3;
+const OPTIONAL: i32 = 5;
+
+fn sequence_proto(name: &str, items: &[Value]) -> SequenceProto {
+    let mut proto = SequenceProto { name: Some(name.to_owned()), ..SequenceProto::default() };
+    for item in items {
+        match item {
+            Value::Tensor(tensor) => {
+                proto.elem_type = Some(TENSOR);
+                proto.tensor_values.push(tensor_proto("", tensor));
+            }
+            Value::Sequence { items, .. } => {
+                proto.elem_type = Some(SEQUENCE);
+                proto.sequence_values.push(sequence_proto("", items));
+            }
+            Value::Optional { item, .. } => {
+                proto.elem_type = Some(OPTIONAL);
+                proto.optional_values.push(optional_proto("", item.as_deref()));
+            }
+        }
+    }
+    proto
+}
+
+fn optional_proto(name: &str, item: Option<&Value>) -> OptionalProto {
+    let mut proto = OptionalProto { name: Some(name.to_owned()), elem_type: Some(0), ..OptionalProto::default() };
+    match item {
+        None => {}
+        Some(Value::Tensor(tensor)) => {
+            proto.elem_type = Some(TENSOR);
+            proto.tensor_value = Some(tensor_proto("", tensor));
+        }
+        Some(Value::Sequence { items, .. }) => {
+            proto.elem_type = Some(SEQUENCE);
+            proto.sequence_value = Some(sequence_proto("", items));
+        }
+        Some(Value::Optional { item, .. }) => {
+            proto.elem_type = Some(OPTIONAL);
+            proto.optional_value = Some(Box::new(optional_proto("", item.as_deref())));
+        }
+    }
+    proto
 }

@@ -44,6 +44,8 @@ pub struct BuildError {
 
 #[derive(Debug, Default)]
 struct Scope {
+    /// Guards before it was opened.
+    guards: usize,
     body: Body,
     locations: Vec<Location>,
     /// Value of the enclosing scope -> input of this one.
@@ -59,6 +61,7 @@ pub struct NetworkBuilder {
     inputs: Vec<Input>,
     weights: Vec<Weight>,
     shared: HashMap<(DataType, Vec<usize>, Vec<u8>), Handle>,
+    streams: usize,
     /// Fresh names and guards.
     pub infer: InferContext,
 }
@@ -77,6 +80,7 @@ impl NetworkBuilder {
             inputs: Vec::new(),
             weights: Vec::new(),
             shared: HashMap::new(),
+            streams: 0,
             infer: InferContext::default(),
         }
     }
@@ -109,9 +113,15 @@ impl NetworkBuilder {
         handle
     }
 
+    /// A number for the stream of a random operator, given once.
+    pub fn next_stream(&mut self) -> usize {
+        self.streams += 1;
+        self.streams - 1
+    }
+
     /// Opens an inner scope for the body of an operator.
     pub fn open_scope(&mut self) {
-        self.scopes.push(Scope::default());
+        self.scopes.push(Scope { guards: self.infer.guards.len(), ..Scope::default() });
     }
 
     /// Declares an input of the innermost scope.
@@ -131,6 +141,8 @@ impl NetworkBuilder {
         assert!(self.scopes.len() > 1, "the outermost scope is closed by finish");
         let outputs: Vec<ValueId> = outputs.iter().map(|h| self.local(*h)).collect();
         let scope = self.scopes.pop().unwrap_or_default();
+        // A body may never run: what must hold inside it is checked where it runs.
+        self.infer.guards.truncate(scope.guards);
         let depth = self.scopes.len() - 1;
         let mut body = scope.body;
         body.set_outputs(outputs);

@@ -3,7 +3,14 @@
 //! Does not know source formats, passes, devices or kernels.
 
 pub mod builder;
+pub mod graph;
 pub mod network;
+pub mod patch;
+pub mod pattern;
+pub mod verify;
 
 pub use builder::{BuildError, Handle, NetworkBuilder, Scoped};
+pub use graph::{Graph, Weights};
 pub use network::{Input, Network, Output, Weight, WeightExpr};
+pub use patch::{Applied, Patch, PatchError};
+pub use verify::{VerifyError, verify};

@@ -1,10 +1,13 @@
 //! A network: a body whose inputs are named user inputs and weights.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use sinter_base::{Location, Tensor};
-use sinter_ops::{Body, Guard, Op, ValueId};
+use sinter_base::{Location, Tensor, ValueType};
+use sinter_ops::{Body, Guard, InferContext, Op, ValueId};
+
+use crate::patch::Applied;
 
 /// Where a weight's elements come from. Folding composes expressions instead of forgetting the source, so that refit,
 /// adapters and re-packing can replay them.
@@ -76,16 +79,90 @@ pub struct Network {
     pub guards: Vec<Guard>,
 }
 
-impl Network {
-    /// Bytes of all source weights.
-    pub fn weight_bytes(&self) -> usize {
-        fn bytes(expr: &WeightExpr) -> usize {
-            match expr {
-                WeightExpr::Source { tensor, .. } => tensor.bytes().len(),
-                WeightExpr::Apply { inputs, .. } => inputs.iter().flatten().map(|e| bytes(e)).sum(),
+impl WeightExpr {
+    /// Shows every expression below these roots once, operands before what uses them.
+    pub fn visit<'a>(roots: impl IntoIterator<Item = &'a Arc<WeightExpr>>, see: &mut dyn FnMut(&'a Arc<WeightExpr>)) {
+        let mut seen: HashSet<*const WeightExpr> = HashSet::new();
+        let mut stack: Vec<(&'a Arc<WeightExpr>, bool)> = Vec::new();
+        for root in roots {
+            stack.push((root, false));
+            while let Some((expr, operands_seen)) = stack.pop() {
+                if operands_seen {
+                    see(expr);
+                } else if seen.insert(Arc::as_ptr(expr)) {
+                    stack.push((expr, true));
+                    if let WeightExpr::Apply { inputs, .. } = &**expr {
+                        stack.extend(inputs.iter().flatten().rev().map(|input| (input, false)));
+                    }
+                }
             }
         }
-        self.weights.iter().map(|w| bytes(&w.expr)).sum()
+    }
+}
+
+impl Network {
+    /// Bytes of all source weights, each counted once.
+    pub fn weight_bytes(&self) -> usize {
+        let mut total = 0;
+        WeightExpr::visit(self.weights.iter().map(|w| &w.expr), &mut |expr| {
+            if let WeightExpr::Source { tensor, .. } = &**expr {
+                total += tensor.bytes().len();
+            }
+        });
+        total
+    }
+
+    /// A context for inference that continues the network's: its fresh names meet no name in use.
+    pub fn infer_context(&self) -> InferContext {
+        let mut last = 0;
+        let mut see = |name: &str| {
+            if let Some(rest) = name.strip_prefix('?') {
+                let digits = rest.trim_start_matches(|c: char| !c.is_ascii_digit());
+                last = last.max(digits.parse().unwrap_or(0));
+            }
+        };
+        symbols_of(&self.body, &mut see);
+        InferContext::continuing(last, self.guards.clone())
+    }
+
+    /// The network after a patch of its body.
+    #[must_use]
+    pub fn patched(self, applied: Applied, guards: Vec<Guard>) -> Self {
+        let Applied { body, origins, values, weights } = applied;
+        let now = |id: ValueId| values[id.index()];
+        let inputs = self.inputs.into_iter().filter_map(|i| Some(Input { value: now(i.value)?, ..i })).collect();
+        let is_input: HashSet<ValueId> = body.inputs().iter().copied().collect();
+        // A weight that was replaced by another one is that other one now, and stands in the list once.
+        let mut taken: HashSet<ValueId> = weights.iter().map(|(value, _)| *value).collect();
+        let kept = self.weights.into_iter().filter_map(|w| Some(Weight { value: now(w.value)?, ..w }));
+        let kept: Vec<Weight> = kept.filter(|w| is_input.contains(&w.value) && taken.insert(w.value)).collect();
+        let added = weights.into_iter().map(|(value, expr)| Weight { value, expr });
+        let weights = kept.into_iter().chain(added).collect();
+        let outputs = self.outputs.into_iter().zip(body.outputs()).map(|(o, &value)| Output { value, ..o }).collect();
+        let locations =
+            origins.iter().map(|nodes| Location::merged(nodes.iter().filter_map(|n| self.locations.get(*n)))).collect();
+        Self { name: self.name, body, inputs, weights, outputs, locations, guards }
+    }
+}
+
+fn symbols_of(body: &Body, see: &mut dyn FnMut(&str)) {
+    for index in 0..body.value_count() {
+        type_symbols(body.ty(ValueId::new(index)), see);
+    }
+    for inner in body.nodes().iter().flat_map(|node| node.op.bodies()) {
+        symbols_of(inner, see);
+    }
+}
+
+fn type_symbols(ty: &ValueType, see: &mut dyn FnMut(&str)) {
+    match ty {
+        ValueType::Tensor(tensor) => {
+            let contents = tensor.ints().unwrap_or_default();
+            for dim in tensor.dims().unwrap_or_default().iter().chain(contents) {
+                dim.visit_symbols(see);
+            }
+        }
+        ValueType::Sequence(inner) | ValueType::Optional(inner) => type_symbols(inner, see),
     }
 }
 

@@ -33,14 +33,14 @@ pub struct EvalContext<'a> {
     pub evaluator: &'a dyn Evaluator,
     /// Seed of the whole run, for random operators without a seed of their own.
     pub seed: u64,
-    /// Position of the node in its body, mixed into random streams so that equal nodes draw different numbers.
-    pub node: u64,
+    /// Number of the iteration of the loops around, mixed into random streams so that each draws different numbers.
+    pub iteration: u64,
 }
 
 impl<'a> EvalContext<'a> {
     /// A context with seed 0.
     pub fn new(evaluator: &'a dyn Evaluator) -> Self {
-        Self { evaluator, seed: 0, node: 0 }
+        Self { evaluator, seed: 0, iteration: 0 }
     }
 }
 
@@ -83,10 +83,9 @@ impl Body {
                     if last && !again { values[id.index()].take() } else { values[id.index()].clone() }
                 })
                 .collect();
-            let node_cx = EvalContext { node: cx.node.wrapping_mul(0x100_0000_01b3) ^ position as u64, ..*cx };
             let results = cx
                 .evaluator
-                .evaluate(&node.op, &Arguments::new(&arguments), &node_cx)
+                .evaluate(&node.op, &Arguments::new(&arguments), cx)
                 .map_err(|e| EvalError::Invalid(format!("{}: {e}", node.op.name())))?;
             observe(position, &results);
             for (id, value) in node.outputs.iter().zip(results) {

@@ -10,7 +10,7 @@ use crate::operands::{Arguments, Operands};
 use crate::operator::Operator;
 
 /// A condition on sizes that could not be decided at build time; checked when sizes are known.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Guard {
     /// One side.
     pub left: Dim,
@@ -29,6 +29,11 @@ pub struct InferContext {
 }
 
 impl InferContext {
+    /// A context that continues one which has given out names up to this number.
+    pub fn continuing(last: usize, guards: Vec<Guard>) -> Self {
+        Self { next_symbol: last, guards }
+    }
+
     /// A new named size for something known only at run time. Names start with `?`, which no model's name can.
     pub fn fresh(&mut self, what: &str) -> Dim {
         self.next_symbol += 1;

@@ -47,7 +47,8 @@ fn bytes_of(ty: &ValueType) -> sinter_base::Dim {
 pub struct Effects {
     /// Draws random numbers: equal nodes are not merged, and nothing is folded at build time.
     pub random: bool,
-    /// May fail on values that `infer` cannot see (a division of sizes, an index): kept even when unused.
+    /// Fails on purpose on values that `infer` cannot see: kept even when unused. An index beyond an axis is no such
+    /// purpose: shape arithmetic is made of indexing, and what nobody reads may go.
     pub asserts: bool,
 }
 

@@ -9,7 +9,7 @@
 //! All numbers are little-endian. A reader skips kinds that it does not know.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use bytes::Bytes;
@@ -193,6 +193,12 @@ pub enum Trust {
     Nothing,
     /// Every hash but that of the weights, which may be gigabytes.
     Weights,
+}
+
+/// Does the file start like a plan? A file that cannot be read does not.
+pub fn is_plan(path: &Path) -> bool {
+    let mut start = [0; MAGIC.len()];
+    File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == MAGIC
 }
 
 /// Maps and reads a plan file. Weights stay in the mapping.

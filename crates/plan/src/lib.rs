@@ -21,7 +21,7 @@ mod wire {
     include!(concat!(env!("OUT_DIR"), "/sinter.plan.rs"));
 }
 
-pub use container::{Trust, from_bytes, read, to_bytes, write, write_to};
+pub use container::{Trust, from_bytes, is_plan, read, to_bytes, write, write_to};
 pub use error::PlanError;
 pub use plan::{
     Action, BufferId, Graph, Home, Plan, PlanGuard, PlanValue, PlanValueId, PlanWeight, Port, Step, WeightId,

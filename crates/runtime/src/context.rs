@@ -11,6 +11,7 @@ use crate::engine::Shared;
 use crate::error::RuntimeError;
 use crate::frame::Frame;
 use crate::memory::Held;
+use crate::profile::Observer;
 use crate::step::run_steps;
 
 /// Activations, registers and scratch memory of one inference in flight. Made by [`crate::Engine::context`]; it keeps its
@@ -45,7 +46,7 @@ impl Context {
         if bindings.inputs.len() != engine.plan.inputs.len() || bindings.outputs.len() != engine.plan.outputs.len() {
             return Err(RuntimeError::Bindings);
         }
-        let done = self.state.run(engine, &mut bindings.inputs);
+        let done = self.state.run(engine, &mut bindings.inputs, None);
         let done = done.and_then(|()| self.state.give(engine, &mut bindings.outputs));
         self.state.hand_back(engine, &mut bindings.inputs);
         done
@@ -112,7 +113,12 @@ impl State {
     }
 
     /// Runs all steps. The inputs move into the frame; [`State::hand_back`] returns them.
-    pub(crate) fn run(&mut self, engine: &Shared, inputs: &mut [Option<Held>]) -> Result<(), RuntimeError> {
+    pub(crate) fn run(
+        &mut self,
+        engine: &Shared,
+        inputs: &mut [Option<Held>],
+        observer: Option<&mut dyn Observer>,
+    ) -> Result<(), RuntimeError> {
         self.prepare(engine, inputs)?;
         let plan = &engine.plan;
         self.frame.clear(&plan.graph);
@@ -122,7 +128,7 @@ impl State {
                 *slot = held.take().or_else(|| Some(Held::new(Value::Tensor(default()?.tensor.clone()))));
             }
         }
-        run_steps(&plan.graph, &engine.loaded, &mut self.frame, &self.registers, engine)
+        run_steps(&plan.graph, &engine.loaded, &mut self.frame, &self.registers, engine, observer)
     }
 
     /// Returns the inputs of a run, whether it succeeded or not.

@@ -65,9 +65,14 @@ impl Running<'_> {
 
     /// Runs all steps once; `number` tells iterations apart.
     fn once(&mut self, number: Option<usize>) -> Result<Vec<Held>, KernelError> {
-        let number = number.map_or(0, |n| u64::try_from(n).unwrap_or(0).wrapping_add(1));
-        self.frame.stream = self.stream ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        run_steps(self.graph, self.loaded, self.frame, self.run.registers, self.run.engine).map_err(data)?;
+        self.frame.stream = match number {
+            None => self.stream,
+            Some(number) => {
+                let number = u64::try_from(number).unwrap_or(0).wrapping_add(1);
+                self.stream.wrapping_mul(0x100_0000_01b3) ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+            }
+        };
+        run_steps(self.graph, self.loaded, self.frame, self.run.registers, self.run.engine, None).map_err(data)?;
         let mut later: Vec<PlanValueId> = self.graph.outputs.clone();
         later.reverse();
         let mut results = Vec::with_capacity(later.len());

@@ -13,6 +13,7 @@ use crate::error::RuntimeError;
 use crate::graph::LoadedGraph;
 use crate::limit::default_memory;
 use crate::memory::{Held, TensorMemory};
+use crate::profile::Observer;
 
 /// What the user decides about an engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,18 +107,48 @@ impl Engine {
         Context { engine: self.shared.clone(), state: State::default() }
     }
 
+    /// Bounds the memory that one inference may take, as [`EngineOptions::max_memory`] does. Contexts made before keep
+    /// their bound.
+    #[must_use]
+    pub fn with_memory_limit(mut self, max_memory: usize) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.max_memory = max_memory;
+        }
+        self
+    }
+
     /// Runs one inference on named inputs and returns the outputs in order.
     ///
     /// # Errors
     /// When inputs are missing, unknown or of wrong types, or a step fails.
     pub fn run(&self, inputs: Vec<(String, Value)>) -> Result<Vec<Value>, RuntimeError> {
+        self.run_in_pool(inputs, None)
+    }
+
+    /// As [`Engine::run`], telling an observer of every step.
+    ///
+    /// # Errors
+    /// As [`Engine::run`], and what the observer reports.
+    pub fn run_observed(
+        &self,
+        inputs: Vec<(String, Value)>,
+        observer: &mut dyn Observer,
+    ) -> Result<Vec<Value>, RuntimeError> {
+        self.run_in_pool(inputs, Some(observer))
+    }
+
+    fn run_in_pool(
+        &self,
+        inputs: Vec<(String, Value)>,
+        observer: Option<&mut dyn Observer>,
+    ) -> Result<Vec<Value>, RuntimeError> {
         let mut bindings = Bindings::new(self.plan());
         for (name, value) in inputs {
             bindings.set(&name, value)?;
         }
         let pooled = self.pool.lock().ok().and_then(|mut pool| pool.pop());
         let mut state = pooled.unwrap_or_default();
-        state.run(&self.shared, &mut bindings.inputs)?;
+        state.run(&self.shared, &mut bindings.inputs, observer)?;
         let outputs = state.values(&self.shared)?;
         // A state whose run failed is dropped: nobody knows what it holds.
         state.frame.clear(&self.plan().graph);
@@ -125,6 +156,11 @@ impl Engine {
             pool.push(state);
         }
         Ok(outputs)
+    }
+
+    /// Bytes of activations that the pooled contexts hold.
+    pub fn arena_bytes(&self) -> usize {
+        self.pool.lock().map_or(0, |pool| pool.iter().map(|state| state.frame.arena.size()).sum())
     }
 
     /// Runs the plan's sealed vectors and compares; returns how many there are.

@@ -18,6 +18,7 @@ mod frame;
 pub mod graph;
 mod limit;
 pub mod memory;
+pub mod profile;
 mod stack;
 pub mod step;
 
@@ -26,3 +27,4 @@ pub use context::{Context, Counters};
 pub use engine::{Engine, EngineOptions};
 pub use error::RuntimeError;
 pub use limit::default_memory;
+pub use profile::{Observer, Profile, StepValues};

@@ -3,7 +3,7 @@
 use sinter_backend::{DynamicTarget, Kernel, KernelError, Launch, Loaded, Operand, Region, Target, ValueKernel};
 use sinter_base::arena::recycled;
 use sinter_base::{Sizes, TensorType, Value, ValueType, View, ViewMut};
-use sinter_ops::InferContext;
+use sinter_ops::{InferContext, ValueId};
 use sinter_plan::{Action, Graph, Home, PlanValueId, Step};
 use smallvec::SmallVec;
 
@@ -12,20 +12,25 @@ use crate::error::RuntimeError;
 use crate::frame::{Frame, Lists};
 use crate::graph::{LoadedAction, LoadedGraph};
 use crate::memory::Held;
+use crate::profile::{Observer, StepValues};
 
 /// Tensors of at most this many elements show their contents to inference at run time: shapes, axes, sizes.
 const MAX_SHOWN: usize = 1024;
 
-/// Runs all steps of a graph.
+/// Runs all steps of a graph; the observer hears of each.
 pub(crate) fn run_steps(
     graph: &Graph,
     loaded: &LoadedGraph,
     frame: &mut Frame,
     registers: &[i64],
     engine: &Shared,
+    mut observer: Option<&mut dyn Observer>,
 ) -> Result<(), RuntimeError> {
     let steps = graph.steps.iter().zip(&loaded.actions).zip(&loaded.releases);
     for (position, ((step, action), releases)) in steps.enumerate() {
+        if let Some(observer) = &mut observer {
+            observer.before(position);
+        }
         let run = Run { graph, step, registers, engine, position: position_of(position) };
         let result = match (action, &step.action) {
             (LoadedAction::Kernel(Loaded::Views(kernel)), Action::Kernel { region, in_place, .. }) => {
@@ -44,6 +49,9 @@ pub(crate) fn run_steps(
             }
         };
         result.map_err(|source| RuntimeError::Step { origin: step.origins.join(", "), source })?;
+        if let Some(observer) = &mut observer {
+            observer.after(position, &StepValues { engine, frame })?;
+        }
         frame.release(releases);
     }
     Ok(())
@@ -75,9 +83,9 @@ impl Run<'_> {
         matches!(self.home(id), Some(Home::Arena(_)))
     }
 
-    /// Seed of the run, and what tells this step from all others, those of other iterations included.
+    /// Seed of the run, and what tells this iteration of the loops around from all others.
     pub(crate) fn seed(&self, frame: &Frame) -> (u64, u64) {
-        (0, frame.stream.wrapping_mul(0x100_0000_01b3) ^ self.position)
+        (0, frame.stream)
     }
 
     /// All results lie in the arena: nothing is inferred or allocated.
@@ -240,8 +248,13 @@ impl Run<'_> {
 
     /// Result types of the region for the actual operands.
     fn result_types(&self, region: &Region, frame: &Frame) -> Result<Vec<ValueType>, KernelError> {
-        let given = self.step.inputs.iter().flatten();
-        let types = given.map(|id| self.actual_type(*id, frame)).collect::<Result<Vec<_>, _>>()?;
+        let given = self.step.inputs.iter().flatten().zip(region.body().inputs());
+        let type_of = |(id, operand): (&PlanValueId, &ValueId)| match self.home(*id) {
+            // A weight may be packed: the region knows what it stands for.
+            Some(Home::Weight(_)) => Ok(region.body().ty(*operand).clone()),
+            _ => self.actual_type(*id, frame),
+        };
+        let types = given.map(type_of).collect::<Result<Vec<_>, _>>()?;
         let mut cx = InferContext::default();
         let results = region.infer(&types, &mut cx).map_err(data)?;
         match cx.guards.first() {

@@ -12,4 +12,4 @@ pub mod array;
 pub mod npz;
 
 pub use array::RawArray;
-pub use npz::{NpzError, read_npz, write_npz};
+pub use npz::{NpzError, parse_npz, read_npz, write_npz};

@@ -1,7 +1,7 @@
 //! `.npz`: a zip archive of `.npy` arrays, stored or deflated.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use npyz::WriterBuilder;
@@ -38,8 +38,20 @@ pub enum NpzError {
 /// When the file is missing or damaged, or its arrays together need more than `max_bytes`.
 pub fn read_npz(path: &Path, max_bytes: usize) -> Result<Vec<(String, RawArray)>, NpzError> {
     let file = File::open(path).map_err(|source| NpzError::Io { path: path.to_owned(), source })?;
+    parse_npz(std::io::BufReader::new(file), path, max_bytes)
+}
+
+/// As [`read_npz`], from anywhere; errors call it `path`.
+///
+/// # Errors
+/// As [`read_npz`].
+pub fn parse_npz(
+    archive: impl Read + Seek,
+    path: &Path,
+    max_bytes: usize,
+) -> Result<Vec<(String, RawArray)>, NpzError> {
     let invalid = |reason: String| NpzError::Invalid { path: path.to_owned(), reason };
-    let mut archive = ZipArchive::new(std::io::BufReader::new(file)).map_err(|e| invalid(e.to_string()))?;
+    let mut archive = ZipArchive::new(archive).map_err(|e| invalid(e.to_string()))?;
     let mut arrays = Vec::new();
     let mut left = max_bytes;
     for index in 0..archive.len() {

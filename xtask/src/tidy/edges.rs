@@ -13,7 +13,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("ops", &["base"]),
     ("ir", &["base", "ops"]),
     ("interp", &["base", "ops", "ir"]),
-    // Floor 2: choice. Back ends see one region, never a network.
+    // Floor 2: change and choice. Back ends see one region, never a network.
+    ("passes", &["base", "ops", "ir"]),
     ("backend", &["base", "ops"]),
     ("plan", &["base", "ops", "backend"]),
     // Floor 3: doing.
@@ -25,6 +26,12 @@ const EDGES: &[(&str, &[&str])] = &[
     ("runtime", &["base", "ops", "backend", "plan"]),
     // Floor 4: doors. The lean program runs plans and links nothing that could make one.
     ("lean", &["base", "plan", "cpu", "runtime"]),
+    // Floor 4: doors. The program sees the other crates only through the public interface.
+    (
+        "sinter",
+        &["base", "ops", "ir", "interp", "backend", "plan", "cpu", "import-onnx", "tensor-io", "builder", "runtime"],
+    ),
+    ("cli", &[]),
     // Basement.
     (
         "conformance",

@@ -3,6 +3,7 @@
 
 mod cpu_kernels;
 mod examples;
+mod fused_kernels;
 mod hostile;
 mod metrics;
 mod models;

@@ -1,8 +1,10 @@
 //! Convolutions.
 
+pub mod channels_last;
 pub mod col2im;
 pub mod deformable;
 pub mod depthwise;
+pub mod depthwise_channels_last;
 pub mod generic;
 pub mod implicit_gemm;
 pub mod scatter;
@@ -12,6 +14,8 @@ use sinter_backend::Tactic;
 
 /// Best first.
 pub const TACTICS: &[&dyn Tactic] = &[
+    &depthwise_channels_last::DEPTHWISE,
+    &channels_last::CHANNELS_LAST,
     &depthwise::DEPTHWISE,
     &implicit_gemm::IMPLICIT_GEMM,
     &generic::GENERIC,

@@ -9,8 +9,10 @@ pub mod equation;
 pub mod gemm;
 pub mod matmul;
 pub mod microkernel;
+pub mod panels;
 
 use sinter_backend::Tactic;
 
 /// Best first.
-pub const TACTICS: &[&dyn Tactic] = &[&matmul::BLOCKED, &matmul::GENERIC, &einsum::EINSUM, &determinant::DETERMINANT];
+pub const TACTICS: &[&dyn Tactic] =
+    &[&panels::PANELS, &matmul::BLOCKED, &matmul::GENERIC, &einsum::EINSUM, &determinant::DETERMINANT];

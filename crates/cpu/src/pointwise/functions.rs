@@ -41,15 +41,18 @@ pub fn tanh(x: f32) -> f32 {
     if x.abs() < 0.625 { near } else { far }
 }
 
-/// Error function: the Taylor series below 0.6, beyond it `1 - erfc` with Hastings' form of erfc whose relative error is
-/// below 1.2e-7 (Press et al., Numerical Recipes, section 6.2).
+/// erf below 0.6: 2/sqrt(pi) sum (-1)^n x^(2n+1) / (n! (2n+1)).
 #[inline(always)]
-pub fn erf(x: f32) -> f32 {
+fn erf_near(x: f32) -> f32 {
     let square = x * x;
-    // 2/sqrt(pi) sum (-1)^n x^(2n+1) / (n! (2n+1))
     let series = [-1.0 / 1320.0, 1.0 / 216.0, -1.0 / 42.0, 0.1, -1.0 / 3.0, 1.0];
-    let near = x * std::f32::consts::FRAC_2_SQRT_PI * series.iter().fold(1.0 / 9360.0, |sum, c| sum * square + c);
-    let a = x.abs();
+    x * std::f32::consts::FRAC_2_SQRT_PI * series.iter().fold(1.0 / 9360.0, |sum, c| sum * square + c)
+}
+
+/// 1 - erf of a number that is not negative, in Hastings' form, relative error below 1.2e-7 (Press et al., Numerical
+/// Recipes, section 6.2).
+#[inline(always)]
+fn erfc_of(a: f32) -> f32 {
     let t = 1.0 / (1.0 + 0.5 * a);
     let inner = [
         0.170_872_77,
@@ -63,8 +66,15 @@ pub fn erf(x: f32) -> f32 {
         1.000_023_7,
         -1.265_512_2,
     ];
-    let far = 1.0 - t * exp(-square + inner.iter().fold(0.0f32, |sum, c| sum * t + c));
-    let far = far.copysign(x);
+    t * exp(-a * a + inner.iter().fold(0.0f32, |sum, c| sum * t + c))
+}
+
+/// Error function: the Taylor series below 0.6, 1 - erfc beyond it.
+#[inline(always)]
+pub fn erf(x: f32) -> f32 {
+    let near = erf_near(x);
+    let a = x.abs();
+    let far = (1.0 - erfc_of(a)).copysign(x);
     if x.is_nan() {
         x
     } else if a < 0.6 {
@@ -72,6 +82,17 @@ pub fn erf(x: f32) -> f32 {
     } else {
         far
     }
+}
+
+/// x Phi(x), Phi the normal distribution: on the left from erfc itself, so that nothing cancels.
+#[inline(always)]
+pub fn gelu(x: f32) -> f32 {
+    let scaled = x * std::f32::consts::FRAC_1_SQRT_2;
+    let half_tail = 0.5 * erfc_of(scaled.abs());
+    let far = if x < 0.0 { half_tail } else { 1.0 - half_tail };
+    let phi = if scaled.abs() < 0.6 { 0.5 + 0.5 * erf_near(scaled) } else { far };
+    // The limit at minus infinity is 0, the product there NaN.
+    if x == f32::NEG_INFINITY { 0.0 } else { x * phi }
 }
 
 /// ln(1 + e^x) without overflow.
@@ -102,6 +123,12 @@ mod tests {
         assert!(worst(exp, f64::exp, -87.0, 88.0) < 2.0);
         assert!(worst(sigmoid, |x| 1.0 / (1.0 + (-x).exp()), -80.0, 80.0) < 4.0);
         assert!(worst(tanh, f64::tanh, -10.0, 10.0) < 4.0);
+        let exact_gelu = |x: f64| {
+            sinter_ops::pointwise::ScalarOp::Gelu
+                .evaluate(sinter_base::DataType::F64, &[sinter_ops::pointwise::Scalar::Float(x)])
+                .float()
+        };
+        assert!(worst(gelu, exact_gelu, -3.0, 10.0) < 16.0);
         assert!(worst(softplus, |x: f64| x.exp().ln_1p(), -20.0, 20.0) < 4.0);
     }
 
@@ -122,5 +149,7 @@ mod tests {
         assert!(exp(f32::NAN).is_nan() && tanh(f32::NAN).is_nan() && erf(f32::NAN).is_nan());
         assert_eq!((tanh(100.0), tanh(-100.0), sigmoid(-200.0), sigmoid(200.0)), (1.0, -1.0, 0.0, 1.0));
         assert_eq!((erf(10.0), erf(-10.0)), (1.0, -1.0));
+        assert_eq!((gelu(f32::NEG_INFINITY), gelu(f32::INFINITY), gelu(30.0)), (0.0, f32::INFINITY, 30.0));
+        assert!(gelu(f32::NAN).is_nan());
     }
 }

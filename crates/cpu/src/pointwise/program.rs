@@ -158,7 +158,7 @@ impl Run<'_> {
 
 /// One step on one column.
 #[inline(always)]
-fn apply(
+pub(crate) fn apply(
     op: ScalarOp,
     compute: DataType,
     steps: &[Step],

@@ -16,18 +16,25 @@ pub trait Real: Copy + PartialOrd + 'static {
 }
 
 macro_rules! real {
-    ($t:ty, $exp:expr, $sigmoid:expr, $tanh:expr, $erf:expr, $softplus:expr) => {
+    ($t:ty, $exp:expr, $sigmoid:expr, $tanh:expr, $erf:expr, $softplus:expr, $gelu:expr) => {
         impl Real for $t {
             #[inline(always)]
             fn function(op: ScalarOp, y: &mut [$t], a: &[$t], b: &[$t]) -> bool {
+                // x times a weight that is 0 at minus infinity, where the product is 0 and not NaN.
+                let limited = |x: $t, weight: $t| if x == <$t>::NEG_INFINITY { 0.0 } else { x * weight };
+                // Loops, not closures: a closure that is not inlined would be compiled for the oldest machine.
                 macro_rules! unary {
                     ($x:ident => $e:expr) => {
-                        y.iter_mut().zip(a).for_each(|(y, &$x)| *y = $e)
+                        for (y, &$x) in y.iter_mut().zip(a) {
+                            *y = $e;
+                        }
                     };
                 }
                 macro_rules! binary {
                     ($x:ident, $z:ident => $e:expr) => {
-                        y.iter_mut().zip(a).zip(b).for_each(|((y, &$x), &$z)| *y = $e)
+                        for ((y, &$x), &$z) in y.iter_mut().zip(a).zip(b) {
+                            *y = $e;
+                        }
                     };
                 }
                 match op {
@@ -44,6 +51,15 @@ macro_rules! real {
                     ScalarOp::Softplus => unary!(x => $softplus(x)),
                     ScalarOp::Sigmoid => unary!(x => $sigmoid(x)),
                     ScalarOp::Erf => unary!(x => $erf(x)),
+                    ScalarOp::Gelu => unary!(x => $gelu(x)),
+                    // (1 + tanh t) / 2 = sigmoid(2 t).
+                    ScalarOp::GeluTanh => {
+                        unary!(x => limited(x, $sigmoid(x * (1.595_769_121_605_731 + 0.071_354_816_282_640_9 * x * x))))
+                    }
+                    ScalarOp::Swish => unary!(x => limited(x, $sigmoid(x))),
+                    ScalarOp::HardSigmoid => unary!(x => (x * (1.0 / 6.0) + 0.5).clamp(0.0, 1.0)),
+                    ScalarOp::HardSwish => unary!(x => limited(x, (x * (1.0 / 6.0) + 0.5).clamp(0.0, 1.0))),
+                    ScalarOp::Mish => unary!(x => limited(x, $tanh($softplus(x)))),
                     ScalarOp::Sin => unary!(x => x.sin()),
                     ScalarOp::Cos => unary!(x => x.cos()),
                     ScalarOp::Tan => unary!(x => x.tan()),
@@ -78,7 +94,9 @@ macro_rules! real {
             fn test(op: ScalarOp, y: &mut [i64], a: &[$t], b: &[$t]) -> bool {
                 macro_rules! test {
                     ($x:ident, $z:ident => $e:expr) => {
-                        y.iter_mut().zip(a).zip(b).for_each(|((y, &$x), &$z)| *y = i64::from($e))
+                        for ((y, &$x), &$z) in y.iter_mut().zip(a).zip(b) {
+                            *y = i64::from($e);
+                        }
                     };
                 }
                 match op {
@@ -96,9 +114,16 @@ macro_rules! real {
     };
 }
 
-real!(f32, functions::exp, functions::sigmoid, functions::tanh, functions::erf, functions::softplus);
-real!(f64, f64::exp, |x: f64| 1.0 / (1.0 + (-x).exp()), f64::tanh, erf64, |x: f64| x.max(0.0)
-    + (-x.abs()).exp().ln_1p());
+real!(f32, functions::exp, functions::sigmoid, functions::tanh, functions::erf, functions::softplus, functions::gelu);
+real!(
+    f64,
+    f64::exp,
+    |x: f64| 1.0 / (1.0 + (-x).exp()),
+    f64::tanh,
+    erf64,
+    |x: f64| x.max(0.0) + (-x.abs()).exp().ln_1p(),
+    |x: f64| if x == f64::NEG_INFINITY { 0.0 } else { 0.5 * x * (1.0 + erf64(x * std::f64::consts::FRAC_1_SQRT_2)) }
+);
 
 /// erf in f64 by numerical integration of its derivative: Simpson's rule over 512 pieces, error below 1e-13.
 ///

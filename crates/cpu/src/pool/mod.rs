@@ -3,6 +3,7 @@
 //! [`windows`] walks the windows row by row for [`pooling`]; [`with_indices`] looks at one window after the other;
 //! [`unpool`] moves elements back.
 
+pub mod channels_last;
 pub mod pooling;
 pub mod unpool;
 pub mod windows;
@@ -11,4 +12,5 @@ pub mod with_indices;
 use sinter_backend::Tactic;
 
 /// Best first.
-pub const TACTICS: &[&dyn Tactic] = &[&pooling::POOL, &with_indices::WITH_INDICES, &unpool::UNPOOL];
+pub const TACTICS: &[&dyn Tactic] =
+    &[&channels_last::CHANNELS_LAST, &pooling::POOL, &with_indices::WITH_INDICES, &unpool::UNPOOL];

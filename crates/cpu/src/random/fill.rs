@@ -1,6 +1,6 @@
 //! `cpu.random.fill`: a tensor of random numbers by the Philox 4x32-10 generator.
 //!
-//! Ten rounds turn a 128-bit counter, the number of the block below the number of the node, under a 64-bit key, the
+//! Ten rounds turn a 128-bit counter, the number of the block below the number of the stream, under a 64-bit key, the
 //! seed, into the four words of a block. Every block stands alone, so the workers share them freely. Source: Salmon,
 //! Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 
@@ -76,7 +76,7 @@ impl Kernel for Fill {
         let shape = integers(launch.input(0)?)?;
         let sizes: Option<Sizes> = shape.iter().map(|&size| usize::try_from(size).ok()).collect();
         let Some(sizes) = sizes else { refuse_data!("random numbers of shape {shape:?}") };
-        let stream = (self.op.seed.map_or(launch.seed.0, i64::cast_unsigned), launch.seed.1);
+        let stream = (self.op.seed.map_or(launch.seed.0, i64::cast_unsigned), launch.seed.1 ^ self.op.stream as u64);
         let workers = launch.workers;
         let mut y = result(&mut launch.outputs[0], &sizes)?;
         let count = y.count();

@@ -20,7 +20,8 @@ fn seed(cx: &NodeContext<'_, '_>) -> Option<i64> {
 
 /// Uniform numbers in `[0, 1)` of this shape.
 fn uniform(cx: &mut NodeContext<'_, '_>, shape: Handle, data_type: DataType) -> Result<Handle, Problem> {
-    let op = RandomFill { distribution: Distribution::Uniform { low: 0.0, high: 1.0 }, data_type, seed: seed(cx) };
+    let distribution = Distribution::Uniform { low: 0.0, high: 1.0 };
+    let op = RandomFill { distribution, data_type, seed: seed(cx), stream: cx.builder().next_stream() };
     cx.add(op, &[shape])
 }
 
@@ -33,7 +34,8 @@ fn fill(cx: &mut NodeContext<'_, '_>, distribution: Distribution, like: bool) ->
         (cx.int_list(&shape), DataType::F32)
     };
     let data_type = cx.data_type_attribute("dtype")?.unwrap_or(default);
-    cx.add_all(RandomFill { distribution, data_type, seed: seed(cx) }, &[shape])
+    let op = RandomFill { distribution, data_type, seed: seed(cx), stream: cx.builder().next_stream() };
+    cx.add_all(op, &[shape])
 }
 
 fn uniform_bounds(cx: &NodeContext<'_, '_>) -> Distribution {

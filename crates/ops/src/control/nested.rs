@@ -61,7 +61,10 @@ pub fn condition(value: &Value) -> Result<bool, EvalError> {
 
 /// The context of one iteration: random operators draw other numbers in each.
 pub fn iteration<'a>(cx: &EvalContext<'a>, number: usize) -> EvalContext<'a> {
-    EvalContext { node: cx.node ^ (number as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15), ..*cx }
+    EvalContext {
+        iteration: cx.iteration.wrapping_mul(0x100_0000_01b3) ^ (number as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15),
+        ..*cx
+    }
 }
 
 /// The inputs of a body: what the operator feeds, then the captured values.

@@ -14,7 +14,7 @@ use crate::infer::InferContext;
 use crate::invalid;
 use crate::movement::known::moved;
 use crate::operands::{Arguments, Operands};
-use crate::operator::{Cost, Effects, Operator};
+use crate::operator::{Cost, Operator};
 
 /// See the module documentation.
 #[derive(Clone, Debug, Default, PartialEq, Attributes)]
@@ -70,10 +70,6 @@ impl Operator for Gather {
     fn cost(&self, _inputs: &Operands<'_>, outputs: &[ValueType]) -> Cost {
         let bytes = Cost::elementwise(&Operands::new(&[]), outputs, 0).bytes;
         Cost { operations: Dim::constant(0), bytes: bytes.mul(&Dim::constant(2)) }
-    }
-
-    fn effects(&self) -> Effects {
-        Effects { asserts: true, ..Effects::NONE }
     }
 
     fn examples() -> Vec<Example> {

@@ -14,7 +14,7 @@ use crate::example::Example;
 use crate::infer::InferContext;
 use crate::invalid;
 use crate::operands::{Arguments, Operands};
-use crate::operator::{Effects, Operator};
+use crate::operator::Operator;
 
 /// See the module documentation.
 #[derive(Clone, Debug, Default, PartialEq, Attributes)]
@@ -91,10 +91,6 @@ impl Operator for GatherNd {
         let sizes = [&indices.sizes()[..indices.rank() - 1], rest].concat();
         let inner: usize = rest.iter().product();
         Ok(vec![x.rearranged(&sizes, |i| Some(starts[i / inner] + i % inner))?.into()])
-    }
-
-    fn effects(&self) -> Effects {
-        Effects { asserts: true, ..Effects::NONE }
     }
 
     fn examples() -> Vec<Example> {

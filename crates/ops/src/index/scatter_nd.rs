@@ -15,7 +15,7 @@ use crate::index::scatter::ScatterReduction;
 use crate::infer::InferContext;
 use crate::invalid;
 use crate::operands::{Arguments, Operands};
-use crate::operator::{Effects, Operator};
+use crate::operator::Operator;
 
 /// See the module documentation.
 #[derive(Clone, Debug, Default, PartialEq, Attributes)]
@@ -62,10 +62,6 @@ impl Operator for ScatterNd {
         let inner: usize = rest.iter().product();
         let targets: Vec<usize> = starts.iter().flat_map(|&start| start..start + inner).collect();
         Ok(vec![self.reduction.apply(x, updates, &targets)?.into()])
-    }
-
-    fn effects(&self) -> Effects {
-        Effects { asserts: true, ..Effects::NONE }
     }
 
     fn examples() -> Vec<Example> {

@@ -16,7 +16,7 @@ use crate::index::scatter::ScatterReduction;
 use crate::infer::InferContext;
 use crate::invalid;
 use crate::operands::{Arguments, Operands};
-use crate::operator::{Cost, Effects, Operator};
+use crate::operator::{Cost, Operator};
 
 /// See the module documentation.
 #[derive(Clone, Debug, PartialEq, Attributes)]
@@ -100,10 +100,6 @@ impl Operator for TensorScatter {
         // The cache is updated in place.
         let update = Cost::elementwise(&Operands::new(&[inputs.optional_value(1)]), &[], 0).bytes;
         Cost { operations: Dim::constant(0), bytes: update.mul(&Dim::constant(2)) }
-    }
-
-    fn effects(&self) -> Effects {
-        Effects { asserts: true, ..Effects::NONE }
     }
 
     fn examples() -> Vec<Example> {

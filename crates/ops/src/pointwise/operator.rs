@@ -179,6 +179,18 @@ impl Operator for Pointwise {
             Example::new("swish", op(&[&x * &x.unary(ScalarOp::Sigmoid)])).float(&[3, 17]),
             Example::new("add, broadcast both ways", op(&[&x + &y])).float(&[3, 1, 5]).float(&[7, 1]),
             Example::new("two results", op(&[&x + &y, &x - &y])).float(&[2, 5]).float(&[2, 5]),
+            Example::new(
+                "activations",
+                op(&[
+                    x.unary(ScalarOp::Gelu),
+                    x.unary(ScalarOp::GeluTanh),
+                    x.unary(ScalarOp::Swish),
+                    x.unary(ScalarOp::HardSigmoid),
+                    x.unary(ScalarOp::HardSwish),
+                    x.unary(ScalarOp::Mish),
+                ]),
+            )
+            .uniform(DataType::F32, &[5, 61], -12.0, 12.0),
             Example::new("scalar", op(&[&x * 2.0])).float(&[]),
             Example::new("no elements", op(&[&x * 2.0])).float(&[3, 0]),
             Example::new("select", op(&[x.binary(ScalarOp::Less, &y).select(&x, &y)])).float(&[31]).float(&[31]),

@@ -22,12 +22,23 @@ impl Default for CastMode {
 }
 
 /// A value of one element.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Scalar {
     /// Of a float type.
     Float(f64),
     /// Of an integer type or bool (0 or 1).
     Int(i128),
+}
+
+/// Equal bits, so that steps with 0 and -0 are two and a NaN is found again.
+impl PartialEq for Scalar {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Scalar::Float(a), Scalar::Float(b)) => a.to_bits() == b.to_bits(),
+            (Scalar::Int(a), Scalar::Int(b)) => a == b,
+            _ => false,
+        }
+    }
 }
 
 impl Scalar {
@@ -189,6 +200,18 @@ scalar_ops! {
     Sigmoid "sigmoid" FloatUnary;
     /// Error function.
     Erf "erf" FloatUnary;
+    /// x Phi(x), Phi the normal distribution (Hendrycks and Gimpel 2016).
+    Gelu "gelu" FloatUnary;
+    /// x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2, the approximation of the same paper.
+    GeluTanh "gelu_tanh" FloatUnary;
+    /// x / (1 + e^-x), also called SiLU.
+    Swish "swish" FloatUnary;
+    /// max(0, min(1, x / 6 + 1 / 2)).
+    HardSigmoid "hard_sigmoid" FloatUnary;
+    /// x max(0, min(1, x / 6 + 1 / 2)).
+    HardSwish "hard_swish" FloatUnary;
+    /// x tanh(ln(1 + e^x)).
+    Mish "mish" FloatUnary;
     /// Sine.
     Sin "sin" FloatUnary;
     /// Cosine.
@@ -292,7 +315,8 @@ impl ScalarOp {
             (ScalarOp::And, x) => truth(x.truth() && args[1].truth()),
             (ScalarOp::Or, x) => truth(x.truth() || args[1].truth()),
             (ScalarOp::Xor, x) => truth(x.truth() != args[1].truth()),
-            (ScalarOp::Equal, x) => truth(x == args[1]),
+            (ScalarOp::Equal, Float(a)) => truth(a == args[1].float()),
+            (ScalarOp::Equal, Int(a)) => truth(a == args[1].int()),
             (ScalarOp::Less, Float(a)) => truth(a < args[1].float()),
             (ScalarOp::Less, Int(a)) => truth(a < args[1].int()),
             (ScalarOp::LessOrEqual, Float(a)) => truth(a <= args[1].float()),
@@ -324,6 +348,22 @@ fn float_op(op: ScalarOp, a: f64, b: f64) -> f64 {
         ScalarOp::Softplus => a.max(0.0) + (-a.abs()).exp().ln_1p(),
         ScalarOp::Sigmoid => 1.0 / (1.0 + (-a).exp()),
         ScalarOp::Erf => erf(a),
+        // The limits at minus infinity, where the formulas give infinity times 0.
+        ScalarOp::Gelu | ScalarOp::GeluTanh | ScalarOp::Swish | ScalarOp::HardSwish | ScalarOp::Mish
+            if a == f64::NEG_INFINITY =>
+        {
+            0.0
+        }
+        ScalarOp::Gelu => a * normal_distribution(a),
+        ScalarOp::GeluTanh => {
+            let inner = (2.0 / std::f64::consts::PI).sqrt() * (a + 0.044715 * a * a * a);
+            // (1 + tanh t) / 2 = 1 / (1 + e^-2t), without cancellation for negative t.
+            a / (1.0 + (-2.0 * inner).exp())
+        }
+        ScalarOp::Swish => a / (1.0 + (-a).exp()),
+        ScalarOp::HardSigmoid => (a / 6.0 + 0.5).clamp(0.0, 1.0),
+        ScalarOp::HardSwish => a * (a / 6.0 + 0.5).clamp(0.0, 1.0),
+        ScalarOp::Mish => a * (a.max(0.0) + (-a.abs()).exp().ln_1p()).tanh(),
         ScalarOp::Sin => a.sin(),
         ScalarOp::Cos => a.cos(),
         ScalarOp::Tan => a.tan(),
@@ -403,9 +443,19 @@ pub fn erf(x: f64) -> f64 {
     if a > 6.0 {
         return 1f64.copysign(x);
     }
-    // erfc(a) = exp(-a^2)/sqrt(pi) / (a + (1/2)/(a + 1/(a + (3/2)/(a + ...)))), evaluated from the inside.
+    (1.0 - erfc_by_fraction(a)).copysign(x)
+}
+
+/// `erfc(a) = exp(-a^2)/sqrt(pi) / (a + (1/2)/(a + 1/(a + (3/2)/(a + ...))))`, evaluated from the inside, for `a >= 2.5`.
+fn erfc_by_fraction(a: f64) -> f64 {
     let fraction = (1..=120).rev().fold(a, |inner, k| a + f64::from(k) / 2.0 / inner);
-    (1.0 - (-a * a).exp() / (std::f64::consts::PI.sqrt() * fraction)).copysign(x)
+    (-a * a).exp() / (std::f64::consts::PI.sqrt() * fraction)
+}
+
+/// Phi(x), the probability of a standard normal number below x; the far left without cancellation.
+fn normal_distribution(x: f64) -> f64 {
+    let scaled = x / std::f64::consts::SQRT_2;
+    if scaled <= -2.5 { 0.5 * erfc_by_fraction(-scaled) } else { 0.5 * (1.0 + erf(scaled)) }
 }
 
 #[cfg(test)]
@@ -420,6 +470,23 @@ mod tests {
             assert_eq!(erf(-x), -erf(x));
         }
         assert!((erf(2.4999999) - erf(2.5000001)).abs() < 1e-9);
+    }
+
+    #[test]
+    fn activations_agree_with_their_formulas() {
+        let at = |op: ScalarOp, x: f64| op.evaluate(T::F64, &[Scalar::Float(x)]).float();
+        // Phi(1) = 0.8413447460685429, Phi(-6) = 9.865876450376946e-10 (Abramowitz and Stegun, table 26.1).
+        assert!((at(ScalarOp::Gelu, 1.0) - 0.841_344_746_068_542_9).abs() < 1e-14);
+        assert!((at(ScalarOp::Gelu, -6.0) / (-6.0 * 9.865_876_450_376_946e-10) - 1.0).abs() < 1e-9);
+        assert!((at(ScalarOp::GeluTanh, 1.0) - 0.841_191_990_608_276_1).abs() < 1e-12);
+        assert!((at(ScalarOp::Swish, 1.0) - 1.0 / (1.0 + (-1f64).exp())).abs() < 1e-15);
+        assert_eq!((at(ScalarOp::HardSwish, 3.0), at(ScalarOp::HardSwish, -4.0)), (3.0, 0.0));
+        assert_eq!((at(ScalarOp::HardSigmoid, 0.0), at(ScalarOp::HardSigmoid, 9.0)), (0.5, 1.0));
+        assert!((at(ScalarOp::Mish, 1.0) - (1f64.exp().ln_1p()).tanh()).abs() < 1e-15);
+        for op in [ScalarOp::Gelu, ScalarOp::GeluTanh, ScalarOp::Swish, ScalarOp::HardSwish, ScalarOp::Mish] {
+            assert_eq!((at(op, f64::NEG_INFINITY), at(op, f64::INFINITY)), (0.0, f64::INFINITY), "{op:?}");
+            assert!(at(op, f64::NAN).is_nan());
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A tensor of random numbers.
 //!
-//! Input: shape, [rank] i64. Element `i` comes from word `i mod 4` of block `i / 4` of the stream of (seed, node), see
+//! Input: shape, [rank] i64. Element `i` comes from word `i mod 4` of block `i / 4` of the stream of (seed, stream), see
 //! [`crate::random::philox`]. Uniform: `low + u (high - low)` with `u` the upper 24 bits of the word, in `[0, 1)`. Normal:
 //! words `2 j` and `2 j + 1` make elements `2 j` and `2 j + 1` by Box and Muller's method, `r cos t` and `r sin t` with
 //! `r = sqrt(-2 ln(u + 2^-24))` and `t = 2 pi v`. Without a seed of its own the operator uses that of the run. Source:
@@ -46,6 +46,9 @@ pub struct RandomFill {
     pub data_type: DataType,
     /// Seed; left out: that of the run.
     pub seed: Option<i64>,
+    /// Number of the stream, given when a network is imported: it tells operators with equal seeds apart, and stays
+    /// when passes move or drop nodes.
+    pub stream: usize,
 }
 
 impl RandomFill {
@@ -104,7 +107,8 @@ impl Operator for RandomFill {
             invalid!(eval: "random numbers of shape {shape:?} are too many")
         };
         let seed = self.seed.map_or(cx.seed, i64::cast_unsigned);
-        let blocks = (0..count.div_ceil(4)).map(|number| self.elements(block(seed, cx.node, number as u64)));
+        let blocks = (0..count.div_ceil(4))
+            .map(|number| self.elements(block(seed, cx.iteration ^ self.stream as u64, number as u64)));
         let mut values: Vec<f64> = blocks.flatten().collect();
         values.truncate(count);
         Ok(vec![Tensor::from_floats(self.data_type, &sizes, &values)?.into()])
@@ -119,15 +123,18 @@ impl Operator for RandomFill {
     }
 
     fn examples() -> Vec<Example> {
-        let op = |distribution, data_type| RandomFill { distribution, data_type, seed: Some(7) };
+        let op = |distribution, data_type| RandomFill { distribution, data_type, seed: Some(7), stream: 0 };
         let (uniform, normal) =
             (Distribution::Uniform { low: -2.0, high: 3.0 }, Distribution::Normal { mean: 1.0, scale: 0.5 });
         vec![
             Example::new("uniform", op(uniform, DataType::F32)).ints(&[3, 17]),
             Example::new("normal", op(normal, DataType::F32)).ints(&[31]),
             Example::new("half", op(normal, DataType::F16)).ints(&[2, 5]),
-            Example::new("seed of the run", RandomFill { distribution: uniform, data_type: DataType::F32, seed: None })
-                .ints(&[7]),
+            Example::new(
+                "seed of the run, another stream",
+                RandomFill { distribution: uniform, data_type: DataType::F32, seed: None, stream: 5 },
+            )
+            .ints(&[7]),
             Example::new("no elements", op(uniform, DataType::F32)).ints(&[0, 3]),
             Example::new("scalar", op(uniform, DataType::F64)).ints(&[]),
         ]
@@ -139,8 +146,9 @@ mod tests {
     use super::*;
     use crate::evaluate::ReferenceEvaluator;
 
-    fn draw(op: &RandomFill, count: i64, node: u64) -> Vec<f64> {
-        let cx = EvalContext { node, ..EvalContext::new(&ReferenceEvaluator) };
+    fn draw(op: &RandomFill, count: i64, stream: usize) -> Vec<f64> {
+        let cx = EvalContext::new(&ReferenceEvaluator);
+        let op = RandomFill { stream, ..op.clone() };
         let inputs = [Some(Value::Tensor(Tensor::of_i64(&[count])))];
         op.reference(&Arguments::new(&inputs), &cx).unwrap()[0].as_tensor().unwrap().to_floats()
     }
@@ -148,7 +156,7 @@ mod tests {
     #[test]
     fn moments_and_streams() {
         let normal = Distribution::Normal { mean: 2.0, scale: 3.0 };
-        let op = RandomFill { distribution: normal, data_type: DataType::F64, seed: Some(1) };
+        let op = RandomFill { distribution: normal, data_type: DataType::F64, seed: Some(1), stream: 0 };
         let values = draw(&op, 20_001, 0);
         let mean = values.iter().sum::<f64>() / values.len() as f64;
         let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / values.len() as f64;
@@ -164,7 +172,7 @@ mod tests {
     #[test]
     fn integers_are_refused() {
         let uniform = Distribution::Uniform { low: 0.0, high: 1.0 };
-        let op = RandomFill { distribution: uniform, data_type: DataType::I32, seed: None };
+        let op = RandomFill { distribution: uniform, data_type: DataType::I32, seed: None, stream: 0 };
         let inputs = [Some(Value::Tensor(Tensor::of_i64(&[1])))];
         assert!(op.reference(&Arguments::new(&inputs), &EvalContext::new(&ReferenceEvaluator)).is_err());
     }

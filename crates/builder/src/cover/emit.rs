@@ -1,0 +1,151 @@
+//! The pieces of a cover: chosen alternatives in order, with transpositions where layouts meet.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use sinter_backend::Region;
+use sinter_base::{Dim, Tensor, ValueType};
+use sinter_ir::WeightExpr;
+use sinter_ops::movement::{Reshape, Transpose};
+use sinter_ops::{Op, ValueId};
+
+use crate::cover::alternatives::{Form, Served, channels_first, channels_last, type_in};
+use crate::cover::{Cover, Gap, Piece, Problem};
+use crate::select::select;
+
+struct Emitter<'a> {
+    problem: &'a Problem<'a>,
+    cover: Cover,
+    /// Values that exist, by form.
+    forms: HashMap<(ValueId, Form), ValueId>,
+}
+
+/// Makes the pieces; `labels` says of each group whether it computes channels last.
+pub(crate) fn emit(problem: &Problem<'_>, served: Vec<Served>, labels: &[bool]) -> Result<Cover, Vec<Gap>> {
+    let body = problem.body;
+    let types: Vec<ValueType> = (0..body.value_count()).map(|i| body.ty(ValueId::new(i)).clone()).collect();
+    let cover = Cover { types, weights: Vec::new(), pieces: Vec::new() };
+    let mut emitter = Emitter { problem, cover, forms: HashMap::new() };
+    for id in body.inputs() {
+        emitter.forms.insert((*id, Form::Plain), *id);
+    }
+    for (served, &is_last) in served.into_iter().zip(labels) {
+        emitter.add(served, is_last).map_err(|gap| vec![gap])?;
+    }
+    for id in body.outputs() {
+        emitter.value(*id, Form::Plain, 0).map_err(|gap| vec![gap])?;
+    }
+    Ok(emitter.cover)
+}
+
+impl Emitter<'_> {
+    fn add(&mut self, served: Served, is_last: bool) -> Result<(), Gap> {
+        let Served { group, plain, last } = served;
+        let body = self.problem.body;
+        let results = &body.nodes()[group.position()].outputs;
+        let Some(alternative) = (if is_last { last } else { plain }) else {
+            // Control flow reads and makes plain values.
+            let node = &body.nodes()[group.node];
+            let mut inputs = Vec::new();
+            for input in &node.inputs {
+                inputs.push(input.map(|id| self.value(id, Form::Plain, group.node)).transpose()?);
+            }
+            let types = |ids: &[ValueId]| ids.iter().map(|id| body.ty(*id).clone()).collect::<Vec<_>>();
+            let operands: Vec<Option<ValueType>> =
+                node.inputs.iter().map(|id| id.map(|id| body.ty(id).clone())).collect();
+            let shell = node.op.with_bodies(vec![Arc::default(); node.op.bodies().len()]);
+            let region = Region::single(shell, &operands, types(&node.outputs));
+            for id in results {
+                self.forms.insert((*id, Form::Plain), *id);
+            }
+            let outputs = node.outputs.to_vec();
+            self.cover.pieces.push(Piece { region, inputs, outputs, nodes: vec![group.node], choice: None });
+            return Ok(());
+        };
+        let mut inputs = Vec::new();
+        for input in alternative.inputs {
+            inputs.push(input.map(|(id, form)| self.value(id, form, group.node)).transpose()?);
+        }
+        let mut outputs = Vec::new();
+        for (position, id) in results.iter().enumerate() {
+            if !is_last {
+                self.forms.insert((*id, Form::Plain), *id);
+                outputs.push(*id);
+                continue;
+            }
+            let ty = alternative.region.body().ty(alternative.region.body().outputs()[position]).clone();
+            let rank = ty.as_tensor().and_then(|t| t.dims().ok()).map_or(0, <[Dim]>::len);
+            let moved = self.fresh(ty);
+            self.forms.insert((*id, Form::ChannelsLast(rank)), moved);
+            outputs.push(moved);
+        }
+        let nodes = std::iter::once(group.node).chain(group.tail).collect();
+        let (region, choice) = (alternative.region, Some(alternative.choice));
+        self.cover.pieces.push(Piece { region, inputs, outputs, nodes, choice });
+        Ok(())
+    }
+
+    fn fresh(&mut self, ty: ValueType) -> ValueId {
+        self.cover.types.push(ty);
+        ValueId::new(self.cover.types.len() - 1)
+    }
+
+    /// The value in a form; made when it does not exist yet. `node` is whom it is made for.
+    fn value(&mut self, id: ValueId, form: Form, node: usize) -> Result<ValueId, Gap> {
+        if let Some(known) = self.forms.get(&(id, form)) {
+            return Ok(*known);
+        }
+        let body = self.problem.body;
+        let plain = body.ty(id);
+        let ty = type_in(plain, form).unwrap_or_else(|| plain.clone());
+        let made = if let Some(weight) = (self.problem.weight)(id) {
+            let made = self.fresh(ty);
+            self.cover.weights.push((made, moved_weight(weight, plain, form)));
+            made
+        } else {
+            let rank = plain.as_tensor().and_then(|t| t.dims().ok()).map_or(0, <[Dim]>::len);
+            let (from, permutation) = match form {
+                Form::Plain => (Form::ChannelsLast(rank), channels_first(rank)),
+                Form::ChannelsLast(_) => (Form::Plain, channels_last(rank)),
+            };
+            // Every value exists in the form that it was made in.
+            let source = self.forms.get(&(id, from)).copied().unwrap_or(id);
+            let op = Op::from(Transpose { permutation: Some(permutation) });
+            let source_type = self.cover.types[source.index()].clone();
+            let region = Region::single(op, &[Some(source_type)], vec![ty.clone()]);
+            let choice = select(&region, self.problem.back_end, self.problem.device)
+                .map_err(|refusals| Gap { node, refusals })?;
+            let made = if form == Form::Plain { id } else { self.fresh(ty) };
+            let piece = Piece {
+                region,
+                inputs: vec![Some(source)],
+                outputs: vec![made],
+                nodes: vec![node],
+                choice: Some(choice),
+            };
+            self.cover.pieces.push(piece);
+            made
+        };
+        self.forms.insert((id, form), made);
+        Ok(made)
+    }
+}
+
+/// A weight in another form, as an expression of it.
+fn moved_weight(weight: Arc<WeightExpr>, ty: &ValueType, form: Form) -> Arc<WeightExpr> {
+    let Form::ChannelsLast(rank) = form else { return weight };
+    let sizes = ty.as_tensor().and_then(|t| t.shape.sizes()).unwrap_or_default();
+    let mut widened = vec![1i64; rank.saturating_sub(sizes.len())];
+    widened.extend(sizes.iter().map(|&s| i64::try_from(s).unwrap_or(i64::MAX)));
+    let shape = WeightExpr::Source { name: "".into(), tensor: Tensor::of_i64(&widened) };
+    let reshaped = WeightExpr::Apply {
+        op: Reshape { allow_zero: true }.into(),
+        inputs: vec![Some(weight), Some(Arc::new(shape))],
+        output: 0,
+    };
+    Arc::new(WeightExpr::Apply {
+        op: Transpose { permutation: Some(channels_last(rank)) }.into(),
+        inputs: vec![Some(Arc::new(reshaped))],
+        output: 0,
+    })
+}

@@ -1,0 +1,79 @@
+//! The layout of every region: the cheapest labels, transpositions between them included.
+
+use std::collections::HashMap;
+
+use sinter_base::ValueType;
+use sinter_ops::ValueId;
+use sinter_ops::operator::count_of;
+
+use crate::cover::Problem;
+use crate::cover::alternatives::{Alternative, Form, Served};
+use crate::cover::cut::{Cut, NEVER};
+
+/// Stands in for every symbolic size.
+const TYPICAL_SIZE: i64 = 64;
+/// Nanoseconds that any step costs.
+const STEP: f64 = 1000.0;
+/// Nanoseconds per byte that a transposition reads and writes.
+const PER_BYTE: f64 = 0.3;
+
+fn transposition(ty: &ValueType) -> i64 {
+    let elements = count_of(ty).evaluate(&|_| Some(TYPICAL_SIZE)).unwrap_or(0);
+    let bytes = elements as f64 * 2.0 * ty.data_type().bits() as f64 / 8.0;
+    scaled(STEP + bytes * PER_BYTE)
+}
+
+/// Costs as integers, in picoseconds.
+fn scaled(nanoseconds: f64) -> i64 {
+    (nanoseconds * 1000.0).clamp(0.0, (NEVER / 1024) as f64) as i64
+}
+
+/// For each group: channels last?
+pub(crate) fn choose(problem: &Problem<'_>, served: &[Served]) -> Vec<bool> {
+    let body = problem.body;
+    let mut cut = Cut::new(served.len());
+    let mut maker: HashMap<ValueId, usize> = HashMap::new();
+    // What reading a value in another layout than it has costs whoever makes it: nothing is cheaper than nothing.
+    let mut unary: Vec<(i64, i64)> = Vec::new();
+    for (index, Served { group, plain, last }) in served.iter().enumerate() {
+        let cost = |a: &Option<Alternative>| a.as_ref().map_or(NEVER, |a| scaled(a.choice.candidate.estimate));
+        let is_control = plain.is_none() && last.is_none();
+        unary.push((if is_control { 0 } else { cost(plain) }, cost(last)));
+        for id in &body.nodes()[group.position()].outputs {
+            maker.insert(*id, index);
+        }
+    }
+    for id in body.outputs() {
+        if let Some(&index) = maker.get(id) {
+            unary[index].1 = unary[index].1.saturating_add(transposition(body.ty(*id)));
+        }
+    }
+    for (index, Served { group, plain, last }) in served.iter().enumerate() {
+        let reads = |a: &Option<Alternative>| -> Vec<(ValueId, Form)> {
+            a.as_ref().map(|a| a.inputs.iter().flatten().copied().collect()).unwrap_or_default()
+        };
+        let (plain_reads, last_reads) = (reads(plain), reads(last));
+        let any: Vec<ValueId> = match (plain_reads.is_empty(), last_reads.is_empty()) {
+            (false, _) => plain_reads.iter().map(|r| r.0).collect(),
+            (true, false) => last_reads.iter().map(|r| r.0).collect(),
+            (true, true) => body.nodes()[group.node].inputs.iter().flatten().copied().collect(),
+        };
+        for id in any {
+            if (problem.weight)(id).is_some() {
+                continue;
+            }
+            let cost = transposition(body.ty(id));
+            let wants_last = last_reads.iter().any(|r| r.0 == id && r.1 != Form::Plain);
+            match (maker.get(&id), wants_last) {
+                (Some(&from), true) => cut.pair(from, index, cost),
+                (Some(&from), false) => unary[from].1 = unary[from].1.saturating_add(cost),
+                (None, true) => unary[index].1 = unary[index].1.saturating_add(cost),
+                (None, false) => {}
+            }
+        }
+    }
+    for (index, (if_plain, if_last)) in unary.into_iter().enumerate() {
+        cut.unary(index, if_plain, if_last);
+    }
+    cut.solve()
+}

@@ -1,0 +1,77 @@
+//! The cover: which operators become one region, and in which layout each region computes.
+//!
+//! [`groups`] proposes regions: a heavy operator with the pointwise work behind it, or one operator. Each region has up
+//! to two [`alternatives`]: plain, and channels last, where the values between regions lie with their channels behind
+//! the spatial axes. Every alternative is offered to the tactics and costs what the best candidate costs; a value that one
+//! region makes in one layout and another reads in the other costs a transposition. [`labels`] finds the cheapest choice
+//! of layouts, exactly, as a minimum cut. [`emit`] makes the pieces.
+
+mod alternatives;
+mod cut;
+mod emit;
+mod groups;
+mod labels;
+
+use std::sync::Arc;
+
+use sinter_backend::{BackEnd, Device, Region};
+use sinter_base::ValueType;
+use sinter_ir::WeightExpr;
+use sinter_ops::{Body, ValueId};
+
+use crate::select::Choice;
+
+/// A region of the cover with what it reads and writes.
+pub(crate) struct Piece {
+    pub(crate) region: Region,
+    /// Operands by their number in the region.
+    pub(crate) inputs: Vec<Option<ValueId>>,
+    pub(crate) outputs: Vec<ValueId>,
+    /// Positions of its nodes in the body.
+    pub(crate) nodes: Vec<usize>,
+    /// The kernel; none for control flow.
+    pub(crate) choice: Option<Choice>,
+}
+
+/// See the module documentation.
+pub(crate) struct Cover {
+    /// Types of all values: first the body's own, then those in other layouts.
+    pub(crate) types: Vec<ValueType>,
+    /// Weights in other layouts.
+    pub(crate) weights: Vec<(ValueId, Arc<WeightExpr>)>,
+    /// In execution order.
+    pub(crate) pieces: Vec<Piece>,
+}
+
+/// What covering a body needs to know.
+pub(crate) struct Problem<'a> {
+    pub(crate) body: &'a Body,
+    pub(crate) back_end: &'a dyn BackEnd,
+    pub(crate) device: &'a Device,
+    /// Weight behind an input of the body.
+    pub(crate) weight: &'a dyn Fn(ValueId) -> Option<Arc<WeightExpr>>,
+}
+
+/// A node without a kernel, with what every tactic said.
+pub(crate) struct Gap {
+    pub(crate) node: usize,
+    pub(crate) refusals: Vec<(String, sinter_backend::Refusal)>,
+}
+
+/// Covers all living nodes of a body.
+///
+/// # Errors
+/// All nodes without a kernel.
+pub(crate) fn cover(problem: &Problem<'_>) -> Result<Cover, Vec<Gap>> {
+    let groups = groups::propose(problem);
+    let mut served = Vec::new();
+    let mut gaps = Vec::new();
+    for group in groups {
+        alternatives::serve(problem, group, &mut served, &mut gaps);
+    }
+    if !gaps.is_empty() {
+        return Err(gaps);
+    }
+    let labels = labels::choose(problem, &served);
+    emit::emit(problem, served, &labels)
+}

@@ -1,0 +1,66 @@
+//! The command line as a whole: the list of commands.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::{bench, build, completions, demo, diff, doctor, inspect, run};
+use crate::failure::Failure;
+
+/// Turns a trained network into a verified, optimized engine for this machine, and runs it.
+#[derive(Parser, Debug)]
+#[command(name = "sinter", bin_name = "sinter", version, max_term_width = 100, after_help = EXAMPLES)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  sinter demo                                   the tour; needs no file
+  sinter build model.onnx                       make model.plan for this machine
+  sinter run model.plan --inputs x.npz          one inference, results summed up
+  sinter bench model.plan                       latency and throughput
+
+Exit codes: 0 done; 1 results outside their bounds, or an operator without a kernel; 2 wrong flags, names,
+types or files; 3 damaged or invalid data; 4 device not available; 130 interrupted.";
+
+/// The commands; each is a file in `commands/`.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Make a plan of a model
+    Build(build::Arguments),
+    /// Run one inference
+    Run(run::Arguments),
+    /// Measure latency and throughput
+    Bench(bench::Arguments),
+    /// Compare the engine with the judge, or with given outputs
+    Diff(diff::Arguments),
+    /// Show what is in a model or a plan
+    Inspect(inspect::Arguments),
+    /// Show what this machine has, and what would be used of it
+    Doctor(doctor::Arguments),
+    /// Take the tour: a small network, from model to answers
+    Demo(demo::Arguments),
+    /// Print a shell's completions
+    Completions(completions::Arguments),
+}
+
+/// Runs a command.
+///
+/// # Errors
+/// What, where and what to do, with the exit code.
+pub fn dispatch(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    match &arguments.command {
+        Command::Build(arguments) => build::run(arguments)?,
+        Command::Run(arguments) => run::run(arguments)?,
+        Command::Bench(arguments) => bench::run(arguments)?,
+        Command::Diff(arguments) => diff::run(arguments)?,
+        Command::Inspect(arguments) => inspect::run(arguments)?,
+        Command::Doctor(arguments) => doctor::run(arguments)?,
+        Command::Demo(arguments) => demo::run(arguments)?,
+        Command::Completions(arguments) => completions::run(arguments)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,142 @@
+//! `sinter build`: a model becomes a plan.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Args;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sinter::import_onnx::import_file;
+use sinter::plan::{Plan, is_plan, write};
+use sinter::source;
+
+use crate::failure::Failure;
+use crate::flags::{DeviceFlags, JsonFlags, ModelFlags, show_bytes};
+use crate::interrupt::while_writing;
+use crate::output::{check_writable, deliver};
+use crate::prepare::build_plan;
+use crate::progress::Stage;
+use crate::report::{Port, ports, seconds_since};
+
+const EXAMPLES: &str = "\
+Examples:
+  sinter build model.onnx
+  sinter build model.onnx -o /models/model.plan --threads 2
+  sinter build model.onnx --shapes input:1x3x224x224";
+
+/// Make a plan of a model.
+///
+/// Reads an ONNX model, chooses a kernel for every operator and writes a plan: one file that runs without the model. All
+/// problems of a model are reported at once. The plan appears complete or not at all.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// ONNX model; external data lies beneath its folder
+    model: PathBuf,
+
+    /// Where the plan goes [default: MODEL with .plan]
+    #[arg(short, long, value_name = "PLAN")]
+    output: Option<PathBuf>,
+
+    #[command(flatten)]
+    model_flags: ModelFlags,
+
+    #[command(flatten)]
+    device: DeviceFlags,
+
+    #[command(flatten)]
+    json: JsonFlags,
+}
+
+/// Result of `sinter build`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Report {
+    /// The model as given.
+    pub model: String,
+    /// The plan that was written.
+    pub plan: String,
+    /// Size of the plan in bytes.
+    pub plan_bytes: u64,
+    /// Bytes of weights in it.
+    pub weight_bytes: u64,
+    /// The device that it was built for.
+    pub device: String,
+    /// Inputs in order.
+    pub inputs: Vec<Port>,
+    /// Outputs in order.
+    pub outputs: Vec<Port>,
+    /// Nodes of the imported network.
+    pub nodes: usize,
+    /// Steps of the plan.
+    pub steps: usize,
+    /// Seconds to read the model.
+    pub import_seconds: f64,
+    /// Seconds to make the plan.
+    pub build_seconds: f64,
+    /// Seconds to write it.
+    pub write_seconds: f64,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the model cannot be imported or built, or the plan cannot be written.
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let target = arguments.output.clone().unwrap_or_else(|| arguments.model.with_extension("plan"));
+    if is_plan(&arguments.model) {
+        return Err(Failure::usage("this is a plan already").at(&arguments.model).help("`sinter run` runs it"));
+    }
+    check_writable(&target)?;
+    arguments.json.check()?;
+    let start = Instant::now();
+    let network = {
+        let _stage = Stage::spinner("importing");
+        import_file(&arguments.model, &arguments.model_flags.import_options(&[])?)?
+    };
+    let import_seconds = seconds_since(start);
+    let start = Instant::now();
+    let plan = build_plan(&network, &arguments.model_flags, &arguments.device)?;
+    let build_seconds = seconds_since(start);
+    let start = Instant::now();
+    {
+        let _stage = Stage::spinner("writing");
+        while_writing(|| write(&target, &plan))?;
+    }
+    let report = Report {
+        model: arguments.model.display().to_string(),
+        plan: target.display().to_string(),
+        plan_bytes: std::fs::metadata(&target).map_or(0, |m| m.len()),
+        weight_bytes: weight_bytes(&plan),
+        device: plan.device.to_string(),
+        inputs: ports(&source::plan_inputs(&plan)),
+        outputs: ports(&source::plan_outputs(&plan)),
+        nodes: network.body.nodes().len(),
+        steps: plan.graph.steps.len(),
+        import_seconds,
+        build_seconds,
+        write_seconds: seconds_since(start),
+    };
+    deliver(&report, &arguments.json, |out| show(&report, out))
+}
+
+/// Bytes of all weights of a plan.
+pub fn weight_bytes(plan: &Plan) -> u64 {
+    plan.weights.iter().map(|w| w.tensor.bytes().len() as u64).sum()
+}
+
+fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
+    writeln!(out, "{} -> {}", report.model, report.plan)?;
+    writeln!(out, "  device   {}", report.device)?;
+    for port in &report.inputs {
+        writeln!(out, "  input    {} {}", port.name, port.ty)?;
+    }
+    for port in &report.outputs {
+        writeln!(out, "  output   {} {}", port.name, port.ty)?;
+    }
+    writeln!(out, "  steps    {} of {} nodes", report.steps, report.nodes)?;
+    writeln!(out, "  size     {}, weights {}", show_bytes(report.plan_bytes), show_bytes(report.weight_bytes))?;
+    let times = (report.import_seconds, report.build_seconds, report.write_seconds);
+    writeln!(out, "  time     import {:.3} s, build {:.3} s, write {:.3} s", times.0, times.1, times.2)
+}

@@ -1,0 +1,167 @@
+//! `sinter diff`: the engine's results against the judge's, or against given ones.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sinter::base::Value;
+use sinter::interp::{FastEvaluator, run_with};
+use sinter::ir::Network;
+use sinter::source::{self, Source};
+use sinter::values::{self, Role};
+
+use crate::difference::{Bounds, Difference, differences};
+use crate::failure::{Exit, Failure};
+use crate::flags::{DeviceFlags, InputFlags, JsonFlags, ModelFlags};
+use crate::output::deliver;
+use crate::prepare::{WithoutInputs, engine, open};
+use crate::progress::Stage;
+use crate::report::table;
+
+const EXAMPLES: &str = "\
+Examples:
+  sinter diff model.onnx --inputs x.npz                      against the judge
+  sinter diff model.plan --inputs x.npz --expect y.npz       against results from elsewhere
+  sinter diff model-int8.onnx --inputs x.npz --min-cosine 0.97";
+
+/// Compare the engine with the judge, or with given outputs.
+///
+/// The judge computes every operator plainly in float64, as the model was imported, with none of the engine's kernels. An
+/// output is within its bounds when max |a - b| <= atol + rtol * max |expected|, or, with --min-cosine, when the angle
+/// between both is small enough. Ends with code 1 when one is not.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// Plan or ONNX model; a plan needs --expect
+    #[arg(value_name = "PLAN_OR_MODEL")]
+    file: PathBuf,
+
+    #[command(flatten)]
+    inputs: InputFlags,
+
+    /// Expected outputs: an .npz file by name, or a folder of output_0.pb, ... [default: the judge's]
+    #[arg(long, value_name = "FILE")]
+    expect: Option<PathBuf>,
+
+    #[command(flatten)]
+    bounds: BoundFlags,
+
+    #[command(flatten)]
+    model: ModelFlags,
+
+    #[command(flatten)]
+    device: DeviceFlags,
+
+    #[command(flatten)]
+    json: JsonFlags,
+}
+
+/// How far results may differ.
+#[derive(Args, Clone, Copy, Debug)]
+struct BoundFlags {
+    /// Absolute part of the bound
+    #[arg(long, value_name = "E", default_value_t = 1e-4, value_parser = bound)]
+    atol: f64,
+
+    /// Part of the bound that is relative to the largest expected element
+    #[arg(long, value_name = "E", default_value_t = 1e-3, value_parser = bound)]
+    rtol: f64,
+
+    /// Instead of the bound: smallest cosine of the angle between results, for quantized models
+    #[arg(long, value_name = "C", value_parser = cosine)]
+    min_cosine: Option<f64>,
+}
+
+fn bound(text: &str) -> Result<f64, String> {
+    text.parse::<f64>().ok().filter(|v| *v >= 0.0).ok_or_else(|| format!("'{text}' is no bound; write 1e-4, say"))
+}
+
+fn cosine(text: &str) -> Result<f64, String> {
+    let value = text.parse::<f64>().ok().filter(|v| (-1.0..=1.0).contains(v));
+    value.ok_or_else(|| format!("'{text}' is no cosine; it lies between -1 and 1"))
+}
+
+/// Result of `sinter diff`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Report {
+    /// The file as given.
+    pub file: String,
+    /// What the engine was held against: `judge`, or the file of expected outputs.
+    pub against: String,
+    /// Are all outputs within their bounds?
+    pub within: bool,
+    /// The outputs that were compared; elements of sequences stand on their own.
+    pub outputs: Vec<Difference>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When an output is outside its bounds, files cannot be read, or the inference fails.
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    arguments.json.check()?;
+    let opened = open(&arguments.file, &arguments.model, &arguments.inputs, WithoutInputs::Generate)?;
+    if arguments.expect.is_none() && matches!(opened.source, Source::Plan(_)) {
+        return Err(Failure::usage("a plan holds no model that the judge could run")
+            .at(&arguments.file)
+            .help("hand in the model instead of the plan, or give --expect"));
+    }
+    let ready = engine(opened.source, &arguments.model, &arguments.device)?;
+    let found = ready.engine.run(opened.inputs.clone())?;
+    let names: Vec<String> = ready.engine.output_names().map(str::to_owned).collect();
+    let found: Vec<(String, Value)> = names.iter().cloned().zip(found).collect();
+    let (against, expected) = match (&arguments.expect, &ready.network) {
+        (Some(path), _) => {
+            let declared = source::plan_outputs(ready.engine.plan());
+            let limit = usize::try_from(arguments.model.max_memory()).unwrap_or(usize::MAX);
+            (path.display().to_string(), values::read(path, Role::Output, &declared, limit)?)
+        }
+        (None, Some(network)) => ("judge".to_owned(), names.into_iter().zip(judge(network, &opened.inputs)?).collect()),
+        (None, None) => unreachable!("a plan without expected outputs was refused"),
+    };
+    if expected.is_empty() {
+        return Err(Failure::usage("there is no output to compare with")
+            .at(arguments.expect.as_deref().unwrap_or(&arguments.file)));
+    }
+    let BoundFlags { atol, rtol, min_cosine } = arguments.bounds;
+    let outputs = differences(&found, &expected, Bounds { atol, rtol, min_cosine });
+    let report = Report {
+        file: arguments.file.display().to_string(),
+        against,
+        within: outputs.iter().all(|d| d.within),
+        outputs,
+    };
+    deliver(&report, &arguments.json, |out| show(&report, out))?;
+    match report.outputs.iter().find(|d| !d.within) {
+        None => Ok(()),
+        Some(first) => Err(Failure::new(Exit::OutsideBounds, format!("output '{}' is outside its bounds", first.name))
+            .help("--atol, --rtol and --min-cosine set the bounds")),
+    }
+}
+
+/// The judge's outputs.
+///
+/// # Errors
+/// When an operator fails.
+pub fn judge(network: &Network, inputs: &[(String, Value)]) -> Result<Vec<Value>, Failure> {
+    let _stage = Stage::spinner("judging");
+    let inputs: HashMap<String, Value> = inputs.iter().cloned().collect();
+    Ok(run_with(network, &inputs, &FastEvaluator)?)
+}
+
+fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
+    writeln!(out, "{} against {}", report.file, report.against)?;
+    let number = |value: Option<f64>| value.map_or("-".to_owned(), |v| format!("{v:.3e}"));
+    let row = |d: &Difference| {
+        let verdict = if d.within { "within".to_owned() } else { d.reason.clone().unwrap_or("OUTSIDE".to_owned()) };
+        let cosine = d.cosine.map_or("-".to_owned(), |c| format!("{c:.7}"));
+        vec![d.name.clone(), d.ty.clone(), number(d.max_error), number(d.bound), number(d.mean_error), cosine, verdict]
+    };
+    let rows = report.outputs.iter().map(row).collect();
+    let header = ["output", "type", "max error", "bound", "mean error", "cosine", "verdict"];
+    writeln!(out, "{}", table(&header, &[2, 3, 4, 5], rows))
+}

@@ -1,0 +1,219 @@
+//! `sinter doctor`: what this machine has, and what would be used of it.
+
+use std::io::Write;
+
+use clap::Args;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sinter::backends::BACK_ENDS;
+use sinter::cpu::Tier;
+
+use crate::failure::Failure;
+use crate::flags::{JsonFlags, show_bytes};
+use crate::output::deliver;
+
+const EXAMPLES: &str = "\
+Examples:
+  sinter doctor
+  sinter doctor --json -
+  SINTER_CPU=avx2 sinter doctor                 what a lower instruction set tier would be";
+
+/// Show what this machine has, and what would be used of it.
+///
+/// The environment variable SINTER_CPU (scalar, avx2, avx512) forces a lower tier of instructions in every command.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    #[command(flatten)]
+    json: JsonFlags,
+}
+
+/// Result of `sinter doctor`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Report {
+    /// Version of this program.
+    pub version: String,
+    /// Name of the processor; absent when it does not tell.
+    pub cpu: Option<String>,
+    /// Instruction sets that it has, of those that kernels can use now or later.
+    pub features: Vec<String>,
+    /// Highest tier of instructions that the machine has.
+    pub tier_detected: String,
+    /// Tier that kernels use.
+    pub tier_in_use: String,
+    /// Processors of the machine.
+    pub processors: usize,
+    /// Threads that an inference uses by default: processors that this process may use, within its quota.
+    pub threads: usize,
+    /// Processors that the control group's quota allows; absent without one.
+    pub cpu_quota: Option<f64>,
+    /// Bytes of memory, within the control group's limit.
+    pub memory_bytes: Option<u64>,
+    /// Default of `--max-memory`.
+    pub max_memory_bytes: u64,
+    /// Back ends with the number of their tactics.
+    pub back_ends: Vec<BackEndReport>,
+    /// What keeps this machine from being used well.
+    pub warnings: Vec<String>,
+}
+
+/// One back end.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BackEndReport {
+    /// Its name, as `--device` takes it.
+    pub name: String,
+    /// The device that a build would choose kernels for.
+    pub device: String,
+    /// Number of algorithms.
+    pub tactics: usize,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the JSON file cannot be written.
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    arguments.json.check()?;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let report = Report {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        cpu: cpu_name(),
+        features: features(),
+        tier_detected: Tier::detected().name().to_owned(),
+        tier_in_use: Tier::in_use().name().to_owned(),
+        processors: processors().unwrap_or(threads),
+        threads,
+        cpu_quota: cpu_quota(),
+        memory_bytes: sinter::memory::available_memory(),
+        max_memory_bytes: sinter::memory::default_limit(),
+        back_ends: BACK_ENDS
+            .iter()
+            .map(|b| BackEndReport {
+                name: b.name().to_owned(),
+                device: b.device(threads).to_string(),
+                tactics: b.tactics().len(),
+            })
+            .collect(),
+        warnings: warnings(std::env::var("SINTER_CPU").ok().as_deref(), Tier::detected()),
+    };
+    deliver(&report, &arguments.json, |out| show(&report, out))
+}
+
+fn warnings(forced: Option<&str>, detected: Tier) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if let Some(name) = forced {
+        let known = [Tier::Scalar, Tier::Avx2, Tier::Avx512];
+        match known.iter().find(|tier| tier.name() == name) {
+            None => warnings.push(format!(
+                "SINTER_CPU is '{name}', which is no tier and is ignored; there are {}",
+                known.map(Tier::name).join(", ")
+            )),
+            Some(tier) if *tier > detected => warnings.push(format!(
+                "SINTER_CPU asks for {name}, which this machine does not have; {} is used",
+                detected.name()
+            )),
+            Some(tier) if *tier < detected => {
+                warnings.push(format!("SINTER_CPU forces {name}; the machine has {}", detected.name()));
+            }
+            Some(_) => {}
+        }
+    }
+    if detected == Tier::Scalar {
+        warnings.push("this machine has neither AVX2 nor AVX-512; kernels run on the baseline instructions".to_owned());
+    }
+    warnings
+}
+
+#[cfg(target_arch = "x86_64")]
+fn cpu_name() -> Option<String> {
+    raw_cpuid::CpuId::new().get_processor_brand_string().map(|brand| brand.as_str().trim().to_owned())
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn cpu_name() -> Option<String> {
+    None
+}
+
+#[cfg(target_arch = "x86_64")]
+fn features() -> Vec<String> {
+    macro_rules! present {
+        ($($name:tt),*) => {
+            [$(($name, std::arch::is_x86_feature_detected!($name))),*]
+        };
+    }
+    let known = present!(
+        "sse4.2",
+        "avx",
+        "f16c",
+        "fma",
+        "avx2",
+        "avxvnni",
+        "avx512f",
+        "avx512bw",
+        "avx512dq",
+        "avx512vl",
+        "avx512vnni",
+        "avx512bf16",
+        "avx512fp16"
+    );
+    known.iter().filter(|(_, present)| *present).map(|(name, _)| (*name).to_owned()).collect()
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn features() -> Vec<String> {
+    Vec::new()
+}
+
+fn processors() -> Option<usize> {
+    let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    Some(text.lines().filter(|line| line.starts_with("processor")).count()).filter(|count| *count > 0)
+}
+
+/// Quota over period of the control group (`cpu.max`, cgroup version 2).
+fn cpu_quota() -> Option<f64> {
+    parse_quota(&std::fs::read_to_string("/sys/fs/cgroup/cpu.max").ok()?)
+}
+
+fn parse_quota(text: &str) -> Option<f64> {
+    let (quota, period) = text.trim().split_once(' ')?;
+    let (quota, period): (f64, f64) = (quota.parse().ok()?, period.parse().ok()?);
+    Some(quota / period).filter(|q| q.is_finite())
+}
+
+fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
+    writeln!(out, "sinter {}", report.version)?;
+    writeln!(out, "  processor   {}", report.cpu.as_deref().unwrap_or("unknown"))?;
+    writeln!(out, "  features    {}", report.features.join(" "))?;
+    writeln!(out, "  tier        {} in use, {} detected", report.tier_in_use, report.tier_detected)?;
+    let quota = report.cpu_quota.map_or("no quota".to_owned(), |q| format!("quota of {q:.1} processors"));
+    writeln!(out, "  threads     {} of {} processors, {quota}", report.threads, report.processors)?;
+    let memory = report.memory_bytes.map_or("unknown".to_owned(), show_bytes);
+    writeln!(out, "  memory      {memory}, at most {} used (--max-memory)", show_bytes(report.max_memory_bytes))?;
+    for back_end in &report.back_ends {
+        let BackEndReport { name, device, tactics } = back_end;
+        writeln!(out, "  back end    {name}: {device}, {tactics} tactics")?;
+    }
+    report.warnings.iter().try_for_each(|warning| writeln!(out, "  warning     {warning}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forced_tier_is_reported() {
+        assert!(warnings(None, Tier::Avx2).is_empty());
+        assert!(warnings(Some("avx2"), Tier::Avx2).is_empty());
+        assert!(warnings(Some("avx2"), Tier::Avx512)[0].contains("forces avx2"));
+        assert!(warnings(Some("avx512"), Tier::Avx2)[0].contains("does not have"));
+        assert!(warnings(Some("mmx"), Tier::Avx2)[0].contains("no tier"));
+    }
+
+    #[test]
+    fn quotas_are_read() {
+        assert_eq!(parse_quota("150000 100000\n"), Some(1.5));
+        assert_eq!(parse_quota("max 100000\n"), None);
+    }
+}

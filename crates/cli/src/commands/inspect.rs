@@ -1,0 +1,191 @@
+//! `sinter inspect`: what is in a model or a plan.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sinter::base::Attr;
+use sinter::plan::{Action, Graph, Plan, Step};
+use sinter::source::{self, Source};
+
+use crate::commands::build::weight_bytes;
+use crate::explain::{Explanation, explain};
+use crate::failure::Failure;
+use crate::flags::{DeviceFlags, JsonFlags, ModelFlags, show_bytes};
+use crate::output::deliver;
+use crate::prepare::build_plan;
+use crate::report::{Port, operators, ports, sources, table, tactic, type_text};
+
+const EXAMPLES: &str = "\
+Examples:
+  sinter inspect model.onnx                      what it takes, gives, and which kernels would serve it
+  sinter inspect model.plan --json -             the same for programs
+  sinter inspect model.plan --explain conv1      candidates and refusals for the step of a node";
+
+/// Show what is in a model or a plan.
+///
+/// Inputs, outputs, steps with their operators, kernels and sources, weights and memory. A model is built in memory, so that
+/// the steps are those that a plan would have.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// Plan or ONNX model
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    /// For the steps whose source has this name: every kernel that was offered, and why others were not
+    #[arg(long, value_name = "NODE")]
+    explain: Option<String>,
+
+    #[command(flatten)]
+    model: ModelFlags,
+
+    #[command(flatten)]
+    device: DeviceFlags,
+
+    #[command(flatten)]
+    json: JsonFlags,
+}
+
+/// Result of `sinter inspect`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Report {
+    /// The file as given.
+    pub file: String,
+    /// `model` or `plan`.
+    pub kind: String,
+    /// Name of the network in the file.
+    pub name: String,
+    /// The device that the plan is for.
+    pub device: String,
+    /// Inputs in order.
+    pub inputs: Vec<Port>,
+    /// Outputs in order.
+    pub outputs: Vec<Port>,
+    /// Number of weights.
+    pub weights: usize,
+    /// Bytes of weights.
+    pub weight_bytes: u64,
+    /// Bytes of memory for values between steps; absent when it depends on the sizes of inputs.
+    pub activation_bytes: Option<u64>,
+    /// Conditions on the sizes of inputs.
+    pub conditions: Vec<String>,
+    /// Steps in execution order, those inside control flow after the step that holds them.
+    pub steps: Vec<StepReport>,
+    /// Kernels offered and refused; only with `--explain`.
+    pub explanations: Option<Vec<Explanation>>,
+}
+
+/// One step of a plan.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StepReport {
+    /// How many bodies of control flow it lies in.
+    pub depth: usize,
+    /// The operators that it computes.
+    pub operators: Vec<String>,
+    /// Types of its results.
+    pub types: Vec<String>,
+    /// Name of the kernel's tactic; absent for control flow.
+    pub tactic: Option<String>,
+    /// Parameters of the kernel; absent when it has none.
+    pub parameters: Option<String>,
+    /// Nodes of the model that it comes from.
+    pub origins: Vec<String>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the file cannot be read or built, or no step comes from the node to explain.
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    arguments.json.check()?;
+    let (kind, plan) = match source::open(&arguments.file, &arguments.model.import_options(&[])?)? {
+        Source::Plan(plan) => {
+            arguments.model.refuse_for_plan()?;
+            ("plan", *plan)
+        }
+        Source::Model(network) => ("model", build_plan(&network, &arguments.model, &arguments.device)?),
+    };
+    let explanations = match &arguments.explain {
+        None => None,
+        Some(node) => Some(explain(&plan, node, arguments.device.back_end())?),
+    };
+    let mut steps = Vec::new();
+    collect(&plan.graph, 0, &mut steps);
+    let report = Report {
+        file: arguments.file.display().to_string(),
+        kind: kind.to_owned(),
+        name: plan.name.clone(),
+        device: plan.device.to_string(),
+        inputs: ports(&source::plan_inputs(&plan)),
+        outputs: ports(&source::plan_outputs(&plan)),
+        weights: plan.weights.len(),
+        weight_bytes: weight_bytes(&plan),
+        activation_bytes: sinter::memory::arena_bytes(&plan),
+        conditions: conditions(&plan),
+        steps,
+        explanations,
+    };
+    deliver(&report, &arguments.json, |out| show(&report, out))
+}
+
+fn conditions(plan: &Plan) -> Vec<String> {
+    plan.guards.iter().map(|guard| guard.reason.clone()).collect()
+}
+
+fn collect(graph: &Graph, depth: usize, steps: &mut Vec<StepReport>) {
+    for step in &graph.steps {
+        steps.push(StepReport {
+            depth,
+            operators: operators(step),
+            types: step
+                .outputs
+                .iter()
+                .filter_map(|id| graph.values.get(id.index()))
+                .map(|v| type_text(&v.ty))
+                .collect(),
+            tactic: tactic(step),
+            parameters: parameters(step),
+            origins: sources(step),
+        });
+        if let Action::Control { graphs, .. } = &step.action {
+            graphs.iter().for_each(|graph| collect(graph, depth + 1, steps));
+        }
+    }
+}
+
+fn parameters(step: &Step) -> Option<String> {
+    match &step.action {
+        Action::Kernel { recipe, .. } if recipe.parameters != Attr::Absent => Some(recipe.parameters.to_string()),
+        _ => None,
+    }
+}
+
+fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
+    writeln!(out, "{}: {} '{}' for {}", report.file, report.kind, report.name, report.device)?;
+    for input in &report.inputs {
+        writeln!(out, "  input        {} {}", input.name, input.ty)?;
+    }
+    for output in &report.outputs {
+        writeln!(out, "  output       {} {}", output.name, output.ty)?;
+    }
+    writeln!(out, "  weights      {}, {}", report.weights, show_bytes(report.weight_bytes))?;
+    let activations = report.activation_bytes.map_or("as the inputs' sizes decide".to_owned(), show_bytes);
+    writeln!(out, "  activations  {activations}")?;
+    for condition in &report.conditions {
+        writeln!(out, "  condition    {condition}")?;
+    }
+    if let Some(explanations) = &report.explanations {
+        return explanations.iter().try_for_each(|e| e.show(out));
+    }
+    let row = |step: &StepReport| {
+        let operators = format!("{}{}", "  ".repeat(step.depth), step.operators.join("+"));
+        vec![operators, step.types.join(" "), step.tactic.clone().unwrap_or_default(), step.origins.join(", ")]
+    };
+    let rows = report.steps.iter().map(row).collect();
+    writeln!(out, "{}", table(&["operators", "results", "tactic", "source"], &[], rows))
+}

@@ -1,0 +1,189 @@
+//! Failures as the user sees them: what, where, what to do; and the exit code.
+
+use std::fmt;
+use std::io::IsTerminal;
+use std::path::Path;
+
+use sinter::backend::KernelError;
+use sinter::builder::BuildError;
+use sinter::import_onnx::ImportError;
+use sinter::interp::run::RunError;
+use sinter::memory::MemoryError;
+use sinter::plan::PlanError;
+use sinter::runtime::RuntimeError;
+use sinter::source::SourceError;
+use sinter::tensor_io::NpzError;
+use sinter::values::ValuesError;
+
+/// Why the program ends; the numbers are part of its interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Results outside their bounds, or no kernel for an operator.
+    OutsideBounds = 1,
+    /// Flags, names or types of inputs, files that are not there or cannot be written.
+    Usage = 2,
+    /// A damaged or invalid model, plan or data file; also errors of this program.
+    Damaged = 3,
+    /// The device that the plan or the user asks for is not there.
+    DeviceUnavailable = 4,
+    /// Ctrl-C.
+    Interrupted = 130,
+}
+
+/// A failed command.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Exit code.
+    pub exit: Exit,
+    /// What went wrong, with names and numbers.
+    pub what: String,
+    /// The file or value concerned.
+    pub place: Option<String>,
+    /// What the user can do.
+    pub help: Option<String>,
+}
+
+impl Failure {
+    /// A failure with this exit code.
+    pub fn new(exit: Exit, what: impl Into<String>) -> Self {
+        Self { exit, what: what.into(), place: None, help: None }
+    }
+
+    /// The user asked for something that cannot be.
+    pub fn usage(what: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, what)
+    }
+
+    /// Names the file.
+    #[must_use]
+    pub fn at(mut self, path: &Path) -> Self {
+        self.place = Some(path.display().to_string());
+        self
+    }
+
+    /// Says what to do.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Writes it to standard error.
+    pub fn show(&self) {
+        let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let (on, off) = if colour { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
+        eprintln!("{on}error{off}: {self}");
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)?;
+        if let Some(place) = &self.place {
+            write!(f, "\n  where: {place}")?;
+        }
+        if let Some(help) = &self.help {
+            write!(f, "\n  what to do: {help}")?;
+        }
+        Ok(())
+    }
+}
+
+impl From<ImportError> for Failure {
+    fn from(error: ImportError) -> Self {
+        let failure = Self::new(Exit::Damaged, error.to_string());
+        match error {
+            ImportError::Open { .. } => {
+                Self { exit: Exit::Usage, ..failure }.help("check the path and its permissions")
+            }
+            ImportError::Decode { .. } => failure.help("export the model again, or copy it again; it may be cut off"),
+            ImportError::Model(_) => {
+                failure.help("each line names a node of the model; mend them where it was exported")
+            }
+            ImportError::Shapes(_) => {
+                Self { exit: Exit::Usage, ..failure }.help("`sinter inspect MODEL` shows the inputs and their types")
+            }
+        }
+    }
+}
+
+impl From<PlanError> for Failure {
+    fn from(error: PlanError) -> Self {
+        let failure = Self::new(Exit::Damaged, error.to_string());
+        match error {
+            PlanError::Io { .. } => Self { exit: Exit::Usage, ..failure }.help("check the path and its permissions"),
+            PlanError::Version { .. } => failure,
+            _ => failure.help("build the plan again from its model"),
+        }
+    }
+}
+
+impl From<SourceError> for Failure {
+    fn from(error: SourceError) -> Self {
+        match error {
+            SourceError::Plan(error) => error.into(),
+            SourceError::Model(error) => error.into(),
+        }
+    }
+}
+
+impl From<BuildError> for Failure {
+    fn from(error: BuildError) -> Self {
+        match &error {
+            BuildError::Unserved(_) => Self::new(Exit::OutsideBounds, error.to_string())
+                .help("report the nodes named above; every valid operator should have a kernel"),
+            BuildError::Weight { .. } => Self::new(Exit::Damaged, error.to_string()),
+        }
+    }
+}
+
+impl From<RuntimeError> for Failure {
+    fn from(error: RuntimeError) -> Self {
+        let what = error.to_string();
+        let inputs = "`sinter inspect FILE` shows the inputs and their types";
+        match error {
+            RuntimeError::Plan(error) => error.into(),
+            RuntimeError::BackEnd { .. } | RuntimeError::Load { .. } => Self::new(Exit::DeviceUnavailable, what)
+                .help("build the plan again on this machine; `sinter doctor` shows what it has"),
+            RuntimeError::MissingInput { .. }
+            | RuntimeError::UnknownInput { .. }
+            | RuntimeError::InputType { .. }
+            | RuntimeError::Sizes { .. } => Self::usage(what).help(inputs),
+            RuntimeError::Memory { .. } => Self::new(Exit::Damaged, what).help("--max-memory sets the bound"),
+            RuntimeError::Step { source: KernelError::Data(_), .. } => {
+                Self::new(Exit::Damaged, what).help("the values of the inputs do not suit the model")
+            }
+            _ => Self::new(Exit::Damaged, what).help("build the plan again from its model"),
+        }
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        match &error {
+            RunError::Eval(_) => Self::new(Exit::Damaged, error.to_string()),
+            _ => Self::usage(error.to_string()).help("`sinter inspect FILE` shows the inputs and their types"),
+        }
+    }
+}
+
+impl From<MemoryError> for Failure {
+    fn from(error: MemoryError) -> Self {
+        Self::new(Exit::Damaged, error.to_string()).help("--max-memory sets the bound; --shapes pins smaller inputs")
+    }
+}
+
+impl From<ValuesError> for Failure {
+    fn from(error: ValuesError) -> Self {
+        let what = error.to_string();
+        match error {
+            ValuesError::Io { .. } | ValuesError::Npz(NpzError::Io { .. }) => {
+                Self::usage(what).help("check the path and its permissions")
+            }
+            ValuesError::Mismatch { .. } => {
+                Self::usage(what).help("`sinter inspect FILE` shows the names and types of inputs and outputs")
+            }
+            ValuesError::Damaged { .. } | ValuesError::Npz(NpzError::Invalid { .. }) => Self::new(Exit::Damaged, what),
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Flags by group; a command takes the groups that it honours. A flag whose feature is not built is absent.
+
+mod device;
+mod json;
+mod model;
+mod size;
+mod values;
+
+pub use device::DeviceFlags;
+pub use json::JsonFlags;
+pub use model::{ModelFlags, Precision, Shape};
+pub use size::{ByteSize, show_bytes};
+pub use values::InputFlags;

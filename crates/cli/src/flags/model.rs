@@ -1,0 +1,116 @@
+//! How a model is made into a plan: `--shapes`, `--precision`, `--max-memory`.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+
+use clap::{Args, ValueEnum};
+use sinter::import_onnx::ImportOptions;
+
+use crate::failure::Failure;
+use crate::flags::ByteSize;
+
+/// Arithmetic of the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Precision {
+    /// As the model says, f32 in f32; lower precisions are not available yet
+    Fp32,
+}
+
+/// How a model is made into a plan.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Model")]
+pub struct ModelFlags {
+    /// Pin the sizes of inputs: NAME:1x3x224x224,OTHER:1x128
+    ///
+    /// A name ends at the last colon. A symbolic dimension that one input pins is pinned everywhere; dimensions that
+    /// nothing pins stay free, and the engine takes any size for them.
+    #[arg(long, value_name = "NAME:SIZES,...", value_delimiter = ',')]
+    shapes: Vec<Shape>,
+
+    /// Arithmetic of the engine [default: fp32]
+    #[arg(long, value_enum, hide_default_value = true)]
+    precision: Option<Precision>,
+
+    /// Largest amount of memory for weights and values, such as 2G [default: half of the machine's]
+    ///
+    /// Checked before anything is allocated: a small file can declare tensors of any size.
+    #[arg(long, value_name = "SIZE")]
+    max_memory: Option<ByteSize>,
+}
+
+/// Sizes of one input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Name of the input.
+    pub name: String,
+    /// Its sizes.
+    pub sizes: Vec<usize>,
+}
+
+impl FromStr for Shape {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, sizes) =
+            text.rsplit_once(':').ok_or_else(|| format!("'{text}' has no colon; write NAME:1x3x224x224"))?;
+        if name.is_empty() {
+            return Err(format!("'{text}' names no input; write NAME:1x3x224x224"));
+        }
+        let size = |s: &str| s.parse().map_err(|_| format!("'{s}' in '{text}' is no size; write NAME:1x3x224x224"));
+        // Nothing after the colon is a scalar.
+        let sizes: Result<Vec<usize>, String> = sizes.split('x').filter(|s| !s.is_empty()).map(size).collect();
+        Ok(Self { name: name.to_owned(), sizes: sizes? })
+    }
+}
+
+impl ModelFlags {
+    /// What the importer is told; `inputs` are sizes of given inputs, which `--shapes` may repeat.
+    ///
+    /// # Errors
+    /// When two flags give one input different sizes.
+    pub fn import_options(&self, inputs: &[Shape]) -> Result<ImportOptions, Failure> {
+        let mut shapes: HashMap<String, Vec<usize>> = HashMap::new();
+        for shape in self.shapes.iter().chain(inputs) {
+            let known = shapes.entry(shape.name.clone()).or_insert_with(|| shape.sizes.clone());
+            if *known != shape.sizes {
+                let what = format!("input '{}' would be {known:?} and {:?} at once", shape.name, shape.sizes);
+                return Err(Failure::usage(what).help("give --shapes that match --inputs, or leave one of them out"));
+            }
+        }
+        let max_bytes = usize::try_from(self.max_memory()).unwrap_or(usize::MAX);
+        Ok(ImportOptions { shapes, max_bytes })
+    }
+
+    /// The bound on memory.
+    pub fn max_memory(&self) -> u64 {
+        self.max_memory.map_or_else(sinter::memory::default_limit, |size| size.0)
+    }
+
+    /// A plan is built already: flags that would change it are refused, not ignored.
+    ///
+    /// # Errors
+    /// Names the flag.
+    pub fn refuse_for_plan(&self) -> Result<(), Failure> {
+        let given = [("--shapes", !self.shapes.is_empty()), ("--precision", self.precision.is_some())];
+        match given.iter().find(|(_, given)| *given) {
+            None => Ok(()),
+            Some((flag, _)) => Err(Failure::usage(format!("{flag} applies to models; a plan is built already"))
+                .help("give the flag to `sinter build`, or hand in the model instead of the plan")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_ends_at_the_last_colon() {
+        let shape: Shape = "serving_default/x:0:1x3x224".parse().unwrap();
+        assert_eq!(shape, Shape { name: "serving_default/x:0".into(), sizes: vec![1, 3, 224] });
+        assert_eq!("scalar:".parse::<Shape>().unwrap().sizes, Vec::<usize>::new());
+        for wrong in ["x", ":1x2", "x:1xa", "x:-1"] {
+            assert!(wrong.parse::<Shape>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Input values for measuring when the user has none: floats are standard normal, integers lie in `0..60` (they are
+//! usually indices into something larger), masks are ones. The same for the same declaration, every time.
+
+use sinter::base::shape::element_count;
+use sinter::base::{DataType, Tensor, Value};
+use sinter::ops::random::philox::{block, unit};
+use sinter::source::Declared;
+
+use crate::failure::{Exit, Failure};
+
+/// Integers are below this.
+const INTEGERS: f64 = 60.0;
+
+/// Size of a dimension that nothing pins.
+const FREE_SIZE: i64 = 1;
+
+/// One value per declared input, together at most `max_bytes` large.
+///
+/// # Errors
+/// When an input is no tensor of numbers, has no declared rank, or is too large.
+pub fn generate(inputs: &[Declared], max_bytes: u64) -> Result<Vec<(String, Value)>, Failure> {
+    let mut left = usize::try_from(max_bytes).unwrap_or(usize::MAX);
+    let mut values = Vec::new();
+    for (stream, input) in (0u64..).zip(inputs) {
+        let refuse = |why: &str| {
+            Failure::usage(format!("no values can be made up for input '{}' ({}): {why}", input.name, input.ty))
+                .help("give --inputs")
+        };
+        let tensor = input.ty.as_tensor().ok_or_else(|| refuse("it is no tensor"))?;
+        if tensor.data_type == DataType::String {
+            return Err(refuse("it holds text"));
+        }
+        let dims = tensor.dims().map_err(|_| refuse("its rank is not declared"))?;
+        let size = |dim: &sinter::base::Dim| usize::try_from(dim.evaluate(&|_| Some(FREE_SIZE))?).ok();
+        let sizes: Option<Vec<usize>> = dims.iter().map(size).collect();
+        let sizes = sizes.ok_or_else(|| refuse("its sizes are not known"))?;
+        let count = element_count(&sizes);
+        let bytes = count.and_then(|count| tensor.data_type.bytes_for(count));
+        left = bytes.and_then(|bytes| left.checked_sub(bytes)).ok_or_else(|| {
+            let what = format!("input '{}' ({}) is larger than the memory allowed", input.name, input.ty);
+            Failure::new(Exit::Damaged, what).help("--max-memory sets the bound")
+        })?;
+        let elements = elements(&input.name, tensor.data_type, stream, count.unwrap_or(0));
+        let tensor = Tensor::from_floats(tensor.data_type, &sizes, &elements).map_err(|e| refuse(&e.to_string()))?;
+        values.push((input.name.clone(), tensor.into()));
+    }
+    Ok(values)
+}
+
+fn elements(name: &str, data_type: DataType, stream: u64, count: usize) -> Vec<f64> {
+    if !data_type.is_float() && (name.contains("mask") || data_type == DataType::Bool) {
+        return vec![1.0; count];
+    }
+    let largest = data_type.integer_range().map_or(INTEGERS, |(_, high)| INTEGERS.min(high as f64 + 1.0));
+    let mut elements = Vec::with_capacity(count + 3);
+    for number in 0.. {
+        if elements.len() >= count {
+            break;
+        }
+        let words = block(0, stream, number).map(unit);
+        if data_type.is_float() {
+            for pair in words.chunks_exact(2) {
+                // Box and Muller: the radius takes 1 - u, which is never zero.
+                let (radius, angle) = ((-2.0 * (1.0 - pair[0]).ln()).sqrt(), std::f64::consts::TAU * pair[1]);
+                elements.extend([radius * angle.cos(), radius * angle.sin()]);
+            }
+        } else {
+            elements.extend(words.map(|u| (u * largest).floor()));
+        }
+    }
+    elements.truncate(count);
+    elements
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sinter::base::{Dim, ValueType};
+
+    fn declared(name: &str, data_type: DataType, dims: Vec<Dim>) -> Declared {
+        Declared { name: name.into(), ty: ValueType::tensor(data_type, dims) }
+    }
+
+    #[test]
+    fn values_follow_the_declaration() {
+        let inputs = [
+            declared("x", DataType::F32, vec![Dim::symbol("N"), Dim::constant(4001)]),
+            declared("ids", DataType::I64, vec![Dim::constant(1000)]),
+            declared("tiny", DataType::U2, vec![Dim::constant(100)]),
+            declared("attention_mask", DataType::I64, vec![Dim::constant(3)]),
+        ];
+        let values = generate(&inputs, 1 << 20).unwrap();
+        let floats = |i: usize| values[i].1.as_tensor().unwrap().to_floats();
+        assert_eq!(values[0].1.as_tensor().unwrap().sizes(), [1, 4001]);
+        let x = floats(0);
+        let mean = x.iter().sum::<f64>() / x.len() as f64;
+        let variance = x.iter().map(|v| v * v).sum::<f64>() / x.len() as f64;
+        assert!(mean.abs() < 0.05 && (variance - 1.0).abs() < 0.1, "{mean} {variance}");
+        assert!(floats(1).iter().all(|v| (0.0..60.0).contains(v)) && floats(1).contains(&59.0));
+        assert!(floats(2).iter().all(|v| (0.0..4.0).contains(v)));
+        assert_eq!(floats(3), [1.0; 3]);
+        assert_eq!(generate(&inputs, 1 << 20).unwrap(), values);
+        assert_eq!(generate(&inputs, 100).unwrap_err().exit, Exit::Damaged);
+    }
+}

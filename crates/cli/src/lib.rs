@@ -1,0 +1,19 @@
+//! Floor 4: the program `sinter`.
+//!
+//! One file per command in `commands/`, flags by group in `flags/`. A command reads its flags, calls the public interface
+//! of Sinter and delivers a report: text for people, JSON with a documented schema for programs. Failures say what, where
+//! and what to do, and end with the exit codes of [`failure::Exit`].
+
+pub mod arguments;
+pub mod commands;
+pub mod difference;
+pub mod drawing;
+pub mod explain;
+pub mod failure;
+pub mod flags;
+pub mod generate;
+pub mod interrupt;
+pub mod output;
+pub mod prepare;
+pub mod progress;
+pub mod report;

@@ -1,0 +1,146 @@
+//! From a file to an engine: a plan is loaded, a model is built in memory first.
+
+use std::path::Path;
+use std::time::Instant;
+
+use sinter::base::Value;
+use sinter::builder::{BuildOptions, build};
+use sinter::import_onnx::ImportError;
+use sinter::ir::Network;
+use sinter::plan::Plan;
+use sinter::runtime::Engine;
+use sinter::source::{self, Declared, Source, SourceError};
+use sinter::values::{self, Role};
+
+use crate::failure::Failure;
+use crate::flags::{DeviceFlags, InputFlags, ModelFlags, Shape};
+use crate::generate::generate;
+use crate::progress::Stage;
+use crate::report::seconds_since;
+
+/// A file, opened, and the values of its inputs.
+pub struct Opened {
+    /// The model or plan; a model is imported for the sizes of the values.
+    pub source: Source,
+    /// Values of the inputs.
+    pub inputs: Vec<(String, Value)>,
+    /// Seconds spent on import; 0 for a plan.
+    pub import_seconds: f64,
+}
+
+/// What to do when the user gives no inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WithoutInputs {
+    /// Go on with none: right for models that have no inputs, and an error that names them for others.
+    None,
+    /// Make some up.
+    Generate,
+}
+
+/// Opens a model or a plan and reads or makes the values of its inputs.
+///
+/// # Errors
+/// When a file is missing or damaged, or names, types and sizes do not fit.
+pub fn open(path: &Path, model: &ModelFlags, given: &InputFlags, without: WithoutInputs) -> Result<Opened, Failure> {
+    let start = Instant::now();
+    let opened = {
+        let _stage = Stage::spinner("opening");
+        source::open(path, &model.import_options(&[])?)?
+    };
+    let declared = match &opened {
+        Source::Model(network) => {
+            sinter::memory::check(network, model.max_memory())?;
+            source::network_inputs(network)
+        }
+        Source::Plan(plan) => {
+            model.refuse_for_plan()?;
+            source::plan_inputs(plan)
+        }
+    };
+    let inputs = read_inputs(&declared, given, without, model.max_memory())?;
+    let source = match opened {
+        Source::Model(free) if declared.iter().any(is_free) => {
+            match source::open(path, &model.import_options(&shapes(&inputs))?) {
+                // A branch that these inputs never take may be impossible for their sizes; with free sizes it is not.
+                Err(SourceError::Model(ImportError::Model(_))) => Source::Model(free),
+                pinned => pinned?,
+            }
+        }
+        other => other,
+    };
+    let import_seconds = if matches!(source, Source::Model(_)) { seconds_since(start) } else { 0.0 };
+    Ok(Opened { source, inputs, import_seconds })
+}
+
+fn read_inputs(
+    declared: &[Declared],
+    given: &InputFlags,
+    without: WithoutInputs,
+    max_bytes: u64,
+) -> Result<Vec<(String, Value)>, Failure> {
+    match (&given.inputs, without) {
+        (Some(path), _) => {
+            let limit = usize::try_from(max_bytes).unwrap_or(usize::MAX);
+            Ok(values::read(path, Role::Input, declared, limit)?)
+        }
+        (None, WithoutInputs::Generate) => generate(declared, max_bytes),
+        (None, WithoutInputs::None) if declared.is_empty() => Ok(Vec::new()),
+        (None, WithoutInputs::None) => {
+            let names: Vec<String> = declared.iter().map(|d| format!("{} ({})", d.name, d.ty)).collect();
+            Err(Failure::usage("the inputs are not given").help(format!("give --inputs with {}", names.join(", "))))
+        }
+    }
+}
+
+/// Has the input a size or rank that a value would pin?
+fn is_free(input: &Declared) -> bool {
+    input.ty.as_tensor().is_some_and(|t| t.dims().map_or(true, |dims| dims.iter().any(|d| d.as_constant().is_none())))
+}
+
+fn shapes(inputs: &[(String, Value)]) -> Vec<Shape> {
+    let shape = |(name, value): &(String, Value)| {
+        Some(Shape { name: name.clone(), sizes: value.as_tensor()?.sizes().to_vec() })
+    };
+    inputs.iter().filter_map(shape).collect()
+}
+
+/// Builds a network for a device.
+///
+/// # Errors
+/// When operators have no kernel, or more memory is needed than allowed.
+pub fn build_plan(network: &Network, model: &ModelFlags, device: &DeviceFlags) -> Result<Plan, Failure> {
+    sinter::memory::check(network, model.max_memory())?;
+    let _stage = Stage::spinner("building");
+    Ok(build(network, device.back_end(), &options(device))?)
+}
+
+/// What the builder is told.
+pub fn options(device: &DeviceFlags) -> BuildOptions {
+    BuildOptions { threads: device.threads() }
+}
+
+/// An engine, and the network that it was built of in this call.
+pub struct Ready {
+    /// The engine.
+    pub engine: Engine,
+    /// The network, when the file was a model.
+    pub network: Option<Box<Network>>,
+    /// Seconds spent on the build; 0 for a plan.
+    pub build_seconds: f64,
+}
+
+/// Makes an engine of a model or plan.
+///
+/// # Errors
+/// As [`build_plan`], and when the plan does not suit this machine.
+pub fn engine(source: Source, model: &ModelFlags, device: &DeviceFlags) -> Result<Ready, Failure> {
+    let start = Instant::now();
+    let (plan, network) = match source {
+        Source::Plan(plan) => (*plan, None),
+        Source::Model(network) => (build_plan(&network, model, device)?, Some(network)),
+    };
+    let build_seconds = if network.is_some() { seconds_since(start) } else { 0.0 };
+    let limit = usize::try_from(model.max_memory()).unwrap_or(usize::MAX);
+    let engine = Engine::from_plan(plan, sinter::backends::BACK_ENDS, device.threads())?.with_memory_limit(limit);
+    Ok(Ready { engine, network, build_seconds })
+}

@@ -1,0 +1,88 @@
+//! Parts that the reports of several commands share.
+
+use std::time::{Duration, Instant};
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{CellAlignment, Table};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sinter::plan::{Action, Step};
+use sinter::source::Declared;
+
+/// A named input or output.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Port {
+    /// Name given by the model.
+    pub name: String,
+    /// Element type and sizes, such as `f32[N, 3, 224, 224]`; a name stands for a free size.
+    #[serde(rename = "type")]
+    pub ty: String,
+}
+
+/// Declared inputs or outputs for a report.
+pub fn ports(declared: &[Declared]) -> Vec<Port> {
+    declared.iter().map(|d| Port { name: d.name.clone(), ty: type_text(&d.ty) }).collect()
+}
+
+/// A type without the contents that small tensors are known to have.
+pub fn type_text(ty: &sinter::base::ValueType) -> String {
+    match ty.as_tensor() {
+        Some(tensor) => sinter::base::TensorType::new(tensor.data_type, tensor.shape.clone()).to_string(),
+        None => ty.to_string(),
+    }
+}
+
+/// The operators of a step.
+pub fn operators(step: &Step) -> Vec<String> {
+    let (Action::Kernel { region, .. } | Action::Control { region, .. }) = &step.action;
+    region.body().nodes().iter().map(|node| node.op.name().to_owned()).collect()
+}
+
+/// The nodes of the model that a step comes from, each once.
+pub fn sources(step: &Step) -> Vec<String> {
+    let mut sources: Vec<String> = Vec::new();
+    for origin in &step.origins {
+        if !sources.contains(origin) {
+            sources.push(origin.clone());
+        }
+    }
+    sources
+}
+
+/// The tactic of a step; control flow has none.
+pub fn tactic(step: &Step) -> Option<String> {
+    match &step.action {
+        Action::Kernel { recipe, .. } => Some(recipe.tactic.clone()),
+        Action::Control { .. } => None,
+    }
+}
+
+/// Seconds since a moment, to the microsecond.
+pub fn seconds_since(start: Instant) -> f64 {
+    seconds(start.elapsed())
+}
+
+/// Seconds, to the microsecond.
+pub fn seconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e6
+}
+
+/// Milliseconds, to the nanosecond.
+pub fn milliseconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e9).round() / 1e6
+}
+
+/// A table without lines; `right` are the columns of numbers.
+pub fn table(header: &[&str], right: &[usize], rows: Vec<Vec<String>>) -> Table {
+    let mut table = Table::new();
+    table.load_preset(NOTHING);
+    table.set_header(header.to_vec());
+    table.add_rows(rows);
+    for index in right {
+        if let Some(column) = table.column_mut(*index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}

@@ -1,0 +1,51 @@
+//! `sinter diff`.
+
+use crate::fixture::{Folder, arguments, code, digits, json, json_and_code, sinter, small_model, text};
+
+#[test]
+fn the_engine_agrees_with_the_judge() {
+    let report = json(&arguments!["diff", digits(), "--shapes", "image:3x1x8x8", "--atol", "1e-5", "--rtol", "0"]);
+    assert_eq!((&report["within"], &report["against"]), (&true.into(), &"judge".into()));
+    assert_eq!(report["outputs"][0]["type"], "f32[3, 10]");
+    assert!(report["outputs"][0]["cosine"].as_f64().unwrap() > 0.999);
+}
+
+#[test]
+fn results_outside_their_bounds_end_with_1() {
+    let folder = Folder::new();
+    let model = small_model(&folder);
+    let inputs = folder.archive("x.npz", &[("x", &[1, 3], &[1.0, -2.0, 0.5])]);
+    let near = folder.archive("near.npz", &[("y", &[1, 3], &[2.0, -2.0, 1.01])]);
+    let check = |bounds: &[&str]| {
+        let mut all = arguments!["diff", model, "--inputs", inputs, "--expect", near].to_vec();
+        all.extend(bounds.iter().map(std::ffi::OsString::from));
+        json_and_code(&all)
+    };
+    let (code_of, report) = check(&["--atol", "0.001", "--rtol", "0"]);
+    assert_eq!((code_of, &report["within"]), (1, &false.into()));
+    assert!((report["outputs"][0]["max_error"].as_f64().unwrap() - 0.01).abs() < 1e-6);
+    assert_eq!(check(&["--atol", "0.02"]).0, 0);
+    assert_eq!(check(&["--atol", "0", "--rtol", "0", "--min-cosine", "0.999"]).0, 0);
+    assert_eq!(check(&["--atol", "9", "--min-cosine", "1"]).0, 1, "a cosine decides alone");
+}
+
+#[test]
+fn another_shape_is_a_difference() {
+    let folder = Folder::new();
+    let model = small_model(&folder);
+    let inputs = folder.archive("x.npz", &[("x", &[1, 3], &[1.0, -2.0, 0.5])]);
+    let other = folder.archive("other.npz", &[("y", &[3], &[2.0, -2.0, 1.0])]);
+    let (code, report) = json_and_code(&arguments!["diff", model, "--inputs", inputs, "--expect", other]);
+    assert_eq!(code, 1);
+    assert!(report["outputs"][0]["reason"].as_str().unwrap().contains("expected f32[3]"));
+}
+
+#[test]
+fn a_plan_has_no_judge() {
+    let folder = Folder::new();
+    let plan = folder.path("digits.plan");
+    json(&arguments!["build", digits(), "-o", plan]);
+    let output = sinter(&arguments!["diff", plan]);
+    assert_eq!(code(&output), 2);
+    assert!(text(&output.stderr).contains("--expect"), "{}", text(&output.stderr));
+}

@@ -1,0 +1,145 @@
+//! Bad input: the exit code, a message that names the place, nothing on standard output, nothing on disk.
+
+use std::ffi::OsString;
+
+use crate::fixture::{Folder, arguments, code, digits, json, model, sinter, small_model, text};
+
+/// Runs a command that must fail with this code and name all of these; the folder keeps its contents.
+fn fails(folder: &Folder, arguments: &[OsString], wanted: i32, named: &[&str]) {
+    let before = folder.names();
+    let output = sinter(arguments);
+    let errors = text(&output.stderr);
+    assert_eq!(code(&output), wanted, "{arguments:?}: {errors}");
+    for name in named {
+        assert!(errors.contains(name), "{arguments:?} does not name '{name}': {errors}");
+    }
+    assert!(errors.starts_with("error: "), "{errors}");
+    assert!(output.stdout.is_empty(), "{}", text(&output.stdout));
+    assert_eq!(folder.names(), before, "{arguments:?}");
+}
+
+#[test]
+fn wrong_usage_ends_with_2() {
+    let folder = Folder::new();
+    let small = small_model(&folder);
+    let missing = folder.path("missing.onnx");
+    for command in ["build", "run", "bench", "diff", "inspect"] {
+        fails(&folder, &arguments![command, missing], 2, &["missing.onnx"]);
+    }
+    fails(&folder, &arguments!["build", small, "--frobnicate"], 2, &["--frobnicate"]);
+    fails(&folder, &arguments!["build", small, "--shapes", "z:1x3"], 2, &["'z'", "it has x"]);
+    fails(&folder, &arguments!["build", small, "--shapes", "x:1x4"], 2, &["[1, 4]", "f32[N, 3]"]);
+    fails(&folder, &arguments!["build", small, "--shapes", "x:1x-3"], 2, &["-3"]);
+    fails(&folder, &arguments!["build", small, "-o", folder.path("none/y.plan")], 2, &["none/y.plan"]);
+    fails(&folder, &arguments!["build", small, "-o", folder.path(".")], 2, &["it is a folder"]);
+    fails(&folder, &arguments!["build", small, "--json", folder.path("none/r.json")], 2, &["none/r.json"]);
+    fails(&folder, &arguments!["build", small, "--threads", "0"], 2, &["--threads"]);
+    fails(&folder, &arguments!["build", small, "--device", "abacus"], 2, &["possible values: cpu"]);
+    fails(&folder, &arguments!["build", small, "--max-memory", "much"], 2, &["2G"]);
+    fails(&folder, &arguments!["run", small], 2, &["--inputs with x (f32[N, 3])"]);
+    fails(&folder, &arguments!["run", small, "--inputs", missing], 2, &["missing.onnx"]);
+}
+
+#[test]
+fn inputs_of_wrong_names_types_and_sizes_end_with_2() {
+    let folder = Folder::new();
+    let small = small_model(&folder);
+    json(&arguments!["build", small]);
+    let plan = folder.path("small.plan");
+    let name = folder.archive("name.npz", &[("w", &[1, 3], &[0.0; 3])]);
+    let sizes = folder.archive("sizes.npz", &[("x", &[1, 4], &[0.0; 4])]);
+    let empty = folder.archive("empty.npz", &[]);
+    let ints = [("x".to_owned(), sinter::base::Tensor::of_i64(&[1, 2, 3]).reshaped(&[1, 3]).unwrap())];
+    let types = folder.path("types.npz");
+    sinter::tensor_io::write_npz(&types, &ints).unwrap();
+    for file in [&small, &plan] {
+        let outputs = folder.path("y.npz");
+        let run = |inputs| arguments!["run", *file, "--inputs", inputs, "--outputs", outputs];
+        fails(&folder, &run(&name), 2, &["no input 'w'", "there is x"]);
+        fails(&folder, &run(&sizes), 2, &["'x'", "4"]);
+        fails(&folder, &run(&types), 2, &["'x'", "expected f32, found i64"]);
+        fails(&folder, &run(&empty), 2, &["'x'", "not given"]);
+    }
+    fails(&folder, &arguments!["run", plan, "--inputs", name, "--shapes", "x:1x3"], 2, &["--shapes applies to models"]);
+    let good = folder.archive("good.npz", &[("x", &[2, 3], &[0.0; 6])]);
+    let contradiction = arguments!["run", small, "--inputs", good, "--shapes", "x:1x3"];
+    fails(&folder, &contradiction, 2, &["'x'", "[1, 3]", "[2, 3]"]);
+    let unwritable = arguments!["run", small, "--inputs", good, "--outputs", folder.path("none/y.npz")];
+    fails(&folder, &unwritable, 2, &["none/y.npz"]);
+}
+
+#[test]
+fn damaged_files_end_with_3() {
+    let folder = Folder::new();
+    let bytes = std::fs::read(digits()).unwrap();
+    let truncated = folder.write("truncated.onnx", &bytes[..bytes.len() / 2]);
+    let empty = folder.write("empty.onnx", "");
+    let noise = folder.write("noise.onnx", [0xA5; 999]);
+    for file in [truncated, empty, noise] {
+        for command in ["build", "inspect", "bench"] {
+            fails(&folder, &arguments![command, file], 3, &[".onnx"]);
+        }
+    }
+    let unknown = folder.write(
+        "unknown.onnxtxt",
+        model(
+            r#"node { name: "first" op_type: "Frob" input: "x" output: "t" }
+               node { name: "second" op_type: "Nicate" input: "x" output: "y" }"#,
+            &["dim { dim_value: 3 }"],
+        ),
+    );
+    fails(&folder, &arguments!["build", unknown], 3, &["'first'", "Frob", "'second'", "Nicate"]);
+    let small = small_model(&folder);
+    let archive = folder.write("x.npz", "PK but no archive");
+    fails(&folder, &arguments!["run", small, "--inputs", archive], 3, &["x.npz"]);
+    std::fs::create_dir(folder.path("data")).unwrap();
+    folder.write("data/input_0.pb", [0xFF; 20]);
+    fails(&folder, &arguments!["run", small, "--inputs", folder.path("data")], 3, &["input_0.pb"]);
+}
+
+#[test]
+fn damaged_plans_end_with_3() {
+    let folder = Folder::new();
+    json(&arguments!["build", digits(), "-o", folder.path("good.plan")]);
+    let good = std::fs::read(folder.path("good.plan")).unwrap();
+    let plan = folder.path("bad.plan");
+    for (position, what) in [(8, "version"), (60, "table"), (400, "metadata"), (good.len() - 9, "weights")] {
+        let mut bad = good.clone();
+        bad[position] ^= 0x55;
+        std::fs::write(&plan, bad).unwrap();
+        for command in ["run", "bench", "inspect"] {
+            let output = sinter(&arguments![command, plan]);
+            assert_eq!(code(&output), 3, "{command}, {what}: {}", text(&output.stderr));
+        }
+    }
+    std::fs::write(&plan, &good[..good.len() - 100]).unwrap();
+    fails(&folder, &arguments!["bench", plan], 3, &["bytes"]);
+}
+
+/// A model of a few hundred bytes that declares terabytes is refused before anything is allocated.
+#[test]
+fn memory_is_bounded_before_it_is_allocated() {
+    let folder = Folder::new();
+    let huge = "dim { dim_value: 1000000 }";
+    let node = r#"node { name: "relu" op_type: "Relu" input: "x" output: "y" }"#;
+    let model = folder.write("huge.onnxtxt", model(node, &[huge, huge]));
+    for command in ["build", "bench", "diff", "inspect"] {
+        fails(&folder, &arguments![command, model], 3, &["8000000000000 bytes", "--max-memory"]);
+    }
+    let small = small_model(&folder);
+    let inputs = folder.archive("x.npz", &[("x", &[1000, 3], &[0.0; 3000])]);
+    fails(&folder, &arguments!["run", small, "--inputs", inputs, "--max-memory", "20K"], 3, &["--max-memory"]);
+    json(&arguments!["run", small, "--inputs", inputs, "--max-memory", "1M"]);
+    json(&arguments!["build", small]);
+    let plan = folder.path("small.plan");
+    let free = arguments!["bench", plan, "--inputs", inputs, "--seconds", "0"];
+    json(&free);
+}
+
+#[test]
+fn an_operator_without_any_kernel_or_type_is_named() {
+    let folder = Folder::new();
+    let node = r#"node { name: "odd" op_type: "MatMul" input: "x" input: "x" output: "y" }"#;
+    let file = folder.write("odd.onnxtxt", model(node, &["dim { dim_value: 2 }", "dim { dim_value: 3 }"]));
+    fails(&folder, &arguments!["build", file], 3, &["'odd'"]);
+}

@@ -1,0 +1,45 @@
+//! `sinter inspect`.
+
+use crate::fixture::{Folder, arguments, code, digits, json, sinter, small_model, text};
+
+#[test]
+fn a_model_and_its_plan_look_alike() {
+    let folder = Folder::new();
+    let plan = folder.path("digits.plan");
+    json(&arguments!["build", digits(), "-o", plan, "--threads", "2"]);
+    let of_plan = json(&arguments!["inspect", plan]);
+    let of_model = json(&arguments!["inspect", digits(), "--threads", "2"]);
+    assert_eq!((&of_plan["kind"], &of_model["kind"]), (&"plan".into(), &"model".into()));
+    for field in ["name", "device", "inputs", "outputs", "weights", "weight_bytes", "steps"] {
+        assert_eq!(of_plan[field], of_model[field], "{field}");
+    }
+    assert!(of_plan["activation_bytes"].is_null(), "N is free");
+    let pinned = json(&arguments!["inspect", digits(), "--shapes", "image:1x1x8x8"]);
+    assert!(pinned["activation_bytes"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn a_choice_is_explained_with_candidates_and_refusals() {
+    let report = json(&arguments!["inspect", digits(), "--explain", "conv1"]);
+    let explanations = report["explanations"].as_array().unwrap();
+    assert!(!explanations.is_empty());
+    for explanation in explanations {
+        let candidates = explanation["candidates"].as_array().unwrap();
+        assert_eq!(candidates.iter().filter(|c| c["chosen"] == true).count(), 1, "{explanation:#}");
+        assert!(explanation["origins"].to_string().contains("'conv1'"));
+    }
+    let with_conv = explanations.iter().find(|e| e["region"].as_str().unwrap().contains("Convolution")).unwrap();
+    assert!(!with_conv["refusals"].as_array().unwrap().is_empty());
+    let output = sinter(&arguments!["inspect", digits(), "--explain", "conv1"]);
+    assert!(text(&output.stdout).contains("  chosen  cpu."), "{}", text(&output.stdout));
+    assert_eq!(code(&sinter(&arguments!["inspect", digits(), "--explain", "conv"])), 2, "no node has this name");
+}
+
+#[test]
+fn the_listing_names_operators_and_sources() {
+    let folder = Folder::new();
+    let output = sinter(&arguments!["inspect", small_model(&folder)]);
+    let listing = text(&output.stdout);
+    assert_eq!(code(&output), 0);
+    assert!(listing.contains("Relu node 'relu'") && listing.contains("f32[N, 3]"), "{listing}");
+}

@@ -1,0 +1,13 @@
+//! The program from outside: every command, every exit code, what is on disk afterwards.
+
+mod bench;
+mod build;
+mod diff;
+mod documents;
+mod failures;
+mod fixture;
+mod inspect;
+mod interrupt;
+mod machine;
+mod run;
+mod schema;

@@ -1,0 +1,68 @@
+//! `sinter run`.
+
+use sinter::base::{DataType, ValueType};
+use sinter::source::Declared;
+use sinter::values::{Role, read};
+
+use crate::fixture::{Folder, arguments, code, digits, json, sinter, small_model, text};
+
+const X: &[f32] = &[1.0, -2.0, 0.5];
+const Y: [f64; 3] = [2.0, -2.0, 1.0];
+
+fn written(path: &std::path::Path) -> Vec<f64> {
+    let declared = [Declared { name: "y".into(), ty: ValueType::unranked(DataType::F32) }];
+    let values = read(path, Role::Output, &declared, 1 << 20).unwrap();
+    assert_eq!(values.len(), 1);
+    values[0].1.as_tensor().unwrap().to_floats()
+}
+
+#[test]
+fn models_and_plans_compute_the_same() {
+    let folder = Folder::new();
+    let model = small_model(&folder);
+    let inputs = folder.archive("x.npz", &[("x", &[1, 3], X)]);
+    json(&arguments!["build", model]);
+    for (file, outputs) in [(model, "model.npz"), (folder.path("small.plan"), "plan.npz")] {
+        let outputs = folder.path(outputs);
+        let report = json(&arguments!["run", file, "--inputs", inputs, "--outputs", outputs]);
+        assert_eq!(written(&outputs), Y);
+        assert_eq!(report["outputs"][0]["name"], "y");
+        assert_eq!(
+            (report["outputs"][0]["min"].as_f64(), report["outputs"][0]["max"].as_f64()),
+            (Some(-2.0), Some(2.0))
+        );
+    }
+}
+
+#[test]
+fn folders_of_test_data_are_read_and_written() {
+    let folder = Folder::new();
+    let model = small_model(&folder);
+    let inputs = folder.archive("inputs", &[("x", &[1, 3], X)]);
+    assert!(inputs.join("input_0.pb").exists());
+    let outputs = folder.path("outputs");
+    json(&arguments!["run", model, "--inputs", inputs, "--outputs", outputs]);
+    assert_eq!(written(&outputs), Y);
+    assert_eq!(std::fs::read_dir(&outputs).unwrap().count(), 1);
+}
+
+#[test]
+fn without_a_place_for_them_outputs_are_summed_up() {
+    let folder = Folder::new();
+    let inputs = folder.archive("x.npz", &[("image", &[2, 1, 8, 8], &[0.0; 128])]);
+    let output = sinter(&arguments!["run", digits(), "--inputs", inputs]);
+    assert_eq!(code(&output), 0, "{}", text(&output.stderr));
+    assert!(text(&output.stdout).starts_with("scores f32[2, 10]\n  min "), "{}", text(&output.stdout));
+    assert_eq!(folder.names(), ["x.npz"]);
+}
+
+/// Numbers that JSON does not have are counted, not written.
+#[test]
+fn infinities_and_nan_make_valid_json() {
+    let folder = Folder::new();
+    let model = small_model(&folder);
+    let inputs = folder.archive("x.npz", &[("x", &[1, 3], &[f32::NAN, f32::INFINITY, 1.0])]);
+    let report = json(&arguments!["run", model, "--inputs", inputs]);
+    assert_eq!(report["outputs"][0]["nan"], 1);
+    assert!(report["outputs"][0]["max"].is_null());
+}

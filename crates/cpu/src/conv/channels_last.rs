@@ -1,0 +1,346 @@
+//! `cpu.conv.channels_last.f32`: convolution of channels-last images as one product per group, with an epilogue.
+//!
+//! A row of the product is an output position, a column an output channel. With the channels of a pixel side by side,
+//! the elements that a window meets at one kernel position are consecutive: rows are read where they lie (see
+//! [`crate::product::tile::Tap`]), border positions read zeros, and no window is ever written out. Where a pixel has so
+//! few channels that this would be short work, the image is first copied into its padding, and one kernel row at a time
+//! is consecutive.
+
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Refusal, Region};
+use sinter_base::{DataType, Dim, Sizes, Tensor};
+use sinter_ops::Op;
+use sinter_ops::conv::Convolution;
+use sinter_ops::window::{Axis, Padding};
+
+use crate::fused::Fused;
+use crate::packed::{Fit, PackedRow, packed_tensor};
+use crate::product::epilogue::{Epilogue, Plan};
+use crate::product::panel::{pack, packed_len};
+use crate::product::rows::{RowProduct, Rows};
+use crate::share::share;
+use crate::tactic::Speed;
+use crate::tier::Tier;
+
+/// See the module documentation.
+pub const CHANNELS_LAST: PackedRow = PackedRow {
+    name: "cpu.conv.channels_last.f32",
+    speed: Speed { per_byte: 0.1, per_operation: 0.006 },
+    fit,
+    pack: pack_weight,
+};
+
+/// Channels below which kernel rows are read as a whole.
+const FEW_CHANNELS: i64 = 16;
+
+/// Sizes along three spatial axes, outermost first.
+pub(crate) type Triple = [usize; 3];
+
+/// `values` as three, missing leading ones `filling`.
+pub(crate) fn triple<T: Copy>(values: &[T], filling: T) -> [T; 3] {
+    let mut triple = [filling; 3];
+    triple[3 - values.len()..].copy_from_slice(values);
+    triple
+}
+
+pub(crate) fn heavy<'a>(fused: &Fused<'a>) -> Result<&'a Convolution, Refusal> {
+    match &fused.node.op {
+        Op::Convolution(op) => Ok(op),
+        other => Err(Refusal::new(format!("takes Convolution, not {}", other.name()))),
+    }
+}
+
+fn fit(region: &Region) -> Result<Fit, Refusal> {
+    let fused = Fused::of(region)?;
+    let op = heavy(&fused)?;
+    let missing = || Refusal::new("an operand is no tensor of known rank");
+    let (x, w) = (fused.input(0).ok_or_else(missing)?, fused.input(1).ok_or_else(missing)?);
+    if !fused.channels_last {
+        return Err(Refusal::new("channels are not last"));
+    }
+    if x.data_type != DataType::F32 {
+        return Err(Refusal::new(format!("element type {} instead of f32", x.data_type)));
+    }
+    if !(1..=3).contains(&op.strides.len()) {
+        return Err(Refusal::new(format!("{} spatial axes, at most 3", op.strides.len())));
+    }
+    let (x, w) = (x.dims().map_err(|_| missing())?, w.dims().map_err(|_| missing())?);
+    let weight: Option<Vec<usize>> = w.iter().map(|d| d.as_constant().and_then(|d| usize::try_from(d).ok())).collect();
+    let weight = weight.ok_or_else(|| Refusal::new("a weight of unknown sizes"))?;
+    let packed = fused.operand(1).ok_or_else(missing)?;
+    let spatial = op.strides.len();
+    let few = i64::try_from(weight[1]).unwrap_or(i64::MAX) < FEW_CHANNELS;
+    let is_padded_row = few && op.groups == 1 && weight[1 + spatial] > 1 && op.dilations[spatial - 1] == 1;
+    let workspace = if is_padded_row { padded_bytes(op, x, &weight)? } else { Dim::constant(0) };
+    let kernel = Loaded::Views(Box::new(ChannelsLast {
+        x: fused.operand(0).ok_or_else(missing)?,
+        w: packed,
+        weight,
+        is_padded_row,
+        epilogue: fused.epilogue(fused.operand(2))?,
+        op: op.clone(),
+        tier: Tier::in_use(),
+    }));
+    Ok(Fit { kernel, packed, workspace, in_place: Vec::new() })
+}
+
+/// Bytes of the image inside its padding.
+fn padded_bytes(op: &Convolution, x: &[Dim], weight: &[usize]) -> Result<Dim, Refusal> {
+    let mut elements = x[0].mul(&x[1]);
+    for axis in 0..op.strides.len() {
+        let pads = match &op.padding {
+            Padding::Explicit { begin, end } => begin[axis].max(0).saturating_add(end[axis].max(0)),
+            Padding::Valid => 0,
+            // Never more than the window reaches.
+            Padding::SameUpper | Padding::SameLower => {
+                let reach = op.dilations[axis].saturating_mul(weight[axis + 2]);
+                i64::try_from(reach).map_err(|_| Refusal::new("a window without bounds"))?
+            }
+        };
+        elements = elements.mul(&x[axis + 2].add(&pads.into()));
+    }
+    Ok(elements.mul(&4i64.into()))
+}
+
+fn pack_weight(region: &Region, weight: &Tensor) -> Result<Tensor, KernelError> {
+    let wrong = |refusal: Refusal| KernelError::Recipe(refusal.to_string());
+    let fused = Fused::of(region).map_err(wrong)?;
+    let op = heavy(&fused).map_err(wrong)?;
+    let values = weight.elements::<f32>().map_err(|e| KernelError::Data(e.to_string()))?;
+    let sizes = weight.sizes();
+    let (group_inputs, taps) = (sizes[1], sizes[2..].iter().product::<usize>());
+    let outputs = sizes[0] / op.groups.max(1);
+    let (inner, window) = (taps * group_inputs, taps * group_inputs);
+    let each = packed_len(inner, outputs);
+    let mut packed = vec![0.0; each * op.groups];
+    for (group, target) in packed.chunks_exact_mut(each.max(1)).enumerate() {
+        let own = &values[group * outputs * window..(group + 1) * outputs * window];
+        // Inner position k is kernel position k / C, channel k % C.
+        let start = |k: usize| k % group_inputs * taps + k / group_inputs;
+        pack(inner, outputs, |k| (&own[start(k)..], window), target);
+    }
+    packed_tensor(packed)
+}
+
+struct ChannelsLast {
+    x: usize,
+    w: usize,
+    /// Sizes of the weight: [M, C / G, kernel...].
+    weight: Vec<usize>,
+    is_padded_row: bool,
+    epilogue: Plan,
+    op: Convolution,
+    tier: Tier,
+}
+
+/// The windows of all images, as rows of a matrix.
+struct Windows<'a> {
+    data: &'a [f32],
+    zeros: &'a [f32],
+    /// Sizes of the (padded) input and of the output.
+    input: Triple,
+    output: Triple,
+    /// Kernel positions that are taps.
+    kernel: Triple,
+    stride: Triple,
+    dilation: Triple,
+    begin: [i64; 3],
+    images: usize,
+    /// Channels of a pixel, the first one that is read, and elements of a slice.
+    channels: usize,
+    first: usize,
+    inner: usize,
+}
+
+/// The first element of a window, in input coordinates.
+#[derive(Clone, Copy)]
+pub(crate) struct Origin {
+    image: usize,
+    at: [i64; 3],
+}
+
+impl Rows for Windows<'_> {
+    type Position = Origin;
+
+    fn count(&self) -> usize {
+        self.images * self.output.iter().product::<usize>()
+    }
+
+    fn taps(&self) -> usize {
+        self.kernel.iter().product()
+    }
+
+    fn inner(&self) -> usize {
+        self.inner
+    }
+
+    #[inline]
+    fn position(&self, row: usize) -> Origin {
+        let [depth, height, width] = self.output;
+        let (row, x) = (row / width, row % width);
+        let (row, y) = (row / height, row % height);
+        let at = [row % depth, y, x];
+        let origin = std::array::from_fn(|i| (at[i] * self.stride[i]) as i64 - self.begin[i]);
+        Origin { image: row / depth, at: origin }
+    }
+
+    #[inline]
+    fn slice(&self, position: Origin, tap: usize) -> &[f32] {
+        let [_, height, width] = self.kernel;
+        let tap = [tap / (height * width), tap / width % height, tap % width];
+        let mut pixel = position.image;
+        for i in 0..3 {
+            let at = position.at[i] + (tap[i] * self.dilation[i]) as i64;
+            if at < 0 || at >= self.input[i] as i64 {
+                return self.zeros;
+            }
+            pixel = pixel * self.input[i] + at as usize;
+        }
+        &self.data[pixel * self.channels + self.first..][..self.inner]
+    }
+}
+
+/// The spatial axes of a launch.
+pub(crate) struct Geometry {
+    pub(crate) input: Triple,
+    pub(crate) output: Triple,
+    pub(crate) kernel: Triple,
+    pub(crate) stride: Triple,
+    pub(crate) dilation: Triple,
+    pub(crate) begin: [i64; 3],
+    pub(crate) end: [i64; 3],
+}
+
+impl Geometry {
+    /// `x` and `y` are channels-last sizes, `weight` as the operator has it.
+    pub(crate) fn new(op: &Convolution, x: &[usize], y: &[usize], weight: &[usize]) -> Self {
+        let spatial = op.strides.len();
+        let (mut begin, mut end) = ([0; 3], [0; 3]);
+        for index in 0..spatial {
+            let axis = Axis {
+                stride: op.strides[index],
+                dilation: op.dilations[index],
+                padding: &op.padding,
+                index,
+                ceil: false,
+            };
+            let pads = axis.pads(x[index + 1], weight[index + 2]);
+            (begin[3 - spatial + index], end[3 - spatial + index]) = pads;
+        }
+        Self {
+            input: triple(&x[1..=spatial], 1),
+            output: triple(&y[1..=spatial], 1),
+            kernel: triple(&weight[2..], 1),
+            stride: triple(&op.strides, 1),
+            dilation: triple(&op.dilations, 1),
+            begin,
+            end,
+        }
+    }
+}
+
+impl Kernel for ChannelsLast {
+    fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
+        let (x, w) = (launch.input(self.x)?, launch.input(self.w)?);
+        let y_sizes = Sizes::from_slice(launch.output(0).sizes());
+        let geometry = Geometry::new(&self.op, x.sizes(), &y_sizes, &self.weight);
+        let channels = x.sizes().last().copied().unwrap_or(0);
+        let images = x.sizes()[0];
+        let epilogue = self.epilogue.bind(launch, &y_sizes)?;
+        let (x, w) = (x.elements::<f32>(), w.elements::<f32>());
+        let workers = launch.workers;
+        let y = launch.outputs[0].view().elements::<f32>();
+        let (group_inputs, taps) = (self.weight[1], self.weight[2..].iter().product::<usize>());
+        let (outputs, groups) = (self.weight[0], self.op.groups);
+        let zeros = [0f32; 64];
+        let long_zeros;
+        let zeros = if group_inputs <= zeros.len() {
+            &zeros[..]
+        } else {
+            long_zeros = vec![0f32; group_inputs];
+            &long_zeros
+        };
+        let mut windows = Windows {
+            data: x,
+            zeros,
+            input: geometry.input,
+            output: geometry.output,
+            kernel: geometry.kernel,
+            stride: geometry.stride,
+            dilation: geometry.dilation,
+            begin: geometry.begin,
+            images,
+            channels,
+            first: 0,
+            inner: group_inputs,
+        };
+        if self.is_padded_row {
+            let padded: Triple = std::array::from_fn(|i| {
+                geometry.input[i] + (geometry.begin[i].max(0) + geometry.end[i].max(0)) as usize
+            });
+            let target: &mut [f32] = bytemuck::cast_slice_mut(launch.workspace);
+            let length = images * padded.iter().product::<usize>() * channels;
+            let target = target
+                .get_mut(..length)
+                .ok_or_else(|| KernelError::Recipe("the scratch memory is smaller than the padded image".to_owned()))?;
+            let before = geometry.begin.map(|b| b.max(0) as usize);
+            share(workers, target, padded[2] * channels, 1, |first, rows| {
+                for (i, row) in rows.chunks_exact_mut(padded[2] * channels).enumerate() {
+                    copy_row(x, row, first + i, &geometry.input, &padded, &before, channels);
+                }
+            });
+            windows.data = target;
+            windows.input = padded;
+            // Negative pads take elements away; positive ones are part of the copy now.
+            windows.begin = geometry.begin.map(|b| b.min(0));
+            windows.inner = geometry.kernel[2] * channels;
+            windows.kernel[2] = 1;
+        }
+        let each = packed_len(group_inputs * taps, outputs / groups.max(1));
+        for group in 0..groups {
+            windows.first = group * group_inputs;
+            let first = group * (outputs / groups);
+            let own = Epilogue { bias: epilogue.bias.map(|b| &b[first..]), clamp: epilogue.clamp, rest: None };
+            let product = RowProduct {
+                a: &windows,
+                b: &w[group * each..(group + 1) * each],
+                columns: outputs / groups,
+                step: outputs,
+                epilogue: if groups == 1 { &epilogue } else { &own },
+            };
+            if let Some(y) = y.get_mut(first..) {
+                product.compute(self.tier, workers, y);
+            }
+        }
+        if groups > 1
+            && let Some(rest) = &epilogue.rest
+        {
+            share(workers, y, outputs, 8, |first, rows| {
+                for (i, row) in rows.chunks_exact_mut(outputs).enumerate() {
+                    rest.apply(self.tier, first + i, 0, row);
+                }
+            });
+        }
+        Ok(())
+    }
+}
+
+/// One row of the padded image.
+fn copy_row(
+    x: &[f32],
+    row: &mut [f32],
+    number: usize,
+    input: &Triple,
+    padded: &Triple,
+    before: &Triple,
+    channels: usize,
+) {
+    row.fill(0.0);
+    let (plane, y) = (number / padded[1], number % padded[1]);
+    let (image, z) = (plane / padded[0], plane % padded[0]);
+    let (Some(z), Some(y)) = (z.checked_sub(before[0]), y.checked_sub(before[1])) else { return };
+    if z < input[0] && y < input[1] {
+        let length = input[2] * channels;
+        let from = ((image * input[0] + z) * input[1] + y) * length;
+        row[before[2] * channels..before[2] * channels + length].copy_from_slice(&x[from..from + length]);
+    }
+}

@@ -1,0 +1,241 @@
+//! `cpu.conv.depthwise_channels_last.f32`: convolution of each channel by itself, channels last, with an epilogue.
+//!
+//! The elements that a window meets at one kernel position are a vector over the channels; an output pixel is a sum of
+//! such vectors times vectors of weights, which are packed as [kernel..., C]. Positions in the border are left out.
+#![allow(unsafe_code, reason = "vector instructions on slices whose lengths are checked before")]
+
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Refusal, Region};
+use sinter_base::{DataType, Dim, Sizes, Tensor};
+use sinter_ops::conv::Convolution;
+
+use crate::conv::channels_last::{Geometry, heavy};
+use crate::fused::Fused;
+use crate::packed::{Fit, PackedRow, packed_tensor};
+use crate::product::epilogue::Plan;
+use crate::share::share;
+use crate::tactic::Speed;
+use crate::tier::Tier;
+
+/// See the module documentation.
+pub const DEPTHWISE: PackedRow = PackedRow {
+    name: "cpu.conv.depthwise_channels_last.f32",
+    speed: Speed { per_byte: 0.1, per_operation: 0.004 },
+    fit,
+    pack: pack_weight,
+};
+
+/// Channels that are summed in registers at once.
+const LANES: usize = 64;
+
+fn fit(region: &Region) -> Result<Fit, Refusal> {
+    let fused = Fused::of(region)?;
+    let op = heavy(&fused)?;
+    let missing = || Refusal::new("an operand is no tensor of known rank");
+    let (x, w) = (fused.input(0).ok_or_else(missing)?, fused.input(1).ok_or_else(missing)?);
+    if !fused.channels_last {
+        return Err(Refusal::new("channels are not last"));
+    }
+    if x.data_type != DataType::F32 {
+        return Err(Refusal::new(format!("element type {} instead of f32", x.data_type)));
+    }
+    if !(1..=3).contains(&op.strides.len()) {
+        return Err(Refusal::new(format!("{} spatial axes, at most 3", op.strides.len())));
+    }
+    let w = w.dims().map_err(|_| missing())?;
+    let weight: Option<Vec<usize>> = w.iter().map(|d| d.as_constant().and_then(|d| usize::try_from(d).ok())).collect();
+    let weight = weight.ok_or_else(|| Refusal::new("a weight of unknown sizes"))?;
+    if weight[1] != 1 || weight[0] != op.groups {
+        return Err(Refusal::new(format!("weights of sizes {weight:?} instead of one channel in and out per group")));
+    }
+    let packed = fused.operand(1).ok_or_else(missing)?;
+    let kernel = Loaded::Views(Box::new(Depthwise {
+        x: fused.operand(0).ok_or_else(missing)?,
+        w: packed,
+        weight,
+        epilogue: fused.epilogue(fused.operand(2))?,
+        op: op.clone(),
+        tier: Tier::in_use(),
+    }));
+    Ok(Fit { kernel, packed, workspace: Dim::constant(0), in_place: Vec::new() })
+}
+
+fn pack_weight(_region: &Region, weight: &Tensor) -> Result<Tensor, KernelError> {
+    let values = weight.elements::<f32>().map_err(|e| KernelError::Data(e.to_string()))?;
+    let (channels, taps) = (weight.sizes()[0], weight.sizes()[2..].iter().product::<usize>());
+    packed_tensor((0..taps * channels).map(|i| values[i % channels * taps + i / channels]).collect())
+}
+
+struct Depthwise {
+    x: usize,
+    w: usize,
+    weight: Vec<usize>,
+    epilogue: Plan,
+    op: Convolution,
+    tier: Tier,
+}
+
+/// Most kernel positions whose places are kept on the stack.
+const STACK_TAPS: usize = 32;
+
+impl Kernel for Depthwise {
+    fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
+        let (x, w) = (launch.input(self.x)?, launch.input(self.w)?);
+        let y_sizes = Sizes::from_slice(launch.output(0).sizes());
+        let geometry = Geometry::new(&self.op, x.sizes(), &y_sizes, &self.weight);
+        let channels = self.weight[0];
+        let epilogue = self.epilogue.bind(launch, &y_sizes)?;
+        let (x, w) = (x.elements::<f32>(), w.elements::<f32>());
+        let workers = launch.workers;
+        let y = launch.outputs[0].view().elements::<f32>();
+        let [depth, height, width] = geometry.output;
+        let taps = geometry.kernel.iter().product::<usize>();
+        let source = |image: usize, output: [usize; 3], tap: usize| {
+            let [_, kernel_height, kernel_width] = geometry.kernel;
+            let tap = [tap / (kernel_height * kernel_width), tap / kernel_width % kernel_height, tap % kernel_width];
+            let mut pixel = image;
+            for i in 0..3 {
+                let at = (output[i] * geometry.stride[i] + tap[i] * geometry.dilation[i]) as i64 - geometry.begin[i];
+                if at < 0 || at >= geometry.input[i] as i64 {
+                    return None;
+                }
+                pixel = pixel * geometry.input[i] + at as usize;
+            }
+            Some(pixel * channels)
+        };
+        share(workers, y, channels, taps * 2, |first, pixels| {
+            let mut met: smallvec::SmallVec<[(usize, usize); STACK_TAPS]> = smallvec::SmallVec::new();
+            for (i, pixel) in pixels.chunks_exact_mut(channels).enumerate() {
+                let number = first + i;
+                let output = [number / (width * height) % depth, number / width % height, number % width];
+                let image = number / (width * height * depth);
+                met.clear();
+                met.extend((0..taps).filter_map(|tap| Some((source(image, output, tap)?, tap * channels))));
+                let sum = Sum { x, w, taps: &met, bias: epilogue.bias, clamp: epilogue.clamp };
+                sum.compute(self.tier, pixel);
+                if let Some(rest) = &epilogue.rest {
+                    rest.apply(self.tier, number, 0, pixel);
+                }
+            }
+        });
+        Ok(())
+    }
+}
+
+/// One output pixel.
+struct Sum<'a> {
+    x: &'a [f32],
+    w: &'a [f32],
+    /// Where the vectors of the image and of the weights begin.
+    taps: &'a [(usize, usize)],
+    bias: Option<&'a [f32]>,
+    clamp: (f32, f32),
+}
+
+impl Sum<'_> {
+    fn compute(&self, tier: Tier, pixel: &mut [f32]) {
+        let channels = pixel.len();
+        assert!(self.taps.iter().all(|(x, w)| x + channels <= self.x.len() && w + channels <= self.w.len()));
+        assert!(self.bias.is_none_or(|bias| bias.len() >= channels));
+        match tier {
+            // SAFETY: the tier in use is never above what the machine has; lengths were checked.
+            #[cfg(target_arch = "x86_64")]
+            Tier::Avx512 => unsafe { self.avx512(pixel) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Tier::Avx2 => unsafe { self.avx2(pixel) },
+            _ => self.scalar(0, pixel),
+        }
+    }
+
+    /// Channels from `first` on.
+    fn scalar(&self, first: usize, pixel: &mut [f32]) {
+        for (c, y) in pixel.iter_mut().enumerate().skip(first) {
+            let start = self.bias.map_or(0.0, |bias| bias[c]);
+            let sum = self.taps.iter().fold(start, |sum, (x, w)| sum + self.x[x + c] * self.w[w + c]);
+            let low = if sum < self.clamp.0 { self.clamp.0 } else { sum };
+            *y = if low > self.clamp.1 { self.clamp.1 } else { low };
+        }
+    }
+
+    /// # Safety
+    /// AVX-512 F exists; all taps and the bias have as many elements as the pixel.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn avx512(&self, pixel: &mut [f32]) {
+        use std::arch::x86_64::*;
+        let (x, w, channels) = (self.x.as_ptr(), self.w.as_ptr(), pixel.len());
+        let (low, high) = (_mm512_set1_ps(self.clamp.0), _mm512_set1_ps(self.clamp.1));
+        let y = pixel.as_mut_ptr();
+        let mut c = 0;
+        // SAFETY: c + LANES, or the masked lanes, stay below the number of channels.
+        unsafe {
+            while c + LANES <= channels {
+                seq_macro::seq!(P in 0..4 {
+                    let mut sum~P = match self.bias {
+                        Some(bias) => _mm512_loadu_ps(bias.as_ptr().add(c + P * 16)),
+                        None => _mm512_setzero_ps(),
+                    };
+                });
+                for &(from, weight) in self.taps {
+                    let (x, w) = (x.add(from + c), w.add(weight + c));
+                    seq_macro::seq!(P in 0..4 {
+                        sum~P = _mm512_fmadd_ps(_mm512_loadu_ps(x.add(P * 16)), _mm512_loadu_ps(w.add(P * 16)), sum~P);
+                    });
+                }
+                seq_macro::seq!(P in 0..4 {
+                    _mm512_storeu_ps(y.add(c + P * 16), _mm512_min_ps(high, _mm512_max_ps(low, sum~P)));
+                });
+                c += LANES;
+            }
+            while c < channels {
+                let lanes = (channels - c).min(16);
+                let mask: u16 = if lanes == 16 { u16::MAX } else { (1 << lanes) - 1 };
+                let mut sum = match self.bias {
+                    Some(bias) => _mm512_maskz_loadu_ps(mask, bias.as_ptr().add(c)),
+                    None => _mm512_setzero_ps(),
+                };
+                for &(from, weight) in self.taps {
+                    let x = _mm512_maskz_loadu_ps(mask, x.add(from + c));
+                    let w = _mm512_maskz_loadu_ps(mask, w.add(weight + c));
+                    sum = _mm512_fmadd_ps(x, w, sum);
+                }
+                _mm512_mask_storeu_ps(y.add(c), mask, _mm512_min_ps(high, _mm512_max_ps(low, sum)));
+                c += 16;
+            }
+        }
+    }
+
+    /// # Safety
+    /// AVX2 and FMA exist; all taps and the bias have as many elements as the pixel.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn avx2(&self, pixel: &mut [f32]) {
+        use std::arch::x86_64::*;
+        let (x, w, channels) = (self.x.as_ptr(), self.w.as_ptr(), pixel.len());
+        let (low, high) = (_mm256_set1_ps(self.clamp.0), _mm256_set1_ps(self.clamp.1));
+        let y = pixel.as_mut_ptr();
+        let mut c = 0;
+        // SAFETY: c + 32 stays below the number of channels.
+        unsafe {
+            while c + 32 <= channels {
+                seq_macro::seq!(P in 0..4 {
+                    let mut sum~P = match self.bias {
+                        Some(bias) => _mm256_loadu_ps(bias.as_ptr().add(c + P * 8)),
+                        None => _mm256_setzero_ps(),
+                    };
+                });
+                for &(from, weight) in self.taps {
+                    let (x, w) = (x.add(from + c), w.add(weight + c));
+                    seq_macro::seq!(P in 0..4 {
+                        sum~P = _mm256_fmadd_ps(_mm256_loadu_ps(x.add(P * 8)), _mm256_loadu_ps(w.add(P * 8)), sum~P);
+                    });
+                }
+                seq_macro::seq!(P in 0..4 {
+                    _mm256_storeu_ps(y.add(c + P * 8), _mm256_min_ps(high, _mm256_max_ps(low, sum~P)));
+                });
+                c += 32;
+            }
+        }
+        self.scalar(c, pixel);
+    }
+}

@@ -1,0 +1,71 @@
+//! Tactics whose kernels take one weight packed.
+
+use sinter_backend::{Candidate, Device, KernelError, Loaded, Numerics, Recipe, Refusal, Region, Tactic};
+use sinter_base::{Dim, Tensor};
+
+use crate::tactic::{Speed, estimate};
+
+/// What such a tactic finds in a region.
+pub struct Fit {
+    /// The kernel.
+    pub kernel: Loaded,
+    /// The operand that is packed.
+    pub packed: usize,
+    /// Scratch memory in bytes.
+    pub workspace: Dim,
+    /// (operand, result) pairs that may share memory.
+    pub in_place: Vec<(usize, usize)>,
+}
+
+/// A tactic for f32 regions with one packed weight.
+pub struct PackedRow {
+    /// Name by the grammar of tactics.
+    pub name: &'static str,
+    /// Relative speed.
+    pub speed: Speed,
+    /// The kernel for a region, or why there is none.
+    pub fit: fn(&Region) -> Result<Fit, Refusal>,
+    /// The packed form of the weight.
+    pub pack: fn(&Region, &Tensor) -> Result<Tensor, KernelError>,
+}
+
+impl Tactic for PackedRow {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn offer(&self, region: &Region, _device: &Device) -> Result<Vec<Candidate>, Refusal> {
+        let fit = (self.fit)(region)?;
+        if !region.is_constant(fit.packed) {
+            return Err(Refusal::new(format!("operand {} is no weight", fit.packed)));
+        }
+        let mut candidate = Candidate::plain(self, Numerics::Reassociated, estimate(region, self.speed));
+        candidate.packed = vec![fit.packed];
+        candidate.workspace = fit.workspace;
+        candidate.in_place = fit.in_place;
+        Ok(vec![candidate])
+    }
+
+    fn load(&self, _recipe: &Recipe, region: &Region, _device: &Device) -> Result<Loaded, KernelError> {
+        (self.fit)(region)
+            .map(|fit| fit.kernel)
+            .map_err(|refusal| KernelError::Recipe(format!("{}: {refusal}", self.name)))
+    }
+
+    fn pack(&self, _recipe: &Recipe, region: &Region, operand: usize, weight: &Tensor) -> Result<Tensor, KernelError> {
+        let fit = (self.fit)(region).map_err(|refusal| KernelError::Recipe(format!("{}: {refusal}", self.name)))?;
+        if fit.packed != operand {
+            return Err(KernelError::Recipe(format!("{} does not pack operand {operand}", self.name)));
+        }
+        (self.pack)(region, weight)
+    }
+}
+
+/// A packed weight as a tensor of one axis.
+///
+/// # Errors
+/// When it is too large for a tensor.
+pub fn packed_tensor(values: Vec<f32>) -> Result<Tensor, KernelError> {
+    let sizes = [values.len()];
+    Tensor::from_vec(&sizes, values).map_err(|e| KernelError::Data(e.to_string()))
+}

@@ -1,0 +1,194 @@
+//! `cpu.pool.channels_last.f32`: largest element or average of windows of channels-last images.
+//!
+//! The elements that a window meets at one position are a vector over the channels, and pooling folds such vectors. One
+//! window over everything is an average or maximum of all pixels.
+
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use sinter_base::DataType;
+use sinter_ops::Op;
+use sinter_ops::pool::{Pool, PoolMode};
+use sinter_ops::window::{Axis, Padding};
+
+use crate::fused::Fused;
+use crate::share::share;
+use crate::tactic::{Row, Speed};
+use crate::tier::Tier;
+
+/// See the module documentation.
+pub const CHANNELS_LAST: Row = Row {
+    name: "cpu.pool.channels_last.f32",
+    numerics: Numerics::Reassociated,
+    in_place: &[],
+    speed: Speed { per_byte: 0.1, per_operation: 0.02 },
+    kernel,
+};
+
+fn kernel(region: &Region) -> Result<Loaded, Refusal> {
+    let fused = Fused::of(region)?;
+    let Op::Pool(op) = &fused.node.op else {
+        return Err(Refusal::new(format!("takes Pool, not {}", fused.node.op.name())));
+    };
+    if !fused.channels_last || fused.tail.is_some() {
+        return Err(Refusal::new("takes channels-last images, without an epilogue"));
+    }
+    let data_type = fused.input(0).map(|t| t.data_type);
+    if data_type != Some(DataType::F32) {
+        return Err(Refusal::new(format!("element type {data_type:?} instead of f32")));
+    }
+    if matches!(op.mode, PoolMode::Norm { .. }) {
+        return Err(Refusal::new("norms are not for this kernel"));
+    }
+    if let Some(Padding::Explicit { begin, end }) = op.window.as_ref().map(|w| &w.padding)
+        && begin.iter().chain(end).any(|&pad| pad < 0)
+    {
+        return Err(Refusal::new("negative padding"));
+    }
+    if !(1..=MAX_AXES).contains(&(fused.product_dims().len().saturating_sub(2))) {
+        return Err(Refusal::new("another number of spatial axes"));
+    }
+    Ok(Loaded::Views(Box::new(ChannelsLast { op: op.clone(), tier: Tier::in_use() })))
+}
+
+/// Most spatial axes.
+const MAX_AXES: usize = 6;
+
+struct ChannelsLast {
+    op: Pool,
+    tier: Tier,
+}
+
+/// One spatial axis.
+struct Steps {
+    input: usize,
+    output: usize,
+    kernel: usize,
+    stride: usize,
+    dilation: usize,
+    begin: i64,
+    /// Positions below this one are input or padding.
+    limit: i64,
+}
+
+impl Steps {
+    fn at(&self, output: usize, tap: usize) -> i64 {
+        (output * self.stride + tap * self.dilation) as i64 - self.begin
+    }
+}
+
+/// Calls `each` with every position of the window of an output; positions are inside the input.
+fn visit(axes: &[Steps], output: &[usize], pixel: usize, each: &mut dyn FnMut(usize)) {
+    let Some((axis, axes)) = axes.split_first() else { return each(pixel) };
+    for tap in 0..axis.kernel {
+        let at = axis.at(output[0], tap);
+        if at >= 0 && at < axis.input as i64 {
+            visit(axes, &output[1..], pixel * axis.input + at as usize, each);
+        }
+    }
+}
+
+#[inline(always)]
+fn largest(y: &mut [f32], x: &[f32]) {
+    // NaN in either wins: the comparison is false for a NaN in y, which then stays.
+    y.iter_mut().zip(x).for_each(|(y, &x)| *y = if x > *y || x.is_nan() { x } else { *y });
+}
+
+#[inline(always)]
+fn sum(y: &mut [f32], x: &[f32]) {
+    y.iter_mut().zip(x).for_each(|(y, &x)| *y += x);
+}
+
+/// Runs a fold with the vector width of the tier.
+#[allow(unsafe_code, reason = "functions compiled for an instruction set may be called only where it exists")]
+fn fold(tier: Tier, is_largest: bool, y: &mut [f32], x: &[f32]) {
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512vl")]
+    fn avx512(is_largest: bool, y: &mut [f32], x: &[f32]) {
+        if is_largest { largest(y, x) } else { sum(y, x) }
+    }
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    fn avx2(is_largest: bool, y: &mut [f32], x: &[f32]) {
+        if is_largest { largest(y, x) } else { sum(y, x) }
+    }
+    match tier {
+        // SAFETY: the tier in use is never above what the machine was detected to have.
+        #[cfg(target_arch = "x86_64")]
+        Tier::Avx512 => unsafe { avx512(is_largest, y, x) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Tier::Avx2 => unsafe { avx2(is_largest, y, x) },
+        _ if is_largest => largest(y, x),
+        _ => sum(y, x),
+    }
+}
+
+impl ChannelsLast {
+    fn axes(&self, x: &[usize], y: &[usize]) -> Vec<Steps> {
+        (0..x.len() - 2)
+            .map(|index| {
+                let (input, output) = (x[index + 1], y[index + 1]);
+                let Some(window) = &self.op.window else {
+                    let limit = input as i64;
+                    return Steps { input, output, kernel: input, stride: 1, dilation: 1, begin: 0, limit };
+                };
+                let axis = Axis {
+                    stride: window.strides[index],
+                    dilation: window.dilations[index],
+                    padding: &window.padding,
+                    index,
+                    ceil: window.ceil,
+                };
+                let kernel = window.kernel[index];
+                let (begin, end) = axis.pads(input, kernel);
+                Steps {
+                    input,
+                    output,
+                    kernel,
+                    stride: axis.stride,
+                    dilation: axis.dilation,
+                    begin,
+                    limit: input as i64 + end,
+                }
+            })
+            .collect()
+    }
+}
+
+impl Kernel for ChannelsLast {
+    fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
+        let x = launch.input(0)?;
+        let sizes = x.sizes();
+        let workers = launch.workers;
+        let y = launch.output(0);
+        let axes = self.axes(sizes, y.sizes());
+        let channels = sizes.last().copied().unwrap_or(0);
+        let window = axes.iter().map(|a| a.kernel).product::<usize>();
+        let outputs = axes.iter().map(|a| a.output).product::<usize>();
+        let x = x.elements::<f32>();
+        let is_largest = self.op.mode == PoolMode::Max;
+        share(workers, y.elements::<f32>(), channels, window, |first, pixels| {
+            for (i, y) in pixels.chunks_exact_mut(channels.max(1)).enumerate() {
+                let number = first + i;
+                let mut output = [0; MAX_AXES];
+                let mut left = number % outputs;
+                for (axis, steps) in axes.iter().enumerate().rev() {
+                    (output[axis], left) = (left % steps.output, left / steps.output);
+                }
+                y.fill(if is_largest { f32::NEG_INFINITY } else { 0.0 });
+                let mut count = 0usize;
+                visit(&axes, &output[..axes.len()], number / outputs, &mut |pixel| {
+                    count += 1;
+                    fold(self.tier, is_largest, y, &x[pixel * channels..(pixel + 1) * channels]);
+                });
+                if let PoolMode::Average { count_padding } = self.op.mode {
+                    if count_padding {
+                        let padded = |a: &Steps, o: usize| (0..a.kernel).filter(|&t| a.at(o, t) < a.limit).count();
+                        count = axes.iter().zip(output).map(|(a, o)| padded(a, o)).product();
+                    }
+                    y.iter_mut().for_each(|v| *v /= count as f32);
+                }
+            }
+        });
+        Ok(())
+    }
+}

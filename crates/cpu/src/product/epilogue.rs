@@ -1,0 +1,348 @@
+//! Epilogues: what happens to the sums of a product before they leave the cache.
+//!
+//! A pointwise program over the product is taken apart: a bias per column starts the sums, clamping to constants happens
+//! in registers, and what remains runs as a program over the rows of each finished tile.
+
+use std::cell::RefCell;
+
+use sinter_backend::{KernelError, Launch, Refusal};
+use sinter_base::{DataType, Dim};
+use sinter_ops::pointwise::program::Step;
+use sinter_ops::pointwise::{Program, Scalar, ScalarOp};
+
+use crate::pointwise::column::{Column, Kind, LENGTH};
+use crate::pointwise::operand::splat;
+use crate::pointwise::program::apply;
+use crate::tier::Tier;
+
+/// An epilogue, bound to operands.
+pub struct Epilogue<'a> {
+    /// Starts the sums: one value per column.
+    pub bias: Option<&'a [f32]>,
+    /// Bounds of the finished sums.
+    pub clamp: (f32, f32),
+    /// What else happens.
+    pub rest: Option<Rest<'a>>,
+}
+
+impl Epilogue<'_> {
+    /// Leaves the sums alone.
+    pub const NONE: Self = Self { bias: None, clamp: (f32::NEG_INFINITY, f32::INFINITY), rest: None };
+}
+
+/// A program over finished tiles with its operands.
+pub struct Rest<'a> {
+    program: &'a Program,
+    /// Which operand of the program is the product.
+    product: usize,
+    operands: Vec<Option<(&'a [f32], Access)>>,
+}
+
+/// How an operand follows rows and columns of the product: element (r, j) lies at
+/// `((r / repeat) mod rows) row_step + j column_step`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Access {
+    repeat: usize,
+    rows: usize,
+    row_step: usize,
+    column_step: usize,
+}
+
+impl Access {
+    /// The access of an operand of these sizes, the product's leading sizes flattened into rows.
+    fn of(operand: &[usize], product: &[usize]) -> Option<Self> {
+        let (&columns, leading) = product.split_last()?;
+        let missing = product.len().checked_sub(operand.len())?;
+        let size = |axis: usize| if axis < missing { 1 } else { operand[axis - missing] };
+        let last = size(leading.len());
+        let shared = |axis: &usize| size(*axis) == 1;
+        let before = (0..leading.len()).take_while(shared).count();
+        let behind = (before..leading.len()).rev().take_while(shared).count();
+        let own = before..leading.len() - behind;
+        if own.clone().any(|axis| size(axis) != leading[axis]) || last != columns && last != 1 {
+            return None;
+        }
+        Some(Self {
+            repeat: leading[own.end..].iter().product::<usize>().max(1),
+            rows: leading[own].iter().product::<usize>().max(1),
+            row_step: last,
+            column_step: usize::from(last != 1 || columns == 1),
+        })
+    }
+}
+
+/// Can an operand of these dimensions follow a product of those?
+fn follows(operand: &[Dim], product: &[Dim]) -> bool {
+    let Some((columns, leading)) = product.split_last() else { return false };
+    let Some(missing) = product.len().checked_sub(operand.len()) else { return false };
+    let one = Dim::constant(1);
+    let size = |axis: usize| if axis < missing { &one } else { &operand[axis - missing] };
+    let last = size(leading.len());
+    let shared = |axis: &usize| *size(*axis) == one;
+    let before = (0..leading.len()).take_while(shared).count();
+    let behind = (before..leading.len()).rev().take_while(shared).count();
+    (before..leading.len() - behind).all(|axis| *size(axis) == leading[axis]) && (last == columns || *last == one)
+}
+
+/// An epilogue as known when kernels are chosen: operands are positions of the region.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    bias: Option<usize>,
+    clamp: (f32, f32),
+    /// The remaining program, which of its operands is the product, and the region's operand behind each other one.
+    rest: Option<(Program, usize, Vec<usize>)>,
+}
+
+impl Plan {
+    /// Takes the program apart. `product` is the position of the product among the program's operands, `operands` says
+    /// which operand of the region each one is, `dims` their dimensions; `result` are the product's.
+    ///
+    /// # Errors
+    /// When the program is not for this kernel.
+    pub fn new(
+        program: &Program,
+        product: usize,
+        operands: &[usize],
+        dims: &[&[Dim]],
+        result: &[Dim],
+    ) -> Result<Self, Refusal> {
+        if program.results().len() != 1 || program.result_types() != [DataType::F32] {
+            return Err(Refusal::new("an epilogue has one f32 result"));
+        }
+        for step in program.steps() {
+            match step {
+                Step::Input { index, data_type } if *index != product => {
+                    if *data_type != DataType::F32 || !follows(dims[*index], result) {
+                        return Err(Refusal::new(format!("operand {index} of the epilogue does not follow the rows")));
+                    }
+                }
+                other => {
+                    if Kind::of(other.data_type()).is_none() {
+                        return Err(Refusal::new("strings are not for this kernel"));
+                    }
+                }
+            }
+        }
+        let mut plan = Self { bias: None, clamp: (f32::NEG_INFINITY, f32::INFINITY), rest: None };
+        let is_column = |index: usize| {
+            let (last, leading) = match dims[index].split_last() {
+                Some(split) => split,
+                None => return false,
+            };
+            result.last() == Some(last) && leading.iter().all(|d| *d == Dim::constant(1))
+        };
+        if let Some(bias) = plan.take_simple(program, product, &is_column) {
+            plan.bias = bias.map(|index| operands[index]);
+        } else {
+            plan.clamp = (f32::NEG_INFINITY, f32::INFINITY);
+            plan.rest = Some((program.clone(), product, operands.to_vec()));
+        }
+        Ok(plan)
+    }
+
+    /// An epilogue that does nothing but add a bias.
+    pub fn bias(operand: Option<usize>) -> Self {
+        Self { bias: operand, clamp: (f32::NEG_INFINITY, f32::INFINITY), rest: None }
+    }
+
+    /// Adds the bias that the heavy operator has of its own.
+    ///
+    /// # Errors
+    /// When the program starts with a bias as well.
+    pub fn with_bias(mut self, operand: Option<usize>) -> Result<Self, Refusal> {
+        if self.bias.is_some() && operand.is_some() {
+            return Err(Refusal::new("two biases"));
+        }
+        self.bias = self.bias.or(operand);
+        Ok(self)
+    }
+
+    /// A chain of at most one column-wise addition and any clamps: the bias' operand in the program, when it is one.
+    fn take_simple(
+        &mut self,
+        program: &Program,
+        product: usize,
+        is_column: &dyn Fn(usize) -> bool,
+    ) -> Option<Option<usize>> {
+        let steps = program.steps();
+        let mut bias = None;
+        // Backwards from the result to the product.
+        let mut at = *program.results().first()?;
+        let mut clamps: Vec<(ScalarOp, f32)> = Vec::new();
+        loop {
+            match &steps[at] {
+                Step::Input { index, .. } if *index == product => break,
+                Step::Apply { op, compute: DataType::F32, args } if args.len() == 2 && bias.is_none() => {
+                    let pair = [(args[0], args[1]), (args[1], args[0])];
+                    let next = pair.into_iter().find_map(|(value, other)| match (&steps[other], op) {
+                        (Step::Constant { value: Scalar::Float(v), .. }, ScalarOp::Max | ScalarOp::Min)
+                            if !v.is_nan() =>
+                        {
+                            Some((value, Some(*v as f32), None))
+                        }
+                        (Step::Input { index, .. }, ScalarOp::Add) if *index != product && is_column(*index) => {
+                            Some((value, None, Some(*index)))
+                        }
+                        _ => None,
+                    });
+                    let (value, bound, column) = next?;
+                    if let Some(bound) = bound {
+                        clamps.push((*op, bound));
+                    }
+                    bias = column;
+                    at = value;
+                }
+                _ => return None,
+            }
+        }
+        for (op, bound) in clamps.into_iter().rev() {
+            self.clamp = match op {
+                ScalarOp::Max => (self.clamp.0.max(bound), self.clamp.1.max(bound)),
+                _ => (self.clamp.0.min(bound), self.clamp.1.min(bound)),
+            };
+        }
+        Some(bias)
+    }
+
+    /// Binds the operands of a launch; `sizes` are those of the product.
+    ///
+    /// # Errors
+    /// When an operand's sizes do not follow the product's.
+    pub fn bind<'a, 's: 'a, 'b: 'a>(
+        &'s self,
+        launch: &Launch<'_, 'b>,
+        sizes: &[usize],
+    ) -> Result<Epilogue<'a>, KernelError> {
+        let elements = |operand: usize| launch.input(operand).map(|view| (view.elements::<f32>(), view.sizes()));
+        let bias = self.bias.map(|operand| elements(operand).map(|(values, _)| values)).transpose()?;
+        let rest = match &self.rest {
+            None => None,
+            Some((program, product, operands)) => {
+                let bound = operands.iter().enumerate().map(|(index, &operand)| {
+                    if index == *product {
+                        return Ok(None);
+                    }
+                    let (values, own) = elements(operand)?;
+                    let access = Access::of(own, sizes);
+                    let wrong = || KernelError::Data(format!("an operand of sizes {own:?} beside rows of {sizes:?}"));
+                    Ok(Some((values, access.ok_or_else(wrong)?)))
+                });
+                Some(Rest { program, product: *product, operands: bound.collect::<Result<_, _>>()? })
+            }
+        };
+        Ok(Epilogue { bias, clamp: self.clamp, rest })
+    }
+}
+
+thread_local! {
+    /// Columns of the running program, kept so that a steady run allocates nothing.
+    static COLUMNS: RefCell<Vec<Column>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Rest<'_> {
+    /// Runs the program over neighbouring elements of a row, from column `first` on.
+    #[allow(unsafe_code, reason = "functions compiled for an instruction set may be called only where it exists")]
+    pub fn apply(&self, tier: Tier, row: usize, first: usize, values: &mut [f32]) {
+        COLUMNS.with_borrow_mut(|columns| {
+            if columns.len() < self.program.steps().len() {
+                columns.resize(self.program.steps().len(), Column::default());
+            }
+            match tier {
+                // SAFETY: the tier in use is never above what the machine was detected to have.
+                #[cfg(target_arch = "x86_64")]
+                Tier::Avx512 => unsafe { self.avx512(row, first, values, columns) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                Tier::Avx2 => unsafe { self.avx2(row, first, values, columns) },
+                _ => self.run(row, first, values, columns),
+            }
+        });
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
+    fn avx512(&self, row: usize, first: usize, values: &mut [f32], columns: &mut [Column]) {
+        self.run(row, first, values, columns);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma")]
+    fn avx2(&self, row: usize, first: usize, values: &mut [f32], columns: &mut [Column]) {
+        self.run(row, first, values, columns);
+    }
+
+    #[inline(always)]
+    fn run(&self, row: usize, first: usize, values: &mut [f32], columns: &mut [Column]) {
+        let steps = self.program.steps();
+        for (chunk, values) in values.chunks_mut(LENGTH).enumerate() {
+            let (first, length) = (first + chunk * LENGTH, values.len());
+            for position in 0..steps.len() {
+                let (before, rest) = columns.split_at_mut(position);
+                let column = &mut rest[0];
+                match &steps[position] {
+                    Step::Constant { value, data_type } => {
+                        if let Some(kind) = Kind::of(*data_type) {
+                            let integer = match value {
+                                Scalar::Int(v) => *v as i64,
+                                Scalar::Float(v) => *v as i64,
+                            };
+                            splat(kind, value.float(), integer, column);
+                        }
+                    }
+                    Step::Input { index, .. } if *index == self.product => {
+                        column.f32[..length].copy_from_slice(values);
+                    }
+                    Step::Input { index, .. } => {
+                        let Some((elements, access)) = &self.operands[*index] else { continue };
+                        let start = (row / access.repeat) % access.rows * access.row_step;
+                        match access.column_step {
+                            0 => column.f32[..length].fill(elements[start]),
+                            _ => {
+                                let from = start + first;
+                                column.f32[..length].copy_from_slice(&elements[from..from + length]);
+                            }
+                        }
+                    }
+                    Step::Apply { op, compute, args } => apply(*op, *compute, steps, args, before, column, length),
+                }
+            }
+            values.copy_from_slice(&columns[self.program.results()[0]].f32[..length]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sinter_ops::pointwise::Expr;
+
+    #[test]
+    fn operands_follow_rows() {
+        let product = [2, 3, 5, 8];
+        let access = |repeat, rows, row_step, column_step| Some(Access { repeat, rows, row_step, column_step });
+        assert_eq!(Access::of(&[8], &product), access(1, 1, 8, 1));
+        assert_eq!(Access::of(&[2, 3, 5, 8], &product), access(1, 30, 8, 1));
+        assert_eq!(Access::of(&[3, 5, 8], &product), access(1, 15, 8, 1));
+        assert_eq!(Access::of(&[2, 1, 1, 8], &product), access(15, 2, 8, 1));
+        assert_eq!(Access::of(&[2, 3, 5, 1], &product), access(1, 30, 1, 0));
+        assert_eq!(Access::of(&[], &product), access(1, 1, 1, 0));
+        assert_eq!(Access::of(&[2, 1, 5, 8], &product), None);
+    }
+
+    #[test]
+    fn bias_and_clamps_are_taken_apart() {
+        let y = Expr::input(0, DataType::F32);
+        let b = Expr::input(1, DataType::F32);
+        let relu6 = (&y + &b).binary(ScalarOp::Max, &Expr::constant(DataType::F32, 0.0));
+        let relu6 = relu6.binary(ScalarOp::Min, &Expr::constant(DataType::F32, 6.0));
+        let op = Expr::into_pointwise(&[relu6]).unwrap();
+        let result: Vec<Dim> = vec![Dim::symbol("N"), 8i64.into()];
+        let column: Vec<Dim> = vec![8i64.into()];
+        let plan = Plan::new(&op.program, 0, &[9, 4], &[&result, &column], &result).unwrap();
+        assert_eq!((plan.bias, plan.clamp, plan.rest.is_none()), (Some(4), (0.0, 6.0), true));
+        // A bias behind the bound is no start of the sums.
+        let late = &y.binary(ScalarOp::Max, &Expr::constant(DataType::F32, 0.0)) + &b;
+        let op = Expr::into_pointwise(&[late]).unwrap();
+        assert!(Plan::new(&op.program, 0, &[9, 4], &[&result, &column], &result).unwrap().rest.is_some());
+    }
+}

@@ -1,0 +1,9 @@
+//! The product that matrix multiplication and convolution share: rows of memory times packed panels.
+//!
+//! `panel.rs` is the packed form of the right operand, `tile.rs` the microkernels, `rows.rs` the loops around them,
+//! `epilogue.rs` what happens to a finished tile while it is still in the cache.
+
+pub mod epilogue;
+pub mod panel;
+pub mod rows;
+pub mod tile;

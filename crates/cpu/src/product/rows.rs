@@ -1,0 +1,310 @@
+//! The loops around the microkernels: `C = A B`, cut into tasks, cache blocks and tiles.
+//!
+//! A is read in place through [`Rows`]; B is packed in panels. A task owns a block of rows and columns of C. Its inner
+//! dimension is cut so that the panels stay in the L2 cache while all rows pass by; for one tile of rows, which stay in
+//! the L1 cache, all panels of the block are done. Where the cuts lie depends on sizes only, never on the number of
+//! threads, so neither do the results.
+#![allow(unsafe_code, reason = "tasks write disjoint tiles of one result")]
+
+use std::ops::Range;
+
+use sinter_backend::Workers;
+use smallvec::SmallVec;
+
+use crate::product::epilogue::Epilogue;
+use crate::product::panel::WIDTH;
+use crate::product::tile::{MAX_PANELS, MAX_ROWS, Start, Tap, Tile, panels_for, row_steps};
+use crate::tier::Tier;
+
+/// Inner elements of one cache block: with [`BLOCK_PANELS`] panels, half of a small L2 cache.
+const BLOCK_INNER: usize = 768;
+/// Panels of one task.
+const BLOCK_PANELS: usize = 9;
+/// Rows of one task.
+const BLOCK_ROWS: usize = 96;
+/// Multiply-adds below which a task is not worth handing out.
+const WORTH_SHARING: usize = 64 * 1024;
+/// Taps of one tile that are kept on the stack.
+const STACK_TAPS: usize = 16;
+
+/// The left operand: `count` rows, each the concatenation of `taps` slices of `inner` elements.
+pub trait Rows: Sync {
+    /// Where a row begins.
+    type Position: Copy;
+    /// Number of rows.
+    fn count(&self) -> usize;
+    /// Slices per row.
+    fn taps(&self) -> usize;
+    /// Elements per slice.
+    fn inner(&self) -> usize;
+    /// Where this row begins.
+    fn position(&self, row: usize) -> Self::Position;
+    /// The slice of a row at a tap; at least `inner` elements.
+    fn slice(&self, position: Self::Position, tap: usize) -> &[f32];
+}
+
+/// A matrix whose rows lie `step` elements apart.
+pub struct Matrix<'a> {
+    /// The elements.
+    pub data: &'a [f32],
+    /// Number of rows.
+    pub rows: usize,
+    /// Elements per row.
+    pub inner: usize,
+    /// Distance between rows.
+    pub step: usize,
+}
+
+impl Rows for Matrix<'_> {
+    type Position = usize;
+
+    fn count(&self) -> usize {
+        self.rows
+    }
+
+    fn taps(&self) -> usize {
+        1
+    }
+
+    fn inner(&self) -> usize {
+        self.inner
+    }
+
+    #[inline]
+    fn position(&self, row: usize) -> usize {
+        row * self.step
+    }
+
+    #[inline]
+    fn slice(&self, position: usize, _tap: usize) -> &[f32] {
+        &self.data[position..position + self.inner]
+    }
+}
+
+/// A product to compute.
+pub struct RowProduct<'a, R> {
+    /// Left operand.
+    pub a: &'a R,
+    /// Right operand in panels, inner dimension `taps * inner`.
+    pub b: &'a [f32],
+    /// Columns of B and C.
+    pub columns: usize,
+    /// Distance between rows of C.
+    pub step: usize,
+    /// What becomes of the sums.
+    pub epilogue: &'a Epilogue<'a>,
+}
+
+/// The result, shared by tasks that write disjoint tiles.
+struct Target {
+    start: *mut f32,
+    length: usize,
+}
+
+// SAFETY: tasks write disjoint tiles, see `RowProduct::compute`.
+unsafe impl Sync for Target {}
+
+/// A piece of the inner dimension: some taps, or some elements of the only one.
+struct Piece {
+    taps: Range<usize>,
+    elements: Range<usize>,
+}
+
+impl<R: Rows> RowProduct<'_, R> {
+    /// Computes C: row r at `r * step`.
+    ///
+    /// # Panics
+    /// When `c` or the packed operand are too short.
+    pub fn compute(&self, tier: Tier, workers: &dyn Workers, c: &mut [f32]) {
+        let (rows, columns) = (self.a.count(), self.columns);
+        if rows == 0 || columns == 0 {
+            return;
+        }
+        assert!(c.len() >= (rows - 1) * self.step + columns && columns <= self.step, "the result has another size");
+        let depth = self.a.taps() * self.a.inner();
+        let panels = columns.div_ceil(WIDTH);
+        assert!(self.b.len() >= panels * depth * WIDTH, "the packed operand has another size");
+        let target = Target { start: c.as_mut_ptr(), length: c.len() };
+        let row_blocks = rows.div_ceil(BLOCK_ROWS);
+        let panel_blocks = panels.div_ceil(BLOCK_PANELS);
+        if rows * columns * depth.max(1) < WORTH_SHARING || workers.count() < 2 {
+            for task in 0..row_blocks * panel_blocks {
+                self.block(tier, task, panel_blocks, &target);
+            }
+            return;
+        }
+        workers.run(row_blocks * panel_blocks, &|task| self.block(tier, task, panel_blocks, &target));
+    }
+
+    /// Pieces of the inner dimension.
+    fn pieces(&self) -> impl Iterator<Item = Piece> {
+        let (taps, inner) = (self.a.taps(), self.a.inner());
+        let taps_each = if taps > 1 { (BLOCK_INNER / inner.max(1)).max(1) } else { 1 };
+        let elements_each = if taps > 1 { inner.max(1) } else { BLOCK_INNER };
+        (0..taps.max(1)).step_by(taps_each).flat_map(move |tap| {
+            (0..inner.max(1)).step_by(elements_each).map(move |first| Piece {
+                taps: tap..taps.min(tap + taps_each),
+                elements: first..inner.min(first + elements_each),
+            })
+        })
+    }
+
+    fn block(&self, tier: Tier, task: usize, panel_blocks: usize, target: &Target) {
+        let (rows, panels) = (self.a.count(), self.columns.div_ceil(WIDTH));
+        let (row_block, panel_block) = (task / panel_blocks, task % panel_blocks);
+        let rows = row_block * BLOCK_ROWS..rows.min((row_block + 1) * BLOCK_ROWS);
+        let panels = panel_block * BLOCK_PANELS..panels.min((panel_block + 1) * BLOCK_PANELS);
+        let last = self.pieces().count().saturating_sub(1);
+        for (number, piece) in self.pieces().enumerate() {
+            let mut row = rows.start;
+            while row < rows.end {
+                let left = rows.end - row;
+                // A tile of more rows than are left repeats the last one; few are worth a smaller kernel.
+                let count = *row_steps(tier).iter().find(|&&s| s <= left).unwrap_or(&1);
+                self.row_tile(tier, row, count, &panels, &piece, (number == 0, number == last), target);
+                row += count;
+            }
+        }
+    }
+
+    /// All panels of the block for one tile of rows.
+    fn row_tile(
+        &self,
+        tier: Tier,
+        row: usize,
+        count: usize,
+        panels: &Range<usize>,
+        piece: &Piece,
+        (is_first, is_last): (bool, bool),
+        target: &Target,
+    ) {
+        let inner = piece.elements.len();
+        let positions: [R::Position; MAX_ROWS] = std::array::from_fn(|r| self.a.position(row + r.min(count - 1)));
+        let taps: SmallVec<[Tap<'_>; STACK_TAPS]> = piece
+            .taps
+            .clone()
+            .map(|tap| Tap::new(count, inner, |r| &self.a.slice(positions[r], tap)[piece.elements.start..]))
+            .collect();
+        let depth = self.a.taps() * self.a.inner();
+        let skipped = (piece.taps.start * self.a.inner() + piece.elements.start) * WIDTH;
+        let panel_step = depth * WIDTH;
+        let mut panel = panels.start;
+        while panel < panels.end {
+            let taken = panels_for(tier, count, panels.end - panel);
+            let first = panel * WIDTH;
+            let width = (taken * WIDTH).min(self.columns - first);
+            let padded = taken * WIDTH;
+            let mut columns = [0f32; MAX_PANELS * WIDTH];
+            let start = match self.epilogue.bias {
+                _ if !is_first => Start::Earlier,
+                Some(bias) if width == padded => Start::Columns(&bias[first..first + width]),
+                Some(bias) => {
+                    columns[..width].copy_from_slice(&bias[first..first + width]);
+                    Start::Columns(&columns)
+                }
+                None => Start::Zero,
+            };
+            let tile = Tile {
+                taps: &taps,
+                b: &self.b[panel * panel_step + skipped..],
+                panel_step,
+                start,
+                clamp: if is_last { self.epilogue.clamp } else { (f32::NEG_INFINITY, f32::INFINITY) },
+            };
+            let at = row * self.step + first;
+            assert!(at + (count - 1) * self.step + width <= target.length, "a tile outside the result");
+            if width == padded {
+                // SAFETY: the tile lies inside the result, checked above; tasks have disjoint blocks of rows and
+                // panels, and a task does its tiles one after the other.
+                unsafe { tile.compute(tier, count, taken, target.start.add(at), self.step) };
+            } else {
+                self.narrow_tile(&tile, tier, count, taken, width, at, target);
+            }
+            if is_last && let Some(rest) = &self.epilogue.rest {
+                for r in 0..count {
+                    // SAFETY: as above; the tile is finished and no other reference to it exists.
+                    let values = unsafe { std::slice::from_raw_parts_mut(target.start.add(at + r * self.step), width) };
+                    rest.apply(tier, row + r, first, values);
+                }
+            }
+            panel += taken;
+        }
+    }
+
+    /// A tile whose last panel is wider than the result: computed apart, then copied.
+    fn narrow_tile(
+        &self,
+        tile: &Tile<'_>,
+        tier: Tier,
+        count: usize,
+        taken: usize,
+        width: usize,
+        at: usize,
+        target: &Target,
+    ) {
+        let padded = taken * WIDTH;
+        let mut apart = [0f32; MAX_ROWS * MAX_PANELS * WIDTH];
+        // SAFETY: rows of the tile inside the result, see `row_tile`; nobody else uses them meanwhile.
+        let row = |r: usize| unsafe { std::slice::from_raw_parts_mut(target.start.add(at + r * self.step), width) };
+        if matches!(tile.start, Start::Earlier) {
+            (0..count).for_each(|r| apart[r * padded..r * padded + width].copy_from_slice(row(r)));
+        }
+        // SAFETY: `apart` has room for the largest tile.
+        unsafe { tile.compute(tier, count, taken, apart.as_mut_ptr(), padded) };
+        (0..count).for_each(|r| row(r).copy_from_slice(&apart[r * padded..r * padded + width]));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::product::panel::{pack, packed_len};
+    use crate::team::Team;
+
+    fn value(seed: usize, i: usize) -> f32 {
+        ((i * 7919 + seed * 104_729) % 1009) as f32 / 504.5 - 1.0
+    }
+
+    /// Odd sizes around every block edge, against a plain product in f64.
+    #[test]
+    fn products_of_all_shapes() {
+        let team = Team::new(2);
+        let sizes = [
+            (1, 1, 1),
+            (1, 300, 5),
+            (3, 130, 17),
+            (13, 33, 257),
+            (15, 31, 800),
+            (97, 160, 3),
+            (100, 49, 1600),
+            (4, 4, 0),
+            (7, 64, 64),
+        ];
+        for tier in [Tier::Scalar, Tier::Avx2, Tier::Avx512].into_iter().filter(|t| *t <= Tier::detected()) {
+            for (rows, columns, inner) in sizes {
+                let a: Vec<f32> = (0..rows * inner).map(|i| value(1, i)).collect();
+                let b: Vec<f32> = (0..inner * columns).map(|i| value(2, i)).collect();
+                let bias: Vec<f32> = (0..columns).map(|i| value(3, i)).collect();
+                let mut packed = vec![f32::NAN; packed_len(inner, columns)];
+                pack(inner, columns, |k| (&b[k * columns..], 1), &mut packed);
+                let step = columns + 3;
+                let mut c = vec![7.5; rows * step];
+                let epilogue = Epilogue { bias: Some(&bias), clamp: (-3.0, 1e9), rest: None };
+                let a_rows = Matrix { data: &a, rows, inner, step: inner };
+                RowProduct { a: &a_rows, b: &packed, columns, step, epilogue: &epilogue }.compute(tier, &team, &mut c);
+                for i in 0..rows {
+                    for j in 0..columns {
+                        let terms = (0..inner).map(|p| f64::from(a[i * inner + p]) * f64::from(b[p * columns + j]));
+                        let exact = (f64::from(bias[j]) + terms.sum::<f64>()).max(-3.0);
+                        let found = f64::from(c[i * step + j]);
+                        assert!(
+                            (found - exact).abs() < 1e-5 * (inner as f64).sqrt().max(1.0),
+                            "{tier:?} {rows}x{columns}x{inner} ({i}, {j}): {found} {exact}"
+                        );
+                    }
+                    assert!(c[i * step + columns..(i + 1) * step].iter().all(|v| *v == 7.5), "wrote beyond a row");
+                }
+            }
+        }
+    }
+}

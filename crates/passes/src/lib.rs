@@ -1,0 +1,28 @@
+//! Floor 2: what is always better, whatever the machine.
+//!
+//! [`pipeline`] is THE order. Each pass is one file; it looks at the network and says in a patch what to change. What is
+//! a trade (fusion, layout, precision, placement) is no pass.
+//!
+//! Does not know source formats, devices or kernels.
+
+mod activations;
+mod attention;
+mod broadcasts;
+mod channel_scales;
+mod common_subexpressions;
+mod dead_code;
+pub mod error;
+mod fold_constants;
+mod identities;
+mod merge_pointwise;
+mod normalizations;
+pub mod pass;
+pub mod pipeline;
+mod reshapes;
+mod softmax;
+mod split_pointwise;
+mod transposes;
+
+pub use error::PassError;
+pub use pass::PassReport;
+pub use pipeline::{Optimized, PassOptions, optimize, pass_names, run_passes};

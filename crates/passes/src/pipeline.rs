@@ -1,0 +1,146 @@
+//! THE order of the passes.
+//!
+//! Groups run until nothing changes, at most [`MAX_ROUNDS`] times: each round makes the next one's chances, and a network
+//! that is not settled by then is correct all the same.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use sinter_ir::Network;
+
+use crate::error::PassError;
+use crate::pass::{Pass, PassReport, Runner};
+use crate::{
+    activations, attention, broadcasts, channel_scales, common_subexpressions, dead_code, fold_constants, identities,
+    merge_pointwise, normalizations, reshapes, softmax, split_pointwise, transposes,
+};
+
+/// Rounds of a group.
+const MAX_ROUNDS: usize = 8;
+
+const DEAD_CODE: Pass = Pass::body("dead-code", dead_code::sweep);
+const FOLD_CONSTANTS: Pass = Pass::node("fold-constants", fold_constants::rewrite);
+const IDENTITIES: Pass = Pass::node("identities", identities::rewrite);
+const COMMON_SUBEXPRESSIONS: Pass = Pass::body("common-subexpressions", common_subexpressions::sweep);
+const SPLIT_POINTWISE: Pass = Pass::node("split-pointwise", split_pointwise::rewrite);
+const RESHAPES: Pass = Pass::node("reshapes", reshapes::rewrite);
+const TRANSPOSES: Pass = Pass::node("transposes", transposes::rewrite);
+const BROADCASTS: Pass = Pass::node("broadcasts", broadcasts::rewrite);
+const ACTIVATIONS: Pass = Pass::node("activations", activations::rewrite);
+const NORMALIZATIONS: Pass = Pass::node("normalizations", normalizations::rewrite);
+const SOFTMAX: Pass = Pass::node("softmax", softmax::rewrite);
+const ATTENTION: Pass = Pass::node("attention", attention::rewrite);
+const CHANNEL_SCALES: Pass = Pass::node("channel-scales", channel_scales::rewrite);
+const MERGE_POINTWISE: Pass = Pass::body("merge-pointwise", merge_pointwise::sweep);
+
+/// Groups of passes in order.
+pub const GROUPS: &[(&str, &[Pass])] = &[
+    ("import clean-up", &[DEAD_CODE, IDENTITIES, FOLD_CONSTANTS, COMMON_SUBEXPRESSIONS]),
+    ("normal form", &[SPLIT_POINTWISE, IDENTITIES, FOLD_CONSTANTS, COMMON_SUBEXPRESSIONS]),
+    ("shapes", &[RESHAPES, TRANSPOSES, BROADCASTS, IDENTITIES, FOLD_CONSTANTS, COMMON_SUBEXPRESSIONS]),
+    ("recognisers", &[ACTIVATIONS, NORMALIZATIONS, SOFTMAX, ATTENTION]),
+    ("shapes again", &[RESHAPES, TRANSPOSES, IDENTITIES, FOLD_CONSTANTS, COMMON_SUBEXPRESSIONS]),
+    ("weights", &[CHANNEL_SCALES]),
+    ("programs", &[MERGE_POINTWISE]),
+    ("final clean-up", &[FOLD_CONSTANTS, COMMON_SUBEXPRESSIONS, DEAD_CODE]),
+];
+
+/// Shows the network after a pass: its name, and the network.
+pub type Dump<'a> = &'a mut dyn FnMut(&str, &Network);
+
+/// What the user decides about the passes.
+#[derive(Default)]
+pub struct PassOptions<'a> {
+    /// Passes that do not run.
+    pub disabled: BTreeSet<String>,
+    /// After every run of this pass the network is shown to `dump`.
+    pub dump_after: Option<String>,
+    /// Receives networks.
+    pub dump: Option<Dump<'a>>,
+}
+
+impl fmt::Debug for PassOptions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PassOptions {{ disabled: {:?}, dump_after: {:?} }}", self.disabled, self.dump_after)
+    }
+}
+
+/// A network after the passes.
+#[derive(Clone, Debug)]
+pub struct Optimized {
+    /// The network.
+    pub network: Network,
+    /// What every pass did, in order of first appearance.
+    pub report: Vec<PassReport>,
+}
+
+/// Names of all passes, in order of first appearance.
+pub fn pass_names() -> Vec<&'static str> {
+    let mut names = Vec::new();
+    for pass in GROUPS.iter().flat_map(|(_, passes)| *passes) {
+        if !names.contains(&pass.name) {
+            names.push(pass.name);
+        }
+    }
+    names
+}
+
+/// Runs all passes over a network.
+///
+/// # Errors
+/// When an option names no pass, the network given is wrong, or a pass makes a mistake.
+pub fn optimize(network: Network, options: PassOptions<'_>) -> Result<Optimized, PassError> {
+    run_groups(network, GROUPS, options)
+}
+
+/// Runs some passes over a network, as one group: for tests and tools.
+///
+/// # Errors
+/// As [`optimize`].
+pub fn run_passes(network: Network, names: &[&str]) -> Result<Optimized, PassError> {
+    let mut passes = Vec::new();
+    for name in names {
+        let found = GROUPS.iter().flat_map(|(_, passes)| *passes).find(|pass| pass.name == *name);
+        passes.push(*found.ok_or_else(|| unknown(name))?);
+    }
+    run_groups(network, &[("selected", &passes)], PassOptions::default())
+}
+
+fn unknown(name: &str) -> PassError {
+    PassError::Unknown { name: name.to_owned(), known: pass_names().join(", ") }
+}
+
+fn run_groups(
+    network: Network,
+    groups: &[(&str, &[Pass])],
+    mut options: PassOptions<'_>,
+) -> Result<Optimized, PassError> {
+    let names = pass_names();
+    if let Some(name) = options.disabled.iter().chain(&options.dump_after).find(|n| !names.contains(&n.as_str())) {
+        return Err(unknown(name));
+    }
+    let mut runner = Runner::new(network)?;
+    let mut report: Vec<PassReport> = Vec::new();
+    for (_, passes) in groups {
+        for _ in 0..MAX_ROUNDS {
+            let mut changed = false;
+            for pass in passes.iter().filter(|pass| !options.disabled.contains(pass.name)) {
+                let position = report.iter().position(|entry| entry.pass == pass.name).unwrap_or_else(|| {
+                    report.push(PassReport { pass: pass.name, ..PassReport::default() });
+                    report.len() - 1
+                });
+                let entry = &mut report[position];
+                changed |= runner.run(pass, entry)?;
+                if options.dump_after.as_deref() == Some(pass.name)
+                    && let Some(dump) = &mut options.dump
+                {
+                    dump(pass.name, &runner.network);
+                }
+            }
+            if !changed {
+                break;
+            }
+        }
+    }
+    Ok(Optimized { network: runner.network, report })
+}

@@ -1,0 +1,76 @@
+//! What a user hands in: a model to be built or a plan to be run. The contents decide, not the file's name.
+
+use std::path::Path;
+
+use sinter_base::ValueType;
+use sinter_import_onnx::{ImportError, ImportOptions, import_file};
+use sinter_ir::Network;
+use sinter_plan::{Plan, PlanError, Trust, is_plan, read};
+
+/// A model or a plan.
+#[derive(Debug)]
+pub enum Source {
+    /// An imported model.
+    Model(Box<Network>),
+    /// A plan, its hashes checked.
+    Plan(Box<Plan>),
+}
+
+/// A file that is neither.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// It starts like a plan.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// It was read as a model.
+    #[error(transparent)]
+    Model(#[from] ImportError),
+}
+
+/// A named input or output and its declared type.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Declared {
+    /// Name given by the model.
+    pub name: String,
+    /// Its type; sizes may be symbolic.
+    pub ty: ValueType,
+}
+
+/// Opens a model or a plan.
+///
+/// # Errors
+/// When the file cannot be read as what it starts like.
+pub fn open(path: &Path, options: &ImportOptions) -> Result<Source, SourceError> {
+    if is_plan(path) {
+        return Ok(Source::Plan(Box::new(read(path, Trust::Nothing)?)));
+    }
+    Ok(Source::Model(Box::new(import_file(path, options)?)))
+}
+
+/// Inputs of a network in order.
+pub fn network_inputs(network: &Network) -> Vec<Declared> {
+    let declared = |i: &sinter_ir::Input| Declared { name: i.name.clone(), ty: network.body.ty(i.value).clone() };
+    network.inputs.iter().map(declared).collect()
+}
+
+/// Outputs of a network in order.
+pub fn network_outputs(network: &Network) -> Vec<Declared> {
+    let declared = |o: &sinter_ir::Output| Declared { name: o.name.clone(), ty: network.body.ty(o.value).clone() };
+    network.outputs.iter().map(declared).collect()
+}
+
+/// Inputs of a plan in order.
+pub fn plan_inputs(plan: &Plan) -> Vec<Declared> {
+    plan_ports(plan, &plan.inputs)
+}
+
+/// Outputs of a plan in order.
+pub fn plan_outputs(plan: &Plan) -> Vec<Declared> {
+    plan_ports(plan, &plan.outputs)
+}
+
+fn plan_ports(plan: &Plan, ports: &[sinter_plan::Port]) -> Vec<Declared> {
+    let ty = |port: &sinter_plan::Port| plan.graph.values.get(port.value.index()).map(|v| v.ty.clone());
+    let declared = |port: &sinter_plan::Port| Some(Declared { name: port.name.clone(), ty: ty(port)? });
+    ports.iter().filter_map(declared).collect()
+}
