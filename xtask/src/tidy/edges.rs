@@ -33,6 +33,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     ("cli", &[]),
     // Basement.
+    ("testkit", &[]),
     (
         "conformance",
         &[
