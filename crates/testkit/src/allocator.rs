@@ -44,9 +44,14 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
+/// How often this thread allocated so far.
+pub fn allocated_so_far() -> usize {
+    COUNT.with(Cell::get)
+}
+
 /// How often this thread allocates while `work` runs. Always 0 unless [`Counting`] is the global allocator.
 pub fn allocations(work: impl FnOnce()) -> usize {
-    let before = COUNT.with(Cell::get);
+    let before = allocated_so_far();
     work();
-    COUNT.with(Cell::get) - before
+    allocated_so_far() - before
 }
