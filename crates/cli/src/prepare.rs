@@ -8,7 +8,7 @@ use sinter::builder::{BuildOptions, build};
 use sinter::import_onnx::ImportError;
 use sinter::ir::Network;
 use sinter::plan::Plan;
-use sinter::runtime::Engine;
+use sinter::runtime::{Engine, EngineOptions};
 use sinter::source::{self, Declared, Source, SourceError};
 use sinter::values::{self, Role};
 
@@ -141,6 +141,7 @@ pub fn engine(source: Source, model: &ModelFlags, device: &DeviceFlags) -> Resul
     };
     let build_seconds = if network.is_some() { seconds_since(start) } else { 0.0 };
     let limit = usize::try_from(model.max_memory()).unwrap_or(usize::MAX);
-    let engine = Engine::from_plan(plan, sinter::backends::BACK_ENDS, device.threads())?.with_memory_limit(limit);
+    let options = EngineOptions { threads: device.threads(), max_memory: limit };
+    let engine = Engine::load(plan, sinter::backends::BACK_ENDS, &options)?;
     Ok(Ready { engine, network, build_seconds })
 }

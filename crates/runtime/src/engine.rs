@@ -107,16 +107,6 @@ impl Engine {
         Context { engine: self.shared.clone(), state: State::default() }
     }
 
-    /// Bounds the memory that one inference may take, as [`EngineOptions::max_memory`] does. Contexts made before keep
-    /// their bound.
-    #[must_use]
-    pub fn with_memory_limit(mut self, max_memory: usize) -> Self {
-        if let Some(shared) = Arc::get_mut(&mut self.shared) {
-            shared.max_memory = max_memory;
-        }
-        self
-    }
-
     /// Runs one inference on named inputs and returns the outputs in order.
     ///
     /// # Errors
@@ -135,6 +125,11 @@ impl Engine {
         observer: &mut dyn Observer,
     ) -> Result<Vec<Value>, RuntimeError> {
         self.run_in_pool(inputs, Some(observer))
+    }
+
+    /// Bytes of activations that the pooled contexts hold.
+    pub fn arena_bytes(&self) -> usize {
+        self.pool.lock().map_or(0, |pool| pool.iter().map(|state| state.frame.arena.size()).sum())
     }
 
     fn run_in_pool(
@@ -156,11 +151,6 @@ impl Engine {
             pool.push(state);
         }
         Ok(outputs)
-    }
-
-    /// Bytes of activations that the pooled contexts hold.
-    pub fn arena_bytes(&self) -> usize {
-        self.pool.lock().map_or(0, |pool| pool.iter().map(|state| state.frame.arena.size()).sum())
     }
 
     /// Runs the plan's sealed vectors and compares; returns how many there are.

@@ -67,14 +67,6 @@ pub enum RuntimeError {
         /// The other size.
         right: i64,
     },
-    /// Values that need more memory than allowed.
-    #[error("the values need {needed} bytes, allowed are {allowed}; give smaller inputs or allow more memory")]
-    Memory {
-        /// Bytes needed.
-        needed: usize,
-        /// Bytes allowed.
-        allowed: usize,
-    },
     /// Size arithmetic failed.
     #[error(transparent)]
     Shape(#[from] ShapeError),
@@ -85,6 +77,14 @@ pub enum RuntimeError {
         origin: String,
         /// Why.
         source: KernelError,
+    },
+    /// More memory than allowed.
+    #[error("these sizes need {needed} bytes for activations, {limit} are allowed; give smaller inputs or allow more")]
+    Memory {
+        /// Bytes needed.
+        needed: usize,
+        /// Bytes allowed.
+        limit: usize,
     },
     /// Bindings of another engine.
     #[error("the bindings belong to another engine; make them with this context's `bindings`")]

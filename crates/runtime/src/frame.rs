@@ -104,7 +104,7 @@ impl Frame {
             return Ok(());
         }
         self.laid_out = 0;
-        let too_large = |needed| RuntimeError::Memory { needed, allowed: limit };
+        let too_large = |needed| RuntimeError::Memory { needed, limit };
         self.buffers.clear();
         self.sizes.resize_with(graph.values.len(), Sizes::new);
         self.ranges.resize(graph.values.len(), 0..0);

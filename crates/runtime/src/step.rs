@@ -17,7 +17,7 @@ use crate::profile::{Observer, StepValues};
 /// Tensors of at most this many elements show their contents to inference at run time: shapes, axes, sizes.
 const MAX_SHOWN: usize = 1024;
 
-/// Runs all steps of a graph; the observer hears of each.
+/// Runs all steps of a graph.
 pub(crate) fn run_steps(
     graph: &Graph,
     loaded: &LoadedGraph,
