@@ -42,3 +42,11 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     }
     run_program(&mut cargo)
 }
+
+/// Makes `docs/operators.md` anew.
+pub(crate) fn write_pages() -> Result<(), String> {
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(root()).args(["run", "--quiet", "--package", "sinter-conformance", "--bin", "onnx-cases", "--"]);
+    cargo.arg("--data").arg(onnx_data()?).args(["--operators", "docs/operators.md"]);
+    run_program(&mut cargo)
+}

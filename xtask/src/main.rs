@@ -28,6 +28,8 @@ enum Task {
     Tidy,
     /// Runs the ONNX backend test cases and prints what fails.
     Conformance(conformance::Options),
+    /// Makes the generated pages of `docs/` anew.
+    Docs,
 }
 
 fn main() -> ExitCode {
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         Task::Test => test::run(),
         Task::Tidy => tidy::run(),
         Task::Conformance(options) => conformance::run(&options),
+        Task::Docs => conformance::write_pages(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -76,13 +76,13 @@ fn make_plan(network: &Network, back_end: &dyn BackEnd, threads: usize) -> Resul
     if !lowering.unserved.is_empty() {
         return Err(BuildError::Unserved(lowering.unserved));
     }
-    let Lowering { expressions, packs, guards: of_regions, .. } = lowering;
+    let Lowering { expressions, packs, guards, .. } = lowering;
     let of_network = network
         .guards
         .iter()
         .filter(|g| is_over(&g.left, &known) && is_over(&g.right, &known))
         .map(|g| (shapes.dim(&g.left), shapes.dim(&g.right), g.reason.clone()));
-    let guards: Vec<_> = of_network.chain(of_regions).collect();
+    let guards: Vec<_> = of_network.chain(guards).collect();
     let (program, register) = shapes.finish();
     sizes.resolve(&mut graph, &register);
     assign_buffers(&mut graph);

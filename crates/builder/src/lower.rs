@@ -53,9 +53,9 @@ pub(crate) struct Lowering<'a> {
     pub(crate) expressions: Vec<Arc<WeightExpr>>,
     /// Weights to be packed, and the values that will hold them.
     pub(crate) packs: Vec<(Pack, PlanValueId)>,
-    /// Inside control flow: the weights that a body reads are handed in as its inputs.
+    /// Inside control flow: the weights that a body reads are handed in as its inputs, and it may never run.
     pub(crate) is_inside: bool,
-    /// Sizes on which the network knows more than inference: equal or the run ends with an error.
+    /// Sizes that must be equal, or the run ends with an error.
     pub(crate) guards: Vec<(Slot, Slot, String)>,
     pub(crate) unserved: Vec<Unserved>,
 }
@@ -165,9 +165,9 @@ impl Lowering<'_> {
             Home::Weight(_) | Home::Arena(_) => false,
         };
         let fixed = !choice.takes_values
-            && self.sizes_are_inferred(&piece.region, origins.first(), shapes)
             && !inputs.iter().flatten().any(is_open)
-            && outputs.iter().all(|id| sizes.values[id.index()].is_some());
+            && outputs.iter().all(|id| sizes.values[id.index()].is_some())
+            && self.sizes_are_certain(&piece.region, &origins, shapes);
         for id in &outputs {
             if fixed {
                 graph.values[id.index()].home = Home::Arena(BufferId::new(0));
@@ -198,28 +198,33 @@ impl Lowering<'_> {
         graph.steps.push(Step { action, inputs, outputs, origins: origins_text });
     }
 
-    /// Does inference on the region alone give the sizes that the network has for its results? Where the network knows
-    /// better, a guard makes them equal.
-    fn sizes_are_inferred(&mut self, region: &Region, location: Option<&Location>, shapes: &mut ShapeCompiler) -> bool {
-        let Ok(inferred) = region.infer(&region.body().input_types(), &mut InferContext::default()) else {
-            return false;
-        };
-        let mut guards = Vec::new();
+    /// Are the sizes of a region's results certain before the run? What inference leaves open, and where the network
+    /// knows more than inference, a guard decides; in a body, which may never run, no guard can.
+    fn sizes_are_certain(&mut self, region: &Region, origins: &[Location], shapes: &mut ShapeCompiler) -> bool {
+        let mut cx = InferContext::default();
+        let Ok(inferred) = region.infer(&region.body().input_types(), &mut cx) else { return false };
+        let mut guards: Vec<_> = cx.guards.into_iter().map(|g| (g.left, g.right, g.reason)).collect();
         for (declared, inferred) in region.body().output_types().iter().zip(&inferred) {
             let dims = |ty: &ValueType| ty.as_tensor().and_then(|t| t.dims().ok().map(<[Dim]>::to_vec));
             let (Some(declared), Some(inferred)) = (dims(declared), dims(inferred)) else { return false };
             if declared.len() != inferred.len() {
                 return false;
             }
-            guards.extend(declared.into_iter().zip(inferred).filter(|(a, b)| a != b));
+            for (declared, inferred) in declared.into_iter().zip(inferred).filter(|(a, b)| a != b) {
+                let at = origins.first().cloned().unwrap_or_default();
+                let reason = format!("{at}: a result has the size {inferred}, expected {declared}");
+                guards.push((declared, inferred, reason));
+            }
         }
-        if !guards.iter().all(|(a, b)| self.is_known(a) && self.is_known(b)) {
+        let decidable = guards.iter().all(|(a, b, _)| self.is_known(a) && self.is_known(b));
+        if !decidable || self.is_inside && !guards.is_empty() {
             return false;
         }
-        for (declared, inferred) in guards {
-            let location = location.cloned().unwrap_or_default();
-            let reason = format!("{location}: a result has the size {inferred}, expected {declared}");
-            self.guards.push((shapes.dim(&declared), shapes.dim(&inferred), reason));
+        for (left, right, reason) in guards {
+            let (left, right) = (shapes.dim(&left), shapes.dim(&right));
+            if !self.guards.iter().any(|(a, b, _)| (*a, *b) == (left, right)) {
+                self.guards.push((left, right, reason));
+            }
         }
         true
     }

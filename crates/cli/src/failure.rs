@@ -128,12 +128,6 @@ impl From<SourceError> for Failure {
     }
 }
 
-impl From<PassError> for Failure {
-    fn from(error: PassError) -> Self {
-        Self::new(Exit::Damaged, error.to_string()).help("--disable PASS leaves a pass out")
-    }
-}
-
 impl From<BuildError> for Failure {
     fn from(error: BuildError) -> Self {
         match &error {

@@ -4,9 +4,11 @@
 //! machinery, `engine` builds plans and runs them here or in the lean program.
 
 pub mod engine;
+pub mod fuzz;
 pub mod kernels;
 pub mod light;
 pub mod onnx_cases;
+pub mod operator_table;
 pub mod random;
 pub mod rules;
 pub mod suite;

@@ -33,6 +33,11 @@ impl LeanProgram {
         }
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Runs a plan in the program; an empty one stands for that of the call before.
     ///
     /// # Errors

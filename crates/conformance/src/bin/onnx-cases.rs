@@ -50,6 +50,9 @@ struct Arguments {
     /// Every suite in every form on every tier of the lean program.
     #[arg(long)]
     full: bool,
+    /// Writes the page of operators and their kernels instead.
+    #[arg(long)]
+    operators: Option<PathBuf>,
     /// Only cases whose name contains one of these.
     filters: Vec<String>,
 }
@@ -69,6 +72,10 @@ fn print(title: &str, report: &Report) {
 }
 
 fn run(arguments: &Arguments) -> Result<bool, String> {
+    if let Some(path) = &arguments.operators {
+        let page = sinter_conformance::operator_table::page(&arguments.data).map_err(|e| e.to_string())?;
+        return std::fs::write(path, page).map(|()| true).map_err(|e| format!("{}: {e}", path.display()));
+    }
     let selection = Selection { filters: arguments.filters.clone(), ..Selection::default() };
     let form = |name| match name {
         FormName::Plain => Form::Plain,

@@ -4,17 +4,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 use prost::Message;
+use sinter_conformance::fuzz::import_onnx;
 use sinter_conformance::random::Random;
 use sinter_import_onnx::decode::decode_binary;
 use sinter_import_onnx::proto::ModelProto;
 use sinter_import_onnx::proto::tensor_shape_proto::dimension::Value as DimValue;
 use sinter_import_onnx::proto::type_proto::Value;
-use sinter_import_onnx::{ImportOptions, import_model};
 
 const MUTATIONS: usize = 20_000;
 
 /// One change of a kind that files suffer: flipped bits, other bytes, cuts, repeated and removed pieces.
-fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
+pub(crate) fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
     let length = bytes.len();
     let at = random.below(length);
     match random.below(12) {
@@ -89,14 +89,6 @@ fn confuse(model: &mut ModelProto, others: &[String], random: &mut Random) {
     }
 }
 
-/// Did it get past the decoder?
-fn try_import(bytes: Vec<u8>) -> bool {
-    let Ok(model) = decode_binary(Bytes::from(bytes)) else { return false };
-    // Whether it imports is not the question here.
-    let _ = import_model(&model, None, &ImportOptions::default());
-    true
-}
-
 #[test]
 fn mutated_models_never_panic() {
     let Some(data) = crate::onnx_data() else { return };
@@ -124,7 +116,7 @@ fn mutated_models_never_panic() {
             }
         }
         let kept = bytes.clone();
-        match catch_unwind(AssertUnwindSafe(|| try_import(bytes))) {
+        match catch_unwind(AssertUnwindSafe(|| import_onnx(bytes.into()))) {
             Ok(past_decoder) => decoded += usize::from(past_decoder),
             Err(_) => {
                 let path = std::env::temp_dir().join("sinter-hostile.onnx");
@@ -155,5 +147,5 @@ fn files_that_are_no_models_say_so() {
         outer.extend(&nested);
         nested = outer;
     }
-    let _ = try_import(nested);
+    let _ = import_onnx(nested.into());
 }

@@ -5,12 +5,20 @@ mod cpu_kernels;
 mod examples;
 mod fused_kernels;
 mod hostile;
+mod hostile_plans;
 mod metrics;
 mod models;
 mod onnx_data;
 mod spatial;
+mod steady;
 
 use std::path::PathBuf;
+
+use sinter_testkit::allocator::Counting;
+
+/// Lets tests prove that something allocates nothing.
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 /// A folder that a test needs: from the environment, else a default. `None` skips the test with a printed reason, which
 /// under `CI=true` is a failure.

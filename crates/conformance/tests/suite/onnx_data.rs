@@ -63,6 +63,15 @@ fn a_tenth_of_the_variants_by_lean_program() {
     }
 }
 
+#[test]
+fn the_page_of_operators_is_up_to_date() {
+    let Some(data) = crate::onnx_data() else { return };
+    let page = sinter_conformance::operator_table::page(&data).expect("the test data");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operators.md");
+    let stored = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(page == stored, "docs/operators.md is not what `cargo xtask docs` makes");
+}
+
 /// Full topologies with constant weights; one output each, inputs are ones unless the data says otherwise.
 #[test]
 fn light_networks() {

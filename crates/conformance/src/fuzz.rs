@@ -1,0 +1,79 @@
+//! The bodies of the fuzz targets in `fuzz/`: any bytes give a value or an error, never a panic. The same functions run on
+//! mutated files in the ordinary tests.
+
+use bytes::Bytes;
+use sinter_backend::BackEnd;
+use sinter_base::{Tensor, Value, ValueType};
+use sinter_cpu::Cpu;
+use sinter_import_onnx::decode::decode_binary;
+use sinter_import_onnx::{ImportOptions, import_model};
+use sinter_plan::{Plan, Trust, from_bytes};
+use sinter_runtime::{Engine, EngineOptions};
+
+use crate::engine::built;
+
+/// Memory that a fuzzed model or plan may take.
+const MAX_MEMORY: usize = 64 << 20;
+
+/// Stands in for open sizes of inputs.
+const OPEN_SIZE: usize = 2;
+
+/// Largest input that is made.
+const MAX_ELEMENTS: usize = 1 << 16;
+
+/// Decodes a binary model; true when it got past the decoder.
+pub fn decode_onnx(bytes: Bytes) -> bool {
+    decode_binary(bytes).is_ok()
+}
+
+/// Decodes and imports a model; true when it got past the decoder.
+pub fn import_onnx(bytes: Bytes) -> bool {
+    let Ok(model) = decode_binary(bytes) else { return false };
+    // Whether it imports is not the question.
+    let _ = import_model(&model, None, &ImportOptions { max_bytes: MAX_MEMORY, ..ImportOptions::default() });
+    true
+}
+
+/// Imports and builds a model; true when it became a plan.
+pub fn build_onnx(bytes: Bytes) -> bool {
+    let Ok(model) = decode_binary(bytes) else { return false };
+    let options = ImportOptions { max_bytes: MAX_MEMORY, ..ImportOptions::default() };
+    import_model(&model, None, &options).is_ok_and(|network| built(&network).is_ok())
+}
+
+/// Reads a plan, loads it and runs it on inputs of its declared types; true when it could be read.
+pub fn read_plan(bytes: Bytes) -> bool {
+    let Ok(plan) = from_bytes(bytes, Trust::Nothing) else { return false };
+    let inputs = inputs_of(&plan);
+    let back_ends: [&dyn BackEnd; 1] = [&Cpu];
+    let options = EngineOptions { threads: 1, max_memory: MAX_MEMORY };
+    if let (Ok(engine), Some(inputs)) = (Engine::load(plan, &back_ends, &options), inputs) {
+        // An error is as good as a result.
+        let _ = engine.run(inputs);
+        let _ = engine.self_test();
+    }
+    true
+}
+
+/// Small inputs of the declared types; `None` where one is no tensor or too large.
+fn inputs_of(plan: &Plan) -> Option<Vec<(String, Value)>> {
+    let input = |port: &sinter_plan::Port| {
+        let ty = match &plan.graph.values.get(port.value.index())?.ty {
+            ValueType::Tensor(ty) => ty,
+            _ => return None,
+        };
+        let size = |dim: &sinter_base::Dim| match dim.as_constant() {
+            Some(size) => usize::try_from(size).ok(),
+            None => Some(OPEN_SIZE),
+        };
+        let sizes = ty.dims().ok()?.iter().map(size).collect::<Option<Vec<usize>>>()?;
+        let count = sinter_base::shape::element_count(&sizes).filter(|count| *count <= MAX_ELEMENTS)?;
+        let values: Vec<f64> = (0..count).map(|i| (i % 3) as f64).collect();
+        let tensor = match ty.data_type {
+            sinter_base::DataType::String => Tensor::from_strings(&sizes, vec!["a b".to_owned(); count]),
+            data_type => Tensor::from_floats(data_type, &sizes, &values),
+        };
+        Some((port.name.clone(), tensor.ok()?.into()))
+    };
+    plan.inputs.iter().map(input).collect()
+}

@@ -1,0 +1,3 @@
+//! Basement: what tests need and no product links.
+
+pub mod allocator;
