@@ -92,6 +92,7 @@ fn plan() -> Plan {
             recipe: Recipe { tactic: "test.concat".to_owned(), parameters: Attr::Absent },
             region: Region::single(Concat { axis: 0 }.into(), &vec![Some(ty(from)); count], vec![ty(to)]),
             in_place: Vec::new(),
+            packed: Vec::new(),
             workspace: None,
         },
         inputs: vec![Some(id(input)); count],
@@ -157,5 +158,5 @@ fn wrong_inputs_are_named() {
     let wrong = engine.run(vec![("x".to_owned(), Tensor::of_i64(&[1]).into())]);
     assert!(matches!(wrong, Err(RuntimeError::InputType { .. })));
     let limited = self::engine(1000);
-    assert!(matches!(limited.run(vec![("x".to_owned(), floats(2))]), Err(RuntimeError::Memory { allowed: 1000, .. })));
+    assert!(matches!(limited.run(vec![("x".to_owned(), floats(2))]), Err(RuntimeError::Memory { limit: 1000, .. })));
 }
