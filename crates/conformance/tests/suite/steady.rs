@@ -120,7 +120,7 @@ fn memory_is_bounded_before_it_is_taken() {
     assert!(engine.run(inputs(4)).is_ok());
     assert!(matches!(
         engine.run(inputs(20_000)),
-        Err(RuntimeError::Memory { allowed: 0x10_0000, .. } | RuntimeError::Step { .. })
+        Err(RuntimeError::Memory { limit: 0x10_0000, .. } | RuntimeError::Step { .. })
     ));
     assert!(engine.run(inputs(4)).is_ok(), "a refused run leaves the engine as it was");
 }

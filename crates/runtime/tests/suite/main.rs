@@ -157,5 +157,5 @@ fn wrong_inputs_are_named() {
     let wrong = engine.run(vec![("x".to_owned(), Tensor::of_i64(&[1]).into())]);
     assert!(matches!(wrong, Err(RuntimeError::InputType { .. })));
     let limited = self::engine(1000);
-    assert!(matches!(limited.run(vec![("x".to_owned(), floats(2))]), Err(RuntimeError::Memory { allowed: 1000, .. })));
+    assert!(matches!(limited.run(vec![("x".to_owned(), floats(2))]), Err(RuntimeError::Memory { limit: 1000, .. })));
 }
