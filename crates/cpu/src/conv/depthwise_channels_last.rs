@@ -3,6 +3,7 @@
 //! The elements that a window meets at one kernel position are a vector over the channels; an output pixel is a sum of
 //! such vectors times vectors of weights, which are packed as [kernel..., C]. Positions in the border are left out.
 #![allow(unsafe_code, reason = "vector instructions on slices whose lengths are checked before")]
+#![allow(clippy::erasing_op, clippy::identity_op, reason = "unrolled code multiplies by 0 and 1")]
 
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Refusal, Region};
 use sinter_base::{DataType, Dim, Sizes, Tensor};
