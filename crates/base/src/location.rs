@@ -15,7 +15,7 @@ pub struct Location {
     /// Attribute or input within the node.
     pub detail: Option<Arc<str>>,
     /// Other places whose work is done here too, after nodes were merged.
-    pub others: Option<Arc<[Location]>>,
+    pub others: Option<Arc<Vec<Location>>>,
 }
 
 impl Location {
@@ -39,7 +39,7 @@ impl Location {
         let mut all = all.into_iter();
         let first = all.next().unwrap_or_default();
         let others: Vec<Location> = all.collect();
-        Self { others: (!others.is_empty()).then(|| others.into()), ..first }
+        Self { others: (!others.is_empty()).then(|| Arc::new(others)), ..first }
     }
 
     /// The same place, narrowed to an attribute or input.

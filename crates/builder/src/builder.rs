@@ -8,6 +8,7 @@ use sinter_base::{Dim, TensorType, ValueType};
 use sinter_interp::evaluate_weight;
 use sinter_ir::{Network, WeightExpr};
 use sinter_ops::{EvalError, ValueId};
+use sinter_passes::{Optimized, PassOptions, PassReport, optimize};
 use sinter_plan::{Graph, Home, Plan, PlanGuard, PlanValueId, PlanWeight, Port, ShapeCompiler, WeightId};
 
 use crate::error::BuildError;
@@ -15,24 +16,44 @@ use crate::lower::{Lowering, PACKED, Pack};
 use crate::memory::assign_buffers;
 
 /// What the user decides about a build.
-#[derive(Clone, Debug)]
-pub struct BuildOptions {
+#[derive(Debug)]
+pub struct BuildOptions<'a> {
     /// Threads to choose kernels for; the plan runs with any number.
     pub threads: usize,
+    /// What becomes of the passes.
+    pub passes: PassOptions<'a>,
 }
 
-impl Default for BuildOptions {
+/// A plan, and how it came about.
+#[derive(Clone, Debug)]
+pub struct Built {
+    /// The plan.
+    pub plan: Plan,
+    /// What every pass did.
+    pub passes: Vec<PassReport>,
+    /// The network after the passes; values of the plan up to its last one have its numbers.
+    pub network: Network,
+}
+
+impl Default for BuildOptions<'_> {
     fn default() -> Self {
-        Self { threads: 1 }
+        Self { threads: 1, passes: PassOptions::default() }
     }
 }
 
 /// Builds a plan for one back end.
 ///
 /// # Errors
-/// When operators have no kernel, all of them at once, or a weight cannot be computed.
-pub fn build(network: &Network, back_end: &dyn BackEnd, options: &BuildOptions) -> Result<Plan, BuildError> {
-    let device = back_end.device(options.threads);
+/// When a pass is unknown, operators have no kernel, all of them at once, or a weight cannot be computed.
+pub fn build(network: &Network, back_end: &dyn BackEnd, options: BuildOptions<'_>) -> Result<Built, BuildError> {
+    let Optimized { network, report } = optimize(network.clone(), options.passes)?;
+    let plan = make_plan(&network, back_end, options.threads)?;
+    Ok(Built { plan, passes: report, network })
+}
+
+/// The plan of a network as it is.
+fn make_plan(network: &Network, back_end: &dyn BackEnd, threads: usize) -> Result<Plan, BuildError> {
+    let device = back_end.device(threads);
     let known = input_symbols(network);
     let weight_ids: HashMap<ValueId, WeightId> =
         network.weights.iter().enumerate().map(|(i, w)| (w.value, WeightId::new(i))).collect();

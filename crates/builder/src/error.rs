@@ -20,6 +20,9 @@ pub enum BuildError {
     /// Operators without a kernel; all of them at once.
     #[error("{}", list(.0))]
     Unserved(Vec<Unserved>),
+    /// A pass is unknown or made a mistake.
+    #[error(transparent)]
+    Pass(#[from] sinter_passes::PassError),
     /// A weight could not be computed.
     #[error("weight '{name}': {source}")]
     Weight {

@@ -12,5 +12,5 @@ mod lower;
 mod memory;
 pub mod select;
 
-pub use builder::{BuildOptions, build};
+pub use builder::{BuildOptions, Built, build};
 pub use error::BuildError;

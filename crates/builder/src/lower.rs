@@ -192,6 +192,7 @@ impl Lowering<'_> {
             // What was constant matters for the choice only.
             region: Region::new(piece.region.body().clone()),
             in_place: if fixed { candidate.in_place } else { Vec::new() },
+            packed: candidate.packed,
             workspace: None,
         };
         graph.steps.push(Step { action, inputs, outputs, origins: origins_text });

@@ -30,21 +30,21 @@ types or files; 3 damaged or invalid data; 4 device not available; 130 interrupt
 #[derive(Subcommand, Debug)]
 pub enum Command {
     /// Make a plan of a model
-    Build(build::Arguments),
+    Build(build::Flags),
     /// Run one inference
-    Run(run::Arguments),
+    Run(run::Flags),
     /// Measure latency and throughput
-    Bench(bench::Arguments),
+    Bench(bench::Flags),
     /// Compare the engine with the judge, or with given outputs
-    Diff(diff::Arguments),
+    Diff(diff::Flags),
     /// Show what is in a model or a plan
-    Inspect(inspect::Arguments),
+    Inspect(inspect::Flags),
     /// Show what this machine has, and what would be used of it
-    Doctor(doctor::Arguments),
+    Doctor(doctor::Flags),
     /// Take the tour: a small network, from model to answers
-    Demo(demo::Arguments),
+    Demo(demo::Flags),
     /// Print a shell's completions
-    Completions(completions::Arguments),
+    Completions(completions::Flags),
 }
 
 /// Runs a command.

@@ -9,6 +9,7 @@ use sinter::builder::BuildError;
 use sinter::import_onnx::ImportError;
 use sinter::interp::run::RunError;
 use sinter::memory::MemoryError;
+use sinter::passes::PassError;
 use sinter::plan::PlanError;
 use sinter::runtime::RuntimeError;
 use sinter::source::SourceError;
@@ -132,6 +133,9 @@ impl From<BuildError> for Failure {
         match &error {
             BuildError::Unserved(_) => Self::new(Exit::OutsideBounds, error.to_string())
                 .help("report the nodes named above; every valid operator should have a kernel"),
+            BuildError::Pass(PassError::Unknown { .. }) => Self::usage(error.to_string()),
+            BuildError::Pass(_) => Self::new(Exit::Damaged, error.to_string())
+                .help("--disable PASS goes on without the pass; please report the model"),
             BuildError::Weight { .. } => Self::new(Exit::Damaged, error.to_string()),
         }
     }

@@ -17,3 +17,4 @@ pub mod output;
 pub mod prepare;
 pub mod progress;
 pub mod report;
+pub mod trace;

@@ -1,22 +1,18 @@
 //! From a file to an engine: a plan is loaded, a model is built in memory first.
 
 use std::path::Path;
-use std::time::Instant;
 
 use sinter::base::Value;
-use sinter::builder::{BuildOptions, build};
-use sinter::import_onnx::ImportError;
+use sinter::builder::{BuildOptions, Built, build};
 use sinter::ir::Network;
-use sinter::plan::Plan;
 use sinter::runtime::{Engine, EngineOptions};
-use sinter::source::{self, Declared, Source, SourceError};
+use sinter::source::{self, Declared, Source};
 use sinter::values::{self, Role};
 
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::flags::{DeviceFlags, InputFlags, ModelFlags, Shape};
 use crate::generate::generate;
 use crate::progress::Stage;
-use crate::report::seconds_since;
 
 /// A file, opened, and the values of its inputs.
 pub struct Opened {
@@ -24,8 +20,6 @@ pub struct Opened {
     pub source: Source,
     /// Values of the inputs.
     pub inputs: Vec<(String, Value)>,
-    /// Seconds spent on import; 0 for a plan.
-    pub import_seconds: f64,
 }
 
 /// What to do when the user gives no inputs.
@@ -42,11 +36,7 @@ pub enum WithoutInputs {
 /// # Errors
 /// When a file is missing or damaged, or names, types and sizes do not fit.
 pub fn open(path: &Path, model: &ModelFlags, given: &InputFlags, without: WithoutInputs) -> Result<Opened, Failure> {
-    let start = Instant::now();
-    let opened = {
-        let _stage = Stage::spinner("opening");
-        source::open(path, &model.import_options(&[])?)?
-    };
+    let opened = open_source(path, model, &[])?;
     let declared = match &opened {
         Source::Model(network) => {
             sinter::memory::check(network, model.max_memory())?;
@@ -60,16 +50,25 @@ pub fn open(path: &Path, model: &ModelFlags, given: &InputFlags, without: Withou
     let inputs = read_inputs(&declared, given, without, model.max_memory())?;
     let source = match opened {
         Source::Model(free) if declared.iter().any(is_free) => {
-            match source::open(path, &model.import_options(&shapes(&inputs))?) {
+            match open_source(path, model, &shapes(&inputs)) {
                 // A branch that these inputs never take may be impossible for their sizes; with free sizes it is not.
-                Err(SourceError::Model(ImportError::Model(_))) => Source::Model(free),
+                Err(failure) if failure.exit == Exit::Damaged => Source::Model(free),
                 pinned => pinned?,
             }
         }
         other => other,
     };
-    let import_seconds = if matches!(source, Source::Model(_)) { seconds_since(start) } else { 0.0 };
-    Ok(Opened { source, inputs, import_seconds })
+    Ok(Opened { source, inputs })
+}
+
+/// Opens a model or a plan, with these sizes of inputs besides those of the flags.
+///
+/// # Errors
+/// When the file is missing or damaged, or the sizes do not fit.
+pub fn open_source(path: &Path, model: &ModelFlags, sizes: &[Shape]) -> Result<Source, Failure> {
+    let options = model.import_options(sizes)?;
+    let _stage = Stage::spinner("opening");
+    source::open(path, &options).map_err(|error| Failure::from(error).at(path))
 }
 
 fn read_inputs(
@@ -104,29 +103,24 @@ fn shapes(inputs: &[(String, Value)]) -> Vec<Shape> {
     inputs.iter().filter_map(shape).collect()
 }
 
-/// Builds a network for a device.
+/// Optimizes a network and builds it for a device.
 ///
 /// # Errors
 /// When operators have no kernel, or more memory is needed than allowed.
-pub fn build_plan(network: &Network, model: &ModelFlags, device: &DeviceFlags) -> Result<Plan, Failure> {
+pub fn build_plan(network: &Network, model: &ModelFlags, device: &DeviceFlags) -> Result<Built, Failure> {
     sinter::memory::check(network, model.max_memory())?;
     let _stage = Stage::spinner("building");
-    Ok(build(network, device.back_end(), &options(device))?)
+    let mut dump = |pass: &str, network: &Network| eprintln!("after {pass}:\n{network}");
+    let options = BuildOptions { threads: device.threads(), passes: model.pass_options(&mut dump) };
+    Ok(build(network, device.back_end(), options)?)
 }
 
-/// What the builder is told.
-pub fn options(device: &DeviceFlags) -> BuildOptions {
-    BuildOptions { threads: device.threads() }
-}
-
-/// An engine, and the network that it was built of in this call.
+/// An engine, and the networks that it was built of in this call.
 pub struct Ready {
     /// The engine.
     pub engine: Engine,
-    /// The network, when the file was a model.
-    pub network: Option<Box<Network>>,
-    /// Seconds spent on the build; 0 for a plan.
-    pub build_seconds: f64,
+    /// The network as imported and after the passes, when the file was a model.
+    pub networks: Option<(Network, Network)>,
 }
 
 /// Makes an engine of a model or plan.
@@ -134,14 +128,15 @@ pub struct Ready {
 /// # Errors
 /// As [`build_plan`], and when the plan does not suit this machine.
 pub fn engine(source: Source, model: &ModelFlags, device: &DeviceFlags) -> Result<Ready, Failure> {
-    let start = Instant::now();
-    let (plan, network) = match source {
+    let (plan, networks) = match source {
         Source::Plan(plan) => (*plan, None),
-        Source::Model(network) => (build_plan(&network, model, device)?, Some(network)),
+        Source::Model(imported) => {
+            let built = build_plan(&imported, model, device)?;
+            (built.plan, Some((*imported, built.network)))
+        }
     };
-    let build_seconds = if network.is_some() { seconds_since(start) } else { 0.0 };
     let limit = usize::try_from(model.max_memory()).unwrap_or(usize::MAX);
     let options = EngineOptions { threads: device.threads(), max_memory: limit };
     let engine = Engine::load(plan, sinter::backends::BACK_ENDS, &options)?;
-    Ok(Ready { engine, network, build_seconds })
+    Ok(Ready { engine, networks })
 }

@@ -6,6 +6,8 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sinter::base::Location;
+use sinter::passes::PassReport;
 use sinter::plan::{Action, Step};
 use sinter::source::Declared;
 
@@ -56,6 +58,46 @@ pub fn tactic(step: &Step) -> Option<String> {
         Action::Kernel { recipe, .. } => Some(recipe.tactic.clone()),
         Action::Control { .. } => None,
     }
+}
+
+/// What a pass did.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PassSummary {
+    /// Its name, as `--disable` takes it.
+    pub pass: String,
+    /// How often it changed the network.
+    pub fired: usize,
+    /// Where it nearly applied, and why it did not.
+    pub near_misses: Vec<NearMiss>,
+}
+
+/// A place where a pass nearly applied.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NearMiss {
+    /// The node of the model.
+    pub origin: String,
+    /// Why it did not.
+    pub reason: String,
+}
+
+/// What the passes did.
+pub fn pass_summaries(reports: &[PassReport]) -> Vec<PassSummary> {
+    let miss =
+        |(location, reason): &(Location, String)| NearMiss { origin: location.to_string(), reason: reason.clone() };
+    let summary = |report: &PassReport| PassSummary {
+        pass: report.pass.to_owned(),
+        fired: report.fired,
+        near_misses: report.misses.iter().map(miss).collect(),
+    };
+    reports.iter().map(summary).collect()
+}
+
+/// The passes that fired, in one line.
+pub fn fired(passes: &[PassSummary]) -> String {
+    let fired = passes.iter().filter(|p| p.fired > 0).map(|p| format!("{} {}", p.pass, p.fired));
+    fired.collect::<Vec<_>>().join(", ")
 }
 
 /// Seconds since a moment, to the microsecond.

@@ -22,7 +22,8 @@ const THREADS: usize = 2;
 /// # Errors
 /// Why there is none, in words.
 pub fn built(network: &Network) -> Result<Plan, String> {
-    build(network, &Cpu, &BuildOptions { threads: THREADS }).map_err(|e| e.to_string())
+    let options = BuildOptions { threads: THREADS, ..BuildOptions::default() };
+    build(network, &Cpu, options).map(|built| built.plan).map_err(|e| e.to_string())
 }
 
 /// Every step must be served by a kernel of the back end: the reference is none, and is in no tactic table.

@@ -1,7 +1,7 @@
 //! Tactics whose kernels take one weight packed.
 
 use sinter_backend::{Candidate, Device, KernelError, Loaded, Numerics, Recipe, Refusal, Region, Tactic};
-use sinter_base::{Dim, Tensor};
+use sinter_base::{DataType, Dim, Tensor, View};
 
 use crate::tactic::{Speed, estimate};
 
@@ -59,6 +59,18 @@ impl Tactic for PackedRow {
         }
         (self.pack)(region, weight)
     }
+}
+
+/// The elements of a packed weight, which a damaged plan may have too few of.
+///
+/// # Errors
+/// When their number is another one.
+pub fn packed_elements(view: View<'_>, expected: usize) -> Result<&[f32], KernelError> {
+    if view.data_type() != DataType::F32 || view.count() != expected {
+        let found = view.count();
+        return Err(KernelError::Recipe(format!("a packed weight of {found} elements instead of {expected}")));
+    }
+    Ok(view.elements())
 }
 
 /// A packed weight as a tensor of one axis.

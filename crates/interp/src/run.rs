@@ -1,6 +1,7 @@
 //! Running a network as it was imported, with named inputs.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use sinter_base::{Tensor, Value, ValueType};
 use sinter_ir::{Network, WeightExpr};
@@ -45,13 +46,26 @@ pub enum RunError {
 /// # Errors
 /// When an operator of the expression fails.
 pub fn evaluate_weight(expr: &WeightExpr) -> Result<Tensor, EvalError> {
+    evaluate_once(expr, &mut HashMap::new())
+}
+
+/// As [`evaluate_weight`], with what several expressions share computed once.
+fn evaluate_once(expr: &WeightExpr, known: &mut HashMap<*const WeightExpr, Tensor>) -> Result<Tensor, EvalError> {
     match expr {
         WeightExpr::Source { tensor, .. } => Ok(tensor.clone()),
         WeightExpr::Apply { op, inputs, output } => {
-            let values = inputs
-                .iter()
-                .map(|i| i.as_ref().map(|e| evaluate_weight(e).map(Value::Tensor)).transpose())
-                .collect::<Result<Vec<_>, _>>()?;
+            let mut operand = |input: &Arc<WeightExpr>| -> Result<Value, EvalError> {
+                if let Some(tensor) = known.get(&Arc::as_ptr(input)) {
+                    return Ok(Value::Tensor(tensor.clone()));
+                }
+                let tensor = evaluate_once(input, known)?;
+                if Arc::strong_count(input) > 1 {
+                    known.insert(Arc::as_ptr(input), tensor.clone());
+                }
+                Ok(Value::Tensor(tensor))
+            };
+            let values =
+                inputs.iter().map(|i| i.as_ref().map(&mut operand).transpose()).collect::<Result<Vec<_>, _>>()?;
             let results = op.reference(&Arguments::new(&values), &EvalContext::new(&ReferenceEvaluator))?;
             let result = results.get(*output).and_then(Value::as_tensor).cloned();
             result.ok_or_else(|| EvalError::Invalid(format!("{} has no tensor result {output}", op.name())))

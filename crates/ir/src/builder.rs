@@ -44,14 +44,14 @@ pub struct BuildError {
 
 #[derive(Debug, Default)]
 struct Scope {
-    /// Guards before it was opened.
-    guards: usize,
     body: Body,
     locations: Vec<Location>,
     /// Value of the enclosing scope -> input of this one.
     captures: IndexMap<ValueId, ValueId>,
     /// Inputs that are not captures.
     declared: Vec<ValueId>,
+    /// Guards that were there before it.
+    guards: usize,
 }
 
 /// See the module documentation.
@@ -141,7 +141,7 @@ impl NetworkBuilder {
         assert!(self.scopes.len() > 1, "the outermost scope is closed by finish");
         let outputs: Vec<ValueId> = outputs.iter().map(|h| self.local(*h)).collect();
         let scope = self.scopes.pop().unwrap_or_default();
-        // A body may never run: what must hold inside it is checked where it runs.
+        // A body may never run, and its sizes are inferred anew when it does.
         self.infer.guards.truncate(scope.guards);
         let depth = self.scopes.len() - 1;
         let mut body = scope.body;
@@ -159,7 +159,8 @@ impl NetworkBuilder {
     /// When only the outermost scope is open.
     pub fn abandon_scope(&mut self) {
         assert!(self.scopes.len() > 1, "the outermost scope is closed by finish");
-        self.scopes.pop();
+        let scope = self.scopes.pop().unwrap_or_default();
+        self.infer.guards.truncate(scope.guards);
     }
 
     /// Number of open scopes.
@@ -230,5 +231,32 @@ impl NetworkBuilder {
         let outputs = outputs.iter().map(|(name, handle)| Output { name: name.clone(), value: handle.value }).collect();
         let Self { inputs, weights, infer, .. } = self;
         Network { name: name.to_owned(), body, inputs, weights, outputs, locations, guards: infer.guards }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sinter_base::Dim;
+    use sinter_ops::matmul::MatMul;
+
+    /// The product of both asks whether N equals M, which only a run can answer.
+    fn product(builder: &mut NetworkBuilder, a: Handle, b: Handle) -> Handle {
+        let op = MatMul { transpose_a: false, transpose_b: false };
+        builder.add(op, &[Some(a), Some(b)], &Location::default()).unwrap()[0]
+    }
+
+    #[test]
+    fn guards_of_a_body_are_no_conditions_of_the_network() {
+        let mut builder = NetworkBuilder::new();
+        let symbol = |name: &str| ValueType::tensor(DataType::F32, vec![Dim::symbol(name), Dim::symbol(name)]);
+        let a = builder.add_network_input("a", symbol("N"), None);
+        let b = builder.add_network_input("b", symbol("M"), None);
+        builder.open_scope();
+        let inner = product(&mut builder, a, b);
+        builder.close_scope(&[inner]);
+        assert!(builder.infer.guards.is_empty());
+        let outer = product(&mut builder, a, b);
+        assert_eq!(builder.finish("guards", &[("y".to_owned(), outer)]).guards.len(), 1);
     }
 }

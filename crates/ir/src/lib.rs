@@ -7,10 +7,12 @@ pub mod graph;
 pub mod network;
 pub mod patch;
 pub mod pattern;
+pub mod text;
 pub mod verify;
 
 pub use builder::{BuildError, Handle, NetworkBuilder, Scoped};
 pub use graph::{Graph, Weights};
 pub use network::{Input, Network, Output, Weight, WeightExpr};
 pub use patch::{Applied, Patch, PatchError};
+pub use text::TextError;
 pub use verify::{VerifyError, verify};

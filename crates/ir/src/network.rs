@@ -1,7 +1,6 @@
 //! A network: a body whose inputs are named user inputs and weights.
 
 use std::collections::HashSet;
-use std::fmt;
 use std::sync::Arc;
 
 use sinter_base::{Location, Tensor, ValueType};
@@ -163,26 +162,5 @@ fn type_symbols(ty: &ValueType, see: &mut dyn FnMut(&str)) {
             }
         }
         ValueType::Sequence(inner) | ValueType::Optional(inner) => type_symbols(inner, see),
-    }
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "network {:?}", self.name)?;
-        for input in &self.inputs {
-            writeln!(f, "input {} {:?}: {}", input.value, input.name, self.body.ty(input.value))?;
-        }
-        for weight in &self.weights {
-            let name = match &*weight.expr {
-                WeightExpr::Source { name, .. } => name.to_string(),
-                WeightExpr::Apply { op, .. } => format!("{}(..)", op.name()),
-            };
-            writeln!(f, "weight {} {name:?}: {}", weight.value, self.body.ty(weight.value))?;
-        }
-        write!(f, "{}", self.body)?;
-        for output in &self.outputs {
-            writeln!(f, "output {:?} = {}", output.name, output.value)?;
-        }
-        Ok(())
     }
 }

@@ -342,7 +342,7 @@ mod tests {
         let x = Pattern::any();
         let half = x.scaled(0.7071067811865475);
         let by = |divisor: f64| network(move |b, x, _| one(b, &[x], |v| &v[0] / divisor));
-        for (divisor, is_found) in [(1.4142135, true), (1.4140625, true), (1.5, false)] {
+        for (divisor, is_found) in [(std::f64::consts::SQRT_2, true), (1.4140625, true), (1.5, false)] {
             let network = by(divisor);
             let graph = Graph::of_network(&network);
             assert_eq!(half.find(&graph, network.outputs[0].value).is_some(), is_found, "{divisor}");

@@ -45,7 +45,7 @@ static SPELLINGS: LazyLock<Vec<Spelling>> = LazyLock::new(|| {
     let gelu_tanh = |x: &Pattern| {
         let cubed = either(&[&product(x, x, x), &x.binary(Pow, &number(3.0)), &(x * &x.square())]);
         let scaled_cube = either(&[&cubed.scaled(0.044715), &product(&number(0.044715), x, &x.square())]);
-        let scaled_cube = either(&[&scaled_cube, &(&(&(&(x * 0.044715) * x) * x))]);
+        let scaled_cube = either(&[&scaled_cube, &(&(&(x * 0.044715) * x) * x)]);
         let root = (2.0 / std::f64::consts::PI).sqrt();
         let inner = either(&[
             &(x + &scaled_cube).scaled(root),

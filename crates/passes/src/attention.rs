@@ -2,8 +2,7 @@
 //!
 //! The factor may stand on the scores, on q, on k or on several of them; masks are added or chosen by a condition; keys
 //! come transposed by a node of their own or by the product's flag. Operands of three dimensions are taken as one head
-//! each. Source: Vaswani et al. 2017. Does not fire when the weights are read elsewhere too, when rows without any key
-//! give something else than the operator's, or when batches broadcast.
+//! each. Source: Vaswani et al. 2017. Does not fire when the weights are read elsewhere too, or when batches broadcast.
 
 use sinter_base::{Dim, Truth};
 use sinter_ir::pattern::{Application, Term, application};
@@ -22,17 +21,24 @@ pub(crate) fn rewrite(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>)
     let node = graph.node(position);
     let Op::MatMul(MatMul { transpose_a: false, transpose_b }) = node.op else { return Ok(false) };
     let &[Some(weights), Some(values)] = node.inputs.as_slice() else { return Ok(false) };
+    let guarded = guarded(graph, weights);
+    let (guard, weights) = (guarded.map(|_| weights), guarded.unwrap_or(weights));
     let Some((softmax, 0)) = graph.producer(weights) else { return Ok(false) };
     let Op::Softmax(op) = &softmax.op else { return Ok(false) };
     let rank = graph.tensor(weights).and_then(|ty| ty.shape.rank()).unwrap_or(0);
     let is_last = op.axis == -1 || usize::try_from(op.axis).is_ok_and(|axis| axis + 1 == rank);
     let Some(&Some(scores)) = softmax.inputs.first().filter(|_| is_last && !op.log) else { return Ok(false) };
     let mut parts = Parts::new(graph, position, weights);
+    parts.nodes.extend(guard.and_then(|guard| graph.producer_position(guard)));
     let Some(product) = parts.peel(scores, patch)? else { miss!("the scores are no product of matrices") };
     if rank != 3 && rank != 4 {
         miss!("its operands have {rank} dimensions");
     }
-    if !graph.has_one_use(weights) {
+    let is_used_once = match guard {
+        None => graph.has_one_use(weights),
+        Some(guard) => graph.has_one_use(guard) && graph.users(weights).len() == 2 && !graph.is_result(weights),
+    };
+    if !is_used_once {
         miss!("the weights are read elsewhere too");
     }
     let (q, k) = parts.operands(product, patch)?;
@@ -53,8 +59,23 @@ pub(crate) fn rewrite(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>)
         let shape = patch.int_list(&entries);
         y = patch.add_one(Reshape::default(), &[y, shape])?;
     }
+    if guard.is_some() {
+        let own = Expr::input(0, patch.ty(y).data_type());
+        let zero_for_nan = own.unary(ScalarOp::IsNan).select(&own.same(0.0), &own);
+        let op = Expr::into_pointwise(&[zero_for_nan]).map_err(|e| Miss(e.to_string()))?;
+        y = patch.add_one(op, &[y])?;
+    }
     patch.replace(node.outputs[0], y);
     Ok(true)
+}
+
+/// The weights under `select(is_nan(weights), 0, weights)`, by which exporters give rows without any key the result 0.
+/// Such a row of weights is NaN as a whole, and so is its row of the result, where the same guard does the same.
+fn guarded(graph: &Graph<'_>, value: ValueId) -> Option<ValueId> {
+    let guard = application(graph, value).filter(|made| made.op == ScalarOp::Select)?;
+    let [Term::Value(condition), Term::Number(0.0), Term::Value(weights)] = guard.args[..] else { return None };
+    let test = application(graph, condition).filter(|made| made.op == ScalarOp::IsNan)?;
+    (test.args[..] == [Term::Value(weights)]).then_some(weights)
 }
 
 fn dims_of(patch: &Patch<'_>, id: ValueId) -> Result<Vec<Dim>, Miss> {

@@ -18,6 +18,7 @@ mod merge_pointwise;
 mod normalizations;
 pub mod pass;
 pub mod pipeline;
+mod quantize_motion;
 mod reshapes;
 mod softmax;
 mod split_pointwise;

@@ -167,11 +167,14 @@ fn run_inside(
 ) -> Result<Option<Vec<Option<Applied>>>, PassError> {
     let node = graph.node(position);
     let mut results = Vec::new();
+    let guards = infer.guards.len();
     for (which, body) in node.op.bodies().into_iter().enumerate() {
         let weights = captured_weights(graph, position, which);
         let inner = Graph::of_body(body, weights);
         results.push(run_on_graph(pass, &inner, &|_| locations(position), infer, report)?);
     }
+    // A body may never run, and its sizes are inferred anew when it does.
+    infer.guards.truncate(guards);
     Ok(results.iter().any(Option::is_some).then_some(results))
 }
 

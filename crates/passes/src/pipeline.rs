@@ -12,7 +12,7 @@ use crate::error::PassError;
 use crate::pass::{Pass, PassReport, Runner};
 use crate::{
     activations, attention, broadcasts, channel_scales, common_subexpressions, dead_code, fold_constants, identities,
-    merge_pointwise, normalizations, reshapes, softmax, split_pointwise, transposes,
+    merge_pointwise, normalizations, quantize_motion, reshapes, softmax, split_pointwise, transposes,
 };
 
 /// Rounds of a group.
@@ -30,6 +30,7 @@ const ACTIVATIONS: Pass = Pass::node("activations", activations::rewrite);
 const NORMALIZATIONS: Pass = Pass::node("normalizations", normalizations::rewrite);
 const SOFTMAX: Pass = Pass::node("softmax", softmax::rewrite);
 const ATTENTION: Pass = Pass::node("attention", attention::rewrite);
+const QUANTIZE_MOTION: Pass = Pass::node("quantize-motion", quantize_motion::rewrite);
 const CHANNEL_SCALES: Pass = Pass::node("channel-scales", channel_scales::rewrite);
 const MERGE_POINTWISE: Pass = Pass::body("merge-pointwise", merge_pointwise::sweep);
 
@@ -41,6 +42,7 @@ pub const GROUPS: &[(&str, &[Pass])] = &[
     ("recognisers", &[ACTIVATIONS, NORMALIZATIONS, SOFTMAX, ATTENTION]),
     ("shapes again", &[RESHAPES, TRANSPOSES, IDENTITIES, FOLD_CONSTANTS, COMMON_SUBEXPRESSIONS]),
     ("weights", &[CHANNEL_SCALES]),
+    ("quantization", &[QUANTIZE_MOTION, FOLD_CONSTANTS, COMMON_SUBEXPRESSIONS]),
     ("programs", &[MERGE_POINTWISE]),
     ("final clean-up", &[FOLD_CONSTANTS, COMMON_SUBEXPRESSIONS, DEAD_CODE]),
 ];

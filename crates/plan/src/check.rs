@@ -136,10 +136,15 @@ impl Checker<'_> {
         let wrong = |reason: String| PlanError::damaged(format!("the step of {}: {reason}", step.origins.join(", ")));
         let (Action::Kernel { region, .. } | Action::Control { region, .. }) = &step.action;
         let body = region.body();
-        for (id, operand) in step.inputs.iter().flatten().zip(body.inputs()) {
+        let packed: &[usize] = match &step.action {
+            Action::Kernel { packed, .. } => packed,
+            Action::Control { .. } => &[],
+        };
+        let given = step.inputs.iter().enumerate().filter_map(|(position, id)| Some((position, id.as_ref()?)));
+        for ((position, id), operand) in given.zip(body.inputs()) {
             let fits = graph.values.get(id.index()).is_some_and(|value| {
-                // A weight may be packed; its kernel checks what it gets.
-                matches!(value.home, Home::Weight(_)) || same_type(&value.ty, body.ty(*operand))
+                let is_packed = packed.contains(&position) && matches!(value.home, Home::Weight(_));
+                is_packed || same_type(&value.ty, body.ty(*operand))
             });
             if !fits {
                 return Err(wrong(format!("{id} is not of type {}", body.ty(*operand))));

@@ -201,11 +201,12 @@ fn encode_step(step: &Step) -> wire::Step {
         ..wire::Step::default()
     };
     match &step.action {
-        Action::Kernel { recipe, region, in_place, workspace } => {
+        Action::Kernel { recipe, region, in_place, packed, workspace } => {
             encoded.tactic.clone_from(&recipe.tactic);
             encoded.parameters = recipe.parameters.to_string();
             encoded.region = Some(encode_body(region.body()));
             encoded.in_place = in_place.iter().flat_map(|&(i, o)| [number(i), number(o)]).collect();
+            encoded.packed = packed.iter().map(|&operand| number(operand)).collect();
             encoded.workspace = workspace.map_or(0, |r| r.0.saturating_add(1));
         }
         Action::Control { region, graphs } => {
@@ -316,6 +317,7 @@ fn decode_step(step: &wire::Step, limits: &Limits, count: usize, depth: usize) -
             recipe: Recipe { tactic: step.tactic.clone(), parameters },
             region,
             in_place: step.in_place.chunks(2).map(pair).collect::<Decoded<_>>()?,
+            packed: step.packed.iter().map(|&o| position(o, inputs.len(), "operand")).collect::<Decoded<_>>()?,
             workspace: step.workspace.checked_sub(1).map(|r| limits.register(r)).transpose()?,
         }
     };

@@ -319,6 +319,7 @@ mod tests {
                         recipe: Recipe { tactic: "cpu.pointwise.program".to_owned(), parameters: Attr::Int(3) },
                         region,
                         in_place: vec![(0, 0)],
+                        packed: Vec::new(),
                         workspace: None,
                     },
                     inputs: vec![Some(id(0)), Some(id(1))],

@@ -56,6 +56,8 @@ pub enum Action {
         region: Region,
         /// (operand, result) pairs that share memory.
         in_place: Vec<(usize, usize)>,
+        /// Operands that are weights in the form that the tactic packed them in: the kernel alone knows it.
+        packed: Vec<usize>,
         /// Register with the bytes of scratch memory.
         workspace: Option<Register>,
     },

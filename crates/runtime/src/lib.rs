@@ -26,5 +26,5 @@ pub use bindings::Bindings;
 pub use context::{Context, Counters};
 pub use engine::{Engine, EngineOptions};
 pub use error::RuntimeError;
-pub use limit::default_memory;
+pub use limit::{available_memory, default_memory};
 pub use profile::{Observer, Profile, StepValues};

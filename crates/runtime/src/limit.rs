@@ -5,11 +5,16 @@ use std::fs::read_to_string;
 /// Taken where the system does not tell: 4 GiB.
 const UNKNOWN: usize = 1 << 32;
 
-/// Half of the machine's memory, or of the control group's when that is less.
+/// Half of [`available_memory`].
 pub fn default_memory() -> usize {
+    available_memory().unwrap_or(UNKNOWN) / 2
+}
+
+/// The machine's memory, or the control group's limit when that is less; `None` where the system does not tell.
+pub fn available_memory() -> Option<usize> {
     let machine = read_to_string("/proc/meminfo").ok().and_then(|text| total_of(&text));
     let group = read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse::<usize>().ok());
-    [machine, group].into_iter().flatten().min().unwrap_or(UNKNOWN) / 2
+    [machine, group].into_iter().flatten().min()
 }
 
 /// Bytes of the line `MemTotal: N kB`.

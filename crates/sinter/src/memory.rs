@@ -26,26 +26,6 @@ pub struct MemoryError {
     pub allowed: u64,
 }
 
-/// Half of the memory that this process may use.
-pub fn default_limit() -> u64 {
-    available_memory().map_or(u64::MAX, |bytes| bytes / 2)
-}
-
-/// Memory of the machine or of the control group, whichever is less.
-pub fn available_memory() -> Option<u64> {
-    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
-        let line = text.lines().find(|l| l.starts_with("MemTotal:"))?;
-        line.split_whitespace().nth(1)?.parse::<u64>().ok()?.checked_mul(1024)
-    });
-    let group = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
-        .iter()
-        .find_map(|file| std::fs::read_to_string(file).ok()?.trim().parse::<u64>().ok());
-    match (machine, group) {
-        (Some(machine), Some(group)) => Some(machine.min(group)),
-        (machine, group) => machine.or(group),
-    }
-}
-
 /// Checks the declared sizes of a network against a bound. Dimensions that nothing pins count as 1; what they become is
 /// checked again when the engine runs.
 ///

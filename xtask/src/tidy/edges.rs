@@ -21,7 +21,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("cpu", &["base", "ops", "backend"]),
     ("import-onnx", &["base", "ops", "ir"]),
     ("tensor-io", &["base"]),
-    ("builder", &["base", "ops", "ir", "interp", "backend", "plan"]),
+    ("builder", &["base", "ops", "ir", "interp", "passes", "backend", "plan"]),
     // The lean runtime: no network, no importer, no compiler.
     ("runtime", &["base", "ops", "backend", "plan"]),
     // Floor 4: doors. The lean program runs plans and links nothing that could make one.
@@ -29,7 +29,20 @@ const EDGES: &[(&str, &[&str])] = &[
     // Floor 4: doors. The program sees the other crates only through the public interface.
     (
         "sinter",
-        &["base", "ops", "ir", "interp", "backend", "plan", "cpu", "import-onnx", "tensor-io", "builder", "runtime"],
+        &[
+            "base",
+            "ops",
+            "ir",
+            "interp",
+            "passes",
+            "backend",
+            "plan",
+            "cpu",
+            "import-onnx",
+            "tensor-io",
+            "builder",
+            "runtime",
+        ],
     ),
     ("cli", &[]),
     // Basement.

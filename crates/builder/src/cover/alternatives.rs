@@ -3,7 +3,7 @@
 use sinter_backend::Region;
 use sinter_base::{Dim, ValueType};
 use sinter_ops::movement::{Concat, Transpose};
-use sinter_ops::{Body, InferContext, Op, Operands, ValueId, infer};
+use sinter_ops::{Body, InferContext, Node, Op, Operands, ValueId, infer};
 
 use crate::cover::groups::Group;
 use crate::cover::{Gap, Problem};
@@ -128,9 +128,25 @@ fn plain_region(problem: &Problem<'_>, group: &Group) -> Parts {
         }
         let types = tail.outputs.iter().map(|id| outer.ty(*id).clone()).collect();
         outputs = body.add_typed(tail.op.clone(), &operands, types).to_vec();
+    } else {
+        outputs.truncate(read_outputs(problem, node).len());
     }
     body.set_outputs(outputs);
     (body, inputs)
+}
+
+/// Results of a node that anybody reads, up to the last of them; operators whose kernels take fewer results than they
+/// have save the work for the rest.
+pub(crate) fn read_outputs<'a>(problem: &Problem<'_>, node: &'a Node) -> &'a [ValueId] {
+    if !matches!(node.op, Op::Attention(_)) {
+        return &node.outputs;
+    }
+    let body = problem.body;
+    let is_read = |id: &ValueId| {
+        body.outputs().contains(id) || body.nodes().iter().any(|reader| reader.inputs.contains(&Some(*id)))
+    };
+    let count = node.outputs.iter().rposition(is_read).map_or(1, |last| last + 1);
+    &node.outputs[..count]
 }
 
 /// The group in channels-last layout; `None` where that makes no sense.

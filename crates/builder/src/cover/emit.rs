@@ -9,7 +9,7 @@ use sinter_ir::WeightExpr;
 use sinter_ops::movement::{Reshape, Transpose};
 use sinter_ops::{Op, ValueId};
 
-use crate::cover::alternatives::{Form, Served, channels_first, channels_last, type_in};
+use crate::cover::alternatives::{Form, Served, channels_first, channels_last, read_outputs, type_in};
 use crate::cover::{Cover, Gap, Piece, Problem};
 use crate::select::select;
 
@@ -42,7 +42,7 @@ impl Emitter<'_> {
     fn add(&mut self, served: Served, is_last: bool) -> Result<(), Gap> {
         let Served { group, plain, last } = served;
         let body = self.problem.body;
-        let results = &body.nodes()[group.position()].outputs;
+        let results = read_outputs(self.problem, &body.nodes()[group.position()]);
         let Some(alternative) = (if is_last { last } else { plain }) else {
             // Control flow reads and makes plain values.
             let node = &body.nodes()[group.node];

@@ -34,7 +34,7 @@ const MIN_RUNS: usize = 3;
 /// lie in 0..60, masks are ones; sizes that are free and not pinned are 1.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
-pub struct Arguments {
+pub struct Flags {
     /// Plan or ONNX model
     #[arg(value_name = "PLAN_OR_MODEL")]
     file: PathBuf,
@@ -128,7 +128,7 @@ pub struct StepTime {
 ///
 /// # Errors
 /// When files cannot be read or an inference fails.
-pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+pub fn run(arguments: &Flags) -> Result<(), Failure> {
     arguments.json.check()?;
     let opened = open(&arguments.file, &arguments.model, &arguments.inputs, WithoutInputs::Generate)?;
     let engine = engine(opened.source, &arguments.model, &arguments.device)?.engine;

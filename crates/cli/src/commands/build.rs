@@ -7,17 +7,17 @@ use std::time::Instant;
 use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sinter::import_onnx::import_file;
-use sinter::plan::{Plan, is_plan, write};
-use sinter::source;
+use sinter::plan::{Plan, write};
+use sinter::source::{self, Source};
 
 use crate::failure::Failure;
 use crate::flags::{DeviceFlags, JsonFlags, ModelFlags, show_bytes};
 use crate::interrupt::while_writing;
 use crate::output::{check_writable, deliver};
-use crate::prepare::build_plan;
+use crate::prepare::{build_plan, open_source};
 use crate::progress::Stage;
-use crate::report::{Port, ports, seconds_since};
+use crate::report::{PassSummary, Port, fired, pass_summaries, ports, seconds_since};
+use sinter::builder::Built;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,11 +27,11 @@ Examples:
 
 /// Make a plan of a model.
 ///
-/// Reads an ONNX model, chooses a kernel for every operator and writes a plan: one file that runs without the model. All
+/// Reads an ONNX model, optimizes the network, chooses kernels and writes a plan: one file that runs without the model. All
 /// problems of a model are reported at once. The plan appears complete or not at all.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
-pub struct Arguments {
+pub struct Flags {
     /// ONNX model; external data lies beneath its folder
     model: PathBuf,
 
@@ -69,6 +69,8 @@ pub struct Report {
     pub outputs: Vec<Port>,
     /// Nodes of the imported network.
     pub nodes: usize,
+    /// What the passes did, in order.
+    pub passes: Vec<PassSummary>,
     /// Steps of the plan.
     pub steps: usize,
     /// Seconds to read the model.
@@ -83,21 +85,25 @@ pub struct Report {
 ///
 /// # Errors
 /// When the model cannot be imported or built, or the plan cannot be written.
-pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+pub fn run(arguments: &Flags) -> Result<(), Failure> {
     let target = arguments.output.clone().unwrap_or_else(|| arguments.model.with_extension("plan"));
-    if is_plan(&arguments.model) {
-        return Err(Failure::usage("this is a plan already").at(&arguments.model).help("`sinter run` runs it"));
+    if arguments.model.canonicalize().is_ok_and(|model| target.canonicalize().is_ok_and(|target| target == model)) {
+        return Err(Failure::usage("the plan would replace the model").at(&target).help("give another name with -o"));
     }
     check_writable(&target)?;
     arguments.json.check()?;
     let start = Instant::now();
-    let network = {
-        let _stage = Stage::spinner("importing");
-        import_file(&arguments.model, &arguments.model_flags.import_options(&[])?)?
+    let network = match open_source(&arguments.model, &arguments.model_flags, &[])? {
+        Source::Model(network) => network,
+        Source::Plan(_) => {
+            let failure = Failure::usage("this is a plan already").at(&arguments.model);
+            return Err(failure.help("`sinter run` runs it, `sinter inspect` shows it"));
+        }
     };
     let import_seconds = seconds_since(start);
     let start = Instant::now();
-    let plan = build_plan(&network, &arguments.model_flags, &arguments.device)?;
+    let nodes = network.body.nodes().len();
+    let Built { plan, passes, .. } = build_plan(&network, &arguments.model_flags, &arguments.device)?;
     let build_seconds = seconds_since(start);
     let start = Instant::now();
     {
@@ -112,7 +118,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         device: plan.device.to_string(),
         inputs: ports(&source::plan_inputs(&plan)),
         outputs: ports(&source::plan_outputs(&plan)),
-        nodes: network.body.nodes().len(),
+        nodes,
+        passes: pass_summaries(&passes),
         steps: plan.graph.steps.len(),
         import_seconds,
         build_seconds,
@@ -135,6 +142,7 @@ fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
     for port in &report.outputs {
         writeln!(out, "  output   {} {}", port.name, port.ty)?;
     }
+    writeln!(out, "  passes   {}", fired(&report.passes))?;
     writeln!(out, "  steps    {} of {} nodes", report.steps, report.nodes)?;
     writeln!(out, "  size     {}, weights {}", show_bytes(report.plan_bytes), show_bytes(report.weight_bytes))?;
     let times = (report.import_seconds, report.build_seconds, report.write_seconds);

@@ -17,7 +17,7 @@ Examples:
 /// Print a shell's completions.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
-pub struct Arguments {
+pub struct Flags {
     /// The shell
     shell: Shell,
 
@@ -39,7 +39,7 @@ pub struct Report {
 ///
 /// # Errors
 /// When standard output or the JSON file cannot be written.
-pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+pub fn run(arguments: &Flags) -> Result<(), Failure> {
     arguments.json.check()?;
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut crate::arguments::Arguments::command(), "sinter", &mut script);

@@ -9,7 +9,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinter::backends::BACK_ENDS;
 use sinter::base::{Tensor, Value};
-use sinter::builder::build;
 use sinter::import_onnx::decode::decode_binary;
 use sinter::import_onnx::{ImportError, ImportOptions, import_model};
 use sinter::ir::Network;
@@ -22,11 +21,12 @@ use crate::commands::diff::judge;
 use crate::difference::{Bounds, Difference, differences};
 use crate::drawing::side_by_side;
 use crate::failure::{Exit, Failure};
-use crate::flags::{DeviceFlags, JsonFlags, show_bytes};
+use crate::flags::{DeviceFlags, JsonFlags, ModelFlags, show_bytes};
 use crate::interrupt::while_writing;
 use crate::output::deliver;
-use crate::prepare::options;
-use crate::report::{milliseconds, operators, sources, tactic};
+use crate::prepare::build_plan;
+use crate::report::{PassSummary, fired, milliseconds, operators, pass_summaries, sources, tactic};
+use sinter::builder::Built;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -58,7 +58,7 @@ const DRAWN: usize = 4;
 /// judge, saved as a plan, loaded again and asked about images that it never saw. Needs no network and no file.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
-pub struct Arguments {
+pub struct Flags {
     #[command(flatten)]
     device: DeviceFlags,
 
@@ -80,6 +80,8 @@ pub struct Report {
     pub weight_bytes: u64,
     /// Nodes of the imported network.
     pub nodes: usize,
+    /// What the passes did, in order.
+    pub passes: Vec<PassSummary>,
     /// Steps of the plan.
     pub steps: usize,
     /// Steps that compute several operators at once.
@@ -116,11 +118,11 @@ pub struct Fused {
 ///
 /// # Errors
 /// When the engine disagrees with the judge or falls below the accuracy of training.
-pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+pub fn run(arguments: &Flags) -> Result<(), Failure> {
     arguments.json.check()?;
     let (images, labels) = digits()?;
     let network = network()?;
-    let plan = build(&network, arguments.device.back_end(), &options(&arguments.device))?;
+    let Built { plan, passes, .. } = build_plan(&network, &ModelFlags::default(), &arguments.device)?;
     let (engine, plan_bytes) = saved_and_loaded(&plan, arguments.device.threads())?;
 
     let start = Instant::now();
@@ -145,8 +147,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         plan_bytes,
         weight_bytes: weight_bytes(&plan),
         nodes: network.body.nodes().len(),
+        passes: pass_summaries(&passes),
         steps: plan.graph.steps.len(),
-        fused: fused(&plan),
+        fused: fused_steps(&plan),
         verification,
         images: labels.len(),
         right,
@@ -238,7 +241,7 @@ fn one_by_one(engine: &Engine, images: &Tensor) -> Result<(Vec<Duration>, Answer
 }
 
 /// Steps that compute more than one operator; a transpose at the edge of a step is a layout, no work.
-fn fused(plan: &Plan) -> Vec<Fused> {
+fn fused_steps(plan: &Plan) -> Vec<Fused> {
     let mut all = Vec::new();
     for step in &plan.graph.steps {
         let mut operators = operators(step);
@@ -269,6 +272,7 @@ fn draw(images: &Tensor, labels: &[i64], answers: &Answers) -> String {
 fn show(report: &Report, drawing: &str, out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "A convolutional network for handwritten digits, on {}\n", report.device)?;
     writeln!(out, "  imported   {} of ONNX, {} nodes", show_bytes(report.model_bytes as u64), report.nodes)?;
+    writeln!(out, "  passes     {}", fired(&report.passes))?;
     writeln!(
         out,
         "  optimized  {} steps; {} of them compute several operators at once:",

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::Args;
 use schemars::JsonSchema;
@@ -10,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use sinter::base::Value;
 use sinter::interp::{FastEvaluator, run_with};
 use sinter::ir::Network;
-use sinter::source::{self, Source};
+use sinter::ops::{Arguments, EvalContext, EvalError, Evaluator, Op};
+use sinter::source;
 use sinter::values::{self, Role};
 
 use crate::difference::{Bounds, Difference, differences};
@@ -20,12 +22,14 @@ use crate::output::deliver;
 use crate::prepare::{WithoutInputs, engine, open};
 use crate::progress::Stage;
 use crate::report::table;
+use crate::trace::{Trace, trace};
 
 const EXAMPLES: &str = "\
 Examples:
   sinter diff model.onnx --inputs x.npz                      against the judge
   sinter diff model.plan --inputs x.npz --expect y.npz       against results from elsewhere
-  sinter diff model-int8.onnx --inputs x.npz --min-cosine 0.97";
+  sinter diff model-int8.onnx --inputs x.npz --min-cosine 0.97
+  sinter diff model.onnx --inputs x.npz --trace              which region is the first bad one";
 
 /// Compare the engine with the judge, or with given outputs.
 ///
@@ -34,7 +38,7 @@ Examples:
 /// between both is small enough. Ends with code 1 when one is not.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
-pub struct Arguments {
+pub struct Flags {
     /// Plan or ONNX model; a plan needs --expect
     #[arg(value_name = "PLAN_OR_MODEL")]
     file: PathBuf,
@@ -48,6 +52,10 @@ pub struct Arguments {
 
     #[command(flatten)]
     bounds: BoundFlags,
+
+    /// Compare the results of every step, and name the first bad region; needs the model
+    #[arg(long)]
+    trace: bool,
 
     #[command(flatten)]
     model: ModelFlags,
@@ -94,6 +102,8 @@ pub struct Report {
     pub against: String,
     /// Are all outputs within their bounds?
     pub within: bool,
+    /// Where the engine and the judge part; only with `--trace`.
+    pub trace: Option<Trace>,
     /// The outputs that were compared; elements of sequences stand on their own.
     pub outputs: Vec<Difference>,
 }
@@ -102,38 +112,51 @@ pub struct Report {
 ///
 /// # Errors
 /// When an output is outside its bounds, files cannot be read, or the inference fails.
-pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+pub fn run(arguments: &Flags) -> Result<(), Failure> {
     arguments.json.check()?;
     let opened = open(&arguments.file, &arguments.model, &arguments.inputs, WithoutInputs::Generate)?;
-    if arguments.expect.is_none() && matches!(opened.source, Source::Plan(_)) {
-        return Err(Failure::usage("a plan holds no model that the judge could run")
-            .at(&arguments.file)
-            .help("hand in the model instead of the plan, or give --expect"));
-    }
     let ready = engine(opened.source, &arguments.model, &arguments.device)?;
     let found = ready.engine.run(opened.inputs.clone())?;
     let names: Vec<String> = ready.engine.output_names().map(str::to_owned).collect();
     let found: Vec<(String, Value)> = names.iter().cloned().zip(found).collect();
-    let (against, expected) = match (&arguments.expect, &ready.network) {
+    let (against, expected) = match (&arguments.expect, &ready.networks) {
         (Some(path), _) => {
             let declared = source::plan_outputs(ready.engine.plan());
             let limit = usize::try_from(arguments.model.max_memory()).unwrap_or(usize::MAX);
             (path.display().to_string(), values::read(path, Role::Output, &declared, limit)?)
         }
-        (None, Some(network)) => ("judge".to_owned(), names.into_iter().zip(judge(network, &opened.inputs)?).collect()),
-        (None, None) => unreachable!("a plan without expected outputs was refused"),
+        (None, Some((imported, _))) => {
+            ("judge".to_owned(), names.into_iter().zip(judge(imported, &opened.inputs)?).collect())
+        }
+        (None, None) => {
+            return Err(Failure::usage("a plan holds no model that the judge could run")
+                .at(&arguments.file)
+                .help("hand in the model instead of the plan, or give --expect"));
+        }
     };
     if expected.is_empty() {
         return Err(Failure::usage("there is no output to compare with")
             .at(arguments.expect.as_deref().unwrap_or(&arguments.file)));
     }
     let BoundFlags { atol, rtol, min_cosine } = arguments.bounds;
-    let outputs = differences(&found, &expected, Bounds { atol, rtol, min_cosine });
+    let bounds = Bounds { atol, rtol, min_cosine };
+    let outputs = differences(&found, &expected, bounds);
+    let trace = match (arguments.trace, &ready.networks) {
+        (false, _) => None,
+        (true, Some((_, optimized))) => {
+            let limit = arguments.model.max_memory();
+            Some(trace(&ready.engine, optimized, &opened.inputs, &expected, bounds, limit)?)
+        }
+        (true, None) => {
+            return Err(Failure::usage("--trace needs the model; a plan does not have it").at(&arguments.file));
+        }
+    };
     let report = Report {
         file: arguments.file.display().to_string(),
         against,
         within: outputs.iter().all(|d| d.within),
         outputs,
+        trace,
     };
     deliver(&report, &arguments.json, |out| show(&report, out))?;
     match report.outputs.iter().find(|d| !d.within) {
@@ -148,9 +171,26 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 /// # Errors
 /// When an operator fails.
 pub fn judge(network: &Network, inputs: &[(String, Value)]) -> Result<Vec<Value>, Failure> {
-    let _stage = Stage::spinner("judging");
     let inputs: HashMap<String, Value> = inputs.iter().cloned().collect();
-    Ok(run_with(network, &inputs, &FastEvaluator)?)
+    let nodes = network.body.nodes().len() as u64;
+    let counting = Counting { stage: Stage::bar("judging", nodes), nodes, done: AtomicU64::new(0) };
+    Ok(run_with(network, &inputs, &counting)?)
+}
+
+/// The fast judge, telling of its progress.
+struct Counting {
+    stage: Stage,
+    nodes: u64,
+    done: AtomicU64,
+}
+
+impl Evaluator for Counting {
+    fn evaluate(&self, op: &Op, inputs: &Arguments<'_>, cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
+        let results = FastEvaluator.evaluate(op, inputs, cx);
+        // Bodies of loops are counted again in every round.
+        self.stage.set((self.done.fetch_add(1, Ordering::Relaxed) + 1).min(self.nodes));
+        results
+    }
 }
 
 fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
@@ -163,5 +203,20 @@ fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
     };
     let rows = report.outputs.iter().map(row).collect();
     let header = ["output", "type", "max error", "bound", "mean error", "cosine", "verdict"];
-    writeln!(out, "{}", table(&header, &[2, 3, 4, 5], rows))
+    writeln!(out, "{}", table(&header, &[2, 3, 4, 5], rows))?;
+    let Some(trace) = &report.trace else { return Ok(()) };
+    writeln!(out, "trace: results of {} of {} steps compared", trace.compared, trace.steps)?;
+    if !trace.passes_within {
+        writeln!(out, "  the network after the passes, run by the judge, is outside the bounds already")?;
+    }
+    if let Some(difference) = &trace.difference {
+        let error = number(difference.max_error);
+        writeln!(out, "  first bad value: {}, error {error}; made by the last of", difference.ty)?;
+        for step in &trace.bad {
+            let kernel = step.tactic.as_deref().unwrap_or("control flow");
+            let origins = step.origins.join(", ");
+            writeln!(out, "    step {}: {} by {kernel}, from {origins}", step.position, step.operators.join("+"))?;
+        }
+    }
+    Ok(())
 }

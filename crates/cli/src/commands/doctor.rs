@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinter::backends::BACK_ENDS;
 use sinter::cpu::Tier;
+use sinter::runtime::{available_memory, default_memory};
 
 use crate::failure::Failure;
 use crate::flags::{JsonFlags, show_bytes};
@@ -23,7 +24,7 @@ Examples:
 /// The environment variable SINTER_CPU (scalar, avx2, avx512) forces a lower tier of instructions in every command.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
-pub struct Arguments {
+pub struct Flags {
     #[command(flatten)]
     json: JsonFlags,
 }
@@ -74,7 +75,7 @@ pub struct BackEndReport {
 ///
 /// # Errors
 /// When the JSON file cannot be written.
-pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+pub fn run(arguments: &Flags) -> Result<(), Failure> {
     arguments.json.check()?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let report = Report {
@@ -86,8 +87,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         processors: processors().unwrap_or(threads),
         threads,
         cpu_quota: cpu_quota(),
-        memory_bytes: sinter::memory::available_memory(),
-        max_memory_bytes: sinter::memory::default_limit(),
+        memory_bytes: available_memory().map(|bytes| bytes as u64),
+        max_memory_bytes: default_memory() as u64,
         back_ends: BACK_ENDS
             .iter()
             .map(|b| BackEndReport {

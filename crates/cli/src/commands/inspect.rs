@@ -15,8 +15,8 @@ use crate::explain::{Explanation, explain};
 use crate::failure::Failure;
 use crate::flags::{DeviceFlags, JsonFlags, ModelFlags, show_bytes};
 use crate::output::deliver;
-use crate::prepare::build_plan;
-use crate::report::{Port, operators, ports, sources, table, tactic, type_text};
+use crate::prepare::{build_plan, open_source};
+use crate::report::{PassSummary, Port, operators, pass_summaries, ports, sources, table, tactic, type_text};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,7 +30,7 @@ Examples:
 /// the steps are those that a plan would have.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
-pub struct Arguments {
+pub struct Flags {
     /// Plan or ONNX model
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -73,6 +73,8 @@ pub struct Report {
     pub activation_bytes: Option<u64>,
     /// Conditions on the sizes of inputs.
     pub conditions: Vec<String>,
+    /// What the passes did, in order; only for models.
+    pub passes: Option<Vec<PassSummary>>,
     /// Steps in execution order, those inside control flow after the step that holds them.
     pub steps: Vec<StepReport>,
     /// Kernels offered and refused; only with `--explain`.
@@ -101,14 +103,17 @@ pub struct StepReport {
 ///
 /// # Errors
 /// When the file cannot be read or built, or no step comes from the node to explain.
-pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+pub fn run(arguments: &Flags) -> Result<(), Failure> {
     arguments.json.check()?;
-    let (kind, plan) = match source::open(&arguments.file, &arguments.model.import_options(&[])?)? {
+    let (kind, plan, passes) = match open_source(&arguments.file, &arguments.model, &[])? {
         Source::Plan(plan) => {
             arguments.model.refuse_for_plan()?;
-            ("plan", *plan)
+            ("plan", *plan, None)
         }
-        Source::Model(network) => ("model", build_plan(&network, &arguments.model, &arguments.device)?),
+        Source::Model(network) => {
+            let built = build_plan(&network, &arguments.model, &arguments.device)?;
+            ("model", built.plan, Some(pass_summaries(&built.passes)))
+        }
     };
     let explanations = match &arguments.explain {
         None => None,
@@ -127,6 +132,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         weight_bytes: weight_bytes(&plan),
         activation_bytes: sinter::memory::arena_bytes(&plan),
         conditions: conditions(&plan),
+        passes,
         steps,
         explanations,
     };
@@ -178,6 +184,12 @@ fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "  activations  {activations}")?;
     for condition in &report.conditions {
         writeln!(out, "  condition    {condition}")?;
+    }
+    for pass in report.passes.iter().flatten() {
+        writeln!(out, "  pass         {} fired {} times", pass.pass, pass.fired)?;
+        for miss in &pass.near_misses {
+            writeln!(out, "               not at {}: {}", miss.origin, miss.reason)?;
+        }
     }
     if let Some(explanations) = &report.explanations {
         return explanations.iter().try_for_each(|e| e.show(out));

@@ -32,7 +32,7 @@ const FIRST: usize = 6;
 /// summed up: type, smallest, largest and mean element, the first few.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
-pub struct Arguments {
+pub struct Flags {
     /// Plan or ONNX model
     #[arg(value_name = "PLAN_OR_MODEL")]
     file: PathBuf,
@@ -93,7 +93,7 @@ pub struct OutputSummary {
 ///
 /// # Errors
 /// When files cannot be read or written, or the inference fails.
-pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+pub fn run(arguments: &Flags) -> Result<(), Failure> {
     arguments.json.check()?;
     if let Some(path) = arguments.outputs.as_deref().filter(|p| p.extension().is_some_and(|e| e == "npz")) {
         check_writable(path)?;

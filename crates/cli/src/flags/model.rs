@@ -1,10 +1,14 @@
-//! How a model is made into a plan: `--shapes`, `--precision`, `--max-memory`.
+//! How a model is made into a plan: `--shapes`, `--precision`, `--disable`, `--dump-after`, `--max-memory`.
 
 use std::collections::HashMap;
 use std::str::FromStr;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 use sinter::import_onnx::ImportOptions;
+use sinter::passes::pipeline::Dump;
+use sinter::passes::{PassOptions, pass_names};
+use sinter::runtime::default_memory;
 
 use crate::failure::Failure;
 use crate::flags::ByteSize;
@@ -30,6 +34,16 @@ pub struct ModelFlags {
     /// Arithmetic of the engine [default: fp32]
     #[arg(long, value_enum, hide_default_value = true)]
     precision: Option<Precision>,
+
+    /// Leave a pass out; may be given several times
+    #[arg(long, value_name = "PASS", value_parser = PossibleValuesParser::new(pass_names()), hide_possible_values = true)]
+    disable: Vec<String>,
+
+    /// Show the network after a pass, on standard error
+    ///
+    /// `sinter inspect MODEL` lists the passes and what they did.
+    #[arg(long, value_name = "PASS", value_parser = PossibleValuesParser::new(pass_names()), hide_possible_values = true)]
+    dump_after: Option<String>,
 
     /// Largest amount of memory for weights and values, such as 2G [default: half of the machine's]
     ///
@@ -81,9 +95,15 @@ impl ModelFlags {
         Ok(ImportOptions { shapes, max_bytes })
     }
 
+    /// What the passes are told; networks to be shown go to `dump`.
+    pub fn pass_options<'a>(&self, dump: Dump<'a>) -> PassOptions<'a> {
+        let disabled = self.disable.iter().cloned().collect();
+        PassOptions { disabled, dump_after: self.dump_after.clone(), dump: Some(dump) }
+    }
+
     /// The bound on memory.
     pub fn max_memory(&self) -> u64 {
-        self.max_memory.map_or_else(sinter::memory::default_limit, |size| size.0)
+        self.max_memory.map_or_else(|| default_memory() as u64, |size| size.0)
     }
 
     /// A plan is built already: flags that would change it are refused, not ignored.
@@ -91,7 +111,12 @@ impl ModelFlags {
     /// # Errors
     /// Names the flag.
     pub fn refuse_for_plan(&self) -> Result<(), Failure> {
-        let given = [("--shapes", !self.shapes.is_empty()), ("--precision", self.precision.is_some())];
+        let given = [
+            ("--shapes", !self.shapes.is_empty()),
+            ("--precision", self.precision.is_some()),
+            ("--disable", !self.disable.is_empty()),
+            ("--dump-after", self.dump_after.is_some()),
+        ];
         match given.iter().find(|(_, given)| *given) {
             None => Ok(()),
             Some((flag, _)) => Err(Failure::usage(format!("{flag} applies to models; a plan is built already"))

@@ -41,6 +41,22 @@ fn another_shape_is_a_difference() {
 }
 
 #[test]
+fn a_trace_names_the_first_region_outside_the_bounds() {
+    let base = arguments!["diff", digits(), "--shapes", "image:3x1x8x8", "--trace"].to_vec();
+    let good = json(&base)["trace"].clone();
+    assert_eq!((&good["passes_within"], &good["bad"]), (&true.into(), &serde_json::json!([])));
+    assert!(good["compared"].as_u64().unwrap() > 0 && good["compared"].as_u64() <= good["steps"].as_u64());
+    assert!(good["difference"].is_null());
+    // Without any bound, sums in another order than the judge's are the first that differ.
+    let exact = [base, arguments!["--atol", "0", "--rtol", "0"].to_vec()].concat();
+    let (code, report) = json_and_code(&exact);
+    let bad = report["trace"]["bad"].as_array().unwrap();
+    assert_eq!(code, 1);
+    assert!(bad.iter().any(|step| step["operators"].to_string().contains("Convolution")), "{report:#}");
+    assert!(report["trace"]["difference"]["max_error"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
 fn a_plan_has_no_judge() {
     let folder = Folder::new();
     let plan = folder.path("digits.plan");

@@ -76,6 +76,9 @@ fn kind(field: &Json) -> String {
     if let Some(reference) = field.get("$ref").and_then(Json::as_str) {
         return reference.rsplit('/').next().unwrap().to_owned();
     }
+    if let Some(all) = field.get("anyOf").and_then(Json::as_array) {
+        return all.iter().map(kind).collect::<Vec<_>>().join(" or ");
+    }
     let kinds = field["type"].as_array().cloned().unwrap_or_else(|| vec![field["type"].clone()]);
     let one = |kind: &Json| match kind.as_str().unwrap() {
         "array" => format!("list of {}", self::kind(&field["items"])),

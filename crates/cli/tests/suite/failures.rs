@@ -36,6 +36,7 @@ fn wrong_usage_ends_with_2() {
     fails(&folder, &arguments!["build", small, "--threads", "0"], 2, &["--threads"]);
     fails(&folder, &arguments!["build", small, "--device", "abacus"], 2, &["possible values: cpu"]);
     fails(&folder, &arguments!["build", small, "--max-memory", "much"], 2, &["2G"]);
+    fails(&folder, &arguments!["build", small, "-o", small], 2, &["replace the model"]);
     fails(&folder, &arguments!["run", small], 2, &["--inputs with x (f32[N, 3])"]);
     fails(&folder, &arguments!["run", small, "--inputs", missing], 2, &["missing.onnx"]);
 }
@@ -60,6 +61,7 @@ fn inputs_of_wrong_names_types_and_sizes_end_with_2() {
         fails(&folder, &run(&types), 2, &["'x'", "expected f32, found i64"]);
         fails(&folder, &run(&empty), 2, &["'x'", "not given"]);
     }
+    fails(&folder, &arguments!["build", plan, "-o", folder.path("again.plan")], 2, &["a plan already"]);
     fails(&folder, &arguments!["run", plan, "--inputs", name, "--shapes", "x:1x3"], 2, &["--shapes applies to models"]);
     let good = folder.archive("good.npz", &[("x", &[2, 3], &[0.0; 6])]);
     let contradiction = arguments!["run", small, "--inputs", good, "--shapes", "x:1x3"];
@@ -88,7 +90,7 @@ fn damaged_files_end_with_3() {
             &["dim { dim_value: 3 }"],
         ),
     );
-    fails(&folder, &arguments!["build", unknown], 3, &["'first'", "Frob", "'second'", "Nicate"]);
+    fails(&folder, &arguments!["build", unknown], 3, &["'first'", "Frob", "'second'", "Nicate", "unknown.onnxtxt"]);
     let small = small_model(&folder);
     let archive = folder.write("x.npz", "PK but no archive");
     fails(&folder, &arguments!["run", small, "--inputs", archive], 3, &["x.npz"]);

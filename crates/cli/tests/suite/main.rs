@@ -9,5 +9,6 @@ mod fixture;
 mod inspect;
 mod interrupt;
 mod machine;
+mod models;
 mod run;
 mod schema;

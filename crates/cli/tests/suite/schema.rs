@@ -33,6 +33,16 @@ fn visit(root: &Json, schema: &Json, value: &Json, place: &str, problems: &mut V
                     problems.push(format!("{place}: {value} is not {wanted}"));
                 }
             }
+            "anyOf" => {
+                let fits = |inner: &Json| {
+                    let mut problems = Vec::new();
+                    visit(root, inner, value, place, &mut problems);
+                    problems.is_empty()
+                };
+                if !wanted.as_array().unwrap().iter().any(fits) {
+                    problems.push(format!("{place}: {value} fits none of {wanted}"));
+                }
+            }
             "minimum" => {
                 if value.as_f64().is_some_and(|v| v < wanted.as_f64().unwrap()) {
                     problems.push(format!("{place}: {value} is below {wanted}"));
@@ -82,7 +92,7 @@ fn is_of_kind(value: &Json, kind: &str) -> bool {
 fn the_check_finds_what_is_wrong() {
     let schema: Json = serde_json::from_str(
         r##"{"type": "object", "additionalProperties": false, "required": ["a"],
-             "properties": {"a": {"$ref": "#/$defs/A"}, "b": {"type": ["string", "null"]}},
+             "properties": {"a": {"$ref": "#/$defs/A"}, "b": {"anyOf": [{"type": "string"}, {"type": "null"}]}},
              "$defs": {"A": {"type": "array", "items": {"type": "integer", "minimum": 0}}}}"##,
     )
     .unwrap();

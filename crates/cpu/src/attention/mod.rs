@@ -1,9 +1,11 @@
 //! Attention and the rotation of its operands by position.
 
+mod layout;
 pub mod rotary;
 pub mod scaled_dot_product;
+pub mod tiles;
 
 use sinter_backend::Tactic;
 
 /// Best first.
-pub const TACTICS: &[&dyn Tactic] = &[&scaled_dot_product::ROWS, &rotary::ROTARY];
+pub const TACTICS: &[&dyn Tactic] = &[&tiles::TILES, &scaled_dot_product::ROWS, &rotary::ROTARY];

@@ -11,6 +11,7 @@ use sinter_base::shape::{broadcast_sizes, broadcast_strides};
 use sinter_base::{DataType, Sizes, View};
 use sinter_ops::attention::{Attention, ScoreStage};
 
+use crate::attention::layout::Layout;
 use crate::elements::{Numbers, load};
 use crate::float::{Float, dot};
 use crate::only_operator;
@@ -32,40 +33,6 @@ const LENGTHS: usize = 6;
 
 struct Rows {
     op: Attention,
-}
-
-/// Where the rows of an operand of three or four dimensions lie.
-#[derive(Clone, Copy)]
-struct Layout {
-    batch: usize,
-    heads: usize,
-    length: usize,
-    size: usize,
-    /// [batch, length, heads, size] instead of [batch, heads, length, size].
-    inside: bool,
-}
-
-impl Layout {
-    fn of(sizes: &[usize], heads: Option<usize>) -> Result<Self, KernelError> {
-        match (sizes, heads) {
-            (&[batch, heads, length, size], _) => Ok(Self { batch, heads, length, size, inside: false }),
-            (&[batch, length, hidden], Some(heads)) if heads > 0 => {
-                Ok(Self { batch, heads, length, size: hidden / heads, inside: true })
-            }
-            _ => Err(KernelError::Data(format!("an operand of sizes {sizes:?} with {heads:?} heads"))),
-        }
-    }
-
-    fn start(&self, b: usize, h: usize, l: usize) -> usize {
-        let row =
-            if self.inside { (b * self.length + l) * self.heads + h } else { (b * self.heads + h) * self.length + l };
-        row * self.size
-    }
-
-    fn row<'t, T>(&self, values: &'t [T], b: usize, h: usize, l: usize) -> &'t [T] {
-        let start = self.start(b, h, l);
-        &values[start..start + self.size]
-    }
 }
 
 /// Past rows, then new rows, as [batch, heads, length, size]; with the past's length.

@@ -13,7 +13,7 @@ use sinter_ops::conv::Convolution;
 use sinter_ops::window::{Axis, Padding};
 
 use crate::fused::Fused;
-use crate::packed::{Fit, PackedRow, packed_tensor};
+use crate::packed::{Fit, PackedRow, packed_elements, packed_tensor};
 use crate::product::epilogue::{Epilogue, Plan};
 use crate::product::panel::{pack, packed_len};
 use crate::product::rows::{RowProduct, Rows};
@@ -246,11 +246,13 @@ impl Kernel for ChannelsLast {
         let channels = x.sizes().last().copied().unwrap_or(0);
         let images = x.sizes()[0];
         let epilogue = self.epilogue.bind(launch, &y_sizes)?;
-        let (x, w) = (x.elements::<f32>(), w.elements::<f32>());
+        let x = x.elements::<f32>();
         let workers = launch.workers;
         let y = launch.outputs[0].view().elements::<f32>();
         let (group_inputs, taps) = (self.weight[1], self.weight[2..].iter().product::<usize>());
         let (outputs, groups) = (self.weight[0], self.op.groups);
+        let each = packed_len(group_inputs * taps, outputs / groups.max(1));
+        let w = packed_elements(w, each * groups)?;
         let zeros = [0f32; 64];
         let long_zeros;
         let zeros = if group_inputs <= zeros.len() {
@@ -295,7 +297,6 @@ impl Kernel for ChannelsLast {
             windows.inner = geometry.kernel[2] * channels;
             windows.kernel[2] = 1;
         }
-        let each = packed_len(group_inputs * taps, outputs / groups.max(1));
         for group in 0..groups {
             windows.first = group * group_inputs;
             let first = group * (outputs / groups);

@@ -10,7 +10,7 @@ use sinter_ops::conv::Convolution;
 
 use crate::conv::channels_last::{Geometry, heavy};
 use crate::fused::Fused;
-use crate::packed::{Fit, PackedRow, packed_tensor};
+use crate::packed::{Fit, PackedRow, packed_elements, packed_tensor};
 use crate::product::epilogue::Plan;
 use crate::share::share;
 use crate::tactic::Speed;
@@ -84,11 +84,12 @@ impl Kernel for Depthwise {
         let geometry = Geometry::new(&self.op, x.sizes(), &y_sizes, &self.weight);
         let channels = self.weight[0];
         let epilogue = self.epilogue.bind(launch, &y_sizes)?;
-        let (x, w) = (x.elements::<f32>(), w.elements::<f32>());
+        let x = x.elements::<f32>();
         let workers = launch.workers;
         let y = launch.outputs[0].view().elements::<f32>();
         let [depth, height, width] = geometry.output;
         let taps = geometry.kernel.iter().product::<usize>();
+        let w = packed_elements(w, taps * channels)?;
         let source = |image: usize, output: [usize; 3], tap: usize| {
             let [_, kernel_height, kernel_width] = geometry.kernel;
             let tap = [tap / (kernel_height * kernel_width), tap / kernel_width % kernel_height, tap % kernel_width];

@@ -8,7 +8,7 @@ use sinter_ops::Op;
 use sinter_ops::matmul::MatMul;
 
 use crate::fused::Fused;
-use crate::packed::{Fit, PackedRow, packed_tensor};
+use crate::packed::{Fit, PackedRow, packed_elements, packed_tensor};
 use crate::product::epilogue::Plan;
 use crate::product::panel::{pack, packed_len};
 use crate::product::rows::{Matrix, RowProduct};
@@ -92,8 +92,9 @@ impl Kernel for Panels {
         let epilogue = self.epilogue.bind(launch, &sizes)?;
         let workers = launch.workers;
         let c = launch.outputs[0].view().elements::<f32>();
+        let b = packed_elements(b, packed_len(inner, self.columns))?;
         let a = Matrix { data: a.elements(), rows, inner, step: inner };
-        RowProduct { a: &a, b: b.elements(), columns: self.columns, step: self.columns, epilogue: &epilogue }
+        RowProduct { a: &a, b, columns: self.columns, step: self.columns, epilogue: &epilogue }
             .compute(self.tier, workers, c);
         Ok(())
     }

@@ -154,6 +154,11 @@ fn on_tier(tier: Tier, y: &mut [f32], lines: Lines, log: bool) {
     }
 }
 
+/// Softmax of each of the lines of `length` neighbouring elements, in place.
+pub(crate) fn softmax_lines(tier: Tier, y: &mut [f32], length: usize) {
+    on_tier(tier, y, Lines { outer: 1, length, inner: 1 }, false);
+}
+
 impl Kernel for Rows {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let x = match launch.inputs.first() {

@@ -92,6 +92,7 @@ fn plan() -> Plan {
             recipe: Recipe { tactic: "test.concat".to_owned(), parameters: Attr::Absent },
             region: Region::single(Concat { axis: 0 }.into(), &vec![Some(ty(from)); count], vec![ty(to)]),
             in_place: Vec::new(),
+            packed: Vec::new(),
             workspace: None,
         },
         inputs: vec![Some(id(input)); count],

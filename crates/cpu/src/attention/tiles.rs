@@ -1,0 +1,224 @@
+//! `cpu.attention.tiles.f32`: scaled dot-product attention by two products per tile of queries.
+//!
+//! One task does all queries of one head, a tile of them at a time. The head's keys are packed as the right operand of the
+//! first product, its values as that of the second; between them the scores of a tile, which stay in the cache, get mask
+//! and softmax. Only for attention whose other results (joined keys and values, scores) nobody reads.
+
+use std::cell::RefCell;
+use std::sync::Mutex;
+
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use sinter_base::shape::{broadcast_sizes, broadcast_strides};
+use sinter_base::{DataType, Sizes, View};
+use sinter_ops::attention::Attention;
+
+use crate::attention::layout::Layout;
+use crate::only_operator;
+use crate::pieces::Alone;
+use crate::product::epilogue::Epilogue;
+use crate::product::panel::{pack, packed_len};
+use crate::product::rows::{Matrix, RowProduct};
+use crate::reduce::softmax::softmax_lines;
+use crate::tactic::{Row, Speed};
+use crate::tier::Tier;
+
+/// See the module documentation.
+pub const TILES: Row = Row {
+    name: "cpu.attention.tiles.f32",
+    numerics: Numerics::Reassociated,
+    in_place: &[],
+    speed: Speed { per_byte: 0.1, per_operation: 0.008 },
+    kernel,
+};
+
+/// Position of the mask.
+const MASK: usize = 3;
+/// Queries of a tile.
+const TILE: usize = 64;
+
+fn kernel(region: &Region) -> Result<Loaded, Refusal> {
+    let op = only_operator!(region, Attention);
+    if region.body().outputs().len() > 1 {
+        return Err(Refusal::new("the keys, values or scores are read"));
+    }
+    if (0..3).any(|i| region.input(i).map(|t| t.data_type) != Some(DataType::F32)) {
+        return Err(Refusal::new("an operand is not f32"));
+    }
+    let given = region.only().map_or(0, |node| node.inputs.iter().skip(MASK + 1).flatten().count());
+    if given > 0 {
+        return Err(Refusal::new("a cache or numbers of keys are given"));
+    }
+    if region.input(MASK).is_some_and(|t| !matches!(t.data_type, DataType::F32 | DataType::Bool)) {
+        return Err(Refusal::new("a mask that is neither f32 nor bool"));
+    }
+    if op.softcap > 0.0 || op.softmax_type.is_some_and(|t| t != DataType::F32) {
+        return Err(Refusal::new("a softcap, or a softmax in another type"));
+    }
+    Ok(Loaded::Views(Box::new(Tiles { op: op.clone(), tier: Tier::in_use() })))
+}
+
+struct Tiles {
+    op: Attention,
+    tier: Tier,
+}
+
+/// What is added to scores.
+struct Mask<'a> {
+    view: View<'a>,
+    strides: Sizes,
+    covered: usize,
+}
+
+impl<'a> Mask<'a> {
+    fn of(view: View<'a>, [batch, heads, length, total]: [usize; 4]) -> Result<Self, KernelError> {
+        let own = view.sizes().last().copied().unwrap_or(1);
+        let covered = if own == 1 { total } else { own };
+        let reached = [batch, heads, length, covered];
+        let fits = covered <= total && view.sizes().len() <= 4;
+        if !fits || broadcast_sizes(&[view.sizes(), &reached]).as_deref() != Some(&reached) {
+            let reason = format!("a mask of sizes {:?} for {length} queries and {total} keys", view.sizes());
+            return Err(KernelError::Data(reason));
+        }
+        Ok(Self { view, strides: broadcast_strides(view.sizes(), &reached), covered })
+    }
+
+    fn add(&self, b: usize, h: usize, i: usize, scores: &mut [f32]) {
+        let start = b * self.strides[0] + h * self.strides[1] + i * self.strides[2];
+        let (inside, outside) = scores.split_at_mut(self.covered);
+        outside.fill(f32::NEG_INFINITY);
+        let step = self.strides[3];
+        if self.view.data_type() == DataType::Bool {
+            for (j, score) in inside.iter_mut().enumerate() {
+                if self.view.bytes()[start + j * step] == 0 {
+                    *score = f32::NEG_INFINITY;
+                }
+            }
+        } else if step == 1 {
+            let values = &self.view.elements::<f32>()[start..];
+            inside.iter_mut().zip(values).for_each(|(score, value)| *score += value);
+        } else {
+            let values = self.view.elements::<f32>();
+            inside.iter_mut().enumerate().for_each(|(j, score)| *score += values[start + j * step]);
+        }
+    }
+}
+
+/// A worker's packed keys and values, and the scores of a tile.
+#[derive(Default)]
+struct Room {
+    keys: Vec<f32>,
+    values: Vec<f32>,
+    scores: Vec<f32>,
+    rows: Vec<f32>,
+}
+
+thread_local! {
+    /// Kept between launches so that a steady run allocates nothing.
+    static ROOM: RefCell<Room> = RefCell::new(Room::default());
+}
+
+fn sized(memory: &mut Vec<f32>, length: usize) -> &mut [f32] {
+    if memory.len() < length {
+        memory.resize(length, 0.0);
+    }
+    &mut memory[..length]
+}
+
+impl Kernel for Tiles {
+    fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
+        let (q, k, v) = (launch.input(0)?, launch.input(1)?, launch.input(2)?);
+        let q_at = Layout::of(q.sizes(), self.op.query_heads)?;
+        let k_at = Layout::of(k.sizes(), self.op.key_heads)?;
+        let v_at = Layout::of(v.sizes(), self.op.key_heads)?;
+        let Layout { batch, heads, length, .. } = q_at;
+        let total = k_at.length;
+        let mask = launch.optional(MASK).map(|m| Mask::of(m, [batch, heads, length, total])).transpose()?;
+        let (q, k, v) = (q.elements::<f32>(), k.elements::<f32>(), v.elements::<f32>());
+        let y_at = Layout { size: v_at.size, ..q_at };
+        let workers = launch.workers;
+        let y = launch.output(0).elements::<f32>();
+        if y.is_empty() {
+            return Ok(());
+        }
+        let shared = (heads / k_at.heads.max(1)).max(1);
+        let head = Head { op: self, q_at, k_at, v_at, shared, mask: mask.as_ref(), q, k, v };
+        // Pieces of the result that one task writes: all rows of one head, or of one batch when heads lie inside rows.
+        let unit = length * v_at.size * if y_at.inside { heads } else { 1 };
+        let units: Vec<Mutex<&mut [f32]>> = y.chunks_mut(unit).map(Mutex::new).collect();
+        let per_unit = if y_at.inside { heads } else { 1 };
+        workers.run(units.len() * per_unit, &|task| {
+            let (b, h) = (task / heads, task % heads);
+            ROOM.with_borrow_mut(|room| {
+                head.prepare(b, h, room);
+                for first in (0..length).step_by(TILE) {
+                    let count = TILE.min(length - first);
+                    head.tile(b, h, first, count, room);
+                    let Ok(mut target) = units[task / per_unit].lock() else { return };
+                    for (i, row) in room.rows.chunks_exact(v_at.size).take(count).enumerate() {
+                        let at = y_at.start(b, h, first + i) - task / per_unit * unit;
+                        target[at..at + row.len()].copy_from_slice(row);
+                    }
+                }
+            });
+        });
+        Ok(())
+    }
+}
+
+/// Everything that does not change from head to head.
+struct Head<'a> {
+    op: &'a Tiles,
+    q_at: Layout,
+    k_at: Layout,
+    v_at: Layout,
+    shared: usize,
+    mask: Option<&'a Mask<'a>>,
+    q: &'a [f32],
+    k: &'a [f32],
+    v: &'a [f32],
+}
+
+impl Head<'_> {
+    /// Packs the keys and values of a head.
+    fn prepare(&self, b: usize, h: usize, room: &mut Room) {
+        let (size, total, group) = (self.q_at.size, self.k_at.length, h / self.shared);
+        let keys = sized(&mut room.keys, packed_len(size, total));
+        let start = self.k_at.start(b, group, 0);
+        pack(size, total, |k| (self.k.get(start + k..).unwrap_or_default(), self.k_at.step()), keys);
+        let values = sized(&mut room.values, packed_len(total, self.v_at.size));
+        pack(total, self.v_at.size, |k| (self.v_at.row(self.v, b, group, k), 1), values);
+    }
+
+    /// The results of some queries, into `room.rows`.
+    fn tile(&self, b: usize, h: usize, first: usize, count: usize, room: &mut Room) {
+        let tier = self.op.tier;
+        let (size, total, value_size) = (self.q_at.size, self.k_at.length, self.v_at.size);
+        let Room { keys, values, scores, rows } = room;
+        let scores = sized(scores, count * total);
+        let start = self.q_at.start(b, h, first);
+        let queries =
+            Matrix { data: self.q.get(start..).unwrap_or_default(), rows: count, inner: size, step: self.q_at.step() };
+        let product = RowProduct { a: &queries, b: keys, columns: total, step: total, epilogue: &Epilogue::NONE };
+        product.compute(tier, &Alone, scores);
+        let scale = self.op.op.scale.unwrap_or_else(|| 1.0 / (size as f64).sqrt()) as f32;
+        for (i, line) in scores.chunks_exact_mut(total.max(1)).enumerate() {
+            line.iter_mut().for_each(|score| *score *= scale);
+            if let Some(mask) = self.mask {
+                mask.add(b, h, first + i, line);
+            }
+            if self.op.op.causal {
+                line.iter_mut().skip(first + i + 1).for_each(|score| *score = f32::NEG_INFINITY);
+            }
+        }
+        softmax_lines(tier, scores, total);
+        let rows = sized(rows, count * value_size);
+        let weights = Matrix { data: scores, rows: count, inner: total, step: total };
+        let product =
+            RowProduct { a: &weights, b: values, columns: value_size, step: value_size, epilogue: &Epilogue::NONE };
+        product.compute(tier, &Alone, rows);
+        if total == 0 {
+            // A softmax over nothing is 0 / 0.
+            rows.fill(f32::NAN);
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Passes as data: `tests/passes/*.ir` hold a network, the passes to run, and what comes out.
+//!
+//! A file: `# passes: NAME, ...`, a network, a line `==>`, the network after the passes, and lines `# fired NAME N` and
+//! `# miss NAME: reason`. `SINTER_BLESS=1` writes the second half.
+
+use std::path::{Path, PathBuf};
+
+use sinter_ir::Network;
+use sinter_passes::run_passes;
+
+const ARROW: &str = "==>\n";
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/passes")
+}
+
+fn files() -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder()).expect("the folder of file tests").flatten().map(|entry| entry.path());
+    let mut files: Vec<PathBuf> = entries.filter(|p| p.extension().is_some_and(|e| e == "ir")).collect();
+    files.sort();
+    files
+}
+
+fn result_of(given: &str) -> Result<String, String> {
+    let passes = given.lines().find_map(|line| line.strip_prefix("# passes:")).ok_or("it names no passes")?;
+    let names: Vec<&str> = passes.split(',').map(str::trim).collect();
+    let network: Network = given.parse().map_err(|e: sinter_ir::TextError| e.to_string())?;
+    let optimized = run_passes(network, &names).map_err(|e| e.to_string())?;
+    let mut text = optimized.network.to_string();
+    for report in &optimized.report {
+        text.push_str(&format!("# fired {} {}\n", report.pass, report.fired));
+        for (_, reason) in &report.misses {
+            text.push_str(&format!("# miss {}: {reason}\n", report.pass));
+        }
+    }
+    Ok(text)
+}
+
+#[test]
+fn passes_do_what_the_files_say() {
+    let bless = std::env::var_os("SINTER_BLESS").is_some();
+    let mut failures = Vec::new();
+    let files = files();
+    for path in &files {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(path).expect("a readable file");
+        let (given, expected) = text.split_once(ARROW).unwrap_or((&text, ""));
+        match result_of(given) {
+            Err(reason) => failures.push(format!("{name}: {reason}")),
+            Ok(found) if found == expected => {}
+            Ok(found) if bless => {
+                std::fs::write(path, format!("{given}{ARROW}{found}")).expect("a writable file");
+            }
+            Ok(found) => failures.push(format!("{name}: expected\n{expected}\nfound\n{found}")),
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert!(files.len() >= 20, "only {} files", files.len());
+}
+
+/// Every pass that looks at nodes fires in one file at least; every one that can refuse refuses in one.
+#[test]
+fn every_pass_has_a_file() {
+    let texts: Vec<String> =
+        files().iter().map(|path| std::fs::read_to_string(path).expect("a readable file")).collect();
+    let missing: Vec<&str> = sinter_passes::pass_names()
+        .into_iter()
+        .filter(|name| {
+            let fired = format!("# fired {name} ");
+            !texts.iter().any(|t| t.lines().any(|l| l.strip_prefix(&fired).is_some_and(|count| count != "0")))
+        })
+        .collect();
+    assert!(missing.is_empty(), "no file shows what these passes do: {}", missing.join(", "));
+}

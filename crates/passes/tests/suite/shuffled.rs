@@ -1,0 +1,50 @@
+//! The same network with its nodes in another valid order and everything renamed.
+
+use std::collections::HashMap;
+
+use sinter_ir::{Input, Network, Output, Weight};
+use sinter_ops::{Body, ValueId};
+
+/// Inputs and nodes in an order drawn from the seed, new names for inputs and outputs.
+pub(crate) fn shuffled(network: &Network, seed: u64) -> Network {
+    let mut state = seed;
+    let mut draw = move |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).unwrap_or(0) % below
+    };
+    let old = &network.body;
+    let mut body = Body::new();
+    let mut now: HashMap<ValueId, ValueId> = HashMap::new();
+    let mut inputs = old.inputs().to_vec();
+    while !inputs.is_empty() {
+        let id = inputs.swap_remove(draw(inputs.len()));
+        now.insert(id, body.add_input(old.ty(id).clone()));
+    }
+    let mut waiting: Vec<usize> = (0..old.nodes().len()).collect();
+    let mut locations = Vec::new();
+    while !waiting.is_empty() {
+        // Any node whose operands are there may be next: one is looked for from a random place on.
+        let start = draw(waiting.len());
+        let ready = |at: &usize| old.nodes()[waiting[*at]].inputs.iter().flatten().all(|id| now.contains_key(id));
+        let at = (start..waiting.len()).chain(0..start).find(ready).expect("an acyclic body");
+        let position = waiting.swap_remove(at);
+        let node = &old.nodes()[position];
+        let operands: Vec<Option<ValueId>> = node.inputs.iter().map(|id| id.map(|id| now[&id])).collect();
+        let types = node.outputs.iter().map(|id| old.ty(*id).clone()).collect();
+        let results = body.add_typed(node.op.clone(), &operands, types);
+        now.extend(node.outputs.iter().copied().zip(results));
+        locations.push(network.locations[position].clone());
+    }
+    body.set_outputs(old.outputs().iter().map(|id| now[id]).collect());
+    let inputs = network.inputs.iter().enumerate();
+    let outputs = network.outputs.iter().enumerate();
+    Network {
+        name: "shuffled".to_owned(),
+        inputs: inputs.map(|(i, v)| Input { name: format!("a{i}"), value: now[&v.value], ..v.clone() }).collect(),
+        weights: network.weights.iter().map(|w| Weight { value: now[&w.value], expr: w.expr.clone() }).collect(),
+        outputs: outputs.map(|(i, v)| Output { name: format!("b{i}"), value: now[&v.value] }).collect(),
+        locations,
+        guards: network.guards.clone(),
+        body,
+    }
+}
