@@ -1,14 +1,17 @@
-//! `cpu.conv.generic`: convolution by plain loops, any element type, any number of spatial axes.
+//! `cpu.conv.generic`: convolution by plain loops, any element type, any number of spatial axes. Output planes are shared
+//! among the workers.
 
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
 use sinter_base::Sizes;
-use sinter_base::shape::{for_each_index, ravel, strides};
+use sinter_base::shape::for_each_index;
 use sinter_ops::conv::Convolution;
 use sinter_ops::window::Axis;
 
 use crate::elements::{Numbers, load, store};
 use crate::only_operator;
+use crate::share::share;
 use crate::tactic::{Row, Speed};
+use crate::window::Slide;
 
 /// See the module documentation.
 pub const GENERIC: Row =
@@ -23,37 +26,81 @@ struct Generic {
     op: Convolution,
 }
 
-impl Generic {
-    /// Calls `term(output, input, weight)` with flat positions for every product of the convolution.
-    fn for_each_term(&self, x: &[usize], w: &[usize], y: &[usize], mut term: impl FnMut(usize, usize, usize)) {
-        let spatial = x.len() - 2;
-        let axes: Vec<Axis<'_>> = (0..spatial)
-            .map(|index| Axis {
-                stride: self.op.strides[index],
-                dilation: self.op.dilations[index],
-                padding: &self.op.padding,
-                index,
-                ceil: false,
-            })
-            .collect();
-        let begins: Vec<i64> = axes.iter().map(|a| a.begin(x[a.index + 2], w[a.index + 2])).collect();
-        let (x_strides, w_strides) = (strides(x), strides(w));
-        let group_outputs = (w[0] / self.op.groups.max(1)).max(1);
-        let mut output = 0;
-        for_each_index(y, |at| {
-            let (n, m) = (at[0], at[1]);
-            for_each_index(&w[1..], |tap| {
-                let channel = m / group_outputs * w[1] + tap[0];
-                let source = axes.iter().try_fold(n * x_strides[0] + channel * x_strides[1], |position, axis| {
-                    let i = axis.index;
-                    let inside = axis.source(at[i + 2], tap[i + 1], begins[i], x[i + 2])?;
-                    Some(position + inside * x_strides[i + 2])
-                });
-                if let Some(input) = source {
-                    term(output, input, m * w_strides[0] + ravel(tap, &w_strides[1..]));
+/// The problem of one launch.
+struct Planes {
+    slides: Vec<Slide>,
+    /// Output channels, and those of one group.
+    channels: usize,
+    group: usize,
+    /// Input channels in all, and those that one output sees.
+    inputs: usize,
+    seen: usize,
+    /// Elements of an input plane, an output plane, a kernel for one channel.
+    input: usize,
+    output: usize,
+    taps: usize,
+}
+
+impl Planes {
+    fn of(op: &Convolution, x: &[usize], w: &[usize], y: &[usize]) -> Self {
+        let axis = |index: usize| Axis {
+            stride: op.strides[index],
+            dilation: op.dilations[index],
+            padding: &op.padding,
+            index,
+            ceil: false,
+        };
+        let slide = |index: usize| Slide::new(&axis(index), x[index + 2], y[index + 2], w[index + 2]);
+        Self {
+            slides: (0..x.len() - 2).map(slide).collect(),
+            channels: y[1].max(1),
+            group: (w[0] / op.groups.max(1)).max(1),
+            inputs: x[1],
+            seen: w[1],
+            input: x[2..].iter().product(),
+            output: y[2..].iter().product(),
+            taps: w[2..].iter().product(),
+        }
+    }
+
+    /// Adds all products to output planes from `first` on. Each output's products come in the order of the formula:
+    /// channels, then taps.
+    fn add<T: Copy>(&self, first: usize, ys: &mut [T], xs: &[T], ws: &[T], add: impl Fn(T, T, T) -> T) {
+        for (number, y) in ys.chunks_exact_mut(self.output).enumerate() {
+            let (n, m) = ((first + number) / self.channels, (first + number) % self.channels);
+            for channel in 0..self.seen {
+                let x = (n * self.inputs + m / self.group * self.seen + channel) * self.input;
+                let w = (m * self.seen + channel) * self.taps;
+                self.add_plane(y, &xs[x..x + self.input], &ws[w..w + self.taps], &add);
+            }
+        }
+    }
+
+    /// One input plane under one kernel: rows along the last axis in runs, the other axes one by one.
+    fn add_plane<T: Copy>(&self, y: &mut [T], x: &[T], w: &[T], add: &impl Fn(T, T, T) -> T) {
+        let Some((last, outer)) = self.slides.split_last().filter(|_| self.taps > 0) else { return };
+        let reaches = last.reaches();
+        let outputs: Sizes = outer.iter().map(|slide| slide.output).collect();
+        let kernels: Sizes = outer.iter().map(|slide| slide.kernel).collect();
+        let mut rows = y.chunks_exact_mut(last.output);
+        for_each_index(&outputs, |at| {
+            let Some(row) = rows.next() else { return };
+            let mut taps = w.chunks_exact(last.kernel);
+            for_each_index(&kernels, |tap| {
+                let Some(weights) = taps.next() else { return };
+                let source = outer
+                    .iter()
+                    .zip(at.iter().zip(tap))
+                    .try_fold(0, |row, (slide, (&at, &tap))| Some(row * slide.input + slide.source(at, tap)?));
+                let Some(source) = source else { return };
+                let line = &x[source * last.input..(source + 1) * last.input];
+                for (reach, &weight) in reaches.iter().zip(weights) {
+                    let run = line[reach.source.min(line.len())..].iter().step_by(last.stride);
+                    for (y, &x) in row[reach.outputs.clone()].iter_mut().zip(run) {
+                        *y = add(*y, x, weight);
+                    }
                 }
             });
-            output += 1;
         });
     }
 }
@@ -62,24 +109,25 @@ impl Kernel for Generic {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let (x, w) = (launch.input(0)?, launch.input(1)?);
         let bias = launch.optional(2).map(load);
-        let y_sizes = Sizes::from_slice(launch.output(0).sizes());
-        let channels = y_sizes[1].max(1);
-        let plane = y_sizes[2..].iter().product::<usize>().max(1);
-        let channel_of = |output: usize| output / plane % channels;
+        let planes = Planes::of(&self.op, x.sizes(), w.sizes(), launch.output(0).sizes());
         let mut y = Numbers::like(x.data_type(), launch.output(0).count());
+        let (plane, work, workers) = (planes.output, planes.seen * planes.taps, launch.workers);
+        let channel_of = |output: usize| output / plane.max(1) % planes.channels;
         match (load(x), load(w), &mut y) {
             (Numbers::Floats(xs), Numbers::Floats(ws), Numbers::Floats(ys)) => {
                 if let Some(Numbers::Floats(b)) = &bias {
                     ys.iter_mut().enumerate().for_each(|(i, y)| *y = b[channel_of(i)]);
                 }
-                self.for_each_term(x.sizes(), w.sizes(), &y_sizes, |o, i, k| ys[o] += xs[i] * ws[k]);
+                share(workers, ys, plane, work, |first, piece| {
+                    planes.add(first, piece, &xs, &ws, |y, x, w| y + x * w);
+                });
             }
             (Numbers::Ints(xs), Numbers::Ints(ws), Numbers::Ints(ys)) => {
                 if let Some(Numbers::Ints(b)) = &bias {
                     ys.iter_mut().enumerate().for_each(|(i, y)| *y = b[channel_of(i)]);
                 }
-                self.for_each_term(x.sizes(), w.sizes(), &y_sizes, |o, i, k| {
-                    ys[o] = ys[o].wrapping_add(xs[i].wrapping_mul(ws[k]));
+                share(workers, ys, plane, work, |first, piece| {
+                    planes.add(first, piece, &xs, &ws, |y, x, w| y.wrapping_add(x.wrapping_mul(w)));
                 });
             }
             _ => return Err(KernelError::Data("operands of different kinds".to_owned())),
