@@ -14,6 +14,8 @@ use sinter_plan::{Graph, Home, Plan, PlanGuard, PlanValueId, PlanWeight, Port, S
 use crate::error::BuildError;
 use crate::lower::{Lowering, PACKED, Pack};
 use crate::memory::assign_buffers;
+use crate::parity::{self, Answers, Draft, Dropped, Verification, Verify};
+use crate::select::Banned;
 
 /// What the user decides about a build.
 #[derive(Debug)]
@@ -22,6 +24,8 @@ pub struct BuildOptions<'a> {
     pub threads: usize,
     /// What becomes of the passes.
     pub passes: PassOptions<'a>,
+    /// What the plan is verified with.
+    pub verify: Verify,
 }
 
 /// A plan, and how it came about.
@@ -33,11 +37,13 @@ pub struct Built {
     pub passes: Vec<PassReport>,
     /// The network after the passes; values of the plan up to its last one have its numbers.
     pub network: Network,
+    /// What the judge said.
+    pub verification: Verification,
 }
 
 impl Default for BuildOptions<'_> {
     fn default() -> Self {
-        Self { threads: 1, passes: PassOptions::default() }
+        Self { threads: 1, passes: PassOptions::default(), verify: Verify::default() }
     }
 }
 
@@ -46,13 +52,64 @@ impl Default for BuildOptions<'_> {
 /// # Errors
 /// When a pass is unknown, operators have no kernel, all of them at once, or a weight cannot be computed.
 pub fn build(network: &Network, back_end: &dyn BackEnd, options: BuildOptions<'_>) -> Result<Built, BuildError> {
-    let Optimized { network, report } = optimize(network.clone(), options.passes)?;
-    let plan = make_plan(&network, back_end, options.threads)?;
-    Ok(Built { plan, passes: report, network })
+    let imported = network;
+    let disabled = options.passes.disabled.clone();
+    let mut optimized = optimize(imported.clone(), options.passes)?;
+    let mut verification = Verification::default();
+    let mut banned = Banned::new();
+    let answers = match parity::answers(imported, &options.verify) {
+        Ok(answers) => answers,
+        Err(reason) => {
+            verification.skipped = Some(reason);
+            let Draft { plan, .. } = make_plan(&optimized.network, back_end, options.threads, &banned)?;
+            return Ok(Built { plan, passes: optimized.report, network: optimized.network, verification });
+        }
+    };
+    if let Err(reason) = parity::same_meaning(&optimized.network, &answers) {
+        if parity::is_discrete(&imported.body) {
+            // One rounding more or less may select something else: the steps are still verified one by one.
+            verification.unverified_passes = Some(reason);
+        } else {
+            optimized = without_wrong_pass(imported, optimized, disabled, &answers, reason, &mut verification)?;
+        }
+    }
+    let Optimized { network, report } = optimized;
+    loop {
+        let mut draft = make_plan(&network, back_end, options.threads, &banned)?;
+        let failures = parity::check_steps(&draft, &network, &answers, back_end, &mut verification);
+        if !parity::ban(failures, &mut banned, &mut verification) {
+            draft.plan.sealed = parity::seal(&draft.plan, imported, &answers);
+            return Ok(Built { plan: draft.plan, passes: report, network, verification });
+        }
+    }
+}
+
+/// The network after the passes without the one that changes its meaning; without any when one alone is not to blame.
+fn without_wrong_pass(
+    imported: &Network,
+    optimized: Optimized,
+    disabled: BTreeSet<String>,
+    answers: &Answers,
+    reason: String,
+    verification: &mut Verification,
+) -> Result<Optimized, BuildError> {
+    let drop =
+        |name: &str| Dropped { name: name.to_owned(), origin: "the whole network".to_owned(), reason: reason.clone() };
+    for report in optimized.report.iter().filter(|report| report.fired > 0) {
+        let mut without = disabled.clone();
+        without.insert(report.pass.to_owned());
+        let again = optimize(imported.clone(), PassOptions { disabled: without, ..PassOptions::default() })?;
+        if parity::same_meaning(&again.network, answers).is_ok() {
+            verification.dropped.push(drop(report.pass));
+            return Ok(again);
+        }
+    }
+    verification.dropped.push(drop("all passes"));
+    Ok(Optimized { network: imported.clone(), report: Vec::new() })
 }
 
 /// The plan of a network as it is.
-fn make_plan(network: &Network, back_end: &dyn BackEnd, threads: usize) -> Result<Plan, BuildError> {
+fn make_plan(network: &Network, back_end: &dyn BackEnd, threads: usize, banned: &Banned) -> Result<Draft, BuildError> {
     let device = back_end.device(threads);
     let known = input_symbols(network);
     let weight_ids: HashMap<ValueId, WeightId> =
@@ -64,6 +121,7 @@ fn make_plan(network: &Network, back_end: &dyn BackEnd, threads: usize) -> Resul
     let mut lowering = Lowering {
         back_end,
         device: &device,
+        banned,
         known: &known,
         weights: &weight_ids,
         expressions: network.weights.iter().map(|w| w.expr.clone()).collect(),
@@ -112,7 +170,8 @@ fn make_plan(network: &Network, back_end: &dyn BackEnd, threads: usize) -> Resul
             plan.weights.push(PlanWeight { name: input.name.clone(), tensor: tensor.clone() });
         }
     }
-    Ok(plan)
+    let packs = packs.into_iter().map(|(pack, value)| (value, pack)).collect();
+    Ok(Draft { plan, expressions, packs })
 }
 
 /// Sizes that the network's inputs name.

@@ -10,7 +10,10 @@ mod cover;
 pub mod error;
 mod lower;
 mod memory;
+pub mod parity;
 pub mod select;
+pub mod trial;
 
 pub use builder::{BuildOptions, Built, build};
 pub use error::BuildError;
+pub use parity::{Dropped, Verification, Verify};

@@ -3,13 +3,10 @@
 
 use sinter::base::shape::element_count;
 use sinter::base::{DataType, Tensor, Value};
-use sinter::ops::random::philox::{block, unit};
+use sinter::interp::inputs::elements;
 use sinter::source::Declared;
 
 use crate::failure::{Exit, Failure};
-
-/// Integers are below this.
-const INTEGERS: f64 = 60.0;
 
 /// Size of a dimension that nothing pins.
 const FREE_SIZE: i64 = 1;
@@ -45,31 +42,6 @@ pub fn generate(inputs: &[Declared], max_bytes: u64) -> Result<Vec<(String, Valu
         values.push((input.name.clone(), tensor.into()));
     }
     Ok(values)
-}
-
-fn elements(name: &str, data_type: DataType, stream: u64, count: usize) -> Vec<f64> {
-    if !data_type.is_float() && (name.contains("mask") || data_type == DataType::Bool) {
-        return vec![1.0; count];
-    }
-    let largest = data_type.integer_range().map_or(INTEGERS, |(_, high)| INTEGERS.min(high as f64 + 1.0));
-    let mut elements = Vec::with_capacity(count + 3);
-    for number in 0.. {
-        if elements.len() >= count {
-            break;
-        }
-        let words = block(0, stream, number).map(unit);
-        if data_type.is_float() {
-            for pair in words.chunks_exact(2) {
-                // Box and Muller: the radius takes 1 - u, which is never zero.
-                let (radius, angle) = ((-2.0 * (1.0 - pair[0]).ln()).sqrt(), std::f64::consts::TAU * pair[1]);
-                elements.extend([radius * angle.cos(), radius * angle.sin()]);
-            }
-        } else {
-            elements.extend(words.map(|u| (u * largest).floor()));
-        }
-    }
-    elements.truncate(count);
-    elements
 }
 
 #[cfg(test)]

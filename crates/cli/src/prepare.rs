@@ -111,7 +111,8 @@ pub fn build_plan(network: &Network, model: &ModelFlags, device: &DeviceFlags) -
     sinter::memory::check(network, model.max_memory())?;
     let _stage = Stage::spinner("building");
     let mut dump = |pass: &str, network: &Network| eprintln!("after {pass}:\n{network}");
-    let options = BuildOptions { threads: device.threads(), passes: model.pass_options(&mut dump) };
+    let verify = model.verify(network)?;
+    let options = BuildOptions { threads: device.threads(), passes: model.pass_options(&mut dump), verify };
     Ok(build(network, device.back_end(), options)?)
 }
 

@@ -7,6 +7,7 @@ use comfy_table::{CellAlignment, Table};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinter::base::Location;
+use sinter::builder::Verification;
 use sinter::passes::PassReport;
 use sinter::plan::{Action, Step};
 use sinter::source::Declared;
@@ -57,6 +58,69 @@ pub fn tactic(step: &Step) -> Option<String> {
     match &step.action {
         Action::Kernel { recipe, .. } => Some(recipe.tactic.clone()),
         Action::Control { .. } => None,
+    }
+}
+
+/// What the judge said about a build.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VerificationSummary {
+    /// Why nothing was verified.
+    pub skipped: Option<String>,
+    /// How the network after the passes differs from the one before, where rounding alone may select something else.
+    pub unverified_passes: Option<String>,
+    /// Steps whose kernels agree with the judge.
+    pub agreed: usize,
+    /// Kernels and passes that disagreed and were left out.
+    pub dropped: Vec<DroppedSummary>,
+    /// Steps that could not be verified.
+    pub unverified: Vec<NearMiss>,
+}
+
+/// A kernel or pass that disagreed with the judge.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DroppedSummary {
+    /// The tactic or pass.
+    pub name: String,
+    /// Where in the model.
+    pub origin: String,
+    /// The first difference.
+    pub reason: String,
+}
+
+/// What the judge said, for reports.
+pub fn verification_summary(found: &Verification) -> VerificationSummary {
+    let dropped = found.dropped.iter().map(|d| DroppedSummary {
+        name: d.name.clone(),
+        origin: d.origin.clone(),
+        reason: d.reason.clone(),
+    });
+    let unverified = found.unverified.iter();
+    VerificationSummary {
+        skipped: found.skipped.clone(),
+        unverified_passes: found.unverified_passes.clone(),
+        agreed: found.agreed,
+        dropped: dropped.collect(),
+        unverified: unverified
+            .map(|(origin, reason)| NearMiss { origin: origin.clone(), reason: reason.clone() })
+            .collect(),
+    }
+}
+
+impl VerificationSummary {
+    /// In lines of text: a summary, then what was dropped.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = vec![match &self.skipped {
+            Some(reason) => format!("not verified: {reason}"),
+            None if self.unverified.is_empty() => format!("{} steps agree with the judge", self.agreed),
+            None => {
+                format!("{} steps agree with the judge, {} could not be verified", self.agreed, self.unverified.len())
+            }
+        }];
+        lines.extend(self.unverified_passes.iter().map(|reason| format!("the passes change a selection: {reason}")));
+        lines.extend(self.dropped.iter().map(|d| format!("dropped {} at {}: {}", d.name, d.origin, d.reason)));
+        lines
     }
 }
 

@@ -4,6 +4,7 @@
 
 pub mod agreement;
 pub mod fast;
+pub mod inputs;
 mod product;
 pub mod run;
 

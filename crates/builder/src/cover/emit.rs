@@ -113,7 +113,7 @@ impl Emitter<'_> {
             let op = Op::from(Transpose { permutation: Some(permutation) });
             let source_type = self.cover.types[source.index()].clone();
             let region = Region::single(op, &[Some(source_type)], vec![ty.clone()]);
-            let choice = select(&region, self.problem.back_end, self.problem.device)
+            let choice = select(&region, self.problem.back_end, self.problem.device, self.problem.banned)
                 .map_err(|refusals| Gap { node, refusals })?;
             let made = if form == Form::Plain { id } else { self.fresh(ty) };
             let piece = Piece {

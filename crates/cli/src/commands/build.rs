@@ -16,7 +16,9 @@ use crate::interrupt::while_writing;
 use crate::output::{check_writable, deliver};
 use crate::prepare::{build_plan, open_source};
 use crate::progress::Stage;
-use crate::report::{PassSummary, Port, fired, pass_summaries, ports, seconds_since};
+use crate::report::{
+    PassSummary, Port, VerificationSummary, fired, pass_summaries, ports, seconds_since, verification_summary,
+};
 use sinter::builder::Built;
 
 const EXAMPLES: &str = "\
@@ -71,6 +73,8 @@ pub struct Report {
     pub nodes: usize,
     /// What the passes did, in order.
     pub passes: Vec<PassSummary>,
+    /// What the judge said.
+    pub verification: VerificationSummary,
     /// Steps of the plan.
     pub steps: usize,
     /// Seconds to read the model.
@@ -103,7 +107,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     let import_seconds = seconds_since(start);
     let start = Instant::now();
     let nodes = network.body.nodes().len();
-    let Built { plan, passes, .. } = build_plan(&network, &arguments.model_flags, &arguments.device)?;
+    let Built { plan, passes, verification, .. } = build_plan(&network, &arguments.model_flags, &arguments.device)?;
     let build_seconds = seconds_since(start);
     let start = Instant::now();
     {
@@ -120,6 +124,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         outputs: ports(&source::plan_outputs(&plan)),
         nodes,
         passes: pass_summaries(&passes),
+        verification: verification_summary(&verification),
         steps: plan.graph.steps.len(),
         import_seconds,
         build_seconds,
@@ -144,6 +149,9 @@ fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
     }
     writeln!(out, "  passes   {}", fired(&report.passes))?;
     writeln!(out, "  steps    {} of {} nodes", report.steps, report.nodes)?;
+    for line in report.verification.lines() {
+        writeln!(out, "  verified {line}")?;
+    }
     writeln!(out, "  size     {}, weights {}", show_bytes(report.plan_bytes), show_bytes(report.weight_bytes))?;
     let times = (report.import_seconds, report.build_seconds, report.write_seconds);
     writeln!(out, "  time     import {:.3} s, build {:.3} s, write {:.3} s", times.0, times.1, times.2)

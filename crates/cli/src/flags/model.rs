@@ -1,14 +1,19 @@
 //! How a model is made into a plan: `--shapes`, `--precision`, `--disable`, `--dump-after`, `--max-memory`.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
+use sinter::builder::Verify;
 use sinter::import_onnx::ImportOptions;
+use sinter::ir::Network;
 use sinter::passes::pipeline::Dump;
 use sinter::passes::{PassOptions, pass_names};
 use sinter::runtime::default_memory;
+use sinter::source::network_inputs;
+use sinter::values::{self, Role};
 
 use crate::failure::Failure;
 use crate::flags::ByteSize;
@@ -44,6 +49,17 @@ pub struct ModelFlags {
     /// `sinter inspect MODEL` lists the passes and what they did.
     #[arg(long, value_name = "PASS", value_parser = PossibleValuesParser::new(pass_names()), hide_possible_values = true)]
     dump_after: Option<String>,
+
+    /// Do not hold the engine against the judge
+    ///
+    /// A build runs the network by plain reference code and compares every kernel with it; one that disagrees is dropped
+    /// and reported. Without that a build is faster, and nobody has looked.
+    #[arg(long, conflicts_with = "verify_data")]
+    no_verify: bool,
+
+    /// Inputs to verify with: an .npz file, or a folder of input_K.pb [default: made up]
+    #[arg(long, value_name = "DATA")]
+    verify_data: Option<PathBuf>,
 
     /// Largest amount of memory for weights and values, such as 2G [default: half of the machine's]
     ///
@@ -101,6 +117,19 @@ impl ModelFlags {
         PassOptions { disabled, dump_after: self.dump_after.clone(), dump: Some(dump) }
     }
 
+    /// What the build is verified with.
+    ///
+    /// # Errors
+    /// When the data is missing, damaged or does not fit the network.
+    pub fn verify(&self, network: &Network) -> Result<Verify, Failure> {
+        let Some(path) = &self.verify_data else {
+            return Ok(if self.no_verify { Verify::Off } else { Verify::Generated });
+        };
+        let limit = usize::try_from(self.max_memory()).unwrap_or(usize::MAX);
+        let values = values::read(path, Role::Input, &network_inputs(network), limit)?;
+        Ok(Verify::Given(values.into_iter().collect()))
+    }
+
     /// The bound on memory.
     pub fn max_memory(&self) -> u64 {
         self.max_memory.map_or_else(|| default_memory() as u64, |size| size.0)
@@ -115,6 +144,8 @@ impl ModelFlags {
             ("--shapes", !self.shapes.is_empty()),
             ("--precision", self.precision.is_some()),
             ("--disable", !self.disable.is_empty()),
+            ("--no-verify", self.no_verify),
+            ("--verify-data", self.verify_data.is_some()),
             ("--dump-after", self.dump_after.is_some()),
         ];
         match given.iter().find(|(_, given)| *given) {

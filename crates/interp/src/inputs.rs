@@ -1,0 +1,72 @@
+//! Inputs for verification and measurement when the user has none.
+//!
+//! Floats are standard normal, integers lie in `0..60` (they are usually indices into something larger), masks are ones.
+//! The same for the same names and sizes, every time.
+
+use std::collections::HashMap;
+
+use sinter_base::shape::element_count;
+use sinter_base::{DataType, Tensor, Value};
+use sinter_ir::Network;
+use sinter_ops::random::philox::{block, unit};
+
+/// Integers are below this.
+const INTEGERS: f64 = 60.0;
+
+/// Most elements of one input that is made up.
+const MAX_ELEMENTS: usize = 1 << 26;
+
+/// A value for every input of a network that has no default, dimensions that nothing pins of size `free`.
+///
+/// # Errors
+/// The input that cannot be made up, and why.
+pub fn generate(network: &Network, free: i64) -> Result<HashMap<String, Value>, String> {
+    let mut values = HashMap::new();
+    for (stream, input) in (0u64..).zip(&network.inputs) {
+        if input.default.is_some() {
+            continue;
+        }
+        let ty = network.body.ty(input.value);
+        let refuse = |why: &str| format!("no values can be made up for input '{}' ({ty}): {why}", input.name);
+        let tensor = ty.as_tensor().ok_or_else(|| refuse("it is no tensor"))?;
+        if tensor.data_type == DataType::String {
+            return Err(refuse("it holds text"));
+        }
+        let dims = tensor.dims().map_err(|_| refuse("its rank is not declared"))?;
+        let size = |dim: &sinter_base::Dim| usize::try_from(dim.evaluate(&|_| Some(free))?).ok();
+        let sizes: Option<Vec<usize>> = dims.iter().map(size).collect();
+        let sizes = sizes.ok_or_else(|| refuse("its sizes are not known"))?;
+        let count = element_count(&sizes).filter(|count| *count <= MAX_ELEMENTS);
+        let count = count.ok_or_else(|| refuse("it is too large"))?;
+        let elements = elements(&input.name, tensor.data_type, stream, count);
+        let tensor = Tensor::from_floats(tensor.data_type, &sizes, &elements).map_err(|e| refuse(&e.to_string()))?;
+        values.insert(input.name.clone(), tensor.into());
+    }
+    Ok(values)
+}
+
+/// Elements of an input of this name and type; `stream` tells inputs apart.
+pub fn elements(name: &str, data_type: DataType, stream: u64, count: usize) -> Vec<f64> {
+    if !data_type.is_float() && (name.contains("mask") || data_type == DataType::Bool) {
+        return vec![1.0; count];
+    }
+    let largest = data_type.integer_range().map_or(INTEGERS, |(_, high)| INTEGERS.min(high as f64 + 1.0));
+    let mut elements = Vec::with_capacity(count + 3);
+    for number in 0.. {
+        if elements.len() >= count {
+            break;
+        }
+        let words = block(0, stream, number).map(unit);
+        if data_type.is_float() {
+            for pair in words.chunks_exact(2) {
+                // Box and Muller: the radius takes 1 - u, which is never zero.
+                let (radius, angle) = ((-2.0 * (1.0 - pair[0]).ln()).sqrt(), std::f64::consts::TAU * pair[1]);
+                elements.extend([radius * angle.cos(), radius * angle.sin()]);
+            }
+        } else {
+            elements.extend(words.map(|u| (u * largest).floor()));
+        }
+    }
+    elements.truncate(count);
+    elements
+}
