@@ -10,6 +10,7 @@ use sinter_base::{DataType, Sizes, Tensor, Value};
 use sinter_ops::conv::Convolution;
 use sinter_ops::infer::result_sizes;
 use sinter_ops::matmul::MatMul;
+use sinter_ops::movement::Transpose;
 use sinter_ops::pointwise::program::Step;
 use sinter_ops::pointwise::{Pointwise, Program, Scalar, ScalarOp};
 use sinter_ops::window::Axis;
@@ -36,6 +37,7 @@ impl Evaluator for FastEvaluator {
             Op::Convolution(op) => convolution(op, inputs)?,
             Op::MatMul(op) => matmul(op, inputs)?,
             Op::Pointwise(op) => pointwise(op, inputs)?,
+            Op::Transpose(op) => transpose(op, inputs)?,
             _ => None,
         };
         match fast {
@@ -74,24 +76,24 @@ fn convolution(op: &Convolution, inputs: &Arguments<'_>) -> Result<Option<Vec<Va
     let block = (UNFOLDED / window.max(1)).clamp(1, y_plane.max(1));
     let mut y = vec![0.0; y_sizes.iter().product()];
     for n in 0..x.sizes()[0] {
-        for group in 0..op.groups {
-            let mut first = 0;
-            while first < y_plane {
-                let columns = block.min(y_plane - first);
-                // Where each tap of each window lies inside a channel's plane; the same for all channels.
-                let mut sources: Vec<usize> = Vec::with_capacity(taps * columns);
-                let positions: Vec<Sizes> =
-                    (first..first + columns).map(|i| shape::unravel(i, &y_sizes[2..])).collect();
-                for_each_index(kernel, |tap| {
-                    sources.extend(positions.iter().map(|at| {
-                        let source = axes.iter().try_fold(0, |position, axis| {
-                            let i = axis.index;
-                            axis.source(at[i], tap[i], begins[i], x.sizes()[i + 2]).map(|p| position + p * x_strides[i])
-                        });
-                        source.unwrap_or(PADDING)
-                    }));
-                });
-                let mut unfolded = vec![0.0; window * columns];
+        let mut first = 0;
+        while first < y_plane {
+            let columns = block.min(y_plane - first);
+            // Where each tap of each window lies inside a channel's plane; the same for all channels.
+            let mut sources: Vec<usize> = Vec::with_capacity(taps * columns);
+            let positions: Vec<Sizes> = (first..first + columns).map(|i| shape::unravel(i, &y_sizes[2..])).collect();
+            for_each_index(kernel, |tap| {
+                sources.extend(positions.iter().map(|at| {
+                    let source = axes.iter().try_fold(0, |position, axis| {
+                        let i = axis.index;
+                        axis.source(at[i], tap[i], begins[i], x.sizes()[i + 2]).map(|p| position + p * x_strides[i])
+                    });
+                    source.unwrap_or(PADDING)
+                }));
+            });
+            let mut unfolded = vec![0.0; window * columns];
+            let mut block_y = vec![0.0; group_outputs * columns];
+            for group in 0..op.groups {
                 let channels = unfolded.par_chunks_mut((taps * columns).max(1)).enumerate();
                 channels.for_each(|(channel, rows)| {
                     let start = (n * x.sizes()[1] + group * group_inputs + channel) * x_plane;
@@ -107,7 +109,6 @@ fn convolution(op: &Convolution, inputs: &Arguments<'_>) -> Result<Option<Vec<Va
                     column_stride: 1,
                 };
                 let windows = MatrixView { data: &unfolded, offset: 0, row_stride: columns, column_stride: 1 };
-                let mut block_y = vec![0.0; group_outputs * columns];
                 product(group_outputs, columns, window, weights, windows, &mut block_y);
                 for m in 0..group_outputs {
                     let channel = group * group_outputs + m;
@@ -117,11 +118,44 @@ fn convolution(op: &Convolution, inputs: &Arguments<'_>) -> Result<Option<Vec<Va
                         *target = value + shift;
                     }
                 }
-                first += columns;
             }
+            first += columns;
         }
     }
     Ok(Some(vec![rounded(x.data_type(), &y_sizes, &y)?]))
+}
+
+/// Whole-byte elements move one by one along an index that counts up.
+fn transpose(op: &Transpose, inputs: &Arguments<'_>) -> Result<Option<Vec<Value>>, EvalError> {
+    let x = inputs.tensor(0)?;
+    let bits = x.data_type().bits();
+    if x.data_type() == DataType::String || bits % 8 != 0 || x.count() == 0 {
+        return Ok(None);
+    }
+    let width = bits / 8;
+    let y_sizes = result_sizes(op, inputs)?.swap_remove(0);
+    let strides = shape::strides(x.sizes());
+    let order: Vec<usize> = op.permutation.clone().unwrap_or_else(|| (0..x.rank()).rev().collect());
+    let steps: Vec<usize> = order.iter().map(|&axis| strides[axis] * width).collect();
+    let bytes = x.bytes();
+    let mut y = Vec::with_capacity(bytes.len());
+    let Some((&inner, outer)) = y_sizes.split_last() else { return Ok(None) };
+    let inner_step = steps.last().copied().unwrap_or(width);
+    for_each_index(outer, |at| {
+        let start: usize = at.iter().zip(&steps).map(|(i, step)| i * step).sum();
+        if inner_step == width {
+            y.extend_from_slice(&bytes[start..start + inner * width]);
+            return;
+        }
+        for i in 0..inner {
+            let from = start + i * inner_step;
+            match bytes[from..from + width] {
+                [a, b, c, d] => y.extend_from_slice(&[a, b, c, d]),
+                ref element => y.extend_from_slice(element),
+            }
+        }
+    });
+    Ok(Some(vec![Tensor::from_bytes(x.data_type(), &y_sizes, y.into())?.into()]))
 }
 
 /// Are all sums of `terms` integer products, with anything of 32 bits added, exact in float64?
@@ -303,7 +337,8 @@ mod tests {
     /// Every example of the operators that are sped up, against the reference.
     #[test]
     fn agrees_with_the_reference() {
-        let examples = [Convolution::examples(), MatMul::examples(), Pointwise::examples()].concat();
+        let examples =
+            [Convolution::examples(), MatMul::examples(), Pointwise::examples(), Transpose::examples()].concat();
         for (seed, example) in (0u64..).zip(examples) {
             let values = example.values(seed);
             let run = |evaluator: &dyn Evaluator| {
