@@ -8,6 +8,7 @@
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Refusal, Region};
 use sinter_base::{DataType, Dim, Sizes, Tensor};
 use sinter_ops::conv::Convolution;
+use smallvec::SmallVec;
 
 use crate::conv::channels_last::{Geometry, heavy};
 use crate::fused::Fused;
@@ -105,13 +106,30 @@ impl Kernel for Depthwise {
             Some(pixel * channels)
         };
         share(workers, y, channels, taps * 2, |first, pixels| {
-            let mut met: smallvec::SmallVec<[(usize, usize); STACK_TAPS]> = smallvec::SmallVec::new();
+            let mut met: SmallVec<[(usize, usize); STACK_TAPS]> = SmallVec::new();
+            // How far the taps of this pixel lie behind those in the list; none is made for the pixel before.
+            let mut shift = None;
+            let (stride, reach) = (geometry.stride[2], (geometry.kernel[2].max(1) - 1) * geometry.dilation[2]);
+            let is_inside = |x: usize| {
+                let start = (x * stride) as i64 - geometry.begin[2];
+                start >= 0 && start + reach as i64 + 1 <= geometry.input[2] as i64
+            };
             for (i, pixel) in pixels.chunks_exact_mut(channels).enumerate() {
                 let number = first + i;
                 let output = [number / (width * height) % depth, number / width % height, number % width];
                 let image = number / (width * height * depth);
-                met.clear();
-                met.extend((0..taps).filter_map(|tap| Some((source(image, output, tap)?, tap * channels))));
+                // Along a row, windows inside the image meet the same taps, one stride further.
+                let follows = output[2] > 0 && is_inside(output[2]) && is_inside(output[2] - 1);
+                let at = match shift.filter(|_| follows) {
+                    Some(before) => before + stride * channels,
+                    None => {
+                        met.clear();
+                        met.extend((0..taps).filter_map(|tap| Some((source(image, output, tap)?, tap * channels))));
+                        0
+                    }
+                };
+                shift = Some(at);
+                let x = x.get(at..).unwrap_or_default();
                 let sum = Sum { x, w, taps: &met, bias: epilogue.bias, clamp: epilogue.clamp };
                 sum.compute(self.tier, pixel);
                 if let Some(rest) = &epilogue.rest {
@@ -188,6 +206,24 @@ impl Sum<'_> {
                     _mm512_storeu_ps(y.add(c + P * 16), _mm512_min_ps(high, _mm512_max_ps(low, sum~P)));
                 });
                 c += LANES;
+            }
+            while c + 32 <= channels {
+                seq_macro::seq!(P in 0..2 {
+                    let mut sum~P = match self.bias {
+                        Some(bias) => _mm512_loadu_ps(bias.as_ptr().add(c + P * 16)),
+                        None => _mm512_setzero_ps(),
+                    };
+                });
+                for &(from, weight) in self.taps {
+                    let (x, w) = (x.add(from + c), w.add(weight + c));
+                    seq_macro::seq!(P in 0..2 {
+                        sum~P = _mm512_fmadd_ps(_mm512_loadu_ps(x.add(P * 16)), _mm512_loadu_ps(w.add(P * 16)), sum~P);
+                    });
+                }
+                seq_macro::seq!(P in 0..2 {
+                    _mm512_storeu_ps(y.add(c + P * 16), _mm512_min_ps(high, _mm512_max_ps(low, sum~P)));
+                });
+                c += 32;
             }
             while c < channels {
                 let lanes = (channels - c).min(16);

@@ -80,51 +80,58 @@ impl Layer {
         let part = |all: &[T], d: usize, size: usize| all.get(d * size..(d + 1) * size).unwrap_or_default().to_vec();
         let functions = self.recurrence.activations.len() / directions;
         let mut y = vec![T::default(); steps * directions * batch * hidden];
-        for d in 0..directions {
-            let projected = if features == 0 {
-                vec![T::default(); steps * batch * rows]
-            } else {
-                T::product(&x, &w[d * rows * features..(d + 1) * rows * features], features, launch.workers)
-            };
-            let (bias, peepholes) = (part(&bias, d, 2 * rows), part(&peepholes, d, 3 * hidden));
-            let cell = Cell {
+        let projected: Vec<Vec<T>> = (0..directions)
+            .map(|d| match features {
+                0 => vec![T::default(); steps * batch * rows],
+                _ => T::product(&x, &w[d * rows * features..(d + 1) * rows * features], features, launch.workers),
+            })
+            .collect();
+        let own: Vec<(Vec<T>, Vec<T>)> =
+            (0..directions).map(|d| (part(&bias, d, 2 * rows), part(&peepholes, d, 3 * hidden))).collect();
+        let cells: Vec<Cell<'_, T>> = own
+            .iter()
+            .enumerate()
+            .map(|(d, (bias, peepholes))| Cell {
                 kind: self.kind,
                 hidden,
                 r: &r[d * rows * hidden..(d + 1) * rows * hidden],
-                bias: &bias,
-                peepholes: &peepholes,
+                bias,
+                peepholes,
                 activations: &self.recurrence.activations[d * functions..(d + 1) * functions],
                 clip: self.recurrence.clip,
-            };
+            })
+            .collect();
+        let state_at = |d: usize, b: usize| if batch_first { b * directions + d } else { d * batch + b } * hidden;
+        // Directions are as independent of each other as sequences are: all are walked side by side.
+        let walked: Vec<Mutex<Walked<T>>> = (0..directions * batch).map(|_| Mutex::default()).collect();
+        launch.workers.run(directions * batch, &|task| {
+            let (d, b) = (task / batch, task % batch);
+            let (cell, projected) = (&cells[d], &projected[d]);
             let backward = self.recurrence.direction == Direction::Reverse || d == 1;
-            let state_at = |b: usize| if batch_first { b * directions + d } else { d * batch + b } * hidden;
-            let walked: Vec<Mutex<Walked<T>>> = (0..batch).map(|_| Mutex::default()).collect();
-            launch.workers.run(batch, &|b| {
-                let at = state_at(b);
-                let mut own: Vec<Vec<T>> = states.iter().map(|all| all[at..at + hidden].to_vec()).collect();
-                let mut made = vec![T::default(); lengths[b] * hidden];
-                let mut sums = vec![T::default(); rows];
-                for step in 0..lengths[b] {
-                    let t = if backward { lengths[b] - 1 - step } else { step };
-                    let row = if batch_first { b * steps + t } else { t * batch + b };
-                    cell.step(&projected[row * rows..(row + 1) * rows], &mut own, &mut sums);
-                    made[t * hidden..(t + 1) * hidden].copy_from_slice(&own[0]);
-                }
-                if let Ok(mut slot) = walked[b].lock() {
-                    *slot = Walked { y: made, states: own };
-                }
-            });
-            for (b, done) in walked.into_iter().enumerate() {
-                let done = done.into_inner().map_err(|_| KernelError::Data("a task failed".to_owned()))?;
-                for t in 0..lengths[b] {
-                    let at =
-                        if batch_first { (b * steps + t) * directions + d } else { (t * directions + d) * batch + b };
-                    y[at * hidden..(at + 1) * hidden].copy_from_slice(&done.y[t * hidden..(t + 1) * hidden]);
-                }
-                let at = state_at(b);
-                for (all, own) in states.iter_mut().zip(done.states) {
-                    all[at..at + hidden].copy_from_slice(&own);
-                }
+            let at = state_at(d, b);
+            let mut own: Vec<Vec<T>> = states.iter().map(|all| all[at..at + hidden].to_vec()).collect();
+            let mut made = vec![T::default(); lengths[b] * hidden];
+            let mut sums = vec![T::default(); rows];
+            for step in 0..lengths[b] {
+                let t = if backward { lengths[b] - 1 - step } else { step };
+                let row = if batch_first { b * steps + t } else { t * batch + b };
+                cell.step(&projected[row * rows..(row + 1) * rows], &mut own, &mut sums);
+                made[t * hidden..(t + 1) * hidden].copy_from_slice(&own[0]);
+            }
+            if let Ok(mut slot) = walked[task].lock() {
+                *slot = Walked { y: made, states: own };
+            }
+        });
+        for (task, done) in walked.into_iter().enumerate() {
+            let (d, b) = (task / batch, task % batch);
+            let done = done.into_inner().map_err(|_| KernelError::Data("a task failed".to_owned()))?;
+            for t in 0..lengths[b] {
+                let at = if batch_first { (b * steps + t) * directions + d } else { (t * directions + d) * batch + b };
+                y[at * hidden..(at + 1) * hidden].copy_from_slice(&done.y[t * hidden..(t + 1) * hidden]);
+            }
+            let at = state_at(d, b);
+            for (all, own) in states.iter_mut().zip(done.states) {
+                all[at..at + hidden].copy_from_slice(&own);
             }
         }
         T::write(&y, launch.output(0));
