@@ -235,7 +235,7 @@ pub(crate) fn check_steps(
             Err(Trouble::Unverified(reason)) => found.unverified.push((origin, reason)),
             Err(Trouble::Disagrees { tactic, region, reason }) => {
                 let dropped = Dropped { name: tactic.clone(), origin, reason };
-                failures.push(Failure { tactic, region, dropped });
+                failures.push(Failure { tactic, region: *region, dropped });
             }
         }
         for id in step.inputs.iter().flatten().filter(|id| last_use.get(id) == Some(&position)) {
@@ -247,7 +247,7 @@ pub(crate) fn check_steps(
 
 enum Trouble {
     Unverified(String),
-    Disagrees { tactic: String, region: Region, reason: String },
+    Disagrees { tactic: String, region: Box<Region>, reason: String },
 }
 
 impl From<String> for Trouble {
@@ -328,7 +328,7 @@ impl Checker<'_> {
         }
         let trial = |operands: &[Option<Value>], expected: &[Value]| -> Result<(), Trouble> {
             let disagrees =
-                |reason| Trouble::Disagrees { tactic: recipe.tactic.clone(), region: region.clone(), reason };
+                |reason| Trouble::Disagrees { tactic: recipe.tactic.clone(), region: Box::new(region.clone()), reason };
             let found = self.launch(step, region, packed, operands).map_err(disagrees)?;
             let rule = rule_of(region.body());
             for (found, expected) in found.iter().zip(expected) {

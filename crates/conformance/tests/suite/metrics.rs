@@ -91,7 +91,9 @@ fn mnist(folder: &Path) -> (Vec<Vec<f64>>, Vec<usize>) {
 fn digits_are_told() {
     let raw = |pixel: f64| pixel;
     let normal = |pixel: f64| (pixel / 255.0 - 0.1307) / 0.3081;
-    let models: [(&str, fn(f64) -> f64, f64); 4] = [
+    /// Model, what becomes of a pixel, digits told of a thousand.
+    type Told = (&'static str, fn(f64) -> f64, f64);
+    let models: [Told; 4] = [
         ("mnist8", raw, 987.0),
         ("mnist8-dynquant", raw, 890.0),
         ("mnist-external-data", normal, 939.0),

@@ -112,7 +112,7 @@ impl Kernel for Depthwise {
             let (stride, reach) = (geometry.stride[2], (geometry.kernel[2].max(1) - 1) * geometry.dilation[2]);
             let is_inside = |x: usize| {
                 let start = (x * stride) as i64 - geometry.begin[2];
-                start >= 0 && start + reach as i64 + 1 <= geometry.input[2] as i64
+                start >= 0 && start + (reach as i64) < geometry.input[2] as i64
             };
             for (i, pixel) in pixels.chunks_exact_mut(channels).enumerate() {
                 let number = first + i;

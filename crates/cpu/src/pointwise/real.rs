@@ -5,6 +5,10 @@ use sinter_ops::pointwise::ScalarOp;
 
 use crate::pointwise::functions;
 
+/// `2 sqrt(2 / pi)`, and the same times 0.044715: the tanh form of GELU as a sigmoid.
+const TWICE_ROOT: f64 = 1.595_769_121_605_731;
+const CUBIC: f64 = 0.071_354_816_282_640_9;
+
 /// Arithmetic that both float widths share.
 pub trait Real: Copy + PartialOrd + 'static {
     /// `y = op(a, b)`; false for what is no float operation. Always inlined: the loop is compiled for the caller's
@@ -54,7 +58,7 @@ macro_rules! real {
                     ScalarOp::Gelu => unary!(x => $gelu(x)),
                     // (1 + tanh t) / 2 = sigmoid(2 t).
                     ScalarOp::GeluTanh => {
-                        unary!(x => limited(x, $sigmoid(x * (1.595_769_121_605_731 + 0.071_354_816_282_640_9 * x * x))))
+                        unary!(x => limited(x, $sigmoid(x * (TWICE_ROOT as $t + CUBIC as $t * x * x))))
                     }
                     ScalarOp::Swish => unary!(x => limited(x, $sigmoid(x))),
                     ScalarOp::HardSigmoid => unary!(x => (x * (1.0 / 6.0) + 0.5).clamp(0.0, 1.0)),

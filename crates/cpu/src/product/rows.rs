@@ -161,7 +161,7 @@ impl<R: Rows> RowProduct<'_, R> {
                 let left = rows.end - row;
                 // A tile of more rows than are left repeats the last one; few are worth a smaller kernel.
                 let count = *row_steps(tier).iter().find(|&&s| s <= left).unwrap_or(&1);
-                self.row_tile(tier, row, count, &panels, &piece, (number == 0, number == last), target);
+                self.row_tile(tier, row..row + count, &panels, &piece, (number == 0, number == last), target);
                 row += count;
             }
         }
@@ -171,14 +171,13 @@ impl<R: Rows> RowProduct<'_, R> {
     fn row_tile(
         &self,
         tier: Tier,
-        row: usize,
-        count: usize,
+        rows: Range<usize>,
         panels: &Range<usize>,
         piece: &Piece,
         (is_first, is_last): (bool, bool),
         target: &Target,
     ) {
-        let inner = piece.elements.len();
+        let (row, count, inner) = (rows.start, rows.len(), piece.elements.len());
         let positions: [R::Position; MAX_ROWS] = std::array::from_fn(|r| self.a.position(row + r.min(count - 1)));
         let taps: SmallVec<[Tap<'_>; STACK_TAPS]> = piece
             .taps
@@ -218,7 +217,7 @@ impl<R: Rows> RowProduct<'_, R> {
                 // panels, and a task does its tiles one after the other.
                 unsafe { tile.compute(tier, count, taken, target.start.add(at), self.step) };
             } else {
-                self.narrow_tile(&tile, tier, count, taken, width, at, target);
+                self.narrow_tile(&tile, tier, count, width, at, target);
             }
             if is_last && let Some(rest) = &self.epilogue.rest {
                 for r in 0..count {
@@ -232,16 +231,8 @@ impl<R: Rows> RowProduct<'_, R> {
     }
 
     /// A tile whose last panel is wider than the result: computed apart, then copied.
-    fn narrow_tile(
-        &self,
-        tile: &Tile<'_>,
-        tier: Tier,
-        count: usize,
-        taken: usize,
-        width: usize,
-        at: usize,
-        target: &Target,
-    ) {
+    fn narrow_tile(&self, tile: &Tile<'_>, tier: Tier, count: usize, width: usize, at: usize, target: &Target) {
+        let taken = width.div_ceil(WIDTH);
         let padded = taken * WIDTH;
         let mut apart = [0f32; MAX_ROWS * MAX_PANELS * WIDTH];
         // SAFETY: rows of the tile inside the result, see `row_tile`; nobody else uses them meanwhile.
