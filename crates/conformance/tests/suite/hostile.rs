@@ -27,7 +27,7 @@ pub(crate) fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
             let piece: Vec<u8> = bytes[at..(at + 1 + random.below(32)).min(length)].to_vec();
             bytes.splice(at..at, piece);
         }
-        3..=5 => bytes[at] = random.next() as u8,
+        3..=5 => bytes[at] = random.bits() as u8,
         6 => bytes[at] = [0, 1, 0x7F, 0x80, 0xFF][random.below(5)],
         _ => bytes[at] ^= 1 << random.below(8),
     }
