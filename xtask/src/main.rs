@@ -6,6 +6,7 @@ mod conformance;
 mod python;
 mod test;
 mod tidy;
+mod zoo;
 
 use std::process::ExitCode;
 
@@ -28,6 +29,8 @@ enum Task {
     Tidy,
     /// Runs the ONNX backend test cases and prints what fails.
     Conformance(conformance::Options),
+    /// Builds full-size exporters' graphs, one at a time, and holds the engines against ONNX Runtime.
+    Zoo(zoo::Options),
     /// Makes the generated pages of `docs/` anew.
     Docs,
 }
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         Task::Test => test::run(),
         Task::Tidy => tidy::run(),
         Task::Conformance(options) => conformance::run(&options),
+        Task::Zoo(options) => zoo::run(&options),
         Task::Docs => conformance::write_pages(),
     };
     match result {

@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::command::{root, run};
 
 /// The versions that the tests were written against. Newer ONNX wheels no longer ship the node tests.
-const PACKAGES: &[&str] = &["onnx==1.21.0", "numpy==2.2.6"];
+const PACKAGES: &[&str] = &["onnx==1.21.0", "onnxruntime==1.31.1", "numpy==2.2.6"];
 
 /// Makes the environment if it is missing or was made for other packages, and returns its interpreter.
 pub(crate) fn environment() -> Result<PathBuf, String> {

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use sinter_backend::{BackEnd, KernelError, Loaded, Region, Workers};
 use sinter_base::{DataType, Tensor, TensorType, Value, ValueType};
-use sinter_interp::inputs::{elements, generate};
+use sinter_interp::inputs::generate;
 use sinter_interp::{FastEvaluator, Tolerance, compare, evaluate_weight, run_with};
 use sinter_ir::{Network, WeightExpr};
 use sinter_ops::{Body, EvalContext, InferContext, Op, Operands, infer};
@@ -76,8 +76,12 @@ pub(crate) struct Draft {
     pub(crate) packs: HashMap<PlanValueId, Pack>,
 }
 
-/// Sizes that are tried for dimensions that nothing pins, until the network takes them.
+/// Sizes that are tried for dimensions that nothing pins, until the network takes them: 3 shows what a batch of one hides,
+/// but large inputs are not made three times as large.
 const FREE_SIZES: [i64; 6] = [3, 1, 8, 16, 64, 128];
+const FREE_SIZES_OF_LARGE: [i64; 6] = [1, 2, 3, 8, 16, 64];
+/// Elements from which on an input is large.
+const LARGE: usize = 1 << 16;
 /// Tensors of at most this many elements show their contents to inference, as at run time.
 const MAX_SHOWN: usize = 1024;
 /// Inputs of at most this many bytes in all are sealed into the plan.
@@ -103,7 +107,11 @@ pub(crate) fn answers(network: &Network, verify: &Verify) -> Result<Answers, Str
         Verify::Given(inputs) => run(inputs.clone()),
         Verify::Generated => {
             let mut first = None;
-            for free in FREE_SIZES {
+            let elements = |values: &HashMap<String, Value>| -> usize {
+                values.values().filter_map(Value::as_tensor).map(Tensor::count).max().unwrap_or(0)
+            };
+            let is_large = generate(network, 1).is_ok_and(|values| elements(&values) >= LARGE);
+            for free in if is_large { FREE_SIZES_OF_LARGE } else { FREE_SIZES } {
                 match generate(network, free).and_then(run) {
                     Ok(answers) => return Ok(answers),
                     Err(reason) => {
@@ -356,7 +364,7 @@ impl Checker<'_> {
             }
             any = true;
             let tensor = value.as_tensor().filter(|t| matches!(t.data_type(), DataType::F32 | DataType::F64))?;
-            let numbers = elements("", tensor.data_type(), stream + 1, tensor.count());
+            let numbers: Vec<f64> = (0..tensor.count() as u64).map(|i| unit_variance(stream, i)).collect();
             Some(Some(Tensor::from_floats(tensor.data_type(), tensor.sizes(), &numbers).ok()?.into()))
         });
         fresh.collect::<Option<Vec<_>>>().filter(|_| any)
@@ -409,6 +417,15 @@ impl Checker<'_> {
         let bytes = candidate.workspace.as_constant().and_then(|bytes| usize::try_from(bytes).ok());
         bytes.ok_or_else(|| "scratch memory of open size".to_owned())
     }
+}
+
+/// An evenly distributed number of variance 1: splitmix64 (Steele, Lea, Flood 2014) at a position of a stream.
+fn unit_variance(stream: u64, index: u64) -> f64 {
+    let mut z = (stream << 48 ^ index).wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    let unit = ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64;
+    (2.0 * unit - 1.0) * 3f64.sqrt()
 }
 
 /// The region with all types concrete.

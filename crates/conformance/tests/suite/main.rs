@@ -9,6 +9,7 @@ mod hostile_plans;
 mod metrics;
 mod models;
 mod onnx_data;
+mod parity;
 mod spatial;
 mod steady;
 

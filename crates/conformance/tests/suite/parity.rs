@@ -1,0 +1,165 @@
+//! The parity gate: kernels that compute almost the right thing are dropped by name, and the build goes on.
+
+use std::sync::Arc;
+
+use sinter_backend::{
+    BackEnd, Candidate, Device, Kernel, KernelError, Launch, Loaded, Recipe, Refusal, Region, Tactic, Workers,
+};
+use sinter_base::{DataType, Location, Tensor, TensorType};
+use sinter_builder::{BuildOptions, Verify, build};
+use sinter_cpu::Cpu;
+use sinter_ir::{Network, NetworkBuilder};
+use sinter_ops::matmul::MatMul;
+use sinter_ops::pointwise::{Expr, ScalarOp};
+use sinter_runtime::Engine;
+
+/// What is wrong with a result.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    /// The last element is left as it was.
+    Tail,
+    /// One column has its neighbour's value.
+    Column,
+    /// Everything is one rounding unit of f16 too large.
+    Scale,
+}
+
+/// A kernel of the CPU whose result is spoiled afterwards.
+struct Spoiled {
+    inner: Box<dyn Kernel>,
+    fault: Fault,
+}
+
+impl Kernel for Spoiled {
+    fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
+        let columns = launch.output(0).sizes().last().copied().unwrap_or(1).max(1);
+        let before = launch.output(0).elements::<f32>().last().copied();
+        self.inner.launch(launch)?;
+        let y = launch.output(0).elements::<f32>();
+        match self.fault {
+            Fault::Tail => {
+                if let (Some(last), Some(before)) = (y.last_mut(), before) {
+                    *last = before;
+                }
+            }
+            Fault::Column => y.chunks_exact_mut(columns).for_each(|row| row[columns / 2] = row[columns / 2 - 1]),
+            Fault::Scale => y.iter_mut().for_each(|v| *v *= 1.0 + 1.0 / 1024.0),
+        }
+        Ok(())
+    }
+}
+
+/// A tactic that offers another one's kernels, spoiled, at no cost.
+struct SpoiledTactic {
+    name: &'static str,
+    of: &'static str,
+    fault: Fault,
+}
+
+impl SpoiledTactic {
+    fn inner(&self) -> &'static dyn Tactic {
+        Cpu.tactic(self.of).expect("a tactic of this name")
+    }
+}
+
+impl Tactic for SpoiledTactic {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn offer(&self, region: &Region, device: &Device) -> Result<Vec<Candidate>, Refusal> {
+        let mut candidates = self.inner().offer(region, device)?;
+        for candidate in &mut candidates {
+            candidate.estimate = 0.0;
+            self.name.clone_into(&mut candidate.recipe.tactic);
+        }
+        Ok(candidates)
+    }
+
+    fn load(&self, recipe: &Recipe, region: &Region, device: &Device) -> Result<Loaded, KernelError> {
+        match self.inner().load(recipe, region, device)? {
+            Loaded::Views(inner) => Ok(Loaded::Views(Box::new(Spoiled { inner, fault: self.fault }))),
+            other => Ok(other),
+        }
+    }
+
+    fn pack(&self, recipe: &Recipe, region: &Region, operand: usize, weight: &Tensor) -> Result<Tensor, KernelError> {
+        self.inner().pack(recipe, region, operand, weight)
+    }
+}
+
+const SPOILED: &[SpoiledTactic] = &[
+    SpoiledTactic { name: "cpu.pointwise.tail", of: "cpu.pointwise.program", fault: Fault::Tail },
+    SpoiledTactic { name: "cpu.matmul.column", of: "cpu.matmul.panels.f32", fault: Fault::Column },
+    SpoiledTactic { name: "cpu.reduce.scale", of: "cpu.reduce.softmax.f32", fault: Fault::Scale },
+];
+
+/// The CPU with spoiled tactics in front of its own.
+struct Bad;
+
+impl BackEnd for Bad {
+    fn name(&self) -> &'static str {
+        "cpu"
+    }
+
+    fn device(&self, threads: usize) -> Device {
+        Cpu.device(threads)
+    }
+
+    fn tactics(&self) -> Vec<&'static dyn Tactic> {
+        let spoiled = SPOILED.iter().map(|tactic| tactic as &'static dyn Tactic);
+        spoiled.chain(Cpu.tactics()).collect()
+    }
+
+    fn workers(&self, threads: usize) -> Arc<dyn Workers> {
+        Cpu.workers(threads)
+    }
+}
+
+/// softmax(tanh(x) w + tanh(x) w squared): a pointwise operator, a product with an epilogue, a softmax.
+fn network() -> Network {
+    let mut builder = NetworkBuilder::new();
+    let location = Location::default();
+    let dims = vec![5i64.into(), 37i64.into()];
+    let x = builder.add_network_input("x", TensorType::ranked(DataType::F32, dims).into(), None);
+    let weight = (0..37 * 19).map(|i| ((i * 7919) % 101) as f32 / 101.0 - 0.5).collect();
+    let w = builder.add_weight("w", Tensor::from_vec(&[37, 19], weight).unwrap());
+    let input = Expr::input(0, DataType::F32);
+    let tanh = Expr::into_pointwise(&[input.unary(ScalarOp::Tanh)]).unwrap();
+    let curved = Expr::into_pointwise(&[&input + &(&input * &input)]).unwrap();
+    let mut add = |op: sinter_ops::Op, inputs: &[_]| builder.add(op, inputs, &location).unwrap()[0];
+    let t = add(tanh.into(), &[Some(x)]);
+    let product = add(MatMul::default().into(), &[Some(t), Some(w)]);
+    let c = add(curved.into(), &[Some(product)]);
+    let y = add(sinter_ops::reduce::Softmax { axis: -1, log: false }.into(), &[Some(c)]);
+    builder.finish("gate", &[("y".to_owned(), y)])
+}
+
+#[test]
+fn spoiled_kernels_are_dropped_by_name() {
+    let network = network();
+    let built = build(&network, &Bad, BuildOptions::default()).expect("a plan without the spoiled kernels");
+    let dropped: Vec<&str> = built.verification.dropped.iter().map(|d| d.name.as_str()).collect();
+    for spoiled in SPOILED {
+        assert!(dropped.contains(&spoiled.name), "{} was not dropped; dropped were {dropped:?}", spoiled.name);
+    }
+    assert!(built.plan.tactics().into_iter().all(|name| SPOILED.iter().all(|spoiled| spoiled.name != name)));
+    let engine = Engine::from_plan(built.plan, &[&Cpu], 1).expect("an engine");
+    assert_eq!(engine.self_test().expect("known answers"), 1);
+}
+
+#[test]
+fn without_verification_nobody_looks() {
+    let options = BuildOptions { verify: Verify::Off, ..BuildOptions::default() };
+    let built = build(&network(), &Bad, options).expect("a plan");
+    assert!(built.verification.skipped.is_some() && built.verification.dropped.is_empty());
+    assert!(built.plan.tactics().into_iter().any(|name| SPOILED.iter().any(|spoiled| spoiled.name == name)));
+    assert!(built.plan.sealed.is_none());
+}
+
+#[test]
+fn healthy_kernels_raise_no_alarm() {
+    let built = build(&network(), &Cpu, BuildOptions::default()).expect("a plan");
+    assert!(built.verification.dropped.is_empty(), "{:?}", built.verification.dropped);
+    assert_eq!(built.verification.agreed, built.plan.graph.steps.len());
+}
