@@ -8,7 +8,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let network = import_onnx::import_file("model.onnx".as_ref(), &Default::default())?;
 //! let network = passes::optimize(network, Default::default())?.network;
-//! let plan = builder::build(&network, backends::default(), &Default::default())?;
+//! let plan = builder::build(&network, backends::default(), Default::default())?.plan;
 //! let engine = runtime::Engine::from_plan(plan, backends::BACK_ENDS, 2)?;
 //! let input = sinter::base::Tensor::from_vec(&[1, 2], vec![0.5f32, 1.0])?;
 //! let outputs = engine.run(vec![("x".to_owned(), input.into())])?;
