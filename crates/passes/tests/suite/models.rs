@@ -15,12 +15,15 @@ const QUANTIZED: &[&str] = &["qdq", "qoperator", "dynint8", "dynquant", "qlstm"]
 
 /// The shared folder; `None` with a printed reason where it is absent, which fails in CI.
 pub(crate) fn shared(folder: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("SINTER_SHARED").map(|root| Path::new(&root).join(folder)).filter(|p| p.is_dir());
-    if path.is_none() {
-        assert!(std::env::var("CI").as_deref() != Ok("true"), "CI needs SINTER_SHARED with the folder {folder}");
-        eprintln!("skipped: SINTER_SHARED names no folder with {folder}");
+    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared");
+    let root = std::env::var_os("SINTER_SHARED").map_or_else(|| PathBuf::from(default), PathBuf::from).join(folder);
+    if root.is_dir() {
+        return Some(root);
     }
-    path
+    let reason = format!("skipped: {} is not there; set SINTER_SHARED", root.display());
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "{reason}");
+    eprintln!("{reason}");
+    None
 }
 
 fn check(folder: &Path) -> Result<(), String> {
