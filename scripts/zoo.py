@@ -25,7 +25,7 @@ def run(command):
     return done, time.time() - start
 
 
-def bounds(out, spread):
+def bounds(spread):
     """Arguments of `sinter diff` for each way to agree; all outputs must agree in the same way."""
     if any(np.isinf(s[0]) for s in spread.values()):
         return None
@@ -46,14 +46,15 @@ def check(name, args, work):
     stem = os.path.join(work, name)
     spread = dict(np.load(stem + ".spread.npz"))
     quantized = name.endswith("_int8_qdq")
-    ways = [["--min-cosine", repr(min(1 - 2 * (1 - float(s[1])) - 1e-3 for s in spread.values()))]] if quantized else bounds(None, spread)
+    cosine = min(1 - 2 * (1 - float(s[1])) - 1e-3 for s in spread.values())
+    ways = [["--min-cosine", repr(cosine)]] if quantized else bounds(spread)
     if ways is None:
         cut, _ = run([python, os.path.join(args.zoo, "reference.py"), work, work, "--cut", name])
         if cut.returncode:
             return "failed", {"reason": "cut: " + cut.stderr[-300:]}
         model, stem = os.path.join(work, name + ".cut.onnx"), os.path.join(work, name + ".cut")
         spread = dict(np.load(stem + ".spread.npz"))
-        ways = bounds(None, {k: v for k, v in spread.items() if not np.isinf(v[0])})
+        ways = bounds({k: v for k, v in spread.items() if not np.isinf(v[0])})
     plan = os.path.join(work, name + ".plan")
     built, seconds = run([args.sinter, "build", model, "-o", plan, "--json", "-"])
     details = {"build_s": round(seconds, 2), "cut": model.endswith(".cut.onnx")}

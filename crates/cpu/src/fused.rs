@@ -34,21 +34,9 @@ pub struct Tail<'a> {
     pub inputs: SmallVec<[ValueId; 4]>,
 }
 
-/// Moves channels behind the spatial axes.
-pub fn to_channels_last(rank: usize) -> Vec<usize> {
-    std::iter::once(0).chain(2..rank).chain([1]).collect()
-}
-
-/// Moves channels before the spatial axes.
-pub fn to_channels_first(rank: usize) -> Vec<usize> {
-    [0, rank - 1].into_iter().chain(1..rank - 1).collect()
-}
-
-fn is_transpose(node: &Node, order: impl Fn(usize) -> Vec<usize>) -> bool {
+fn is_transpose(node: &Node, of_rank: impl Fn(usize) -> Transpose) -> bool {
     match &node.op {
-        Op::Transpose(Transpose { permutation: Some(permutation) }) => {
-            permutation.len() >= 3 && *permutation == order(permutation.len())
-        }
+        Op::Transpose(op) => op.permutation.as_ref().is_some_and(|p| p.len() >= 3 && *op == of_rank(p.len())),
         _ => false,
     }
 }
@@ -62,7 +50,7 @@ impl<'a> Fused<'a> {
         let body = region.body();
         let other = || Refusal::new("takes one operator with transposes and one pointwise operator around it");
         let mut nodes = body.nodes();
-        let before = nodes.first().filter(|node| nodes.len() > 1 && is_transpose(node, to_channels_first));
+        let before = nodes.first().filter(|node| nodes.len() > 1 && is_transpose(node, Transpose::to_channels_first));
         if before.is_some() {
             nodes = &nodes[1..];
         }
@@ -76,7 +64,7 @@ impl<'a> Fused<'a> {
         {
             return Err(other());
         }
-        let after = nodes.first().filter(|node| is_transpose(node, to_channels_last));
+        let after = nodes.first().filter(|node| is_transpose(node, Transpose::to_channels_last));
         if let Some(after) = after {
             if after.inputs[..] != [Some(product)] {
                 return Err(other());

@@ -40,18 +40,8 @@ pub(crate) fn type_in(ty: &ValueType, form: Form) -> Option<ValueType> {
     let mut all = vec![Dim::constant(1); rank.checked_sub(dims.len())?];
     all.extend_from_slice(dims);
     let widened = ValueType::tensor(tensor.data_type, all);
-    let op = Op::from(Transpose { permutation: Some(channels_last(rank)) });
+    let op = Op::from(Transpose::to_channels_last(rank));
     infer(&op, &Operands::new(&[Some(&widened)]), &mut InferContext::default()).ok()?.pop()
-}
-
-/// The permutation that moves axis 1 behind all others.
-pub(crate) fn channels_last(rank: usize) -> Vec<usize> {
-    std::iter::once(0).chain(2..rank).chain([1]).collect()
-}
-
-/// The permutation that moves it back.
-pub(crate) fn channels_first(rank: usize) -> Vec<usize> {
-    [0, rank - 1].into_iter().chain(1..rank - 1).collect()
 }
 
 /// Finds the alternatives of a group; a group that is cheaper in parts is served as its parts.
@@ -172,7 +162,7 @@ fn last_region(problem: &Problem<'_>, group: &Group) -> Option<Parts> {
                 if index == 0 {
                     let moved = body.add_input(type_in(ty, form)?);
                     inputs.push(Some((id, form)));
-                    let back = Transpose { permutation: Some(channels_first(rank)) };
+                    let back = Transpose::to_channels_first(rank);
                     operands.push(Some(body.add_typed(back.into(), &[Some(moved)], vec![ty.clone()])[0]));
                 } else {
                     inputs.push(Some((id, Form::Plain)));
@@ -181,7 +171,7 @@ fn last_region(problem: &Problem<'_>, group: &Group) -> Option<Parts> {
             }
             let ty = outer.ty(node.outputs[0]);
             let product = body.add_typed(node.op.clone(), &operands, vec![ty.clone()])[0];
-            let last = Transpose { permutation: Some(channels_last(rank)) };
+            let last = Transpose::to_channels_last(rank);
             body.add_typed(last.into(), &[Some(product)], vec![type_in(ty, form)?])[0]
         }
         Op::Pointwise(_) => last_pointwise(problem, group.node, None, rank, &mut body, &mut inputs)?,
@@ -192,7 +182,7 @@ fn last_region(problem: &Problem<'_>, group: &Group) -> Option<Parts> {
                 operands.push(Some(body.add_input(type_in(outer.ty(*input), form)?)));
             }
             let axis = usize::try_from(if op.axis < 0 { op.axis + i64::try_from(rank).ok()? } else { op.axis }).ok()?;
-            let axis = channels_last(rank).iter().position(|a| *a == axis)?;
+            let axis = Transpose::to_channels_last(rank).permutation?.iter().position(|a| *a == axis)?;
             let moved = Concat { axis: i64::try_from(axis).ok()? };
             body.add_typed(moved.into(), &operands, vec![type_in(outer.ty(node.outputs[0]), form)?])[0]
         }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use sinter_backend::Region;
 use sinter_base::{Dim, Tensor, ValueType};
 use sinter_ir::WeightExpr;
+use sinter_ops::ValueId;
 use sinter_ops::movement::{Reshape, Transpose};
-use sinter_ops::{Op, ValueId};
 
-use crate::cover::alternatives::{Form, Served, channels_first, channels_last, read_outputs, type_in};
+use crate::cover::alternatives::{Form, Served, read_outputs, type_in};
 use crate::cover::{Cover, Gap, Piece, Problem};
 use crate::select::select;
 
@@ -104,15 +104,14 @@ impl Emitter<'_> {
             made
         } else {
             let rank = plain.as_tensor().and_then(|t| t.dims().ok()).map_or(0, <[Dim]>::len);
-            let (from, permutation) = match form {
-                Form::Plain => (Form::ChannelsLast(rank), channels_first(rank)),
-                Form::ChannelsLast(_) => (Form::Plain, channels_last(rank)),
+            let (from, op) = match form {
+                Form::Plain => (Form::ChannelsLast(rank), Transpose::to_channels_first(rank)),
+                Form::ChannelsLast(_) => (Form::Plain, Transpose::to_channels_last(rank)),
             };
             // Every value exists in the form that it was made in.
             let source = self.forms.get(&(id, from)).copied().unwrap_or(id);
-            let op = Op::from(Transpose { permutation: Some(permutation) });
             let source_type = self.cover.types[source.index()].clone();
-            let region = Region::single(op, &[Some(source_type)], vec![ty.clone()]);
+            let region = Region::single(op.into(), &[Some(source_type)], vec![ty.clone()]);
             let choice = select(&region, self.problem.back_end, self.problem.device, self.problem.banned)
                 .map_err(|refusals| Gap { node, refusals })?;
             let made = if form == Form::Plain { id } else { self.fresh(ty) };
@@ -144,7 +143,7 @@ fn moved_weight(weight: Arc<WeightExpr>, ty: &ValueType, form: Form) -> Arc<Weig
         output: 0,
     };
     Arc::new(WeightExpr::Apply {
-        op: Transpose { permutation: Some(channels_last(rank)) }.into(),
+        op: Transpose::to_channels_last(rank).into(),
         inputs: vec![Some(Arc::new(reshaped))],
         output: 0,
     })

@@ -4,7 +4,6 @@ use sinter_backend::{BackEnd, Region};
 use sinter_base::{DataType, Tensor, Value, ValueType};
 use sinter_conformance::kernels::run_kernel;
 use sinter_cpu::Cpu;
-use sinter_cpu::fused::{to_channels_first, to_channels_last};
 use sinter_interp::{Tolerance, compare};
 use sinter_ops::evaluate::{EvalContext, ReferenceEvaluator};
 use sinter_ops::movement::Transpose;
@@ -38,14 +37,14 @@ fn fused(op: &Op, values: &[Value], channels_last: bool, tail: Tail) -> (Region,
     for (index, value) in values.iter().enumerate() {
         let rank = value.as_tensor().unwrap().rank();
         if index == 0 && channels_last {
-            let moved = Op::from(Transpose { permutation: Some(to_channels_last(rank)) });
+            let moved = Op::from(Transpose::to_channels_last(rank));
             let evaluator = ReferenceEvaluator;
             let arguments = [Some(value.clone())];
             let moved = moved.reference(&sinter_ops::Arguments::new(&arguments), &EvalContext::new(&evaluator));
             let moved = moved.unwrap().remove(0);
             let id = body.add_input(moved.value_type());
             operands.push(moved);
-            let back = Transpose { permutation: Some(to_channels_first(rank)) };
+            let back = Transpose::to_channels_first(rank);
             ids.push(Some(body.add(back.into(), &[Some(id)], &mut cx).unwrap()[0]));
         } else {
             ids.push(Some(body.add_input(value.value_type())));
@@ -55,7 +54,7 @@ fn fused(op: &Op, values: &[Value], channels_last: bool, tail: Tail) -> (Region,
     let mut product = body.add(op.clone(), &ids, &mut cx).unwrap()[0];
     if channels_last {
         let rank = body.ty(product).as_tensor().unwrap().dims().unwrap().len();
-        let last = Transpose { permutation: Some(to_channels_last(rank)) };
+        let last = Transpose::to_channels_last(rank);
         product = body.add(last.into(), &[Some(product)], &mut cx).unwrap()[0];
     }
     let sizes = body.ty(product).as_tensor().unwrap().shape.sizes().unwrap();

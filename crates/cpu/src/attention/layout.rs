@@ -1,6 +1,8 @@
 //! Where the operands of attention lie: heads before positions, or inside of them.
 
 use sinter_backend::KernelError;
+use sinter_base::Sizes;
+use sinter_base::shape::{broadcast_sizes, broadcast_strides};
 
 /// Where the rows of an operand of three or four dimensions lie.
 #[derive(Clone, Copy)]
@@ -39,4 +41,24 @@ impl Layout {
     pub(crate) fn step(&self) -> usize {
         if self.inside { self.heads * self.size } else { self.size }
     }
+}
+
+/// How a mask of these sizes lies over scores [batch, heads, queries, keys]: its strides, and how many keys it covers; those
+/// behind take no part.
+///
+/// # Errors
+/// When it does not broadcast to the scores.
+pub(crate) fn mask_over(
+    mask: &[usize],
+    [batch, heads, length, total]: [usize; 4],
+) -> Result<(Sizes, usize), KernelError> {
+    let own = mask.last().copied().unwrap_or(1);
+    let covered = if own == 1 { total } else { own };
+    let reached = [batch, heads, length, covered];
+    let fits = covered <= total && mask.len() <= 4;
+    if !fits || broadcast_sizes(&[mask, &reached]).as_deref() != Some(&reached) {
+        let reason = format!("a mask of sizes {mask:?} for {length} queries and {total} keys");
+        return Err(KernelError::Data(reason));
+    }
+    Ok((broadcast_strides(mask, &reached), covered))
 }

@@ -7,11 +7,10 @@
 use std::sync::Mutex;
 
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
-use sinter_base::shape::{broadcast_sizes, broadcast_strides};
 use sinter_base::{DataType, Sizes, View};
 use sinter_ops::attention::{Attention, ScoreStage};
 
-use crate::attention::layout::Layout;
+use crate::attention::layout::{Layout, mask_over};
 use crate::elements::{Numbers, load};
 use crate::float::{Float, dot};
 use crate::only_operator;
@@ -62,7 +61,7 @@ struct Mask<T> {
 }
 
 impl<T: Float> Mask<T> {
-    fn of(view: View<'_>, [batch, heads, length, total]: [usize; 4]) -> Result<Self, KernelError> {
+    fn of(view: View<'_>, scores: [usize; 4]) -> Result<Self, KernelError> {
         let values = match load(view) {
             Numbers::Ints(bits) if view.data_type() == DataType::Bool => {
                 bits.into_iter().map(|v| T::of(if v != 0 { 0.0 } else { f64::NEG_INFINITY })).collect()
@@ -70,15 +69,8 @@ impl<T: Float> Mask<T> {
             Numbers::Ints(values) => values.into_iter().map(|v| T::of(v as f64)).collect(),
             Numbers::Floats(values) => values.into_iter().map(T::of).collect(),
         };
-        let own = view.sizes().last().copied().unwrap_or(1);
-        let covered = if own == 1 { total } else { own };
-        let reached = [batch, heads, length, covered];
-        let fits = covered <= total && view.sizes().len() <= 4;
-        if !fits || broadcast_sizes(&[view.sizes(), &reached]).as_deref() != Some(&reached) {
-            let reason = format!("a mask of sizes {:?} for {length} queries and {total} keys", view.sizes());
-            return Err(KernelError::Data(reason));
-        }
-        Ok(Self { values, strides: broadcast_strides(view.sizes(), &reached), covered })
+        let (strides, covered) = mask_over(view.sizes(), scores)?;
+        Ok(Self { values, strides, covered })
     }
 
     fn add(&self, b: usize, h: usize, i: usize, scores: &mut [T]) {

@@ -8,11 +8,10 @@ use std::cell::RefCell;
 use std::sync::Mutex;
 
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
-use sinter_base::shape::{broadcast_sizes, broadcast_strides};
 use sinter_base::{DataType, Sizes, View};
 use sinter_ops::attention::Attention;
 
-use crate::attention::layout::Layout;
+use crate::attention::layout::{Layout, mask_over};
 use crate::only_operator;
 use crate::pieces::Alone;
 use crate::product::epilogue::Epilogue;
@@ -70,16 +69,9 @@ struct Mask<'a> {
 }
 
 impl<'a> Mask<'a> {
-    fn of(view: View<'a>, [batch, heads, length, total]: [usize; 4]) -> Result<Self, KernelError> {
-        let own = view.sizes().last().copied().unwrap_or(1);
-        let covered = if own == 1 { total } else { own };
-        let reached = [batch, heads, length, covered];
-        let fits = covered <= total && view.sizes().len() <= 4;
-        if !fits || broadcast_sizes(&[view.sizes(), &reached]).as_deref() != Some(&reached) {
-            let reason = format!("a mask of sizes {:?} for {length} queries and {total} keys", view.sizes());
-            return Err(KernelError::Data(reason));
-        }
-        Ok(Self { view, strides: broadcast_strides(view.sizes(), &reached), covered })
+    fn of(view: View<'a>, scores: [usize; 4]) -> Result<Self, KernelError> {
+        let (strides, covered) = mask_over(view.sizes(), scores)?;
+        Ok(Self { view, strides, covered })
     }
 
     fn add(&self, b: usize, h: usize, i: usize, scores: &mut [f32]) {

@@ -26,20 +26,6 @@ use sinter_base::{DataType, Sizes, Tensor};
 use crate::error::{EvalError, InferError};
 use crate::invalid;
 use crate::operands::{Arguments, Operands};
-use crate::operator::Operator;
-
-/// THE list of operators that have no kernels: back ends run their reference on the host.
-pub const HOST_ONLY: &[&str] = &[
-    ImageDecoder::NAME,
-    LabelEncoder::NAME,
-    RegexFullMatch::NAME,
-    StringCast::NAME,
-    StringConcat::NAME,
-    StringEqual::NAME,
-    StringNormalizer::NAME,
-    StringSplit::NAME,
-    TfIdfVectorizer::NAME,
-];
 
 /// Checks that an input holds strings.
 fn strings_at(inputs: &Operands<'_>, index: usize) -> Result<(), InferError> {

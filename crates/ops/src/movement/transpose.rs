@@ -23,6 +23,16 @@ pub struct Transpose {
 }
 
 impl Transpose {
+    /// Moves axis 1, the channels, behind all others.
+    pub fn to_channels_last(rank: usize) -> Self {
+        Self { permutation: Some(std::iter::once(0).chain(2..rank).chain([1]).collect()) }
+    }
+
+    /// Moves the last axis before the spatial ones: the inverse of [`Transpose::to_channels_last`].
+    pub fn to_channels_first(rank: usize) -> Self {
+        Self { permutation: Some([0, rank - 1].into_iter().chain(1..rank - 1).collect()) }
+    }
+
     /// The permutation for a rank.
     fn of_rank(&self, rank: usize) -> Result<Vec<usize>, InferError> {
         let Some(permutation) = &self.permutation else { return Ok((0..rank).rev().collect()) };
