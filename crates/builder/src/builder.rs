@@ -78,6 +78,13 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, options: BuildOptions<'_
         let mut draft = make_plan(&network, back_end, options.threads, &banned)?;
         let failures = parity::check_steps(&draft, &network, &answers, back_end, &mut verification);
         if !parity::ban(failures, &mut banned, &mut verification) {
+            match parity::whole::check(&draft.plan, imported, &answers, back_end) {
+                Ok(()) => {}
+                Err(reason) if parity::is_discrete(&imported.body) => {
+                    verification.unverified.push(("the whole plan".to_owned(), reason));
+                }
+                Err(reason) => return Err(BuildError::Disagrees { reason }),
+            }
             draft.plan.sealed = parity::seal(&draft.plan, imported, &answers);
             return Ok(Built { plan: draft.plan, passes: report, network, verification });
         }

@@ -23,6 +23,12 @@ pub enum BuildError {
     /// A pass is unknown or made a mistake.
     #[error(transparent)]
     Pass(#[from] sinter_passes::PassError),
+    /// Every step agrees with the judge, the plan as a whole does not.
+    #[error("the plan does not agree with the network, though each of its steps does: {reason}; please report this")]
+    Disagrees {
+        /// The first difference.
+        reason: String,
+    },
     /// A weight could not be computed.
     #[error("weight '{name}': {source}")]
     Weight {

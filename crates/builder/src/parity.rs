@@ -16,6 +16,8 @@
 //! | integers computed from floats | one step in a thousandth of the elements | the same, where a rounding meets a discontinuity |
 //! | all else | equal | |
 
+pub(crate) mod whole;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -25,7 +27,7 @@ use sinter_interp::inputs::generate;
 use sinter_interp::{FastEvaluator, Tolerance, compare, evaluate_weight, run_with};
 use sinter_ir::{Network, WeightExpr};
 use sinter_ops::{Body, EvalContext, InferContext, Op, Operands, infer};
-use sinter_plan::{Action, Bound, Home, Plan, PlanValueId, Sealed, SealedInput, SealedOutput, SealedVector, Step};
+use sinter_plan::{Action, Home, Plan, PlanValueId, Sealed, SealedInput, SealedOutput, SealedVector, Step};
 
 use crate::lower::Pack;
 use crate::select::Banned;
@@ -491,8 +493,7 @@ pub(crate) fn seal(plan: &Plan, network: &Network, answers: &Answers) -> Option<
         bytes += tensor.bytes().len();
         inputs.push(SealedInput::Stored(tensor));
     }
-    let bound =
-        if is_discrete(&network.body) { Bound::Cosine(0.9) } else { Bound::Within { absolute: 1e-6, relative: 2e-3 } };
+    let bound = whole::bound_of(network);
     let outputs: Option<Vec<SealedOutput>> =
         answers.outputs.iter().map(|output| SealedOutput::of(output.as_tensor()?, bound)).collect();
     (bytes <= MAX_SEALED).then(|| Some(Sealed { vectors: vec![SealedVector { inputs, outputs: outputs? }] }))?

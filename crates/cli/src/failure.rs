@@ -131,6 +131,8 @@ impl From<SourceError> for Failure {
 impl From<BuildError> for Failure {
     fn from(error: BuildError) -> Self {
         match &error {
+            BuildError::Disagrees { .. } => Self::new(Exit::OutsideBounds, error.to_string())
+                .help("--disable PASS may lead around it; --no-verify builds the plan as it is"),
             BuildError::Unserved(_) => Self::new(Exit::OutsideBounds, error.to_string())
                 .help("report the nodes named above; every valid operator should have a kernel"),
             BuildError::Pass(PassError::Unknown { .. }) => Self::usage(error.to_string()),

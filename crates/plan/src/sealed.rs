@@ -128,6 +128,12 @@ impl SealedOutput {
         Some(Self { sizes: output.sizes().to_vec(), kept, stride, bound })
     }
 
+    /// Seals every element of an output, for a comparison here and now.
+    pub fn all(output: &Tensor, bound: Bound) -> Option<Self> {
+        let kept = Self::pick(output, 1)?;
+        Some(Self { sizes: output.sizes().to_vec(), kept, stride: 1, bound })
+    }
+
     fn pick(output: &Tensor, stride: usize) -> Option<Tensor> {
         if output.data_type() == DataType::String {
             return None;

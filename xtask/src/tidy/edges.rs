@@ -21,7 +21,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("cpu", &["base", "ops", "backend"]),
     ("import-onnx", &["base", "ops", "ir"]),
     ("tensor-io", &["base"]),
-    ("builder", &["base", "ops", "ir", "interp", "passes", "backend", "plan"]),
+    ("builder", &["base", "ops", "ir", "interp", "passes", "backend", "plan", "runtime"]),
     // The lean runtime: no network, no importer, no compiler.
     ("runtime", &["base", "ops", "backend", "plan"]),
     // Floor 4: doors. The lean program runs plans and links nothing that could make one.

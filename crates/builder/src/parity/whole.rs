@@ -1,0 +1,95 @@
+//! The whole plan, run once as the runtime will run it, against the judge's answers.
+//!
+//! Steps are verified one by one on the judge's values, each against the meaning of its own region. That does not show
+//! whether the regions together are the network (a wrong operand, layout or pack), whether values live long enough in
+//! the memory they share, whether scratch memory suffices, nor what control flow does inside. One inference shows it.
+//!
+//! Errors of all steps add up here, so the bound is that of sealed vectors: 2e-3 of the largest element. Where rounding
+//! may select something else the angle is compared, as for sealed vectors.
+
+use std::collections::HashMap;
+
+use sinter_backend::BackEnd;
+use sinter_base::{DataType, Tensor, Value};
+use sinter_interp::{FastEvaluator, run_with};
+use sinter_ir::Network;
+use sinter_ops::Body;
+use sinter_plan::{Bound, Plan, SealedOutput};
+use sinter_runtime::{Engine, EngineOptions};
+
+use crate::parity::{Answers, is_discrete};
+
+/// What outputs may differ by.
+pub(crate) fn bound_of(network: &Network) -> Bound {
+    if is_discrete(&network.body) { Bound::Cosine(0.9) } else { Bound::Within { absolute: 1e-6, relative: 2e-3 } }
+}
+
+/// Does anything draw random numbers? The engine seeds its own.
+fn is_random(body: &Body) -> bool {
+    body.nodes().iter().any(|node| node.op.effects().random || node.op.bodies().iter().any(|body| is_random(body)))
+}
+
+/// Runs the plan on the judge's inputs; with control flow, on the other side of every condition that is an input as
+/// well. `network` is the one as imported.
+///
+/// # Errors
+/// The output that differs, or why the plan does not run.
+pub(crate) fn check(plan: &Plan, network: &Network, answers: &Answers, back_end: &dyn BackEnd) -> Result<(), String> {
+    if is_random(&network.body) {
+        return Ok(());
+    }
+    // The judge had room for all values at once.
+    let options = EngineOptions { threads: plan.device.threads, max_memory: usize::MAX };
+    let engine = Engine::load(plan.clone(), &[back_end], &options).map_err(|e| e.to_string())?;
+    agrees(&engine, network, &answers.inputs, &answers.outputs)?;
+    if network.body.nodes().iter().all(|node| node.op.bodies().is_empty()) {
+        return Ok(());
+    }
+    let Some(turned) = turned(&answers.inputs) else { return Ok(()) };
+    // Where the judge does not go either there is nothing to compare.
+    let Ok(outputs) = run_with(network, &turned, &FastEvaluator) else { return Ok(()) };
+    agrees(&engine, network, &turned, &outputs)
+}
+
+fn agrees(
+    engine: &Engine,
+    network: &Network,
+    inputs: &HashMap<String, Value>,
+    expected: &[Value],
+) -> Result<(), String> {
+    let given = inputs.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    let found = engine.run(given).map_err(|e| format!("it does not run: {e}"))?;
+    let bound = bound_of(network);
+    for ((port, found), expected) in network.outputs.iter().zip(&found).zip(expected) {
+        let (Some(found), Some(expected)) = (found.as_tensor(), expected.as_tensor()) else { continue };
+        let Some(known) = SealedOutput::all(expected, bound) else { continue };
+        known.check(found).map_err(|reason| format!("output '{}': {reason}", port.name))?;
+    }
+    Ok(())
+}
+
+/// The inputs with every truth value turned round; `None` where there is none.
+fn turned(inputs: &HashMap<String, Value>) -> Option<HashMap<String, Value>> {
+    let is_bool = |value: &Value| value.as_tensor().is_some_and(|t| t.data_type() == DataType::Bool);
+    let turn = |value: &Value| -> Option<Value> {
+        let tensor = value.as_tensor().filter(|_| is_bool(value))?;
+        let other: Vec<i128> = tensor.to_bools().into_iter().map(|v| i128::from(!v)).collect();
+        Tensor::from_ints(DataType::Bool, tensor.sizes(), &other).ok().map(Value::Tensor)
+    };
+    inputs.values().any(is_bool).then(|| {
+        inputs.iter().map(|(name, value)| (name.clone(), turn(value).unwrap_or_else(|| value.clone()))).collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_are_turned_round() {
+        let named = |tensor: Tensor| HashMap::from([("x".to_owned(), Value::from(tensor))]);
+        assert!(turned(&named(Tensor::scalar(DataType::F32, 1.0))).is_none());
+        let other = turned(&named(Tensor::scalar(DataType::Bool, 1.0))).unwrap();
+        assert_eq!(other["x"].as_tensor().unwrap().to_bools(), [false]);
+    }
+}
