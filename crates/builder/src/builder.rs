@@ -14,7 +14,7 @@ use sinter_plan::{Graph, Home, Plan, PlanGuard, PlanValueId, PlanWeight, Port, S
 use crate::error::BuildError;
 use crate::lower::{Lowering, PACKED, Pack};
 use crate::memory::assign_buffers;
-use crate::parity::{self, Answers, Draft, Dropped, Verification, Verify};
+use crate::parity::{self, Answers, Change, Draft, Dropped, Verification, Verify};
 use crate::select::Banned;
 
 /// What the user decides about a build.
@@ -65,11 +65,13 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, options: BuildOptions<'_
             return Ok(Built { plan, passes: optimized.report, network: optimized.network, verification });
         }
     };
-    if let Err(reason) = parity::same_meaning(&optimized.network, &answers) {
-        if parity::is_discrete(&imported.body) {
-            // One rounding more or less may select something else: the steps are still verified one by one.
+    match parity::keeps_meaning(imported, &optimized.network, &answers) {
+        Ok(()) => {}
+        // One rounding more or less may select something else: the steps are still verified one by one.
+        Err(Change::Outputs(reason)) if parity::is_discrete(&imported.body) => {
             verification.unverified_passes = Some(reason);
-        } else {
+        }
+        Err(Change::Effects(reason) | Change::Outputs(reason)) => {
             optimized = without_wrong_pass(imported, optimized, disabled, &answers, reason, &mut verification)?;
         }
     }
@@ -106,7 +108,7 @@ fn without_wrong_pass(
         let mut without = disabled.clone();
         without.insert(report.pass.to_owned());
         let again = optimize(imported.clone(), PassOptions { disabled: without, ..PassOptions::default() })?;
-        if parity::same_meaning(&again.network, answers).is_ok() {
+        if parity::keeps_meaning(imported, &again.network, answers).is_ok() {
             verification.dropped.push(drop(report.pass));
             return Ok(again);
         }

@@ -16,6 +16,7 @@
 //! | integers computed from floats | one step in a thousandth of the elements | the same, where a rounding meets a discontinuity |
 //! | all else | equal | |
 
+mod effects;
 pub(crate) mod whole;
 
 use std::collections::HashMap;
@@ -30,6 +31,7 @@ use sinter_ops::{Body, EvalContext, InferContext, Op, Operands, infer};
 use sinter_plan::{Action, Home, Plan, PlanValueId, Sealed, SealedInput, SealedOutput, SealedVector, Step};
 
 use crate::lower::Pack;
+use crate::parity::effects::same_effects;
 use crate::select::Banned;
 use crate::trial::launch_once;
 
@@ -143,11 +145,26 @@ pub(crate) fn is_discrete(body: &Body) -> bool {
     })
 }
 
+/// Effects and outputs of the network after the passes against those before.
+///
+/// # Errors
+/// The first difference; effects count even where outputs may differ.
+pub(crate) fn keeps_meaning(imported: &Network, network: &Network, answers: &Answers) -> Result<(), Change> {
+    same_effects(imported, network).map_err(Change::Effects)?;
+    same_meaning(network, answers).map_err(Change::Outputs)
+}
+
+/// What passes may not change.
+pub(crate) enum Change {
+    Effects(String),
+    Outputs(String),
+}
+
 /// The network's outputs after the passes against those before.
 ///
 /// # Errors
 /// The first output that differs.
-pub(crate) fn same_meaning(network: &Network, answers: &Answers) -> Result<(), String> {
+fn same_meaning(network: &Network, answers: &Answers) -> Result<(), String> {
     let outputs = run_with(network, &answers.inputs, &FastEvaluator).map_err(|e| e.to_string())?;
     for ((port, found), expected) in network.outputs.iter().zip(&outputs).zip(&answers.outputs) {
         agree(found, expected, Rule::Float, 0.0).map_err(|reason| format!("output '{}': {reason}", port.name))?;
