@@ -17,6 +17,7 @@
 //! | all else | equal | |
 
 mod effects;
+mod trials;
 pub(crate) mod whole;
 
 use std::collections::HashMap;
@@ -381,10 +382,18 @@ impl Checker<'_> {
             Ok(())
         };
         trial(&operands, &expected)?;
+        if let Some(turned) = trials::from_the_end(region.body(), &operands) {
+            trial(&turned, &expected)?;
+        }
         // Values that earlier layers made may be zero over wide ranges: once more with fresh ones.
         let Some(fresh) = self.fresh(step, &operands) else { return Ok(()) };
         let Ok(expected) = evaluate(region.body(), &fresh) else { return Ok(()) };
-        trial(&fresh, &expected)
+        trial(&fresh, &expected)?;
+        let Some(small) = trials::has_epsilon(region.body()).then(|| trials::small(&fresh)).flatten() else {
+            return Ok(());
+        };
+        let expected = evaluate(region.body(), &small)?;
+        trial(&small, &expected)
     }
 
     /// Operands of the same sizes with fresh numbers, when all that are no weights are floats.
