@@ -3,6 +3,7 @@
 
 mod command;
 mod conformance;
+mod faults;
 mod python;
 mod test;
 mod tidy;
@@ -29,6 +30,8 @@ enum Task {
     Tidy,
     /// Runs the ONNX backend test cases and prints what fails.
     Conformance(conformance::Options),
+    /// Plants faults in a scratch copy and shows which of them the parity gate and the tests catch.
+    Faults(faults::Options),
     /// Builds full-size exporters' graphs, one at a time, and holds the engines against ONNX Runtime.
     Zoo(zoo::Options),
     /// Makes the generated pages of `docs/` anew.
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Task::Test => test::run(),
         Task::Tidy => tidy::run(),
         Task::Conformance(options) => conformance::run(&options),
+        Task::Faults(options) => faults::run(&options),
         Task::Zoo(options) => zoo::run(&options),
         Task::Docs => conformance::write_pages(),
     };

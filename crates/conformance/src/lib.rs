@@ -7,6 +7,7 @@ pub mod engine;
 pub mod fuzz;
 pub mod kernels;
 pub mod light;
+pub mod odd_networks;
 pub mod onnx_cases;
 pub mod operator_table;
 pub mod random;

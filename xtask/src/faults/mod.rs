@@ -1,0 +1,108 @@
+//! `cargo xtask faults`: does the parity gate catch what could go wrong?
+//!
+//! A committed list (`xtask/faults/*.toml`) names places in the sources and what a slip of the pen would make of them.
+//! All faults are planted at once in a scratch copy of the repository, each behind a number that an environment variable
+//! selects, so that one build serves them all; shipped code has no such switch. Networks in which the faulty code runs
+//! are then built with each fault, and a fault counts as caught when the build drops a kernel or a pass by name that it
+//! keeps without the fault. An error or a panic is not a catch. That nothing is dropped without any fault is seen to
+//! first.
+
+mod list;
+mod report;
+mod scratch;
+mod trial;
+
+use clap::Args;
+
+use crate::command::root;
+use crate::faults::list::Fault;
+use crate::faults::report::Row;
+use crate::faults::scratch::Scratch;
+use crate::faults::trial::Gate;
+
+/// Most faults of the list that the gate may miss.
+const MAX_MISSED: usize = 2;
+
+/// What to plant and how to show it.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask faults                        every fault against the gate, a few minutes; most of them one build
+  cargo xtask faults --only product-tail    one fault, with what the gate said
+  cargo xtask faults --tests                which tests catch each fault as well, slower
+  cargo xtask faults --models               no false alarm on the shared models either, slower
+
+Adding a fault: an entry in xtask/faults/*.toml with a name, what it imitates, the file, the text to find (an expression,
+or a statement with its semicolon), the text to replace it by, and the networks to build. The text must stand in the
+file exactly once; `within` narrows the search to a longer text that does. Networks are those of
+crates/conformance/src/odd_networks.rs. The scratch copy is target/faults/copy, its build target/faults/target.")]
+pub(crate) struct Options {
+    /// Only faults whose name contains this.
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
+    /// Runs the tests that each entry names, too.
+    #[arg(long)]
+    tests: bool,
+    /// Looks for false alarms on the shared models, too (SINTER_SHARED, default ../shared).
+    #[arg(long)]
+    models: bool,
+    /// Prints JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(options: &Options) -> Result<(), String> {
+    let faults = list::load(&root())?;
+    let chosen: Vec<(usize, &Fault)> = faults
+        .iter()
+        .enumerate()
+        .filter(|(_, fault)| options.only.as_ref().is_none_or(|name| fault.name.contains(name.as_str())))
+        .map(|(index, fault)| (index + 1, fault))
+        .collect();
+    if chosen.is_empty() {
+        let names: Vec<&str> = faults.iter().map(|fault| fault.name.as_str()).collect();
+        return Err(format!("no fault has such a name; there are {}", names.join(", ")));
+    }
+    let scratch = Scratch::make(&root(), &faults)?;
+    eprintln!("building the scratch copy with {} faults", faults.len());
+    scratch.build()?;
+    let alarms = false_alarms(&scratch, &chosen, options.models)?;
+    let mut rows = Vec::new();
+    for (number, fault) in chosen {
+        let facts = scratch.trial(Some(number), &fault.networks)?;
+        let gate = Gate::of(&facts);
+        eprintln!("{:<28} {}", fault.name, gate.text());
+        let tests = if options.tests { Some(scratch.tests(number, &fault.tests)?) } else { None };
+        rows.push(Row { fault, gate, touched: facts.touched(), tests });
+    }
+    let missed = rows.iter().filter(|row| !row.gate.is_caught()).count();
+    if options.json {
+        println!("{}", report::json(&rows, &alarms));
+    } else {
+        print!("{}", report::table(&rows, &alarms));
+    }
+    match (alarms.is_empty(), missed <= MAX_MISSED) {
+        (false, _) => Err("the gate drops something without any fault".to_owned()),
+        (true, false) => Err(format!("the gate misses {missed} faults; {MAX_MISSED} are allowed")),
+        (true, true) => Ok(()),
+    }
+}
+
+/// What is dropped where nothing is wrong: on the networks of one fault or on all odd networks, and on the shared models
+/// when asked for.
+fn false_alarms(scratch: &Scratch, chosen: &[(usize, &Fault)], models: bool) -> Result<Vec<String>, String> {
+    let networks = match chosen {
+        [(_, fault)] => fault.networks.clone(),
+        _ => Vec::new(),
+    };
+    eprintln!("{} without any fault", if networks.is_empty() { "all odd networks" } else { "its networks" });
+    let mut facts = scratch.trial(None, &networks)?;
+    if models {
+        let files = trial::shared_models(&root())?;
+        eprintln!("{} shared models without any fault", files.len());
+        for file in files {
+            facts.extend(scratch.gate_only(&file)?);
+        }
+    }
+    Ok(facts.alarms())
+}
