@@ -11,6 +11,7 @@
 //! | results | rule | derivation |
 //! |---|---|---|
 //! | floats | `abs(a - b) <= 3e-5 max(abs(b)) + 2e-4 abs(b)`, wider for f16 and bf16 | sums of up to 1e5 products in any order err by less than `sqrt(n) u max` in practice |
+//! | products of f32 | the same per channel, or `3e-5 (abs(A) abs(B))` per element | see [`products`] |
 //! | attention | the same, and relative `8 u max(abs(q)) max(abs(k)) scale` | scores err by their own rounding, which the exponential makes relative |
 //! | quantized integers | one step | the scale division may fall on either side of a tie |
 //! | those of a quantization alone | one step in a thousandth of the elements | the quotients are the same |
@@ -18,6 +19,7 @@
 //! | all else | equal | |
 
 mod effects;
+mod products;
 mod trials;
 pub(crate) mod whole;
 
@@ -380,6 +382,7 @@ impl Checker<'_> {
             let disagrees =
                 |reason| Trouble::Disagrees { tactic: recipe.tactic.clone(), region: Box::new(region.clone()), reason };
             let found = self.launch(step, region, packed, operands).map_err(disagrees)?;
+            products::check(region.body(), operands, &found, expected).map_err(disagrees)?;
             let (rule, wider) = (rule_of(region.body()), score_error(region.body(), operands));
             for (found, expected) in found.iter().zip(expected) {
                 agree(found, expected, rule, wider).map_err(disagrees)?;
