@@ -221,6 +221,15 @@ fn convolutions() -> Vec<Network> {
             let y = m.op(padded(2, 1, 1), &[x, w, b]);
             vec![m.op(padded(2, 1, 1), &[y, v]), y]
         }),
+        // The last channel is a millionth of the others.
+        named("convolution-unequal", |m| {
+            let numbers = elements("weight", F32, 99, 21 * 16 * 9);
+            let small = |(at, v): (usize, f64)| if at >= 20 * 16 * 9 { v * 1e-6 } else { v };
+            let numbers: Vec<f64> = numbers.into_iter().enumerate().map(small).collect();
+            let weight = Tensor::from_floats(F32, &[21, 16, 3, 3], &numbers).expect("as many numbers");
+            let (x, w) = (m.input(&[1, 16, 19, 23]), m.builder.add_weight("unequal", weight));
+            vec![m.op(padded(2, 1, 1), &[x, w])]
+        }),
         named("convolution-residual", |m| {
             let (x, w, r) = (m.input(&[1, 16, 19, 23]), m.weight(&[16, 16, 3, 3]), m.weight(&[16, 16, 3, 3]));
             let y = m.op(padded(2, 1, 1), &[x, w]);
