@@ -104,7 +104,7 @@ struct Build<'a> {
 pub fn build(network: &Network, back_end: &dyn BackEnd, options: BuildOptions<'_>) -> Result<Built, BuildError> {
     let imported = network;
     let BuildOptions { threads, passes, verify, tuning, mut verdicts, progress } = options;
-    let mut build = Build::new(back_end, threads, tuning, progress);
+    let mut build = Build::new(imported, back_end, threads, tuning, progress);
     let disabled = passes.disabled.clone();
     progress.begin(Stage::Passes);
     let mut optimized = optimize(imported.clone(), passes)?;
@@ -170,8 +170,14 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, options: BuildOptions<'_
 }
 
 impl<'a> Build<'a> {
-    fn new(back_end: &'a dyn BackEnd, threads: usize, tuning: Option<Tuning>, progress: Progress<'a>) -> Self {
-        let begin = |tuning: &Tuning| tune::begin(tuning, back_end, &back_end.device(threads));
+    fn new(
+        network: &Network,
+        back_end: &'a dyn BackEnd,
+        threads: usize,
+        tuning: Option<Tuning>,
+        progress: Progress<'a>,
+    ) -> Self {
+        let begin = |tuning: &Tuning| tune::begin(tuning, network, back_end, &back_end.device(threads));
         let evidence = tuning.as_ref().map(begin).unwrap_or_default();
         let left = tuning.as_ref().and_then(|tuning| tuning.budget).unwrap_or_default();
         Self { back_end, threads, tuning, left, untimed: 0, evidence, progress }

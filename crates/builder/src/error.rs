@@ -57,7 +57,7 @@ fn list(unserved: &[Unserved]) -> String {
 }
 
 /// Missing timings that are shown one by one.
-const SHOWN: usize = 8;
+const SHOWN: usize = 4;
 
 fn lacking(missing: &[MissingTiming], device: &str, known: &[String]) -> String {
     let mut text = format!("{} timings are missing for {device}", missing.len());

@@ -1,10 +1,10 @@
 //! What is known about candidates beyond what their tactics say: that they disagree with the judge, or how long they take.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use sinter_backend::{Candidate, Recipe, Refusal, Region};
-use sinter_base::TensorType;
+use sinter_base::{KnownValue, TensorType};
 
 use crate::cache::timings::{Timing, TimingCache};
 use crate::tune::point::{Point, concrete};
@@ -29,6 +29,8 @@ pub(crate) struct Times {
     pub(crate) cache: TimingCache,
     /// What an estimate is multiplied with where no time is known, so that it can stand beside times.
     pub(crate) scale: f64,
+    /// Names of open sizes that count batches.
+    pub(crate) batches: BTreeSet<String>,
 }
 
 /// See the module documentation.
@@ -41,6 +43,9 @@ pub struct Evidence {
     asked: RefCell<BTreeMap<String, Asked>>,
 }
 
+/// Longer lists of floats are weights, whose contents no tactic looks at.
+const MAX_TELLING_FLOATS: usize = 8;
+
 /// A region as text, with what its own text leaves out but tactics see: which operands are weights, and known contents.
 pub(crate) fn problem_text(region: &Region) -> String {
     let mut text = region.to_string();
@@ -50,6 +55,10 @@ pub(crate) fn problem_text(region: &Region) -> String {
     let body = region.body();
     for (position, ty) in body.input_types().iter().enumerate() {
         if let Some(TensorType { value: Some(value), .. }) = ty.as_tensor() {
+            // Layers that differ in their biases alone are one problem; a handful of floats may be scales or bounds.
+            if matches!(&**value, KnownValue::Floats(values) if values.len() > MAX_TELLING_FLOATS) {
+                continue;
+            }
             let hash = blake3::hash(format!("{value:?}").as_bytes()).to_hex();
             text.push_str(&format!("contents of {position}: {}\n", &hash[..32]));
         }
@@ -100,7 +109,10 @@ impl Evidence {
             count: 0,
             offered: offered.to_vec(),
             refusals: refusals.to_vec(),
-            point: if self.is_timed() { concrete(region) } else { Err("the build is not tuned".to_owned()) },
+            point: match &self.times {
+                Some(times) => concrete(region, &times.batches),
+                None => Err("the build is not tuned".to_owned()),
+            },
         });
         entry.count += 1;
         entry.point.clone().ok()

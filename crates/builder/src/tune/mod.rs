@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use sinter_backend::{BackEnd, Candidate, Device, Recipe};
+use sinter_ir::{Input, Network};
 
 use crate::cache::timings::{Timing, TimingCache};
 use crate::evidence::{Asked, Evidence, Times};
@@ -18,7 +19,7 @@ use crate::tune::harness::Bench;
 use crate::tune::point::Point;
 
 /// Candidates whose estimate is this many times the best one's are not timed, unless they are short anyway.
-const FAR_SLOWER: f64 = 32.0;
+const FAR_SLOWER: f64 = 10.0;
 /// Nanoseconds below which every candidate is timed.
 const SHORT: f64 = 100_000.0;
 
@@ -149,9 +150,12 @@ pub(crate) fn scale(evidence: &Evidence) -> f64 {
 }
 
 /// Evidence for a build that is tuned as asked.
-pub(crate) fn begin(tuning: &Tuning, back_end: &dyn BackEnd, device: &Device) -> Evidence {
+pub(crate) fn begin(tuning: &Tuning, network: &Network, back_end: &dyn BackEnd, device: &Device) -> Evidence {
     let device = device_name(back_end, device);
-    Evidence::with_times(Times { device, cache: tuning.cache.clone(), scale: 1.0 })
+    // The first axis of an input counts batches, where it is open.
+    let batch = |input: &Input| network.body.ty(input.value).as_tensor()?.dims().ok()?.first()?.as_symbol().map(str::to_owned);
+    let batches = network.inputs.iter().filter_map(batch).collect();
+    Evidence::with_times(Times { device, cache: tuning.cache.clone(), scale: 1.0, batches })
 }
 
 /// A timing as reports show it.

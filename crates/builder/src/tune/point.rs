@@ -1,5 +1,7 @@
 //! Where a region is timed: the region with numbers for its open sizes.
 
+use std::collections::BTreeSet;
+
 use sinter_backend::Region;
 use sinter_base::view::element_bytes;
 use sinter_base::{Dim, ValueType};
@@ -7,7 +9,7 @@ use sinter_base::{Dim, ValueType};
 use crate::evidence::problem_text;
 use crate::parity::at_sizes;
 
-/// Stand-ins for open sizes, the first that fits; the first one is that of estimates.
+/// Stand-ins for open sizes that count no batches, the first that fits; the first one is that of estimates.
 const TYPICAL_SIZES: [i64; 4] = [64, 16, 4, 1];
 /// Operands and results of a timing may take this many bytes.
 const MAX_BYTES: usize = 512 << 20;
@@ -26,14 +28,16 @@ fn bytes(ty: &ValueType) -> Option<usize> {
     count.checked_mul(element_bytes(tensor.data_type))
 }
 
-/// The point at which a region is timed.
+/// The point at which a region is timed: batches of one, since latency is what most engines are for, and all else of a
+/// typical size.
 ///
 /// # Errors
 /// Why there is none.
-pub(crate) fn concrete(region: &Region) -> Result<Point, String> {
+pub(crate) fn concrete(region: &Region, batches: &BTreeSet<String>) -> Result<Point, String> {
     let mut trouble = "its sizes are not known before a run".to_owned();
     for size in TYPICAL_SIZES {
-        let pinned = |dim: &Dim| dim.evaluate(&|_| Some(size)).map_or_else(|| dim.clone(), Dim::constant);
+        let size_of = |name: &str| Some(if batches.contains(name) { 1 } else { size });
+        let pinned = |dim: &Dim| dim.evaluate(&size_of).map_or_else(|| dim.clone(), Dim::constant);
         let types: Vec<ValueType> = region.body().input_types().iter().map(|ty| ty.map_dims(&pinned)).collect();
         if types.iter().any(|ty| bytes(ty).is_none()) {
             continue;
@@ -67,10 +71,12 @@ mod tests {
 
     #[test]
     fn open_sizes_get_numbers_and_huge_ones_get_smaller_numbers() {
-        let free = concrete(&softmax(Dim::symbol("N"))).unwrap();
-        assert_eq!(free, concrete(&softmax(64i64.into())).unwrap(), "one point, one key");
-        assert_ne!(free.problem, concrete(&softmax(65i64.into())).unwrap().problem);
-        let large = Dim::symbol("N").mul(&(1i64 << 20).into());
-        assert!(concrete(&softmax(large)).unwrap_err().contains("MiB"));
+        let concrete = |region| concrete(&region, &BTreeSet::from(["N".to_owned()]));
+        let free = concrete(softmax(Dim::symbol("T"))).unwrap();
+        assert_eq!(free, concrete(softmax(64i64.into())).unwrap(), "one point, one key");
+        assert_ne!(free.problem, concrete(softmax(65i64.into())).unwrap().problem);
+        assert_eq!(concrete(softmax(Dim::symbol("N"))), concrete(softmax(1i64.into())), "a batch of one");
+        let large = Dim::symbol("T").mul(&(1i64 << 20).into());
+        assert!(concrete(softmax(large)).unwrap_err().contains("MiB"));
     }
 }
