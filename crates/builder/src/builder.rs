@@ -150,8 +150,7 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, options: BuildOptions<'_
     }
     loop {
         let mut draft = build.draft(&optimized.network)?;
-        let failures =
-            parity::check_steps(&draft, &optimized.network, &answers, back_end, &mut verification, progress);
+        let failures = parity::check_steps(&draft, &optimized.network, &answers, back_end, &mut verification, progress);
         if !parity::ban(failures, &mut build.evidence, &mut verification) {
             draft.plan.sealed = parity::seal(&draft.plan, imported, &answers);
             if let (Some(key), Some(verdicts), None) = (&key, &mut verdicts, &verification.skipped) {

@@ -80,8 +80,13 @@ impl Lowering<'_> {
             let weight = self.weights.get(&id).filter(|_| !self.is_inside)?;
             self.expressions.get(weight.index()).cloned()
         };
-        let problem =
-            Problem { body, back_end: self.back_end, device: self.device, evidence: self.evidence, weight: &expression };
+        let problem = Problem {
+            body,
+            back_end: self.back_end,
+            device: self.device,
+            evidence: self.evidence,
+            weight: &expression,
+        };
         let mut graph = Graph::default();
         let mut sizes = Sizes { values: Vec::new(), workspaces: Vec::new(), bodies: Vec::new() };
         let Cover { types, weights, pieces } = match cover(&problem) {

@@ -45,11 +45,7 @@ impl Setup {
     ///
     /// # Errors
     /// Results that are no tensors.
-    pub fn new(
-        results: &[ValueType],
-        operands: &[Option<Tensor>],
-        workspace: usize,
-    ) -> Result<Self, KernelError> {
+    pub fn new(results: &[ValueType], operands: &[Option<Tensor>], workspace: usize) -> Result<Self, KernelError> {
         let input = |t: &Tensor| (Buffer::of(t), t.data_type(), t.sizes().into());
         let inputs = operands.iter().map(|t| t.as_ref().map(input)).collect();
         let mut rooms = Vec::new();

@@ -211,7 +211,11 @@ impl Explanation {
                 (None, Some(reason)) => format!("about {:.2} us, not timed: {reason}", candidate.estimate_us),
                 (None, None) => format!("about {:.2} us", candidate.estimate_us),
             };
-            writeln!(out, "  {mark} {}{parameters}: {time}; workspace {} bytes", candidate.tactic, candidate.workspace)?;
+            writeln!(
+                out,
+                "  {mark} {}{parameters}: {time}; workspace {} bytes",
+                candidate.tactic, candidate.workspace
+            )?;
         }
         for refusal in &self.refusals {
             writeln!(out, "  refused {}: {}", refusal.tactic, refusal.reason)?;

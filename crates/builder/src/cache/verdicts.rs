@@ -102,7 +102,8 @@ impl VerdictCache {
 
     pub(crate) fn get(&self, build: &str) -> Option<Verdict> {
         let record = self.entries.get(&(this_program()?.to_owned(), build.to_owned()))?.clone();
-        let sealed = record.sealed.map(|text| Sealed::from_bytes(&from_hex(&text)?).ok()).map_or(Some(None), |s| s.map(Some))?;
+        let sealed =
+            record.sealed.map(|text| Sealed::from_bytes(&from_hex(&text)?).ok()).map_or(Some(None), |s| s.map(Some))?;
         let dropped = record.dropped.into_iter().map(|(name, origin, reason)| Dropped { name, origin, reason });
         let found = Verification {
             unverified_passes: record.unverified_passes,

@@ -106,8 +106,7 @@ impl Bench<'_> {
             let weight = operands.get(operand).and_then(Option::as_ref).ok_or("a packed operand is left out")?;
             operands[operand] = Some(tactic.pack(recipe, region, operand, weight).map_err(|e| e.to_string())?);
         }
-        let setup =
-            Setup::new(&region.body().output_types(), &operands, workspace).map_err(|e| e.to_string())?;
+        let setup = Setup::new(&region.body().output_types(), &operands, workspace).map_err(|e| e.to_string())?;
         Ok(Runner { position: 0, kernel, setup, best: Duration::MAX, total: Duration::ZERO, launches: 0 })
     }
 }

@@ -153,7 +153,8 @@ pub(crate) fn scale(evidence: &Evidence) -> f64 {
 pub(crate) fn begin(tuning: &Tuning, network: &Network, back_end: &dyn BackEnd, device: &Device) -> Evidence {
     let device = device_name(back_end, device);
     // The first axis of an input counts batches, where it is open.
-    let batch = |input: &Input| network.body.ty(input.value).as_tensor()?.dims().ok()?.first()?.as_symbol().map(str::to_owned);
+    let batch =
+        |input: &Input| network.body.ty(input.value).as_tensor()?.dims().ok()?.first()?.as_symbol().map(str::to_owned);
     let batches = network.inputs.iter().filter_map(batch).collect();
     Evidence::with_times(Times { device, cache: tuning.cache.clone(), scale: 1.0, batches })
 }

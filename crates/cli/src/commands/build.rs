@@ -179,7 +179,11 @@ fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "  passes   {}", fired(&report.passes))?;
     writeln!(out, "  steps    {} of {} nodes", report.steps, report.nodes)?;
     if let Some(TuningSummary { seconds, timed, untimed }) = &report.tuning {
-        write!(out, "  tuned    {timed} kernels of {} regions have a time, measured for {seconds:.1} s", report.regions.len())?;
+        write!(
+            out,
+            "  tuned    {timed} kernels of {} regions have a time, measured for {seconds:.1} s",
+            report.regions.len()
+        )?;
         match untimed {
             0 => writeln!(out)?,
             untimed => writeln!(out, "; the time was over for {untimed}: a larger --tune-seconds takes them in")?,
