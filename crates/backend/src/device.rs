@@ -31,6 +31,12 @@ pub trait BackEnd: Send + Sync {
     /// The device that would be used with this many threads.
     fn device(&self, threads: usize) -> Device;
 
+    /// The model of the machine, as far as kernels take other times on another one; part of the key of timings. Empty
+    /// when there is nothing to tell machines apart by.
+    fn machine(&self) -> String {
+        String::new()
+    }
+
     /// Every tactic, best first within a family: order breaks ties.
     fn tactics(&self) -> Vec<&'static dyn Tactic>;
 

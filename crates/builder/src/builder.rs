@@ -2,20 +2,25 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
-use sinter_backend::BackEnd;
+use sinter_backend::{BackEnd, Device};
 use sinter_base::{Dim, TensorType, ValueType};
 use sinter_interp::evaluate_weight;
 use sinter_ir::{Network, WeightExpr};
 use sinter_ops::{EvalError, ValueId};
 use sinter_passes::{Optimized, PassOptions, PassReport, optimize};
-use sinter_plan::{Graph, Home, Plan, PlanGuard, PlanValueId, PlanWeight, Port, ShapeCompiler, WeightId};
+use sinter_plan::{Graph, Home, Plan, PlanGuard, PlanValueId, PlanWeight, Port, ShapeCompiler, Slot, WeightId};
 
+use crate::cache::verdicts::{Verdict, VerdictCache, build_key, plan_hash};
 use crate::error::BuildError;
-use crate::lower::{Lowering, PACKED, Pack};
+use crate::evidence::Evidence;
+use crate::lower::{Lowering, PACKED, Pack, Sizes};
 use crate::memory::assign_buffers;
 use crate::parity::{self, Answers, Change, Draft, Dropped, Verification, Verify};
-use crate::select::Banned;
+use crate::progress::{Progress, Stage};
+use crate::regions::{ConsideredRegion, considered};
+use crate::tune::{self, Tuning};
 
 /// What the user decides about a build.
 #[derive(Debug)]
@@ -26,6 +31,12 @@ pub struct BuildOptions<'a> {
     pub passes: PassOptions<'a>,
     /// What the plan is verified with.
     pub verify: Verify,
+    /// How kernels are timed; without it no clock is read, and the plan depends on nothing but what is given here.
+    pub tuning: Option<Tuning>,
+    /// Verdicts of earlier builds; `None` asks the judge in any case.
+    pub verdicts: Option<VerdictCache>,
+    /// Who is told how far the build is.
+    pub progress: Progress<'a>,
 }
 
 /// A plan, and how it came about.
@@ -39,32 +50,93 @@ pub struct Built {
     pub network: Network,
     /// What the judge said.
     pub verification: Verification,
+    /// Is that what it said in an earlier build, of the same plan?
+    pub is_known_verdict: bool,
+    /// Every region that was considered, and what was chosen.
+    pub regions: Vec<ConsideredRegion>,
+    /// How tuning went, where the build is tuned.
+    pub tuned: Option<Tuned>,
+    /// The verdicts that were given, with this one.
+    pub verdicts: Option<VerdictCache>,
+}
+
+/// How tuning went.
+#[derive(Clone, Debug, Default)]
+pub struct Tuned {
+    /// All timings: those that were given, and new ones.
+    pub cache: crate::cache::timings::TimingCache,
+    /// How long kernels were timed.
+    pub spent: Duration,
+    /// Candidates that there was no time for.
+    pub untimed: usize,
 }
 
 impl Default for BuildOptions<'_> {
     fn default() -> Self {
-        Self { threads: 1, passes: PassOptions::default(), verify: Verify::default() }
+        Self {
+            threads: 1,
+            passes: PassOptions::default(),
+            verify: Verify::default(),
+            tuning: None,
+            verdicts: None,
+            progress: Progress::default(),
+        }
     }
+}
+
+/// A build under way.
+struct Build<'a> {
+    back_end: &'a dyn BackEnd,
+    threads: usize,
+    tuning: Option<Tuning>,
+    /// Time for tuning that is left.
+    left: Duration,
+    untimed: usize,
+    evidence: Evidence,
+    progress: Progress<'a>,
 }
 
 /// Builds a plan for one back end.
 ///
 /// # Errors
-/// When a pass is unknown, operators have no kernel, all of them at once, or a weight cannot be computed.
+/// When a pass is unknown, operators have no kernel, all of them at once, a weight cannot be computed, or timings are
+/// missing that a locked build needs.
 pub fn build(network: &Network, back_end: &dyn BackEnd, options: BuildOptions<'_>) -> Result<Built, BuildError> {
     let imported = network;
-    let disabled = options.passes.disabled.clone();
-    let mut optimized = optimize(imported.clone(), options.passes)?;
+    let BuildOptions { threads, passes, verify, tuning, mut verdicts, progress } = options;
+    let mut build = Build::new(imported, back_end, threads, tuning, progress);
+    let disabled = passes.disabled.clone();
+    progress.begin(Stage::Passes);
+    let mut optimized = optimize(imported.clone(), passes)?;
+    let key = verdicts.as_ref().and_then(|_| {
+        let device = tune::device_name(back_end, &back_end.device(threads));
+        build_key(imported, &device, disabled.iter(), &verify)
+    });
+    if let Some(verdict) = key.as_ref().zip(verdicts.as_ref()).and_then(|(key, verdicts)| verdicts.get(key)) {
+        let optimized = match &verdict.without {
+            None => optimized.clone(),
+            Some(pass) => without(imported, &disabled, pass)?,
+        };
+        build.evidence.ban_all(&verdict.bans);
+        let mut draft = build.draft(&optimized.network)?;
+        if plan_hash(&draft.plan) == verdict.plan {
+            draft.plan.sealed = verdict.sealed;
+            let built = build.finish(draft, optimized, verdict.found);
+            return Ok(Built { is_known_verdict: true, verdicts, ..built });
+        }
+        build.forget_bans();
+    }
     let mut verification = Verification::default();
-    let mut banned = Banned::new();
-    let answers = match parity::answers(imported, &options.verify) {
+    progress.begin(Stage::Judge);
+    let answers = match parity::answers(imported, &verify) {
         Ok(answers) => answers,
         Err(reason) => {
             verification.skipped = Some(reason);
-            let Draft { plan, .. } = make_plan(&optimized.network, back_end, options.threads, &banned)?;
-            return Ok(Built { plan, passes: optimized.report, network: optimized.network, verification });
+            let draft = build.draft(&optimized.network)?;
+            return Ok(Built { verdicts, ..build.finish(draft, optimized, verification) });
         }
     };
+    let mut left_out = None;
     match parity::keeps_meaning(imported, &optimized.network, &answers) {
         Ok(()) => {}
         // One rounding more or less may select something else: the steps are still verified one by one.
@@ -72,14 +144,16 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, options: BuildOptions<'_
             verification.unverified_passes = Some(reason);
         }
         Err(Change::Effects(reason) | Change::Outputs(reason)) => {
-            optimized = without_wrong_pass(imported, optimized, disabled, &answers, reason, &mut verification)?;
+            let (name, again) = without_wrong_pass(imported, optimized, &disabled, &answers)?;
+            let origin = "the whole network".to_owned();
+            verification.dropped.push(Dropped { name: name.clone(), origin, reason });
+            (left_out, optimized) = (Some(name), again);
         }
     }
-    let Optimized { network, report } = optimized;
     loop {
-        let mut draft = make_plan(&network, back_end, options.threads, &banned)?;
-        let failures = parity::check_steps(&draft, &network, &answers, back_end, &mut verification);
-        if !parity::ban(failures, &mut banned, &mut verification) {
+        let mut draft = build.draft(&optimized.network)?;
+        let failures = parity::check_steps(&draft, &optimized.network, &answers, back_end, &mut verification, progress);
+        if !parity::ban(failures, &mut build.evidence, &mut verification) {
             match parity::whole::check(&draft.plan, imported, &answers, back_end) {
                 Ok(()) => {}
                 Err(reason) if parity::is_discrete(&imported.body) => {
@@ -88,37 +162,141 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, options: BuildOptions<'_
                 Err(reason) => return Err(BuildError::Disagrees { reason }),
             }
             draft.plan.sealed = parity::seal(&draft.plan, imported, &answers);
-            return Ok(Built { plan: draft.plan, passes: report, network, verification });
+            if let (Some(key), Some(verdicts), None) = (&key, &mut verdicts, &verification.skipped) {
+                let verdict = Verdict {
+                    plan: plan_hash(&draft.plan),
+                    without: left_out,
+                    bans: build.evidence.bans(),
+                    found: verification.clone(),
+                    sealed: draft.plan.sealed.clone(),
+                };
+                verdicts.insert(key, verdict);
+            }
+            return Ok(Built { verdicts, ..build.finish(draft, optimized, verification) });
         }
     }
 }
 
-/// The network after the passes without the one that changes its meaning; without any when one alone is not to blame.
+impl<'a> Build<'a> {
+    fn new(
+        network: &Network,
+        back_end: &'a dyn BackEnd,
+        threads: usize,
+        tuning: Option<Tuning>,
+        progress: Progress<'a>,
+    ) -> Self {
+        let begin = |tuning: &Tuning| tune::begin(tuning, network, back_end, &back_end.device(threads));
+        let evidence = tuning.as_ref().map(begin).unwrap_or_default();
+        let left = tuning.as_ref().and_then(|tuning| tuning.budget).unwrap_or_default();
+        Self { back_end, threads, tuning, left, untimed: 0, evidence, progress }
+    }
+
+    /// A verdict was of another plan: its bans may not hold for this one. Timings do.
+    fn forget_bans(&mut self) {
+        self.evidence = self.evidence.times.take().map(Evidence::with_times).unwrap_or_default();
+    }
+
+    /// A plan by what is known so far; kernels that it asks about are timed first, where the build is tuned.
+    fn draft(&mut self, network: &Network) -> Result<Draft, BuildError> {
+        let Self { back_end, threads, progress, .. } = *self;
+        let whole = self.tuning.as_ref().map(|tuning| tuning.budget);
+        loop {
+            progress.begin(Stage::Choose);
+            let lowered = lower(network, back_end, threads, &self.evidence)?;
+            let missing = if whole.is_some() { tune::missing(&self.evidence) } else { Vec::new() };
+            self.untimed = missing.len();
+            match whole {
+                Some(Some(whole)) if !missing.is_empty() && !self.left.is_zero() => {
+                    // Times make other covers worth while, which ask about other regions.
+                    let budget = (&mut self.left, whole);
+                    let device = back_end.device(threads);
+                    tune::tune(&mut self.evidence, back_end, &device, budget, progress);
+                    if self.left.is_zero() {
+                        let scale = tune::scale(&self.evidence);
+                        self.evidence.set_scale(scale);
+                    }
+                }
+                Some(None) if !missing.is_empty() => {
+                    let device = tune::device_name(back_end, &back_end.device(threads));
+                    let known = self.evidence.devices();
+                    return Err(BuildError::Untimed { missing, device, known });
+                }
+                _ => {
+                    progress.begin(Stage::Weights);
+                    return finish(network, lowered, back_end);
+                }
+            }
+        }
+    }
+
+    fn finish(self, draft: Draft, optimized: Optimized, verification: Verification) -> Built {
+        let regions = considered(&self.evidence, &draft.plan.graph);
+        let budget = self.tuning.and_then(|tuning| tuning.budget).unwrap_or_default();
+        let spent = budget.saturating_sub(self.left);
+        let untimed = self.untimed;
+        let tuned = self.evidence.times.map(|times| Tuned { cache: times.cache, spent, untimed });
+        Built {
+            plan: draft.plan,
+            passes: optimized.report,
+            network: optimized.network,
+            verification,
+            is_known_verdict: false,
+            regions,
+            tuned,
+            verdicts: None,
+        }
+    }
+}
+
+/// Stands for all passes where no single one is to blame.
+const ALL_PASSES: &str = "all passes";
+
+/// The network after all passes but one, or without any.
+fn without(imported: &Network, disabled: &BTreeSet<String>, pass: &str) -> Result<Optimized, BuildError> {
+    if pass == ALL_PASSES {
+        return Ok(Optimized { network: imported.clone(), report: Vec::new() });
+    }
+    let disabled = disabled.iter().cloned().chain([pass.to_owned()]).collect();
+    Ok(optimize(imported.clone(), PassOptions { disabled, ..PassOptions::default() })?)
+}
+
+/// The network after the passes without the one that changes its meaning, by name; without any when one alone is not to
+/// blame.
 fn without_wrong_pass(
     imported: &Network,
     optimized: Optimized,
-    disabled: BTreeSet<String>,
+    disabled: &BTreeSet<String>,
     answers: &Answers,
-    reason: String,
-    verification: &mut Verification,
-) -> Result<Optimized, BuildError> {
-    let drop =
-        |name: &str| Dropped { name: name.to_owned(), origin: "the whole network".to_owned(), reason: reason.clone() };
+) -> Result<(String, Optimized), BuildError> {
     for report in optimized.report.iter().filter(|report| report.fired > 0) {
-        let mut without = disabled.clone();
-        without.insert(report.pass.to_owned());
-        let again = optimize(imported.clone(), PassOptions { disabled: without, ..PassOptions::default() })?;
+        let again = without(imported, disabled, report.pass)?;
         if parity::keeps_meaning(imported, &again.network, answers).is_ok() {
-            verification.dropped.push(drop(report.pass));
-            return Ok(again);
+            return Ok((report.pass.to_owned(), again));
         }
     }
-    verification.dropped.push(drop("all passes"));
-    Ok(Optimized { network: imported.clone(), report: Vec::new() })
+    Ok((ALL_PASSES.to_owned(), without(imported, disabled, ALL_PASSES)?))
 }
 
-/// The plan of a network as it is.
-fn make_plan(network: &Network, back_end: &dyn BackEnd, threads: usize, banned: &Banned) -> Result<Draft, BuildError> {
+/// A network with its kernels chosen, before weights are computed.
+struct Lowered {
+    device: Device,
+    graph: Graph,
+    sizes: Sizes,
+    shapes: ShapeCompiler,
+    known: BTreeSet<String>,
+    expressions: Vec<Arc<WeightExpr>>,
+    packs: Vec<(Pack, PlanValueId)>,
+    guards: Vec<(Slot, Slot, String)>,
+}
+
+/// Chooses the kernels of a network as it is.
+fn lower(
+    network: &Network,
+    back_end: &dyn BackEnd,
+    threads: usize,
+    evidence: &Evidence,
+) -> Result<Lowered, BuildError> {
+    evidence.begin_cover();
     let device = back_end.device(threads);
     let known = input_symbols(network);
     let weight_ids: HashMap<ValueId, WeightId> =
@@ -130,7 +308,7 @@ fn make_plan(network: &Network, back_end: &dyn BackEnd, threads: usize, banned: 
     let mut lowering = Lowering {
         back_end,
         device: &device,
-        banned,
+        evidence,
         known: &known,
         weights: &weight_ids,
         expressions: network.weights.iter().map(|w| w.expr.clone()).collect(),
@@ -139,11 +317,17 @@ fn make_plan(network: &Network, back_end: &dyn BackEnd, threads: usize, banned: 
         guards: Vec::new(),
         unserved: Vec::new(),
     };
-    let (mut graph, sizes) = lowering.lower(&network.body, &network.locations, &mut shapes);
+    let (graph, sizes) = lowering.lower(&network.body, &network.locations, &mut shapes);
     if !lowering.unserved.is_empty() {
         return Err(BuildError::Unserved(lowering.unserved));
     }
     let Lowering { expressions, packs, guards, .. } = lowering;
+    Ok(Lowered { device, graph, sizes, shapes, known, expressions, packs, guards })
+}
+
+/// The plan of a network whose kernels are chosen.
+fn finish(network: &Network, lowered: Lowered, back_end: &dyn BackEnd) -> Result<Draft, BuildError> {
+    let Lowered { device, mut graph, sizes, mut shapes, known, expressions, packs, guards } = lowered;
     let of_network = network
         .guards
         .iter()

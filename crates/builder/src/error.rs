@@ -3,6 +3,8 @@
 use sinter_base::Location;
 use sinter_ops::EvalError;
 
+use crate::tune::MissingTiming;
+
 /// A region that no tactic takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unserved {
@@ -37,6 +39,16 @@ pub enum BuildError {
         /// Why.
         source: EvalError,
     },
+    /// A locked build lacks timings.
+    #[error("{}", lacking(missing, device, known))]
+    Untimed {
+        /// What is missing.
+        missing: Vec<MissingTiming>,
+        /// The device as timings name it.
+        device: String,
+        /// Devices that there are timings of.
+        known: Vec<String>,
+    },
 }
 
 fn list(unserved: &[Unserved]) -> String {
@@ -46,6 +58,23 @@ fn list(unserved: &[Unserved]) -> String {
         for (tactic, reason) in &node.refusals {
             text.push_str(&format!("\n    {tactic}: {reason}"));
         }
+    }
+    text
+}
+
+/// Missing timings that are shown one by one.
+const SHOWN: usize = 4;
+
+fn lacking(missing: &[MissingTiming], device: &str, known: &[String]) -> String {
+    let mut text = format!("{} timings are missing for {device}", missing.len());
+    let others = known.iter().filter(|other| *other != device);
+    others.for_each(|other| text.push_str(&format!("\n  there are some for {other}")));
+    for MissingTiming { tactic, problem } in missing.iter().take(SHOWN) {
+        text.push_str(&format!("\n  {tactic} of"));
+        problem.lines().for_each(|line| text.push_str(&format!("\n    | {line}")));
+    }
+    if missing.len() > SHOWN {
+        text.push_str(&format!("\n  and {} more", missing.len() - SHOWN));
     }
     text
 }

@@ -6,14 +6,25 @@
 //! Does not know source formats or particular kernels.
 
 pub mod builder;
+pub mod cache;
 mod cover;
 pub mod error;
+pub mod evidence;
 mod lower;
 mod memory;
 pub mod parity;
+pub mod progress;
+pub mod regions;
 pub mod select;
 pub mod trial;
+pub mod tune;
 
 pub use builder::{BuildOptions, Built, build};
+pub use cache::CacheError;
+pub use cache::timings::{Timing, TimingCache};
+pub use cache::verdicts::VerdictCache;
 pub use error::BuildError;
 pub use parity::{Dropped, Verification, Verify};
+pub use progress::{Progress, Stage};
+pub use regions::{ConsideredCandidate, ConsideredRegion};
+pub use tune::{MissingTiming, Tuning};

@@ -13,7 +13,7 @@ use sinter_plan::{
 
 use crate::cover::{Cover, Piece, Problem, cover};
 use crate::error::Unserved;
-use crate::select::Banned;
+use crate::evidence::Evidence;
 
 /// Sizes of values as slots of the shape program, until that is finished.
 pub(crate) struct Sizes {
@@ -46,7 +46,7 @@ impl Sizes {
 pub(crate) struct Lowering<'a> {
     pub(crate) back_end: &'a dyn BackEnd,
     pub(crate) device: &'a Device,
-    pub(crate) banned: &'a Banned,
+    pub(crate) evidence: &'a Evidence,
     /// Sizes that are known before a run: those that inputs name.
     pub(crate) known: &'a BTreeSet<String>,
     /// Weight behind an input of the outermost body.
@@ -80,8 +80,13 @@ impl Lowering<'_> {
             let weight = self.weights.get(&id).filter(|_| !self.is_inside)?;
             self.expressions.get(weight.index()).cloned()
         };
-        let problem =
-            Problem { body, back_end: self.back_end, device: self.device, banned: self.banned, weight: &expression };
+        let problem = Problem {
+            body,
+            back_end: self.back_end,
+            device: self.device,
+            evidence: self.evidence,
+            weight: &expression,
+        };
         let mut graph = Graph::default();
         let mut sizes = Sizes { values: Vec::new(), workspaces: Vec::new(), bodies: Vec::new() };
         let Cover { types, weights, pieces } = match cover(&problem) {

@@ -34,9 +34,10 @@ use sinter_ir::{Network, WeightExpr};
 use sinter_ops::{Body, EvalContext, InferContext, Op, Operands, infer};
 use sinter_plan::{Action, Home, Plan, PlanValueId, Sealed, SealedInput, SealedOutput, SealedVector, Step};
 
+use crate::evidence::Evidence;
 use crate::lower::Pack;
 use crate::parity::effects::same_effects;
-use crate::select::Banned;
+use crate::progress::{Progress, Stage};
 use crate::trial::launch_once;
 
 /// What the user wants to be verified with.
@@ -265,6 +266,7 @@ pub(crate) fn check_steps(
     answers: &Answers,
     back_end: &dyn BackEnd,
     found: &mut Verification,
+    progress: Progress<'_>,
 ) -> Vec<Failure> {
     let workers = back_end.workers(draft.plan.device.threads);
     let mut checker = Checker { draft, back_end, workers: &*workers, values: HashMap::new() };
@@ -283,6 +285,7 @@ pub(crate) fn check_steps(
     found.unverified.clear();
     for (position, step) in draft.plan.graph.steps.iter().enumerate() {
         let origin = step.origins.join(", ");
+        progress.step(Stage::Verify, position, draft.plan.graph.steps.len());
         match checker.step(step) {
             Ok(()) => found.agreed += 1,
             Err(Trouble::Unverified(reason)) => found.unverified.push((origin, reason)),
@@ -482,7 +485,7 @@ fn unit_variance(stream: u64, index: u64) -> f64 {
 }
 
 /// The region with all types concrete.
-fn at_sizes(region: &Region, types: &[ValueType]) -> Option<Region> {
+pub(crate) fn at_sizes(region: &Region, types: &[ValueType]) -> Option<Region> {
     let old = region.body();
     let mut body = Body::new();
     let mut map = HashMap::new();
@@ -534,10 +537,10 @@ pub(crate) fn seal(plan: &Plan, network: &Network, answers: &Answers) -> Option<
 }
 
 /// Drops what failed; false when there is nothing to drop.
-pub(crate) fn ban(failures: Vec<Failure>, banned: &mut Banned, found: &mut Verification) -> bool {
+pub(crate) fn ban(failures: Vec<Failure>, evidence: &mut Evidence, found: &mut Verification) -> bool {
     let any = !failures.is_empty();
     for failure in failures {
-        banned.insert((failure.tactic, failure.region.to_string()));
+        evidence.ban(failure.tactic, &failure.region);
         found.dropped.push(failure.dropped);
     }
     any

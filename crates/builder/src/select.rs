@@ -1,19 +1,17 @@
-//! Choosing a kernel for a region: every tactic is asked, the best estimate wins, the order of the tables breaks ties.
-
-use std::collections::HashSet;
+//! Choosing a kernel for a region: every tactic is asked, the best time or else estimate wins, the order of the tables
+//! breaks ties.
 
 use sinter_backend::{BackEnd, Candidate, Device, Loaded, Refusal, Region};
 
+use crate::evidence::Evidence;
+
 /// What was chosen for a region.
 pub struct Choice {
-    /// The candidate.
+    /// The candidate; its estimate is the measured time where there is one.
     pub candidate: Candidate,
     /// Does its kernel work on whole values instead of memory?
     pub takes_values: bool,
 }
-
-/// Tactics that are not to be used: (tactic, text of the region).
-pub type Banned = HashSet<(String, String)>;
 
 /// Asks every tactic but those that are banned for the region.
 ///
@@ -23,33 +21,37 @@ pub fn select(
     region: &Region,
     back_end: &dyn BackEnd,
     device: &Device,
-    banned: &Banned,
+    evidence: &Evidence,
 ) -> Result<Choice, Vec<(String, Refusal)>> {
-    let is_banned = |tactic: &str| !banned.is_empty() && banned.contains(&(tactic.to_owned(), region.to_string()));
-    let mut best: Option<Choice> = None;
-    let mut refusals = Vec::new();
+    let (mut offered, mut refusals) = (Vec::new(), Vec::new());
     for tactic in back_end.tactics() {
-        if is_banned(tactic.name()) {
+        if evidence.is_banned(tactic.name(), region) {
             refusals.push((tactic.name().to_owned(), Refusal::new("does not agree with the judge on this region")));
             continue;
         }
-        let offered = match tactic.offer(region, device) {
-            Ok(candidates) => candidates,
-            Err(refusal) => {
-                refusals.push((tactic.name().to_owned(), refusal));
-                continue;
-            }
+        match tactic.offer(region, device) {
+            Ok(candidates) => offered.extend(candidates),
+            Err(refusal) => refusals.push((tactic.name().to_owned(), refusal)),
+        }
+    }
+    let point = evidence.note(region, &offered, &refusals);
+    let time = |candidate: &Candidate| evidence.time(point.as_ref()?, &candidate.recipe);
+    // Beside candidates with a time the others are out: they were too slow by far, or failed.
+    let any_timed = offered.iter().any(|candidate| time(candidate).is_some());
+    let mut best: Option<Choice> = None;
+    for mut candidate in offered {
+        candidate.estimate = match time(&candidate) {
+            Some(time) => time,
+            None if any_timed => continue,
+            None => evidence.estimate(&candidate),
         };
-        for candidate in offered {
-            if best.as_ref().is_some_and(|b| b.candidate.estimate <= candidate.estimate) {
-                continue;
-            }
-            match tactic.load(&candidate.recipe, region, device) {
-                Ok(loaded) => {
-                    best = Some(Choice { candidate, takes_values: matches!(loaded, Loaded::Values(_)) });
-                }
-                Err(error) => refusals.push((tactic.name().to_owned(), Refusal::new(error.to_string()))),
-            }
+        if best.as_ref().is_some_and(|b| b.candidate.estimate <= candidate.estimate) {
+            continue;
+        }
+        let Some(tactic) = back_end.tactic(&candidate.recipe.tactic) else { continue };
+        match tactic.load(&candidate.recipe, region, device) {
+            Ok(loaded) => best = Some(Choice { candidate, takes_values: matches!(loaded, Loaded::Values(_)) }),
+            Err(error) => refusals.push((tactic.name().to_owned(), Refusal::new(error.to_string()))),
         }
     }
     best.ok_or(refusals)

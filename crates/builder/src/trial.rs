@@ -1,16 +1,99 @@
-//! One launch of a kernel on tensors, as the runtime would do it: aligned views, poisoned results.
+//! Launches of a kernel on tensors, as the runtime would do them: aligned views, poisoned results.
 
 use sinter_backend::{DynamicTarget, Kernel, KernelError, Launch, Operand, Target, Workers};
 use sinter_base::view::element_bytes;
-use sinter_base::{Buffer, Sizes, Tensor, Value, ValueType, View, ViewMut};
+use sinter_base::{Buffer, DataType, Sizes, Tensor, Value, ValueType, View, ViewMut};
 
 /// What every byte of a result holds before the kernel runs: no sensible number in any type.
 const POISON: u8 = 0xA5;
 
 /// Memory for one result.
 enum Room {
-    Fixed(sinter_base::DataType, Sizes, Buffer),
+    Fixed(DataType, Sizes, Buffer),
     Open(DynamicTarget),
+}
+
+/// Memory for launches of one kernel: operands by their number in the region, packed ones packed, and results.
+pub struct Setup {
+    inputs: Vec<Option<(Buffer, DataType, Sizes)>>,
+    rooms: Vec<Room>,
+    workspace: Buffer,
+}
+
+fn data(error: &dyn std::fmt::Display) -> KernelError {
+    KernelError::Data(error.to_string())
+}
+
+fn operand(input: &Option<(Buffer, DataType, Sizes)>) -> Result<Operand<'_>, KernelError> {
+    match input {
+        None => Ok(Operand::Absent),
+        Some((buffer, ty, sizes)) => View::new(*ty, sizes, buffer.bytes()).map(Operand::View).map_err(|e| data(&e)),
+    }
+}
+
+fn target(room: &mut Room) -> Result<Target<'_>, KernelError> {
+    match room {
+        Room::Open(target) => Ok(Target::Dynamic(target)),
+        Room::Fixed(ty, sizes, buffer) => {
+            ViewMut::new(*ty, sizes, buffer.bytes_mut()).map(Target::View).map_err(|e| data(&e))
+        }
+    }
+}
+
+impl Setup {
+    /// Copies the operands into aligned memory; `results` are the types of the results for these operands.
+    ///
+    /// # Errors
+    /// Results that are no tensors.
+    pub fn new(results: &[ValueType], operands: &[Option<Tensor>], workspace: usize) -> Result<Self, KernelError> {
+        let input = |t: &Tensor| (Buffer::of(t), t.data_type(), t.sizes().into());
+        let inputs = operands.iter().map(|t| t.as_ref().map(input)).collect();
+        let mut rooms = Vec::new();
+        for ty in results {
+            let tensor = ty.as_tensor().ok_or_else(|| data(&"a result is no tensor"))?;
+            rooms.push(match tensor.shape.sizes() {
+                None => Room::Open(DynamicTarget::new(tensor.data_type)),
+                Some(sizes) => {
+                    let bytes = sizes.iter().product::<usize>() * element_bytes(tensor.data_type);
+                    let mut buffer = Buffer::new(bytes);
+                    buffer.bytes_mut().fill(POISON);
+                    Room::Fixed(tensor.data_type, sizes, buffer)
+                }
+            });
+        }
+        Ok(Self { inputs, rooms, workspace: Buffer::new(workspace) })
+    }
+
+    /// Launches the kernel once.
+    ///
+    /// # Errors
+    /// The kernel's own.
+    pub fn launch(&mut self, kernel: &dyn Kernel, workers: &dyn Workers) -> Result<(), KernelError> {
+        let inputs = self.inputs.iter().map(operand).collect::<Result<Vec<_>, _>>()?;
+        let mut outputs = self.rooms.iter_mut().map(target).collect::<Result<Vec<_>, _>>()?;
+        kernel.launch(&mut Launch {
+            workers,
+            inputs: &inputs,
+            outputs: &mut outputs,
+            workspace: self.workspace.bytes_mut(),
+            seed: (0, 0),
+        })
+    }
+
+    /// What the last launch made.
+    ///
+    /// # Errors
+    /// A result of open size that the kernel never made.
+    pub fn results(&self) -> Result<Vec<Value>, KernelError> {
+        let value = |room: &Room| {
+            let view = match room {
+                Room::Open(target) => target.view()?,
+                Room::Fixed(ty, sizes, buffer) => View::new(*ty, sizes, buffer.bytes()).map_err(|e| data(&e))?,
+            };
+            view.to_tensor().map(Value::Tensor).map_err(|e| data(&e))
+        };
+        self.rooms.iter().map(value).collect()
+    }
 }
 
 /// Launches a kernel on operands by their number in the region, packed ones packed; `results` are the types of the
@@ -25,56 +108,7 @@ pub fn launch_once(
     workspace: usize,
     workers: &dyn Workers,
 ) -> Result<Vec<Value>, KernelError> {
-    let buffers: Vec<Option<(Buffer, &Tensor)>> =
-        operands.iter().map(|t| t.as_ref().map(|t| (Buffer::of(t), t))).collect();
-    let inputs = buffers
-        .iter()
-        .map(|b| match b {
-            None => Ok(Operand::Absent),
-            Some((buffer, tensor)) => View::new(tensor.data_type(), tensor.sizes(), buffer.bytes()).map(Operand::View),
-        })
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|e| KernelError::Data(e.to_string()))?;
-    let mut workspace = Buffer::new(workspace);
-    let data = |e: &dyn std::fmt::Display| KernelError::Data(e.to_string());
-    let mut rooms = Vec::new();
-    for ty in results {
-        let tensor = ty.as_tensor().ok_or_else(|| data(&"a result is no tensor"))?;
-        rooms.push(match tensor.shape.sizes() {
-            None => Room::Open(DynamicTarget::new(tensor.data_type)),
-            Some(sizes) => {
-                let bytes = sizes.iter().product::<usize>() * element_bytes(tensor.data_type);
-                let mut buffer = Buffer::new(bytes);
-                buffer.bytes_mut().fill(POISON);
-                Room::Fixed(tensor.data_type, sizes, buffer)
-            }
-        });
-    }
-    {
-        let mut outputs = rooms
-            .iter_mut()
-            .map(|room| match room {
-                Room::Open(target) => Ok(Target::Dynamic(target)),
-                Room::Fixed(ty, sizes, buffer) => ViewMut::new(*ty, sizes, buffer.bytes_mut()).map(Target::View),
-            })
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|e| data(&e))?;
-        kernel.launch(&mut Launch {
-            workers,
-            inputs: &inputs,
-            outputs: &mut outputs,
-            workspace: workspace.bytes_mut(),
-            seed: (0, 0),
-        })?;
-    }
-    rooms
-        .iter()
-        .map(|room| {
-            let view = match room {
-                Room::Open(target) => target.view()?,
-                Room::Fixed(ty, sizes, buffer) => View::new(*ty, sizes, buffer.bytes()).map_err(|e| data(&e))?,
-            };
-            view.to_tensor().map(Value::Tensor).map_err(|e| data(&e))
-        })
-        .collect()
+    let mut setup = Setup::new(results, operands, workspace)?;
+    setup.launch(kernel, workers)?;
+    setup.results()
 }

@@ -6,13 +6,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinter::backend::{BackEnd, Device, Region};
 use sinter::base::Attr;
+use sinter::builder::regions::OTHER_OPERATOR;
+use sinter::builder::{ConsideredCandidate, ConsideredRegion};
 use sinter::plan::{Action, Graph, Home, Plan, PlanValueId, Step};
 
 use crate::failure::Failure;
 use crate::report::sources;
-
-/// How a refusal starts when the tactic serves other operators altogether; it explains nothing.
-const OTHER_OPERATOR: &str = "takes ";
 
 /// One step, explained.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -22,7 +21,23 @@ pub struct Explanation {
     pub origins: Vec<String>,
     /// What is computed, in the text form of bodies.
     pub region: String,
-    /// Kernels offered, best estimate first.
+    /// Kernels offered: those with a time first, then by estimate.
+    pub candidates: Vec<CandidateReport>,
+    /// Tactics for such operators that refused.
+    pub refusals: Vec<RefusalReport>,
+}
+
+/// A region that the build considered, in the plan or not.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RegionReport {
+    /// What is computed, in the text form of bodies.
+    pub region: String,
+    /// In how many places of the network it was considered.
+    pub places: usize,
+    /// How many steps of the plan compute it.
+    pub steps: usize,
+    /// Kernels offered: those with a time first, then by estimate.
     pub candidates: Vec<CandidateReport>,
     /// Tactics for such operators that refused.
     pub refusals: Vec<RefusalReport>,
@@ -38,6 +53,10 @@ pub struct CandidateReport {
     pub parameters: Option<String>,
     /// Expected microseconds, from a model of the device.
     pub estimate_us: f64,
+    /// Measured microseconds; absent when it was not timed.
+    pub time_us: Option<f64>,
+    /// Why it was not timed.
+    pub not_timed: Option<String>,
     /// Scratch memory in bytes, as an expression of sizes.
     pub workspace: String,
     /// Is it the one in the plan?
@@ -54,18 +73,68 @@ pub struct RefusalReport {
     pub reason: String,
 }
 
-/// Explains the steps that come from a node.
+/// What a build considered, for reports.
+pub fn region_reports(regions: &[ConsideredRegion]) -> Vec<RegionReport> {
+    let refusal =
+        |(tactic, reason): &(String, String)| RefusalReport { tactic: tactic.clone(), reason: reason.clone() };
+    let report = |region: &ConsideredRegion| RegionReport {
+        region: region.region.clone(),
+        places: region.places,
+        steps: region.steps,
+        candidates: sorted(region.candidates.iter().map(candidate_report).collect()),
+        refusals: region.refusals.iter().map(refusal).collect(),
+    };
+    regions.iter().map(report).collect()
+}
+
+fn candidate_report(candidate: &ConsideredCandidate) -> CandidateReport {
+    CandidateReport {
+        tactic: candidate.tactic.clone(),
+        parameters: candidate.parameters.clone(),
+        estimate_us: candidate.estimate / 1000.0,
+        time_us: candidate.time.as_ref().ok().map(|time| time / 1000.0),
+        not_timed: candidate.time.as_ref().err().cloned(),
+        workspace: candidate.workspace.clone(),
+        chosen: candidate.chosen,
+    }
+}
+
+fn sorted(mut candidates: Vec<CandidateReport>) -> Vec<CandidateReport> {
+    let key = |c: &CandidateReport| (c.time_us.is_none(), c.time_us.unwrap_or(c.estimate_us));
+    candidates.sort_by(|a, b| {
+        let (a, b) = (key(a), key(b));
+        a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
+    });
+    candidates
+}
+
+/// Explains the steps that come from a node; `considered` is what the build of the plan considered, when it was built
+/// just now.
 ///
 /// # Errors
 /// When there is no such step.
-pub fn explain(plan: &Plan, node: &str, back_end: &dyn BackEnd) -> Result<Vec<Explanation>, Failure> {
+pub fn explain(
+    plan: &Plan,
+    node: &str,
+    back_end: &dyn BackEnd,
+    considered: &[ConsideredRegion],
+) -> Result<Vec<Explanation>, Failure> {
     let mut explanations = Vec::new();
     visit(&plan.graph, &mut |graph, step| {
         if let Action::Kernel { region, .. } = &step.action
             && comes_from(step, node)
         {
-            let region = region.clone().with_constants(constants(graph, step));
-            explanations.push(explain_step(step, &region, back_end, &plan.device));
+            let text = region.to_string();
+            let known: Vec<ConsideredRegion> = considered.iter().filter(|c| c.region == text).cloned().collect();
+            explanations.push(match region_reports(&known).pop() {
+                Some(RegionReport { region, candidates, refusals, .. }) => {
+                    Explanation { origins: sources(step), region, candidates, refusals }
+                }
+                None => {
+                    let region = region.clone().with_constants(constants(graph, step));
+                    explain_step(step, &region, back_end, &plan.device)
+                }
+            });
         }
     });
     if explanations.is_empty() {
@@ -110,6 +179,8 @@ fn explain_step(step: &Step, region: &Region, back_end: &dyn BackEnd, device: &D
                 tactic: candidate.recipe.tactic.clone(),
                 parameters: Some(&candidate.recipe.parameters).filter(|p| **p != Attr::Absent).map(Attr::to_string),
                 estimate_us: candidate.estimate / 1000.0,
+                time_us: None,
+                not_timed: Some("a plan keeps no times; give the model with --tune-seconds".to_owned()),
                 workspace: candidate.workspace.to_string(),
                 chosen: chosen == Some(&candidate.recipe),
             })),
@@ -119,8 +190,7 @@ fn explain_step(step: &Step, region: &Region, back_end: &dyn BackEnd, device: &D
             }
         }
     }
-    candidates.sort_by(|a, b| a.estimate_us.total_cmp(&b.estimate_us));
-    Explanation { origins: sources(step), region: region.to_string(), candidates, refusals }
+    Explanation { origins: sources(step), region: region.to_string(), candidates: sorted(candidates), refusals }
 }
 
 impl Explanation {
@@ -136,10 +206,15 @@ impl Explanation {
         for candidate in &self.candidates {
             let mark = if candidate.chosen { "chosen " } else { "offered" };
             let parameters = candidate.parameters.as_deref().unwrap_or_default();
+            let time = match (candidate.time_us, &candidate.not_timed) {
+                (Some(time), _) => format!("{time:.2} us measured, {:.2} us expected", candidate.estimate_us),
+                (None, Some(reason)) => format!("about {:.2} us, not timed: {reason}", candidate.estimate_us),
+                (None, None) => format!("about {:.2} us", candidate.estimate_us),
+            };
             writeln!(
                 out,
-                "  {mark} {}{parameters}: about {:.2} us, workspace {} bytes",
-                candidate.tactic, candidate.estimate_us, candidate.workspace
+                "  {mark} {}{parameters}: {time}; workspace {} bytes",
+                candidate.tactic, candidate.workspace
             )?;
         }
         for refusal in &self.refusals {

@@ -138,6 +138,9 @@ impl From<BuildError> for Failure {
             BuildError::Pass(PassError::Unknown { .. }) => Self::usage(error.to_string()),
             BuildError::Pass(_) => Self::new(Exit::Damaged, error.to_string())
                 .help("--disable PASS goes on without the pass; please report the model"),
+            BuildError::Untimed { .. } => Self::usage(error.to_string()).help(
+                "build once with --tune-seconds S and the same --timing-cache on such a machine; a larger S leaves fewer out",
+            ),
             BuildError::Weight { .. } => Self::new(Exit::Damaged, error.to_string()),
         }
     }

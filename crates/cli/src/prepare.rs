@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use sinter::base::Value;
-use sinter::builder::{BuildOptions, Built, build};
+use sinter::builder::{BuildOptions, Built, Progress, build};
 use sinter::ir::Network;
 use sinter::runtime::{Engine, EngineOptions};
 use sinter::source::{self, Declared, Source};
@@ -12,7 +12,7 @@ use sinter::values::{self, Role};
 use crate::failure::{Exit, Failure};
 use crate::flags::{DeviceFlags, InputFlags, ModelFlags, Shape};
 use crate::generate::generate;
-use crate::progress::Stage;
+use crate::progress::{Stage, Stages};
 
 /// A file, opened, and the values of its inputs.
 pub struct Opened {
@@ -109,11 +109,22 @@ fn shapes(inputs: &[(String, Value)]) -> Vec<Shape> {
 /// When operators have no kernel, or more memory is needed than allowed.
 pub fn build_plan(network: &Network, model: &ModelFlags, device: &DeviceFlags) -> Result<Built, Failure> {
     sinter::memory::check(network, model.max_memory())?;
-    let _stage = Stage::spinner("building");
     let mut dump = |pass: &str, network: &Network| eprintln!("after {pass}:\n{network}");
     let verify = model.verify(network)?;
-    let options = BuildOptions { threads: device.threads(), passes: model.pass_options(&mut dump), verify };
-    Ok(build(network, device.back_end(), options)?)
+    let stages = Stages::default();
+    let listener = |stage: sinter::builder::Stage, done| stages.show(stage, done);
+    let options = BuildOptions {
+        threads: device.threads(),
+        passes: model.pass_options(&mut dump),
+        verify,
+        tuning: model.tuning.tuning()?,
+        verdicts: model.tuning.verdicts()?,
+        progress: Progress(Some(&listener)),
+    };
+    let built = build(network, device.back_end(), options)?;
+    drop(stages);
+    model.tuning.keep(&built)?;
+    Ok(built)
 }
 
 /// An engine, and the networks that it was built of in this call.

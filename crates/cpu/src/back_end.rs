@@ -45,6 +45,11 @@ impl BackEnd for Cpu {
         Device { back_end: self.name().to_owned(), tier: Tier::in_use().name().to_owned(), threads }
     }
 
+    fn machine(&self) -> String {
+        let brand = raw_cpuid::CpuId::new().get_processor_brand_string();
+        brand.map(|brand| brand.as_str().trim().to_owned()).unwrap_or_default()
+    }
+
     fn tactics(&self) -> Vec<&'static dyn Tactic> {
         FAMILIES.iter().flat_map(|family| family.iter().copied()).collect()
     }

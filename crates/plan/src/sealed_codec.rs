@@ -1,9 +1,10 @@
 //! Sealed vectors to and from their wire form.
 
+use prost::Message;
 use sinter_base::{DataType, Tensor};
 
 use crate::error::PlanError;
-use crate::sealed::{Bound, SealedInput, SealedOutput, SealedVector};
+use crate::sealed::{Bound, Sealed, SealedInput, SealedOutput, SealedVector};
 use crate::wire;
 use crate::wire::sealed_input::{Contents, Texts, Uniform};
 use crate::wire::sealed_output::{Bound as WireBound, Within};
@@ -19,6 +20,24 @@ fn narrow(sizes: &[u64]) -> Result<Vec<usize>, PlanError> {
 
 fn data_type(name: &str) -> Result<DataType, PlanError> {
     name.parse().map_err(|e| PlanError::damaged(format!("a sealed vector: {e}")))
+}
+
+impl Sealed {
+    /// The answers alone, for what keeps them beside a plan.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let sealed = self.vectors.iter().map(encode_vector).collect();
+        wire::Metadata { sealed, ..wire::Metadata::default() }.encode_to_vec()
+    }
+
+    /// What [`Sealed::to_bytes`] made.
+    ///
+    /// # Errors
+    /// When the bytes are damaged.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, PlanError> {
+        let metadata = wire::Metadata::decode(bytes).map_err(|e| PlanError::damaged(e.to_string()))?;
+        let vectors = metadata.sealed.into_iter().map(decode_vector).collect::<Result<_, _>>()?;
+        Ok(Self { vectors })
+    }
 }
 
 pub(crate) fn encode_vector(vector: &SealedVector) -> wire::SealedVector {

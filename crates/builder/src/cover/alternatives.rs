@@ -85,7 +85,7 @@ fn choose(problem: &Problem<'_>, parts: Parts) -> Result<Alternative, Vec<(Strin
     let is_weight = |input: &Option<(ValueId, Form)>| input.is_some_and(|(id, _)| (problem.weight)(id).is_some());
     let constants = inputs.iter().enumerate().filter(|(_, input)| is_weight(input)).map(|(i, _)| i).collect();
     let region = Region::new(body).with_constants(constants);
-    let choice = select(&region, problem.back_end, problem.device, problem.banned)?;
+    let choice = select(&region, problem.back_end, problem.device, problem.evidence)?;
     Ok(Alternative { region, inputs, choice })
 }
 

@@ -112,7 +112,7 @@ impl Emitter<'_> {
             let source = self.forms.get(&(id, from)).copied().unwrap_or(id);
             let source_type = self.cover.types[source.index()].clone();
             let region = Region::single(op.into(), &[Some(source_type)], vec![ty.clone()]);
-            let choice = select(&region, self.problem.back_end, self.problem.device, self.problem.banned)
+            let choice = select(&region, self.problem.back_end, self.problem.device, self.problem.evidence)
                 .map_err(|refusals| Gap { node, refusals })?;
             let made = if form == Form::Plain { id } else { self.fresh(ty) };
             let piece = Piece {

@@ -2,13 +2,16 @@
 
 use std::collections::HashMap;
 
+use sinter_backend::Region;
 use sinter_base::ValueType;
 use sinter_ops::ValueId;
+use sinter_ops::movement::Transpose;
 use sinter_ops::operator::count_of;
 
 use crate::cover::Problem;
-use crate::cover::alternatives::{Alternative, Form, Served};
+use crate::cover::alternatives::{Alternative, Form, Served, type_in};
 use crate::cover::cut::{Cut, NEVER};
+use crate::select::select;
 
 /// Stands in for every symbolic size.
 const TYPICAL_SIZE: i64 = 64;
@@ -17,10 +20,26 @@ const STEP: f64 = 1000.0;
 /// Nanoseconds per byte that a transposition reads and writes.
 const PER_BYTE: f64 = 0.3;
 
-fn transposition(ty: &ValueType) -> i64 {
+fn transposition(problem: &Problem<'_>, ty: &ValueType) -> i64 {
+    if let Some(time) = measured(problem, ty) {
+        return scaled(time);
+    }
     let elements = count_of(ty).evaluate(&|_| Some(TYPICAL_SIZE)).unwrap_or(0);
     let bytes = elements as f64 * 2.0 * ty.data_type().bits() as f64 / 8.0;
     scaled(STEP + bytes * PER_BYTE)
+}
+
+/// The time of bringing the channels of a value last, when the build is tuned and there is one; the way back takes as
+/// long.
+fn measured(problem: &Problem<'_>, ty: &ValueType) -> Option<f64> {
+    if !problem.evidence.is_timed() {
+        return None;
+    }
+    let rank = ty.as_tensor()?.dims().ok()?.len();
+    let moved = type_in(ty, Form::ChannelsLast(rank))?;
+    let region = Region::single(Transpose::to_channels_last(rank).into(), &[Some(ty.clone())], vec![moved]);
+    let choice = select(&region, problem.back_end, problem.device, problem.evidence).ok()?;
+    Some(choice.candidate.estimate)
 }
 
 /// Costs as integers, in picoseconds.
@@ -45,7 +64,7 @@ pub(crate) fn choose(problem: &Problem<'_>, served: &[Served]) -> Vec<bool> {
     }
     for id in body.outputs() {
         if let Some(&index) = maker.get(id) {
-            unary[index].1 = unary[index].1.saturating_add(transposition(body.ty(*id)));
+            unary[index].1 = unary[index].1.saturating_add(transposition(problem, body.ty(*id)));
         }
     }
     for (index, Served { group, plain, last }) in served.iter().enumerate() {
@@ -62,7 +81,7 @@ pub(crate) fn choose(problem: &Problem<'_>, served: &[Served]) -> Vec<bool> {
             if (problem.weight)(id).is_some() {
                 continue;
             }
-            let cost = transposition(body.ty(id));
+            let cost = transposition(problem, body.ty(id));
             let wants_last = last_reads.iter().any(|r| r.0 == id && r.1 != Form::Plain);
             match (maker.get(&id), wants_last) {
                 (Some(&from), true) => cut.pair(from, index, cost),

@@ -19,7 +19,8 @@ use sinter_base::ValueType;
 use sinter_ir::WeightExpr;
 use sinter_ops::{Body, ValueId};
 
-use crate::select::{Banned, Choice};
+use crate::evidence::Evidence;
+use crate::select::Choice;
 
 /// A region of the cover with what it reads and writes.
 pub(crate) struct Piece {
@@ -48,7 +49,7 @@ pub(crate) struct Problem<'a> {
     pub(crate) body: &'a Body,
     pub(crate) back_end: &'a dyn BackEnd,
     pub(crate) device: &'a Device,
-    pub(crate) banned: &'a Banned,
+    pub(crate) evidence: &'a Evidence,
     /// Weight behind an input of the body.
     pub(crate) weight: &'a dyn Fn(ValueId) -> Option<Arc<WeightExpr>>,
 }

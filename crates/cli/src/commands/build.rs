@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use sinter::plan::{Plan, write};
 use sinter::source::{self, Source};
 
+use crate::explain::{RegionReport, region_reports};
 use crate::failure::Failure;
 use crate::flags::{DeviceFlags, JsonFlags, ModelFlags, show_bytes};
 use crate::interrupt::while_writing;
@@ -17,7 +18,7 @@ use crate::output::{check_writable, deliver};
 use crate::prepare::{build_plan, open_source};
 use crate::progress::Stage;
 use crate::report::{
-    PassSummary, Port, VerificationSummary, fired, pass_summaries, ports, seconds_since, verification_summary,
+    PassSummary, Port, VerificationSummary, fired, pass_summaries, ports, seconds, seconds_since, verification_summary,
 };
 use sinter::builder::Built;
 
@@ -25,7 +26,9 @@ const EXAMPLES: &str = "\
 Examples:
   sinter build model.onnx
   sinter build model.onnx -o /models/model.plan --threads 2
-  sinter build model.onnx --shapes input:1x3x224x224";
+  sinter build model.onnx --shapes input:1x3x224x224
+  sinter build model.onnx --tune-seconds 60 --timing-cache timings
+  sinter build model.onnx --locked --timing-cache timings     the same plan again";
 
 /// Make a plan of a model.
 ///
@@ -75,14 +78,32 @@ pub struct Report {
     pub passes: Vec<PassSummary>,
     /// What the judge said.
     pub verification: VerificationSummary,
+    /// Is that what it said in an earlier build of the same plan, by `--verdict-cache`?
+    pub known_verdict: bool,
     /// Steps of the plan.
     pub steps: usize,
+    /// How kernels were timed; absent when the build was not tuned.
+    pub tuning: Option<TuningSummary>,
+    /// Every region that was considered: kernels offered, timed, refused and why, and what was chosen.
+    pub regions: Vec<RegionReport>,
     /// Seconds to read the model.
     pub import_seconds: f64,
     /// Seconds to make the plan.
     pub build_seconds: f64,
     /// Seconds to write it.
     pub write_seconds: f64,
+}
+
+/// How kernels were timed.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TuningSummary {
+    /// Seconds that kernels were timed.
+    pub seconds: f64,
+    /// Kernels of the regions considered that have a time, measured now or before.
+    pub timed: usize,
+    /// Kernels that there was no time left for.
+    pub untimed: usize,
 }
 
 /// Runs the command.
@@ -107,7 +128,8 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     let import_seconds = seconds_since(start);
     let start = Instant::now();
     let nodes = network.body.nodes().len();
-    let Built { plan, passes, verification, .. } = build_plan(&network, &arguments.model_flags, &arguments.device)?;
+    let Built { plan, passes, verification, is_known_verdict, regions, tuned, .. } =
+        build_plan(&network, &arguments.model_flags, &arguments.device)?;
     let build_seconds = seconds_since(start);
     let start = Instant::now();
     {
@@ -125,7 +147,14 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         nodes,
         passes: pass_summaries(&passes),
         verification: verification_summary(&verification),
+        known_verdict: is_known_verdict,
         steps: plan.graph.steps.len(),
+        tuning: tuned.map(|tuned| TuningSummary {
+            seconds: seconds(tuned.spent),
+            timed: regions.iter().flat_map(|r| &r.candidates).filter(|c| c.time.is_ok()).count(),
+            untimed: tuned.untimed,
+        }),
+        regions: region_reports(&regions),
         import_seconds,
         build_seconds,
         write_seconds: seconds_since(start),
@@ -149,8 +178,20 @@ fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
     }
     writeln!(out, "  passes   {}", fired(&report.passes))?;
     writeln!(out, "  steps    {} of {} nodes", report.steps, report.nodes)?;
+    if let Some(TuningSummary { seconds, timed, untimed }) = &report.tuning {
+        write!(
+            out,
+            "  tuned    {timed} kernels of {} regions have a time, measured for {seconds:.1} s",
+            report.regions.len()
+        )?;
+        match untimed {
+            0 => writeln!(out)?,
+            untimed => writeln!(out, "; the time was over for {untimed}: a larger --tune-seconds takes them in")?,
+        }
+    }
     for line in report.verification.lines() {
-        writeln!(out, "  verified {line}")?;
+        let known = if report.known_verdict { " (known from an earlier build)" } else { "" };
+        writeln!(out, "  verified {line}{known}")?;
     }
     writeln!(out, "  size     {}, weights {}", show_bytes(report.plan_bytes), show_bytes(report.weight_bytes))?;
     let times = (report.import_seconds, report.build_seconds, report.write_seconds);

@@ -35,7 +35,7 @@ pub struct Flags {
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
-    /// For the steps whose source has this name: every kernel that was offered, and why others were not
+    /// For the steps whose source has this name: every kernel that was offered, its time, and why others were not
     #[arg(long, value_name = "NODE")]
     explain: Option<String>,
 
@@ -105,19 +105,19 @@ pub struct StepReport {
 /// When the file cannot be read or built, or no step comes from the node to explain.
 pub fn run(arguments: &Flags) -> Result<(), Failure> {
     arguments.json.check()?;
-    let (kind, plan, passes) = match open_source(&arguments.file, &arguments.model, &[])? {
+    let (kind, plan, passes, considered) = match open_source(&arguments.file, &arguments.model, &[])? {
         Source::Plan(plan) => {
             arguments.model.refuse_for_plan()?;
-            ("plan", *plan, None)
+            ("plan", *plan, None, Vec::new())
         }
         Source::Model(network) => {
             let built = build_plan(&network, &arguments.model, &arguments.device)?;
-            ("model", built.plan, Some(pass_summaries(&built.passes)))
+            ("model", built.plan, Some(pass_summaries(&built.passes)), built.regions)
         }
     };
     let explanations = match &arguments.explain {
         None => None,
-        Some(node) => Some(explain(&plan, node, arguments.device.back_end())?),
+        Some(node) => Some(explain(&plan, node, arguments.device.back_end(), &considered)?),
     };
     let mut steps = Vec::new();
     collect(&plan.graph, 0, &mut steps);

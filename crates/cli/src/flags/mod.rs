@@ -4,10 +4,12 @@ mod device;
 mod json;
 mod model;
 mod size;
+mod tuning;
 mod values;
 
 pub use device::DeviceFlags;
 pub use json::JsonFlags;
 pub use model::{ModelFlags, Precision, Shape};
 pub use size::{ByteSize, show_bytes};
+pub use tuning::TuningFlags;
 pub use values::InputFlags;

@@ -16,7 +16,7 @@ use sinter::source::network_inputs;
 use sinter::values::{self, Role};
 
 use crate::failure::Failure;
-use crate::flags::ByteSize;
+use crate::flags::{ByteSize, TuningFlags};
 
 /// Arithmetic of the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -66,6 +66,10 @@ pub struct ModelFlags {
     /// Checked before anything is allocated: a small file can declare tensors of any size.
     #[arg(long, value_name = "SIZE")]
     max_memory: Option<ByteSize>,
+
+    /// What a build may learn and remember.
+    #[command(flatten)]
+    pub tuning: TuningFlags,
 }
 
 /// Sizes of one input.
@@ -148,7 +152,8 @@ impl ModelFlags {
             ("--verify-data", self.verify_data.is_some()),
             ("--dump-after", self.dump_after.is_some()),
         ];
-        match given.iter().find(|(_, given)| *given) {
+        let mut given = given.into_iter().chain(self.tuning.given());
+        match given.find(|(_, given)| *given) {
             None => Ok(()),
             Some((flag, _)) => Err(Failure::usage(format!("{flag} applies to models; a plan is built already"))
                 .help("give the flag to `sinter build`, or hand in the model instead of the plan")),

@@ -12,3 +12,4 @@ mod machine;
 mod models;
 mod run;
 mod schema;
+mod tuning;

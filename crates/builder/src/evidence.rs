@@ -1,0 +1,156 @@
+//! What is known about candidates beyond what their tactics say: that they disagree with the judge, or how long they take.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use sinter_backend::{Candidate, Recipe, Refusal, Region};
+use sinter_base::{KnownValue, TensorType};
+
+use crate::cache::timings::{Timing, TimingCache};
+use crate::tune::point::{Point, concrete};
+
+/// A region that somebody asked kernels for, and the answers.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) region: Region,
+    /// How often in the present cover.
+    pub(crate) count: usize,
+    pub(crate) offered: Vec<Candidate>,
+    pub(crate) refusals: Vec<(String, Refusal)>,
+    /// Where it is timed, when times matter, or why it cannot be.
+    pub(crate) point: Result<Point, String>,
+}
+
+/// Measured times for the device of a build.
+#[derive(Clone, Debug)]
+pub(crate) struct Times {
+    /// The device as timings name it.
+    pub(crate) device: String,
+    pub(crate) cache: TimingCache,
+    /// What an estimate is multiplied with where no time is known, so that it can stand beside times.
+    pub(crate) scale: f64,
+    /// Names of open sizes that count batches.
+    pub(crate) batches: BTreeSet<String>,
+}
+
+/// See the module documentation.
+#[derive(Debug, Default)]
+pub struct Evidence {
+    /// (tactic, text of the region).
+    banned: HashSet<(String, String)>,
+    pub(crate) times: Option<Times>,
+    /// By the text of the problem.
+    asked: RefCell<BTreeMap<String, Asked>>,
+}
+
+/// Longer lists of floats are weights, whose contents no tactic looks at.
+const MAX_TELLING_FLOATS: usize = 8;
+
+/// A region as text, with what its own text leaves out but tactics see: which operands are weights, and known contents.
+pub(crate) fn problem_text(region: &Region) -> String {
+    let mut text = region.to_string();
+    if !region.constants().is_empty() {
+        text.push_str(&format!("weights {:?}\n", region.constants()));
+    }
+    let body = region.body();
+    for (position, ty) in body.input_types().iter().enumerate() {
+        if let Some(TensorType { value: Some(value), .. }) = ty.as_tensor() {
+            // Layers that differ in their biases alone are one problem; a handful of floats may be scales or bounds.
+            if matches!(&**value, KnownValue::Floats(values) if values.len() > MAX_TELLING_FLOATS) {
+                continue;
+            }
+            let hash = blake3::hash(format!("{value:?}").as_bytes()).to_hex();
+            text.push_str(&format!("contents of {position}: {}\n", &hash[..32]));
+        }
+    }
+    text
+}
+
+impl Evidence {
+    /// Evidence that includes times.
+    pub(crate) fn with_times(times: Times) -> Self {
+        Self { times: Some(times), ..Self::default() }
+    }
+
+    /// Never offer this tactic for this region again.
+    pub(crate) fn ban(&mut self, tactic: String, region: &Region) {
+        self.banned.insert((tactic, region.to_string()));
+    }
+
+    pub(crate) fn bans(&self) -> Vec<(String, String)> {
+        let mut bans: Vec<_> = self.banned.iter().cloned().collect();
+        bans.sort_unstable();
+        bans
+    }
+
+    pub(crate) fn ban_all(&mut self, bans: &[(String, String)]) {
+        self.banned.extend(bans.iter().cloned());
+    }
+
+    pub(crate) fn is_banned(&self, tactic: &str, region: &Region) -> bool {
+        !self.banned.is_empty() && self.banned.contains(&(tactic.to_owned(), region.to_string()))
+    }
+
+    /// Do times matter in this build?
+    pub(crate) fn is_timed(&self) -> bool {
+        self.times.is_some()
+    }
+
+    /// Starts a new cover: counts begin again, and what was asked before a ban is forgotten.
+    pub(crate) fn begin_cover(&self) {
+        self.asked.borrow_mut().clear();
+    }
+
+    /// Notes that kernels were asked for, and says where the region is timed.
+    pub(crate) fn note(&self, region: &Region, offered: &[Candidate], refusals: &[(String, Refusal)]) -> Option<Point> {
+        let mut asked = self.asked.borrow_mut();
+        let entry = asked.entry(problem_text(region)).or_insert_with(|| Asked {
+            region: region.clone(),
+            count: 0,
+            offered: offered.to_vec(),
+            refusals: refusals.to_vec(),
+            point: match &self.times {
+                Some(times) => concrete(region, &times.batches),
+                None => Err("the build is not tuned".to_owned()),
+            },
+        });
+        entry.count += 1;
+        entry.point.clone().ok()
+    }
+
+    /// The measured time of a recipe at a point, in nanoseconds.
+    pub(crate) fn time(&self, point: &Point, recipe: &Recipe) -> Option<f64> {
+        match self.timing(point, recipe)? {
+            Timing::Picoseconds(time) => Some(*time as f64 / 1000.0),
+            Timing::Failed(_) => None,
+        }
+    }
+
+    /// What is known about a recipe at a point.
+    pub(crate) fn timing(&self, point: &Point, recipe: &Recipe) -> Option<&Timing> {
+        let times = self.times.as_ref()?;
+        times.cache.get(&times.device, &point.problem, recipe)
+    }
+
+    /// Estimates are multiplied with this from now on.
+    pub(crate) fn set_scale(&mut self, scale: f64) {
+        if let Some(times) = &mut self.times {
+            times.scale = scale;
+        }
+    }
+
+    /// Devices that there are timings of.
+    pub(crate) fn devices(&self) -> Vec<String> {
+        self.times.iter().flat_map(|times| times.cache.devices()).map(str::to_owned).collect()
+    }
+
+    /// What stands in for the time of a candidate that nobody timed.
+    pub(crate) fn estimate(&self, candidate: &Candidate) -> f64 {
+        candidate.estimate * self.times.as_ref().map_or(1.0, |times| times.scale)
+    }
+
+    /// All that was asked for the present cover, by the text of the problem.
+    pub(crate) fn asked(&self) -> Vec<(String, Asked)> {
+        self.asked.borrow().iter().map(|(text, asked)| (text.clone(), asked.clone())).collect()
+    }
+}

@@ -1,0 +1,168 @@
+//! Tuning: the candidates of the regions that a cover asks about are timed on the device, the heaviest regions first.
+//!
+//! Equal regions share one timing. What nobody would choose is not timed: a candidate whose estimate is many times the
+//! best one's. When the time is over, regions without a time go on with their estimates, scaled to stand beside times.
+
+mod harness;
+pub(crate) mod point;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use sinter_backend::{BackEnd, Candidate, Device, Recipe};
+use sinter_ir::{Input, Network};
+
+use crate::cache::timings::{Timing, TimingCache};
+use crate::evidence::{Asked, Evidence, Times};
+use crate::progress::{Progress, Stage};
+use crate::tune::harness::Bench;
+use crate::tune::point::Point;
+
+/// Candidates whose estimate is this many times the best one's are not timed, unless they are short anyway.
+const FAR_SLOWER: f64 = 10.0;
+/// Nanoseconds below which every candidate is timed.
+const SHORT: f64 = 100_000.0;
+
+/// How kernels are timed.
+#[derive(Clone, Debug, Default)]
+pub struct Tuning {
+    /// How long; `None` uses the timings of the cache only, and fails when one is missing.
+    pub budget: Option<Duration>,
+    /// Timings of earlier builds.
+    pub cache: TimingCache,
+}
+
+/// A timing that a locked build lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MissingTiming {
+    /// The tactic.
+    pub tactic: String,
+    /// What it would compute.
+    pub problem: String,
+}
+
+/// The device as timings name it.
+pub fn device_name(back_end: &dyn BackEnd, device: &Device) -> String {
+    let machine = back_end.machine();
+    let separator = if machine.is_empty() { "" } else { ", " };
+    format!("{device}{separator}{machine}, sinter {}", env!("CARGO_PKG_VERSION"))
+}
+
+/// A region to be timed.
+struct Job {
+    weight: f64,
+    point: Point,
+    recipes: Vec<Recipe>,
+}
+
+/// Candidates that are worth a timing.
+fn contenders(asked: &Asked) -> impl Iterator<Item = &Candidate> {
+    let best = asked.offered.iter().map(|c| c.estimate).fold(f64::INFINITY, f64::min);
+    asked.offered.iter().filter(move |c| !is_far_slower(c.estimate, best))
+}
+
+fn is_far_slower(estimate: f64, best: f64) -> bool {
+    estimate > SHORT && estimate > best * FAR_SLOWER
+}
+
+/// Why a candidate was not timed although its region was asked about.
+pub(crate) fn why_not(asked: &Asked, candidate: &Candidate) -> String {
+    let best = asked.offered.iter().map(|c| c.estimate).fold(f64::INFINITY, f64::min);
+    match &asked.point {
+        Err(reason) => reason.clone(),
+        Ok(_) if is_far_slower(candidate.estimate, best) => {
+            format!("expected to be {:.0} times slower than the best", candidate.estimate / best.max(1.0))
+        }
+        Ok(_) => "the time for tuning was over".to_owned(),
+    }
+}
+
+/// What lacks a time, the heaviest first.
+fn jobs(evidence: &Evidence) -> Vec<Job> {
+    let mut jobs: BTreeMap<String, Job> = BTreeMap::new();
+    for (_, asked) in evidence.asked() {
+        let Ok(point) = &asked.point else { continue };
+        let recipes: Vec<Recipe> = contenders(&asked).map(|candidate| candidate.recipe.clone()).collect();
+        if recipes.iter().all(|recipe| evidence.timing(point, recipe).is_some()) {
+            continue;
+        }
+        let best = contenders(&asked).map(|c| c.estimate).fold(f64::INFINITY, f64::min);
+        let new = Job { weight: 0.0, point: point.clone(), recipes: Vec::new() };
+        let job = jobs.entry(point.problem.clone()).or_insert(new);
+        job.weight += best * asked.count as f64;
+        job.recipes.extend(recipes.into_iter().filter(|recipe| !job.recipes.contains(recipe)).collect::<Vec<_>>());
+    }
+    let mut jobs: Vec<Job> = jobs.into_values().collect();
+    jobs.sort_by(|a, b| b.weight.total_cmp(&a.weight));
+    jobs
+}
+
+/// Timings that the present cover would need and does not have.
+pub(crate) fn missing(evidence: &Evidence) -> Vec<MissingTiming> {
+    let of = |job: Job| {
+        let Job { point, recipes, .. } = job;
+        let lacking = recipes.into_iter().filter(|recipe| evidence.timing(&point, recipe).is_none());
+        lacking.map(|r| MissingTiming { tactic: r.tactic, problem: point.problem.clone() }).collect::<Vec<_>>()
+    };
+    jobs(evidence).into_iter().flat_map(of).collect()
+}
+
+/// Times what the present cover asks about, until `left` is used up.
+pub(crate) fn tune(
+    evidence: &mut Evidence,
+    back_end: &dyn BackEnd,
+    device: &Device,
+    (left, whole): (&mut Duration, Duration),
+    progress: Progress<'_>,
+) {
+    let jobs = jobs(evidence);
+    let start = Instant::now();
+    let deadline = start + *left;
+    let used = whole.saturating_sub(*left);
+    let workers = back_end.workers(device.threads);
+    let bench = Bench { back_end, device, workers: &*workers, deadline };
+    let Some(times) = &mut evidence.times else { return };
+    for job in jobs {
+        if Instant::now() >= deadline {
+            break;
+        }
+        progress.at(Stage::Tune, used + start.elapsed(), whole);
+        let timings = bench.time(&job.point.region, &job.recipes);
+        for (recipe, timing) in job.recipes.iter().zip(timings) {
+            if let Some(timing) = timing {
+                times.cache.insert(&times.device, &job.point.problem, recipe, timing);
+            }
+        }
+    }
+    *left = left.saturating_sub(start.elapsed());
+}
+
+/// What estimates are multiplied with to stand beside times: the median of time by estimate.
+pub(crate) fn scale(evidence: &Evidence) -> f64 {
+    let mut ratios = Vec::new();
+    for (_, asked) in evidence.asked() {
+        let Ok(point) = &asked.point else { continue };
+        let ratio = |c: &Candidate| Some(evidence.time(point, &c.recipe)? / c.estimate);
+        ratios.extend(asked.offered.iter().filter(|c| c.estimate > 0.0).filter_map(ratio));
+    }
+    ratios.sort_by(f64::total_cmp);
+    ratios.get(ratios.len() / 2).copied().unwrap_or(1.0)
+}
+
+/// Evidence for a build that is tuned as asked.
+pub(crate) fn begin(tuning: &Tuning, network: &Network, back_end: &dyn BackEnd, device: &Device) -> Evidence {
+    let device = device_name(back_end, device);
+    // The first axis of an input counts batches, where it is open.
+    let batch =
+        |input: &Input| network.body.ty(input.value).as_tensor()?.dims().ok()?.first()?.as_symbol().map(str::to_owned);
+    let batches = network.inputs.iter().filter_map(batch).collect();
+    Evidence::with_times(Times { device, cache: tuning.cache.clone(), scale: 1.0, batches })
+}
+
+/// A timing as reports show it.
+pub(crate) fn nanoseconds(timing: &Timing) -> Result<f64, String> {
+    match timing {
+        Timing::Picoseconds(time) => Ok(*time as f64 / 1000.0),
+        Timing::Failed(reason) => Err(reason.clone()),
+    }
+}

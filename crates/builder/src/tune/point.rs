@@ -1,0 +1,82 @@
+//! Where a region is timed: the region with numbers for its open sizes.
+
+use std::collections::BTreeSet;
+
+use sinter_backend::Region;
+use sinter_base::view::element_bytes;
+use sinter_base::{Dim, ValueType};
+
+use crate::evidence::problem_text;
+use crate::parity::at_sizes;
+
+/// Stand-ins for open sizes that count no batches, the first that fits; the first one is that of estimates.
+const TYPICAL_SIZES: [i64; 4] = [64, 16, 4, 1];
+/// Operands and results of a timing may take this many bytes.
+const MAX_BYTES: usize = 512 << 20;
+
+/// A region whose sizes are all numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Point {
+    pub(crate) region: Region,
+    /// Its text, which timings are kept under.
+    pub(crate) problem: String,
+}
+
+fn bytes(ty: &ValueType) -> Option<usize> {
+    let tensor = ty.as_tensor()?;
+    let count = sinter_base::shape::element_count(&tensor.shape.sizes()?)?;
+    count.checked_mul(element_bytes(tensor.data_type))
+}
+
+/// The point at which a region is timed: batches of one, since latency is what most engines are for, and all else of a
+/// typical size.
+///
+/// # Errors
+/// Why there is none.
+pub(crate) fn concrete(region: &Region, batches: &BTreeSet<String>) -> Result<Point, String> {
+    let mut trouble = "its sizes are not known before a run".to_owned();
+    for size in TYPICAL_SIZES {
+        let size_of = |name: &str| Some(if batches.contains(name) { 1 } else { size });
+        let pinned = |dim: &Dim| dim.evaluate(&size_of).map_or_else(|| dim.clone(), Dim::constant);
+        let types: Vec<ValueType> = region.body().input_types().iter().map(|ty| ty.map_dims(&pinned)).collect();
+        if types.iter().any(|ty| bytes(ty).is_none()) {
+            continue;
+        }
+        let Some(concrete) = at_sizes(region, &types) else { continue };
+        let results = concrete.body().output_types();
+        let known = types.iter().chain(&results).filter_map(bytes);
+        let total = known.fold(0usize, usize::saturating_add);
+        if total > MAX_BYTES {
+            trouble = format!("its operands take {} MiB, more than a timing may", total >> 20);
+            continue;
+        }
+        let region = concrete.with_constants(region.constants().to_vec());
+        let problem = problem_text(&region);
+        return Ok(Point { region, problem });
+    }
+    Err(trouble)
+}
+
+#[cfg(test)]
+mod tests {
+    use sinter_base::DataType;
+    use sinter_ops::reduce::Softmax;
+
+    use super::*;
+
+    fn softmax(rows: Dim) -> Region {
+        let ty = ValueType::tensor(DataType::F32, vec![rows, 1000i64.into()]);
+        Region::single(Softmax { axis: -1, log: false }.into(), &[Some(ty.clone())], vec![ty])
+    }
+
+    #[test]
+    fn open_sizes_get_numbers_and_huge_ones_get_smaller_numbers() {
+        let concrete = |region| concrete(&region, &BTreeSet::from(["N".to_owned()]));
+        let free = concrete(softmax(Dim::symbol("T"))).unwrap();
+        assert_eq!(free, concrete(softmax(64i64.into())).unwrap(), "one point, one key");
+        assert_ne!(free.problem, concrete(softmax(65i64.into())).unwrap().problem);
+        assert_eq!(concrete(softmax(Dim::symbol("N"))), concrete(softmax(1i64.into())), "a batch of one");
+        let large = Dim::symbol("T").mul(&(1i64 << 20).into());
+        assert!(concrete(softmax(large)).unwrap_err().contains("MiB"));
+    }
+}
