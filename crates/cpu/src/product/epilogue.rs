@@ -29,12 +29,15 @@ impl Epilogue<'_> {
     pub const NONE: Self = Self { bias: None, clamp: (f32::NEG_INFINITY, f32::INFINITY), rest: None };
 }
 
+/// The elements of an operand and how they follow the product; `None` for the product itself.
+type Bound<'a> = Option<(&'a [f32], Access)>;
+
 /// A program over finished tiles with its operands.
 pub struct Rest<'a> {
     program: &'a Program,
     /// Which operand of the program is the product.
     product: usize,
-    operands: SmallVec<[Option<(&'a [f32], Access)>; 4]>,
+    operands: SmallVec<[Bound<'a>; 4]>,
 }
 
 /// How an operand follows rows and columns of the product: element (r, j) lies at
