@@ -2,6 +2,7 @@
 
 use sinter_backend::{KernelError, Target};
 use sinter_base::{DataType, View, ViewMut};
+use smallvec::SmallVec;
 
 /// An error about data, from anything that can say what is wrong.
 pub fn data_error(reason: impl std::fmt::Display) -> KernelError {
@@ -16,17 +17,20 @@ macro_rules! refuse_data {
     };
 }
 
+/// A short list, as axes, sizes and steps are.
+pub type Integers = SmallVec<[i64; 8]>;
+
 /// The elements of axes, sizes, indices or positions; unsigned 64-bit numbers beyond i64 saturate.
 ///
 /// # Errors
 /// When they are no integers.
-pub fn integers(view: View<'_>) -> Result<Vec<i64>, KernelError> {
+pub fn integers(view: View<'_>) -> Result<Integers, KernelError> {
     match view.data_type() {
-        DataType::I64 => Ok(view.elements::<i64>().to_vec()),
+        DataType::I64 => Ok(Integers::from_slice(view.elements())),
         DataType::I32 => Ok(view.elements::<i32>().iter().map(|&v| i64::from(v)).collect()),
         DataType::U64 => Ok(view.elements::<u64>().iter().map(|&v| i64::try_from(v).unwrap_or(i64::MAX)).collect()),
         _ => match crate::elements::load(view) {
-            crate::elements::Numbers::Ints(values) => Ok(values),
+            crate::elements::Numbers::Ints(values) => Ok(values.into()),
             crate::elements::Numbers::Floats(_) => {
                 refuse_data!("axes, sizes and indices must be integers, found {}", view.data_type())
             }
@@ -57,8 +61,16 @@ pub fn axis_in(axis: i64, rank: usize) -> Result<usize, KernelError> {
 ///
 /// # Errors
 /// When one does not exist or comes twice.
-pub fn axes_in(axes: &[i64], rank: usize) -> Result<Vec<usize>, KernelError> {
-    sinter_ops::axes::distinct_axes(axes, rank).map_err(data_error)
+pub fn axes_in(axes: &[i64], rank: usize) -> Result<SmallVec<[usize; 8]>, KernelError> {
+    let mut found = SmallVec::new();
+    for &axis in axes {
+        let position = axis_in(axis, rank)?;
+        if found.contains(&position) {
+            refuse_data!("axis {axis} comes twice");
+        }
+        found.push(position);
+    }
+    Ok(found)
 }
 
 /// Memory for a result of these sizes, whether they were known before the launch or not.

@@ -32,11 +32,13 @@ pub fn for_each_piece<T: Send>(
         return each(0, target);
     }
     let units_each = units.div_ceil(tasks);
-    // Each piece belongs to one task, so the locks are never contended.
-    let pieces: Vec<Mutex<&mut [T]>> = target.chunks_mut(units_each * unit).map(Mutex::new).collect();
-    workers.run(pieces.len(), &|task| {
-        if let Ok(mut piece) = pieces[task].lock() {
-            each(task * units_each, &mut piece);
+    let tasks = target.len().div_ceil(units_each * unit);
+    // The lock is held only while a task takes its piece: a list of pieces would be memory taken in every launch.
+    let pieces = Mutex::new(target.chunks_mut(units_each * unit).enumerate());
+    workers.run(tasks, &|_| {
+        let next = pieces.lock().ok().and_then(|mut pieces| pieces.next());
+        if let Some((index, piece)) = next {
+            each(index * units_each, piece);
         }
     });
 }

@@ -28,11 +28,13 @@ pub fn share<T: Send>(
         return;
     }
     let per_piece = units_per_piece(workers, units, data.len().saturating_mul(work));
-    let pieces: Vec<Mutex<&mut [T]>> = data.chunks_mut(per_piece * unit).map(Mutex::new).collect();
-    workers.run(pieces.len(), &|index| {
-        // Each piece belongs to one task, so the locks are never contended.
-        if let Ok(mut piece) = pieces[index].lock() {
-            task(index * per_piece, &mut piece);
+    let tasks = data.len().div_ceil(per_piece * unit);
+    // The lock is held only while a task takes its piece: a list of pieces would be memory taken in every launch.
+    let pieces = Mutex::new(data.chunks_mut(per_piece * unit).enumerate());
+    workers.run(tasks, &|_| {
+        let next = pieces.lock().ok().and_then(|mut pieces| pieces.next());
+        if let Some((index, piece)) = next {
+            task(index * per_piece, piece);
         }
     });
 }
@@ -51,14 +53,12 @@ pub fn share_both<T: Send, U: Send>(
         return;
     }
     let per_piece = units_per_piece(workers, count, first.len().saturating_mul(work));
-    let pieces: Vec<Mutex<(&mut [T], &mut [U])>> = first
-        .chunks_mut(per_piece * first_unit)
-        .zip(second.chunks_mut(per_piece * second_unit))
-        .map(Mutex::new)
-        .collect();
-    workers.run(pieces.len(), &|index| {
-        if let Ok(mut piece) = pieces[index].lock() {
-            let (first, second) = &mut *piece;
+    let pieces = first.chunks_mut(per_piece * first_unit).zip(second.chunks_mut(per_piece * second_unit));
+    let tasks = pieces.len();
+    let pieces = Mutex::new(pieces.enumerate());
+    workers.run(tasks, &|_| {
+        let next = pieces.lock().ok().and_then(|mut pieces| pieces.next());
+        if let Some((index, (first, second))) = next {
             task(index * per_piece, first, second);
         }
     });

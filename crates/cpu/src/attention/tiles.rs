@@ -10,6 +10,7 @@ use std::sync::Mutex;
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
 use sinter_base::{DataType, Sizes, View};
 use sinter_ops::attention::Attention;
+use smallvec::SmallVec;
 
 use crate::attention::layout::{Layout, mask_over};
 use crate::only_operator;
@@ -34,6 +35,8 @@ pub const TILES: Row = Row {
 const MASK: usize = 3;
 /// Queries of a tile.
 const TILE: usize = 64;
+/// Most parts of the result that are written side by side.
+const LOCKS: usize = 64;
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, Attention);
@@ -136,18 +139,21 @@ impl Kernel for Tiles {
         let head = Head { op: self, q_at, k_at, v_at, shared, mask: mask.as_ref(), q, k, v };
         // Pieces of the result that one task writes: all rows of one head, or of one batch when heads lie inside rows.
         let unit = length * v_at.size * if y_at.inside { heads } else { 1 };
-        let units: Vec<Mutex<&mut [f32]>> = y.chunks_mut(unit).map(Mutex::new).collect();
+        // Few enough locks for the stack; a lock is held only while finished rows are copied.
         let per_unit = if y_at.inside { heads } else { 1 };
-        workers.run(units.len() * per_unit, &|task| {
+        let tasks = y.len() / unit * per_unit;
+        let grouped = (y.len() / unit).div_ceil(LOCKS);
+        let groups: SmallVec<[Mutex<&mut [f32]>; LOCKS]> = y.chunks_mut(grouped * unit).map(Mutex::new).collect();
+        workers.run(tasks, &|task| {
             let (b, h) = (task / heads, task % heads);
             ROOM.with_borrow_mut(|room| {
                 head.prepare(b, h, room);
                 for first in (0..length).step_by(TILE) {
                     let count = TILE.min(length - first);
                     head.tile(b, h, first, count, room);
-                    let Ok(mut target) = units[task / per_unit].lock() else { return };
+                    let Ok(mut target) = groups[task / per_unit / grouped].lock() else { return };
                     for (i, row) in room.rows.chunks_exact(v_at.size).take(count).enumerate() {
-                        let at = y_at.start(b, h, first + i) - task / per_unit * unit;
+                        let at = y_at.start(b, h, first + i) - task / per_unit / grouped * grouped * unit;
                         target[at..at + row.len()].copy_from_slice(row);
                     }
                 }

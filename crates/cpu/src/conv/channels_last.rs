@@ -74,6 +74,7 @@ fn fit(region: &Region) -> Result<Fit, Refusal> {
     let kernel = Loaded::Views(Box::new(ChannelsLast {
         x: fused.operand(0).ok_or_else(missing)?,
         w: packed,
+        zeros: vec![0.0; weight[1]],
         weight,
         is_padded_row,
         epilogue: fused.epilogue(fused.operand(2))?,
@@ -126,6 +127,8 @@ struct ChannelsLast {
     w: usize,
     /// Sizes of the weight: [M, C / G, kernel...].
     weight: Vec<usize>,
+    /// A pixel of the border.
+    zeros: Vec<f32>,
     is_padded_row: bool,
     epilogue: Plan,
     op: Convolution,
@@ -253,17 +256,9 @@ impl Kernel for ChannelsLast {
         let (outputs, groups) = (self.weight[0], self.op.groups);
         let each = packed_len(group_inputs * taps, outputs / groups.max(1));
         let w = packed_elements(w, each * groups)?;
-        let zeros = [0f32; 64];
-        let long_zeros;
-        let zeros = if group_inputs <= zeros.len() {
-            &zeros[..]
-        } else {
-            long_zeros = vec![0f32; group_inputs];
-            &long_zeros
-        };
         let mut windows = Windows {
             data: x,
-            zeros,
+            zeros: &self.zeros,
             input: geometry.input,
             output: geometry.output,
             kernel: geometry.kernel,

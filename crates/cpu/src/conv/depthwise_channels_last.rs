@@ -77,7 +77,7 @@ struct Depthwise {
 }
 
 /// Most kernel positions whose places are kept on the stack.
-const STACK_TAPS: usize = 32;
+const STACK_TAPS: usize = 64;
 
 impl Kernel for Depthwise {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {

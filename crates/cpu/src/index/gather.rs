@@ -6,6 +6,7 @@
 use bytemuck::Pod;
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Workers};
 use sinter_base::view::element_bytes;
+use sinter_base::{DataType, Sizes, View};
 
 use crate::arguments::{Lines, axis_in, integers, result};
 use crate::index::positions::{element_positions, slice_starts, wrapped};
@@ -103,21 +104,39 @@ impl Kernel for Gather {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let (x, indices) = (launch.input(0)?, launch.input(1)?);
         let axis = axis_in(self.axis, x.sizes().len())?;
-        let Lines { length, inner, .. } = Lines::along(x.sizes(), axis);
-        let mut picked = Vec::with_capacity(indices.count());
-        for index in integers(indices)? {
-            match wrapped(index, length) {
-                Some(index) => picked.push(index),
-                None => refuse_data!("index {index} lies outside axis {axis} of {length} elements"),
-            }
+        // The common types are read where they lie.
+        match indices.data_type() {
+            DataType::I64 => gather_along(launch, x, indices, axis, indices.elements::<i64>()),
+            DataType::I32 => gather_along(launch, x, indices, axis, indices.elements::<i32>()),
+            _ => gather_along(launch, x, indices, axis, &integers(indices)?),
         }
-        let sizes = [&x.sizes()[..axis], indices.sizes(), &x.sizes()[axis + 1..]].concat();
-        let workers = launch.workers;
-        let mut y = result(&mut launch.outputs[0], &sizes)?;
-        let start = |run: usize| (run / picked.len() * length + picked[run % picked.len()]) * inner;
-        copy_runs(workers, (x.bytes(), y.bytes()), inner, element_bytes(x.data_type()), start);
-        Ok(())
     }
+}
+
+/// Slices along one axis, `picked` their numbers.
+fn gather_along<I: Copy + Into<i64> + Sync>(
+    launch: &mut Launch<'_, '_>,
+    x: View<'_>,
+    indices: View<'_>,
+    axis: usize,
+    picked: &[I],
+) -> Result<(), KernelError> {
+    let Lines { length, inner, .. } = Lines::along(x.sizes(), axis);
+    for &index in picked {
+        let index = index.into();
+        if wrapped(index, length).is_none() {
+            refuse_data!("index {index} lies outside axis {axis} of {length} elements");
+        }
+    }
+    let sizes = x.sizes()[..axis].iter().chain(indices.sizes()).chain(&x.sizes()[axis + 1..]);
+    let sizes: Sizes = sizes.copied().collect();
+    let workers = launch.workers;
+    let mut y = result(&mut launch.outputs[0], &sizes)?;
+    // All indices were found inside above.
+    let place = |index: I| wrapped(index.into(), length).unwrap_or(0);
+    let start = |run: usize| (run / picked.len() * length + place(picked[run % picked.len()])) * inner;
+    copy_runs(workers, (x.bytes(), y.bytes()), inner, element_bytes(x.data_type()), start);
+    Ok(())
 }
 
 struct GatherElements {

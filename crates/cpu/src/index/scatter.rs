@@ -9,6 +9,7 @@ use sinter_base::view::element_bytes;
 use sinter_base::{DataType, View, ViewMut};
 use sinter_ops::Op;
 use sinter_ops::index::ScatterReduction;
+use smallvec::smallvec;
 
 use crate::arguments::{Lines, axis_in, integers, result};
 use crate::elements::{Numbers, load, store};
@@ -133,7 +134,7 @@ fn sequence_runs(
     }
     let positions = match launch.optional(2) {
         Some(positions) => integers(positions)?,
-        None => vec![0; sizes[0]],
+        None => smallvec![0; sizes[0]],
     };
     if positions.len() != sizes[0] {
         refuse_data!("{} write positions for {} batch entries", positions.len(), sizes[0]);

@@ -4,6 +4,7 @@ use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Reg
 use sinter_base::view::element_bytes;
 use sinter_base::{Sizes, View};
 use sinter_ops::movement::Concat;
+use smallvec::SmallVec;
 
 use crate::arguments::{axis_in, result};
 use crate::movement::takes_views;
@@ -27,7 +28,8 @@ struct ConcatKernel {
 
 impl Kernel for ConcatKernel {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
-        let inputs = (0..launch.inputs.len()).map(|i| launch.input(i)).collect::<Result<Vec<View<'_>>, _>>()?;
+        let inputs =
+            (0..launch.inputs.len()).map(|i| launch.input(i)).collect::<Result<SmallVec<[View<'_>; 8]>, _>>()?;
         let Some(first) = inputs.first() else { refuse_data!("nothing to concatenate") };
         let axis = axis_in(self.op.axis, first.sizes().len())?;
         let mut sizes = Sizes::from_slice(first.sizes());

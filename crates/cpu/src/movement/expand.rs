@@ -6,7 +6,7 @@ use sinter_base::shape::{broadcast_sizes, broadcast_strides, strides};
 use sinter_base::view::element_bytes;
 
 use crate::arguments::{integers, result};
-use crate::movement::strided::{Walk, copy};
+use crate::movement::strided::{Walk, Walks, copy};
 use crate::movement::takes_views;
 use crate::tactic::{Row, Speed};
 use crate::{only_operator, refuse_data};
@@ -46,7 +46,7 @@ impl Kernel for ExpandKernel {
             refuse_data!("sizes {:?} cannot be expanded to {shape:?}", x.sizes())
         };
         let steps = broadcast_strides(x.sizes(), &sizes);
-        let axes: Vec<Walk> = sizes.iter().zip(&steps).map(|(&size, &step)| Walk::new(size, step)).collect();
+        let axes: Walks = sizes.iter().zip(&steps).map(|(&size, &step)| Walk::new(size, step)).collect();
         let mut y = result(&mut launch.outputs[0], &sizes)?;
         copy(launch.workers, x.bytes(), element_bytes(x.data_type()), 0, &axes, y.bytes())
     }
@@ -61,7 +61,7 @@ impl Kernel for TileKernel {
             refuse_data!("{} repeats for sizes {:?}", repeats.len(), x.sizes());
         }
         let own = strides(x.sizes());
-        let (mut sizes, mut axes) = (Sizes::new(), Vec::new());
+        let (mut sizes, mut axes) = (Sizes::new(), Walks::new());
         for ((&size, &repeat), &step) in x.sizes().iter().zip(&repeats).zip(&own) {
             let times = usize::try_from(repeat).ok();
             let Some((times, all)) = times.and_then(|t| Some((t, t.checked_mul(size)?))) else {

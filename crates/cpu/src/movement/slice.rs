@@ -4,9 +4,10 @@ use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Reg
 use sinter_base::Sizes;
 use sinter_base::shape::strides;
 use sinter_base::view::element_bytes;
+use smallvec::smallvec;
 
 use crate::arguments::{axes_in, integers, result};
-use crate::movement::strided::{Walk, copy};
+use crate::movement::strided::{Walk, Walks, copy};
 use crate::movement::takes_views;
 use crate::tactic::{Row, Speed};
 use crate::{only_operator, refuse_data};
@@ -51,12 +52,12 @@ impl Kernel for SliceKernel {
         let count = i64::try_from(starts.len()).unwrap_or(i64::MAX);
         let axes = launch.optional(3).map(integers).transpose()?.unwrap_or_else(|| (0..count).collect());
         let axes = axes_in(&axes, x.sizes().len())?;
-        let steps = launch.optional(4).map(integers).transpose()?.unwrap_or_else(|| vec![1; starts.len()]);
+        let steps = launch.optional(4).map(integers).transpose()?.unwrap_or_else(|| smallvec![1; starts.len()]);
         if ends.len() != starts.len() || axes.len() != starts.len() || steps.len() != starts.len() {
             refuse_data!("{} starts, {} ends, {} axes, {} steps", starts.len(), ends.len(), axes.len(), steps.len());
         }
         let own = strides(x.sizes());
-        let mut walks: Vec<Walk> = x.sizes().iter().zip(&own).map(|(&size, &step)| Walk::new(size, step)).collect();
+        let mut walks: Walks = x.sizes().iter().zip(&own).map(|(&size, &step)| Walk::new(size, step)).collect();
         let mut first = 0isize;
         for (k, &axis) in axes.iter().enumerate() {
             let (start, step, count) = taken(x.sizes()[axis], starts[k], ends[k], steps[k])?;

@@ -10,6 +10,9 @@ use std::sync::Mutex;
 
 use bytemuck::Pod;
 use sinter_backend::{KernelError, Workers};
+use sinter_base::Sizes;
+use sinter_base::shape::unravel;
+use smallvec::SmallVec;
 
 use crate::pieces::piece_count;
 use crate::{by_width, refuse_data};
@@ -25,6 +28,9 @@ pub struct Walk {
     /// Distance in the source between neighbours, in elements.
     pub stride: isize,
 }
+
+/// The axes of a walk.
+pub type Walks = SmallVec<[Walk; 8]>;
 
 impl Walk {
     /// An axis of this size and stride.
@@ -45,7 +51,7 @@ pub fn copy(
     axes: &[Walk],
     target: &mut [u8],
 ) -> Result<(), KernelError> {
-    let sizes: Vec<usize> = axes.iter().map(|a| a.size).collect();
+    let sizes: Sizes = axes.iter().map(|a| a.size).collect();
     let count = sinter_base::shape::element_count(&sizes);
     if count.and_then(|c| c.checked_mul(width)) != Some(target.len()) {
         refuse_data!("elements of sizes {sizes:?} into {} bytes", target.len());
@@ -71,8 +77,8 @@ pub fn copy(
 }
 
 /// The same walk with as few axes as possible.
-fn merged(axes: &[Walk]) -> Vec<Walk> {
-    let mut result: Vec<Walk> = Vec::with_capacity(axes.len());
+fn merged(axes: &[Walk]) -> Walks {
+    let mut result = Walks::new();
     for &axis in axes.iter().filter(|a| a.size != 1) {
         match result.last_mut() {
             Some(last) if last.stride == axis.stride * axis.size.cast_signed() => {
@@ -84,21 +90,8 @@ fn merged(axes: &[Walk]) -> Vec<Walk> {
     result
 }
 
-/// A contiguous part of the result, made by one task.
-struct Job<'a, T> {
-    start: isize,
-    size: usize,
-    target: Mutex<&'a mut [T]>,
-}
-
 /// Cuts the walk along its outermost axes.
-fn shared<T: Pod + Send + Sync>(
-    workers: &dyn Workers,
-    source: &[T],
-    start: isize,
-    axes: &[Walk],
-    mut target: &mut [T],
-) {
+fn shared<T: Pod + Send + Sync>(workers: &dyn Workers, source: &[T], start: isize, axes: &[Walk], target: &mut [T]) {
     let tasks = piece_count(workers, target.len());
     if tasks < 2 || axes.is_empty() {
         return serial(source, start, axes, target);
@@ -112,29 +105,33 @@ fn shared<T: Pod + Send + Sync>(
     let cut = axes[depth];
     let piece = cut.size.div_ceil(tasks.div_ceil(lead)).max(1);
     let below: usize = axes[depth + 1..].iter().map(|a| a.size).product();
-    let mut jobs = Vec::new();
-    for_each_row(&axes[..depth], start, |_, row| {
-        for first in (0..cut.size).step_by(piece) {
-            let size = piece.min(cut.size - first);
-            let (part, rest) = std::mem::take(&mut target).split_at_mut(size * below);
-            target = rest;
-            jobs.push(Job { start: row + first.cast_signed() * cut.stride, size, target: Mutex::new(part) });
-        }
-    });
-    workers.run(jobs.len(), &|task| {
-        let job = &jobs[task];
-        let mut own = axes[depth..].to_vec();
-        own[0].size = job.size;
-        if let Ok(mut target) = job.target.lock() {
-            serial(source, job.start, &own, &mut target);
-        }
+    let pieces = cut.size.div_ceil(piece);
+    let outer_sizes: Sizes = axes[..depth].iter().map(|axis| axis.size).collect();
+    // Tasks take the parts of the result one after the other; a list of them would be memory taken in every launch.
+    let rest = Mutex::new((0, target));
+    workers.run(lead * pieces, &|_| {
+        let Some((job, size, part)) = rest.lock().ok().map(|mut rest| {
+            let job = rest.0;
+            let size = piece.min(cut.size - job % pieces * piece);
+            let (part, later) = std::mem::take(&mut rest.1).split_at_mut(size * below);
+            *rest = (job + 1, later);
+            (job, size, part)
+        }) else {
+            return;
+        };
+        let place = unravel(job / pieces, &outer_sizes);
+        let outer: isize = place.iter().zip(axes).map(|(&i, axis)| i.cast_signed() * axis.stride).sum();
+        let first = (job % pieces * piece).cast_signed() * cut.stride;
+        let mut own = Walks::from_slice(&axes[depth..]);
+        own[0].size = size;
+        serial(source, start + outer + first, &own, part);
     });
 }
 
 /// Calls `visit(row number, source position)` for every position of the axes in row-major order.
 fn for_each_row(axes: &[Walk], start: isize, mut visit: impl FnMut(usize, isize)) {
     let rows: usize = axes.iter().map(|a| a.size).product();
-    let mut index = vec![0usize; axes.len()];
+    let mut index: Sizes = axes.iter().map(|_| 0).collect();
     let mut position = start;
     for row in 0..rows {
         visit(row, position);
@@ -222,7 +219,7 @@ mod tests {
 
     /// By definition: every element on its own.
     fn plain(source: &[u32], start: isize, axes: &[Walk]) -> Vec<u32> {
-        let sizes: Vec<usize> = axes.iter().map(|a| a.size).collect();
+        let sizes: Sizes = axes.iter().map(|a| a.size).collect();
         let mut result = Vec::new();
         sinter_base::shape::for_each_index(&sizes, |index| {
             let offset: isize = index.iter().zip(axes).map(|(&i, a)| i.cast_signed() * a.stride).sum();

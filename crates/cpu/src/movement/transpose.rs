@@ -7,7 +7,7 @@ use sinter_base::view::element_bytes;
 use sinter_ops::movement::Transpose;
 
 use crate::arguments::result;
-use crate::movement::strided::{Walk, copy};
+use crate::movement::strided::{Walk, Walks, copy};
 use crate::movement::takes_views;
 use crate::tactic::{Row, Speed};
 use crate::{only_operator, refuse_data};
@@ -30,14 +30,15 @@ impl Kernel for TransposeKernel {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let x = launch.input(0)?;
         let rank = x.sizes().len();
-        let permutation = self.op.permutation.clone().unwrap_or_else(|| (0..rank).rev().collect());
+        let reversed = || (0..rank).rev().collect();
+        let permutation: Sizes = self.op.permutation.as_deref().map_or_else(reversed, Sizes::from_slice);
         let mut sorted = permutation.clone();
         sorted.sort_unstable();
         if !sorted.into_iter().eq(0..rank) {
             refuse_data!("{permutation:?} is no permutation of the axes of sizes {:?}", x.sizes());
         }
         let own = strides(x.sizes());
-        let axes: Vec<Walk> = permutation.iter().map(|&axis| Walk::new(x.sizes()[axis], own[axis])).collect();
+        let axes: Walks = permutation.iter().map(|&axis| Walk::new(x.sizes()[axis], own[axis])).collect();
         let sizes: Sizes = axes.iter().map(|a| a.size).collect();
         let mut y = result(&mut launch.outputs[0], &sizes)?;
         copy(launch.workers, x.bytes(), element_bytes(x.data_type()), 0, &axes, y.bytes())

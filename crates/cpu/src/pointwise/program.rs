@@ -11,9 +11,10 @@ use sinter_base::view::element_bytes;
 use sinter_base::{DataType, Sizes, View};
 use sinter_ops::pointwise::program::Step;
 use sinter_ops::pointwise::{CastMode, Program, Scalar, ScalarOp};
+use smallvec::SmallVec;
 
 use crate::only_operator;
-use crate::pointwise::column::{Column, Kind, LENGTH, wrap};
+use crate::pointwise::column::{Column, Kind, LENGTH, with_columns, wrap};
 use crate::pointwise::integer;
 use crate::pointwise::operand::{Access, read, splat, write};
 use crate::pointwise::real::{Real, round_to};
@@ -32,16 +33,40 @@ fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     if op.program.steps().iter().any(|s| Kind::of(s.data_type()).is_none()) {
         return Err(Refusal::new("strings are not for this kernel"));
     }
-    Ok(Loaded::Views(Box::new(PointwiseKernel { program: op.program.clone(), tier: Tier::in_use() })))
+    Ok(Loaded::Views(Box::new(PointwiseKernel {
+        types: op.program.result_types(),
+        program: op.program.clone(),
+        tier: Tier::in_use(),
+    })))
 }
 
 struct PointwiseKernel {
     program: Program,
+    types: Vec<DataType>,
     tier: Tier,
 }
 
-/// One result's memory, cut into one piece per task.
-type Pieces<'a> = Vec<Mutex<&'a mut [u8]>>;
+/// What no task took yet. Tasks take their pieces one after the other; a list of pieces would be memory taken in every
+/// launch.
+struct Rest<'a> {
+    task: usize,
+    /// Per result its remaining memory, and the bytes of a piece.
+    results: SmallVec<[(&'a mut [u8], usize); 4]>,
+}
+
+impl<'a> Rest<'a> {
+    /// Number and memory of the next task.
+    fn next(&mut self) -> (usize, SmallVec<[&'a mut [u8]; 4]>) {
+        let take = |(rest, piece): &mut (&'a mut [u8], usize)| {
+            let length = rest.len().min(*piece);
+            let (part, later) = std::mem::take(rest).split_at_mut(length);
+            *rest = later;
+            part
+        };
+        self.task += 1;
+        (self.task - 1, self.results.iter_mut().map(take).collect())
+    }
+}
 
 impl Kernel for PointwiseKernel {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
@@ -57,26 +82,18 @@ impl Kernel for PointwiseKernel {
                 Operand::View(view) => Ok((*view, Access::of(view.sizes(), &sizes))),
                 _ => Err(KernelError::Data("a pointwise operand is missing".to_owned())),
             })
-            .collect::<Result<Vec<_>, _>>()?;
+            .collect::<Result<SmallVec<[_; 8]>, _>>()?;
         let tasks = if count < WORTH_SHARING { 1 } else { launch.workers.count() * 4 };
         let piece = count.div_ceil(tasks).next_multiple_of(LENGTH);
-        let types = self.program.result_types();
         let workers = launch.workers;
-        let results: Vec<Pieces<'_>> = launch
-            .outputs
-            .iter_mut()
-            .zip(&types)
-            .map(|(target, ty)| {
-                let bytes = target.view().bytes();
-                bytes.chunks_mut(piece * element_bytes(*ty)).map(Mutex::new).collect()
-            })
-            .collect();
-        workers.run(count.div_ceil(piece), &|task| {
-            // Each piece belongs to one task, so the locks are never contended.
-            let mut outputs: Vec<_> = results.iter().filter_map(|pieces| pieces[task].lock().ok()).collect();
+        let results = launch.outputs.iter_mut().zip(&self.types);
+        let results = results.map(|(target, ty)| (target.view().bytes(), piece * element_bytes(*ty)));
+        let rest = Mutex::new(Rest { task: 0, results: results.collect() });
+        workers.run(count.div_ceil(piece), &|_| {
+            let next = rest.lock().map(|mut rest| rest.next());
+            let Ok((task, mut outputs)) = next else { return };
             let start = task * piece;
-            let run = Run { program: &self.program, types: &types, operands: &operands, sizes: &sizes };
-            let mut outputs: Vec<&mut [u8]> = outputs.iter_mut().map(|guard| &mut ***guard).collect();
+            let run = Run { program: &self.program, types: &self.types, operands: &operands, sizes: &sizes };
             run.on_tier(self.tier, start, count.min(start + piece), &mut outputs);
         });
         Ok(())
@@ -95,34 +112,33 @@ impl Run<'_> {
     /// Elements `start..end`, with the vector width of the tier.
     #[allow(unsafe_code, reason = "functions compiled for an instruction set may be called only where it exists")]
     fn on_tier(&self, tier: Tier, start: usize, end: usize, outputs: &mut [&mut [u8]]) {
-        match tier {
+        with_columns(self.program.steps().len(), |columns| match tier {
             // SAFETY: the tier in use is never above what the machine was detected to have.
             #[cfg(target_arch = "x86_64")]
-            Tier::Avx512 => unsafe { self.avx512(start, end, outputs) },
+            Tier::Avx512 => unsafe { self.avx512(start, end, outputs, columns) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Tier::Avx2 => unsafe { self.avx2(start, end, outputs) },
-            _ => self.columns(start, end, outputs),
-        }
+            Tier::Avx2 => unsafe { self.avx2(start, end, outputs, columns) },
+            _ => self.columns(start, end, outputs, columns),
+        });
     }
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
-    fn avx512(&self, start: usize, end: usize, outputs: &mut [&mut [u8]]) {
-        self.columns(start, end, outputs);
+    fn avx512(&self, start: usize, end: usize, outputs: &mut [&mut [u8]], columns: &mut [Column]) {
+        self.columns(start, end, outputs, columns);
     }
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,fma")]
-    fn avx2(&self, start: usize, end: usize, outputs: &mut [&mut [u8]]) {
-        self.columns(start, end, outputs);
+    fn avx2(&self, start: usize, end: usize, outputs: &mut [&mut [u8]], columns: &mut [Column]) {
+        self.columns(start, end, outputs, columns);
     }
 
     #[inline(always)]
-    fn columns(&self, start: usize, end: usize, outputs: &mut [&mut [u8]]) {
+    fn columns(&self, start: usize, end: usize, outputs: &mut [&mut [u8]], columns: &mut [Column]) {
         let steps = self.program.steps();
-        let mut columns = vec![Column::default(); steps.len()];
-        for (step, column) in steps.iter().zip(&mut columns) {
+        for (step, column) in steps.iter().zip(&mut *columns) {
             if let Step::Constant { value, data_type } = step
                 && let Some(kind) = Kind::of(*data_type)
             {

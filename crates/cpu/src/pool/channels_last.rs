@@ -8,6 +8,7 @@ use sinter_base::DataType;
 use sinter_ops::Op;
 use sinter_ops::pool::{Pool, PoolMode};
 use sinter_ops::window::{Axis, Padding};
+use smallvec::SmallVec;
 
 use crate::fused::Fused;
 use crate::share::share;
@@ -123,7 +124,7 @@ fn fold(tier: Tier, is_largest: bool, y: &mut [f32], x: &[f32]) {
 }
 
 impl ChannelsLast {
-    fn axes(&self, x: &[usize], y: &[usize]) -> Vec<Steps> {
+    fn axes(&self, x: &[usize], y: &[usize]) -> SmallVec<[Steps; MAX_AXES]> {
         (0..x.len() - 2)
             .map(|index| {
                 let (input, output) = (x[index + 1], y[index + 1]);

@@ -3,14 +3,13 @@
 //! A pointwise program over the product is taken apart: a bias per column starts the sums, clamping to constants happens
 //! in registers, and what remains runs as a program over the rows of each finished tile.
 
-use std::cell::RefCell;
-
 use sinter_backend::{KernelError, Launch, Refusal};
 use sinter_base::{DataType, Dim};
 use sinter_ops::pointwise::program::Step;
 use sinter_ops::pointwise::{Program, Scalar, ScalarOp};
+use smallvec::SmallVec;
 
-use crate::pointwise::column::{Column, Kind, LENGTH};
+use crate::pointwise::column::{Column, Kind, LENGTH, with_columns};
 use crate::pointwise::operand::splat;
 use crate::pointwise::program::apply;
 use crate::tier::Tier;
@@ -30,12 +29,15 @@ impl Epilogue<'_> {
     pub const NONE: Self = Self { bias: None, clamp: (f32::NEG_INFINITY, f32::INFINITY), rest: None };
 }
 
+/// The elements of an operand and how they follow the product; `None` for the product itself.
+type Bound<'a> = Option<(&'a [f32], Access)>;
+
 /// A program over finished tiles with its operands.
 pub struct Rest<'a> {
     program: &'a Program,
     /// Which operand of the program is the product.
     product: usize,
-    operands: Vec<Option<(&'a [f32], Access)>>,
+    operands: SmallVec<[Bound<'a>; 4]>,
 }
 
 /// How an operand follows rows and columns of the product: element (r, j) lies at
@@ -234,28 +236,18 @@ impl Plan {
     }
 }
 
-thread_local! {
-    /// Columns of the running program, kept so that a steady run allocates nothing.
-    static COLUMNS: RefCell<Vec<Column>> = const { RefCell::new(Vec::new()) };
-}
-
 impl Rest<'_> {
     /// Runs the program over neighbouring elements of a row, from column `first` on.
     #[allow(unsafe_code, reason = "functions compiled for an instruction set may be called only where it exists")]
     pub fn apply(&self, tier: Tier, row: usize, first: usize, values: &mut [f32]) {
-        COLUMNS.with_borrow_mut(|columns| {
-            if columns.len() < self.program.steps().len() {
-                columns.resize(self.program.steps().len(), Column::default());
-            }
-            match tier {
-                // SAFETY: the tier in use is never above what the machine was detected to have.
-                #[cfg(target_arch = "x86_64")]
-                Tier::Avx512 => unsafe { self.avx512(row, first, values, columns) },
-                // SAFETY: as above.
-                #[cfg(target_arch = "x86_64")]
-                Tier::Avx2 => unsafe { self.avx2(row, first, values, columns) },
-                _ => self.run(row, first, values, columns),
-            }
+        with_columns(self.program.steps().len(), |columns| match tier {
+            // SAFETY: the tier in use is never above what the machine was detected to have.
+            #[cfg(target_arch = "x86_64")]
+            Tier::Avx512 => unsafe { self.avx512(row, first, values, columns) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Tier::Avx2 => unsafe { self.avx2(row, first, values, columns) },
+            _ => self.run(row, first, values, columns),
         });
     }
 

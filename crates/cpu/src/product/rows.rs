@@ -24,8 +24,8 @@ const BLOCK_PANELS: usize = 9;
 const BLOCK_ROWS: usize = 96;
 /// Multiply-adds below which a task is not worth handing out.
 const WORTH_SHARING: usize = 64 * 1024;
-/// Taps of one tile that are kept on the stack.
-const STACK_TAPS: usize = 16;
+/// Most taps of one tile: their list lies on the stack.
+const STACK_TAPS: usize = 64;
 
 /// The left operand: `count` rows, each the concatenation of `taps` slices of `inner` elements.
 pub trait Rows: Sync {
@@ -82,7 +82,7 @@ impl Rows for Matrix<'_> {
 }
 
 /// A product to compute.
-pub struct RowProduct<'a, R> {
+pub struct RowProduct<'a, 'e, R> {
     /// Left operand.
     pub a: &'a R,
     /// Right operand in panels, inner dimension `taps * inner`.
@@ -92,7 +92,7 @@ pub struct RowProduct<'a, R> {
     /// Distance between rows of C.
     pub step: usize,
     /// What becomes of the sums.
-    pub epilogue: &'a Epilogue<'a>,
+    pub epilogue: &'a Epilogue<'e>,
 }
 
 /// The result, shared by tasks that write disjoint tiles.
@@ -110,7 +110,7 @@ struct Piece {
     elements: Range<usize>,
 }
 
-impl<R: Rows> RowProduct<'_, R> {
+impl<R: Rows> RowProduct<'_, '_, R> {
     /// Computes C: row r at `r * step`.
     ///
     /// # Panics
@@ -139,7 +139,7 @@ impl<R: Rows> RowProduct<'_, R> {
     /// Pieces of the inner dimension.
     fn pieces(&self) -> impl Iterator<Item = Piece> {
         let (taps, inner) = (self.a.taps(), self.a.inner());
-        let taps_each = if taps > 1 { (BLOCK_INNER / inner.max(1)).max(1) } else { 1 };
+        let taps_each = if taps > 1 { (BLOCK_INNER / inner.max(1)).clamp(1, STACK_TAPS) } else { 1 };
         let elements_each = if taps > 1 { inner.max(1) } else { BLOCK_INNER };
         (0..taps.max(1)).step_by(taps_each).flat_map(move |tap| {
             (0..inner.max(1)).step_by(elements_each).map(move |first| Piece {

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Workers};
 use sinter_base::shape::strides;
-use sinter_base::{DataType, View, ViewMut};
+use sinter_base::{DataType, Sizes, View, ViewMut};
 use sinter_ops::reduce::{Reduce, ReduceKind};
 
 use crate::arguments::{axes_in, integers, result};
@@ -78,9 +78,9 @@ struct Geometry {
 impl Geometry {
     fn of(op: &Reduce, sizes: &[usize], given: Option<&[i64]>) -> Result<Self, KernelError> {
         let axes = match given {
-            None | Some([]) if op.noop_with_empty_axes => Vec::new(),
+            None | Some([]) if op.noop_with_empty_axes => Sizes::new(),
             None | Some([]) => (0..sizes.len()).collect(),
-            Some(axes) => axes_in(axes, sizes.len())?,
+            Some(axes) => Sizes::from_slice(&axes_in(axes, sizes.len())?),
         };
         let reduced = |axis: usize| axes.contains(&axis);
         let result = (0..sizes.len()).filter(|&a| op.keep_dims || !reduced(a));

@@ -5,7 +5,7 @@
 //! The generic kernel computes in f64.
 
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Operand, Refusal, Region};
-use sinter_base::DataType;
+use sinter_base::{DataType, Sizes};
 use sinter_ops::reduce::Softmax;
 
 use crate::arguments::{Lines, axis_in, result};
@@ -165,7 +165,7 @@ impl Kernel for Rows {
             Some(Operand::InPlace(_)) => None,
             _ => Some(launch.input(0)?),
         };
-        let sizes = x.map_or_else(|| launch.output(0).sizes().to_vec(), |x| x.sizes().to_vec());
+        let sizes = Sizes::from_slice(x.map_or_else(|| launch.output(0).sizes(), |x| x.sizes()));
         let lines = Lines::along(&sizes, axis_in(self.op.axis, sizes.len())?);
         let workers = launch.workers;
         let mut y = result(&mut launch.outputs[0], &sizes)?;
