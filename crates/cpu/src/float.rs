@@ -8,6 +8,8 @@ use sinter_base::{View, ViewMut};
 
 use crate::elements::{Numbers, load, store};
 use crate::matmul::gemm::{Product, Strided};
+use crate::pointwise::functions;
+use crate::row_sums::row_sums;
 use crate::tier::Tier;
 
 /// A type that kernels compute in.
@@ -27,6 +29,10 @@ pub trait Float:
     fn write(values: &[Self], target: &mut ViewMut<'_>);
     /// `a b^T` for a [rows, inner] and b [columns, inner].
     fn product(a: &[Self], b: &[Self], inner: usize, workers: &dyn Workers) -> Vec<Self>;
+    /// `result[i]` = the sum over j of `matrix[i, j] vector[j]`.
+    fn row_sums(matrix: &[Self], vector: &[Self], result: &mut [Self]);
+    /// The hyperbolic tangent, to the precision of the type.
+    fn tanh(self) -> Self;
 }
 
 impl Float for f32 {
@@ -53,6 +59,14 @@ impl Float for f32 {
         Product { rows, columns, inner, a, b, row_bias: None }.compute(Tier::in_use(), workers, &mut c);
         c
     }
+
+    fn row_sums(matrix: &[Self], vector: &[Self], result: &mut [Self]) {
+        row_sums(Tier::in_use(), matrix, vector, result);
+    }
+
+    fn tanh(self) -> Self {
+        functions::tanh(self)
+    }
 }
 
 impl Float for f64 {
@@ -78,6 +92,16 @@ impl Float for f64 {
     fn product(a: &[Self], b: &[Self], inner: usize, _workers: &dyn Workers) -> Vec<Self> {
         let inner = inner.max(1);
         a.chunks_exact(inner).flat_map(|row| b.chunks_exact(inner).map(move |column| dot(row, column))).collect()
+    }
+
+    fn row_sums(matrix: &[Self], vector: &[Self], result: &mut [Self]) {
+        for (row, result) in matrix.chunks_exact(vector.len().max(1)).zip(result) {
+            *result = dot(row, vector);
+        }
+    }
+
+    fn tanh(self) -> Self {
+        f64::tanh(self)
     }
 }
 

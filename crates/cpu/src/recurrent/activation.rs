@@ -4,15 +4,18 @@ use sinter_ops::recurrent::activation::Activation;
 
 use crate::float::Float;
 
-fn sigmoid(x: f64) -> f64 {
+fn sigmoid<T: Float>(x: T) -> T {
     // Half a hyperbolic tangent: neither end overflows.
-    0.5 + 0.5 * (0.5 * x).tanh()
+    let half = T::of(0.5);
+    half + half * (half * x).tanh()
 }
 
-fn value(function: Activation, x: f64) -> f64 {
-    match function {
-        Activation::Tanh => x.tanh(),
-        Activation::Sigmoid => sigmoid(x),
+/// The two that nearly all cells use are computed in the type at hand, the others in double precision.
+fn value<T: Float>(function: Activation, of: T) -> T {
+    let x = of.wide();
+    let wide = match function {
+        Activation::Tanh => return of.tanh(),
+        Activation::Sigmoid => return sigmoid(of),
         Activation::Relu => x.max(0.0),
         Activation::Affine { alpha, beta } => x * alpha + beta,
         Activation::LeakyRelu { alpha } if x < 0.0 => x * alpha,
@@ -26,11 +29,11 @@ fn value(function: Activation, x: f64) -> f64 {
         Activation::Softsign => x / (x.abs() + 1.0),
         // ln(1 + e^x) without overflow for large x.
         Activation::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
-    }
+    };
+    T::of(wide)
 }
 
 /// The function at `x`, limited to `[-clip, clip]` before.
 pub fn activate<T: Float>(function: Activation, clip: Option<f64>, x: T) -> T {
-    let x = x.wide();
-    T::of(value(function, clip.map_or(x, |clip| x.clamp(-clip, clip))))
+    value(function, clip.map_or(x, |clip| T::of(x.wide().clamp(-clip, clip))))
 }

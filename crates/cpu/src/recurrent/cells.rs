@@ -5,7 +5,7 @@
 
 use sinter_ops::recurrent::activation::Activation;
 
-use crate::float::{Float, dot};
+use crate::float::Float;
 use crate::recurrent::activation::activate;
 
 /// The kind of cell.
@@ -77,8 +77,9 @@ impl<T: Float> Cell<'_, T> {
         Self::at(self.bias, self.kind.gates() * self.hidden + row)
     }
 
-    fn recurrent(&self, row: usize, state: &[T]) -> T {
-        dot(&self.r[row * self.hidden..(row + 1) * self.hidden], state)
+    /// The products of a state with the rows of the recurrence matrix from `first` on.
+    fn recurrent(&self, first: usize, state: &[T], sums: &mut [T]) {
+        T::row_sums(&self.r[first * self.hidden..(first + sums.len()) * self.hidden], state, sums);
     }
 
     /// Updates the states by one step; `x` is the input part of every gate, `sums` room for as many numbers.
@@ -86,28 +87,32 @@ impl<T: Float> Cell<'_, T> {
         let hidden = self.hidden;
         match (self.kind, states) {
             (Kind::Rnn, [h]) => {
+                self.recurrent(0, h, sums);
                 for (row, sum) in sums.iter_mut().enumerate() {
-                    *sum = x[row] + self.recurrent(row, h) + self.biases(row);
+                    *sum = x[row] + *sum + self.biases(row);
                 }
                 h.iter_mut().zip(&*sums).for_each(|(h, sum)| *h = self.apply(0, *sum));
             }
             (Kind::Gru { linear_before_reset }, [h]) => {
                 let (gates, candidate) = sums.split_at_mut(2 * hidden);
+                self.recurrent(0, h, gates);
                 for (row, sum) in gates.iter_mut().enumerate() {
-                    *sum = self.apply(0, x[row] + self.recurrent(row, h) + self.biases(row));
+                    *sum = self.apply(0, x[row] + *sum + self.biases(row));
                 }
                 let (update, reset) = gates.split_at_mut(hidden);
                 if linear_before_reset {
+                    self.recurrent(2 * hidden, h, candidate);
                     for (unit, sum) in candidate.iter_mut().enumerate() {
                         let row = 2 * hidden + unit;
-                        let from_state = reset[unit] * (self.recurrent(row, h) + self.recurrent_bias(row));
+                        let from_state = reset[unit] * (*sum + self.recurrent_bias(row));
                         *sum = x[row] + Self::at(self.bias, row) + from_state;
                     }
                 } else {
                     reset.iter_mut().zip(h.iter()).for_each(|(r, h)| *r = *r * *h);
+                    self.recurrent(2 * hidden, reset, candidate);
                     for (unit, sum) in candidate.iter_mut().enumerate() {
                         let row = 2 * hidden + unit;
-                        *sum = x[row] + self.recurrent(row, reset) + self.biases(row);
+                        *sum = x[row] + *sum + self.biases(row);
                     }
                 }
                 for ((h, sum), z) in h.iter_mut().zip(candidate).zip(update) {
@@ -115,8 +120,9 @@ impl<T: Float> Cell<'_, T> {
                 }
             }
             (Kind::Lstm { input_forget }, [h, c]) => {
+                self.recurrent(0, h, sums);
                 for (row, sum) in sums.iter_mut().enumerate() {
-                    *sum = x[row] + self.recurrent(row, h) + self.biases(row);
+                    *sum = x[row] + *sum + self.biases(row);
                 }
                 for unit in 0..hidden {
                     let old = c[unit];
