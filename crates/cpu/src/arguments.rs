@@ -1,7 +1,7 @@
 //! What kernels read before they compute: axes and indices with contents, and the memory of results.
 
 use sinter_backend::{KernelError, Target};
-use sinter_base::{DataType, View, ViewMut};
+use sinter_base::{DataType, Sizes, View, ViewMut};
 use smallvec::SmallVec;
 
 /// An error about data, from anything that can say what is wrong.
@@ -61,16 +61,8 @@ pub fn axis_in(axis: i64, rank: usize) -> Result<usize, KernelError> {
 ///
 /// # Errors
 /// When one does not exist or comes twice.
-pub fn axes_in(axes: &[i64], rank: usize) -> Result<SmallVec<[usize; 8]>, KernelError> {
-    let mut found = SmallVec::new();
-    for &axis in axes {
-        let position = axis_in(axis, rank)?;
-        if found.contains(&position) {
-            refuse_data!("axis {axis} comes twice");
-        }
-        found.push(position);
-    }
-    Ok(found)
+pub fn axes_in(axes: &[i64], rank: usize) -> Result<Sizes, KernelError> {
+    sinter_ops::axes::distinct_axes(axes, rank).map_err(data_error)
 }
 
 /// Memory for a result of these sizes, whether they were known before the launch or not.

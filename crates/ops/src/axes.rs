@@ -1,6 +1,6 @@
 //! Axes given as signed numbers: counted from the front, or from the end when negative.
 
-use sinter_base::{DataType, Dim, Tensor};
+use sinter_base::{DataType, Dim, Sizes, Tensor};
 
 use crate::error::{EvalError, InferError};
 use crate::invalid;
@@ -23,8 +23,8 @@ pub fn axis_of(axis: i64, rank: usize) -> Result<usize, InferError> {
 ///
 /// # Errors
 /// When one lies outside `-rank..rank` or comes twice.
-pub fn distinct_axes(axes: &[i64], rank: usize) -> Result<Vec<usize>, InferError> {
-    let mut positions = Vec::with_capacity(axes.len());
+pub fn distinct_axes(axes: &[i64], rank: usize) -> Result<Sizes, InferError> {
+    let mut positions = Sizes::new();
     for &axis in axes {
         let position = axis_of(axis, rank)?;
         if positions.contains(&position) {
@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn axes_count_from_both_ends() {
         assert_eq!(axis_of(-1, 3).unwrap(), 2);
-        assert_eq!(distinct_axes(&[0, -1], 3).unwrap(), [0, 2]);
+        assert_eq!(distinct_axes(&[0, -1], 3).unwrap().as_slice(), [0, 2]);
         assert!(axis_of(3, 3).is_err());
         assert!(axis_of(i64::MIN, 3).is_err());
         assert!(distinct_axes(&[2, -1], 3).is_err());

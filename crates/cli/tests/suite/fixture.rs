@@ -107,3 +107,23 @@ pub(crate) fn json_and_code<A: AsRef<std::ffi::OsStr>>(arguments: &[A]) -> (i32,
     schema::check(all[0].to_str().unwrap(), &json);
     (code(&output), json)
 }
+
+/// The folder of shared models; `None`, with the reason told, where it is not there.
+pub(crate) fn shared_models() -> Option<PathBuf> {
+    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared");
+    let shared = std::env::var_os("SINTER_SHARED").map_or_else(|| PathBuf::from(default), PathBuf::from);
+    let models = shared.join("models");
+    if models.is_dir() {
+        return Some(models);
+    }
+    let reason = format!("skipped: {} holds no models; set SINTER_SHARED", shared.display());
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "{reason}");
+    eprintln!("{reason}");
+    None
+}
+
+/// The ONNX file of a model's folder.
+pub(crate) fn onnx_in(folder: &Path) -> PathBuf {
+    let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    paths.into_iter().find(|path| path.extension().is_some_and(|e| e == "onnx")).unwrap()
+}

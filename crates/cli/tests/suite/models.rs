@@ -1,8 +1,6 @@
 //! Real models from file to verdict, when the shared ones are at hand: built, then run from the plan alone.
 
-use std::path::PathBuf;
-
-use crate::fixture::{Folder, arguments, json};
+use crate::fixture::{Folder, arguments, json, onnx_in, shared_models};
 
 /// One of each kind that is quick: free sizes, control flow, external data, half precision, quantized.
 const MODELS: &[(&str, &[&str])] = &[
@@ -17,18 +15,10 @@ const MODELS: &[(&str, &[&str])] = &[
 
 #[test]
 fn shared_models_agree_with_their_expected_outputs() {
-    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared");
-    let shared = std::env::var_os("SINTER_SHARED").map_or_else(|| PathBuf::from(default), PathBuf::from);
-    if !shared.join("models").is_dir() {
-        let reason = format!("skipped: {} holds no models; set SINTER_SHARED", shared.display());
-        assert!(std::env::var("CI").as_deref() != Ok("true"), "{reason}");
-        eprintln!("{reason}");
-        return;
-    }
+    let Some(models) = shared_models() else { return };
     for (name, bounds) in MODELS {
-        let source = shared.join("models").join(name);
-        let entries = std::fs::read_dir(&source).unwrap().map(|entry| entry.unwrap().path());
-        let model = entries.into_iter().find(|path| path.extension().is_some_and(|e| e == "onnx")).unwrap();
+        let source = models.join(name);
+        let model = onnx_in(&source);
         let folder = Folder::new();
         let plan = folder.path("model.plan");
         json(&arguments!["build", model, "-o", plan]);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::fixture::{Folder, arguments, code, digits, json, sinter, small_model, text};
+use crate::fixture::{Folder, arguments, code, digits, json, onnx_in, shared_models, sinter, small_model, text};
 
 /// Ends long before: the networks of these tests are small.
 const SECONDS: &str = "60";
@@ -30,17 +30,9 @@ fn assert_reproducible(model: &PathBuf, name: &str) {
 #[test]
 fn a_tuned_plan_can_be_made_again_from_its_timings() {
     assert_reproducible(&digits(), "digits");
-    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared");
-    let shared = std::env::var_os("SINTER_SHARED").map_or_else(|| PathBuf::from(default), PathBuf::from);
-    if !shared.join("models").is_dir() {
-        let reason = format!("skipped: {} holds no models; set SINTER_SHARED", shared.display());
-        assert!(std::env::var("CI").as_deref() != Ok("true"), "{reason}");
-        eprintln!("{reason}");
-        return;
-    }
+    let Some(models) = shared_models() else { return };
     for name in MODELS {
-        let entries = std::fs::read_dir(shared.join("models").join(name)).unwrap().map(|entry| entry.unwrap().path());
-        let model = entries.into_iter().find(|path| path.extension().is_some_and(|e| e == "onnx")).unwrap();
+        let model = onnx_in(&models.join(name));
         assert_reproducible(&model, name);
     }
 }

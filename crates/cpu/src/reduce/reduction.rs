@@ -80,7 +80,7 @@ impl Geometry {
         let axes = match given {
             None | Some([]) if op.noop_with_empty_axes => Sizes::new(),
             None | Some([]) => (0..sizes.len()).collect(),
-            Some(axes) => Sizes::from_slice(&axes_in(axes, sizes.len())?),
+            Some(axes) => axes_in(axes, sizes.len())?,
         };
         let reduced = |axis: usize| axes.contains(&axis);
         let result = (0..sizes.len()).filter(|&a| op.keep_dims || !reduced(a));

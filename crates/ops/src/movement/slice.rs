@@ -126,7 +126,7 @@ fn all_parts(
     Ok(parts)
 }
 
-fn chosen_axes(axes: Option<&[i64]>, count: usize, rank: usize) -> Result<Vec<usize>, InferError> {
+fn chosen_axes(axes: Option<&[i64]>, count: usize, rank: usize) -> Result<Sizes, InferError> {
     match axes {
         Some(axes) => distinct_axes(axes, rank),
         None if count <= rank => Ok((0..count).collect()),

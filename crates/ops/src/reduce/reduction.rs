@@ -130,9 +130,9 @@ impl Reduce {
     }
 
     /// Which axes are reduced.
-    fn axes(&self, given: Option<&[i64]>, rank: usize) -> Result<Vec<usize>, InferError> {
+    fn axes(&self, given: Option<&[i64]>, rank: usize) -> Result<Sizes, InferError> {
         match given {
-            None | Some([]) if self.noop_with_empty_axes => Ok(Vec::new()),
+            None | Some([]) if self.noop_with_empty_axes => Ok(Sizes::new()),
             None | Some([]) => Ok((0..rank).collect()),
             Some(axes) => distinct_axes(axes, rank),
         }
