@@ -3,8 +3,9 @@
 //! Two questions. *Do the passes keep the meaning?* The judge runs the network as imported and after the passes, on the same
 //! inputs. *Does every kernel compute its region?* Each step of the plan is given the judge's values for its operands, so
 //! that an error shows where it is made and nowhere else, and, where all operands are floats, fresh numbers of unit
-//! scale as well; its results are compared with the region's own meaning. A kernel that fails is dropped by name for that
-//! region, a pass that fails is left out, and the build goes on with what is left.
+//! scale as well, once for each kind of region, there also at other sizes where sizes are open; its results are compared
+//! with the region's own meaning. A kernel that fails is dropped by name for that region, a pass that fails is left out, and
+//! the build goes on with what is left.
 //!
 //! What may differ, and why (u is the rounding unit of the element type):
 //!
@@ -18,24 +19,27 @@
 //! | integers computed from floats | one step in a thousandth of the elements | the same, where a rounding meets a discontinuity |
 //! | all else | equal | |
 
+mod answers;
 mod effects;
+mod points;
 mod products;
 mod trials;
 pub(crate) mod whole;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use sinter_backend::{BackEnd, KernelError, Loaded, Region, Workers};
 use sinter_base::{DataType, Tensor, TensorType, Value, ValueType};
-use sinter_interp::inputs::generate;
+use sinter_interp::inputs::batches;
 use sinter_interp::{FastEvaluator, Tolerance, compare, evaluate_weight, run_with};
 use sinter_ir::{Network, WeightExpr};
 use sinter_ops::{Body, EvalContext, InferContext, Op, Operands, infer};
 use sinter_plan::{Action, Home, Plan, PlanValueId, Sealed, SealedInput, SealedOutput, SealedVector, Step};
 
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, problem_text};
 use crate::lower::Pack;
+pub(crate) use crate::parity::answers::{Answers, answers};
 use crate::parity::effects::same_effects;
 use crate::progress::{Progress, Stage};
 use crate::trial::launch_once;
@@ -86,53 +90,10 @@ pub(crate) struct Draft {
     pub(crate) packs: HashMap<PlanValueId, Pack>,
 }
 
-/// Sizes that are tried for dimensions that nothing pins, until the network takes them: 3 shows what a batch of one hides,
-/// but large inputs are not made three times as large.
-const FREE_SIZES: [i64; 8] = [3, 1, 8, 16, 64, 128, 1024, 16_000];
-const FREE_SIZES_OF_LARGE: [i64; 8] = [1, 2, 3, 8, 16, 64, 128, 1024];
-/// Elements from which on an input is large.
-const LARGE: usize = 1 << 16;
 /// Tensors of at most this many elements show their contents to inference, as at run time.
 const MAX_SHOWN: usize = 1024;
 /// Inputs of at most this many bytes in all are sealed into the plan.
 const MAX_SEALED: usize = 1 << 20;
-
-/// The judge's answers for the network as imported.
-pub(crate) struct Answers {
-    pub(crate) inputs: HashMap<String, Value>,
-    pub(crate) outputs: Vec<Value>,
-}
-
-/// Runs the judge on the network as imported.
-///
-/// # Errors
-/// Why there are no answers.
-pub(crate) fn answers(network: &Network, verify: &Verify) -> Result<Answers, String> {
-    let run = |inputs: HashMap<String, Value>| {
-        let outputs = run_with(network, &inputs, &FastEvaluator).map_err(|e| e.to_string())?;
-        Ok(Answers { inputs, outputs })
-    };
-    match verify {
-        Verify::Off => Err("verification is off".to_owned()),
-        Verify::Given(inputs) => run(inputs.clone()),
-        Verify::Generated => {
-            let mut first = None;
-            let elements = |values: &HashMap<String, Value>| -> usize {
-                values.values().filter_map(Value::as_tensor).map(Tensor::count).max().unwrap_or(0)
-            };
-            let is_large = generate(network, 1).is_ok_and(|values| elements(&values) >= LARGE);
-            for free in if is_large { FREE_SIZES_OF_LARGE } else { FREE_SIZES } {
-                match generate(network, free).and_then(run) {
-                    Ok(answers) => return Ok(answers),
-                    Err(reason) => {
-                        first.get_or_insert(reason);
-                    }
-                }
-            }
-            Err(first.unwrap_or_default())
-        }
-    }
-}
 
 /// Is the network's result stable under rounding? Quantization and selection amplify the last bit.
 pub(crate) fn is_discrete(body: &Body) -> bool {
@@ -269,7 +230,8 @@ pub(crate) fn check_steps(
     progress: Progress<'_>,
 ) -> Vec<Failure> {
     let workers = back_end.workers(draft.plan.device.threads);
-    let mut checker = Checker { draft, back_end, workers: &*workers, values: HashMap::new() };
+    let (values, seen) = (HashMap::new(), HashSet::new());
+    let mut checker = Checker { draft, back_end, workers: &*workers, batches: batches(network), values, seen };
     if let Err(reason) = checker.given_values(network, answers) {
         found.skipped = Some(reason);
         return Vec::new();
@@ -316,8 +278,12 @@ struct Checker<'a> {
     draft: &'a Draft,
     back_end: &'a dyn BackEnd,
     workers: &'a dyn Workers,
+    /// Names of the sizes that count batches.
+    batches: BTreeSet<String>,
     /// The judge's values, by value of the plan.
     values: HashMap<PlanValueId, Value>,
+    /// Kernels and regions that were given fresh numbers: layers that are alike need them once.
+    seen: HashSet<String>,
 }
 
 impl Checker<'_> {
@@ -381,6 +347,7 @@ impl Checker<'_> {
         for (id, value) in step.outputs.iter().zip(&expected) {
             self.values.insert(*id, value.clone());
         }
+        let is_new = self.seen.insert(format!("{recipe:?}\n{}", problem_text(region)));
         let trial = |operands: &[Option<Value>], expected: &[Value]| -> Result<(), Trouble> {
             let disagrees =
                 |reason| Trouble::Disagrees { tactic: recipe.tactic.clone(), region: Box::new(region.clone()), reason };
@@ -396,32 +363,42 @@ impl Checker<'_> {
         if let Some(turned) = trials::from_the_end(region.body(), &operands) {
             trial(&turned, &expected)?;
         }
+        if !is_new {
+            return Ok(());
+        }
         // Values that earlier layers made may be zero over wide ranges: once more with fresh ones.
-        let Some(fresh) = self.fresh(step, &operands) else { return Ok(()) };
+        let types: Vec<ValueType> = operands.iter().flatten().map(Value::value_type).collect();
+        let Some(fresh) = self.fresh(step, &operands, &types) else { return Ok(()) };
         let Ok(expected) = evaluate(region.body(), &fresh) else { return Ok(()) };
         trial(&fresh, &expected)?;
-        let Some(small) = trials::has_epsilon(region.body()).then(|| trials::small(&fresh)).flatten() else {
-            return Ok(());
-        };
-        let expected = evaluate(region.body(), &small)?;
-        trial(&small, &expected)
+        if let Some(small) = trials::has_epsilon(region.body()).then(|| trials::small(&fresh)).flatten() {
+            let expected = evaluate(region.body(), &small)?;
+            trial(&small, &expected)?;
+        }
+        let Some(types) = points::other_sizes(region, &self.batches) else { return Ok(()) };
+        let Some(fresh) = self.fresh(step, &operands, &types) else { return Ok(()) };
+        let Ok(expected) = evaluate(region.body(), &fresh) else { return Ok(()) };
+        trial(&fresh, &expected)
     }
 
-    /// Operands of the same sizes with fresh numbers, when all that are no weights are floats.
-    fn fresh(&self, step: &Step, operands: &[Option<Value>]) -> Option<Vec<Option<Value>>> {
+    /// Fresh numbers for operands of these types, when all that are no weights are floats; a type for each that is there.
+    fn fresh(&self, step: &Step, operands: &[Option<Value>], types: &[ValueType]) -> Option<Vec<Option<Value>>> {
         let is_weight = |id: &PlanValueId| {
             matches!(self.draft.plan.graph.values.get(id.index()).map(|v| &v.home), Some(Home::Weight(_)))
         };
-        let mut any = false;
+        let (mut any, mut types) = (false, types.iter());
         let fresh = step.inputs.iter().zip(operands).zip(0u64..).map(|((id, value), stream)| {
             let (Some(id), Some(value)) = (id, value) else { return Some(None) };
+            let ty = types.next()?;
             if is_weight(id) {
                 return Some(Some(value.clone()));
             }
             any = true;
-            let tensor = value.as_tensor().filter(|t| matches!(t.data_type(), DataType::F32 | DataType::F64))?;
-            let numbers: Vec<f64> = (0..tensor.count() as u64).map(|i| unit_variance(stream, i)).collect();
-            Some(Some(Tensor::from_floats(tensor.data_type(), tensor.sizes(), &numbers).ok()?.into()))
+            let ty = ty.as_tensor().filter(|t| matches!(t.data_type, DataType::F32 | DataType::F64))?;
+            let sizes = ty.shape.sizes()?;
+            let count = sinter_base::shape::element_count(&sizes)? as u64;
+            let numbers: Vec<f64> = (0..count).map(|i| unit_variance(stream, i)).collect();
+            Some(Some(Tensor::from_floats(ty.data_type, &sizes, &numbers).ok()?.into()))
         });
         fresh.collect::<Option<Vec<_>>>().filter(|_| any)
     }

@@ -3,11 +3,11 @@
 //! Floats are standard normal, integers lie in `0..60` (they are usually indices into something larger), masks are ones.
 //! The same for the same names and sizes, every time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use sinter_base::shape::element_count;
 use sinter_base::{DataType, Tensor, Value};
-use sinter_ir::Network;
+use sinter_ir::{Input, Network};
 use sinter_ops::random::philox::{block, unit};
 
 /// Integers are below this.
@@ -16,11 +16,42 @@ const INTEGERS: f64 = 60.0;
 /// Most elements of one input that is made up.
 const MAX_ELEMENTS: usize = 1 << 26;
 
-/// A value for every input of a network that has no default, dimensions that nothing pins of size `free`.
+/// Sizes for dimensions that nothing pins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FreeSizes {
+    /// Of those that count batches.
+    pub batch: i64,
+    /// Of all others: tokens, samples, rows of a picture.
+    pub other: i64,
+}
+
+impl FreeSizes {
+    /// One size for all.
+    pub fn all(size: i64) -> Self {
+        Self { batch: size, other: size }
+    }
+
+    /// The size of a dimension by its name; `batches` are the names that count batches.
+    pub fn of(self, name: &str, batches: &BTreeSet<String>) -> i64 {
+        if batches.contains(name) { self.batch } else { self.other }
+    }
+}
+
+/// Names of the dimensions that count batches: the first axis of an input, where it is open.
+pub fn batches(network: &Network) -> BTreeSet<String> {
+    let first = |input: &Input| {
+        let ty = network.body.ty(input.value).as_tensor()?;
+        ty.dims().ok()?.first()?.as_symbol().map(str::to_owned)
+    };
+    network.inputs.iter().filter_map(first).collect()
+}
+
+/// A value for every input of a network that has no default.
 ///
 /// # Errors
 /// The input that cannot be made up, and why.
-pub fn generate(network: &Network, free: i64) -> Result<HashMap<String, Value>, String> {
+pub fn generate(network: &Network, free: FreeSizes) -> Result<HashMap<String, Value>, String> {
+    let batches = batches(network);
     let mut values = HashMap::new();
     for (stream, input) in (0u64..).zip(&network.inputs) {
         if input.default.is_some() {
@@ -33,7 +64,7 @@ pub fn generate(network: &Network, free: i64) -> Result<HashMap<String, Value>, 
             return Err(refuse("it holds text"));
         }
         let dims = tensor.dims().map_err(|_| refuse("its rank is not declared"))?;
-        let size = |dim: &sinter_base::Dim| usize::try_from(dim.evaluate(&|_| Some(free))?).ok();
+        let size = |dim: &sinter_base::Dim| usize::try_from(dim.evaluate(&|name| Some(free.of(name, &batches)))?).ok();
         let sizes: Option<Vec<usize>> = dims.iter().map(size).collect();
         let sizes = sizes.ok_or_else(|| refuse("its sizes are not known"))?;
         let count = element_count(&sizes).filter(|count| *count <= MAX_ELEMENTS);

@@ -27,11 +27,28 @@ impl MatrixView<'_> {
     }
 }
 
+/// Who computes a product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Threads {
+    /// The calling thread: its neighbours compute others.
+    One,
+    /// All threads together.
+    All,
+}
+
 /// `c = a b` with `c` row-major of exactly `m n` elements.
 ///
 /// # Panics
 /// When a view does not hold its matrix: an error of the caller, never of data.
-pub(crate) fn product(m: usize, n: usize, k: usize, a: MatrixView<'_>, b: MatrixView<'_>, c: &mut [f64]) {
+pub(crate) fn product(
+    m: usize,
+    n: usize,
+    k: usize,
+    a: MatrixView<'_>,
+    b: MatrixView<'_>,
+    c: &mut [f64],
+    threads: Threads,
+) {
     assert!(a.holds(m, k) && b.holds(k, n) && Some(c.len()) == m.checked_mul(n), "a matrix exceeds its slice");
     if m == 0 || n == 0 {
         return;
@@ -62,7 +79,7 @@ pub(crate) fn product(m: usize, n: usize, k: usize, a: MatrixView<'_>, b: Matrix
             false,
             false,
             false,
-            Parallelism::Rayon(0),
+            if threads == Threads::All { Parallelism::Rayon(0) } else { Parallelism::None },
         );
     }
 }
@@ -77,9 +94,9 @@ mod tests {
         let a = MatrixView { data: &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], offset: 0, row_stride: 1, column_stride: 2 };
         let b = MatrixView { data: &[9.0, 1.0, 0.0, 2.0], offset: 1, row_stride: 1, column_stride: 1 };
         let mut c = [f64::NAN; 2];
-        product(2, 1, 3, a, b, &mut c);
+        product(2, 1, 3, a, b, &mut c, Threads::All);
         assert_eq!(c, [11.0, 14.0]);
-        product(2, 1, 0, a, b, &mut c);
+        product(2, 1, 0, a, b, &mut c, Threads::All);
         assert_eq!(c, [0.0, 0.0]);
     }
 }

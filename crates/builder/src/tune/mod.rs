@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use sinter_backend::{BackEnd, Candidate, Device, Recipe};
-use sinter_ir::{Input, Network};
+use sinter_interp::inputs::batches;
+use sinter_ir::Network;
 
 use crate::cache::timings::{Timing, TimingCache};
 use crate::evidence::{Asked, Evidence, Times};
@@ -152,11 +153,7 @@ pub(crate) fn scale(evidence: &Evidence) -> f64 {
 /// Evidence for a build that is tuned as asked.
 pub(crate) fn begin(tuning: &Tuning, network: &Network, back_end: &dyn BackEnd, device: &Device) -> Evidence {
     let device = device_name(back_end, device);
-    // The first axis of an input counts batches, where it is open.
-    let batch =
-        |input: &Input| network.body.ty(input.value).as_tensor()?.dims().ok()?.first()?.as_symbol().map(str::to_owned);
-    let batches = network.inputs.iter().filter_map(batch).collect();
-    Evidence::with_times(Times { device, cache: tuning.cache.clone(), scale: 1.0, batches })
+    Evidence::with_times(Times { device, cache: tuning.cache.clone(), scale: 1.0, batches: batches(network) })
 }
 
 /// A timing as reports show it.

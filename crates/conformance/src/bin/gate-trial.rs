@@ -16,7 +16,7 @@ use sinter_builder::{BuildError, BuildOptions, Verify, build};
 use sinter_conformance::odd_networks::networks;
 use sinter_cpu::Cpu;
 use sinter_import_onnx::{ImportOptions, import_file};
-use sinter_interp::inputs::generate;
+use sinter_interp::inputs::{FreeSizes, generate};
 use sinter_ir::Network;
 use sinter_runtime::Engine;
 
@@ -91,7 +91,7 @@ fn outputs(network: &Network) -> Result<Vec<Value>, String> {
     let engine = Engine::from_plan(plan, &[&Cpu], THREADS).map_err(|e| e.to_string())?;
     let mut first = None;
     for free in FREE_SIZES {
-        let run = generate(network, free)
+        let run = generate(network, FreeSizes::all(free))
             .and_then(|inputs| engine.run(inputs.into_iter().collect()).map_err(|e| e.to_string()));
         match run {
             Ok(outputs) => return Ok(outputs),

@@ -1,0 +1,83 @@
+//! The judge's answers for the network as imported, on given or made-up inputs.
+
+use std::collections::HashMap;
+
+use sinter_base::{Tensor, Value};
+use sinter_interp::inputs::{FreeSizes, generate};
+use sinter_interp::{FastEvaluator, run_with};
+use sinter_ir::Network;
+
+use crate::parity::Verify;
+
+const fn free(batch: i64, other: i64) -> FreeSizes {
+    FreeSizes { batch, other }
+}
+
+/// Sizes that are tried for dimensions that nothing pins, until the network takes them: 3 shows what a batch of one hides.
+/// Some networks want as many of one as of the other.
+const FREE_SIZES: &[FreeSizes] = &[
+    free(3, 3),
+    free(1, 1),
+    free(3, 8),
+    free(8, 8),
+    free(3, 16),
+    free(16, 16),
+    free(2, 64),
+    free(64, 64),
+    free(1, 128),
+    free(128, 128),
+    free(1, 1024),
+    free(1024, 1024),
+    free(1, 16_000),
+];
+/// The same for large inputs, which are not made three times as large: other batches are tried kernel by kernel.
+const FREE_SIZES_OF_LARGE: &[FreeSizes] = &[
+    free(1, 1),
+    free(2, 2),
+    free(3, 3),
+    free(1, 8),
+    free(1, 16),
+    free(1, 64),
+    free(1, 128),
+    free(1, 1024),
+    free(1, 16_000),
+];
+/// Elements from which on an input is large.
+const LARGE: usize = 1 << 16;
+
+/// The judge's answers for the network as imported.
+pub(crate) struct Answers {
+    pub(crate) inputs: HashMap<String, Value>,
+    pub(crate) outputs: Vec<Value>,
+}
+
+/// Runs the judge on the network as imported.
+///
+/// # Errors
+/// Why there are no answers.
+pub(crate) fn answers(network: &Network, verify: &Verify) -> Result<Answers, String> {
+    let run = |inputs: HashMap<String, Value>| {
+        let outputs = run_with(network, &inputs, &FastEvaluator).map_err(|e| e.to_string())?;
+        Ok(Answers { inputs, outputs })
+    };
+    match verify {
+        Verify::Off => Err("verification is off".to_owned()),
+        Verify::Given(inputs) => run(inputs.clone()),
+        Verify::Generated => {
+            let mut first = None;
+            let elements = |values: &HashMap<String, Value>| -> usize {
+                values.values().filter_map(Value::as_tensor).map(Tensor::count).max().unwrap_or(0)
+            };
+            let is_large = generate(network, FreeSizes::all(1)).is_ok_and(|values| elements(&values) >= LARGE);
+            for free in if is_large { FREE_SIZES_OF_LARGE } else { FREE_SIZES } {
+                match generate(network, *free).and_then(run) {
+                    Ok(answers) => return Ok(answers),
+                    Err(reason) => {
+                        first.get_or_insert(reason);
+                    }
+                }
+            }
+            Err(first.unwrap_or_default())
+        }
+    }
+}

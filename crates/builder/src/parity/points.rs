@@ -1,0 +1,90 @@
+//! Other sizes for a region whose sizes are open.
+//!
+//! The judge's values show a kernel at one set of sizes, and those of made-up inputs are small. Blocks of rows, tails and
+//! batches beyond them are shown by fresh numbers at other sizes, for each region by itself: the largest of a few that do
+//! not take long.
+
+use std::collections::BTreeSet;
+
+use sinter_backend::Region;
+use sinter_base::{Dim, ValueType};
+use sinter_interp::inputs::FreeSizes;
+use sinter_ops::{Body, Operands, ValueId};
+
+use crate::parity::at_sizes;
+
+/// Odd sizes, so that blocks have tails: more rows than any kernel takes at once, down to two pictures.
+const SIZES: [FreeSizes; 7] = [
+    FreeSizes { batch: 101, other: 67 },
+    FreeSizes { batch: 7, other: 131 },
+    FreeSizes { batch: 101, other: 7 },
+    FreeSizes { batch: 3, other: 67 },
+    FreeSizes { batch: 13, other: 5 },
+    FreeSizes { batch: 5, other: 3 },
+    FreeSizes { batch: 2, other: 2 },
+];
+/// Elements of operands and results together, of what is no weight.
+const MAX_ELEMENTS: usize = 1 << 21;
+/// Arithmetic operations of the region.
+const MAX_OPERATIONS: i64 = 1 << 29;
+
+/// Types of a region's operands at other sizes than those that the network showed; `None` where nothing is open or all
+/// choices are too large. `batches` are the names that count batches.
+pub(crate) fn other_sizes(region: &Region, batches: &BTreeSet<String>) -> Option<Vec<ValueType>> {
+    let types = region.body().input_types();
+    if types.iter().all(|ty| ty.as_tensor().is_some_and(|t| t.shape.sizes().is_some())) {
+        return None;
+    }
+    SIZES.iter().find_map(|free| {
+        let pinned = |dim: &Dim| dim.evaluate(&|name| Some(free.of(name, batches))).map_or(dim.clone(), Dim::constant);
+        let types: Vec<ValueType> = types.iter().map(|ty| ty.map_dims(&pinned)).collect();
+        let concrete = at_sizes(region, &types)?;
+        let elements = |ty: &ValueType| sinter_base::shape::element_count(&ty.as_tensor()?.shape.sizes()?);
+        let is_weight = |id: &ValueId| region.operand(*id).is_some_and(|operand| region.is_constant(operand));
+        let open = region.body().inputs().iter().zip(&types).filter(|(id, _)| !is_weight(id)).map(|(_, ty)| ty);
+        let results = concrete.body().output_types();
+        let all = open.chain(&results).map(elements).collect::<Option<Vec<_>>>()?;
+        let total = all.into_iter().fold(0usize, usize::saturating_add);
+        ((1..=MAX_ELEMENTS).contains(&total) && operations(concrete.body())? <= MAX_OPERATIONS).then_some(types)
+    })
+}
+
+fn operations(body: &Body) -> Option<i64> {
+    let mut total = 0i64;
+    for node in body.nodes() {
+        let inputs: Vec<_> = node.inputs.iter().map(|id| id.map(|id| body.ty(id))).collect();
+        let outputs: Vec<_> = node.outputs.iter().map(|id| body.ty(*id).clone()).collect();
+        total = total.saturating_add(node.op.cost(&Operands::new(&inputs), &outputs).operations.as_constant()?);
+    }
+    Some(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use sinter_base::DataType;
+    use sinter_ops::matmul::MatMul;
+
+    use super::*;
+
+    fn product(rows: Vec<Dim>, inner: i64) -> Region {
+        let a = ValueType::tensor(DataType::F32, rows.iter().cloned().chain([inner.into()]).collect::<Vec<_>>());
+        let b = ValueType::tensor(DataType::F32, vec![inner.into(), inner.into()]);
+        let y = a.clone();
+        Region::single(MatMul::default().into(), &[Some(a), Some(b)], vec![y]).with_constants(vec![1])
+    }
+
+    fn sizes(region: &Region) -> Option<Vec<usize>> {
+        let types = other_sizes(region, &BTreeSet::from(["N".to_owned()]))?;
+        Some(types[0].as_tensor()?.shape.sizes()?.to_vec())
+    }
+
+    #[test]
+    fn the_largest_that_is_quick() {
+        let (n, s) = (Dim::symbol("N"), Dim::symbol("S"));
+        assert_eq!(sizes(&product(vec![n.clone()], 8)), Some(vec![101, 8]));
+        assert_eq!(sizes(&product(vec![n.clone(), s], 768)), Some(vec![3, 67, 768]));
+        assert_eq!(sizes(&product(vec![n.clone(), 3136i64.into()], 64)), Some(vec![5, 3136, 64]));
+        assert_eq!(sizes(&product(vec![n, (1i64 << 20).into()], 64)), None, "too large at any size");
+        assert_eq!(sizes(&product(vec![5i64.into()], 8)), None, "nothing is open");
+    }
+}
