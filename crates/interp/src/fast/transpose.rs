@@ -1,40 +1,53 @@
-//! Transpositions along an index that counts up.
+//! Transpositions, rows of the result side by side.
 
-use sinter_base::shape::{self, for_each_index};
+use rayon::prelude::*;
+use sinter_base::shape;
 use sinter_base::{DataType, Tensor, Value};
 use sinter_ops::infer::result_sizes;
 use sinter_ops::movement::Transpose;
 use sinter_ops::{Arguments, EvalError};
 
-/// Whole-byte elements move one by one along an index that counts up; `None` for others.
+/// Bytes of the result that one task writes, at least.
+const TASK: usize = 1 << 16;
+
+/// `None` for elements that are no whole bytes.
 pub(super) fn transpose(op: &Transpose, inputs: &Arguments<'_>) -> Result<Option<Vec<Value>>, EvalError> {
     let x = inputs.tensor(0)?;
     let bits = x.data_type().bits();
     if x.data_type() == DataType::String || bits % 8 != 0 || x.count() == 0 {
         return Ok(None);
     }
-    let width = bits / 8;
     let y_sizes = result_sizes(op, inputs)?.swap_remove(0);
     let strides = shape::strides(x.sizes());
     let order: Vec<usize> = op.permutation.clone().unwrap_or_else(|| (0..x.rank()).rev().collect());
-    let steps: Vec<usize> = order.iter().map(|&axis| strides[axis] * width).collect();
-    let bytes = x.bytes();
-    let mut y = Vec::with_capacity(bytes.len());
-    let Some((&inner, outer)) = y_sizes.split_last() else { return Ok(None) };
-    let inner_step = steps.last().copied().unwrap_or(width);
-    for_each_index(outer, |at| {
-        let start: usize = at.iter().zip(&steps).map(|(i, step)| i * step).sum();
-        if inner_step == width {
-            y.extend_from_slice(&bytes[start..start + inner * width]);
-            return;
-        }
-        for i in 0..inner {
-            let from = start + i * inner_step;
-            match bytes[from..from + width] {
-                [a, b, c, d] => y.extend_from_slice(&[a, b, c, d]),
-                ref element => y.extend_from_slice(element),
+    let steps: Vec<usize> = order.iter().map(|&axis| strides[axis]).collect();
+    let y = match bits / 8 {
+        1 => rearranged::<1>(x.bytes(), &y_sizes, &steps),
+        2 => rearranged::<2>(x.bytes(), &y_sizes, &steps),
+        4 => rearranged::<4>(x.bytes(), &y_sizes, &steps),
+        8 => rearranged::<8>(x.bytes(), &y_sizes, &steps),
+        _ => return Ok(None),
+    };
+    Ok(Some(vec![Tensor::from_bytes(x.data_type(), &y_sizes, y.into())?.into()]))
+}
+
+/// Elements of `N` bytes in the order of `sizes`, where index i of axis a lies `i steps[a]` elements further.
+fn rearranged<const N: usize>(bytes: &[u8], sizes: &[usize], steps: &[usize]) -> Vec<u8> {
+    let (x, _) = bytes.as_chunks::<N>();
+    let mut y = vec![[0; N]; x.len()];
+    let (Some((&inner, outer)), Some((&step, steps))) = (sizes.split_last(), steps.split_last()) else {
+        return bytes.to_vec();
+    };
+    let rows = (TASK / (inner * N).max(1)).max(1);
+    y.par_chunks_mut(inner * rows).enumerate().for_each(|(task, part)| {
+        for (row, part) in part.chunks_mut(inner).enumerate() {
+            let start = shape::ravel(&shape::unravel(task * rows + row, outer), steps);
+            if step == 1 {
+                part.copy_from_slice(&x[start..start + inner]);
+            } else {
+                part.iter_mut().zip(x[start..].iter().step_by(step)).for_each(|(to, from)| *to = *from);
             }
         }
     });
-    Ok(Some(vec![Tensor::from_bytes(x.data_type(), &y_sizes, y.into())?.into()]))
+    y.into_flattened()
 }

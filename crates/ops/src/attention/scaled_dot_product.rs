@@ -17,6 +17,7 @@ use crate::evaluate::EvalContext;
 use crate::example::Example;
 use crate::infer::InferContext;
 use crate::invalid;
+use crate::matmul::matmul::product_of;
 use crate::operands::{Arguments, Operands};
 use crate::operator::{Cost, Operator, count_of};
 
@@ -237,7 +238,7 @@ impl Operator for Attention {
         Ok([q, k, v, q].map(ValueType::unranked).to_vec())
     }
 
-    fn reference(&self, inputs: &Arguments<'_>, _cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
+    fn reference(&self, inputs: &Arguments<'_>, cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
         let sizes = crate::infer::result_sizes(self, inputs)?;
         let q = Operand::new(inputs.tensor(0)?, self.query_heads)?;
         let keys = Operand::new(inputs.tensor(1)?, self.key_heads)?;
@@ -255,42 +256,46 @@ impl Operator for Attention {
         let shared = (heads / keys.sizes[1].max(1)).max(1);
         let in_softmax_type = |v: f64| self.softmax_type.map_or(v, |t| t.round(v));
 
-        let mut y = vec![0.0; batch * length * heads * value_size];
-        let mut recorded = Vec::with_capacity(batch * heads * length * total);
-        for b in 0..batch {
+        // Query heads that share keys stand together: one product for each head of the keys.
+        let (stack, rows) = (batch * keys.sizes[1], shared * length);
+        let queries = joined(None, &q).values;
+        let stacked = |operand: &Operand| (operand.values.clone(), [stack, total, operand.sizes[3]]);
+        let products = product_of((queries, [stack, rows, size]), stacked(&keys), true, cx)?;
+        let mut weights = Vec::with_capacity(products.len());
+        let mut recorded = Vec::with_capacity(products.len());
+        for (number, products) in products.chunks(total.max(1)).enumerate() {
+            let (b, h, i) = (number / length / heads, number / length % heads, number % length);
             let counted = lengths.as_ref().map_or(total, |l| usize::try_from(l[b]).unwrap_or(0));
-            for h in 0..heads {
-                for i in 0..length {
-                    let row = q.row(b, h, i);
-                    let product = |j: usize| -> f64 {
-                        scale * row.iter().zip(keys.row(b, h / shared, j)).map(|(q, k)| q * k).sum::<f64>()
-                    };
-                    let added = |j: usize| {
-                        if (self.causal && j > past + i) || j >= counted {
-                            return f64::NEG_INFINITY;
-                        }
-                        mask.as_ref().map_or(0.0, |m| m.at(&[b, h, i, j]))
-                    };
-                    let cap = |s: f64| if self.softcap > 0.0 { self.softcap * (s / self.softcap).tanh() } else { s };
-                    let products: Vec<f64> = (0..total).map(product).collect();
-                    let masked: Vec<f64> = products.iter().enumerate().map(|(j, s)| s + added(j)).collect();
-                    let capped: Vec<f64> = masked.iter().map(|s| cap(*s)).collect();
-                    let weights = softmax(&capped.iter().map(|s| in_softmax_type(*s)).collect::<Vec<_>>());
-                    let y_at = if q.heads_inside { (b * length + i) * heads + h } else { (b * heads + h) * length + i };
-                    for (j, weight) in weights.iter().enumerate() {
-                        for (sum, v) in y[y_at * value_size..].iter_mut().zip(values.row(b, h / shared, j)) {
-                            *sum += weight * v;
-                        }
-                    }
-                    recorded.extend(match self.scores {
-                        ScoreStage::Product => products,
-                        ScoreStage::Masked => masked,
-                        ScoreStage::Capped => capped,
-                        ScoreStage::Weights => weights,
-                    });
+            let added = |j: usize| {
+                if (self.causal && j > past + i) || j >= counted {
+                    return f64::NEG_INFINITY;
                 }
-            }
+                mask.as_ref().map_or(0.0, |m| m.at(&[b, h, i, j]))
+            };
+            let cap = |s: f64| if self.softcap > 0.0 { self.softcap * (s / self.softcap).tanh() } else { s };
+            let products: Vec<f64> = products.iter().map(|p| scale * p).collect();
+            let masked: Vec<f64> = products.iter().enumerate().map(|(j, s)| s + added(j)).collect();
+            let capped: Vec<f64> = masked.iter().map(|s| cap(*s)).collect();
+            let row = softmax(&capped.iter().map(|s| in_softmax_type(*s)).collect::<Vec<_>>());
+            weights.extend_from_slice(&row);
+            recorded.extend(match self.scores {
+                ScoreStage::Product => products,
+                ScoreStage::Masked => masked,
+                ScoreStage::Capped => capped,
+                ScoreStage::Weights => row,
+            });
         }
+        let sums = product_of((weights, [stack, rows, total]), stacked(&values), false, cx)?;
+        let y = if q.heads_inside {
+            let row = |at: usize| {
+                let (b, i, h) = (at / heads / length, at / heads % length, at % heads);
+                let from = ((b * heads + h) * length + i) * value_size;
+                &sums[from..from + value_size]
+            };
+            (0..batch * length * heads).flat_map(row).copied().collect()
+        } else {
+            sums
+        };
         let (q_type, k_type) = (inputs.tensor(0)?.data_type(), inputs.tensor(1)?.data_type());
         Ok(vec![
             Tensor::from_floats(q_type, &sizes[0], &y)?.into(),

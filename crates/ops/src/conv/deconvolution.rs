@@ -17,6 +17,7 @@ use crate::evaluate::EvalContext;
 use crate::example::Example;
 use crate::infer::InferContext;
 use crate::invalid;
+use crate::matmul::matmul::product_of;
 use crate::operands::{Arguments, Operands};
 use crate::operator::{Cost, Operator, count_of};
 use crate::window::Padding;
@@ -128,42 +129,60 @@ impl Operator for Deconvolution {
         Ok(vec![ValueType::tensor(data_type, y)])
     }
 
-    fn reference(&self, inputs: &Arguments<'_>, _cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
+    fn reference(&self, inputs: &Arguments<'_>, cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
         let (x, w) = (inputs.tensor(0)?, inputs.tensor(1)?);
         let y_sizes = crate::infer::result_sizes(self, inputs)?.swap_remove(0);
         let (xs, ws) = (x.to_floats(), w.to_floats());
         let bias = inputs.optional_tensor(2)?.map(Tensor::to_floats);
-        let (x_strides, w_strides) = (shape::strides(x.sizes()), shape::strides(w.sizes()));
         let spatial = x.rank() - 2;
         let begins: Vec<i64> =
             (0..spatial).map(|i| self.begin(i, x.sizes()[i + 2], w.sizes()[i + 2], y_sizes[i + 2])).collect();
-        let group_inputs = x.sizes()[1] / self.groups;
-        let group_outputs = w.sizes()[1];
-
-        let mut y = Vec::new();
-        for_each_index(&y_sizes, |at| {
-            let (n, m) = (at[0], at[1]);
-            let mut sum = bias.as_ref().map_or(0.0, |b| b[m]);
-            for_each_index(&w.sizes()[2..], |tap| {
-                // The input element whose copy of the kernel has this tap at this place, if there is one.
-                let (mut x_at, mut w_at) = (n * x_strides[0], (m % group_outputs) * w_strides[1]);
-                for i in 0..spatial {
-                    let tap_offset = i64::try_from(tap[i].saturating_mul(self.dilations[i])).unwrap_or(i64::MAX);
-                    let moved = (at[i + 2] as i64).saturating_add(begins[i]).saturating_sub(tap_offset);
-                    let Ok(moved) = usize::try_from(moved) else { return };
-                    if moved % self.strides[i] != 0 || moved / self.strides[i] >= x.sizes()[i + 2] {
-                        return;
-                    }
-                    x_at += moved / self.strides[i] * x_strides[i + 2];
-                    w_at += tap[i] * w_strides[i + 2];
-                }
-                let first = m / group_outputs * group_inputs;
-                for c in first..first + group_inputs {
-                    sum += xs[x_at + c * x_strides[1]] * ws[w_at + c * w_strides[0]];
-                }
+        let (group_inputs, group_outputs) = (x.sizes()[1] / self.groups, w.sizes()[1]);
+        let (x_plane, y_plane): (usize, usize) = (x.sizes()[2..].iter().product(), y_sizes[2..].iter().product());
+        let kernel = &w.sizes()[2..];
+        let copies = group_outputs * kernel.iter().product::<usize>();
+        let y_strides = shape::strides(&y_sizes[2..]);
+        // Where the copy of each input element has each tap, if it is inside.
+        let mut places = Vec::with_capacity(copies * x_plane);
+        for_each_index(kernel, |tap| {
+            for_each_index(&x.sizes()[2..], |at| {
+                places.push((0..spatial).try_fold(0, |place, i| {
+                    let moved = i64::try_from(at[i].checked_mul(self.strides[i])?).ok()?;
+                    let offset = i64::try_from(tap[i].checked_mul(self.dilations[i])?).ok()?;
+                    let moved = usize::try_from(moved.checked_add(offset)?.checked_sub(begins[i])?).ok()?;
+                    (moved < y_sizes[i + 2]).then(|| place + moved * y_strides[i])
+                }));
             });
-            y.push(sum);
         });
+
+        let mut y = vec![0.0; y_sizes.iter().product()];
+        for (number, target) in y.chunks_mut((group_outputs * y_plane).max(1)).enumerate() {
+            let (n, group) = (number / self.groups, number % self.groups);
+            // Each input element scales a copy of its kernel: x^T W, then every copy is added where it lies.
+            let mut columns = vec![0.0; x_plane * group_inputs];
+            let mut weights = Vec::with_capacity(group_inputs * copies);
+            for c in 0..group_inputs {
+                let from = (n * x.sizes()[1] + group * group_inputs + c) * x_plane;
+                for (place, value) in xs[from..from + x_plane].iter().enumerate() {
+                    columns[place * group_inputs + c] = *value;
+                }
+                let from = (group * group_inputs + c) * copies;
+                weights.extend_from_slice(&ws[from..from + copies]);
+            }
+            let a = (columns, [1, x_plane, group_inputs]);
+            let products = product_of(a, (weights, [1, group_inputs, copies]), false, cx)?;
+            for (m, plane) in target.chunks_mut(y_plane.max(1)).enumerate() {
+                plane.fill(bias.as_ref().map_or(0.0, |b| b[group * group_outputs + m]));
+                for (tap, places) in places.chunks(x_plane.max(1)).enumerate() {
+                    let copy = m * (copies / group_outputs) + tap;
+                    for (at, place) in places.iter().enumerate() {
+                        if let Some(place) = place {
+                            plane[*place] += products[at * copies + copy];
+                        }
+                    }
+                }
+            }
+        }
         Ok(vec![Tensor::from_floats(x.data_type(), &y_sizes, &y)?.into()])
     }
 

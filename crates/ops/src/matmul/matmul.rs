@@ -24,6 +24,24 @@ pub struct MatMul {
     pub transpose_b: bool,
 }
 
+/// The product of two stacks of matrices of float64 numbers, inside the reference of another operator: by whoever evaluates
+/// that one, so that a fast evaluator is fast there too.
+///
+/// # Errors
+/// Sizes that do not fit the numbers or each other.
+pub(crate) fn product_of(
+    a: (Vec<f64>, [usize; 3]),
+    b: (Vec<f64>, [usize; 3]),
+    transpose_b: bool,
+    cx: &EvalContext<'_>,
+) -> Result<Vec<f64>, EvalError> {
+    let values = [Some(Tensor::from_vec(&a.1, a.0)?.into()), Some(Tensor::from_vec(&b.1, b.0)?.into())];
+    let op = MatMul { transpose_a: false, transpose_b };
+    let results = cx.evaluator.evaluate(&op.into(), &Arguments::new(&values), cx)?;
+    let result = results.first().and_then(Value::as_tensor);
+    result.map(Tensor::to_floats).ok_or_else(|| EvalError::Invalid("a product without a result".to_owned()))
+}
+
 /// An operand as a stack of matrices: leading sizes, rows, columns.
 struct Matrix<'a, T> {
     batch: &'a [T],
