@@ -30,7 +30,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use sinter_backend::{BackEnd, KernelError, Loaded, Region, Workers};
-use sinter_base::{DataType, Tensor, TensorType, Value, ValueType};
+use sinter_base::{DataType, Floats, Tensor, TensorType, Value, ValueType};
 use sinter_interp::inputs::batches;
 use sinter_interp::{FastEvaluator, Tolerance, compare, evaluate_weight, run_with};
 use sinter_ir::{Network, WeightExpr};
@@ -188,7 +188,7 @@ fn agree(found: &Value, expected: &Value, rule: Rule, wider: f64) -> Result<(), 
     };
     let data_type = tensor.data_type();
     if data_type.is_float() {
-        let largest = tensor.to_floats().into_iter().filter(|v| v.is_finite()).fold(0f64, |m, v| m.max(v.abs()));
+        let largest = Floats::of(tensor).largest();
         let tolerance = Tolerance { relative: 2e-4 + wider, absolute: (3e-5 + wider) * largest + 1e-30 };
         return compare(found, expected, tolerance).map_err(|e| e.to_string());
     }

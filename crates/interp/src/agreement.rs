@@ -1,6 +1,6 @@
 //! When two results agree.
 
-use sinter_base::{DataType, Tensor, Value};
+use sinter_base::{DataType, Floats, Tensor, Value};
 
 /// How far an element may stray: `|a - b| <= absolute + relative |b|`, `b` being the expected one.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,17 +22,14 @@ impl Tolerance {
     /// Expected values computed in f32 also carry noise of a few units in the last place of their *largest* element where
     /// sums cancel (a transform of a cosine has zeros only in exact arithmetic); [`Tolerance::EXACT`] stays exact.
     #[must_use]
-    pub fn for_values(self, data_type: DataType, expected: &[f64]) -> Self {
+    fn for_values(self, data_type: DataType, expected: &Floats<'_>) -> Self {
         if self == Self::EXACT {
             return self;
         }
         match data_type {
             DataType::F16 => Self { relative: self.relative.max(2f64.powi(-10)), ..self },
             DataType::Bf16 => Self { relative: self.relative.max(2f64.powi(-7)), ..self },
-            DataType::F32 => {
-                let largest = expected.iter().filter(|v| v.is_finite()).fold(0f64, |m, v| m.max(v.abs()));
-                Self { absolute: self.absolute.max(4.0 * 2f64.powi(-24) * largest), ..self }
-            }
+            DataType::F32 => Self { absolute: self.absolute.max(4.0 * 2f64.powi(-24) * expected.largest()), ..self },
             _ => self,
         }
     }
@@ -103,17 +100,17 @@ pub fn compare_tensors(found: &Tensor, expected: &Tensor, tolerance: Tolerance) 
         let wrong = (0..total).filter(|&i| a[i].abs_diff(b[i]) > levels);
         return differing(total, wrong, |i| (a[i].to_string(), b[i].to_string()));
     }
-    let (a, b) = (found.to_floats(), expected.to_floats());
+    let (a, b) = (Floats::of(found), Floats::of(expected));
     let tolerance = tolerance.for_values(found.data_type(), &b);
     let wrong = |&i: &usize| {
-        let (a, b) = (a[i], b[i]);
+        let (a, b) = (a.at(i), b.at(i));
         let same = a == b || a.is_nan() && b.is_nan();
         // Written so that a NaN on one side only is out of tolerance.
         !(same || (a - b).abs() <= tolerance.absolute + tolerance.relative * b.abs() && b.is_finite())
     };
     let mut worst: Vec<usize> = (0..total).filter(wrong).collect();
-    worst.sort_by(|&i, &j| (a[j] - b[j]).abs().total_cmp(&(a[i] - b[i]).abs()));
-    differing(total, worst.into_iter(), |i| (format!("{:e}", a[i]), format!("{:e}", b[i])))
+    worst.sort_by(|&i, &j| (a.at(j) - b.at(j)).abs().total_cmp(&(a.at(i) - b.at(i)).abs()));
+    differing(total, worst.into_iter(), |i| (format!("{:e}", a.at(i)), format!("{:e}", b.at(i))))
 }
 
 fn differing(

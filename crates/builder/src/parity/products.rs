@@ -5,7 +5,7 @@
 //! first, and where that fails, which cancellation alone may do, against what a sum can err by: `3e-5 (|A| |B|)` for each
 //! element (Higham 2002, section 3.5, with the constant of the table). The sizes of the terms are only computed then.
 
-use sinter_base::{DataType, Tensor, Value};
+use sinter_base::{DataType, Floats, Tensor, Value};
 use sinter_ops::pointwise::ScalarOp;
 use sinter_ops::pointwise::program::Step;
 use sinter_ops::{Body, Op};
@@ -71,26 +71,28 @@ pub(crate) fn check(
     }
     let inner: usize = expected.sizes()[axis + 1..].iter().product();
     let channels = expected.sizes()[axis].max(1);
-    let (found, known) = (found.to_floats(), expected.to_floats());
+    let (count, found, known) = (expected.count(), Floats::of(found), Floats::of(expected));
     let channel = |at: usize| at / inner.max(1) % channels;
     let mut largest = vec![0f64; channels];
-    for (at, value) in known.iter().enumerate().filter(|(_, v)| v.is_finite()) {
-        largest[channel(at)] = largest[channel(at)].max(value.abs());
+    for at in (0..count).filter(|at| known.at(*at).is_finite()) {
+        largest[channel(at)] = largest[channel(at)].max(known.at(at).abs());
     }
     let stray = |at: usize, size: f64| {
-        let (a, b) = (found[at], known[at]);
+        let (a, b) = (found.at(at), known.at(at));
         a.is_finite() && b.is_finite() && (a - b).abs() > ABSOLUTE * size + RELATIVE * b.abs()
     };
-    if !(0..known.len()).any(|at| stray(at, largest[channel(at)])) {
+    if !(0..count).any(|at| stray(at, largest[channel(at)])) {
         return Ok(());
     }
     let Some(terms) = sizes_of_terms(operands) else { return Ok(()) };
     let Ok(terms) = evaluate(body, &terms) else { return Ok(()) };
     let Some(terms) = terms.first().and_then(Value::as_tensor).map(Tensor::to_floats) else { return Ok(()) };
-    match (0..known.len()).find(|&at| stray(at, terms[at])) {
+    match (0..count).find(|&at| stray(at, terms[at])) {
         Some(at) => Err(format!(
             "element {at} is {}, expected {}: beyond the rounding of terms of size {}",
-            found[at], known[at], terms[at]
+            found.at(at),
+            known.at(at),
+            terms[at]
         )),
         None => Ok(()),
     }

@@ -16,8 +16,9 @@ use crate::product::panel::WIDTH;
 use crate::product::tile::{MAX_PANELS, MAX_ROWS, Start, Tap, Tile, panels_for, row_steps};
 use crate::tier::Tier;
 
-/// Inner elements of one cache block: with [`BLOCK_PANELS`] panels, half of a small L2 cache.
-const BLOCK_INNER: usize = 768;
+/// Inner elements of one cache block, summed before they are added to the others: a long sum in one register errs by the
+/// square root of its length.
+const BLOCK_INNER: usize = 256;
 /// Panels of one task.
 const BLOCK_PANELS: usize = 9;
 /// Rows of one task.

@@ -45,14 +45,14 @@ impl<'a> Tap<'a> {
     }
 }
 
-/// What the sums start from.
+/// What the sums start from, or are added to.
 #[derive(Clone, Copy, Debug)]
 pub enum Start<'a> {
     /// Zero.
     Zero,
     /// One value per column, at least as many as the tile has.
     Columns(&'a [f32]),
-    /// What the tile of C holds.
+    /// Zero, and what the tile of C holds is added in the end: sums of sums lose less to rounding than one long sum.
     Earlier,
 }
 
@@ -224,10 +224,8 @@ impl Problem {
             // SAFETY: all positions are inside the extents that the caller guarantees.
             unsafe {
                 let c = self.c.add(row * self.c_step);
-                for (j, sum) in sums.iter_mut().enumerate() {
-                    if self.earlier {
-                        *sum = *c.add(j);
-                    } else if !self.columns.is_null() {
+                if !self.columns.is_null() {
+                    for (j, sum) in sums.iter_mut().enumerate() {
                         *sum = *self.columns.add(j);
                     }
                 }
@@ -240,7 +238,10 @@ impl Problem {
                         }
                     }
                 }
-                for (j, sum) in sums.iter().enumerate() {
+                for (j, sum) in sums.iter_mut().enumerate() {
+                    if self.earlier {
+                        *sum += *c.add(j);
+                    }
                     let low = if *sum < self.clamp.0 { self.clamp.0 } else { *sum };
                     *c.add(j) = if low > self.clamp.1 { self.clamp.1 } else { low };
                 }
@@ -264,11 +265,7 @@ macro_rules! wide {
                 seq_macro::seq!(R in 0..$rows { seq_macro::seq!(P in 0..$panels {
                     let mut sum~R~P = _mm512_setzero_ps();
                 }); });
-                if problem.earlier {
-                    seq_macro::seq!(R in 0..$rows { seq_macro::seq!(P in 0..$panels {
-                        sum~R~P = _mm512_loadu_ps(c.add(R * c_step + P * 16));
-                    }); });
-                } else if !problem.columns.is_null() {
+                if !problem.columns.is_null() {
                     seq_macro::seq!(P in 0..$panels {
                         let column~P = _mm512_loadu_ps(problem.columns.add(P * 16));
                     });
@@ -291,6 +288,11 @@ macro_rules! wide {
                         });
                         b = b.add(16);
                     }
+                }
+                if problem.earlier {
+                    seq_macro::seq!(R in 0..$rows { seq_macro::seq!(P in 0..$panels {
+                        sum~R~P = _mm512_add_ps(sum~R~P, _mm512_loadu_ps(c.add(R * c_step + P * 16)));
+                    }); });
                 }
                 // The operand order keeps NaN: these instructions return the second when either is NaN.
                 let (low, high) = (_mm512_set1_ps(problem.clamp.0), _mm512_set1_ps(problem.clamp.1));
@@ -319,12 +321,7 @@ macro_rules! half {
                     let mut low~R~P = _mm256_setzero_ps();
                     let mut high~R~P = _mm256_setzero_ps();
                 }); });
-                if problem.earlier {
-                    seq_macro::seq!(R in 0..$rows { seq_macro::seq!(P in 0..$panels {
-                        low~R~P = _mm256_loadu_ps(c.add(R * c_step + P * 16));
-                        high~R~P = _mm256_loadu_ps(c.add(R * c_step + P * 16 + 8));
-                    }); });
-                } else if !problem.columns.is_null() {
+                if !problem.columns.is_null() {
                     seq_macro::seq!(R in 0..$rows { seq_macro::seq!(P in 0..$panels {
                         low~R~P = _mm256_loadu_ps(problem.columns.add(P * 16));
                         high~R~P = _mm256_loadu_ps(problem.columns.add(P * 16 + 8));
@@ -349,6 +346,12 @@ macro_rules! half {
                         });
                         b = b.add(16);
                     }
+                }
+                if problem.earlier {
+                    seq_macro::seq!(R in 0..$rows { seq_macro::seq!(P in 0..$panels {
+                        low~R~P = _mm256_add_ps(low~R~P, _mm256_loadu_ps(c.add(R * c_step + P * 16)));
+                        high~R~P = _mm256_add_ps(high~R~P, _mm256_loadu_ps(c.add(R * c_step + P * 16 + 8)));
+                    }); });
                 }
                 let (bottom, top) = (_mm256_set1_ps(problem.clamp.0), _mm256_set1_ps(problem.clamp.1));
                 seq_macro::seq!(R in 0..$rows { seq_macro::seq!(P in 0..$panels {

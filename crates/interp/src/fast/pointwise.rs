@@ -1,11 +1,10 @@
 //! Pointwise programs, column by column: a few hundred elements of every step at a time, which then stay in the cache.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 use rayon::prelude::*;
 use sinter_base::shape::{self, broadcast_sizes, broadcast_strides};
-use sinter_base::{DataType, Sizes, Tensor, Value};
+use sinter_base::{DataType, Floats, Sizes, Tensor, Value};
 use sinter_ops::pointwise::operator::from_scalars;
 use sinter_ops::pointwise::program::Step;
 use sinter_ops::pointwise::scalar::{Class, float_op};
@@ -28,36 +27,27 @@ fn fits_float64(program: &Program) -> bool {
 
 /// An operand, and how it is walked where it is broadcast.
 struct Operand<'a> {
-    elements: Elements<'a>,
+    elements: Floats<'a>,
     strides: Option<Sizes>,
-}
-
-enum Elements<'a> {
-    F32(Cow<'a, [f32]>),
-    Wide(Vec<f64>),
 }
 
 impl<'a> Operand<'a> {
     fn new(tensor: &'a Tensor, sizes: &[usize]) -> Self {
-        let elements = match tensor.elements::<f32>() {
-            Ok(elements) => Elements::F32(elements),
-            Err(_) => Elements::Wide(tensor.to_floats()),
-        };
         let strides = (tensor.sizes() != sizes).then(|| broadcast_strides(tensor.sizes(), sizes));
-        Self { elements, strides }
+        Self { elements: Floats::of(tensor), strides }
     }
 
     /// The elements of a range of the result.
     fn load(&self, sizes: &[usize], range: Range<usize>, column: &mut Vec<f64>) {
         match (&self.elements, &self.strides) {
-            (Elements::F32(values), None) => column.extend(values[range].iter().copied().map(f64::from)),
-            (Elements::Wide(values), None) => column.extend_from_slice(&values[range]),
-            (Elements::F32(values), Some(strides)) => {
+            (Floats::Single(values), None) => column.extend(values[range].iter().copied().map(f64::from)),
+            (Floats::Double(values), None) => column.extend_from_slice(&values[range]),
+            (Floats::Single(values), Some(strides)) => {
                 for_each_row(sizes, strides, range, |start, step, count| {
                     column.extend((0..count).map(|i| f64::from(values[start + i * step])));
                 });
             }
-            (Elements::Wide(values), Some(strides)) => {
+            (Floats::Double(values), Some(strides)) => {
                 for_each_row(sizes, strides, range, |start, step, count| {
                     column.extend((0..count).map(|i| values[start + i * step]));
                 });

@@ -166,6 +166,24 @@ fn listed(inputs: &Operands<'_>, index: usize) -> Result<bool, InferError> {
     }
 }
 
+/// Interpolation along one axis; where there are no taps the result is 0. Interpolation of several axes is that of one after
+/// the other, since the weights of a neighbour are the products of those along each axis.
+fn along(x: &[f64], sizes: &[usize], axis: usize, taps: &[Option<Taps>]) -> Vec<f64> {
+    let inner: usize = sizes[axis + 1..].iter().product();
+    let mut y = Vec::with_capacity(x.len() / sizes[axis].max(1) * taps.len());
+    for plane in x.chunks((sizes[axis] * inner).max(1)) {
+        for taps in taps {
+            let start = y.len();
+            y.resize(start + inner, 0.0);
+            for (index, weight) in taps.iter().flatten() {
+                let row = &plane[index * inner..][..inner];
+                y[start..].iter_mut().zip(row).for_each(|(sum, value)| *sum += weight * value);
+            }
+        }
+    }
+    y
+}
+
 impl Operator for Resize {
     const NAME: &'static str = "Resize";
 
@@ -259,26 +277,23 @@ impl Operator for Resize {
         if !x.data_type().is_float() && !x.data_type().is_integer() {
             invalid!(eval: "a crop of {} elements leaves the input", x.data_type());
         }
-        let values = x.to_floats();
-        let mut y = Vec::new();
-        for_each_index(&y_sizes, |at| {
-            let chosen: Option<Vec<&Taps>> = at.iter().enumerate().map(|(axis, &i)| taps[axis][i].as_ref()).collect();
-            let Some(chosen) = chosen else {
-                y.push(self.extrapolation);
-                return;
-            };
-            let counts: Vec<usize> = chosen.iter().map(|t| t.len()).collect();
-            let mut sum = 0.0;
-            for_each_index(&counts, |pick| {
-                let (mut weight, mut flat) = (1.0, 0);
-                for (axis, &p) in pick.iter().enumerate() {
-                    weight *= chosen[axis][p].1;
-                    flat += chosen[axis][p].0 * strides[axis];
+        let (mut y, mut sizes) = (x.to_floats(), x.sizes().to_vec());
+        for axis in axes {
+            y = along(&y, &sizes, axis, &taps[axis]);
+            sizes[axis] = y_sizes[axis];
+        }
+        if !x.data_type().is_float() {
+            y.iter_mut().for_each(|v| *v = v.round_ties_even());
+        }
+        if taps.iter().flatten().any(Option::is_none) {
+            let mut flat = 0;
+            for_each_index(&y_sizes, |at| {
+                if at.iter().enumerate().any(|(axis, &i)| taps[axis][i].is_none()) {
+                    y[flat] = self.extrapolation;
                 }
-                sum += weight * values[flat];
+                flat += 1;
             });
-            y.push(if x.data_type().is_float() { sum } else { sum.round_ties_even() });
-        });
+        }
         Ok(vec![Tensor::from_floats(x.data_type(), &y_sizes, &y)?.into()])
     }
 
