@@ -21,6 +21,14 @@ const MAX_ELEMENTS: usize = 1 << 26;
 /// # Errors
 /// The input that cannot be made up, and why.
 pub fn generate(network: &Network, free: i64) -> Result<HashMap<String, Value>, String> {
+    generate_at(network, &|_| free)
+}
+
+/// As [`generate`], for these named sizes.
+///
+/// # Errors
+/// As [`generate`].
+pub fn generate_at(network: &Network, size_of: &dyn Fn(&str) -> i64) -> Result<HashMap<String, Value>, String> {
     let mut values = HashMap::new();
     for (stream, input) in (0u64..).zip(&network.inputs) {
         if input.default.is_some() {
@@ -33,7 +41,7 @@ pub fn generate(network: &Network, free: i64) -> Result<HashMap<String, Value>, 
             return Err(refuse("it holds text"));
         }
         let dims = tensor.dims().map_err(|_| refuse("its rank is not declared"))?;
-        let size = |dim: &sinter_base::Dim| usize::try_from(dim.evaluate(&|_| Some(free))?).ok();
+        let size = |dim: &sinter_base::Dim| usize::try_from(dim.evaluate(&|name| Some(size_of(name)))?).ok();
         let sizes: Option<Vec<usize>> = dims.iter().map(size).collect();
         let sizes = sizes.ok_or_else(|| refuse("its sizes are not known"))?;
         let count = element_count(&sizes).filter(|count| *count <= MAX_ELEMENTS);

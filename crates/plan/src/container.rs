@@ -22,6 +22,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use crate::check::check;
 use crate::codec;
 use crate::error::PlanError;
+use crate::hash::hash;
 use crate::plan::{Plan, PlanWeight};
 use crate::wire;
 
@@ -259,7 +260,7 @@ fn section(bytes: &Bytes, entries: &[Entry], kind: Kind, check: bool) -> Result<
     let end = offset.checked_add(length).filter(|&end| end <= bytes.len());
     let end = end.ok_or_else(|| PlanError::damaged(format!("the {} section lies outside the file", kind.name())))?;
     let section = bytes.slice(offset..end);
-    if check && *blake3::hash(&section).as_bytes() != entry.hash {
+    if check && *hash(&section).as_bytes() != entry.hash {
         return Err(PlanError::Hash { section: kind.name() });
     }
     Ok(section)
