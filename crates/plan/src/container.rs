@@ -367,6 +367,18 @@ mod tests {
     }
 
     #[test]
+    fn weights_may_be_trusted_and_nothing_else() {
+        let bytes = to_bytes(&plan());
+        let damaged = |at: usize| {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x10;
+            [Trust::Nothing, Trust::Weights].map(|trust| from_bytes(damaged.clone().into(), trust).is_ok())
+        };
+        assert_eq!(damaged(bytes.len() - 1), [false, true], "in the weights");
+        assert_eq!(damaged(24 + 2 * 56 + 64), [false, false], "in the metadata");
+    }
+
+    #[test]
     fn damage_behind_valid_hashes_is_noticed() {
         let mut cyclic = plan();
         cyclic.graph.steps[0].inputs[0] = Some(PlanValueId::new(2));
