@@ -28,16 +28,18 @@ use std::sync::Arc;
 
 use sinter_backend::{BackEnd, KernelError, Loaded, Region, Workers};
 use sinter_base::{DataType, Tensor, TensorType, Value, ValueType};
-use sinter_interp::inputs::generate;
+use sinter_interp::inputs::generate_at;
 use sinter_interp::{FastEvaluator, Tolerance, compare, evaluate_weight, run_with};
 use sinter_ir::{Network, WeightExpr};
 use sinter_ops::{Body, EvalContext, InferContext, Op, Operands, infer};
 use sinter_plan::{Action, Home, Plan, PlanValueId, Sealed, SealedInput, SealedOutput, SealedVector, Step};
 
+use crate::bound::check_judge;
 use crate::evidence::Evidence;
 use crate::lower::Pack;
 use crate::parity::effects::same_effects;
 use crate::progress::{Progress, Stage};
+use crate::sizes::SizeHints;
 use crate::trial::launch_once;
 
 /// What the user wants to be verified with.
@@ -107,8 +109,14 @@ pub(crate) struct Answers {
 ///
 /// # Errors
 /// Why there are no answers.
-pub(crate) fn answers(network: &Network, verify: &Verify) -> Result<Answers, String> {
+pub(crate) fn answers(
+    network: &Network,
+    verify: &Verify,
+    sizes: &SizeHints,
+    max_memory: u64,
+) -> Result<Answers, String> {
     let run = |inputs: HashMap<String, Value>| {
+        check_judge(network, &inputs, max_memory).map_err(|e| e.to_string())?;
         let outputs = run_with(network, &inputs, &FastEvaluator).map_err(|e| e.to_string())?;
         Ok(Answers { inputs, outputs })
     };
@@ -120,9 +128,10 @@ pub(crate) fn answers(network: &Network, verify: &Verify) -> Result<Answers, Str
             let elements = |values: &HashMap<String, Value>| -> usize {
                 values.values().filter_map(Value::as_tensor).map(Tensor::count).max().unwrap_or(0)
             };
-            let is_large = generate(network, 1).is_ok_and(|values| elements(&values) >= LARGE);
+            let is_large =
+                generate_at(network, &|name| sizes.near(name, 1)).is_ok_and(|values| elements(&values) >= LARGE);
             for free in if is_large { FREE_SIZES_OF_LARGE } else { FREE_SIZES } {
-                match generate(network, free).and_then(run) {
+                match generate_at(network, &|name| sizes.near(name, free)).and_then(run) {
                     Ok(answers) => return Ok(answers),
                     Err(reason) => {
                         first.get_or_insert(reason);
