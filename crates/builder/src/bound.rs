@@ -10,7 +10,7 @@ use sinter_base::{Dim, TensorType, Value, ValueType};
 use sinter_ir::{Network, WeightExpr};
 use sinter_ops::{InferContext, Operands, infer};
 
-use crate::sizes::SizeHints;
+use crate::sizes::{SizeHints, sizes_of};
 
 /// Size that stands in for a dimension that nothing pins or bounds.
 const FREE_SIZE: i64 = 1;
@@ -54,16 +54,7 @@ pub fn check(network: &Network, sizes: &SizeHints, allowed: u64) -> Result<(), M
 /// # Errors
 /// The sums, when they are larger than the bound.
 pub(crate) fn check_judge(network: &Network, inputs: &HashMap<String, Value>, allowed: u64) -> Result<(), MemoryError> {
-    let mut sizes: HashMap<&str, i64> = HashMap::new();
-    for input in &network.inputs {
-        let tensor = inputs.get(&input.name).and_then(Value::as_tensor);
-        let dims = network.body.ty(input.value).as_tensor().and_then(|ty| ty.dims().ok());
-        for (dim, size) in dims.into_iter().flatten().zip(tensor.iter().flat_map(|tensor| tensor.sizes())) {
-            if let (Some(name), Ok(size)) = (dim.as_symbol(), i64::try_from(*size)) {
-                sizes.insert(name, size);
-            }
-        }
-    }
+    let sizes = sizes_of(network, inputs);
     let size = |name: &str| sizes.get(name).copied().unwrap_or(FREE_SIZE);
     // The judge computes in float64 and keeps its answers beside those of the engine.
     let values = peak_of_values(network, &size).saturating_add(largest_node(network, &size));

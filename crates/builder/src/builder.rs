@@ -23,7 +23,7 @@ use crate::memory::assign_buffers;
 use crate::parity::{self, Answers, Change, Draft, Dropped, Verification, Verify};
 use crate::progress::{Progress, Stage};
 use crate::regions::{ConsideredRegion, considered};
-use crate::sizes::{SizeHints, input_symbols};
+use crate::sizes::{SizeHints, input_symbols, sizes_of};
 use crate::tune::point::PointSizes;
 use crate::tune::{self, Tuning};
 
@@ -119,6 +119,9 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, options: BuildOptions<'_
     let imported = network;
     let BuildOptions { threads, passes, sizes, max_memory, verify, tuning, mut verdicts, progress } = options;
     let mut build = Build::new(imported, back_end, threads, max_memory, sizes, tuning, progress)?;
+    if let Verify::Given(inputs) = &verify {
+        build.evidence.set_usual_sizes(sizes_of(imported, inputs));
+    }
     let disabled = passes.disabled.clone();
     progress.begin(Stage::Passes);
     let mut optimized = optimize(imported.clone(), passes)?;
@@ -209,7 +212,7 @@ impl<'a> Build<'a> {
         }
         bound::check(network, &sizes, max_memory)?;
         let times = tuning.as_ref().map(|tuning| tune::begin(tuning, back_end, &back_end.device(threads)));
-        let evidence = Evidence::new(PointSizes::of_network(network, &sizes), times);
+        let evidence = Evidence::new(PointSizes::of_network(network, &sizes, max_memory), times);
         let left = tuning.as_ref().and_then(|tuning| tuning.budget).unwrap_or_default();
         Ok(Self { back_end, threads, sizes, max_memory, tuning, left, untimed: 0, evidence, progress })
     }

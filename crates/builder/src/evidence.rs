@@ -72,6 +72,11 @@ impl Evidence {
         Self { sizes, times, ..Self::default() }
     }
 
+    /// Kernels are chosen for these sizes, where the user names no usual ones.
+    pub(crate) fn set_usual_sizes(&mut self, sizes: BTreeMap<String, i64>) {
+        self.sizes.hints = self.sizes.hints.with_usual(sizes);
+    }
+
     /// The region at the sizes that the user names as the usual ones; `None` where nothing is named or free.
     pub(crate) fn at_usual_sizes(&self, region: &Region) -> Option<Region> {
         let is_free = |ty: &ValueType| ty.as_tensor().is_some_and(|tensor| tensor.shape.sizes().is_none());

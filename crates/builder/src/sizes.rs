@@ -1,9 +1,9 @@
 //! What the user knows beforehand of sizes that stay free: the range that the engine must take, and where it should be
 //! fastest.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use sinter_base::{Dim, ValueType};
+use sinter_base::{Dim, Value, ValueType};
 use sinter_ir::Network;
 
 /// What is known of one named size.
@@ -31,6 +31,16 @@ impl SizeHints {
     /// The value to choose kernels for, where it is known.
     pub fn opt(&self, name: &str) -> Option<i64> {
         self.0.get(name)?.opt
+    }
+
+    /// The same, with these as usual sizes where the user names none.
+    #[must_use]
+    pub(crate) fn with_usual(&self, sizes: BTreeMap<String, i64>) -> Self {
+        let mut hints = self.clone();
+        for (name, size) in sizes {
+            hints.0.entry(name).or_default().opt.get_or_insert(size);
+        }
+        hints
     }
 
     /// The largest value, where it is known.
@@ -61,6 +71,21 @@ pub(crate) fn input_symbols(network: &Network) -> BTreeSet<String> {
     names
 }
 
+/// What these inputs make of the named sizes.
+pub(crate) fn sizes_of(network: &Network, inputs: &HashMap<String, Value>) -> BTreeMap<String, i64> {
+    let mut sizes = BTreeMap::new();
+    for input in &network.inputs {
+        let tensor = inputs.get(&input.name).and_then(Value::as_tensor);
+        let dims = network.body.ty(input.value).as_tensor().and_then(|ty| ty.dims().ok());
+        for (dim, size) in dims.into_iter().flatten().zip(tensor.iter().flat_map(|tensor| tensor.sizes())) {
+            if let (Some(name), Ok(size)) = (dim.as_symbol(), i64::try_from(*size)) {
+                sizes.insert(name.to_owned(), size);
+            }
+        }
+    }
+    sizes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,6 +96,9 @@ mod tests {
         let hints = SizeHints(BTreeMap::from([("S".to_owned(), hint), ("N".to_owned(), SizeHint::default())]));
         assert_eq!([1, 3, 100].map(|usual| hints.near("S", usual)), [2, 3, 64]);
         assert_eq!((hints.near("N", 3), hints.opt("S"), hints.opt("N"), hints.max("S")), (3, Some(8), None, Some(64)));
+        let given = BTreeMap::from([("N".to_owned(), 5), ("S".to_owned(), 5)]);
+        let with = hints.with_usual(given);
+        assert_eq!((with.opt("N"), with.opt("S")), (Some(5), Some(8)), "what the user says counts");
         let s = Dim::symbol("S");
         let found: Vec<(Dim, Dim)> = hints.guards().map(|(left, right, _)| (left, right)).collect();
         assert_eq!(found, [(s.maximum(&2i64.into()), s.clone()), (s.minimum(&64i64.into()), s)]);

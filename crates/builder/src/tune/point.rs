@@ -13,7 +13,7 @@ use crate::sizes::SizeHints;
 
 /// Stand-ins for open sizes that count no batches, the first that fits; the first one is that of estimates.
 const TYPICAL_SIZES: [i64; 4] = [64, 16, 4, 1];
-/// Operands and results of a timing may take this many bytes.
+/// Operands and results of a timing may take this many bytes, where so many are allowed.
 const MAX_BYTES: usize = 512 << 20;
 
 /// A region whose sizes are all numbers.
@@ -37,15 +37,19 @@ pub(crate) struct PointSizes {
     pub(crate) hints: SizeHints,
     /// Names of open sizes that count batches.
     pub(crate) batches: BTreeSet<String>,
+    /// Most bytes that operands and results may take.
+    pub(crate) max_bytes: usize,
 }
 
 impl PointSizes {
     /// Of a network: the first axis of an input counts batches, where it is open.
-    pub(crate) fn of_network(network: &Network, hints: &SizeHints) -> Self {
+    pub(crate) fn of_network(network: &Network, hints: &SizeHints, max_memory: u64) -> Self {
         let batch = |input: &Input| {
             network.body.ty(input.value).as_tensor()?.dims().ok()?.first()?.as_symbol().map(str::to_owned)
         };
-        Self { hints: hints.clone(), batches: network.inputs.iter().filter_map(batch).collect() }
+        let batches = network.inputs.iter().filter_map(batch).collect();
+        let max_bytes = usize::try_from(max_memory).map_or(MAX_BYTES, |bytes| bytes.min(MAX_BYTES));
+        Self { hints: hints.clone(), batches, max_bytes }
     }
 
     /// Does the user name any usual size?
@@ -78,7 +82,7 @@ pub(crate) fn concrete(region: &Region, sizes: &PointSizes) -> Result<Point, Str
         let results = concrete.body().output_types();
         let known = types.iter().chain(&results).filter_map(bytes);
         let total = known.fold(0usize, usize::saturating_add);
-        if total > MAX_BYTES {
+        if total > sizes.max_bytes {
             trouble = format!("its operands take {} MiB, more than a timing may", total >> 20);
             continue;
         }
@@ -104,7 +108,8 @@ mod tests {
 
     #[test]
     fn open_sizes_get_numbers_and_huge_ones_get_smaller_numbers() {
-        let mut sizes = PointSizes { batches: BTreeSet::from(["N".to_owned()]), ..PointSizes::default() };
+        let batches = BTreeSet::from(["N".to_owned()]);
+        let mut sizes = PointSizes { batches, max_bytes: MAX_BYTES, ..PointSizes::default() };
         let opt = |opt| SizeHint { opt: Some(opt), ..SizeHint::default() };
         sizes.hints.0.extend([("B".to_owned(), opt(9))]);
         sizes.batches.insert("B".to_owned());

@@ -20,8 +20,8 @@ pub struct RangeFlags {
 
     /// Usual sizes of inputs whose dimensions stay free: kernels are timed for these
     ///
-    /// The engine takes other sizes as well, within --min-shapes and --max-shapes. Without it kernels are timed for batches
-    /// of one and 64 of everything else.
+    /// The engine takes other sizes as well, within --min-shapes and --max-shapes. Without it kernels are timed for the
+    /// sizes of --verify-data, else for batches of one and 64 of everything else.
     #[arg(long, value_name = "NAME:SIZES,...", value_delimiter = ',')]
     opt_shapes: Vec<Shape>,
 

@@ -60,6 +60,8 @@ fn kernels_are_timed_at_the_usual_sizes() {
         text
     };
     assert!(problem(&["--opt-shapes", "x:77x3"]).contains("f32[77, 3]"));
+    let data = folder.archive("data.npz", &[("x", &[33, 3], &[1.0; 99])]);
+    assert!(problem(&["--verify-data", data.to_str().unwrap()]).contains("f32[33, 3]"));
     assert!(problem(&["--min-shapes", "x:5x3"]).contains("f32[5, 3]"), "a batch of one is out of the range");
     assert!(problem(&[]).contains("f32[1, 3]"));
 }
