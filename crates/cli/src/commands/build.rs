@@ -225,6 +225,9 @@ fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
         writeln!(out, "  verified {line}{known}")?;
     }
     writeln!(out, "  plan     {}, weights {}", show_bytes(report.plan_bytes), show_bytes(report.weight_bytes))?;
+    if let Some(bytes) = report.activation_bytes {
+        writeln!(out, "  memory   {} between steps, at most", show_bytes(bytes))?;
+    }
     let times = (report.import_seconds, report.build_seconds, report.write_seconds);
     writeln!(out, "  time     import {:.3} s, build {:.3} s, write {:.3} s", times.0, times.1, times.2)
 }
