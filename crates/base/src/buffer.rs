@@ -1,27 +1,40 @@
 //! Owned memory, aligned for every kernel.
 
-use bytemuck::{Pod, Zeroable};
+use bytemuck::allocation::try_zeroed_slice_box;
+use bytemuck::{cast_slice, cast_slice_mut};
 
 use crate::data_type::DataType;
 use crate::tensor::{Tensor, TensorError};
-use crate::view::View;
+use crate::view::{ALIGNMENT, View};
 
-/// One cache line: the unit that aligns a buffer.
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C, align(64))]
-struct Line([u8; 64]);
-
-/// Zeroed bytes at an address that is a multiple of [`crate::view::ALIGNMENT`].
-#[derive(Clone, Default)]
+/// Zeroed bytes at an address that is a multiple of [`ALIGNMENT`].
+#[derive(Default)]
 pub struct Buffer {
-    lines: Vec<Line>,
+    /// Elements that are no more aligned than every allocation is: only of such does the system hand out fresh pages, which
+    /// are zero already, without writing zeros to them.
+    memory: Vec<u128>,
+    /// Where the bytes start.
+    start: usize,
     length: usize,
+}
+
+impl Clone for Buffer {
+    fn clone(&self) -> Self {
+        let mut copy = Self::new(self.length);
+        copy.bytes_mut().copy_from_slice(self.bytes());
+        copy
+    }
 }
 
 impl Buffer {
     /// Zeroed memory of this many bytes.
+    ///
+    /// # Panics
+    /// When the system has not so much memory.
     pub fn new(bytes: usize) -> Self {
-        Self { lines: vec![Line([0; 64]); bytes.div_ceil(64)], length: bytes }
+        let mut buffer = Self::default();
+        buffer.resize(bytes);
+        buffer
     }
 
     /// The elements of a tensor as views have them: types below eight bits unpacked. Strings have none.
@@ -40,16 +53,16 @@ impl Buffer {
 
     /// The bytes.
     pub fn bytes(&self) -> &[u8] {
-        &bytemuck::cast_slice(&self.lines)[..self.length]
+        &cast_slice(&self.memory)[self.start..][..self.length]
     }
 
     /// The bytes, to write.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.length]
+        &mut cast_slice_mut(&mut self.memory)[self.start..][..self.length]
     }
 
-    /// Changes the size; memory is only taken when it grows beyond what was ever used, and only then are new bytes zero.
-    /// All others are unspecified.
+    /// Changes the size; memory is only taken when it grows beyond what was ever used, and only then are the bytes
+    /// zero. Else they are unspecified.
     ///
     /// # Panics
     /// When the system has not so much memory.
@@ -60,12 +73,13 @@ impl Buffer {
     /// As [`Buffer::resize`]; false, and nothing changed, when the system has not so much memory.
     #[must_use]
     pub fn try_resize(&mut self, bytes: usize) -> bool {
-        let lines = bytes.div_ceil(64);
-        if lines > self.lines.len() {
-            if self.lines.try_reserve_exact(lines - self.lines.len()).is_err() {
+        if bytes > size_of_val(self.memory.as_slice()) - self.start {
+            let Some(elements) = bytes.checked_add(ALIGNMENT).map(|room| room / size_of::<u128>()) else {
                 return false;
-            }
-            self.lines.resize(lines, Line([0; 64]));
+            };
+            let Ok(fresh) = try_zeroed_slice_box::<u128>(elements) else { return false };
+            self.memory = fresh.into_vec();
+            self.start = self.memory.as_ptr().cast::<u8>().align_offset(ALIGNMENT);
         }
         self.length = bytes;
         true

@@ -327,6 +327,14 @@ impl Dim {
         }
     }
 
+    /// Is this the other size cut at a constant of at least 2, `min(other, c)`, as a slice of a longer table is?
+    pub fn is_cut_of(&self, other: &Dim) -> bool {
+        let ([(product, 1)], 0) = self.parts() else { return false };
+        let [Factor::Min(a, b)] = product.as_slice() else { return false };
+        let is_pair = |whole: &Dim, bound: &Dim| whole == other && bound.as_constant().is_some_and(|c| c >= 2);
+        is_pair(a, b) || is_pair(b, a)
+    }
+
     /// The value when `size_of` knows every symbol; `None` for an unknown symbol, a division by zero or overflow.
     pub fn evaluate(&self, size_of: &dyn Fn(&str) -> Option<i64>) -> Option<i64> {
         let (terms, constant) = self.parts();
@@ -553,6 +561,14 @@ mod tests {
         assert_eq!(n().maximum(&c(0)), n());
         assert_eq!(n().minimum(&n().add(&c(1))), n());
         assert_eq!(n().maximum(&c(5)).lower_bound(), 5);
+    }
+
+    #[test]
+    fn cuts_are_known() {
+        let cut = n().minimum(&c(512));
+        assert!(cut.is_cut_of(&n()) && !cut.is_cut_of(&Dim::symbol("S")));
+        assert!(!n().is_cut_of(&n()) && !c(3).is_cut_of(&n()));
+        assert!(!n().minimum(&c(1)).is_cut_of(&n()), "1 broadcasts against any size");
     }
 
     #[test]

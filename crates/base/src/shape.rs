@@ -104,8 +104,9 @@ pub struct BroadcastError {
 
 /// Multidirectional broadcast of symbolic shapes (ONNX "Broadcasting in ONNX", as in NumPy).
 ///
-/// A size that may or may not be 1 against a size known to exceed 1 takes the latter; two different unknown sizes
-/// take their maximum, which is right wherever the broadcast is legal and no size is 0.
+/// A size that may or may not be 1 against a size known to exceed 1 takes the latter; a size against itself cut at a
+/// bound stays whole, since they fit only where nothing is cut; two other unknown sizes take their maximum. Each is
+/// right wherever the broadcast is legal and no size is 0.
 ///
 /// # Errors
 /// When two sizes differ for all values and neither is 1.
@@ -128,6 +129,8 @@ pub fn broadcast_dims(shapes: &[&[Dim]]) -> Result<Vec<Dim>, BroadcastError> {
                     }
                     (false, _) => current.clone(),
                     (true, false) => dim.clone(),
+                    (true, true) if dim.is_cut_of(current) => current.clone(),
+                    (true, true) if current.is_cut_of(dim) => dim.clone(),
                     (true, true) => current.maximum(dim),
                 };
             }

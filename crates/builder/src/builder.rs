@@ -5,13 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sinter_backend::{BackEnd, Device};
-use sinter_base::{Dim, TensorType, ValueType};
+use sinter_base::{Dim, TensorType};
 use sinter_interp::evaluate_weight;
+use sinter_interp::inputs::generate_at;
 use sinter_ir::{Network, WeightExpr};
 use sinter_ops::{EvalError, ValueId};
 use sinter_passes::{Optimized, PassOptions, PassReport, optimize};
 use sinter_plan::{Graph, Home, Plan, PlanGuard, PlanValueId, PlanWeight, Port, ShapeCompiler, Slot, WeightId};
+use sinter_runtime::default_memory;
 
+use crate::bound::{self, WeightBudget};
 use crate::cache::verdicts::{Verdict, VerdictCache, build_key, plan_hash};
 use crate::error::BuildError;
 use crate::evidence::Evidence;
@@ -20,6 +23,8 @@ use crate::memory::assign_buffers;
 use crate::parity::{self, Answers, Change, Draft, Dropped, Verification, Verify};
 use crate::progress::{Progress, Stage};
 use crate::regions::{ConsideredRegion, considered};
+use crate::sizes::{SizeHints, input_symbols, sizes_of};
+use crate::tune::point::PointSizes;
 use crate::tune::{self, Tuning};
 
 /// What the user decides about a build.
@@ -29,6 +34,11 @@ pub struct BuildOptions<'a> {
     pub threads: usize,
     /// What becomes of the passes.
     pub passes: PassOptions<'a>,
+    /// What is known beforehand of sizes that stay free.
+    pub sizes: SizeHints,
+    /// Most bytes that the build may take for weights and values; checked before they are taken. Default: half of the
+    /// memory of the machine, or of the control group when that is less.
+    pub max_memory: u64,
     /// What the plan is verified with.
     pub verify: Verify,
     /// How kernels are timed; without it no clock is read, and the plan depends on nothing but what is given here.
@@ -76,6 +86,8 @@ impl Default for BuildOptions<'_> {
         Self {
             threads: 1,
             passes: PassOptions::default(),
+            sizes: SizeHints::default(),
+            max_memory: u64::try_from(default_memory()).unwrap_or(u64::MAX),
             verify: Verify::default(),
             tuning: None,
             verdicts: None,
@@ -88,6 +100,8 @@ impl Default for BuildOptions<'_> {
 struct Build<'a> {
     back_end: &'a dyn BackEnd,
     threads: usize,
+    sizes: SizeHints,
+    max_memory: u64,
     tuning: Option<Tuning>,
     /// Time for tuning that is left.
     left: Duration,
@@ -99,12 +113,15 @@ struct Build<'a> {
 /// Builds a plan for one back end.
 ///
 /// # Errors
-/// When a pass is unknown, operators have no kernel, all of them at once, a weight cannot be computed, or timings are
-/// missing that a locked build needs.
+/// When a pass is unknown, operators have no kernel, all of them at once, a weight cannot be computed, more memory is needed
+/// than allowed, or timings are missing that a locked build needs.
 pub fn build(network: &Network, back_end: &dyn BackEnd, options: BuildOptions<'_>) -> Result<Built, BuildError> {
     let imported = network;
-    let BuildOptions { threads, passes, verify, tuning, mut verdicts, progress } = options;
-    let mut build = Build::new(imported, back_end, threads, tuning, progress);
+    let BuildOptions { threads, passes, sizes, max_memory, verify, tuning, mut verdicts, progress } = options;
+    let mut build = Build::new(imported, back_end, threads, max_memory, sizes, tuning, progress)?;
+    if let Verify::Given(inputs) = &verify {
+        build.evidence.set_usual_sizes(sizes_of(imported, inputs));
+    }
     let disabled = passes.disabled.clone();
     progress.begin(Stage::Passes);
     let mut optimized = optimize(imported.clone(), passes)?;
@@ -124,11 +141,13 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, options: BuildOptions<'_
             let built = build.finish(draft, optimized, verdict.found);
             return Ok(Built { is_known_verdict: true, verdicts, ..built });
         }
-        build.forget_bans();
+        // The verdict was of another plan: its bans may not hold for this one. Timings do.
+        build.evidence.forget_bans();
     }
     let mut verification = Verification::default();
     progress.begin(Stage::Judge);
-    let answers = match parity::answers(imported, &verify) {
+    build.check_judge(imported, &verify)?;
+    let answers = match parity::answers(imported, &verify, &build.sizes, build.max_memory) {
         Ok(answers) => answers,
         Err(reason) => {
             verification.skipped = Some(reason);
@@ -152,7 +171,15 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, options: BuildOptions<'_
     }
     loop {
         let mut draft = build.draft(&optimized.network)?;
-        let failures = parity::check_steps(&draft, &optimized.network, &answers, back_end, &mut verification, progress);
+        let failures = parity::check_steps(
+            &draft,
+            &optimized.network,
+            &answers,
+            &build.sizes,
+            back_end,
+            &mut verification,
+            progress,
+        );
         if !parity::ban(failures, &mut build.evidence, &mut verification) {
             match parity::whole::check(&draft.plan, imported, &answers, back_end) {
                 Ok(()) => {}
@@ -182,18 +209,36 @@ impl<'a> Build<'a> {
         network: &Network,
         back_end: &'a dyn BackEnd,
         threads: usize,
+        max_memory: u64,
+        sizes: SizeHints,
         tuning: Option<Tuning>,
         progress: Progress<'a>,
-    ) -> Self {
-        let begin = |tuning: &Tuning| tune::begin(tuning, network, back_end, &back_end.device(threads));
-        let evidence = tuning.as_ref().map(begin).unwrap_or_default();
+    ) -> Result<Self, BuildError> {
+        let known = input_symbols(network);
+        if let Some(name) = sizes.0.keys().find(|name| !known.contains(*name)) {
+            return Err(BuildError::UnknownSize { name: name.clone(), known: known.into_iter().collect() });
+        }
+        bound::check(network, &sizes, max_memory)?;
+        let times = tuning.as_ref().map(|tuning| tune::begin(tuning, back_end, &back_end.device(threads)));
+        let evidence = Evidence::new(PointSizes::of_network(network, &sizes, max_memory), times);
         let left = tuning.as_ref().and_then(|tuning| tuning.budget).unwrap_or_default();
-        Self { back_end, threads, tuning, left, untimed: 0, evidence, progress }
+        Ok(Self { back_end, threads, sizes, max_memory, tuning, left, untimed: 0, evidence, progress })
     }
 
-    /// A verdict was of another plan: its bans may not hold for this one. Timings do.
-    fn forget_bans(&mut self) {
-        self.evidence = self.evidence.times.take().map(Evidence::with_times).unwrap_or_default();
+    /// Is there room for the judge, at the sizes of the given inputs or at the smallest ones?
+    fn check_judge(&self, network: &Network, verify: &Verify) -> Result<(), BuildError> {
+        let smallest = |network| generate_at(network, &|name| self.sizes.near(name, 1));
+        match verify {
+            Verify::Off => {}
+            Verify::Given(inputs) => bound::check_judge(network, inputs, self.max_memory)?,
+            Verify::Generated => {
+                // What cannot be made up is told by the judge.
+                if let Ok(inputs) = smallest(network) {
+                    bound::check_judge(network, &inputs, self.max_memory)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// A plan by what is known so far; kernels that it asks about are timed first, where the build is tuned.
@@ -223,7 +268,7 @@ impl<'a> Build<'a> {
                 }
                 _ => {
                     progress.begin(Stage::Weights);
-                    return finish(network, lowered, back_end);
+                    return finish(network, lowered, &self.sizes, back_end, self.max_memory);
                 }
             }
         }
@@ -326,14 +371,25 @@ fn lower(
 }
 
 /// The plan of a network whose kernels are chosen.
-fn finish(network: &Network, lowered: Lowered, back_end: &dyn BackEnd) -> Result<Draft, BuildError> {
+fn finish(
+    network: &Network,
+    lowered: Lowered,
+    hints: &SizeHints,
+    back_end: &dyn BackEnd,
+    max_memory: u64,
+) -> Result<Draft, BuildError> {
     let Lowered { device, mut graph, sizes, mut shapes, known, expressions, packs, guards } = lowered;
-    let of_network = network
-        .guards
-        .iter()
-        .filter(|g| is_over(&g.left, &known) && is_over(&g.right, &known))
-        .map(|g| (shapes.dim(&g.left), shapes.dim(&g.right), g.reason.clone()));
-    let guards: Vec<_> = of_network.chain(guards).collect();
+    // Ranges come first: their messages name the input.
+    let of_network = network.guards.iter().map(|g| (g.left.clone(), g.right.clone(), g.reason.clone()));
+    let decidable = hints.guards().chain(of_network).filter(|(a, b, _)| is_over(a, &known) && is_over(b, &known));
+    let mut all: Vec<(Slot, Slot, String)> = Vec::new();
+    let slots: Vec<_> =
+        decidable.map(|(left, right, reason)| (shapes.dim(&left), shapes.dim(&right), reason)).collect();
+    for (left, right, reason) in slots.into_iter().chain(guards) {
+        if !all.iter().any(|(a, b, _)| (*a, *b) == (left, right)) {
+            all.push((left, right, reason));
+        }
+    }
     let (program, register) = shapes.finish();
     sizes.resolve(&mut graph, &register);
     assign_buffers(&mut graph);
@@ -350,13 +406,13 @@ fn finish(network: &Network, lowered: Lowered, back_end: &dyn BackEnd) -> Result
         outputs: network.outputs.iter().map(|o| port(&o.name, o.value)).collect(),
         weights: Vec::new(),
         shapes: program,
-        guards: guards
+        guards: all
             .into_iter()
             .map(|(left, right, reason)| PlanGuard { left: register(left), right: register(right), reason })
             .collect(),
         sealed: None,
     };
-    plan.weights = used_weights(&expressions, &packs, back_end, &mut plan.graph)?;
+    plan.weights = used_weights(&expressions, &packs, back_end, &mut plan.graph, WeightBudget::new(max_memory))?;
     for (port, input) in plan.inputs.iter_mut().zip(&network.inputs) {
         if let Some(tensor) = &input.default {
             port.default = Some(WeightId::new(plan.weights.len()));
@@ -365,17 +421,6 @@ fn finish(network: &Network, lowered: Lowered, back_end: &dyn BackEnd) -> Result
     }
     let packs = packs.into_iter().map(|(pack, value)| (value, pack)).collect();
     Ok(Draft { plan, expressions, packs })
-}
-
-/// Sizes that the network's inputs name.
-fn input_symbols(network: &Network) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    for input in &network.inputs {
-        if let ValueType::Tensor(ty) = network.body.ty(input.value) {
-            names.extend(ty.dims().unwrap_or_default().iter().filter_map(|d| d.as_symbol().map(str::to_owned)));
-        }
-    }
-    names
 }
 
 fn is_over(dim: &Dim, known: &BTreeSet<String>) -> bool {
@@ -390,6 +435,7 @@ fn used_weights(
     packs: &[(Pack, PlanValueId)],
     back_end: &dyn BackEnd,
     graph: &mut Graph,
+    mut budget: WeightBudget,
 ) -> Result<Vec<PlanWeight>, BuildError> {
     let mut used: BTreeSet<PlanValueId> = graph.outputs.iter().copied().collect();
     used.extend(graph.steps.iter().flat_map(|s| s.inputs.iter().flatten()).copied());
@@ -411,6 +457,7 @@ fn used_weights(
         let expression = &expressions[source.index()];
         let name = name_of(expression).unwrap_or_else(|| format!("weight {}", source.index()));
         let failed = |source: EvalError| BuildError::Weight { name: name.clone(), source };
+        budget.take(expression, pack.is_some())?;
         let mut tensor = evaluate_weight(expression).map_err(failed)?;
         if let Some(Pack { operand, recipe, region, .. }) = pack {
             let tactic = back_end.tactic(&recipe.tactic);

@@ -3,6 +3,7 @@
 use sinter_base::Location;
 use sinter_ops::EvalError;
 
+use crate::bound::MemoryError;
 use crate::tune::MissingTiming;
 
 /// A region that no tactic takes.
@@ -30,6 +31,17 @@ pub enum BuildError {
     Disagrees {
         /// The first difference.
         reason: String,
+    },
+    /// More memory than allowed.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// A range is given for a size that no input has.
+    #[error("no input has the size '{name}'; named sizes of inputs are: {}", known.join(", "))]
+    UnknownSize {
+        /// The name given.
+        name: String,
+        /// The names known.
+        known: Vec<String>,
     },
     /// A weight could not be computed.
     #[error("weight '{name}': {source}")]

@@ -1,13 +1,13 @@
 //! What is known about candidates beyond what their tactics say: that they disagree with the judge, or how long they take.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use sinter_backend::{Candidate, Recipe, Refusal, Region};
-use sinter_base::{KnownValue, TensorType};
+use sinter_base::{KnownValue, TensorType, ValueType};
 
 use crate::cache::timings::{Timing, TimingCache};
-use crate::tune::point::{Point, concrete};
+use crate::tune::point::{Point, PointSizes, concrete};
 
 /// A region that somebody asked kernels for, and the answers.
 #[derive(Clone, Debug)]
@@ -29,8 +29,6 @@ pub(crate) struct Times {
     pub(crate) cache: TimingCache,
     /// What an estimate is multiplied with where no time is known, so that it can stand beside times.
     pub(crate) scale: f64,
-    /// Names of open sizes that count batches.
-    pub(crate) batches: BTreeSet<String>,
 }
 
 /// See the module documentation.
@@ -39,6 +37,8 @@ pub struct Evidence {
     /// (tactic, text of the region).
     banned: HashSet<(String, String)>,
     pub(crate) times: Option<Times>,
+    /// Sizes that kernels are chosen for.
+    sizes: PointSizes,
     /// By the text of the problem.
     asked: RefCell<BTreeMap<String, Asked>>,
 }
@@ -67,9 +67,21 @@ pub(crate) fn problem_text(region: &Region) -> String {
 }
 
 impl Evidence {
-    /// Evidence that includes times.
-    pub(crate) fn with_times(times: Times) -> Self {
-        Self { times: Some(times), ..Self::default() }
+    /// Evidence for a network whose free sizes are as said.
+    pub(crate) fn new(sizes: PointSizes, times: Option<Times>) -> Self {
+        Self { sizes, times, ..Self::default() }
+    }
+
+    /// Kernels are chosen for these sizes, where the user names no usual ones.
+    pub(crate) fn set_usual_sizes(&mut self, sizes: BTreeMap<String, i64>) {
+        self.sizes.hints = self.sizes.hints.with_usual(sizes);
+    }
+
+    /// The region at the sizes that the user names as the usual ones; `None` where nothing is named or free.
+    pub(crate) fn at_usual_sizes(&self, region: &Region) -> Option<Region> {
+        let is_free = |ty: &ValueType| ty.as_tensor().is_some_and(|tensor| tensor.shape.sizes().is_none());
+        let wanted = self.sizes.has_usual() && region.body().input_types().iter().any(is_free);
+        wanted.then(|| concrete(region, &self.sizes).ok()).flatten().map(|point| point.region)
     }
 
     /// Never offer this tactic for this region again.
@@ -85,6 +97,10 @@ impl Evidence {
 
     pub(crate) fn ban_all(&mut self, bans: &[(String, String)]) {
         self.banned.extend(bans.iter().cloned());
+    }
+
+    pub(crate) fn forget_bans(&mut self) {
+        self.banned.clear();
     }
 
     pub(crate) fn is_banned(&self, tactic: &str, region: &Region) -> bool {
@@ -110,7 +126,7 @@ impl Evidence {
             offered: offered.to_vec(),
             refusals: refusals.to_vec(),
             point: match &self.times {
-                Some(times) => concrete(region, &times.batches),
+                Some(_) => concrete(region, &self.sizes),
                 None => Err("the build is not tuned".to_owned()),
             },
         });

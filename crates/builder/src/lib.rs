@@ -5,6 +5,7 @@
 //!
 //! Does not know source formats or particular kernels.
 
+pub mod bound;
 pub mod builder;
 pub mod cache;
 mod cover;
@@ -16,9 +17,11 @@ pub mod parity;
 pub mod progress;
 pub mod regions;
 pub mod select;
+pub mod sizes;
 pub mod trial;
 pub mod tune;
 
+pub use bound::MemoryError;
 pub use builder::{BuildOptions, Built, build};
 pub use cache::CacheError;
 pub use cache::timings::{Timing, TimingCache};
@@ -27,4 +30,5 @@ pub use error::BuildError;
 pub use parity::{Dropped, Verification, Verify};
 pub use progress::{Progress, Stage};
 pub use regions::{ConsideredCandidate, ConsideredRegion};
+pub use sizes::{SizeHint, SizeHints};
 pub use tune::{MissingTiming, Tuning};

@@ -42,6 +42,7 @@ use crate::lower::Pack;
 pub(crate) use crate::parity::answers::{Answers, answers};
 use crate::parity::effects::same_effects;
 use crate::progress::{Progress, Stage};
+use crate::sizes::SizeHints;
 use crate::trial::launch_once;
 
 /// What the user wants to be verified with.
@@ -225,13 +226,15 @@ pub(crate) fn check_steps(
     draft: &Draft,
     network: &Network,
     answers: &Answers,
+    hints: &SizeHints,
     back_end: &dyn BackEnd,
     found: &mut Verification,
     progress: Progress<'_>,
 ) -> Vec<Failure> {
     let workers = back_end.workers(draft.plan.device.threads);
     let (values, seen) = (HashMap::new(), HashSet::new());
-    let mut checker = Checker { draft, back_end, workers: &*workers, batches: batches(network), values, seen };
+    let workers = &*workers;
+    let mut checker = Checker { draft, back_end, workers, hints, batches: batches(network), values, seen };
     if let Err(reason) = checker.given_values(network, answers) {
         found.skipped = Some(reason);
         return Vec::new();
@@ -278,6 +281,8 @@ struct Checker<'a> {
     draft: &'a Draft,
     back_end: &'a dyn BackEnd,
     workers: &'a dyn Workers,
+    /// What the user knows of open sizes.
+    hints: &'a SizeHints,
     /// Names of the sizes that count batches.
     batches: BTreeSet<String>,
     /// The judge's values, by value of the plan.
@@ -375,7 +380,11 @@ impl Checker<'_> {
             let expected = evaluate(region.body(), &small)?;
             trial(&small, &expected)?;
         }
-        let Some(types) = points::other_sizes(region, &self.batches) else { return Ok(()) };
+        let Some(types) =
+            points::other_sizes(region, &|name, free| self.hints.near(name, free.of(name, &self.batches)))
+        else {
+            return Ok(());
+        };
         let Some(fresh) = self.fresh(step, &operands, &types) else { return Ok(()) };
         let Ok(expected) = evaluate(region.body(), &fresh) else { return Ok(()) };
         trial(&fresh, &expected)

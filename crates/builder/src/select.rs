@@ -1,5 +1,5 @@
 //! Choosing a kernel for a region: every tactic is asked, the best time or else estimate wins, the order of the tables
-//! breaks ties.
+//! breaks ties. Estimates are those at the usual sizes where the user has named them.
 
 use sinter_backend::{BackEnd, Candidate, Device, Loaded, Refusal, Region};
 
@@ -24,13 +24,21 @@ pub fn select(
     evidence: &Evidence,
 ) -> Result<Choice, Vec<(String, Refusal)>> {
     let (mut offered, mut refusals) = (Vec::new(), Vec::new());
+    let usual = evidence.at_usual_sizes(region);
     for tactic in back_end.tactics() {
         if evidence.is_banned(tactic.name(), region) {
             refusals.push((tactic.name().to_owned(), Refusal::new("does not agree with the judge on this region")));
             continue;
         }
         match tactic.offer(region, device) {
-            Ok(candidates) => offered.extend(candidates),
+            Ok(mut candidates) => {
+                let there = usual.as_ref().and_then(|usual| tactic.offer(usual, device).ok()).unwrap_or_default();
+                for candidate in &mut candidates {
+                    let same = there.iter().find(|other| other.recipe == candidate.recipe);
+                    candidate.estimate = same.map_or(candidate.estimate, |same| same.estimate);
+                }
+                offered.extend(candidates);
+            }
             Err(refusal) => refusals.push((tactic.name().to_owned(), refusal)),
         }
     }

@@ -141,6 +141,8 @@ impl From<BuildError> for Failure {
             BuildError::Untimed { .. } => Self::usage(error.to_string()).help(
                 "build once with --tune-seconds S and the same --timing-cache on such a machine; a larger S leaves fewer out",
             ),
+            BuildError::Memory(error) => error.clone().into(),
+            BuildError::UnknownSize { .. } => Self::usage(error.to_string()),
             BuildError::Weight { .. } => Self::new(Exit::Damaged, error.to_string()),
         }
     }
@@ -157,6 +159,7 @@ impl From<RuntimeError> for Failure {
             RuntimeError::MissingInput { .. }
             | RuntimeError::UnknownInput { .. }
             | RuntimeError::InputType { .. }
+            | RuntimeError::Range { .. }
             | RuntimeError::Sizes { .. } => Self::usage(what).help(inputs),
             RuntimeError::Memory { .. } => Self::new(Exit::Damaged, what).help("--max-memory sets the bound"),
             RuntimeError::Step { source: KernelError::Data(_), .. } => {
@@ -178,7 +181,7 @@ impl From<RunError> for Failure {
 
 impl From<MemoryError> for Failure {
     fn from(error: MemoryError) -> Self {
-        Self::new(Exit::Damaged, error.to_string()).help("--max-memory sets the bound; --shapes pins smaller inputs")
+        Self::new(Exit::Damaged, error.to_string()).help("--shapes pins smaller inputs, --max-shapes bounds free ones")
     }
 }
 

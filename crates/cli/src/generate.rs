@@ -4,6 +4,7 @@
 use sinter::base::shape::element_count;
 use sinter::base::{DataType, Tensor, Value};
 use sinter::interp::inputs::elements;
+use sinter::plan::SizeRange;
 use sinter::source::Declared;
 
 use crate::failure::{Exit, Failure};
@@ -11,13 +12,17 @@ use crate::failure::{Exit, Failure};
 /// Size of a dimension that nothing pins.
 const FREE_SIZE: i64 = 1;
 
-/// One value per declared input, together at most `max_bytes` large.
+/// One value per declared input, together at most `max_bytes` large; free sizes are 1, or as near as their ranges allow.
 ///
 /// # Errors
 /// When an input is no tensor of numbers, has no declared rank, or is too large.
-pub fn generate(inputs: &[Declared], max_bytes: u64) -> Result<Vec<(String, Value)>, Failure> {
+pub fn generate(inputs: &[Declared], ranges: &[SizeRange], max_bytes: u64) -> Result<Vec<(String, Value)>, Failure> {
     let mut left = usize::try_from(max_bytes).unwrap_or(usize::MAX);
     let mut values = Vec::new();
+    let free = |name: &str| {
+        let range = ranges.iter().find(|range| range.symbol == name);
+        Some(range.map_or(FREE_SIZE, |range| FREE_SIZE.min(range.high).max(range.low)))
+    };
     for (stream, input) in (0u64..).zip(inputs) {
         let refuse = |why: &str| {
             Failure::usage(format!("no values can be made up for input '{}' ({}): {why}", input.name, input.ty))
@@ -28,7 +33,7 @@ pub fn generate(inputs: &[Declared], max_bytes: u64) -> Result<Vec<(String, Valu
             return Err(refuse("it holds text"));
         }
         let dims = tensor.dims().map_err(|_| refuse("its rank is not declared"))?;
-        let size = |dim: &sinter::base::Dim| usize::try_from(dim.evaluate(&|_| Some(FREE_SIZE))?).ok();
+        let size = |dim: &sinter::base::Dim| usize::try_from(dim.evaluate(&free)?).ok();
         let sizes: Option<Vec<usize>> = dims.iter().map(size).collect();
         let sizes = sizes.ok_or_else(|| refuse("its sizes are not known"))?;
         let count = element_count(&sizes);
@@ -61,7 +66,7 @@ mod tests {
             declared("tiny", DataType::U2, vec![Dim::constant(100)]),
             declared("attention_mask", DataType::I64, vec![Dim::constant(3)]),
         ];
-        let values = generate(&inputs, 1 << 20).unwrap();
+        let values = generate(&inputs, &[], 1 << 20).unwrap();
         let floats = |i: usize| values[i].1.as_tensor().unwrap().to_floats();
         assert_eq!(values[0].1.as_tensor().unwrap().sizes(), [1, 4001]);
         let x = floats(0);
@@ -71,7 +76,9 @@ mod tests {
         assert!(floats(1).iter().all(|v| (0.0..60.0).contains(v)) && floats(1).contains(&59.0));
         assert!(floats(2).iter().all(|v| (0.0..4.0).contains(v)));
         assert_eq!(floats(3), [1.0; 3]);
-        assert_eq!(generate(&inputs, 1 << 20).unwrap(), values);
-        assert_eq!(generate(&inputs, 100).unwrap_err().exit, Exit::Damaged);
+        assert_eq!(generate(&inputs, &[], 1 << 20).unwrap(), values);
+        let range = SizeRange { symbol: "N".to_owned(), low: 3, high: 9 };
+        assert_eq!(generate(&inputs, &[range], 1 << 20).unwrap()[0].1.as_tensor().unwrap().sizes(), [3, 4001]);
+        assert_eq!(generate(&inputs, &[], 100).unwrap_err().exit, Exit::Damaged);
     }
 }

@@ -1,10 +1,12 @@
 //! From a file to an engine: a plan is loaded, a model is built in memory first.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use sinter::base::Value;
-use sinter::builder::{BuildOptions, Built, Progress, build};
+use sinter::builder::{BuildOptions, Built, Progress, SizeHints, build};
 use sinter::ir::Network;
+use sinter::plan::SizeRange;
 use sinter::runtime::{Engine, EngineOptions};
 use sinter::source::{self, Declared, Source};
 use sinter::values::{self, Role};
@@ -20,6 +22,8 @@ pub struct Opened {
     pub source: Source,
     /// Values of the inputs.
     pub inputs: Vec<(String, Value)>,
+    /// How long opening the model or plan took.
+    pub opened_in: Duration,
 }
 
 /// What to do when the user gives no inputs.
@@ -36,18 +40,20 @@ pub enum WithoutInputs {
 /// # Errors
 /// When a file is missing or damaged, or names, types and sizes do not fit.
 pub fn open(path: &Path, model: &ModelFlags, given: &InputFlags, without: WithoutInputs) -> Result<Opened, Failure> {
+    let start = Instant::now();
     let opened = open_source(path, model, &[])?;
-    let declared = match &opened {
+    let opened_in = start.elapsed();
+    let (declared, ranges) = match &opened {
         Source::Model(network) => {
-            sinter::memory::check(network, model.max_memory())?;
-            source::network_inputs(network)
+            sinter::memory::check(network, &SizeHints::default(), model.max_memory())?;
+            (source::network_inputs(network), Vec::new())
         }
         Source::Plan(plan) => {
             model.refuse_for_plan()?;
-            source::plan_inputs(plan)
+            (source::plan_inputs(plan), plan.ranges())
         }
     };
-    let inputs = read_inputs(&declared, given, without, model.max_memory())?;
+    let inputs = read_inputs(&declared, &ranges, given, without, model.max_memory())?;
     let source = match opened {
         Source::Model(free) if declared.iter().any(is_free) => {
             match open_source(path, model, &shapes(&inputs)) {
@@ -58,7 +64,7 @@ pub fn open(path: &Path, model: &ModelFlags, given: &InputFlags, without: Withou
         }
         other => other,
     };
-    Ok(Opened { source, inputs })
+    Ok(Opened { source, inputs, opened_in })
 }
 
 /// Opens a model or a plan, with these sizes of inputs besides those of the flags.
@@ -73,6 +79,7 @@ pub fn open_source(path: &Path, model: &ModelFlags, sizes: &[Shape]) -> Result<S
 
 fn read_inputs(
     declared: &[Declared],
+    ranges: &[SizeRange],
     given: &InputFlags,
     without: WithoutInputs,
     max_bytes: u64,
@@ -82,7 +89,7 @@ fn read_inputs(
             let limit = usize::try_from(max_bytes).unwrap_or(usize::MAX);
             Ok(values::read(path, Role::Input, declared, limit)?)
         }
-        (None, WithoutInputs::Generate) => generate(declared, max_bytes),
+        (None, WithoutInputs::Generate) => generate(declared, ranges, max_bytes),
         (None, WithoutInputs::None) if declared.is_empty() => Ok(Vec::new()),
         (None, WithoutInputs::None) => {
             let names: Vec<String> = declared.iter().map(|d| format!("{} ({})", d.name, d.ty)).collect();
@@ -103,12 +110,16 @@ fn shapes(inputs: &[(String, Value)]) -> Vec<Shape> {
     inputs.iter().filter_map(shape).collect()
 }
 
-/// Optimizes a network and builds it for a device.
+/// Optimizes a network and builds it for a device; `sizes` says what is known of those that stay free.
 ///
 /// # Errors
 /// When operators have no kernel, or more memory is needed than allowed.
-pub fn build_plan(network: &Network, model: &ModelFlags, device: &DeviceFlags) -> Result<Built, Failure> {
-    sinter::memory::check(network, model.max_memory())?;
+pub fn build_plan(
+    network: &Network,
+    sizes: SizeHints,
+    model: &ModelFlags,
+    device: &DeviceFlags,
+) -> Result<Built, Failure> {
     let mut dump = |pass: &str, network: &Network| eprintln!("after {pass}:\n{network}");
     let verify = model.verify(network)?;
     let stages = Stages::default();
@@ -116,6 +127,8 @@ pub fn build_plan(network: &Network, model: &ModelFlags, device: &DeviceFlags) -
     let options = BuildOptions {
         threads: device.threads(),
         passes: model.pass_options(&mut dump),
+        sizes,
+        max_memory: model.max_memory(),
         verify,
         tuning: model.tuning.tuning()?,
         verdicts: model.tuning.verdicts()?,
@@ -143,7 +156,7 @@ pub fn engine(source: Source, model: &ModelFlags, device: &DeviceFlags) -> Resul
     let (plan, networks) = match source {
         Source::Plan(plan) => (*plan, None),
         Source::Model(imported) => {
-            let built = build_plan(&imported, model, device)?;
+            let built = build_plan(&imported, SizeHints::default(), model, device)?;
             (built.plan, Some((*imported, built.network)))
         }
     };

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinter::base::Value;
+use sinter::builder::SizeHints;
 use sinter::ir::Network;
 use sinter::ops::ValueId;
 use sinter::plan::{Plan, PlanValueId};
@@ -69,7 +70,7 @@ pub fn trace(
         .collect();
     let mut tapped = network.clone();
     tapped.body.set_outputs(known.clone());
-    sinter::memory::check(&tapped, max_memory)?;
+    sinter::memory::check(&tapped, &SizeHints::default(), max_memory)?;
     let values: HashMap<ValueId, Value> = known.into_iter().zip(judge(&tapped, inputs)?).collect();
     let outputs: Vec<(String, Value)> =
         network.outputs.iter().filter_map(|o| Some((o.name.clone(), values.get(&o.value)?.clone()))).collect();

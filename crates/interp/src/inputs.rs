@@ -52,6 +52,14 @@ pub fn batches(network: &Network) -> BTreeSet<String> {
 /// The input that cannot be made up, and why.
 pub fn generate(network: &Network, free: FreeSizes) -> Result<HashMap<String, Value>, String> {
     let batches = batches(network);
+    generate_at(network, &|name| free.of(name, &batches))
+}
+
+/// As [`generate`], for these named sizes.
+///
+/// # Errors
+/// As [`generate`].
+pub fn generate_at(network: &Network, size_of: &dyn Fn(&str) -> i64) -> Result<HashMap<String, Value>, String> {
     let mut values = HashMap::new();
     for (stream, input) in (0u64..).zip(&network.inputs) {
         if input.default.is_some() {
@@ -64,7 +72,7 @@ pub fn generate(network: &Network, free: FreeSizes) -> Result<HashMap<String, Va
             return Err(refuse("it holds text"));
         }
         let dims = tensor.dims().map_err(|_| refuse("its rank is not declared"))?;
-        let size = |dim: &sinter_base::Dim| usize::try_from(dim.evaluate(&|name| Some(free.of(name, &batches)))?).ok();
+        let size = |dim: &sinter_base::Dim| usize::try_from(dim.evaluate(&|name| Some(size_of(name)))?).ok();
         let sizes: Option<Vec<usize>> = dims.iter().map(size).collect();
         let sizes = sizes.ok_or_else(|| refuse("its sizes are not known"))?;
         let count = element_count(&sizes).filter(|count| *count <= MAX_ELEMENTS);

@@ -1,5 +1,6 @@
 //! Type inference of one node: the operator's own rule, the fallback for unknown ranks, and folding of known contents.
 
+use sinter_base::shape::broadcast_dims;
 use sinter_base::types::MAX_KNOWN_ELEMENTS;
 use sinter_base::{Dim, Sizes, Tensor, TensorType, Truth, Value, ValueType};
 
@@ -53,6 +54,22 @@ impl InferContext {
             }
         }
         Ok(())
+    }
+
+    /// Multidirectional broadcast, see [`broadcast_dims`]. Of a size that meets itself cut at a bound, `S` and `min(S, 512)`,
+    /// a guard says that nothing is cut.
+    ///
+    /// # Errors
+    /// When two sizes differ for all values and neither is 1.
+    pub fn broadcast(&mut self, shapes: &[&[Dim]]) -> Result<Vec<Dim>, InferError> {
+        let result = broadcast_dims(shapes)?;
+        for shape in shapes {
+            for (dim, whole) in shape.iter().rev().zip(result.iter().rev()).filter(|(dim, whole)| dim.is_cut_of(whole))
+            {
+                self.require_equal(dim, whole, "sizes of a broadcast")?;
+            }
+        }
+        Ok(result)
     }
 }
 

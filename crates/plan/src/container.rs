@@ -22,6 +22,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use crate::check::check;
 use crate::codec;
 use crate::error::PlanError;
+use crate::hash::hash;
 use crate::plan::{Plan, PlanWeight};
 use crate::wire;
 
@@ -259,7 +260,7 @@ fn section(bytes: &Bytes, entries: &[Entry], kind: Kind, check: bool) -> Result<
     let end = offset.checked_add(length).filter(|&end| end <= bytes.len());
     let end = end.ok_or_else(|| PlanError::damaged(format!("the {} section lies outside the file", kind.name())))?;
     let section = bytes.slice(offset..end);
-    if check && *blake3::hash(&section).as_bytes() != entry.hash {
+    if check && *hash(&section).as_bytes() != entry.hash {
         return Err(PlanError::Hash { section: kind.name() });
     }
     Ok(section)
@@ -363,6 +364,18 @@ mod tests {
         for length in [0, 7, 24, 80, 200, bytes.len() - 1] {
             assert!(from_bytes(Bytes::copy_from_slice(&bytes[..length]), Trust::Nothing).is_err());
         }
+    }
+
+    #[test]
+    fn weights_may_be_trusted_and_nothing_else() {
+        let bytes = to_bytes(&plan());
+        let damaged = |at: usize| {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x10;
+            [Trust::Nothing, Trust::Weights].map(|trust| from_bytes(damaged.clone().into(), trust).is_ok())
+        };
+        assert_eq!(damaged(bytes.len() - 1), [false, true], "in the weights");
+        assert_eq!(damaged(24 + 2 * 56 + 64), [false, false], "in the metadata");
     }
 
     #[test]

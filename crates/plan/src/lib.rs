@@ -11,7 +11,9 @@ mod check;
 mod codec;
 pub mod container;
 pub mod error;
+mod hash;
 pub mod plan;
+pub mod range;
 pub mod sealed;
 mod sealed_codec;
 pub mod shape_program;
@@ -26,5 +28,6 @@ pub use error::PlanError;
 pub use plan::{
     Action, BufferId, Graph, Home, Plan, PlanGuard, PlanValue, PlanValueId, PlanWeight, Port, Step, WeightId,
 };
+pub use range::SizeRange;
 pub use sealed::{Bound, Sealed, SealedInput, SealedOutput, SealedVector};
 pub use shape_program::{Register, ShapeCompiler, ShapeError, ShapeProgram, Slot};

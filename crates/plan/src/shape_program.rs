@@ -149,6 +149,23 @@ impl ShapeProgram {
         u32::try_from(self.constants.len() + position).ok().map(Register)
     }
 
+    /// The number in a register, when it holds a constant.
+    pub fn constant_of(&self, register: Register) -> Option<i64> {
+        self.constants.get(index(register)).copied()
+    }
+
+    /// The named size in a register, when it holds one.
+    pub fn symbol_of(&self, register: Register) -> Option<&str> {
+        let position = index(register).checked_sub(self.constants.len())?;
+        self.symbols.get(position).map(String::as_str)
+    }
+
+    /// What fills a register, when an instruction does.
+    pub fn instruction_of(&self, register: Register) -> Option<(Operation, Register, Register)> {
+        let position = index(register).checked_sub(self.constants.len() + self.symbols.len())?;
+        self.instructions.get(position).copied()
+    }
+
     /// Fills all registers; those of the named sizes must be set by the caller.
     ///
     /// # Errors

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use sinter_base::Value;
-use sinter_plan::{Home, Plan};
+use sinter_plan::Home;
 
 use crate::bind::bind;
 use crate::bindings::{Bindings, allocated};
 use crate::engine::Shared;
 use crate::error::RuntimeError;
 use crate::frame::Frame;
+use crate::guard;
 use crate::memory::Held;
 use crate::profile::Observer;
 use crate::step::run_steps;
@@ -106,8 +107,8 @@ impl State {
             self.laid_out.clone_from(&self.registers);
         }
         if self.frame.laid_out != self.number {
-            check_guards(plan, &self.registers)?;
-            self.frame.lay_out(&plan.graph, &self.registers, self.number, engine.max_memory)?;
+            guard::check(plan, &self.registers)?;
+            self.frame.lay_out(&plan.graph, &engine.loaded.layout, &self.registers, self.number, engine.max_memory)?;
         }
         Ok(())
     }
@@ -170,16 +171,4 @@ impl State {
         let plan = &engine.plan;
         plan.outputs.iter().map(|port| self.frame.value(&plan.graph, &engine.weights, port.value)).collect()
     }
-}
-
-fn check_guards(plan: &Plan, registers: &[i64]) -> Result<(), RuntimeError> {
-    let read =
-        |r: sinter_plan::Register| usize::try_from(r.0).ok().and_then(|i| registers.get(i)).copied().unwrap_or(0);
-    for guard in &plan.guards {
-        let (left, right) = (read(guard.left), read(guard.right));
-        if left != right {
-            return Err(RuntimeError::Sizes { reason: guard.reason.clone(), left, right });
-        }
-    }
-    Ok(())
 }

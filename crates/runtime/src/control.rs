@@ -151,9 +151,10 @@ impl Run<'_> {
         let missing = || damaged("a body is missing");
         let graph = graphs.get(which).ok_or_else(missing)?;
         let frame = frames.get_mut(which).ok_or_else(missing)?;
-        frame.lay_out(graph, self.registers, outer.laid_out, self.engine.max_memory).map_err(data)?;
-        frame.clear(graph);
         let loaded = loaded.get(which).ok_or_else(missing)?;
+        let limit = self.engine.max_memory;
+        frame.lay_out(graph, &loaded.layout, self.registers, outer.laid_out, limit).map_err(data)?;
+        frame.clear(graph);
         Ok(Running { run: self, graph, loaded, frame, stream: self.seed(outer).1 })
     }
 

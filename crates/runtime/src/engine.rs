@@ -55,6 +55,15 @@ impl Engine {
         Self::from_plan(read(path, Trust::Nothing)?, back_ends, threads)
     }
 
+    /// As [`Engine::open`], without reading the weights: gigabytes of them are checked by nobody until they are used. For
+    /// files that nobody else can write.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub fn open_trusted(path: &Path, back_ends: &[&dyn BackEnd], threads: usize) -> Result<Self, RuntimeError> {
+        Self::from_plan(read(path, Trust::Weights)?, back_ends, threads)
+    }
+
     /// Loads a plan from memory. `threads` may differ from what the plan was built for.
     ///
     /// # Errors

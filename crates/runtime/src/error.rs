@@ -1,7 +1,7 @@
 //! What can go wrong when a plan is loaded or run.
 
 use sinter_backend::KernelError;
-use sinter_plan::{PlanError, ShapeError};
+use sinter_plan::{PlanError, ShapeError, SizeRange};
 
 /// A plan that could not be loaded, or an inference that could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +66,18 @@ pub enum RuntimeError {
         left: i64,
         /// The other size.
         right: i64,
+    },
+    /// An input larger or smaller than the plan takes.
+    #[error("input '{input}' has the size {size} along axis {axis} ('{}'), which may be {range}", range.symbol)]
+    Range {
+        /// Its name.
+        input: String,
+        /// The axis.
+        axis: usize,
+        /// Its size there.
+        size: i64,
+        /// What it may be.
+        range: SizeRange,
     },
     /// Size arithmetic failed.
     #[error(transparent)]

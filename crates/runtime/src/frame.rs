@@ -5,11 +5,13 @@ use std::ops::Range;
 
 use sinter_backend::{Operand, Target};
 use sinter_base::arena::Parts;
-use sinter_base::view::{ALIGNMENT, element_bytes};
+use sinter_base::shape::element_count;
+use sinter_base::view::ALIGNMENT;
 use sinter_base::{Arena, Buffer, Sizes, Value, View};
-use sinter_plan::{Action, Graph, Home, PlanValueId};
+use sinter_plan::{Graph, Home, PlanValueId};
 
 use crate::error::RuntimeError;
+use crate::layout::Layout;
 use crate::memory::{Held, read_sizes, size_of_register, tensor_of};
 
 /// Lists that every launch needs, kept so that none allocates them.
@@ -20,6 +22,13 @@ pub(crate) struct Lists {
     pub(crate) parts: Parts<'static>,
     pub(crate) inputs: Vec<Operand<'static>>,
     pub(crate) outputs: Vec<Target<'static>>,
+}
+
+/// The sizes of a shape, and how many elements they make; `None` for more than there can be.
+#[derive(Default)]
+struct Solved {
+    sizes: Sizes,
+    count: Option<usize>,
 }
 
 /// The state of one graph: sizes, arena, values outside the arena.
@@ -35,6 +44,8 @@ pub(crate) struct Frame {
     /// As large as any step needs.
     pub(crate) scratch: Buffer,
     pub(crate) lists: Lists,
+    /// Sizes of the distinct shapes, while they are laid out.
+    shapes: Vec<Solved>,
     /// Places of buffers, while they are laid out.
     buffers: Vec<usize>,
     /// The sizes that the layout is for: a number that the context counts up.
@@ -96,6 +107,7 @@ impl Frame {
     pub(crate) fn lay_out(
         &mut self,
         graph: &Graph,
+        layout: &Layout,
         registers: &[i64],
         number: u64,
         limit: usize,
@@ -105,28 +117,29 @@ impl Frame {
         }
         self.laid_out = 0;
         let too_large = |needed| RuntimeError::Memory { needed, limit };
-        self.buffers.clear();
         self.sizes.resize_with(graph.values.len(), Sizes::new);
         self.ranges.resize(graph.values.len(), 0..0);
-        for ((value, sizes), range) in graph.values.iter().zip(&mut self.sizes).zip(&mut self.ranges) {
-            sizes.clear();
-            if let Some(wanted) = &value.sizes {
-                read_sizes(registers, wanted, &value.ty, sizes)?;
+        self.shapes.resize_with(layout.shapes.len(), Solved::default);
+        for (shape, solved) in layout.shapes.iter().zip(&mut self.shapes) {
+            solved.sizes.clear();
+            let ty = || graph.values.get(shape.first.index()).map(|value| value.ty.to_string()).unwrap_or_default();
+            read_sizes(registers, &shape.registers, &ty, &mut solved.sizes)?;
+            solved.count = element_count(&solved.sizes);
+        }
+        self.buffers.clear();
+        self.buffers.resize(layout.buffers, 0);
+        for place in &layout.places {
+            let Some(solved) = self.shapes.get(place.shape) else { continue };
+            if let Some(sizes) = self.sizes.get_mut(place.value) {
+                sizes.clone_from(&solved.sizes);
             }
-            let mut bytes = 0;
-            if let Home::Arena(buffer) = value.home {
-                bytes = sinter_base::shape::element_count(sizes)
-                    .and_then(|count| count.checked_mul(element_bytes(value.ty.data_type())))
-                    .filter(|bytes| *bytes <= limit)
-                    .ok_or_else(|| too_large(usize::MAX))?;
-                if self.buffers.len() <= buffer.index() {
-                    self.buffers.resize(buffer.index() + 1, 0);
-                }
-                if let Some(room) = self.buffers.get_mut(buffer.index()) {
-                    *room = bytes.max(*room);
+            if let Some((buffer, width)) = place.buffer {
+                let bytes = solved.count.and_then(|count| count.checked_mul(width)).filter(|bytes| *bytes <= limit);
+                let bytes = bytes.ok_or_else(|| too_large(usize::MAX))?;
+                if let (Some(room), Some(range)) = (self.buffers.get_mut(buffer), self.ranges.get_mut(place.value)) {
+                    (*room, *range) = (bytes.max(*room), 0..bytes);
                 }
             }
-            *range = 0..bytes;
         }
         let mut offset = 0usize;
         for room in &mut self.buffers {
@@ -137,13 +150,18 @@ impl Frame {
                 .ok_or_else(|| too_large(usize::MAX))?;
             *room = start;
         }
-        for (value, range) in graph.values.iter().zip(&mut self.ranges) {
-            if let Home::Arena(buffer) = value.home {
-                let start = self.buffers.get(buffer.index()).copied().unwrap_or(0);
-                *range = start..start + range.end;
+        for place in &layout.places {
+            if let Some((buffer, _)) = place.buffer
+                && let (Some(start), Some(range)) = (self.buffers.get(buffer), self.ranges.get_mut(place.value))
+            {
+                *range = *start..*start + range.end;
             }
         }
-        let scratch = scratch_bytes(graph, registers)?;
+        let mut scratch = 0;
+        for register in &layout.workspaces {
+            let bytes = usize::try_from(register.0).ok().and_then(|i| registers.get(i)).copied().unwrap_or(-1);
+            scratch = size_of_register(bytes, &|| "scratch memory".to_owned())?.max(scratch);
+        }
         let needed = offset.saturating_add(scratch);
         if needed > limit || !self.arena.try_resize(offset) || !self.scratch.try_resize(scratch) {
             return Err(too_large(needed));
@@ -152,16 +170,4 @@ impl Frame {
         self.laid_out = number;
         Ok(())
     }
-}
-
-/// Scratch memory of the step that needs most.
-fn scratch_bytes(graph: &Graph, registers: &[i64]) -> Result<usize, RuntimeError> {
-    let mut most = 0;
-    for step in &graph.steps {
-        if let Action::Kernel { workspace: Some(register), .. } = &step.action {
-            let bytes = usize::try_from(register.0).ok().and_then(|i| registers.get(i)).copied().unwrap_or(-1);
-            most = size_of_register(bytes, &"scratch memory")?.max(most);
-        }
-    }
-    Ok(most)
 }

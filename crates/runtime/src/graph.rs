@@ -4,6 +4,7 @@ use sinter_backend::{BackEnd, Device, Loaded};
 use sinter_plan::{Action, Graph, Home, PlanValueId};
 
 use crate::error::RuntimeError;
+use crate::layout::Layout;
 
 /// What a loaded step calls.
 pub enum LoadedAction {
@@ -19,6 +20,8 @@ pub struct LoadedGraph {
     pub actions: Vec<LoadedAction>,
     /// Parallel to the plan's steps: values made at run time that no later step needs.
     pub releases: Vec<Vec<PlanValueId>>,
+    /// What its memory depends on.
+    pub layout: Layout,
 }
 
 impl LoadedGraph {
@@ -45,7 +48,7 @@ impl LoadedGraph {
                 }
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { actions, releases: releases(graph) })
+        Ok(Self { actions, releases: releases(graph), layout: Layout::of(graph) })
     }
 }
 

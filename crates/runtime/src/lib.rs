@@ -16,6 +16,8 @@ pub mod engine;
 pub mod error;
 mod frame;
 pub mod graph;
+mod guard;
+pub mod layout;
 mod limit;
 pub mod memory;
 pub mod profile;

@@ -114,9 +114,9 @@ pub fn tensor_of(view: View<'_>) -> Result<Tensor, RuntimeError> {
 ///
 /// # Errors
 /// When it is negative.
-pub fn size_of_register(value: i64, what: &dyn std::fmt::Display) -> Result<usize, RuntimeError> {
+pub fn size_of_register(value: i64, what: &dyn Fn() -> String) -> Result<usize, RuntimeError> {
     usize::try_from(value).map_err(|_| RuntimeError::Sizes {
-        reason: format!("a size of {what}"),
+        reason: format!("a size of {}", what()),
         left: value,
         right: 0,
     })
@@ -129,7 +129,7 @@ pub fn size_of_register(value: i64, what: &dyn std::fmt::Display) -> Result<usiz
 pub fn read_sizes(
     registers: &[i64],
     wanted: &[sinter_plan::Register],
-    what: &dyn std::fmt::Display,
+    what: &dyn Fn() -> String,
     sizes: &mut Sizes,
 ) -> Result<(), RuntimeError> {
     for register in wanted {

@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 
 use sinter_base::{Tensor, Value};
-use sinter_interp::inputs::{FreeSizes, generate};
+use sinter_interp::inputs::{FreeSizes, batches, generate_at};
 use sinter_interp::{FastEvaluator, run_with};
 use sinter_ir::Network;
 
+use crate::bound::check_judge;
 use crate::parity::Verify;
+use crate::sizes::SizeHints;
 
 const fn free(batch: i64, other: i64) -> FreeSizes {
     FreeSizes { batch, other }
@@ -55,8 +57,14 @@ pub(crate) struct Answers {
 ///
 /// # Errors
 /// Why there are no answers.
-pub(crate) fn answers(network: &Network, verify: &Verify) -> Result<Answers, String> {
+pub(crate) fn answers(
+    network: &Network,
+    verify: &Verify,
+    hints: &SizeHints,
+    max_memory: u64,
+) -> Result<Answers, String> {
     let run = |inputs: HashMap<String, Value>| {
+        check_judge(network, &inputs, max_memory).map_err(|e| e.to_string())?;
         let outputs = run_with(network, &inputs, &FastEvaluator).map_err(|e| e.to_string())?;
         Ok(Answers { inputs, outputs })
     };
@@ -68,9 +76,11 @@ pub(crate) fn answers(network: &Network, verify: &Verify) -> Result<Answers, Str
             let elements = |values: &HashMap<String, Value>| -> usize {
                 values.values().filter_map(Value::as_tensor).map(Tensor::count).max().unwrap_or(0)
             };
-            let is_large = generate(network, FreeSizes::all(1)).is_ok_and(|values| elements(&values) >= LARGE);
+            let batches = batches(network);
+            let made_up = |free: FreeSizes| generate_at(network, &|name| hints.near(name, free.of(name, &batches)));
+            let is_large = made_up(FreeSizes::all(1)).is_ok_and(|values| elements(&values) >= LARGE);
             for free in if is_large { FREE_SIZES_OF_LARGE } else { FREE_SIZES } {
-                match generate(network, *free).and_then(run) {
+                match made_up(*free).and_then(run) {
                     Ok(answers) => return Ok(answers),
                     Err(reason) => {
                         first.get_or_insert(reason);

@@ -4,8 +4,6 @@
 //! batches beyond them are shown by fresh numbers at other sizes, for each region by itself: the largest of a few that do
 //! not take long.
 
-use std::collections::BTreeSet;
-
 use sinter_backend::Region;
 use sinter_base::{Dim, ValueType};
 use sinter_interp::inputs::FreeSizes;
@@ -29,14 +27,14 @@ const MAX_ELEMENTS: usize = 1 << 21;
 const MAX_OPERATIONS: i64 = 1 << 29;
 
 /// Types of a region's operands at other sizes than those that the network showed; `None` where nothing is open or all
-/// choices are too large. `batches` are the names that count batches.
-pub(crate) fn other_sizes(region: &Region, batches: &BTreeSet<String>) -> Option<Vec<ValueType>> {
+/// choices are too large. `size_of` is the size of a name at one of the choices.
+pub(crate) fn other_sizes(region: &Region, size_of: &dyn Fn(&str, FreeSizes) -> i64) -> Option<Vec<ValueType>> {
     let types = region.body().input_types();
     if types.iter().all(|ty| ty.as_tensor().is_some_and(|t| t.shape.sizes().is_some())) {
         return None;
     }
     SIZES.iter().find_map(|free| {
-        let pinned = |dim: &Dim| dim.evaluate(&|name| Some(free.of(name, batches))).map_or(dim.clone(), Dim::constant);
+        let pinned = |dim: &Dim| dim.evaluate(&|name| Some(size_of(name, *free))).map_or(dim.clone(), Dim::constant);
         let types: Vec<ValueType> = types.iter().map(|ty| ty.map_dims(&pinned)).collect();
         let concrete = at_sizes(region, &types)?;
         let elements = |ty: &ValueType| sinter_base::shape::element_count(&ty.as_tensor()?.shape.sizes()?);
@@ -61,6 +59,8 @@ fn operations(body: &Body) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use sinter_base::DataType;
     use sinter_ops::matmul::MatMul;
 
@@ -74,7 +74,8 @@ mod tests {
     }
 
     fn sizes(region: &Region) -> Option<Vec<usize>> {
-        let types = other_sizes(region, &BTreeSet::from(["N".to_owned()]))?;
+        let batches = BTreeSet::from(["N".to_owned()]);
+        let types = other_sizes(region, &|name, free| free.of(name, &batches))?;
         Some(types[0].as_tensor()?.shape.sizes()?.to_vec())
     }
 

@@ -10,8 +10,6 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use sinter_backend::{BackEnd, Candidate, Device, Recipe};
-use sinter_interp::inputs::batches;
-use sinter_ir::Network;
 
 use crate::cache::timings::{Timing, TimingCache};
 use crate::evidence::{Asked, Evidence, Times};
@@ -150,10 +148,9 @@ pub(crate) fn scale(evidence: &Evidence) -> f64 {
     ratios.get(ratios.len() / 2).copied().unwrap_or(1.0)
 }
 
-/// Evidence for a build that is tuned as asked.
-pub(crate) fn begin(tuning: &Tuning, network: &Network, back_end: &dyn BackEnd, device: &Device) -> Evidence {
-    let device = device_name(back_end, device);
-    Evidence::with_times(Times { device, cache: tuning.cache.clone(), scale: 1.0, batches: batches(network) })
+/// What is known of times when a build that is tuned as asked begins.
+pub(crate) fn begin(tuning: &Tuning, back_end: &dyn BackEnd, device: &Device) -> Times {
+    Times { device: device_name(back_end, device), cache: tuning.cache.clone(), scale: 1.0 }
 }
 
 /// A timing as reports show it.

@@ -5,13 +5,16 @@ use std::collections::BTreeSet;
 use sinter_backend::Region;
 use sinter_base::view::element_bytes;
 use sinter_base::{Dim, ValueType};
+use sinter_interp::inputs::batches;
+use sinter_ir::Network;
 
 use crate::evidence::problem_text;
 use crate::parity::at_sizes;
+use crate::sizes::SizeHints;
 
 /// Stand-ins for open sizes that count no batches, the first that fits; the first one is that of estimates.
 const TYPICAL_SIZES: [i64; 4] = [64, 16, 4, 1];
-/// Operands and results of a timing may take this many bytes.
+/// Operands and results of a timing may take this many bytes, where so many are allowed.
 const MAX_BYTES: usize = 512 << 20;
 
 /// A region whose sizes are all numbers.
@@ -28,15 +31,45 @@ fn bytes(ty: &ValueType) -> Option<usize> {
     count.checked_mul(element_bytes(tensor.data_type))
 }
 
-/// The point at which a region is timed: batches of one, since latency is what most engines are for, and all else of a
-/// typical size.
+/// Sizes that regions are timed at.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PointSizes {
+    /// What the user knows of them.
+    pub(crate) hints: SizeHints,
+    /// Names of open sizes that count batches.
+    pub(crate) batches: BTreeSet<String>,
+    /// Most bytes that operands and results may take.
+    pub(crate) max_bytes: usize,
+}
+
+impl PointSizes {
+    /// Of a network: the first axis of an input counts batches, where it is open.
+    pub(crate) fn of_network(network: &Network, hints: &SizeHints, max_memory: u64) -> Self {
+        let max_bytes = usize::try_from(max_memory).map_or(MAX_BYTES, |bytes| bytes.min(MAX_BYTES));
+        Self { hints: hints.clone(), batches: batches(network), max_bytes }
+    }
+
+    /// Does the user name any usual size?
+    pub(crate) fn has_usual(&self) -> bool {
+        self.hints.0.values().any(|hint| hint.opt.is_some())
+    }
+
+    /// The size that the user names as the usual one, else batches of one, since latency is what most engines are for, and
+    /// all else of a typical size.
+    fn of(&self, name: &str, typical: i64) -> i64 {
+        let usual = if self.batches.contains(name) { 1 } else { typical };
+        self.hints.opt(name).unwrap_or_else(|| self.hints.near(name, usual))
+    }
+}
+
+/// The point at which a region is timed.
 ///
 /// # Errors
 /// Why there is none.
-pub(crate) fn concrete(region: &Region, batches: &BTreeSet<String>) -> Result<Point, String> {
+pub(crate) fn concrete(region: &Region, sizes: &PointSizes) -> Result<Point, String> {
     let mut trouble = "its sizes are not known before a run".to_owned();
     for size in TYPICAL_SIZES {
-        let size_of = |name: &str| Some(if batches.contains(name) { 1 } else { size });
+        let size_of = |name: &str| Some(sizes.of(name, size));
         let pinned = |dim: &Dim| dim.evaluate(&size_of).map_or_else(|| dim.clone(), Dim::constant);
         let types: Vec<ValueType> = region.body().input_types().iter().map(|ty| ty.map_dims(&pinned)).collect();
         if types.iter().any(|ty| bytes(ty).is_none()) {
@@ -46,7 +79,7 @@ pub(crate) fn concrete(region: &Region, batches: &BTreeSet<String>) -> Result<Po
         let results = concrete.body().output_types();
         let known = types.iter().chain(&results).filter_map(bytes);
         let total = known.fold(0usize, usize::saturating_add);
-        if total > MAX_BYTES {
+        if total > sizes.max_bytes {
             trouble = format!("its operands take {} MiB, more than a timing may", total >> 20);
             continue;
         }
@@ -63,6 +96,7 @@ mod tests {
     use sinter_ops::reduce::Softmax;
 
     use super::*;
+    use crate::sizes::SizeHint;
 
     fn softmax(rows: Dim) -> Region {
         let ty = ValueType::tensor(DataType::F32, vec![rows, 1000i64.into()]);
@@ -71,11 +105,17 @@ mod tests {
 
     #[test]
     fn open_sizes_get_numbers_and_huge_ones_get_smaller_numbers() {
-        let concrete = |region| concrete(&region, &BTreeSet::from(["N".to_owned()]));
+        let batches = BTreeSet::from(["N".to_owned()]);
+        let mut sizes = PointSizes { batches, max_bytes: MAX_BYTES, ..PointSizes::default() };
+        let opt = |opt| SizeHint { opt: Some(opt), ..SizeHint::default() };
+        sizes.hints.0.extend([("B".to_owned(), opt(9))]);
+        sizes.batches.insert("B".to_owned());
+        let concrete = |region| concrete(&region, &sizes);
         let free = concrete(softmax(Dim::symbol("T"))).unwrap();
         assert_eq!(free, concrete(softmax(64i64.into())).unwrap(), "one point, one key");
         assert_ne!(free.problem, concrete(softmax(65i64.into())).unwrap().problem);
         assert_eq!(concrete(softmax(Dim::symbol("N"))), concrete(softmax(1i64.into())), "a batch of one");
+        assert_eq!(concrete(softmax(Dim::symbol("B"))), concrete(softmax(9i64.into())), "unless the user says more");
         let large = Dim::symbol("T").mul(&(1i64 << 20).into());
         assert!(concrete(softmax(large)).unwrap_err().contains("MiB"));
     }

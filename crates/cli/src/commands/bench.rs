@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinter::base::Value;
 use sinter::runtime::{Engine, Profile};
+use sinter::source::Source;
 
 use crate::failure::Failure;
 use crate::flags::{DeviceFlags, InputFlags, JsonFlags, ModelFlags, show_bytes};
@@ -100,6 +101,8 @@ pub struct Report {
     pub p99_ms: f64,
     /// Inferences per second, one after the other.
     pub throughput: f64,
+    /// Milliseconds to open the plan, check it and load its kernels; absent when a model was built.
+    pub load_ms: Option<f64>,
     /// Milliseconds of the very first inference, which also places the memory.
     pub first_ms: f64,
     /// Bytes of the memory for values between steps.
@@ -131,7 +134,10 @@ pub struct StepTime {
 pub fn run(arguments: &Flags) -> Result<(), Failure> {
     arguments.json.check()?;
     let opened = open(&arguments.file, &arguments.model, &arguments.inputs, WithoutInputs::Generate)?;
+    let is_plan = matches!(opened.source, Source::Plan(_));
+    let start = Instant::now();
     let engine = engine(opened.source, &arguments.model, &arguments.device)?.engine;
+    let load = is_plan.then(|| opened.opened_in + start.elapsed());
     let inputs = opened.inputs;
     let start = Instant::now();
     engine.run(inputs.clone())?;
@@ -162,6 +168,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         p95_ms: percentile(&times, 95),
         p99_ms: percentile(&times, 99),
         throughput: times.len() as f64 / total.as_secs_f64().max(f64::MIN_POSITIVE),
+        load_ms: load.map(milliseconds),
         first_ms: milliseconds(first),
         activation_bytes: engine.arena_bytes() as u64,
         profile,
@@ -226,6 +233,9 @@ fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
     )?;
     writeln!(out, "              p90 {:.3} ms, p95 {:.3}, p99 {:.3}", report.p90_ms, report.p95_ms, report.p99_ms)?;
     writeln!(out, "  throughput  {:.1} inferences/s over {} runs", report.throughput, report.runs)?;
+    if let Some(load) = report.load_ms {
+        writeln!(out, "  load        {load:.3} ms")?;
+    }
     writeln!(out, "  first run   {:.3} ms", report.first_ms)?;
     writeln!(out, "  activations {}", show_bytes(report.activation_bytes))?;
     let Some(profile) = &report.profile else { return Ok(()) };

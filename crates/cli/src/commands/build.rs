@@ -7,12 +7,12 @@ use std::time::Instant;
 use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sinter::plan::{Plan, write};
+use sinter::plan::{Plan, SizeRange, write};
 use sinter::source::{self, Source};
 
 use crate::explain::{RegionReport, region_reports};
 use crate::failure::Failure;
-use crate::flags::{DeviceFlags, JsonFlags, ModelFlags, show_bytes};
+use crate::flags::{DeviceFlags, JsonFlags, ModelFlags, RangeFlags, show_bytes};
 use crate::interrupt::while_writing;
 use crate::output::{check_writable, deliver};
 use crate::prepare::{build_plan, open_source};
@@ -27,6 +27,7 @@ Examples:
   sinter build model.onnx
   sinter build model.onnx -o /models/model.plan --threads 2
   sinter build model.onnx --shapes input:1x3x224x224
+  sinter build model.onnx --opt-shapes ids:1x128 --max-shapes ids:8x512 --tune-seconds 60
   sinter build model.onnx --tune-seconds 60 --timing-cache timings
   sinter build model.onnx --locked --timing-cache timings     the same plan again";
 
@@ -46,6 +47,9 @@ pub struct Flags {
 
     #[command(flatten)]
     model_flags: ModelFlags,
+
+    #[command(flatten)]
+    ranges: RangeFlags,
 
     #[command(flatten)]
     device: DeviceFlags,
@@ -72,6 +76,10 @@ pub struct Report {
     pub inputs: Vec<Port>,
     /// Outputs in order.
     pub outputs: Vec<Port>,
+    /// Free sizes that have bounds.
+    pub ranges: Vec<RangeSummary>,
+    /// Bytes of memory for values between steps, at the largest sizes; absent when inputs may have any size.
+    pub activation_bytes: Option<u64>,
     /// Nodes of the imported network.
     pub nodes: usize,
     /// What the passes did, in order.
@@ -92,6 +100,18 @@ pub struct Report {
     pub build_seconds: f64,
     /// Seconds to write it.
     pub write_seconds: f64,
+}
+
+/// Bounds of a free size.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RangeSummary {
+    /// Its name.
+    pub size: String,
+    /// Smallest value.
+    pub min: i64,
+    /// Largest value; absent when there is none.
+    pub max: Option<i64>,
 }
 
 /// How kernels were timed.
@@ -128,8 +148,9 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     let import_seconds = seconds_since(start);
     let start = Instant::now();
     let nodes = network.body.nodes().len();
+    let sizes = arguments.ranges.hints(&network)?;
     let Built { plan, passes, verification, is_known_verdict, regions, tuned, .. } =
-        build_plan(&network, &arguments.model_flags, &arguments.device)?;
+        build_plan(&network, sizes, &arguments.model_flags, &arguments.device)?;
     let build_seconds = seconds_since(start);
     let start = Instant::now();
     {
@@ -144,6 +165,8 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         device: plan.device.to_string(),
         inputs: ports(&source::plan_inputs(&plan)),
         outputs: ports(&source::plan_outputs(&plan)),
+        ranges: plan.ranges().into_iter().map(range_summary).collect(),
+        activation_bytes: sinter::memory::arena_bytes(&plan),
         nodes,
         passes: pass_summaries(&passes),
         verification: verification_summary(&verification),
@@ -162,6 +185,10 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     deliver(&report, &arguments.json, |out| show(&report, out))
 }
 
+fn range_summary(range: SizeRange) -> RangeSummary {
+    RangeSummary { size: range.symbol, min: range.low, max: Some(range.high).filter(|high| *high < i64::MAX) }
+}
+
 /// Bytes of all weights of a plan.
 pub fn weight_bytes(plan: &Plan) -> u64 {
     plan.weights.iter().map(|w| w.tensor.bytes().len() as u64).sum()
@@ -175,6 +202,10 @@ fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
     }
     for port in &report.outputs {
         writeln!(out, "  output   {} {}", port.name, port.ty)?;
+    }
+    for RangeSummary { size, min, max } in &report.ranges {
+        let range = SizeRange { symbol: size.clone(), low: *min, high: max.unwrap_or(i64::MAX) };
+        writeln!(out, "  size     '{size}' {range}")?;
     }
     writeln!(out, "  passes   {}", fired(&report.passes))?;
     writeln!(out, "  steps    {} of {} nodes", report.steps, report.nodes)?;
@@ -193,7 +224,10 @@ fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
         let known = if report.known_verdict { " (known from an earlier build)" } else { "" };
         writeln!(out, "  verified {line}{known}")?;
     }
-    writeln!(out, "  size     {}, weights {}", show_bytes(report.plan_bytes), show_bytes(report.weight_bytes))?;
+    writeln!(out, "  plan     {}, weights {}", show_bytes(report.plan_bytes), show_bytes(report.weight_bytes))?;
+    if let Some(bytes) = report.activation_bytes {
+        writeln!(out, "  memory   {} between steps, at most", show_bytes(bytes))?;
+    }
     let times = (report.import_seconds, report.build_seconds, report.write_seconds);
     writeln!(out, "  time     import {:.3} s, build {:.3} s, write {:.3} s", times.0, times.1, times.2)
 }

@@ -7,6 +7,7 @@ use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinter::base::Attr;
+use sinter::builder::SizeHints;
 use sinter::plan::{Action, Graph, Plan, Step};
 use sinter::source::{self, Source};
 
@@ -111,7 +112,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
             ("plan", *plan, None, Vec::new())
         }
         Source::Model(network) => {
-            let built = build_plan(&network, &arguments.model, &arguments.device)?;
+            let built = build_plan(&network, SizeHints::default(), &arguments.model, &arguments.device)?;
             ("model", built.plan, Some(pass_summaries(&built.passes)), built.regions)
         }
     };
@@ -140,7 +141,9 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
 }
 
 fn conditions(plan: &Plan) -> Vec<String> {
-    plan.guards.iter().map(|guard| guard.reason.clone()).collect()
+    let others = plan.guards.iter().filter(|guard| guard.range(&plan.shapes).is_none());
+    let ranges = plan.ranges().into_iter().map(|range| format!("the size '{}' is {range}", range.symbol));
+    ranges.chain(others.map(|guard| guard.reason.clone())).collect()
 }
 
 fn collect(graph: &Graph, depth: usize, steps: &mut Vec<StepReport>) {

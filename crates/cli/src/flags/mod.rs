@@ -3,6 +3,7 @@
 mod device;
 mod json;
 mod model;
+mod ranges;
 mod size;
 mod tuning;
 mod values;
@@ -10,6 +11,7 @@ mod values;
 pub use device::DeviceFlags;
 pub use json::JsonFlags;
 pub use model::{ModelFlags, Precision, Shape};
+pub use ranges::RangeFlags;
 pub use size::{ByteSize, show_bytes};
 pub use tuning::TuningFlags;
 pub use values::InputFlags;

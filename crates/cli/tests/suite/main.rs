@@ -10,6 +10,7 @@ mod inspect;
 mod interrupt;
 mod machine;
 mod models;
+mod ranges;
 mod run;
 mod schema;
 mod tuning;

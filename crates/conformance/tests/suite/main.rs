@@ -12,6 +12,7 @@ mod onnx_data;
 mod parity;
 mod spatial;
 mod steady;
+mod unseen_shapes;
 
 use std::path::PathBuf;
 

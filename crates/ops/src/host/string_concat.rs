@@ -1,6 +1,5 @@
 //! Each string of one tensor followed by the string of another, with NumPy broadcasting. Source: ONNX StringConcat-20.
 
-use sinter_base::shape::broadcast_dims;
 use sinter_base::{Attributes, DataType, Tensor, Value, ValueType};
 
 use crate::error::{EvalError, InferError};
@@ -18,10 +17,10 @@ pub struct StringConcat {}
 impl Operator for StringConcat {
     const NAME: &'static str = "StringConcat";
 
-    fn infer(&self, inputs: &Operands<'_>, _cx: &mut InferContext) -> Result<Vec<ValueType>, InferError> {
+    fn infer(&self, inputs: &Operands<'_>, cx: &mut InferContext) -> Result<Vec<ValueType>, InferError> {
         strings_at(inputs, 0)?;
         strings_at(inputs, 1)?;
-        Ok(vec![ValueType::tensor(DataType::String, broadcast_dims(&[inputs.dims(0)?, inputs.dims(1)?])?)])
+        Ok(vec![ValueType::tensor(DataType::String, cx.broadcast(&[inputs.dims(0)?, inputs.dims(1)?])?)])
     }
 
     fn reference(&self, inputs: &Arguments<'_>, _cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {

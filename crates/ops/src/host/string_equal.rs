@@ -1,6 +1,5 @@
 //! Are two strings the same, with NumPy broadcasting? A bool tensor. Source: ONNX Equal-19 on strings.
 
-use sinter_base::shape::broadcast_dims;
 use sinter_base::{Attributes, DataType, Tensor, Value, ValueType};
 
 use crate::error::{EvalError, InferError};
@@ -18,10 +17,10 @@ pub struct StringEqual {}
 impl Operator for StringEqual {
     const NAME: &'static str = "StringEqual";
 
-    fn infer(&self, inputs: &Operands<'_>, _cx: &mut InferContext) -> Result<Vec<ValueType>, InferError> {
+    fn infer(&self, inputs: &Operands<'_>, cx: &mut InferContext) -> Result<Vec<ValueType>, InferError> {
         strings_at(inputs, 0)?;
         strings_at(inputs, 1)?;
-        Ok(vec![ValueType::tensor(DataType::Bool, broadcast_dims(&[inputs.dims(0)?, inputs.dims(1)?])?)])
+        Ok(vec![ValueType::tensor(DataType::Bool, cx.broadcast(&[inputs.dims(0)?, inputs.dims(1)?])?)])
     }
 
     fn unranked(&self, _inputs: &Operands<'_>) -> Result<Vec<ValueType>, InferError> {

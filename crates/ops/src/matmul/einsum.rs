@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use sinter_base::shape::{broadcast_dims, for_each_index, product, strides};
+use sinter_base::shape::{for_each_index, product, strides};
 use sinter_base::{Attributes, DataType, Dim, Tensor, Truth, Value, ValueType};
 
 use crate::axes::numeric;
@@ -144,7 +144,7 @@ impl Einsum {
                     continue;
                 };
                 if matches!(label, Label::Ellipsis(_)) {
-                    let joined = broadcast_dims(&[std::slice::from_ref(known), std::slice::from_ref(size)])?;
+                    let joined = cx.broadcast(&[std::slice::from_ref(known), std::slice::from_ref(size)])?;
                     *known = joined.into_iter().next().unwrap_or(one.clone());
                 } else if *known == one {
                     *known = size.clone();

@@ -5,7 +5,7 @@
 //! the last two axes of an operand of at least two. Elements: any float type, or integers with wrapping sums.
 //! Source: ONNX MatMul-13 (numpy.matmul), Gemm-13.
 
-use sinter_base::shape::{self, broadcast_dims, for_each_index};
+use sinter_base::shape::{self, for_each_index};
 use sinter_base::{Attributes, Dim, Tensor, Value, ValueType};
 
 use crate::error::{EvalError, InferError};
@@ -85,7 +85,7 @@ impl Operator for MatMul {
         let a = self.left(a_dims).ok_or(scalar_operand(0))?;
         let b = self.right(b_dims).ok_or(scalar_operand(1))?;
         cx.require_equal(&a.columns, &b.rows, "inner sizes of the product")?;
-        let mut y = broadcast_dims(&[a.batch, b.batch])?;
+        let mut y = cx.broadcast(&[a.batch, b.batch])?;
         if a_dims.len() > 1 {
             y.push(a.rows);
         }

@@ -3,7 +3,7 @@
 //! Inputs: data of any type; shape: [k] i64. The result has the broadcast of the data's shape and the given one (both
 //! ways, so an entry 1 keeps the data's size). Source: ONNX Expand-13; ConstantOfShape-25 is the expansion of a scalar.
 
-use sinter_base::shape::{broadcast_dims, broadcast_sizes, broadcast_strides, ravel, unravel};
+use sinter_base::shape::{broadcast_sizes, broadcast_strides, ravel, unravel};
 use sinter_base::{Attributes, Dim, Value, ValueType};
 
 use crate::axes::{int_values, list_length};
@@ -32,7 +32,7 @@ impl Operator for Expand {
                 if let Some(entry) = target.iter().find(|entry| entry.upper_bound() < 0) {
                     invalid!("a tensor cannot be expanded to size {entry}");
                 }
-                broadcast_dims(&[dims, target])?
+                cx.broadcast(&[dims, target])?
             }
             (None, Some(length)) => {
                 let rank = dims.len().max(length);
@@ -106,6 +106,14 @@ mod tests {
             Dim::symbol("S"),
         ]));
         assert_eq!(infer_of(&Expand {}, &[&x, &known.into()]).unwrap()[0].to_string(), "f32[N, 3, S]");
+        // A slice of a table of 512 fits only sizes that the table has.
+        let cut = ValueType::tensor(DataType::F32, vec![Dim::symbol("S").minimum(&Dim::constant(512))]);
+        let whole = TensorType::ranked(DataType::I64, vec![Dim::constant(1)])
+            .with_value(KnownValue::Ints(vec![Dim::symbol("S")]))
+            .into();
+        let mut cx = InferContext::default();
+        let types = Expand {}.infer(&Operands::new(&[Some(&cut), Some(&whole)]), &mut cx).unwrap();
+        assert_eq!((types[0].to_string().as_str(), cx.guards.len()), ("f32[S]", 1));
         let open = ValueType::tensor(DataType::I64, vec![Dim::constant(2)]);
         assert_eq!(infer_of(&Expand {}, &[&x, &open]).unwrap()[0].to_string(), "f32[3, ?expand1]");
         let open = ValueType::tensor(DataType::I64, vec![Dim::symbol("K")]);

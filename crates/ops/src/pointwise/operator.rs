@@ -3,7 +3,7 @@
 //! `y_r[i] = program_r(x_0[i], x_1[i], ...)` with NumPy broadcasting. Each scalar operation states the type it computes
 //! in, so fusing never narrows an intermediate. Covers ONNX's elementwise operators, Cast and Where.
 
-use sinter_base::shape::{self, broadcast_dims, broadcast_sizes};
+use sinter_base::shape::{self, broadcast_sizes};
 use sinter_base::{Attributes, DataType, Dim, KnownValue, Tensor, TensorType, Value, ValueType};
 
 use crate::error::{EvalError, InferError};
@@ -125,10 +125,10 @@ fn symbolic_step(op: ScalarOp, compute: DataType, args: &[&Dim]) -> Option<Dim> 
 impl Operator for Pointwise {
     const NAME: &'static str = "Pointwise";
 
-    fn infer(&self, inputs: &Operands<'_>, _cx: &mut InferContext) -> Result<Vec<ValueType>, InferError> {
+    fn infer(&self, inputs: &Operands<'_>, cx: &mut InferContext) -> Result<Vec<ValueType>, InferError> {
         self.check_inputs(inputs)?;
         let shapes = (0..inputs.len()).map(|i| inputs.dims(i)).collect::<Result<Vec<_>, _>>()?;
-        let dims = broadcast_dims(&shapes)?;
+        let dims = cx.broadcast(&shapes)?;
         let mut values = self.known_values(inputs, &dims).unwrap_or_default().into_iter();
         let types = self.program.result_types().into_iter().map(|data_type| {
             let ty = TensorType::ranked(data_type, dims.clone());

@@ -1,0 +1,106 @@
+//! What the user knows beforehand of sizes that stay free: the range that the engine must take, and where it should be
+//! fastest.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use sinter_base::{Dim, Value, ValueType};
+use sinter_ir::Network;
+
+/// What is known of one named size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SizeHint {
+    /// Smallest value; smaller ones are refused when the engine runs.
+    pub min: Option<i64>,
+    /// The value to choose and to time kernels for.
+    pub opt: Option<i64>,
+    /// Largest value; larger ones are refused when the engine runs.
+    pub max: Option<i64>,
+}
+
+/// What is known of named sizes, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SizeHints(pub BTreeMap<String, SizeHint>);
+
+impl SizeHints {
+    /// The named size, at `usual` unless that lies outside its range.
+    pub fn near(&self, name: &str, usual: i64) -> i64 {
+        let hint = self.0.get(name).copied().unwrap_or_default();
+        usual.min(hint.max.unwrap_or(i64::MAX)).max(hint.min.unwrap_or(0))
+    }
+
+    /// The value to choose kernels for, where it is known.
+    pub fn opt(&self, name: &str) -> Option<i64> {
+        self.0.get(name)?.opt
+    }
+
+    /// The same, with these as usual sizes where the user names none.
+    #[must_use]
+    pub(crate) fn with_usual(&self, sizes: BTreeMap<String, i64>) -> Self {
+        let mut hints = self.clone();
+        for (name, size) in sizes {
+            hints.0.entry(name).or_default().opt.get_or_insert(size);
+        }
+        hints
+    }
+
+    /// The largest value, where it is known.
+    pub fn max(&self, name: &str) -> Option<i64> {
+        self.0.get(name)?.max
+    }
+
+    /// The ranges as pairs of sizes that must be equal, each with what it means when they are not.
+    pub(crate) fn guards(&self) -> impl Iterator<Item = (Dim, Dim, String)> {
+        self.0.iter().flat_map(|(name, hint)| {
+            let size = Dim::symbol(name);
+            let low = hint.min.filter(|min| *min > 0).map(|min| (size.maximum(&min.into()), format!("at least {min}")));
+            let high = hint.max.map(|max| (size.minimum(&max.into()), format!("at most {max}")));
+            let guard = move |(cut, bound)| (cut, size.clone(), format!("the size '{name}' must be {bound}"));
+            low.into_iter().chain(high).map(guard)
+        })
+    }
+}
+
+/// Sizes that the network's inputs name.
+pub(crate) fn input_symbols(network: &Network) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for input in &network.inputs {
+        if let ValueType::Tensor(ty) = network.body.ty(input.value) {
+            names.extend(ty.dims().unwrap_or_default().iter().filter_map(|d| d.as_symbol().map(str::to_owned)));
+        }
+    }
+    names
+}
+
+/// What these inputs make of the named sizes.
+pub(crate) fn sizes_of(network: &Network, inputs: &HashMap<String, Value>) -> BTreeMap<String, i64> {
+    let mut sizes = BTreeMap::new();
+    for input in &network.inputs {
+        let tensor = inputs.get(&input.name).and_then(Value::as_tensor);
+        let dims = network.body.ty(input.value).as_tensor().and_then(|ty| ty.dims().ok());
+        for (dim, size) in dims.into_iter().flatten().zip(tensor.iter().flat_map(|tensor| tensor.sizes())) {
+            if let (Some(name), Ok(size)) = (dim.as_symbol(), i64::try_from(*size)) {
+                sizes.insert(name.to_owned(), size);
+            }
+        }
+    }
+    sizes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_become_guards() {
+        let hint = SizeHint { min: Some(2), opt: Some(8), max: Some(64) };
+        let hints = SizeHints(BTreeMap::from([("S".to_owned(), hint), ("N".to_owned(), SizeHint::default())]));
+        assert_eq!([1, 3, 100].map(|usual| hints.near("S", usual)), [2, 3, 64]);
+        assert_eq!((hints.near("N", 3), hints.opt("S"), hints.opt("N"), hints.max("S")), (3, Some(8), None, Some(64)));
+        let given = BTreeMap::from([("N".to_owned(), 5), ("S".to_owned(), 5)]);
+        let with = hints.with_usual(given);
+        assert_eq!((with.opt("N"), with.opt("S")), (Some(5), Some(8)), "what the user says counts");
+        let s = Dim::symbol("S");
+        let found: Vec<(Dim, Dim)> = hints.guards().map(|(left, right, _)| (left, right)).collect();
+        assert_eq!(found, [(s.maximum(&2i64.into()), s.clone()), (s.minimum(&64i64.into()), s)]);
+    }
+}

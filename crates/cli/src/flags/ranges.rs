@@ -1,0 +1,97 @@
+//! Sizes that stay free: `--min-shapes`, `--opt-shapes`, `--max-shapes`.
+
+use clap::Args;
+use sinter::base::ValueType;
+use sinter::builder::{SizeHint, SizeHints};
+use sinter::ir::Network;
+
+use crate::failure::Failure;
+use crate::flags::Shape;
+
+/// What is known of sizes that stay free.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Free sizes")]
+pub struct RangeFlags {
+    /// Smallest sizes of inputs whose dimensions stay free: NAME:1x128,OTHER:1x128
+    ///
+    /// The engine refuses smaller ones and says so.
+    #[arg(long, value_name = "NAME:SIZES,...", value_delimiter = ',')]
+    min_shapes: Vec<Shape>,
+
+    /// Usual sizes of inputs whose dimensions stay free: kernels are timed for these
+    ///
+    /// The engine takes other sizes as well, within --min-shapes and --max-shapes. Without it kernels are timed for the
+    /// sizes of --verify-data, else for batches of one and 64 of everything else.
+    #[arg(long, value_name = "NAME:SIZES,...", value_delimiter = ',')]
+    opt_shapes: Vec<Shape>,
+
+    /// Largest sizes of inputs whose dimensions stay free
+    ///
+    /// The engine refuses larger ones and says so; --max-memory bounds what these sizes need.
+    #[arg(long, value_name = "NAME:SIZES,...", value_delimiter = ',')]
+    max_shapes: Vec<Shape>,
+}
+
+/// One of the three values of a hint.
+type Part = fn(&mut SizeHint) -> &mut Option<i64>;
+
+impl RangeFlags {
+    /// What the flags say of the named sizes of a network's inputs.
+    ///
+    /// # Errors
+    /// When a flag names no input, sizes do not fit the input, or the three contradict each other.
+    pub fn hints(&self, network: &Network) -> Result<SizeHints, Failure> {
+        let mut hints = SizeHints::default();
+        let flags: [(&str, &[Shape], Part); 3] = [
+            ("--min-shapes", &self.min_shapes, |hint| &mut hint.min),
+            ("--opt-shapes", &self.opt_shapes, |hint| &mut hint.opt),
+            ("--max-shapes", &self.max_shapes, |hint| &mut hint.max),
+        ];
+        for (flag, shapes, part) in flags {
+            for shape in shapes {
+                take(flag, shape, part, network, &mut hints)?;
+            }
+        }
+        for (name, SizeHint { min, opt, max }) in &hints.0 {
+            let order = [("--min-shapes", min), ("--opt-shapes", opt), ("--max-shapes", max)];
+            let given: Vec<(&str, i64)> = order.into_iter().filter_map(|(flag, size)| Some((flag, (*size)?))).collect();
+            if let Some([(flag, size), (above, bound)]) = given.array_windows().find(|[(_, a), (_, b)]| a > b) {
+                let what = format!("{flag} gives the size '{name}' as {size}, {above} as {bound}");
+                return Err(Failure::usage(what).help("give sizes with min <= opt <= max"));
+            }
+        }
+        Ok(hints)
+    }
+}
+
+fn take(flag: &str, shape: &Shape, part: Part, network: &Network, hints: &mut SizeHints) -> Result<(), Failure> {
+    let Shape { name, sizes } = shape;
+    let help = "`sinter inspect MODEL` shows the inputs and their types";
+    let Some(input) = network.inputs.iter().find(|input| input.name == *name) else {
+        let known: Vec<&str> = network.inputs.iter().map(|input| input.name.as_str()).collect();
+        let what =
+            format!("{flag} names the input '{name}', which the model does not have; it has {}", known.join(", "));
+        return Err(Failure::usage(what).help(help));
+    };
+    let ty: &ValueType = network.body.ty(input.value);
+    let misfit = || Failure::usage(format!("{flag} gives input '{name}' the sizes {sizes:?}, it is {ty}")).help(help);
+    let dims = ty.as_tensor().and_then(|tensor| tensor.dims().ok()).ok_or_else(misfit)?;
+    if dims.len() != sizes.len() {
+        return Err(misfit());
+    }
+    for (dim, size) in dims.iter().zip(sizes) {
+        let size = i64::try_from(*size).map_err(|_| misfit())?;
+        match dim.as_symbol() {
+            None if dim.as_constant() == Some(size) => {}
+            None => return Err(misfit()),
+            Some(symbol) => {
+                let known = part(hints.0.entry(symbol.to_owned()).or_default()).get_or_insert(size);
+                if *known != size {
+                    let what = format!("{flag} gives the size '{symbol}' as {known} and as {size}");
+                    return Err(Failure::usage(what).help("inputs that share a named size must agree on it"));
+                }
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! BLAKE3 of a section, on several cores: the tree of hashes is cut between subtrees, which gives the same hash
+//! (section 2.1 of the BLAKE3 paper).
+
+use std::num::NonZero;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use blake3::hazmat::{ChainingValue, HasherExt, Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root};
+use blake3::{Hash, Hasher};
+
+/// Bytes that one thread hashes at a time: a subtree, hence a power of two; less is not worth a thread.
+const PIECE: usize = 4 << 20;
+
+/// A subtree that is hashed as a whole.
+struct Piece<'a> {
+    offset: usize,
+    bytes: &'a [u8],
+    value: OnceLock<ChainingValue>,
+}
+
+impl Piece<'_> {
+    fn value(&self) -> ChainingValue {
+        let offset = u64::try_from(self.offset).unwrap_or(u64::MAX);
+        *self.value.get_or_init(|| Hasher::new().set_input_offset(offset).update(self.bytes).finalize_non_root())
+    }
+}
+
+/// The hash, by as many threads as the process may use.
+pub(crate) fn hash(bytes: &[u8]) -> Hash {
+    let Some((left, right)) = halves(bytes) else { return blake3::hash(bytes) };
+    let mut pieces = Vec::new();
+    cut(0, bytes, &mut pieces);
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
+            piece.value();
+        }
+    };
+    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(pieces.len());
+    thread::scope(|scope| {
+        for _ in 1..threads {
+            // A thread that the system does not give costs time only.
+            let _ = thread::Builder::new().spawn_scoped(scope, work);
+        }
+        work();
+    });
+    let mut values = pieces.iter().map(Piece::value);
+    merge_subtrees_root(&merged(left, &mut values), &merged(right, &mut values), Mode::Hash)
+}
+
+/// Both subtrees of bytes that are more than a piece.
+fn halves(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    if bytes.len() <= PIECE {
+        return None;
+    }
+    let left = left_subtree_len(u64::try_from(bytes.len()).ok()?);
+    bytes.split_at_checked(usize::try_from(left).ok()?)
+}
+
+fn cut<'a>(offset: usize, bytes: &'a [u8], pieces: &mut Vec<Piece<'a>>) {
+    match halves(bytes) {
+        None => pieces.push(Piece { offset, bytes, value: OnceLock::new() }),
+        Some((left, right)) => {
+            cut(offset, left, pieces);
+            cut(offset + left.len(), right, pieces);
+        }
+    }
+}
+
+/// The value of a subtree from those of its pieces.
+fn merged(bytes: &[u8], values: &mut dyn Iterator<Item = ChainingValue>) -> ChainingValue {
+    match halves(bytes) {
+        None => values.next().unwrap_or_default(),
+        Some((left, right)) => merge_subtrees_non_root(&merged(left, values), &merged(right, values), Mode::Hash),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_is_that_of_one_thread() {
+        let bytes: Vec<u8> =
+            (0u32..(5 * PIECE + 4321) as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        for length in [0, 1, 5000, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 3 * PIECE + 1024, bytes.len()] {
+            assert_eq!(hash(&bytes[..length]), blake3::hash(&bytes[..length]), "{length} bytes");
+        }
+    }
+}
