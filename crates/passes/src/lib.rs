@@ -13,6 +13,7 @@ mod common_subexpressions;
 mod dead_code;
 pub mod error;
 mod fold_constants;
+mod heads;
 mod identities;
 mod merge_pointwise;
 mod normalizations;
