@@ -16,10 +16,10 @@ use sinter_ops::movement::Transpose;
 use sinter_ops::pointwise::{Expr, ScalarOp};
 use sinter_ops::{Op, ValueId};
 
-use crate::heads::{Heads, dims_of, matrices, unrepeated};
+use crate::heads::{Heads, matrices, unrepeated};
 use crate::identities::{same_dims, same_shape};
 use crate::pass::{Miss, miss};
-use crate::reshapes::is_reshape;
+use crate::reshapes::{dims_of, is_reshape};
 
 /// Recognises the attention whose last operation is this product.
 pub(crate) fn rewrite(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>) -> Result<bool, Miss> {

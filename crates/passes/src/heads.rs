@@ -9,12 +9,12 @@ use std::ops::Range;
 
 use sinter_base::{Dim, Truth};
 use sinter_ir::{Graph, Patch};
-use sinter_ops::movement::{Expand, Reshape, Unsqueeze};
+use sinter_ops::movement::{Expand, Unsqueeze};
 use sinter_ops::{Op, ValueId};
 
 use crate::identities::same_dims;
 use crate::pass::{Miss, miss};
-use crate::reshapes::{is_reshape, target};
+use crate::reshapes::{dims_of, is_reshape, reshaped};
 
 /// The leading axes of the scores, as fine as they are met.
 pub(crate) struct Heads {
@@ -28,24 +28,6 @@ pub(crate) fn matrices(patch: &Patch<'_>, id: ValueId) -> Result<(Vec<Dim>, [Dim
         [leading @ .., rows, columns] => Ok((leading.to_vec(), [rows.clone(), columns.clone()])),
         _ => miss!("an operand has {} dimensions", dims.len()),
     }
-}
-
-pub(crate) fn dims_of(patch: &Patch<'_>, id: ValueId) -> Result<Vec<Dim>, Miss> {
-    match patch.ty(id).as_tensor().and_then(|ty| ty.dims().ok()) {
-        Some(dims) => Ok(dims.to_vec()),
-        None => miss!("a rank is not known"),
-    }
-}
-
-/// The value in other sizes, with as many elements.
-fn reshaped(patch: &mut Patch<'_>, x: ValueId, to: &[Dim]) -> Result<ValueId, Miss> {
-    let from = dims_of(patch, x)?;
-    if same_dims(&from, to) {
-        return Ok(x);
-    }
-    let Some(entries) = target(&from, to) else { miss!("the sizes of {} are not decided", patch.ty(x)) };
-    let shape = patch.int_list(&entries);
-    Ok(patch.add_one(Reshape::default(), &[x, shape])?)
 }
 
 fn product(dims: &[Dim]) -> Dim {

@@ -21,6 +21,8 @@ pub mod pass;
 pub mod pipeline;
 mod quantize_motion;
 mod reshapes;
+mod rotary_embedding;
+mod rotary_tables;
 mod softmax;
 mod split_pointwise;
 mod transposes;
