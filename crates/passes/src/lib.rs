@@ -20,6 +20,7 @@ mod normalizations;
 pub mod pass;
 pub mod pipeline;
 mod quantize_motion;
+mod reductions;
 mod reshapes;
 mod rotary_embedding;
 mod rotary_tables;
