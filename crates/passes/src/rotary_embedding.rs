@@ -145,6 +145,7 @@ struct Component {
     has_own_axis: bool,
 }
 
+/// The component that a value is: a slice in itself, or picked from an axis of the pairs' own, which is gone then.
 fn component(graph: &Graph<'_>, value: ValueId, pairs: Pairs) -> Option<Component> {
     let (node, _) = graph.producer(value)?;
     let first = node.inputs.first().copied().flatten()?;
@@ -204,6 +205,7 @@ fn is_last(graph: &Graph<'_>, axis: i64, x: ValueId) -> bool {
     axis == -1 || dims(graph, x).is_some_and(|dims| usize::try_from(axis).is_ok_and(|axis| axis + 1 == dims.len()))
 }
 
+/// The operator on x, in x's own sizes or with heads taken into the components.
 fn rotated(graph: &Graph<'_>, rotation: &Rotation, patch: &mut Patch<'_>) -> Result<ValueId, Miss> {
     let mut sizes = dims_of(patch, rotation.x)?;
     if rotation.has_own_axis
