@@ -237,7 +237,7 @@ fn solve(graph: &Graph<'_>, goal: Option<&Goal<'_>>, found: &mut Match) -> bool 
         (Kind::Any, _) => go_on(found, goal.rest, None),
         (Kind::AnyNumber, _) => number_of(graph, term).is_some() && go_on(found, goal.rest, None),
         (Kind::Number(wanted), _) => {
-            let near = |v: f64| (v - wanted).abs() <= NUMBER_TOLERANCE * wanted.abs();
+            let near = |v: f64| v == *wanted || (v - wanted).abs() <= NUMBER_TOLERANCE * wanted.abs().min(f64::MAX);
             number_of(graph, term).is_some_and(near) && go_on(found, goal.rest, None)
         }
         (Kind::Either(spellings), _) => spellings
@@ -342,10 +342,18 @@ mod tests {
         let x = Pattern::any();
         let half = x.scaled(0.7071067811865475);
         let by = |divisor: f64| network(move |b, x, _| one(b, &[x], |v| &v[0] / divisor));
-        for (divisor, is_found) in [(std::f64::consts::SQRT_2, true), (1.4140625, true), (1.5, false)] {
+        let least = x.binary(ScalarOp::Div, &Pattern::number(f64::NEG_INFINITY));
+        let cases = [
+            (&half, std::f64::consts::SQRT_2, true),
+            (&half, 1.4140625, true),
+            (&half, 1.5, false),
+            (&least, f64::NEG_INFINITY, true),
+            (&least, -1e30, false),
+        ];
+        for (pattern, divisor, is_found) in cases {
             let network = by(divisor);
             let graph = Graph::of_network(&network);
-            assert_eq!(half.find(&graph, network.outputs[0].value).is_some(), is_found, "{divisor}");
+            assert_eq!(pattern.find(&graph, network.outputs[0].value).is_some(), is_found, "{divisor}");
         }
     }
 }

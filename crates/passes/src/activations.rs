@@ -1,7 +1,8 @@
 //! Activation functions from their formulas, in any exporter's spelling: GELU by erf and by tanh, Swish, hard sigmoid and
 //! hard Swish, Mish, and the sigmoid and softplus inside them.
 //!
-//! The function is computed with one rounding where the formula has several. Sources: Hendrycks and Gimpel 2016 (GELU),
+//! The function is computed with one rounding where the formula has several. Does not fire where parts of the formula are
+//! quantized: the function has no place for that rounding. Sources: Hendrycks and Gimpel 2016 (GELU),
 //! Ramachandran et al. 2017 (Swish), Howard et al. 2019 (hard Swish), Misra 2019 (Mish).
 
 use std::sync::LazyLock;
@@ -89,6 +90,20 @@ static SPELLINGS: LazyLock<Vec<Spelling>> = LazyLock::new(|| {
     ]
 });
 
+/// The same with parts that are quantized: what comes near.
+static NEAR: LazyLock<Vec<(ScalarOp, Pattern)>> = LazyLock::new(|| {
+    let stored = |part: &Pattern| {
+        let quantized = Pattern::node(|op| matches!(op, Op::Quantize(_)), &[part]);
+        Pattern::node(|op| matches!(op, Op::Dequantize(_)), &[&quantized])
+    };
+    let [x, factor, one] = [(); 3].map(|()| Pattern::any());
+    let erf = Pattern::either(&[&(&x * &factor), &(&x / &factor)]).unary(ScalarOp::Erf);
+    let twice_phi = &stored(&erf) + &one;
+    let gelu = &x * &Pattern::either(&[&twice_phi, &stored(&twice_phi)]);
+    let y = Pattern::any();
+    vec![(ScalarOp::Gelu, gelu), (ScalarOp::Swish, &y * &stored(&y.unary(ScalarOp::Sigmoid)))]
+});
+
 /// Recognises the function whose last operation is this node.
 pub(crate) fn rewrite(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>) -> Result<bool, Miss> {
     let node = graph.node(position);
@@ -109,6 +124,9 @@ pub(crate) fn rewrite(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>)
         let recognised = patch.add_one(op, &[x])?;
         patch.replace(*result, recognised);
         return Ok(true);
+    }
+    if let Some((function, _)) = NEAR.iter().find(|(_, formula)| formula.find(graph, *result).is_some()) {
+        miss!("parts of {} are quantized", function.name());
     }
     Ok(false)
 }

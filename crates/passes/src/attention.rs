@@ -1,20 +1,25 @@
 //! Attention from its parts: `softmax(scale q k^T + mask) v`, in any exporter's spelling.
 //!
-//! The factor may stand on the scores, on q, on k or on several of them; masks are added or chosen by a condition; keys
-//! come transposed by a node of their own or by the product's flag. Operands of three dimensions are taken as one head
-//! each. Source: Vaswani et al. 2017. Does not fire when the weights are read elsewhere too, or when batches broadcast.
+//! The factor may stand on the scores, on q, on k or on several of them; masks are added or chosen by a condition, also
+//! in another grouping of batches and heads ([`crate::heads`]); keys come transposed by a node of their own or by the
+//! product's flag, and may be repeated for the query heads that share them; the softmax may be computed in a wider type.
+//! Operands of three dimensions are taken as one head each. Source: Vaswani et al. 2017. Does not fire when the weights
+//! are read elsewhere too, when batches broadcast, or when scores or weights are quantized on the way: the operator has
+//! no place for that rounding, and leaving it out is not what the model says.
 
-use sinter_base::{Dim, Truth};
+use sinter_base::{DataType, Dim, Truth};
 use sinter_ir::pattern::{Application, Term, application};
 use sinter_ir::{Graph, Patch};
 use sinter_ops::attention::Attention;
 use sinter_ops::matmul::MatMul;
-use sinter_ops::movement::{Reshape, Transpose, Unsqueeze};
+use sinter_ops::movement::Transpose;
 use sinter_ops::pointwise::{Expr, ScalarOp};
 use sinter_ops::{Op, ValueId};
 
+use crate::heads::{Heads, matrices, unrepeated};
+use crate::identities::{same_dims, same_shape};
 use crate::pass::{Miss, miss};
-use crate::reshapes::target;
+use crate::reshapes::{dims_of, is_reshape};
 
 /// Recognises the attention whose last operation is this product.
 pub(crate) fn rewrite(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>) -> Result<bool, Miss> {
@@ -23,42 +28,53 @@ pub(crate) fn rewrite(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>)
     let &[Some(weights), Some(values)] = node.inputs.as_slice() else { return Ok(false) };
     let guarded = guarded(graph, weights);
     let (guard, weights) = (guarded.map(|_| weights), guarded.unwrap_or(weights));
+    let narrowed = cast(graph, weights);
+    let (narrow, weights) = (narrowed.map(|_| weights), narrowed.unwrap_or(weights));
+    if let Some(inner) = quantized(graph, weights)
+        && graph.producer(inner).is_some_and(|(node, _)| matches!(node.op, Op::Softmax(_)))
+    {
+        miss!("its weights are quantized between softmax and product");
+    }
     let Some((softmax, 0)) = graph.producer(weights) else { return Ok(false) };
     let Op::Softmax(op) = &softmax.op else { return Ok(false) };
     let rank = graph.tensor(weights).and_then(|ty| ty.shape.rank()).unwrap_or(0);
     let is_last = op.axis == -1 || usize::try_from(op.axis).is_ok_and(|axis| axis + 1 == rank);
     let Some(&Some(scores)) = softmax.inputs.first().filter(|_| is_last && !op.log) else { return Ok(false) };
-    let mut parts = Parts::new(graph, position, weights);
-    parts.nodes.extend(guard.and_then(|guard| graph.producer_position(guard)));
+    let mut parts = Parts::new(graph, position, weights, patch)?;
+    parts.nodes.extend([guard, narrow].into_iter().flatten().filter_map(|id| graph.producer_position(id)));
     let Some(product) = parts.peel(scores, patch)? else { miss!("the scores are no product of matrices") };
-    if rank != 3 && rank != 4 {
-        miss!("its operands have {rank} dimensions");
-    }
-    let is_used_once = match guard {
-        None => graph.has_one_use(weights),
-        Some(guard) => graph.has_one_use(guard) && graph.users(weights).len() == 2 && !graph.is_result(weights),
-    };
+    // A guard reads the weights twice.
+    let is_read = |id: ValueId, times: usize| graph.users(id).len() == times && !graph.is_result(id);
+    let is_used_once = is_read(narrow.unwrap_or(weights), if guard.is_some() { 2 } else { 1 })
+        && guard.is_none_or(|guard| is_read(guard, 1))
+        && narrow.is_none_or(|_| is_read(weights, 1));
     if !is_used_once {
         miss!("the weights are read elsewhere too");
     }
     let (q, k) = parts.operands(product, patch)?;
-    let v = if transpose_b { swapped(patch, values, rank)? } else { values };
+    let v = if transpose_b { swapped(patch, values)? } else { values };
     patch.set_origins(parts.nodes.clone());
-    let [q, k, v] = [four(patch, q)?, four(patch, k)?, four(patch, v)?];
+    let mut operands = [q, k, v];
+    for operand in &mut operands {
+        *operand = parts.heads.operand(patch, *operand)?;
+    }
+    let [q, mut k, mut v] = operands;
     check(patch, q, k, v)?;
-    let mask = parts.mask(patch, rank)?;
-    let attention = Attention { scale: Some(parts.scale), ..Attention::default() };
+    if let (Some(keys), Some(values)) = (unrepeated(graph, patch, k)?, unrepeated(graph, patch, v)?) {
+        (k, v) = (keys, values);
+    }
+    let mask = parts.mask(patch)?;
+    let own_type = patch.ty(q).data_type();
+    let result_type = graph.ty(node.outputs[0]).data_type();
+    if own_type != result_type {
+        miss!("q is of type {own_type}, the result of type {result_type}");
+    }
+    let softmax_type = Some(graph.ty(weights).data_type()).filter(|softmax| *softmax != own_type);
+    let attention = Attention { scale: Some(parts.scale), softmax_type, ..Attention::default() };
     let mut inputs = vec![Some(q), Some(k), Some(v)];
     inputs.extend(mask.map(Some));
     let results = patch.add(attention, &inputs)?;
-    let mut y = results[0];
-    if rank == 3 {
-        let dims = |id: ValueId, patch: &Patch<'_>| dims_of(patch, id);
-        let (from, to) = (dims(y, patch)?, dims(node.outputs[0], patch)?);
-        let Some(entries) = target(&from, &to) else { miss!("the sizes of the result are not decided") };
-        let shape = patch.int_list(&entries);
-        y = patch.add_one(Reshape::default(), &[y, shape])?;
-    }
+    let mut y = parts.heads.restored(patch, results[0], node.outputs[0])?;
     if guard.is_some() {
         let own = Expr::input(0, patch.ty(y).data_type());
         let zero_for_nan = own.unary(ScalarOp::IsNan).select(&own.same(0.0), &own);
@@ -67,6 +83,20 @@ pub(crate) fn rewrite(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>)
     }
     patch.replace(node.outputs[0], y);
     Ok(true)
+}
+
+/// What is rounded to a quantized type and back here.
+fn quantized(graph: &Graph<'_>, value: ValueId) -> Option<ValueId> {
+    let (node, _) = graph.producer(value).filter(|(node, _)| matches!(node.op, Op::Dequantize(_)))?;
+    let (node, _) = graph.producer(node.inputs[0]?).filter(|(node, _)| matches!(node.op, Op::Quantize(_)))?;
+    node.inputs[0]
+}
+
+/// What is converted from one float type to another here.
+fn cast(graph: &Graph<'_>, value: ValueId) -> Option<ValueId> {
+    let made = application(graph, value).filter(|made| matches!(made.op, ScalarOp::Cast(_)))?;
+    let [Term::Value(x)] = made.args[..] else { return None };
+    [x, value].iter().all(|id| graph.ty(*id).data_type().is_float()).then_some(x)
 }
 
 /// The weights under `select(is_nan(weights), 0, weights)`, by which exporters give rows without any key the result 0.
@@ -78,37 +108,20 @@ fn guarded(graph: &Graph<'_>, value: ValueId) -> Option<ValueId> {
     (test.args[..] == [Term::Value(weights)]).then_some(weights)
 }
 
-fn dims_of(patch: &Patch<'_>, id: ValueId) -> Result<Vec<Dim>, Miss> {
-    match patch.ty(id).as_tensor().and_then(|ty| ty.dims().ok()) {
-        Some(dims) => Ok(dims.to_vec()),
-        None => miss!("a rank is not known"),
-    }
-}
-
 /// The last two axes swapped.
-fn swapped(patch: &mut Patch<'_>, x: ValueId, rank: usize) -> Result<ValueId, Miss> {
-    let Some(last) = rank.checked_sub(2) else { miss!("an operand has {rank} dimensions") };
+fn swapped(patch: &mut Patch<'_>, x: ValueId) -> Result<ValueId, Miss> {
+    let last = matrices(patch, x)?.0.len();
     let permutation = (0..last).chain([last + 1, last]).collect();
     Ok(patch.add_one(Transpose { permutation: Some(permutation) }, &[x])?)
 }
 
-/// An operand of three dimensions with one head.
-fn four(patch: &mut Patch<'_>, x: ValueId) -> Result<ValueId, Miss> {
-    match dims_of(patch, x)?.len() {
-        4 => Ok(x),
-        3 => {
-            let axes = patch.int_list(&[1]);
-            Ok(patch.add_one(Unsqueeze::default(), &[x, axes])?)
-        }
-        rank => miss!("an operand has {rank} dimensions"),
-    }
-}
-
-/// The operator wants equal batches and heads, where a product would broadcast.
+/// The operator wants equal batches, and one head of keys and values for each of the queries or for all of them.
 fn check(patch: &Patch<'_>, q: ValueId, k: ValueId, v: ValueId) -> Result<(), Miss> {
     let [q, k, v] = [dims_of(patch, q)?, dims_of(patch, k)?, dims_of(patch, v)?];
+    let equal = |a: &Dim, b: &Dim| a.equals(b) == Truth::Yes;
     for axis in 0..2 {
-        if q[axis].equals(&k[axis]) != Truth::Yes || k[axis].equals(&v[axis]) != Truth::Yes {
+        let is_shared = axis == 1 && k[axis].as_constant() == Some(1);
+        if !equal(&k[axis], &v[axis]) || !is_shared && !equal(&q[axis], &k[axis]) {
             miss!("batches or heads {}, {} and {} are not certainly equal", q[axis], k[axis], v[axis]);
         }
     }
@@ -118,12 +131,20 @@ fn check(patch: &Patch<'_>, q: ValueId, k: ValueId, v: ValueId) -> Result<(), Mi
     Ok(())
 }
 
-/// A mask still to be multiplied by a factor that stands behind it.
-enum Mask {
-    /// Added.
-    Added { value: ValueId, factor: f64 },
+/// A mask of the scores.
+struct Mask {
+    value: ValueId,
+    meaning: Meaning,
+    /// The leading axes of the scores that it meets.
+    grouping: Vec<Dim>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Meaning {
+    /// Added after multiplication by this factor.
+    Added(f64),
     /// True takes part, everything else is minus infinity.
-    Condition(ValueId),
+    Condition,
 }
 
 /// What is found on the way from the weights up to the product of q and k.
@@ -131,13 +152,14 @@ struct Parts<'g, 'a> {
     graph: &'g Graph<'a>,
     scale: f64,
     masks: Vec<Mask>,
+    heads: Heads,
     nodes: Vec<usize>,
 }
 
 impl<'g, 'a> Parts<'g, 'a> {
-    fn new(graph: &'g Graph<'a>, position: usize, weights: ValueId) -> Self {
+    fn new(graph: &'g Graph<'a>, position: usize, weights: ValueId, patch: &Patch<'_>) -> Result<Self, Miss> {
         let nodes = graph.producer_position(weights).into_iter().chain([position]).collect();
-        Self { graph, scale: 1.0, masks: Vec::new(), nodes }
+        Ok(Self { graph, scale: 1.0, masks: Vec::new(), heads: Heads::of(patch, weights)?, nodes })
     }
 
     /// The product under factors and masks.
@@ -149,13 +171,28 @@ impl<'g, 'a> Parts<'g, 'a> {
             if matches!(node.op, Op::MatMul(_)) {
                 return Ok(Some(scores));
             }
+            if quantized(self.graph, scores).is_some() {
+                miss!("its scores are quantized between product and softmax");
+            }
+            if is_reshape(&node.op) {
+                let Some(inner) = node.inputs.first().copied().flatten() else { return Ok(None) };
+                if !self.heads.regroup(patch, inner, scores)? {
+                    miss!("the scores are reshaped by more than their batches");
+                }
+                scores = inner;
+                continue;
+            }
+            if let Some(inner) = cast(self.graph, scores) {
+                scores = inner;
+                continue;
+            }
             let Some(made) = application(self.graph, scores) else { return Ok(None) };
             let next = match self.factor(&made) {
                 Some((x, factor)) => {
                     self.scale *= factor;
                     Some(x)
                 }
-                None => self.take_mask(&made, patch)?,
+                None => self.take_mask(&made, scores, patch)?,
             };
             match next {
                 Some(next) => scores = next,
@@ -190,9 +227,14 @@ impl<'g, 'a> Parts<'g, 'a> {
             if matches!(node.op, Op::MatMul(_)) {
                 return true;
             }
+            if is_reshape(&node.op) {
+                let Some(inner) = node.inputs.first().copied().flatten() else { return false };
+                at = inner;
+                continue;
+            }
             let Some(made) = application(self.graph, at) else { return false };
             let next = made.args.iter().find_map(|arg| match arg {
-                Term::Value(id) if self.number(*arg).is_none() && self.same_rank(*id, value) => Some(*id),
+                Term::Value(id) if self.number(*arg).is_none() && self.same_rank(*id, at) => Some(*id),
                 _ => None,
             });
             match next {
@@ -208,25 +250,33 @@ impl<'g, 'a> Parts<'g, 'a> {
         rank(a) == rank(b)
     }
 
-    fn take_mask(&mut self, made: &Application, patch: &mut Patch<'_>) -> Result<Option<ValueId>, Miss> {
-        match (made.op, &made.args[..]) {
+    /// The scores without the mask that this operation, whose result is given, puts on them.
+    fn take_mask(
+        &mut self,
+        made: &Application,
+        result: ValueId,
+        patch: &mut Patch<'_>,
+    ) -> Result<Option<ValueId>, Miss> {
+        let (scores, value, meaning) = match (made.op, &made.args[..]) {
             (ScalarOp::Add, &[Term::Value(a), Term::Value(b)]) => {
-                let (scores, mask) = if self.leads_to_product(a) { (a, b) } else { (b, a) };
-                self.masks.push(Mask::Added { value: mask, factor: self.scale });
-                Ok(Some(scores))
+                // A bias may be a product too, but is smaller.
+                let is_scores = |x: ValueId, other: ValueId| {
+                    self.leads_to_product(x) && (same_shape(self.graph, x, result) || !self.leads_to_product(other))
+                };
+                let (scores, mask) = if is_scores(a, b) { (a, b) } else { (b, a) };
+                (scores, mask, Meaning::Added(self.scale))
             }
             (ScalarOp::Select, &[Term::Value(condition), Term::Value(scores), other])
                 if self.number(other) == Some(f64::NEG_INFINITY) =>
             {
-                self.masks.push(Mask::Condition(condition));
-                Ok(Some(scores))
+                (scores, condition, Meaning::Condition)
             }
             (ScalarOp::Select, &[Term::Value(condition), then, otherwise]) => {
                 // What is put in the scores' place is so low that adding it does the same.
                 let compute = made.compute;
                 let low = |term: Term| self.number(term).filter(|v| *v <= -1e4);
                 let zero = Expr::constant(compute, 0.0);
-                let chosen = Expr::input(0, sinter_base::DataType::Bool);
+                let chosen = Expr::input(0, DataType::Bool);
                 let (scores, added) = match (then, otherwise) {
                     (Term::Value(scores), other) if low(other).is_some() => {
                         let other = Expr::constant(compute, low(other).unwrap_or(f64::NEG_INFINITY));
@@ -239,12 +289,16 @@ impl<'g, 'a> Parts<'g, 'a> {
                     _ => miss!("a condition chooses between scores and something that is no low number"),
                 };
                 let op = Expr::into_pointwise(&[added]).map_err(|e| Miss(e.to_string()))?;
-                let value = patch.add_one(op, &[condition])?;
-                self.masks.push(Mask::Added { value, factor: self.scale });
-                Ok(Some(scores))
+                (scores, patch.add_one(op, &[condition])?, Meaning::Added(self.scale))
             }
-            _ => Ok(None),
+            _ => return Ok(None),
+        };
+        let grouping = matrices(patch, result)?.0;
+        if !same_dims(&grouping, &matrices(patch, scores)?.0) {
+            miss!("the scores broadcast to a mask");
         }
+        self.masks.push(Mask { value, meaning, grouping });
+        Ok(Some(scores))
     }
 
     /// q and k without the factors on them, k with its keys in rows.
@@ -256,8 +310,8 @@ impl<'g, 'a> Parts<'g, 'a> {
         if dims_of(patch, a)?.len() != rank || dims_of(patch, b)?.len() != rank {
             miss!("its operands have different numbers of dimensions");
         }
-        let q = if op.transpose_a { swapped(patch, a, rank)? } else { a };
-        let k = if op.transpose_b { b } else { swapped(patch, b, rank)? };
+        let q = if op.transpose_a { swapped(patch, a)? } else { a };
+        let k = if op.transpose_b { b } else { swapped(patch, b)? };
         Ok((q, k))
     }
 
@@ -273,36 +327,41 @@ impl<'g, 'a> Parts<'g, 'a> {
     }
 
     /// All masks as one.
-    fn mask(&self, patch: &mut Patch<'_>, rank: usize) -> Result<Option<ValueId>, Miss> {
+    fn mask(&self, patch: &mut Patch<'_>) -> Result<Option<ValueId>, Miss> {
         let mut whole: Option<ValueId> = None;
+        let added = self.masks.iter().find(|mask| mask.meaning != Meaning::Condition);
         for mask in &self.masks {
-            let mut own = match *mask {
-                Mask::Condition(condition) if self.masks.len() > 1 => {
-                    let _ = condition;
-                    miss!("it has several masks, one of them a condition");
-                }
-                Mask::Condition(condition) => condition,
-                Mask::Added { value, factor: 1.0 } => value,
-                Mask::Added { value, factor } => {
-                    let data_type = patch.ty(value).data_type();
-                    let scaled = &Expr::input(0, data_type) * factor;
-                    let op = Expr::into_pointwise(&[scaled]).map_err(|e| Miss(e.to_string()))?;
-                    patch.add_one(op, &[value])?
+            let own_type = patch.ty(mask.value).data_type();
+            let own = match (mask.meaning, added) {
+                (Meaning::Added(1.0), _) | (Meaning::Condition, None) => None,
+                (Meaning::Added(factor), _) => Some(&Expr::input(0, own_type) * factor),
+                (Meaning::Condition, Some(added)) => {
+                    let data_type = patch.ty(added.value).data_type();
+                    let [none, all] = [0.0, f64::NEG_INFINITY].map(|value| Expr::constant(data_type, value));
+                    Some(Expr::input(0, own_type).select(&none, &all))
                 }
             };
-            if rank == 3 && dims_of(patch, own)?.len() == 3 {
-                own = four(patch, own)?;
-            }
+            let own = match own {
+                None => mask.value,
+                Some(own) => {
+                    let op = Expr::into_pointwise(&[own]).map_err(|e| Miss(e.to_string()))?;
+                    patch.add_one(op, &[mask.value])?
+                }
+            };
+            let own = self.heads.mask(patch, own, &mask.grouping)?;
             whole = Some(match whole {
                 None => own,
                 Some(other) => {
-                    let data_type = patch.ty(own).data_type();
-                    let sum = &Expr::input(0, data_type) + &Expr::input(1, data_type);
+                    let [first, second] = [other, own].map(|id| patch.ty(id).data_type());
+                    let sum = match first == DataType::Bool {
+                        true => Expr::input(0, first).binary(ScalarOp::And, &Expr::input(1, second)),
+                        false => &Expr::input(0, first) + &Expr::input(1, second),
+                    };
                     let op = Expr::into_pointwise(&[sum]).map_err(|e| Miss(e.to_string()))?;
                     patch.add_one(op, &[other, own])?
                 }
             });
         }
-        Ok(whole)
+        whole.map(|whole| self.heads.joined_mask(patch, whole)).transpose()
     }
 }

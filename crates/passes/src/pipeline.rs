@@ -12,7 +12,7 @@ use crate::error::PassError;
 use crate::pass::{Pass, PassReport, Runner};
 use crate::{
     activations, attention, broadcasts, channel_scales, common_subexpressions, dead_code, fold_constants, identities,
-    merge_pointwise, normalizations, quantize_motion, reshapes, softmax, split_pointwise, transposes,
+    merge_pointwise, normalizations, quantize_motion, reshapes, rotary_embedding, softmax, split_pointwise, transposes,
 };
 
 /// Rounds of a group.
@@ -29,6 +29,7 @@ const BROADCASTS: Pass = Pass::node("broadcasts", broadcasts::rewrite);
 const ACTIVATIONS: Pass = Pass::node("activations", activations::rewrite);
 const NORMALIZATIONS: Pass = Pass::node("normalizations", normalizations::rewrite);
 const SOFTMAX: Pass = Pass::node("softmax", softmax::rewrite);
+const ROTARY_EMBEDDING: Pass = Pass::node("rotary-embedding", rotary_embedding::rewrite);
 const ATTENTION: Pass = Pass::node("attention", attention::rewrite);
 const QUANTIZE_MOTION: Pass = Pass::node("quantize-motion", quantize_motion::rewrite);
 const CHANNEL_SCALES: Pass = Pass::node("channel-scales", channel_scales::rewrite);
@@ -39,7 +40,7 @@ pub const GROUPS: &[(&str, &[Pass])] = &[
     ("import clean-up", &[DEAD_CODE, IDENTITIES, FOLD_CONSTANTS, COMMON_SUBEXPRESSIONS]),
     ("normal form", &[SPLIT_POINTWISE, IDENTITIES, FOLD_CONSTANTS, COMMON_SUBEXPRESSIONS]),
     ("shapes", &[RESHAPES, TRANSPOSES, BROADCASTS, IDENTITIES, FOLD_CONSTANTS, COMMON_SUBEXPRESSIONS]),
-    ("recognisers", &[ACTIVATIONS, NORMALIZATIONS, SOFTMAX, ATTENTION]),
+    ("recognisers", &[ACTIVATIONS, NORMALIZATIONS, SOFTMAX, ROTARY_EMBEDDING, ATTENTION]),
     ("shapes again", &[RESHAPES, TRANSPOSES, IDENTITIES, FOLD_CONSTANTS, COMMON_SUBEXPRESSIONS]),
     ("weights", &[CHANNEL_SCALES]),
     ("quantization", &[QUANTIZE_MOTION, FOLD_CONSTANTS, COMMON_SUBEXPRESSIONS]),

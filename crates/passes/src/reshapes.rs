@@ -10,6 +10,7 @@ use sinter_ir::{Graph, Patch};
 use sinter_ops::movement::Reshape;
 use sinter_ops::{Node, Op, ValueId};
 
+use crate::identities::same_dims;
 use crate::pass::{Miss, miss};
 
 /// Does the node only give its first operand another shape?
@@ -47,6 +48,25 @@ pub(crate) fn target(from: &[Dim], to: &[Dim]) -> Option<Vec<i64>> {
     entries.filter(|_| open <= 1)
 }
 
+/// The sizes of an old or a new value.
+pub(crate) fn dims_of(patch: &Patch<'_>, id: ValueId) -> Result<Vec<Dim>, Miss> {
+    match patch.ty(id).as_tensor().and_then(|ty| ty.dims().ok()) {
+        Some(dims) => Ok(dims.to_vec()),
+        None => miss!("a rank is not known"),
+    }
+}
+
+/// The value in other sizes, with as many elements.
+pub(crate) fn reshaped(patch: &mut Patch<'_>, x: ValueId, to: &[Dim]) -> Result<ValueId, Miss> {
+    let from = dims_of(patch, x)?;
+    if same_dims(&from, to) {
+        return Ok(x);
+    }
+    let Some(entries) = target(&from, to) else { miss!("the sizes of {} are not decided", patch.ty(x)) };
+    let shape = patch.int_list(&entries);
+    Ok(patch.add_one(Reshape::default(), &[x, shape])?)
+}
+
 /// Is this a reshape by a constant?
 fn is_settled(graph: &Graph<'_>, node: &Node, root: ValueId) -> bool {
     let constant = |index: usize| {
@@ -66,7 +86,7 @@ pub(crate) fn rewrite(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>)
     }
     let dims = |id: ValueId| graph.tensor(id).and_then(|ty| ty.dims().ok());
     let (Some(from), Some(to)) = (dims(root), dims(result)) else { miss!("a rank is not known") };
-    if from.len() == to.len() && from.iter().zip(to).all(|(a, b)| a.equals(b) == Truth::Yes) {
+    if same_dims(from, to) {
         patch.replace(result, root);
         return Ok(true);
     }

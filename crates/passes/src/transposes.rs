@@ -5,12 +5,12 @@
 use sinter_base::Dim;
 use sinter_ir::{Graph, Patch};
 use sinter_ops::matmul::MatMul;
-use sinter_ops::movement::{Reshape, Transpose};
+use sinter_ops::movement::Transpose;
 use sinter_ops::{Node, Op, ValueId};
 use smallvec::SmallVec;
 
-use crate::pass::{Miss, miss};
-use crate::reshapes::target;
+use crate::pass::Miss;
+use crate::reshapes::reshaped;
 
 /// The operand of a transpose and its permutation.
 pub(crate) fn transposed<'a>(graph: &Graph<'a>, value: ValueId) -> Option<(ValueId, &'a [usize])> {
@@ -61,9 +61,7 @@ fn merge(graph: &Graph<'_>, node: &Node, op: &Transpose, patch: &mut Patch<'_>) 
     let moved = permutation.iter().filter(|axis| !is_one(axis));
     if !permutation.iter().copied().eq(0..dims.len()) && moved.is_sorted() {
         let to: Vec<Dim> = permutation.iter().map(|&axis| dims[axis].clone()).collect();
-        let Some(entries) = target(dims, &to) else { miss!("the sizes of {} are not decided", graph.ty(input)) };
-        let shape = patch.int_list(&entries);
-        let reshaped = patch.add_one(Reshape::default(), &[input, shape])?;
+        let reshaped = reshaped(patch, input, &to)?;
         patch.replace(result, reshaped);
         return Ok(true);
     }

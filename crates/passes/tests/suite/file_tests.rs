@@ -1,10 +1,15 @@
 //! Passes as data: `tests/passes/*.ir` hold a network, the passes to run, and what comes out.
 //!
 //! A file: `# passes: NAME, ...`, a network, a line `==>`, the network after the passes, and lines `# fired NAME N` and
-//! `# miss NAME: reason`. `SINTER_BLESS=1` writes the second half.
+//! `# miss NAME: reason`. `SINTER_BLESS=1` writes the second half. The judge runs both networks and compares, except where
+//! a line `# not run: reason` says that made-up inputs would be wrong.
 
 use std::path::{Path, PathBuf};
 
+use sinter_base::{DataType, Tensor, Value};
+use sinter_interp::agreement::{Tolerance, compare};
+use sinter_interp::inputs::generate;
+use sinter_interp::run;
 use sinter_ir::Network;
 use sinter_passes::run_passes;
 
@@ -21,10 +26,15 @@ fn files() -> Vec<PathBuf> {
     files
 }
 
-fn result_of(given: &str) -> Result<String, String> {
+/// The network of a file and the passes to run over it.
+fn parsed(given: &str) -> Result<(Network, Vec<&str>), String> {
     let passes = given.lines().find_map(|line| line.strip_prefix("# passes:")).ok_or("it names no passes")?;
-    let names: Vec<&str> = passes.split(',').map(str::trim).collect();
-    let network: Network = given.parse().map_err(|e: sinter_ir::TextError| e.to_string())?;
+    let network = given.parse().map_err(|e: sinter_ir::TextError| e.to_string())?;
+    Ok((network, passes.split(',').map(str::trim).collect()))
+}
+
+fn result_of(given: &str) -> Result<String, String> {
+    let (network, names) = parsed(given)?;
     let optimized = run_passes(network, &names).map_err(|e| e.to_string())?;
     let mut text = optimized.network.to_string();
     for report in &optimized.report {
@@ -56,6 +66,42 @@ fn passes_do_what_the_files_say() {
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     assert!(files.len() >= 20, "only {} files", files.len());
+}
+
+/// The judge finds the same before and after, with three for every open size and conditions of both kinds.
+fn check_results(given: &str) -> Result<(), String> {
+    let (network, names) = parsed(given)?;
+    let mut inputs = generate(&network, 3)?;
+    for tensor in inputs.values_mut().filter_map(|value| match value {
+        Value::Tensor(tensor) if tensor.data_type() == DataType::Bool => Some(tensor),
+        _ => None,
+    }) {
+        let bits: Vec<f64> = (0..tensor.count()).map(|i| f64::from(u8::from(i % 4 != 1))).collect();
+        *tensor = Tensor::from_floats(DataType::Bool, tensor.sizes(), &bits).map_err(|e| e.to_string())?;
+    }
+    let expected = run(&network, &inputs).map_err(|e| format!("before: {e}"))?;
+    let optimized = run_passes(network, &names).map_err(|e| e.to_string())?;
+    let found = run(&optimized.network, &inputs).map_err(|e| format!("after: {e}"))?;
+    found.iter().zip(&expected).try_for_each(|(found, expected)| {
+        // Results in half precision were rounded after every node before.
+        let is_half = expected.as_tensor().is_some_and(|tensor| tensor.data_type().bits() < 32);
+        let tolerance = Tolerance { relative: 1e-4, absolute: if is_half { 2e-3 } else { 1e-6 } };
+        compare(found, expected, tolerance).map_err(|e| e.to_string())
+    })
+}
+
+#[test]
+fn files_compute_the_same() {
+    let failures: Vec<String> = files()
+        .iter()
+        .filter_map(|path| {
+            let text = std::fs::read_to_string(path).expect("a readable file");
+            let given = text.split_once(ARROW).map_or(&*text, |(given, _)| given);
+            let reason = check_results(given).err().filter(|_| !given.contains("# not run:"))?;
+            Some(format!("{}: {reason}", path.display()))
+        })
+        .collect();
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
 /// Every pass that looks at nodes fires in one file at least; every one that can refuse refuses in one.
