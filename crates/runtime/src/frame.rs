@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use sinter_backend::{Operand, Target};
+use sinter_backend::{Operand, Rooms, Target};
 use sinter_base::arena::Parts;
 use sinter_base::view::{ALIGNMENT, element_bytes};
 use sinter_base::{Arena, Buffer, Sizes, Value, View};
@@ -34,6 +34,8 @@ pub(crate) struct Frame {
     pub(crate) held: Vec<Option<Held>>,
     /// As large as any step needs.
     pub(crate) scratch: Buffer,
+    /// What kernels list or copy on the way, kept between launches.
+    pub(crate) rooms: Rooms,
     pub(crate) lists: Lists,
     /// Places of buffers, while they are laid out.
     buffers: Vec<usize>,
