@@ -3,6 +3,8 @@
 use sinter_base::view::element_bytes;
 use sinter_base::{Buffer, DataType, Sizes, Value, View, ViewMut};
 
+use crate::rooms::Rooms;
+
 /// A kernel that cannot go on. Data that an operator refuses (an index out of range) is a legitimate case.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum KernelError {
@@ -124,6 +126,8 @@ pub struct Launch<'a, 'b> {
     pub outputs: &'a mut [Target<'b>],
     /// Scratch memory of at least the size that the candidate asked for.
     pub workspace: &'a mut [u8],
+    /// Memory for what the kernel lists or copies on the way.
+    pub rooms: &'a Rooms,
     /// Seed of the run and position of the step, for random operators.
     pub seed: (u64, u64),
 }

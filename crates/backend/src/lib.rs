@@ -8,9 +8,11 @@
 pub mod device;
 pub mod kernel;
 pub mod region;
+pub mod rooms;
 pub mod tactic;
 
 pub use device::{BackEnd, Device};
 pub use kernel::{DynamicTarget, Kernel, KernelError, Launch, Loaded, Operand, Target, ValueKernel, Workers};
 pub use region::Region;
+pub use rooms::{Room, Rooms};
 pub use tactic::{Candidate, Numerics, Recipe, Refusal, Tactic};

@@ -1,6 +1,6 @@
 //! Launches of a kernel on tensors, as the runtime would do them: aligned views, poisoned results.
 
-use sinter_backend::{DynamicTarget, Kernel, KernelError, Launch, Operand, Target, Workers};
+use sinter_backend::{DynamicTarget, Kernel, KernelError, Launch, Operand, Rooms, Target, Workers};
 use sinter_base::view::element_bytes;
 use sinter_base::{Buffer, DataType, Sizes, Tensor, Value, ValueType, View, ViewMut};
 
@@ -18,6 +18,7 @@ pub struct Setup {
     inputs: Vec<Option<(Buffer, DataType, Sizes)>>,
     rooms: Vec<Room>,
     workspace: Buffer,
+    kept: Rooms,
 }
 
 fn data(error: &dyn std::fmt::Display) -> KernelError {
@@ -61,7 +62,7 @@ impl Setup {
                 }
             });
         }
-        Ok(Self { inputs, rooms, workspace: Buffer::new(workspace) })
+        Ok(Self { inputs, rooms, workspace: Buffer::new(workspace), kept: Rooms::default() })
     }
 
     /// Launches the kernel once.
@@ -76,6 +77,7 @@ impl Setup {
             inputs: &inputs,
             outputs: &mut outputs,
             workspace: self.workspace.bytes_mut(),
+            rooms: &self.kept,
             seed: (0, 0),
         })
     }

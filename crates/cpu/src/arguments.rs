@@ -1,8 +1,9 @@
 //! What kernels read before they compute: axes and indices with contents, and the memory of results.
 
-use sinter_backend::{KernelError, Target};
+use sinter_backend::{KernelError, Rooms, Target};
 use sinter_base::{DataType, Sizes, View, ViewMut};
-use smallvec::SmallVec;
+
+use crate::elements::{Elements, Numbers, load};
 
 /// An error about data, from anything that can say what is wrong.
 pub fn data_error(reason: impl std::fmt::Display) -> KernelError {
@@ -17,23 +18,20 @@ macro_rules! refuse_data {
     };
 }
 
-/// A short list, as axes, sizes and steps are.
-pub type Integers = SmallVec<[i64; 8]>;
-
 /// The elements of axes, sizes, indices or positions; unsigned 64-bit numbers beyond i64 saturate.
 ///
 /// # Errors
 /// When they are no integers.
-pub fn integers(view: View<'_>) -> Result<Integers, KernelError> {
+pub fn integers<'a>(view: View<'a>, rooms: &'a Rooms) -> Result<Elements<'a, i64>, KernelError> {
     match view.data_type() {
-        DataType::I64 => Ok(Integers::from_slice(view.elements())),
-        DataType::I32 => Ok(view.elements::<i32>().iter().map(|&v| i64::from(v)).collect()),
-        DataType::U64 => Ok(view.elements::<u64>().iter().map(|&v| i64::try_from(v).unwrap_or(i64::MAX)).collect()),
-        _ => match crate::elements::load(view) {
-            crate::elements::Numbers::Ints(values) => Ok(values.into()),
-            crate::elements::Numbers::Floats(_) => {
-                refuse_data!("axes, sizes and indices must be integers, found {}", view.data_type())
-            }
+        DataType::I64 => Ok(Elements::Borrowed(view.elements())),
+        DataType::U64 => {
+            let saturated = view.elements::<u64>().iter().map(|&v| i64::try_from(v).unwrap_or(i64::MAX));
+            Ok(Elements::Converted(rooms.list(saturated)))
+        }
+        other => match load(view, rooms) {
+            Numbers::Ints(values) => Ok(Elements::Converted(values)),
+            Numbers::Floats(_) => refuse_data!("axes, sizes and indices must be integers, found {other}"),
         },
     }
 }
@@ -42,8 +40,8 @@ pub fn integers(view: View<'_>) -> Result<Integers, KernelError> {
 ///
 /// # Errors
 /// When it has another number of elements or no integer type.
-pub fn single_integer(view: View<'_>) -> Result<i64, KernelError> {
-    match integers(view)?[..] {
+pub fn single_integer(view: View<'_>, rooms: &Rooms) -> Result<i64, KernelError> {
+    match integers(view, rooms)?[..] {
         [value] => Ok(value),
         _ => refuse_data!("one number is needed, found sizes {:?}", view.sizes()),
     }

@@ -1,37 +1,59 @@
 //! Whole views as f64 or i64, for kernels that serve rare element types: plain loops, any type in and out.
 
+use std::ops::Deref;
+
+use bytemuck::Pod;
 use half::{bf16, f16};
+use sinter_backend::{Room, Rooms};
 use sinter_base::minifloat::Overflow;
 use sinter_base::{DataType, View, ViewMut};
 
 use crate::pointwise::column::wrap;
 
 /// The elements of a view in the widest type of their class.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Numbers {
+pub enum Numbers<'r> {
     /// Of a float type.
-    Floats(Vec<f64>),
+    Floats(Room<'r, f64>),
     /// Of an integer type or bool; u64 as its bits.
-    Ints(Vec<i64>),
+    Ints(Room<'r, i64>),
 }
 
-impl Numbers {
+impl<'r> Numbers<'r> {
     /// Zeros of the class of a data type.
-    pub fn like(data_type: DataType, count: usize) -> Self {
-        if data_type.is_float() { Self::Floats(vec![0.0; count]) } else { Self::Ints(vec![0; count]) }
+    pub fn like(data_type: DataType, count: usize, rooms: &'r Rooms) -> Self {
+        if data_type.is_float() { Self::Floats(rooms.filled(count, 0.0)) } else { Self::Ints(rooms.filled(count, 0)) }
+    }
+}
+
+/// Elements of one type: as they lie in memory, or converted.
+pub enum Elements<'a, T: Pod> {
+    /// Of an operand.
+    Borrowed(&'a [T]),
+    /// In a room.
+    Converted(Room<'a, T>),
+}
+
+impl<T: Pod> Deref for Elements<'_, T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        match self {
+            Elements::Borrowed(elements) => elements,
+            Elements::Converted(elements) => elements,
+        }
     }
 }
 
 /// Reads all elements.
-pub fn load(view: View<'_>) -> Numbers {
+pub fn load<'r>(view: View<'_>, rooms: &'r Rooms) -> Numbers<'r> {
     macro_rules! floats {
         ($t:ty, $v:ident => $e:expr) => {
-            Numbers::Floats(view.elements::<$t>().iter().map(|&$v| $e).collect())
+            Numbers::Floats(rooms.list(view.elements::<$t>().iter().map(|&$v| $e)))
         };
     }
     macro_rules! ints {
         ($t:ty, $v:ident => $e:expr) => {
-            Numbers::Ints(view.elements::<$t>().iter().map(|&$v| $e).collect())
+            Numbers::Ints(rooms.list(view.elements::<$t>().iter().map(|&$v| $e)))
         };
     }
     let data_type = view.data_type();
@@ -47,8 +69,8 @@ pub fn load(view: View<'_>) -> Numbers {
         DataType::I16 => ints!(i16, v => i64::from(v)),
         DataType::U16 => ints!(u16, v => i64::from(v)),
         _ => match data_type.mini_float() {
-            Some(format) => Numbers::Floats(view.bytes().iter().map(|&b| format.decode(b)).collect()),
-            None => Numbers::Ints(view.bytes().iter().map(|&b| wrap(data_type, i64::from(b))).collect()),
+            Some(format) => Numbers::Floats(rooms.list(view.bytes().iter().map(|&b| format.decode(b)))),
+            None => Numbers::Ints(rooms.list(view.bytes().iter().map(|&b| wrap(data_type, i64::from(b))))),
         },
     }
 }
@@ -57,7 +79,7 @@ pub fn load(view: View<'_>) -> Numbers {
 ///
 /// # Panics
 /// When the numbers are of the other class than the view: an error of the kernel, never of data.
-pub fn store(numbers: &Numbers, target: &mut ViewMut<'_>) {
+pub fn store(numbers: &Numbers<'_>, target: &mut ViewMut<'_>) {
     let data_type = target.data_type();
     macro_rules! put {
         ($t:ty, $from:expr, $v:ident => $e:expr) => {
@@ -67,22 +89,25 @@ pub fn store(numbers: &Numbers, target: &mut ViewMut<'_>) {
     match numbers {
         Numbers::Floats(values) => store_real(values, target),
         Numbers::Ints(values) => match data_type {
-            DataType::I64 => put!(i64, values, v => v),
-            DataType::U64 => put!(u64, values, v => v as u64),
-            DataType::I32 => put!(i32, values, v => v as i32),
-            DataType::U32 => put!(u32, values, v => v as u32),
-            DataType::I16 => put!(i16, values, v => v as i16),
-            DataType::U16 => put!(u16, values, v => v as u16),
+            DataType::I64 => put!(i64, &**values, v => v),
+            DataType::U64 => put!(u64, &**values, v => v as u64),
+            DataType::I32 => put!(i32, &**values, v => v as i32),
+            DataType::U32 => put!(u32, &**values, v => v as u32),
+            DataType::I16 => put!(i16, &**values, v => v as i16),
+            DataType::U16 => put!(u16, &**values, v => v as u16),
             other => {
                 assert!(!other.is_float(), "integers for a {other} result");
-                target.bytes().iter_mut().zip(values).for_each(|(y, &v)| *y = wrap(other, v) as u8);
+                target.bytes().iter_mut().zip(&**values).for_each(|(y, &v)| *y = wrap(other, v) as u8);
             }
         },
     }
 }
 
 /// Writes floats to a float result, rounded to nearest even.
-fn store_real(values: &[f64], target: &mut ViewMut<'_>) {
+///
+/// # Panics
+/// When the result is of no float type: an error of the kernel, never of data.
+pub fn store_real(values: &[f64], target: &mut ViewMut<'_>) {
     macro_rules! put {
         ($t:ty, $v:ident => $e:expr) => {
             target.elements::<$t>().iter_mut().zip(values).for_each(|(y, &$v)| *y = $e)
@@ -104,11 +129,13 @@ fn store_real(values: &[f64], target: &mut ViewMut<'_>) {
 }
 
 /// Reads all elements of a numeric type or bool as floats; integers beyond 53 bits are rounded.
-pub fn floats(view: View<'_>) -> Vec<f64> {
-    match load(view) {
+pub fn floats<'r>(view: View<'_>, rooms: &'r Rooms) -> Room<'r, f64> {
+    match load(view, rooms) {
         Numbers::Floats(values) => values,
-        Numbers::Ints(values) if view.data_type() == DataType::U64 => values.iter().map(|&v| v as u64 as f64).collect(),
-        Numbers::Ints(values) => values.iter().map(|&v| v as f64).collect(),
+        Numbers::Ints(values) if view.data_type() == DataType::U64 => {
+            rooms.list(values.iter().map(|&v| v as u64 as f64))
+        }
+        Numbers::Ints(values) => rooms.list(values.iter().map(|&v| v as f64)),
     }
 }
 

@@ -1,20 +1,24 @@
 //! f32 and f64 under one name, for kernels written once: f32 for f32 operands, f64 for all other float types.
 
-use std::borrow::Cow;
 use std::ops::{Add, Mul, Sub};
 
-use sinter_backend::{KernelError, Workers};
+use bytemuck::Pod;
+use sinter_backend::{KernelError, Rooms, Workers};
 use sinter_base::{View, ViewMut};
+use sinter_ops::recurrent::activation::Activation;
 
-use crate::elements::{Numbers, load, store};
-use crate::matmul::gemm::{Product, Strided};
-use crate::pointwise::functions;
-use crate::row_sums::row_sums;
+use crate::elements::{Elements, Numbers, load, store_real};
+use crate::product::epilogue::Epilogue;
+use crate::product::panel;
+use crate::product::rows::{Matrix, RowProduct};
+use crate::product::wide::{self, Order};
+use crate::recurrent::activation;
+use crate::share::share;
 use crate::tier::Tier;
 
 /// A type that kernels compute in.
 pub trait Float:
-    Copy + Default + PartialOrd + Send + Sync + Add<Output = Self> + Mul<Output = Self> + Sub<Output = Self>
+    Pod + Default + PartialOrd + Send + Sync + Add<Output = Self> + Mul<Output = Self> + Sub<Output = Self>
 {
     /// The nearest number of this type.
     fn of(value: f64) -> Self;
@@ -24,15 +28,20 @@ pub trait Float:
     ///
     /// # Errors
     /// When they are no floats.
-    fn read(view: View<'_>) -> Result<Cow<'_, [Self]>, KernelError>;
+    fn read<'a>(view: View<'a>, rooms: &'a Rooms) -> Result<Elements<'a, Self>, KernelError>;
     /// Writes all elements of a view.
     fn write(values: &[Self], target: &mut ViewMut<'_>);
-    /// `a b^T` for a [rows, inner] and b [columns, inner].
-    fn product(a: &[Self], b: &[Self], inner: usize, workers: &dyn Workers) -> Vec<Self>;
-    /// `result[i]` = the sum over j of `matrix[i, j] vector[j]`.
-    fn row_sums(matrix: &[Self], vector: &[Self], result: &mut [Self]);
-    /// The hyperbolic tangent, to the precision of the type.
-    fn tanh(self) -> Self;
+    /// `y[i] = bias + x[i] W` for `x` of rows of `inner` elements and W in the panels of [`Float::pack`]; one column per
+    /// element of the bias.
+    fn project(x: &[Self], w: &[Self], inner: usize, bias: &[Self], y: &mut [Self], workers: &dyn Workers);
+    /// Elements of a packed matrix of `inner` rows.
+    fn packed_len(inner: usize, columns: usize) -> usize;
+    /// Packs the transpose of `matrix`, [columns, inner], for [`Float::project`].
+    fn pack(matrix: &[Self], inner: usize, target: &mut [Self]);
+    /// `result = vector M` for M in wide panels; see [`wide`].
+    fn times(matrix: &[Self], vector: &[Self], result: &mut [Self], order: Order);
+    /// An activation of many values, each limited to `[-clip, clip]` before.
+    fn activate(function: Activation, clip: Option<f64>, values: &mut [Self]);
 }
 
 impl Float for f32 {
@@ -44,28 +53,36 @@ impl Float for f32 {
         f64::from(self)
     }
 
-    fn read(view: View<'_>) -> Result<Cow<'_, [Self]>, KernelError> {
-        Ok(Cow::Borrowed(view.elements::<f32>()))
+    fn read<'a>(view: View<'a>, _: &'a Rooms) -> Result<Elements<'a, Self>, KernelError> {
+        Ok(Elements::Borrowed(view.elements::<f32>()))
     }
 
     fn write(values: &[Self], target: &mut ViewMut<'_>) {
         target.elements::<f32>().copy_from_slice(values);
     }
 
-    fn product(a: &[Self], b: &[Self], inner: usize, workers: &dyn Workers) -> Vec<Self> {
-        let (rows, columns) = (a.len() / inner.max(1), b.len() / inner.max(1));
-        let mut c = vec![0.0; rows * columns];
-        let (a, b) = (&Strided { data: a, lane: inner, inner: 1 }, &Strided { data: b, lane: inner, inner: 1 });
-        Product { rows, columns, inner, a, b, row_bias: None }.compute(Tier::in_use(), workers, &mut c);
-        c
+    fn project(x: &[Self], w: &[Self], inner: usize, bias: &[Self], y: &mut [Self], workers: &dyn Workers) {
+        let columns = bias.len();
+        let a = Matrix { data: x, rows: y.len() / columns.max(1), inner, step: inner };
+        let epilogue = Epilogue { bias: Some(bias), ..Epilogue::NONE };
+        let product = RowProduct { a: &a, b: w, columns, step: columns, epilogue: &epilogue };
+        product.compute(Tier::in_use(), workers, y);
     }
 
-    fn row_sums(matrix: &[Self], vector: &[Self], result: &mut [Self]) {
-        row_sums(Tier::in_use(), matrix, vector, result);
+    fn packed_len(inner: usize, columns: usize) -> usize {
+        panel::packed_len(inner, columns)
     }
 
-    fn tanh(self) -> Self {
-        functions::tanh(self)
+    fn pack(matrix: &[Self], inner: usize, target: &mut [Self]) {
+        panel::pack(inner, matrix.len() / inner.max(1), |k| (&matrix[k..], inner), target);
+    }
+
+    fn times(matrix: &[Self], vector: &[Self], result: &mut [Self], order: Order) {
+        wide::times_on_tier(Tier::in_use(), matrix, vector, result, order);
+    }
+
+    fn activate(function: Activation, clip: Option<f64>, values: &mut [Self]) {
+        activation::activate_on_tier(Tier::in_use(), function, clip, values);
     }
 }
 
@@ -78,30 +95,40 @@ impl Float for f64 {
         self
     }
 
-    fn read(view: View<'_>) -> Result<Cow<'_, [Self]>, KernelError> {
-        match load(view) {
-            Numbers::Floats(values) => Ok(Cow::Owned(values)),
+    fn read<'a>(view: View<'a>, rooms: &'a Rooms) -> Result<Elements<'a, Self>, KernelError> {
+        match load(view, rooms) {
+            Numbers::Floats(values) => Ok(Elements::Converted(values)),
             Numbers::Ints(_) => Err(KernelError::Data(format!("{} is no float type", view.data_type()))),
         }
     }
 
     fn write(values: &[Self], target: &mut ViewMut<'_>) {
-        store(&Numbers::Floats(values.to_vec()), target);
+        store_real(values, target);
     }
 
-    fn product(a: &[Self], b: &[Self], inner: usize, _workers: &dyn Workers) -> Vec<Self> {
-        let inner = inner.max(1);
-        a.chunks_exact(inner).flat_map(|row| b.chunks_exact(inner).map(move |column| dot(row, column))).collect()
+    fn project(x: &[Self], w: &[Self], inner: usize, bias: &[Self], y: &mut [Self], workers: &dyn Workers) {
+        share(workers, y, bias.len(), inner, |first, rows| {
+            for (i, row) in rows.chunks_exact_mut(bias.len().max(1)).enumerate() {
+                wide::times(w, &x[(first + i) * inner..][..inner], row, Order::Forward);
+                row.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
+            }
+        });
     }
 
-    fn row_sums(matrix: &[Self], vector: &[Self], result: &mut [Self]) {
-        for (row, result) in matrix.chunks_exact(vector.len().max(1)).zip(result) {
-            *result = dot(row, vector);
-        }
+    fn packed_len(inner: usize, columns: usize) -> usize {
+        wide::packed_len(inner, columns)
     }
 
-    fn tanh(self) -> Self {
-        f64::tanh(self)
+    fn pack(matrix: &[Self], inner: usize, target: &mut [Self]) {
+        wide::pack(matrix, inner, target);
+    }
+
+    fn times(matrix: &[Self], vector: &[Self], result: &mut [Self], order: Order) {
+        wide::times(matrix, vector, result, order);
+    }
+
+    fn activate(function: Activation, clip: Option<f64>, values: &mut [Self]) {
+        activation::activate(function, clip, values, f64::tanh);
     }
 }
 

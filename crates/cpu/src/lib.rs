@@ -13,7 +13,6 @@ pub mod fused;
 pub mod number;
 pub mod packed;
 pub mod pieces;
-pub mod row_sums;
 pub mod share;
 pub mod tactic;
 pub mod target;

@@ -1,12 +1,12 @@
 //! Formulas on floats, written once: in f32 on memory as it is, or in f64 on copies for every other numeric type.
 
-use std::borrow::Cow;
 use std::ops::{Add, AddAssign, Div, Mul, Sub};
 
-use sinter_backend::{KernelError, Workers};
+use sinter_backend::{KernelError, Rooms, Workers};
 use sinter_base::{DataType, Element, View, ViewMut};
+use smallvec::SmallVec;
 
-use crate::elements::{floats, store_floats};
+use crate::elements::{Elements, floats, store_floats};
 
 /// f32 or f64.
 pub trait Number:
@@ -26,7 +26,7 @@ pub trait Number:
     fn wide(self) -> f64;
 
     /// The elements of a view.
-    fn elements(view: View<'_>) -> Cow<'_, [Self]>;
+    fn elements<'a>(view: View<'a>, rooms: &'a Rooms) -> Elements<'a, Self>;
 }
 
 impl Number for f32 {
@@ -40,10 +40,10 @@ impl Number for f32 {
         f64::from(self)
     }
 
-    fn elements(view: View<'_>) -> Cow<'_, [f32]> {
+    fn elements<'a>(view: View<'a>, rooms: &'a Rooms) -> Elements<'a, f32> {
         match view.data_type() {
-            DataType::F32 => Cow::Borrowed(view.elements()),
-            _ => Cow::Owned(floats(view).into_iter().map(|v| v as f32).collect()),
+            DataType::F32 => Elements::Borrowed(view.elements()),
+            _ => Elements::Converted(rooms.list(floats(view, rooms).iter().map(|&v| v as f32))),
         }
     }
 }
@@ -59,10 +59,10 @@ impl Number for f64 {
         self
     }
 
-    fn elements(view: View<'_>) -> Cow<'_, [f64]> {
+    fn elements<'a>(view: View<'a>, rooms: &'a Rooms) -> Elements<'a, f64> {
         match view.data_type() {
-            DataType::F64 => Cow::Borrowed(view.elements()),
-            _ => Cow::Owned(floats(view)),
+            DataType::F64 => Elements::Borrowed(view.elements()),
+            _ => Elements::Converted(floats(view, rooms)),
         }
     }
 }
@@ -75,9 +75,10 @@ pub trait Formula {
     /// When the operator does not take these values.
     fn compute<T: Number>(
         &self,
-        inputs: &[Option<Cow<'_, [T]>>],
+        inputs: &[Option<&[T]>],
         y: &mut [T],
         workers: &dyn Workers,
+        rooms: &Rooms,
     ) -> Result<(), KernelError>;
 }
 
@@ -91,27 +92,29 @@ pub fn evaluate(
     operands: &[Option<View<'_>>],
     target: &mut ViewMut<'_>,
     workers: &dyn Workers,
+    rooms: &Rooms,
 ) -> Result<(), KernelError> {
     let is_f32 = operands.iter().flatten().all(|v| v.data_type() == DataType::F32);
     if is_f32 && target.data_type() == DataType::F32 {
-        let inputs: Vec<_> = operands.iter().map(|view| view.map(f32::elements)).collect();
-        return formula.compute(&inputs, target.elements(), workers);
+        let inputs: SmallVec<[_; 6]> = operands.iter().map(|view| view.map(|v| v.elements::<f32>())).collect();
+        return formula.compute(&inputs, target.elements(), workers, rooms);
     }
-    let inputs: Vec<_> = operands.iter().map(|view| view.map(f64::elements)).collect();
-    let mut y = vec![0.0f64; target.count()];
-    formula.compute(&inputs, &mut y, workers)?;
+    let converted: SmallVec<[_; 6]> = operands.iter().map(|view| view.map(|v| f64::elements(v, rooms))).collect();
+    let inputs: SmallVec<[_; 6]> = converted.iter().map(Option::as_deref).collect();
+    let mut y = rooms.filled(target.count(), 0.0f64);
+    formula.compute(&inputs, &mut y, workers, rooms)?;
     store_floats(&y, target);
     Ok(())
 }
 
 /// An operand of a formula that cannot be left out; empty when it is.
-pub fn given<'a, T: Number>(inputs: &'a [Option<Cow<'_, [T]>>], index: usize) -> &'a [T] {
+pub fn given<'a, T: Number>(inputs: &[Option<&'a [T]>], index: usize) -> &'a [T] {
     optional(inputs, index).unwrap_or_default()
 }
 
 /// An operand of a formula.
-pub fn optional<'a, T: Number>(inputs: &'a [Option<Cow<'_, [T]>>], index: usize) -> Option<&'a [T]> {
-    inputs.get(index)?.as_deref()
+pub fn optional<'a, T: Number>(inputs: &[Option<&'a [T]>], index: usize) -> Option<&'a [T]> {
+    *inputs.get(index)?
 }
 
 /// Elements that are summed in their own type before the sum moves to f64.

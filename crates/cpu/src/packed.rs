@@ -1,4 +1,4 @@
-//! Tactics whose kernels take one weight packed.
+//! Tactics whose kernels take weights packed.
 
 use sinter_backend::{Candidate, Device, KernelError, Loaded, Numerics, Recipe, Refusal, Region, Tactic};
 use sinter_base::{DataType, Dim, Tensor, View};
@@ -9,15 +9,15 @@ use crate::tactic::{Speed, estimate};
 pub struct Fit {
     /// The kernel.
     pub kernel: Loaded,
-    /// The operand that is packed.
-    pub packed: usize,
+    /// The operands that are packed.
+    pub packed: Vec<usize>,
     /// Scratch memory in bytes.
     pub workspace: Dim,
     /// (operand, result) pairs that may share memory.
     pub in_place: Vec<(usize, usize)>,
 }
 
-/// A tactic for f32 regions with one packed weight.
+/// A tactic for f32 regions with packed weights.
 pub struct PackedRow {
     /// Name by the grammar of tactics.
     pub name: &'static str,
@@ -25,8 +25,8 @@ pub struct PackedRow {
     pub speed: Speed,
     /// The kernel for a region, or why there is none.
     pub fit: fn(&Region) -> Result<Fit, Refusal>,
-    /// The packed form of the weight.
-    pub pack: fn(&Region, &Tensor) -> Result<Tensor, KernelError>,
+    /// The packed form of the weight that is this operand.
+    pub pack: fn(&Region, usize, &Tensor) -> Result<Tensor, KernelError>,
 }
 
 impl Tactic for PackedRow {
@@ -36,11 +36,11 @@ impl Tactic for PackedRow {
 
     fn offer(&self, region: &Region, _device: &Device) -> Result<Vec<Candidate>, Refusal> {
         let fit = (self.fit)(region)?;
-        if !region.is_constant(fit.packed) {
-            return Err(Refusal::new(format!("operand {} is no weight", fit.packed)));
+        if let Some(operand) = fit.packed.iter().find(|operand| !region.is_constant(**operand)) {
+            return Err(Refusal::new(format!("operand {operand} is no weight")));
         }
         let mut candidate = Candidate::plain(self, Numerics::Reassociated, estimate(region, self.speed));
-        candidate.packed = vec![fit.packed];
+        candidate.packed = fit.packed;
         candidate.workspace = fit.workspace;
         candidate.in_place = fit.in_place;
         Ok(vec![candidate])
@@ -54,10 +54,10 @@ impl Tactic for PackedRow {
 
     fn pack(&self, _recipe: &Recipe, region: &Region, operand: usize, weight: &Tensor) -> Result<Tensor, KernelError> {
         let fit = (self.fit)(region).map_err(|refusal| KernelError::Recipe(format!("{}: {refusal}", self.name)))?;
-        if fit.packed != operand {
+        if !fit.packed.contains(&operand) {
             return Err(KernelError::Recipe(format!("{} does not pack operand {operand}", self.name)));
         }
-        (self.pack)(region, weight)
+        (self.pack)(region, operand, weight)
     }
 }
 

@@ -5,7 +5,10 @@
 
 use std::ops::Range;
 
+use bytemuck::{Pod, Zeroable};
+use sinter_backend::{Room, Rooms};
 use sinter_ops::window::Axis;
+use smallvec::SmallVec;
 
 /// One axis.
 #[derive(Clone, Debug)]
@@ -25,13 +28,26 @@ pub struct Slide {
 }
 
 /// The outputs that see the input through one tap.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
 pub struct Reach {
-    /// These outputs.
-    pub outputs: Range<usize>,
+    /// The first of them.
+    pub first: usize,
+    /// How many there are.
+    pub count: usize,
     /// Input position of the first of them; the others follow at the distance of the stride.
     pub source: usize,
 }
+
+impl Reach {
+    /// The outputs.
+    pub fn outputs(&self) -> Range<usize> {
+        self.first..self.first + self.count
+    }
+}
+
+/// The axes of a window; few enough to need no memory of their own.
+pub type Slides = SmallVec<[Slide; 6]>;
 
 fn signed(value: usize) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
@@ -69,15 +85,15 @@ impl Slide {
         let end = if room < 0 { 0 } else { usize::try_from(room / stride).unwrap_or(usize::MAX).saturating_add(1) };
         let outputs = first.min(self.output)..end.min(self.output);
         if outputs.is_empty() {
-            return Reach { outputs: 0..0, source: 0 };
+            return Reach { first: 0, count: 0, source: 0 };
         }
         let source = self.source(outputs.start, tap).unwrap_or(0);
-        Reach { outputs, source }
+        Reach { first: outputs.start, count: outputs.len(), source }
     }
 
     /// The reach of every tap.
-    pub fn reaches(&self) -> Vec<Reach> {
-        (0..self.kernel).map(|tap| self.reach(tap)).collect()
+    pub fn reaches<'r>(&self, rooms: &'r Rooms) -> Room<'r, Reach> {
+        rooms.list((0..self.kernel).map(|tap| self.reach(tap)))
     }
 }
 
@@ -93,10 +109,8 @@ mod tests {
                 for tap in 0..3 {
                     let reach = slide.reach(tap);
                     for output in 0..6 {
-                        let at = reach
-                            .outputs
-                            .contains(&output)
-                            .then(|| reach.source + (output - reach.outputs.start) * stride);
+                        let inside = reach.outputs().contains(&output);
+                        let at = inside.then(|| reach.source + (output - reach.first) * stride);
                         assert_eq!(at, slide.source(output, tap), "{slide:?} tap {tap} output {output}");
                     }
                 }
@@ -107,6 +121,6 @@ mod tests {
     #[test]
     fn absurd_numbers_reach_nothing() {
         let slide = Slide { input: 3, output: 2, kernel: 2, stride: usize::MAX, dilation: usize::MAX, begin: i64::MIN };
-        assert!(slide.reaches().iter().all(|r| r.outputs.is_empty()));
+        assert!(slide.reaches(&Rooms::default()).iter().all(|r| r.count == 0));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use sinter_backend::{Operand, Target};
+use sinter_backend::{Operand, Rooms, Target};
 use sinter_base::arena::Parts;
 use sinter_base::shape::element_count;
 use sinter_base::view::ALIGNMENT;
@@ -43,6 +43,8 @@ pub(crate) struct Frame {
     pub(crate) held: Vec<Option<Held>>,
     /// As large as any step needs.
     pub(crate) scratch: Buffer,
+    /// What kernels list or copy on the way, kept between launches.
+    pub(crate) rooms: Rooms,
     pub(crate) lists: Lists,
     /// Sizes of the distinct shapes, while they are laid out.
     shapes: Vec<Solved>,

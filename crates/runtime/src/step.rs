@@ -96,7 +96,7 @@ impl Run<'_> {
         frame: &mut Frame,
     ) -> Result<(), KernelError> {
         let seed = self.seed(frame);
-        let Frame { sizes, ranges, arena, held, scratch, lists, .. } = frame;
+        let Frame { sizes, ranges, arena, held, scratch, rooms, lists, .. } = frame;
         let missing = |id: PlanValueId| KernelError::Recipe(format!("{id} has no place"));
         let range_of = |id: PlanValueId| ranges.get(id.index()).cloned().ok_or_else(|| missing(id));
         let shared = |input: usize, id: PlanValueId| {
@@ -155,6 +155,7 @@ impl Run<'_> {
             inputs: &inputs,
             outputs: &mut outputs,
             workspace: scratch.bytes_mut(),
+            rooms,
             seed,
         });
         lists.inputs = recycled(inputs);
@@ -204,6 +205,7 @@ impl Run<'_> {
                 inputs: &inputs,
                 outputs: &mut outputs,
                 workspace: scratch.bytes_mut(),
+                rooms: &frame.rooms,
                 seed: self.seed(frame),
             });
             drop(outputs);

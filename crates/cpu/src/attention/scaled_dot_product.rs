@@ -4,9 +4,7 @@
 //! head is contiguous. One task does one query head: its scores are products of contiguous rows, its results weighted
 //! sums of rows.
 
-use std::sync::Mutex;
-
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Room, Rooms};
 use sinter_base::{DataType, Sizes, View};
 use sinter_ops::attention::{Attention, ScoreStage};
 
@@ -14,6 +12,7 @@ use crate::attention::layout::{Layout, mask_over};
 use crate::elements::{Numbers, load};
 use crate::float::{Float, dot};
 use crate::only_operator;
+use crate::share::share_both;
 use crate::tactic::{Row, Speed};
 
 /// See the module documentation.
@@ -35,39 +34,44 @@ struct Rows {
 }
 
 /// Past rows, then new rows, as [batch, heads, length, size]; with the past's length.
-fn joined<T: Float>(past: Option<View<'_>>, new: View<'_>, at: Layout) -> Result<(Vec<T>, usize), KernelError> {
+fn joined<'r, T: Float>(
+    past: Option<View<'_>>,
+    new: View<'_>,
+    at: Layout,
+    rooms: &'r Rooms,
+) -> Result<(Room<'r, T>, usize), KernelError> {
     let past_length = past.and_then(|p| p.sizes().get(2).copied()).unwrap_or(0);
-    let (old, new) = (past.map(T::read).transpose()?.unwrap_or_default(), T::read(new)?);
+    let (old, new) = (past.map(|past| T::read(past, rooms)).transpose()?, T::read(new, rooms)?);
+    let old = old.as_deref().unwrap_or_default();
     let old_run = past_length * at.size;
-    let mut all = Vec::with_capacity(at.batch * at.heads * (past_length + at.length) * at.size);
-    for b in 0..at.batch {
-        for h in 0..at.heads {
-            let head = b * at.heads + h;
-            all.extend_from_slice(old.get(head * old_run..(head + 1) * old_run).unwrap_or_default());
-            for l in 0..at.length {
-                all.extend_from_slice(at.row(&new, b, h, l));
-            }
+    let run = old_run + at.length * at.size;
+    let mut all = rooms.take(at.batch * at.heads * run);
+    for (head, joined) in all.chunks_exact_mut(run.max(1)).enumerate() {
+        let (first, rest) = joined.split_at_mut(old_run);
+        first.copy_from_slice(&old[head * old_run..(head + 1) * old_run]);
+        for (l, row) in rest.chunks_exact_mut(at.size.max(1)).enumerate() {
+            row.copy_from_slice(at.row(&new, head / at.heads, head % at.heads, l));
         }
     }
     Ok((all, past_length))
 }
 
 /// What is added to the scores.
-struct Mask<T> {
-    values: Vec<T>,
+struct Mask<'r, T: Float> {
+    values: Room<'r, T>,
     strides: Sizes,
     /// Keys from here on take no part.
     covered: usize,
 }
 
-impl<T: Float> Mask<T> {
-    fn of(view: View<'_>, scores: [usize; 4]) -> Result<Self, KernelError> {
-        let values = match load(view) {
+impl<'r, T: Float> Mask<'r, T> {
+    fn of(view: View<'_>, scores: [usize; 4], rooms: &'r Rooms) -> Result<Self, KernelError> {
+        let values = match load(view, rooms) {
             Numbers::Ints(bits) if view.data_type() == DataType::Bool => {
-                bits.into_iter().map(|v| T::of(if v != 0 { 0.0 } else { f64::NEG_INFINITY })).collect()
+                rooms.list(bits.iter().map(|&v| T::of(if v != 0 { 0.0 } else { f64::NEG_INFINITY })))
             }
-            Numbers::Ints(values) => values.into_iter().map(|v| T::of(v as f64)).collect(),
-            Numbers::Floats(values) => values.into_iter().map(T::of).collect(),
+            Numbers::Ints(values) => rooms.list(values.iter().map(|&v| T::of(v as f64))),
+            Numbers::Floats(values) => rooms.list(values.iter().map(|&v| T::of(v))),
         };
         let (strides, covered) = mask_over(view.sizes(), scores)?;
         Ok(Self { values, strides, covered })
@@ -98,31 +102,32 @@ fn softmax<T: Float>(scores: &mut [T]) {
 impl Rows {
     fn run<T: Float>(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let (q_view, k_view, v_view) = (launch.input(0)?, launch.input(1)?, launch.input(2)?);
+        let rooms = launch.rooms;
         let q_at = Layout::of(q_view.sizes(), self.op.query_heads)?;
         let k_at = Layout::of(k_view.sizes(), self.op.key_heads)?;
         let v_at = Layout::of(v_view.sizes(), self.op.key_heads)?;
-        let (keys, past) = joined::<T>(launch.optional(PAST_KEY), k_view, k_at)?;
-        let (values, _) = joined::<T>(launch.optional(PAST_VALUE), v_view, v_at)?;
-        let q = T::read(q_view)?;
+        let (keys, past) = joined::<T>(launch.optional(PAST_KEY), k_view, k_at, rooms)?;
+        let (values, _) = joined::<T>(launch.optional(PAST_VALUE), v_view, v_at, rooms)?;
+        let q = T::read(q_view, rooms)?;
         let total = past + k_at.length;
         let Layout { batch, heads, length, size, .. } = q_at;
-        let mask = launch.optional(MASK).map(|m| Mask::<T>::of(m, [batch, heads, length, total])).transpose()?;
+        let mask = launch.optional(MASK).map(|m| Mask::<T>::of(m, [batch, heads, length, total], rooms));
+        let mask = mask.transpose()?;
         let counted = launch.optional(LENGTHS).map(|l| l.elements::<i64>());
         let scale = T::of(self.op.scale.unwrap_or_else(|| 1.0 / (size as f64).sqrt()));
         let shared = (heads / k_at.heads.max(1)).max(1);
         let value_size = v_at.size;
-        // Results and recorded scores of one query head.
-        type Done<T> = (Vec<T>, Vec<T>);
-        let done: Vec<Mutex<Done<T>>> = (0..batch * heads).map(|_| Mutex::default()).collect();
-        launch.workers.run(batch * heads, &|task| {
+        // Results of one query head after the other, and its scores: to record, then of one query.
+        let (run, score_run) = (length * value_size, (length + 1) * total);
+        let mut heads_y = rooms.filled(batch * heads * run, T::default());
+        let mut heads_scores = rooms.take::<T>(batch * heads * score_run);
+        let one_head = |task: usize, y: &mut [T], scores: &mut [T]| {
             let (b, h) = (task / heads, task % heads);
             let head = b * k_at.heads + h / shared;
             let keys = &keys[head * total * size..(head + 1) * total * size];
             let values = &values[head * total * value_size..(head + 1) * total * value_size];
             let counted = counted.and_then(|c| c.get(b)).map_or(total, |c| usize::try_from(*c).unwrap_or(0));
-            let mut y = vec![T::default(); length * value_size];
-            let mut recorded = vec![T::default(); length * total];
-            let mut scores = vec![T::default(); total];
+            let (recorded, scores) = scores.split_at_mut(length * total);
             for i in 0..length {
                 let row = q_at.row(&q, b, h, i);
                 for (j, score) in scores.iter_mut().enumerate() {
@@ -133,42 +138,45 @@ impl Rows {
                         recorded[i * total..(i + 1) * total].copy_from_slice(scores);
                     }
                 };
-                record(ScoreStage::Product, &scores, &mut recorded);
+                record(ScoreStage::Product, scores, recorded);
                 if let Some(mask) = &mask {
-                    mask.add(b, h, i, &mut scores);
+                    mask.add(b, h, i, scores);
                 }
                 let seen = if self.op.causal { counted.min(past + i + 1) } else { counted };
                 scores.iter_mut().skip(seen).for_each(|s| *s = T::of(f64::NEG_INFINITY));
-                record(ScoreStage::Masked, &scores, &mut recorded);
+                record(ScoreStage::Masked, scores, recorded);
                 if self.op.softcap > 0.0 {
                     let cap = self.op.softcap;
                     scores.iter_mut().for_each(|s| *s = T::of(cap * (s.wide() / cap).tanh()));
                 }
-                record(ScoreStage::Capped, &scores, &mut recorded);
+                record(ScoreStage::Capped, scores, recorded);
                 if let Some(narrow) = self.op.softmax_type {
                     scores.iter_mut().for_each(|s| *s = T::of(narrow.round(s.wide())));
                 }
-                softmax(&mut scores);
-                record(ScoreStage::Weights, &scores, &mut recorded);
+                softmax(scores);
+                record(ScoreStage::Weights, scores, recorded);
                 let target = &mut y[i * value_size..(i + 1) * value_size];
                 for (weight, value) in scores.iter().zip(values.chunks_exact(value_size.max(1))) {
                     target.iter_mut().zip(value).for_each(|(sum, v)| *sum = *sum + *weight * *v);
                 }
             }
-            if let Ok(mut slot) = done[task].lock() {
-                *slot = (y, recorded);
-            }
+        };
+        let work = total * (size + value_size);
+        share_both(launch.workers, (&mut heads_y, &mut heads_scores), (run, score_run), work, |first, y, scores| {
+            let heads = y.chunks_exact_mut(run.max(1)).zip(scores.chunks_exact_mut(score_run.max(1)));
+            heads.enumerate().for_each(|(i, (y, scores))| one_head(first + i, y, scores));
         });
         let y_at = Layout { size: value_size, ..q_at };
-        let mut y = vec![T::default(); batch * heads * length * value_size];
-        let mut recorded = Vec::with_capacity(batch * heads * length * total);
-        for (task, slot) in done.into_iter().enumerate() {
-            let (rows, scores) = slot.into_inner().map_err(|_| KernelError::Data("a task failed".to_owned()))?;
+        let mut y = rooms.take::<T>(batch * heads * run);
+        let mut recorded = rooms.take::<T>(if launch.outputs.len() > 3 { batch * heads * length * total } else { 0 });
+        for task in 0..batch * heads {
             for i in 0..length {
                 let start = y_at.start(task / heads, task % heads, i);
-                y[start..start + value_size].copy_from_slice(&rows[i * value_size..(i + 1) * value_size]);
+                y[start..start + value_size].copy_from_slice(&heads_y[task * run + i * value_size..][..value_size]);
             }
-            recorded.extend_from_slice(&scores);
+            if let Some(recorded) = recorded.get_mut(task * length * total..(task + 1) * length * total) {
+                recorded.copy_from_slice(&heads_scores[task * score_run..][..length * total]);
+            }
         }
         let results: [&[T]; 4] = [&y, &keys, &values, &recorded];
         for (index, result) in results.iter().enumerate().take(launch.outputs.len()) {

@@ -4,7 +4,6 @@
 //! first product, its values as that of the second; between them the scores of a tile, which stay in the cache, get mask
 //! and softmax. Only for attention whose other results (joined keys and values, scores) nobody reads.
 
-use std::cell::RefCell;
 use std::sync::Mutex;
 
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
@@ -98,25 +97,12 @@ impl<'a> Mask<'a> {
     }
 }
 
-/// A worker's packed keys and values, and the scores of a tile.
-#[derive(Default)]
-struct Room {
-    keys: Vec<f32>,
-    values: Vec<f32>,
-    scores: Vec<f32>,
-    rows: Vec<f32>,
-}
-
-thread_local! {
-    /// Kept between launches so that a steady run allocates nothing.
-    static ROOM: RefCell<Room> = RefCell::new(Room::default());
-}
-
-fn sized(memory: &mut Vec<f32>, length: usize) -> &mut [f32] {
-    if memory.len() < length {
-        memory.resize(length, 0.0);
-    }
-    &mut memory[..length]
+/// A task's packed keys and values, and the scores and results of a tile.
+struct Parts<'a> {
+    keys: &'a mut [f32],
+    values: &'a mut [f32],
+    scores: &'a mut [f32],
+    rows: &'a mut [f32],
 }
 
 impl Kernel for Tiles {
@@ -130,7 +116,7 @@ impl Kernel for Tiles {
         let mask = launch.optional(MASK).map(|m| Mask::of(m, [batch, heads, length, total])).transpose()?;
         let (q, k, v) = (q.elements::<f32>(), k.elements::<f32>(), v.elements::<f32>());
         let y_at = Layout { size: v_at.size, ..q_at };
-        let workers = launch.workers;
+        let (workers, rooms) = (launch.workers, launch.rooms);
         let y = launch.output(0).elements::<f32>();
         if y.is_empty() {
             return Ok(());
@@ -144,20 +130,21 @@ impl Kernel for Tiles {
         let tasks = y.len() / unit * per_unit;
         let grouped = (y.len() / unit).div_ceil(LOCKS);
         let groups: SmallVec<[Mutex<&mut [f32]>; LOCKS]> = y.chunks_mut(grouped * unit).map(Mutex::new).collect();
+        rooms.reserve::<f32>(workers.count(), head.room());
         workers.run(tasks, &|task| {
             let (b, h) = (task / heads, task % heads);
-            ROOM.with_borrow_mut(|room| {
-                head.prepare(b, h, room);
-                for first in (0..length).step_by(TILE) {
-                    let count = TILE.min(length - first);
-                    head.tile(b, h, first, count, room);
-                    let Ok(mut target) = groups[task / per_unit / grouped].lock() else { return };
-                    for (i, row) in room.rows.chunks_exact(v_at.size).take(count).enumerate() {
-                        let at = y_at.start(b, h, first + i) - task / per_unit / grouped * grouped * unit;
-                        target[at..at + row.len()].copy_from_slice(row);
-                    }
+            let mut room = rooms.take(head.room());
+            let mut parts = head.parts(&mut room);
+            head.prepare(b, h, &mut parts);
+            for first in (0..length).step_by(TILE) {
+                let count = TILE.min(length - first);
+                head.tile(b, h, first, count, &mut parts);
+                let Ok(mut target) = groups[task / per_unit / grouped].lock() else { return };
+                for (i, row) in parts.rows.chunks_exact(v_at.size).take(count).enumerate() {
+                    let at = y_at.start(b, h, first + i) - task / per_unit / grouped * grouped * unit;
+                    target[at..at + row.len()].copy_from_slice(row);
                 }
-            });
+            }
         });
         Ok(())
     }
@@ -177,22 +164,39 @@ struct Head<'a> {
 }
 
 impl Head<'_> {
-    /// Packs the keys and values of a head.
-    fn prepare(&self, b: usize, h: usize, room: &mut Room) {
-        let (size, total, group) = (self.q_at.size, self.k_at.length, h / self.shared);
-        let keys = sized(&mut room.keys, packed_len(size, total));
-        let start = self.k_at.start(b, group, 0);
-        pack(size, total, |k| (self.k.get(start + k..).unwrap_or_default(), self.k_at.step()), keys);
-        let values = sized(&mut room.values, packed_len(total, self.v_at.size));
-        pack(total, self.v_at.size, |k| (self.v_at.row(self.v, b, group, k), 1), values);
+    /// Lengths of the parts of a task's room.
+    fn lengths(&self) -> [usize; 4] {
+        let (total, tile) = (self.k_at.length, TILE.min(self.q_at.length));
+        let (keys, values) = (packed_len(self.q_at.size, total), packed_len(total, self.v_at.size));
+        [keys, values, tile * total, tile * self.v_at.size]
     }
 
-    /// The results of some queries, into `room.rows`.
-    fn tile(&self, b: usize, h: usize, first: usize, count: usize, room: &mut Room) {
+    fn room(&self) -> usize {
+        self.lengths().iter().sum()
+    }
+
+    fn parts<'a>(&self, room: &'a mut [f32]) -> Parts<'a> {
+        let [keys, values, scores, _] = self.lengths();
+        let (keys, room) = room.split_at_mut(keys);
+        let (values, room) = room.split_at_mut(values);
+        let (scores, rows) = room.split_at_mut(scores);
+        Parts { keys, values, scores, rows }
+    }
+
+    /// Packs the keys and values of a head.
+    fn prepare(&self, b: usize, h: usize, parts: &mut Parts<'_>) {
+        let (size, total, group) = (self.q_at.size, self.k_at.length, h / self.shared);
+        let start = self.k_at.start(b, group, 0);
+        pack(size, total, |k| (self.k.get(start + k..).unwrap_or_default(), self.k_at.step()), parts.keys);
+        pack(total, self.v_at.size, |k| (self.v_at.row(self.v, b, group, k), 1), parts.values);
+    }
+
+    /// The results of some queries, into `parts.rows`.
+    fn tile(&self, b: usize, h: usize, first: usize, count: usize, parts: &mut Parts<'_>) {
         let tier = self.op.tier;
         let (size, total, value_size) = (self.q_at.size, self.k_at.length, self.v_at.size);
-        let Room { keys, values, scores, rows } = room;
-        let scores = sized(scores, count * total);
+        let Parts { keys, values, scores, rows } = parts;
+        let scores = &mut scores[..count * total];
         let start = self.q_at.start(b, h, first);
         let queries =
             Matrix { data: self.q.get(start..).unwrap_or_default(), rows: count, inner: size, step: self.q_at.step() };
@@ -209,7 +213,7 @@ impl Head<'_> {
             }
         }
         softmax_lines(tier, scores, total);
-        let rows = sized(rows, count * value_size);
+        let rows = &mut rows[..count * value_size];
         let weights = Matrix { data: scores, rows: count, inner: total, step: total };
         let product =
             RowProduct { a: &weights, b: values, columns: value_size, step: value_size, epilogue: &Epilogue::NONE };

@@ -81,7 +81,7 @@ fn fit(region: &Region) -> Result<Fit, Refusal> {
         op: op.clone(),
         tier: Tier::in_use(),
     }));
-    Ok(Fit { kernel, packed, workspace, in_place: Vec::new() })
+    Ok(Fit { kernel, packed: vec![packed], workspace, in_place: Vec::new() })
 }
 
 /// Bytes of the image inside its padding.
@@ -102,7 +102,7 @@ fn padded_bytes(op: &Convolution, x: &[Dim], weight: &[usize]) -> Result<Dim, Re
     Ok(elements.mul(&4i64.into()))
 }
 
-fn pack_weight(region: &Region, weight: &Tensor) -> Result<Tensor, KernelError> {
+fn pack_weight(region: &Region, _: usize, weight: &Tensor) -> Result<Tensor, KernelError> {
     let wrong = |refusal: Refusal| KernelError::Recipe(refusal.to_string());
     let fused = Fused::of(region).map_err(wrong)?;
     let op = heavy(&fused).map_err(wrong)?;
@@ -311,8 +311,9 @@ impl Kernel for ChannelsLast {
             && let Some(rest) = &epilogue.rest
         {
             share(workers, y, outputs, 8, |first, rows| {
+                let mut columns = rest.columns();
                 for (i, row) in rows.chunks_exact_mut(outputs).enumerate() {
-                    rest.apply(self.tier, first + i, 0, row);
+                    rest.apply(self.tier, first + i, 0, row, &mut columns);
                 }
             });
         }

@@ -1,8 +1,6 @@
 //! `cpu.conv.col2im`: columns of image patches added back into an image.
 
-use std::borrow::Cow;
-
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Workers};
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Rooms, Workers};
 use sinter_base::shape::{element_count, for_each_index};
 use sinter_base::{Sizes, View};
 use sinter_ops::conv::Col2Im;
@@ -13,7 +11,7 @@ use crate::only_operator;
 use crate::share::share;
 use crate::tactic::{Row, Speed};
 use crate::target::placed;
-use crate::window::Slide;
+use crate::window::{Slide, Slides};
 
 /// See the module documentation.
 pub const COL2IM: Row =
@@ -65,9 +63,10 @@ struct Planes {
 impl Formula for Planes {
     fn compute<T: Number>(
         &self,
-        inputs: &[Option<Cow<'_, [T]>>],
+        inputs: &[Option<&[T]>],
         y: &mut [T],
         workers: &dyn Workers,
+        _: &Rooms,
     ) -> Result<(), KernelError> {
         let columns = given(inputs, 0);
         let positions = self.scatter.positions();
@@ -98,8 +97,8 @@ impl Kernel for Merge {
             return Err(KernelError::Data(format!("an image of sizes {image:?} and blocks of sizes {block:?}")));
         }
         let slides = (0..image.len()).map(|axis| self.slide(axis, image[axis], block[axis]));
-        let slides = slides.collect::<Result<Vec<_>, _>>()?;
-        let expected = element_count(&slides.iter().map(|s| s.output).collect::<Vec<_>>());
+        let slides = slides.collect::<Result<Slides, _>>()?;
+        let expected = element_count(&slides.iter().map(|s| s.output).collect::<Sizes>());
         let taps = element_count(&block).unwrap_or(usize::MAX).max(1);
         if expected != Some(positions) || rows % taps != 0 {
             let message = format!("{rows} x {positions} columns for an image of {image:?} in blocks of {block:?}");
@@ -107,9 +106,9 @@ impl Kernel for Merge {
         }
         let mut sizes = Sizes::from_slice(&[samples, rows / taps]);
         sizes.extend_from_slice(&image);
-        let workers = launch.workers;
+        let (workers, rooms) = (launch.workers, launch.rooms);
         let mut y = placed(&mut launch.outputs[0], &sizes)?;
         let planes = Planes { scatter: Scatter::new(slides), taps, image: image.iter().product() };
-        evaluate(&planes, &[Some(columns)], &mut y, workers)
+        evaluate(&planes, &[Some(columns)], &mut y, workers, rooms)
     }
 }

@@ -3,13 +3,12 @@
 //! Per image, the interpolated and weighted elements are written out as columns, `columns[(c, k), o]`; then each plane
 //! of the result is a sum of columns times weights, a row of positions at a time.
 
-use std::borrow::Cow;
-
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Workers};
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Rooms, Workers};
 use sinter_base::Sizes;
 use sinter_base::shape::{for_each_index, strides, unravel};
 use sinter_ops::conv::DeformableConvolution;
 use sinter_ops::window::Axis;
+use smallvec::{SmallVec, smallvec};
 
 use crate::number::{Formula, Number, evaluate, given, optional};
 use crate::only_operator;
@@ -41,7 +40,7 @@ struct Problem<'a> {
     w: Sizes,
     y: Sizes,
     /// Leading pad per spatial axis.
-    begins: Vec<i64>,
+    begins: SmallVec<[i64; MAX_AXES]>,
 }
 
 /// The value between the elements of a channel, linear on every axis, zero outside.
@@ -84,7 +83,7 @@ impl Problem<'_> {
         let (channels, spatial) = (self.x[1], image.len());
         let per_offset_group = (channels / self.op.offset_groups).max(1);
         share(workers, columns, positions, 16 << spatial, |first, piece| {
-            let mut position = vec![0.0; spatial];
+            let mut position: SmallVec<[f64; MAX_AXES]> = smallvec![0.0; spatial];
             for (i, row) in piece.chunks_exact_mut(positions).enumerate() {
                 let (channel, tap_index) = ((first + i) / taps, (first + i) % taps);
                 let tap = unravel(tap_index, kernel);
@@ -113,9 +112,10 @@ impl Problem<'_> {
 impl Formula for Problem<'_> {
     fn compute<T: Number>(
         &self,
-        inputs: &[Option<Cow<'_, [T]>>],
+        inputs: &[Option<&[T]>],
         y: &mut [T],
         workers: &dyn Workers,
+        rooms: &Rooms,
     ) -> Result<(), KernelError> {
         let (x, w, offsets) = (given(inputs, 0), given(inputs, 1), given(inputs, 2));
         let (bias, mask) = (optional(inputs, 3), optional(inputs, 4));
@@ -123,7 +123,7 @@ impl Formula for Problem<'_> {
         let taps: usize = self.w[2..].iter().product();
         let group_outputs = (self.w[0] / self.op.groups).max(1);
         let window = self.w[1] * taps;
-        let mut columns = vec![T::default(); self.x[1] * taps * positions];
+        let mut columns = rooms.take::<T>(self.x[1] * taps * positions);
         for (sample, image) in y.chunks_exact_mut((self.y[1] * positions).max(1)).enumerate() {
             self.read(sample, (x, offsets, mask), &mut columns, workers);
             let columns = &columns;
@@ -147,7 +147,7 @@ impl Kernel for Deformable {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let (x, w, offsets) = (launch.input(0)?, launch.input(1)?, launch.input(2)?);
         let (bias, mask) = (launch.optional(3), launch.optional(4));
-        let workers = launch.workers;
+        let (workers, rooms) = (launch.workers, launch.rooms);
         let y = launch.output(0);
         let spatial = self.op.strides.len();
         if [x.sizes(), w.sizes(), offsets.sizes(), y.sizes()].iter().any(|sizes| sizes.len() != spatial + 2) {
@@ -168,6 +168,6 @@ impl Kernel for Deformable {
             y: Sizes::from_slice(y.sizes()),
             begins: (0..spatial).map(begin).collect(),
         };
-        evaluate(&problem, &[Some(x), Some(w), Some(offsets), bias, mask], y, workers)
+        evaluate(&problem, &[Some(x), Some(w), Some(offsets), bias, mask], y, workers, rooms)
     }
 }

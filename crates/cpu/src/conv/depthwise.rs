@@ -4,9 +4,7 @@
 //! one tap of a kernel row meets are then neighbours, whatever stride and dilation. Results are computed in strips of a
 //! fixed number of columns that stay in registers over all taps, without any test for the border.
 
-use std::cell::RefCell;
-
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Room, Rooms};
 use sinter_base::DataType;
 use sinter_ops::conv::Convolution;
 use sinter_ops::window::{Axis, Padding};
@@ -69,13 +67,8 @@ struct Depthwise {
 /// Columns of a strip: enough independent sums to keep the units busy, few enough for the registers of every tier.
 const STRIP: usize = 32;
 
-thread_local! {
-    /// The padded plane, kept between launches so that a steady run allocates nothing.
-    static PLANE: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-}
-
 /// One plane's problem, the same for all planes.
-struct Plane {
+struct Plane<'r> {
     rows: Slide,
     columns: Slide,
     /// Elements of a phase of a padded row.
@@ -83,28 +76,25 @@ struct Plane {
     /// Elements of a padded row.
     padded: usize,
     /// Start of what a tap meets for result 0, in a padded row.
-    column_taps: Vec<usize>,
+    column_taps: Room<'r, usize>,
 }
 
-impl Plane {
-    fn new(rows: Slide, columns: Slide) -> Self {
+impl<'r> Plane<'r> {
+    fn new(rows: Slide, columns: Slide, rooms: &'r Rooms) -> Self {
         let reach = columns.kernel.saturating_sub(1).saturating_mul(columns.dilation);
         let phase = columns.output.next_multiple_of(STRIP) + reach / columns.stride + 1;
-        let column_taps = (0..columns.kernel)
-            .map(|tap| {
-                let offset = tap * columns.dilation;
-                offset % columns.stride * phase + offset / columns.stride
-            })
-            .collect();
+        let column_taps = rooms.list((0..columns.kernel).map(|tap| {
+            let offset = tap * columns.dilation;
+            offset % columns.stride * phase + offset / columns.stride
+        }));
         Self { phase, padded: phase * columns.stride.min(reach + 1), column_taps, rows, columns }
     }
 
     /// Copies a plane into padded rows: the element that output o meets at distance d is at phase `d % stride`,
     /// position `o + d / stride`.
-    fn spread(&self, x: &[f32], padded: &mut Vec<f32>) {
-        let (height, width) = (self.rows.input, self.columns.input);
-        padded.clear();
-        padded.resize(height * self.padded, 0.0);
+    fn spread(&self, x: &[f32], padded: &mut [f32]) {
+        let width = self.columns.input;
+        padded.fill(0.0);
         let stride = self.columns.stride;
         for (source, target) in x.chunks_exact(width.max(1)).zip(padded.chunks_exact_mut(self.padded)) {
             for (phase, target) in target.chunks_exact_mut(self.phase).enumerate() {
@@ -182,7 +172,7 @@ impl Plane {
 impl Kernel for Depthwise {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let (x, w, bias) = (launch.input(0)?, launch.input(1)?, launch.optional(2));
-        let workers = launch.workers;
+        let (workers, rooms) = (launch.workers, launch.rooms);
         let y = launch.output(0);
         let spatial = self.op.strides.len();
         let slide = |index: usize| {
@@ -191,7 +181,9 @@ impl Kernel for Depthwise {
             Slide::new(&axis, x.sizes()[index + 2], y.sizes()[index + 2], w.sizes()[index + 2])
         };
         let rows = if spatial == 2 { slide(0) } else { Slide::single() };
-        let plane = Plane::new(rows, slide(spatial - 1));
+        let plane = Plane::new(rows, slide(spatial - 1), rooms);
+        let padded = plane.rows.input * plane.padded;
+        rooms.reserve::<f32>(workers.count(), padded);
         let (inputs, outputs) = (x.sizes()[1], y.sizes()[1]);
         let x_plane = plane.rows.input * plane.columns.input;
         let y_plane = plane.rows.output * plane.columns.output;
@@ -200,19 +192,18 @@ impl Kernel for Depthwise {
         let (x, w) = (x.elements::<f32>(), w.elements::<f32>());
         let bias = bias.map(|b| b.elements::<f32>());
         share(workers, y.elements::<f32>(), y_plane, 2 * taps, |first, piece| {
-            PLANE.with_borrow_mut(|padded| {
-                let mut spread = usize::MAX;
-                for (i, target) in piece.chunks_exact_mut(y_plane).enumerate() {
-                    let (sample, output) = ((first + i) / outputs, (first + i) % outputs);
-                    let input = sample * inputs + output / multiplier;
-                    if spread != input {
-                        plane.spread(&x[input * x_plane..(input + 1) * x_plane], padded);
-                        spread = input;
-                    }
-                    let weights = &w[output * taps..(output + 1) * taps];
-                    plane.on_tier(self.tier, padded, weights, bias.map_or(0.0, |b| b[output]), target);
+            let mut padded = rooms.take(padded);
+            let mut spread = usize::MAX;
+            for (i, target) in piece.chunks_exact_mut(y_plane).enumerate() {
+                let (sample, output) = ((first + i) / outputs, (first + i) % outputs);
+                let input = sample * inputs + output / multiplier;
+                if spread != input {
+                    plane.spread(&x[input * x_plane..(input + 1) * x_plane], &mut padded);
+                    spread = input;
                 }
-            });
+                let weights = &w[output * taps..(output + 1) * taps];
+                plane.on_tier(self.tier, &padded, weights, bias.map_or(0.0, |b| b[output]), target);
+            }
         });
         Ok(())
     }

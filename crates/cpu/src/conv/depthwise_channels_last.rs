@@ -8,12 +8,11 @@
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Refusal, Region};
 use sinter_base::{DataType, Dim, Sizes, Tensor};
 use sinter_ops::conv::Convolution;
-use smallvec::SmallVec;
 
 use crate::conv::channels_last::{Geometry, heavy};
 use crate::fused::Fused;
 use crate::packed::{Fit, PackedRow, packed_elements, packed_tensor};
-use crate::product::epilogue::Plan;
+use crate::product::epilogue::{Plan, Rest};
 use crate::share::share;
 use crate::tactic::Speed;
 use crate::tier::Tier;
@@ -58,10 +57,10 @@ fn fit(region: &Region) -> Result<Fit, Refusal> {
         op: op.clone(),
         tier: Tier::in_use(),
     }));
-    Ok(Fit { kernel, packed, workspace: Dim::constant(0), in_place: Vec::new() })
+    Ok(Fit { kernel, packed: vec![packed], workspace: Dim::constant(0), in_place: Vec::new() })
 }
 
-fn pack_weight(_region: &Region, weight: &Tensor) -> Result<Tensor, KernelError> {
+fn pack_weight(_: &Region, _: usize, weight: &Tensor) -> Result<Tensor, KernelError> {
     let values = weight.elements::<f32>().map_err(|e| KernelError::Data(e.to_string()))?;
     let (channels, taps) = (weight.sizes()[0], weight.sizes()[2..].iter().product::<usize>());
     packed_tensor((0..taps * channels).map(|i| values[i % channels * taps + i / channels]).collect())
@@ -76,9 +75,6 @@ struct Depthwise {
     tier: Tier,
 }
 
-/// Most kernel positions whose places are kept on the stack.
-const STACK_TAPS: usize = 64;
-
 impl Kernel for Depthwise {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let (x, w) = (launch.input(self.x)?, launch.input(self.w)?);
@@ -87,7 +83,7 @@ impl Kernel for Depthwise {
         let channels = self.weight[0];
         let epilogue = self.epilogue.bind(launch, &y_sizes)?;
         let x = x.elements::<f32>();
-        let workers = launch.workers;
+        let (workers, rooms) = (launch.workers, launch.rooms);
         let y = launch.outputs[0].view().elements::<f32>();
         let [depth, height, width] = geometry.output;
         let taps = geometry.kernel.iter().product::<usize>();
@@ -105,8 +101,10 @@ impl Kernel for Depthwise {
             }
             Some(pixel * channels)
         };
+        rooms.reserve::<[usize; 2]>(workers.count(), taps);
         share(workers, y, channels, taps * 2, |first, pixels| {
-            let mut met: SmallVec<[(usize, usize); STACK_TAPS]> = SmallVec::new();
+            let (mut places, mut met) = (rooms.take::<[usize; 2]>(taps), 0);
+            let mut columns = epilogue.rest.as_ref().map(Rest::columns);
             // How far the taps of this pixel lie behind those in the list; none is made for the pixel before.
             let mut shift = None;
             let (stride, reach) = (geometry.stride[2], (geometry.kernel[2].max(1) - 1) * geometry.dilation[2]);
@@ -123,17 +121,17 @@ impl Kernel for Depthwise {
                 let at = match shift.filter(|_| follows) {
                     Some(before) => before + stride * channels,
                     None => {
-                        met.clear();
-                        met.extend((0..taps).filter_map(|tap| Some((source(image, output, tap)?, tap * channels))));
+                        let inside = (0..taps).filter_map(|tap| Some([source(image, output, tap)?, tap * channels]));
+                        met = places.iter_mut().zip(inside).map(|(place, tap)| *place = tap).count();
                         0
                     }
                 };
                 shift = Some(at);
                 let x = x.get(at..).unwrap_or_default();
-                let sum = Sum { x, w, taps: &met, bias: epilogue.bias, clamp: epilogue.clamp };
+                let sum = Sum { x, w, taps: &places[..met], bias: epilogue.bias, clamp: epilogue.clamp };
                 sum.compute(self.tier, pixel);
-                if let Some(rest) = &epilogue.rest {
-                    rest.apply(self.tier, number, 0, pixel);
+                if let (Some(rest), Some(columns)) = (&epilogue.rest, &mut columns) {
+                    rest.apply(self.tier, number, 0, pixel, columns);
                 }
             }
         });
@@ -146,7 +144,7 @@ struct Sum<'a> {
     x: &'a [f32],
     w: &'a [f32],
     /// Where the vectors of the image and of the weights begin.
-    taps: &'a [(usize, usize)],
+    taps: &'a [[usize; 2]],
     bias: Option<&'a [f32]>,
     clamp: (f32, f32),
 }
@@ -154,7 +152,7 @@ struct Sum<'a> {
 impl Sum<'_> {
     fn compute(&self, tier: Tier, pixel: &mut [f32]) {
         let channels = pixel.len();
-        assert!(self.taps.iter().all(|(x, w)| x + channels <= self.x.len() && w + channels <= self.w.len()));
+        assert!(self.taps.iter().all(|[x, w]| x + channels <= self.x.len() && w + channels <= self.w.len()));
         assert!(self.bias.is_none_or(|bias| bias.len() >= channels));
         match tier {
             // SAFETY: the tier in use is never above what the machine has; lengths were checked.
@@ -171,7 +169,7 @@ impl Sum<'_> {
     fn scalar(&self, first: usize, pixel: &mut [f32]) {
         for (c, y) in pixel.iter_mut().enumerate().skip(first) {
             let start = self.bias.map_or(0.0, |bias| bias[c]);
-            let sum = self.taps.iter().fold(start, |sum, (x, w)| sum + self.x[x + c] * self.w[w + c]);
+            let sum = self.taps.iter().fold(start, |sum, [x, w]| sum + self.x[x + c] * self.w[w + c]);
             let low = if sum < self.clamp.0 { self.clamp.0 } else { sum };
             *y = if low > self.clamp.1 { self.clamp.1 } else { low };
         }
@@ -196,7 +194,7 @@ impl Sum<'_> {
                         None => _mm512_setzero_ps(),
                     };
                 });
-                for &(from, weight) in self.taps {
+                for &[from, weight] in self.taps {
                     let (x, w) = (x.add(from + c), w.add(weight + c));
                     seq_macro::seq!(P in 0..4 {
                         sum~P = _mm512_fmadd_ps(_mm512_loadu_ps(x.add(P * 16)), _mm512_loadu_ps(w.add(P * 16)), sum~P);
@@ -214,7 +212,7 @@ impl Sum<'_> {
                         None => _mm512_setzero_ps(),
                     };
                 });
-                for &(from, weight) in self.taps {
+                for &[from, weight] in self.taps {
                     let (x, w) = (x.add(from + c), w.add(weight + c));
                     seq_macro::seq!(P in 0..2 {
                         sum~P = _mm512_fmadd_ps(_mm512_loadu_ps(x.add(P * 16)), _mm512_loadu_ps(w.add(P * 16)), sum~P);
@@ -232,7 +230,7 @@ impl Sum<'_> {
                     Some(bias) => _mm512_maskz_loadu_ps(mask, bias.as_ptr().add(c)),
                     None => _mm512_setzero_ps(),
                 };
-                for &(from, weight) in self.taps {
+                for &[from, weight] in self.taps {
                     let x = _mm512_maskz_loadu_ps(mask, x.add(from + c));
                     let w = _mm512_maskz_loadu_ps(mask, w.add(weight + c));
                     sum = _mm512_fmadd_ps(x, w, sum);
@@ -262,7 +260,7 @@ impl Sum<'_> {
                         None => _mm256_setzero_ps(),
                     };
                 });
-                for &(from, weight) in self.taps {
+                for &[from, weight] in self.taps {
                     let (x, w) = (x.add(from + c), w.add(weight + c));
                     seq_macro::seq!(P in 0..4 {
                         sum~P = _mm256_fmadd_ps(_mm256_loadu_ps(x.add(P * 8)), _mm256_loadu_ps(w.add(P * 8)), sum~P);

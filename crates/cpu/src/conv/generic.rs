@@ -1,7 +1,7 @@
 //! `cpu.conv.generic`: convolution by plain loops, any element type, any number of spatial axes. Output planes are shared
 //! among the workers.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Room, Rooms};
 use sinter_base::Sizes;
 use sinter_base::shape::for_each_index;
 use sinter_ops::conv::Convolution;
@@ -11,7 +11,7 @@ use crate::elements::{Numbers, load, store};
 use crate::only_operator;
 use crate::share::share;
 use crate::tactic::{Row, Speed};
-use crate::window::Slide;
+use crate::window::{Reach, Slide, Slides};
 
 /// See the module documentation.
 pub const GENERIC: Row =
@@ -27,8 +27,10 @@ struct Generic {
 }
 
 /// The problem of one launch.
-struct Planes {
-    slides: Vec<Slide>,
+struct Planes<'r> {
+    slides: Slides,
+    /// What each tap of the last axis reaches.
+    reaches: Room<'r, Reach>,
     /// Output channels, and those of one group.
     channels: usize,
     group: usize,
@@ -41,8 +43,8 @@ struct Planes {
     taps: usize,
 }
 
-impl Planes {
-    fn of(op: &Convolution, x: &[usize], w: &[usize], y: &[usize]) -> Self {
+impl<'r> Planes<'r> {
+    fn of(op: &Convolution, x: &[usize], w: &[usize], y: &[usize], rooms: &'r Rooms) -> Self {
         let axis = |index: usize| Axis {
             stride: op.strides[index],
             dilation: op.dilations[index],
@@ -51,8 +53,10 @@ impl Planes {
             ceil: false,
         };
         let slide = |index: usize| Slide::new(&axis(index), x[index + 2], y[index + 2], w[index + 2]);
+        let slides: Slides = (0..x.len() - 2).map(slide).collect();
         Self {
-            slides: (0..x.len() - 2).map(slide).collect(),
+            reaches: slides.last().map_or_else(|| rooms.take(0), |last| last.reaches(rooms)),
+            slides,
             channels: y[1].max(1),
             group: (w[0] / op.groups.max(1)).max(1),
             inputs: x[1],
@@ -79,7 +83,6 @@ impl Planes {
     /// One input plane under one kernel: rows along the last axis in runs, the other axes one by one.
     fn add_plane<T: Copy>(&self, y: &mut [T], x: &[T], w: &[T], add: &impl Fn(T, T, T) -> T) {
         let Some((last, outer)) = self.slides.split_last().filter(|_| self.taps > 0) else { return };
-        let reaches = last.reaches();
         let outputs: Sizes = outer.iter().map(|slide| slide.output).collect();
         let kernels: Sizes = outer.iter().map(|slide| slide.kernel).collect();
         let mut rows = y.chunks_exact_mut(last.output);
@@ -94,9 +97,9 @@ impl Planes {
                     .try_fold(0, |row, (slide, (&at, &tap))| Some(row * slide.input + slide.source(at, tap)?));
                 let Some(source) = source else { return };
                 let line = &x[source * last.input..(source + 1) * last.input];
-                for (reach, &weight) in reaches.iter().zip(weights) {
+                for (reach, &weight) in self.reaches.iter().zip(weights) {
                     let run = line[reach.source.min(line.len())..].iter().step_by(last.stride);
-                    for (y, &x) in row[reach.outputs.clone()].iter_mut().zip(run) {
+                    for (y, &x) in row[reach.outputs()].iter_mut().zip(run) {
                         *y = add(*y, x, weight);
                     }
                 }
@@ -108,12 +111,13 @@ impl Planes {
 impl Kernel for Generic {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let (x, w) = (launch.input(0)?, launch.input(1)?);
-        let bias = launch.optional(2).map(load);
-        let planes = Planes::of(&self.op, x.sizes(), w.sizes(), launch.output(0).sizes());
-        let mut y = Numbers::like(x.data_type(), launch.output(0).count());
+        let rooms = launch.rooms;
+        let bias = launch.optional(2).map(|bias| load(bias, rooms));
+        let planes = Planes::of(&self.op, x.sizes(), w.sizes(), launch.output(0).sizes(), rooms);
+        let mut y = Numbers::like(x.data_type(), launch.output(0).count(), rooms);
         let (plane, work, workers) = (planes.output, planes.seen * planes.taps, launch.workers);
         let channel_of = |output: usize| output / plane.max(1) % planes.channels;
-        match (load(x), load(w), &mut y) {
+        match (load(x, rooms), load(w, rooms), &mut y) {
             (Numbers::Floats(xs), Numbers::Floats(ws), Numbers::Floats(ys)) => {
                 if let Some(Numbers::Floats(b)) = &bias {
                     ys.iter_mut().enumerate().for_each(|(i, y)| *y = b[channel_of(i)]);

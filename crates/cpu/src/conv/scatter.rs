@@ -5,14 +5,15 @@
 
 use sinter_base::Sizes;
 use sinter_base::shape::{for_each_index, strides};
+use smallvec::smallvec;
 
 use crate::number::Number;
-use crate::window::Slide;
+use crate::window::{Slide, Slides};
 
 /// Windows over an image; the positions of the windows are where the numbers come from.
 pub struct Scatter {
     /// Per spatial axis: `input` is the image, `output` the positions.
-    slides: Vec<Slide>,
+    slides: Slides,
     /// Distances in the image.
     strides: Sizes,
     /// Positions of all axes but the last.
@@ -23,8 +24,8 @@ pub struct Scatter {
 
 impl Scatter {
     /// The windows of these axes, at least one.
-    pub fn new(slides: Vec<Slide>) -> Self {
-        let slides = if slides.is_empty() { vec![Slide::single()] } else { slides };
+    pub fn new(slides: Slides) -> Self {
+        let slides = if slides.is_empty() { smallvec![Slide::single()] } else { slides };
         let image: Sizes = slides.iter().map(|s| s.input).collect();
         let outer = slides[..slides.len() - 1].iter().map(|s| s.output).collect();
         Self { strides: strides(&image), outer, kernel: slides.iter().map(|s| s.kernel).collect(), slides }
@@ -44,7 +45,7 @@ impl Scatter {
     pub fn add<T: Number>(&self, tap: &[usize], numbers: &[T], image: &mut [T]) {
         let Some((last, outer)) = self.slides.split_last() else { return };
         let reach = last.reach(tap[outer.len()]);
-        if reach.outputs.is_empty() {
+        if reach.count == 0 {
             return;
         }
         let mut rows = numbers.chunks_exact(last.output);
@@ -54,7 +55,7 @@ impl Scatter {
                 Some(from + slide.source(at[axis], tap[axis])? * self.strides[axis])
             });
             let Some(from) = from else { return };
-            let (row, target) = (&row[reach.outputs.clone()], &mut image[from + reach.source..]);
+            let (row, target) = (&row[reach.outputs()], &mut image[from + reach.source..]);
             if last.stride == 1 {
                 target.iter_mut().zip(row).for_each(|(y, &v)| *y += v);
             } else {

@@ -5,9 +5,7 @@
 //! by the blocked kernel, for as many planes at a time as fit a bounded buffer; `cpu.conv.transposed` computes one row
 //! after the other, in any float type.
 
-use std::borrow::Cow;
-
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Workers};
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Rooms, Workers};
 use sinter_base::shape::for_each_index;
 use sinter_base::{DataType, Sizes};
 use sinter_ops::conv::Deconvolution;
@@ -128,11 +126,17 @@ impl Geometry {
         });
     }
 
-    fn blocked(&self, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &mut [f32], workers: &dyn Workers) {
+    fn blocked(
+        &self,
+        (x, w, bias): (&[f32], &[f32], Option<&[f32]>),
+        y: &mut [f32],
+        workers: &dyn Workers,
+        rooms: &Rooms,
+    ) {
         let tier = Tier::in_use();
         let rows_per_plane = self.taps * self.x_plane;
         let planes = (BUFFER / rows_per_plane.max(1)).clamp(1, self.group_outputs.max(1));
-        let mut buffer = vec![0.0f32; planes * rows_per_plane];
+        let mut buffer = rooms.take::<f32>(planes * rows_per_plane);
         let group_weights = self.group_inputs * self.group_outputs * self.taps;
         for (block, y) in y.chunks_mut(self.group_outputs * self.y_plane).enumerate() {
             let group = block % self.groups;
@@ -155,7 +159,7 @@ impl Geometry {
                     b: &Strided { data: x, lane: 1, inner: self.x_plane },
                     row_bias: None,
                 }
-                .compute(tier, workers, columns);
+                .compute(tier, workers, rooms, columns);
                 let columns = &*columns;
                 share(workers, y, self.y_plane, self.taps, |plane, piece| {
                     for (i, target) in piece.chunks_exact_mut(self.y_plane).enumerate() {
@@ -172,14 +176,16 @@ impl Geometry {
 impl Formula for Geometry {
     fn compute<T: Number>(
         &self,
-        inputs: &[Option<Cow<'_, [T]>>],
+        inputs: &[Option<&[T]>],
         y: &mut [T],
         workers: &dyn Workers,
+        rooms: &Rooms,
     ) -> Result<(), KernelError> {
         let (x, w, bias) = (given(inputs, 0), given(inputs, 1), optional(inputs, 2));
         let channels = self.groups * self.group_outputs;
+        rooms.reserve::<T>(workers.count(), self.x_plane);
         share(workers, y, self.y_plane, self.group_inputs * self.taps, |first, piece| {
-            let mut row = vec![T::default(); self.x_plane];
+            let mut row = rooms.take::<T>(self.x_plane);
             for (i, target) in piece.chunks_exact_mut(self.y_plane).enumerate() {
                 let (sample, output) = ((first + i) / channels, (first + i) % channels);
                 target.fill(bias.map_or(T::default(), |b| b[output]));
@@ -205,7 +211,7 @@ impl Formula for Geometry {
 impl Kernel for Transposed {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let (x, w, bias) = (launch.input(0)?, launch.input(1)?, launch.optional(2));
-        let workers = launch.workers;
+        let (workers, rooms) = (launch.workers, launch.rooms);
         let y = launch.output(0);
         let y_sizes = Sizes::from_slice(y.sizes());
         let geometry = self.geometry(x.sizes(), w.sizes(), &y_sizes)?;
@@ -213,10 +219,10 @@ impl Kernel for Transposed {
             return Ok(());
         }
         if !self.blocked {
-            return evaluate(&geometry, &[Some(x), Some(w), bias], y, workers);
+            return evaluate(&geometry, &[Some(x), Some(w), bias], y, workers, rooms);
         }
         let bias = bias.map(|b| b.elements::<f32>());
-        geometry.blocked(x.elements(), w.elements(), bias, y.elements(), workers);
+        geometry.blocked((x.elements(), w.elements(), bias), y.elements(), workers, rooms);
         Ok(())
     }
 }

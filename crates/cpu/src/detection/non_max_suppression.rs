@@ -3,13 +3,13 @@
 //! Every batch entry and class is a task: it sorts its boxes by score and tests each against those that stay, which are
 //! few. A score beyond what can stay is never compared.
 
-use std::sync::Mutex;
-
+use bytemuck::{Pod, Zeroable};
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
 use sinter_ops::detection::NonMaxSuppression;
 
 use crate::elements::floats;
 use crate::only_operator;
+use crate::share::share_both;
 use crate::tactic::{Row, Speed};
 use crate::target::placed;
 
@@ -32,7 +32,8 @@ struct Suppression {
 }
 
 /// A box: its extent on both axes, and its area.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
 struct Extent {
     low: [f64; 2],
     high: [f64; 2],
@@ -63,18 +64,25 @@ impl Extent {
     }
 }
 
-/// What stays of one class: at most `most` boxes that score more than `exceeded` and overlap no better one.
-fn kept(boxes: &[Extent], scores: &[f64], most: usize, limit: f64, exceeded: f64) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..scores.len()).filter(|&i| scores[i] > exceeded).collect();
-    // Stable: equal scores stay in order of their indices.
-    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
-    let mut chosen: Vec<usize> = Vec::new();
-    for candidate in order {
-        if chosen.len() >= most {
+/// Moves what stays of one class to the front of `order` and says how many they are: at most `most` boxes that score more
+/// than `exceeded` and overlap no better one.
+fn keep(order: &mut [usize], boxes: &[Extent], scores: &[f64], most: usize, limit: f64, exceeded: f64) -> usize {
+    let mut candidates = 0;
+    for index in (0..scores.len()).filter(|&i| scores[i] > exceeded) {
+        order[candidates] = index;
+        candidates += 1;
+    }
+    // Equal scores stay in order of their indices.
+    order[..candidates].sort_unstable_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));
+    let mut chosen = 0;
+    for at in 0..candidates {
+        if chosen >= most {
             break;
         }
-        if !chosen.iter().any(|&better| boxes[candidate].overlaps(&boxes[better], limit)) {
-            chosen.push(candidate);
+        let candidate = order[at];
+        if !order[..chosen].iter().any(|&better| boxes[candidate].overlaps(&boxes[better], limit)) {
+            order[chosen] = candidate;
+            chosen += 1;
         }
     }
     chosen
@@ -82,7 +90,7 @@ fn kept(boxes: &[Extent], scores: &[f64], most: usize, limit: f64, exceeded: f64
 
 /// A number that may be left out.
 fn number(launch: &Launch<'_, '_>, index: usize) -> Result<Option<f64>, KernelError> {
-    match launch.optional(index).map(floats).as_deref() {
+    match launch.optional(index).map(|view| floats(view, launch.rooms)).as_deref() {
         None => Ok(None),
         Some(&[value]) => Ok(Some(value)),
         Some(values) => Err(KernelError::Data(format!("operand {index} has {} elements instead of 1", values.len()))),
@@ -101,25 +109,27 @@ impl Kernel for Suppression {
         let most = number(launch, 2)?.unwrap_or(0.0).max(0.0) as usize;
         let limit = number(launch, 3)?.unwrap_or(0.0);
         let exceeded = number(launch, 4)?.unwrap_or(f64::NEG_INFINITY);
-        let (boxes, scores) = (floats(boxes), floats(scores));
-        let extents: Vec<Extent> = boxes.chunks_exact(4).map(|b| Extent::new(b, self.op.centered)).collect();
-        let results: Vec<Mutex<Vec<usize>>> = (0..batch * classes).map(|_| Mutex::default()).collect();
-        launch.workers.run(results.len(), &|task| {
-            let sample = task / classes;
-            let own = &extents[sample * count..(sample + 1) * count];
-            let chosen = kept(own, &scores[task * count..(task + 1) * count], most, limit, exceeded);
-            if let Ok(mut result) = results[task].lock() {
-                *result = chosen;
+        let rooms = launch.rooms;
+        let (boxes, scores) = (floats(boxes, rooms), floats(scores, rooms));
+        let extents = rooms.list(boxes.chunks_exact(4).map(|b| Extent::new(b, self.op.centered)));
+        let tasks = batch * classes;
+        // Of every class, how many boxes stay, and which.
+        let (mut kept, mut order) = (rooms.filled(tasks, 0usize), rooms.take::<usize>(tasks * count));
+        share_both(launch.workers, (&mut order, &mut kept), (count, 1), count, |first, order, kept| {
+            for (i, (order, kept)) in order.chunks_exact_mut(count).zip(kept).enumerate() {
+                let task = first + i;
+                let own = &extents[task / classes * count..][..count];
+                *kept = keep(order, own, &scores[task * count..][..count], most, limit, exceeded);
             }
         });
-        let mut rows: Vec<i64> = Vec::new();
-        for (task, result) in results.into_iter().enumerate() {
-            let chosen = result.into_inner().map_err(|_| KernelError::Data("a worker was lost".to_owned()))?;
-            rows.extend(chosen.iter().flat_map(|&index| [task / classes, task % classes, index].map(|v| v as i64)));
-        }
-        let sizes = [rows.len() / 3, 3];
+        let sizes = [kept.iter().sum(), 3];
         let mut y = placed(&mut launch.outputs[0], &sizes)?;
-        y.elements::<i64>().copy_from_slice(&rows);
+        let mut rows = y.elements::<i64>().chunks_exact_mut(3);
+        for (task, (order, &kept)) in order.chunks_exact(count.max(1)).zip(&*kept).enumerate() {
+            for (&index, row) in order[..kept].iter().zip(&mut rows) {
+                row.copy_from_slice(&[task / classes, task % classes, index].map(|v| v as i64));
+            }
+        }
         Ok(())
     }
 }

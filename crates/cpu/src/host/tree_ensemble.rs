@@ -5,12 +5,13 @@
 
 use std::sync::Mutex;
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Room, Rooms};
 use sinter_base::View;
 use sinter_ops::classical::{Aggregate, ScoreTransform, TreeEnsemble};
 
-use crate::elements::{Numbers, load, store};
+use crate::elements::{Numbers, load, store_real};
 use crate::only_operator;
+use crate::share::share;
 use crate::tactic::{Row, Speed};
 use crate::values::data;
 
@@ -23,8 +24,8 @@ fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     Ok(Loaded::Views(Box::new(Walk { op })))
 }
 
-/// Rows of one task.
-const ROWS: usize = 64;
+/// Operations per score, about: a walk from root to leaf.
+const WORK: usize = 64;
 /// Columns of the table of nodes.
 const COLUMNS: usize = 7;
 /// The comparison by membership.
@@ -34,8 +35,8 @@ struct Walk {
     op: TreeEnsemble,
 }
 
-fn floats(view: View<'_>) -> Result<Vec<f64>, KernelError> {
-    match load(view) {
+fn floats<'r>(view: View<'_>, rooms: &'r Rooms) -> Result<Room<'r, f64>, KernelError> {
+    match load(view, rooms) {
         Numbers::Floats(values) => Ok(values),
         Numbers::Ints(_) => Err(data(format!("{} where floats are expected", view.data_type()))),
     }
@@ -44,28 +45,36 @@ fn floats(view: View<'_>) -> Result<Vec<f64>, KernelError> {
 /// The operands beside x.
 struct Forest<'a> {
     nodes: &'a [i64],
-    splits: Vec<f64>,
-    /// Of each node that tests membership, its set.
-    sets: Vec<Vec<f64>>,
+    splits: Room<'a, f64>,
+    /// The members of all sets, one after the other, NaN between them.
+    members: Room<'a, f64>,
+    /// Of each node, where its set begins and ends.
+    sets: Room<'a, [usize; 2]>,
     leaves: &'a [i64],
     targets: &'a [i64],
-    weights: Vec<f64>,
+    weights: Room<'a, f64>,
     roots: &'a [i64],
 }
 
 impl<'a> Forest<'a> {
-    fn of(launch: &Launch<'_, 'a>) -> Result<Self, KernelError> {
+    fn of<'r: 'a, 'v: 'a>(launch: &Launch<'r, 'v>) -> Result<Self, KernelError> {
+        let rooms = launch.rooms;
         let ints = |index: usize| launch.input(index).map(|v| v.elements::<i64>());
         let nodes = ints(1)?;
-        let members = launch.optional(3).map(floats).transpose()?.unwrap_or_default();
-        let mut lists = members.split(|v| v.is_nan());
-        let set = |node: &[i64]| match node {
-            [_, MEMBER, ..] => lists.next().unwrap_or_default().to_vec(),
-            _ => Vec::new(),
-        };
-        let sets = nodes.chunks_exact(COLUMNS).map(set).collect();
-        let (splits, weights) = (floats(launch.input(2)?)?, floats(launch.input(6)?)?);
-        Ok(Self { nodes, splits, sets, leaves: ints(4)?, targets: ints(5)?, weights, roots: ints(7)? })
+        let members = launch.optional(3).map_or_else(|| Ok(rooms.take(0)), |view| floats(view, rooms))?;
+        let mut start = 0;
+        let sets = rooms.list(nodes.chunks_exact(COLUMNS).map(|node| {
+            if node[1] != MEMBER {
+                return [0; 2];
+            }
+            let rest = members.get(start..).unwrap_or_default();
+            let length = rest.iter().position(|v| v.is_nan()).unwrap_or(rest.len());
+            let set = [start, start + length];
+            start += length + 1;
+            set
+        }));
+        let (splits, weights) = (floats(launch.input(2)?, rooms)?, floats(launch.input(6)?, rooms)?);
+        Ok(Self { nodes, splits, members, sets, leaves: ints(4)?, targets: ints(5)?, weights, roots: ints(7)? })
     }
 
     /// Where a node leads: position, and whether that is a leaf's.
@@ -81,7 +90,10 @@ impl<'a> Forest<'a> {
             3 => value > split,
             4 => value == split,
             5 => value != split,
-            MEMBER => self.sets[node].contains(&value),
+            MEMBER => {
+                let [start, end] = self.sets[node];
+                self.members.get(start..end).unwrap_or_default().contains(&value)
+            }
             other => return Err(data(format!("comparison {other} is unknown"))),
         };
         let takes_first = holds || value.is_nan() && row[6] != 0;
@@ -117,21 +129,27 @@ impl<'a> Forest<'a> {
 }
 
 impl Walk {
-    /// Scores of one row before the base values.
-    fn scores(&self, forest: &Forest<'_>, x: &[f64], scores: &mut [f64]) -> Result<(), KernelError> {
-        let mut reached = vec![false; scores.len()];
+    /// Scores of one row before the base values; `reached` is room for a mark per score.
+    fn scores(
+        &self,
+        forest: &Forest<'_>,
+        x: &[f64],
+        scores: &mut [f64],
+        reached: &mut [u8],
+    ) -> Result<(), KernelError> {
+        reached.fill(0);
         scores.fill(0.0);
         for root in forest.roots {
             for (target, weight) in forest.entries(forest.leaf(*root, x)?)? {
                 let known = usize::try_from(target).ok().filter(|t| *t < scores.len());
                 let at = known.ok_or_else(|| data(format!("target {target} of {}", scores.len())))?;
                 scores[at] = match self.op.aggregate {
-                    _ if !reached[at] => weight,
+                    _ if reached[at] == 0 => weight,
                     Aggregate::Sum | Aggregate::Average => scores[at] + weight,
                     Aggregate::Smallest => scores[at].min(weight),
                     Aggregate::Largest => scores[at].max(weight),
                 };
-                reached[at] = true;
+                reached[at] = 1;
             }
         }
         if self.op.aggregate == Aggregate::Average {
@@ -178,29 +196,29 @@ impl Kernel for Walk {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let x = launch.input(0)?;
         let &[rows, features] = x.sizes() else { return Err(data(format!("x of sizes {:?}", x.sizes()))) };
-        let (x, forest) = (floats(x)?, Forest::of(launch)?);
-        let base = launch.optional(8).map(floats).transpose()?.unwrap_or_default();
+        let (workers, rooms) = (launch.workers, launch.rooms);
+        let (x, forest) = (floats(x, rooms)?, Forest::of(launch)?);
+        let base = launch.optional(8).map_or_else(|| Ok(rooms.take(0)), |view| floats(view, rooms))?;
         let targets = self.op.targets;
-        let mut y = vec![0.0; rows * targets];
+        let mut y = rooms.filled(rows * targets, 0.0);
         let failure: Mutex<Option<KernelError>> = Mutex::new(None);
-        let parts: Vec<Mutex<&mut [f64]>> = y.chunks_mut((ROWS * targets).max(1)).map(Mutex::new).collect();
-        launch.workers.run(parts.len(), &|task| {
-            let Ok(mut part) = parts[task].lock() else { return };
+        rooms.reserve::<u8>(workers.count(), targets);
+        share(workers, &mut y, targets, WORK, |first, part| {
+            let mut reached = rooms.take(targets);
             for (at, scores) in part.chunks_mut(targets).enumerate() {
-                let row = (task * ROWS + at) * features;
-                if let Err(error) = self.scores(&forest, &x[row..row + features], scores) {
+                let row = (first + at) * features;
+                if let Err(error) = self.scores(&forest, &x[row..row + features], scores, &mut reached) {
                     failure.lock().ok().and_then(|mut slot| slot.replace(error));
                     return;
                 }
-                scores.iter_mut().zip(&base).for_each(|(s, b)| *s += b);
+                scores.iter_mut().zip(&*base).for_each(|(s, b)| *s += b);
                 self.transform(scores);
             }
         });
-        drop(parts);
         if let Some(error) = failure.into_inner().ok().flatten() {
             return Err(error);
         }
-        store(&Numbers::Floats(y), launch.output(0));
+        store_real(&y, launch.output(0));
         Ok(())
     }
 }

@@ -3,12 +3,11 @@
 //! The coordinates of every axis are listed first; a position is then one short product per row of the transformation,
 //! in f64 as three terms cost nothing.
 
-use std::borrow::Cow;
-
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Workers};
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Rooms, Workers};
 use sinter_base::Sizes;
 use sinter_base::shape::unravel;
 use sinter_ops::image::AffineGrid;
+use smallvec::SmallVec;
 
 use crate::number::{Formula, Number, evaluate, given};
 use crate::only_operator;
@@ -30,43 +29,50 @@ struct Grid {
 }
 
 impl Grid {
-    /// The coordinates along an axis.
-    fn coordinates(&self, size: usize) -> Vec<f64> {
+    /// The coordinate of an element along an axis of `size` elements.
+    fn coordinate(&self, i: usize, size: usize) -> f64 {
         let elements = size as f64;
-        let coordinate = |i: usize| match (self.op.align_corners, size) {
+        match (self.op.align_corners, size) {
             (true, 1) => -1.0,
             (true, _) => 2.0 * i as f64 / (elements - 1.0) - 1.0,
             (false, _) => (2.0 * i as f64 + 1.0) / elements - 1.0,
-        };
-        (0..size).map(coordinate).collect()
+        }
     }
 }
 
-struct Positions {
-    /// Coordinates of the spatial axes, first axis first.
-    coordinates: Vec<Vec<f64>>,
+struct Positions<'a> {
+    /// Sizes of the spatial axes, first axis first.
+    sizes: &'a [usize],
+    /// Coordinates along one axis after the other.
+    coordinates: &'a [f64],
 }
 
-impl Formula for Positions {
+impl Formula for Positions<'_> {
     fn compute<T: Number>(
         &self,
-        inputs: &[Option<Cow<'_, [T]>>],
+        inputs: &[Option<&[T]>],
         y: &mut [T],
         workers: &dyn Workers,
+        _: &Rooms,
     ) -> Result<(), KernelError> {
         let theta = given(inputs, 0);
-        let axes = self.coordinates.len();
-        let sizes: Sizes = self.coordinates.iter().map(Vec::len).collect();
-        let positions: usize = sizes.iter().product();
+        let axes = self.sizes.len();
+        let positions: usize = self.sizes.iter().product();
         share(workers, y, axes, 4 * axes, |first, piece| {
             for (i, position) in piece.chunks_exact_mut(axes).enumerate() {
                 let sample = (first + i) / positions;
-                let at = unravel((first + i) % positions, &sizes);
+                let at = unravel((first + i) % positions, self.sizes);
+                let mut start = 0;
+                let at: SmallVec<[f64; 6]> = (at.iter().zip(self.sizes))
+                    .map(|(i, size)| {
+                        start += size;
+                        self.coordinates[start - size + i]
+                    })
+                    .collect();
                 let rows = theta[sample * axes * (axes + 1)..].chunks_exact(axes + 1);
                 for (y, row) in position.iter_mut().zip(rows) {
                     // The first column belongs to the last axis.
-                    let terms = row.iter().zip(self.coordinates.iter().zip(&at).rev());
-                    let linear: f64 = terms.map(|(factor, (axis, &i))| factor.wide() * axis[i]).sum();
+                    let linear: f64 = row.iter().zip(at.iter().rev()).map(|(factor, at)| factor.wide() * at).sum();
                     *y = T::of(linear + row[axes].wide());
                 }
             }
@@ -90,12 +96,14 @@ impl Kernel for Grid {
         let mut sizes = Sizes::from_slice(&[samples]);
         sizes.extend_from_slice(&wanted[2..]);
         sizes.push(axes);
-        let workers = launch.workers;
+        let (workers, rooms) = (launch.workers, launch.rooms);
         let mut y = placed(&mut launch.outputs[0], &sizes)?;
         if y.count() == 0 {
             return Ok(());
         }
-        let coordinates = wanted[2..].iter().map(|&size| self.coordinates(size)).collect();
-        evaluate(&Positions { coordinates }, &[Some(theta)], &mut y, workers)
+        let sizes = &wanted[2..];
+        let along = |&size: &usize| (0..size).map(move |i| self.coordinate(i, size));
+        let coordinates = rooms.list_of(sizes.iter().sum(), sizes.iter().flat_map(along));
+        evaluate(&Positions { sizes, coordinates: &coordinates }, &[Some(theta)], &mut y, workers, rooms)
     }
 }

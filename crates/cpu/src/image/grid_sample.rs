@@ -4,9 +4,7 @@
 //! first, once per sample, and each channel is then a list of weighted sums. Positions are computed in f64 and rounded
 //! to the grid's type: which element is nearest depends on it.
 
-use std::borrow::Cow;
-
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Workers};
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Rooms, Workers};
 use sinter_base::shape::{for_each_index, strides};
 use sinter_base::{DataType, Sizes};
 use sinter_ops::image::{GridInterpolation, GridPadding, GridSample};
@@ -14,7 +12,7 @@ use sinter_ops::image::{GridInterpolation, GridPadding, GridSample};
 use crate::elements::floats;
 use crate::number::{Formula, Number, evaluate, given};
 use crate::only_operator;
-use crate::share::share;
+use crate::share::{share, share_both};
 use crate::tactic::{Row, Speed};
 
 /// See the module documentation.
@@ -130,27 +128,29 @@ struct Problem<'a> {
     strides: Sizes,
     channels: usize,
     positions: usize,
-    grid: Vec<f64>,
+    grid: &'a [f64],
     grid_type: DataType,
 }
 
 impl Problem<'_> {
     /// The weighted elements of every position of a sample, as many for each position.
-    fn list<T: Number>(&self, sample: usize, list: &mut [(usize, T)], workers: &dyn Workers) {
+    fn list<T: Number>(&self, sample: usize, (places, weights): (&mut [usize], &mut [T]), workers: &dyn Workers) {
         let spatial = self.image.len();
         let each = self.sampler.neighbour_count();
         let counts: Sizes = self.image.iter().map(|_| each).collect();
         let unit = each.pow(spatial as u32);
         let grid = &self.grid[sample * self.positions * spatial..];
-        share(workers, list, unit, 8, |first, piece| {
-            let mut axes: Vec<Neighbours> = vec![[(NOWHERE, 0.0); 4]; spatial];
-            for (i, entries) in piece.chunks_exact_mut(unit).enumerate() {
+        share_both(workers, (places, weights), (unit, unit), 8, |first, places, weights| {
+            let mut axes: [Neighbours; MAX_AXES] = [[(NOWHERE, 0.0); 4]; MAX_AXES];
+            let axes = &mut axes[..spatial];
+            let entries = places.chunks_exact_mut(unit).zip(weights.chunks_exact_mut(unit));
+            for (i, (places, weights)) in entries.enumerate() {
                 let coordinates = &grid[(first + i) * spatial..][..spatial];
                 // Coordinates come last axis first.
                 for ((axis, &size), &coordinate) in axes.iter_mut().zip(&self.image).zip(coordinates.iter().rev()) {
                     *axis = self.sampler.neighbours(coordinate, size, self.grid_type);
                 }
-                let mut entries = entries.iter_mut();
+                let mut entries = places.iter_mut().zip(weights);
                 for_each_index(&counts, |pick| {
                     let (mut place, mut weight) = (0, 1.0);
                     for (axis, &p) in pick.iter().enumerate() {
@@ -161,8 +161,8 @@ impl Problem<'_> {
                             _ => place + index * self.strides[axis],
                         };
                     }
-                    if let Some(entry) = entries.next() {
-                        *entry = (place, T::of(weight));
+                    if let Some((to, factor)) = entries.next() {
+                        (*to, *factor) = (place, T::of(weight));
                     }
                 });
             }
@@ -173,26 +173,26 @@ impl Problem<'_> {
 impl Formula for Problem<'_> {
     fn compute<T: Number>(
         &self,
-        inputs: &[Option<Cow<'_, [T]>>],
+        inputs: &[Option<&[T]>],
         y: &mut [T],
         workers: &dyn Workers,
+        rooms: &Rooms,
     ) -> Result<(), KernelError> {
         let x = given(inputs, 0);
         let image: usize = self.image.iter().product();
         let unit = self.sampler.neighbour_count().pow(self.image.len() as u32);
-        let mut list = vec![(NOWHERE, T::default()); self.positions * unit];
+        let (mut places, mut weights) = (rooms.take(self.positions * unit), rooms.take::<T>(self.positions * unit));
         for (sample, y) in y.chunks_exact_mut(self.channels * self.positions).enumerate() {
-            self.list(sample, &mut list, workers);
-            let list = &list;
+            self.list(sample, (&mut places, &mut weights), workers);
+            let (places, weights) = (&*places, &*weights);
             share(workers, y, self.positions, unit, |first, piece| {
                 for (i, plane) in piece.chunks_exact_mut(self.positions).enumerate() {
                     let from = (sample * self.channels + first + i) * image;
                     let source = &x[from..from + image];
-                    for (y, entries) in plane.iter_mut().zip(list.chunks_exact(unit)) {
-                        *y = entries
-                            .iter()
-                            .filter(|(place, _)| *place != NOWHERE)
-                            .fold(T::default(), |sum, &(place, weight)| sum + weight * source[place]);
+                    let entries = places.chunks_exact(unit).zip(weights.chunks_exact(unit));
+                    for (y, (places, weights)) in plane.iter_mut().zip(entries) {
+                        let terms = places.iter().zip(weights).filter(|(place, _)| **place != NOWHERE);
+                        *y = terms.fold(T::default(), |sum, (&place, &weight)| sum + weight * source[place]);
                     }
                 }
             });
@@ -204,7 +204,7 @@ impl Formula for Problem<'_> {
 impl Kernel for Sampler {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let (x, grid) = (launch.input(0)?, launch.input(1)?);
-        let workers = launch.workers;
+        let (workers, rooms) = (launch.workers, launch.rooms);
         let y = launch.output(0);
         if y.count() == 0 {
             return Ok(());
@@ -218,15 +218,16 @@ impl Kernel for Sampler {
         if image.len() > MAX_AXES {
             return Err(KernelError::Data(format!("{} spatial axes, at most {MAX_AXES}", image.len())));
         }
+        let positions = floats(grid, rooms);
         let problem = Problem {
             sampler: self,
             strides: strides(&image),
             image,
             channels: y.sizes()[1],
             positions: y.sizes()[2..].iter().product(),
-            grid: floats(grid),
+            grid: &positions,
             grid_type: grid.data_type(),
         };
-        evaluate(&problem, &[Some(x)], y, workers)
+        evaluate(&problem, &[Some(x)], y, workers, rooms)
     }
 }

@@ -4,11 +4,10 @@
 //! n neighbours. Axes that shrink most come first, which leaves less for the others to do. An inner axis that stays as
 //! it is makes each pass a sum of whole rows. Also nearest neighbours of crops, which may lie outside.
 
-use std::borrow::Cow;
-
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Workers};
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Room, Rooms, Workers};
 use sinter_base::{DataType, Sizes, View};
 use sinter_ops::image::Resize;
+use smallvec::SmallVec;
 
 use crate::elements::floats;
 use crate::image::resize_plan::{ResizePlan, Resized, Wanted};
@@ -39,22 +38,31 @@ struct Separable {
     op: Resize,
 }
 
-/// The operands that say what is wanted.
-pub fn wanted(launch: &Launch<'_, '_>) -> Wanted {
-    let list = |index: usize| launch.optional(index).map(floats).unwrap_or_default();
-    let sizes = launch.optional(3).map(|v: View<'_>| v.elements::<i64>().to_vec()).unwrap_or_default();
-    Wanted { region: list(1), scales: list(2), sizes }
+/// The plan for the operands of a launch.
+///
+/// # Errors
+/// When they do not fit.
+pub fn plan_of<'r>(op: &Resize, launch: &Launch<'r, '_>) -> Result<ResizePlan<'r>, KernelError> {
+    let rooms = launch.rooms;
+    let list = |index: usize| launch.optional(index).map(|view| floats(view, rooms));
+    let (region, scales) = (list(1), list(2));
+    let wanted = Wanted {
+        region: region.as_deref().unwrap_or_default(),
+        scales: scales.as_deref().unwrap_or_default(),
+        sizes: launch.optional(3).map_or(&[], |v: View<'_>| v.elements::<i64>()),
+    };
+    ResizePlan::new(op, launch.input(0)?.sizes(), wanted, rooms)
 }
 
 impl Kernel for Separable {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let x = launch.input(0)?;
-        let plan = ResizePlan::new(&self.op, x.sizes(), &wanted(launch))?;
-        let leaves = plan.axes.iter().any(|axis| axis.taps.iter().any(Option::is_none));
+        let plan = plan_of(&self.op, launch)?;
+        let leaves = plan.axes.iter().any(Resized::leaves);
         if leaves && !x.data_type().is_float() && !x.data_type().is_integer() {
             return Err(KernelError::Data(format!("a crop of {} elements leaves the input", x.data_type())));
         }
-        let workers = launch.workers;
+        let (workers, rooms) = (launch.workers, launch.rooms);
         let mut y = placed(&mut launch.outputs[0], &plan.sizes)?;
         if y.count() == 0 {
             return Ok(());
@@ -65,12 +73,12 @@ impl Kernel for Separable {
             extrapolation: self.op.extrapolation,
             whole: !x.data_type().is_float(),
         };
-        evaluate(&passes, &[Some(x)], &mut y, workers)
+        evaluate(&passes, &[Some(x)], &mut y, workers, rooms)
     }
 }
 
-struct Passes<'a> {
-    plan: &'a ResizePlan,
+struct Passes<'a, 'r> {
+    plan: &'a ResizePlan<'r>,
     input: Sizes,
     extrapolation: f64,
     /// Results are integers, rounded to even.
@@ -78,19 +86,24 @@ struct Passes<'a> {
 }
 
 /// Resizes one axis of `x`: [outer, input, inner] to `y`: [outer, output, inner].
-fn pass<T: Number>(resized: &Resized, input: usize, inner: usize, x: &[T], y: &mut [T], workers: &dyn Workers) {
-    let taps: Vec<Vec<(usize, T)>> = resized
-        .taps
-        .iter()
-        .map(|taps| taps.iter().flatten().map(|&(from, weight)| (from, T::of(weight))).collect())
-        .collect();
-    let output = taps.len();
-    let work = taps.first().map_or(1, Vec::len) + 1;
+fn pass<T: Number>(
+    resized: &Resized<'_>,
+    (input, inner): (usize, usize),
+    x: &[T],
+    y: &mut [T],
+    workers: &dyn Workers,
+    rooms: &Rooms,
+) {
+    let weights = rooms.list(resized.weights().iter().map(|&weight| T::of(weight)));
+    let (sources, weights) = (resized.sources(), &*weights);
+    let output = resized.output();
+    let taps = |at: usize| sources[resized.taps(at)].iter().zip(&weights[resized.taps(at)]);
+    let work = resized.taps(0).len() + 1;
     if inner == 1 {
         share(workers, y, output, work, |first, piece| {
             for (row, source) in piece.chunks_exact_mut(output).zip(x[first * input..].chunks_exact(input)) {
-                for (y, taps) in row.iter_mut().zip(&taps) {
-                    *y = taps.iter().fold(T::default(), |sum, &(from, weight)| sum + weight * source[from]);
+                for (at, y) in row.iter_mut().enumerate() {
+                    *y = taps(at).fold(T::default(), |sum, (&from, &weight)| sum + weight * source[from]);
                 }
             }
         });
@@ -100,7 +113,7 @@ fn pass<T: Number>(resized: &Resized, input: usize, inner: usize, x: &[T], y: &m
         for (i, row) in piece.chunks_exact_mut(inner).enumerate() {
             let (outer, at) = ((first + i) / output, (first + i) % output);
             row.fill(T::default());
-            for &(from, weight) in &taps[at] {
+            for (&from, &weight) in taps(at) {
                 let source = &x[(outer * input + from) * inner..][..inner];
                 row.iter_mut().zip(source).for_each(|(y, &v)| *y += weight * v);
             }
@@ -108,41 +121,46 @@ fn pass<T: Number>(resized: &Resized, input: usize, inner: usize, x: &[T], y: &m
     });
 }
 
-impl Formula for Passes<'_> {
+impl Formula for Passes<'_, '_> {
     fn compute<T: Number>(
         &self,
-        inputs: &[Option<Cow<'_, [T]>>],
+        inputs: &[Option<&[T]>],
         y: &mut [T],
         workers: &dyn Workers,
+        rooms: &Rooms,
     ) -> Result<(), KernelError> {
         let mut sizes = self.input.clone();
-        let mut axes: Vec<&Resized> = self.plan.axes.iter().collect();
-        let growth = |resized: &Resized| resized.taps.len() as f64 / self.input[resized.axis] as f64;
+        let mut axes: SmallVec<[&Resized<'_>; 4]> = self.plan.axes.iter().collect();
+        let growth = |resized: &Resized<'_>| resized.output() as f64 / self.input[resized.axis] as f64;
         axes.sort_by(|a, b| growth(a).total_cmp(&growth(b)));
-        let mut source = Cow::Borrowed(given(inputs, 0));
+        let (x, mut held): (&[T], Option<Room<'_, T>>) = (given(inputs, 0), None);
         let count = axes.len();
         for (turn, resized) in axes.into_iter().enumerate() {
             let (input, inner) = (sizes[resized.axis], sizes[resized.axis + 1..].iter().product());
-            sizes[resized.axis] = resized.taps.len();
+            sizes[resized.axis] = resized.output();
+            let source = held.as_deref().unwrap_or(x);
             if turn + 1 == count {
-                pass(resized, input, inner, &source, y, workers);
+                pass(resized, (input, inner), source, y, workers, rooms);
             } else {
-                let mut next = vec![T::default(); sizes.iter().product()];
-                pass(resized, input, inner, &source, &mut next, workers);
-                source = Cow::Owned(next);
+                let mut next = rooms.take(sizes.iter().product());
+                pass(resized, (input, inner), source, &mut next, workers, rooms);
+                held = Some(next);
             }
         }
         if count == 0 {
-            y.copy_from_slice(&source);
+            y.copy_from_slice(x);
         }
         if self.whole {
             y.iter_mut().for_each(|v| *v = T::of(v.wide().round_ties_even()));
         }
         for resized in &self.plan.axes {
             let inner: usize = self.plan.sizes[resized.axis + 1..].iter().product();
-            for outer in y.chunks_exact_mut(resized.taps.len() * inner) {
-                for (part, taps) in outer.chunks_exact_mut(inner).zip(&resized.taps) {
-                    if taps.is_none() {
+            if !resized.leaves() {
+                continue;
+            }
+            for outer in y.chunks_exact_mut(resized.output() * inner) {
+                for (at, part) in outer.chunks_exact_mut(inner).enumerate() {
+                    if resized.is_outside(at) {
                         part.fill(T::of(self.extrapolation));
                     }
                 }

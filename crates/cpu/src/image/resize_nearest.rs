@@ -5,14 +5,16 @@
 //! `cpu.image.resize_nearest.strings` does the same for strings.
 
 use bytemuck::Pod;
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, ValueKernel, Workers};
+use sinter_backend::{
+    Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Room, Rooms, ValueKernel, Workers,
+};
 use sinter_base::shape::{ravel, strides, unravel};
 use sinter_base::view::element_bytes;
 use sinter_base::{DataType, Sizes, Tensor, Value};
 use sinter_ops::image::{Coordinates, Interpolation, Resize};
 
-use crate::image::resize::wanted;
-use crate::image::resize_plan::{ResizePlan, Wanted};
+use crate::image::resize::plan_of;
+use crate::image::resize_plan::{ResizePlan, Resized, Wanted};
 use crate::only_operator;
 use crate::share::share;
 use crate::tactic::{Row, Speed};
@@ -55,16 +57,12 @@ fn strings(region: &Region) -> Result<Loaded, Refusal> {
     }
 }
 
-/// The one element that every index of every axis of the result reads.
-fn sources(plan: &ResizePlan, x: &[usize]) -> Result<Vec<Vec<usize>>, KernelError> {
-    let mut sources: Vec<Vec<usize>> = x.iter().map(|&size| (0..size).collect()).collect();
-    for resized in &plan.axes {
-        let nearest = resized.taps.iter().map(|taps| taps.as_ref().and_then(|t| t.first()).map(|t| t.0));
-        let nearest: Option<Vec<usize>> = nearest.collect();
-        let outside = || KernelError::Data("a crop leaves the input".to_owned());
-        sources[resized.axis] = nearest.ok_or_else(outside)?;
+/// A crop that leaves the input has elements with nothing nearest to them.
+fn check_inside(plan: &ResizePlan<'_>) -> Result<(), KernelError> {
+    match plan.axes.iter().any(Resized::leaves) {
+        true => Err(KernelError::Data("a crop leaves the input".to_owned())),
+        false => Ok(()),
     }
-    Ok(sources)
 }
 
 struct Nearest {
@@ -74,13 +72,13 @@ struct Nearest {
 impl Kernel for Nearest {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let x = launch.input(0)?;
-        let plan = ResizePlan::new(&self.op, x.sizes(), &wanted(launch))?;
-        let workers = launch.workers;
+        let plan = plan_of(&self.op, launch)?;
+        let (workers, rooms) = (launch.workers, launch.rooms);
         let mut y = placed(&mut launch.outputs[0], &plan.sizes)?;
         if y.count() == 0 {
             return Ok(());
         }
-        let places = Places::new(&plan, x.sizes())?;
+        let places = Places::new(&plan, x.sizes(), rooms)?;
         let (source, target) = (x.bytes(), y.bytes());
         macro_rules! move_as {
             ($t:ty) => {
@@ -98,39 +96,44 @@ impl Kernel for Nearest {
 }
 
 /// Where elements come from.
-struct Places {
-    /// Offsets in x, per axis down to the innermost resized one.
-    outer: Vec<Vec<usize>>,
-    /// Offsets along the innermost resized axis.
-    last: Vec<usize>,
+struct Places<'r> {
+    /// Sizes of the result down to the innermost resized axis.
+    sizes: Sizes,
+    /// Offsets in x along these axes, one axis after the other.
+    offsets: Room<'r, usize>,
     /// Elements inside of it, which stay together.
     run: usize,
 }
 
-impl Places {
-    fn new(plan: &ResizePlan, x: &[usize]) -> Result<Self, KernelError> {
+impl<'r> Places<'r> {
+    fn new(plan: &ResizePlan<'_>, x: &[usize], rooms: &'r Rooms) -> Result<Self, KernelError> {
+        check_inside(plan)?;
         let strides = strides(x);
-        let offsets = sources(plan, x)?.into_iter().zip(&strides);
-        let mut outer: Vec<Vec<usize>> =
-            offsets.map(|(axis, stride)| axis.into_iter().map(|i| i * stride).collect()).collect();
         let depth = plan.axes.iter().map(|resized| resized.axis + 1).max().unwrap_or(0);
-        outer.truncate(depth);
-        let last = outer.pop().unwrap_or_else(|| vec![0]);
-        Ok(Self { outer, last, run: x[depth..].iter().product() })
+        let sizes = Sizes::from_slice(&plan.sizes[..depth]);
+        let along = |axis: usize| (0..plan.sizes[axis]).map(move |i| (axis, i));
+        let offset = |(axis, i): (usize, usize)| plan.nearest(axis, i) * strides[axis];
+        let offsets = rooms.list_of(sizes.iter().sum(), (0..depth).flat_map(along).map(offset));
+        Ok(Self { sizes, offsets, run: x[depth..].iter().product() })
     }
 
     fn copy<T: Pod + Send + Sync>(&self, x: &[T], y: &mut [T], workers: &dyn Workers) {
-        let sizes: Sizes = self.outer.iter().map(Vec::len).collect();
-        let unit = self.last.len() * self.run;
+        let Some((&length, outer)) = self.sizes.split_last() else { return y.copy_from_slice(x) };
+        let (before, last) = self.offsets.split_at(self.offsets.len() - length);
+        let unit = length * self.run;
         share(workers, y, unit, 1, |first, piece| {
             for (i, row) in piece.chunks_exact_mut(unit).enumerate() {
-                let at = unravel(first + i, &sizes);
-                let from: usize = at.iter().zip(&self.outer).map(|(&i, axis)| axis[i]).sum();
+                let at = unravel(first + i, outer);
+                let (mut from, mut axis) = (0, 0);
+                for (i, size) in at.iter().zip(outer) {
+                    from += before[axis + i];
+                    axis += size;
+                }
                 let source = &x[from..];
                 if self.run == 1 {
-                    row.iter_mut().zip(&self.last).for_each(|(y, &offset)| *y = source[offset]);
+                    row.iter_mut().zip(last).for_each(|(y, &offset)| *y = source[offset]);
                 } else {
-                    for (part, &offset) in row.chunks_exact_mut(self.run).zip(&self.last) {
+                    for (part, &offset) in row.chunks_exact_mut(self.run).zip(last) {
                         part.copy_from_slice(&source[offset..offset + self.run]);
                     }
                 }
@@ -148,14 +151,15 @@ impl ValueKernel for Strings {
         let tensor = |index: usize| inputs.get(index).and_then(Option::as_ref).and_then(Value::as_tensor);
         let x = tensor(0).ok_or_else(|| KernelError::Data("operand 0 is no tensor".to_owned()))?;
         let list = |index: usize| tensor(index).map(Tensor::to_floats).unwrap_or_default();
-        let wanted =
-            Wanted { region: list(1), scales: list(2), sizes: tensor(3).map(Tensor::to_i64).unwrap_or_default() };
-        let plan = ResizePlan::new(&self.op, x.sizes(), &wanted)?;
+        let (region, scales) = (list(1), list(2));
+        let sizes = tensor(3).map(Tensor::to_i64).unwrap_or_default();
+        let (wanted, rooms) = (Wanted { region: &region, scales: &scales, sizes: &sizes }, Rooms::default());
+        let plan = ResizePlan::new(&self.op, x.sizes(), wanted, &rooms)?;
+        check_inside(&plan)?;
         let strides = strides(x.sizes());
-        let sources = if plan.sizes.contains(&0) { Vec::new() } else { sources(&plan, x.sizes())? };
         let place = |flat: usize| {
             let at = unravel(flat, &plan.sizes);
-            let index: Sizes = at.iter().zip(&sources).map(|(&i, axis)| axis[i]).collect();
+            let index: Sizes = at.iter().enumerate().map(|(axis, &i)| plan.nearest(axis, i)).collect();
             Some(ravel(&index, &strides))
         };
         let y = x.rearranged(&plan.sizes, place).map_err(|e| KernelError::Data(e.to_string()))?;

@@ -3,38 +3,100 @@
 //! Where each element of an axis reads its input, and with what weights, is geometry that the operator defines (see
 //! [`ResizeAxis`]); it is found here once per axis, not per element.
 
-use sinter_backend::KernelError;
+use sinter_backend::{KernelError, Room, Rooms};
 use sinter_base::Sizes;
-use sinter_ops::image::resize_axis::{ResizeAxis, Taps};
+use sinter_ops::image::resize_axis::ResizeAxis;
 use sinter_ops::image::{AspectRatio, Resize};
+use smallvec::SmallVec;
 
 /// The operands beside the tensor itself; empty where left out.
-#[derive(Clone, Debug, Default)]
-pub struct Wanted {
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
     /// Starts, then ends, of the resized axes.
-    pub region: Vec<f64>,
+    pub region: &'a [f64],
     /// Factors of the resized axes.
-    pub scales: Vec<f64>,
+    pub scales: &'a [f64],
     /// Sizes of the resized axes.
-    pub sizes: Vec<i64>,
+    pub sizes: &'a [i64],
 }
 
 /// One resized axis.
-#[derive(Clone, Debug)]
-pub struct Resized {
+pub struct Resized<'r> {
     /// Which axis of the tensor.
     pub axis: usize,
-    /// What every element of the result reads; `None` where a crop leaves the input.
-    pub taps: Vec<Option<Taps>>,
+    /// Of every element of the result, where its taps begin; behind the last, where they end.
+    starts: Room<'r, usize>,
+    sources: Room<'r, usize>,
+    weights: Room<'r, f64>,
+    /// Per element of the result: 1 where a crop leaves the input.
+    outside: Room<'r, u8>,
+}
+
+impl<'r> Resized<'r> {
+    fn new(axis: usize, resize: &ResizeAxis<'_>, rooms: &'r Rooms) -> Self {
+        let (mut starts, mut outside) = (rooms.take(resize.output + 1), rooms.take(resize.output));
+        let taps = |o: usize, visit: &mut dyn FnMut(usize, f64)| resize.each_tap(o, visit);
+        let mut count = 0;
+        for o in 0..resize.output {
+            starts[o] = count;
+            outside[o] = u8::from(!taps(o, &mut |_, _| count += 1));
+        }
+        starts[resize.output] = count;
+        let (mut sources, mut weights) = (rooms.take(count), rooms.take(count));
+        let mut places = sources.iter_mut().zip(&mut *weights);
+        for o in 0..resize.output {
+            taps(o, &mut |from, weight| {
+                if let Some((source, factor)) = places.next() {
+                    (*source, *factor) = (from, weight);
+                }
+            });
+        }
+        Self { axis, starts, sources, weights, outside }
+    }
+
+    /// Elements of the result.
+    pub fn output(&self) -> usize {
+        self.outside.len()
+    }
+
+    /// Positions of the taps of an element of the result, among all.
+    pub fn taps(&self, output: usize) -> std::ops::Range<usize> {
+        self.starts[output]..self.starts[output + 1]
+    }
+
+    /// What all taps read.
+    pub fn sources(&self) -> &[usize] {
+        &self.sources
+    }
+
+    /// Their weights.
+    pub fn weights(&self) -> &[f64] {
+        &self.weights
+    }
+
+    /// Does a crop leave the input there?
+    pub fn is_outside(&self, output: usize) -> bool {
+        self.outside[output] != 0
+    }
+
+    /// Is there such an element?
+    pub fn leaves(&self) -> bool {
+        self.outside.contains(&1)
+    }
+
+    /// Does every element of the result read its own and nothing else?
+    fn is_identity(&self) -> bool {
+        let itself = |o: usize| self.sources[self.taps(o)] == [o] && self.weights[self.taps(o)] == [1.0];
+        !self.leaves() && (0..self.output()).all(itself)
+    }
 }
 
 /// What becomes of each axis.
-#[derive(Clone, Debug)]
-pub struct ResizePlan {
+pub struct ResizePlan<'r> {
     /// Sizes of the result.
     pub sizes: Sizes,
     /// The axes that do not just stay as they are.
-    pub axes: Vec<Resized>,
+    pub axes: SmallVec<[Resized<'r>; 4]>,
 }
 
 /// Sizes beyond this cannot be told from their neighbours in a float.
@@ -48,7 +110,9 @@ fn size_of(size: f64) -> Result<usize, KernelError> {
 }
 
 /// Scale and size of every resized axis.
-fn targets(op: &Resize, sizes: &[usize], wanted: &Wanted) -> Result<Vec<(f64, usize)>, KernelError> {
+type Targets = SmallVec<[(f64, usize); 6]>;
+
+fn targets(op: &Resize, sizes: &[usize], wanted: Wanted<'_>) -> Result<Targets, KernelError> {
     let given = if wanted.scales.is_empty() { wanted.sizes.len() } else { wanted.scales.len() };
     if given != sizes.len() {
         return Err(KernelError::Data(format!("{given} scales or sizes for {} axes", sizes.len())));
@@ -67,7 +131,7 @@ fn targets(op: &Resize, sizes: &[usize], wanted: &Wanted) -> Result<Vec<(f64, us
     let mut ratios = wanted.sizes.iter().zip(sizes).map(ratio);
     let uniform = match op.aspect_ratio {
         AspectRatio::Stretch => {
-            return ratios.zip(&wanted.sizes).map(|(ratio, &asked)| Ok((ratio, size_of(asked as f64)?))).collect();
+            return ratios.zip(wanted.sizes).map(|(ratio, &asked)| Ok((ratio, size_of(asked as f64)?))).collect();
         }
         AspectRatio::NotLarger => ratios.by_ref().fold(f64::INFINITY, f64::min),
         AspectRatio::NotSmaller => ratios.by_ref().fold(0.0, f64::max),
@@ -75,21 +139,21 @@ fn targets(op: &Resize, sizes: &[usize], wanted: &Wanted) -> Result<Vec<(f64, us
     sizes.iter().map(|&size| Ok((uniform, size_of((uniform * size as f64 + 0.5).floor())?))).collect()
 }
 
-impl ResizePlan {
+impl<'r> ResizePlan<'r> {
     /// The plan for a tensor of sizes `x`.
     ///
     /// # Errors
     /// When the operands do not fit, or there is nothing to read.
-    pub fn new(op: &Resize, x: &[usize], wanted: &Wanted) -> Result<Self, KernelError> {
-        let axes = match &op.axes {
+    pub fn new(op: &Resize, x: &[usize], wanted: Wanted<'_>, rooms: &'r Rooms) -> Result<Self, KernelError> {
+        let axes: Sizes = match &op.axes {
             Some(axes) => {
                 sinter_ops::axes::distinct_axes(axes, x.len()).map_err(|e| KernelError::Data(e.to_string()))?
             }
             None => (0..x.len()).collect(),
         };
-        let inputs: Vec<usize> = axes.iter().map(|&axis| x[axis]).collect();
+        let inputs: Sizes = axes.iter().map(|&axis| x[axis]).collect();
         let targets = targets(op, &inputs, wanted)?;
-        let mut plan = Self { sizes: Sizes::from_slice(x), axes: Vec::new() };
+        let mut plan = Self { sizes: Sizes::from_slice(x), axes: SmallVec::new() };
         for (&axis, &(_, size)) in axes.iter().zip(&targets) {
             plan.sizes[axis] = size;
         }
@@ -106,21 +170,26 @@ impl ResizePlan {
         }
         for (i, (&axis, (scale, output))) in axes.iter().zip(targets).enumerate() {
             let end = |list: &[f64], at: usize, default: f64| list.get(at).copied().unwrap_or(default);
-            let resized = ResizeAxis {
+            let resize = ResizeAxis {
                 input: inputs[i],
                 output,
                 scale,
-                region: (end(&wanted.region, i, 0.0), end(&wanted.region, axes.len() + i, 1.0)),
+                region: (end(wanted.region, i, 0.0), end(wanted.region, axes.len() + i, 1.0)),
                 coordinates: op.coordinates,
                 interpolation: &op.interpolation,
                 exclude_outside: op.exclude_outside,
             };
-            let taps: Vec<Option<Taps>> = (0..output).map(|o| resized.taps(o)).collect();
-            let itself = |(o, taps): (usize, &Option<Taps>)| taps.as_deref() == Some(&[(o, 1.0)]);
-            if output != inputs[i] || !taps.iter().enumerate().all(itself) {
-                plan.axes.push(Resized { axis, taps });
+            let resized = Resized::new(axis, &resize, rooms);
+            if output != inputs[i] || !resized.is_identity() {
+                plan.axes.push(resized);
             }
         }
         Ok(plan)
+    }
+
+    /// The one element that an index of an axis of the result reads; the crop does not leave the input.
+    pub fn nearest(&self, axis: usize, index: usize) -> usize {
+        let resized = self.axes.iter().find(|resized| resized.axis == axis);
+        resized.map_or(index, |resized| resized.sources[resized.starts[index]])
     }
 }

@@ -3,13 +3,11 @@
 //! The rows and columns that the points of a region lie between are the same for all channels: they are found once per
 //! region, and a region is one task.
 
-use std::borrow::Cow;
-
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Workers};
-use sinter_base::View;
+use bytemuck::{Pod, Zeroable};
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Rooms, Workers};
 use sinter_ops::image::{RegionPooling, RoiAlign};
 
-use crate::elements::{Numbers, load};
+use crate::arguments::integers;
 use crate::number::{Formula, Number, evaluate, given};
 use crate::only_operator;
 use crate::share::share;
@@ -31,8 +29,19 @@ struct Align {
 /// More points than this per cell and axis mean a damaged region, not a large one.
 const MAX_POINTS: f64 = 65536.0;
 
-/// A point between two elements of an axis, the second with this share; `None` for a point that is zero.
-type Point = Option<(usize, usize, f64)>;
+/// A point between two elements of an axis, the second with this share.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+struct Point {
+    low: usize,
+    high: usize,
+    share: f64,
+}
+
+impl Point {
+    /// Outside: zero.
+    const NOWHERE: Self = Self { low: usize::MAX, high: usize::MAX, share: 0.0 };
+}
 
 /// The cells of a region along one axis.
 #[derive(Clone, Copy, Debug)]
@@ -46,19 +55,23 @@ struct Cells {
 
 impl Cells {
     /// The points of a cell on an axis of `size` elements.
-    fn points_of(self, cell: usize, size: usize) -> Vec<Point> {
+    fn points_of(self, cell: usize, size: usize) -> impl ExactSizeIterator<Item = Point> {
         let start = self.start + cell as f64 * self.extent;
-        let point = |i: usize| {
+        let point = move |i: usize| {
             let at = start + (i as f64 + 0.5) * self.extent / self.points as f64;
             if !(at >= -1.0 && at <= size as f64) || size == 0 {
-                return None;
+                return Point::NOWHERE;
             }
             let at = at.max(0.0);
             let low = at as usize;
             // Beyond the last element there is nothing to lean towards.
-            Some(if low + 1 < size { (low, low + 1, at - low as f64) } else { (size - 1, size - 1, 0.0) })
+            if low + 1 < size {
+                Point { low, high: low + 1, share: at - low as f64 }
+            } else {
+                Point { low: size - 1, high: size - 1, share: 0.0 }
+            }
         };
-        (0..self.points).map(point).collect()
+        (0..self.points).map(point)
     }
 }
 
@@ -66,7 +79,7 @@ struct Problem<'a> {
     op: &'a RoiAlign,
     /// Samples, channels, height and width.
     x: [usize; 4],
-    samples: Vec<i64>,
+    samples: &'a [i64],
 }
 
 impl Problem<'_> {
@@ -87,10 +100,11 @@ impl Problem<'_> {
         let (mut sum, mut largest) = (0.0f64, f64::NEG_INFINITY);
         for row in rows {
             for column in columns {
-                let (Some((y0, y1, v)), Some((x0, x1, u))) = (*row, *column) else {
+                if row.low == usize::MAX || column.low == usize::MAX {
                     largest = largest.max(0.0);
                     continue;
-                };
+                }
+                let (Point { low: y0, high: y1, share: v }, Point { low: x0, high: x1, share: u }) = (*row, *column);
                 let at = |y: usize, x: usize| map[y * width + x].wide();
                 let upper = [(1.0 - v) * (1.0 - u) * at(y0, x0), (1.0 - v) * u * at(y0, x1)];
                 let lower = [v * (1.0 - u) * at(y1, x0), v * u * at(y1, x1)];
@@ -110,32 +124,45 @@ impl Problem<'_> {
 impl Formula for Problem<'_> {
     fn compute<T: Number>(
         &self,
-        inputs: &[Option<Cow<'_, [T]>>],
+        inputs: &[Option<&[T]>],
         y: &mut [T],
         workers: &dyn Workers,
+        rooms: &Rooms,
     ) -> Result<(), KernelError> {
         let (x, regions) = (given(inputs, 0), given(inputs, 1));
         let [batch, channels, height, width] = self.x;
         let (cell_rows, cell_columns) = (self.op.output_height, self.op.output_width);
-        let found = regions.chunks_exact(4).zip(&self.samples).map(|(region, &sample)| {
+        let located = |(region, &sample): (&[T], &i64)| {
             let outside = || KernelError::Data(format!("a region of sample {sample}, but there are {batch} samples"));
             let sample = usize::try_from(sample).ok().filter(|&s| s < batch).ok_or_else(outside)?;
             let rows = self.cells(region[1].wide(), region[3].wide(), cell_rows)?;
             Ok((sample, rows, self.cells(region[0].wide(), region[2].wide(), cell_columns)?))
-        });
-        let found: Vec<(usize, Cells, Cells)> = found.collect::<Result<_, KernelError>>()?;
+        };
+        // Every region is checked before any is read, and the most points of one that a task will list are found.
+        let mut most = (0, 0);
+        for region in regions.chunks_exact(4).zip(self.samples) {
+            let (_, rows, columns) = located(region)?;
+            most = (rows.points.max(most.0), columns.points.max(most.1));
+        }
+        let (most_rows, most_columns) = (most.0, most.1 * cell_columns);
+        rooms.reserve::<Point>(2 * workers.count(), most_rows.max(most_columns));
         let (plane, map) = (cell_rows * cell_columns, height * width);
         share(workers, y, channels * plane, 16, |first, piece| {
-            for (i, y) in piece.chunks_exact_mut(channels * plane).enumerate() {
-                let (sample, rows, columns) = found[first + i];
-                let columns: Vec<Vec<Point>> = (0..cell_columns).map(|c| columns.points_of(c, width)).collect();
+            let room = || rooms.take::<Point>(most_rows.max(most_columns));
+            let (mut row_points, mut column_points) = (room(), room());
+            let own = regions.chunks_exact(4).zip(self.samples).skip(first);
+            for (y, region) in piece.chunks_exact_mut(channels * plane).zip(own) {
+                let Ok((sample, rows, columns)) = located(region) else { continue };
+                let points = (0..cell_columns).flat_map(|c| columns.points_of(c, width));
+                column_points.iter_mut().zip(points).for_each(|(place, point)| *place = point);
                 for row in 0..cell_rows {
-                    let rows = rows.points_of(row, height);
+                    row_points.iter_mut().zip(rows.points_of(row, height)).for_each(|(place, point)| *place = point);
                     for (channel, y) in y.chunks_exact_mut(plane).enumerate() {
                         let from = (sample * channels + channel) * map;
                         let source = &x[from..from + map];
-                        for (y, columns) in y[row * cell_columns..].iter_mut().zip(&columns) {
-                            *y = self.cell(source, &rows, columns);
+                        for (column, y) in y[row * cell_columns..][..cell_columns].iter_mut().enumerate() {
+                            let points = &column_points[column * columns.points..][..columns.points];
+                            *y = self.cell(source, &row_points[..rows.points], points);
                         }
                     }
                 }
@@ -145,23 +172,15 @@ impl Formula for Problem<'_> {
     }
 }
 
-/// The map of each region.
-fn samples(view: View<'_>) -> Result<Vec<i64>, KernelError> {
-    match load(view) {
-        Numbers::Ints(values) => Ok(values),
-        Numbers::Floats(_) => Err(KernelError::Data("samples of regions must be integers".to_owned())),
-    }
-}
-
 impl Kernel for Align {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let (x, regions) = (launch.input(0)?, launch.input(1)?);
-        let samples = samples(launch.input(2)?)?;
-        let workers = launch.workers;
+        let samples = integers(launch.input(2)?, launch.rooms)?;
+        let (workers, rooms) = (launch.workers, launch.rooms);
         let &[batch, channels, height, width] = x.sizes() else {
             return Err(KernelError::Data(format!("a feature map of sizes {:?}", x.sizes())));
         };
-        let problem = Problem { op: &self.op, x: [batch, channels, height, width], samples };
-        evaluate(&problem, &[Some(x), Some(regions)], launch.output(0), workers)
+        let problem = Problem { op: &self.op, x: [batch, channels, height, width], samples: &samples };
+        evaluate(&problem, &[Some(x), Some(regions)], launch.output(0), workers, rooms)
     }
 }

@@ -108,7 +108,10 @@ impl Kernel for Gather {
         match indices.data_type() {
             DataType::I64 => gather_along(launch, x, indices, axis, indices.elements::<i64>()),
             DataType::I32 => gather_along(launch, x, indices, axis, indices.elements::<i32>()),
-            _ => gather_along(launch, x, indices, axis, &integers(indices)?),
+            _ => {
+                let picked = integers(indices, launch.rooms)?;
+                gather_along(launch, x, indices, axis, &picked)
+            }
         }
     }
 }
@@ -147,7 +150,7 @@ impl Kernel for GatherElements {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let (x, indices) = (launch.input(0)?, launch.input(1)?);
         let axis = axis_in(self.axis, x.sizes().len())?;
-        let positions = element_positions(x.sizes(), indices, axis)?;
+        let positions = element_positions(x.sizes(), indices, axis, launch.rooms)?;
         let workers = launch.workers;
         let mut y = result(&mut launch.outputs[0], indices.sizes())?;
         copy_runs(workers, (x.bytes(), y.bytes()), 1, element_bytes(x.data_type()), |at| positions[at]);
@@ -162,9 +165,9 @@ struct GatherNd {
 impl Kernel for GatherNd {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let (x, indices) = (launch.input(0)?, launch.input(1)?);
-        let slices = slice_starts(x.sizes(), indices, self.batch_axes)?;
+        let slices = slice_starts(x.sizes(), indices, self.batch_axes, launch.rooms)?;
         let vectors = &indices.sizes()[..indices.sizes().len() - 1];
-        let sizes = [vectors, slices.sizes].concat();
+        let sizes: Sizes = vectors.iter().chain(slices.sizes).copied().collect();
         let run = slices.sizes.iter().product();
         let workers = launch.workers;
         let mut y = result(&mut launch.outputs[0], &sizes)?;

@@ -4,6 +4,7 @@
 //! zeros the same one. Unsigned numbers have their top bit flipped. Sorting and comparing then need only one kind of
 //! loop, whatever the element type.
 
+use sinter_backend::{Room, Rooms};
 use sinter_base::{DataType, View};
 
 use crate::elements::{Numbers, load};
@@ -20,14 +21,15 @@ pub fn float_key(value: f64) -> i64 {
 }
 
 /// The keys of all elements.
-pub fn keys(view: View<'_>) -> Vec<i64> {
+pub fn keys<'r>(view: View<'_>, rooms: &'r Rooms) -> Room<'r, i64> {
     if view.data_type() == DataType::F32 {
-        return view.elements::<f32>().iter().map(|&v| float_key(f64::from(v))).collect();
+        return rooms.list(view.elements::<f32>().iter().map(|&v| float_key(f64::from(v))));
     }
-    match load(view) {
-        Numbers::Floats(values) => values.into_iter().map(float_key).collect(),
-        Numbers::Ints(values) if view.data_type() == DataType::U64 => {
-            values.into_iter().map(|v| v ^ i64::MIN).collect()
+    match load(view, rooms) {
+        Numbers::Floats(values) => rooms.list(values.iter().map(|&v| float_key(v))),
+        Numbers::Ints(mut values) if view.data_type() == DataType::U64 => {
+            values.iter_mut().for_each(|v| *v ^= i64::MIN);
+            values
         }
         Numbers::Ints(values) => values,
     }

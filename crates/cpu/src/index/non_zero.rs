@@ -1,7 +1,7 @@
 //! `cpu.index.non_zero`: the index vectors of all elements that are not zero. Counted first, then written.
 
 use half::{bf16, f16};
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Room, Rooms};
 use sinter_base::shape::unravel;
 use sinter_base::{DataType, View};
 
@@ -24,20 +24,20 @@ fn kernel(region: &Region) -> Result<Loaded, Refusal> {
 struct NonZeroKernel;
 
 /// Flat positions of the elements that are not zero.
-fn positions(x: View<'_>) -> Vec<usize> {
-    fn of<T: Copy>(values: &[T], set: impl Fn(T) -> bool) -> Vec<usize> {
-        (0..values.len()).filter(|&i| set(values[i])).collect()
+fn positions<'r>(x: View<'_>, rooms: &'r Rooms) -> Room<'r, usize> {
+    fn of<'r, T: Copy>(values: &[T], rooms: &'r Rooms, set: impl Fn(T) -> bool) -> Room<'r, usize> {
+        rooms.list_of(values.len(), (0..values.len()).filter(|&i| set(values[i])))
     }
     match x.data_type() {
-        DataType::F32 => of(x.elements::<f32>(), |v| v != 0.0),
-        DataType::F16 => of(x.elements::<f16>(), |v| v != f16::ZERO),
-        DataType::Bf16 => of(x.elements::<bf16>(), |v| v != bf16::ZERO),
-        DataType::I64 => of(x.elements::<i64>(), |v| v != 0),
-        DataType::I32 => of(x.elements::<i32>(), |v| v != 0),
-        DataType::Bool => of(x.bytes(), |v| v != 0),
-        _ => match load(x) {
-            Numbers::Floats(values) => of(&values, |v| v != 0.0),
-            Numbers::Ints(values) => of(&values, |v| v != 0),
+        DataType::F32 => of(x.elements::<f32>(), rooms, |v| v != 0.0),
+        DataType::F16 => of(x.elements::<f16>(), rooms, |v| v != f16::ZERO),
+        DataType::Bf16 => of(x.elements::<bf16>(), rooms, |v| v != bf16::ZERO),
+        DataType::I64 => of(x.elements::<i64>(), rooms, |v| v != 0),
+        DataType::I32 => of(x.elements::<i32>(), rooms, |v| v != 0),
+        DataType::Bool => of(x.bytes(), rooms, |v| v != 0),
+        _ => match load(x, rooms) {
+            Numbers::Floats(values) => of(&values, rooms, |v| v != 0.0),
+            Numbers::Ints(values) => of(&values, rooms, |v| v != 0),
         },
     }
 }
@@ -45,7 +45,7 @@ fn positions(x: View<'_>) -> Vec<usize> {
 impl Kernel for NonZeroKernel {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let x = launch.input(0)?;
-        let found = positions(x);
+        let found = positions(x, launch.rooms);
         let rank = x.sizes().len();
         let mut y = result(&mut launch.outputs[0], &[rank, found.len()])?;
         let entries = y.elements::<i64>();

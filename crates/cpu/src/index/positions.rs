@@ -1,6 +1,6 @@
 //! From indices to flat positions, checked once for all elements that are moved afterwards.
 
-use sinter_backend::KernelError;
+use sinter_backend::{KernelError, Room, Rooms};
 use sinter_base::View;
 use sinter_base::shape::{element_count, strides, unravel};
 
@@ -19,24 +19,29 @@ pub fn wrapped(index: i64, size: usize) -> Option<usize> {
 ///
 /// # Errors
 /// When sizes do not fit or an index lies outside.
-pub fn element_positions(sizes: &[usize], indices: View<'_>, axis: usize) -> Result<Vec<usize>, KernelError> {
+pub fn element_positions<'r>(
+    sizes: &[usize],
+    indices: View<'_>,
+    axis: usize,
+    rooms: &'r Rooms,
+) -> Result<Room<'r, usize>, KernelError> {
     let own = indices.sizes();
     if own.len() != sizes.len() || (0..sizes.len()).any(|a| a != axis && own[a] > sizes[a]) {
         refuse_data!("indices of sizes {own:?} do not lie within sizes {sizes:?} beside axis {axis}");
     }
-    let values = integers(indices)?;
-    let Some(&row) = own.last().filter(|_| !values.is_empty()) else { return Ok(Vec::new()) };
+    let values = integers(indices, rooms)?;
+    let Some(&row) = own.last().filter(|_| !values.is_empty()) else { return Ok(rooms.take(0)) };
     let steps = strides(sizes);
     let (step, size, last) = (steps[axis], sizes[axis], own.len() - 1);
     // Within a row of indices either the axis runs, or the position beside it.
     let along = usize::from(axis != last);
-    let mut positions = Vec::with_capacity(values.len());
-    for (number, row) in values.chunks_exact(row).enumerate() {
+    let mut positions = rooms.take(values.len());
+    for (number, (row, positions)) in values.chunks_exact(row).zip(positions.chunks_exact_mut(row)).enumerate() {
         let at = unravel(number, &own[..last]);
         let start: usize = (0..last).filter(|&a| a != axis).map(|a| at[a] * steps[a]).sum();
-        for (place, &index) in row.iter().enumerate() {
+        for (place, (&index, position)) in row.iter().zip(positions).enumerate() {
             match wrapped(index, size) {
-                Some(index) => positions.push(start + index * step + place * along),
+                Some(index) => *position = start + index * step + place * along,
                 None => refuse_data!("index {index} lies outside axis {axis} of {size} elements"),
             }
         }
@@ -45,9 +50,9 @@ pub fn element_positions(sizes: &[usize], indices: View<'_>, axis: usize) -> Res
 }
 
 /// Slices that index vectors name.
-pub struct Slices<'a> {
+pub struct Slices<'a, 'r> {
     /// Flat position of the first element of each.
-    pub starts: Vec<usize>,
+    pub starts: Room<'r, usize>,
     /// Sizes of each.
     pub sizes: &'a [usize],
 }
@@ -57,7 +62,12 @@ pub struct Slices<'a> {
 ///
 /// # Errors
 /// When sizes do not fit or an entry lies outside.
-pub fn slice_starts<'a>(sizes: &'a [usize], indices: View<'_>, batch_axes: usize) -> Result<Slices<'a>, KernelError> {
+pub fn slice_starts<'a, 'r>(
+    sizes: &'a [usize],
+    indices: View<'_>,
+    batch_axes: usize,
+    rooms: &'r Rooms,
+) -> Result<Slices<'a, 'r>, KernelError> {
     let Some((&length, vectors)) = indices.sizes().split_last() else {
         refuse_data!("the indices are a scalar, at least one dimension is needed")
     };
@@ -68,13 +78,13 @@ pub fn slice_starts<'a>(sizes: &'a [usize], indices: View<'_>, batch_axes: usize
             indices.sizes()
         );
     }
-    let (values, steps) = (integers(indices)?, strides(sizes));
+    let (values, steps) = (integers(indices, rooms)?, strides(sizes));
     let count = element_count(vectors).unwrap_or(0);
     // Vectors per batch entry; batch axes lead in both, so an entry's number is its flat position over them.
     let each = element_count(&vectors[batch_axes..]).unwrap_or(0).max(1);
     let block: usize = sizes[batch_axes..].iter().product();
-    let mut starts = Vec::with_capacity(count);
-    for vector in 0..count {
+    let mut starts = rooms.take(count);
+    for (vector, place) in starts.iter_mut().enumerate() {
         let mut start = vector / each * block;
         for (k, &index) in values[vector * length..(vector + 1) * length].iter().enumerate() {
             let size = sizes[batch_axes + k];
@@ -83,7 +93,7 @@ pub fn slice_starts<'a>(sizes: &'a [usize], indices: View<'_>, batch_axes: usize
                 None => refuse_data!("index {index} lies outside axis {} of {size} elements", batch_axes + k),
             }
         }
-        starts.push(start);
+        *place = start;
     }
     Ok(Slices { starts, sizes: &sizes[named..] })
 }

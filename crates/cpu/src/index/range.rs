@@ -4,7 +4,7 @@ use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Reg
 use sinter_base::{DataType, View};
 
 use crate::arguments::result;
-use crate::elements::{Numbers, load, store};
+use crate::elements::{Numbers, load, store, store_real};
 use crate::movement::takes_views;
 use crate::tactic::{Row, Speed};
 use crate::{only_operator, refuse_data};
@@ -30,9 +30,10 @@ impl Kernel for RangeKernel {
         if let Some(other) = bounds.iter().find(|b| b.count() != 1) {
             refuse_data!("a bound of a range has {} elements", other.count());
         }
+        let rooms = launch.rooms;
         let unsigned = bounds[0].data_type() == DataType::U64;
         // The result first: an absurd length must fail before memory is taken for it.
-        match bounds.map(|bound: View<'_>| load(bound)) {
+        match bounds.map(|bound: View<'_>| load(bound, rooms)) {
             [Numbers::Floats(start), Numbers::Floats(limit), Numbers::Floats(delta)] => {
                 let (start, limit, delta) = (start[0], limit[0], delta[0]);
                 let count = ((limit - start) / delta).ceil();
@@ -42,7 +43,7 @@ impl Kernel for RangeKernel {
                 // The conversion makes negative counts 0.
                 let count = count as usize;
                 let mut y = result(&mut launch.outputs[0], &[count])?;
-                store(&Numbers::Floats((0..count).map(|k| start + k as f64 * delta).collect()), &mut y);
+                store_real(&rooms.list((0..count).map(|k| start + k as f64 * delta)), &mut y);
             }
             [Numbers::Ints(start), Numbers::Ints(limit), Numbers::Ints(delta)] => {
                 let wide = |v: i64| if unsigned { i128::from(v.cast_unsigned()) } else { i128::from(v) };
@@ -56,7 +57,8 @@ impl Kernel for RangeKernel {
                     refuse_data!("the range from {start} to {limit} by {delta} is too long");
                 }
                 let mut y = result(&mut launch.outputs[0], &[count as usize])?;
-                store(&Numbers::Ints((0..count).map(|k| (start + k * delta) as i64).collect()), &mut y);
+                let values = (0..count as usize).map(|k| (start + k as i128 * delta) as i64);
+                store(&Numbers::Ints(rooms.list(values)), &mut y);
             }
             _ => refuse_data!("the bounds of a range are of different kinds"),
         }

@@ -4,12 +4,11 @@
 //! runs of elements: the last of several for one place stays. Combined, the numbers take the wide path: each element is
 //! rounded once, after all of its updates.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Operand, Refusal, Region};
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Operand, Refusal, Region, Room, Rooms};
 use sinter_base::view::element_bytes;
-use sinter_base::{DataType, View, ViewMut};
+use sinter_base::{DataType, Sizes, View, ViewMut};
 use sinter_ops::Op;
 use sinter_ops::index::ScatterReduction;
-use smallvec::smallvec;
 
 use crate::arguments::{Lines, axis_in, integers, result};
 use crate::elements::{Numbers, load, store};
@@ -79,8 +78,8 @@ struct Scatter {
 }
 
 /// Where runs of elements of the updates go, in order.
-struct Runs {
-    targets: Vec<usize>,
+struct Runs<'r> {
+    targets: Room<'r, usize>,
     length: usize,
 }
 
@@ -93,7 +92,7 @@ impl Places {
         }
     }
 
-    fn runs(self, launch: &Launch<'_, '_>, sizes: &[usize], updates: &[usize]) -> Result<Runs, KernelError> {
+    fn runs<'a>(self, launch: &Launch<'a, '_>, sizes: &[usize], updates: &[usize]) -> Result<Runs<'a>, KernelError> {
         match self {
             Places::Elements { axis } => {
                 let indices = launch.input(1)?;
@@ -101,13 +100,14 @@ impl Places {
                     refuse_data!("indices of sizes {:?} for updates of sizes {updates:?}", indices.sizes());
                 }
                 let axis = axis_in(axis, sizes.len())?;
-                Ok(Runs { targets: element_positions(sizes, indices, axis)?, length: 1 })
+                Ok(Runs { targets: element_positions(sizes, indices, axis, launch.rooms)?, length: 1 })
             }
             Places::Slices => {
                 let indices = launch.input(1)?;
-                let slices = slice_starts(sizes, indices, 0)?;
-                let expected = [&indices.sizes()[..indices.sizes().len() - 1], slices.sizes].concat();
-                if updates != expected {
+                let slices = slice_starts(sizes, indices, 0, launch.rooms)?;
+                let expected = indices.sizes()[..indices.sizes().len() - 1].iter().chain(slices.sizes);
+                let expected: Sizes = expected.copied().collect();
+                if updates != &*expected {
                     refuse_data!("updates of sizes {updates:?}, {expected:?} are needed");
                 }
                 Ok(Runs { targets: slices.starts, length: slices.sizes.iter().product() })
@@ -118,13 +118,13 @@ impl Places {
 }
 
 /// One run per step of every line of the update.
-fn sequence_runs(
-    launch: &Launch<'_, '_>,
+fn sequence_runs<'a>(
+    launch: &Launch<'a, '_>,
     axis: i64,
     circular: bool,
     sizes: &[usize],
     updates: &[usize],
-) -> Result<Runs, KernelError> {
+) -> Result<Runs<'a>, KernelError> {
     let axis = axis_in(axis, sizes.len())?;
     let fits = axis > 0
         && updates.len() == sizes.len()
@@ -132,23 +132,23 @@ fn sequence_runs(
     if !fits {
         refuse_data!("an update of sizes {updates:?} along axis {axis} of a cache of sizes {sizes:?}");
     }
-    let positions = match launch.optional(2) {
-        Some(positions) => integers(positions)?,
-        None => smallvec![0; sizes[0]],
-    };
-    if positions.len() != sizes[0] {
+    let rooms = launch.rooms;
+    let positions = launch.optional(2).map(|positions| integers(positions, rooms)).transpose()?;
+    if let Some(positions) = positions.as_deref().filter(|positions| positions.len() != sizes[0]) {
         refuse_data!("{} write positions for {} batch entries", positions.len(), sizes[0]);
     }
     let Lines { outer, length: capacity, inner } = Lines::along(sizes, axis);
     let limit = i64::try_from(capacity).unwrap_or(i64::MAX);
     let lines_each = outer / sizes[0].max(1);
-    let mut targets = Vec::with_capacity(outer.saturating_mul(updates[axis]));
+    let mut targets = rooms.take(outer * updates[axis]);
+    let mut places = targets.iter_mut();
     for line in 0..outer {
-        for step in 0..updates[axis] {
-            let at = positions[line / lines_each].saturating_add(i64::try_from(step).unwrap_or(i64::MAX));
+        let first = positions.as_deref().map_or(0, |positions| positions[line / lines_each]);
+        for (step, place) in (0..updates[axis]).zip(&mut places) {
+            let at = first.saturating_add(i64::try_from(step).unwrap_or(i64::MAX));
             let at = if circular { at.rem_euclid(limit) } else { at };
             match usize::try_from(at).ok().filter(|&at| at < capacity) {
-                Some(at) => targets.push((line * capacity + at) * inner),
+                Some(at) => *place = (line * capacity + at) * inner,
                 None => refuse_data!("step {at} lies outside a cache of {capacity}"),
             }
         }
@@ -162,12 +162,12 @@ impl Kernel for Scatter {
         let data = if shared { None } else { Some(launch.input(0)?) };
         let updates = launch.input(self.places.updates())?;
         let sizes = match data {
-            Some(data) => data.sizes().to_vec(),
-            None => launch.output(0).sizes().to_vec(),
+            Some(data) => Sizes::from_slice(data.sizes()),
+            None => Sizes::from_slice(launch.output(0).sizes()),
         };
         // Every place is checked before anything is written.
         let runs = self.places.runs(launch, &sizes, updates.sizes())?;
-        let workers = launch.workers;
+        let (workers, rooms) = (launch.workers, launch.rooms);
         let mut y = result(&mut launch.outputs[0], &sizes)?;
         if updates.data_type() != y.data_type() {
             refuse_data!("updates of type {} for data of type {}", updates.data_type(), y.data_type());
@@ -182,11 +182,11 @@ impl Kernel for Scatter {
             replace(&mut y, updates, &runs);
             return Ok(());
         }
-        combine(self.reduction, &mut y, updates, &runs)
+        combine(self.reduction, &mut y, updates, &runs, rooms)
     }
 }
 
-fn replace(y: &mut ViewMut<'_>, updates: View<'_>, runs: &Runs) {
+fn replace(y: &mut ViewMut<'_>, updates: View<'_>, runs: &Runs<'_>) {
     let width = element_bytes(y.data_type());
     let run = runs.length * width;
     if run == 0 {
@@ -202,12 +202,13 @@ fn combine(
     reduction: ScatterReduction,
     y: &mut ViewMut<'_>,
     updates: View<'_>,
-    runs: &Runs,
+    runs: &Runs<'_>,
+    rooms: &Rooms,
 ) -> Result<(), KernelError> {
     let data_type = y.data_type();
-    let mut values = load(y.as_view());
+    let mut values = load(y.as_view(), rooms);
     let places = runs.targets.iter().flat_map(|&start| start..start + runs.length);
-    match (&mut values, load(updates)) {
+    match (&mut values, load(updates, rooms)) {
         (Numbers::Floats(values), Numbers::Floats(updates)) => {
             // A comparison with NaN is false, and NaN wins.
             let join: fn(f64, f64) -> f64 = match reduction {
@@ -217,12 +218,12 @@ fn combine(
                 ScatterReduction::Max => |a, b| if a >= b || a.is_nan() { a } else { b },
                 ScatterReduction::Min => |a, b| if a <= b || a.is_nan() { a } else { b },
             };
-            places.zip(updates).for_each(|(at, update)| values[at] = join(values[at], update));
+            places.zip(&*updates).for_each(|(at, &update)| values[at] = join(values[at], update));
         }
         (Numbers::Ints(values), Numbers::Ints(updates)) => {
             // With the sign bit flipped, unsigned numbers compare as signed ones do.
             let flip = if data_type == DataType::U64 { i64::MIN } else { 0 };
-            for (at, update) in places.zip(updates) {
+            for (at, &update) in places.zip(&*updates) {
                 let old = values[at];
                 let joined = match reduction {
                     ScatterReduction::None => update,
@@ -268,6 +269,7 @@ mod tests {
                     inputs: &inputs,
                     outputs: &mut [Target::View(view)],
                     workspace: &mut [],
+                    rooms: &Rooms::default(),
                     seed: (0, 0),
                 })
                 .unwrap();

@@ -4,6 +4,7 @@
 //! sorted. Positions break ties, so that the order is total and the result the same however it is found.
 
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use sinter_base::Sizes;
 use sinter_base::view::element_bytes;
 use sinter_ops::index::TopK;
 
@@ -30,35 +31,38 @@ struct TopKKernel {
 
 impl Kernel for TopKKernel {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
-        let (x, k) = (launch.input(0)?, single_integer(launch.input(1)?)?);
+        let (x, k) = (launch.input(0)?, single_integer(launch.input(1)?, launch.rooms)?);
         let axis = axis_in(self.op.axis, x.sizes().len())?;
         let lines = Lines::along(x.sizes(), axis);
         let Lines { outer, length, inner } = lines;
         let Some(k) = usize::try_from(k).ok().filter(|&k| k <= length) else {
             refuse_data!("the {k} best of {length} elements do not exist")
         };
-        let mut sizes = x.sizes().to_vec();
+        let mut sizes = Sizes::from_slice(x.sizes());
         sizes[axis] = k;
         // Descending order is ascending order of the complements.
         let flip = if self.op.largest { -1 } else { 0 };
-        let keys = keys(x);
-        let workers = launch.workers;
+        let (workers, rooms) = (launch.workers, launch.rooms);
+        let keys = keys(x, rooms);
+        rooms.reserve::<[i64; 2]>(workers.count(), length);
         let [values, positions, ..] = &mut *launch.outputs else { refuse_data!("two results are needed") };
         let mut positions = result(positions, &sizes)?;
         let places = positions.elements::<i64>();
         for_each_piece(workers, places, k * inner, x.count(), |from, piece| {
-            let mut line: Vec<(i64, usize)> = Vec::with_capacity(length);
+            // Keys with their positions.
+            let mut line = rooms.take::<[i64; 2]>(length);
             for (at, block) in piece.chunks_exact_mut(k * inner).enumerate() {
                 for i in 0..inner {
                     let start = (from + at) * length * inner + i;
-                    line.clear();
-                    line.extend((0..length).map(|p| (keys[start + p * inner] ^ flip, p)));
+                    for (p, entry) in line.iter_mut().enumerate() {
+                        *entry = [keys[start + p * inner] ^ flip, p as i64];
+                    }
                     if k < length {
                         line.select_nth_unstable(k);
                     }
                     line[..k].sort_unstable();
-                    for (rank, (_, position)) in line[..k].iter().enumerate() {
-                        block[rank * inner + i] = i64::try_from(*position).unwrap_or(i64::MAX);
+                    for (rank, [_, position]) in line[..k].iter().enumerate() {
+                        block[rank * inner + i] = *position;
                     }
                 }
             }

@@ -2,7 +2,8 @@
 //!
 //! Elements become keys, slices lists of keys; a sort brings equal ones together, the first occurrence of each foremost.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Target};
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Room, Rooms, Target};
+use sinter_base::Sizes;
 use sinter_base::view::element_bytes;
 use sinter_ops::index::Unique;
 
@@ -27,43 +28,41 @@ struct UniqueKernel {
 }
 
 /// The classes of equal slices.
-struct Classes {
+struct Classes<'r> {
     /// First slice of each class.
-    first: Vec<usize>,
+    first: Room<'r, usize>,
     /// Number of slices in each.
-    count: Vec<usize>,
+    count: Room<'r, usize>,
     /// Class of every slice.
-    of: Vec<usize>,
+    of: Room<'r, usize>,
 }
 
 /// Classes of `slices` lists of `length` keys, in ascending order, or in that of their first slices.
-fn classes(keys: &[i64], slices: usize, length: usize, sorted: bool) -> Classes {
+fn classes<'r>(keys: &[i64], slices: usize, length: usize, sorted: bool, rooms: &'r Rooms) -> Classes<'r> {
     let slice = |k: usize| &keys[k * length..(k + 1) * length];
-    let mut order: Vec<usize> = (0..slices).collect();
+    let mut order = rooms.list(0..slices);
     // Positions break ties: the first occurrence leads its class.
     order.sort_unstable_by(|&a, &b| slice(a).cmp(slice(b)).then(a.cmp(&b)));
-    let mut result = Classes { first: Vec::new(), count: Vec::new(), of: vec![0; slices] };
-    for &k in &order {
-        match (result.first.last(), result.count.last_mut()) {
-            (Some(&first), Some(count)) if slice(first) == slice(k) => *count += 1,
-            _ => {
-                result.first.push(k);
-                result.count.push(1);
-            }
-        }
-        result.of[k] = result.first.len() - 1;
+    let mut result = Classes { first: rooms.take(slices), count: rooms.take(slices), of: rooms.take(slices) };
+    let mut found = 0;
+    for group in order.chunk_by(|&a, &b| slice(a) == slice(b)) {
+        (result.first[found], result.count[found]) = (group[0], group.len());
+        group.iter().for_each(|&k| result.of[k] = found);
+        found += 1;
     }
+    result.first.truncate(found);
+    result.count.truncate(found);
     if sorted {
         return result;
     }
-    let mut by_first: Vec<usize> = (0..result.first.len()).collect();
+    let mut by_first = rooms.list(0..found);
     by_first.sort_unstable_by_key(|&class| result.first[class]);
-    let mut renamed = vec![0; by_first.len()];
+    let mut renamed = rooms.take(found);
     by_first.iter().enumerate().for_each(|(new, &old)| renamed[old] = new);
     Classes {
-        first: by_first.iter().map(|&class| result.first[class]).collect(),
-        count: by_first.iter().map(|&class| result.count[class]).collect(),
-        of: result.of.iter().map(|&class| renamed[class]).collect(),
+        first: rooms.list(by_first.iter().map(|&class| result.first[class])),
+        count: rooms.list(by_first.iter().map(|&class| result.count[class])),
+        of: rooms.list(result.of.iter().map(|&class| renamed[class])),
     }
 }
 
@@ -78,17 +77,18 @@ impl Kernel for UniqueKernel {
             None => (Lines { outer: 1, length: x.count(), inner: 1 }, None),
         };
         let Lines { outer, length, inner } = lines;
-        let mut all = keys(x);
+        let rooms = launch.rooms;
+        let mut all = keys(x, rooms);
         if outer > 1 {
             // Slices side by side.
             let source = |at: usize| {
                 let (k, o, i) = (at / (outer * inner), at / inner % outer, at % inner);
                 all[(o * length + k) * inner + i]
             };
-            all = (0..all.len()).map(source).collect();
+            all = rooms.list((0..all.len()).map(source));
         }
-        let classes = classes(&all, length, outer * inner, self.op.sorted);
-        let mut sizes = axis.map_or_else(|| vec![0], |_| x.sizes().to_vec());
+        let classes = classes(&all, length, outer * inner, self.op.sorted, rooms);
+        let mut sizes = axis.map_or_else(|| Sizes::from_slice(&[0]), |_| Sizes::from_slice(x.sizes()));
         sizes[axis.unwrap_or(0)] = classes.first.len();
         let width = element_bytes(x.data_type());
         let run = inner * width;

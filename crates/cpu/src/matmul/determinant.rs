@@ -3,9 +3,9 @@
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
 
 use crate::arguments::result;
-use crate::elements::{Numbers, load, store};
+use crate::elements::{Numbers, load, store_real};
 use crate::movement::takes_views;
-use crate::pieces::for_each_piece;
+use crate::share::share_both;
 use crate::tactic::{Row, Speed};
 use crate::{only_operator, refuse_data};
 
@@ -21,29 +21,24 @@ fn kernel(region: &Region) -> Result<Loaded, Refusal> {
 
 struct DeterminantKernel;
 
-/// Determinant of the `n` by `n` matrix in `rows`, which becomes triangular. What is left of it is the matrix behind the
-/// rows and columns that are done.
-fn determinant(mut rows: Vec<&mut [f64]>) -> f64 {
+/// Determinant of an `n` by `n` matrix, which becomes triangular.
+fn determinant(matrix: &mut [f64], n: usize) -> f64 {
     let mut product = 1.0;
-    while !rows.is_empty() {
-        let column = rows[0].len() - rows.len();
-        let size = |row: &[f64]| row[column].abs();
-        let mut pivot = 0;
-        for row in 1..rows.len() {
-            if size(rows[row]) > size(rows[pivot]) {
-                pivot = row;
-            }
-        }
+    // What is left is the matrix behind the rows and columns that are done.
+    for column in 0..n {
+        let left = &mut matrix[column * n..];
+        let size = |row: usize| left[row * n + column].abs();
+        let pivot = (1..n - column).fold(0, |best, row| if size(row) > size(best) { row } else { best });
+        let (head, rest) = left.split_at_mut(n);
         if pivot != 0 {
-            rows.swap(0, pivot);
+            head.swap_with_slice(&mut rest[(pivot - 1) * n..pivot * n]);
             product = -product;
         }
-        let head = rows.remove(0);
         product *= head[column];
         if head[column] == 0.0 {
             return product;
         }
-        for row in &mut rows {
+        for row in rest.chunks_exact_mut(n) {
             let factor = row[column] / head[column];
             row[column..].iter_mut().zip(&head[column..]).for_each(|(x, h)| *x -= factor * h);
         }
@@ -58,20 +53,18 @@ impl Kernel for DeterminantKernel {
         if n != columns {
             refuse_data!("a matrix of {n} rows and {columns} columns has no determinant");
         }
-        let Numbers::Floats(elements) = load(x) else { refuse_data!("a determinant of {}", x.data_type()) };
+        let (workers, rooms) = (launch.workers, launch.rooms);
+        let Numbers::Floats(mut elements) = load(x, rooms) else { refuse_data!("a determinant of {}", x.data_type()) };
         let (n, matrix) = (*n, n * n);
-        let work = elements.len().saturating_mul(n);
         let mut target = result(&mut launch.outputs[0], batch)?;
-        let mut y = vec![1.0; target.count()];
+        let mut y = rooms.filled(target.count(), 1.0);
         if matrix > 0 {
-            for_each_piece(launch.workers, &mut y, 1, work, |from, piece| {
-                for (at, y) in piece.iter_mut().enumerate() {
-                    let mut own = elements[(from + at) * matrix..][..matrix].to_vec();
-                    *y = determinant(own.chunks_exact_mut(n).collect());
-                }
+            share_both(workers, (&mut elements, &mut y), (matrix, 1), n, |_, matrices, y| {
+                let matrices = matrices.chunks_exact_mut(matrix).zip(y);
+                matrices.for_each(|(matrix, y)| *y = determinant(matrix, n));
             });
         }
-        store(&Numbers::Floats(y), &mut target);
+        store_real(&y, &mut target);
         Ok(())
     }
 }
@@ -81,7 +74,7 @@ mod tests {
     use super::determinant;
 
     fn of<const N: usize>(mut matrix: [[f64; N]; N]) -> f64 {
-        determinant(matrix.iter_mut().map(|row| &mut row[..]).collect())
+        determinant(matrix.as_flattened_mut(), N)
     }
 
     #[test]

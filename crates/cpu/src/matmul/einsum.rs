@@ -4,17 +4,17 @@
 //! order batch, own, summed by strided copies (left out where they lie so already), multiplied by the blocked product,
 //! and the result is brought into its order. Everything else is summed term by term in f64 or wrapping integers.
 
-use std::collections::BTreeMap;
-
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Workers};
+use bytemuck::Pod;
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Room, Rooms, Workers};
 use sinter_base::shape::{element_count, strides, unravel};
-use sinter_base::{DataType, View};
+use sinter_base::{DataType, Sizes, View};
+use smallvec::{SmallVec, smallvec};
 
 use crate::arguments::result;
 use crate::elements::{Numbers, load, store};
-use crate::matmul::equation::{Equation, Label};
+use crate::matmul::equation::{ByLabel, Equation, Label, Labels};
 use crate::matmul::gemm::{Product, Strided};
-use crate::movement::strided::{Walk, copy};
+use crate::movement::strided::{Walk, Walks, copy};
 use crate::movement::takes_views;
 use crate::pieces::for_each_piece;
 use crate::tactic::{Row, Speed};
@@ -44,21 +44,21 @@ fn stride_of(labels: &[Label], sizes: &[usize], wanted: Label) -> usize {
 
 /// The axes of a batch of matrix products.
 struct Matrices {
-    batch: Vec<Label>,
-    rows: Vec<Label>,
-    columns: Vec<Label>,
-    inner: Vec<Label>,
+    batch: Labels,
+    rows: Labels,
+    columns: Labels,
+    inner: Labels,
 }
 
 impl Matrices {
     /// The roles of the labels of two operands; `None` when a label is summed that only one of them has.
     fn of(equation: &Equation) -> Option<Self> {
         let [a, b] = &equation.inputs[..] else { return None };
-        let kept = |on_a: bool, on_b: bool| -> Vec<Label> {
+        let kept = |on_a: bool, on_b: bool| -> Labels {
             let output = equation.output.iter().copied();
             output.filter(|label| a.contains(label) == on_a && b.contains(label) == on_b).collect()
         };
-        let mut inner: Vec<Label> = Vec::new();
+        let mut inner = Labels::new();
         for label in a.iter().chain(b).filter(|label| !equation.output.contains(label)) {
             if !a.contains(label) || !b.contains(label) {
                 return None;
@@ -74,7 +74,7 @@ impl Matrices {
 /// An operand with its axes in another order.
 enum Packed<'a> {
     AsItIs(&'a [f32]),
-    Copied(Vec<f32>),
+    Copied(Room<'a, f32>),
 }
 
 impl Packed<'_> {
@@ -86,8 +86,8 @@ impl Packed<'_> {
     }
 }
 
-fn packed<'a>(x: View<'a>, axes: &[Walk], workers: &dyn Workers) -> Result<Packed<'a>, KernelError> {
-    let sizes: Vec<usize> = axes.iter().map(|a| a.size).collect();
+fn packed<'a>(x: View<'a>, axes: &[Walk], workers: &dyn Workers, rooms: &'a Rooms) -> Result<Packed<'a>, KernelError> {
+    let sizes: Sizes = axes.iter().map(|a| a.size).collect();
     let natural = strides(&sizes);
     let in_order = axes.iter().zip(&natural).all(|(a, &s)| a.size == 1 || a.stride == s.cast_signed());
     let elements = x.elements::<f32>();
@@ -95,7 +95,7 @@ fn packed<'a>(x: View<'a>, axes: &[Walk], workers: &dyn Workers) -> Result<Packe
     if in_order && count == elements.len() {
         return Ok(Packed::AsItIs(elements));
     }
-    let mut target = vec![0f32; count];
+    let mut target = rooms.take::<f32>(count);
     copy(workers, x.bytes(), 4, 0, axes, bytemuck::cast_slice_mut(&mut target))?;
     Ok(Packed::Copied(target))
 }
@@ -106,18 +106,19 @@ impl EinsumKernel {
         &self,
         workers: &dyn Workers,
         (matrices, equation): (&Matrices, &Equation),
-        sizes: &BTreeMap<Label, usize>,
+        sizes: &ByLabel,
         operands: &[View<'_>],
         y: &mut [f32],
+        rooms: &Rooms,
     ) -> Result<(), KernelError> {
-        let size = |label: &Label| sizes.get(label).copied().unwrap_or(1);
+        let size = |label: &Label| sizes.get(*label).unwrap_or(1);
         let count = |labels: &[Label]| labels.iter().map(size).product::<usize>();
         let pack = |which: usize, own: &[Label]| {
             let (labels, operand) = (&equation.inputs[which], operands[which]);
             let order = matrices.batch.iter().chain(own).chain(&matrices.inner);
-            let axes: Vec<Walk> =
+            let axes: Walks =
                 order.map(|label| Walk::new(size(label), stride_of(labels, operand.sizes(), *label))).collect();
-            packed(operand, &axes, workers)
+            packed(operand, &axes, workers, rooms)
         };
         let (a, b) = (pack(0, &matrices.rows)?, pack(1, &matrices.columns)?);
         let (rows, columns, inner) = (count(&matrices.rows), count(&matrices.columns), count(&matrices.inner));
@@ -131,71 +132,74 @@ impl EinsumKernel {
                 b: &Strided { data: &b.elements()[matrix(columns)], lane: inner, inner: 1 },
                 row_bias: None,
             }
-            .compute(self.tier, workers, c);
+            .compute(self.tier, workers, rooms, c);
         };
         let multiply = |c: &mut [f32]| {
             if rows * columns > 0 {
                 c.chunks_exact_mut(rows * columns).enumerate().for_each(|(batch, c)| product(batch, c));
             }
         };
-        let order: Vec<Label> = matrices.batch.iter().chain(&matrices.rows).chain(&matrices.columns).copied().collect();
+        let order: Labels = matrices.batch.iter().chain(&matrices.rows).chain(&matrices.columns).copied().collect();
         if order == equation.output {
             multiply(y);
             return Ok(());
         }
-        let mut c = vec![0f32; y.len()];
+        let mut c = rooms.take::<f32>(y.len());
         multiply(&mut c);
-        let made: Vec<usize> = order.iter().map(size).collect();
+        let made: Sizes = order.iter().map(size).collect();
         let steps = strides(&made);
         let walk = |label: &Label| {
             let step = order.iter().position(|other| other == label).map_or(0, |axis| steps[axis]);
             Walk::new(size(label), step)
         };
-        let axes: Vec<Walk> = equation.output.iter().map(walk).collect();
+        let axes: Walks = equation.output.iter().map(walk).collect();
         copy(workers, bytemuck::cast_slice(&c), 4, 0, &axes, bytemuck::cast_slice_mut(y))
     }
 }
 
+/// Distances along some axes, by operand.
+type Steps = SmallVec<[Sizes; 4]>;
+
 /// Terms of the sum for every element of the result.
 struct Terms {
     /// Sizes of the result.
-    outer: Vec<usize>,
+    outer: Sizes,
     /// Distances along the result's axes, by operand.
-    outer_steps: Vec<Vec<usize>>,
+    outer_steps: Steps,
     /// Sizes of the summed axes.
-    inner: Vec<usize>,
+    inner: Sizes,
     /// Distances along the summed axes, by operand.
-    inner_steps: Vec<Vec<usize>>,
+    inner_steps: Steps,
 }
 
 impl Terms {
-    fn of(equation: &Equation, sizes: &BTreeMap<Label, usize>, operands: &[View<'_>]) -> Self {
-        let summed: Vec<Label> = sizes.keys().filter(|label| !equation.output.contains(label)).copied().collect();
-        let of = |labels: &[Label]| -> (Vec<usize>, Vec<Vec<usize>>) {
+    fn of(equation: &Equation, sizes: &ByLabel, operands: &[View<'_>]) -> Self {
+        let summed: Labels = sizes.labels().filter(|label| !equation.output.contains(label)).collect();
+        let of = |labels: &[Label]| -> (Sizes, Steps) {
             let steps = equation
                 .inputs
                 .iter()
                 .zip(operands)
                 .map(|(own, operand)| labels.iter().map(|&label| stride_of(own, operand.sizes(), label)).collect());
-            (labels.iter().map(|label| sizes[label]).collect(), steps.collect())
+            (labels.iter().map(|&label| sizes.get(label).unwrap_or(1)).collect(), steps.collect())
         };
         let ((outer, outer_steps), (inner, inner_steps)) = (of(&equation.output), of(&summed));
         Self { outer, outer_steps, inner, inner_steps }
     }
 
     /// Element `flat` of the result.
-    fn sum<T: Copy>(
+    fn sum<T: Pod>(
         &self,
         flat: usize,
-        operands: &[Vec<T>],
+        operands: &[Room<'_, T>],
         (zero, one): (T, T),
         add: impl Fn(T, T) -> T,
         multiply: impl Fn(T, T) -> T,
     ) -> T {
         let at = unravel(flat, &self.outer);
-        let mut positions: Vec<usize> =
+        let mut positions: Sizes =
             self.outer_steps.iter().map(|steps| at.iter().zip(steps).map(|(i, s)| i * s).sum()).collect();
-        let mut index = vec![0usize; self.inner.len()];
+        let mut index: Sizes = smallvec![0; self.inner.len()];
         let mut total = zero;
         for _ in 0..self.inner.iter().product() {
             let factors = operands.iter().zip(&positions).map(|(x, &at)| x[at]);
@@ -221,12 +225,13 @@ impl Terms {
 
 impl Kernel for EinsumKernel {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
-        let operands = (0..launch.inputs.len()).map(|i| launch.input(i)).collect::<Result<Vec<View<'_>>, _>>()?;
-        let all: Vec<&[usize]> = operands.iter().map(View::sizes).collect();
-        let equation = Equation::of(&self.equation, &all.iter().map(|s| s.len()).collect::<Vec<_>>())?;
+        let operands =
+            (0..launch.inputs.len()).map(|i| launch.input(i)).collect::<Result<SmallVec<[View<'_>; 4]>, _>>()?;
+        let all: SmallVec<[&[usize]; 4]> = operands.iter().map(View::sizes).collect();
+        let equation = Equation::of(&self.equation, &all.iter().map(|s| s.len()).collect::<Sizes>())?;
         let sizes = equation.sizes(&all)?;
-        let result_sizes: Vec<usize> = equation.output.iter().map(|label| sizes[label]).collect();
-        let workers = launch.workers;
+        let result_sizes: Sizes = equation.output.iter().map(|&label| sizes.get(label).unwrap_or(1)).collect();
+        let (workers, rooms) = (launch.workers, launch.rooms);
         let mut y = result(&mut launch.outputs[0], &result_sizes)?;
         if operands.iter().any(|x| x.data_type() != y.data_type()) {
             refuse_data!("operands of different types");
@@ -234,18 +239,18 @@ impl Kernel for EinsumKernel {
         if y.data_type() == DataType::F32
             && let Some(matrices) = Matrices::of(&equation)
         {
-            return self.multiply(workers, (&matrices, &equation), &sizes, &operands, y.elements::<f32>());
+            return self.multiply(workers, (&matrices, &equation), &sizes, &operands, y.elements::<f32>(), rooms);
         }
         let terms = Terms::of(&equation, &sizes, &operands);
         let work = y.count().saturating_mul(terms.inner.iter().product());
-        let (mut floats, mut ints) = (Vec::new(), Vec::new());
+        let (mut floats, mut ints): (SmallVec<[_; 4]>, SmallVec<[_; 4]>) = (SmallVec::new(), SmallVec::new());
         for operand in &operands {
-            match load(*operand) {
+            match load(*operand, rooms) {
                 Numbers::Floats(values) => floats.push(values),
                 Numbers::Ints(values) => ints.push(values),
             }
         }
-        let mut numbers = Numbers::like(y.data_type(), y.count());
+        let mut numbers = Numbers::like(y.data_type(), y.count(), rooms);
         match &mut numbers {
             Numbers::Floats(y) => for_each_piece(workers, y, 1, work, |from, piece| {
                 for (at, y) in piece.iter_mut().enumerate() {

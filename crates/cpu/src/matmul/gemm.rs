@@ -5,10 +5,10 @@
 //! matter of [`Source`]: a strided matrix, or windows of an image that are never written out. The order of sums depends
 //! on sizes only, never on the number of threads.
 
-use std::cell::RefCell;
 use std::sync::Mutex;
 
-use sinter_backend::Workers;
+use sinter_backend::{Rooms, Workers};
+use smallvec::SmallVec;
 
 use crate::matmul::microkernel::{MAX_TILE, Tile, tile_product};
 use crate::tier::Tier;
@@ -19,6 +19,8 @@ const DEPTH: usize = 256;
 const BLOCK_ROWS: usize = 112;
 /// Columns of C per task, about.
 const BLOCK_COLUMNS: usize = 256;
+/// Most locks on parts of C: few enough for the stack.
+const LOCKS: usize = 64;
 
 /// A matrix that can write parts of itself.
 pub trait Source: Sync {
@@ -63,17 +65,12 @@ pub struct Product<'a> {
     pub row_bias: Option<&'a [f32]>,
 }
 
-thread_local! {
-    /// Packed strips of A and B, kept between products so that a steady run allocates nothing.
-    static STRIPS: RefCell<(Vec<f32>, Vec<f32>)> = const { RefCell::new((Vec::new(), Vec::new())) };
-}
-
 impl Product<'_> {
     /// Computes C, row-major without gaps.
     ///
     /// # Panics
     /// When `c` has another length than rows times columns.
-    pub fn compute(&self, tier: Tier, workers: &dyn Workers, c: &mut [f32]) {
+    pub fn compute(&self, tier: Tier, workers: &dyn Workers, rooms: &Rooms, c: &mut [f32]) {
         assert_eq!(c.len(), self.rows * self.columns, "the result has another size");
         if c.is_empty() {
             return;
@@ -84,33 +81,49 @@ impl Product<'_> {
         let column_blocks = self.columns.div_ceil(BLOCK_COLUMNS);
         // Row blocks are separate memory; column blocks of one share its rows and are done one after the other there,
         // unless there are too few row blocks to go round.
-        let bands: Vec<Mutex<&mut [f32]>> = c.chunks_mut(block_rows * self.columns).map(Mutex::new).collect();
         let split_columns = row_blocks < 2 * workers.count() && column_blocks > 1;
+        let widest = self.columns.min(BLOCK_COLUMNS);
+        let depth = self.inner.min(DEPTH);
+        let a_room = block_rows * depth;
+        let b_room = widest.next_multiple_of(tile.columns) * depth;
+        // A task's strips of A and B, and its block of C where columns are split.
+        let room = a_room + b_room + if split_columns { block_rows * widest } else { 0 };
+        rooms.reserve::<f32>(workers.count(), room);
         if !split_columns {
-            workers.run(row_blocks, &|band| {
-                if let Ok(mut rows) = bands[band].lock() {
-                    for block in 0..column_blocks {
-                        self.block(tier, band * block_rows, block * BLOCK_COLUMNS, &mut |i, j, value| {
-                            store(&mut rows[i * self.columns + j..], value);
-                        });
-                    }
+            let bands = Mutex::new(c.chunks_mut(block_rows * self.columns).enumerate());
+            workers.run(row_blocks, &|_| {
+                let next = bands.lock().ok().and_then(|mut bands| bands.next());
+                let Some((band, rows)) = next else { return };
+                let mut room = rooms.take(room);
+                let strips = room.split_at_mut(a_room);
+                for block in 0..column_blocks {
+                    let first = (band * block_rows, block * BLOCK_COLUMNS);
+                    self.block(tier, first, (&mut *strips.0, &mut *strips.1), &mut |i, j, value| {
+                        store(&mut rows[i * self.columns + j..], value);
+                    });
                 }
             });
             return;
         }
+        let grouped = row_blocks.div_ceil(LOCKS);
+        let bands = c.chunks_mut(grouped * block_rows * self.columns).map(Mutex::new);
+        let bands: SmallVec<[Mutex<&mut [f32]>; LOCKS]> = bands.collect();
         workers.run(row_blocks * column_blocks, &|task| {
             let (band, block) = (task / column_blocks, task % column_blocks);
             // Computed apart, then copied under the band's lock: columns of several tasks lie in the same rows.
             let first = block * BLOCK_COLUMNS;
             let width = BLOCK_COLUMNS.min(self.columns - first);
             let height = block_rows.min(self.rows - band * block_rows);
-            let mut apart = vec![0.0; width * height];
-            self.block(tier, band * block_rows, first, &mut |i, j, value| {
+            let mut room = rooms.take(room);
+            let (a_strips, rest) = room.split_at_mut(a_room);
+            let (b_strips, apart) = rest.split_at_mut(b_room);
+            let apart = &mut apart[..width * height];
+            self.block(tier, (band * block_rows, first), (a_strips, b_strips), &mut |i, j, value| {
                 store(&mut apart[i * width + j - first..], value);
             });
-            if let Ok(mut rows) = bands[band].lock() {
+            if let Ok(mut rows) = bands[band / grouped].lock() {
                 for (i, row) in apart.chunks(width).enumerate() {
-                    let at = i * self.columns + first;
+                    let at = (band % grouped * block_rows + i) * self.columns + first;
                     rows[at..at + width].copy_from_slice(row);
                 }
             }
@@ -119,35 +132,39 @@ impl Product<'_> {
 
     /// One block of C; `put(row in the block, column, values)` takes pieces of rows, each in one or more turns: the
     /// first replaces, later ones add.
-    fn block(&self, tier: Tier, first_row: usize, first_column: usize, put: &mut dyn FnMut(usize, usize, Piece<'_>)) {
+    fn block(
+        &self,
+        tier: Tier,
+        (first_row, first_column): (usize, usize),
+        (a_strips, b_strips): (&mut [f32], &mut [f32]),
+        put: &mut dyn FnMut(usize, usize, Piece<'_>),
+    ) {
         let tile = Tile::of(tier);
         let rows = (self.rows - first_row).min(BLOCK_ROWS.next_multiple_of(tile.rows));
         let columns = (self.columns - first_column).min(BLOCK_COLUMNS);
-        STRIPS.with_borrow_mut(|(a_strips, b_strips)| {
-            for first in (0..self.inner.max(1)).step_by(DEPTH) {
-                let depth = DEPTH.min(self.inner - first.min(self.inner));
-                pack_strips(self.a, first_row, rows, first, depth, tile.rows, a_strips);
-                pack_strips(self.b, first_column, columns, first, depth, tile.columns, b_strips);
-                for (bj, j) in (0..columns).step_by(tile.columns).enumerate() {
-                    let b = &b_strips[bj * depth * tile.columns..];
-                    for (bi, i) in (0..rows).step_by(tile.rows).enumerate() {
-                        let a = &a_strips[bi * depth * tile.rows..];
-                        let mut c = [0.0; MAX_TILE];
-                        tile_product(tier, depth, a, b, &mut c);
-                        let width = tile.columns.min(columns - j);
-                        for row in 0..tile.rows.min(rows - i) {
-                            let values = &c[row * tile.columns..row * tile.columns + width];
-                            let base = match (first, self.row_bias) {
-                                (0, Some(bias)) => Base::Constant(bias[first_row + i + row]),
-                                (0, None) => Base::Constant(0.0),
-                                _ => Base::Earlier,
-                            };
-                            put(i + row, first_column + j, Piece { values, base });
-                        }
+        for first in (0..self.inner.max(1)).step_by(DEPTH) {
+            let depth = DEPTH.min(self.inner - first.min(self.inner));
+            pack_strips(self.a, first_row, rows, first, depth, tile.rows, a_strips);
+            pack_strips(self.b, first_column, columns, first, depth, tile.columns, b_strips);
+            for (bj, j) in (0..columns).step_by(tile.columns).enumerate() {
+                let b = &b_strips[bj * depth * tile.columns..];
+                for (bi, i) in (0..rows).step_by(tile.rows).enumerate() {
+                    let a = &a_strips[bi * depth * tile.rows..];
+                    let mut c = [0.0; MAX_TILE];
+                    tile_product(tier, depth, a, b, &mut c);
+                    let width = tile.columns.min(columns - j);
+                    for row in 0..tile.rows.min(rows - i) {
+                        let values = &c[row * tile.columns..row * tile.columns + width];
+                        let base = match (first, self.row_bias) {
+                            (0, Some(bias)) => Base::Constant(bias[first_row + i + row]),
+                            (0, None) => Base::Constant(0.0),
+                            _ => Base::Earlier,
+                        };
+                        put(i + row, first_column + j, Piece { values, base });
                     }
                 }
             }
-        });
+        }
     }
 }
 
@@ -180,12 +197,8 @@ fn pack_strips(
     first: usize,
     depth: usize,
     width: usize,
-    strips: &mut Vec<f32>,
+    strips: &mut [f32],
 ) {
-    let needed = lanes.next_multiple_of(width) * depth;
-    if strips.len() < needed {
-        strips.resize(needed, 0.0);
-    }
     for (strip, lane) in (0..lanes).step_by(width).enumerate() {
         let target = &mut strips[strip * depth * width..(strip + 1) * depth * width];
         for offset in 0..width {
@@ -232,7 +245,7 @@ mod tests {
                     b: &Strided { data: &b, lane: 1, inner: columns },
                     row_bias: Some(&bias),
                 }
-                .compute(tier, &team, &mut c);
+                .compute(tier, &team, &Rooms::default(), &mut c);
                 for i in 0..rows {
                     for j in 0..columns {
                         let terms = (0..inner).map(|p| f64::from(a[i * inner + p]) * f64::from(b[p * columns + j]));

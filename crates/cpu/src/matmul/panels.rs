@@ -52,10 +52,10 @@ fn fit(region: &Region) -> Result<Fit, Refusal> {
     let columns = columns.as_constant().and_then(|c| usize::try_from(c).ok()).ok_or_else(missing)?;
     let epilogue = fused.epilogue(None)?;
     let kernel = Loaded::Views(Box::new(Panels { a: a_operand, b: packed, columns, epilogue, tier: Tier::in_use() }));
-    Ok(Fit { kernel, packed, workspace: Dim::constant(0), in_place: Vec::new() })
+    Ok(Fit { kernel, packed: vec![packed], workspace: Dim::constant(0), in_place: Vec::new() })
 }
 
-fn pack_weight(region: &Region, weight: &Tensor) -> Result<Tensor, KernelError> {
+fn pack_weight(region: &Region, _: usize, weight: &Tensor) -> Result<Tensor, KernelError> {
     let wrong = |refusal: Refusal| KernelError::Recipe(refusal.to_string());
     let fused = Fused::of(region).map_err(wrong)?;
     let op = heavy(&fused).map_err(wrong)?;

@@ -40,10 +40,10 @@ struct ExpandKernel;
 
 impl Kernel for ExpandKernel {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
-        let (x, shape) = (launch.input(0)?, integers(launch.input(1)?)?);
+        let (x, shape) = (launch.input(0)?, integers(launch.input(1)?, launch.rooms)?);
         let entries: Option<Sizes> = shape.iter().map(|&size| usize::try_from(size).ok()).collect();
         let Some(sizes) = entries.and_then(|entries| broadcast_sizes(&[x.sizes(), &entries])) else {
-            refuse_data!("sizes {:?} cannot be expanded to {shape:?}", x.sizes())
+            refuse_data!("sizes {:?} cannot be expanded to {:?}", x.sizes(), &*shape)
         };
         let steps = broadcast_strides(x.sizes(), &sizes);
         let axes: Walks = sizes.iter().zip(&steps).map(|(&size, &step)| Walk::new(size, step)).collect();
@@ -56,13 +56,13 @@ struct TileKernel;
 
 impl Kernel for TileKernel {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
-        let (x, repeats) = (launch.input(0)?, integers(launch.input(1)?)?);
+        let (x, repeats) = (launch.input(0)?, integers(launch.input(1)?, launch.rooms)?);
         if repeats.len() != x.sizes().len() {
             refuse_data!("{} repeats for sizes {:?}", repeats.len(), x.sizes());
         }
         let own = strides(x.sizes());
         let (mut sizes, mut axes) = (Sizes::new(), Walks::new());
-        for ((&size, &repeat), &step) in x.sizes().iter().zip(&repeats).zip(&own) {
+        for ((&size, &repeat), &step) in x.sizes().iter().zip(&*repeats).zip(&own) {
             let times = usize::try_from(repeat).ok();
             let Some((times, all)) = times.and_then(|t| Some((t, t.checked_mul(size)?))) else {
                 refuse_data!("an axis of {size} elements is repeated {repeat} times")

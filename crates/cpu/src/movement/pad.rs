@@ -4,11 +4,13 @@
 //! segments, runs of the source or of the fill value, once; then each row of the result is written segment by segment.
 //! Axes behind it that stay as they are make the elements of such a row longer, not more.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use bytemuck::{Pod, Zeroable};
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Room, Rooms};
 use sinter_base::Sizes;
 use sinter_base::shape::strides;
 use sinter_base::view::element_bytes;
 use sinter_ops::movement::pad::PadMode;
+use smallvec::{SmallVec, smallvec};
 
 use crate::arguments::{axes_in, integers, result};
 use crate::movement::takes_views;
@@ -30,18 +32,20 @@ struct PadKernel {
     mode: PadMode,
 }
 
-/// Where each position of one axis comes from; `None` for the fill value.
-type Table = Vec<Option<usize>>;
+/// In a table: not of the source, but the fill value.
+const FILLER: usize = usize::MAX;
 
 impl PadKernel {
-    /// The table of an axis of `size` elements.
-    fn table(&self, size: usize, (begin, end): (i64, i64)) -> Table {
+    /// Where each position of an axis of `size` elements comes from: an index or [`FILLER`].
+    fn table<'r>(&self, size: usize, (begin, end): (i64, i64), rooms: &'r Rooms) -> Room<'r, usize> {
         let (first, last) = kept(size, (begin, end));
         let (size, begin, end, left) = (size as i128, i128::from(begin), i128::from(end), last - first + 1);
-        let source = |at: i128| -> Option<usize> {
-            let position = at - begin;
+        let padded = usize::try_from(size + begin + end).unwrap_or(0);
+        let source = |at: usize| -> usize {
+            let position = at as i128 - begin;
             let inside = match self.mode {
-                PadMode::Constant => return usize::try_from(position).ok().filter(|_| position < size),
+                PadMode::Constant if !(0..size).contains(&position) => return FILLER,
+                PadMode::Constant => position,
                 PadMode::Edge => position.clamp(first, last),
                 PadMode::Wrap => first + (position - first).rem_euclid(left),
                 PadMode::Reflect if left == 1 => first,
@@ -50,9 +54,9 @@ impl PadKernel {
                     first + phase.min(2 * left - 2 - phase)
                 }
             };
-            usize::try_from(inside).ok()
+            usize::try_from(inside).unwrap_or(FILLER)
         };
-        (0..size + begin + end).map(source).collect()
+        rooms.list((0..padded).map(source))
     }
 }
 
@@ -61,29 +65,26 @@ fn kept(size: usize, (begin, end): (i64, i64)) -> (i128, i128) {
     (i128::from(begin).min(0).abs(), size as i128 - 1 - i128::from(end).min(0).abs())
 }
 
-/// A stretch of one axis: consecutive elements of the source, or the fill value.
+/// A stretch of one axis: consecutive elements from a source on, or the fill value.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
 struct Segment {
     length: usize,
-    source: Option<usize>,
+    source: usize,
 }
 
-fn segments(table: &Table) -> Vec<Segment> {
-    let mut result: Vec<Segment> = Vec::new();
-    for &source in table {
-        match result.last_mut() {
-            Some(last) if source == last.source.map(|s| s + last.length) => last.length += 1,
-            _ => result.push(Segment { length: 1, source }),
-        }
-    }
-    result
+fn segments<'r>(table: &[usize], rooms: &'r Rooms) -> Room<'r, Segment> {
+    let follows = |a: &usize, b: &usize| *b == if *a == FILLER { FILLER } else { a + 1 };
+    let stretches = table.chunk_by(follows).map(|stretch| Segment { length: stretch.len(), source: stretch[0] });
+    rooms.list_of(table.len(), stretches)
 }
 
 impl Kernel for PadKernel {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
-        let (x, pads) = (launch.input(0)?, integers(launch.input(1)?)?);
+        let (x, pads) = (launch.input(0)?, integers(launch.input(1)?, launch.rooms)?);
         let rank = x.sizes().len();
         let axes = match launch.optional(3) {
-            Some(axes) => axes_in(&integers(axes)?, rank)?,
+            Some(axes) => axes_in(&integers(axes, launch.rooms)?, rank)?,
             None => (0..rank).collect(),
         };
         if pads.len() != 2 * axes.len() {
@@ -96,7 +97,7 @@ impl Kernel for PadKernel {
             Some(value) => value.bytes(),
             None => &zero[..width],
         };
-        let mut borders = vec![(0, 0); rank];
+        let mut borders: SmallVec<[(i64, i64); 6]> = smallvec![(0, 0); rank];
         for (k, &axis) in axes.iter().enumerate() {
             borders[axis] = (pads[k], pads[k + axes.len()]);
         }
@@ -113,7 +114,7 @@ impl Kernel for PadKernel {
             }
             sizes.push(padded);
         }
-        let workers = launch.workers;
+        let (workers, rooms) = (launch.workers, launch.rooms);
         let mut y = result(&mut launch.outputs[0], &sizes)?;
         if y.count() == 0 {
             return Ok(());
@@ -121,20 +122,23 @@ impl Kernel for PadKernel {
         // The axes behind the last padded one move as a whole.
         let padded = borders.iter().rposition(|&b| b != (0, 0)).map_or(0, |last| last + 1);
         let unit = x.sizes()[padded..].iter().product::<usize>() * width;
-        let tables: Vec<Table> = (0..padded).map(|axis| self.table(x.sizes()[axis], borders[axis])).collect();
+        let table = |axis: usize| self.table(x.sizes()[axis], borders[axis], rooms);
+        let tables: SmallVec<[Room<'_, usize>; 6]> = (0..padded).map(table).collect();
         let Some((last, outer)) = tables.split_last() else {
             y.bytes().copy_from_slice(x.bytes());
             return Ok(());
         };
-        let own: Vec<usize> = strides(&x.sizes()[..padded]).iter().map(|s| s * unit).collect();
-        let runs = segments(last);
-        let filler = value.repeat(last.len() * unit / width);
+        let own: Sizes = strides(&x.sizes()[..padded]).iter().map(|s| s * unit).collect();
+        let runs = segments(last, rooms);
+        let mut filler = rooms.take::<u8>(last.len() * unit);
+        filler.chunks_exact_mut(width).for_each(|element| element.copy_from_slice(value));
+        let filler = &*filler;
         let source = x.bytes();
         let row = last.len() * unit;
         let work = y.count();
         for_each_piece(workers, y.bytes(), row, work, |from, piece| {
             for (at, row) in piece.chunks_exact_mut(row).enumerate() {
-                write_row(row, &runs, row_start(from + at, outer, &own), source, unit, &filler);
+                write_row(row, &runs, row_start(from + at, outer, &own), source, unit, filler);
             }
         });
         Ok(())
@@ -142,10 +146,13 @@ impl Kernel for PadKernel {
 }
 
 /// Where a row of the source starts in bytes; `None` when the row is border.
-fn row_start(mut row: usize, outer: &[Table], steps: &[usize]) -> Option<usize> {
+fn row_start(mut row: usize, outer: &[Room<'_, usize>], steps: &[usize]) -> Option<usize> {
     let mut start = 0;
     for (table, step) in outer.iter().zip(steps).rev() {
-        start += table[row % table.len()]? * step;
+        match table[row % table.len()] {
+            FILLER => return None,
+            at => start += at * step,
+        }
         row /= table.len();
     }
     Some(start)
@@ -160,11 +167,11 @@ fn write_row(mut row: &mut [u8], runs: &[Segment], start: Option<usize>, source:
         let (part, rest) = row.split_at_mut(run.length * unit);
         row = rest;
         match run.source {
-            Some(from) => {
+            FILLER => part.copy_from_slice(&filler[..part.len()]),
+            from => {
                 let from = start + from * unit;
                 part.copy_from_slice(&source[from..from + part.len()]);
             }
-            None => part.copy_from_slice(&filler[..part.len()]),
         }
     }
 }

@@ -34,19 +34,16 @@ struct ReverseKernel {
 
 impl Kernel for ReverseKernel {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
-        let (x, given) = (launch.input(0)?, integers(launch.input(1)?)?);
+        let (x, given) = (launch.input(0)?, integers(launch.input(1)?, launch.rooms)?);
         let rank = x.sizes().len();
         let (batch, time) = (axis_in(self.op.batch_axis, rank)?, axis_in(self.op.time_axis, rank)?);
         if batch == time || given.len() != x.sizes()[batch] {
             refuse_data!("{} lengths for sizes {:?}, batch {batch}, time {time}", given.len(), x.sizes());
         }
         let steps = x.sizes()[time];
-        let mut lengths = Vec::with_capacity(given.len());
-        for length in given {
-            match usize::try_from(length) {
-                Ok(length) if length <= steps => lengths.push(length),
-                _ => refuse_data!("a sequence of length {length} among {steps} time steps"),
-            }
+        let length_of = |length: i64| usize::try_from(length).ok().filter(|&length| length <= steps);
+        if let Some(length) = given.iter().find(|&&length| length_of(length).is_none()) {
+            refuse_data!("a sequence of length {length} among {steps} time steps");
         }
         let rows = Sizes::from_slice(&x.sizes()[..=batch.max(time)]);
         let own = strides(&rows);
@@ -57,7 +54,7 @@ impl Kernel for ReverseKernel {
         for_each_piece(workers, y.bytes(), run, count, |from, piece| {
             for (at, row) in piece.chunks_exact_mut(run).enumerate() {
                 let mut index = unravel(from + at, &rows);
-                let length = lengths[index[batch]];
+                let length = length_of(given[index[batch]]).unwrap_or(0);
                 if index[time] < length {
                     index[time] = length - 1 - index[time];
                 }

@@ -4,7 +4,6 @@ use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Reg
 use sinter_base::Sizes;
 use sinter_base::shape::strides;
 use sinter_base::view::element_bytes;
-use smallvec::smallvec;
 
 use crate::arguments::{axes_in, integers, result};
 use crate::movement::strided::{Walk, Walks, copy};
@@ -48,19 +47,25 @@ fn taken(size: usize, start: i64, end: i64, step: i64) -> Result<(isize, isize, 
 impl Kernel for SliceKernel {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let x = launch.input(0)?;
-        let (starts, ends) = (integers(launch.input(1)?)?, integers(launch.input(2)?)?);
-        let count = i64::try_from(starts.len()).unwrap_or(i64::MAX);
-        let axes = launch.optional(3).map(integers).transpose()?.unwrap_or_else(|| (0..count).collect());
-        let axes = axes_in(&axes, x.sizes().len())?;
-        let steps = launch.optional(4).map(integers).transpose()?.unwrap_or_else(|| smallvec![1; starts.len()]);
-        if ends.len() != starts.len() || axes.len() != starts.len() || steps.len() != starts.len() {
-            refuse_data!("{} starts, {} ends, {} axes, {} steps", starts.len(), ends.len(), axes.len(), steps.len());
+        let rooms = launch.rooms;
+        let given = |index: usize| launch.optional(index).map(|view| integers(view, rooms)).transpose();
+        let (starts, ends) = (integers(launch.input(1)?, rooms)?, integers(launch.input(2)?, rooms)?);
+        let axes = match given(3)? {
+            Some(axes) => axes_in(&axes, x.sizes().len())?,
+            None if starts.len() > x.sizes().len() => refuse_data!("{} starts for {:?}", starts.len(), x.sizes()),
+            None => (0..starts.len()).collect(),
+        };
+        let steps = given(4)?;
+        let step_count = steps.as_deref().map_or(starts.len(), <[i64]>::len);
+        if ends.len() != starts.len() || axes.len() != starts.len() || step_count != starts.len() {
+            refuse_data!("{} starts, {} ends, {} axes, {step_count} steps", starts.len(), ends.len(), axes.len());
         }
         let own = strides(x.sizes());
         let mut walks: Walks = x.sizes().iter().zip(&own).map(|(&size, &step)| Walk::new(size, step)).collect();
         let mut first = 0isize;
         for (k, &axis) in axes.iter().enumerate() {
-            let (start, step, count) = taken(x.sizes()[axis], starts[k], ends[k], steps[k])?;
+            let (start, step, count) =
+                taken(x.sizes()[axis], starts[k], ends[k], steps.as_deref().map_or(1, |steps| steps[k]))?;
             // Only a tensor without elements can have strides so long that these saturate.
             first = start.saturating_mul(own[axis].cast_signed()).saturating_add(first);
             walks[axis] = Walk { size: count, stride: step.saturating_mul(own[axis].cast_signed()) };

@@ -5,7 +5,8 @@
 //! and tests for "not zero" need. So any kernel that moves, picks or orders 64-bit numbers serves strings too.
 
 use sinter_backend::{
-    Device, DynamicTarget, Kernel, KernelError, Launch, Loaded, Numerics, Operand, Refusal, Region, Target, ValueKernel,
+    Device, DynamicTarget, Kernel, KernelError, Launch, Loaded, Numerics, Operand, Refusal, Region, Rooms, Target,
+    ValueKernel,
 };
 use sinter_base::{Buffer, DataType, Shape, Tensor, TensorType, Value, ValueType, View};
 use sinter_ops::{InferContext, Op, Operands, infer};
@@ -161,6 +162,7 @@ impl ValueKernel for Strings {
             inputs: &operands,
             outputs: &mut outputs,
             workspace: &mut [],
+            rooms: &Rooms::default(),
             seed: (0, 0),
         })?;
         drop(outputs);

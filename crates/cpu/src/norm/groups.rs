@@ -4,16 +4,17 @@
 //! merged. Layer, instance and group normalization become rows of neighbours; normalization over the batch becomes
 //! planes between them.
 
-use sinter_backend::KernelError;
+use sinter_backend::{KernelError, Room, Rooms};
 use sinter_base::Sizes;
 use sinter_base::shape::{for_each_index, ravel, strides};
+use smallvec::{SmallVec, smallvec};
 
 /// Axes of alternating kinds.
 #[derive(Debug)]
 pub struct Groups {
     sizes: Sizes,
     /// Is the axis normalized, so that its elements belong together?
-    together: Vec<bool>,
+    together: SmallVec<[bool; 8]>,
 }
 
 impl Groups {
@@ -22,12 +23,12 @@ impl Groups {
     /// # Errors
     /// When an axis does not exist, or groups do not divide axis 1.
     pub fn new(x: &[usize], axes: &[i64], parts: Option<usize>) -> Result<Self, KernelError> {
-        let mut normalized = vec![false; x.len()];
+        let mut normalized: SmallVec<[bool; 8]> = smallvec![false; x.len()];
         for &axis in axes {
             let position = sinter_ops::axes::axis_of(axis, x.len()).map_err(|e| KernelError::Data(e.to_string()))?;
             normalized[position] = true;
         }
-        let mut groups = Self { sizes: Sizes::new(), together: Vec::new() };
+        let mut groups = Self { sizes: Sizes::new(), together: SmallVec::new() };
         for (axis, (&size, &together)) in x.iter().zip(&normalized).enumerate() {
             match parts {
                 Some(parts) if axis == 1 => {
@@ -90,36 +91,44 @@ impl Groups {
 
     /// Where the rows of each bundle of groups begin: a bundle is what shares its rows, one group when rows belong to
     /// one group and as many as a row has elements otherwise.
-    pub fn bundles(&self) -> Bundles {
+    pub fn bundles<'r>(&self, rooms: &'r Rooms) -> Bundles<'r> {
         let ((starts, start_strides), (rows, row_strides)) = (self.outer(false), self.outer(true));
         let list = |sizes: &Sizes, strides: &Sizes| {
-            let mut positions = Vec::new();
-            for_each_index(sizes, |at| positions.push(ravel(at, strides)));
+            let mut positions = rooms.take(sizes.iter().product());
+            let mut places = positions.iter_mut();
+            for_each_index(sizes, |at| {
+                if let Some(place) = places.next() {
+                    *place = ravel(at, strides);
+                }
+            });
             positions
         };
         Bundles { starts: list(&starts, &start_strides), rows: list(&rows, &row_strides) }
     }
 
     /// The bundle of every row, in row-major order of the rows.
-    pub fn bundle_of_rows(&self) -> Vec<usize> {
+    pub fn bundle_of_rows<'r>(&self, rooms: &'r Rooms) -> Room<'r, usize> {
         let last = self.sizes.len().saturating_sub(1);
         let (kept, _) = self.outer(false);
         let kept_strides = strides(&kept);
-        let mut bundles = Vec::new();
+        let mut bundles = rooms.take(self.sizes[..last].iter().product());
+        let mut places = bundles.iter_mut();
         for_each_index(&self.sizes[..last], |at| {
             let kept = at.iter().zip(&self.together).filter(|(_, together)| !**together).map(|(i, _)| i);
-            bundles.push(kept.zip(&kept_strides).map(|(i, s)| i * s).sum());
+            if let Some(place) = places.next() {
+                *place = kept.zip(&kept_strides).map(|(i, s)| i * s).sum();
+            }
         });
         bundles
     }
 }
 
 /// Positions of the rows of groups.
-pub struct Bundles {
+pub struct Bundles<'r> {
     /// First element of every bundle.
-    pub starts: Vec<usize>,
+    pub starts: Room<'r, usize>,
     /// The rows of a bundle, counted from its first element.
-    pub rows: Vec<usize>,
+    pub rows: Room<'r, usize>,
 }
 
 #[cfg(test)]
@@ -145,11 +154,12 @@ mod tests {
     #[test]
     fn rows_know_their_bundle() {
         let batch = groups(&[2, 3, 4], &[0, 2], None);
-        let bundles = batch.bundles();
-        assert_eq!((bundles.starts, bundles.rows), (vec![0, 4, 8], vec![0, 12]));
-        assert_eq!(batch.bundle_of_rows(), [0, 1, 2, 0, 1, 2]);
+        let rooms = Rooms::default();
+        let bundles = batch.bundles(&rooms);
+        assert_eq!((bundles.starts[..].to_vec(), bundles.rows[..].to_vec()), (vec![0, 4, 8], vec![0, 12]));
+        assert_eq!(batch.bundle_of_rows(&rooms)[..], [0, 1, 2, 0, 1, 2]);
         let middle = groups(&[2, 3, 4], &[1], None);
-        assert_eq!((middle.row(), middle.bundles().starts), ((4, false), vec![0, 12]));
-        assert_eq!(middle.bundle_of_rows(), [0, 0, 0, 1, 1, 1]);
+        assert_eq!((middle.row(), middle.bundles(&rooms).starts[..].to_vec()), ((4, false), vec![0, 12]));
+        assert_eq!(middle.bundle_of_rows(&rooms)[..], [0, 0, 0, 1, 1, 1]);
     }
 }

@@ -3,9 +3,7 @@
 //! For each pixel the squares of a window of channels are summed anew, a row of pixels at a time: a running sum would
 //! gather rounding errors. The usual exponents 0.5, 0.75 and 1 take square roots instead of powers.
 
-use std::borrow::Cow;
-
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Workers};
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Rooms, Workers};
 use sinter_base::Sizes;
 use sinter_ops::norm::LocalResponseNormalization;
 
@@ -35,13 +33,13 @@ struct LocalResponse {
 impl Kernel for LocalResponse {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let x = launch.input(0)?;
-        let workers = launch.workers;
+        let (workers, rooms) = (launch.workers, launch.rooms);
         let sizes = Sizes::from_slice(x.sizes());
         let [_, channels, spatial @ ..] = sizes.as_slice() else {
             return Err(KernelError::Data(format!("sizes {sizes:?} have no channels")));
         };
         let formula = Response { op: &self.op, channels: *channels, pixels: spatial.iter().product() };
-        evaluate(&formula, &[Some(x)], launch.output(0), workers)
+        evaluate(&formula, &[Some(x)], launch.output(0), workers, rooms)
     }
 }
 
@@ -68,9 +66,10 @@ fn falling_power(base: f64, exponent: f64) -> f64 {
 impl Formula for Response<'_> {
     fn compute<T: Number>(
         &self,
-        inputs: &[Option<Cow<'_, [T]>>],
+        inputs: &[Option<&[T]>],
         y: &mut [T],
         workers: &dyn Workers,
+        _: &Rooms,
     ) -> Result<(), KernelError> {
         let x = given(inputs, 0);
         let (before, after) = ((self.op.size - 1) / 2, self.op.size / 2);

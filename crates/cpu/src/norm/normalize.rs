@@ -5,7 +5,8 @@
 //! added in f64; the variance is taken around the mean, not as a difference of squares, which would cancel. f32 is
 //! computed as it is, every other float type in f64.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Operand, Refusal, Region, Workers};
+use bytemuck::{Pod, Zeroable};
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Operand, Refusal, Region, Room, Rooms, Workers};
 use sinter_base::{DataType, View};
 use sinter_ops::norm::{Measure, Normalize};
 
@@ -35,7 +36,8 @@ struct NormalizeKernel {
 }
 
 /// The statistics of one group.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
+#[repr(C)]
 struct Measured {
     /// To subtract.
     shift: f64,
@@ -98,10 +100,19 @@ impl NormalizeKernel {
         self.magnitude(sum(&|row| sum_of(row, |v| power(&self.op.measure, v))), count)
     }
 
-    /// As many groups as a row has elements; each takes one element of every row.
-    fn columns<T: Number>(&self, x: &[T], start: usize, rows: &[usize], measured: &mut [Measured]) {
+    /// As many groups as a row has elements; each takes one element of every row. `scratch` is room for their sums and
+    /// their means.
+    fn columns<T: Number>(
+        &self,
+        x: &[T],
+        start: usize,
+        rows: &[usize],
+        measured: &mut [Measured],
+        scratch: &mut [f64],
+    ) {
         let (length, count) = (measured.len(), rows.len() as f64);
-        let mut sums = vec![0.0; length];
+        let (sums, means) = scratch.split_at_mut(length);
+        sums.fill(0.0);
         for row in rows {
             let row = &x[start + row..][..length];
             if self.op.measure == Measure::Deviation {
@@ -111,30 +122,30 @@ impl NormalizeKernel {
             }
         }
         if self.op.measure != Measure::Deviation {
-            measured.iter_mut().zip(sums).for_each(|(m, sum)| *m = self.magnitude(sum, count));
+            measured.iter_mut().zip(sums).for_each(|(m, sum)| *m = self.magnitude(*sum, count));
             return;
         }
-        let means: Vec<f64> = sums.iter().map(|sum| sum / count).collect();
+        means.iter_mut().zip(&*sums).for_each(|(mean, sum)| *mean = sum / count);
         sums.fill(0.0);
         for row in rows {
-            for ((sum, v), mean) in sums.iter_mut().zip(&x[start + row..][..length]).zip(&means) {
+            for ((sum, v), mean) in sums.iter_mut().zip(&x[start + row..][..length]).zip(&*means) {
                 *sum += (v.wide() - mean) * (v.wide() - mean);
             }
         }
         for ((m, mean), sum) in measured.iter_mut().zip(means).zip(sums) {
-            *m = self.deviation(mean, sum, count);
+            *m = self.deviation(*mean, *sum, count);
         }
     }
 
     /// Writes the result, from `x` or from what `y` holds already, and returns the statistics.
-    fn compute<T: Number>(
+    fn compute<'r, T: Number>(
         &self,
         groups: &Groups,
         x: Option<&[T]>,
         y: &mut [T],
-        workers: &dyn Workers,
-    ) -> Vec<Measured> {
-        let mut measured = vec![Measured::default(); groups.count()];
+        (workers, rooms): (&dyn Workers, &'r Rooms),
+    ) -> Room<'r, Measured> {
+        let mut measured = rooms.filled(groups.count(), Measured::default());
         if y.is_empty() {
             // Statistics of nothing are as undefined as those of 0 / 0.
             measured.iter_mut().for_each(|m| *m = self.row::<T>(&[]));
@@ -151,20 +162,22 @@ impl NormalizeKernel {
             });
             return measured;
         }
-        let ((length, together), bundles) = (groups.row(), groups.bundles());
+        let ((length, together), bundles) = (groups.row(), groups.bundles(rooms));
         let unit = if together { 1 } else { length };
         {
             let source = x.unwrap_or(y);
+            rooms.reserve::<f64>(workers.count(), 2 * unit);
             share(workers, &mut measured, unit, groups.elements(), |first, piece| {
+                let mut scratch = rooms.take(2 * unit);
                 for (bundle, measured) in bundles.starts[first..].iter().zip(piece.chunks_exact_mut(unit)) {
                     match measured {
                         [m] if together => *m = self.rows(source, *bundle, &bundles.rows, length),
-                        columns => self.columns(source, *bundle, &bundles.rows, columns),
+                        columns => self.columns(source, *bundle, &bundles.rows, columns, &mut scratch),
                     }
                 }
             });
         }
-        let of_rows = groups.bundle_of_rows();
+        let of_rows = groups.bundle_of_rows(rooms);
         share(workers, y, length, 2, |first, piece| {
             for (i, row) in piece.chunks_exact_mut(length).enumerate() {
                 let source = x.map(|x| &x[(first + i) * length..(first + i + 1) * length]);
@@ -196,7 +209,8 @@ fn scale<T: Number>(row: &mut [T], source: Option<&[T]>, shift: T, factor: T) {
 
 impl Kernel for NormalizeKernel {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
-        let workers = launch.workers;
+        let rooms = launch.rooms;
+        let means = (launch.workers, rooms);
         let x = match launch.inputs.first() {
             Some(Operand::InPlace(_)) => None,
             _ => Some(launch.input(0)?),
@@ -208,15 +222,15 @@ impl Kernel for NormalizeKernel {
         let groups = Groups::new(first.sizes(), &self.op.axes, self.op.groups)?;
         let measured = if first.data_type() == DataType::F32 {
             let x = x.map(|x: View<'_>| x.elements::<f32>());
-            self.compute(&groups, x, first.elements::<f32>(), workers)
+            self.compute(&groups, x, first.elements::<f32>(), means)
         } else {
-            let mut y = floats(x.unwrap_or(first.as_view()));
-            let measured = self.compute(&groups, None, &mut y, workers);
+            let mut y = floats(x.unwrap_or(first.as_view()), rooms);
+            let measured = self.compute::<f64>(&groups, None, &mut y, means);
             store_floats(&y, first);
             measured
         };
         for (which, target) in statistics.iter_mut().enumerate().take(2) {
-            let values: Vec<f64> = measured.iter().map(|m| m.report[which]).collect();
+            let values = rooms.list(measured.iter().map(|m| m.report[which]));
             store_floats(&values, target.view());
         }
         Ok(())

@@ -3,8 +3,7 @@
 //! Three kinds carry every data type: f32 for floats up to 32 bits (rounded to the narrow type after each operation),
 //! f64, and i64 for integers and bools (u64 as its bits).
 
-use std::cell::RefCell;
-
+use bytemuck::{Pod, Zeroable};
 use sinter_base::DataType;
 
 /// Elements per column.
@@ -34,7 +33,8 @@ impl Kind {
 }
 
 /// Storage for one column, whatever its kind. Kinds do not share memory: a program has few steps.
-#[derive(Clone)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
 pub struct Column {
     /// As f32.
     pub f32: [f32; LENGTH],
@@ -42,31 +42,6 @@ pub struct Column {
     pub f64: [f64; LENGTH],
     /// As i64.
     pub i64: [i64; LENGTH],
-}
-
-impl Default for Column {
-    fn default() -> Self {
-        Self { f32: [0.0; LENGTH], f64: [0.0; LENGTH], i64: [0; LENGTH] }
-    }
-}
-
-thread_local! {
-    /// Kept between launches so that a steady run allocates nothing.
-    static COLUMNS: RefCell<Vec<Column>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Columns that a thread has at least, so that hardly any program makes it take more later.
-const FEWEST: usize = 32;
-
-/// Lends this thread's columns for a program of so many steps; their contents are unspecified.
-#[inline]
-pub fn with_columns<R>(steps: usize, work: impl FnOnce(&mut [Column]) -> R) -> R {
-    COLUMNS.with_borrow_mut(|columns| {
-        if columns.len() < steps {
-            columns.resize(steps.max(FEWEST), Column::default());
-        }
-        work(&mut columns[..steps])
-    })
 }
 
 /// Wraps an i64 into an integer type as two's complement does.

@@ -14,7 +14,7 @@ use sinter_ops::pointwise::{CastMode, Program, Scalar, ScalarOp};
 use smallvec::SmallVec;
 
 use crate::only_operator;
-use crate::pointwise::column::{Column, Kind, LENGTH, with_columns, wrap};
+use crate::pointwise::column::{Column, Kind, LENGTH, wrap};
 use crate::pointwise::integer;
 use crate::pointwise::operand::{Access, read, splat, write};
 use crate::pointwise::real::{Real, round_to};
@@ -85,16 +85,19 @@ impl Kernel for PointwiseKernel {
             .collect::<Result<SmallVec<[_; 8]>, _>>()?;
         let tasks = if count < WORTH_SHARING { 1 } else { launch.workers.count() * 4 };
         let piece = count.div_ceil(tasks).next_multiple_of(LENGTH);
-        let workers = launch.workers;
+        let (workers, rooms) = (launch.workers, launch.rooms);
         let results = launch.outputs.iter_mut().zip(&self.types);
         let results = results.map(|(target, ty)| (target.view().bytes(), piece * element_bytes(*ty)));
         let rest = Mutex::new(Rest { task: 0, results: results.collect() });
+        let steps = self.program.steps().len();
+        rooms.reserve::<Column>(workers.count(), steps);
         workers.run(count.div_ceil(piece), &|_| {
             let next = rest.lock().map(|mut rest| rest.next());
             let Ok((task, mut outputs)) = next else { return };
             let start = task * piece;
             let run = Run { program: &self.program, types: &self.types, operands: &operands, sizes: &sizes };
-            run.on_tier(self.tier, start, count.min(start + piece), &mut outputs);
+            let mut columns = rooms.take(steps);
+            run.on_tier(self.tier, start, count.min(start + piece), &mut outputs, &mut columns);
         });
         Ok(())
     }
@@ -111,8 +114,8 @@ struct Run<'a> {
 impl Run<'_> {
     /// Elements `start..end`, with the vector width of the tier.
     #[allow(unsafe_code, reason = "functions compiled for an instruction set may be called only where it exists")]
-    fn on_tier(&self, tier: Tier, start: usize, end: usize, outputs: &mut [&mut [u8]]) {
-        with_columns(self.program.steps().len(), |columns| match tier {
+    fn on_tier(&self, tier: Tier, start: usize, end: usize, outputs: &mut [&mut [u8]], columns: &mut [Column]) {
+        match tier {
             // SAFETY: the tier in use is never above what the machine was detected to have.
             #[cfg(target_arch = "x86_64")]
             Tier::Avx512 => unsafe { self.avx512(start, end, outputs, columns) },
@@ -120,7 +123,7 @@ impl Run<'_> {
             #[cfg(target_arch = "x86_64")]
             Tier::Avx2 => unsafe { self.avx2(start, end, outputs, columns) },
             _ => self.columns(start, end, outputs, columns),
-        });
+        }
     }
 
     #[cfg(target_arch = "x86_64")]

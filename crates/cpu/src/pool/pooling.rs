@@ -4,9 +4,7 @@
 //! counts per axis. All spatial elements of a channel are one contiguous run, summed in lanes. Floats are computed in
 //! f32 or f64, the largest of integers in 64-bit integers, other pools of integers in f64.
 
-use std::borrow::Cow;
-
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Workers};
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Room, Rooms, Workers};
 use sinter_base::{DataType, Sizes};
 use sinter_ops::pool::{Pool, PoolMode};
 
@@ -33,34 +31,35 @@ struct PoolKernel {
 impl Kernel for PoolKernel {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let x = launch.input(0)?;
-        let workers = launch.workers;
+        let (workers, rooms) = (launch.workers, launch.rooms);
         let y = launch.output(0);
         let windows = match &self.op.window {
-            Some(window) => Some(Windows::new(window, x.sizes(), y.sizes())?),
+            Some(window) => Some(Windows::new(window, x.sizes(), y.sizes(), rooms)?),
             None => None,
         };
         let sizes = Sizes::from_slice(x.sizes());
         let plane: usize = sizes.get(2..).unwrap_or_default().iter().product();
         if self.op.mode == PoolMode::Max
-            && let Numbers::Ints(values) = load(x)
+            && !x.data_type().is_float()
+            && let Numbers::Ints(values) = load(x, rooms)
         {
-            let largest = largest_integers(values, x.data_type(), windows.as_ref(), plane, y.count(), workers);
+            let mut largest = rooms.take(y.count());
+            largest_integers((values, &mut largest), x.data_type(), windows.as_ref(), plane, workers);
             store(&Numbers::Ints(largest), y);
             return Ok(());
         }
-        evaluate(&Pooling { mode: &self.op.mode, windows: windows.as_ref(), plane }, &[Some(x)], y, workers)
+        evaluate(&Pooling { mode: &self.op.mode, windows: windows.as_ref(), plane }, &[Some(x)], y, workers, rooms)
     }
 }
 
 /// The largest of integers: unsigned 64-bit ones are compared with their top bit flipped.
 fn largest_integers(
-    mut x: Vec<i64>,
+    (mut x, y): (Room<'_, i64>, &mut [i64]),
     data_type: DataType,
-    windows: Option<&Windows>,
+    windows: Option<&Windows<'_>>,
     plane: usize,
-    count: usize,
     workers: &dyn Workers,
-) -> Vec<i64> {
+) {
     let flip = |values: &mut [i64]| {
         if data_type == DataType::U64 {
             values.iter_mut().for_each(|v| *v ^= i64::MIN);
@@ -71,13 +70,11 @@ fn largest_integers(
         DataType::U64 => i64::MIN,
         other => other.integer_range().map_or(i64::MIN, |(low, _)| low as i64),
     };
-    let mut y = vec![lowest; count];
     match windows {
-        Some(windows) => windows.fold(&x, &mut y, workers, lowest, i64::max, |_, _| {}),
-        None => over_planes(&x, &mut y, plane, workers, |values| values.iter().copied().fold(lowest, i64::max)),
+        Some(windows) => windows.fold(&x, y, workers, lowest, i64::max, |_, _| {}),
+        None => over_planes(&x, y, plane, workers, |values| values.iter().copied().fold(lowest, i64::max)),
     }
-    flip(&mut y);
-    y
+    flip(y);
 }
 
 /// `y[i] = reduce(plane i of x)`.
@@ -95,7 +92,7 @@ fn over_planes<T: Copy + Send + Sync>(
 
 struct Pooling<'a> {
     mode: &'a PoolMode,
-    windows: Option<&'a Windows>,
+    windows: Option<&'a Windows<'a>>,
     plane: usize,
 }
 
@@ -108,9 +105,10 @@ fn larger<T: Number>(a: T, b: T) -> T {
 impl Formula for Pooling<'_> {
     fn compute<T: Number>(
         &self,
-        inputs: &[Option<Cow<'_, [T]>>],
+        inputs: &[Option<&[T]>],
         y: &mut [T],
         workers: &dyn Workers,
+        _: &Rooms,
     ) -> Result<(), KernelError> {
         let x = given(inputs, 0);
         let zero = T::default();

@@ -3,43 +3,54 @@
 //! For every tap of the kernel the row of results takes in one run of a row of x: the loop over the last axis has no
 //! test for the border, and with stride 1 it is vector code.
 
-use sinter_backend::{KernelError, Workers};
+use sinter_backend::{KernelError, Room, Rooms, Workers};
 use sinter_base::Sizes;
 use sinter_base::shape::{for_each_index, strides};
 use sinter_ops::pool::PoolWindow;
 use sinter_ops::window::Axis;
+use smallvec::smallvec;
 
 use crate::share::share;
-use crate::window::{Reach, Slide};
+use crate::window::{Reach, Slide, Slides};
 
 /// The windows for concrete sizes.
-pub struct Windows {
+pub struct Windows<'r> {
     /// Spatial axes, at least one.
-    slides: Vec<Slide>,
+    slides: Slides,
+    /// What each tap of the last axis reaches.
+    reaches: Room<'r, Reach>,
     /// Distances between the elements of x along the spatial axes.
     strides: Sizes,
-    /// Per axis and output, elements of a window that lie inside x.
-    inside: Vec<Vec<usize>>,
-    /// Per axis and output, elements of a window that lie inside x or its padding.
-    padded: Vec<Vec<usize>>,
+    /// Per axis and output, elements of a window that lie inside x: one axis after the other.
+    inside: Room<'r, usize>,
+    /// As many of elements that lie inside x or its padding.
+    padded: Room<'r, usize>,
 }
 
-impl Windows {
+impl<'r> Windows<'r> {
     /// The windows that lead from sizes `x` to sizes `y`.
     ///
     /// # Errors
     /// When the window has another number of axes than the sizes.
-    pub fn new(window: &PoolWindow, x: &[usize], y: &[usize]) -> Result<Self, KernelError> {
+    pub fn new(window: &PoolWindow, x: &[usize], y: &[usize], rooms: &'r Rooms) -> Result<Self, KernelError> {
         let spatial = window.kernel.len();
         if x.len() != spatial + 2 || y.len() != spatial + 2 {
             return Err(KernelError::Data(format!("windows of {spatial} axes over sizes {x:?}")));
         }
         if spatial == 0 {
-            let strides = Sizes::from_slice(&[1]);
-            return Ok(Self { slides: vec![Slide::single()], strides, inside: vec![vec![1]], padded: vec![vec![1]] });
+            let slide = Slide::single();
+            return Ok(Self {
+                reaches: slide.reaches(rooms),
+                slides: smallvec![slide],
+                strides: Sizes::from_slice(&[1]),
+                inside: rooms.filled(1, 1),
+                padded: rooms.filled(1, 1),
+            });
         }
         let strides = strides(&x[2..]);
-        let mut windows = Self { slides: Vec::new(), strides, inside: Vec::new(), padded: Vec::new() };
+        let outputs: usize = y[2..].iter().sum();
+        let (mut inside, mut padded) = (rooms.take(outputs), rooms.take(outputs));
+        let (mut slides, mut counted) = (Slides::new(), 0);
         for (index, &kernel) in window.kernel.iter().enumerate() {
             let (stride, dilation) = (window.strides[index], window.dilations[index]);
             let axis = Axis { stride, dilation, padding: &window.padding, index, ceil: window.ceil };
@@ -50,14 +61,16 @@ impl Windows {
             let bound = usize::try_from(signed.saturating_add(end.min(0))).unwrap_or(0);
             let slide = Slide { input: bound, ..Slide::new(&axis, input, output, kernel) };
             let limit = signed.saturating_add(begin).saturating_add(end);
-            let count = |test: &dyn Fn(usize, usize) -> bool| -> Vec<usize> {
-                (0..output).map(|o| (0..kernel).filter(|&tap| test(o, tap)).count()).collect()
-            };
-            windows.inside.push(count(&|o, tap| slide.source(o, tap).is_some()));
-            windows.padded.push(count(&|o, tap| axis.padded_position(o, tap) < limit));
-            windows.slides.push(slide);
+            let places = inside[counted..].iter_mut().zip(&mut padded[counted..]).take(output);
+            for (o, (inside, padded)) in places.enumerate() {
+                *inside = (0..kernel).filter(|&tap| slide.source(o, tap).is_some()).count();
+                *padded = (0..kernel).filter(|&tap| axis.padded_position(o, tap) < limit).count();
+            }
+            counted += output;
+            slides.push(slide);
         }
-        Ok(windows)
+        let reaches = slides.last().map_or_else(|| rooms.take(0), |last| last.reaches(rooms));
+        Ok(Self { slides, reaches, strides, inside, padded })
     }
 
     /// The spatial axes.
@@ -73,8 +86,12 @@ impl Windows {
     /// Elements of the windows of one row of results: a factor for the row, and one per result.
     pub fn counts(&self, outer: &[usize], with_padding: bool) -> (usize, &[usize]) {
         let counts = if with_padding { &self.padded } else { &self.inside };
-        let factor = outer.iter().zip(counts).map(|(&o, axis)| axis[o]).product();
-        (factor, counts.last().map_or(&[], Vec::as_slice))
+        let (mut factor, mut start) = (1, 0);
+        for (o, slide) in outer.iter().zip(&self.slides) {
+            factor *= counts[start + o];
+            start += slide.output;
+        }
+        (factor, &counts[start..])
     }
 
     /// Folds every window, starting from `start`; `finish` is called on each row of results with its position on the
@@ -89,14 +106,13 @@ impl Windows {
         finish: impl Fn(&[usize], &mut [T]) + Sync,
     ) {
         let Some((last, outer)) = self.slides.split_last() else { return };
-        let outer_sizes: Vec<usize> = outer.iter().map(|s| s.output).collect();
-        let outer_kernel: Vec<usize> = outer.iter().map(|s| s.kernel).collect();
+        let outer_sizes: Sizes = outer.iter().map(|s| s.output).collect();
+        let outer_kernel: Sizes = outer.iter().map(|s| s.kernel).collect();
         let y_plane = outer_sizes.iter().product::<usize>() * last.output;
         if y_plane == 0 || y.is_empty() {
             return;
         }
         let x_plane = x.len() / (y.len() / y_plane);
-        let reaches = last.reaches();
         let taps = outer_kernel.iter().product::<usize>() * last.kernel;
         share(workers, y, y_plane, taps, |first, planes| {
             for (i, plane) in planes.chunks_exact_mut(y_plane).enumerate() {
@@ -107,7 +123,7 @@ impl Windows {
                     row.fill(start);
                     for_each_index(&outer_kernel, |tap| {
                         if let Some(from) = self.row_of(at, tap) {
-                            take_in(row, &source[from..], &reaches, last.stride, &step);
+                            take_in(row, &source[from..], &self.reaches, last.stride, &step);
                         }
                     });
                     finish(at, row);
@@ -129,7 +145,7 @@ impl Windows {
 #[inline(always)]
 fn take_in<T: Copy>(row: &mut [T], source: &[T], reaches: &[Reach], stride: usize, step: &impl Fn(T, T) -> T) {
     for reach in reaches {
-        let outputs = &mut row[reach.outputs.clone()];
+        let outputs = &mut row[reach.outputs()];
         if stride == 1 {
             outputs.iter_mut().zip(&source[reach.source..]).for_each(|(y, &v)| *y = step(*y, v));
         } else {

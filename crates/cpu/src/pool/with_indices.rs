@@ -3,10 +3,11 @@
 //! One window after the other: per axis the taps that lie inside are found once per launch, so the inner loop is one
 //! comparison per element. Integers are compared as 64-bit integers.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Workers};
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Room, Rooms, Workers};
 use sinter_base::shape::{for_each_index, ravel, strides};
 use sinter_base::{DataType, Sizes};
 use sinter_ops::pool::MaxPoolWithIndices;
+use smallvec::SmallVec;
 
 use crate::elements::{Numbers, load, store};
 use crate::only_operator;
@@ -30,13 +31,13 @@ struct WithIndices {
 impl Kernel for WithIndices {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let x = launch.input(0)?;
-        let workers = launch.workers;
+        let (workers, rooms) = (launch.workers, launch.rooms);
         let [largest, indices] = &mut *launch.outputs else {
             return Err(KernelError::Recipe(format!("{} results instead of 2", launch.outputs.len())));
         };
         let (y, indices) = (largest.view(), indices.view());
-        let windows = Windows::new(&self.op.window, x.sizes(), y.sizes())?;
-        let mut search = Search::new(&windows, x.sizes());
+        let windows = Windows::new(&self.op.window, x.sizes(), y.sizes(), rooms)?;
+        let mut search = Search::new(&windows, x.sizes(), rooms);
         if self.op.column_major {
             search.report_columns(x.sizes());
         }
@@ -46,9 +47,9 @@ impl Kernel for WithIndices {
             search.run(x.elements::<f32>(), y, indices, f32::NEG_INFINITY, workers);
             return Ok(());
         }
-        let numbers = match load(x) {
+        let numbers = match load(x, rooms) {
             Numbers::Floats(values) => {
-                let mut found = vec![0.0; y.count()];
+                let mut found = rooms.take(y.count());
                 search.run(&values, &mut found, indices, f64::NEG_INFINITY, workers);
                 Numbers::Floats(found)
             }
@@ -57,7 +58,7 @@ impl Kernel for WithIndices {
                 let flip = if x.data_type() == DataType::U64 { i64::MIN } else { 0 };
                 let low = x.data_type().integer_range().map_or(0, |(low, _)| low as i64);
                 values.iter_mut().for_each(|v| *v ^= flip);
-                let mut found = vec![0; y.count()];
+                let mut found = rooms.take(y.count());
                 search.run(&values, &mut found, indices, low ^ flip, workers);
                 found.iter_mut().for_each(|v| *v ^= flip);
                 Numbers::Ints(found)
@@ -69,9 +70,13 @@ impl Kernel for WithIndices {
 }
 
 /// What every window looks at, in positions inside one channel.
-struct Search {
-    /// Per axis and output: offsets of the elements of the window along that axis.
-    places: Vec<Vec<Vec<usize>>>,
+struct Search<'r> {
+    /// Per axis, output and element of the window inside x: its offset along that axis. As many places for each output as
+    /// the axis has taps.
+    places: Room<'r, usize>,
+    /// Per axis and output, how many of its places are taken.
+    taken: Room<'r, usize>,
+    kernel: Sizes,
     outputs: Sizes,
     plane: usize,
     /// Distances by which positions are reported.
@@ -79,16 +84,24 @@ struct Search {
     sizes: Sizes,
 }
 
-impl Search {
-    fn new(windows: &Windows, x: &[usize]) -> Self {
+impl<'r> Search<'r> {
+    fn new(windows: &Windows<'_>, x: &[usize], rooms: &'r Rooms) -> Self {
         let slides = windows.slides();
-        let places = slides.iter().zip(windows.strides()).map(|(slide, &stride)| {
-            let along =
-                |output| (0..slide.kernel).filter_map(|tap| Some(slide.source(output, tap)? * stride)).collect();
-            (0..slide.output).map(along).collect()
-        });
+        let mut places = rooms.take(slides.iter().map(|s| s.output * s.kernel).sum());
+        let mut taken = rooms.take(slides.iter().map(|s| s.output).sum());
+        let (mut rest, mut counts) = (&mut *places, taken.iter_mut());
+        for (slide, &stride) in slides.iter().zip(windows.strides()) {
+            for (output, count) in (0..slide.output).zip(&mut counts) {
+                let (own, later) = std::mem::take(&mut rest).split_at_mut(slide.kernel);
+                let offsets = (0..slide.kernel).filter_map(|tap| Some(slide.source(output, tap)? * stride));
+                *count = own.iter_mut().zip(offsets).map(|(place, offset)| *place = offset).count();
+                rest = later;
+            }
+        }
         Self {
-            places: places.collect(),
+            places,
+            taken,
+            kernel: slides.iter().map(|s| s.kernel).collect(),
             outputs: slides.iter().map(|s| s.output).collect(),
             plane: x[2..].iter().product(),
             reported: Sizes::new(),
@@ -120,7 +133,7 @@ impl Search {
         workers: &dyn Workers,
     ) {
         let outputs: usize = self.outputs.iter().product();
-        let work = self.places.iter().map(|axis| axis.first().map_or(1, Vec::len)).product();
+        let work = self.kernel.iter().product();
         share_both(workers, (y, indices), (outputs, outputs), work, |first, y, indices| {
             let planes = y.chunks_exact_mut(outputs).zip(indices.chunks_exact_mut(outputs));
             for (i, (y, indices)) in planes.enumerate() {
@@ -140,13 +153,18 @@ impl Search {
     /// Position and value of the first largest element of a window, or of its first NaN.
     #[inline]
     fn largest<T: Copy + PartialOrd>(&self, source: &[T], at: &[usize]) -> Option<(usize, T)> {
-        let (last, outer) = self.places.split_last()?;
-        let (last, outer_at) = (&last[at[outer.len()]], &at[..outer.len()]);
-        let counts: Sizes = outer.iter().zip(outer_at).map(|(axis, &o)| axis[o].len()).collect();
+        let (mut place, mut output) = (0, 0);
+        let mut offsets: SmallVec<[&[usize]; 6]> = SmallVec::new();
+        for ((&at, &outputs), &kernel) in at.iter().zip(&self.outputs).zip(&self.kernel) {
+            offsets.push(&self.places[place + at * kernel..][..self.taken[output + at]]);
+            (place, output) = (place + outputs * kernel, output + outputs);
+        }
+        let (last, outer) = offsets.split_last()?;
+        let counts: Sizes = outer.iter().map(|axis| axis.len()).collect();
         let mut best: Option<(usize, T)> = None;
         for_each_index(&counts, |pick| {
-            let row: usize = outer.iter().zip(outer_at).zip(pick).map(|((axis, &o), &p)| axis[o][p]).sum();
-            for &step in last {
+            let row: usize = outer.iter().zip(pick).map(|(axis, &p)| axis[p]).sum();
+            for &step in *last {
                 let value = source[row + step];
                 let better = |b: T| is_number(b) && (value > b || !is_number(value));
                 if best.is_none_or(|(_, b)| better(b)) {

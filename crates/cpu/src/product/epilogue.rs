@@ -3,13 +3,13 @@
 //! A pointwise program over the product is taken apart: a bias per column starts the sums, clamping to constants happens
 //! in registers, and what remains runs as a program over the rows of each finished tile.
 
-use sinter_backend::{KernelError, Launch, Refusal};
+use sinter_backend::{KernelError, Launch, Refusal, Room, Rooms};
 use sinter_base::{DataType, Dim};
 use sinter_ops::pointwise::program::Step;
 use sinter_ops::pointwise::{Program, Scalar, ScalarOp};
 use smallvec::SmallVec;
 
-use crate::pointwise::column::{Column, Kind, LENGTH, with_columns};
+use crate::pointwise::column::{Column, Kind, LENGTH};
 use crate::pointwise::operand::splat;
 use crate::pointwise::program::apply;
 use crate::tier::Tier;
@@ -38,6 +38,7 @@ pub struct Rest<'a> {
     /// Which operand of the program is the product.
     product: usize,
     operands: SmallVec<[Bound<'a>; 4]>,
+    rooms: &'a Rooms,
 }
 
 /// How an operand follows rows and columns of the product: element (r, j) lies at
@@ -212,7 +213,7 @@ impl Plan {
     /// When an operand's sizes do not follow the product's.
     pub fn bind<'a, 's: 'a, 'b: 'a>(
         &'s self,
-        launch: &Launch<'_, 'b>,
+        launch: &Launch<'a, 'b>,
         sizes: &[usize],
     ) -> Result<Epilogue<'a>, KernelError> {
         let elements = |operand: usize| launch.input(operand).map(|view| (view.elements::<f32>(), view.sizes()));
@@ -229,7 +230,9 @@ impl Plan {
                     let wrong = || KernelError::Data(format!("an operand of sizes {own:?} beside rows of {sizes:?}"));
                     Ok(Some((values, access.ok_or_else(wrong)?)))
                 });
-                Some(Rest { program, product: *product, operands: bound.collect::<Result<_, _>>()? })
+                launch.rooms.reserve::<Column>(launch.workers.count(), program.steps().len());
+                let operands = bound.collect::<Result<_, _>>()?;
+                Some(Rest { program, product: *product, operands, rooms: launch.rooms })
             }
         };
         Ok(Epilogue { bias, clamp: self.clamp, rest })
@@ -237,10 +240,15 @@ impl Plan {
 }
 
 impl Rest<'_> {
+    /// Room for what passes between steps: one for each task, which calls [`Rest::apply`] with it.
+    pub fn columns(&self) -> Room<'_, Column> {
+        self.rooms.take(self.program.steps().len())
+    }
+
     /// Runs the program over neighbouring elements of a row, from column `first` on.
     #[allow(unsafe_code, reason = "functions compiled for an instruction set may be called only where it exists")]
-    pub fn apply(&self, tier: Tier, row: usize, first: usize, values: &mut [f32]) {
-        with_columns(self.program.steps().len(), |columns| match tier {
+    pub fn apply(&self, tier: Tier, row: usize, first: usize, values: &mut [f32], columns: &mut [Column]) {
+        match tier {
             // SAFETY: the tier in use is never above what the machine was detected to have.
             #[cfg(target_arch = "x86_64")]
             Tier::Avx512 => unsafe { self.avx512(row, first, values, columns) },
@@ -248,7 +256,7 @@ impl Rest<'_> {
             #[cfg(target_arch = "x86_64")]
             Tier::Avx2 => unsafe { self.avx2(row, first, values, columns) },
             _ => self.run(row, first, values, columns),
-        });
+        }
     }
 
     #[cfg(target_arch = "x86_64")]

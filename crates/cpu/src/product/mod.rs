@@ -1,9 +1,10 @@
 //! The product that matrix multiplication and convolution share: rows of memory times packed panels.
 //!
 //! `panel.rs` is the packed form of the right operand, `tile.rs` the microkernels, `rows.rs` the loops around them,
-//! `epilogue.rs` what happens to a finished tile while it is still in the cache.
+//! `epilogue.rs` what happens to a finished tile while it is still in the cache. `wide.rs` is the product with one row only.
 
 pub mod epilogue;
 pub mod panel;
 pub mod rows;
 pub mod tile;
+pub mod wide;

@@ -15,6 +15,16 @@ pub fn packed_len(inner: usize, columns: usize) -> usize {
 /// Packs B into `target`, which has exactly [`packed_len`] elements; `row(k)` is row k of B as a slice and the distance
 /// of its columns.
 pub fn pack<'a>(inner: usize, columns: usize, row: impl Fn(usize) -> (&'a [f32], usize), target: &mut [f32]) {
+    pack_panels::<WIDTH, f32>(inner, columns, row, target);
+}
+
+/// As [`pack`], in panels of another width or of another type.
+pub fn pack_panels<'a, const WIDTH: usize, T: Copy + Default + 'a>(
+    inner: usize,
+    columns: usize,
+    row: impl Fn(usize) -> (&'a [T], usize),
+    target: &mut [T],
+) {
     for (panel, target) in target.chunks_exact_mut((inner * WIDTH).max(1)).enumerate() {
         let first = panel * WIDTH;
         let width = WIDTH.min(columns - first);
@@ -26,7 +36,7 @@ pub fn pack<'a>(inner: usize, columns: usize, row: impl Fn(usize) -> (&'a [f32],
                 let source = source[first * step..].iter().step_by(step);
                 lane[..width].iter_mut().zip(source).for_each(|(t, s)| *t = *s);
             }
-            lane[width..].fill(0.0);
+            lane[width..].fill(T::default());
         }
     }
 }

@@ -11,7 +11,8 @@ use std::ops::Range;
 use sinter_backend::Workers;
 use smallvec::SmallVec;
 
-use crate::product::epilogue::Epilogue;
+use crate::pointwise::column::Column;
+use crate::product::epilogue::{Epilogue, Rest};
 use crate::product::panel::WIDTH;
 use crate::product::tile::{MAX_PANELS, MAX_ROWS, Start, Tap, Tile, panels_for, row_steps};
 use crate::tier::Tier;
@@ -109,6 +110,16 @@ unsafe impl Sync for Target {}
 struct Piece {
     taps: Range<usize>,
     elements: Range<usize>,
+    is_first: bool,
+    is_last: bool,
+}
+
+/// A tile of rows, to be done with all panels of a block.
+struct RowTile<'a> {
+    rows: Range<usize>,
+    panels: &'a Range<usize>,
+    piece: &'a Piece,
+    target: &'a Target,
 }
 
 impl<R: Rows> RowProduct<'_, '_, R> {
@@ -146,6 +157,8 @@ impl<R: Rows> RowProduct<'_, '_, R> {
             (0..inner.max(1)).step_by(elements_each).map(move |first| Piece {
                 taps: tap..taps.min(tap + taps_each),
                 elements: first..inner.min(first + elements_each),
+                is_first: tap + first == 0,
+                is_last: tap + taps_each >= taps && first + elements_each >= inner,
             })
         })
     }
@@ -155,36 +168,49 @@ impl<R: Rows> RowProduct<'_, '_, R> {
         let (row_block, panel_block) = (task / panel_blocks, task % panel_blocks);
         let rows = row_block * BLOCK_ROWS..rows.min((row_block + 1) * BLOCK_ROWS);
         let panels = panel_block * BLOCK_PANELS..panels.min((panel_block + 1) * BLOCK_PANELS);
-        let last = self.pieces().count().saturating_sub(1);
-        for (number, piece) in self.pieces().enumerate() {
+        let mut columns = self.epilogue.rest.as_ref().map(Rest::columns);
+        let columns = columns.as_deref_mut().unwrap_or_default();
+        for piece in self.pieces() {
             let mut row = rows.start;
             while row < rows.end {
                 let left = rows.end - row;
                 // A tile of more rows than are left repeats the last one; few are worth a smaller kernel.
                 let count = *row_steps(tier).iter().find(|&&s| s <= left).unwrap_or(&1);
-                self.row_tile(tier, row..row + count, &panels, &piece, (number == 0, number == last), target);
+                let tile = RowTile { rows: row..row + count, panels: &panels, piece: &piece, target };
+                self.row_tile(tier, &tile, columns);
                 row += count;
             }
         }
     }
 
-    /// All panels of the block for one tile of rows.
-    fn row_tile(
-        &self,
-        tier: Tier,
-        rows: Range<usize>,
-        panels: &Range<usize>,
-        piece: &Piece,
-        (is_first, is_last): (bool, bool),
-        target: &Target,
-    ) {
-        let (row, count, inner) = (rows.start, rows.len(), piece.elements.len());
+    /// The rows of a tile at some taps.
+    fn taps(&self, tile: &RowTile<'_>) -> impl Iterator<Item = Tap<'_>> {
+        let (row, count, elements) = (tile.rows.start, tile.rows.len(), tile.piece.elements.clone());
         let positions: [R::Position; MAX_ROWS] = std::array::from_fn(|r| self.a.position(row + r.min(count - 1)));
-        let taps: SmallVec<[Tap<'_>; STACK_TAPS]> = piece
-            .taps
-            .clone()
-            .map(|tap| Tap::new(count, inner, |r| &self.a.slice(positions[r], tap)[piece.elements.start..]))
-            .collect();
+        let slice = move |tap: usize, r: usize| &self.a.slice(positions[r], tap)[elements.start..];
+        let inner = tile.piece.elements.len();
+        tile.piece.taps.clone().map(move |tap| Tap::new(count, inner, |r| slice(tap, r)))
+    }
+
+    /// All panels of the block for one tile of rows.
+    fn row_tile(&self, tier: Tier, tile: &RowTile<'_>, columns: &mut [Column]) {
+        match self.taps(tile).next() {
+            Some(tap) if tile.piece.taps.len() == 1 => self.panels(tier, tile, &[tap], columns),
+            _ => self.row_tile_of_taps(tier, tile, columns),
+        }
+    }
+
+    /// A function of its own: the list of taps is pages of stack, which matrices need not touch.
+    #[inline(never)]
+    fn row_tile_of_taps(&self, tier: Tier, tile: &RowTile<'_>, columns: &mut [Column]) {
+        let mut taps: SmallVec<[Tap<'_>; STACK_TAPS]> = SmallVec::new();
+        taps.extend(self.taps(tile));
+        self.panels(tier, tile, &taps, columns);
+    }
+
+    fn panels(&self, tier: Tier, tile: &RowTile<'_>, taps: &[Tap<'_>], program_columns: &mut [Column]) {
+        let RowTile { rows, panels, piece, target } = tile;
+        let (row, count) = (rows.start, rows.len());
         let depth = self.a.taps() * self.a.inner();
         let skipped = (piece.taps.start * self.a.inner() + piece.elements.start) * WIDTH;
         let panel_step = depth * WIDTH;
@@ -196,7 +222,7 @@ impl<R: Rows> RowProduct<'_, '_, R> {
             let padded = taken * WIDTH;
             let mut columns = [0f32; MAX_PANELS * WIDTH];
             let start = match self.epilogue.bias {
-                _ if !is_first => Start::Earlier,
+                _ if !piece.is_first => Start::Earlier,
                 Some(bias) if width == padded => Start::Columns(&bias[first..first + width]),
                 Some(bias) => {
                     columns[..width].copy_from_slice(&bias[first..first + width]);
@@ -205,11 +231,11 @@ impl<R: Rows> RowProduct<'_, '_, R> {
                 None => Start::Zero,
             };
             let tile = Tile {
-                taps: &taps,
+                taps,
                 b: &self.b[panel * panel_step + skipped..],
                 panel_step,
                 start,
-                clamp: if is_last { self.epilogue.clamp } else { (f32::NEG_INFINITY, f32::INFINITY) },
+                clamp: if piece.is_last { self.epilogue.clamp } else { (f32::NEG_INFINITY, f32::INFINITY) },
             };
             let at = row * self.step + first;
             assert!(at + (count - 1) * self.step + width <= target.length, "a tile outside the result");
@@ -220,18 +246,21 @@ impl<R: Rows> RowProduct<'_, '_, R> {
             } else {
                 self.narrow_tile(&tile, tier, count, width, at, target);
             }
-            if is_last && let Some(rest) = &self.epilogue.rest {
+            if piece.is_last
+                && let Some(rest) = &self.epilogue.rest
+            {
                 for r in 0..count {
                     // SAFETY: as above; the tile is finished and no other reference to it exists.
                     let values = unsafe { std::slice::from_raw_parts_mut(target.start.add(at + r * self.step), width) };
-                    rest.apply(tier, row + r, first, values);
+                    rest.apply(tier, row + r, first, values, program_columns);
                 }
             }
             panel += taken;
         }
     }
 
-    /// A tile whose last panel is wider than the result: computed apart, then copied.
+    /// A tile whose last panel is wider than the result: computed apart, then copied. Its memory is in nobody's way either.
+    #[inline(never)]
     fn narrow_tile(&self, tile: &Tile<'_>, tier: Tier, count: usize, width: usize, at: usize, target: &Target) {
         let taken = width.div_ceil(WIDTH);
         let padded = taken * WIDTH;

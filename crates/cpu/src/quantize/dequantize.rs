@@ -10,7 +10,7 @@ use sinter_ops::quantize::Dequantize;
 
 use crate::elements::{floats, store_floats};
 use crate::only_operator;
-use crate::quantize::spans::{Span, Spans};
+use crate::quantize::spans::{Span, Spans, zero_points};
 use crate::share::share;
 use crate::tactic::{Row, Speed};
 
@@ -80,14 +80,11 @@ impl Problem<'_> {
 impl Kernel for ToF32 {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let (x, scales) = (launch.input(0)?, launch.input(1)?);
-        let zeros = launch.optional(2).map_or_else(|| vec![0.0; scales.count()], floats);
-        if zeros.len() != scales.count() {
-            return Err(KernelError::Data(format!("{} zero points for {} scales", zeros.len(), scales.count())));
-        }
-        let zeros: Vec<f32> = zeros.into_iter().map(|z| z as f32).collect();
+        let (workers, rooms) = (launch.workers, launch.rooms);
+        let zeros = zero_points(launch.optional(2), scales.count(), rooms)?;
+        let zeros = rooms.list(zeros.iter().map(|&z| z as f32));
         let spans = Spans::new(self.op.granularity, x.sizes(), scales.count())?;
         let problem = Problem { scales: scales.elements(), zeros: &zeros, spans };
-        let workers = launch.workers;
         let y = launch.output(0).elements::<f32>();
         match x.data_type() {
             DataType::I16 => {
@@ -123,13 +120,10 @@ impl Kernel for Generic {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let (x, scales) = (launch.input(0)?, launch.input(1)?);
         let spans = Spans::new(self.op.granularity, x.sizes(), scales.count())?;
-        let (x, scales) = (floats(x), floats(scales));
-        let zeros = launch.optional(2).map_or_else(|| vec![0.0; scales.len()], floats);
-        if zeros.len() != scales.len() {
-            return Err(KernelError::Data(format!("{} zero points for {} scales", zeros.len(), scales.len())));
-        }
-        let workers = launch.workers;
-        let mut values = vec![0.0; x.len()];
+        let (workers, rooms) = (launch.workers, launch.rooms);
+        let (x, scales) = (floats(x, rooms), floats(scales, rooms));
+        let zeros = zero_points(launch.optional(2), scales.len(), rooms)?;
+        let mut values = rooms.take(x.len());
         share(workers, &mut values, 1, 4, |first, y| {
             spans.for_each(first..first + y.len(), |Span { elements, scale, moving }| {
                 for (i, element) in elements.enumerate() {

@@ -6,13 +6,13 @@
 //! element at a time in f64, rounded to the type of the division where the operator says so.
 
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use sinter_base::DataType;
 use sinter_base::minifloat::Overflow;
-use sinter_base::{DataType, Sizes, View};
 use sinter_ops::quantize::Quantize;
 
 use crate::elements::{floats, store_floats};
 use crate::only_operator;
-use crate::quantize::spans::{Span, Spans};
+use crate::quantize::spans::{Span, Spans, zero_points};
 use crate::share::share;
 use crate::tactic::{Row, Speed};
 
@@ -71,15 +71,6 @@ struct ToIntegers {
     op: Quantize,
 }
 
-/// The zero points as f32, one per scale; none for zeros.
-fn zero_points(view: Option<View<'_>>, scales: usize) -> Result<Vec<f32>, KernelError> {
-    let zeros: Vec<f32> = view.map_or_else(|| vec![0.0; scales], |v| floats(v).into_iter().map(|z| z as f32).collect());
-    if zeros.len() != scales {
-        return Err(KernelError::Data(format!("{} zero points for {scales} scales", zeros.len())));
-    }
-    Ok(zeros)
-}
-
 impl ToIntegers {
     /// Elements `first..` of the result, whatever integer they are stored in.
     fn fill<I>(&self, problem: &Problem<'_>, first: usize, y: &mut [I], narrow: impl Fn(i32) -> I) {
@@ -111,10 +102,11 @@ struct Problem<'a> {
 impl Kernel for ToIntegers {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let (x, scales) = (launch.input(0)?, launch.input(1)?);
-        let zeros = zero_points(launch.optional(2), scales.count())?;
+        let (workers, rooms) = (launch.workers, launch.rooms);
+        let zeros = zero_points(launch.optional(2), scales.count(), rooms)?;
+        let zeros = rooms.list(zeros.iter().map(|&z| z as f32));
         let spans = Spans::new(self.op.granularity, x.sizes(), scales.count())?;
         let problem = Problem { x: x.elements(), scales: scales.elements(), zeros: &zeros, spans };
-        let workers = launch.workers;
         let y = launch.output(0);
         match self.op.data_type {
             DataType::I16 => {
@@ -138,15 +130,11 @@ impl Kernel for Generic {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let (x, scales) = (launch.input(0)?, launch.input(1)?);
         let spans = Spans::new(self.op.granularity, x.sizes(), scales.count())?;
-        let (x, scales) = (floats(x), floats(scales));
-        let zeros = launch.optional(2).map_or_else(|| vec![0.0; scales.len()], floats);
-        if zeros.len() != scales.len() {
-            return Err(KernelError::Data(format!("{} zero points for {} scales", zeros.len(), scales.len())));
-        }
+        let (workers, rooms) = (launch.workers, launch.rooms);
+        let (x, scales) = (floats(x, rooms), floats(scales, rooms));
+        let zeros = zero_points(launch.optional(2), scales.len(), rooms)?;
         let precision = self.op.precision;
-        let workers = launch.workers;
         let y = launch.output(0);
-        let sizes = Sizes::from_slice(y.sizes());
         let mini = self.op.data_type.mini_float();
         // Quotient and zero point of every element, joined as its type asks for.
         let join = |quotient: f64, zero: f64| match mini {
@@ -163,7 +151,7 @@ impl Kernel for Generic {
                 }
             });
         };
-        let mut values = vec![0.0; sizes.iter().product()];
+        let mut values = rooms.take(y.count());
         share(workers, &mut values, 1, 8, each);
         match mini {
             Some(format) => {

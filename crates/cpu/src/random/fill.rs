@@ -11,7 +11,7 @@ use sinter_base::{DataType, Sizes};
 use sinter_ops::random::{Distribution, RandomFill};
 
 use crate::arguments::{integers, result};
-use crate::elements::{Numbers, store};
+use crate::elements::store_real;
 use crate::movement::takes_views;
 use crate::pieces::for_each_piece;
 use crate::tactic::{Row, Speed};
@@ -73,11 +73,11 @@ fn numbers(distribution: Distribution, words: [u32; 4]) -> [f64; 4] {
 
 impl Kernel for Fill {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
-        let shape = integers(launch.input(0)?)?;
+        let shape = integers(launch.input(0)?, launch.rooms)?;
         let sizes: Option<Sizes> = shape.iter().map(|&size| usize::try_from(size).ok()).collect();
-        let Some(sizes) = sizes else { refuse_data!("random numbers of shape {shape:?}") };
+        let Some(sizes) = sizes else { refuse_data!("random numbers of shape {:?}", &*shape) };
         let stream = (self.op.seed.map_or(launch.seed.0, i64::cast_unsigned), launch.seed.1 ^ self.op.stream as u64);
-        let workers = launch.workers;
+        let (workers, rooms) = (launch.workers, launch.rooms);
         let mut y = result(&mut launch.outputs[0], &sizes)?;
         let count = y.count();
         let block = |number: usize| numbers(self.op.distribution, words(stream, number as u64));
@@ -91,13 +91,13 @@ impl Kernel for Fill {
             });
             return Ok(());
         }
-        let mut values = vec![0.0; count];
+        let mut values = rooms.take(count);
         for_each_piece(workers, &mut values, 4, work, |from, piece| {
             for (at, four) in piece.chunks_mut(4).enumerate() {
                 four.iter_mut().zip(block(from + at)).for_each(|(y, v)| *y = v);
             }
         });
-        store(&Numbers::Floats(values), &mut y);
+        store_real(&values, &mut y);
         Ok(())
     }
 }

@@ -1,21 +1,17 @@
-//! The scalar functions of recurrent cells, with their argument clipped.
+//! The scalar functions of recurrent cells on many values, with their argument clipped.
 
 use sinter_ops::recurrent::activation::Activation;
 
 use crate::float::Float;
+use crate::pointwise::functions;
+use crate::tier::Tier;
 
-fn sigmoid<T: Float>(x: T) -> T {
-    // Half a hyperbolic tangent: neither end overflows.
-    let half = T::of(0.5);
-    half + half * (half * x).tanh()
-}
-
-/// The two that nearly all cells use are computed in the type at hand, the others in double precision.
-fn value<T: Float>(function: Activation, of: T) -> T {
-    let x = of.wide();
-    let wide = match function {
-        Activation::Tanh => return of.tanh(),
-        Activation::Sigmoid => return sigmoid(of),
+/// A function that most cells do not use, in double precision.
+fn rare(function: Activation, x: f64) -> f64 {
+    match function {
+        Activation::Tanh => x.tanh(),
+        // Half a hyperbolic tangent: neither end overflows.
+        Activation::Sigmoid => 0.5 + 0.5 * (0.5 * x).tanh(),
         Activation::Relu => x.max(0.0),
         Activation::Affine { alpha, beta } => x * alpha + beta,
         Activation::LeakyRelu { alpha } if x < 0.0 => x * alpha,
@@ -29,11 +25,45 @@ fn value<T: Float>(function: Activation, of: T) -> T {
         Activation::Softsign => x / (x.abs() + 1.0),
         // ln(1 + e^x) without overflow for large x.
         Activation::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
-    };
-    T::of(wide)
+    }
 }
 
-/// The function at `x`, limited to `[-clip, clip]` before.
-pub fn activate<T: Float>(function: Activation, clip: Option<f64>, x: T) -> T {
-    value(function, clip.map_or(x, |clip| T::of(x.wide().clamp(-clip, clip))))
+/// The function at every value, limited to `[-clip, clip]` before; `tanh` is the type's own.
+#[inline(always)]
+pub fn activate<T: Float>(function: Activation, clip: Option<f64>, values: &mut [T], tanh: impl Fn(T) -> T) {
+    if let Some(clip) = clip {
+        values.iter_mut().for_each(|x| *x = T::of(x.wide().clamp(-clip, clip)));
+    }
+    let half = T::of(0.5);
+    match function {
+        Activation::Tanh => values.iter_mut().for_each(|x| *x = tanh(*x)),
+        Activation::Sigmoid => values.iter_mut().for_each(|x| *x = half + half * tanh(half * *x)),
+        other => values.iter_mut().for_each(|x| *x = T::of(rare(other, x.wide()))),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
+fn activate_avx512(function: Activation, clip: Option<f64>, values: &mut [f32]) {
+    activate(function, clip, values, functions::tanh);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn activate_avx2(function: Activation, clip: Option<f64>, values: &mut [f32]) {
+    activate(function, clip, values, functions::tanh);
+}
+
+/// The same in f32 with the vector width of the tier.
+#[allow(unsafe_code, reason = "functions compiled for an instruction set may be called only where it exists")]
+pub fn activate_on_tier(tier: Tier, function: Activation, clip: Option<f64>, values: &mut [f32]) {
+    match tier {
+        // SAFETY: the tier in use is never above what the machine was detected to have.
+        #[cfg(target_arch = "x86_64")]
+        Tier::Avx512 => unsafe { activate_avx512(function, clip, values) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Tier::Avx2 => unsafe { activate_avx2(function, clip, values) },
+        _ => activate(function, clip, values, functions::tanh),
+    }
 }

@@ -1,12 +1,12 @@
 //! One step of each kind of cell.
 //!
-//! The input part `w x` of all gates is given; what remains is the product with the state, a row at a time, and the
-//! elementwise part. The gates stand in the order of ONNX: of the LSTM i, o, f, c, of the GRU z, r, h.
+//! The input part `w x` of all gates with the biases is given; what remains is the product with the state and the
+//! elementwise part, a gate at a time. The gates stand in the order of ONNX: of the LSTM i, o, f, c, of the GRU z, r, h.
 
 use sinter_ops::recurrent::activation::Activation;
 
 use crate::float::Float;
-use crate::recurrent::activation::activate;
+use crate::product::wide::Order;
 
 /// The kind of cell.
 #[derive(Clone, Copy, Debug)]
@@ -28,16 +28,22 @@ pub enum Kind {
 impl Kind {
     /// Number of gates.
     pub fn gates(self) -> usize {
-        match self {
-            Kind::Rnn => 1,
-            Kind::Gru { .. } => 3,
-            Kind::Lstm { .. } => 4,
-        }
+        self.products().iter().sum()
     }
 
     /// Number of states.
     pub fn states(self) -> usize {
         if matches!(self, Kind::Lstm { .. }) { 2 } else { 1 }
+    }
+
+    /// Gates whose rows of the recurrence matrix are multiplied together: those of the GRU's hidden gate may meet another
+    /// vector than the others do.
+    pub fn products(self) -> &'static [usize] {
+        match self {
+            Kind::Rnn => &[1],
+            Kind::Gru { .. } => &[2, 1],
+            Kind::Lstm { .. } => &[4],
+        }
     }
 }
 
@@ -47,10 +53,10 @@ pub struct Cell<'a, T> {
     pub kind: Kind,
     /// Hidden units.
     pub hidden: usize,
-    /// [gates * hidden, hidden].
+    /// The recurrence matrix, its products one after the other in wide panels.
     pub r: &'a [T],
-    /// [2 * gates * hidden], of w then of r; may be empty.
-    pub bias: &'a [T],
+    /// Added to the product with the state before the reset gate, of the GRU that wants it so.
+    pub reset_bias: &'a [T],
     /// [3 * hidden] of the gates i, o, f; may be empty.
     pub peepholes: &'a [T],
     /// Its functions.
@@ -59,83 +65,87 @@ pub struct Cell<'a, T> {
     pub clip: Option<f64>,
 }
 
+fn add<T: Float>(y: &mut [T], x: &[T]) {
+    y.iter_mut().zip(x).for_each(|(y, x)| *y = *y + *x);
+}
+
+/// `y = y + a b`, where there is an `a`.
+fn add_product<T: Float>(y: &mut [T], a: &[T], b: &[T]) {
+    y.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (a, b))| *y = *y + *a * *b);
+}
+
 impl<T: Float> Cell<'_, T> {
-    fn apply(&self, which: usize, x: T) -> T {
-        activate(self.activations[which], self.clip, x)
+    fn apply(&self, which: usize, values: &mut [T]) {
+        T::activate(self.activations[which], self.clip, values);
     }
 
-    fn at(values: &[T], index: usize) -> T {
-        values.get(index).copied().unwrap_or_default()
+    fn peephole(&self, gate: usize) -> &[T] {
+        self.peepholes.get(gate * self.hidden..(gate + 1) * self.hidden).unwrap_or_default()
     }
 
-    /// Biases of w and r at a row.
-    fn biases(&self, row: usize) -> T {
-        Self::at(self.bias, row) + self.recurrent_bias(row)
-    }
-
-    fn recurrent_bias(&self, row: usize) -> T {
-        Self::at(self.bias, self.kind.gates() * self.hidden + row)
-    }
-
-    /// The products of a state with the rows of the recurrence matrix from `first` on.
-    fn recurrent(&self, first: usize, state: &[T], sums: &mut [T]) {
-        T::row_sums(&self.r[first * self.hidden..(first + sums.len()) * self.hidden], state, sums);
-    }
-
-    /// Updates the states by one step; `x` is the input part of every gate, `sums` room for as many numbers.
-    pub fn step(&self, x: &[T], states: &mut [Vec<T>], sums: &mut [T]) {
-        let hidden = self.hidden;
-        match (self.kind, states) {
-            (Kind::Rnn, [h]) => {
-                self.recurrent(0, h, sums);
-                for (row, sum) in sums.iter_mut().enumerate() {
-                    *sum = x[row] + *sum + self.biases(row);
-                }
-                h.iter_mut().zip(&*sums).for_each(|(h, sum)| *h = self.apply(0, *sum));
+    /// Updates the states, one after the other, by one step; `x` is the input part of every gate, `sums` room for as many
+    /// numbers. `order` is that of the panels.
+    pub fn step(&self, x: &[T], states: &mut [T], sums: &mut [T], order: Order) {
+        let (h, c) = states.split_at_mut(self.hidden);
+        match self.kind {
+            Kind::Rnn => {
+                T::times(self.r, h, sums, order);
+                add(sums, x);
+                self.apply(0, sums);
+                h.copy_from_slice(sums);
             }
-            (Kind::Gru { linear_before_reset }, [h]) => {
-                let (gates, candidate) = sums.split_at_mut(2 * hidden);
-                self.recurrent(0, h, gates);
-                for (row, sum) in gates.iter_mut().enumerate() {
-                    *sum = self.apply(0, x[row] + *sum + self.biases(row));
-                }
-                let (update, reset) = gates.split_at_mut(hidden);
-                if linear_before_reset {
-                    self.recurrent(2 * hidden, h, candidate);
-                    for (unit, sum) in candidate.iter_mut().enumerate() {
-                        let row = 2 * hidden + unit;
-                        let from_state = reset[unit] * (*sum + self.recurrent_bias(row));
-                        *sum = x[row] + Self::at(self.bias, row) + from_state;
-                    }
-                } else {
-                    reset.iter_mut().zip(h.iter()).for_each(|(r, h)| *r = *r * *h);
-                    self.recurrent(2 * hidden, reset, candidate);
-                    for (unit, sum) in candidate.iter_mut().enumerate() {
-                        let row = 2 * hidden + unit;
-                        *sum = x[row] + *sum + self.biases(row);
-                    }
-                }
-                for ((h, sum), z) in h.iter_mut().zip(candidate).zip(update) {
-                    *h = (T::of(1.0) - *z) * self.apply(1, *sum) + *z * *h;
-                }
-            }
-            (Kind::Lstm { input_forget }, [h, c]) => {
-                self.recurrent(0, h, sums);
-                for (row, sum) in sums.iter_mut().enumerate() {
-                    *sum = x[row] + *sum + self.biases(row);
-                }
-                for unit in 0..hidden {
-                    let old = c[unit];
-                    let sum = |gate: usize| sums[gate * hidden + unit];
-                    let peephole = |gate: usize, cell: T| Self::at(self.peepholes, gate * hidden + unit) * cell;
-                    let input = self.apply(0, sum(0) + peephole(0, old));
-                    let forget =
-                        if input_forget { T::of(1.0) - input } else { self.apply(0, sum(2) + peephole(2, old)) };
-                    c[unit] = forget * old + input * self.apply(1, sum(3));
-                    h[unit] = self.apply(0, sum(1) + peephole(1, c[unit])) * self.apply(2, c[unit]);
-                }
-            }
-            _ => {}
+            Kind::Gru { linear_before_reset } => self.gru(x, h, sums, order, linear_before_reset),
+            Kind::Lstm { input_forget } => self.lstm(x, (h, c), sums, order, input_forget),
         }
+    }
+
+    fn gru(&self, x: &[T], h: &mut [T], sums: &mut [T], order: Order, linear_before_reset: bool) {
+        let (gates, hidden) = sums.split_at_mut(2 * self.hidden);
+        let (x_gates, x_hidden) = x.split_at(2 * self.hidden);
+        let (r_gates, r_hidden) = self.r.split_at(crate::product::wide::packed_len(self.hidden, gates.len()));
+        T::times(r_gates, h, gates, order);
+        add(gates, x_gates);
+        self.apply(0, gates);
+        let (update, reset) = gates.split_at_mut(self.hidden);
+        if linear_before_reset {
+            T::times(r_hidden, h, hidden, order);
+            for ((sum, r), b) in hidden.iter_mut().zip(&*reset).zip(self.reset_bias) {
+                *sum = *r * (*sum + *b);
+            }
+        } else {
+            reset.iter_mut().zip(&*h).for_each(|(r, h)| *r = *r * *h);
+            T::times(r_hidden, reset, hidden, order);
+        }
+        add(hidden, x_hidden);
+        self.apply(1, hidden);
+        for ((h, new), z) in h.iter_mut().zip(hidden).zip(update) {
+            *h = (T::of(1.0) - *z) * *new + *z * *h;
+        }
+    }
+
+    fn lstm(&self, x: &[T], (h, c): (&mut [T], &mut [T]), sums: &mut [T], order: Order, input_forget: bool) {
+        T::times(self.r, h, sums, order);
+        add(sums, x);
+        let (input, rest) = sums.split_at_mut(self.hidden);
+        let (output, rest) = rest.split_at_mut(self.hidden);
+        let (forget, cell) = rest.split_at_mut(self.hidden);
+        add_product(input, self.peephole(0), c);
+        self.apply(0, input);
+        if input_forget {
+            forget.iter_mut().zip(&*input).for_each(|(f, i)| *f = T::of(1.0) - *i);
+        } else {
+            add_product(forget, self.peephole(2), c);
+            self.apply(0, forget);
+        }
+        self.apply(1, cell);
+        for ((c, f), (i, new)) in c.iter_mut().zip(&*forget).zip(input.iter_mut().zip(cell)) {
+            *c = *f * *c + *i * *new;
+            *i = *c;
+        }
+        add_product(output, self.peephole(1), c);
+        self.apply(0, output);
+        // The room of the input gate holds the new cell.
+        self.apply(2, input);
+        h.iter_mut().zip(output.iter().zip(input)).for_each(|(h, (o, c))| *h = *o * *c);
     }
 }

@@ -1,21 +1,34 @@
-//! `cpu.recurrent.blocked`: Rnn, Gru and Lstm.
+//! Rnn, Gru and Lstm.
 //!
-//! The input part of all steps is one blocked product per direction, done before the walk. The sequences of a batch are
-//! independent of each other: each is walked by one task, with its states in memory of its own.
-
-use std::sync::Mutex;
+//! The input part of all steps is one blocked product per direction, done before the walk. The sequences of a batch and
+//! the directions are independent of each other: each is walked by one task, with its states in memory of its own.
+//! `cpu.recurrent.packed.f32` takes its weights packed in the plan, `cpu.recurrent.blocked` packs them in every launch and
+//! serves every float type.
 
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
-use sinter_base::{DataType, View};
+use sinter_base::{DataType, Dim, Sizes, Tensor, View};
 use sinter_ops::Op;
 use sinter_ops::recurrent::recurrence::{Direction, Recurrence};
 
+use crate::elements::Elements;
 use crate::float::Float;
+use crate::packed::{Fit, PackedRow, packed_tensor};
+use crate::product::wide::Order;
 use crate::recurrent::cells::{Cell, Kind};
+use crate::recurrent::weights::Weights;
+use crate::share::share;
 use crate::tactic::{Row, Speed};
 
-/// See the module documentation.
-pub const RECURRENT: Row = Row {
+/// f32 with weights of the plan.
+pub const PACKED: PackedRow = PackedRow {
+    name: "cpu.recurrent.packed.f32",
+    speed: Speed { per_byte: 0.1, per_operation: 0.02 },
+    fit,
+    pack: pack_weight,
+};
+
+/// Any float type, any operands.
+pub const BLOCKED: Row = Row {
     name: "cpu.recurrent.blocked",
     numerics: Numerics::Reassociated,
     in_place: &[],
@@ -23,120 +36,193 @@ pub const RECURRENT: Row = Row {
     kernel,
 };
 
-fn kernel(region: &Region) -> Result<Loaded, Refusal> {
+fn layer(region: &Region, packed: Option<usize>) -> Result<Layer, Refusal> {
     let (kind, recurrence) = match region.only().map(|node| &node.op) {
         Some(Op::Rnn(op)) => (Kind::Rnn, &op.recurrence),
         Some(Op::Gru(op)) => (Kind::Gru { linear_before_reset: op.linear_before_reset }, &op.recurrence),
         Some(Op::Lstm(op)) => (Kind::Lstm { input_forget: op.input_forget }, &op.recurrence),
         _ => return Err(Refusal::new("takes Rnn, Gru and Lstm")),
     };
-    Ok(Loaded::Views(Box::new(Layer { kind, recurrence: recurrence.clone() })))
+    Ok(Layer { kind, recurrence: recurrence.clone(), packed })
 }
 
+fn kernel(region: &Region) -> Result<Loaded, Refusal> {
+    Ok(Loaded::Views(Box::new(layer(region, None)?)))
+}
+
+/// Positions of the operands in the operator.
+const W: usize = 1;
+const R: usize = 2;
+const BIAS: usize = 3;
 const LENGTHS: usize = 4;
 const STATE: usize = 5;
 const PEEPHOLES: usize = 7;
 
+fn fit(region: &Region) -> Result<Fit, Refusal> {
+    let sizes = |index: usize| -> Option<Sizes> { region.input(index)?.shape.sizes() };
+    let (Some(w), Some(r)) = (sizes(W), sizes(R)) else { return Err(Refusal::new("weights of unknown sizes")) };
+    if region.input(R).map(|t| t.data_type) != Some(DataType::F32) {
+        return Err(Refusal::new("weights of another type than f32"));
+    }
+    let (&[_, _, _], &[_, _, hidden]) = (&w[..], &r[..]) else {
+        return Err(Refusal::new(format!("weights of sizes {w:?} and {r:?}")));
+    };
+    let kernel = Loaded::Views(Box::new(layer(region, Some(hidden))?));
+    Ok(Fit { kernel, packed: vec![W, R], workspace: Dim::constant(0), in_place: Vec::new() })
+}
+
+fn pack_weight(region: &Region, operand: usize, weight: &Tensor) -> Result<Tensor, KernelError> {
+    let layer = layer(region, None).map_err(|refusal| KernelError::Recipe(refusal.to_string()))?;
+    let &[directions, _, columns] = weight.sizes() else {
+        return Err(KernelError::Data(format!("a weight of sizes {:?}", weight.sizes())));
+    };
+    let values = weight.elements::<f32>().map_err(|e| KernelError::Data(e.to_string()))?;
+    let gates = layer.kind.gates();
+    let rows = values.len() / (directions * columns).max(1);
+    let weights = Weights { kind: layer.kind, directions, features: columns, hidden: rows / gates };
+    let mut packed;
+    if operand == W {
+        packed = vec![0.0; directions * weights.w_len::<f32>()];
+        weights.pack_w(&values[..], &mut packed);
+    } else {
+        packed = vec![0.0; directions * weights.r_len()];
+        weights.pack_r(&values[..], &mut packed);
+    }
+    packed_tensor(packed)
+}
+
 struct Layer {
     kind: Kind,
     recurrence: Recurrence,
+    /// Hidden units of a layer whose weights are packed.
+    packed: Option<usize>,
 }
 
-/// What one sequence in one direction gives.
-#[derive(Default)]
-struct Walked<T> {
-    /// The first state after every step, in the order of the steps in memory.
-    y: Vec<T>,
-    states: Vec<Vec<T>>,
-}
-
-fn lengths(view: Option<View<'_>>, steps: usize, batch: usize) -> Result<Vec<usize>, KernelError> {
-    let Some(view) = view else { return Ok(vec![steps; batch]) };
-    let given = view.elements::<i32>();
-    let known = given.iter().map(|&l| usize::try_from(l).ok().filter(|l| *l <= steps)).collect();
-    Option::ok_or_else(known, || KernelError::Data(format!("sequence lengths {given:?} of {steps} steps")))
+/// The lengths of the sequences; all are of `steps` where they are left out.
+fn lengths(view: Option<View<'_>>, steps: usize) -> Result<impl Fn(usize) -> usize + Sync, KernelError> {
+    let given = view.map(|view| view.elements::<i32>());
+    let length = move |given: i32| usize::try_from(given).ok().filter(|length| *length <= steps);
+    if let Some(given) = given
+        && given.iter().any(|given| length(*given).is_none())
+    {
+        return Err(KernelError::Data(format!("sequence lengths {given:?} of {steps} steps")));
+    }
+    Ok(move |b: usize| given.map_or(steps, |given| given.get(b).copied().and_then(length).unwrap_or(0)))
 }
 
 impl Layer {
     fn run<T: Float>(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
-        let (x, w, r) = (launch.input(0)?, launch.input(1)?, launch.input(2)?);
-        let (&[first, second, features], &[_, _, hidden]) = (x.sizes(), r.sizes()) else {
-            return Err(KernelError::Data(format!("operands of sizes {:?} and {:?}", x.sizes(), r.sizes())));
+        let (workers, rooms) = (launch.workers, launch.rooms);
+        let (x, w, r) = (launch.input(0)?, launch.input(W)?, launch.input(R)?);
+        let &[first, second, features] = x.sizes() else {
+            return Err(KernelError::Data(format!("x of sizes {:?}", x.sizes())));
+        };
+        let hidden = match (self.packed, r.sizes()) {
+            (Some(hidden), _) | (None, &[_, _, hidden]) => hidden,
+            (None, sizes) => return Err(KernelError::Data(format!("a recurrence matrix of sizes {sizes:?}"))),
         };
         let batch_first = self.recurrence.batch_first;
         let (steps, batch) = if batch_first { (second, first) } else { (first, second) };
-        let (directions, rows) = (self.recurrence.direction.count(), self.kind.gates() * hidden);
-        let lengths = lengths(launch.optional(LENGTHS), steps, batch)?;
-        let (x, w, r) = (T::read(x)?, T::read(w)?, T::read(r)?);
-        let read = |view: Option<View<'_>>| view.map(|v| T::read(v).map(|v| v.into_owned())).transpose();
-        let bias = read(launch.optional(3))?.unwrap_or_default();
-        let is_lstm = matches!(self.kind, Kind::Lstm { .. });
-        let peepholes = read(launch.optional(PEEPHOLES).filter(|_| is_lstm))?.unwrap_or_default();
-        let mut states = Vec::with_capacity(self.kind.states());
-        for index in 0..self.kind.states() {
-            let zeros = || vec![T::default(); directions * batch * hidden];
-            states.push(read(launch.optional(STATE + index))?.unwrap_or_else(zeros));
+        let directions = self.recurrence.direction.count();
+        let weights = Weights { kind: self.kind, directions, features, hidden };
+        let (rows, w_len, r_len) = (weights.rows(), weights.w_len::<T>(), weights.r_len());
+        let length = lengths(launch.optional(LENGTHS), steps)?;
+        let read = |index: usize| launch.optional(index).map(|view| T::read(view, rooms)).transpose();
+        let (x, mut w, mut r) = (T::read(x, rooms)?, T::read(w, rooms)?, T::read(r, rooms)?);
+        if self.packed.is_none() {
+            let (mut w_packed, mut r_packed) = (rooms.take(directions * w_len), rooms.take(directions * r_len));
+            weights.pack_w(&w, &mut w_packed);
+            weights.pack_r(&r, &mut r_packed);
+            (w, r) = (Elements::Converted(w_packed), Elements::Converted(r_packed));
         }
-        let part = |all: &[T], d: usize, size: usize| all.get(d * size..(d + 1) * size).unwrap_or_default().to_vec();
+        if (w.len(), r.len()) != (directions * w_len, directions * r_len) {
+            let found = (w.len(), r.len());
+            return Err(KernelError::Recipe(format!("packed weights of {found:?} elements for {weights:?}")));
+        }
+        let is_lstm = matches!(self.kind, Kind::Lstm { .. });
+        let peepholes = if is_lstm { read(PEEPHOLES)? } else { None };
+        let peepholes = peepholes.as_deref().unwrap_or_default();
+        let given_bias = read(BIAS)?;
+        // What is added before the reset gate cannot be added to the input part.
+        let resets = matches!(self.kind, Kind::Gru { linear_before_reset: true });
+        let joined = if resets { rows - hidden } else { rows };
+        let mut bias = rooms.filled(directions * rows, T::default());
+        let mut reset_bias = rooms.filled(directions * hidden, T::default());
+        for (d, given) in given_bias.as_deref().unwrap_or_default().chunks_exact((2 * rows).max(1)).enumerate() {
+            let (of_w, of_r) = given.split_at(rows);
+            let own = &mut bias[d * rows..(d + 1) * rows];
+            own.copy_from_slice(of_w);
+            own[..joined].iter_mut().zip(of_r).for_each(|(sum, b)| *sum = *sum + *b);
+            if resets {
+                reset_bias[d * hidden..(d + 1) * hidden].copy_from_slice(&of_r[joined..]);
+            }
+        }
+        let mut projected = rooms.take::<T>(directions * steps * batch * rows);
+        for (d, projected) in projected.chunks_exact_mut((steps * batch * rows).max(1)).enumerate() {
+            let (w, bias) = (&w[d * w_len..(d + 1) * w_len], &bias[d * rows..(d + 1) * rows]);
+            T::project(&x, w, features, bias, projected, workers);
+        }
         let functions = self.recurrence.activations.len() / directions;
-        let mut y = vec![T::default(); steps * directions * batch * hidden];
-        let projected: Vec<Vec<T>> = (0..directions)
-            .map(|d| match features {
-                0 => vec![T::default(); steps * batch * rows],
-                _ => T::product(&x, &w[d * rows * features..(d + 1) * rows * features], features, launch.workers),
-            })
-            .collect();
-        let own: Vec<(Vec<T>, Vec<T>)> =
-            (0..directions).map(|d| (part(&bias, d, 2 * rows), part(&peepholes, d, 3 * hidden))).collect();
-        let cells: Vec<Cell<'_, T>> = own
-            .iter()
-            .enumerate()
-            .map(|(d, (bias, peepholes))| Cell {
-                kind: self.kind,
-                hidden,
-                r: &r[d * rows * hidden..(d + 1) * rows * hidden],
-                bias,
-                peepholes,
-                activations: &self.recurrence.activations[d * functions..(d + 1) * functions],
-                clip: self.recurrence.clip,
-            })
-            .collect();
+        let cell = |d: usize| Cell {
+            kind: self.kind,
+            hidden,
+            r: &r[d * r_len..(d + 1) * r_len],
+            reset_bias: &reset_bias[d * hidden..(d + 1) * hidden],
+            peepholes: peepholes.get(d * 3 * hidden..(d + 1) * 3 * hidden).unwrap_or_default(),
+            activations: &self.recurrence.activations[d * functions..(d + 1) * functions],
+            clip: self.recurrence.clip,
+        };
+        let states = self.kind.states();
+        let mut given_states = [None, None];
+        for (index, given) in given_states.iter_mut().enumerate().take(states) {
+            *given = read(STATE + index)?;
+        }
         let state_at = |d: usize, b: usize| if batch_first { b * directions + d } else { d * batch + b } * hidden;
-        // Directions are as independent of each other as sequences are: all are walked side by side.
-        let walked: Vec<Mutex<Walked<T>>> = (0..directions * batch).map(|_| Mutex::default()).collect();
-        launch.workers.run(directions * batch, &|task| {
+        // Of every task: its states, the sums of a step, and the first state after every step.
+        let (own, made) = (states * hidden, steps * hidden);
+        let unit = own + rows + made;
+        let mut walked = rooms.take::<T>(directions * batch * unit);
+        let walk = |task: usize, room: &mut [T]| {
             let (d, b) = (task / batch, task % batch);
-            let (cell, projected) = (&cells[d], &projected[d]);
+            let cell = cell(d);
             let backward = self.recurrence.direction == Direction::Reverse || d == 1;
-            let at = state_at(d, b);
-            let mut own: Vec<Vec<T>> = states.iter().map(|all| all[at..at + hidden].to_vec()).collect();
-            let mut made = vec![T::default(); lengths[b] * hidden];
-            let mut sums = vec![T::default(); rows];
-            for step in 0..lengths[b] {
-                let t = if backward { lengths[b] - 1 - step } else { step };
-                let row = if batch_first { b * steps + t } else { t * batch + b };
-                cell.step(&projected[row * rows..(row + 1) * rows], &mut own, &mut sums);
-                made[t * hidden..(t + 1) * hidden].copy_from_slice(&own[0]);
+            let (states, room) = room.split_at_mut(own);
+            let (sums, made) = room.split_at_mut(rows);
+            for (state, given) in states.chunks_exact_mut(hidden.max(1)).zip(&given_states) {
+                match given {
+                    Some(given) => state.copy_from_slice(&given[state_at(d, b)..][..hidden]),
+                    None => state.fill(T::default()),
+                }
             }
-            if let Ok(mut slot) = walked[task].lock() {
-                *slot = Walked { y: made, states: own };
+            let length = length(b);
+            for step in 0..length {
+                let t = if backward { length - 1 - step } else { step };
+                let row = d * steps * batch + if batch_first { b * steps + t } else { t * batch + b };
+                let order = if step % 2 == 0 { Order::Forward } else { Order::Backward };
+                cell.step(&projected[row * rows..(row + 1) * rows], states, sums, order);
+                made[t * hidden..(t + 1) * hidden].copy_from_slice(&states[..hidden]);
             }
+            made[length * hidden..].fill(T::default());
+        };
+        share(workers, &mut walked, unit, hidden * self.kind.gates(), |first, rooms| {
+            rooms.chunks_exact_mut(unit).enumerate().for_each(|(i, room)| walk(first + i, room));
         });
-        for (task, done) in walked.into_iter().enumerate() {
+        let mut y = rooms.take::<T>(directions * batch * made);
+        let mut last = rooms.take::<T>(directions * batch * own);
+        for (task, room) in walked.chunks_exact(unit.max(1)).enumerate() {
             let (d, b) = (task / batch, task % batch);
-            let done = done.into_inner().map_err(|_| KernelError::Data("a task failed".to_owned()))?;
-            for t in 0..lengths[b] {
+            for (t, state) in room[own + rows..].chunks_exact(hidden.max(1)).enumerate() {
                 let at = if batch_first { (b * steps + t) * directions + d } else { (t * directions + d) * batch + b };
-                y[at * hidden..(at + 1) * hidden].copy_from_slice(&done.y[t * hidden..(t + 1) * hidden]);
+                y[at * hidden..(at + 1) * hidden].copy_from_slice(state);
             }
-            let at = state_at(d, b);
-            for (all, own) in states.iter_mut().zip(done.states) {
-                all[at..at + hidden].copy_from_slice(&own);
+            for (index, state) in room[..own].chunks_exact(hidden.max(1)).enumerate() {
+                last[index * directions * batch * hidden + state_at(d, b)..][..hidden].copy_from_slice(state);
             }
         }
         T::write(&y, launch.output(0));
-        for (index, state) in states.iter().enumerate() {
-            T::write(state, launch.output(1 + index));
+        for index in 0..states {
+            let each = directions * batch * hidden;
+            T::write(&last[index * each..(index + 1) * each], launch.output(1 + index));
         }
         Ok(())
     }

@@ -3,8 +3,9 @@
 //! All lines of one outer position are followed at once, one step along the axis at a time, so that memory is read in
 //! order. NaN beats every number.
 
+use bytemuck::Pod;
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
-use sinter_base::DataType;
+use sinter_base::{DataType, Sizes};
 use sinter_ops::reduce::ArgReduce;
 
 use crate::arguments::{Lines, axis_in, result};
@@ -39,7 +40,7 @@ impl ArgKernel {
         better || next_is_nan && !best_is_nan || equal && self.op.select_last
     }
 
-    fn run<T: PartialOrd + Copy + Sync>(
+    fn run<T: PartialOrd + Pod + Sync>(
         &self,
         launch: &mut Launch<'_, '_>,
         x: &[T],
@@ -47,18 +48,18 @@ impl ArgKernel {
         y: &[usize],
     ) -> Result<(), KernelError> {
         let Lines { length, inner, .. } = lines;
-        let workers = launch.workers;
+        let (workers, rooms) = (launch.workers, launch.rooms);
         let mut y = result(&mut launch.outputs[0], y)?;
+        rooms.reserve::<T>(workers.count(), inner);
         for_each_piece(workers, y.elements::<i64>(), inner, x.len(), |from, piece| {
-            let mut best: Vec<T> = Vec::with_capacity(inner);
+            let mut best = rooms.take::<T>(inner);
             for (at, positions) in piece.chunks_exact_mut(inner).enumerate() {
                 let block = &x[(from + at) * lines.block()..][..lines.block()];
-                best.clear();
-                best.extend_from_slice(&block[..inner]);
+                best.copy_from_slice(&block[..inner]);
                 positions.fill(0);
                 for step in 1..length {
                     let row = &block[step * inner..(step + 1) * inner];
-                    for ((position, best), &next) in positions.iter_mut().zip(&mut best).zip(row) {
+                    for ((position, best), &next) in positions.iter_mut().zip(&mut *best).zip(row) {
                         if self.replaces(next, *best) {
                             (*position, *best) = (step as i64, next);
                         }
@@ -78,7 +79,7 @@ impl Kernel for ArgKernel {
         if lines.length == 0 {
             refuse_data!("axis {axis} has no elements to compare");
         }
-        let mut sizes = x.sizes().to_vec();
+        let mut sizes = Sizes::from_slice(x.sizes());
         if self.op.keep_dims {
             sizes[axis] = 1;
         } else {
@@ -87,11 +88,11 @@ impl Kernel for ArgKernel {
         if x.data_type() == DataType::F32 {
             return self.run(launch, x.elements::<f32>(), lines, &sizes);
         }
-        match load(x) {
+        match load(x, launch.rooms) {
             Numbers::Floats(values) => self.run(launch, &values, lines, &sizes),
-            Numbers::Ints(values) if x.data_type() == DataType::U64 => {
+            Numbers::Ints(mut values) if x.data_type() == DataType::U64 => {
                 // With the sign bit flipped, unsigned numbers compare as signed ones do.
-                let values: Vec<i64> = values.into_iter().map(|v| v ^ i64::MIN).collect();
+                values.iter_mut().for_each(|v| *v ^= i64::MIN);
                 self.run(launch, &values, lines, &sizes)
             }
             Numbers::Ints(values) => self.run(launch, &values, lines, &sizes),

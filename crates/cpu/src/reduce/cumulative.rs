@@ -3,7 +3,8 @@
 //! All lines of one outer position run together, one row of totals for all of them, so that memory is read in order.
 //! Floats run in f64 and are rounded once per result; integers wrap.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Workers};
+use bytemuck::Pod;
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Rooms, Workers};
 use sinter_base::DataType;
 use sinter_ops::reduce::Cumulative;
 
@@ -30,17 +31,18 @@ struct CumulativeKernel {
 
 impl CumulativeKernel {
     /// Runs along all lines of `x` into `y`, totals of type `W`.
-    fn run<T: Copy + Sync, W: Copy + Sync, Y: Send>(
+    fn run<T: Copy + Sync, W: Pod + Sync, Y: Send>(
         &self,
-        workers: &dyn Workers,
+        (workers, rooms): (&dyn Workers, &Rooms),
         lines: Lines,
         (x, y): (&[T], &mut [Y]),
         (start, join): (W, impl Fn(W, T) -> W + Sync),
         narrow: impl Fn(W) -> Y + Sync,
     ) {
         let Lines { length, inner, .. } = lines;
+        rooms.reserve::<W>(workers.count(), inner);
         for_each_piece(workers, y, lines.block(), x.len(), |from, piece| {
-            let mut totals = vec![start; inner];
+            let mut totals = rooms.take(inner);
             for (at, block) in piece.chunks_exact_mut(lines.block()).enumerate() {
                 let source = &x[(from + at) * lines.block()..][..lines.block()];
                 totals.fill(start);
@@ -60,34 +62,35 @@ impl CumulativeKernel {
 
 impl Kernel for CumulativeKernel {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
-        let (x, axis) = (launch.input(0)?, single_integer(launch.input(1)?)?);
+        let (x, axis) = (launch.input(0)?, single_integer(launch.input(1)?, launch.rooms)?);
         let axis = axis_in(axis, x.sizes().len())?;
         let lines = Lines::along(x.sizes(), axis);
-        let (workers, product) = (launch.workers, self.op.product);
+        let (rooms, product) = (launch.rooms, self.op.product);
+        let means = (launch.workers, rooms);
         let mut y = result(&mut launch.outputs[0], x.sizes())?;
         if x.data_type() == DataType::F32 {
             let pair = (x.elements::<f32>(), y.elements::<f32>());
             match product {
-                true => self.run(workers, lines, pair, (1.0, |a: f64, b: f32| a * f64::from(b)), |v| v as f32),
-                false => self.run(workers, lines, pair, (0.0, |a: f64, b: f32| a + f64::from(b)), |v| v as f32),
+                true => self.run(means, lines, pair, (1.0, |a: f64, b: f32| a * f64::from(b)), |v| v as f32),
+                false => self.run(means, lines, pair, (0.0, |a: f64, b: f32| a + f64::from(b)), |v| v as f32),
             }
             return Ok(());
         }
-        let numbers = match load(x) {
+        let numbers = match load(x, rooms) {
             Numbers::Floats(x) => {
-                let mut y = vec![0.0; x.len()];
+                let mut y = rooms.take(x.len());
                 match product {
-                    true => self.run(workers, lines, (&x, &mut y), (1.0, |a: f64, b: f64| a * b), |v| v),
-                    false => self.run(workers, lines, (&x, &mut y), (0.0, |a: f64, b: f64| a + b), |v| v),
+                    true => self.run(means, lines, (&x, &mut y), (1.0, |a: f64, b: f64| a * b), |v| v),
+                    false => self.run(means, lines, (&x, &mut y), (0.0, |a: f64, b: f64| a + b), |v| v),
                 }
                 Numbers::Floats(y)
             }
             Numbers::Ints(x) => {
                 // Low bits of sums and products depend on low bits only: the store wraps to the type.
-                let mut y = vec![0; x.len()];
+                let mut y = rooms.take(x.len());
                 match product {
-                    true => self.run(workers, lines, (&x, &mut y), (1, i64::wrapping_mul), |v| v),
-                    false => self.run(workers, lines, (&x, &mut y), (0, i64::wrapping_add), |v| v),
+                    true => self.run(means, lines, (&x, &mut y), (1, i64::wrapping_mul), |v| v),
+                    false => self.run(means, lines, (&x, &mut y), (0, i64::wrapping_add), |v| v),
                 }
                 Numbers::Ints(y)
             }

@@ -5,12 +5,11 @@
 //! over consecutive elements. Results are shared among the workers; a few results of long rows are shared by pieces of
 //! fixed length instead. Integers are computed in 128 bits and wrap at the end.
 
-use std::sync::Mutex;
-
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Workers};
-use sinter_base::shape::strides;
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Room, Rooms, Workers};
+use sinter_base::shape::{for_each_index, ravel, strides};
 use sinter_base::{DataType, Sizes, View, ViewMut};
 use sinter_ops::reduce::{Reduce, ReduceKind};
+use smallvec::SmallVec;
 
 use crate::arguments::{axes_in, integers, result};
 use crate::elements::{Numbers, load, store};
@@ -60,11 +59,11 @@ fn integer_kernel(region: &Region) -> Result<Loaded, Refusal> {
 const PIECE: usize = 32 * 1024;
 
 /// The walk through the elements of a reduction.
-struct Geometry {
+struct Geometry<'r> {
     /// Sizes and strides of kept axes but an innermost one.
-    kept: Vec<(usize, usize)>,
+    kept: SmallVec<[(usize, usize); 6]>,
     /// Starts of the rows that go into one result or one row of results.
-    rows: Vec<usize>,
+    rows: Room<'r, usize>,
     /// Elements of a row.
     row: usize,
     /// Is the innermost axis kept?
@@ -72,11 +71,11 @@ struct Geometry {
     /// Elements per result.
     count: usize,
     /// Sizes of the result.
-    sizes: Vec<usize>,
+    sizes: Sizes,
 }
 
-impl Geometry {
-    fn of(op: &Reduce, sizes: &[usize], given: Option<&[i64]>) -> Result<Self, KernelError> {
+impl<'r> Geometry<'r> {
+    fn of(op: &Reduce, sizes: &[usize], given: Option<&[i64]>, rooms: &'r Rooms) -> Result<Self, KernelError> {
         let axes = match given {
             None | Some([]) if op.noop_with_empty_axes => Sizes::new(),
             None | Some([]) => (0..sizes.len()).collect(),
@@ -87,7 +86,7 @@ impl Geometry {
         let result = result.map(|a| if reduced(a) { 1 } else { sizes[a] }).collect();
         // (size, stride, reduced), neighbours of one kind merged.
         let own = strides(sizes);
-        let mut merged: Vec<(usize, usize, bool)> = Vec::new();
+        let mut merged: SmallVec<[(usize, usize, bool); 6]> = SmallVec::new();
         for axis in (0..sizes.len()).filter(|&a| sizes[a] != 1) {
             match merged.last_mut() {
                 Some(last) if last.2 == reduced(axis) => *last = (last.0 * sizes[axis], own[axis], last.2),
@@ -95,14 +94,17 @@ impl Geometry {
             }
         }
         let inner = merged.pop().unwrap_or((1, 1, true));
-        let part = |wanted: bool| -> Vec<(usize, usize)> {
+        let part = |wanted: bool| -> SmallVec<[(usize, usize); 6]> {
             merged.iter().filter(|m| m.2 == wanted).map(|m| (m.0, m.1)).collect()
         };
-        let outer = part(true);
-        let mut rows = vec![0];
-        for &(size, stride) in &outer {
-            rows = rows.iter().flat_map(|&start| (0..size).map(move |i| start + i * stride)).collect();
-        }
+        let (outer_sizes, outer_steps): (Sizes, Sizes) = part(true).into_iter().unzip();
+        let mut rows = rooms.take(outer_sizes.iter().product());
+        let mut places = rows.iter_mut();
+        for_each_index(&outer_sizes, |at| {
+            if let Some(place) = places.next() {
+                *place = ravel(at, &outer_steps);
+            }
+        });
         let by_columns = !inner.2;
         let count = rows.len() * if by_columns { 1 } else { inner.0 };
         Ok(Self { kept: part(false), rows, row: inner.0, by_columns, count, sizes: result })
@@ -119,7 +121,14 @@ impl Geometry {
     }
 
     /// Fills `totals`, all results, by folding.
-    fn fold<T: Wide>(&self, workers: &dyn Workers, x: &[T], fold: Fold, shifts: &[f64], totals: &mut [f64]) {
+    fn fold<T: Wide>(
+        &self,
+        (workers, rooms): (&dyn Workers, &Rooms),
+        x: &[T],
+        fold: Fold,
+        shifts: &[f64],
+        totals: &mut [f64],
+    ) {
         let work = x.len();
         let rows = |at: usize| {
             let start = self.start(at);
@@ -138,15 +147,17 @@ impl Geometry {
         let shift = |at: usize| shifts.get(at).copied().unwrap_or(0.0);
         if self.row >= 2 * PIECE && totals.len() * self.rows.len() < 16 && work >= WORTH_SHARING {
             for (at, total) in totals.iter_mut().enumerate() {
-                let pieces: Vec<&[T]> = rows(at).flat_map(|row| row.chunks(PIECE)).collect();
-                let parts: Vec<Mutex<f64>> = pieces.iter().map(|_| Mutex::new(0.0)).collect();
-                workers.run(pieces.len(), &|task| {
-                    if let Ok(mut part) = parts[task].lock() {
-                        *part = fold.row(pieces[task], shift(at));
+                let per_row = self.row.div_ceil(PIECE);
+                let start = self.start(at);
+                let mut parts = rooms.take(self.rows.len() * per_row);
+                for_each_piece(workers, &mut parts, 1, work, |from, parts| {
+                    for (i, part) in parts.iter_mut().enumerate() {
+                        let (row, piece) = ((from + i) / per_row, (from + i) % per_row);
+                        let row = &x[start + self.rows[row]..][..self.row];
+                        *part = fold.row(&row[piece * PIECE..self.row.min((piece + 1) * PIECE)], shift(at));
                     }
                 });
-                let part = |part: Mutex<f64>| part.into_inner().unwrap_or(f64::NAN);
-                *total = parts.into_iter().map(part).fold(fold.start(), |a, b| fold.join(a, b));
+                *total = parts.iter().fold(fold.start(), |a, &b| fold.join(a, b));
             }
             return;
         }
@@ -159,15 +170,20 @@ impl Geometry {
     }
 
     /// All results of a formula.
-    fn formula<T: Wide>(&self, workers: &dyn Workers, x: &[T], kind: ReduceKind) -> Vec<f64> {
+    fn formula<'m, T: Wide>(
+        &self,
+        (workers, rooms): (&dyn Workers, &'m Rooms),
+        x: &[T],
+        kind: ReduceKind,
+    ) -> Room<'m, f64> {
         let results: usize = self.sizes.iter().product();
-        let mut shifts = Vec::new();
-        if kind == ReduceKind::LogSumExp {
-            shifts = vec![f64::NEG_INFINITY; results];
-            self.fold(workers, x, Fold::Max, &[], &mut shifts);
+        let shifted = kind == ReduceKind::LogSumExp;
+        let mut shifts = rooms.filled(if shifted { results } else { 0 }, f64::NEG_INFINITY);
+        if shifted {
+            self.fold((workers, rooms), x, Fold::Max, &[], &mut shifts);
         }
-        let mut totals = vec![0.0; results];
-        self.fold(workers, x, fold_of(kind), &shifts, &mut totals);
+        let mut totals = rooms.filled(results, 0.0);
+        self.fold((workers, rooms), x, fold_of(kind), &shifts, &mut totals);
         let shift = |at: usize| shifts.get(at).copied().unwrap_or(0.0);
         totals.iter_mut().enumerate().for_each(|(at, total)| *total = finish(kind, *total, self.count, shift(at)));
         totals
@@ -181,14 +197,14 @@ struct Floats {
 impl Kernel for Floats {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let x = launch.input(0)?;
-        let given = launch.optional(1).map(integers).transpose()?;
-        let geometry = Geometry::of(&self.op, x.sizes(), given.as_deref())?;
-        let workers = launch.workers;
+        let (workers, rooms) = (launch.workers, launch.rooms);
+        let given = launch.optional(1).map(|view| integers(view, rooms)).transpose()?;
+        let geometry = Geometry::of(&self.op, x.sizes(), given.as_deref(), rooms)?;
         let totals = if x.data_type() == DataType::F32 {
-            geometry.formula(workers, x.elements::<f32>(), self.op.kind)
+            geometry.formula((workers, rooms), x.elements::<f32>(), self.op.kind)
         } else {
-            let Numbers::Floats(values) = load(x) else { refuse_data!("elements of type {}", x.data_type()) };
-            geometry.formula(workers, &values, self.op.kind)
+            let Numbers::Floats(values) = load(x, rooms) else { refuse_data!("elements of type {}", x.data_type()) };
+            geometry.formula((workers, rooms), &values, self.op.kind)
         };
         let mut y = result(&mut launch.outputs[0], &geometry.sizes)?;
         store(&Numbers::Floats(totals), &mut y);
@@ -203,52 +219,51 @@ struct Integers {
 impl Kernel for Integers {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let x = launch.input(0)?;
-        let given = launch.optional(1).map(integers).transpose()?;
-        let geometry = Geometry::of(&self.op, x.sizes(), given.as_deref())?;
-        let values = wide_integers(x)?;
+        let rooms = launch.rooms;
+        let given = launch.optional(1).map(|view| integers(view, rooms)).transpose()?;
+        let geometry = Geometry::of(&self.op, x.sizes(), given.as_deref(), rooms)?;
+        let values = wide_integers(x, rooms)?;
         let y = result(&mut launch.outputs[0], &geometry.sizes)?;
-        self.reduce(&geometry, &values, y);
+        self.reduce(&geometry, &values, y, rooms);
         Ok(())
     }
 }
 
 /// The elements, large unsigned ones included.
-fn wide_integers(x: View<'_>) -> Result<Vec<i128>, KernelError> {
+fn wide_integers<'r>(x: View<'_>, rooms: &'r Rooms) -> Result<Room<'r, i128>, KernelError> {
     let unsigned = x.data_type() == DataType::U64;
-    match load(x) {
-        Numbers::Ints(values) if unsigned => Ok(values.iter().map(|v| i128::from(v.cast_unsigned())).collect()),
-        Numbers::Ints(values) => Ok(values.iter().map(|&v| i128::from(v)).collect()),
+    match load(x, rooms) {
+        Numbers::Ints(values) if unsigned => Ok(rooms.list(values.iter().map(|v| i128::from(v.cast_unsigned())))),
+        Numbers::Ints(values) => Ok(rooms.list(values.iter().map(|&v| i128::from(v)))),
         Numbers::Floats(_) => refuse_data!("elements of type {} where integers are needed", x.data_type()),
     }
 }
 
 impl Integers {
-    fn reduce(&self, geometry: &Geometry, x: &[i128], mut y: ViewMut<'_>) {
+    fn reduce(&self, geometry: &Geometry<'_>, x: &[i128], mut y: ViewMut<'_>, rooms: &Rooms) {
         let data_type = y.data_type();
-        let mut group = Vec::with_capacity(geometry.count);
-        let value = |at: usize, group: &mut Vec<i128>| {
-            group.clear();
+        let (mut group, mut values) = (rooms.take(geometry.count), rooms.take(y.count()));
+        for (at, result) in values.iter_mut().enumerate() {
             if geometry.by_columns {
                 let start = geometry.start(at / geometry.row) + at % geometry.row;
-                group.extend(geometry.rows.iter().map(|row| x[start + row]));
+                group.iter_mut().zip(&*geometry.rows).for_each(|(v, row)| *v = x[start + row]);
             } else {
                 let start = geometry.start(at);
-                let rows = geometry.rows.iter().map(|row| start + row);
-                rows.for_each(|row| group.extend_from_slice(&x[row..row + geometry.row]));
+                let parts = group.chunks_exact_mut(geometry.row.max(1)).zip(&*geometry.rows);
+                parts.for_each(|(part, row)| part.copy_from_slice(&x[start + row..][..geometry.row]));
             }
-            integer_formula(self.op.kind, group, data_type)
-        };
-        // The low 64 bits: the store wraps them to the type.
-        let values = (0..y.count()).map(|at| value(at, &mut group) as i64).collect();
+            // The low 64 bits: the store wraps them to the type.
+            *result = integer_formula(self.op.kind, &group, data_type, rooms) as i64;
+        }
         store(&Numbers::Ints(values), &mut y);
     }
 }
 
-fn integer_formula(kind: ReduceKind, values: &[i128], data_type: DataType) -> i128 {
+fn integer_formula(kind: ReduceKind, values: &[i128], data_type: DataType, rooms: &Rooms) -> i128 {
     let (low, high) = data_type.integer_range().unwrap_or((0, 1));
     let sum = |map: &dyn Fn(i128) -> i128| values.iter().fold(0i128, |sum, &v| sum.wrapping_add(map(v)));
     let rooted = |fold: Fold| {
-        let floats: Vec<f64> = values.iter().map(|&v| v as f64).collect();
+        let floats = rooms.list(values.iter().map(|&v| v as f64));
         let shift = if fold == Fold::Exponentials { Fold::Max.row(&floats, 0.0) } else { 0.0 };
         // The conversion truncates, saturates and makes NaN 0.
         (finish(kind, fold.row(&floats, shift), floats.len(), shift) as i128).clamp(low, high)
@@ -289,11 +304,13 @@ mod tests {
         let sizes = [3, 1, 5, 7, 4];
         let x: Vec<f32> = (0..420).map(|v| (v % 17) as f32).collect();
         let op = Reduce::new(ReduceKind::Sum, false);
+        let rooms = Rooms::default();
         for mask in 1..32usize {
             let axes: Vec<usize> = (0..5).filter(|a| mask >> a & 1 == 1).collect();
             let given: Vec<i64> = axes.iter().map(|&a| a as i64).collect();
-            let geometry = Geometry::of(&op, &sizes, Some(&given)).unwrap();
-            assert_eq!(geometry.formula(&Alone, &x, ReduceKind::Sum), plain(&x, &sizes, &axes), "{axes:?}");
+            let geometry = Geometry::of(&op, &sizes, Some(&given), &rooms).unwrap();
+            let found = geometry.formula((&Alone, &rooms), &x, ReduceKind::Sum);
+            assert_eq!(found[..], plain(&x, &sizes, &axes), "{axes:?}");
         }
     }
 
@@ -301,9 +318,10 @@ mod tests {
     fn long_rows_are_shared_by_pieces() {
         let x: Vec<f32> = (0..300_000).map(|v| (v as f32).sin()).collect();
         let op = Reduce::new(ReduceKind::LogSumExp, false);
-        let geometry = Geometry::of(&op, &[2, 150_000], Some(&[1])).unwrap();
-        let alone = geometry.formula(&Alone, &x, ReduceKind::LogSumExp);
-        assert_eq!(alone, geometry.formula(&Team::new(3), &x, ReduceKind::LogSumExp));
+        let rooms = Rooms::default();
+        let geometry = Geometry::of(&op, &[2, 150_000], Some(&[1]), &rooms).unwrap();
+        let alone = geometry.formula((&Alone, &rooms), &x, ReduceKind::LogSumExp);
+        assert_eq!(alone[..], geometry.formula((&Team::new(3), &rooms), &x, ReduceKind::LogSumExp)[..]);
         let exact: f64 = x[..150_000].iter().map(|&v| f64::from(v).exp()).sum::<f64>().ln();
         assert!((alone[0] - exact).abs() < 1e-9);
     }

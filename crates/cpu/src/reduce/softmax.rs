@@ -192,7 +192,7 @@ impl Kernel for Generic {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let x = launch.input(0)?;
         let lines = Lines::along(x.sizes(), axis_in(self.op.axis, x.sizes().len())?);
-        let Numbers::Floats(mut y) = load(x) else { refuse_data!("a softmax of {}", x.data_type()) };
+        let Numbers::Floats(mut y) = load(x, launch.rooms) else { refuse_data!("a softmax of {}", x.data_type()) };
         let Lines { length, inner, .. } = lines;
         let log = self.op.log;
         let work = y.len() * 8;

@@ -1,10 +1,11 @@
 //! `cpu.signal.dft`: the discrete Fourier transform along one axis, line by line through fast transforms in f64.
 
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use sinter_base::Sizes;
 use sinter_ops::signal::Dft;
 
 use crate::arguments::{Lines, axis_in, result, single_integer};
-use crate::elements::{Numbers, load, store};
+use crate::elements::{Numbers, load, store_real};
 use crate::movement::takes_views;
 use crate::pieces::for_each_piece;
 use crate::signal::fourier::{Complex, Fourier};
@@ -66,14 +67,14 @@ impl Kernel for DftKernel {
         if outer_sizes.is_empty() || !(1..=2).contains(parts) {
             refuse_data!("a signal of sizes {:?} has no last axis of 1 or 2 parts", x.sizes());
         }
-        let axis = launch.optional(2).map(single_integer).transpose()?.unwrap_or(-2);
+        let axis = launch.optional(2).map(|view| single_integer(view, launch.rooms)).transpose()?.unwrap_or(-2);
         let axis = axis_in(axis, x.sizes().len())?;
         if axis == outer_sizes.len() {
             refuse_data!("axis {axis} holds the parts of the numbers and cannot be transformed");
         }
         let Dft { inverse, onesided } = self.op;
         let lines = Lines::along(outer_sizes, axis);
-        let length = match launch.optional(1).map(single_integer).transpose()? {
+        let length = match launch.optional(1).map(|view| single_integer(view, launch.rooms)).transpose()? {
             Some(length) => usize::try_from(length).unwrap_or(0),
             None if inverse && onesided => 2 * lines.length.saturating_sub(1),
             None => lines.length,
@@ -83,28 +84,32 @@ impl Kernel for DftKernel {
         }
         let bins = if onesided && !inverse { length / 2 + 1 } else { length };
         let kept = if onesided && inverse { 1 } else { 2 };
-        let mut sizes = x.sizes().to_vec();
+        let mut sizes = Sizes::from_slice(x.sizes());
         (sizes[axis], sizes[outer_sizes.len()]) = (bins, kept);
-        let workers = launch.workers;
+        let (workers, rooms) = (launch.workers, launch.rooms);
         let mut y = result(&mut launch.outputs[0], &sizes)?;
-        let Numbers::Floats(elements) = load(x) else { refuse_data!("a transform of {}", x.data_type()) };
+        let Numbers::Floats(elements) = load(x, rooms) else { refuse_data!("a transform of {}", x.data_type()) };
         let signal = Signal { elements: &elements, lines, parts: *parts };
-        let fourier = Fourier::new(length);
+        let fourier = Fourier::new(length, rooms);
+        // A line and the scratch memory of its transform.
+        let room = length + fourier.scratch();
+        rooms.reserve::<Complex>(workers.count(), room);
         // Lines one after the other; they are spread along the axis when all are done.
-        let mut made = vec![0.0; y.count()];
+        let mut made = rooms.take::<f64>(y.count());
         let work = made.len().saturating_mul(16);
         for_each_piece(workers, &mut made, bins * kept, work, |from, piece| {
-            let (mut line, mut scratch) = (vec![[0.0; 2]; length], Vec::new());
+            let mut room = rooms.take::<Complex>(room);
+            let (line, scratch) = room.split_at_mut(length);
             for (at, target) in piece.chunks_exact_mut(bins * kept).enumerate() {
-                signal.read(from + at, &mut line);
+                signal.read(from + at, line);
                 if inverse && onesided {
-                    mirror(&mut line);
+                    mirror(line);
                 }
                 match inverse {
-                    true => fourier.inverse(&mut line, &mut scratch),
-                    false => fourier.forward(&mut line, &mut scratch),
+                    true => fourier.inverse(line, scratch),
+                    false => fourier.forward(line, scratch),
                 }
-                for (parts, value) in target.chunks_exact_mut(kept).zip(&line) {
+                for (parts, value) in target.chunks_exact_mut(kept).zip(&*line) {
                     parts.copy_from_slice(&value[..kept]);
                 }
             }
@@ -116,9 +121,9 @@ impl Kernel for DftKernel {
                 let (o, k, i) = (rest / inner / bins, rest / inner % bins, rest % inner);
                 made[((o * inner + i) * bins + k) * kept + part]
             };
-            made = (0..made.len()).map(spread).collect();
+            made = rooms.list((0..made.len()).map(spread));
         }
-        store(&Numbers::Floats(made), &mut y);
+        store_real(&made, &mut y);
         Ok(())
     }
 }

@@ -7,6 +7,8 @@
 
 use std::f64::consts::{PI, TAU};
 
+use sinter_backend::{Room, Rooms};
+
 /// A complex number.
 pub type Complex = [f64; 2];
 
@@ -25,14 +27,14 @@ fn turn(angle: f64) -> Complex {
 }
 
 /// Transforms of one power of two.
-struct PowerOfTwo {
+struct PowerOfTwo<'r> {
     /// `e^(-2 pi i k / n)` for the first half.
-    turns: Vec<Complex>,
+    turns: Room<'r, Complex>,
 }
 
-impl PowerOfTwo {
-    fn new(length: usize) -> Self {
-        Self { turns: (0..length / 2).map(|k| turn(-TAU * k as f64 / length as f64)).collect() }
+impl<'r> PowerOfTwo<'r> {
+    fn new(length: usize, rooms: &'r Rooms) -> Self {
+        Self { turns: rooms.list((0..length / 2).map(|k| turn(-TAU * k as f64 / length as f64))) }
     }
 
     fn transform(&self, data: &mut [Complex]) {
@@ -63,22 +65,22 @@ impl PowerOfTwo {
 }
 
 /// The convolution with a chirp.
-struct Chirp {
+struct Chirp<'r> {
     /// `c_j`.
-    chirp: Vec<Complex>,
+    chirp: Room<'r, Complex>,
     /// Transform of `conj(c_j)` for `j` in `-L + 1 .. L`, scaled by the length of the inner transforms.
-    spectrum: Vec<Complex>,
-    inner: PowerOfTwo,
+    spectrum: Room<'r, Complex>,
+    inner: PowerOfTwo<'r>,
 }
 
-impl Chirp {
-    fn new(length: usize) -> Self {
+impl<'r> Chirp<'r> {
+    fn new(length: usize, rooms: &'r Rooms) -> Self {
         let room = (2 * length - 1).next_power_of_two();
-        let inner = PowerOfTwo::new(room);
+        let inner = PowerOfTwo::new(room, rooms);
         // j^2 modulo 2 L: the angle stays small, however long the line.
         let square = |j: usize| (j as u128 * j as u128 % (2 * length as u128)) as f64;
-        let chirp: Vec<Complex> = (0..length).map(|j| turn(-PI * square(j) / length as f64)).collect();
-        let mut spectrum = vec![[0.0; 2]; room];
+        let chirp = rooms.list((0..length).map(|j| turn(-PI * square(j) / length as f64)));
+        let mut spectrum = rooms.filled(room, [0.0; 2]);
         for (j, &value) in chirp.iter().enumerate() {
             let value = [value[0] / room as f64, -value[1] / room as f64];
             spectrum[j] = value;
@@ -88,44 +90,54 @@ impl Chirp {
         Self { chirp, spectrum, inner }
     }
 
-    fn transform(&self, data: &mut [Complex], scratch: &mut Vec<Complex>) {
-        scratch.clear();
-        scratch.extend(data.iter().zip(&self.chirp).map(|(&x, &c)| times(x, c)));
-        scratch.resize(self.spectrum.len(), [0.0; 2]);
+    fn transform(&self, data: &mut [Complex], scratch: &mut [Complex]) {
+        let (start, rest) = scratch.split_at_mut(data.len());
+        for ((place, &x), &c) in start.iter_mut().zip(&*data).zip(&*self.chirp) {
+            *place = times(x, c);
+        }
+        rest.fill([0.0; 2]);
         self.inner.transform(scratch);
         // The inverse transform as the conjugate of the forward one.
-        scratch.iter_mut().zip(&self.spectrum).for_each(|(x, &s)| *x = conjugate(times(*x, s)));
+        scratch.iter_mut().zip(&*self.spectrum).for_each(|(x, &s)| *x = conjugate(times(*x, s)));
         self.inner.transform(scratch);
-        for ((y, &c), &x) in data.iter_mut().zip(&self.chirp).zip(&*scratch) {
+        for ((y, &c), &x) in data.iter_mut().zip(&*self.chirp).zip(&*scratch) {
             *y = times(conjugate(x), c);
         }
     }
 }
 
-enum Algorithm {
-    PowerOfTwo(PowerOfTwo),
-    Chirp(Chirp),
+enum Algorithm<'r> {
+    PowerOfTwo(PowerOfTwo<'r>),
+    Chirp(Chirp<'r>),
 }
 
 /// Forward transforms of one length.
-pub struct Fourier {
+pub struct Fourier<'r> {
     length: usize,
-    algorithm: Algorithm,
+    algorithm: Algorithm<'r>,
 }
 
-impl Fourier {
+impl<'r> Fourier<'r> {
     /// Prepares transforms of a length of at least 1.
-    pub fn new(length: usize) -> Self {
+    pub fn new(length: usize, rooms: &'r Rooms) -> Self {
         let algorithm = if length.is_power_of_two() {
-            Algorithm::PowerOfTwo(PowerOfTwo::new(length))
+            Algorithm::PowerOfTwo(PowerOfTwo::new(length, rooms))
         } else {
-            Algorithm::Chirp(Chirp::new(length))
+            Algorithm::Chirp(Chirp::new(length, rooms))
         };
         Self { length, algorithm }
     }
 
-    /// Transforms a line in place; `scratch` is room that is kept between lines.
-    pub fn forward(&self, line: &mut [Complex], scratch: &mut Vec<Complex>) {
+    /// Numbers that a transform needs as scratch memory.
+    pub fn scratch(&self) -> usize {
+        match &self.algorithm {
+            Algorithm::PowerOfTwo(_) => 0,
+            Algorithm::Chirp(chirp) => chirp.spectrum.len(),
+        }
+    }
+
+    /// Transforms a line in place; `scratch` are as many numbers as [`Fourier::scratch`] says.
+    pub fn forward(&self, line: &mut [Complex], scratch: &mut [Complex]) {
         match &self.algorithm {
             Algorithm::PowerOfTwo(plain) => plain.transform(line),
             Algorithm::Chirp(chirp) => chirp.transform(line, scratch),
@@ -133,7 +145,7 @@ impl Fourier {
     }
 
     /// The inverse transform, divided by the length.
-    pub fn inverse(&self, line: &mut [Complex], scratch: &mut Vec<Complex>) {
+    pub fn inverse(&self, line: &mut [Complex], scratch: &mut [Complex]) {
         line.iter_mut().for_each(|x| *x = conjugate(*x));
         self.forward(line, scratch);
         let scale = 1.0 / self.length as f64;
@@ -149,8 +161,9 @@ mod tests {
     fn every_length_follows_the_definition_and_returns() {
         for length in [1, 2, 3, 4, 5, 7, 8, 12, 16, 31, 64, 100, 243] {
             let x: Vec<Complex> = (0..length).map(|j| [(j as f64 * 0.7).sin(), (j as f64).cos()]).collect();
-            let fourier = Fourier::new(length);
-            let (mut y, mut scratch) = (x.clone(), Vec::new());
+            let rooms = Rooms::default();
+            let fourier = Fourier::new(length, &rooms);
+            let (mut y, mut scratch) = (x.clone(), vec![[0.0; 2]; fourier.scratch()]);
             fourier.forward(&mut y, &mut scratch);
             for (k, y) in y.iter().enumerate() {
                 let sum = x.iter().enumerate().fold([0.0, 0.0], |sum: Complex, (j, &x)| {

@@ -132,7 +132,13 @@ impl ResizeAxis<'_> {
     /// Weighted input elements of an element of the result; `None` where a crop leaves the input. The input must not
     /// be empty.
     pub fn taps(&self, output: usize) -> Option<Taps> {
-        let x = self.position(output)?;
+        let mut taps = Taps::new();
+        self.each_tap(output, |from, weight| taps.push((from, weight))).then_some(taps)
+    }
+
+    /// As [`ResizeAxis::taps`], one after the other; false, and nothing called, where a crop leaves the input.
+    pub fn each_tap(&self, output: usize, mut each: impl FnMut(usize, f64)) -> bool {
+        let Some(x) = self.position(output) else { return false };
         let (reach, antialias) = match self.interpolation {
             Interpolation::Nearest { rounding } => {
                 let nearest = match rounding {
@@ -143,7 +149,8 @@ impl ResizeAxis<'_> {
                     NearestRounding::CeilWhenShrinking if self.scale < 1.0 => x.ceil(),
                     NearestRounding::CeilWhenShrinking => x.floor(),
                 };
-                return Some(vec![(self.clamped(nearest), 1.0)]);
+                each(self.clamped(nearest), 1.0);
+                return true;
             }
             Interpolation::Linear { antialias } => (1.0, *antialias),
             Interpolation::Cubic { antialias, .. } => (2.0, *antialias),
@@ -153,22 +160,17 @@ impl ResizeAxis<'_> {
         let reach: f64 = (reach / squeeze).min(2.0 * self.input as f64 + 4.0);
         let (first, last) = ((x - reach).floor(), (x + reach).ceil());
         let steps = (last - first).max(0.0) as usize;
-        let mut taps = Taps::new();
-        for step in 0..=steps {
-            let k = first + step as f64;
-            let outside = k < 0.0 || k > self.input as f64 - 1.0;
-            if !(self.exclude_outside && outside) {
-                taps.push((self.clamped(k), self.kernel((k - x) * squeeze)));
+        let counts = |k: &f64| !(self.exclude_outside && (*k < 0.0 || *k > self.input as f64 - 1.0));
+        let taps = || (0..=steps).map(|step| first + step as f64).filter(counts);
+        let weight = |k: f64| self.kernel((k - x) * squeeze);
+        let sum: f64 = if antialias || self.exclude_outside { taps().map(weight).sum() } else { 1.0 };
+        for k in taps() {
+            let weight = weight(k) / sum;
+            if weight != 0.0 {
+                each(self.clamped(k), weight);
             }
         }
-        if antialias || self.exclude_outside {
-            let sum: f64 = taps.iter().map(|t| t.1).sum();
-            for tap in &mut taps {
-                tap.1 /= sum;
-            }
-        }
-        taps.retain(|t| t.1 != 0.0);
-        Some(taps)
+        true
     }
 
     fn kernel(&self, t: f64) -> f64 {
