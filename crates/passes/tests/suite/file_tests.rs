@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use sinter_base::{DataType, Tensor, Value};
 use sinter_interp::agreement::{Tolerance, compare};
-use sinter_interp::inputs::generate;
+use sinter_interp::inputs::{FreeSizes, generate};
 use sinter_interp::run;
 use sinter_ir::Network;
 use sinter_passes::run_passes;
@@ -71,7 +71,7 @@ fn passes_do_what_the_files_say() {
 /// The judge finds the same before and after, with three for every open size and conditions of both kinds.
 fn check_results(given: &str) -> Result<(), String> {
     let (network, names) = parsed(given)?;
-    let mut inputs = generate(&network, 3)?;
+    let mut inputs = generate(&network, FreeSizes::all(3))?;
     for tensor in inputs.values_mut().filter_map(|value| match value {
         Value::Tensor(tensor) if tensor.data_type() == DataType::Bool => Some(tensor),
         _ => None,
