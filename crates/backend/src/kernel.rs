@@ -1,7 +1,7 @@
 //! Kernels on the host: loaded once, launched often.
 
 use sinter_base::view::element_bytes;
-use sinter_base::{Buffer, DataType, Sizes, Value, View, ViewMut};
+use sinter_base::{Buffer, DataType, Rows, Sizes, Value, View, ViewMut};
 
 use crate::rooms::Rooms;
 
@@ -155,8 +155,45 @@ impl<'b> Launch<'_, 'b> {
     }
 }
 
+/// An operand or a result of a kernel, by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// An operand.
+    Operand(usize),
+    /// A result.
+    Result(usize),
+}
+
+/// Which parts of larger values a kernel takes for one of its ends. A part whose elements lie one after the other is none
+/// of its business: it looks like a whole value, aligned for its elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stepped {
+    /// None.
+    Never,
+    /// Those whose rows are the last axis: pixels with all their channels, rows of a matrix.
+    LastAxis,
+    /// Rows of any length.
+    Always,
+}
+
+impl Stepped {
+    /// Does a kernel take these rows of a value of these sizes?
+    pub fn admits(self, rows: Rows, sizes: &[usize]) -> bool {
+        match self {
+            Self::Never => false,
+            Self::LastAxis => sizes.last() == Some(&rows.inner),
+            Self::Always => true,
+        }
+    }
+}
+
 /// A kernel on views.
 pub trait Kernel: Send + Sync {
+    /// Which stepped views the kernel takes for one of its ends. It never meets others.
+    fn stepped(&self, _end: End) -> Stepped {
+        Stepped::Never
+    }
+
     /// Computes the results.
     ///
     /// # Errors

@@ -12,7 +12,9 @@ pub mod rooms;
 pub mod tactic;
 
 pub use device::{BackEnd, Device};
-pub use kernel::{DynamicTarget, Kernel, KernelError, Launch, Loaded, Operand, Target, ValueKernel, Workers};
+pub use kernel::{
+    DynamicTarget, End, Kernel, KernelError, Launch, Loaded, Operand, Stepped, Target, ValueKernel, Workers,
+};
 pub use region::Region;
 pub use rooms::{Room, Rooms};
 pub use tactic::{Candidate, Numerics, Recipe, Refusal, Tactic};

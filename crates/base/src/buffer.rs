@@ -5,7 +5,7 @@ use bytemuck::{cast_slice, cast_slice_mut};
 
 use crate::data_type::DataType;
 use crate::tensor::{Tensor, TensorError};
-use crate::view::{ALIGNMENT, View};
+use crate::view::{ALIGNMENT, View, element_bytes};
 
 /// Zeroed bytes at an address that is a multiple of [`ALIGNMENT`].
 #[derive(Default)]
@@ -101,6 +101,12 @@ impl View<'_> {
     /// # Errors
     /// When the view is larger than a tensor can be.
     pub fn to_tensor(&self) -> Result<Tensor, TensorError> {
+        if self.rows().is_some() {
+            let mut gathered = Buffer::new(self.count() * element_bytes(self.data_type()));
+            self.copy_to(gathered.bytes_mut());
+            let view = View::new(self.data_type(), self.sizes(), gathered.bytes());
+            return view.map_err(|_| TensorError::TooLarge { sizes: self.sizes().to_vec() })?.to_tensor();
+        }
         if self.data_type().is_packed() {
             let mask = u8::MAX >> (8 - self.data_type().bits());
             let codes = self.bytes().iter().map(|b| b & mask).collect();

@@ -37,4 +37,4 @@ pub use sinter_macros::Attributes;
 pub use tensor::{Tensor, TensorError};
 pub use types::{KnownValue, TensorType, ValueType};
 pub use value::Value;
-pub use view::{View, ViewMut};
+pub use view::{Rows, View, ViewMut};

@@ -21,6 +21,7 @@ use crate::evidence::Evidence;
 use crate::lower::{Lowering, PACKED, Pack, Sizes};
 use crate::memory::assign_buffers;
 use crate::parity::{self, Answers, Change, Draft, Dropped, Verification, Verify};
+use crate::parts::{self, Copies, Moved};
 use crate::progress::{Progress, Stage};
 use crate::regions::{ConsideredRegion, considered};
 use crate::sizes::{SizeHints, input_symbols, sizes_of};
@@ -36,6 +37,8 @@ pub struct BuildOptions<'a> {
     pub passes: PassOptions<'a>,
     /// What is known beforehand of sizes that stay free.
     pub sizes: SizeHints,
+    /// May concatenations and slices lie in the memory of other values? Copies may need less memory, and more time.
+    pub place_parts: bool,
     /// Most bytes that the build may take for weights and values; checked before they are taken. Default: half of the
     /// memory of the machine, or of the control group when that is less.
     pub max_memory: u64,
@@ -64,6 +67,8 @@ pub struct Built {
     pub is_known_verdict: bool,
     /// Every region that was considered, and what was chosen.
     pub regions: Vec<ConsideredRegion>,
+    /// Concatenations and slices that move elements, and why.
+    pub moved: Vec<Moved>,
     /// How tuning went, where the build is tuned.
     pub tuned: Option<Tuned>,
     /// The verdicts that were given, with this one.
@@ -87,6 +92,7 @@ impl Default for BuildOptions<'_> {
             threads: 1,
             passes: PassOptions::default(),
             sizes: SizeHints::default(),
+            place_parts: true,
             max_memory: u64::try_from(default_memory()).unwrap_or(u64::MAX),
             verify: Verify::default(),
             tuning: None,
@@ -102,6 +108,7 @@ struct Build<'a> {
     threads: usize,
     sizes: SizeHints,
     max_memory: u64,
+    place_parts: bool,
     tuning: Option<Tuning>,
     /// Time for tuning that is left.
     left: Duration,
@@ -117,8 +124,10 @@ struct Build<'a> {
 /// than allowed, or timings are missing that a locked build needs.
 pub fn build(network: &Network, back_end: &dyn BackEnd, options: BuildOptions<'_>) -> Result<Built, BuildError> {
     let imported = network;
-    let BuildOptions { threads, passes, sizes, max_memory, verify, tuning, mut verdicts, progress } = options;
+    let BuildOptions { threads, passes, sizes, place_parts, max_memory, verify, tuning, mut verdicts, progress } =
+        options;
     let mut build = Build::new(imported, back_end, threads, max_memory, sizes, tuning, progress)?;
+    build.place_parts = place_parts;
     if let Verify::Given(inputs) = &verify {
         build.evidence.set_usual_sizes(sizes_of(imported, inputs));
     }
@@ -186,6 +195,12 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, options: BuildOptions<'_
                 Err(reason) if parity::is_discrete(&imported.body) => {
                     verification.unverified.push(("the whole plan".to_owned(), reason));
                 }
+                Err(reason) if build.place_parts && has_parts(&draft.plan.graph) => {
+                    build.place_parts = false;
+                    let (name, origin) = ("parts of values".to_owned(), "the whole plan".to_owned());
+                    verification.dropped.push(Dropped { name, origin, reason });
+                    continue;
+                }
                 Err(reason) => return Err(BuildError::Disagrees { reason }),
             }
             draft.plan.sealed = parity::seal(&draft.plan, imported, &answers);
@@ -222,7 +237,18 @@ impl<'a> Build<'a> {
         let times = tuning.as_ref().map(|tuning| tune::begin(tuning, back_end, &back_end.device(threads)));
         let evidence = Evidence::new(PointSizes::of_network(network, &sizes, max_memory), times);
         let left = tuning.as_ref().and_then(|tuning| tuning.budget).unwrap_or_default();
-        Ok(Self { back_end, threads, sizes, max_memory, tuning, left, untimed: 0, evidence, progress })
+        Ok(Self {
+            back_end,
+            threads,
+            sizes,
+            max_memory,
+            place_parts: true,
+            tuning,
+            left,
+            untimed: 0,
+            evidence,
+            progress,
+        })
     }
 
     /// Is there room for the judge, at the sizes of the given inputs or at the smallest ones?
@@ -247,7 +273,10 @@ impl<'a> Build<'a> {
         let whole = self.tuning.as_ref().map(|tuning| tuning.budget);
         loop {
             progress.begin(Stage::Choose);
-            let lowered = lower(network, back_end, threads, &self.evidence)?;
+            let mut lowered = lower(network, back_end, threads, &self.evidence)?;
+            if self.place_parts {
+                lowered.place_parts(back_end, &self.evidence);
+            }
             let missing = if whole.is_some() { tune::missing(&self.evidence) } else { Vec::new() };
             self.untimed = missing.len();
             match whole {
@@ -287,10 +316,15 @@ impl<'a> Build<'a> {
             verification,
             is_known_verdict: false,
             regions,
+            moved: draft.moved,
             tuned,
             verdicts: None,
         }
     }
+}
+
+fn has_parts(graph: &Graph) -> bool {
+    graph.values.iter().any(|value| matches!(value.home, Home::Part(_)))
 }
 
 /// Stands for all passes where no single one is to blame.
@@ -332,6 +366,14 @@ struct Lowered {
     expressions: Vec<Arc<WeightExpr>>,
     packs: Vec<(Pack, PlanValueId)>,
     guards: Vec<(Slot, Slot, String)>,
+    moved: Vec<Moved>,
+}
+
+impl Lowered {
+    fn place_parts(&mut self, back_end: &dyn BackEnd, evidence: &Evidence) {
+        let copies = Copies { back_end, device: &self.device, evidence };
+        self.moved = parts::place(&copies, &mut self.graph, &mut self.sizes, &mut self.shapes);
+    }
 }
 
 /// Chooses the kernels of a network as it is.
@@ -367,7 +409,7 @@ fn lower(
         return Err(BuildError::Unserved(lowering.unserved));
     }
     let Lowering { expressions, packs, guards, .. } = lowering;
-    Ok(Lowered { device, graph, sizes, shapes, known, expressions, packs, guards })
+    Ok(Lowered { device, graph, sizes, shapes, known, expressions, packs, guards, moved: Vec::new() })
 }
 
 /// The plan of a network whose kernels are chosen.
@@ -378,7 +420,7 @@ fn finish(
     back_end: &dyn BackEnd,
     max_memory: u64,
 ) -> Result<Draft, BuildError> {
-    let Lowered { device, mut graph, sizes, mut shapes, known, expressions, packs, guards } = lowered;
+    let Lowered { device, mut graph, sizes, mut shapes, known, expressions, packs, guards, moved } = lowered;
     // Ranges come first: their messages name the input.
     let of_network = network.guards.iter().map(|g| (g.left.clone(), g.right.clone(), g.reason.clone()));
     let decidable = hints.guards().chain(of_network).filter(|(a, b, _)| is_over(a, &known) && is_over(b, &known));
@@ -420,7 +462,7 @@ fn finish(
         }
     }
     let packs = packs.into_iter().map(|(pack, value)| (value, pack)).collect();
-    Ok(Draft { plan, expressions, packs })
+    Ok(Draft { plan, expressions, packs, moved })
 }
 
 fn is_over(dim: &Dim, known: &BTreeSet<String>) -> bool {

@@ -8,7 +8,7 @@ use sinter_base::{DataType, Dim, Location, ValueType};
 use sinter_ir::WeightExpr;
 use sinter_ops::{Body, InferContext, ValueId};
 use sinter_plan::{
-    Action, BufferId, Graph, Home, PlanValue, PlanValueId, Register, ShapeCompiler, Slot, Step, WeightId,
+    Action, BufferId, Graph, Home, Part, PlanValue, PlanValueId, Register, ShapeCompiler, Slot, Step, WeightId,
 };
 
 use crate::cover::{Cover, Piece, Problem, cover};
@@ -23,6 +23,17 @@ pub(crate) struct Sizes {
     pub(crate) workspaces: Vec<Option<Slot>>,
     /// Parallel to the graph's steps: those of the bodies inside.
     pub(crate) bodies: Vec<Vec<Sizes>>,
+    /// Values that lie in others.
+    pub(crate) parts: Vec<(PlanValueId, PartSlots)>,
+}
+
+/// Where a part lies, as slots of the shape program.
+#[derive(Clone, Copy)]
+pub(crate) struct PartSlots {
+    pub(crate) whole: PlanValueId,
+    pub(crate) offset: Slot,
+    pub(crate) inner: Slot,
+    pub(crate) step: Slot,
 }
 
 impl Sizes {
@@ -31,9 +42,15 @@ impl Sizes {
         for (value, slots) in graph.values.iter_mut().zip(&self.values) {
             value.sizes = slots.as_ref().map(|slots| slots.iter().map(|s| register(*s)).collect());
         }
+        for (id, part) in &self.parts {
+            let PartSlots { whole, offset, inner, step } = *part;
+            let part = Part { whole, offset: register(offset), inner: register(inner), step: register(step) };
+            graph.values[id.index()].home = Home::Part(part);
+        }
         for ((step, slot), bodies) in graph.steps.iter_mut().zip(&self.workspaces).zip(&self.bodies) {
             match &mut step.action {
                 Action::Kernel { workspace, .. } => *workspace = slot.map(register),
+                Action::Placed { .. } => {}
                 Action::Control { graphs, .. } => {
                     graphs.iter_mut().zip(bodies).for_each(|(graph, sizes)| sizes.resolve(graph, register));
                 }
@@ -88,7 +105,7 @@ impl Lowering<'_> {
             weight: &expression,
         };
         let mut graph = Graph::default();
-        let mut sizes = Sizes { values: Vec::new(), workspaces: Vec::new(), bodies: Vec::new() };
+        let mut sizes = Sizes { values: Vec::new(), workspaces: Vec::new(), bodies: Vec::new(), parts: Vec::new() };
         let Cover { types, weights, pieces } = match cover(&problem) {
             Ok(cover) => cover,
             Err(gaps) => {
@@ -170,7 +187,7 @@ impl Lowering<'_> {
         let is_open = |id: &PlanValueId| match graph.values[id.index()].home {
             Home::Dynamic => true,
             Home::Input => sizes.values[id.index()].is_none(),
-            Home::Weight(_) | Home::Arena(_) => false,
+            Home::Weight(_) | Home::Arena(_) | Home::Part(_) => false,
         };
         let fixed = !choice.takes_values
             && !inputs.iter().flatten().any(is_open)

@@ -2,7 +2,8 @@
 //!
 //! Buffers are chosen once, at build time, for typical sizes; their sizes and places follow at run time from the actual
 //! ones. A result takes over the buffer of an operand that dies in its step where the kernel allows it and both have
-//! the same size for all shapes.
+//! the same size for all shapes. A value that others are parts of lives from the first part that is written to the last use
+//! of any.
 
 use sinter_base::view::element_bytes;
 use sinter_base::{Dim, ValueType};
@@ -24,15 +25,9 @@ pub(crate) fn assign_buffers(graph: &mut Graph) {
             graphs.iter_mut().for_each(assign_buffers);
         }
     }
-    let mut last_use: Vec<usize> = vec![0; graph.values.len()];
-    for (position, step) in graph.steps.iter().enumerate() {
-        for id in step.inputs.iter().flatten().chain(&step.outputs) {
-            last_use[id.index()] = position;
-        }
-    }
-    for id in &graph.outputs {
-        last_use[id.index()] = usize::MAX;
-    }
+    let last_use = graph.last_uses();
+    // Wholes that have their buffer, which the first part that is written takes.
+    let mut has_buffer = vec![false; graph.values.len()];
     let typical = |dim: &Dim| dim.evaluate(&|_| Some(TYPICAL_SIZE)).unwrap_or(i64::MAX);
     // Typical size of each buffer, and whether a living value has it.
     let mut buffers: Vec<(i64, bool)> = Vec::new();
@@ -41,18 +36,23 @@ pub(crate) fn assign_buffers(graph: &mut Graph) {
         let (inputs, outputs) = (step.inputs.clone(), step.outputs.clone());
         let pairs = match &step.action {
             Action::Kernel { in_place, .. } => in_place.clone(),
-            Action::Control { .. } => Vec::new(),
+            Action::Placed { .. } | Action::Control { .. } => Vec::new(),
         };
         let mut used_pairs = Vec::new();
         let mut taken_over = Vec::new();
         for (result, id) in outputs.iter().enumerate() {
-            if !matches!(graph.values[id.index()].home, Home::Arena(_)) {
+            let whole = graph.whole(*id);
+            if has_buffer[whole.index()] || !matches!(graph.values[whole.index()].home, Home::Arena(_)) {
                 continue;
             }
+            has_buffer[whole.index()] = true;
+            // A part must not replace what its whole would not fit into.
+            let pairs = if whole == *id { pairs.as_slice() } else { &[] };
+            let id = &whole;
             let bytes = bytes_of(&graph.values[id.index()].ty);
             let inherited = pairs.iter().filter(|(_, o)| *o == result).find_map(|&(operand, _)| {
                 let dying = inputs.get(operand).copied().flatten()?;
-                let once = inputs.iter().flatten().filter(|other| **other == dying).count() == 1;
+                let once = inputs.iter().flatten().filter(|other| graph.whole(**other) == dying).count() == 1;
                 let dies = last_use[dying.index()] == position && once && !taken_over.contains(&dying);
                 match graph.values[dying.index()].home {
                     Home::Arena(buffer) if dies && bytes_of(&graph.values[dying.index()].ty) == bytes => {
@@ -85,7 +85,7 @@ pub(crate) fn assign_buffers(graph: &mut Graph) {
         if let Action::Kernel { in_place, .. } = &mut graph.steps[position].action {
             *in_place = used_pairs;
         }
-        let mut touched: Vec<_> = inputs.iter().flatten().chain(&outputs).copied().collect();
+        let mut touched: Vec<_> = inputs.iter().flatten().chain(&outputs).map(|id| graph.whole(*id)).collect();
         touched.sort_unstable();
         touched.dedup();
         for id in touched {

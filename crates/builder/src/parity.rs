@@ -41,6 +41,7 @@ use crate::evidence::{Evidence, problem_text};
 use crate::lower::Pack;
 pub(crate) use crate::parity::answers::{Answers, answers};
 use crate::parity::effects::same_effects;
+use crate::parts::Moved;
 use crate::progress::{Progress, Stage};
 use crate::sizes::SizeHints;
 use crate::trial::launch_once;
@@ -89,6 +90,8 @@ pub(crate) struct Draft {
     pub(crate) expressions: Vec<Arc<WeightExpr>>,
     /// What was packed, by the value that holds the pack.
     pub(crate) packs: HashMap<PlanValueId, Pack>,
+    /// Concatenations and slices that move elements.
+    pub(crate) moved: Vec<Moved>,
 }
 
 /// Tensors of at most this many elements show their contents to inference, as at run time.
@@ -340,18 +343,20 @@ impl Checker<'_> {
     }
 
     fn step(&mut self, step: &Step) -> Result<(), Trouble> {
-        let Action::Kernel { recipe, region, packed, .. } = &step.action else {
+        if matches!(step.action, Action::Control { .. }) {
             // The judge ran the bodies, so that what reads their results can be verified.
             return Err("kernels inside the bodies of control flow are not verified".to_owned().into());
-        };
+        }
         let mut operands = Vec::new();
         for id in &step.inputs {
             operands.push(id.map(|id| self.value(id)).transpose()?);
         }
-        let expected = evaluate(region.body(), &operands)?;
+        let expected = evaluate(step.region().body(), &operands)?;
         for (id, value) in step.outputs.iter().zip(&expected) {
             self.values.insert(*id, value.clone());
         }
+        // Whether values were written where a step without a kernel finds them, the whole plan shows.
+        let Action::Kernel { recipe, region, packed, .. } = &step.action else { return Ok(()) };
         let is_new = self.seen.insert(format!("{recipe:?}\n{}", problem_text(region)));
         let trial = |operands: &[Option<Value>], expected: &[Value]| -> Result<(), Trouble> {
             let disagrees =

@@ -170,7 +170,7 @@ fn comes_from(step: &Step, node: &str) -> bool {
 fn explain_step(step: &Step, region: &Region, back_end: &dyn BackEnd, device: &Device) -> Explanation {
     let chosen = match &step.action {
         Action::Kernel { recipe, .. } => Some(recipe),
-        Action::Control { .. } => None,
+        Action::Placed { .. } | Action::Control { .. } => None,
     };
     let (mut candidates, mut refusals) = (Vec::new(), Vec::new());
     for tactic in back_end.tactics() {

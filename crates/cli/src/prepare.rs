@@ -125,6 +125,7 @@ pub fn build_plan(
     let stages = Stages::default();
     let listener = |stage: sinter::builder::Stage, done| stages.show(stage, done);
     let options = BuildOptions {
+        place_parts: true,
         threads: device.threads(),
         passes: model.pass_options(&mut dump),
         sizes,

@@ -38,8 +38,7 @@ pub fn type_text(ty: &sinter::base::ValueType) -> String {
 
 /// The operators of a step.
 pub fn operators(step: &Step) -> Vec<String> {
-    let (Action::Kernel { region, .. } | Action::Control { region, .. }) = &step.action;
-    region.body().nodes().iter().map(|node| node.op.name().to_owned()).collect()
+    step.region().body().nodes().iter().map(|node| node.op.name().to_owned()).collect()
 }
 
 /// The nodes of the model that a step comes from, each once.
@@ -53,11 +52,11 @@ pub fn sources(step: &Step) -> Vec<String> {
     sources
 }
 
-/// The tactic of a step; control flow has none.
+/// The tactic of a step; control flow has none, nor has what lies where its operands do.
 pub fn tactic(step: &Step) -> Option<String> {
     match &step.action {
         Action::Kernel { recipe, .. } => Some(recipe.tactic.clone()),
-        Action::Control { .. } => None,
+        Action::Placed { .. } | Action::Control { .. } => None,
     }
 }
 

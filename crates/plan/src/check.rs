@@ -10,6 +10,7 @@ use sinter_base::{DataType, Dim, TensorType, ValueType};
 use sinter_ops::InferContext;
 
 use crate::error::PlanError;
+use crate::parts;
 use crate::plan::{Action, Graph, Home, Plan, PlanValue, PlanValueId, Step};
 use crate::shape_program::{Register, ShapeProgram};
 
@@ -91,22 +92,9 @@ impl Checker<'_> {
             self.value(value, is_outermost)
                 .map_err(|reason| PlanError::damaged(format!("{}: {reason}", PlanValueId::new(position))))?;
         }
-        // A buffer has no owner: two values in it must not live at once.
-        let mut last_use: Vec<usize> = vec![0; graph.values.len()];
-        for (position, step) in graph.steps.iter().enumerate() {
-            self.step(graph, step)?;
-            for id in step.inputs.iter().flatten().chain(&step.outputs) {
-                if let Some(last) = last_use.get_mut(id.index()) {
-                    *last = position;
-                }
-            }
-        }
-        for id in &graph.outputs {
-            if let Some(last) = last_use.get_mut(id.index()) {
-                *last = usize::MAX;
-            }
-        }
-        self.buffers(graph, &last_use)
+        graph.steps.iter().try_for_each(|step| self.step(graph, step))?;
+        parts::check(graph, is_outermost)?;
+        self.buffers(graph, &graph.last_uses())
     }
 
     fn value(&self, value: &PlanValue, is_outermost: bool) -> Result<(), String> {
@@ -134,11 +122,11 @@ impl Checker<'_> {
 
     fn step(&self, graph: &Graph, step: &Step) -> Checked {
         let wrong = |reason: String| PlanError::damaged(format!("the step of {}: {reason}", step.origins.join(", ")));
-        let (Action::Kernel { region, .. } | Action::Control { region, .. }) = &step.action;
+        let region = step.region();
         let body = region.body();
         let packed: &[usize] = match &step.action {
             Action::Kernel { packed, .. } => packed,
-            Action::Control { .. } => &[],
+            Action::Placed { .. } | Action::Control { .. } => &[],
         };
         let given = step.inputs.iter().enumerate().filter_map(|(position, id)| Some((position, id.as_ref()?)));
         for ((position, id), operand) in given.zip(body.inputs()) {
@@ -150,8 +138,8 @@ impl Checker<'_> {
                 return Err(wrong(format!("{id} is not of type {}", body.ty(*operand))));
             }
         }
-        let is_fixed =
-            |id: &PlanValueId| graph.values.get(id.index()).is_some_and(|value| matches!(value.home, Home::Arena(_)));
+        let home = |id: &PlanValueId| graph.values.get(id.index()).map(|value| &value.home);
+        let is_fixed = |id: &PlanValueId| matches!(home(id), Some(Home::Arena(_) | Home::Part(_)));
         if !step.outputs.iter().any(is_fixed) {
             return Ok(());
         }
@@ -194,28 +182,30 @@ impl Checker<'_> {
         }
     }
 
-    /// No value may be overwritten while it lives.
+    /// No value may be overwritten while it or a part of it lives.
     fn buffers(&self, graph: &Graph, last_use: &[usize]) -> Checked {
         let mut owners: Vec<Option<PlanValueId>> = vec![None; graph.values.len()];
         for (position, step) in graph.steps.iter().enumerate() {
             let pairs = match &step.action {
                 Action::Kernel { in_place, .. } => in_place.as_slice(),
-                Action::Control { .. } => &[],
+                Action::Placed { .. } | Action::Control { .. } => &[],
             };
             for (result, id) in step.outputs.iter().enumerate() {
-                let Some(Home::Arena(buffer)) = graph.values.get(id.index()).map(|v| &v.home) else { continue };
+                let whole = graph.whole(*id);
+                let Some(Home::Arena(buffer)) = graph.values.get(whole.index()).map(|v| &v.home) else { continue };
                 let Some(slot) = owners.get_mut(buffer.index()) else {
                     return Err(PlanError::damaged(format!("there is no buffer {buffer}")));
                 };
-                if let Some(owner) = *slot {
+                if let Some(owner) = slot.filter(|owner| *owner != whole) {
                     let last = last_use.get(owner.index()).copied().unwrap_or(usize::MAX);
-                    let shares = pairs.iter().any(|(i, o)| *o == result && step.inputs.get(*i) == Some(&Some(owner)));
-                    let uses = step.inputs.iter().filter(|i| **i == Some(owner)).count();
+                    let takes = |pair: &&(usize, usize)| pair.1 == result && whole == *id;
+                    let shares = pairs.iter().filter(takes).any(|(i, _)| step.inputs.get(*i) == Some(&Some(owner)));
+                    let uses = step.inputs.iter().flatten().filter(|i| graph.whole(**i) == owner).count();
                     if last > position || last == position && !(shares && uses == 1) {
                         return Err(PlanError::damaged(format!("{id} overwrites {owner}, which is still needed")));
                     }
                 }
-                *slot = Some(*id);
+                *slot = Some(whole);
             }
         }
         Ok(())

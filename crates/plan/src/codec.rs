@@ -5,7 +5,7 @@ use sinter_base::{Attr, DataType, Dim, KnownValue, Shape, TensorType, ValueType}
 use sinter_ops::{Body, Op, ValueId, catalog};
 
 use crate::error::PlanError;
-use crate::plan::{Action, BufferId, Graph, Home, PlanGuard, PlanValue, PlanValueId, Port, Step, WeightId};
+use crate::plan::{Action, BufferId, Graph, Home, Part, PlanGuard, PlanValue, PlanValueId, Port, Step, WeightId};
 use crate::sealed::Sealed;
 use crate::sealed_codec::{decode_vector, encode_vector};
 use crate::shape_program::{Operation, Register, ShapeProgram};
@@ -178,10 +178,18 @@ fn encode_graph(graph: &Graph) -> wire::Graph {
 }
 
 fn encode_value(value: &PlanValue) -> wire::Value {
-    let (mut buffer, mut weight) = (0, 0);
+    let (mut buffer, mut weight, mut part) = (0, 0, None);
     match value.home {
         Home::Arena(id) => buffer = number(id.index() + 1),
         Home::Weight(id) => weight = number(id.index() + 1),
+        Home::Part(place) => {
+            part = Some(wire::Part {
+                whole: number(place.whole.index()),
+                offset: place.offset.0,
+                inner: place.inner.0,
+                step: place.step.0,
+            });
+        }
         Home::Input | Home::Dynamic => {}
     }
     wire::Value {
@@ -190,6 +198,7 @@ fn encode_value(value: &PlanValue) -> wire::Value {
         sized: value.sizes.is_some(),
         buffer,
         weight,
+        part,
     }
 }
 
@@ -208,6 +217,10 @@ fn encode_step(step: &Step) -> wire::Step {
             encoded.in_place = in_place.iter().flat_map(|&(i, o)| [number(i), number(o)]).collect();
             encoded.packed = packed.iter().map(|&operand| number(operand)).collect();
             encoded.workspace = workspace.map_or(0, |r| r.0.saturating_add(1));
+        }
+        Action::Placed { region } => {
+            encoded.region = Some(encode_body(region.body()));
+            encoded.placed = true;
         }
         Action::Control { region, graphs } => {
             encoded.region = Some(encode_body(region.body()));
@@ -279,11 +292,23 @@ fn decode_value(value: &wire::Value, limits: &Limits, count: usize, is_input: bo
     if sizes.as_ref().is_some_and(|s| Some(s.len()) != rank) {
         return damaged(format!("a value of type {ty} has another number of sizes"));
     }
-    let home = match (optional(value.buffer, count, "buffer")?, optional(value.weight, limits.weights, "weight")?) {
-        (None, Some(weight)) => Home::Weight(WeightId::new(weight)),
-        (Some(buffer), None) if sizes.is_some() => Home::Arena(BufferId::new(buffer)),
-        (None, None) if is_input => Home::Input,
-        (None, None) => Home::Dynamic,
+    let part = |part: &wire::Part| {
+        Ok(Home::Part(Part {
+            whole: PlanValueId::new(position(part.whole, count, "value")?),
+            offset: limits.register(part.offset)?,
+            inner: limits.register(part.inner)?,
+            step: limits.register(part.step)?,
+        }))
+    };
+    let part = value.part.as_ref().map(part).transpose()?;
+    let (buffer, weight) =
+        (optional(value.buffer, count, "buffer")?, optional(value.weight, limits.weights, "weight")?);
+    let home = match (buffer, weight, part) {
+        (None, Some(weight), None) => Home::Weight(WeightId::new(weight)),
+        (Some(buffer), None, None) if sizes.is_some() => Home::Arena(BufferId::new(buffer)),
+        (None, None, Some(part)) if sizes.is_some() && !is_input => part,
+        (None, None, None) if is_input => Home::Input,
+        (None, None, None) => Home::Dynamic,
         _ => return damaged("a value lives in two places, or in a buffer without sizes"),
     };
     Ok(PlanValue { ty, sizes, home })
@@ -303,7 +328,9 @@ fn decode_step(step: &wire::Step, limits: &Limits, count: usize, depth: usize) -
     if region.body().inputs().len() != given || region.body().outputs().len() != outputs.len() {
         return damaged("a step and its region differ in operands or results");
     }
-    let action = if step.tactic.is_empty() {
+    let action = if step.placed {
+        Action::Placed { region }
+    } else if step.tactic.is_empty() {
         let graphs = step.graphs.iter().map(|g| decode_graph(g, limits, depth + 1)).collect::<Decoded<Vec<_>>>()?;
         Action::Control { region, graphs }
     } else {

@@ -29,7 +29,7 @@ use crate::wire;
 const MAGIC: [u8; 8] = *b"SINTERPL";
 
 /// The format version that is written, and the newest that is read.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 const WEIGHT_ALIGNMENT: usize = 64;
 const PAGE: usize = 4096;

@@ -12,6 +12,7 @@ mod codec;
 pub mod container;
 pub mod error;
 mod hash;
+mod parts;
 pub mod plan;
 pub mod range;
 pub mod sealed;
@@ -26,7 +27,7 @@ mod wire {
 pub use container::{Trust, from_bytes, is_plan, read, to_bytes, write, write_to};
 pub use error::PlanError;
 pub use plan::{
-    Action, BufferId, Graph, Home, Plan, PlanGuard, PlanValue, PlanValueId, PlanWeight, Port, Step, WeightId,
+    Action, BufferId, Graph, Home, Part, Plan, PlanGuard, PlanValue, PlanValueId, PlanWeight, Port, Step, WeightId,
 };
 pub use range::SizeRange;
 pub use sealed::{Bound, Sealed, SealedInput, SealedOutput, SealedVector};

@@ -21,6 +21,19 @@ typed_id! {
     WeightId "w"
 }
 
+/// A part of another value: its elements in row-major order are rows of the whole's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The value that owns the memory: one of the arena, or an input; no part itself.
+    pub whole: PlanValueId,
+    /// Register with the element of the whole that is the first one.
+    pub offset: Register,
+    /// Register with the elements of a row, which lie one after the other.
+    pub inner: Register,
+    /// Register with the elements of the whole from the start of a row to the start of the next.
+    pub step: Register,
+}
+
 /// Where a value lives while its graph runs.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Home {
@@ -30,6 +43,8 @@ pub enum Home {
     Weight(WeightId),
     /// In a buffer of the arena; sizes are known before the run.
     Arena(BufferId),
+    /// In the memory of another value.
+    Part(Part),
     /// Made by its step: sizes, or even the kind of value, are known only then.
     Dynamic,
 }
@@ -60,6 +75,12 @@ pub enum Action {
         packed: Vec<usize>,
         /// Register with the bytes of scratch memory.
         workspace: Option<Register>,
+    },
+    /// Nothing: a concatenation whose operands were written where the result has them, or a slice that lies where the
+    /// operand has it.
+    Placed {
+        /// The operator, as the only node of a region.
+        region: Region,
     },
     /// Control flow: the region's only operator says which kind, the graphs are its bodies.
     Control {
@@ -150,7 +171,45 @@ pub struct Plan {
     pub sealed: Option<Sealed>,
 }
 
+impl Step {
+    /// The operators that it stands for.
+    pub fn region(&self) -> &Region {
+        match &self.action {
+            Action::Kernel { region, .. } | Action::Placed { region } | Action::Control { region, .. } => region,
+        }
+    }
+}
+
 impl Graph {
+    /// The value that owns the memory of this one: itself, unless it is a part.
+    pub fn whole(&self, id: PlanValueId) -> PlanValueId {
+        match self.values.get(id.index()).map(|value| &value.home) {
+            Some(Home::Part(part)) => part.whole,
+            _ => id,
+        }
+    }
+
+    /// Does the value lie in the arena, in a place of its own or as a part?
+    pub fn is_in_arena(&self, id: PlanValueId) -> bool {
+        let whole = self.whole(id);
+        matches!(self.values.get(whole.index()).map(|value| &value.home), Some(Home::Arena(_)))
+    }
+
+    /// For every value with memory of its own, the last step that touches it or a part of it; `usize::MAX` for results.
+    pub fn last_uses(&self) -> Vec<usize> {
+        let mut last = vec![0; self.values.len()];
+        let mut touch = |id: PlanValueId, position: usize| {
+            if let Some(slot) = last.get_mut(self.whole(id).index()) {
+                *slot = position;
+            }
+        };
+        for (position, step) in self.steps.iter().enumerate() {
+            step.inputs.iter().flatten().chain(&step.outputs).for_each(|id| touch(*id, position));
+        }
+        self.outputs.iter().for_each(|id| touch(*id, usize::MAX));
+        last
+    }
+
     /// Calls `visit` for every step, those of the bodies of control flow included, each before what is inside it.
     pub fn visit_steps<'a>(&'a self, visit: &mut dyn FnMut(&'a Step)) {
         for step in &self.steps {

@@ -158,7 +158,7 @@ impl State {
                     let origin = || format!("output '{}'", port.name);
                     let room = allocated(slot, view.data_type(), view.sizes());
                     let mut room = room.map_err(|source| RuntimeError::Step { origin: origin(), source })?;
-                    room.bytes().copy_from_slice(view.bytes());
+                    view.copy_to(room.bytes());
                 }
                 None => *slot = Some(Held::new(self.frame.value(&plan.graph, &engine.weights, port.value)?)),
             }

@@ -7,7 +7,7 @@ use sinter_backend::{Operand, Rooms, Target};
 use sinter_base::arena::Parts;
 use sinter_base::shape::element_count;
 use sinter_base::view::ALIGNMENT;
-use sinter_base::{Arena, Buffer, Sizes, Value, View};
+use sinter_base::{Arena, Buffer, Rows, Sizes, Value, View};
 use sinter_plan::{Graph, Home, PlanValueId};
 
 use crate::error::RuntimeError;
@@ -36,8 +36,10 @@ struct Solved {
 pub(crate) struct Frame {
     /// Sizes of values that are known before the run, by value.
     pub(crate) sizes: Vec<Sizes>,
-    /// Bytes in the arena, by value; empty for values elsewhere.
+    /// Bytes in the arena, or for parts of inputs in the input, by value; empty for values elsewhere.
     pub(crate) ranges: Vec<Range<usize>>,
+    /// How parts lie there, by value; nothing for others.
+    pub(crate) rows: Vec<Rows>,
     pub(crate) arena: Arena,
     /// Values outside the arena, by value.
     pub(crate) held: Vec<Option<Held>>,
@@ -73,6 +75,15 @@ impl Frame {
                 let bytes = self.arena.read(self.ranges.get(id.index())?.clone())?;
                 View::new(value.ty.data_type(), self.sizes.get(id.index())?, bytes).ok()
             }
+            Home::Part(part) => {
+                let range = self.ranges.get(id.index())?.clone();
+                let bytes = match graph.values.get(part.whole.index())?.home {
+                    Home::Arena(_) => self.arena.read(range)?,
+                    _ => self.held.get(part.whole.index())?.as_ref()?.view()?.bytes().get(range)?,
+                };
+                let rows = *self.rows.get(id.index())?;
+                View::stepped(value.ty.data_type(), self.sizes.get(id.index())?, bytes, rows).ok()
+            }
         }
     }
 
@@ -85,7 +96,9 @@ impl Frame {
             Home::Input | Home::Dynamic => {
                 self.held.get(id.index()).and_then(Option::as_ref).ok_or_else(missing)?.to_value()
             }
-            Home::Arena(_) => tensor_of(self.view(graph, weights, id).ok_or_else(missing)?).map(Value::Tensor),
+            Home::Arena(_) | Home::Part(_) => {
+                tensor_of(self.view(graph, weights, id).ok_or_else(missing)?).map(Value::Tensor)
+            }
         }
     }
 
@@ -159,6 +172,7 @@ impl Frame {
                 *range = *start..*start + range.end;
             }
         }
+        self.place_parts(layout, registers)?;
         let mut scratch = 0;
         for register in &layout.workspaces {
             let bytes = usize::try_from(register.0).ok().and_then(|i| registers.get(i)).copied().unwrap_or(-1);

@@ -10,6 +10,8 @@ use crate::layout::Layout;
 pub enum LoadedAction {
     /// A kernel.
     Kernel(Loaded),
+    /// Nothing.
+    Placed,
     /// The bodies of control flow.
     Control(Vec<LoadedGraph>),
 }
@@ -38,6 +40,7 @@ impl LoadedGraph {
                     let inner = graphs.iter().map(|g| Self::load(g, back_end, device)).collect::<Result<_, _>>()?;
                     Ok(LoadedAction::Control(inner))
                 }
+                Action::Placed { .. } => Ok(LoadedAction::Placed),
                 Action::Kernel { recipe, region, .. } => {
                     let name = &recipe.tactic;
                     let tactic = back_end.tactic(name).ok_or_else(|| RuntimeError::Tactic { tactic: name.clone() })?;

@@ -1,8 +1,8 @@
 //! Running steps: operands are gathered from arena, weights and held values, the kernel is launched.
 
-use sinter_backend::{DynamicTarget, Kernel, KernelError, Launch, Loaded, Operand, Region, Target, ValueKernel};
+use sinter_backend::{DynamicTarget, End, Kernel, KernelError, Launch, Loaded, Operand, Region, Target, ValueKernel};
 use sinter_base::arena::recycled;
-use sinter_base::{Sizes, TensorType, Value, ValueType, View, ViewMut};
+use sinter_base::{Rows, Sizes, TensorType, Value, ValueType, View, ViewMut};
 use sinter_ops::{InferContext, ValueId};
 use sinter_plan::{Action, Graph, Home, PlanValueId, Step};
 use smallvec::SmallVec;
@@ -44,7 +44,9 @@ pub(crate) fn run_steps(
             (LoadedAction::Control(bodies), Action::Control { region, graphs }) => {
                 run.control(region, graphs, bodies, frame)
             }
-            (LoadedAction::Control(_), _) | (_, Action::Control { .. }) => {
+            (LoadedAction::Placed, Action::Placed { .. }) => Ok(()),
+            (LoadedAction::Control(_) | LoadedAction::Placed, _)
+            | (_, Action::Control { .. } | Action::Placed { .. }) => {
                 Err(KernelError::Recipe("the step was loaded as something else".to_owned()))
             }
         };
@@ -55,6 +57,16 @@ pub(crate) fn run_steps(
         frame.release(releases);
     }
     Ok(())
+}
+
+/// A kernel must never meet a stepped view that it was not written for, whatever the plan says.
+fn admit(kernel: &dyn Kernel, end: End, rows: Option<Rows>, sizes: &[usize]) -> Result<(), KernelError> {
+    match rows {
+        Some(rows) if !kernel.stepped(end).admits(rows, sizes) => {
+            Err(KernelError::Recipe(format!("{end:?} of the kernel may not lie in rows of {} elements", rows.inner)))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// One step being run.
@@ -80,7 +92,7 @@ impl Run<'_> {
     }
 
     fn is_in_arena(&self, id: PlanValueId) -> bool {
-        matches!(self.home(id), Some(Home::Arena(_)))
+        self.graph.is_in_arena(id)
     }
 
     /// Seed of the run, and what tells this iteration of the loops around from all others.
@@ -96,7 +108,7 @@ impl Run<'_> {
         frame: &mut Frame,
     ) -> Result<(), KernelError> {
         let seed = self.seed(frame);
-        let Frame { sizes, ranges, arena, held, scratch, rooms, lists, .. } = frame;
+        let Frame { sizes, ranges, rows, arena, held, scratch, rooms, lists, .. } = frame;
         let missing = |id: PlanValueId| KernelError::Recipe(format!("{id} has no place"));
         let range_of = |id: PlanValueId| ranges.get(id.index()).cloned().ok_or_else(|| missing(id));
         let shared = |input: usize, id: PlanValueId| {
@@ -140,15 +152,33 @@ impl Run<'_> {
                     let (sizes, bytes) = (sizes.get(id.index()), from_arena.next());
                     sizes.zip(bytes).and_then(|(s, b)| View::new(value.ty.data_type(), s, b).ok())
                 }
+                Home::Part(part) => {
+                    let bytes = if self.is_in_arena(id) {
+                        from_arena.next()
+                    } else {
+                        let whole = held.get(part.whole.index()).and_then(Option::as_ref).and_then(Held::view);
+                        whole.zip(ranges.get(id.index())).and_then(|(view, range)| view.bytes().get(range.clone()))
+                    };
+                    let place = sizes.get(id.index()).zip(rows.get(id.index())).zip(bytes);
+                    place.and_then(|((s, rows), b)| View::stepped(value.ty.data_type(), s, b, *rows).ok())
+                }
             };
-            inputs.push(Operand::View(view.ok_or_else(|| missing(id))?));
+            let view = view.ok_or_else(|| missing(id))?;
+            admit(kernel, End::Operand(position), view.rows(), view.sizes())?;
+            inputs.push(Operand::View(view));
         }
         drop(from_arena);
         let mut outputs: Vec<Target<'_>> = recycled(std::mem::take(&mut lists.outputs));
-        for (id, bytes) in self.step.outputs.iter().zip(parts.writes.drain(..)) {
+        for (position, (id, bytes)) in self.step.outputs.iter().zip(parts.writes.drain(..)).enumerate() {
             let value = self.graph.values.get(id.index()).ok_or_else(|| missing(*id))?;
-            let sizes = sizes.get(id.index()).ok_or_else(|| missing(*id))?;
-            outputs.push(Target::View(ViewMut::new(value.ty.data_type(), sizes, bytes).map_err(data)?));
+            let (data_type, sizes) = (value.ty.data_type(), sizes.get(id.index()).ok_or_else(|| missing(*id))?);
+            let view = match (&value.home, rows.get(id.index())) {
+                (Home::Part(_), Some(rows)) => ViewMut::stepped(data_type, sizes, bytes, *rows),
+                _ => ViewMut::new(data_type, sizes, bytes),
+            };
+            let view = view.map_err(data)?;
+            admit(kernel, End::Result(position), view.rows(), view.sizes())?;
+            outputs.push(Target::View(view));
         }
         let launched = kernel.launch(&mut Launch {
             workers: &*self.engine.workers,
@@ -184,14 +214,15 @@ impl Run<'_> {
             let mut scratch = std::mem::take(&mut frame.scratch);
             let mut inputs: SmallVec<[Operand<'_>; 8]> = SmallVec::new();
             for id in &self.step.inputs {
-                inputs.push(match id {
-                    None => Operand::Absent,
-                    Some(id) => Operand::View(
-                        frame
-                            .view(self.graph, &self.engine.weights, *id)
-                            .ok_or_else(|| KernelError::Recipe(format!("{id} is no tensor that a kernel can see")))?,
-                    ),
-                });
+                let Some(id) = id else {
+                    inputs.push(Operand::Absent);
+                    continue;
+                };
+                let view = frame.view(self.graph, &self.engine.weights, *id);
+                let view =
+                    view.ok_or_else(|| KernelError::Recipe(format!("{id} is no tensor that a kernel can see")))?;
+                admit(kernel, End::Operand(inputs.len()), view.rows(), view.sizes())?;
+                inputs.push(Operand::View(view));
             }
             let mut outputs: SmallVec<[Target<'_>; 4]> = SmallVec::new();
             for (room, sizes) in rooms.iter_mut().zip(&known) {

@@ -76,10 +76,24 @@ pub struct Report {
     pub conditions: Vec<String>,
     /// What the passes did, in order; only for models.
     pub passes: Option<Vec<PassSummary>>,
+    /// Concatenations and slices that move elements, and why; only for models.
+    pub moved: Option<Vec<MovedReport>>,
     /// Steps in execution order, those inside control flow after the step that holds them.
     pub steps: Vec<StepReport>,
     /// Kernels offered and refused; only with `--explain`.
     pub explanations: Option<Vec<Explanation>>,
+}
+
+/// A concatenation or slice that could not lie where its operands, or their readers, have it.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MovedReport {
+    /// The node of the model.
+    pub origin: String,
+    /// Its operator.
+    pub operator: String,
+    /// Why, by operand where there are several.
+    pub reasons: Vec<String>,
 }
 
 /// One step of a plan.
@@ -92,8 +106,10 @@ pub struct StepReport {
     pub operators: Vec<String>,
     /// Types of its results.
     pub types: Vec<String>,
-    /// Name of the kernel's tactic; absent for control flow.
+    /// Name of the kernel's tactic; absent for control flow and for what is placed.
     pub tactic: Option<String>,
+    /// Is nothing done, because results lie where operands do?
+    pub placed: bool,
     /// Parameters of the kernel; absent when it has none.
     pub parameters: Option<String>,
     /// Nodes of the model that it comes from.
@@ -106,14 +122,20 @@ pub struct StepReport {
 /// When the file cannot be read or built, or no step comes from the node to explain.
 pub fn run(arguments: &Flags) -> Result<(), Failure> {
     arguments.json.check()?;
-    let (kind, plan, passes, considered) = match open_source(&arguments.file, &arguments.model, &[])? {
+    let (kind, plan, passes, moved, considered) = match open_source(&arguments.file, &arguments.model, &[])? {
         Source::Plan(plan) => {
             arguments.model.refuse_for_plan()?;
-            ("plan", *plan, None, Vec::new())
+            ("plan", *plan, None, None, Vec::new())
         }
         Source::Model(network) => {
             let built = build_plan(&network, SizeHints::default(), &arguments.model, &arguments.device)?;
-            ("model", built.plan, Some(pass_summaries(&built.passes)), built.regions)
+            let moved = built.moved.into_iter().map(|moved| MovedReport {
+                origin: moved.origin,
+                operator: moved.operator.to_owned(),
+                reasons: moved.reasons,
+            });
+            let passes = pass_summaries(&built.passes);
+            ("model", built.plan, Some(passes), Some(moved.collect()), built.regions)
         }
     };
     let explanations = match &arguments.explain {
@@ -134,6 +156,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         activation_bytes: sinter::memory::arena_bytes(&plan),
         conditions: conditions(&plan),
         passes,
+        moved,
         steps,
         explanations,
     };
@@ -158,6 +181,7 @@ fn collect(graph: &Graph, depth: usize, steps: &mut Vec<StepReport>) {
                 .map(|v| type_text(&v.ty))
                 .collect(),
             tactic: tactic(step),
+            placed: matches!(step.action, Action::Placed { .. }),
             parameters: parameters(step),
             origins: sources(step),
         });
@@ -194,12 +218,16 @@ fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
             writeln!(out, "               not at {}: {}", miss.origin, miss.reason)?;
         }
     }
+    for moved in report.moved.iter().flatten() {
+        writeln!(out, "  moved        {} of {}: {}", moved.operator, moved.origin, moved.reasons.join("; "))?;
+    }
     if let Some(explanations) = &report.explanations {
         return explanations.iter().try_for_each(|e| e.show(out));
     }
     let row = |step: &StepReport| {
         let operators = format!("{}{}", "  ".repeat(step.depth), step.operators.join("+"));
-        vec![operators, step.types.join(" "), step.tactic.clone().unwrap_or_default(), step.origins.join(", ")]
+        let tactic = if step.placed { "in place".to_owned() } else { step.tactic.clone().unwrap_or_default() };
+        vec![operators, step.types.join(" "), tactic, step.origins.join(", ")]
     };
     let rows = report.steps.iter().map(row).collect();
     writeln!(out, "{}", table(&["operators", "results", "tactic", "source"], &[], rows))

@@ -1,12 +1,14 @@
-//! `cpu.movement.concat`: tensors one after the other along an axis, by runs of everything behind the axis.
+//! `cpu.movement.concat`: tensors one after the other along an axis, by runs of everything behind the axis. Operands and
+//! result may be parts of other values, in rows of any length.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use sinter_backend::{End, Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Stepped};
 use sinter_base::view::element_bytes;
 use sinter_base::{Sizes, View};
 use sinter_ops::movement::Concat;
 use smallvec::SmallVec;
 
 use crate::arguments::{axis_in, result};
+use crate::movement::rows::Source;
 use crate::movement::takes_views;
 use crate::pieces::for_each_piece;
 use crate::tactic::{Row, Speed};
@@ -43,34 +45,47 @@ impl Kernel for ConcatKernel {
         }
         let width = element_bytes(first.data_type());
         let mut y = result(&mut launch.outputs[0], &sizes)?;
-        let outer: usize = sizes[..axis].iter().product();
-        let workers = launch.workers;
-        let mut bytes = y.bytes();
-        if outer == 1 {
-            // Whole tensors behind each other.
-            for input in &inputs {
-                let source = input.bytes();
-                let (part, rest) = bytes.split_at_mut(source.len());
-                bytes = rest;
-                for_each_piece(workers, part, 1, source.len() / width, |from, piece| {
-                    piece.copy_from_slice(&source[from..from + piece.len()]);
-                });
-            }
+        let (work, rows) = (y.count(), y.rows());
+        if work == 0 {
             return Ok(());
         }
-        let row = bytes.len() / outer.max(1);
-        let work = bytes.len() / width;
-        for_each_piece(workers, bytes, row, work, |from, piece| {
-            for (at, mut row) in piece.chunks_exact_mut(row).enumerate() {
-                for input in &inputs {
-                    let run = input.bytes().len() / outer;
-                    let start = (from + at) * run;
-                    let (part, rest) = row.split_at_mut(run);
-                    part.copy_from_slice(&input.bytes()[start..start + run]);
-                    row = rest;
-                }
+        let outer: usize = sizes[..axis].iter().product();
+        let runs: SmallVec<[(Source<'_>, usize); 8]> =
+            inputs.iter().map(|input| (Source::of(*input), input.count() / outer * width)).collect();
+        let row = work / outer * width;
+        let (bytes, workers) = (y.span_bytes(), launch.workers);
+        match rows {
+            None => for_each_piece(workers, bytes, width, work, |first, piece| fill(&runs, row, first * width, piece)),
+            Some(rows) => {
+                let (inner, step) = (rows.inner * width, rows.step * width);
+                for_each_piece(workers, bytes, step, work, |first, piece| {
+                    for (at, target) in piece.chunks_mut(step).enumerate() {
+                        fill(&runs, row, (first + at) * inner, &mut target[..inner]);
+                    }
+                });
             }
-        });
+        }
         Ok(())
+    }
+
+    fn stepped(&self, _: End) -> Stepped {
+        Stepped::Always
+    }
+}
+
+/// Writes the bytes of the result from number `at` on; a run is what an operand adds to each row.
+fn fill(runs: &[(Source<'_>, usize)], row: usize, at: usize, mut target: &mut [u8]) {
+    let (mut outer, mut skipped) = (at / row, at % row);
+    while !target.is_empty() {
+        for (source, run) in runs {
+            if skipped >= *run {
+                skipped -= run;
+                continue;
+            }
+            let (piece, rest) = target.split_at_mut(target.len().min(run - skipped));
+            source.copy(outer * run + skipped, piece);
+            (target, skipped) = (rest, 0);
+        }
+        outer += 1;
     }
 }

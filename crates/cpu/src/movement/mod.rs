@@ -7,6 +7,7 @@ pub mod copy;
 pub mod expand;
 pub mod pad;
 pub mod reverse_sequence;
+pub mod rows;
 pub mod shape_of;
 pub mod slice;
 pub mod strided;

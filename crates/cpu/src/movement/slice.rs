@@ -1,12 +1,13 @@
 //! `cpu.movement.slice`: a regular part of a tensor, as a strided copy with steps of either sign.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use sinter_backend::{End, Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Stepped};
 use sinter_base::Sizes;
-use sinter_base::shape::strides;
 use sinter_base::view::element_bytes;
+use smallvec::SmallVec;
 
 use crate::arguments::{axes_in, integers, result};
-use crate::movement::strided::{Walk, Walks, copy};
+use crate::movement::rows::walks;
+use crate::movement::strided::{Walk, copy};
 use crate::movement::takes_views;
 use crate::tactic::{Row, Speed};
 use crate::{only_operator, refuse_data};
@@ -60,19 +61,23 @@ impl Kernel for SliceKernel {
         if ends.len() != starts.len() || axes.len() != starts.len() || step_count != starts.len() {
             refuse_data!("{} starts, {} ends, {} axes, {step_count} steps", starts.len(), ends.len(), axes.len());
         }
-        let own = strides(x.sizes());
-        let mut walks: Walks = x.sizes().iter().zip(&own).map(|(&size, &step)| Walk::new(size, step)).collect();
+        let mut walks = walks(x);
+        let own: SmallVec<[isize; 8]> = walks.iter().map(|walk| walk.stride).collect();
         let mut first = 0isize;
         for (k, &axis) in axes.iter().enumerate() {
             let (start, step, count) =
                 taken(x.sizes()[axis], starts[k], ends[k], steps.as_deref().map_or(1, |steps| steps[k]))?;
             // Only a tensor without elements can have strides so long that these saturate.
-            first = start.saturating_mul(own[axis].cast_signed()).saturating_add(first);
-            walks[axis] = Walk { size: count, stride: step.saturating_mul(own[axis].cast_signed()) };
+            first = start.saturating_mul(own[axis]).saturating_add(first);
+            walks[axis] = Walk { size: count, stride: step.saturating_mul(own[axis]) };
         }
         let sizes: Sizes = walks.iter().map(|a| a.size).collect();
         let mut y = result(&mut launch.outputs[0], &sizes)?;
-        copy(launch.workers, x.bytes(), element_bytes(x.data_type()), first, &walks, y.bytes())
+        copy(launch.workers, x.span_bytes(), element_bytes(x.data_type()), first, &walks, y.bytes())
+    }
+
+    fn stepped(&self, end: End) -> Stepped {
+        if end == End::Operand(0) { Stepped::LastAxis } else { Stepped::Never }
     }
 }
 

@@ -1,13 +1,13 @@
 //! `cpu.movement.transpose`: axes in another order, as a strided copy.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use sinter_backend::{End, Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Stepped};
 use sinter_base::Sizes;
-use sinter_base::shape::strides;
 use sinter_base::view::element_bytes;
 use sinter_ops::movement::Transpose;
 
 use crate::arguments::result;
-use crate::movement::strided::{Walk, Walks, copy};
+use crate::movement::rows::walks;
+use crate::movement::strided::{Walks, copy};
 use crate::movement::takes_views;
 use crate::tactic::{Row, Speed};
 use crate::{only_operator, refuse_data};
@@ -37,10 +37,14 @@ impl Kernel for TransposeKernel {
         if !sorted.into_iter().eq(0..rank) {
             refuse_data!("{permutation:?} is no permutation of the axes of sizes {:?}", x.sizes());
         }
-        let own = strides(x.sizes());
-        let axes: Walks = permutation.iter().map(|&axis| Walk::new(x.sizes()[axis], own[axis])).collect();
+        let own = walks(x);
+        let axes: Walks = permutation.iter().map(|&axis| own[axis]).collect();
         let sizes: Sizes = axes.iter().map(|a| a.size).collect();
         let mut y = result(&mut launch.outputs[0], &sizes)?;
-        copy(launch.workers, x.bytes(), element_bytes(x.data_type()), 0, &axes, y.bytes())
+        copy(launch.workers, x.span_bytes(), element_bytes(x.data_type()), 0, &axes, y.bytes())
+    }
+
+    fn stepped(&self, end: End) -> Stepped {
+        if end == End::Operand(0) { Stepped::LastAxis } else { Stepped::Never }
     }
 }

@@ -1,0 +1,400 @@
+//! Which values become parts, and why others do not.
+
+use sinter_backend::{BackEnd, Device, End, Kernel, Loaded, Recipe, Region, Stepped};
+use sinter_base::view::element_bytes;
+use sinter_base::{Dim, ValueType};
+use sinter_ops::Op;
+use sinter_ops::axes::axis_of;
+use sinter_ops::movement::Concat;
+use sinter_plan::{Action, Graph, Home, PlanValueId, Step};
+
+use crate::evidence::Evidence;
+use crate::parts::Moved;
+use crate::parts::place::{Place, Rows, product};
+use crate::select::select;
+
+/// Bytes below which a concatenation is not worth a step for each operand.
+const WORTH_COPIES: i64 = 4096;
+/// Stands in for every symbolic size.
+const TYPICAL_SIZE: i64 = 64;
+/// Bounds of a slice beyond this reach past any size, as for [`sinter_ops::movement::Slice`].
+const BEYOND: i64 = i32::MAX as i64;
+
+/// What choosing kernels for copies needs.
+pub(crate) struct Copies<'a> {
+    pub(crate) back_end: &'a dyn BackEnd,
+    pub(crate) device: &'a Device,
+    pub(crate) evidence: &'a Evidence,
+}
+
+/// A concatenation's operand that is copied to its place, by a concatenation of one.
+pub(crate) struct Copied {
+    pub(crate) step: usize,
+    pub(crate) operand: usize,
+    pub(crate) from: PlanValueId,
+    pub(crate) place: Place,
+    pub(crate) region: Region,
+    pub(crate) recipe: Recipe,
+    kernel: Box<dyn Kernel>,
+}
+
+/// The decisions so far.
+pub(crate) struct Placing<'a> {
+    copies: &'a Copies<'a>,
+    graph: &'a Graph,
+    /// By step; none where whole values are taken, or bodies run.
+    kernels: Vec<Option<Box<dyn Kernel>>>,
+    /// By value: the step that makes it, and as which result.
+    makers: Vec<Option<(usize, usize)>>,
+    /// By value: the steps that read it, and as which operand.
+    readers: Vec<Vec<(usize, usize)>>,
+    /// By value.
+    pub(crate) places: Vec<Option<Place>>,
+    /// By step: has it nothing to do?
+    pub(crate) is_placed: Vec<bool>,
+    pub(crate) copied: Vec<Copied>,
+    pub(crate) moved: Vec<Moved>,
+}
+
+impl<'a> Placing<'a> {
+    /// Decides for all steps of a graph.
+    pub(crate) fn of(graph: &'a Graph, copies: &'a Copies<'a>) -> Self {
+        let mut placing = Self::new(graph, copies);
+        for step in (0..graph.steps.len()).rev() {
+            if let Some(Op::Concat(op)) = only(&graph.steps[step]) {
+                placing.concat(step, op);
+            }
+        }
+        for step in 0..graph.steps.len() {
+            if let Some(Op::Slice(_)) = only(&graph.steps[step]) {
+                placing.is_placed[step] = true;
+                if let Err(reason) = placing.slice(step) {
+                    placing.is_placed[step] = false;
+                    placing.note(step, vec![reason]);
+                }
+            }
+        }
+        placing
+    }
+
+    fn new(graph: &'a Graph, copies: &'a Copies<'a>) -> Self {
+        let kernel = |step: &Step| {
+            let Action::Kernel { recipe, region, .. } = &step.action else { return None };
+            match copies.back_end.tactic(&recipe.tactic)?.load(recipe, region, copies.device) {
+                Ok(Loaded::Views(kernel)) => Some(kernel),
+                _ => None,
+            }
+        };
+        let mut makers = vec![None; graph.values.len()];
+        let mut readers = vec![Vec::new(); graph.values.len()];
+        for (position, step) in graph.steps.iter().enumerate() {
+            step.outputs.iter().enumerate().for_each(|(result, id)| makers[id.index()] = Some((position, result)));
+            let inputs = step.inputs.iter().enumerate().filter_map(|(operand, id)| Some((operand, (*id)?)));
+            inputs.for_each(|(operand, id)| readers[id.index()].push((position, operand)));
+        }
+        Self {
+            copies,
+            graph,
+            kernels: graph.steps.iter().map(kernel).collect(),
+            makers,
+            readers,
+            places: vec![None; graph.values.len()],
+            is_placed: vec![false; graph.steps.len()],
+            copied: Vec::new(),
+            moved: Vec::new(),
+        }
+    }
+
+    fn note(&mut self, step: usize, reasons: Vec<String>) {
+        let step = &self.graph.steps[step];
+        let origin = step.origins.first().cloned().unwrap_or_default();
+        let operator = step.region().only().map_or("", |node| node.op.name());
+        self.moved.push(Moved { origin, operator, reasons });
+    }
+
+    fn dims(&self, id: PlanValueId) -> &'a [Dim] {
+        let graph: &'a Graph = self.graph;
+        graph.values[id.index()].ty.as_tensor().and_then(|ty| ty.dims().ok()).unwrap_or_default()
+    }
+
+    fn count(&self, id: PlanValueId) -> Dim {
+        product(self.dims(id))
+    }
+
+    /// The value that owns the memory.
+    fn whole(&self, id: PlanValueId) -> PlanValueId {
+        self.places[id.index()].as_ref().map_or(id, |place| place.whole)
+    }
+
+    fn is_in_arena(&self, id: PlanValueId) -> bool {
+        matches!(self.graph.values[id.index()].home, Home::Arena(_))
+    }
+
+    /// A part of a value, wherever that lies.
+    fn part(&self, of: PlanValueId, rows: &Rows, count: &Dim) -> Option<Place> {
+        match &self.places[of.index()] {
+            None => Some(Place { whole: of, rows: rows.clone() }),
+            Some(place) => place.part(&self.count(of), rows, count),
+        }
+    }
+
+    /// Does a kernel take a value that lies there?
+    fn admits(kernel: &dyn Kernel, end: End, dims: &[Dim], rows: &Rows) -> bool {
+        match kernel.stepped(end) {
+            Stepped::Always => true,
+            Stepped::LastAxis => dims.last() == Some(&rows.inner),
+            Stepped::Never => false,
+        }
+    }
+
+    /// Can every step that reads this value read it there?
+    fn readers_admit(&self, id: PlanValueId, place: &Place) -> Result<(), String> {
+        if place.rows.is_contiguous(&self.count(id)) {
+            return Ok(());
+        }
+        for &(step, operand) in &self.readers[id.index()] {
+            // Whatever takes whole values gets a copy.
+            let Some(kernel) = &self.kernels[step] else { continue };
+            if !self.is_placed[step] && !Self::admits(&**kernel, End::Operand(operand), self.dims(id), &place.rows) {
+                return Err(format!("{} reads no such rows", self.name(step)));
+            }
+        }
+        let admits = |copied: &Copied| Self::admits(&*copied.kernel, End::Operand(0), self.dims(id), &place.rows);
+        if self.copied.iter().any(|copied| copied.from == id && !admits(copied)) {
+            return Err("its copy reads no such rows".to_owned());
+        }
+        Ok(())
+    }
+
+    fn name(&self, step: usize) -> String {
+        let step = &self.graph.steps[step];
+        match &step.action {
+            Action::Kernel { recipe, .. } => format!("{} of {}", recipe.tactic, step.origins.join(", ")),
+            Action::Placed { .. } | Action::Control { .. } => step.origins.join(", "),
+        }
+    }
+
+    /// Would a step write into memory that it reads, or twice into the same, if these two were in one?
+    fn together(&self, a: PlanValueId, b: PlanValueId) -> Result<(), String> {
+        let is_there = |id: &PlanValueId| {
+            let whole = self.whole(*id);
+            whole == a || whole == b
+        };
+        for (position, step) in self.graph.steps.iter().enumerate().filter(|(at, _)| !self.is_placed[*at]) {
+            let written = step.outputs.iter().filter(|id| is_there(id)).count();
+            if written > 1 || written == 1 && step.inputs.iter().flatten().any(is_there) {
+                return Err(format!("{} would write into what it reads", self.name(position)));
+            }
+        }
+        if self.copied.iter().any(|copied| is_there(&copied.from) && is_there(&copied.place.whole)) {
+            return Err("a copy would be made into what it reads".to_owned());
+        }
+        Ok(())
+    }
+
+    /// A concatenation's operand, written where the result has it.
+    fn operand(&self, id: PlanValueId, uses: usize, place: Place) -> Result<Place, String> {
+        if let Some(known) = &self.places[id.index()] {
+            return if *known == place { Ok(place) } else { Err("it lies in another value already".to_owned()) };
+        }
+        if self.graph.outputs.contains(&id) {
+            return Err("it is a result of the network".to_owned());
+        }
+        let (true, Some((maker, result))) = (self.is_in_arena(id), self.makers[id.index()]) else {
+            return Err("it is given from outside, or of open size".to_owned());
+        };
+        if uses > 1 {
+            return Err("it comes twice".to_owned());
+        }
+        if !place.rows.is_contiguous(&self.count(id)) {
+            let kernel = self.kernels[maker].as_deref();
+            if !kernel.is_some_and(|k| Self::admits(k, End::Result(result), self.dims(id), &place.rows)) {
+                return Err(format!("{} writes no such rows", self.name(maker)));
+            }
+        }
+        self.readers_admit(id, &place)?;
+        self.together(id, place.whole)?;
+        Ok(place)
+    }
+
+    fn concat(&mut self, step: usize, op: &Concat) {
+        let ([result], inputs) = (self.graph.steps[step].outputs.as_slice(), &self.graph.steps[step].inputs) else {
+            return;
+        };
+        let result = *result;
+        let operands: Option<Vec<PlanValueId>> = inputs.iter().copied().collect();
+        let (Some(operands), Ok(axis)) = (operands, axis_of(op.axis, self.dims(result).len())) else { return };
+        if !self.is_in_arena(result) {
+            return self.note(step, vec!["the sizes are open".to_owned()]);
+        }
+        self.is_placed[step] = true;
+        if self.side_by_side(result, axis, &operands) {
+            return;
+        }
+        let mut reasons = Vec::new();
+        let mut placed = Vec::new();
+        let mut others = Vec::new();
+        let mut start = Dim::constant(0);
+        for (number, id) in operands.iter().enumerate() {
+            let dims = self.dims(*id);
+            let rows = Rows::along(axis, &start, dims, self.dims(result));
+            start = start.add(&dims[axis]);
+            let Some(place) = self.part(result, &rows, &product(dims)) else {
+                reasons.push("its rows would be parts of rows".to_owned());
+                break;
+            };
+            let uses = operands.iter().filter(|other| *other == id).count();
+            match self.operand(*id, uses, place.clone()) {
+                Ok(place) => {
+                    self.places[id.index()] = Some(place);
+                    placed.push(*id);
+                }
+                Err(reason) => {
+                    reasons.push(format!("operand {number}: {reason}"));
+                    others.push((number, *id, place));
+                }
+            }
+        }
+        let copies = if placed.is_empty() || placed.len() + others.len() < operands.len() {
+            None
+        } else {
+            self.copies_of(step, result, op, others)
+        };
+        match copies {
+            Some(copies) => self.copied.extend(copies),
+            None => {
+                self.is_placed[step] = false;
+                placed.iter().for_each(|id| self.places[id.index()] = None);
+            }
+        }
+        if !reasons.is_empty() {
+            self.note(step, reasons);
+        }
+    }
+
+    /// A concatenation whose operands lie side by side already, in the rows of one longer.
+    fn side_by_side(&mut self, result: PlanValueId, axis: usize, operands: &[PlanValueId]) -> bool {
+        if self.places[result.index()].is_some() || self.graph.outputs.contains(&result) {
+            return false;
+        }
+        let places: Option<Vec<&Place>> = operands.iter().map(|id| self.places[id.index()].as_ref()).collect();
+        let Some(places) = places.filter(|places| !places.is_empty()) else { return false };
+        let first = places[0];
+        let mut end = first.rows.offset.clone();
+        for (place, id) in places.iter().zip(operands) {
+            let is_next = place.whole == first.whole
+                && place.rows.step == first.rows.step
+                && place.rows.offset == end
+                && place.rows.inner == product(&self.dims(*id)[axis..]);
+            if !is_next {
+                return false;
+            }
+            end = end.add(&place.rows.inner);
+        }
+        let (offset, step) = (first.rows.offset.clone(), first.rows.step.clone());
+        let place = Place { whole: first.whole, rows: Rows { inner: end.sub(&offset), offset, step } };
+        if self.readers_admit(result, &place).is_err() || self.together(result, place.whole).is_err() {
+            return false;
+        }
+        self.places[result.index()] = Some(place);
+        true
+    }
+
+    /// Copies of the operands that have to be copied; `None` when it is better to leave the concatenation as it is.
+    fn copies_of(
+        &self,
+        step: usize,
+        result: PlanValueId,
+        op: &Concat,
+        others: Vec<(usize, PlanValueId, Place)>,
+    ) -> Option<Vec<Copied>> {
+        let typical = self.count(result).evaluate(&|_| Some(TYPICAL_SIZE)).unwrap_or(i64::MAX);
+        let width = i64::try_from(element_bytes(self.graph.values[result.index()].ty.data_type())).unwrap_or(1);
+        if !others.is_empty() && typical.saturating_mul(width) < WORTH_COPIES {
+            return None;
+        }
+        let mut copies = Vec::new();
+        for (operand, from, place) in others {
+            if self.whole(from) == place.whole {
+                return None;
+            }
+            let ty = ValueType::tensor(self.graph.values[from.index()].ty.data_type(), self.dims(from).to_vec());
+            let region = Region::single(op.clone().into(), &[Some(ty.clone())], vec![ty]);
+            let Copies { back_end, device, evidence } = *self.copies;
+            let choice = select(&region, back_end, device, evidence).ok()?;
+            let recipe = choice.candidate.recipe;
+            let Ok(Loaded::Views(kernel)) = back_end.tactic(&recipe.tactic)?.load(&recipe, &region, device) else {
+                return None;
+            };
+            let takes = |end: End, rows: &Rows| {
+                rows.is_contiguous(&self.count(from)) || Self::admits(&*kernel, end, self.dims(from), rows)
+            };
+            let reads = self.places[from.index()].as_ref().is_none_or(|own| takes(End::Operand(0), &own.rows));
+            if !reads || !takes(End::Result(0), &place.rows) {
+                return None;
+            }
+            copies.push(Copied { step, operand, from, place, region, recipe, kernel });
+        }
+        Some(copies)
+    }
+
+    /// A slice, read where its operand has it.
+    fn slice(&mut self, step: usize) -> Result<(), String> {
+        let graph: &'a Graph = self.graph;
+        let step = &graph.steps[step];
+        let ([result], Some(Some(data))) = (step.outputs.as_slice(), step.inputs.first().copied()) else {
+            return Err("it has another number of operands or results".to_owned());
+        };
+        let home = &graph.values[data.index()].home;
+        let has_place = matches!(home, Home::Arena(_)) || *home == Home::Input && graph.inputs.contains(&data);
+        if !has_place || !self.is_in_arena(*result) {
+            return Err("the sizes are open".to_owned());
+        }
+        if self.places[result.index()].is_some() {
+            return Err("it is copied into a concatenation".to_owned());
+        }
+        if graph.outputs.contains(result) {
+            return Err("it is a result of the network".to_owned());
+        }
+        let (axis, start) = taken(step.region(), self.dims(data), self.dims(*result))?;
+        let rows = Rows::along(axis, &start, self.dims(*result), self.dims(data));
+        let place = self.part(data, &rows, &self.count(*result)).ok_or("its rows would be parts of rows")?;
+        self.readers_admit(*result, &place)?;
+        self.together(*result, place.whole)?;
+        self.places[result.index()] = Some(place);
+        Ok(())
+    }
+}
+
+fn only(step: &Step) -> Option<&Op> {
+    step.region().only().map(|node| &node.op)
+}
+
+/// The axis that a slice takes a part of, and where that begins.
+fn taken(region: &Region, data: &[Dim], result: &[Dim]) -> Result<(usize, Dim), String> {
+    let ints = |operand: usize| region.input(operand).and_then(|ty| ty.ints());
+    let is_left_out = |operand: usize| region.input(operand).is_none();
+    let starts = ints(1).ok_or("where it begins is open")?;
+    if !is_left_out(4) && !ints(4).is_some_and(|steps| steps.iter().all(|step| step.as_constant() == Some(1))) {
+        return Err("it takes steps".to_owned());
+    }
+    let axes: Vec<usize> = match region.input(3) {
+        None => (0..starts.len()).collect(),
+        Some(ty) => {
+            let axes = ty.constant_ints().ok_or("its axes are open")?;
+            axes.iter().map(|axis| axis_of(*axis, data.len()).map_err(|e| e.to_string())).collect::<Result<_, _>>()?
+        }
+    };
+    let mut cut = axes.iter().zip(starts).filter(|(axis, _)| data.get(**axis) != result.get(**axis));
+    let (Some((&axis, start)), None) = (cut.next(), cut.next()) else {
+        return Err("it cuts several axes, or none".to_owned());
+    };
+    let size = &data[axis];
+    let start = match start.as_constant() {
+        Some(at) if at.abs() >= BEYOND => return Err("where it begins is beyond all sizes".to_owned()),
+        _ if start.lower_bound() >= 0 => start.clone(),
+        _ if start.upper_bound() < 0 => start.add(size).maximum(&Dim::constant(0)),
+        _ => return Err("where it begins is open".to_owned()),
+    };
+    Ok((axis, start.minimum(size)))
+}
