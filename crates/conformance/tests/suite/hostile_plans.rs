@@ -9,7 +9,8 @@ use sinter_conformance::fuzz::{build_onnx, read_plan};
 use sinter_conformance::onnx_cases::{Case, cases};
 use sinter_conformance::random::Random;
 use sinter_plan::{
-    Action, BufferId, Graph, Home, Plan, PlanValueId, Register, ShapeProgram, Trust, WeightId, from_bytes, to_bytes,
+    Action, BufferId, Graph, Home, Part, Plan, PlanValueId, Register, ShapeProgram, Trust, WeightId, from_bytes,
+    to_bytes,
 };
 
 /// One test case of so many gives a plan to be mutated.
@@ -78,7 +79,7 @@ fn confuse(plan: &mut Plan, random: &mut Random) {
     let weights = plan.weights.len();
     let Graph { values, steps, inputs, outputs } = &mut plan.graph;
     let (value, step) = (random.below(values.len()), random.below(steps.len()));
-    match random.below(14) {
+    match random.below(16) {
         0 => values[value].home = Home::Arena(BufferId::new(random.below(values.len()))),
         1 => values[value].home = Home::Weight(WeightId::new(random.below(weights + 1))),
         2 => values[value].home = Home::Dynamic,
@@ -124,6 +125,15 @@ fn confuse(plan: &mut Plan, random: &mut Random) {
             }
         }
         12 => plan.guards.clear(),
+        13 => {
+            let [offset, inner, step] = std::array::from_fn(|_| Register(random.below(registers) as u32));
+            let whole = PlanValueId::new(random.below(values.len()));
+            values[value].home = Home::Part(Part { whole, offset, inner, step });
+        }
+        14 if !steps.is_empty() => {
+            let region = steps[step].region().clone();
+            steps[step].action = Action::Placed { region };
+        }
         _ => {
             let id = PlanValueId::new(random.below(values.len()));
             let list = if random.below(2) == 0 { inputs } else { outputs };

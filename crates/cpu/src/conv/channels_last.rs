@@ -6,7 +6,7 @@
 //! few channels that this would be short work, the image is first copied into its padding, and one kernel row at a time
 //! is consecutive.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Refusal, Region};
+use sinter_backend::{End, Kernel, KernelError, Launch, Loaded, Refusal, Region, Stepped};
 use sinter_base::{DataType, Dim, Sizes, Tensor};
 use sinter_ops::Op;
 use sinter_ops::conv::Convolution;
@@ -148,8 +148,8 @@ struct Windows<'a> {
     dilation: Triple,
     begin: [i64; 3],
     images: usize,
-    /// Channels of a pixel, the first one that is read, and elements of a slice.
-    channels: usize,
+    /// Elements from one pixel to the next, the first one of a pixel that is read, and elements of a slice.
+    step: usize,
     first: usize,
     inner: usize,
 }
@@ -198,7 +198,7 @@ impl Rows for Windows<'_> {
             }
             pixel = pixel * self.input[i] + at as usize;
         }
-        &self.data[pixel * self.channels + self.first..][..self.inner]
+        &self.data[pixel * self.step + self.first..][..self.inner]
     }
 }
 
@@ -249,9 +249,12 @@ impl Kernel for ChannelsLast {
         let channels = x.sizes().last().copied().unwrap_or(0);
         let images = x.sizes()[0];
         let epilogue = self.epilogue.bind(launch, &y_sizes)?;
-        let x = x.elements::<f32>();
+        let x_step = x.step_of(channels).ok_or_else(rows_of_other_length)?;
+        let x = x.span::<f32>();
         let workers = launch.workers;
-        let y = launch.outputs[0].view().elements::<f32>();
+        let y = launch.outputs[0].view();
+        let y_step = y.step_of(self.weight[0]).ok_or_else(rows_of_other_length)?;
+        let y = y.span::<f32>();
         let (group_inputs, taps) = (self.weight[1], self.weight[2..].iter().product::<usize>());
         let (outputs, groups) = (self.weight[0], self.op.groups);
         let each = packed_len(group_inputs * taps, outputs / groups.max(1));
@@ -266,7 +269,7 @@ impl Kernel for ChannelsLast {
             dilation: geometry.dilation,
             begin: geometry.begin,
             images,
-            channels,
+            step: x_step,
             first: 0,
             inner: group_inputs,
         };
@@ -282,10 +285,11 @@ impl Kernel for ChannelsLast {
             let before = geometry.begin.map(|b| b.max(0) as usize);
             share(workers, target, padded[2] * channels, 1, |first, rows| {
                 for (i, row) in rows.chunks_exact_mut(padded[2] * channels).enumerate() {
-                    copy_row(x, row, first + i, &geometry.input, &padded, &before, channels);
+                    copy_row((x, x_step), row, first + i, &geometry.input, &padded, &before, channels);
                 }
             });
             windows.data = target;
+            windows.step = channels;
             windows.input = padded;
             // Negative pads take elements away; positive ones are part of the copy now.
             windows.begin = geometry.begin.map(|b| b.min(0));
@@ -300,7 +304,7 @@ impl Kernel for ChannelsLast {
                 a: &windows,
                 b: &w[group * each..(group + 1) * each],
                 columns: outputs / groups,
-                step: outputs,
+                step: y_step,
                 epilogue: if groups == 1 { &epilogue } else { &own },
             };
             if let Some(y) = y.get_mut(first..) {
@@ -310,20 +314,29 @@ impl Kernel for ChannelsLast {
         if groups > 1
             && let Some(rest) = &epilogue.rest
         {
-            share(workers, y, outputs, 8, |first, rows| {
+            share(workers, y, y_step, 8, |first, rows| {
                 let mut columns = rest.columns();
-                for (i, row) in rows.chunks_exact_mut(outputs).enumerate() {
-                    rest.apply(self.tier, first + i, 0, row, &mut columns);
+                for (i, row) in rows.chunks_mut(y_step).enumerate() {
+                    rest.apply(self.tier, first + i, 0, &mut row[..outputs], &mut columns);
                 }
             });
         }
         Ok(())
     }
+
+    fn stepped(&self, end: End) -> Stepped {
+        self.epilogue.stepped(end, self.x)
+    }
+}
+
+/// What [`Stepped::LastAxis`] excludes.
+pub(crate) fn rows_of_other_length() -> KernelError {
+    KernelError::Recipe("a part of an image whose rows are no pixels".to_owned())
 }
 
 /// One row of the padded image.
 fn copy_row(
-    x: &[f32],
+    (x, step): (&[f32], usize),
     row: &mut [f32],
     number: usize,
     input: &Triple,
@@ -337,7 +350,12 @@ fn copy_row(
     let (Some(z), Some(y)) = (z.checked_sub(before[0]), y.checked_sub(before[1])) else { return };
     if z < input[0] && y < input[1] {
         let length = input[2] * channels;
-        let from = ((image * input[0] + z) * input[1] + y) * length;
-        row[before[2] * channels..before[2] * channels + length].copy_from_slice(&x[from..from + length]);
+        let from = ((image * input[0] + z) * input[1] + y) * input[2] * step;
+        let row = &mut row[before[2] * channels..][..length];
+        if step == channels {
+            return row.copy_from_slice(&x[from..from + length]);
+        }
+        let pixels = x[from..].chunks(step);
+        row.chunks_exact_mut(channels).zip(pixels).for_each(|(to, from)| to.copy_from_slice(&from[..channels]));
     }
 }

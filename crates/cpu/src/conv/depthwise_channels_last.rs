@@ -5,11 +5,11 @@
 #![allow(unsafe_code, reason = "vector instructions on slices whose lengths are checked before")]
 #![allow(clippy::erasing_op, clippy::identity_op, reason = "unrolled code multiplies by 0 and 1")]
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Refusal, Region};
+use sinter_backend::{End, Kernel, KernelError, Launch, Loaded, Refusal, Region, Stepped};
 use sinter_base::{DataType, Dim, Sizes, Tensor};
 use sinter_ops::conv::Convolution;
 
-use crate::conv::channels_last::{Geometry, heavy};
+use crate::conv::channels_last::{Geometry, heavy, rows_of_other_length};
 use crate::fused::Fused;
 use crate::packed::{Fit, PackedRow, packed_elements, packed_tensor};
 use crate::product::epilogue::{Plan, Rest};
@@ -82,9 +82,12 @@ impl Kernel for Depthwise {
         let geometry = Geometry::new(&self.op, x.sizes(), &y_sizes, &self.weight);
         let channels = self.weight[0];
         let epilogue = self.epilogue.bind(launch, &y_sizes)?;
-        let x = x.elements::<f32>();
+        let x_step = x.step_of(channels).ok_or_else(rows_of_other_length)?;
+        let x = x.span::<f32>();
         let (workers, rooms) = (launch.workers, launch.rooms);
-        let y = launch.outputs[0].view().elements::<f32>();
+        let y = launch.outputs[0].view();
+        let y_step = y.step_of(channels).ok_or_else(rows_of_other_length)?;
+        let y = y.span::<f32>();
         let [depth, height, width] = geometry.output;
         let taps = geometry.kernel.iter().product::<usize>();
         let w = packed_elements(w, taps * channels)?;
@@ -99,10 +102,10 @@ impl Kernel for Depthwise {
                 }
                 pixel = pixel * geometry.input[i] + at as usize;
             }
-            Some(pixel * channels)
+            Some(pixel * x_step)
         };
         rooms.reserve::<[usize; 2]>(workers.count(), taps);
-        share(workers, y, channels, taps * 2, |first, pixels| {
+        share(workers, y, y_step, taps * 2, |first, pixels| {
             let (mut places, mut met) = (rooms.take::<[usize; 2]>(taps), 0);
             let mut columns = epilogue.rest.as_ref().map(Rest::columns);
             // How far the taps of this pixel lie behind those in the list; none is made for the pixel before.
@@ -112,14 +115,14 @@ impl Kernel for Depthwise {
                 let start = (x * stride) as i64 - geometry.begin[2];
                 start >= 0 && start + (reach as i64) < geometry.input[2] as i64
             };
-            for (i, pixel) in pixels.chunks_exact_mut(channels).enumerate() {
+            for (i, pixel) in pixels.chunks_mut(y_step).map(|row| &mut row[..channels]).enumerate() {
                 let number = first + i;
                 let output = [number / (width * height) % depth, number / width % height, number % width];
                 let image = number / (width * height * depth);
                 // Along a row, windows inside the image meet the same taps, one stride further.
                 let follows = output[2] > 0 && is_inside(output[2]) && is_inside(output[2] - 1);
                 let at = match shift.filter(|_| follows) {
-                    Some(before) => before + stride * channels,
+                    Some(before) => before + stride * x_step,
                     None => {
                         let inside = (0..taps).filter_map(|tap| Some([source(image, output, tap)?, tap * channels]));
                         met = places.iter_mut().zip(inside).map(|(place, tap)| *place = tap).count();
@@ -136,6 +139,10 @@ impl Kernel for Depthwise {
             }
         });
         Ok(())
+    }
+
+    fn stepped(&self, end: End) -> Stepped {
+        self.epilogue.stepped(end, self.x)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The rows of the left operand, over all leading axes, are rows of one product. See [`crate::product`].
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Refusal, Region};
+use sinter_backend::{End, Kernel, KernelError, Launch, Loaded, Refusal, Region, Stepped};
 use sinter_base::{DataType, Dim, Tensor};
 use sinter_ops::Op;
 use sinter_ops::matmul::MatMul;
@@ -91,11 +91,16 @@ impl Kernel for Panels {
         let sizes = sinter_base::Sizes::from_slice(launch.output(0).sizes());
         let epilogue = self.epilogue.bind(launch, &sizes)?;
         let workers = launch.workers;
-        let c = launch.outputs[0].view().elements::<f32>();
+        let c = launch.outputs[0].view();
+        let missing = || KernelError::Recipe("a part of a matrix whose rows are no rows of it".to_owned());
+        let step = c.step_of(self.columns).ok_or_else(missing)?;
         let b = packed_elements(b, packed_len(inner, self.columns))?;
-        let a = Matrix { data: a.elements(), rows, inner, step: inner };
-        RowProduct { a: &a, b, columns: self.columns, step: self.columns, epilogue: &epilogue }
-            .compute(self.tier, workers, c);
+        let a = Matrix { data: a.span(), rows, inner, step: a.step_of(inner).ok_or_else(missing)? };
+        RowProduct { a: &a, b, columns: self.columns, step, epilogue: &epilogue }.compute(self.tier, workers, c.span());
         Ok(())
+    }
+
+    fn stepped(&self, end: End) -> Stepped {
+        self.epilogue.stepped(end, self.a)
     }
 }

@@ -4,7 +4,7 @@ use half::{bf16, f16};
 use sinter_base::minifloat::Overflow;
 use sinter_base::shape::{broadcast_strides, unravel};
 use sinter_base::view::element_bytes;
-use sinter_base::{DataType, Element, Sizes, View};
+use sinter_base::{DataType, Element, Rows, Sizes, View};
 
 use crate::pointwise::column::{Column, Kind, LENGTH, wrap};
 
@@ -57,12 +57,22 @@ impl Access {
     }
 }
 
+/// Where element number `at` of a part lies in its span.
+pub fn position_in(rows: Rows, at: usize) -> usize {
+    at / rows.inner * rows.step + at % rows.inner
+}
+
 /// Reads elements `start..start + length` of the result's order into a column.
 pub fn read(view: View<'_>, access: &Access, sizes: &[usize], start: usize, length: usize, column: &mut Column) {
     let Column { f32: reals, f64: doubles, i64: integers } = column;
+    // A column never reaches beyond a row of a stepped view.
+    let start = match (access, view.rows()) {
+        (Access::Same, Some(rows)) => position_in(rows, start),
+        _ => start,
+    };
     macro_rules! load {
         ($t:ty, $into:ident, $v:ident => $e:expr) => {{
-            let elements = view.elements::<$t>();
+            let elements = view.span::<$t>();
             let target = &mut $into[..length];
             match access {
                 Access::Same => {
@@ -92,7 +102,7 @@ pub fn read(view: View<'_>, access: &Access, sizes: &[usize], start: usize, leng
         DataType::I16 => load!(i16, integers, v => i64::from(v)),
         DataType::U16 => load!(u16, integers, v => i64::from(v)),
         _ => {
-            let bytes = view.bytes();
+            let bytes = view.span_bytes();
             match data_type.mini_float() {
                 Some(format) => {
                     access.positions(sizes, start, length, |i, at| reals[i] = format.decode(bytes[at]) as f32);

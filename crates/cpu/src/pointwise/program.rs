@@ -6,9 +6,9 @@
 
 use std::sync::Mutex;
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Operand, Refusal, Region};
+use sinter_backend::{End, Kernel, KernelError, Launch, Loaded, Numerics, Operand, Refusal, Region, Stepped};
 use sinter_base::view::element_bytes;
-use sinter_base::{DataType, Sizes, View};
+use sinter_base::{DataType, Rows, Sizes, View};
 use sinter_ops::pointwise::program::Step;
 use sinter_ops::pointwise::{CastMode, Program, Scalar, ScalarOp};
 use smallvec::SmallVec;
@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 use crate::only_operator;
 use crate::pointwise::column::{Column, Kind, LENGTH, wrap};
 use crate::pointwise::integer;
-use crate::pointwise::operand::{Access, read, splat, write};
+use crate::pointwise::operand::{Access, position_in, read, splat, write};
 use crate::pointwise::real::{Real, round_to};
 use crate::tactic::{Row, Speed};
 use crate::tier::Tier;
@@ -33,7 +33,10 @@ fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     if op.program.steps().iter().any(|s| Kind::of(s.data_type()).is_none()) {
         return Err(Refusal::new("strings are not for this kernel"));
     }
+    let result = region.output(0).map(|ty| ty.shape.clone());
+    let is_whole = |operand: usize| region.input(operand).map(|ty| ty.shape.clone()) == result;
     Ok(Loaded::Views(Box::new(PointwiseKernel {
+        whole: (0..region.body().inputs().len()).map(is_whole).collect(),
         types: op.program.result_types(),
         program: op.program.clone(),
         tier: Tier::in_use(),
@@ -43,7 +46,18 @@ fn kernel(region: &Region) -> Result<Loaded, Refusal> {
 struct PointwiseKernel {
     program: Program,
     types: Vec<DataType>,
+    /// By operand: does it have the sizes of the result, whatever they are?
+    whole: Vec<bool>,
     tier: Tier,
+}
+
+/// By Euclid's algorithm; neither is 0.
+fn common_divisor(a: usize, b: usize) -> usize {
+    let (mut a, mut b) = (a, b);
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
 }
 
 /// What no task took yet. Tasks take their pieces one after the other; a list of pieces would be memory taken in every
@@ -83,11 +97,20 @@ impl Kernel for PointwiseKernel {
                 _ => Err(KernelError::Data("a pointwise operand is missing".to_owned())),
             })
             .collect::<Result<SmallVec<[_; 8]>, _>>()?;
+        let rows: SmallVec<[Option<Rows>; 4]> = launch.outputs.iter_mut().map(|target| target.view().rows()).collect();
+        // Columns end where rows do, of any stepped view; pieces where rows of all stepped results do.
+        let lengths = rows.iter().copied().chain(operands.iter().map(|(view, _)| view.rows())).flatten();
+        let row = lengths.map(|rows| rows.inner).reduce(common_divisor).unwrap_or(usize::MAX);
+        let stepped = rows.iter().flatten().map(|rows| rows.inner);
+        let whole_rows = stepped.reduce(|a, b| (a / common_divisor(a, b)).saturating_mul(b)).unwrap_or(LENGTH);
         let tasks = if count < WORTH_SHARING { 1 } else { launch.workers.count() * 4 };
-        let piece = count.div_ceil(tasks).next_multiple_of(LENGTH);
+        let piece = count.div_ceil(tasks).div_ceil(whole_rows).saturating_mul(whole_rows);
         let (workers, rooms) = (launch.workers, launch.rooms);
-        let results = launch.outputs.iter_mut().zip(&self.types);
-        let results = results.map(|(target, ty)| (target.view().bytes(), piece * element_bytes(*ty)));
+        let results = launch.outputs.iter_mut().zip(&self.types).zip(&rows);
+        let results = results.map(|((target, ty), rows)| {
+            let elements = rows.map_or(piece, |rows| piece / rows.inner * rows.step);
+            (target.view().span_bytes(), elements * element_bytes(*ty))
+        });
         let rest = Mutex::new(Rest { task: 0, results: results.collect() });
         let steps = self.program.steps().len();
         rooms.reserve::<Column>(workers.count(), steps);
@@ -95,11 +118,25 @@ impl Kernel for PointwiseKernel {
             let next = rest.lock().map(|mut rest| rest.next());
             let Ok((task, mut outputs)) = next else { return };
             let start = task * piece;
-            let run = Run { program: &self.program, types: &self.types, operands: &operands, sizes: &sizes };
+            let run = Run {
+                program: &self.program,
+                types: &self.types,
+                operands: &operands,
+                sizes: &sizes,
+                rows: &rows,
+                row,
+            };
             let mut columns = rooms.take(steps);
             run.on_tier(self.tier, start, count.min(start + piece), &mut outputs, &mut columns);
         });
         Ok(())
+    }
+
+    fn stepped(&self, end: End) -> Stepped {
+        match end {
+            End::Operand(operand) if self.whole.get(operand) != Some(&true) => Stepped::Never,
+            End::Operand(_) | End::Result(_) => Stepped::Always,
+        }
     }
 }
 
@@ -109,6 +146,10 @@ struct Run<'a> {
     types: &'a [DataType],
     operands: &'a [(View<'a>, Access)],
     sizes: &'a [usize],
+    /// How the results lie.
+    rows: &'a [Option<Rows>],
+    /// Elements that a column must not reach beyond a multiple of.
+    row: usize,
 }
 
 impl Run<'_> {
@@ -152,8 +193,9 @@ impl Run<'_> {
                 splat(kind, value.float(), integer, column);
             }
         }
-        for first in (start..end).step_by(LENGTH) {
-            let length = LENGTH.min(end - first);
+        let mut first = start;
+        while first < end {
+            let length = LENGTH.min(end - first).min(self.row - first % self.row);
             for position in 0..steps.len() {
                 let (before, rest) = columns.split_at_mut(position);
                 let column = &mut rest[0];
@@ -166,11 +208,13 @@ impl Run<'_> {
                     Step::Apply { op, compute, args } => apply(*op, *compute, steps, args, before, column, length),
                 }
             }
-            for ((output, &ty), &result) in outputs.iter_mut().zip(self.types).zip(self.program.results()) {
+            let results = outputs.iter_mut().zip(self.types).zip(self.rows).zip(self.program.results());
+            for (((output, &ty), rows), &result) in results {
                 let width = element_bytes(ty);
-                let at = (first - start) * width;
+                let at = rows.map_or(first - start, |rows| position_in(rows, first - start)) * width;
                 write(ty, &columns[result], &mut output[at..at + length * width]);
             }
+            first += length;
         }
     }
 }

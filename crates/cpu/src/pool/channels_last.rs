@@ -3,13 +3,14 @@
 //! The elements that a window meets at one position are a vector over the channels, and pooling folds such vectors. One
 //! window over everything is an average or maximum of all pixels.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use sinter_backend::{End, Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Stepped};
 use sinter_base::DataType;
 use sinter_ops::Op;
 use sinter_ops::pool::{Pool, PoolMode};
 use sinter_ops::window::{Axis, Padding};
 use smallvec::SmallVec;
 
+use crate::conv::channels_last::rows_of_other_length;
 use crate::fused::Fused;
 use crate::share::share;
 use crate::tactic::{Row, Speed};
@@ -165,10 +166,12 @@ impl Kernel for ChannelsLast {
         let channels = sizes.last().copied().unwrap_or(0);
         let window = axes.iter().map(|a| a.kernel).product::<usize>();
         let outputs = axes.iter().map(|a| a.output).product::<usize>();
-        let x = x.elements::<f32>();
+        let x_step = x.step_of(channels).ok_or_else(rows_of_other_length)?;
+        let y_step = y.step_of(channels).ok_or_else(rows_of_other_length)?;
+        let x = x.span::<f32>();
         let is_largest = self.op.mode == PoolMode::Max;
-        share(workers, y.elements::<f32>(), channels, window, |first, pixels| {
-            for (i, y) in pixels.chunks_exact_mut(channels.max(1)).enumerate() {
+        share(workers, y.span::<f32>(), y_step, window, |first, pixels| {
+            for (i, y) in pixels.chunks_mut(y_step.max(1)).map(|row| &mut row[..channels]).enumerate() {
                 let number = first + i;
                 let mut output = [0; MAX_AXES];
                 let mut left = number % outputs;
@@ -179,7 +182,7 @@ impl Kernel for ChannelsLast {
                 let mut count = 0usize;
                 visit(&axes, &output[..axes.len()], number / outputs, &mut |pixel| {
                     count += 1;
-                    fold(self.tier, is_largest, y, &x[pixel * channels..(pixel + 1) * channels]);
+                    fold(self.tier, is_largest, y, &x[pixel * x_step..pixel * x_step + channels]);
                 });
                 if let PoolMode::Average { count_padding } = self.op.mode {
                     if count_padding {
@@ -191,5 +194,9 @@ impl Kernel for ChannelsLast {
             }
         });
         Ok(())
+    }
+
+    fn stepped(&self, end: End) -> Stepped {
+        if matches!(end, End::Operand(0) | End::Result(0)) { Stepped::LastAxis } else { Stepped::Never }
     }
 }

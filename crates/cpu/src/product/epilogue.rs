@@ -3,7 +3,7 @@
 //! A pointwise program over the product is taken apart: a bias per column starts the sums, clamping to constants happens
 //! in registers, and what remains runs as a program over the rows of each finished tile.
 
-use sinter_backend::{KernelError, Launch, Refusal, Room, Rooms};
+use sinter_backend::{End, KernelError, Launch, Refusal, Room, Rooms, Stepped};
 use sinter_base::{DataType, Dim};
 use sinter_ops::pointwise::program::Step;
 use sinter_ops::pointwise::{Program, Scalar, ScalarOp};
@@ -207,6 +207,15 @@ impl Plan {
         Some(bias)
     }
 
+    /// Which stepped views a kernel with this epilogue takes that itself reads rows of operand `rows` and writes rows.
+    pub fn stepped(&self, end: End, rows: usize) -> Stepped {
+        let follows = |operand| self.rest.as_ref().is_some_and(|(_, _, operands)| operands.contains(&operand));
+        match end {
+            End::Operand(operand) if operand != rows && !follows(operand) => Stepped::Never,
+            End::Operand(_) | End::Result(_) => Stepped::LastAxis,
+        }
+    }
+
     /// Binds the operands of a launch; `sizes` are those of the product.
     ///
     /// # Errors
@@ -216,8 +225,7 @@ impl Plan {
         launch: &Launch<'a, 'b>,
         sizes: &[usize],
     ) -> Result<Epilogue<'a>, KernelError> {
-        let elements = |operand: usize| launch.input(operand).map(|view| (view.elements::<f32>(), view.sizes()));
-        let bias = self.bias.map(|operand| elements(operand).map(|(values, _)| values)).transpose()?;
+        let bias = self.bias.map(|operand| launch.input(operand).map(|view| view.elements::<f32>())).transpose()?;
         let rest = match &self.rest {
             None => None,
             Some((program, product, operands)) => {
@@ -225,10 +233,12 @@ impl Plan {
                     if index == *product {
                         return Ok(None);
                     }
-                    let (values, own) = elements(operand)?;
-                    let access = Access::of(own, sizes);
+                    let view = launch.input(operand)?;
+                    let own = view.sizes();
                     let wrong = || KernelError::Data(format!("an operand of sizes {own:?} beside rows of {sizes:?}"));
-                    Ok(Some((values, access.ok_or_else(wrong)?)))
+                    let access = Access::of(own, sizes).ok_or_else(wrong)?;
+                    let row_step = view.step_of(access.row_step).ok_or_else(wrong)?;
+                    Ok(Some((view.span::<f32>(), Access { row_step, ..access })))
                 });
                 launch.rooms.reserve::<Column>(launch.workers.count(), program.steps().len());
                 let operands = bound.collect::<Result<_, _>>()?;
