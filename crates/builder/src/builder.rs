@@ -21,7 +21,7 @@ use crate::evidence::Evidence;
 use crate::lower::{Lowering, PACKED, Pack, Sizes};
 use crate::memory::assign_buffers;
 use crate::parity::{self, Answers, Change, Draft, Dropped, Verification, Verify};
-use crate::parts::{self, Copies, Moved};
+use crate::parts::{self, Known, Moved};
 use crate::progress::{Progress, Stage};
 use crate::regions::{ConsideredRegion, considered};
 use crate::sizes::{SizeHints, input_symbols, sizes_of};
@@ -371,8 +371,8 @@ struct Lowered {
 
 impl Lowered {
     fn place_parts(&mut self, back_end: &dyn BackEnd, evidence: &Evidence) {
-        let copies = Copies { back_end, device: &self.device, evidence };
-        self.moved = parts::place(&copies, &mut self.graph, &mut self.sizes, &mut self.shapes);
+        let known = Known { sizes: &self.known, back_end, device: &self.device, evidence };
+        self.moved = parts::place(&known, &mut self.graph, &mut self.sizes, &mut self.shapes);
     }
 }
 

@@ -19,7 +19,7 @@ use crate::lower::{PartSlots, Sizes};
 use crate::parts::place::Place;
 use crate::parts::placing::{Copied, Placing};
 
-pub(crate) use crate::parts::placing::Copies;
+pub(crate) use crate::parts::placing::Known;
 
 /// A concatenation or slice that moves elements in the plan, all of them or some.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,13 +33,8 @@ pub struct Moved {
 }
 
 /// Places what can be in the outermost graph of a plan; says of the rest why it cannot.
-pub(crate) fn place(
-    copies: &Copies<'_>,
-    graph: &mut Graph,
-    sizes: &mut Sizes,
-    shapes: &mut ShapeCompiler,
-) -> Vec<Moved> {
-    let Placing { places, is_placed, copied, moved, .. } = Placing::of(graph, copies);
+pub(crate) fn place(known: &Known<'_>, graph: &mut Graph, sizes: &mut Sizes, shapes: &mut ShapeCompiler) -> Vec<Moved> {
+    let Placing { places, is_placed, copied, moved, .. } = Placing::of(graph, known);
     for (index, place) in places.iter().enumerate() {
         if let Some(place) = place {
             add(PlanValueId::new(index), place, sizes, shapes);

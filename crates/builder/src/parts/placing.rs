@@ -1,5 +1,7 @@
 //! Which values become parts, and why others do not.
 
+use std::collections::BTreeSet;
+
 use sinter_backend::{BackEnd, Device, End, Kernel, Loaded, Recipe, Region, Stepped};
 use sinter_base::view::element_bytes;
 use sinter_base::{Dim, ValueType};
@@ -20,8 +22,9 @@ const TYPICAL_SIZE: i64 = 64;
 /// Bounds of a slice beyond this reach past any size, as for [`sinter_ops::movement::Slice`].
 const BEYOND: i64 = i32::MAX as i64;
 
-/// What choosing kernels for copies needs.
-pub(crate) struct Copies<'a> {
+/// What placing needs to know beside the graph: to choose kernels for copies, and which sizes a run begins with.
+pub(crate) struct Known<'a> {
+    pub(crate) sizes: &'a BTreeSet<String>,
     pub(crate) back_end: &'a dyn BackEnd,
     pub(crate) device: &'a Device,
     pub(crate) evidence: &'a Evidence,
@@ -40,7 +43,7 @@ pub(crate) struct Copied {
 
 /// The decisions so far.
 pub(crate) struct Placing<'a> {
-    copies: &'a Copies<'a>,
+    known: &'a Known<'a>,
     graph: &'a Graph,
     /// By step; none where whole values are taken, or bodies run.
     kernels: Vec<Option<Box<dyn Kernel>>>,
@@ -58,8 +61,8 @@ pub(crate) struct Placing<'a> {
 
 impl<'a> Placing<'a> {
     /// Decides for all steps of a graph.
-    pub(crate) fn of(graph: &'a Graph, copies: &'a Copies<'a>) -> Self {
-        let mut placing = Self::new(graph, copies);
+    pub(crate) fn of(graph: &'a Graph, known: &'a Known<'a>) -> Self {
+        let mut placing = Self::new(graph, known);
         for step in (0..graph.steps.len()).rev() {
             if let Some(Op::Concat(op)) = only(&graph.steps[step]) {
                 placing.concat(step, op);
@@ -77,10 +80,10 @@ impl<'a> Placing<'a> {
         placing
     }
 
-    fn new(graph: &'a Graph, copies: &'a Copies<'a>) -> Self {
+    fn new(graph: &'a Graph, known: &'a Known<'a>) -> Self {
         let kernel = |step: &Step| {
             let Action::Kernel { recipe, region, .. } = &step.action else { return None };
-            match copies.back_end.tactic(&recipe.tactic)?.load(recipe, region, copies.device) {
+            match known.back_end.tactic(&recipe.tactic)?.load(recipe, region, known.device) {
                 Ok(Loaded::Views(kernel)) => Some(kernel),
                 _ => None,
             }
@@ -93,7 +96,7 @@ impl<'a> Placing<'a> {
             inputs.for_each(|(operand, id)| readers[id.index()].push((position, operand)));
         }
         Self {
-            copies,
+            known,
             graph,
             kernels: graph.steps.iter().map(kernel).collect(),
             makers,
@@ -320,7 +323,7 @@ impl<'a> Placing<'a> {
             }
             let ty = ValueType::tensor(self.graph.values[from.index()].ty.data_type(), self.dims(from).to_vec());
             let region = Region::single(op.clone().into(), &[Some(ty.clone())], vec![ty]);
-            let Copies { back_end, device, evidence } = *self.copies;
+            let Known { back_end, device, evidence, .. } = *self.known;
             let choice = select(&region, back_end, device, evidence).ok()?;
             let recipe = choice.candidate.recipe;
             let Ok(Loaded::Views(kernel)) = back_end.tactic(&recipe.tactic)?.load(&recipe, &region, device) else {
@@ -357,6 +360,11 @@ impl<'a> Placing<'a> {
             return Err("it is a result of the network".to_owned());
         }
         let (axis, start) = taken(step.region(), self.dims(data), self.dims(*result))?;
+        let mut is_known = true;
+        start.visit_symbols(&mut |name| is_known &= self.known.sizes.contains(name));
+        if !is_known {
+            return Err("where it begins is computed".to_owned());
+        }
         let rows = Rows::along(axis, &start, self.dims(*result), self.dims(data));
         let place = self.part(data, &rows, &self.count(*result)).ok_or("its rows would be parts of rows")?;
         self.readers_admit(*result, &place)?;
