@@ -391,7 +391,7 @@ mod tests {
     #[test]
     fn newer_versions_say_so() {
         let mut bytes = to_bytes(&plan());
-        bytes[8] = 2;
-        assert!(matches!(from_bytes(bytes.into(), Trust::Nothing), Err(PlanError::Version { found: 2, .. })));
+        bytes[8] = 3;
+        assert!(matches!(from_bytes(bytes.into(), Trust::Nothing), Err(PlanError::Version { found: 3, .. })));
     }
 }
