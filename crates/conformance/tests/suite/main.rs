@@ -10,6 +10,7 @@ mod metrics;
 mod models;
 mod onnx_data;
 mod parity;
+mod reproducible;
 mod spatial;
 mod steady;
 mod unseen_shapes;
