@@ -248,4 +248,13 @@ impl<'a> Fused<'a> {
         let (operands, dims) = operands(self.region, &tail.inputs, tail.product)?;
         Plan::new(tail.program, tail.product, &operands, &dims, self.product_dims())?.with_bias(bias)
     }
+    /// The pointwise end as a program, for kernels that do nothing else to their results.
+    ///
+    /// # Errors
+    /// When it does not fit.
+    pub fn tail_plan(&self) -> Result<Option<Plan>, Refusal> {
+        let Some(tail) = &self.tail else { return Ok(None) };
+        let (operands, dims) = operands(self.region, &tail.inputs, tail.product)?;
+        Plan::program(tail.program, tail.product, &operands, &dims, self.product_dims()).map(Some)
+    }
 }

@@ -113,7 +113,7 @@ fn merge(problem: &Problem<'_>, uses: &Uses, read: ValueId, arms: &[usize], grou
 /// Operators that are worth doing something on the way.
 fn is_heavy(problem: &Problem<'_>, node: usize) -> bool {
     let node = &problem.body.nodes()[node];
-    matches!(node.op, Op::Convolution(_) | Op::MatMul(_)) && node.outputs.len() == 1
+    matches!(node.op, Op::Convolution(_) | Op::MatMul(_) | Op::Normalize(_)) && node.outputs.len() == 1
 }
 
 /// The first operand of a product with a weight.

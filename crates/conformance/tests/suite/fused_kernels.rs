@@ -142,6 +142,11 @@ fn matmul_panels() {
     check("cpu.matmul.panels.f32", "MatMul", false);
 }
 
+#[test]
+fn normalized_rows() {
+    check("cpu.norm.rows.f32", "Normalize", false);
+}
+
 /// Heavy operators of one operand, with and without a pointwise operator in front: `sizes` are those of the operand in the
 /// layout of the region, `gate` those of what it is multiplied with in front.
 fn check_together(tactic: &str, heavy: &[(Op, Vec<Vec<usize>>)], sizes: &[usize], gate: Option<&[usize]>) {
