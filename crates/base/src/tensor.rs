@@ -141,6 +141,23 @@ impl Tensor {
             let codes = values.iter().map(|&v| format.encode(v, Overflow::Saturate)).collect();
             return Self::from_codes(data_type, sizes, codes);
         }
+        // A cast of a float saturates and makes 0 of NaN.
+        macro_rules! vec_of {
+            ($t:ty) => {
+                Self::from_vec(sizes, values.iter().map(|&v| v as $t).collect::<Vec<$t>>())
+            };
+        }
+        match data_type {
+            DataType::I64 => return vec_of!(i64),
+            DataType::I32 => return vec_of!(i32),
+            DataType::I16 => return vec_of!(i16),
+            DataType::I8 => return vec_of!(i8),
+            DataType::U64 => return vec_of!(u64),
+            DataType::U32 => return vec_of!(u32),
+            DataType::U16 => return vec_of!(u16),
+            DataType::U8 => return vec_of!(u8),
+            _ => {}
+        }
         let (low, high) = data_type.integer_range().unwrap_or((0, 0));
         let integers: Vec<i128> = values
             .iter()
@@ -299,6 +316,11 @@ impl Tensor {
             DataType::F32 => self.convert::<f32, _>(f64::from),
             DataType::F16 => self.convert::<half::f16, _>(half::f16::to_f64),
             DataType::Bf16 => self.convert::<half::bf16, _>(half::bf16::to_f64),
+            DataType::I32 => self.convert::<i32, _>(f64::from),
+            DataType::I16 => self.convert::<i16, _>(f64::from),
+            DataType::I8 => self.convert::<i8, _>(f64::from),
+            DataType::U16 => self.convert::<u16, _>(f64::from),
+            DataType::U8 => self.convert::<u8, _>(f64::from),
             DataType::String => Vec::new(),
             other => match other.mini_float() {
                 Some(format) => self.codes().iter().map(|&code| format.decode(code)).collect(),

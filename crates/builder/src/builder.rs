@@ -20,6 +20,7 @@ use crate::error::BuildError;
 use crate::evidence::Evidence;
 use crate::lower::{Lowering, PACKED, Pack, Sizes};
 use crate::memory::assign_buffers;
+use crate::parity::whole::Mismatch;
 use crate::parity::{self, Answers, Change, Draft, Dropped, Verification, Verify};
 use crate::parts::{self, Known, Moved};
 use crate::progress::{Progress, Stage};
@@ -192,16 +193,16 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, options: BuildOptions<'_
         if !parity::ban(failures, &mut build.evidence, &mut verification) {
             match parity::whole::check(&draft.plan, imported, &answers, back_end) {
                 Ok(()) => {}
-                Err(reason) if parity::is_discrete(&imported.body) => {
+                Err(Mismatch::Unverifiable(reason)) => {
                     verification.unverified.push(("the whole plan".to_owned(), reason));
                 }
-                Err(reason) if build.place_parts && has_parts(&draft.plan.graph) => {
+                Err(Mismatch::Differs(reason)) if build.place_parts && has_parts(&draft.plan.graph) => {
                     build.place_parts = false;
                     let (name, origin) = ("parts of values".to_owned(), "the whole plan".to_owned());
                     verification.dropped.push(Dropped { name, origin, reason });
                     continue;
                 }
-                Err(reason) => return Err(BuildError::Disagrees { reason }),
+                Err(Mismatch::Differs(reason)) => return Err(BuildError::Disagrees { reason }),
             }
             draft.plan.sealed = parity::seal(&draft.plan, imported, &answers);
             if let (Some(key), Some(verdicts), None) = (&key, &mut verdicts, &verification.skipped) {

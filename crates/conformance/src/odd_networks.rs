@@ -149,6 +149,17 @@ fn products() -> Vec<Network> {
             let y = m.op(matmul(), &[x, w]);
             vec![m.pointwise(&[r, y], |v| &v[0] - &v[1])]
         }),
+        named("product-of-made-rows", |m| {
+            let (x, gate, w) = (m.input(&[3, 43, 53]), m.input(&[3, 1, 53]), m.weight(&[53, 149]));
+            let made = m.pointwise(&[x, gate], |v| &v[0] * &v[1]);
+            vec![m.op(matmul(), &[made, w])]
+        }),
+        named("products-of-one", |m| {
+            let (x, r) = (m.input(&[131, 53]), m.input(&[131, 149]));
+            let (q, k, v) = (m.weight(&[53, 149]), m.weight(&[53, 150]), m.weight(&[53, 17]));
+            let [q, k, v] = [q, k, v].map(|w| m.op(matmul(), &[x, w]));
+            vec![m.pointwise(&[q, r], |v| &v[0] + &v[1]), k, v]
+        }),
         named("product-given", |m| {
             let (a, b) = (m.input(&[2, 41, 53]), m.input(&[2, 53, 67]));
             vec![m.op(matmul(), &[a, b])]

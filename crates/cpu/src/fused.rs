@@ -1,17 +1,37 @@
-//! Regions around one heavy operator: `[Transpose] heavy [Transpose] [Pointwise]`.
+//! Regions around heavy operators that read the same operand: `[Pointwise] ([Transpose] heavy [Transpose] [Pointwise])...`.
 //!
 //! The transposes, when there, move the channels of operand 0 and of the result behind the spatial axes: the region
-//! computes in channels-last layout. The pointwise operator is the epilogue; it stands behind the transpose, so its
-//! operands are in the layout of the result.
+//! computes in channels-last layout. The pointwise operator behind a heavy one is its epilogue; it stands behind the
+//! transpose, so its operands are in the layout of the result. The pointwise operator in front makes the operand that all
+//! heavy operators read, in the layout of the region. Each heavy operator gives one result.
 
 use sinter_backend::{Refusal, Region};
-use sinter_base::{Dim, TensorType};
+use sinter_base::{DataType, Dim, TensorType};
 use sinter_ops::movement::Transpose;
 use sinter_ops::pointwise::Program;
-use sinter_ops::{Node, Op, ValueId};
+use sinter_ops::{Body, Node, Op, ValueId};
 use smallvec::SmallVec;
 
+use crate::product::epilogue::Plan;
+
 /// See the module documentation.
+pub struct Bundle<'a> {
+    /// What makes the operand that is read by all.
+    pub head: Option<Head<'a>>,
+    /// The heavy operators, in the order of the results.
+    pub arms: SmallVec<[Fused<'a>; 4]>,
+}
+
+/// A pointwise operator in front.
+pub struct Head<'a> {
+    region: &'a Region,
+    node: &'a Node,
+    program: &'a Program,
+    /// Which of its operands is as large as its result.
+    rows: usize,
+}
+
+/// One heavy operator with what stands around it.
 pub struct Fused<'a> {
     region: &'a Region,
     /// The heavy operator.
@@ -20,6 +40,8 @@ pub struct Fused<'a> {
     pub channels_last: bool,
     /// The pointwise operator at the end.
     pub tail: Option<Tail<'a>>,
+    /// What operand 0 is, in the layout of the region.
+    source: Option<ValueId>,
     /// What the pointwise operator works on, or the region's result.
     product: ValueId,
 }
@@ -41,66 +63,169 @@ fn is_transpose(node: &Node, of_rank: impl Fn(usize) -> Transpose) -> bool {
     }
 }
 
-impl<'a> Fused<'a> {
+fn maker(body: &Body, id: ValueId) -> Option<&Node> {
+    body.nodes().iter().find(|node| node.outputs.contains(&id))
+}
+
+fn other() -> Refusal {
+    Refusal::new("takes one operator with transposes and pointwise operators around it, or several of one operand")
+}
+
+fn dims(body: &Body, id: ValueId) -> Option<&[Dim]> {
+    body.ty(id).as_tensor().and_then(|t| t.dims().ok())
+}
+
+impl<'a> Bundle<'a> {
     /// Takes a region apart.
     ///
     /// # Errors
     /// When it has another form.
     pub fn of(region: &'a Region) -> Result<Self, Refusal> {
         let body = region.body();
-        let other = || Refusal::new("takes one operator with transposes and one pointwise operator around it");
-        let mut nodes = body.nodes();
-        let before = nodes.first().filter(|node| nodes.len() > 1 && is_transpose(node, Transpose::to_channels_first));
-        if before.is_some() {
-            nodes = &nodes[1..];
+        let mut arms = SmallVec::<[Fused<'a>; 4]>::new();
+        for result in body.outputs() {
+            arms.push(Fused::behind(region, *result)?);
         }
-        let (node, mut nodes) = nodes.split_first().ok_or_else(other)?;
-        let mut product = *node.outputs.first().ok_or_else(other)?;
-        if node.outputs.len() != 1 {
+        let source = arms.first().ok_or_else(other)?.source;
+        if arms.iter().any(|arm| arm.source != source) {
             return Err(other());
         }
-        if let Some(before) = before
-            && node.inputs.first() != Some(&before.outputs.first().copied())
-        {
+        let head = match source.and_then(|id| maker(body, id)) {
+            Some(node) => Some(Head::of(region, node)?),
+            None => None,
+        };
+        let nodes: usize = arms.iter().map(Fused::nodes).sum::<usize>() + usize::from(head.is_some());
+        if nodes != body.nodes().len() {
             return Err(other());
         }
-        let after = nodes.first().filter(|node| is_transpose(node, Transpose::to_channels_last));
-        if let Some(after) = after {
-            if after.inputs[..] != [Some(product)] {
+        Ok(Self { head, arms })
+    }
+
+    /// The heavy operator whose weight is this operand of the region.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn of_weight(&self, operand: usize) -> Result<&Fused<'a>, Refusal> {
+        let arm = self.arms.iter().find(|arm| arm.operand(1) == Some(operand));
+        arm.ok_or_else(|| Refusal::new(format!("operand {operand} is no weight")))
+    }
+
+    /// The region's operand that the heavy operators read, or that the head makes theirs of.
+    pub fn operand(&self) -> Option<usize> {
+        match &self.head {
+            Some(head) => head.operand(),
+            None => self.arms.first()?.operand(0),
+        }
+    }
+}
+
+impl<'a> Head<'a> {
+    fn of(region: &'a Region, node: &'a Node) -> Result<Self, Refusal> {
+        let body = region.body();
+        let (Op::Pointwise(op), [result]) = (&node.op, &node.outputs[..]) else { return Err(other()) };
+        let own = dims(body, *result).ok_or_else(other)?;
+        let is_row = |id: &Option<ValueId>| {
+            id.is_some_and(|id| body.ty(id).data_type() == DataType::F32 && dims(body, id) == Some(own))
+        };
+        let rows = node.inputs.iter().position(is_row);
+        let rows = rows.ok_or_else(|| Refusal::new("no operand in front is as large as what is made of it"))?;
+        Ok(Self { region, node, program: &op.program, rows })
+    }
+
+    /// The region's operand that is as large as the result.
+    fn operand(&self) -> Option<usize> {
+        self.region.operand(self.node.inputs[self.rows]?)
+    }
+
+    /// What is done to its rows.
+    ///
+    /// # Errors
+    /// When the pointwise operator does not fit.
+    pub fn plan(&self) -> Result<Plan, Refusal> {
+        let inputs: SmallVec<[ValueId; 4]> = self.node.inputs.iter().flatten().copied().collect();
+        let result = dims(self.region.body(), self.node.outputs[0]).unwrap_or_default();
+        let (operands, dims) = operands(self.region, &inputs, self.rows)?;
+        Plan::program(self.program, self.rows, &operands, &dims, result)
+    }
+}
+
+/// Numbers of the region's operands behind those of a program, and their dimensions; the one that is worked on has none.
+fn operands<'a>(
+    region: &'a Region,
+    inputs: &[ValueId],
+    product: usize,
+) -> Result<(Vec<usize>, Vec<&'a [Dim]>), Refusal> {
+    let (mut operands, mut all) = (Vec::new(), Vec::new());
+    for (index, id) in inputs.iter().enumerate() {
+        all.push(dims(region.body(), *id).ok_or_else(|| Refusal::new("an operand of unknown rank"))?);
+        operands.push(if index == product {
+            usize::MAX
+        } else {
+            region.operand(*id).ok_or_else(|| Refusal::new("an operand made inside the region"))?
+        });
+    }
+    Ok((operands, all))
+}
+
+impl<'a> Fused<'a> {
+    /// Takes a region of one heavy operator with nothing in front apart.
+    ///
+    /// # Errors
+    /// When it has another form.
+    pub fn of(region: &'a Region) -> Result<Self, Refusal> {
+        let mut bundle = Bundle::of(region)?;
+        match (bundle.arms.len(), bundle.head) {
+            (1, None) => bundle.arms.pop().ok_or_else(other),
+            (1, Some(_)) => Err(Refusal::new("takes no operator in front")),
+            _ => Err(Refusal::new("takes one operator at a time")),
+        }
+    }
+
+    /// The heavy operator behind a result.
+    fn behind(region: &'a Region, result: ValueId) -> Result<Self, Refusal> {
+        let body = region.body();
+        let mut node = maker(body, result).ok_or_else(other)?;
+        let mut product = result;
+        let mut tail = None;
+        if let Op::Pointwise(op) = &node.op {
+            let inputs: SmallVec<[ValueId; 4]> = node.inputs.iter().flatten().copied().collect();
+            let at = inputs.iter().position(|id| maker(body, *id).is_some()).ok_or_else(other)?;
+            product = inputs[at];
+            if node.outputs.len() != 1 || inputs.iter().filter(|id| maker(body, **id).is_some()).count() != 1 {
                 return Err(other());
             }
-            product = after.outputs[0];
-            nodes = &nodes[1..];
+            tail = Some(Tail { program: &op.program, product: at, inputs });
+            node = maker(body, product).ok_or_else(other)?;
         }
-        if before.is_some() != after.is_some() {
+        let channels_last = body.nodes().len() > 1 && is_transpose(node, Transpose::to_channels_last);
+        if channels_last {
+            node = node.inputs[0].and_then(|id| maker(body, id)).ok_or_else(other)?;
+        }
+        let mut source = node.inputs.first().copied().flatten();
+        let before = source.and_then(|id| maker(body, id));
+        let before = before.filter(|before| is_transpose(before, Transpose::to_channels_first));
+        if before.is_some() != channels_last {
             return Err(other());
         }
-        let tail = match nodes {
-            [] => None,
-            [Node { op: Op::Pointwise(op), inputs, outputs }] if outputs[..] == *body.outputs() => {
-                let inputs: SmallVec<[ValueId; 4]> = inputs.iter().flatten().copied().collect();
-                let at = inputs.iter().position(|id| *id == product).ok_or_else(other)?;
-                if inputs.iter().filter(|id| **id == product).count() != 1 {
-                    return Err(other());
-                }
-                Some(Tail { program: &op.program, product: at, inputs })
-            }
-            _ => return Err(other()),
-        };
-        if tail.is_none() && body.outputs() != [product] {
+        if let Some(before) = before {
+            source = before.inputs[0];
+        }
+        let is_made = |id: &Option<ValueId>| id.is_some_and(|id| maker(body, id).is_some());
+        if node.outputs.len() != 1 || node.inputs.iter().skip(1).any(is_made) {
             return Err(other());
         }
-        Ok(Self { region, node, channels_last: before.is_some(), tail, product })
+        Ok(Self { region, node, channels_last, tail, source, product })
+    }
+
+    /// Nodes of the region that it takes.
+    fn nodes(&self) -> usize {
+        1 + 2 * usize::from(self.channels_last) + usize::from(self.tail.is_some())
     }
 
     /// Number of the region's operand that feeds this input of the heavy operator.
     pub fn operand(&self, input: usize) -> Option<usize> {
-        let id = self.node.inputs.get(input).copied().flatten()?;
-        if input == 0 && self.channels_last {
-            let before = self.region.body().nodes().first()?;
-            return self.region.operand(before.inputs.first().copied().flatten()?);
-        }
-        self.region.operand(id)
+        let id = if input == 0 { self.source } else { self.node.inputs.get(input).copied().flatten() };
+        self.region.operand(id?)
     }
 
     /// Type of an input of the heavy operator, in the operator's own layout.
@@ -111,28 +236,25 @@ impl<'a> Fused<'a> {
 
     /// Dimensions of the product in the layout of the result.
     pub fn product_dims(&self) -> &[Dim] {
-        self.region.body().ty(self.product).as_tensor().and_then(|t| t.dims().ok()).unwrap_or_default()
+        dims(self.region.body(), self.product).unwrap_or_default()
     }
 
     /// The epilogue, for kernels that produce rows along the last axis; `bias` is the heavy operator's own.
     ///
     /// # Errors
     /// When the pointwise operator does not fit.
-    pub fn epilogue(&self, bias: Option<usize>) -> Result<crate::product::epilogue::Plan, Refusal> {
-        use crate::product::epilogue::Plan;
+    pub fn epilogue(&self, bias: Option<usize>) -> Result<Plan, Refusal> {
         let Some(tail) = &self.tail else { return Ok(Plan::bias(bias)) };
-        let body = self.region.body();
-        let mut operands = Vec::new();
-        let mut dims: Vec<&[Dim]> = Vec::new();
-        for (index, id) in tail.inputs.iter().enumerate() {
-            let ty = body.ty(*id).as_tensor().and_then(|t| t.dims().ok());
-            dims.push(ty.ok_or_else(|| Refusal::new("an operand of unknown rank"))?);
-            operands.push(if index == tail.product {
-                usize::MAX
-            } else {
-                self.region.operand(*id).ok_or_else(|| Refusal::new("an operand made inside the region"))?
-            });
-        }
+        let (operands, dims) = operands(self.region, &tail.inputs, tail.product)?;
         Plan::new(tail.program, tail.product, &operands, &dims, self.product_dims())?.with_bias(bias)
+    }
+    /// The pointwise end as a program, for kernels that do nothing else to their results.
+    ///
+    /// # Errors
+    /// When it does not fit.
+    pub fn tail_plan(&self) -> Result<Option<Plan>, Refusal> {
+        let Some(tail) = &self.tail else { return Ok(None) };
+        let (operands, dims) = operands(self.region, &tail.inputs, tail.product)?;
+        Plan::program(tail.program, tail.product, &operands, &dims, self.product_dims()).map(Some)
     }
 }

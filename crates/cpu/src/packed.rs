@@ -61,6 +61,17 @@ impl Tactic for PackedRow {
     }
 }
 
+/// One weight has one packed form.
+///
+/// # Errors
+/// When several operators of a region have the same weight.
+pub fn packed_once(packed: &[usize]) -> Result<(), Refusal> {
+    match packed.iter().enumerate().any(|(position, operand)| packed[..position].contains(operand)) {
+        true => Err(Refusal::new("several operators have the same weight")),
+        false => Ok(()),
+    }
+}
+
 /// The elements of a packed weight, which a damaged plan may have too few of.
 ///
 /// # Errors

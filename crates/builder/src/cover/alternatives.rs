@@ -1,11 +1,14 @@
 //! The ways to compute a group: as one region or split, plain or channels last.
 
+use std::collections::HashMap;
+
 use sinter_backend::Region;
 use sinter_base::{Dim, ValueType};
 use sinter_ops::movement::{Concat, Transpose};
 use sinter_ops::{Body, InferContext, Node, Op, Operands, ValueId, infer};
 
 use crate::cover::groups::Group;
+use crate::cover::uses::Uses;
 use crate::cover::{Gap, Problem};
 use crate::select::{Choice, select};
 
@@ -28,8 +31,18 @@ pub(crate) struct Alternative {
 /// A group with its alternatives, of which there is at least one; control flow has none and is lowered as it is.
 pub(crate) struct Served {
     pub(crate) group: Group,
+    /// Values that it makes for others, in the order of its alternatives' results.
+    pub(crate) results: Vec<ValueId>,
     pub(crate) plain: Option<Alternative>,
     pub(crate) last: Option<Alternative>,
+}
+
+impl Served {
+    /// What the cheaper alternative costs, in nanoseconds.
+    pub(crate) fn cost(&self) -> f64 {
+        let costs = [&self.plain, &self.last].into_iter().flatten().map(|a| a.choice.candidate.estimate);
+        costs.min_by(f64::total_cmp).unwrap_or(0.0)
+    }
 }
 
 /// The type of a value in another form.
@@ -44,36 +57,20 @@ pub(crate) fn type_in(ty: &ValueType, form: Form) -> Option<ValueType> {
     infer(&op, &Operands::new(&[Some(&widened)]), &mut InferContext::default()).ok()?.pop()
 }
 
-/// Finds the alternatives of a group; a group that is cheaper in parts is served as its parts.
-pub(crate) fn serve(problem: &Problem<'_>, group: Group, served: &mut Vec<Served>, gaps: &mut Vec<Gap>) {
-    if !problem.body.nodes()[group.node].op.bodies().is_empty() {
-        served.push(Served { group, plain: None, last: None });
-        return;
+/// Finds the alternatives of a group.
+///
+/// # Errors
+/// Why there is none.
+pub(crate) fn serve(problem: &Problem<'_>, uses: &Uses, group: Group) -> Result<Served, Gap> {
+    let results = group.results(problem, uses);
+    if !problem.body.nodes()[group.node()].op.bodies().is_empty() {
+        return Ok(Served { group, results, plain: None, last: None });
     }
-    let Some(tail) = group.tail else { return serve_node(problem, group.node, served, gaps) };
-    let plain = choose(problem, plain_region(problem, &group)).ok();
-    let last = last_region(problem, &group).and_then(|parts| choose(problem, parts).ok());
-    let (mut parts, mut part_gaps) = (Vec::new(), Vec::new());
-    serve_node(problem, group.node, &mut parts, &mut part_gaps);
-    serve_node(problem, tail, &mut parts, &mut part_gaps);
-    let cost = |a: &Option<Alternative>| a.as_ref().map_or(f64::INFINITY, |a| a.choice.candidate.estimate);
-    let fused = cost(&plain).min(cost(&last));
-    let split: f64 = parts.iter().map(|p| cost(&p.plain).min(cost(&p.last))).sum();
-    if fused.is_finite() && (fused <= split || !part_gaps.is_empty()) {
-        served.push(Served { group, plain, last });
-    } else {
-        served.extend(parts);
-        gaps.extend(part_gaps);
-    }
-}
-
-fn serve_node(problem: &Problem<'_>, node: usize, served: &mut Vec<Served>, gaps: &mut Vec<Gap>) {
-    let group = Group { node, tail: None };
-    let last = last_region(problem, &group).and_then(|parts| choose(problem, parts).ok());
-    match choose(problem, plain_region(problem, &group)) {
-        Ok(plain) => served.push(Served { group, plain: Some(plain), last }),
-        Err(_) if last.is_some() => served.push(Served { group, plain: None, last }),
-        Err(refusals) => gaps.push(Gap { node, refusals }),
+    let last = last_region(problem, &group, &results).and_then(|parts| choose(problem, parts).ok());
+    match choose(problem, plain_region(problem, &group, &results)) {
+        Ok(plain) => Ok(Served { group, results, plain: Some(plain), last }),
+        Err(_) if last.is_some() => Ok(Served { group, results, plain: None, last }),
+        Err(refusals) => Err(Gap { node: group.node(), refusals }),
     }
 }
 
@@ -89,154 +86,150 @@ fn choose(problem: &Problem<'_>, parts: Parts) -> Result<Alternative, Vec<(Strin
     Ok(Alternative { region, inputs, choice })
 }
 
-fn plain_region(problem: &Problem<'_>, group: &Group) -> Parts {
+fn plain_region(problem: &Problem<'_>, group: &Group, results: &[ValueId]) -> Parts {
     let outer = problem.body;
-    let node = &outer.nodes()[group.node];
-    let mut body = Body::new();
-    let mut inputs = Vec::new();
-    let mut operands = Vec::new();
-    for input in &node.inputs {
-        let id = input.map(|id| body.add_input(outer.ty(id).clone()));
-        operands.push(id);
-        // The operands of a single operator are numbered by its inputs; those of more by the inputs of the body.
-        if id.is_some() || group.tail.is_none() {
-            inputs.push(input.map(|id| (id, Form::Plain)));
-        }
+    if let [node] = group.nodes[..] {
+        // The operands of a single operator are numbered by its inputs.
+        let node = &outer.nodes()[node];
+        let types: Vec<_> = node.inputs.iter().map(|input| input.map(|id| outer.ty(id).clone())).collect();
+        let mut body = Body::new();
+        let operands: Vec<_> = types.into_iter().map(|ty| ty.map(|ty| body.add_input(ty))).collect();
+        let types = node.outputs.iter().map(|id| outer.ty(*id).clone()).collect();
+        let made = body.add_typed(node.op.clone(), &operands, types);
+        body.set_outputs(made[..results.len()].to_vec());
+        return (body, node.inputs.iter().map(|input| input.map(|id| (id, Form::Plain))).collect());
     }
-    let types = node.outputs.iter().map(|id| outer.ty(*id).clone()).collect();
-    let mut outputs = body.add_typed(node.op.clone(), &operands, types).to_vec();
-    if let Some(tail) = group.tail {
-        let tail = &outer.nodes()[tail];
-        let mut operands = Vec::new();
-        for input in tail.inputs.iter().flatten() {
-            operands.push(Some(if node.outputs.contains(input) {
-                outputs[0]
-            } else {
-                inputs.push(Some((*input, Form::Plain)));
-                body.add_input(outer.ty(*input).clone())
-            }));
-        }
-        let types = tail.outputs.iter().map(|id| outer.ty(*id).clone()).collect();
-        outputs = body.add_typed(tail.op.clone(), &operands, types).to_vec();
-    } else {
-        outputs.truncate(read_outputs(problem, node).len());
+    let mut inner = Inner::new(problem);
+    for &node in &group.nodes {
+        let node = &outer.nodes()[node];
+        let operands: Vec<_> = node.inputs.iter().map(|input| input.map(|id| inner.plain(id))).collect();
+        let types = node.outputs.iter().map(|id| outer.ty(*id).clone()).collect();
+        let made = inner.body.add_typed(node.op.clone(), &operands, types);
+        inner.made.extend(node.outputs.iter().copied().zip(made));
     }
-    body.set_outputs(outputs);
-    (body, inputs)
-}
-
-/// Results of a node that anybody reads, up to the last of them; operators whose kernels take fewer results than they
-/// have save the work for the rest.
-pub(crate) fn read_outputs<'a>(problem: &Problem<'_>, node: &'a Node) -> &'a [ValueId] {
-    if !matches!(node.op, Op::Attention(_)) {
-        return &node.outputs;
-    }
-    let body = problem.body;
-    let is_read = |id: &ValueId| {
-        body.outputs().contains(id) || body.nodes().iter().any(|reader| reader.inputs.contains(&Some(*id)))
-    };
-    let count = node.outputs.iter().rposition(is_read).map_or(1, |last| last + 1);
-    &node.outputs[..count]
+    inner.finish(results)
 }
 
 /// The group in channels-last layout; `None` where that makes no sense.
-fn last_region(problem: &Problem<'_>, group: &Group) -> Option<Parts> {
+fn last_region(problem: &Problem<'_>, group: &Group, results: &[ValueId]) -> Option<Parts> {
     let outer = problem.body;
-    let node = &outer.nodes()[group.node];
-    let rank = rank_of(outer.ty(*node.outputs.first()?))?;
-    let form = Form::ChannelsLast(rank);
-    if rank < 3 || node.outputs.len() != 1 {
+    let rank = rank_of(outer.ty(*outer.nodes()[group.node()].outputs.first()?))?;
+    if rank < 3 {
         return None;
     }
-    let mut body = Body::new();
-    let mut inputs = Vec::new();
-    let product = match &node.op {
-        Op::Convolution(_) | Op::Pool(_) => {
-            let mut operands = Vec::new();
-            for (index, input) in node.inputs.iter().enumerate() {
-                let Some(id) = *input else {
-                    operands.push(None);
-                    continue;
-                };
-                let ty = outer.ty(id);
-                if index == 0 {
-                    let moved = body.add_input(type_in(ty, form)?);
-                    inputs.push(Some((id, form)));
-                    let back = Transpose::to_channels_first(rank);
-                    operands.push(Some(body.add_typed(back.into(), &[Some(moved)], vec![ty.clone()])[0]));
-                } else {
-                    inputs.push(Some((id, Form::Plain)));
-                    operands.push(Some(body.add_input(ty.clone())));
-                }
-            }
-            let ty = outer.ty(node.outputs[0]);
-            let product = body.add_typed(node.op.clone(), &operands, vec![ty.clone()])[0];
-            let last = Transpose::to_channels_last(rank);
-            body.add_typed(last.into(), &[Some(product)], vec![type_in(ty, form)?])[0]
+    let mut inner = Inner::new(problem);
+    for &node in &group.nodes {
+        let node = &outer.nodes()[node];
+        let [result] = node.outputs[..] else { return None };
+        if rank_of(outer.ty(result))? != rank {
+            return None;
         }
-        Op::Pointwise(_) => last_pointwise(problem, group.node, None, rank, &mut body, &mut inputs)?,
-        Op::Concat(op) => {
-            let mut operands = Vec::new();
-            for input in node.inputs.iter().flatten() {
-                inputs.push(Some((*input, form)));
-                operands.push(Some(body.add_input(type_in(outer.ty(*input), form)?)));
-            }
-            let axis = usize::try_from(if op.axis < 0 { op.axis + i64::try_from(rank).ok()? } else { op.axis }).ok()?;
-            let axis = Transpose::to_channels_last(rank).permutation?.iter().position(|a| *a == axis)?;
-            let moved = Concat { axis: i64::try_from(axis).ok()? };
-            body.add_typed(moved.into(), &operands, vec![type_in(outer.ty(node.outputs[0]), form)?])[0]
-        }
-        _ => return None,
-    };
-    let output = match group.tail {
-        None => product,
-        Some(tail) => last_pointwise(problem, tail, Some((node.outputs[0], product)), rank, &mut body, &mut inputs)?,
-    };
-    body.set_outputs(vec![output]);
-    Some((body, inputs))
+        let made = match &node.op {
+            Op::Convolution(_) | Op::Pool(_) => inner.last_windows(node, rank)?,
+            Op::Pointwise(_) => inner.last_pointwise(node, rank)?,
+            Op::Concat(op) => inner.last_concat(op, node, rank)?,
+            _ => return None,
+        };
+        inner.made.insert(result, made);
+    }
+    Some(inner.finish(results))
 }
 
 fn rank_of(ty: &ValueType) -> Option<usize> {
     ty.as_tensor()?.dims().ok().map(<[Dim]>::len)
 }
 
-/// Adds a pointwise operator on values that lie channels last; `product` stands in for a value made inside.
-fn last_pointwise(
-    problem: &Problem<'_>,
-    node: usize,
-    product: Option<(ValueId, ValueId)>,
-    rank: usize,
-    body: &mut Body,
-    inputs: &mut Vec<Option<(ValueId, Form)>>,
-) -> Option<ValueId> {
-    let outer = problem.body;
-    let node = &outer.nodes()[node];
-    let form = Form::ChannelsLast(rank);
-    let [result] = node.outputs[..] else { return None };
-    if rank_of(outer.ty(result))? != rank {
-        return None;
+/// The body of a region as it grows.
+struct Inner<'a> {
+    problem: &'a Problem<'a>,
+    body: Body,
+    inputs: Vec<Option<(ValueId, Form)>>,
+    /// Values of the network that are made inside, in the form of the region.
+    made: HashMap<ValueId, ValueId>,
+}
+
+impl<'a> Inner<'a> {
+    fn new(problem: &'a Problem<'a>) -> Self {
+        Self { problem, body: Body::new(), inputs: Vec::new(), made: HashMap::new() }
     }
-    let mut operands = Vec::new();
-    for input in node.inputs.iter().flatten() {
-        if let Some((outside, inside)) = product
-            && *input == outside
-        {
-            operands.push(Some(inside));
-            continue;
+
+    /// The operand that holds a value in a form; every one is an operand once.
+    fn operand(&mut self, id: ValueId, form: Form) -> Option<ValueId> {
+        if let Some(position) = self.inputs.iter().position(|known| *known == Some((id, form))) {
+            return Some(self.body.inputs()[position]);
         }
-        let ty = outer.ty(*input);
-        let dims = ty.as_tensor()?.dims().ok()?;
-        let is_single = dims.iter().all(|d| *d == Dim::constant(1));
-        let form = if is_single {
-            Form::Plain
-        } else if dims.len() == rank || (problem.weight)(*input).is_some() {
-            form
-        } else {
-            return None;
-        };
-        inputs.push(Some((*input, form)));
-        operands.push(Some(body.add_input(type_in(ty, form)?)));
+        let ty = type_in(self.problem.body.ty(id), form)?;
+        self.inputs.push(Some((id, form)));
+        Some(self.body.add_input(ty))
     }
-    let ty = type_in(outer.ty(result), form)?;
-    Some(body.add_typed(node.op.clone(), &operands, vec![ty])[0])
+
+    /// The value as the network has it.
+    fn plain(&mut self, id: ValueId) -> ValueId {
+        let known = self.made.get(&id).copied().or_else(|| self.operand(id, Form::Plain));
+        // Every value has a type as the network has it.
+        known.unwrap_or(id)
+    }
+
+    /// The value with its channels last.
+    fn last(&mut self, id: ValueId, rank: usize) -> Option<ValueId> {
+        self.made.get(&id).copied().or_else(|| self.operand(id, Form::ChannelsLast(rank)))
+    }
+
+    /// An operator on windows of its first operand; all others stay as they are.
+    fn last_windows(&mut self, node: &Node, rank: usize) -> Option<ValueId> {
+        let outer = self.problem.body;
+        let mut operands = Vec::new();
+        for (index, input) in node.inputs.iter().enumerate() {
+            operands.push(match *input {
+                Some(id) if index == 0 => {
+                    let moved = self.last(id, rank)?;
+                    let back = Transpose::to_channels_first(rank);
+                    Some(self.body.add_typed(back.into(), &[Some(moved)], vec![outer.ty(id).clone()])[0])
+                }
+                Some(id) => Some(self.operand(id, Form::Plain)?),
+                None => None,
+            });
+        }
+        let ty = outer.ty(node.outputs[0]);
+        let product = self.body.add_typed(node.op.clone(), &operands, vec![ty.clone()])[0];
+        let last = Transpose::to_channels_last(rank);
+        let ty = type_in(ty, Form::ChannelsLast(rank))?;
+        Some(self.body.add_typed(last.into(), &[Some(product)], vec![ty])[0])
+    }
+
+    fn last_concat(&mut self, op: &Concat, node: &Node, rank: usize) -> Option<ValueId> {
+        let mut operands = Vec::new();
+        for input in node.inputs.iter().flatten() {
+            operands.push(Some(self.last(*input, rank)?));
+        }
+        let axis = usize::try_from(if op.axis < 0 { op.axis + i64::try_from(rank).ok()? } else { op.axis }).ok()?;
+        let axis = Transpose::to_channels_last(rank).permutation?.iter().position(|a| *a == axis)?;
+        let moved = Concat { axis: i64::try_from(axis).ok()? };
+        let ty = type_in(self.problem.body.ty(node.outputs[0]), Form::ChannelsLast(rank))?;
+        Some(self.body.add_typed(moved.into(), &operands, vec![ty])[0])
+    }
+
+    fn last_pointwise(&mut self, node: &Node, rank: usize) -> Option<ValueId> {
+        let outer = self.problem.body;
+        let mut operands = Vec::new();
+        for &id in node.inputs.iter().flatten() {
+            let dims = outer.ty(id).as_tensor()?.dims().ok()?;
+            let is_single = dims.iter().all(|d| *d == Dim::constant(1));
+            operands.push(Some(if is_single && !self.made.contains_key(&id) {
+                self.operand(id, Form::Plain)?
+            } else if dims.len() == rank || (self.problem.weight)(id).is_some() {
+                self.last(id, rank)?
+            } else {
+                return None;
+            }));
+        }
+        let ty = type_in(outer.ty(node.outputs[0]), Form::ChannelsLast(rank))?;
+        Some(self.body.add_typed(node.op.clone(), &operands, vec![ty])[0])
+    }
+
+    fn finish(mut self, results: &[ValueId]) -> Parts {
+        let outputs = results.iter().filter_map(|id| self.made.get(id).copied()).collect();
+        self.body.set_outputs(outputs);
+        (self.body, self.inputs)
+    }
 }

@@ -9,7 +9,7 @@ use sinter_ir::WeightExpr;
 use sinter_ops::ValueId;
 use sinter_ops::movement::{Reshape, Transpose};
 
-use crate::cover::alternatives::{Form, Served, read_outputs, type_in};
+use crate::cover::alternatives::{Form, Served, type_in};
 use crate::cover::{Cover, Gap, Piece, Problem};
 use crate::select::select;
 
@@ -40,31 +40,31 @@ pub(crate) fn emit(problem: &Problem<'_>, served: Vec<Served>, labels: &[bool]) 
 
 impl Emitter<'_> {
     fn add(&mut self, served: Served, is_last: bool) -> Result<(), Gap> {
-        let Served { group, plain, last } = served;
+        let Served { group, results, plain, last } = served;
+        let first = group.node();
         let body = self.problem.body;
-        let results = read_outputs(self.problem, &body.nodes()[group.position()]);
         let Some(alternative) = (if is_last { last } else { plain }) else {
             // Control flow reads and makes plain values.
-            let node = &body.nodes()[group.node];
+            let node = &body.nodes()[first];
             let mut inputs = Vec::new();
             for input in &node.inputs {
-                inputs.push(input.map(|id| self.value(id, Form::Plain, group.node)).transpose()?);
+                inputs.push(input.map(|id| self.value(id, Form::Plain, first)).transpose()?);
             }
             let types = |ids: &[ValueId]| ids.iter().map(|id| body.ty(*id).clone()).collect::<Vec<_>>();
             let operands: Vec<Option<ValueType>> =
                 node.inputs.iter().map(|id| id.map(|id| body.ty(id).clone())).collect();
             let shell = node.op.with_bodies(vec![Arc::default(); node.op.bodies().len()]);
             let region = Region::single(shell, &operands, types(&node.outputs));
-            for id in results {
+            for id in &results {
                 self.forms.insert((*id, Form::Plain), *id);
             }
             let outputs = node.outputs.to_vec();
-            self.cover.pieces.push(Piece { region, inputs, outputs, nodes: vec![group.node], choice: None });
+            self.cover.pieces.push(Piece { region, inputs, outputs, nodes: vec![first], choice: None });
             return Ok(());
         };
         let mut inputs = Vec::new();
         for input in alternative.inputs {
-            inputs.push(input.map(|(id, form)| self.value(id, form, group.node)).transpose()?);
+            inputs.push(input.map(|(id, form)| self.value(id, form, first)).transpose()?);
         }
         let mut outputs = Vec::new();
         for (position, id) in results.iter().enumerate() {
@@ -79,7 +79,7 @@ impl Emitter<'_> {
             self.forms.insert((*id, Form::ChannelsLast(rank)), moved);
             outputs.push(moved);
         }
-        let nodes = std::iter::once(group.node).chain(group.tail).collect();
+        let nodes = group.nodes;
         let (region, choice) = (alternative.region, Some(alternative.choice));
         self.cover.pieces.push(Piece { region, inputs, outputs, nodes, choice });
         Ok(())

@@ -54,11 +54,11 @@ pub(crate) fn choose(problem: &Problem<'_>, served: &[Served]) -> Vec<bool> {
     let mut maker: HashMap<ValueId, usize> = HashMap::new();
     // What reading a value in another layout than it has costs whoever makes it: nothing is cheaper than nothing.
     let mut unary: Vec<(i64, i64)> = Vec::new();
-    for (index, Served { group, plain, last }) in served.iter().enumerate() {
+    for (index, Served { results, plain, last, .. }) in served.iter().enumerate() {
         let cost = |a: &Option<Alternative>| a.as_ref().map_or(NEVER, |a| scaled(a.choice.candidate.estimate));
         let is_control = plain.is_none() && last.is_none();
         unary.push((if is_control { 0 } else { cost(plain) }, cost(last)));
-        for id in &body.nodes()[group.position()].outputs {
+        for id in results {
             maker.insert(*id, index);
         }
     }
@@ -67,7 +67,7 @@ pub(crate) fn choose(problem: &Problem<'_>, served: &[Served]) -> Vec<bool> {
             unary[index].1 = unary[index].1.saturating_add(transposition(problem, body.ty(*id)));
         }
     }
-    for (index, Served { group, plain, last }) in served.iter().enumerate() {
+    for (index, Served { group, plain, last, .. }) in served.iter().enumerate() {
         let reads = |a: &Option<Alternative>| -> Vec<(ValueId, Form)> {
             a.as_ref().map(|a| a.inputs.iter().flatten().copied().collect()).unwrap_or_default()
         };
@@ -75,7 +75,7 @@ pub(crate) fn choose(problem: &Problem<'_>, served: &[Served]) -> Vec<bool> {
         let any: Vec<ValueId> = match (plain_reads.is_empty(), last_reads.is_empty()) {
             (false, _) => plain_reads.iter().map(|r| r.0).collect(),
             (true, false) => last_reads.iter().map(|r| r.0).collect(),
-            (true, true) => body.nodes()[group.node].inputs.iter().flatten().copied().collect(),
+            (true, true) => body.nodes()[group.node()].inputs.iter().flatten().copied().collect(),
         };
         for id in any {
             if (problem.weight)(id).is_some() {

@@ -1,16 +1,22 @@
 //! The cover: which operators become one region, and in which layout each region computes.
 //!
-//! [`groups`] proposes regions: a heavy operator with the pointwise work behind it, or one operator. Each region has up
-//! to two [`alternatives`]: plain, and channels last, where the values between regions lie with their channels behind
-//! the spatial axes. Every alternative is offered to the tactics and costs what the best candidate costs; a value that one
-//! region makes in one layout and another reads in the other costs a transposition. [`labels`] finds the cheapest choice
-//! of layouts, exactly, as a minimum cut. [`emit`] makes the pieces.
+//! [`groups`] proposes regions: a heavy operator with the pointwise work in front of it and behind it, and several heavy
+//! operators that read the same. Each region has up to two [`alternatives`]: plain, and channels last, where the values
+//! between regions lie with their channels behind the spatial axes. Every alternative is offered to the tactics and costs
+//! what the best candidate costs. [`choice`] takes the cheapest groups of all nodes, single ones included: [`partition`]
+//! finds them, exactly where groups do not tangle, and [`order`] says in which order they can run. A value that one region
+//! makes in one layout and another reads in the other costs a transposition. [`labels`] finds the cheapest choice of
+//! layouts, exactly, as a minimum cut. [`emit`] makes the pieces.
 
 mod alternatives;
+mod choice;
 mod cut;
 mod emit;
 mod groups;
 mod labels;
+mod order;
+mod partition;
+mod uses;
 
 use std::sync::Arc;
 
@@ -65,15 +71,7 @@ pub(crate) struct Gap {
 /// # Errors
 /// All nodes without a kernel.
 pub(crate) fn cover(problem: &Problem<'_>) -> Result<Cover, Vec<Gap>> {
-    let groups = groups::propose(problem);
-    let mut served = Vec::new();
-    let mut gaps = Vec::new();
-    for group in groups {
-        alternatives::serve(problem, group, &mut served, &mut gaps);
-    }
-    if !gaps.is_empty() {
-        return Err(gaps);
-    }
+    let served = choice::choose(problem, &uses::Uses::of(problem))?;
     let labels = labels::choose(problem, &served);
     emit::emit(problem, served, &labels)
 }

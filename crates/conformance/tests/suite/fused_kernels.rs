@@ -5,9 +5,12 @@ use sinter_base::{DataType, Tensor, Value, ValueType};
 use sinter_conformance::kernels::run_kernel;
 use sinter_cpu::Cpu;
 use sinter_interp::{Tolerance, compare};
+use sinter_ops::conv::Convolution;
 use sinter_ops::evaluate::{EvalContext, ReferenceEvaluator};
+use sinter_ops::matmul::MatMul;
 use sinter_ops::movement::Transpose;
 use sinter_ops::pointwise::{Expr, ScalarOp};
+use sinter_ops::window::Padding;
 use sinter_ops::{Body, InferContext, Op};
 
 /// What stands behind the heavy operator.
@@ -137,4 +140,109 @@ fn pool_channels_last() {
 #[test]
 fn matmul_panels() {
     check("cpu.matmul.panels.f32", "MatMul", false);
+}
+
+#[test]
+fn normalized_rows() {
+    check("cpu.norm.rows.f32", "Normalize", false);
+}
+
+/// Heavy operators of one operand, with and without a pointwise operator in front: `sizes` are those of the operand in the
+/// layout of the region, `gate` those of what it is multiplied with in front.
+fn check_together(tactic: &str, heavy: &[(Op, Vec<Vec<usize>>)], sizes: &[usize], gate: Option<&[usize]>) {
+    let mut body = Body::new();
+    let mut cx = InferContext::default();
+    let mut operands: Vec<Tensor> = Vec::new();
+    let mut input = |body: &mut Body, sizes: &[usize]| {
+        operands.push(tensor_of(sizes, operands.len() + 1));
+        body.add_input(ValueType::from(sinter_base::TensorType::of(&operands[operands.len() - 1])))
+    };
+    let mut read = input(&mut body, sizes);
+    let (x, z) = (Expr::input(0, DataType::F32), Expr::input(1, DataType::F32));
+    if let Some(gate) = gate {
+        let gate = input(&mut body, gate);
+        let swish = &(&x * &x.unary(ScalarOp::Sigmoid)) * &z;
+        let op = Expr::into_pointwise(&[swish]).unwrap();
+        read = body.add(op.into(), &[Some(read), Some(gate)], &mut cx).unwrap()[0];
+    }
+    let (mut outputs, mut constants) = (Vec::new(), Vec::new());
+    for (position, (op, weights)) in heavy.iter().enumerate() {
+        let rank = sizes.len();
+        let is_last = matches!(op, Op::Convolution(_));
+        let mut ids = vec![Some(read)];
+        if is_last {
+            let back = Transpose::to_channels_first(rank);
+            ids[0] = Some(body.add(back.into(), &ids, &mut cx).unwrap()[0]);
+        }
+        for weight in weights {
+            constants.push(body.inputs().len());
+            ids.push(Some(input(&mut body, weight)));
+        }
+        let mut product = body.add(op.clone(), &ids, &mut cx).unwrap()[0];
+        if is_last {
+            let last = Transpose::to_channels_last(rank);
+            product = body.add(last.into(), &[Some(product)], &mut cx).unwrap()[0];
+        }
+        // Every other one has a tail.
+        if position % 2 == 1 {
+            let other = body.ty(product).as_tensor().unwrap().shape.sizes().unwrap();
+            let other = input(&mut body, &other);
+            let sum = (&x + &z).binary(ScalarOp::Max, &Expr::constant(DataType::F32, 0.0));
+            let op = Expr::into_pointwise(&[sum]).unwrap();
+            product = body.add(op.into(), &[Some(product), Some(other)], &mut cx).unwrap()[0];
+        }
+        outputs.push(product);
+    }
+    body.set_outputs(outputs);
+    let operands: Vec<Option<Value>> = operands.into_iter().map(|tensor| Some(tensor.into())).collect();
+    let region = Region::new(body).with_constants(constants);
+    let expected = region.body().evaluate(operands.clone(), &EvalContext::new(&ReferenceEvaluator)).unwrap();
+    let tactic = Cpu.tactic(tactic).expect("a tactic of this name");
+    let one = run_kernel(tactic, &region, &operands, &Cpu.device(1), &*Cpu.workers(1)).unwrap();
+    let two = run_kernel(tactic, &region, &operands, &Cpu.device(2), &*Cpu.workers(2)).unwrap();
+    for ((one, two), expected) in one.iter().zip(&two).zip(&expected) {
+        if let Err(difference) = compare(one, expected, Tolerance { relative: 1e-4, absolute: 1e-5 }) {
+            panic!("{} of {sizes:?} with {gate:?} in front: {difference}", tactic.name());
+        }
+        let bits = |value: &Value| value.as_tensor().unwrap().to_floats();
+        assert_eq!(bits(one), bits(two), "the number of threads shows");
+    }
+    assert_eq!(one.len(), expected.len());
+}
+
+#[test]
+fn products_of_one_operand() {
+    let product = |inner: usize, columns: usize| (Op::from(MatMul::default()), vec![vec![inner, columns]]);
+    let turned = |inner: usize, columns: usize| {
+        let op = MatMul { transpose_b: true, ..MatMul::default() };
+        (Op::from(op), vec![vec![columns, inner]])
+    };
+    for (sizes, gate) in [(vec![2, 130, 20], vec![2, 1, 20]), (vec![3, 300], vec![300]), (vec![1, 7], vec![1, 1])] {
+        let inner = sizes[sizes.len() - 1];
+        let arms = [product(inner, 33), turned(inner, 160), product(inner, 1)];
+        for count in 1..=arms.len() {
+            let tactic = "cpu.matmul.panels.f32";
+            check_together(tactic, &arms[..count], &sizes, Some(&gate));
+            check_together(tactic, &arms[..count], &sizes, None);
+        }
+    }
+}
+
+#[test]
+fn convolutions_of_one_operand() {
+    let padded = |window: usize, stride: usize, outputs: usize| {
+        let pad = (window / 2) as i64;
+        let padding = Padding::Explicit { begin: vec![pad; 2], end: vec![pad; 2] };
+        let op = Convolution { padding, strides: vec![stride; 2], ..Convolution::plain(2) };
+        (Op::from(op), vec![vec![outputs, 20, window, window], vec![outputs]])
+    };
+    let tactic = "cpu.conv.channels_last.f32";
+    let pixels = [padded(1, 1, 33), padded(1, 1, 160)];
+    let sizes = [2, 13, 9, 20];
+    for count in 1..=pixels.len() {
+        check_together(tactic, &pixels[..count], &sizes, Some(&[2, 1, 1, 20]));
+        check_together(tactic, &pixels[..count], &sizes, Some(&sizes));
+    }
+    // Of windows and steps of all kinds, with other numbers of rows.
+    check_together(tactic, &[padded(1, 1, 33), padded(3, 1, 50), padded(3, 2, 161), padded(1, 2, 4)], &sizes, None);
 }

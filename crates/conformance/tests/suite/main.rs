@@ -11,6 +11,7 @@ mod models;
 mod onnx_data;
 mod parity;
 mod parts;
+mod reproducible;
 mod spatial;
 mod steady;
 mod unseen_shapes;

@@ -94,7 +94,8 @@ fn model_file(folder: &Path) -> Option<PathBuf> {
     files.find(|path| path.extension().is_some_and(|e| e == "onnx"))
 }
 
-fn onnx_models(folder: &Path) -> Vec<(String, PathBuf)> {
+/// The models of the folder that are in ONNX form, by name.
+pub(crate) fn onnx_models(folder: &Path) -> Vec<(String, PathBuf)> {
     let mut models: Vec<(String, PathBuf)> = std::fs::read_dir(folder)
         .expect("the folder of models")
         .filter_map(|entry| Some(entry.ok()?.path()))

@@ -1,22 +1,27 @@
-//! `cpu.conv.channels_last.f32`: convolution of channels-last images as one product per group, with an epilogue.
+//! `cpu.conv.channels_last.f32`: convolutions of channels-last images as one product per group, each with an epilogue.
 //!
 //! A row of the product is an output position, a column an output channel. With the channels of a pixel side by side,
 //! the elements that a window meets at one kernel position are consecutive: rows are read where they lie (see
 //! [`crate::product::tile::Tap`]), border positions read zeros, and no window is ever written out. Where a pixel has so
 //! few channels that this would be short work, the image is first copied into its padding, and one kernel row at a time
 //! is consecutive.
+//!
+//! Several convolutions of one image are done in one dispatch, and where their windows are single pixels a pointwise
+//! operator in front is done to these on the way.
 
 use sinter_backend::{End, Kernel, KernelError, Launch, Loaded, Refusal, Region, Stepped};
 use sinter_base::{DataType, Dim, Sizes, Tensor};
 use sinter_ops::Op;
 use sinter_ops::conv::Convolution;
 use sinter_ops::window::{Axis, Padding};
+use smallvec::SmallVec;
 
-use crate::fused::Fused;
-use crate::packed::{Fit, PackedRow, packed_elements, packed_tensor};
+use crate::fused::{Bundle, Fused, Head};
+use crate::packed::{Fit, PackedRow, packed_elements, packed_once, packed_tensor};
 use crate::product::epilogue::{Epilogue, Plan};
 use crate::product::panel::{pack, packed_len};
 use crate::product::rows::{RowProduct, Rows};
+use crate::product::together::{Prologue, compute};
 use crate::share::share;
 use crate::tactic::Speed;
 use crate::tier::Tier;
@@ -50,8 +55,42 @@ pub(crate) fn heavy<'a>(fused: &Fused<'a>) -> Result<&'a Convolution, Refusal> {
 }
 
 fn fit(region: &Region) -> Result<Fit, Refusal> {
-    let fused = Fused::of(region)?;
-    let op = heavy(&fused)?;
+    let bundle = Bundle::of(region)?;
+    let mut workspace = Dim::constant(0);
+    let mut arms = Vec::new();
+    for fused in &bundle.arms {
+        let (arm, bytes) = arm(fused)?;
+        let is_single_pixel = arm.weight[2..].iter().all(|size| *size == 1)
+            && arm.op.strides.iter().all(|stride| *stride == 1)
+            && has_no_padding(&arm.op.padding);
+        if bundle.head.is_some() && !is_single_pixel {
+            return Err(Refusal::new("an operator in front of windows of several pixels"));
+        }
+        if (bundle.arms.len() > 1 || bundle.head.is_some()) && (arm.is_padded_row || arm.op.groups > 1) {
+            return Err(Refusal::new("groups, or few channels, beside other operators"));
+        }
+        workspace = bytes;
+        arms.push(arm);
+    }
+    let packed: Vec<usize> = arms.iter().map(|arm| arm.w).collect();
+    packed_once(&packed)?;
+    let x = bundle.operand().ok_or_else(|| Refusal::new("an operand is no tensor of known rank"))?;
+    let prologue = bundle.head.as_ref().map(Head::plan).transpose()?;
+    let kernel = Loaded::Views(Box::new(ChannelsLast { x, prologue, arms, tier: Tier::in_use() }));
+    Ok(Fit { kernel, packed, workspace, in_place: Vec::new() })
+}
+
+fn has_no_padding(padding: &Padding) -> bool {
+    match padding {
+        Padding::Explicit { begin, end } => begin.iter().chain(end).all(|pad| *pad == 0),
+        // A window of one pixel needs none.
+        Padding::Valid | Padding::SameUpper | Padding::SameLower => true,
+    }
+}
+
+/// One convolution, and the bytes of scratch memory that it needs.
+fn arm(fused: &Fused<'_>) -> Result<(Arm, Dim), Refusal> {
+    let op = heavy(fused)?;
     let missing = || Refusal::new("an operand is no tensor of known rank");
     let (x, w) = (fused.input(0).ok_or_else(missing)?, fused.input(1).ok_or_else(missing)?);
     if !fused.channels_last {
@@ -66,22 +105,19 @@ fn fit(region: &Region) -> Result<Fit, Refusal> {
     let (x, w) = (x.dims().map_err(|_| missing())?, w.dims().map_err(|_| missing())?);
     let weight: Option<Vec<usize>> = w.iter().map(|d| d.as_constant().and_then(|d| usize::try_from(d).ok())).collect();
     let weight = weight.ok_or_else(|| Refusal::new("a weight of unknown sizes"))?;
-    let packed = fused.operand(1).ok_or_else(missing)?;
     let spatial = op.strides.len();
     let few = i64::try_from(weight[1]).unwrap_or(i64::MAX) < FEW_CHANNELS;
     let is_padded_row = few && op.groups == 1 && weight[1 + spatial] > 1 && op.dilations[spatial - 1] == 1;
     let workspace = if is_padded_row { padded_bytes(op, x, &weight)? } else { Dim::constant(0) };
-    let kernel = Loaded::Views(Box::new(ChannelsLast {
-        x: fused.operand(0).ok_or_else(missing)?,
-        w: packed,
+    let arm = Arm {
+        w: fused.operand(1).ok_or_else(missing)?,
         zeros: vec![0.0; weight[1]],
         weight,
         is_padded_row,
         epilogue: fused.epilogue(fused.operand(2))?,
         op: op.clone(),
-        tier: Tier::in_use(),
-    }));
-    Ok(Fit { kernel, packed: vec![packed], workspace, in_place: Vec::new() })
+    };
+    Ok((arm, workspace))
 }
 
 /// Bytes of the image inside its padding.
@@ -102,10 +138,10 @@ fn padded_bytes(op: &Convolution, x: &[Dim], weight: &[usize]) -> Result<Dim, Re
     Ok(elements.mul(&4i64.into()))
 }
 
-fn pack_weight(region: &Region, _: usize, weight: &Tensor) -> Result<Tensor, KernelError> {
+fn pack_weight(region: &Region, operand: usize, weight: &Tensor) -> Result<Tensor, KernelError> {
     let wrong = |refusal: Refusal| KernelError::Recipe(refusal.to_string());
-    let fused = Fused::of(region).map_err(wrong)?;
-    let op = heavy(&fused).map_err(wrong)?;
+    let bundle = Bundle::of(region).map_err(wrong)?;
+    let op = heavy(bundle.of_weight(operand).map_err(wrong)?).map_err(wrong)?;
     let values = weight.elements::<f32>().map_err(|e| KernelError::Data(e.to_string()))?;
     let sizes = weight.sizes();
     let (group_inputs, taps) = (sizes[1], sizes[2..].iter().product::<usize>());
@@ -124,6 +160,13 @@ fn pack_weight(region: &Region, _: usize, weight: &Tensor) -> Result<Tensor, Ker
 
 struct ChannelsLast {
     x: usize,
+    prologue: Option<Plan>,
+    arms: Vec<Arm>,
+    tier: Tier,
+}
+
+/// One of the convolutions.
+struct Arm {
     w: usize,
     /// Sizes of the weight: [M, C / G, kernel...].
     weight: Vec<usize>,
@@ -132,7 +175,32 @@ struct ChannelsLast {
     is_padded_row: bool,
     epilogue: Plan,
     op: Convolution,
-    tier: Tier,
+}
+
+impl Arm {
+    /// The windows of images whose channels are last, and which lie side by side in `data`.
+    fn windows<'a>(&'a self, (data, step): (&'a [f32], usize), x: &[usize], geometry: &Geometry) -> Windows<'a> {
+        Windows {
+            data,
+            zeros: &self.zeros,
+            input: geometry.input,
+            output: geometry.output,
+            kernel: geometry.kernel,
+            stride: geometry.stride,
+            dilation: geometry.dilation,
+            begin: geometry.begin,
+            images: x[0],
+            step,
+            first: 0,
+            inner: self.weight[1],
+        }
+    }
+
+    /// Elements of the weight of one group as it is packed.
+    fn packed_group(&self) -> usize {
+        let taps = self.weight[2..].iter().product::<usize>();
+        packed_len(self.weight[1] * taps, self.weight[0] / self.op.groups.max(1))
+    }
 }
 
 /// The windows of all images, as rows of a matrix.
@@ -243,37 +311,66 @@ impl Geometry {
 
 impl Kernel for ChannelsLast {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
-        let (x, w) = (launch.input(self.x)?, launch.input(self.w)?);
-        let y_sizes = Sizes::from_slice(launch.output(0).sizes());
-        let geometry = Geometry::new(&self.op, x.sizes(), &y_sizes, &self.weight);
+        match &self.arms[..] {
+            [arm] if self.prologue.is_none() => self.alone(arm, launch),
+            _ => self.together(launch),
+        }
+    }
+
+    fn stepped(&self, end: End) -> Stepped {
+        match (&self.arms[..], end) {
+            ([arm], _) if self.prologue.is_none() => arm.epilogue.stepped(end, self.x),
+            (_, End::Result(_)) => Stepped::LastAxis,
+            (_, End::Operand(_)) => Stepped::Never,
+        }
+    }
+}
+
+/// The windows of a convolution, its packed weight and its epilogue in a launch.
+type BoundArm<'a> = (Windows<'a>, &'a [f32], Epilogue<'a>);
+
+impl ChannelsLast {
+    /// Several convolutions, or one with a prologue; all have one group and read the image where it lies.
+    fn together(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
+        let x = launch.input(self.x)?;
         let channels = x.sizes().last().copied().unwrap_or(0);
-        let images = x.sizes()[0];
-        let epilogue = self.epilogue.bind(launch, &y_sizes)?;
+        let mut bound = SmallVec::<[BoundArm<'_>; 4]>::new();
+        for (position, arm) in self.arms.iter().enumerate() {
+            let sizes = Sizes::from_slice(launch.output(position).sizes());
+            let geometry = Geometry::new(&arm.op, x.sizes(), &sizes, &arm.weight);
+            let w = packed_elements(launch.input(arm.w)?, arm.packed_group())?;
+            let windows = arm.windows((x.elements::<f32>(), channels), x.sizes(), &geometry);
+            bound.push((windows, w, arm.epilogue.bind(launch, &sizes)?));
+        }
+        let prologue = self.prologue.as_ref().map(|plan| Prologue::bind(plan, self.x, launch)).transpose()?;
+        let mut arms = SmallVec::<[_; 4]>::new();
+        for ((arm, (windows, w, epilogue)), target) in self.arms.iter().zip(&bound).zip(launch.outputs.iter_mut()) {
+            let (columns, y) = (arm.weight[0], target.view());
+            let step = y.step_of(columns).ok_or_else(rows_of_other_length)?;
+            arms.push((RowProduct { a: windows, b: w, columns, step, epilogue }, y.span::<f32>()));
+        }
+        compute(arms.into_iter(), prologue.as_ref(), self.tier, launch.workers);
+        Ok(())
+    }
+
+    /// One convolution.
+    fn alone(&self, arm: &Arm, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
+        let (x, w) = (launch.input(self.x)?, launch.input(arm.w)?);
+        let y_sizes = Sizes::from_slice(launch.output(0).sizes());
+        let geometry = Geometry::new(&arm.op, x.sizes(), &y_sizes, &arm.weight);
+        let epilogue = arm.epilogue.bind(launch, &y_sizes)?;
+        let channels = x.sizes().last().copied().unwrap_or(0);
         let x_step = x.step_of(channels).ok_or_else(rows_of_other_length)?;
-        let x = x.span::<f32>();
+        let mut windows = arm.windows((x.span::<f32>(), x_step), x.sizes(), &geometry);
+        let (x, images) = (x.span::<f32>(), windows.images);
         let workers = launch.workers;
+        let (group_inputs, outputs, groups) = (arm.weight[1], arm.weight[0], arm.op.groups);
         let y = launch.outputs[0].view();
-        let y_step = y.step_of(self.weight[0]).ok_or_else(rows_of_other_length)?;
+        let y_step = y.step_of(outputs).ok_or_else(rows_of_other_length)?;
         let y = y.span::<f32>();
-        let (group_inputs, taps) = (self.weight[1], self.weight[2..].iter().product::<usize>());
-        let (outputs, groups) = (self.weight[0], self.op.groups);
-        let each = packed_len(group_inputs * taps, outputs / groups.max(1));
+        let each = arm.packed_group();
         let w = packed_elements(w, each * groups)?;
-        let mut windows = Windows {
-            data: x,
-            zeros: &self.zeros,
-            input: geometry.input,
-            output: geometry.output,
-            kernel: geometry.kernel,
-            stride: geometry.stride,
-            dilation: geometry.dilation,
-            begin: geometry.begin,
-            images,
-            step: x_step,
-            first: 0,
-            inner: group_inputs,
-        };
-        if self.is_padded_row {
+        if arm.is_padded_row {
             let padded: Triple = std::array::from_fn(|i| {
                 geometry.input[i] + (geometry.begin[i].max(0) + geometry.end[i].max(0)) as usize
             });
@@ -322,10 +419,6 @@ impl Kernel for ChannelsLast {
             });
         }
         Ok(())
-    }
-
-    fn stepped(&self, end: End) -> Stepped {
-        self.epilogue.stepped(end, self.x)
     }
 }
 

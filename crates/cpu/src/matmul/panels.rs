@@ -1,17 +1,20 @@
-//! `cpu.matmul.panels.f32`: a matrix product with a weight, packed in panels, and an epilogue.
+//! `cpu.matmul.panels.f32`: matrix products with weights, packed in panels, each with an epilogue.
 //!
-//! The rows of the left operand, over all leading axes, are rows of one product. See [`crate::product`].
+//! The rows of the left operand, over all leading axes, are rows of one product. Several products of one left operand are
+//! done in one dispatch, and a pointwise operator in front is done to its rows on the way. See [`crate::product`].
 
 use sinter_backend::{End, Kernel, KernelError, Launch, Loaded, Refusal, Region, Stepped};
-use sinter_base::{DataType, Dim, Tensor};
+use sinter_base::{DataType, Dim, Sizes, Tensor};
 use sinter_ops::Op;
 use sinter_ops::matmul::MatMul;
+use smallvec::SmallVec;
 
-use crate::fused::Fused;
-use crate::packed::{Fit, PackedRow, packed_elements, packed_tensor};
-use crate::product::epilogue::Plan;
+use crate::fused::{Bundle, Fused, Head};
+use crate::packed::{Fit, PackedRow, packed_elements, packed_once, packed_tensor};
+use crate::product::epilogue::{Epilogue, Plan};
 use crate::product::panel::{pack, packed_len};
 use crate::product::rows::{Matrix, RowProduct};
+use crate::product::together::{Prologue, compute};
 use crate::tactic::Speed;
 use crate::tier::Tier;
 
@@ -31,8 +34,18 @@ fn heavy<'a>(fused: &Fused<'a>) -> Result<&'a MatMul, Refusal> {
 }
 
 fn fit(region: &Region) -> Result<Fit, Refusal> {
-    let fused = Fused::of(region)?;
-    let op = heavy(&fused)?;
+    let bundle = Bundle::of(region)?;
+    let arms: Vec<Arm> = bundle.arms.iter().map(arm).collect::<Result<_, _>>()?;
+    let a = bundle.operand().ok_or_else(|| Refusal::new("an operand is no tensor of known rank"))?;
+    let packed: Vec<usize> = arms.iter().map(|arm| arm.b).collect();
+    packed_once(&packed)?;
+    let prologue = bundle.head.as_ref().map(Head::plan).transpose()?;
+    let kernel = Loaded::Views(Box::new(Panels { a, prologue, arms, tier: Tier::in_use() }));
+    Ok(Fit { kernel, packed, workspace: Dim::constant(0), in_place: Vec::new() })
+}
+
+fn arm(fused: &Fused<'_>) -> Result<Arm, Refusal> {
+    let op = heavy(fused)?;
     let missing = || Refusal::new("an operand is no tensor of known rank");
     let (a, b) = (fused.input(0).ok_or_else(missing)?, fused.input(1).ok_or_else(missing)?);
     if a.data_type != DataType::F32 {
@@ -45,20 +58,17 @@ fn fit(region: &Region) -> Result<Fit, Refusal> {
     if b_rank != 2 || a_rank == 0 {
         return Err(Refusal::new(format!("operands of {a_rank} and {b_rank} axes")));
     }
-    let packed = fused.operand(1).ok_or_else(missing)?;
-    let a_operand = fused.operand(0).ok_or_else(missing)?;
+    let b_operand = fused.operand(1).ok_or_else(missing)?;
     let dims = b.dims().map_err(|_| missing())?;
     let columns = if op.transpose_b { &dims[0] } else { &dims[1] };
     let columns = columns.as_constant().and_then(|c| usize::try_from(c).ok()).ok_or_else(missing)?;
-    let epilogue = fused.epilogue(None)?;
-    let kernel = Loaded::Views(Box::new(Panels { a: a_operand, b: packed, columns, epilogue, tier: Tier::in_use() }));
-    Ok(Fit { kernel, packed: vec![packed], workspace: Dim::constant(0), in_place: Vec::new() })
+    Ok(Arm { b: b_operand, columns, epilogue: fused.epilogue(None)? })
 }
 
-fn pack_weight(region: &Region, _: usize, weight: &Tensor) -> Result<Tensor, KernelError> {
+fn pack_weight(region: &Region, operand: usize, weight: &Tensor) -> Result<Tensor, KernelError> {
     let wrong = |refusal: Refusal| KernelError::Recipe(refusal.to_string());
-    let fused = Fused::of(region).map_err(wrong)?;
-    let op = heavy(&fused).map_err(wrong)?;
+    let bundle = Bundle::of(region).map_err(wrong)?;
+    let op = heavy(bundle.of_weight(operand).map_err(wrong)?).map_err(wrong)?;
     let values = weight.elements::<f32>().map_err(|e| KernelError::Data(e.to_string()))?;
     let &[rows, columns] = weight.sizes() else {
         return Err(KernelError::Data(format!("a weight of sizes {:?}", weight.sizes())));
@@ -77,30 +87,50 @@ fn pack_weight(region: &Region, _: usize, weight: &Tensor) -> Result<Tensor, Ker
 
 struct Panels {
     a: usize,
-    b: usize,
-    columns: usize,
-    epilogue: Plan,
+    prologue: Option<Plan>,
+    arms: Vec<Arm>,
     tier: Tier,
 }
 
+/// One of the products.
+struct Arm {
+    b: usize,
+    columns: usize,
+    epilogue: Plan,
+}
+
+/// An arm's right operand and epilogue in a launch.
+type BoundArm<'a> = (&'a [f32], Epilogue<'a>);
+
 impl Kernel for Panels {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
-        let (a, b) = (launch.input(self.a)?, launch.input(self.b)?);
+        let a = launch.input(self.a)?;
         let inner = a.sizes().last().copied().unwrap_or(1);
         let rows = a.sizes().iter().rev().skip(1).product();
-        let sizes = sinter_base::Sizes::from_slice(launch.output(0).sizes());
-        let epilogue = self.epilogue.bind(launch, &sizes)?;
-        let workers = launch.workers;
-        let c = launch.outputs[0].view();
+        let mut bound = SmallVec::<[BoundArm<'_>; 4]>::new();
+        for (position, arm) in self.arms.iter().enumerate() {
+            let sizes = Sizes::from_slice(launch.output(position).sizes());
+            let b = packed_elements(launch.input(arm.b)?, packed_len(inner, arm.columns))?;
+            bound.push((b, arm.epilogue.bind(launch, &sizes)?));
+        }
+        let prologue = self.prologue.as_ref().map(|plan| Prologue::bind(plan, self.a, launch)).transpose()?;
         let missing = || KernelError::Recipe("a part of a matrix whose rows are no rows of it".to_owned());
-        let step = c.step_of(self.columns).ok_or_else(missing)?;
-        let b = packed_elements(b, packed_len(inner, self.columns))?;
         let a = Matrix { data: a.span(), rows, inner, step: a.step_of(inner).ok_or_else(missing)? };
-        RowProduct { a: &a, b, columns: self.columns, step, epilogue: &epilogue }.compute(self.tier, workers, c.span());
+        let mut arms = SmallVec::<[_; 4]>::new();
+        for ((arm, (b, epilogue)), target) in self.arms.iter().zip(&bound).zip(launch.outputs.iter_mut()) {
+            let c = target.view();
+            let step = c.step_of(arm.columns).ok_or_else(missing)?;
+            arms.push((RowProduct { a: &a, b, columns: arm.columns, step, epilogue }, c.span::<f32>()));
+        }
+        compute(arms.into_iter(), prologue.as_ref(), self.tier, launch.workers);
         Ok(())
     }
 
     fn stepped(&self, end: End) -> Stepped {
-        self.epilogue.stepped(end, self.a)
+        match (&self.arms[..], end) {
+            ([arm], _) if self.prologue.is_none() => arm.epilogue.stepped(end, self.a),
+            (_, End::Result(_)) => Stepped::LastAxis,
+            (_, End::Operand(_)) => Stepped::Never,
+        }
     }
 }

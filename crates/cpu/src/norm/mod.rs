@@ -1,12 +1,13 @@
 //! Normalization.
 //!
-//! [`normalize`] with its shapes from [`groups`], and [`local_response`].
+//! [`normalize`] with its shapes from [`groups`], [`rows`] with a pointwise operator behind, and [`local_response`].
 
 pub mod groups;
 pub mod local_response;
 pub mod normalize;
+pub mod rows;
 
 use sinter_backend::Tactic;
 
 /// Best first.
-pub const TACTICS: &[&dyn Tactic] = &[&normalize::NORMALIZE, &local_response::LOCAL_RESPONSE];
+pub const TACTICS: &[&dyn Tactic] = &[&rows::ROWS, &normalize::NORMALIZE, &local_response::LOCAL_RESPONSE];

@@ -31,18 +31,18 @@ fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     Ok(Loaded::Views(Box::new(NormalizeKernel { op: op.clone() })))
 }
 
-struct NormalizeKernel {
-    op: Normalize,
+pub(super) struct NormalizeKernel {
+    pub(super) op: Normalize,
 }
 
 /// The statistics of one group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
 #[repr(C)]
-struct Measured {
+pub(super) struct Measured {
     /// To subtract.
-    shift: f64,
+    pub(super) shift: f64,
     /// To multiply by afterwards.
-    scale: f64,
+    pub(super) scale: f64,
     /// To report: mean and variance, or one number.
     report: [f64; 2],
 }
@@ -78,7 +78,7 @@ impl NormalizeKernel {
     }
 
     /// A group that is one run of neighbours.
-    fn row<T: Number>(&self, x: &[T]) -> Measured {
+    pub(super) fn row<T: Number>(&self, x: &[T]) -> Measured {
         let count = x.len() as f64;
         if self.op.measure == Measure::Deviation {
             let mean = sum_of(x, |v| v) / count;
@@ -200,7 +200,7 @@ impl NormalizeKernel {
 }
 
 /// `row = (source - shift) * factor`, with the row itself for a source that is in place.
-fn scale<T: Number>(row: &mut [T], source: Option<&[T]>, shift: T, factor: T) {
+pub(super) fn scale<T: Number>(row: &mut [T], source: Option<&[T]>, shift: T, factor: T) {
     match source {
         Some(source) => row.iter_mut().zip(source).for_each(|(y, &v)| *y = (v - shift) * factor),
         None => row.iter_mut().for_each(|y| *y = (*y - shift) * factor),

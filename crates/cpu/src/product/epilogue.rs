@@ -87,6 +87,28 @@ fn follows(operand: &[Dim], product: &[Dim]) -> bool {
     (before..leading.len() - behind).all(|axis| *size(axis) == leading[axis]) && (last == columns || *last == one)
 }
 
+/// Is the program for kernels that work on rows?
+fn check(program: &Program, product: usize, dims: &[&[Dim]], result: &[Dim]) -> Result<(), Refusal> {
+    if program.results().len() != 1 || program.result_types() != [DataType::F32] {
+        return Err(Refusal::new("an epilogue has one f32 result"));
+    }
+    for step in program.steps() {
+        match step {
+            Step::Input { index, data_type } if *index != product => {
+                if *data_type != DataType::F32 || !follows(dims[*index], result) {
+                    return Err(Refusal::new(format!("operand {index} of the epilogue does not follow the rows")));
+                }
+            }
+            other => {
+                if Kind::of(other.data_type()).is_none() {
+                    return Err(Refusal::new("strings are not for this kernel"));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 /// An epilogue as known when kernels are chosen: operands are positions of the region.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -109,23 +131,7 @@ impl Plan {
         dims: &[&[Dim]],
         result: &[Dim],
     ) -> Result<Self, Refusal> {
-        if program.results().len() != 1 || program.result_types() != [DataType::F32] {
-            return Err(Refusal::new("an epilogue has one f32 result"));
-        }
-        for step in program.steps() {
-            match step {
-                Step::Input { index, data_type } if *index != product => {
-                    if *data_type != DataType::F32 || !follows(dims[*index], result) {
-                        return Err(Refusal::new(format!("operand {index} of the epilogue does not follow the rows")));
-                    }
-                }
-                other => {
-                    if Kind::of(other.data_type()).is_none() {
-                        return Err(Refusal::new("strings are not for this kernel"));
-                    }
-                }
-            }
-        }
+        check(program, product, dims, result)?;
         let mut plan = Self { bias: None, clamp: (f32::NEG_INFINITY, f32::INFINITY), rest: None };
         let is_column = |index: usize| {
             let (last, leading) = match dims[index].split_last() {
@@ -141,6 +147,21 @@ impl Plan {
             plan.rest = Some((program.clone(), product, operands.to_vec()));
         }
         Ok(plan)
+    }
+
+    /// The same without taking the program apart: for what is done to rows before they are multiplied.
+    ///
+    /// # Errors
+    /// When the program is not for this kernel.
+    pub fn program(
+        program: &Program,
+        product: usize,
+        operands: &[usize],
+        dims: &[&[Dim]],
+        result: &[Dim],
+    ) -> Result<Self, Refusal> {
+        check(program, product, dims, result)?;
+        Ok(Self { rest: Some((program.clone(), product, operands.to_vec())), ..Self::bias(None) })
     }
 
     /// An epilogue that does nothing but add a bias.

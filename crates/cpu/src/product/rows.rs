@@ -23,9 +23,9 @@ const BLOCK_INNER: usize = 256;
 /// Panels of one task.
 const BLOCK_PANELS: usize = 9;
 /// Rows of one task.
-const BLOCK_ROWS: usize = 96;
+pub(super) const BLOCK_ROWS: usize = 96;
 /// Multiply-adds below which a task is not worth handing out.
-const WORTH_SHARING: usize = 64 * 1024;
+pub(super) const WORTH_SHARING: usize = 64 * 1024;
 /// Most taps of one tile: their list lies on the stack.
 const STACK_TAPS: usize = 64;
 
@@ -98,7 +98,7 @@ pub struct RowProduct<'a, 'e, R> {
 }
 
 /// The result, shared by tasks that write disjoint tiles.
-struct Target {
+pub(super) struct Target {
     start: *mut f32,
     length: usize,
 }
@@ -128,24 +128,45 @@ impl<R: Rows> RowProduct<'_, '_, R> {
     /// # Panics
     /// When `c` or the packed operand are too short.
     pub fn compute(&self, tier: Tier, workers: &dyn Workers, c: &mut [f32]) {
+        let Some(target) = self.target(c) else { return };
+        let (row_blocks, panel_blocks) = self.blocks();
+        let each = |task: usize| self.task(tier, task / panel_blocks, task % panel_blocks, &target);
+        if self.work() < WORTH_SHARING || workers.count() < 2 {
+            (0..row_blocks * panel_blocks).for_each(each);
+        } else {
+            workers.run(row_blocks * panel_blocks, &each);
+        }
+    }
+
+    /// The memory of the result; `None` when it has no elements.
+    ///
+    /// # Panics
+    /// When it or the packed operand are too short.
+    pub(super) fn target(&self, c: &mut [f32]) -> Option<Target> {
         let (rows, columns) = (self.a.count(), self.columns);
         if rows == 0 || columns == 0 {
-            return;
+            return None;
         }
         assert!(c.len() >= (rows - 1) * self.step + columns && columns <= self.step, "the result has another size");
-        let depth = self.a.taps() * self.a.inner();
-        let panels = columns.div_ceil(WIDTH);
-        assert!(self.b.len() >= panels * depth * WIDTH, "the packed operand has another size");
-        let target = Target { start: c.as_mut_ptr(), length: c.len() };
-        let row_blocks = rows.div_ceil(BLOCK_ROWS);
-        let panel_blocks = panels.div_ceil(BLOCK_PANELS);
-        if rows * columns * depth.max(1) < WORTH_SHARING || workers.count() < 2 {
-            for task in 0..row_blocks * panel_blocks {
-                self.block(tier, task, panel_blocks, &target);
-            }
-            return;
-        }
-        workers.run(row_blocks * panel_blocks, &|task| self.block(tier, task, panel_blocks, &target));
+        let packed = columns.div_ceil(WIDTH) * WIDTH * self.a.taps() * self.a.inner();
+        assert!(self.b.len() >= packed, "the packed operand has another size");
+        Some(Target { start: c.as_mut_ptr(), length: c.len() })
+    }
+
+    /// Multiply-adds.
+    pub(super) fn work(&self) -> usize {
+        self.a.count() * self.columns * (self.a.taps() * self.a.inner()).max(1)
+    }
+
+    /// Blocks of rows and of panels.
+    pub(super) fn blocks(&self) -> (usize, usize) {
+        (self.a.count().div_ceil(BLOCK_ROWS), self.columns.div_ceil(WIDTH).div_ceil(BLOCK_PANELS))
+    }
+
+    /// One block of rows and panels.
+    pub(super) fn task(&self, tier: Tier, row_block: usize, panel_block: usize, target: &Target) {
+        let rows = row_block * BLOCK_ROWS..self.a.count().min((row_block + 1) * BLOCK_ROWS);
+        self.block(tier, rows, panel_block, target);
     }
 
     /// Pieces of the inner dimension.
@@ -163,10 +184,9 @@ impl<R: Rows> RowProduct<'_, '_, R> {
         })
     }
 
-    fn block(&self, tier: Tier, task: usize, panel_blocks: usize, target: &Target) {
-        let (rows, panels) = (self.a.count(), self.columns.div_ceil(WIDTH));
-        let (row_block, panel_block) = (task / panel_blocks, task % panel_blocks);
-        let rows = row_block * BLOCK_ROWS..rows.min((row_block + 1) * BLOCK_ROWS);
+    /// Some rows of one block of panels. Nobody else may compute them meanwhile.
+    pub(super) fn block(&self, tier: Tier, rows: Range<usize>, panel_block: usize, target: &Target) {
+        let panels = self.columns.div_ceil(WIDTH);
         let panels = panel_block * BLOCK_PANELS..panels.min((panel_block + 1) * BLOCK_PANELS);
         let mut columns = self.epilogue.rest.as_ref().map(Rest::columns);
         let columns = columns.as_deref_mut().unwrap_or_default();

@@ -4,6 +4,7 @@
 //! Everything is still computed in float64 and rounded where the reference rounds; the test of this file holds it
 //! against the reference. What is not sped up here runs as it is.
 
+mod concat;
 mod convolution;
 mod matmul;
 mod pointwise;
@@ -19,6 +20,7 @@ pub struct FastEvaluator;
 impl Evaluator for FastEvaluator {
     fn evaluate(&self, op: &Op, inputs: &Arguments<'_>, cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
         let fast = match op {
+            Op::Concat(op) => concat::concat(op, inputs)?,
             Op::Convolution(op) => convolution::convolution(op, inputs)?,
             Op::MatMul(op) => matmul::matmul(op, inputs)?,
             Op::Pointwise(op) => pointwise::pointwise(op, inputs)?,
@@ -53,15 +55,21 @@ mod tests {
     use crate::agreement::{Tolerance, compare};
     use sinter_ops::conv::Convolution;
     use sinter_ops::matmul::MatMul;
-    use sinter_ops::movement::Transpose;
+    use sinter_ops::movement::{Concat, Transpose};
     use sinter_ops::pointwise::Pointwise;
     use sinter_ops::{Operator, ReferenceEvaluator};
 
     /// Every example of the operators that are sped up, against the reference.
     #[test]
     fn agrees_with_the_reference() {
-        let examples =
-            [Convolution::examples(), MatMul::examples(), Pointwise::examples(), Transpose::examples()].concat();
+        let examples = [
+            Concat::examples(),
+            Convolution::examples(),
+            MatMul::examples(),
+            Pointwise::examples(),
+            Transpose::examples(),
+        ]
+        .concat();
         for (seed, example) in (0u64..).zip(examples) {
             let values = example.values(seed);
             let run = |evaluator: &dyn Evaluator| {

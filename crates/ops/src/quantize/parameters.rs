@@ -66,19 +66,23 @@ pub fn check_parameters(
 
 /// The flat position of every element's scale, in row-major order of the elements.
 pub fn parameter_positions(granularity: Granularity, sizes: &[usize], scale: &[usize]) -> Vec<usize> {
-    let strides = shape::strides(scale);
-    let mut positions = Vec::new();
-    for_each_index(sizes, |at| {
-        positions.push(match granularity {
-            Granularity::Tensor => 0,
-            Granularity::Axis { axis } => at[axis],
-            Granularity::Block { axis, size } => {
+    match granularity {
+        Granularity::Tensor => vec![0; sizes.iter().product()],
+        Granularity::Axis { axis } => {
+            let (outer, inner) = (sizes[..axis].iter().product(), sizes[axis + 1..].iter().product());
+            let channels = |_: usize| (0..sizes[axis]).flat_map(|channel| std::iter::repeat_n(channel, inner));
+            (0..outer).flat_map(channels).collect()
+        }
+        Granularity::Block { axis, size } => {
+            let strides = shape::strides(scale);
+            let mut positions = Vec::new();
+            for_each_index(sizes, |at| {
                 let block = |(i, &v): (usize, &usize)| if i == axis { v / size } else { v } * strides[i];
-                at.iter().enumerate().map(block).sum()
-            }
-        });
-    });
-    positions
+                positions.push(at.iter().enumerate().map(block).sum());
+            });
+            positions
+        }
+    }
 }
 
 #[cfg(test)]

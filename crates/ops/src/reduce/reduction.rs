@@ -202,21 +202,15 @@ impl Operator for Reduce {
         let given = inputs.optional_tensor(1)?.map(int_values).transpose()?;
         let axes = self.axes(given.as_deref(), x.rank())?;
         let sizes: Sizes = self.result(x.sizes(), &axes, &1).into_iter().collect();
-        let groups = groups(x.sizes(), &axes);
+        let groups = Groups::new(x.sizes(), &axes);
         let data_type = x.data_type();
         let y = if data_type.is_float() {
             let elements = x.to_floats();
-            let values: Vec<f64> = groups
-                .iter()
-                .map(|group| self.kind.floats(&group.iter().map(|&i| elements[i]).collect::<Vec<_>>()))
-                .collect();
+            let values: Vec<f64> = groups.map(&elements, |group| self.kind.floats(group));
             Tensor::from_floats(data_type, &sizes, &values)?
         } else {
             let elements = x.to_ints();
-            let values: Vec<i128> = groups
-                .iter()
-                .map(|group| self.kind.ints(&group.iter().map(|&i| elements[i]).collect::<Vec<_>>(), data_type))
-                .collect();
+            let values: Vec<i128> = groups.map(&elements, |group| self.kind.ints(group, data_type));
             Tensor::from_ints(data_type, &sizes, &values)?
         };
         Ok(vec![y.into()])
@@ -259,23 +253,36 @@ impl Operator for Reduce {
     }
 }
 
-/// Flat positions of the elements that go into each result, results in row-major order.
-fn groups(sizes: &[usize], axes: &[usize]) -> Vec<Vec<usize>> {
-    let part = |wanted: bool| -> Vec<usize> { (0..sizes.len()).filter(|a| axes.contains(a) == wanted).collect() };
-    let (kept, reduced) = (part(false), part(true));
-    let own = strides(sizes);
-    let pick = |axes: &[usize], of: &[usize]| -> Sizes { axes.iter().map(|&a| of[a]).collect() };
-    let (kept_sizes, kept_strides) = (pick(&kept, sizes), pick(&kept, &own));
-    let (reduced_sizes, reduced_strides) = (pick(&reduced, sizes), pick(&reduced, &own));
-    let count = |sizes: &[usize]| sizes.iter().product::<usize>();
-    let within: Vec<usize> =
-        (0..count(&reduced_sizes)).map(|i| ravel(&unravel(i, &reduced_sizes), &reduced_strides)).collect();
-    (0..count(&kept_sizes))
-        .map(|i| {
-            let start = ravel(&unravel(i, &kept_sizes), &kept_strides);
-            within.iter().map(|offset| start + offset).collect()
-        })
-        .collect()
+/// The elements that go into each result, results in row-major order.
+struct Groups {
+    /// Flat position of the first element of each group.
+    starts: Vec<usize>,
+    /// Where the elements of a group lie behind its first.
+    within: Vec<usize>,
+}
+
+impl Groups {
+    fn new(sizes: &[usize], axes: &[usize]) -> Self {
+        let own = strides(sizes);
+        let positions = |wanted: bool| -> Vec<usize> {
+            let part: Sizes = (0..sizes.len()).filter(|a| axes.contains(a) == wanted).collect();
+            let pick = |of: &[usize]| -> Sizes { part.iter().map(|&a| of[a]).collect() };
+            let (sizes, strides) = (pick(sizes), pick(&own));
+            (0..sizes.iter().product()).map(|i| ravel(&unravel(i, &sizes), &strides)).collect()
+        };
+        Self { starts: positions(false), within: positions(true) }
+    }
+
+    /// One value for each group.
+    fn map<T: Copy, R>(&self, elements: &[T], value: impl Fn(&[T]) -> R) -> Vec<R> {
+        let mut group = Vec::with_capacity(self.within.len());
+        let one = |start: &usize| {
+            group.clear();
+            group.extend(self.within.iter().map(|offset| elements[start + offset]));
+            value(&group)
+        };
+        self.starts.iter().map(one).collect()
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,96 @@
+//! How far rounding alone moves a network's outputs.
+//!
+//! Most networks forget an error of one layer in the next; some magnify it, and then two correct engines differ by more than
+//! any fixed bound. Where a bound is exceeded, the judge runs once more with every float result moved at random by a few
+//! units in the last place, about what summing in another order does. An output that such a run moves by an eighth of
+//! the difference says nothing about the difference.
+
+use std::collections::HashMap;
+
+use sinter_base::{DataType, Floats, Tensor, Value};
+use sinter_interp::{FastEvaluator, run_with};
+use sinter_ir::Network;
+use sinter_ops::{Arguments, EvalContext, EvalError, Evaluator, Op};
+
+use crate::parity::unit_variance;
+
+/// Relative size of what every element is moved by: four units in the last place of f32.
+const NOISE: f64 = 4.0 / (1u64 << 24) as f64;
+/// What one random run may stay below the largest effect by.
+const ALLOWANCE: f64 = 8.0;
+
+/// The fast judge, with noise.
+struct Noisy;
+
+impl Evaluator for Noisy {
+    fn evaluate(&self, op: &Op, inputs: &Arguments<'_>, cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
+        let mut results = FastEvaluator.evaluate(op, inputs, cx)?;
+        for (stream, value) in (0u64..).zip(&mut results) {
+            let Some(tensor) = value.as_tensor().filter(|t| t.data_type() == DataType::F32) else { continue };
+            let moved: Vec<f64> = (0u64..)
+                .zip(tensor.to_floats())
+                .map(|(index, v)| if v.is_finite() { v * (1.0 + NOISE * unit_variance(stream, index)) } else { v })
+                .collect();
+            *value = Tensor::from_floats(DataType::F32, tensor.sizes(), &moved)?.into();
+        }
+        Ok(results)
+    }
+}
+
+/// The largest difference of two outputs of equal type and sizes; infinite for others and beside what is not finite.
+fn distance(a: &Value, b: &Value) -> f64 {
+    let (Some(a), Some(b)) = (a.as_tensor(), b.as_tensor()) else { return f64::INFINITY };
+    if a.sizes() != b.sizes() || a.data_type() != b.data_type() {
+        return f64::INFINITY;
+    }
+    let (x, y) = (Floats::of(a), Floats::of(b));
+    let one = |at: usize| if x.at(at) == y.at(at) { 0.0 } else { (x.at(at) - y.at(at)).abs() };
+    (0..a.count()).map(one).fold(0.0, |most, d| if d.is_nan() { f64::INFINITY } else { most.max(d) })
+}
+
+/// Does rounding alone explain how far one output of a network lies from the judge's?
+pub(crate) fn explains(
+    network: &Network,
+    inputs: &HashMap<String, Value>,
+    output: usize,
+    found: &Value,
+    expected: &Value,
+) -> bool {
+    let difference = distance(found, expected);
+    let Ok(moved) = run_with(network, inputs, &Noisy) else { return false };
+    difference.is_finite() && moved.get(output).is_some_and(|moved| difference <= ALLOWANCE * distance(moved, expected))
+}
+
+#[cfg(test)]
+mod tests {
+    use sinter_base::{Location, ValueType};
+    use sinter_ir::NetworkBuilder;
+    use sinter_ops::pointwise::{Expr, ScalarOp};
+
+    use super::*;
+
+    fn tensor(values: &[f32]) -> Value {
+        Tensor::from_vec(&[values.len()], values.to_vec()).unwrap().into()
+    }
+
+    /// exp(1000 x) magnifies what is left of x + 1 - 1, exp(x) does not.
+    #[test]
+    fn only_networks_that_magnify_are_excused() {
+        for (factor, excused) in [(1000.0, true), (1.0, false)] {
+            let mut builder = NetworkBuilder::new();
+            let mut value = builder.add_network_input("x", ValueType::tensor(DataType::F32, vec![3i64.into()]), None);
+            let x = Expr::input(0, DataType::F32);
+            for expression in [&x + 1.0, &(&x + -1.0) * factor, x.unary(ScalarOp::Exp)] {
+                let op = Expr::into_pointwise(&[expression]).unwrap();
+                value = builder.add(op, &[Some(value)], &Location::default()).unwrap()[0];
+            }
+            let network = builder.finish("n", &[("y".to_owned(), value)]);
+            let inputs = HashMap::from([("x".to_owned(), tensor(&[0.01, 0.02, 0.03]))]);
+            let expected = run_with(&network, &inputs, &FastEvaluator).unwrap().remove(0);
+            let off: Vec<f64> = expected.as_tensor().unwrap().to_floats().iter().map(|v| v * 1.0001).collect();
+            let found = Tensor::from_floats(DataType::F32, &[3], &off).unwrap().into();
+            assert_eq!(explains(&network, &inputs, 0, &found, &expected), excused, "{factor}");
+            assert!(!explains(&network, &inputs, 0, &tensor(&[f32::NAN; 3]), &expected));
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Several products of the same rows in one dispatch of the team, and rows that are made on the way.
+//!
+//! Tasks of one block of rows come one after the other, whichever product they belong to: the rows are in the cache then.
+//! With a prologue, a task makes a block of rows in memory of its own and does all products of it; blocks are shorter
+//! then, so that they stay in the nearer caches and there are enough to go round. Where they begin depends on sizes only.
+
+use std::ops::Range;
+
+use sinter_backend::{KernelError, Launch, Rooms, Workers};
+use smallvec::SmallVec;
+
+use crate::product::epilogue::{Plan, Rest};
+use crate::product::rows::{BLOCK_ROWS, RowProduct, Rows, Target, WORTH_SHARING};
+use crate::tier::Tier;
+
+/// Elements of a block of rows that is made on the way: half of a second-level cache of 512 KiB.
+const MADE_ELEMENTS: usize = 64 * 1024;
+/// Tasks that are enough to go round.
+const MADE_BLOCKS: usize = 16;
+/// Rows of the largest tile.
+const TILE_ROWS: usize = 8;
+
+/// Rows that are made of others by a program.
+pub struct Prologue<'a> {
+    /// The elements that rows are made of.
+    pub data: &'a [f32],
+    /// Elements per row.
+    pub inner: usize,
+    /// Number of rows.
+    pub rows: usize,
+    rest: Rest<'a>,
+    rooms: &'a Rooms,
+}
+
+impl<'a> Prologue<'a> {
+    /// Binds the operands of a launch; operand `source` holds what rows are made of.
+    ///
+    /// # Errors
+    /// When an operand's sizes do not follow those of the rows.
+    pub fn bind<'s: 'a, 'b: 'a>(plan: &'s Plan, source: usize, launch: &Launch<'a, 'b>) -> Result<Self, KernelError> {
+        let view = launch.input(source)?;
+        let sizes = view.sizes();
+        let (data, inner) = (view.elements::<f32>(), sizes.last().copied().unwrap_or(1));
+        let rest = plan.bind(launch, sizes)?.rest;
+        let rest = rest.ok_or_else(|| KernelError::Recipe("a prologue without a program".to_owned()))?;
+        let rows = sizes.iter().rev().skip(1).product();
+        let prologue = Self { data, inner, rows, rest, rooms: launch.rooms };
+        launch.rooms.reserve::<f32>(launch.workers.count(), prologue.block() * inner);
+        Ok(prologue)
+    }
+
+    /// Rows of one block.
+    fn block(&self) -> usize {
+        let fitting = MADE_ELEMENTS / self.inner.max(1);
+        let rows = self.rows.div_ceil(MADE_BLOCKS).min(fitting).min(BLOCK_ROWS);
+        rows.next_multiple_of(TILE_ROWS).max(TILE_ROWS)
+    }
+
+    /// Makes a block of rows.
+    fn make(&self, tier: Tier, rows: Range<usize>, made: &mut [f32]) {
+        made.copy_from_slice(&self.data[rows.start * self.inner..rows.end * self.inner]);
+        let mut columns = self.rest.columns();
+        for (row, values) in rows.zip(made.chunks_exact_mut(self.inner.max(1))) {
+            self.rest.apply(tier, row, 0, values, &mut columns);
+        }
+    }
+}
+
+/// A block of rows that were made.
+struct Made<'a> {
+    data: &'a [f32],
+    /// The first row of the block.
+    first: usize,
+    /// Rows in all.
+    rows: usize,
+    inner: usize,
+}
+
+impl Rows for Made<'_> {
+    type Position = usize;
+
+    fn count(&self) -> usize {
+        self.rows
+    }
+
+    fn taps(&self) -> usize {
+        1
+    }
+
+    fn inner(&self) -> usize {
+        self.inner
+    }
+
+    #[inline]
+    fn position(&self, row: usize) -> usize {
+        (row - self.first) * self.inner
+    }
+
+    #[inline]
+    fn slice(&self, position: usize, _tap: usize) -> &[f32] {
+        &self.data[position..position + self.inner]
+    }
+}
+
+/// A product and the memory of its result.
+type Arm<'a, 'e, 'c, R> = (RowProduct<'a, 'e, R>, &'c mut [f32]);
+
+/// Computes all products; with a prologue, its rows take the place of theirs.
+///
+/// # Panics
+/// When a result or a packed operand is too short, or a prologue has other rows than the products.
+pub fn compute<'a, 'e: 'a, 'c, R: Rows + 'a>(
+    arms: impl Iterator<Item = Arm<'a, 'e, 'c, R>>,
+    prologue: Option<&Prologue<'_>>,
+    tier: Tier,
+    workers: &dyn Workers,
+) {
+    let arms: SmallVec<[(RowProduct<'a, 'e, R>, Target); 4]> =
+        arms.filter_map(|(product, c)| product.target(c).map(|target| (product, target))).collect();
+    let is_small = arms.iter().map(|(product, _)| product.work()).sum::<usize>() < WORTH_SHARING;
+    let run = |tasks: usize, each: &(dyn Fn(usize) + Sync)| match is_small || workers.count() < 2 {
+        true => (0..tasks).for_each(each),
+        false => workers.run(tasks, each),
+    };
+    let Some(prologue) = prologue else {
+        let row_blocks = arms.iter().map(|(product, _)| product.blocks().0).max().unwrap_or(0);
+        let panel_blocks = arms.iter().map(|(product, _)| product.blocks().1).sum::<usize>();
+        return run(row_blocks * panel_blocks, &|task| {
+            let (row_block, mut panel_block) = (task / panel_blocks, task % panel_blocks);
+            for (product, target) in &arms {
+                let (own_rows, own_panels) = product.blocks();
+                if panel_block < own_panels {
+                    if row_block < own_rows {
+                        product.task(tier, row_block, panel_block, target);
+                    }
+                    return;
+                }
+                panel_block -= own_panels;
+            }
+        });
+    };
+    let same = |product: &RowProduct<'_, '_, R>| {
+        (product.a.count(), product.a.taps() * product.a.inner()) == (prologue.rows, prologue.inner)
+    };
+    assert!(arms.iter().all(|(product, _)| same(product)), "rows of other sizes are made");
+    if arms.is_empty() {
+        return;
+    }
+    let block = prologue.block();
+    run(prologue.rows.div_ceil(block), &|task| {
+        let rows = task * block..prologue.rows.min((task + 1) * block);
+        let mut made = prologue.rooms.take::<f32>(rows.len() * prologue.inner);
+        prologue.make(tier, rows.clone(), &mut made);
+        let a = Made { data: &made, first: rows.start, rows: prologue.rows, inner: prologue.inner };
+        for (product, target) in &arms {
+            let RowProduct { b, columns, step, epilogue, .. } = *product;
+            let product = RowProduct { a: &a, b, columns, step, epilogue };
+            for panel_block in 0..product.blocks().1 {
+                product.block(tier, rows.clone(), panel_block, target);
+            }
+        }
+    });
+}
