@@ -19,7 +19,7 @@ pub struct Region {
 impl Region {
     /// The region of a body.
     pub fn new(body: Body) -> Self {
-        Self { body, constants: Vec::new() }
+        Self { body: inputs_first(body), constants: Vec::new() }
     }
 
     /// Says which operands are weights: their contents are at hand when the plan is made.
@@ -106,8 +106,57 @@ impl Region {
     }
 }
 
+/// The body with its inputs numbered before all else, as one that is read from a file is: the same region then has the same
+/// numbers and text wherever it comes from.
+fn inputs_first(old: Body) -> Body {
+    if old.inputs().iter().enumerate().all(|(position, id)| id.index() == position) {
+        return old;
+    }
+    let mut body = Body::new();
+    let mut ids: Vec<Option<ValueId>> = vec![None; old.value_count()];
+    for id in old.inputs() {
+        ids[id.index()] = Some(body.add_input(old.ty(*id).clone()));
+    }
+    for node in old.nodes() {
+        let inputs: SmallVec<[Option<ValueId>; 8]> =
+            node.inputs.iter().map(|id| id.and_then(|id| ids[id.index()])).collect();
+        let types = node.outputs.iter().map(|id| old.ty(*id).clone()).collect();
+        for (id, new) in node.outputs.iter().zip(body.add_typed(node.op.clone(), &inputs, types)) {
+            ids[id.index()] = Some(new);
+        }
+    }
+    body.set_outputs(old.outputs().iter().filter_map(|id| ids[id.index()]).collect());
+    body
+}
+
 impl fmt::Display for Region {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.body.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sinter_base::DataType;
+    use sinter_ops::movement::Transpose;
+
+    use super::*;
+
+    #[test]
+    fn inputs_come_first() {
+        let ty = ValueType::tensor(DataType::F32, vec![2i64.into(), 2i64.into()]);
+        let turn = || Op::from(Transpose { permutation: None });
+        let built = |late: bool| {
+            let mut body = Body::new();
+            let x = body.add_input(ty.clone());
+            let early = (!late).then(|| body.add_input(ty.clone()));
+            let y = body.add_typed(turn(), &[Some(x)], vec![ty.clone()])[0];
+            let z = early.unwrap_or_else(|| body.add_input(ty.clone()));
+            let w = body.add_typed(turn(), &[Some(z)], vec![ty.clone()])[0];
+            body.set_outputs(vec![w, y]);
+            Region::new(body)
+        };
+        assert_eq!(built(true), built(false));
+        assert_eq!(built(true).to_string(), built(false).to_string());
     }
 }

@@ -53,6 +53,10 @@ fn survive(what: &str, bytes: Vec<u8>, body: fn(Bytes) -> bool) -> bool {
 #[test]
 fn damaged_plan_bytes_never_panic() {
     let Some(plans) = corpus() else { return };
+    for plan in &plans {
+        let read = from_bytes(to_bytes(plan).into(), Trust::Nothing).expect("a plan that was just made");
+        assert!(read == *plan, "{plan:#?}\n is read as \n{read:#?}");
+    }
     let mut random = Random(11);
     for round in 0..BYTE_MUTATIONS {
         let plan = &plans[random.below(plans.len())];
