@@ -99,7 +99,7 @@ fn plain_region(problem: &Problem<'_>, group: &Group, results: &[ValueId]) -> Pa
         body.set_outputs(made[..results.len()].to_vec());
         return (body, node.inputs.iter().map(|input| input.map(|id| (id, Form::Plain))).collect());
     }
-    let mut inner = Inner::new(problem);
+    let mut inner = Inner::new(problem, group);
     for &node in &group.nodes {
         let node = &outer.nodes()[node];
         let operands: Vec<_> = node.inputs.iter().map(|input| input.map(|id| inner.plain(id))).collect();
@@ -117,7 +117,7 @@ fn last_region(problem: &Problem<'_>, group: &Group, results: &[ValueId]) -> Opt
     if rank < 3 {
         return None;
     }
-    let mut inner = Inner::new(problem);
+    let mut inner = Inner::new(problem, group);
     for &node in &group.nodes {
         let node = &outer.nodes()[node];
         let [result] = node.outputs[..] else { return None };
@@ -144,18 +144,23 @@ struct Inner<'a> {
     problem: &'a Problem<'a>,
     body: Body,
     inputs: Vec<Option<(ValueId, Form)>>,
+    /// The operands of a single operator are numbered by its inputs, so one that comes twice counts twice.
+    is_single: bool,
     /// Values of the network that are made inside, in the form of the region.
     made: HashMap<ValueId, ValueId>,
 }
 
 impl<'a> Inner<'a> {
-    fn new(problem: &'a Problem<'a>) -> Self {
-        Self { problem, body: Body::new(), inputs: Vec::new(), made: HashMap::new() }
+    fn new(problem: &'a Problem<'a>, group: &Group) -> Self {
+        let is_single = group.nodes.len() == 1;
+        Self { problem, body: Body::new(), inputs: Vec::new(), is_single, made: HashMap::new() }
     }
 
-    /// The operand that holds a value in a form; every one is an operand once.
+    /// The operand that holds a value in a form; every one is an operand once, in a region of several operators.
     fn operand(&mut self, id: ValueId, form: Form) -> Option<ValueId> {
-        if let Some(position) = self.inputs.iter().position(|known| *known == Some((id, form))) {
+        if !self.is_single
+            && let Some(position) = self.inputs.iter().position(|known| *known == Some((id, form)))
+        {
             return Some(self.body.inputs()[position]);
         }
         let ty = type_in(self.problem.body.ty(id), form)?;
