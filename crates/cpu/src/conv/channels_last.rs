@@ -321,6 +321,7 @@ impl Kernel for ChannelsLast {
         match (&self.arms[..], end) {
             ([arm], _) if self.prologue.is_none() => arm.epilogue.stepped(end, self.x),
             (_, End::Result(_)) => Stepped::LastAxis,
+            (_, End::Operand(operand)) if operand == self.x => Stepped::LastAxis,
             (_, End::Operand(_)) => Stepped::Never,
         }
     }
@@ -333,13 +334,13 @@ impl ChannelsLast {
     /// Several convolutions, or one with a prologue; all have one group and read the image where it lies.
     fn together(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let x = launch.input(self.x)?;
-        let channels = x.sizes().last().copied().unwrap_or(0);
+        let x_step = x.step_of(x.sizes().last().copied().unwrap_or(0)).ok_or_else(rows_of_other_length)?;
         let mut bound = SmallVec::<[BoundArm<'_>; 4]>::new();
         for (position, arm) in self.arms.iter().enumerate() {
             let sizes = Sizes::from_slice(launch.output(position).sizes());
             let geometry = Geometry::new(&arm.op, x.sizes(), &sizes, &arm.weight);
             let w = packed_elements(launch.input(arm.w)?, arm.packed_group())?;
-            let windows = arm.windows((x.elements::<f32>(), channels), x.sizes(), &geometry);
+            let windows = arm.windows((x.span::<f32>(), x_step), x.sizes(), &geometry);
             bound.push((windows, w, arm.epilogue.bind(launch, &sizes)?));
         }
         let prologue = self.prologue.as_ref().map(|plan| Prologue::bind(plan, self.x, launch)).transpose()?;

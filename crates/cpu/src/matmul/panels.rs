@@ -130,6 +130,7 @@ impl Kernel for Panels {
         match (&self.arms[..], end) {
             ([arm], _) if self.prologue.is_none() => arm.epilogue.stepped(end, self.a),
             (_, End::Result(_)) => Stepped::LastAxis,
+            (_, End::Operand(operand)) if operand == self.a => Stepped::LastAxis,
             (_, End::Operand(_)) => Stepped::Never,
         }
     }

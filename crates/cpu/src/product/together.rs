@@ -26,6 +26,8 @@ pub struct Prologue<'a> {
     pub data: &'a [f32],
     /// Elements per row.
     pub inner: usize,
+    /// Distance between rows.
+    step: usize,
     /// Number of rows.
     pub rows: usize,
     rest: Rest<'a>,
@@ -40,11 +42,13 @@ impl<'a> Prologue<'a> {
     pub fn bind<'s: 'a, 'b: 'a>(plan: &'s Plan, source: usize, launch: &Launch<'a, 'b>) -> Result<Self, KernelError> {
         let view = launch.input(source)?;
         let sizes = view.sizes();
-        let (data, inner) = (view.elements::<f32>(), sizes.last().copied().unwrap_or(1));
+        let (data, inner) = (view.span::<f32>(), sizes.last().copied().unwrap_or(1));
+        let missing = || KernelError::Recipe("a part of a value whose rows are no rows of it".to_owned());
+        let step = view.step_of(inner).ok_or_else(missing)?;
         let rest = plan.bind(launch, sizes)?.rest;
         let rest = rest.ok_or_else(|| KernelError::Recipe("a prologue without a program".to_owned()))?;
         let rows = sizes.iter().rev().skip(1).product();
-        let prologue = Self { data, inner, rows, rest, rooms: launch.rooms };
+        let prologue = Self { data, inner, step, rows, rest, rooms: launch.rooms };
         launch.rooms.reserve::<f32>(launch.workers.count(), prologue.block() * inner);
         Ok(prologue)
     }
@@ -58,9 +62,9 @@ impl<'a> Prologue<'a> {
 
     /// Makes a block of rows.
     fn make(&self, tier: Tier, rows: Range<usize>, made: &mut [f32]) {
-        made.copy_from_slice(&self.data[rows.start * self.inner..rows.end * self.inner]);
         let mut columns = self.rest.columns();
         for (row, values) in rows.zip(made.chunks_exact_mut(self.inner.max(1))) {
+            values.copy_from_slice(&self.data[row * self.step..][..self.inner]);
             self.rest.apply(tier, row, 0, values, &mut columns);
         }
     }
