@@ -159,7 +159,8 @@ mod tests {
         }
     }
 
-    /// The list fits the sources: who changes a line that a fault stands in learns it here.
+    /// The list fits the sources, and they are still Rust with it: who changes a line that a fault stands in learns it
+    /// here.
     #[test]
     fn every_fault_has_its_place() {
         let faults = load(&root()).expect("a list that parses");
@@ -171,7 +172,8 @@ mod tests {
         }
         for (file, faults) in files {
             let text = std::fs::read_to_string(root().join(file)).unwrap_or_else(|e| panic!("{file}: {e}"));
-            planted(&text, &faults).unwrap_or_else(|stale| panic!("{stale}"));
+            let planted = planted(&text, &faults).unwrap_or_else(|stale| panic!("{stale}"));
+            syn::parse_file(&planted).unwrap_or_else(|error| panic!("{file} with its faults: {error}"));
         }
         let names: HashSet<&str> = faults.iter().map(|fault| fault.name.as_str()).collect();
         assert_eq!(names.len(), faults.len(), "two faults of one name");
