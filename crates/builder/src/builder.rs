@@ -1,31 +1,27 @@
 //! A build from beginning to end.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use sinter_backend::{BackEnd, Device};
-use sinter_base::{Dim, TensorType};
-use sinter_interp::evaluate_weight;
+use sinter_backend::BackEnd;
 use sinter_interp::inputs::generate_at;
-use sinter_ir::{Network, WeightExpr};
-use sinter_ops::{EvalError, ValueId};
+use sinter_ir::Network;
 use sinter_passes::{Optimized, PassOptions, PassReport, optimize};
-use sinter_plan::{Graph, Home, Plan, PlanGuard, PlanValueId, PlanWeight, Port, ShapeCompiler, Slot, WeightId};
+use sinter_plan::{Graph, Home, Plan};
 use sinter_runtime::default_memory;
 
-use crate::bound::{self, WeightBudget};
+use crate::bound;
 use crate::cache::verdicts::{Verdict, VerdictCache, build_key, plan_hash};
+use crate::draft::{Draft, Lowered, finish, lower};
 use crate::error::BuildError;
 use crate::evidence::Evidence;
-use crate::lower::{Lowering, PACKED, Pack, Sizes};
-use crate::memory::assign_buffers;
 use crate::parity::whole::Mismatch;
-use crate::parity::{self, Answers, Change, Draft, Dropped, Verification, Verify};
-use crate::parts::{self, Known, Moved};
+use crate::parity::{self, Answers, Change, Dropped, Verification, Verify};
+use crate::parts::Moved;
 use crate::progress::{Progress, Stage};
 use crate::regions::{ConsideredRegion, considered};
 use crate::sizes::{SizeHints, input_symbols, sizes_of};
+use crate::tune::engines::{Engines, Race};
 use crate::tune::point::PointSizes;
 use crate::tune::{self, Tuning};
 
@@ -81,10 +77,12 @@ pub struct Built {
 pub struct Tuned {
     /// All timings: those that were given, and new ones.
     pub cache: crate::cache::timings::TimingCache,
-    /// How long kernels were timed.
+    /// How long kernels and engines were timed.
     pub spent: Duration,
     /// Candidates that there was no time for.
     pub untimed: usize,
+    /// The plan by times beside the one by estimates; `None` where they are the same.
+    pub engines: Option<Engines>,
 }
 
 impl Default for BuildOptions<'_> {
@@ -104,18 +102,14 @@ impl Default for BuildOptions<'_> {
 }
 
 /// A build under way.
-struct Build<'a> {
-    back_end: &'a dyn BackEnd,
-    threads: usize,
-    sizes: SizeHints,
-    max_memory: u64,
-    place_parts: bool,
-    tuning: Option<Tuning>,
+struct Build<'b, 'o> {
+    back_end: &'b dyn BackEnd,
+    options: BuildOptions<'o>,
     /// Time for tuning that is left.
     left: Duration,
     untimed: usize,
+    engines: Option<Engines>,
     evidence: Evidence,
-    progress: Progress<'a>,
 }
 
 /// Builds a plan for one back end.
@@ -123,21 +117,17 @@ struct Build<'a> {
 /// # Errors
 /// When a pass is unknown, operators have no kernel, all of them at once, a weight cannot be computed, more memory is needed
 /// than allowed, or timings are missing that a locked build needs.
-pub fn build(network: &Network, back_end: &dyn BackEnd, options: BuildOptions<'_>) -> Result<Built, BuildError> {
+pub fn build(network: &Network, back_end: &dyn BackEnd, mut options: BuildOptions<'_>) -> Result<Built, BuildError> {
     let imported = network;
-    let BuildOptions { threads, passes, sizes, place_parts, max_memory, verify, tuning, mut verdicts, progress } =
-        options;
-    let mut build = Build::new(imported, back_end, threads, max_memory, sizes, tuning, progress)?;
-    build.place_parts = place_parts;
-    if let Verify::Given(inputs) = &verify {
-        build.evidence.set_usual_sizes(sizes_of(imported, inputs));
-    }
+    let (passes, mut verdicts) = (std::mem::take(&mut options.passes), options.verdicts.take());
+    let progress = options.progress;
+    let mut build = Build::new(imported, back_end, options)?;
     let disabled = passes.disabled.clone();
     progress.begin(Stage::Passes);
     let mut optimized = optimize(imported.clone(), passes)?;
     let key = verdicts.as_ref().and_then(|_| {
-        let device = tune::device_name(back_end, &back_end.device(threads));
-        build_key(imported, &device, disabled.iter(), &verify)
+        let device = tune::device_name(back_end, &back_end.device(build.options.threads));
+        build_key(imported, &device, disabled.iter(), &build.options.verify)
     });
     if let Some(verdict) = key.as_ref().zip(verdicts.as_ref()).and_then(|(key, verdicts)| verdicts.get(key)) {
         let optimized = match &verdict.without {
@@ -156,8 +146,9 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, options: BuildOptions<'_
     }
     let mut verification = Verification::default();
     progress.begin(Stage::Judge);
-    build.check_judge(imported, &verify)?;
-    let answers = match parity::answers(imported, &verify, &build.sizes, build.max_memory) {
+    build.check_judge(imported)?;
+    let BuildOptions { verify, sizes, max_memory, .. } = &build.options;
+    let answers = match parity::answers(imported, verify, sizes, *max_memory) {
         Ok(answers) => answers,
         Err(reason) => {
             verification.skipped = Some(reason);
@@ -181,135 +172,163 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, options: BuildOptions<'_
     }
     loop {
         let mut draft = build.draft(&optimized.network)?;
-        let failures = parity::check_steps(
-            &draft,
-            &optimized.network,
-            &answers,
-            &build.sizes,
-            back_end,
-            &mut verification,
-            progress,
-        );
-        if !parity::ban(failures, &mut build.evidence, &mut verification) {
-            match parity::whole::check(&draft.plan, imported, &answers, back_end) {
-                Ok(()) => {}
-                Err(Mismatch::Unverifiable(reason)) => {
-                    verification.unverified.push(("the whole plan".to_owned(), reason));
-                }
-                Err(Mismatch::Differs(reason)) if build.place_parts && has_parts(&draft.plan.graph) => {
-                    build.place_parts = false;
-                    let (name, origin) = ("parts of values".to_owned(), "the whole plan".to_owned());
-                    verification.dropped.push(Dropped { name, origin, reason });
-                    continue;
-                }
-                Err(Mismatch::Differs(reason)) => return Err(BuildError::Disagrees { reason }),
-            }
-            draft.plan.sealed = parity::seal(&draft.plan, imported, &answers);
-            if let (Some(key), Some(verdicts), None) = (&key, &mut verdicts, &verification.skipped) {
-                let verdict = Verdict {
-                    plan: plan_hash(&draft.plan),
-                    without: left_out,
-                    bans: build.evidence.bans(),
-                    found: verification.clone(),
-                    sealed: draft.plan.sealed.clone(),
-                };
-                verdicts.insert(key, verdict);
-            }
-            return Ok(Built { verdicts, ..build.finish(draft, optimized, verification) });
+        let sizes = &build.options.sizes;
+        let failures =
+            parity::steps::check(&draft, &optimized.network, &answers, sizes, back_end, &mut verification, progress);
+        if parity::ban(failures, &mut build.evidence, &mut verification) {
+            continue;
         }
+        match parity::whole::check(&draft.plan, imported, &answers, back_end, build.options.max_memory) {
+            Ok(()) => {}
+            Err(Mismatch::Unverifiable(reason)) => {
+                verification.unverified.push(("the whole plan".to_owned(), reason));
+            }
+            Err(Mismatch::Differs(reason)) if build.options.place_parts && has_parts(&draft.plan.graph) => {
+                build.options.place_parts = false;
+                let (name, origin) = ("parts of values".to_owned(), "the whole plan".to_owned());
+                verification.dropped.push(Dropped { name, origin, reason });
+                continue;
+            }
+            Err(Mismatch::Differs(reason)) => return Err(BuildError::Disagrees { reason }),
+        }
+        draft.plan.sealed = parity::seal(&draft.plan, imported, &answers);
+        if let (Some(key), Some(verdicts), None) = (&key, &mut verdicts, &verification.skipped) {
+            let verdict = Verdict {
+                plan: plan_hash(&draft.plan),
+                without: left_out,
+                bans: build.evidence.bans(),
+                found: verification.clone(),
+                sealed: draft.plan.sealed.clone(),
+            };
+            verdicts.insert(key, verdict);
+        }
+        return Ok(Built { verdicts, ..build.finish(draft, optimized, verification) });
     }
 }
 
-impl<'a> Build<'a> {
-    fn new(
-        network: &Network,
-        back_end: &'a dyn BackEnd,
-        threads: usize,
-        max_memory: u64,
-        sizes: SizeHints,
-        tuning: Option<Tuning>,
-        progress: Progress<'a>,
-    ) -> Result<Self, BuildError> {
+impl<'b, 'o> Build<'b, 'o> {
+    fn new(network: &Network, back_end: &'b dyn BackEnd, options: BuildOptions<'o>) -> Result<Self, BuildError> {
+        let BuildOptions { threads, sizes, max_memory, verify, tuning, .. } = &options;
         let known = input_symbols(network);
         if let Some(name) = sizes.0.keys().find(|name| !known.contains(*name)) {
             return Err(BuildError::UnknownSize { name: name.clone(), known: known.into_iter().collect() });
         }
-        bound::check(network, &sizes, max_memory)?;
-        let times = tuning.as_ref().map(|tuning| tune::begin(tuning, back_end, &back_end.device(threads)));
-        let evidence = Evidence::new(PointSizes::of_network(network, &sizes, max_memory), times);
+        bound::check(network, sizes, *max_memory)?;
+        let times = tuning.as_ref().map(|tuning| tune::begin(tuning, back_end, &back_end.device(*threads)));
+        let mut evidence = Evidence::new(PointSizes::of_network(network, sizes, *max_memory), times);
+        if let Verify::Given(inputs) = verify {
+            evidence.set_usual_sizes(sizes_of(network, inputs));
+        }
         let left = tuning.as_ref().and_then(|tuning| tuning.budget).unwrap_or_default();
-        Ok(Self {
-            back_end,
-            threads,
-            sizes,
-            max_memory,
-            place_parts: true,
-            tuning,
-            left,
-            untimed: 0,
-            evidence,
-            progress,
-        })
+        Ok(Self { back_end, options, left, untimed: 0, engines: None, evidence })
     }
 
     /// Is there room for the judge, at the sizes of the given inputs or at the smallest ones?
-    fn check_judge(&self, network: &Network, verify: &Verify) -> Result<(), BuildError> {
-        let smallest = |network| generate_at(network, &|name| self.sizes.near(name, 1));
+    fn check_judge(&self, network: &Network) -> Result<(), BuildError> {
+        let BuildOptions { verify, sizes, max_memory, .. } = &self.options;
         match verify {
             Verify::Off => {}
-            Verify::Given(inputs) => bound::check_judge(network, inputs, self.max_memory)?,
+            Verify::Given(inputs) => bound::check_judge(network, inputs, *max_memory)?,
             Verify::Generated => {
                 // What cannot be made up is told by the judge.
-                if let Ok(inputs) = smallest(network) {
-                    bound::check_judge(network, &inputs, self.max_memory)?;
+                if let Ok(inputs) = generate_at(network, &|name| sizes.near(name, 1)) {
+                    bound::check_judge(network, &inputs, *max_memory)?;
                 }
             }
         }
         Ok(())
     }
 
-    /// A plan by what is known so far; kernels that it asks about are timed first, where the build is tuned.
+    /// A plan by what is known so far. Where the build is tuned, kernels that it asks about are timed first, and the plan by
+    /// their times takes the place of the one by estimates when the whole engine is faster.
     fn draft(&mut self, network: &Network) -> Result<Draft, BuildError> {
-        let Self { back_end, threads, progress, .. } = *self;
-        let whole = self.tuning.as_ref().map(|tuning| tuning.budget);
+        if self.options.tuning.is_none() {
+            return self.plan(network, self.options.max_memory);
+        }
+        self.evidence.go_by_times(true);
+        self.time_kernels(network)?;
+        let timed = self.plan(network, self.options.max_memory)?;
+        let asked = self.evidence.take_asked();
+        self.evidence.go_by_times(false);
+        let weights: usize = timed.plan.weights.iter().map(|weight| weight.tensor.bytes().len()).sum();
+        let estimated = self.plan(network, self.options.max_memory.saturating_sub(weights as u64))?;
+        self.engines = self.race(network, &timed, &estimated)?;
+        if self.engines.as_ref().is_none_or(Engines::is_won_by_times) {
+            self.evidence.put_asked(asked);
+            return Ok(timed);
+        }
+        Ok(estimated)
+    }
+
+    /// Times kernels until the cover by their times asks about no others, or the time is over.
+    fn time_kernels(&mut self, network: &Network) -> Result<(), BuildError> {
+        let device = self.back_end.device(self.options.threads);
+        let budget = self.options.tuning.as_ref().and_then(|tuning| tuning.budget);
+        // Whole engines need some of the time as well.
+        let kept = budget.unwrap_or_default().mul_f64(tune::engines::SHARE);
         loop {
-            progress.begin(Stage::Choose);
-            let mut lowered = lower(network, back_end, threads, &self.evidence)?;
-            if self.place_parts {
-                lowered.place_parts(back_end, &self.evidence);
-            }
-            let missing = if whole.is_some() { tune::missing(&self.evidence) } else { Vec::new() };
+            self.lower(network)?;
+            let missing = tune::missing(&self.evidence);
             self.untimed = missing.len();
-            match whole {
-                Some(Some(whole)) if !missing.is_empty() && !self.left.is_zero() => {
-                    // Times make other covers worth while, which ask about other regions.
-                    let budget = (&mut self.left, whole);
-                    let device = back_end.device(threads);
-                    tune::tune(&mut self.evidence, back_end, &device, budget, progress);
-                    if self.left.is_zero() {
-                        let scale = tune::scale(&self.evidence);
-                        self.evidence.set_scale(scale);
-                    }
-                }
-                Some(None) if !missing.is_empty() => {
-                    let device = tune::device_name(back_end, &back_end.device(threads));
-                    let known = self.evidence.devices();
-                    return Err(BuildError::Untimed { missing, device, known });
-                }
-                _ => {
-                    progress.begin(Stage::Weights);
-                    return finish(network, lowered, &self.sizes, back_end, self.max_memory);
-                }
+            let Some(whole) = budget else {
+                let (device, known) = (tune::device_name(self.back_end, &device), self.evidence.devices());
+                return if missing.is_empty() { Ok(()) } else { Err(BuildError::Untimed { missing, device, known }) };
+            };
+            if missing.is_empty() || self.left <= kept {
+                return Ok(());
+            }
+            // Times make other covers worth while, which ask about other regions.
+            let mut left = self.left - kept;
+            tune::tune(&mut self.evidence, self.back_end, &device, (&mut left, whole), self.options.progress);
+            self.left = left + kept;
+            if left.is_zero() {
+                let scale = tune::scale(&self.evidence);
+                self.evidence.set_scale(scale);
             }
         }
     }
 
+    /// Chooses kernels by what is known so far.
+    fn lower(&self, network: &Network) -> Result<Lowered, BuildError> {
+        self.options.progress.begin(Stage::Choose);
+        let mut lowered = lower(network, self.back_end, self.options.threads, &self.evidence)?;
+        if self.options.place_parts {
+            lowered.place_parts(self.back_end, &self.evidence);
+        }
+        Ok(lowered)
+    }
+
+    /// The plan with these kernels.
+    fn plan(&self, network: &Network, max_memory: u64) -> Result<Draft, BuildError> {
+        let lowered = self.lower(network)?;
+        self.options.progress.begin(Stage::Weights);
+        finish(network, lowered, &self.options.sizes, self.back_end, max_memory)
+    }
+
+    /// Both plans as whole engines; `None` where they are the same.
+    fn race(&mut self, network: &Network, timed: &Draft, estimated: &Draft) -> Result<Option<Engines>, BuildError> {
+        let Some(Tuning { budget, .. }) = self.options.tuning else { return Ok(None) };
+        let race = Race::between(&timed.plan, &estimated.plan, self.evidence.sizes());
+        let Some(race) = race else { return Ok(None) };
+        let device = self.back_end.device(self.options.threads);
+        if race.known(&self.evidence).is_none() {
+            let Some(whole) = budget else {
+                let (device, known) = (tune::device_name(self.back_end, &device), self.evidence.devices());
+                return Err(BuildError::Untimed { missing: race.missing(), device, known });
+            };
+            self.options.progress.at(Stage::Tune, whole.saturating_sub(self.left), whole);
+            let BuildOptions { verify, max_memory, .. } = &self.options;
+            race.run(network, verify, &mut self.evidence, self.back_end, *max_memory, &mut self.left);
+        }
+        Ok(race.known(&self.evidence))
+    }
+
     fn finish(self, draft: Draft, optimized: Optimized, verification: Verification) -> Built {
         let regions = considered(&self.evidence, &draft.plan.graph);
-        let budget = self.tuning.and_then(|tuning| tuning.budget).unwrap_or_default();
+        let budget = self.options.tuning.and_then(|tuning| tuning.budget).unwrap_or_default();
         let spent = budget.saturating_sub(self.left);
-        let untimed = self.untimed;
-        let tuned = self.evidence.times.map(|times| Tuned { cache: times.cache, spent, untimed });
+        let (untimed, engines) = (self.untimed, self.engines);
+        let tuned = self.evidence.times.map(|times| Tuned { cache: times.cache, spent, untimed, engines });
         Built {
             plan: draft.plan,
             passes: optimized.report,
@@ -355,172 +374,4 @@ fn without_wrong_pass(
         }
     }
     Ok((ALL_PASSES.to_owned(), without(imported, disabled, ALL_PASSES)?))
-}
-
-/// A network with its kernels chosen, before weights are computed.
-struct Lowered {
-    device: Device,
-    graph: Graph,
-    sizes: Sizes,
-    shapes: ShapeCompiler,
-    known: BTreeSet<String>,
-    expressions: Vec<Arc<WeightExpr>>,
-    packs: Vec<(Pack, PlanValueId)>,
-    guards: Vec<(Slot, Slot, String)>,
-    moved: Vec<Moved>,
-}
-
-impl Lowered {
-    fn place_parts(&mut self, back_end: &dyn BackEnd, evidence: &Evidence) {
-        let known = Known { sizes: &self.known, back_end, device: &self.device, evidence };
-        self.moved = parts::place(&known, &mut self.graph, &mut self.sizes, &mut self.shapes);
-    }
-}
-
-/// Chooses the kernels of a network as it is.
-fn lower(
-    network: &Network,
-    back_end: &dyn BackEnd,
-    threads: usize,
-    evidence: &Evidence,
-) -> Result<Lowered, BuildError> {
-    evidence.begin_cover();
-    let device = back_end.device(threads);
-    let known = input_symbols(network);
-    let weight_ids: HashMap<ValueId, WeightId> =
-        network.weights.iter().enumerate().map(|(i, w)| (w.value, WeightId::new(i))).collect();
-    let mut shapes = ShapeCompiler::default();
-    for name in &known {
-        shapes.symbol(name);
-    }
-    let mut lowering = Lowering {
-        back_end,
-        device: &device,
-        evidence,
-        known: &known,
-        weights: &weight_ids,
-        expressions: network.weights.iter().map(|w| w.expr.clone()).collect(),
-        packs: Vec::new(),
-        is_inside: false,
-        guards: Vec::new(),
-        unserved: Vec::new(),
-    };
-    let (graph, sizes) = lowering.lower(&network.body, &network.locations, &mut shapes);
-    if !lowering.unserved.is_empty() {
-        return Err(BuildError::Unserved(lowering.unserved));
-    }
-    let Lowering { expressions, packs, guards, .. } = lowering;
-    Ok(Lowered { device, graph, sizes, shapes, known, expressions, packs, guards, moved: Vec::new() })
-}
-
-/// The plan of a network whose kernels are chosen.
-fn finish(
-    network: &Network,
-    lowered: Lowered,
-    hints: &SizeHints,
-    back_end: &dyn BackEnd,
-    max_memory: u64,
-) -> Result<Draft, BuildError> {
-    let Lowered { device, mut graph, sizes, mut shapes, known, expressions, packs, guards, moved } = lowered;
-    // Ranges come first: their messages name the input.
-    let of_network = network.guards.iter().map(|g| (g.left.clone(), g.right.clone(), g.reason.clone()));
-    let decidable = hints.guards().chain(of_network).filter(|(a, b, _)| is_over(a, &known) && is_over(b, &known));
-    let mut all: Vec<(Slot, Slot, String)> = Vec::new();
-    let slots: Vec<_> =
-        decidable.map(|(left, right, reason)| (shapes.dim(&left), shapes.dim(&right), reason)).collect();
-    for (left, right, reason) in slots.into_iter().chain(guards) {
-        if !all.iter().any(|(a, b, _)| (*a, *b) == (left, right)) {
-            all.push((left, right, reason));
-        }
-    }
-    let (program, register) = shapes.finish();
-    sizes.resolve(&mut graph, &register);
-    assign_buffers(&mut graph);
-    let port = |name: &str, value: ValueId| Port {
-        name: name.to_owned(),
-        value: PlanValueId::new(value.index()),
-        default: None,
-    };
-    let mut plan = Plan {
-        name: network.name.clone(),
-        device,
-        graph,
-        inputs: network.inputs.iter().map(|i| port(&i.name, i.value)).collect(),
-        outputs: network.outputs.iter().map(|o| port(&o.name, o.value)).collect(),
-        weights: Vec::new(),
-        shapes: program,
-        guards: all
-            .into_iter()
-            .map(|(left, right, reason)| PlanGuard { left: register(left), right: register(right), reason })
-            .collect(),
-        sealed: None,
-    };
-    plan.weights = used_weights(&expressions, &packs, back_end, &mut plan.graph, WeightBudget::new(max_memory))?;
-    for (port, input) in plan.inputs.iter_mut().zip(&network.inputs) {
-        if let Some(tensor) = &input.default {
-            port.default = Some(WeightId::new(plan.weights.len()));
-            plan.weights.push(PlanWeight { name: input.name.clone(), tensor: tensor.clone() });
-        }
-    }
-    let packs = packs.into_iter().map(|(pack, value)| (value, pack)).collect();
-    Ok(Draft { plan, expressions, packs, moved })
-}
-
-fn is_over(dim: &Dim, known: &BTreeSet<String>) -> bool {
-    let mut over = true;
-    dim.visit_symbols(&mut |name| over &= known.contains(name));
-    over
-}
-
-/// The weights that steps or results still use, evaluated, packed where a kernel wants that, and renumbered.
-fn used_weights(
-    expressions: &[Arc<WeightExpr>],
-    packs: &[(Pack, PlanValueId)],
-    back_end: &dyn BackEnd,
-    graph: &mut Graph,
-    mut budget: WeightBudget,
-) -> Result<Vec<PlanWeight>, BuildError> {
-    let mut used: BTreeSet<PlanValueId> = graph.outputs.iter().copied().collect();
-    used.extend(graph.steps.iter().flat_map(|s| s.inputs.iter().flatten()).copied());
-    let mut weights = Vec::new();
-    let mut numbers: HashMap<WeightId, WeightId> = HashMap::new();
-    for index in 0..graph.values.len() {
-        let Home::Weight(old) = graph.values[index].home else { continue };
-        if !used.contains(&PlanValueId::new(index)) {
-            // Nothing refers to it; as an input of the graph it would be asked for.
-            graph.values[index].home = Home::Dynamic;
-            continue;
-        }
-        if let Some(known) = numbers.get(&old) {
-            graph.values[index].home = Home::Weight(*known);
-            continue;
-        }
-        let pack = old.index().checked_sub(PACKED).and_then(|index| packs.get(index)).map(|(pack, _)| pack);
-        let source = pack.map_or(old, |pack| pack.weight);
-        let expression = &expressions[source.index()];
-        let name = name_of(expression).unwrap_or_else(|| format!("weight {}", source.index()));
-        let failed = |source: EvalError| BuildError::Weight { name: name.clone(), source };
-        budget.take(expression, pack.is_some())?;
-        let mut tensor = evaluate_weight(expression).map_err(failed)?;
-        if let Some(Pack { operand, recipe, region, .. }) = pack {
-            let tactic = back_end.tactic(&recipe.tactic);
-            let tactic = tactic.ok_or_else(|| failed(EvalError::Invalid(format!("{} is gone", recipe.tactic))))?;
-            let packed = tactic.pack(recipe, region, *operand, &tensor);
-            tensor = packed.map_err(|e| failed(EvalError::Invalid(e.to_string())))?;
-            graph.values[index].ty = TensorType::new(tensor.data_type(), tensor.sizes().into()).into();
-        }
-        let new = WeightId::new(weights.len());
-        numbers.insert(old, new);
-        graph.values[index].home = Home::Weight(new);
-        weights.push(PlanWeight { name, tensor });
-    }
-    Ok(weights)
-}
-
-/// The name of the first source that has one.
-fn name_of(expression: &WeightExpr) -> Option<String> {
-    match expression {
-        WeightExpr::Source { name, .. } => Some(name.to_string()).filter(|name| !name.is_empty()),
-        WeightExpr::Apply { inputs, .. } => inputs.iter().flatten().find_map(|input| name_of(input)),
-    }
 }

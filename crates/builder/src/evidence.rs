@@ -37,6 +37,8 @@ pub struct Evidence {
     /// (tactic, text of the region).
     banned: HashSet<(String, String)>,
     pub(crate) times: Option<Times>,
+    /// Are kernels chosen by times, where there are some?
+    by_times: bool,
     /// Sizes that kernels are chosen for.
     sizes: PointSizes,
     /// By the text of the problem.
@@ -107,9 +109,19 @@ impl Evidence {
         !self.banned.is_empty() && self.banned.contains(&(tactic.to_owned(), region.to_string()))
     }
 
-    /// Do times matter in this build?
-    pub(crate) fn is_timed(&self) -> bool {
-        self.times.is_some()
+    /// From now on kernels are chosen by times where there are some, or by estimates alone.
+    pub(crate) fn go_by_times(&mut self, by_times: bool) {
+        self.by_times = by_times && self.times.is_some();
+    }
+
+    /// Are kernels chosen by times, where there are some?
+    pub(crate) fn is_by_times(&self) -> bool {
+        self.by_times
+    }
+
+    /// Sizes that kernels are chosen for.
+    pub(crate) fn sizes(&self) -> &PointSizes {
+        &self.sizes
     }
 
     /// Starts a new cover: counts begin again, and what was asked before a ban is forgotten.
@@ -134,8 +146,11 @@ impl Evidence {
         entry.point.clone().ok()
     }
 
-    /// The measured time of a recipe at a point, in nanoseconds.
+    /// The measured time of a recipe at a point, in nanoseconds, when kernels are chosen by times.
     pub(crate) fn time(&self, point: &Point, recipe: &Recipe) -> Option<f64> {
+        if !self.by_times {
+            return None;
+        }
         match self.timing(point, recipe)? {
             Timing::Picoseconds(time) => Some(*time as f64 / 1000.0),
             Timing::Failed(_) => None,
@@ -162,7 +177,18 @@ impl Evidence {
 
     /// What stands in for the time of a candidate that nobody timed.
     pub(crate) fn estimate(&self, candidate: &Candidate) -> f64 {
-        candidate.estimate * self.times.as_ref().map_or(1.0, |times| times.scale)
+        let times = self.times.as_ref().filter(|_| self.by_times);
+        candidate.estimate * times.map_or(1.0, |times| times.scale)
+    }
+
+    /// Takes what was asked for the present cover, to be put back when it is the present one again.
+    pub(crate) fn take_asked(&mut self) -> BTreeMap<String, Asked> {
+        self.asked.take()
+    }
+
+    /// Puts back what was asked for another cover, which is the present one from now on.
+    pub(crate) fn put_asked(&mut self, asked: BTreeMap<String, Asked>) {
+        self.asked = RefCell::new(asked);
     }
 
     /// All that was asked for the present cover, by the text of the problem.

@@ -14,6 +14,11 @@ pub trait Evaluator: Sync {
     /// # Errors
     /// As the operator's reference.
     fn evaluate(&self, op: &Op, inputs: &Arguments<'_>, cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError>;
+
+    /// Told of every run of a body, before its first node.
+    fn enters(&self, body: &Body, inputs: &[Option<Value>]) {
+        let _ = (body, inputs);
+    }
 }
 
 /// Calls `reference` and nothing else.
@@ -66,6 +71,7 @@ impl Body {
         if inputs.len() != self.inputs().len() {
             return Err(EvalError::Invalid(format!("{} inputs for a body of {}", inputs.len(), self.inputs().len())));
         }
+        cx.evaluator.enters(self, &inputs);
         let last_use = self.last_uses();
         let mut values: Vec<Option<Value>> = vec![None; self.value_count()];
         for (&id, value) in self.inputs().iter().zip(inputs) {

@@ -32,7 +32,7 @@ fn transposition(problem: &Problem<'_>, ty: &ValueType) -> i64 {
 /// The time of bringing the channels of a value last, when the build is tuned and there is one; the way back takes as
 /// long.
 fn measured(problem: &Problem<'_>, ty: &ValueType) -> Option<f64> {
-    if !problem.evidence.is_timed() {
+    if !problem.evidence.is_by_times() {
         return None;
     }
     let rank = ty.as_tensor()?.dims().ok()?.len();

@@ -1,5 +1,6 @@
 //! The judge's answers for the network as imported, on given or made-up inputs.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 
 use sinter_base::{Tensor, Value};
@@ -9,6 +10,7 @@ use sinter_ir::Network;
 
 use crate::bound::check_judge;
 use crate::parity::Verify;
+use crate::parity::sensitivity::Noisy;
 use crate::sizes::SizeHints;
 
 const fn free(batch: i64, other: i64) -> FreeSizes {
@@ -51,6 +53,24 @@ const LARGE: usize = 1 << 16;
 pub(crate) struct Answers {
     pub(crate) inputs: HashMap<String, Value>,
     pub(crate) outputs: Vec<Value>,
+    /// The same with rounding errors, once somebody asked.
+    rounded: OnceCell<Option<Vec<Value>>>,
+}
+
+impl Answers {
+    /// Runs the judge on the network as imported.
+    ///
+    /// # Errors
+    /// The judge's.
+    pub(crate) fn of(imported: &Network, inputs: HashMap<String, Value>) -> Result<Self, String> {
+        let outputs = run_with(imported, &inputs, &FastEvaluator).map_err(|e| e.to_string())?;
+        Ok(Self { inputs, outputs, rounded: OnceCell::new() })
+    }
+
+    /// The outputs when every float result on the way is moved by what rounding may move it.
+    pub(crate) fn rounded(&self, imported: &Network) -> Option<&[Value]> {
+        self.rounded.get_or_init(|| run_with(imported, &self.inputs, &Noisy).ok()).as_deref()
+    }
 }
 
 /// Runs the judge on the network as imported.
@@ -65,8 +85,7 @@ pub(crate) fn answers(
 ) -> Result<Answers, String> {
     let run = |inputs: HashMap<String, Value>| {
         check_judge(network, &inputs, max_memory).map_err(|e| e.to_string())?;
-        let outputs = run_with(network, &inputs, &FastEvaluator).map_err(|e| e.to_string())?;
-        Ok(Answers { inputs, outputs })
+        Answers::of(network, inputs)
     };
     match verify {
         Verify::Off => Err("verification is off".to_owned()),

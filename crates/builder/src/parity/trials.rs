@@ -1,6 +1,6 @@
 //! Operands that find what ordinary numbers hide.
 
-use sinter_base::{Tensor, Value};
+use sinter_base::{DataType, Tensor, Value};
 use sinter_ops::{Body, Op};
 
 /// Elements of so small a size are less than the epsilon of any normalization, squared.
@@ -23,6 +23,13 @@ pub(crate) fn small(operands: &[Option<Value>]) -> Option<Vec<Option<Value>>> {
         Some(Some(Tensor::from_floats(tensor.data_type(), tensor.sizes(), &numbers).ok()?.into()))
     };
     operands.iter().map(shrink).collect()
+}
+
+/// The other truth; `None` for what is no truth value.
+pub(crate) fn opposite(value: &Value) -> Option<Value> {
+    let tensor = value.as_tensor().filter(|t| t.data_type() == DataType::Bool)?;
+    let other: Vec<i128> = tensor.to_bools().into_iter().map(|v| i128::from(!v)).collect();
+    Tensor::from_ints(DataType::Bool, tensor.sizes(), &other).ok().map(Value::Tensor)
 }
 
 /// The same elements picked by indices that count from the end, every second one: the result is the same, the way to it

@@ -10,13 +10,13 @@
 use std::collections::HashMap;
 
 use sinter_backend::BackEnd;
-use sinter_base::{DataType, Tensor, Value};
-use sinter_interp::{FastEvaluator, run_with};
+use sinter_base::{DataType, Value};
 use sinter_ir::Network;
 use sinter_ops::Body;
 use sinter_plan::{Bound, Plan, SealedOutput};
 use sinter_runtime::{Engine, EngineOptions};
 
+use crate::parity::trials::opposite;
 use crate::parity::{Answers, is_discrete, sensitivity};
 
 /// What outputs may differ by.
@@ -42,34 +42,35 @@ pub(crate) enum Mismatch {
 ///
 /// # Errors
 /// The output that differs, or why the plan does not run.
-pub(crate) fn check(plan: &Plan, network: &Network, answers: &Answers, back_end: &dyn BackEnd) -> Result<(), Mismatch> {
+pub(crate) fn check(
+    plan: &Plan,
+    network: &Network,
+    answers: &Answers,
+    back_end: &dyn BackEnd,
+    max_memory: u64,
+) -> Result<(), Mismatch> {
     if is_random(&network.body) {
         return Ok(());
     }
-    // The judge had room for all values at once.
-    let options = EngineOptions { threads: plan.device.threads, max_memory: usize::MAX };
+    let max_memory = usize::try_from(max_memory).unwrap_or(usize::MAX);
+    let options = EngineOptions { threads: plan.device.threads, max_memory };
     let engine = Engine::load(plan.clone(), &[back_end], &options).map_err(|e| Mismatch::Differs(e.to_string()))?;
-    agrees(&engine, network, &answers.inputs, &answers.outputs)?;
+    agrees(&engine, network, answers)?;
     if network.body.nodes().iter().all(|node| node.op.bodies().is_empty()) {
         return Ok(());
     }
     let Some(turned) = turned(&answers.inputs) else { return Ok(()) };
     // Where the judge does not go either there is nothing to compare.
-    let Ok(outputs) = run_with(network, &turned, &FastEvaluator) else { return Ok(()) };
-    agrees(&engine, network, &turned, &outputs)
+    let Ok(turned) = Answers::of(network, turned) else { return Ok(()) };
+    agrees(&engine, network, &turned)
 }
 
-fn agrees(
-    engine: &Engine,
-    network: &Network,
-    inputs: &HashMap<String, Value>,
-    expected: &[Value],
-) -> Result<(), Mismatch> {
-    let given = inputs.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+fn agrees(engine: &Engine, network: &Network, answers: &Answers) -> Result<(), Mismatch> {
+    let given = answers.inputs.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
     let found = engine.run(given).map_err(|e| Mismatch::Differs(format!("it does not run: {e}")))?;
     let bound = bound_of(network);
     for (at, (port, found)) in network.outputs.iter().zip(&found).enumerate() {
-        let Some(value) = expected.get(at) else { continue };
+        let Some(value) = answers.outputs.get(at) else { continue };
         let (Some(tensor), Some(known)) = (found.as_tensor(), value.as_tensor()) else { continue };
         let Some(known) = SealedOutput::all(known, bound) else { continue };
         let Err(reason) = known.check(tensor) else { continue };
@@ -78,7 +79,7 @@ fn agrees(
         if is_discrete(&network.body) {
             return Err(Mismatch::Unverifiable(reason));
         }
-        return Err(if sensitivity::explains(network, inputs, at, found, value) {
+        return Err(if sensitivity::explains(network, answers, at, found) {
             Mismatch::Unverifiable(format!("{reason}; rounding alone moves it by an eighth of that"))
         } else {
             Mismatch::Differs(reason)
@@ -90,18 +91,14 @@ fn agrees(
 /// The inputs with every truth value turned round; `None` where there is none.
 fn turned(inputs: &HashMap<String, Value>) -> Option<HashMap<String, Value>> {
     let is_bool = |value: &Value| value.as_tensor().is_some_and(|t| t.data_type() == DataType::Bool);
-    let turn = |value: &Value| -> Option<Value> {
-        let tensor = value.as_tensor().filter(|_| is_bool(value))?;
-        let other: Vec<i128> = tensor.to_bools().into_iter().map(|v| i128::from(!v)).collect();
-        Tensor::from_ints(DataType::Bool, tensor.sizes(), &other).ok().map(Value::Tensor)
-    };
-    inputs.values().any(is_bool).then(|| {
-        inputs.iter().map(|(name, value)| (name.clone(), turn(value).unwrap_or_else(|| value.clone()))).collect()
-    })
+    let turn = |value: &Value| opposite(value).unwrap_or_else(|| value.clone());
+    inputs.values().any(is_bool).then(|| inputs.iter().map(|(name, value)| (name.clone(), turn(value))).collect())
 }
 
 #[cfg(test)]
 mod tests {
+    use sinter_base::Tensor;
+
     use super::*;
 
     #[test]

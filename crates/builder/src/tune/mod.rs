@@ -1,8 +1,10 @@
 //! Tuning: the candidates of the regions that a cover asks about are timed on the device, the heaviest regions first.
 //!
 //! Equal regions share one timing. What nobody would choose is not timed: a candidate whose estimate is many times the
-//! best one's. When the time is over, regions without a time go on with their estimates, scaled to stand beside times.
+//! best one's. When the time is over, regions without a time go on with their estimates, scaled to stand beside times. In
+//! the end the plan by times must win as a whole engine ([`engines`]).
 
+pub mod engines;
 mod harness;
 pub(crate) mod point;
 

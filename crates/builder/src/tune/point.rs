@@ -13,7 +13,7 @@ use crate::parity::at_sizes;
 use crate::sizes::SizeHints;
 
 /// Stand-ins for open sizes that count no batches, the first that fits; the first one is that of estimates.
-const TYPICAL_SIZES: [i64; 4] = [64, 16, 4, 1];
+pub(crate) const TYPICAL_SIZES: [i64; 4] = [64, 16, 4, 1];
 /// Operands and results of a timing may take this many bytes, where so many are allowed.
 const MAX_BYTES: usize = 512 << 20;
 
@@ -56,7 +56,7 @@ impl PointSizes {
 
     /// The size that the user names as the usual one, else batches of one, since latency is what most engines are for, and
     /// all else of a typical size.
-    fn of(&self, name: &str, typical: i64) -> i64 {
+    pub(crate) fn of(&self, name: &str, typical: i64) -> i64 {
         let usual = if self.batches.contains(name) { 1 } else { typical };
         self.hints.opt(name).unwrap_or_else(|| self.hints.near(name, usual))
     }

@@ -1,5 +1,6 @@
 //! `sinter build`: a model becomes a plan.
 
+use std::fmt::{Display, Formatter};
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -7,6 +8,7 @@ use std::time::Instant;
 use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sinter::builder::{Built, Engines};
 use sinter::plan::{Plan, SizeRange, write};
 use sinter::source::{self, Source};
 
@@ -20,7 +22,6 @@ use crate::progress::Stage;
 use crate::report::{
     PassSummary, Port, VerificationSummary, fired, pass_summaries, ports, seconds, seconds_since, verification_summary,
 };
-use sinter::builder::Built;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -118,12 +119,41 @@ pub struct RangeSummary {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TuningSummary {
-    /// Seconds that kernels were timed.
+    /// Seconds that kernels and engines were timed.
     pub seconds: f64,
     /// Kernels of the regions considered that have a time, measured now or before.
     pub timed: usize,
     /// Kernels that there was no time left for.
     pub untimed: usize,
+    /// The plan by times beside the plan by estimates, as whole engines; absent when they are the same.
+    pub engines: Option<EnginesSummary>,
+}
+
+/// Two plans of one model as whole engines.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EnginesSummary {
+    /// Milliseconds of one inference with kernels chosen by times.
+    pub by_times_ms: Option<f64>,
+    /// Milliseconds of one inference with kernels chosen by estimates.
+    pub by_estimates_ms: Option<f64>,
+    /// Why they could not be timed.
+    pub trouble: Option<String>,
+    /// Is the plan the one by times? It must be clearly faster.
+    pub by_times: bool,
+}
+
+fn engines_summary(engines: &Engines) -> EnginesSummary {
+    let (times, trouble) = match &engines.times {
+        Ok(times) => (Some(*times), None),
+        Err(reason) => (None, Some(reason.clone())),
+    };
+    EnginesSummary {
+        by_times_ms: times.map(|times| times.0 * 1e-6),
+        by_estimates_ms: times.map(|times| times.1 * 1e-6),
+        trouble,
+        by_times: engines.is_won_by_times(),
+    }
 }
 
 /// Runs the command.
@@ -176,6 +206,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
             seconds: seconds(tuned.spent),
             timed: regions.iter().flat_map(|r| &r.candidates).filter(|c| c.time.is_ok()).count(),
             untimed: tuned.untimed,
+            engines: tuned.engines.as_ref().map(engines_summary),
         }),
         regions: region_reports(&regions),
         import_seconds,
@@ -183,6 +214,21 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         write_seconds: seconds_since(start),
     };
     deliver(&report, &arguments.json, |out| show(&report, out))
+}
+
+impl Display for EnginesSummary {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        let kept = if self.by_times { "by times" } else { "by estimates" };
+        match (self.by_times_ms, self.by_estimates_ms, &self.trouble) {
+            (Some(timed), Some(estimated), _) => {
+                write!(f, "{timed:.3} ms by times, {estimated:.3} ms by estimates; the plan is the one {kept}")
+            }
+            (.., trouble) => {
+                let why = trouble.as_deref().unwrap_or("no figures");
+                write!(f, "not timed ({why}): the plan is the one {kept}; --verify-data gives inputs to time with")
+            }
+        }
+    }
 }
 
 fn range_summary(range: SizeRange) -> RangeSummary {
@@ -209,7 +255,7 @@ fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
     }
     writeln!(out, "  passes   {}", fired(&report.passes))?;
     writeln!(out, "  steps    {} of {} nodes", report.steps, report.nodes)?;
-    if let Some(TuningSummary { seconds, timed, untimed }) = &report.tuning {
+    if let Some(TuningSummary { seconds, timed, untimed, engines }) = &report.tuning {
         write!(
             out,
             "  tuned    {timed} kernels of {} regions have a time, measured for {seconds:.1} s",
@@ -218,6 +264,9 @@ fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
         match untimed {
             0 => writeln!(out)?,
             untimed => writeln!(out, "; the time was over for {untimed}: a larger --tune-seconds takes them in")?,
+        }
+        if let Some(engines) = engines {
+            writeln!(out, "  engines  {engines}")?;
         }
     }
     for line in report.verification.lines() {

@@ -1,0 +1,203 @@
+//! A plan under way: kernels chosen for a network as it is, then weights computed and packed.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use sinter_backend::{BackEnd, Device};
+use sinter_base::{Dim, TensorType};
+use sinter_interp::evaluate_weight;
+use sinter_ir::{Network, WeightExpr};
+use sinter_ops::{EvalError, ValueId};
+use sinter_plan::{Graph, Home, Plan, PlanGuard, PlanValueId, PlanWeight, Port, ShapeCompiler, Slot, WeightId};
+
+use crate::bound::WeightBudget;
+use crate::error::BuildError;
+use crate::evidence::Evidence;
+use crate::lower::{Lowering, PACKED, Pack, Sizes};
+use crate::memory::assign_buffers;
+use crate::parts::{self, Known, Moved};
+use crate::sizes::{SizeHints, input_symbols};
+
+/// A plan with what its weights were made of.
+pub(crate) struct Draft {
+    pub(crate) plan: Plan,
+    pub(crate) expressions: Vec<Arc<WeightExpr>>,
+    /// What was packed, by the value that holds the pack.
+    pub(crate) packs: HashMap<PlanValueId, Pack>,
+    /// Concatenations and slices that move elements.
+    pub(crate) moved: Vec<Moved>,
+}
+
+/// A network with its kernels chosen, before weights are computed.
+pub(crate) struct Lowered {
+    device: Device,
+    graph: Graph,
+    sizes: Sizes,
+    shapes: ShapeCompiler,
+    known: BTreeSet<String>,
+    expressions: Vec<Arc<WeightExpr>>,
+    packs: Vec<(Pack, PlanValueId)>,
+    guards: Vec<(Slot, Slot, String)>,
+    moved: Vec<Moved>,
+}
+
+impl Lowered {
+    pub(crate) fn place_parts(&mut self, back_end: &dyn BackEnd, evidence: &Evidence) {
+        let known = Known { sizes: &self.known, back_end, device: &self.device, evidence };
+        self.moved = parts::place(&known, &mut self.graph, &mut self.sizes, &mut self.shapes);
+    }
+}
+
+/// Chooses the kernels of a network as it is.
+///
+/// # Errors
+/// Operators that have no kernel, all of them at once.
+pub(crate) fn lower(
+    network: &Network,
+    back_end: &dyn BackEnd,
+    threads: usize,
+    evidence: &Evidence,
+) -> Result<Lowered, BuildError> {
+    evidence.begin_cover();
+    let device = back_end.device(threads);
+    let known = input_symbols(network);
+    let weight_ids: HashMap<ValueId, WeightId> =
+        network.weights.iter().enumerate().map(|(i, w)| (w.value, WeightId::new(i))).collect();
+    let mut shapes = ShapeCompiler::default();
+    for name in &known {
+        shapes.symbol(name);
+    }
+    let mut lowering = Lowering {
+        back_end,
+        device: &device,
+        evidence,
+        known: &known,
+        weights: &weight_ids,
+        expressions: network.weights.iter().map(|w| w.expr.clone()).collect(),
+        packs: Vec::new(),
+        is_inside: false,
+        guards: Vec::new(),
+        unserved: Vec::new(),
+    };
+    let (graph, sizes) = lowering.lower(&network.body, &network.locations, &mut shapes);
+    if !lowering.unserved.is_empty() {
+        return Err(BuildError::Unserved(lowering.unserved));
+    }
+    let Lowering { expressions, packs, guards, .. } = lowering;
+    Ok(Lowered { device, graph, sizes, shapes, known, expressions, packs, guards, moved: Vec::new() })
+}
+
+/// The plan of a network whose kernels are chosen.
+///
+/// # Errors
+/// When a weight cannot be computed, or weights need more memory than allowed.
+pub(crate) fn finish(
+    network: &Network,
+    lowered: Lowered,
+    hints: &SizeHints,
+    back_end: &dyn BackEnd,
+    max_memory: u64,
+) -> Result<Draft, BuildError> {
+    let Lowered { device, mut graph, sizes, mut shapes, known, expressions, packs, guards, moved } = lowered;
+    // Ranges come first: their messages name the input.
+    let of_network = network.guards.iter().map(|g| (g.left.clone(), g.right.clone(), g.reason.clone()));
+    let decidable = hints.guards().chain(of_network).filter(|(a, b, _)| is_over(a, &known) && is_over(b, &known));
+    let mut all: Vec<(Slot, Slot, String)> = Vec::new();
+    let slots: Vec<_> =
+        decidable.map(|(left, right, reason)| (shapes.dim(&left), shapes.dim(&right), reason)).collect();
+    for (left, right, reason) in slots.into_iter().chain(guards) {
+        if !all.iter().any(|(a, b, _)| (*a, *b) == (left, right)) {
+            all.push((left, right, reason));
+        }
+    }
+    let (program, register) = shapes.finish();
+    sizes.resolve(&mut graph, &register);
+    assign_buffers(&mut graph);
+    let port = |name: &str, value: ValueId| Port {
+        name: name.to_owned(),
+        value: PlanValueId::new(value.index()),
+        default: None,
+    };
+    let mut plan = Plan {
+        name: network.name.clone(),
+        device,
+        graph,
+        inputs: network.inputs.iter().map(|i| port(&i.name, i.value)).collect(),
+        outputs: network.outputs.iter().map(|o| port(&o.name, o.value)).collect(),
+        weights: Vec::new(),
+        shapes: program,
+        guards: all
+            .into_iter()
+            .map(|(left, right, reason)| PlanGuard { left: register(left), right: register(right), reason })
+            .collect(),
+        sealed: None,
+    };
+    plan.weights = used_weights(&expressions, &packs, back_end, &mut plan.graph, WeightBudget::new(max_memory))?;
+    for (port, input) in plan.inputs.iter_mut().zip(&network.inputs) {
+        if let Some(tensor) = &input.default {
+            port.default = Some(WeightId::new(plan.weights.len()));
+            plan.weights.push(PlanWeight { name: input.name.clone(), tensor: tensor.clone() });
+        }
+    }
+    let packs = packs.into_iter().map(|(pack, value)| (value, pack)).collect();
+    Ok(Draft { plan, expressions, packs, moved })
+}
+
+fn is_over(dim: &Dim, known: &BTreeSet<String>) -> bool {
+    let mut over = true;
+    dim.visit_symbols(&mut |name| over &= known.contains(name));
+    over
+}
+
+/// The weights that steps or results still use, evaluated, packed where a kernel wants that, and renumbered.
+fn used_weights(
+    expressions: &[Arc<WeightExpr>],
+    packs: &[(Pack, PlanValueId)],
+    back_end: &dyn BackEnd,
+    graph: &mut Graph,
+    mut budget: WeightBudget,
+) -> Result<Vec<PlanWeight>, BuildError> {
+    let mut used: BTreeSet<PlanValueId> = graph.outputs.iter().copied().collect();
+    used.extend(graph.steps.iter().flat_map(|s| s.inputs.iter().flatten()).copied());
+    let mut weights = Vec::new();
+    let mut numbers: HashMap<WeightId, WeightId> = HashMap::new();
+    for index in 0..graph.values.len() {
+        let Home::Weight(old) = graph.values[index].home else { continue };
+        if !used.contains(&PlanValueId::new(index)) {
+            // Nothing refers to it; as an input of the graph it would be asked for.
+            graph.values[index].home = Home::Dynamic;
+            continue;
+        }
+        if let Some(known) = numbers.get(&old) {
+            graph.values[index].home = Home::Weight(*known);
+            continue;
+        }
+        let pack = old.index().checked_sub(PACKED).and_then(|index| packs.get(index)).map(|(pack, _)| pack);
+        let source = pack.map_or(old, |pack| pack.weight);
+        let expression = &expressions[source.index()];
+        let name = name_of(expression).unwrap_or_else(|| format!("weight {}", source.index()));
+        let failed = |source: EvalError| BuildError::Weight { name: name.clone(), source };
+        budget.take(expression, pack.is_some())?;
+        let mut tensor = evaluate_weight(expression).map_err(failed)?;
+        if let Some(Pack { operand, recipe, region, .. }) = pack {
+            let tactic = back_end.tactic(&recipe.tactic);
+            let tactic = tactic.ok_or_else(|| failed(EvalError::Invalid(format!("{} is gone", recipe.tactic))))?;
+            let packed = tactic.pack(recipe, region, *operand, &tensor);
+            tensor = packed.map_err(|e| failed(EvalError::Invalid(e.to_string())))?;
+            graph.values[index].ty = TensorType::new(tensor.data_type(), tensor.sizes().into()).into();
+        }
+        let new = WeightId::new(weights.len());
+        numbers.insert(old, new);
+        graph.values[index].home = Home::Weight(new);
+        weights.push(PlanWeight { name, tensor });
+    }
+    Ok(weights)
+}
+
+/// The name of the first source that has one.
+fn name_of(expression: &WeightExpr) -> Option<String> {
+    match expression {
+        WeightExpr::Source { name, .. } => Some(name.to_string()).filter(|name| !name.is_empty()),
+        WeightExpr::Apply { inputs, .. } => inputs.iter().flatten().find_map(|input| name_of(input)),
+    }
+}

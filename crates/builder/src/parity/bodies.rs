@@ -1,0 +1,95 @@
+//! What the bodies of control flow are given when the judge runs them.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sinter_base::Value;
+use sinter_interp::FastEvaluator;
+use sinter_ops::{Arguments, Body, EvalContext, EvalError, Evaluator, Op};
+
+use crate::parity::trials::opposite;
+
+/// Inputs of a body; `None` for one that is left out.
+pub(crate) type Inputs = Vec<Option<Value>>;
+
+/// The fast judge, taking down what some bodies are given: the first time, and the last time when there are several.
+struct Watching<'a> {
+    bodies: Vec<&'a Arc<Body>>,
+    runs: Mutex<Vec<Vec<Inputs>>>,
+}
+
+impl Evaluator for Watching<'_> {
+    fn evaluate(&self, op: &Op, inputs: &Arguments<'_>, cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
+        FastEvaluator.evaluate(op, inputs, cx)
+    }
+
+    fn enters(&self, body: &Body, inputs: &[Option<Value>]) {
+        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, runs) in self.bodies.iter().zip(&mut *runs).filter(|(known, _)| std::ptr::eq(Arc::as_ptr(known), body))
+        {
+            runs.truncate(1);
+            runs.push(inputs.to_vec());
+        }
+    }
+}
+
+/// Runs the operator of a region that owns bodies, and once more the other way where it branches: its results, and for
+/// each body what it was given.
+///
+/// # Errors
+/// The judge's, on the way that the operands say.
+pub(crate) fn run(region: &Body, operands: &[Option<Value>]) -> Result<(Vec<Value>, Vec<Vec<Inputs>>), String> {
+    let [node] = region.nodes() else { return Err("control flow is one operator".to_owned()) };
+    let bodies = node.op.bodies();
+    let runs = Mutex::new(vec![Vec::new(); bodies.len()]);
+    let watching = Watching { bodies, runs };
+    let evaluate = |operands: &[Option<Value>]| {
+        let given = operands.iter().filter(|value| value.is_some()).cloned().collect();
+        region.evaluate(given, &EvalContext::new(&watching)).map_err(|e| e.to_string())
+    };
+    let results = evaluate(operands)?;
+    if let (Op::If(_), Some((Some(condition), captures))) = (&node.op, operands.split_first())
+        && let Some(other) = opposite(condition)
+    {
+        // Where the judge does not go there is nothing to compare.
+        let _ = evaluate(&[&[Some(other)], captures].concat());
+    }
+    Ok((results, watching.runs.into_inner().unwrap_or_else(PoisonError::into_inner)))
+}
+
+#[cfg(test)]
+mod tests {
+    use sinter_backend::Region;
+    use sinter_base::{DataType, Tensor};
+    use sinter_ops::control::{If, Loop, Scan};
+    use sinter_ops::{InferContext, Operands, Operator, infer};
+
+    use super::*;
+
+    /// Every example of the three operators: loops show two runs of their body, branches both bodies.
+    #[test]
+    fn bodies_are_seen_running() {
+        let mut seen = Vec::new();
+        for example in If::examples().into_iter().chain(Loop::examples()).chain(Scan::examples()) {
+            let operands = example.values(7);
+            let types: Vec<_> = operands.iter().map(|value| value.as_ref().map(Value::value_type)).collect();
+            let shown: Vec<_> = types.iter().map(Option::as_ref).collect();
+            let results = infer(&example.op, &Operands::new(&shown), &mut InferContext::default()).unwrap();
+            let region = Region::single(example.op.clone(), &types, results);
+            let (results, runs) = run(region.body(), &operands).unwrap();
+            assert!(!results.is_empty());
+            let counts: Vec<usize> = runs.iter().map(Vec::len).collect();
+            seen.push((example.op.name(), counts));
+        }
+        for expected in [("If", vec![1, 1]), ("Loop", vec![2]), ("Loop", vec![0]), ("Scan", vec![2]), ("Scan", vec![1])]
+        {
+            assert!(seen.contains(&expected), "{expected:?} in {seen:?}");
+        }
+    }
+
+    #[test]
+    fn conditions_are_turned_round() {
+        assert!(opposite(&Tensor::scalar(DataType::F32, 1.0).into()).is_none());
+        let other = opposite(&Tensor::scalar(DataType::Bool, 1.0).into()).unwrap();
+        assert_eq!(other.as_tensor().unwrap().to_bools(), [false]);
+    }
+}

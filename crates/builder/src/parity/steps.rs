@@ -1,0 +1,284 @@
+//! Every step of a plan against the meaning of its own region, on the judge's values.
+//!
+//! The bodies of control flow are graphs of their own. The judge runs the operator that owns them, and each body is gone
+//! through with what it was given the first and the last time, so that a kernel inside is dropped by name as any other.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use sinter_backend::{BackEnd, KernelError, Loaded, Region, Workers};
+use sinter_base::{DataType, Tensor, TensorType, Value, ValueType};
+use sinter_interp::evaluate_weight;
+use sinter_interp::inputs::batches;
+use sinter_ir::{Input, Network};
+use sinter_ops::InferContext;
+use sinter_plan::{Action, Graph, Home, PlanValueId, Step};
+
+use crate::draft::Draft;
+use crate::evidence::problem_text;
+use crate::parity::rules::{agree, rule_of, score_error};
+use crate::parity::{
+    Answers, Dropped, Verification, at_sizes, bodies, evaluate, points, products, trials, unit_variance,
+};
+use crate::progress::{Progress, Stage};
+use crate::sizes::SizeHints;
+use crate::trial::launch_once;
+
+/// Tensors of at most this many elements show their contents to inference, as at run time.
+const MAX_SHOWN: usize = 1024;
+
+/// A step whose kernel does not agree.
+pub(crate) struct Failure {
+    pub(crate) tactic: String,
+    pub(crate) region: Region,
+    pub(crate) dropped: Dropped,
+}
+
+/// Holds every step of a draft against the judge; `network` is what the plan was made of.
+pub(crate) fn check(
+    draft: &Draft,
+    network: &Network,
+    answers: &Answers,
+    hints: &SizeHints,
+    back_end: &dyn BackEnd,
+    found: &mut Verification,
+    progress: Progress<'_>,
+) -> Vec<Failure> {
+    (found.agreed, found.skipped) = (0, None);
+    found.unverified.clear();
+    let values = match given(network, answers) {
+        Ok(values) => values,
+        Err(reason) => {
+            found.skipped = Some(reason);
+            return Vec::new();
+        }
+    };
+    let workers = back_end.workers(draft.plan.device.threads);
+    let (batches, seen, failures) = (batches(network), HashSet::new(), Vec::new());
+    let mut checker = Checker { draft, back_end, workers: &*workers, hints, batches, seen, found, failures };
+    checker.graph(&draft.plan.graph, values, progress);
+    checker.failures
+}
+
+/// The inputs of the network, by value of the plan.
+fn given(network: &Network, answers: &Answers) -> Result<HashMap<PlanValueId, Value>, String> {
+    let value = |input: &Input| {
+        let default = || input.default.clone().map(Value::Tensor);
+        let value = answers.inputs.get(&input.name).cloned().or_else(default);
+        let value = value.ok_or_else(|| format!("input '{}' is not given", input.name))?;
+        Ok((PlanValueId::new(input.value.index()), value))
+    };
+    network.inputs.iter().map(value).collect()
+}
+
+enum Trouble {
+    Unverified(String),
+    Disagrees { tactic: String, region: Box<Region>, reason: String },
+}
+
+impl From<String> for Trouble {
+    fn from(reason: String) -> Self {
+        Trouble::Unverified(reason)
+    }
+}
+
+struct Checker<'a> {
+    draft: &'a Draft,
+    back_end: &'a dyn BackEnd,
+    workers: &'a dyn Workers,
+    /// What the user knows of open sizes.
+    hints: &'a SizeHints,
+    /// Names of the sizes that count batches.
+    batches: BTreeSet<String>,
+    /// Kernels and regions that were given fresh numbers: layers that are alike need them once.
+    seen: HashSet<String>,
+    found: &'a mut Verification,
+    failures: Vec<Failure>,
+}
+
+impl Checker<'_> {
+    /// All steps of a graph; `values` are the judge's, by value of the graph.
+    fn graph(&mut self, graph: &Graph, mut values: HashMap<PlanValueId, Value>, progress: Progress<'_>) {
+        let mut last_use = HashMap::new();
+        for (position, step) in graph.steps.iter().enumerate() {
+            for id in step.inputs.iter().flatten() {
+                last_use.insert(*id, position);
+            }
+        }
+        for (position, step) in graph.steps.iter().enumerate() {
+            let origin = step.origins.join(", ");
+            progress.step(Stage::Verify, position, graph.steps.len());
+            match self.step(graph, step, &mut values) {
+                Ok(()) => self.found.agreed += 1,
+                Err(Trouble::Unverified(reason)) => self.found.unverified.push((origin, reason)),
+                Err(Trouble::Disagrees { tactic, region, reason }) => {
+                    let dropped = Dropped { name: tactic.clone(), origin, reason };
+                    self.failures.push(Failure { tactic, region: *region, dropped });
+                }
+            }
+            for id in step.inputs.iter().flatten().filter(|id| last_use.get(id) == Some(&position)) {
+                values.remove(id);
+            }
+        }
+    }
+
+    fn value(&self, graph: &Graph, values: &HashMap<PlanValueId, Value>, id: PlanValueId) -> Result<Value, String> {
+        if let Some(Home::Weight(weight)) = graph.values.get(id.index()).map(|v| &v.home) {
+            let Some(pack) = self.draft.packs.get(&id) else {
+                return Ok(Value::Tensor(self.draft.plan.weights[weight.index()].tensor.clone()));
+            };
+            let expression = &self.draft.expressions[pack.weight.index()];
+            return evaluate_weight(expression).map(Value::Tensor).map_err(|e| e.to_string());
+        }
+        let missing = || "an operand was made by a step that could not be verified".to_owned();
+        values.get(&id).cloned().ok_or_else(missing)
+    }
+
+    fn step(&mut self, graph: &Graph, step: &Step, values: &mut HashMap<PlanValueId, Value>) -> Result<(), Trouble> {
+        let mut operands = Vec::new();
+        for id in &step.inputs {
+            operands.push(id.map(|id| self.value(graph, values, id)).transpose()?);
+        }
+        let mut note = |results: &[Value]| values.extend(step.outputs.iter().copied().zip(results.iter().cloned()));
+        if let Action::Control { region, graphs } = &step.action {
+            let (results, runs) = bodies::run(region.body(), &operands)?;
+            note(&results);
+            return self.bodies(graphs, runs);
+        }
+        let expected = evaluate(step.region().body(), &operands)?;
+        note(&expected);
+        // Whether values were written where a step without a kernel finds them, the whole plan shows.
+        let Action::Kernel { recipe, region, packed, .. } = &step.action else { return Ok(()) };
+        let is_new = self.seen.insert(format!("{recipe:?}\n{}", problem_text(region)));
+        let trial = |operands: &[Option<Value>], expected: &[Value]| -> Result<(), Trouble> {
+            let disagrees =
+                |reason| Trouble::Disagrees { tactic: recipe.tactic.clone(), region: Box::new(region.clone()), reason };
+            let found = self.launch(graph, step, region, packed, operands).map_err(disagrees)?;
+            products::check(region.body(), operands, &found, expected).map_err(disagrees)?;
+            let (rule, wider) = (rule_of(region.body()), score_error(region.body(), operands));
+            for (found, expected) in found.iter().zip(expected) {
+                agree(found, expected, rule, wider).map_err(disagrees)?;
+            }
+            Ok(())
+        };
+        trial(&operands, &expected)?;
+        if let Some(turned) = trials::from_the_end(region.body(), &operands) {
+            trial(&turned, &expected)?;
+        }
+        if !is_new {
+            return Ok(());
+        }
+        // Values that earlier layers made may be zero over wide ranges: once more with fresh ones.
+        let types: Vec<ValueType> = operands.iter().flatten().map(Value::value_type).collect();
+        let Some(fresh) = self.fresh(graph, step, &operands, &types) else { return Ok(()) };
+        let Ok(expected) = evaluate(region.body(), &fresh) else { return Ok(()) };
+        trial(&fresh, &expected)?;
+        if let Some(small) = trials::has_epsilon(region.body()).then(|| trials::small(&fresh)).flatten() {
+            let expected = evaluate(region.body(), &small)?;
+            trial(&small, &expected)?;
+        }
+        let Some(types) =
+            points::other_sizes(region, &|name, free| self.hints.near(name, free.of(name, &self.batches)))
+        else {
+            return Ok(());
+        };
+        let Some(fresh) = self.fresh(graph, step, &operands, &types) else { return Ok(()) };
+        let Ok(expected) = evaluate(region.body(), &fresh) else { return Ok(()) };
+        trial(&fresh, &expected)
+    }
+
+    /// The bodies of control flow, each with what it was given; one that never ran could not be verified.
+    fn bodies(&mut self, graphs: &[Graph], runs: Vec<Vec<bodies::Inputs>>) -> Result<(), Trouble> {
+        let mut idle = false;
+        for (graph, runs) in graphs.iter().zip(runs) {
+            idle |= runs.is_empty() && !graph.steps.is_empty();
+            for inputs in runs {
+                let values = graph.inputs.iter().zip(inputs).filter_map(|(id, value)| Some((*id, value?)));
+                self.graph(graph, values.collect(), Progress::default());
+            }
+        }
+        if idle { Err("a body did not run on these inputs".to_owned().into()) } else { Ok(()) }
+    }
+
+    /// Fresh numbers for operands of these types, when all that are no weights are floats; a type for each that is there.
+    fn fresh(
+        &self,
+        graph: &Graph,
+        step: &Step,
+        operands: &[Option<Value>],
+        types: &[ValueType],
+    ) -> Option<Vec<Option<Value>>> {
+        let is_weight =
+            |id: &PlanValueId| matches!(graph.values.get(id.index()).map(|v| &v.home), Some(Home::Weight(_)));
+        let (mut any, mut types) = (false, types.iter());
+        let fresh = step.inputs.iter().zip(operands).zip(0u64..).map(|((id, value), stream)| {
+            let (Some(id), Some(value)) = (id, value) else { return Some(None) };
+            let ty = types.next()?;
+            if is_weight(id) {
+                return Some(Some(value.clone()));
+            }
+            any = true;
+            let ty = ty.as_tensor().filter(|t| matches!(t.data_type, DataType::F32 | DataType::F64))?;
+            let sizes = ty.shape.sizes()?;
+            let count = sinter_base::shape::element_count(&sizes)? as u64;
+            let numbers: Vec<f64> = (0..count).map(|i| unit_variance(stream, i)).collect();
+            Some(Some(Tensor::from_floats(ty.data_type, &sizes, &numbers).ok()?.into()))
+        });
+        fresh.collect::<Option<Vec<_>>>().filter(|_| any)
+    }
+
+    fn launch(
+        &self,
+        graph: &Graph,
+        step: &Step,
+        region: &Region,
+        packed: &[usize],
+        operands: &[Option<Value>],
+    ) -> Result<Vec<Value>, String> {
+        let Action::Kernel { recipe, .. } = &step.action else { return Err("no kernel".to_owned()) };
+        let tactic = self.back_end.tactic(&recipe.tactic).ok_or_else(|| format!("{} is gone", recipe.tactic))?;
+        let text = |e: KernelError| e.to_string();
+        let kernel = match tactic.load(recipe, region, &self.draft.plan.device).map_err(text)? {
+            Loaded::Values(kernel) => return kernel.run(operands).map_err(text),
+            Loaded::Views(kernel) => kernel,
+        };
+        let mut tensors = Vec::new();
+        for (position, (value, id)) in operands.iter().zip(&step.inputs).enumerate() {
+            let tensor = match (packed.contains(&position), id) {
+                (true, Some(id)) => match graph.values.get(id.index()).map(|v| &v.home) {
+                    Some(Home::Weight(weight)) => Some(self.draft.plan.weights[weight.index()].tensor.clone()),
+                    _ => return Err("a packed operand is no weight".to_owned()),
+                },
+                _ => value.as_ref().and_then(Value::as_tensor).cloned(),
+            };
+            if value.is_some() && tensor.is_none() {
+                return Err("an operand is no tensor".to_owned());
+            }
+            tensors.push(tensor);
+        }
+        let types: Vec<ValueType> = operands.iter().flatten().map(shown_type).collect();
+        let results = region.infer(&types, &mut InferContext::default()).map_err(|e| e.to_string())?;
+        let workspace = self.workspace(step, region, &types)?;
+        launch_once(&*kernel, &results, &tensors, workspace, self.workers).map_err(text)
+    }
+
+    /// Scratch memory for these operands: the tactic's own figure, for the region at these sizes.
+    fn workspace(&self, step: &Step, region: &Region, types: &[ValueType]) -> Result<usize, String> {
+        let Action::Kernel { recipe, workspace: Some(_), .. } = &step.action else { return Ok(0) };
+        let concrete = at_sizes(region, types).ok_or("the region has open sizes")?;
+        let tactic = self.back_end.tactic(&recipe.tactic).ok_or_else(|| format!("{} is gone", recipe.tactic))?;
+        let constants = (0..types.len()).collect();
+        let concrete = concrete.with_constants(constants);
+        let offered = tactic.offer(&concrete, &self.draft.plan.device).map_err(|refusal| refusal.to_string())?;
+        let candidate =
+            offered.iter().find(|c| c.recipe == *recipe).ok_or("the recipe is not offered at these sizes")?;
+        let bytes = candidate.workspace.as_constant().and_then(|bytes| usize::try_from(bytes).ok());
+        bytes.ok_or_else(|| "scratch memory of open size".to_owned())
+    }
+}
+
+fn shown_type(value: &Value) -> ValueType {
+    match value.as_tensor() {
+        Some(tensor) if tensor.count() > MAX_SHOWN => TensorType::new(tensor.data_type(), tensor.sizes().into()).into(),
+        _ => value.value_type(),
+    }
+}
