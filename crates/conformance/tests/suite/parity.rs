@@ -102,7 +102,7 @@ const SPOILED: &[SpoiledTactic] = &[
 ];
 
 const EARLY: &[SpoiledTactic] =
-    &[SpoiledTactic { name: "cpu.pointwise.early", of: "cpu.pointwise.program", fault: Fault::Early }];
+    &[SpoiledTactic { name: "cpu.reduce.early", of: "cpu.reduce.softmax.f32", fault: Fault::Early }];
 
 /// The CPU with spoiled tactics in front of its own.
 struct Bad(&'static [SpoiledTactic]);
@@ -204,7 +204,7 @@ fn kernels_inside_bodies_are_dropped_by_name() {
     assert_eq!((built.verification.agreed, built.verification.unverified.len()), (3, 0));
 }
 
-/// softmax(tanh(softmax(x))): nothing joins, and tanh may take the memory of its operand.
+/// softmax(tanh(softmax(x))): nothing joins, and the last one may take the memory of its operand.
 fn softened() -> Network {
     let mut builder = NetworkBuilder::new();
     let dims = vec![5i64.into(), 37i64.into()];
