@@ -8,6 +8,7 @@ use sinter_base::{View, ViewMut};
 use sinter_ops::recurrent::activation::Activation;
 
 use crate::elements::{Elements, Numbers, load, store_real};
+use crate::pointwise::functions;
 use crate::product::epilogue::Epilogue;
 use crate::product::panel;
 use crate::product::rows::{Matrix, RowProduct};
@@ -38,6 +39,8 @@ pub trait Float:
     fn packed_len(inner: usize, columns: usize) -> usize;
     /// Packs the transpose of `matrix`, [columns, inner], for [`Float::project`].
     fn pack(matrix: &[Self], inner: usize, target: &mut [Self]);
+    /// Hyperbolic tangent.
+    fn tanh(self) -> Self;
     /// `result = vector M` for M in wide panels; see [`wide`].
     fn times(matrix: &[Self], vector: &[Self], result: &mut [Self], order: Order);
     /// An activation of many values, each limited to `[-clip, clip]` before.
@@ -75,6 +78,11 @@ impl Float for f32 {
 
     fn pack(matrix: &[Self], inner: usize, target: &mut [Self]) {
         panel::pack(inner, matrix.len() / inner.max(1), |k| (&matrix[k..], inner), target);
+    }
+
+    #[inline(always)]
+    fn tanh(self) -> Self {
+        functions::tanh(self)
     }
 
     fn times(matrix: &[Self], vector: &[Self], result: &mut [Self], order: Order) {
@@ -123,12 +131,16 @@ impl Float for f64 {
         wide::pack(matrix, inner, target);
     }
 
+    fn tanh(self) -> Self {
+        f64::tanh(self)
+    }
+
     fn times(matrix: &[Self], vector: &[Self], result: &mut [Self], order: Order) {
         wide::times(matrix, vector, result, order);
     }
 
     fn activate(function: Activation, clip: Option<f64>, values: &mut [Self]) {
-        activation::activate(function, clip, values, f64::tanh);
+        activation::activate(function, clip, values);
     }
 }
 

@@ -10,6 +10,8 @@ pub mod back_end;
 pub mod elements;
 pub mod float;
 pub mod fused;
+#[cfg(all(test, target_arch = "x86_64"))]
+mod machine_code;
 pub mod number;
 pub mod packed;
 pub mod pieces;

@@ -282,3 +282,18 @@ impl Sum<'_> {
         self.scalar(c, pixel);
     }
 }
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+    use crate::machine_code::{Work, assert_in_registers, kernel};
+
+    #[test]
+    fn sums_stay_in_registers() {
+        assert_in_registers(&[
+            // The last channels are one masked register.
+            kernel!(Sum::avx512, Zmm, Work::MultiplyAdds(1)),
+            kernel!(Sum::avx2, Ymm, Work::MultiplyAdds(4)),
+        ]);
+    }
+}

@@ -168,4 +168,15 @@ mod tests {
             }
         }
     }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn sums_stay_in_registers() {
+        use crate::machine_code::{Work, assert_in_registers, kernel};
+        assert_in_registers(&[
+            // Half a step for the last row of an odd number.
+            kernel!(panel_avx512, Zmm, Work::MultiplyAdds(4)),
+            kernel!(panel_avx2, Ymm, Work::MultiplyAdds(8)),
+        ]);
+    }
 }

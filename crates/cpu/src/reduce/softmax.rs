@@ -244,4 +244,14 @@ mod tests {
         row(&mut y, true);
         assert!(y.iter().all(|v| v.is_nan()));
     }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn exponentials_are_vectors() {
+        use crate::machine_code::{Work, assert_in_registers, kernel};
+        assert_in_registers(&[
+            kernel!(blocks_avx512, Zmm, Work::Vectorized(iced_x86::Mnemonic::Vrndscaleps)),
+            kernel!(blocks_avx2, Ymm, Work::Vectorized(iced_x86::Mnemonic::Vroundps)),
+        ]);
+    }
 }
