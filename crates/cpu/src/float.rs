@@ -66,7 +66,7 @@ impl Float for f32 {
 
     fn project(x: &[Self], w: &[Self], inner: usize, bias: &[Self], y: &mut [Self], workers: &dyn Workers) {
         let columns = bias.len();
-        let a = Matrix { data: x, rows: y.len() / columns.max(1), inner, step: inner };
+        let a = Matrix { data: x, first: 0, rows: y.len() / columns.max(1), inner, step: inner };
         let epilogue = Epilogue { bias: Some(bias), ..Epilogue::NONE };
         let product = RowProduct { a: &a, b: w, columns, step: columns, epilogue: &epilogue };
         product.compute(Tier::in_use(), workers, y);
