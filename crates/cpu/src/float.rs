@@ -14,7 +14,7 @@ use crate::product::panel;
 use crate::product::rows::{Matrix, RowProduct};
 use crate::product::wide::{self, Order};
 use crate::recurrent::activation;
-use crate::share::share;
+use crate::share::{Cost, share};
 use crate::tier::Tier;
 
 /// A type that kernels compute in.
@@ -115,7 +115,7 @@ impl Float for f64 {
     }
 
     fn project(x: &[Self], w: &[Self], inner: usize, bias: &[Self], y: &mut [Self], workers: &dyn Workers) {
-        share(workers, y, bias.len(), inner, |first, rows| {
+        share(workers, y, bias.len(), Cost::PerElement(inner), |first, rows| {
             for (i, row) in rows.chunks_exact_mut(bias.len().max(1)).enumerate() {
                 wide::times(w, &x[(first + i) * inner..][..inner], row, Order::Forward);
                 row.iter_mut().zip(bias).for_each(|(y, b)| *y += b);

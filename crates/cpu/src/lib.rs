@@ -5,8 +5,10 @@
 //!
 //! Sees one region at a time, never a network, and never calls the reference: that is what judges it.
 
+pub mod alone;
 pub mod arguments;
 pub mod back_end;
+pub mod by_width;
 pub mod elements;
 pub mod float;
 pub mod fused;
@@ -14,7 +16,6 @@ pub mod fused;
 mod machine_code;
 pub mod number;
 pub mod packed;
-pub mod pieces;
 pub mod share;
 pub mod tactic;
 pub mod target;

@@ -12,7 +12,7 @@ use crate::attention::layout::{Layout, mask_over};
 use crate::elements::{Numbers, load};
 use crate::float::{Float, dot};
 use crate::only_operator;
-use crate::share::share_both;
+use crate::share::{Cost, share_both};
 use crate::tactic::{Row, Speed};
 
 /// See the module documentation.
@@ -162,10 +162,16 @@ impl Rows {
             }
         };
         let work = total * (size + value_size);
-        share_both(launch.workers, (&mut heads_y, &mut heads_scores), (run, score_run), work, |first, y, scores| {
-            let heads = y.chunks_exact_mut(run.max(1)).zip(scores.chunks_exact_mut(score_run.max(1)));
-            heads.enumerate().for_each(|(i, (y, scores))| one_head(first + i, y, scores));
-        });
+        share_both(
+            launch.workers,
+            (&mut heads_y, &mut heads_scores),
+            (run, score_run),
+            Cost::PerElement(work),
+            |first, y, scores| {
+                let heads = y.chunks_exact_mut(run.max(1)).zip(scores.chunks_exact_mut(score_run.max(1)));
+                heads.enumerate().for_each(|(i, (y, scores))| one_head(first + i, y, scores));
+            },
+        );
         let y_at = Layout { size: value_size, ..q_at };
         let mut y = rooms.take::<T>(batch * heads * run);
         let mut recorded = rooms.take::<T>(if launch.outputs.len() > 3 { batch * heads * length * total } else { 0 });

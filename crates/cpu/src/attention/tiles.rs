@@ -11,9 +11,9 @@ use sinter_base::{DataType, Sizes, View};
 use sinter_ops::attention::Attention;
 use smallvec::SmallVec;
 
+use crate::alone::Alone;
 use crate::attention::layout::{Layout, mask_over};
 use crate::only_operator;
-use crate::pieces::Alone;
 use crate::product::epilogue::Epilogue;
 use crate::product::panel::{pack, packed_len};
 use crate::product::rows::{Matrix, RowProduct};

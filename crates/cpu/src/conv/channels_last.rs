@@ -22,7 +22,7 @@ use crate::product::epilogue::{Epilogue, Plan};
 use crate::product::panel::{pack, packed_len};
 use crate::product::rows::{RowProduct, Rows};
 use crate::product::together::{Prologue, compute};
-use crate::share::share;
+use crate::share::{Cost, share};
 use crate::tactic::Speed;
 use crate::tier::Tier;
 
@@ -381,7 +381,7 @@ impl ChannelsLast {
                 .get_mut(..length)
                 .ok_or_else(|| KernelError::Recipe("the scratch memory is smaller than the padded image".to_owned()))?;
             let before = geometry.begin.map(|b| b.max(0) as usize);
-            share(workers, target, padded[2] * channels, 1, |first, rows| {
+            share(workers, target, padded[2] * channels, Cost::PerElement(1), |first, rows| {
                 for (i, row) in rows.chunks_exact_mut(padded[2] * channels).enumerate() {
                     copy_row((x, x_step), row, first + i, &geometry.input, &padded, &before, channels);
                 }
@@ -412,7 +412,7 @@ impl ChannelsLast {
         if groups > 1
             && let Some(rest) = &epilogue.rest
         {
-            share(workers, y, y_step, 8, |first, rows| {
+            share(workers, y, y_step, Cost::PerElement(8), |first, rows| {
                 let mut columns = rest.columns();
                 for (i, row) in rows.chunks_mut(y_step).enumerate() {
                     rest.apply(self.tier, first + i, 0, &mut row[..outputs], &mut columns);

@@ -8,7 +8,7 @@ use sinter_ops::conv::Col2Im;
 use crate::conv::scatter::Scatter;
 use crate::number::{Formula, Number, evaluate, given};
 use crate::only_operator;
-use crate::share::share;
+use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 use crate::target::placed;
 use crate::window::{Slide, Slides};
@@ -70,7 +70,7 @@ impl Formula for Planes {
     ) -> Result<(), KernelError> {
         let columns = given(inputs, 0);
         let positions = self.scatter.positions();
-        share(workers, y, self.image, self.taps, |first, piece| {
+        share(workers, y, self.image, Cost::PerElement(self.taps), |first, piece| {
             for (i, plane) in piece.chunks_exact_mut(self.image).enumerate() {
                 plane.fill(T::default());
                 let from = (first + i) * self.taps * positions;

@@ -12,7 +12,7 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::number::{Formula, Number, evaluate, given, optional};
 use crate::only_operator;
-use crate::share::share;
+use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 
 /// See the module documentation.
@@ -82,7 +82,7 @@ impl Problem<'_> {
         let taps: usize = kernel.iter().product();
         let (channels, spatial) = (self.x[1], image.len());
         let per_offset_group = (channels / self.op.offset_groups).max(1);
-        share(workers, columns, positions, 16 << spatial, |first, piece| {
+        share(workers, columns, positions, Cost::PerElement(16 << spatial), |first, piece| {
             let mut position: SmallVec<[f64; MAX_AXES]> = smallvec![0.0; spatial];
             for (i, row) in piece.chunks_exact_mut(positions).enumerate() {
                 let (channel, tap_index) = ((first + i) / taps, (first + i) % taps);
@@ -127,7 +127,7 @@ impl Formula for Problem<'_> {
         for (sample, image) in y.chunks_exact_mut((self.y[1] * positions).max(1)).enumerate() {
             self.read(sample, (x, offsets, mask), &mut columns, workers);
             let columns = &columns;
-            share(workers, image, positions, window, |first, piece| {
+            share(workers, image, positions, Cost::PerElement(window), |first, piece| {
                 for (i, plane) in piece.chunks_exact_mut(positions).enumerate() {
                     let output = first + i;
                     plane.fill(bias.map_or(T::default(), |b| b[output]));

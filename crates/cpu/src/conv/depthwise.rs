@@ -13,7 +13,7 @@ use sinter_ops::conv::Convolution;
 use sinter_ops::window::{Axis, Padding};
 
 use crate::only_operator;
-use crate::share::share;
+use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 use crate::tier::Tier;
 use crate::window::Slide;
@@ -240,7 +240,7 @@ impl Kernel for Depthwise {
         let multiplier = (outputs / inputs.max(1)).max(1);
         let (x, w) = (x.elements::<f32>(), w.elements::<f32>());
         let bias = bias.map(|b| b.elements::<f32>());
-        share(workers, y.elements::<f32>(), y_plane, 2 * taps, |first, piece| {
+        share(workers, y.elements::<f32>(), y_plane, Cost::PerElement(2 * taps), |first, piece| {
             let (mut padded, mut met) = (rooms.take(padded), rooms.take(taps));
             let mut spread = usize::MAX;
             for (i, target) in piece.chunks_exact_mut(y_plane).enumerate() {

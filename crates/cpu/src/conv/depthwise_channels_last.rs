@@ -13,7 +13,7 @@ use crate::conv::channels_last::{Geometry, heavy, rows_of_other_length};
 use crate::fused::Fused;
 use crate::packed::{Fit, PackedRow, packed_elements, packed_tensor};
 use crate::product::epilogue::{Plan, Rest};
-use crate::share::share;
+use crate::share::{Cost, share};
 use crate::tactic::Speed;
 use crate::tier::Tier;
 
@@ -105,7 +105,7 @@ impl Kernel for Depthwise {
             Some(pixel * x_step)
         };
         rooms.reserve::<[usize; 2]>(workers.count(), taps);
-        share(workers, y, y_step, taps * 2, |first, pixels| {
+        share(workers, y, y_step, Cost::PerElement(taps * 2), |first, pixels| {
             let (mut places, mut met) = (rooms.take::<[usize; 2]>(taps), 0);
             let mut columns = epilogue.rest.as_ref().map(Rest::columns);
             // How far the taps of this pixel lie behind those in the list; none is made for the pixel before.

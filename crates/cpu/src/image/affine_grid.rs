@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 
 use crate::number::{Formula, Number, evaluate, given};
 use crate::only_operator;
-use crate::share::share;
+use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 use crate::target::placed;
 
@@ -58,7 +58,7 @@ impl Formula for Positions<'_> {
         let theta = given(inputs, 0);
         let axes = self.sizes.len();
         let positions: usize = self.sizes.iter().product();
-        share(workers, y, axes, 4 * axes, |first, piece| {
+        share(workers, y, axes, Cost::PerElement(4 * axes), |first, piece| {
             for (i, position) in piece.chunks_exact_mut(axes).enumerate() {
                 let sample = (first + i) / positions;
                 let at = unravel((first + i) % positions, self.sizes);

@@ -12,7 +12,7 @@ use sinter_ops::image::{GridInterpolation, GridPadding, GridSample};
 use crate::elements::floats;
 use crate::number::{Formula, Number, evaluate, given};
 use crate::only_operator;
-use crate::share::{share, share_both};
+use crate::share::{Cost, share, share_both};
 use crate::tactic::{Row, Speed};
 
 /// See the module documentation.
@@ -140,7 +140,7 @@ impl Problem<'_> {
         let counts: Sizes = self.image.iter().map(|_| each).collect();
         let unit = each.pow(spatial as u32);
         let grid = &self.grid[sample * self.positions * spatial..];
-        share_both(workers, (places, weights), (unit, unit), 8, |first, places, weights| {
+        share_both(workers, (places, weights), (unit, unit), Cost::PerElement(8), |first, places, weights| {
             let mut axes: [Neighbours; MAX_AXES] = [[(NOWHERE, 0.0); 4]; MAX_AXES];
             let axes = &mut axes[..spatial];
             let entries = places.chunks_exact_mut(unit).zip(weights.chunks_exact_mut(unit));
@@ -185,7 +185,7 @@ impl Formula for Problem<'_> {
         for (sample, y) in y.chunks_exact_mut(self.channels * self.positions).enumerate() {
             self.list(sample, (&mut places, &mut weights), workers);
             let (places, weights) = (&*places, &*weights);
-            share(workers, y, self.positions, unit, |first, piece| {
+            share(workers, y, self.positions, Cost::PerElement(unit), |first, piece| {
                 for (i, plane) in piece.chunks_exact_mut(self.positions).enumerate() {
                     let from = (sample * self.channels + first + i) * image;
                     let source = &x[from..from + image];

@@ -13,7 +13,7 @@ use crate::elements::floats;
 use crate::image::resize_plan::{ResizePlan, Resized, Wanted};
 use crate::number::{Formula, Number, evaluate, given};
 use crate::only_operator;
-use crate::share::share;
+use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 use crate::target::placed;
 
@@ -100,7 +100,7 @@ fn pass<T: Number>(
     let taps = |at: usize| sources[resized.taps(at)].iter().zip(&weights[resized.taps(at)]);
     let work = resized.taps(0).len() + 1;
     if inner == 1 {
-        share(workers, y, output, work, |first, piece| {
+        share(workers, y, output, Cost::PerElement(work), |first, piece| {
             for (row, source) in piece.chunks_exact_mut(output).zip(x[first * input..].chunks_exact(input)) {
                 for (at, y) in row.iter_mut().enumerate() {
                     *y = taps(at).fold(T::default(), |sum, (&from, &weight)| sum + weight * source[from]);
@@ -109,7 +109,7 @@ fn pass<T: Number>(
         });
         return;
     }
-    share(workers, y, inner, work, |first, piece| {
+    share(workers, y, inner, Cost::PerElement(work), |first, piece| {
         for (i, row) in piece.chunks_exact_mut(inner).enumerate() {
             let (outer, at) = ((first + i) / output, (first + i) % output);
             row.fill(T::default());

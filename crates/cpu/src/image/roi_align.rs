@@ -10,7 +10,7 @@ use sinter_ops::image::{RegionPooling, RoiAlign};
 use crate::arguments::integers;
 use crate::number::{Formula, Number, evaluate, given};
 use crate::only_operator;
-use crate::share::share;
+use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 
 /// See the module documentation.
@@ -147,7 +147,7 @@ impl Formula for Problem<'_> {
         let (most_rows, most_columns) = (most.0, most.1 * cell_columns);
         rooms.reserve::<Point>(2 * workers.count(), most_rows.max(most_columns));
         let (plane, map) = (cell_rows * cell_columns, height * width);
-        share(workers, y, channels * plane, 16, |first, piece| {
+        share(workers, y, channels * plane, Cost::PerElement(16), |first, piece| {
             let room = || rooms.take::<Point>(most_rows.max(most_columns));
             let (mut row_points, mut column_points) = (room(), room());
             let own = regions.chunks_exact(4).zip(self.samples).skip(first);

@@ -9,7 +9,7 @@ use sinter_ops::norm::LocalResponseNormalization;
 
 use crate::number::{Formula, Number, evaluate, given};
 use crate::only_operator;
-use crate::share::share;
+use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 
 /// See the module documentation.
@@ -74,7 +74,7 @@ impl Formula for Response<'_> {
         let x = given(inputs, 0);
         let (before, after) = ((self.op.size - 1) / 2, self.op.size / 2);
         let (bias, factor) = (self.op.bias, self.op.alpha / self.op.size as f64);
-        share(workers, y, self.pixels, self.op.size.min(self.channels) + 16, |first, piece| {
+        share(workers, y, self.pixels, Cost::PerElement(self.op.size.min(self.channels) + 16), |first, piece| {
             for (i, row) in piece.chunks_exact_mut(self.pixels).enumerate() {
                 let plane = first + i;
                 let channel = plane % self.channels;

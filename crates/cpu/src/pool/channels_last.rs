@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 
 use crate::conv::channels_last::rows_of_other_length;
 use crate::fused::Fused;
-use crate::share::share;
+use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 use crate::tier::Tier;
 
@@ -172,7 +172,7 @@ impl Kernel for ChannelsLast {
         let y_step = y.step_of(channels).ok_or_else(rows_of_other_length)?;
         let x = x.span::<f32>();
         let is_largest = self.op.mode == PoolMode::Max;
-        share(workers, y.span::<f32>(), y_step, window, |first, pixels| {
+        share(workers, y.span::<f32>(), y_step, Cost::PerElement(window), |first, pixels| {
             for (i, y) in pixels.chunks_mut(y_step.max(1)).map(|row| &mut row[..channels]).enumerate() {
                 let number = first + i;
                 let mut output = [0; MAX_AXES];

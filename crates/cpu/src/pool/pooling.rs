@@ -12,7 +12,7 @@ use crate::elements::{Numbers, load, store};
 use crate::number::{Formula, Number, evaluate, given, sum_of};
 use crate::only_operator;
 use crate::pool::windows::Windows;
-use crate::share::share;
+use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 
 /// See the module documentation.
@@ -85,7 +85,7 @@ fn over_planes<T: Copy + Send + Sync>(
     workers: &dyn Workers,
     reduce: impl Fn(&[T]) -> T + Sync,
 ) {
-    share(workers, y, 1, plane, |first, piece| {
+    share(workers, y, 1, Cost::PerElement(plane), |first, piece| {
         piece.iter_mut().enumerate().for_each(|(i, y)| *y = reduce(&x[(first + i) * plane..(first + i + 1) * plane]));
     });
 }

@@ -11,7 +11,7 @@ use sinter_ops::quantize::Dequantize;
 use crate::elements::{floats, store_floats};
 use crate::only_operator;
 use crate::quantize::spans::{Span, Spans, zero_points};
-use crate::share::share;
+use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 
 /// Narrow types to f32.
@@ -89,22 +89,26 @@ impl Kernel for ToF32 {
         match x.data_type() {
             DataType::I16 => {
                 let x = x.elements::<i16>();
-                share(workers, y, 1, 1, |first, y| problem.fill(x, first, y, f32::from));
+                share(workers, y, 1, Cost::PerElement(1), |first, y| problem.fill(x, first, y, f32::from));
             }
             DataType::U16 => {
                 let x = x.elements::<u16>();
-                share(workers, y, 1, 1, |first, y| problem.fill(x, first, y, f32::from));
+                share(workers, y, 1, Cost::PerElement(1), |first, y| problem.fill(x, first, y, f32::from));
             }
             // A byte each, signed ones in two's complement.
             other => {
                 let x = x.bytes();
                 if let Some(format) = other.mini_float() {
                     let table: [f32; 256] = std::array::from_fn(|code| format.decode(code as u8) as f32);
-                    share(workers, y, 1, 1, |first, y| problem.fill(x, first, y, |code| table[usize::from(code)]));
+                    share(workers, y, 1, Cost::PerElement(1), |first, y| {
+                        problem.fill(x, first, y, |code| table[usize::from(code)])
+                    });
                 } else if other.is_signed_integer() {
-                    share(workers, y, 1, 1, |first, y| problem.fill(x, first, y, |code| f32::from(code as i8)));
+                    share(workers, y, 1, Cost::PerElement(1), |first, y| {
+                        problem.fill(x, first, y, |code| f32::from(code as i8))
+                    });
                 } else {
-                    share(workers, y, 1, 1, |first, y| problem.fill(x, first, y, f32::from));
+                    share(workers, y, 1, Cost::PerElement(1), |first, y| problem.fill(x, first, y, f32::from));
                 }
             }
         }
@@ -124,7 +128,7 @@ impl Kernel for Generic {
         let (x, scales) = (floats(x, rooms), floats(scales, rooms));
         let zeros = zero_points(launch.optional(2), scales.len(), rooms)?;
         let mut values = rooms.take(x.len());
-        share(workers, &mut values, 1, 4, |first, y| {
+        share(workers, &mut values, 1, Cost::PerElement(4), |first, y| {
             spans.for_each(first..first + y.len(), |Span { elements, scale, moving }| {
                 for (i, element) in elements.enumerate() {
                     let parameter = scale + if moving { i } else { 0 };

@@ -13,7 +13,7 @@ use sinter_ops::quantize::Quantize;
 use crate::elements::{floats, store_floats};
 use crate::only_operator;
 use crate::quantize::spans::{Span, Spans, zero_points};
-use crate::share::share;
+use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 
 /// f32 to integers.
@@ -110,13 +110,19 @@ impl Kernel for ToIntegers {
         let y = launch.output(0);
         match self.op.data_type {
             DataType::I16 => {
-                share(workers, y.elements::<i16>(), 1, 2, |first, y| self.fill(&problem, first, y, |v| v as i16));
+                share(workers, y.elements::<i16>(), 1, Cost::PerElement(2), |first, y| {
+                    self.fill(&problem, first, y, |v| v as i16)
+                });
             }
             DataType::U16 => {
-                share(workers, y.elements::<u16>(), 1, 2, |first, y| self.fill(&problem, first, y, |v| v as u16));
+                share(workers, y.elements::<u16>(), 1, Cost::PerElement(2), |first, y| {
+                    self.fill(&problem, first, y, |v| v as u16)
+                });
             }
             // A byte each, signed ones as two's complement.
-            _ => share(workers, y.bytes(), 1, 2, |first, y| self.fill(&problem, first, y, |v| v as u8)),
+            _ => {
+                share(workers, y.bytes(), 1, Cost::PerElement(2), |first, y| self.fill(&problem, first, y, |v| v as u8))
+            }
         }
         Ok(())
     }
@@ -152,11 +158,11 @@ impl Kernel for Generic {
             });
         };
         let mut values = rooms.take(y.count());
-        share(workers, &mut values, 1, 8, each);
+        share(workers, &mut values, 1, Cost::PerElement(8), each);
         match mini {
             Some(format) => {
                 let overflow = if self.op.saturate { Overflow::Saturate } else { Overflow::Special };
-                share(workers, y.bytes(), 1, 8, |first, codes| {
+                share(workers, y.bytes(), 1, Cost::PerElement(8), |first, codes| {
                     codes.iter_mut().zip(&values[first..]).for_each(|(y, &v)| *y = format.encode(v, overflow));
                 });
             }

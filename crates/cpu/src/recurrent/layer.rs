@@ -16,7 +16,7 @@ use crate::packed::{Fit, PackedRow, packed_tensor};
 use crate::product::wide::Order;
 use crate::recurrent::cells::{Cell, Kind};
 use crate::recurrent::weights::Weights;
-use crate::share::share;
+use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 
 /// f32 with weights of the plan.
@@ -204,7 +204,7 @@ impl Layer {
             }
             made[length * hidden..].fill(T::default());
         };
-        share(workers, &mut walked, unit, hidden * self.kind.gates(), |first, rooms| {
+        share(workers, &mut walked, unit, Cost::PerElement(hidden * self.kind.gates()), |first, rooms| {
             rooms.chunks_exact_mut(unit).enumerate().for_each(|(i, room)| walk(first + i, room));
         });
         let mut y = rooms.take::<T>(directions * batch * made);
