@@ -1,13 +1,11 @@
-//! f32 and f64 under one name, for kernels written once: f32 for f32 operands, f64 for all other float types.
+//! Products and activations of f32 and f64, for kernels written once: f32 for f32 operands, f64 for all other float types.
 
-use std::ops::{Add, Mul, Sub};
-
-use bytemuck::Pod;
 use sinter_backend::{KernelError, Rooms, Workers};
 use sinter_base::{View, ViewMut};
 use sinter_ops::recurrent::activation::Activation;
 
 use crate::elements::{Elements, Numbers, load, store_real};
+use crate::number::Number;
 use crate::pointwise::functions;
 use crate::product::epilogue::Epilogue;
 use crate::product::panel;
@@ -18,13 +16,7 @@ use crate::share::{Cost, share};
 use crate::tier::Tier;
 
 /// A type that kernels compute in.
-pub trait Float:
-    Pod + Default + PartialOrd + Send + Sync + Add<Output = Self> + Mul<Output = Self> + Sub<Output = Self>
-{
-    /// The nearest number of this type.
-    fn of(value: f64) -> Self;
-    /// The same number.
-    fn wide(self) -> f64;
+pub trait Float: Number {
     /// The elements of a view.
     ///
     /// # Errors
@@ -48,14 +40,6 @@ pub trait Float:
 }
 
 impl Float for f32 {
-    fn of(value: f64) -> Self {
-        value as f32
-    }
-
-    fn wide(self) -> f64 {
-        f64::from(self)
-    }
-
     fn read<'a>(view: View<'a>, _: &'a Rooms) -> Result<Elements<'a, Self>, KernelError> {
         Ok(Elements::Borrowed(view.elements::<f32>()))
     }
@@ -95,14 +79,6 @@ impl Float for f32 {
 }
 
 impl Float for f64 {
-    fn of(value: f64) -> Self {
-        value
-    }
-
-    fn wide(self) -> f64 {
-        self
-    }
-
     fn read<'a>(view: View<'a>, rooms: &'a Rooms) -> Result<Elements<'a, Self>, KernelError> {
         match load(view, rooms) {
             Numbers::Floats(values) => Ok(Elements::Converted(values)),
@@ -151,7 +127,7 @@ pub fn dot<T: Float>(a: &[T], b: &[T]) -> T {
     let rest = a.remainder().iter().zip(b.remainder()).fold(T::default(), |sum, (x, y)| sum + *x * *y);
     for (x, y) in a.zip(b) {
         for (sum, (x, y)) in sums.iter_mut().zip(x.iter().zip(y)) {
-            *sum = *sum + *x * *y;
+            *sum += *x * *y;
         }
     }
     sums.into_iter().fold(rest, |total, sum| total + sum)

@@ -81,7 +81,7 @@ impl<'r, T: Float> Mask<'r, T> {
         let start = b * self.strides[0] + h * self.strides[1] + i * self.strides[2];
         let (inside, outside) = scores.split_at_mut(self.covered);
         for (j, score) in inside.iter_mut().enumerate() {
-            *score = *score + self.values[start + j * self.strides[3]];
+            *score += self.values[start + j * self.strides[3]];
         }
         outside.fill(T::of(f64::NEG_INFINITY));
     }
@@ -157,7 +157,7 @@ impl Rows {
                 record(ScoreStage::Weights, scores, recorded);
                 let target = &mut y[i * value_size..(i + 1) * value_size];
                 for (weight, value) in scores.iter().zip(values.chunks_exact(value_size.max(1))) {
-                    target.iter_mut().zip(value).for_each(|(sum, v)| *sum = *sum + *weight * *v);
+                    target.iter_mut().zip(value).for_each(|(sum, v)| *sum += *weight * *v);
                 }
             }
         };

@@ -68,7 +68,7 @@ pub fn times<T: Float>(matrix: &[T], vector: &[T], result: &mut [T], order: Orde
     for_each_panel(matrix, vector.len(), result, order, |panel, result| {
         result.fill(T::default());
         for (row, x) in panel.chunks_exact(WIDTH).zip(vector) {
-            result.iter_mut().zip(row).for_each(|(sum, v)| *sum = *sum + *v * *x);
+            result.iter_mut().zip(row).for_each(|(sum, v)| *sum += *v * *x);
         }
     });
 }

@@ -152,7 +152,7 @@ impl Layer {
             let (of_w, of_r) = given.split_at(rows);
             let own = &mut bias[d * rows..(d + 1) * rows];
             own.copy_from_slice(of_w);
-            own[..joined].iter_mut().zip(of_r).for_each(|(sum, b)| *sum = *sum + *b);
+            own[..joined].iter_mut().zip(of_r).for_each(|(sum, b)| *sum += *b);
             if resets {
                 reset_bias[d * hidden..(d + 1) * hidden].copy_from_slice(&of_r[joined..]);
             }
