@@ -13,7 +13,7 @@ use sinter_ops::window::Padding;
 
 use crate::conv::scatter::Scatter;
 use crate::matmul::gemm::{Product, Strided};
-use crate::number::{Formula, Number, evaluate, given, optional};
+use crate::number::{Formula, Inputs, Means, Number, evaluate};
 use crate::only_operator;
 use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
@@ -174,14 +174,9 @@ impl Geometry {
 }
 
 impl Formula for Geometry {
-    fn compute<T: Number>(
-        &self,
-        inputs: &[Option<&[T]>],
-        y: &mut [T],
-        workers: &dyn Workers,
-        rooms: &Rooms,
-    ) -> Result<(), KernelError> {
-        let (x, w, bias) = (given(inputs, 0), given(inputs, 1), optional(inputs, 2));
+    fn compute<T: Number>(&self, inputs: &Inputs<'_, T>, y: &mut [T], means: Means<'_>) -> Result<(), KernelError> {
+        let Means { workers, rooms } = means;
+        let (x, w, bias) = (inputs.given(0), inputs.given(1), inputs.optional(2));
         let channels = self.groups * self.group_outputs;
         rooms.reserve::<T>(workers.count(), self.x_plane);
         share(workers, y, self.y_plane, Cost::PerElement(self.group_inputs * self.taps), |first, piece| {

@@ -4,13 +4,13 @@
 //! first, once per sample, and each channel is then a list of weighted sums. Positions are computed in f64 and rounded
 //! to the grid's type: which element is nearest depends on it.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Rooms, Workers};
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Workers};
 use sinter_base::shape::{for_each_index, strides};
 use sinter_base::{DataType, Sizes};
 use sinter_ops::image::{GridInterpolation, GridPadding, GridSample};
 
 use crate::elements::floats;
-use crate::number::{Formula, Number, evaluate, given};
+use crate::number::{Formula, Inputs, Means, Number, evaluate};
 use crate::only_operator;
 use crate::share::{Cost, share, share_both};
 use crate::tactic::{Row, Speed};
@@ -171,14 +171,9 @@ impl Problem<'_> {
 }
 
 impl Formula for Problem<'_> {
-    fn compute<T: Number>(
-        &self,
-        inputs: &[Option<&[T]>],
-        y: &mut [T],
-        workers: &dyn Workers,
-        rooms: &Rooms,
-    ) -> Result<(), KernelError> {
-        let x = given(inputs, 0);
+    fn compute<T: Number>(&self, inputs: &Inputs<'_, T>, y: &mut [T], means: Means<'_>) -> Result<(), KernelError> {
+        let Means { workers, rooms } = means;
+        let x = inputs.given(0);
         let image: usize = self.image.iter().product();
         let unit = self.sampler.neighbour_count().pow(self.image.len() as u32);
         let (mut places, mut weights) = (rooms.take(self.positions * unit), rooms.take::<T>(self.positions * unit));

@@ -4,11 +4,11 @@
 //! region, and a region is one task.
 
 use bytemuck::{Pod, Zeroable};
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Rooms, Workers};
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
 use sinter_ops::image::{RegionPooling, RoiAlign};
 
 use crate::arguments::integers;
-use crate::number::{Formula, Number, evaluate, given};
+use crate::number::{Formula, Inputs, Means, Number, evaluate};
 use crate::only_operator;
 use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
@@ -122,14 +122,9 @@ impl Problem<'_> {
 }
 
 impl Formula for Problem<'_> {
-    fn compute<T: Number>(
-        &self,
-        inputs: &[Option<&[T]>],
-        y: &mut [T],
-        workers: &dyn Workers,
-        rooms: &Rooms,
-    ) -> Result<(), KernelError> {
-        let (x, regions) = (given(inputs, 0), given(inputs, 1));
+    fn compute<T: Number>(&self, inputs: &Inputs<'_, T>, y: &mut [T], means: Means<'_>) -> Result<(), KernelError> {
+        let Means { workers, rooms } = means;
+        let (x, regions) = (inputs.given(0), inputs.given(1));
         let [batch, channels, height, width] = self.x;
         let (cell_rows, cell_columns) = (self.op.output_height, self.op.output_width);
         let located = |(region, &sample): (&[T], &i64)| {
