@@ -12,6 +12,7 @@ use sinter_runtime::default_memory;
 
 use crate::bound;
 use crate::cache::verdicts::{Verdict, VerdictCache, build_key, plan_hash};
+use crate::cover::Costs;
 use crate::draft::{Draft, Lowered, finish, lower};
 use crate::error::BuildError;
 use crate::evidence::Evidence;
@@ -65,6 +66,8 @@ pub struct Built {
     pub is_known_verdict: bool,
     /// Every region that was considered, and what was chosen.
     pub regions: Vec<ConsideredRegion>,
+    /// What the cover is expected to take, and what others would.
+    pub costs: Costs,
     /// Concatenations and slices that move elements, and why.
     pub moved: Vec<Moved>,
     /// How tuning went, where the build is tuned.
@@ -346,6 +349,7 @@ impl<'b, 'o> Build<'b, 'o> {
             verification,
             is_known_verdict: false,
             regions,
+            costs: draft.costs,
             moved: draft.moved,
             tuned,
             verdicts: None,

@@ -11,6 +11,7 @@ use sinter_ops::{EvalError, ValueId};
 use sinter_plan::{Graph, Home, Plan, PlanGuard, PlanValueId, PlanWeight, Port, ShapeCompiler, Slot, WeightId};
 
 use crate::bound::WeightBudget;
+use crate::cover::Costs;
 use crate::error::BuildError;
 use crate::evidence::Evidence;
 use crate::freedom::Freedom;
@@ -25,6 +26,8 @@ pub(crate) struct Draft {
     pub(crate) expressions: Vec<Arc<WeightExpr>>,
     /// What was packed, by the value that holds the pack.
     pub(crate) packs: HashMap<PlanValueId, Pack>,
+    /// What its cover is expected to take.
+    pub(crate) costs: Costs,
     /// Concatenations and slices that move elements.
     pub(crate) moved: Vec<Moved>,
 }
@@ -39,6 +42,7 @@ pub(crate) struct Lowered {
     expressions: Vec<Arc<WeightExpr>>,
     packs: Vec<(Pack, PlanValueId)>,
     guards: Vec<(Slot, Slot, String)>,
+    costs: Costs,
     moved: Vec<Moved>,
 }
 
@@ -81,13 +85,14 @@ pub(crate) fn lower(
         is_inside: false,
         guards: Vec::new(),
         unserved: Vec::new(),
+        costs: Costs::default(),
     };
     let (graph, sizes) = lowering.lower(&network.body, &network.locations, &mut shapes);
     if !lowering.unserved.is_empty() {
         return Err(BuildError::Unserved(lowering.unserved));
     }
-    let Lowering { expressions, packs, guards, .. } = lowering;
-    Ok(Lowered { device, graph, sizes, shapes, known, expressions, packs, guards, moved: Vec::new() })
+    let Lowering { expressions, packs, guards, costs, .. } = lowering;
+    Ok(Lowered { device, graph, sizes, shapes, known, expressions, packs, guards, costs, moved: Vec::new() })
 }
 
 /// The plan of a network whose kernels are chosen.
@@ -102,7 +107,7 @@ pub(crate) fn finish(
     max_memory: u64,
     freedom: Freedom,
 ) -> Result<Draft, BuildError> {
-    let Lowered { device, mut graph, sizes, mut shapes, known, expressions, packs, guards, moved } = lowered;
+    let Lowered { device, mut graph, sizes, mut shapes, known, expressions, packs, guards, costs, moved } = lowered;
     // Ranges come first: their messages name the input.
     let of_network = network.guards.iter().map(|g| (g.left.clone(), g.right.clone(), g.reason.clone()));
     let decidable = hints.guards().chain(of_network).filter(|(a, b, _)| is_over(a, &known) && is_over(b, &known));
@@ -144,7 +149,7 @@ pub(crate) fn finish(
         }
     }
     let packs = packs.into_iter().map(|(pack, value)| (value, pack)).collect();
-    Ok(Draft { plan, expressions, packs, moved })
+    Ok(Draft { plan, expressions, packs, costs, moved })
 }
 
 fn is_over(dim: &Dim, known: &BTreeSet<String>) -> bool {

@@ -31,6 +31,7 @@ pub use builder::{BuildOptions, Built, build};
 pub use cache::CacheError;
 pub use cache::timings::{Timing, TimingCache};
 pub use cache::verdicts::VerdictCache;
+pub use cover::Costs;
 pub use error::BuildError;
 pub use parity::{Dropped, Verification, Verify};
 pub use parts::Moved;

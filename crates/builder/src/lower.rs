@@ -11,7 +11,7 @@ use sinter_plan::{
     Action, BufferId, Graph, Home, Part, PlanValue, PlanValueId, Register, ShapeCompiler, Slot, Step, WeightId,
 };
 
-use crate::cover::{Cover, Piece, Problem, cover};
+use crate::cover::{Costs, Cover, Piece, Problem, cover};
 use crate::error::Unserved;
 use crate::evidence::Evidence;
 
@@ -79,6 +79,8 @@ pub(crate) struct Lowering<'a> {
     /// Sizes that must be equal, or the run ends with an error.
     pub(crate) guards: Vec<(Slot, Slot, String)>,
     pub(crate) unserved: Vec<Unserved>,
+    /// What the cover of the outermost body is expected to take.
+    pub(crate) costs: Costs,
 }
 
 impl Lowering<'_> {
@@ -109,7 +111,7 @@ impl Lowering<'_> {
         };
         let mut graph = Graph::default();
         let mut sizes = Sizes { values: Vec::new(), workspaces: Vec::new(), bodies: Vec::new(), parts: Vec::new() };
-        let Cover { types, weights, pieces } = match cover(&problem) {
+        let Cover { types, weights, pieces, costs } = match cover(&problem) {
             Ok(cover) => cover,
             Err(gaps) => {
                 for gap in gaps {
@@ -122,6 +124,9 @@ impl Lowering<'_> {
                 return (graph, sizes);
             }
         };
+        if !self.is_inside {
+            self.costs = costs;
+        }
         for ty in types {
             self.add_value(ty, &mut graph, &mut sizes, shapes);
         }

@@ -1,64 +1,56 @@
-//! The choice among overlapping groups, by what their best alternatives cost.
+//! The choice among overlapping groups and their layouts, by what everything costs.
+//!
+//! First each group costs what its cheaper layout does, and [`partition`] finds the cheapest groups. That leaves out the
+//! transpositions between layouts, with which [`Search`] makes the choice better.
 
 use std::collections::BTreeMap;
 
 use crate::cover::alternatives::{Served, serve};
 use crate::cover::groups::{Group, propose};
-use crate::cover::order::order;
+use crate::cover::labels::Layouts;
 use crate::cover::partition::{Offer, partition};
+use crate::cover::search::{Member, Search};
 use crate::cover::uses::Uses;
-use crate::cover::{Gap, Problem};
+use crate::cover::{Costs, Gap, Problem};
 
 /// Stands in for the cost of what has no kernel: more than any sum of real ones.
 const NO_KERNEL: f64 = 1e15;
 
-/// The cheapest groups of all living nodes that can run one after the other, in execution order.
+/// What was chosen.
+pub(crate) struct Chosen {
+    /// Groups of all living nodes in execution order.
+    pub(crate) served: Vec<Served>,
+    /// For each group: channels last?
+    pub(crate) labels: Vec<bool>,
+    pub(crate) costs: Costs,
+}
+
+/// The cheapest groups of all living nodes that can run one after the other, with their layouts.
 ///
 /// # Errors
 /// All nodes that have no kernel, by themselves or in a group.
-pub(crate) fn choose(problem: &Problem<'_>, uses: &Uses) -> Result<Vec<Served>, Vec<Gap>> {
+pub(crate) fn choose(problem: &Problem<'_>, uses: &Uses) -> Result<Chosen, Vec<Gap>> {
     let mut singles: BTreeMap<usize, Result<Served, Gap>> =
         uses.living().map(|node| (node, serve(problem, uses, Group::single(node)))).collect();
-    let single = |node: usize| match singles.get(&node) {
-        Some(Ok(served)) => served.cost(),
-        _ => NO_KERNEL,
+    let mut fused: Vec<Option<Served>> = propose(problem, uses)
+        .into_iter()
+        .map(|group| serve(problem, uses, group).ok())
+        .filter(Option::is_some)
+        .collect();
+    let (members, costs) = {
+        let fused: Vec<&Served> = fused.iter().flatten().collect();
+        let search = Search::new(problem, uses, &singles, &fused);
+        let cheapest = partitioned(&search);
+        let solved = search.better(cheapest.clone());
+        let cost = |choice: &[usize]| search.cost(choice).unwrap_or(0);
+        let costs = Costs { single: cost(&[]), greedy: cost(&cheapest), solved: cost(&solved) };
+        (search.members(&solved).unwrap_or_default(), costs)
     };
-    let mut fused: Vec<Served> =
-        propose(problem, uses).into_iter().filter_map(|group| serve(problem, uses, group).ok()).collect();
-    let (chosen, sorted) = loop {
-        let offer = |served: &Served| Offer { nodes: served.group.nodes.clone(), cost: served.cost() };
-        let offers: Vec<Offer> = fused.iter().map(offer).collect();
-        let chosen = partition(&offers, &single);
-        let mut alone: Vec<bool> = vec![false; problem.body.nodes().len()];
-        uses.living().for_each(|node| alone[node] = true);
-        chosen.iter().flat_map(|&number| &offers[number].nodes).for_each(|&node| alone[node] = false);
-        let rest = uses.living().filter(|&node| alone[node]).map(Group::single);
-        let groups: Vec<Group> = chosen.iter().map(|&number| fused[number].group.clone()).chain(rest).collect();
-        match order(problem, uses, &groups.iter().collect::<Vec<_>>()) {
-            Ok(sorted) => break (groups, sorted),
-            Err(waiting) => {
-                // Groups of one result never wait for themselves: of the others, the one that saves least goes.
-                let saved = |number: usize| {
-                    let offer = &offers[number];
-                    offer.nodes.iter().map(|&node| single(node)).sum::<f64>() - offer.cost
-                };
-                let knots = waiting.iter().filter_map(|&number| chosen.get(number).copied());
-                let knots = knots.filter(|&number| fused[number].results.len() > 1);
-                if let Some(least) = knots.min_by(|&a, &b| saved(a).total_cmp(&saved(b))) {
-                    fused.remove(least);
-                } else {
-                    fused.clear();
-                }
-            }
-        }
-    };
-    let mut by_nodes: BTreeMap<Vec<usize>, Served> =
-        fused.into_iter().map(|served| (served.group.nodes.clone(), served)).collect();
     let (mut served, mut gaps) = (Vec::new(), Vec::new());
-    for group in sorted.into_iter().map(|number| &chosen[number]) {
-        let found = match group.nodes[..] {
-            [node] => singles.remove(&node),
-            _ => by_nodes.remove(&group.nodes).map(Ok),
+    for member in members {
+        let found = match member {
+            Member::Single(node) => singles.remove(&node),
+            Member::Fused(number) => fused[number].take().map(Ok),
         };
         match found {
             Some(Ok(found)) => served.push(found),
@@ -66,7 +58,39 @@ pub(crate) fn choose(problem: &Problem<'_>, uses: &Uses) -> Result<Vec<Served>, 
             None => {}
         }
     }
-    if gaps.is_empty() { Ok(served) } else { Err(gaps) }
+    if !gaps.is_empty() {
+        return Err(gaps);
+    }
+    let labels = Layouts::of(problem).prices(&served.iter().collect::<Vec<_>>()).labels();
+    Ok(Chosen { served, labels, costs })
+}
+
+/// The cheapest groups, each at what its cheaper layout costs, that can run one after the other.
+fn partitioned(search: &Search<'_>) -> Vec<usize> {
+    let single = |node: usize| match search.singles.get(&node) {
+        Some(Ok(served)) => served.cost(),
+        _ => NO_KERNEL,
+    };
+    let mut allowed: Vec<usize> = (0..search.fused.len()).collect();
+    loop {
+        let offer = |&number: &usize| {
+            let served = search.fused[number];
+            Offer { nodes: served.group.nodes.clone(), cost: served.cost() }
+        };
+        let offers: Vec<Offer> = allowed.iter().map(offer).collect();
+        let chosen: Vec<usize> = partition(&offers, &single).into_iter().map(|at| allowed[at]).collect();
+        let Err(waiting) = search.members(&chosen) else { return chosen };
+        // Groups of one result never wait for themselves: of the others, the one that saves least goes.
+        let saved = |&number: &usize| {
+            let served = search.fused[number];
+            served.group.nodes.iter().map(|&node| single(node)).sum::<f64>() - served.cost()
+        };
+        let knots = waiting.into_iter().filter(|&number| search.fused[number].results.len() > 1);
+        match knots.min_by(|a, b| saved(a).total_cmp(&saved(b))) {
+            Some(least) => allowed.retain(|number| *number != least),
+            None => allowed.clear(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -80,15 +104,22 @@ mod tests {
     };
     use sinter_base::{DataType, Tensor, ValueType};
     use sinter_ir::WeightExpr;
+    use sinter_ops::conv::Convolution;
     use sinter_ops::matmul::MatMul;
     use sinter_ops::pointwise::Expr;
     use sinter_ops::{Body, InferContext, ValueId};
 
-    use crate::cover::{Problem, cover};
+    use super::*;
+    use crate::cover::cover;
     use crate::evidence::Evidence;
 
-    /// Takes every region, all for the same time: the fewer regions, the better.
-    struct Everything;
+    /// Takes every region: all for the same time, the fewer regions the better, or for one that its text draws.
+    struct Everything {
+        draws: bool,
+    }
+
+    const EQUAL: Everything = Everything { draws: false };
+    const DRAWN: Everything = Everything { draws: true };
 
     impl Kernel for Everything {
         fn launch(&self, _: &mut Launch<'_, '_>) -> Result<(), KernelError> {
@@ -101,12 +132,14 @@ mod tests {
             "test.everything"
         }
 
-        fn offer(&self, _: &Region, _: &Device) -> Result<Vec<Candidate>, Refusal> {
-            Ok(vec![Candidate::plain(self, Numerics::Ordered, 1000.0)])
+        fn offer(&self, region: &Region, _: &Device) -> Result<Vec<Candidate>, Refusal> {
+            let drawn = blake3::hash(region.to_string().as_bytes()).as_bytes()[0];
+            let estimate = if self.draws { 50.0 * f64::from(drawn) } else { 1000.0 };
+            Ok(vec![Candidate::plain(self, Numerics::Ordered, estimate)])
         }
 
         fn load(&self, _: &Recipe, _: &Region, _: &Device) -> Result<Loaded, KernelError> {
-            Ok(Loaded::Views(Box::new(Everything)))
+            Ok(Loaded::Views(Box::new(EQUAL)))
         }
     }
 
@@ -120,7 +153,7 @@ mod tests {
         }
 
         fn tactics(&self) -> Vec<&'static dyn Tactic> {
-            vec![&Everything]
+            if self.draws { vec![&DRAWN] } else { vec![&EQUAL] }
         }
 
         fn workers(&self, _: usize) -> Arc<dyn Workers> {
@@ -128,21 +161,17 @@ mod tests {
         }
     }
 
+    fn weight_in(weights: &HashSet<ValueId>, id: ValueId) -> Option<Arc<WeightExpr>> {
+        let source = WeightExpr::Source { name: "w".into(), tensor: Tensor::of_i64(&[1]) };
+        weights.contains(&id).then(|| Arc::new(source))
+    }
+
     /// Calls `see` with the regions of a body of products and sums, some of whose inputs are weights.
     fn covered(body: &Body, weights: &HashSet<ValueId>, see: impl FnOnce(&[crate::cover::Piece])) {
-        let weight = |id: ValueId| {
-            let source = WeightExpr::Source { name: "w".into(), tensor: Tensor::of_i64(&[1]) };
-            weights.contains(&id).then(|| Arc::new(source))
-        };
-        let (device, evidence) = (Everything.device(1), Evidence::default());
-        let problem = Problem {
-            body,
-            back_end: &Everything,
-            device: &device,
-            evidence: &evidence,
-            may_join: true,
-            weight: &weight,
-        };
+        let weight = |id: ValueId| weight_in(weights, id);
+        let (device, evidence) = (EQUAL.device(1), Evidence::default());
+        let problem =
+            Problem { body, back_end: &EQUAL, device: &device, evidence: &evidence, may_join: true, weight: &weight };
         see(&cover(&problem).map_err(|gaps| gaps.len()).expect("everything has a kernel").pieces);
     }
 
@@ -211,5 +240,92 @@ mod tests {
             assert_eq!(results.iter().sum::<usize>(), 4);
             assert!(results.contains(&2) && results.len() == 3, "{results:?}");
         });
+    }
+
+    /// Convolutions and sums of a few pictures, at random.
+    fn pictures(draw: &mut dyn FnMut(usize) -> usize, weights: &mut HashSet<ValueId>) -> Body {
+        let mut body = Body::new();
+        let picture = || ValueType::tensor(DataType::F32, [1i64, 4, 4, 4].map(Into::into).to_vec());
+        let mut values: Vec<ValueId> = (0..2).map(|_| body.add_input(picture())).collect();
+        for _ in 0..8 {
+            let (a, b) = (values[draw(values.len())], values[draw(values.len())]);
+            values.push(match draw(5) {
+                0 | 1 => sum(&mut body, a, b),
+                _ => {
+                    let dims = [4i64, 4, 1, 1].map(Into::into).to_vec();
+                    let weight = body.add_input(ValueType::tensor(DataType::F32, dims));
+                    weights.insert(weight);
+                    let op = Convolution::plain(2);
+                    body.add(op.into(), &[Some(a), Some(weight)], &mut InferContext::default()).expect("sizes fit")[0]
+                }
+            });
+        }
+        let is_read = |id: &ValueId| body.nodes().iter().any(|node| node.inputs.contains(&Some(*id)));
+        let outputs = values[2..].iter().copied().filter(|id| !is_read(id)).collect();
+        body.set_outputs(outputs);
+        body
+    }
+
+    /// The cheapest of all choices of groups with all layouts, in picoseconds, and how many choices there are.
+    fn brute_force(problem: &Problem<'_>) -> (i64, usize) {
+        let uses = Uses::of(problem);
+        let singles: BTreeMap<usize, Result<Served, Gap>> =
+            uses.living().map(|node| (node, serve(problem, &uses, Group::single(node)))).collect();
+        let groups = propose(problem, &uses).into_iter();
+        let fused: Vec<Served> = groups.filter_map(|group| serve(problem, &uses, group).ok()).collect();
+        let fused: Vec<&Served> = fused.iter().collect();
+        let search = Search::new(problem, &uses, &singles, &fused);
+        let (mut least, mut choices) = (i64::MAX, 0);
+        for mask in 0..1usize << fused.len() {
+            let choice: Vec<usize> = (0..fused.len()).filter(|number| mask >> number & 1 == 1).collect();
+            let mut nodes = HashSet::new();
+            if !choice.iter().flat_map(|number| &fused[*number].group.nodes).all(|node| nodes.insert(*node)) {
+                continue;
+            }
+            let Ok(members) = search.members(&choice) else { continue };
+            let served = members.iter().map(|member| match member {
+                Member::Fused(number) => fused[*number],
+                Member::Single(node) => singles[node].as_ref().map_err(|_| ()).expect("everything has a kernel"),
+            });
+            let served: Vec<&Served> = served.collect();
+            let prices = Layouts::of(problem).prices(&served);
+            for labels in 0..1usize << served.len() {
+                let labels: Vec<bool> = (0..served.len()).map(|at| labels >> at & 1 == 1).collect();
+                least = least.min(prices.of(&labels));
+            }
+            choices += 1;
+        }
+        (least, choices)
+    }
+
+    #[test]
+    fn groups_and_layouts_together_are_the_cheapest() {
+        let mut state = 7u64;
+        let mut draw = move |bound: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % bound
+        };
+        let (mut improved, mut most) = (0, 0);
+        for number in 0..200 {
+            let mut weights = HashSet::new();
+            let body = pictures(&mut draw, &mut weights);
+            let weight = |id: ValueId| weight_in(&weights, id);
+            let (device, evidence) = (DRAWN.device(1), Evidence::default());
+            let problem = Problem {
+                body: &body,
+                back_end: &DRAWN,
+                device: &device,
+                evidence: &evidence,
+                may_join: true,
+                weight: &weight,
+            };
+            let costs = cover(&problem).map_err(|gaps| gaps.len()).expect("everything has a kernel").costs;
+            let (least, choices) = brute_force(&problem);
+            assert_eq!(costs.solved, least, "network {number}: {costs:?}, {choices} choices");
+            assert!(costs.solved <= costs.greedy && costs.solved <= costs.single, "{costs:?}");
+            improved += usize::from(costs.solved < costs.greedy);
+            most = most.max(choices);
+        }
+        assert!(improved > 10 && most > 15, "{improved} networks where layouts matter, at most {most} choices");
     }
 }

@@ -10,7 +10,7 @@ use sinter_ops::ValueId;
 use sinter_ops::movement::{Reshape, Transpose};
 
 use crate::cover::alternatives::{Form, Served, type_in};
-use crate::cover::{Cover, Gap, Piece, Problem};
+use crate::cover::{Costs, Cover, Gap, Piece, Problem};
 use crate::select::select;
 
 struct Emitter<'a> {
@@ -24,7 +24,7 @@ struct Emitter<'a> {
 pub(crate) fn emit(problem: &Problem<'_>, served: Vec<Served>, labels: &[bool]) -> Result<Cover, Vec<Gap>> {
     let body = problem.body;
     let types: Vec<ValueType> = (0..body.value_count()).map(|i| body.ty(ValueId::new(i)).clone()).collect();
-    let cover = Cover { types, weights: Vec::new(), pieces: Vec::new() };
+    let cover = Cover { types, weights: Vec::new(), pieces: Vec::new(), costs: Costs::default() };
     let mut emitter = Emitter { problem, cover, forms: HashMap::new() };
     for id in body.inputs() {
         emitter.forms.insert((*id, Form::Plain), *id);

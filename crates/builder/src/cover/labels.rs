@@ -1,5 +1,6 @@
 //! The layout of every region: the cheapest labels, transpositions between them included.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use sinter_backend::Region;
@@ -47,52 +48,98 @@ fn scaled(nanoseconds: f64) -> i64 {
     (nanoseconds * 1000.0).clamp(0.0, (NEVER / 1024) as f64) as i64
 }
 
-/// For each group: channels last?
-pub(crate) fn choose(problem: &Problem<'_>, served: &[Served]) -> Vec<bool> {
-    let body = problem.body;
-    let mut cut = Cut::new(served.len());
-    let mut maker: HashMap<ValueId, usize> = HashMap::new();
-    // What reading a value in another layout than it has costs whoever makes it: nothing is cheaper than nothing.
-    let mut unary: Vec<(i64, i64)> = Vec::new();
-    for (index, Served { results, plain, last, .. }) in served.iter().enumerate() {
-        let cost = |a: &Option<Alternative>| a.as_ref().map_or(NEVER, |a| scaled(a.choice.candidate.estimate));
-        let is_control = plain.is_none() && last.is_none();
-        unary.push((if is_control { 0 } else { cost(plain) }, cost(last)));
-        for id in results {
-            maker.insert(*id, index);
-        }
+/// Chooses layouts for groups of one problem.
+pub(crate) struct Layouts<'a> {
+    problem: &'a Problem<'a>,
+    /// Costs of transpositions that were asked for.
+    known: RefCell<HashMap<ValueId, i64>>,
+}
+
+/// What layouts of some groups cost, in picoseconds.
+pub(crate) struct Prices {
+    /// Of each group: plain, and channels last.
+    pub(crate) own: Vec<(i64, i64)>,
+    /// What two groups cost when their layouts differ.
+    pub(crate) between: Vec<(usize, usize, i64)>,
+}
+
+impl Prices {
+    /// What everything costs with these layouts.
+    pub(crate) fn of(&self, labels: &[bool]) -> i64 {
+        let own = self.own.iter().zip(labels).map(|((plain, last), is_last)| if *is_last { *last } else { *plain });
+        let moved = self.between.iter().filter(|(a, b, _)| labels[*a] != labels[*b]).map(|pair| pair.2);
+        own.chain(moved).fold(0, i64::saturating_add)
     }
-    for id in body.outputs() {
-        if let Some(&index) = maker.get(id) {
-            unary[index].1 = unary[index].1.saturating_add(transposition(problem, body.ty(*id)));
+
+    /// The cheapest layouts; for each group: channels last?
+    pub(crate) fn labels(&self) -> Vec<bool> {
+        let mut cut = Cut::new(self.own.len());
+        self.between.iter().for_each(|&(a, b, cost)| cut.pair(a, b, cost));
+        for (index, (plain, last)) in self.own.iter().enumerate() {
+            cut.unary(index, *plain, *last);
         }
+        cut.solve()
     }
-    for (index, Served { group, plain, last, .. }) in served.iter().enumerate() {
-        let reads = |a: &Option<Alternative>| -> Vec<(ValueId, Form)> {
-            a.as_ref().map(|a| a.inputs.iter().flatten().copied().collect()).unwrap_or_default()
-        };
-        let (plain_reads, last_reads) = (reads(plain), reads(last));
-        let any: Vec<ValueId> = match (plain_reads.is_empty(), last_reads.is_empty()) {
-            (false, _) => plain_reads.iter().map(|r| r.0).collect(),
-            (true, false) => last_reads.iter().map(|r| r.0).collect(),
-            (true, true) => body.nodes()[group.node()].inputs.iter().flatten().copied().collect(),
-        };
-        for id in any {
-            if (problem.weight)(id).is_some() {
-                continue;
+}
+
+impl<'a> Layouts<'a> {
+    pub(crate) fn of(problem: &'a Problem<'a>) -> Self {
+        Self { problem, known: RefCell::default() }
+    }
+
+    fn transposition(&self, id: ValueId) -> i64 {
+        let known = self.known.borrow().get(&id).copied();
+        known.unwrap_or_else(|| {
+            let cost = transposition(self.problem, self.problem.body.ty(id));
+            self.known.borrow_mut().insert(id, cost);
+            cost
+        })
+    }
+
+    /// What layouts of these groups cost, which together are all living nodes.
+    pub(crate) fn prices(&self, served: &[&Served]) -> Prices {
+        let (problem, body) = (self.problem, self.problem.body);
+        let mut between: Vec<(usize, usize, i64)> = Vec::new();
+        let mut maker: HashMap<ValueId, usize> = HashMap::new();
+        // What reading a value in another layout than it has costs whoever makes it: nothing is cheaper than nothing.
+        let mut own: Vec<(i64, i64)> = Vec::new();
+        for (index, Served { results, plain, last, .. }) in served.iter().enumerate() {
+            let cost = |a: &Option<Alternative>| a.as_ref().map_or(NEVER, |a| scaled(a.choice.candidate.estimate));
+            let is_control = plain.is_none() && last.is_none();
+            own.push((if is_control { 0 } else { cost(plain) }, cost(last)));
+            for id in results {
+                maker.insert(*id, index);
             }
-            let cost = transposition(problem, body.ty(id));
-            let wants_last = last_reads.iter().any(|r| r.0 == id && r.1 != Form::Plain);
-            match (maker.get(&id), wants_last) {
-                (Some(&from), true) => cut.pair(from, index, cost),
-                (Some(&from), false) => unary[from].1 = unary[from].1.saturating_add(cost),
-                (None, true) => unary[index].1 = unary[index].1.saturating_add(cost),
-                (None, false) => {}
+        }
+        for id in body.outputs() {
+            if let Some(&index) = maker.get(id) {
+                own[index].1 = own[index].1.saturating_add(self.transposition(*id));
             }
         }
+        for (index, Served { group, plain, last, .. }) in served.iter().enumerate() {
+            let reads = |a: &Option<Alternative>| -> Vec<(ValueId, Form)> {
+                a.as_ref().map(|a| a.inputs.iter().flatten().copied().collect()).unwrap_or_default()
+            };
+            let (plain_reads, last_reads) = (reads(plain), reads(last));
+            let any: Vec<ValueId> = match (plain_reads.is_empty(), last_reads.is_empty()) {
+                (false, _) => plain_reads.iter().map(|r| r.0).collect(),
+                (true, false) => last_reads.iter().map(|r| r.0).collect(),
+                (true, true) => body.nodes()[group.node()].inputs.iter().flatten().copied().collect(),
+            };
+            for id in any {
+                if (problem.weight)(id).is_some() {
+                    continue;
+                }
+                let cost = self.transposition(id);
+                let wants_last = last_reads.iter().any(|r| r.0 == id && r.1 != Form::Plain);
+                match (maker.get(&id), wants_last) {
+                    (Some(&from), true) => between.push((from, index, cost)),
+                    (Some(&from), false) => own[from].1 = own[from].1.saturating_add(cost),
+                    (None, true) => own[index].1 = own[index].1.saturating_add(cost),
+                    (None, false) => {}
+                }
+            }
+        }
+        Prices { own, between }
     }
-    for (index, (if_plain, if_last)) in unary.into_iter().enumerate() {
-        cut.unary(index, if_plain, if_last);
-    }
-    cut.solve()
 }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use sinter_backend::{BackEnd, KernelError, Loaded, Region, Workers};
+use sinter_backend::{BackEnd, KernelError, Loaded, Numerics, Recipe, Region, Workers};
 use sinter_base::{DataType, Tensor, Value, ValueType};
 use sinter_interp::evaluate_weight;
 use sinter_interp::inputs::batches;
@@ -17,7 +17,7 @@ use sinter_plan::{Action, Graph, Home, PlanValueId, Step};
 
 use crate::draft::Draft;
 use crate::evidence::problem_text;
-use crate::parity::rules::{agree, rule_of, score_error};
+use crate::parity::rules::{Rule, agree, rule_of, score_error};
 use crate::parity::{
     Answers, Dropped, Verification, at_sizes, bodies, evaluate, points, products, trials, unit_variance,
 };
@@ -160,13 +160,16 @@ impl Checker<'_> {
         note(&expected);
         // Whether values were written where a step without a kernel finds them, the whole plan shows.
         let Action::Kernel { recipe, region, packed, .. } = &step.action else { return Ok(()) };
+        let numerics = self.numerics(recipe, region);
         let is_new = self.seen.insert(format!("{recipe:?}\n{}", problem_text(region)));
         let trial = |operands: &[Option<Value>], expected: &[Value]| -> Result<(), Trouble> {
             let disagrees =
                 |reason| Trouble::Disagrees { tactic: recipe.tactic.clone(), region: Box::new(region.clone()), reason };
             let found = self.launch(graph, step, region, packed, operands).map_err(disagrees)?;
             products::check(region.body(), operands, &found, expected).map_err(disagrees)?;
-            let (rule, wider) = (rule_of(region.body()), score_error(region.body(), operands));
+            let exact = numerics == Some(Numerics::Exact);
+            let rule = if exact { Rule::Moved } else { rule_of(region.body()) };
+            let wider = score_error(region.body(), operands);
             for (found, expected) in found.iter().zip(expected) {
                 agree(found, expected, rule, wider).map_err(disagrees)?;
             }
@@ -276,6 +279,15 @@ impl Checker<'_> {
         let results = region.infer(&types, &mut InferContext::default()).map_err(|e| e.to_string())?;
         let workspace = self.workspace(step, region, &types)?;
         launch_once(&*kernel, &results, &tensors, workspace, self.workers).map_err(text)
+    }
+
+    /// How far the tactic says that its results may differ.
+    fn numerics(&self, recipe: &Recipe, region: &Region) -> Option<Numerics> {
+        let weights = region.clone().with_constants((0..region.body().inputs().len()).collect());
+        let tactic = self.back_end.tactic(&recipe.tactic)?;
+        let offered =
+            [region, &weights].map(|region| tactic.offer(region, &self.draft.plan.device).unwrap_or_default());
+        offered.into_iter().flatten().find(|candidate| candidate.recipe == *recipe).map(|found| found.numerics)
     }
 
     /// Scratch memory for these operands: the tactic's own figure, for the region at these sizes.

@@ -91,6 +91,8 @@ pub struct Report {
     pub known_verdict: bool,
     /// Steps of the plan.
     pub steps: usize,
+    /// What the chosen kernels are expected to take, and what other choices would.
+    pub cover: CoverSummary,
     /// How kernels were timed; absent when the build was not tuned.
     pub tuning: Option<TuningSummary>,
     /// Every region that was considered: kernels offered, timed, refused and why, and what was chosen.
@@ -113,6 +115,18 @@ pub struct RangeSummary {
     pub min: i64,
     /// Largest value; absent when there is none.
     pub max: Option<i64>,
+}
+
+/// Expected times of one inference: of a model of the device, or of measured kernels where the build is tuned.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CoverSummary {
+    /// Microseconds with every operator by itself.
+    pub single_us: f64,
+    /// Microseconds with the regions that are cheapest without regard to layouts.
+    pub greedy_us: f64,
+    /// Microseconds of the plan.
+    pub solved_us: f64,
 }
 
 /// How kernels were timed.
@@ -179,7 +193,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     let start = Instant::now();
     let nodes = network.body.nodes().len();
     let sizes = arguments.ranges.hints(&network)?;
-    let Built { plan, passes, verification, is_known_verdict, regions, tuned, .. } =
+    let Built { plan, passes, verification, is_known_verdict, regions, costs, tuned, .. } =
         build_plan(&network, sizes, &arguments.model_flags, &arguments.device, &[])?;
     if let (Some(reason), false) = (&verification.skipped, arguments.model_flags.no_verify()) {
         let what = format!("the plan could not be verified: {reason}");
@@ -208,6 +222,11 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         verification: verification_summary(&verification),
         known_verdict: is_known_verdict,
         steps: plan.graph.steps.len(),
+        cover: CoverSummary {
+            single_us: costs.single as f64 * 1e-6,
+            greedy_us: costs.greedy as f64 * 1e-6,
+            solved_us: costs.solved as f64 * 1e-6,
+        },
         tuning: tuned.map(|tuned| TuningSummary {
             seconds: seconds(tuned.spent),
             timed: regions.iter().flat_map(|r| &r.candidates).filter(|c| c.time.is_ok()).count(),
@@ -261,6 +280,11 @@ fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
     }
     writeln!(out, "  passes   {}", fired(&report.passes))?;
     writeln!(out, "  steps    {} of {} nodes", report.steps, report.nodes)?;
+    let CoverSummary { single_us, greedy_us, solved_us } = &report.cover;
+    writeln!(
+        out,
+        "  cover    {solved_us:.1} us expected; {greedy_us:.1} us without regard to layouts, {single_us:.1} us one by one"
+    )?;
     if let Some(TuningSummary { seconds, timed, untimed, engines }) = &report.tuning {
         write!(
             out,
