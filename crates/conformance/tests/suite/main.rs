@@ -8,6 +8,7 @@ mod fused_kernels;
 mod hostile;
 mod hostile_plans;
 mod metrics;
+mod microsoft;
 mod models;
 mod onnx_data;
 mod parity;
