@@ -1,6 +1,6 @@
 //! Walking a model: inputs, weights, nodes in order, functions and subgraphs in their name scopes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -116,6 +116,8 @@ pub(crate) struct Importer<'m> {
     frames: Vec<Frame<'m>>,
     options: ImportOptions,
     node_count: usize,
+    /// Operator sets newer than the newest known, each reported once.
+    unknown_versions: HashSet<(&'m str, i64)>,
 }
 
 /// The default domain has two spellings.
@@ -136,6 +138,7 @@ impl<'m> Importer<'m> {
             frames: vec![Frame { attributes: HashMap::new(), opsets: Arc::new(opsets) }],
             options: options.clone(),
             node_count: 0,
+            unknown_versions: HashSet::new(),
         }
     }
 
@@ -370,8 +373,19 @@ impl<'m> Importer<'m> {
             self.problem(location.clone(), reason);
             return None;
         };
+        let shown = if domain.is_empty() { "ai.onnx" } else { domain };
+        if let Some(newest) = table::newest(domain).filter(|newest| version > *newest) {
+            if self.unknown_versions.insert((domain, version)) {
+                let reason = format!(
+                    "version {version} of operator set {shown} is not known, only versions up to {newest}, and may give \
+                     {} another meaning; export the model with version {newest} or older",
+                    node.op_type()
+                );
+                self.problem(location.clone(), reason);
+            }
+            return None;
+        }
         let Some(import) = table::find(domain, node.op_type(), version) else {
-            let shown = if domain.is_empty() { "ai.onnx" } else { domain };
             self.problem(location.clone(), table::unsupported(shown, domain, node.op_type(), version));
             return None;
         };

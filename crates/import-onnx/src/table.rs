@@ -307,6 +307,14 @@ pub const ALL: &[Entry] = table! {
     onnx MelWeightMatrix 17 => signal::mel_weight_matrix;
 };
 
+/// The newest operator set of each domain that the list was written against. What a later one changed is not known.
+const NEWEST: &[(&str, i64)] = &[("", 26), (ML, 5), (TRAINING, 1), (MICROSOFT, 1)];
+
+/// The newest known operator set of a domain; `None` for domains that have no operators here.
+pub fn newest(domain: &str) -> Option<i64> {
+    NEWEST.iter().find(|(known, _)| *known == domain).map(|(_, version)| *version)
+}
+
 /// The entry for an operator at a version.
 pub fn find(domain: &str, name: &str, version: i64) -> Option<ImportFn> {
     ALL.iter()

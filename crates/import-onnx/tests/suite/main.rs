@@ -1,0 +1,4 @@
+//! Tests of whole models, one binary.
+
+mod symbolic_sizes;
+mod versions;
