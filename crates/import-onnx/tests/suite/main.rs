@@ -2,3 +2,4 @@
 
 mod symbolic_sizes;
 mod versions;
+mod weights_in_place;
