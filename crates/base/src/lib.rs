@@ -18,6 +18,7 @@ pub mod location;
 pub mod mapping;
 pub mod minifloat;
 pub mod quantization;
+pub mod regular_file;
 pub mod shape;
 pub mod tensor;
 pub mod types;

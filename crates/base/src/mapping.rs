@@ -1,23 +1,20 @@
 //! Read-only file mappings: weights are used where they lie on disk.
 #![allow(unsafe_code, reason = "mapping a file is unsafe: another process may change it while it is mapped")]
 
-use std::fs::File;
 use std::io;
 use std::path::Path;
 
 use bytes::Bytes;
 
-/// Maps a whole file; an empty file gives no bytes.
+use crate::regular_file;
+
+/// Maps a whole regular file; an empty file gives no bytes.
 ///
 /// # Errors
 /// As opening, measuring and mapping the file do.
 pub fn map_file(path: &Path) -> io::Result<Bytes> {
-    let file = File::open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-    }
-    if metadata.len() == 0 {
+    let file = regular_file::open(path)?;
+    if file.metadata()?.len() == 0 {
         return Ok(Bytes::new());
     }
     // SAFETY: the mapping is private and read-only. A file that is truncated while it is mapped ends the process with

@@ -1,16 +1,35 @@
 //! The bodies of the fuzz targets in `fuzz/`: any bytes give a value or an error, never a panic. The same functions run on
-//! mutated files in the ordinary tests.
+//! mutated files, and on the seeds in `fuzz/corpus`, in the ordinary tests.
+
+use std::io::Cursor;
+use std::path::Path;
 
 use bytes::Bytes;
 use sinter_backend::BackEnd;
 use sinter_base::{Tensor, Value, ValueType};
 use sinter_cpu::Cpu;
-use sinter_import_onnx::decode::decode_binary;
+use sinter_import_onnx::decode::{decode_binary, decode_text as decode_text_model};
 use sinter_import_onnx::{ImportOptions, import_model};
 use sinter_plan::{Plan, Trust, from_bytes};
 use sinter_runtime::{Engine, EngineOptions};
+use sinter_tensor_io::parse_npz;
 
 use crate::engine::built;
+
+/// Where the seeds of the targets lie, each in a folder of the target's name.
+pub const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus");
+
+/// What a target does with any bytes; true when they were more than refused.
+pub type Body = fn(Bytes) -> bool;
+
+/// Every target of `fuzz/fuzz_targets`.
+pub const TARGETS: &[(&str, Body)] = &[
+    ("decode_onnx", decode_onnx),
+    ("decode_text", decode_text),
+    ("import_onnx", import_onnx),
+    ("read_npz", read_npz),
+    ("read_plan", read_plan),
+];
 
 /// Memory that a fuzzed model or plan may take.
 const MAX_MEMORY: usize = 64 << 20;
@@ -24,6 +43,21 @@ const MAX_ELEMENTS: usize = 1 << 16;
 /// Decodes a binary model; true when it got past the decoder.
 pub fn decode_onnx(bytes: Bytes) -> bool {
     decode_binary(bytes).is_ok()
+}
+
+/// Decodes a model in text form; true when it is one.
+pub fn decode_text(bytes: Bytes) -> bool {
+    decode_text_model(&bytes).is_ok()
+}
+
+/// Reads an archive of arrays, and each as the tensor that it says it is; true when it could be read.
+pub fn read_npz(bytes: Bytes) -> bool {
+    let Ok(arrays) = parse_npz(Cursor::new(bytes), Path::new("archive"), MAX_MEMORY) else { return false };
+    arrays.iter().for_each(|(_, array)| {
+        // An error is as good as a tensor.
+        let _ = array.to_tensor(None);
+    });
+    true
 }
 
 /// Decodes and imports a model; true when it got past the decoder.

@@ -9,7 +9,7 @@ use sinter_ops::pointwise::Expr;
 
 use crate::error::Problem;
 use crate::graph::{Frame, Importer};
-use crate::proto::{AttributeProto, NodeProto};
+use crate::proto::{AttributeProto, GraphProto, NodeProto};
 
 /// Result of an import function: the node's outputs in order; trailing optional ones may be left out.
 pub type Imported = Result<Vec<Handle>, Problem>;
@@ -270,15 +270,25 @@ impl<'a, 'm> NodeContext<'a, 'm> {
         self.attribute(name).and_then(|a| a.g.as_ref()).map(|g| (g.input.len(), g.output.len()))
     }
 
+    /// A graph attribute of the node itself. One that the caller of a function gives would have to be read in the
+    /// caller's scope, with the caller's attributes, and could name itself.
+    fn graph(&self, name: &str) -> Result<&'m GraphProto, Problem> {
+        let own = self.node.attribute.iter().find(|a| a.name() == name);
+        if let Some(outer) = own.map(|a| a.ref_attr_name()).filter(|outer| !outer.is_empty()) {
+            let reason =
+                format!("attribute {name} is the graph {outer} of the function's caller, which is not supported");
+            return Err(self.problem(reason));
+        }
+        own.and_then(|a| a.g.as_ref()).ok_or_else(|| self.problem(format!("attribute {name} is missing")))
+    }
+
     /// Imports a graph attribute as a body with inputs of these types. May be called again with other types: the body
     /// of a loop is imported until the types of its carried values are stable.
     ///
     /// # Errors
     /// When the attribute is missing or the subgraph has problems, which are reported with their own nodes.
     pub fn subgraph(&mut self, name: &str, input_types: &[ValueType]) -> Result<Scoped, Problem> {
-        let Some(graph) = self.attribute(name).and_then(|a| a.g.as_ref()) else {
-            return Err(self.problem(format!("attribute {name} is missing")));
-        };
+        let graph = self.graph(name)?;
         if graph.input.len() != input_types.len() {
             let reason = format!("subgraph {name} has {} inputs, {} are fed", graph.input.len(), input_types.len());
             return Err(self.problem(reason));
@@ -293,9 +303,7 @@ impl<'a, 'm> NodeContext<'a, 'm> {
     /// # Errors
     /// As [`NodeContext::subgraph`].
     pub fn inline_subgraph(&mut self, name: &str, inputs: &[Handle]) -> Result<Vec<Handle>, Problem> {
-        let Some(graph) = self.attribute(name).and_then(|a| a.g.as_ref()) else {
-            return Err(self.problem(format!("attribute {name} is missing")));
-        };
+        let graph = self.graph(name)?;
         if graph.input.len() != inputs.len() {
             let reason = format!("subgraph {name} has {} inputs, {} are fed", graph.input.len(), inputs.len());
             return Err(self.problem(reason));

@@ -1,6 +1,6 @@
 //! Walking a model: inputs, weights, nodes in order, functions and subgraphs in their name scopes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,16 +11,14 @@ use crate::context::NodeContext;
 use crate::decode::decode_file;
 use crate::error::{ImportError, Problem};
 use crate::external::ExternalData;
+use crate::inlining::{Functions, check_inlining, key_of};
 use crate::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, ValueInfoProto};
 use crate::sort::execution_order;
 use crate::table;
 use crate::tensor::{sparse_to_tensor, to_tensor};
 use crate::types::value_type;
 
-/// Functions calling functions deeper than this are refused: they would be recursive.
-const MAX_FUNCTION_DEPTH: usize = 64;
-
-/// Nodes after inlining functions; beyond this the model is refused.
+/// Nodes that are imported, those of a loop's body more than once; beyond this the model is refused.
 const MAX_NODES: usize = 2_000_000;
 
 /// What the caller fixes about a model.
@@ -65,6 +63,7 @@ pub fn import_model(
     if !misfits.is_empty() {
         return Err(ImportError::Shapes(misfits));
     }
+    check_inlining(graph, &importer.functions).map_err(|problem| ImportError::Model(vec![problem]))?;
     importer.import_nodes(&graph.node);
     let outputs: Vec<(String, Handle)> = graph
         .output
@@ -112,15 +111,17 @@ pub(crate) struct Importer<'m> {
     pub(crate) builder: NetworkBuilder,
     pub(crate) external: ExternalData,
     pub(crate) problems: Vec<Problem>,
-    functions: HashMap<(&'m str, &'m str, &'m str), &'m FunctionProto>,
+    functions: Functions<'m>,
     names: Vec<Names<'m>>,
     frames: Vec<Frame<'m>>,
     options: ImportOptions,
     node_count: usize,
+    /// Operator sets newer than the newest known, each reported once.
+    unknown_versions: HashSet<(&'m str, i64)>,
 }
 
 /// The default domain has two spellings.
-fn domain_of(domain: &str) -> &str {
+pub(crate) fn domain_of(domain: &str) -> &str {
     if domain == "ai.onnx" { "" } else { domain }
 }
 
@@ -137,6 +138,7 @@ impl<'m> Importer<'m> {
             frames: vec![Frame { attributes: HashMap::new(), opsets: Arc::new(opsets) }],
             options: options.clone(),
             node_count: 0,
+            unknown_versions: HashSet::new(),
         }
     }
 
@@ -321,7 +323,7 @@ impl<'m> Importer<'m> {
         let location = location_of(node);
         self.node_count += 1;
         if self.node_count == MAX_NODES {
-            self.problem(location.clone(), format!("the model has more than {MAX_NODES} nodes after inlining"));
+            self.problem(location.clone(), format!("more than {MAX_NODES} nodes would be imported"));
         }
         let mut inputs = Vec::with_capacity(node.input.len());
         let mut ready = self.node_count < MAX_NODES;
@@ -362,8 +364,8 @@ impl<'m> Importer<'m> {
         location: &Location,
     ) -> Option<Vec<Handle>> {
         let domain = domain_of(node.domain());
-        if let Some(function) = self.functions.get(&(domain, node.op_type(), node.overload())).copied() {
-            return self.call_function(function, node, &inputs, location);
+        if let Some(function) = self.functions.get(&key_of(node)).copied() {
+            return self.call_function(function, node, &inputs);
         }
         let frame = self.frame();
         let Some(&version) = frame.opsets.get(domain) else {
@@ -371,8 +373,19 @@ impl<'m> Importer<'m> {
             self.problem(location.clone(), reason);
             return None;
         };
+        let shown = if domain.is_empty() { "ai.onnx" } else { domain };
+        if let Some(newest) = table::newest(domain).filter(|newest| version > *newest) {
+            if self.unknown_versions.insert((domain, version)) {
+                let reason = format!(
+                    "version {version} of operator set {shown} is not known, only versions up to {newest}, and may give \
+                     {} another meaning; export the model with version {newest} or older",
+                    node.op_type()
+                );
+                self.problem(location.clone(), reason);
+            }
+            return None;
+        }
         let Some(import) = table::find(domain, node.op_type(), version) else {
-            let shown = if domain.is_empty() { "ai.onnx" } else { domain };
             self.problem(location.clone(), table::unsupported(shown, domain, node.op_type(), version));
             return None;
         };
@@ -391,13 +404,7 @@ impl<'m> Importer<'m> {
         function: &'m FunctionProto,
         call: &'m NodeProto,
         inputs: &[Option<Handle>],
-        location: &Location,
     ) -> Option<Vec<Handle>> {
-        if self.frames.len() > MAX_FUNCTION_DEPTH {
-            let reason = format!("function '{}' calls functions deeper than {MAX_FUNCTION_DEPTH}", function.name());
-            self.problem(location.clone(), reason);
-            return None;
-        }
         let caller = self.frame();
         let mut attributes: HashMap<&'m str, &'m AttributeProto> =
             function.attribute_proto.iter().map(|a| (a.name(), a)).collect();
@@ -485,7 +492,7 @@ impl<'m> Importer<'m> {
     }
 }
 
-fn location_of(node: &NodeProto) -> Location {
+pub(crate) fn location_of(node: &NodeProto) -> Location {
     let name = match node.name() {
         "" => node.output.iter().find(|n| !n.is_empty()).map_or("", String::as_str),
         name => name,

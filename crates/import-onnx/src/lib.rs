@@ -13,6 +13,7 @@ pub mod decode;
 pub mod error;
 pub mod external;
 pub mod graph;
+mod inlining;
 pub mod ops;
 pub mod sort;
 pub mod table;

@@ -143,6 +143,7 @@ pub const ALL: &[Entry] = table! {
     onnx GridSample 16 => image::grid_sample;
     onnx AffineGrid 20 => image::affine_grid;
     onnx RoiAlign 10 => image::roi_align;
+    onnx MaxRoiPool 1 => image::max_roi_pool;
     onnx QuantizeLinear 10 => quantize::quantize_linear;
     onnx DequantizeLinear 10 => quantize::dequantize_linear;
     onnx DynamicQuantizeLinear 11 => quantize::dynamic_quantize_linear;
@@ -163,6 +164,12 @@ pub const ALL: &[Entry] = table! {
     microsoft QLinearSoftmax 1 => quantized::qlinear_softmax;
     microsoft QLinearConv 1 => quantized::qlinear_conv;
     microsoft QGemm 1 => quantized::qgemm;
+    microsoft QAttention 1 => microsoft_attention::quantized_attention;
+    microsoft QEmbedLayerNormalization 1 => embedding::quantized_embed_layer_normalization;
+    microsoft EmbedLayerNormalization 1 => embedding::embed_layer_normalization;
+    microsoft MatMulNBits 1 => packed_weights::matmul_n_bits;
+    microsoft MatMulBnb4 1 => packed_weights::matmul_bnb4;
+    microsoft GatherBlockQuantized 1 => packed_weights::gather_block_quantized;
     microsoft DynamicQuantizeMatMul 1 => quantized::dynamic_quantize_matmul;
     microsoft MatMulIntegerToFloat 1 => quantized::matmul_integer_to_float;
     microsoft FusedConv 1 => fused::fused_conv;
@@ -198,6 +205,7 @@ pub const ALL: &[Entry] = table! {
     onnx RNN 7 => recurrent::rnn;
     onnx GRU 7 => recurrent::gru;
     onnx LSTM 7 => recurrent::lstm;
+    microsoft DynamicQuantizeLSTM 1 => recurrent::dynamic_quantize_lstm;
 
     // -- attention, detection
     onnx Attention 23 => attention::attention;
@@ -298,6 +306,14 @@ pub const ALL: &[Entry] = table! {
     onnx BlackmanWindow 17 => signal::blackman_window;
     onnx MelWeightMatrix 17 => signal::mel_weight_matrix;
 };
+
+/// The newest operator set of each domain that the list was written against. What a later one changed is not known.
+const NEWEST: &[(&str, i64)] = &[("", 26), (ML, 5), (TRAINING, 1), (MICROSOFT, 1)];
+
+/// The newest known operator set of a domain; `None` for domains that have no operators here.
+pub fn newest(domain: &str) -> Option<i64> {
+    NEWEST.iter().find(|(known, _)| *known == domain).map(|(_, version)| *version)
+}
 
 /// The entry for an operator at a version.
 pub fn find(domain: &str, name: &str, version: i64) -> Option<ImportFn> {

@@ -107,6 +107,7 @@ catalog! { $
     231 => GridSample: crate::image::GridSample;
     232 => AffineGrid: crate::image::AffineGrid;
     233 => RoiAlign: crate::image::RoiAlign;
+    234 => RegionMaxPool: crate::image::RegionMaxPool;
     240 => Quantize: crate::quantize::Quantize;
     241 => Dequantize: crate::quantize::Dequantize;
 
@@ -179,6 +180,7 @@ catalog! { $
     67 => Determinant: crate::matmul::Determinant;
     68 => RandomFill: crate::random::RandomFill;
     69 => Dft: crate::signal::Dft;
+    70 => Unpack: crate::movement::Unpack;
 }
 
 impl Op {

@@ -15,7 +15,7 @@ use std::path::Path;
 use bytes::Bytes;
 use prost::Message;
 use sinter_base::mapping::map_file;
-use sinter_base::{DataType, Tensor, ValueType};
+use sinter_base::{DataType, Tensor, ValueType, regular_file};
 use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -199,7 +199,7 @@ pub enum Trust {
 /// Does the file start like a plan? A file that cannot be read does not.
 pub fn is_plan(path: &Path) -> bool {
     let mut start = [0; MAGIC.len()];
-    File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == MAGIC
+    regular_file::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == MAGIC
 }
 
 /// Maps and reads a plan file. Weights stay in the mapping.

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use sinter_base::{Tensor, Value};
+use sinter_base::{Tensor, Value, regular_file};
 use sinter_import_onnx::test_data::{decode_value, encode_value};
 use sinter_tensor_io::{NpzError, read_npz, write_npz};
 
@@ -121,7 +121,7 @@ fn read_folder(
             .ok()
             .and_then(|length| left.checked_sub(length))
             .ok_or_else(|| damaged(format!("it has {length} bytes, more than the {left} allowed")))?;
-        let bytes = std::fs::read(&file).map_err(io)?;
+        let bytes = regular_file::read(&file).map_err(io)?;
         values.push((port.name.clone(), decode_value(bytes.into(), &port.ty).map_err(damaged)?));
     }
     let extra = path.join(format!("{}_{}.pb", role.stem(), declared.len()));

@@ -5,7 +5,7 @@ use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use npyz::WriterBuilder;
-use sinter_base::Tensor;
+use sinter_base::{Tensor, regular_file};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
@@ -37,7 +37,7 @@ pub enum NpzError {
 /// # Errors
 /// When the file is missing or damaged, or its arrays together need more than `max_bytes`.
 pub fn read_npz(path: &Path, max_bytes: usize) -> Result<Vec<(String, RawArray)>, NpzError> {
-    let file = File::open(path).map_err(|source| NpzError::Io { path: path.to_owned(), source })?;
+    let file = regular_file::open(path).map_err(|source| NpzError::Io { path: path.to_owned(), source })?;
     parse_npz(std::io::BufReader::new(file), path, max_bytes)
 }
 

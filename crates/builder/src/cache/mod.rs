@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sinter_base::regular_file;
 
 /// Version of the format that is written and read.
 const VERSION: u32 = 1;
@@ -62,7 +63,7 @@ fn io(path: &Path, error: &std::io::Error) -> CacheError {
 
 /// Reads the records of a cache; none when there is no such file yet.
 fn read<R: DeserializeOwned>(path: &Path, kind: &'static str) -> Result<Vec<R>, CacheError> {
-    let file = match File::open(path) {
+    let file = match regular_file::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(io(path, &error)),

@@ -70,6 +70,37 @@ fn inputs_of_wrong_names_types_and_sizes_end_with_2() {
     fails(&folder, &unwritable, 2, &["none/y.npz"]);
 }
 
+/// Nobody writes to the pipes: opening one to read would wait for ever.
+#[cfg(unix)]
+#[test]
+fn pipes_in_place_of_files_are_errors_at_once() {
+    let folder = Folder::new();
+    let pipe = |name: &str| {
+        let made = std::process::Command::new("mkfifo").arg(folder.path(name)).status().unwrap();
+        assert!(made.success());
+        folder.path(name)
+    };
+    let small = small_model(&folder);
+    let (file, plan, archive) = (pipe("pipe.onnx"), pipe("pipe.plan"), pipe("pipe.npz"));
+    for command in ["build", "run", "bench", "inspect"] {
+        fails(&folder, &arguments![command, file], 2, &["pipe.onnx", "not a regular file"]);
+    }
+    for command in ["run", "bench", "inspect"] {
+        fails(&folder, &arguments![command, plan], 2, &["pipe.plan", "not a regular file"]);
+    }
+    fails(&folder, &arguments!["run", small, "--inputs", archive], 2, &["pipe.npz", "not a regular file"]);
+    let cache = arguments!["build", small, "-o", folder.path("y.plan"), "--timing-cache", plan, "--locked"];
+    fails(&folder, &cache, 2, &["pipe.plan", "not a regular file"]);
+    pipe("pipe.bin");
+    let weight = r#"initializer { name: "w" data_type: 1 dims: 3 data_location: EXTERNAL
+                    external_data { key: "location" value: "pipe.bin" } }"#;
+    let node = r#"node { name: "sum" op_type: "Add" input: "x" input: "w" output: "y" }"#;
+    let external = folder.write("external.onnxtxt", model(&format!("{node} {weight}"), &["dim { dim_value: 3 }"]));
+    fails(&folder, &arguments!["build", external], 3, &["'w'", "pipe.bin", "not a regular file"]);
+    pipe("input_0.pb");
+    fails(&folder, &arguments!["run", small, "--inputs", folder.path(".")], 2, &["input_0.pb", "not a regular file"]);
+}
+
 #[test]
 fn damaged_files_end_with_3() {
     let folder = Folder::new();

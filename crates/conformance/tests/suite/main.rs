@@ -1,6 +1,7 @@
 //! The conformance suite, one binary: operator examples, ONNX test data, real models, hostile files.
 #![allow(clippy::print_stdout, reason = "tests print their figures")]
 
+mod corpus;
 mod cover;
 mod cpu_kernels;
 mod examples;
@@ -8,6 +9,7 @@ mod fused_kernels;
 mod hostile;
 mod hostile_plans;
 mod metrics;
+mod microsoft;
 mod models;
 mod onnx_data;
 mod parity;

@@ -2,6 +2,7 @@
 
 pub mod affine_grid;
 pub mod grid_sample;
+pub mod region_max_pool;
 pub mod resize;
 pub mod resize_nearest;
 pub mod resize_plan;
@@ -17,4 +18,5 @@ pub const TACTICS: &[&dyn Tactic] = &[
     &grid_sample::GRID_SAMPLE,
     &affine_grid::AFFINE_GRID,
     &roi_align::ROI_ALIGN,
+    &region_max_pool::REGION_MAX_POOL,
 ];

@@ -13,6 +13,7 @@ pub mod slice;
 pub mod strided;
 pub mod strings;
 pub mod transpose;
+pub mod unpack;
 
 use sinter_backend::{Refusal, Region, Tactic};
 use sinter_base::{DataType, ValueType};
@@ -28,6 +29,7 @@ pub const TACTICS: &[&dyn Tactic] = &[
     &pad::PAD,
     &shape_of::SHAPE,
     &reverse_sequence::REVERSE_SEQUENCE,
+    &unpack::UNPACK,
     &strings::STRINGS,
 ];
 

@@ -2,13 +2,16 @@
 //!
 //! All strings of all operands are sorted into one table, the empty string first, and replaced by their places in it.
 //! Places compare as the strings do, equal strings have equal ones, and the empty string has 0, which is what padding
-//! and tests for "not zero" need. So any kernel that moves, picks or orders 64-bit numbers serves strings too.
+//! and tests for "not zero" need. So any kernel that moves, picks or orders 64-bit numbers serves strings too, and so
+//! does a pointwise program that chooses between strings.
 
 use sinter_backend::{
     Device, DynamicTarget, Kernel, KernelError, Launch, Loaded, Numerics, Operand, Refusal, Region, Rooms, Target,
     ValueKernel,
 };
 use sinter_base::{Buffer, DataType, Shape, Tensor, TensorType, Value, ValueType, View};
+use sinter_ops::pointwise::program::Step;
+use sinter_ops::pointwise::{Pointwise, Program};
 use sinter_ops::{InferContext, Op, Operands, infer};
 
 use crate::alone::Alone;
@@ -46,20 +49,24 @@ fn kernel(region: &Region) -> Result<Loaded, Refusal> {
             | Op::TensorScatter(_)
             | Op::NonZero(_)
             | Op::Unique(_)
+            | Op::Pointwise(_)
     );
     if !moves {
         return Err(Refusal::new(format!("takes operators that move strings, not {}", node.op.name())));
     }
-    if region.input(0).map(|t| t.data_type) != Some(DataType::String) {
+    let body = region.body();
+    let is_text = |ty: &ValueType| ty.as_tensor().is_some_and(|t| t.data_type == DataType::String);
+    if !body.inputs().iter().any(|id| is_text(body.ty(*id))) {
         return Err(Refusal::new("takes strings, not numbers"));
     }
-    let body = region.body();
+    let op = on_places(&node.op).ok_or_else(|| Refusal::new("takes programs that choose between strings only"))?;
+    let texts = node.outputs.iter().map(|id| is_text(body.ty(*id))).collect();
     let inputs: Vec<Option<ValueType>> = node.inputs.iter().map(|id| id.map(|id| numbered(body.ty(id)))).collect();
     let outputs: Vec<ValueType> = node.outputs.iter().map(|id| numbered(body.ty(*id))).collect();
-    let inner = Region::single(node.op.clone(), &inputs, outputs);
+    let inner = Region::single(op.clone(), &inputs, outputs);
     // The kernels for numbers look at one operator, not at a device.
     let device = Device { back_end: "cpu".to_owned(), tier: String::new(), threads: 1 };
-    let tactics = super::TACTICS.iter().chain(crate::index::TACTICS);
+    let tactics = super::TACTICS.iter().chain(crate::index::TACTICS).chain(crate::pointwise::TACTICS);
     let kernel = tactics.filter(|tactic| tactic.name() != STRINGS.name).find_map(|tactic| {
         let candidate = tactic.offer(&inner, &device).ok()?.into_iter().next()?;
         match tactic.load(&candidate.recipe, &inner, &device).ok()? {
@@ -68,7 +75,7 @@ fn kernel(region: &Region) -> Result<Loaded, Refusal> {
         }
     });
     match kernel {
-        Some(kernel) => Ok(Loaded::Values(Box::new(Strings { op: node.op.clone(), kernel }))),
+        Some(kernel) => Ok(Loaded::Values(Box::new(Strings { op, texts, kernel }))),
         None => Err(Refusal::new(format!("takes no {} of 64-bit numbers", node.op.name()))),
     }
 }
@@ -81,8 +88,32 @@ fn numbered(ty: &ValueType) -> ValueType {
     }
 }
 
+/// The operator with places instead of strings; only programs name types of their own.
+fn on_places(op: &Op) -> Option<Op> {
+    let Op::Pointwise(pointwise) = op else { return Some(op.clone()) };
+    let place = |ty: DataType| if ty == DataType::String { PLACE } else { ty };
+    let mut program = Program::default();
+    let mut renamed: Vec<usize> = Vec::with_capacity(pointwise.program.steps().len());
+    for step in pointwise.program.steps() {
+        let step = match step {
+            Step::Input { index, data_type } => Step::Input { index: *index, data_type: place(*data_type) },
+            Step::Constant { .. } => step.clone(),
+            Step::Apply { op, compute, args } => {
+                let args = args.iter().map(|&arg| renamed.get(arg).copied()).collect::<Option<_>>()?;
+                Step::Apply { op: *op, compute: place(*compute), args }
+            }
+        };
+        renamed.push(program.add(step).ok()?);
+    }
+    let results = pointwise.program.results().iter().map(|&r| renamed.get(r).copied()).collect::<Option<_>>()?;
+    program.set_results(results).ok()?;
+    Some(Pointwise { program }.into())
+}
+
 struct Strings {
     op: Op,
+    /// By result: does it stand for strings?
+    texts: Vec<bool>,
     kernel: Box<dyn Kernel>,
 }
 
@@ -166,15 +197,16 @@ impl ValueKernel for Strings {
             seed: (0, 0),
         })?;
         drop(outputs);
-        rooms.iter().map(|(room, _)| named(room.view()?, &table)).collect()
+        let named = |((room, _), is_text): (&(DynamicTarget, _), &bool)| match is_text {
+            true => named(room.view()?, &table),
+            false => room.view()?.to_tensor().map(Value::Tensor).map_err(data_error),
+        };
+        rooms.iter().zip(&self.texts).map(named).collect()
     }
 }
 
-/// A result with its strings back; only results that stand for strings have the type of places.
+/// A result with its strings back.
 fn named(view: View<'_>, table: &[&str]) -> Result<Value, KernelError> {
-    if view.data_type() != PLACE {
-        return view.to_tensor().map(Value::Tensor).map_err(data_error);
-    }
     let entry = |&place: &u64| usize::try_from(place).ok().and_then(|p| table.get(p)).copied().unwrap_or_default();
     let strings = view.elements::<u64>().iter().map(|place| entry(place).to_owned()).collect();
     Tensor::from_strings(view.sizes(), strings).map(Value::Tensor).map_err(data_error)
@@ -184,6 +216,7 @@ fn named(view: View<'_>, table: &[&str]) -> Result<Value, KernelError> {
 mod tests {
     use sinter_ops::index::{Gather, NonZero, Unique};
     use sinter_ops::movement::{Concat, Pad, Reshape};
+    use sinter_ops::pointwise::{Expr, ScalarOp};
 
     use super::*;
 
@@ -221,5 +254,18 @@ mod tests {
         let unique = run(Unique { axis: None, sorted: true }, &[x]);
         assert_eq!(unique[0], texts(&[3], &["", "a", "b"]));
         assert_eq!(unique[1..], [list(&[1, 2, 0]), list(&[2, 0, 1, 2]), list(&[1, 1, 2])]);
+    }
+
+    #[test]
+    fn programs_choose_between_strings() {
+        let larger = Expr::input(1, DataType::U64).binary(ScalarOp::Less, &Expr::input(0, DataType::U64));
+        let chosen = larger.select(&Expr::input(2, DataType::String), &Expr::input(3, DataType::String));
+        let sum = &Expr::input(0, DataType::U64) + &Expr::input(1, DataType::U64);
+        let number = |values: &[u64]| Value::from(Tensor::from_vec(&[values.len()], values.to_vec()).unwrap());
+        let inputs = [number(&[1, 5, 2]), number(&[3]), texts(&[2, 1], &["b", ""]), texts(&[], &["a"])];
+        let y = run(Expr::into_pointwise(&[chosen, sum]).unwrap(), &inputs);
+        assert_eq!(y[0], texts(&[2, 3], &["a", "b", "a", "a", "", "a"]));
+        // The other result has the type of places, but stands for itself.
+        assert_eq!(y[1].as_tensor().unwrap().to_i64(), [4, 8, 5, 4, 8, 5]);
     }
 }

@@ -140,8 +140,8 @@ fn skip_sum(cx: &mut NodeContext<'_, '_>, bias: Option<Handle>) -> Result<Handle
     }
 }
 
-/// The default epsilon of the skip forms: the float32 nearest to 1e-12.
-fn skip_epsilon(cx: &NodeContext<'_, '_>) -> f64 {
+/// The attribute `epsilon` of forms whose default is the float32 nearest to 1e-12.
+pub fn skip_epsilon(cx: &NodeContext<'_, '_>) -> f64 {
     cx.float("epsilon", f64::from(1e-12f32))
 }
 

@@ -1,10 +1,10 @@
-//! Resize-10..19, Upsample-1..9, GridSample-16..22, AffineGrid-20, RoiAlign-10..22.
+//! Resize-10..19, Upsample-1..9, GridSample-16..22, AffineGrid-20, RoiAlign-10..22, MaxRoiPool-1..22.
 
 use sinter_base::{Dim, Tensor};
 use sinter_ir::Handle;
 use sinter_ops::image::{
     AffineGrid, AspectRatio, Coordinates, GridInterpolation, GridPadding, GridSample, Interpolation, NearestRounding,
-    RegionPooling, Resize, RoiAlign,
+    RegionMaxPool, RegionPooling, Resize, RoiAlign,
 };
 
 use crate::context::{Imported, NodeContext};
@@ -162,4 +162,14 @@ pub fn roi_align(cx: &mut NodeContext<'_, '_>) -> Imported {
     };
     let inputs = [cx.input(0)?, cx.input(1)?, cx.input(2)?];
     cx.add_all(op, &inputs)
+}
+
+/// MaxRoiPool.
+pub fn max_roi_pool(cx: &mut NodeContext<'_, '_>) -> Imported {
+    let (x, regions) = (cx.input(0)?, cx.input(1)?);
+    let Some(&[output_height, output_width]) = cx.sizes("pooled_shape")?.as_deref() else {
+        return Err(cx.problem("attribute pooled_shape must be given, and have two entries"));
+    };
+    let op = RegionMaxPool { output_height, output_width, spatial_scale: cx.float("spatial_scale", 1.0) };
+    cx.add_all(op, &[x, regions])
 }

@@ -1,4 +1,4 @@
-//! MultiHeadAttention and Attention of ONNX Runtime.
+//! MultiHeadAttention, Attention and QAttention of ONNX Runtime.
 
 use sinter_base::{DataType, Dim};
 use sinter_ir::Handle;
@@ -9,6 +9,7 @@ use sinter_ops::movement::{Concat, Slice, Squeeze, Unsqueeze};
 use crate::context::{Imported, NodeContext};
 use crate::error::Problem;
 use crate::ops::expressions::elementwise;
+use crate::ops::quantize::{dequantized, dequantized_matrix};
 
 /// Elements `start..end` along an axis.
 fn part(cx: &mut NodeContext<'_, '_>, value: Handle, axis: i64, start: i64, end: i64) -> Result<Handle, Problem> {
@@ -128,16 +129,22 @@ pub fn multi_head_attention(cx: &mut NodeContext<'_, '_>) -> Imported {
     cx.add_optional(op, &[Some(query), Some(key), Some(value), mask, cx.optional(6), cx.optional(7), lengths])
 }
 
-/// Attention: query, key and value come from one product of the input with the weights; past and present keys and
-/// values are stacked in one tensor.
-pub fn attention(cx: &mut NodeContext<'_, '_>) -> Imported {
-    refuse(cx, &[(6, "past_sequence_length")])?;
+/// What attention to the input itself may have besides it.
+struct Extras {
+    bias: Option<Handle>,
+    mask: Option<Handle>,
+    past: Option<Handle>,
+    added: Option<Handle>,
+}
+
+/// Query, key and value come from one product of the input with the weights; past and present keys and values are
+/// stacked in one tensor.
+fn self_attention(cx: &mut NodeContext<'_, '_>, input: Handle, weights: Handle, extras: &Extras) -> Imported {
     if cx.flag("do_rotary", false) || cx.flag("past_present_share_buffer", false) {
         return Err(cx.problem("do_rotary and past_present_share_buffer are not supported"));
     }
-    let (input, weights) = (cx.input(0)?, cx.input(1)?);
     let mut all = cx.add(MatMul::default(), &[input, weights])?;
-    if let Some(bias) = cx.optional(2) {
+    if let Some(bias) = extras.bias {
         all = elementwise(cx, [all, bias], |[x, bias]| &x + &bias)?;
     }
     let total = last_size(cx, weights)?;
@@ -153,10 +160,10 @@ pub fn attention(cx: &mut NodeContext<'_, '_>) -> Imported {
         return Err(cx.problem(format!("weights of {total} columns do not hold {sizes:?}")));
     }
     let data_type = cx.data_type(input)?;
-    let (added, lengths) = padding(cx, cx.optional(3), data_type)?;
-    operands.push(both(cx, added, cx.optional(5))?);
+    let (added, lengths) = padding(cx, extras.mask, data_type)?;
+    operands.push(both(cx, added, extras.added)?);
     for position in 0..2 {
-        let past = match cx.optional(4) {
+        let past = match extras.past {
             None => None,
             Some(past) => {
                 let axes = cx.int_list(&[0]);
@@ -176,4 +183,21 @@ pub fn attention(cx: &mut NodeContext<'_, '_>) -> Imported {
     let axes = cx.int_list(&[0]);
     let stacked = [cx.add(Unsqueeze {}, &[*keys, axes])?, cx.add(Unsqueeze {}, &[*values, axes])?];
     Ok(vec![*y, cx.add(Concat { axis: 0 }, &stacked)?])
+}
+
+/// Attention: of real values.
+pub fn attention(cx: &mut NodeContext<'_, '_>) -> Imported {
+    refuse(cx, &[(6, "past_sequence_length")])?;
+    let (input, weights) = (cx.input(0)?, cx.input(1)?);
+    let [bias, mask, past, added] = [2, 3, 4, 5].map(|index| cx.optional(index));
+    self_attention(cx, input, weights, &Extras { bias, mask, past, added })
+}
+
+/// QAttention: input and weights are stored as 8-bit integers, the weights with one scale or one per column.
+pub fn quantized_attention(cx: &mut NodeContext<'_, '_>) -> Imported {
+    let (input, weights, bias) = (cx.input(0)?, cx.input(1)?, cx.optional(2));
+    let [mask, input_zero, weight_zero, past] = [5, 6, 7, 8].map(|index| cx.optional(index));
+    let input = dequantized(cx, input, cx.input(3)?, input_zero, 0)?;
+    let weights = dequantized_matrix(cx, weights, cx.input(4)?, weight_zero, 1)?;
+    self_attention(cx, input, weights, &Extras { bias, mask, past, added: None })
 }

@@ -162,7 +162,8 @@ pub fn dequantized_matrix(
     from_last: i64,
 ) -> Result<Handle, Problem> {
     let scales = cx.dims(scale)?;
-    if is_single(cx, scale) || scales.len() == 1 {
+    let alike = zero_point.is_none_or(|zero| is_single(cx, zero) == is_single(cx, scale));
+    if is_single(cx, scale) || scales.len() == 1 && alike {
         return dequantized(cx, x, scale, zero_point, from_last.saturating_neg());
     }
     match zero_point {

@@ -244,7 +244,10 @@ pub fn qgemm(cx: &mut NodeContext<'_, '_>) -> Imported {
 }
 
 /// Adds a bias if there is one.
-fn biased(cx: &mut NodeContext<'_, '_>, y: Handle, bias: Option<Handle>) -> Imported {
+///
+/// # Errors
+/// When the types differ.
+pub fn biased(cx: &mut NodeContext<'_, '_>, y: Handle, bias: Option<Handle>) -> Imported {
     match bias {
         None => Ok(vec![y]),
         Some(bias) => Ok(vec![elementwise(cx, [y, bias], |[y, b]| y + b)?]),

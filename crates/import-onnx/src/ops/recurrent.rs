@@ -1,10 +1,15 @@
-//! RNN-7..22, GRU-7..22, LSTM-7..22.
+//! RNN-7..22, GRU-7..22, LSTM-7..22, DynamicQuantizeLSTM of ONNX Runtime.
 
+use sinter_base::Dim;
+use sinter_base::quantization::Granularity;
 use sinter_ir::Handle;
+use sinter_ops::movement::{Transpose, Unsqueeze};
+use sinter_ops::quantize::Dequantize;
 use sinter_ops::recurrent::{Activation, Direction, Gru, Lstm, Recurrence, Rnn};
 
 use crate::context::{Imported, NodeContext};
 use crate::error::Problem;
+use crate::ops::quantize::dequantized;
 
 /// Does the function take an alpha, and a beta, and what are they when not given?
 fn defaults(name: &str) -> (Option<f64>, Option<f64>) {
@@ -124,5 +129,35 @@ pub fn lstm(cx: &mut NodeContext<'_, '_>) -> Imported {
     let input_forget = cx.flag("input_forget", false);
     let op = Lstm { recurrence: recurrence(cx, &["sigmoid", "tanh", "tanh"])?, input_forget };
     let inputs = inputs(cx, 8)?;
+    cx.add_optional(op, &inputs)
+}
+
+/// Stored weights [directions, columns, rows] as real ones [directions, rows, columns], with one scale per direction or
+/// one per row of each; their scale and zero point stand at `scale` and behind it.
+fn real_weights(cx: &mut NodeContext<'_, '_>, weights: usize, scale: usize) -> Result<Handle, Problem> {
+    let (scale, zero) = (cx.input(scale)?, cx.input(scale + 1)?);
+    let stored = cx.add(Transpose { permutation: Some(vec![0, 2, 1]) }, &[cx.input(weights)?])?;
+    if cx.rank(scale)? == 1 {
+        return dequantized(cx, stored, scale, Some(zero), 0);
+    }
+    let columns = cx.dims(stored)?.last().and_then(Dim::as_constant).and_then(|size| usize::try_from(size).ok());
+    let Some(size) = columns.filter(|size| *size > 0) else {
+        return Err(cx.problem(format!("the sizes of weights {} must be known", cx.ty(stored))));
+    };
+    // The columns of a row are one block.
+    let axis = cx.int_list(&[2]);
+    let (scale, zero) = (cx.add(Unsqueeze {}, &[scale, axis])?, cx.add(Unsqueeze {}, &[zero, axis])?);
+    let op = Dequantize { data_type: cx.data_type(scale)?, granularity: Granularity::Block { axis: 2, size } };
+    cx.add(op, &[stored, scale, zero])
+}
+
+/// DynamicQuantizeLSTM: an LSTM whose weights are stored as 8-bit integers. ONNX Runtime rounds x and the state to eight
+/// bits in every step, to multiply integers; here both stay as they are, so that results are nearer to the exact ones.
+pub fn dynamic_quantize_lstm(cx: &mut NodeContext<'_, '_>) -> Imported {
+    let input_forget = cx.flag("input_forget", false);
+    let op = Lstm { recurrence: recurrence(cx, &["sigmoid", "tanh", "tanh"])?, input_forget };
+    let (w, r) = (real_weights(cx, 1, 8)?, real_weights(cx, 2, 10)?);
+    let rest = (3..8).map(|index| cx.optional(index));
+    let inputs: Vec<Option<Handle>> = [cx.input(0)?, w, r].map(Some).into_iter().chain(rest).collect();
     cx.add_optional(op, &inputs)
 }

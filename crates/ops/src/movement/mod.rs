@@ -12,6 +12,7 @@ pub mod slice;
 pub mod squeeze;
 pub mod tile;
 pub mod transpose;
+pub mod unpack;
 pub mod unsqueeze;
 
 pub use bit_cast::BitCast;
@@ -25,4 +26,5 @@ pub use slice::Slice;
 pub use squeeze::Squeeze;
 pub use tile::Tile;
 pub use transpose::Transpose;
+pub use unpack::Unpack;
 pub use unsqueeze::Unsqueeze;

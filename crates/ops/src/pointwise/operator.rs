@@ -149,8 +149,18 @@ impl Operator for Pointwise {
         let tensors = (0..inputs.len()).map(|i| inputs.tensor(i)).collect::<Result<Vec<_>, _>>()?;
         let shapes: Vec<&[usize]> = tensors.iter().map(|t| t.sizes()).collect();
         let Some(sizes) = broadcast_sizes(&shapes) else { invalid!(eval: "shapes {shapes:?} do not broadcast") };
+        // Programs choose between strings and compute nothing with them: a position in the list of all stands for each.
+        let texts: Vec<&String> = tensors.iter().filter_map(|t| t.strings().ok()).flatten().collect();
+        let mut first = 0;
+        let mut elements = |tensor: &Tensor| match tensor.strings() {
+            Ok(own) => {
+                first += own.len();
+                (first - own.len()..first).map(|place| Scalar::Int(place as i128)).collect()
+            }
+            Err(_) => scalars(tensor),
+        };
         let operands: Vec<(Vec<Scalar>, _)> =
-            tensors.iter().map(|t| (scalars(t), shape::broadcast_strides(t.sizes(), &sizes))).collect();
+            tensors.iter().map(|t| (elements(t), shape::broadcast_strides(t.sizes(), &sizes))).collect();
         let results = self.program.results();
         let mut columns: Vec<Vec<Scalar>> = vec![Vec::new(); results.len()];
         let (mut element, mut steps) = (Vec::new(), Vec::new());
@@ -162,8 +172,17 @@ impl Operator for Pointwise {
                 column.push(steps[result]);
             }
         });
-        let types = self.program.result_types();
-        columns.iter().zip(types).map(|(column, ty)| Ok(from_scalars(ty, &sizes, column)?.into())).collect()
+        let result = |(column, ty): (&Vec<Scalar>, DataType)| {
+            if ty != DataType::String {
+                return Ok(from_scalars(ty, &sizes, column)?.into());
+            }
+            let text = |place: &Scalar| usize::try_from(place.int()).ok().and_then(|place| texts.get(place).copied());
+            let Some(chosen) = column.iter().map(|place| text(place).cloned()).collect() else {
+                invalid!(eval: "a string that is none of the operands'");
+            };
+            Ok(Tensor::from_strings(&sizes, chosen)?.into())
+        };
+        columns.iter().zip(self.program.result_types()).map(result).collect()
     }
 
     fn cost(&self, inputs: &Operands<'_>, outputs: &[ValueType]) -> Cost {
@@ -195,6 +214,18 @@ impl Operator for Pointwise {
             Example::new("no elements", op(&[&x * 2.0])).float(&[3, 0]),
             Example::new("select", op(&[x.binary(ScalarOp::Less, &y).select(&x, &y)])).float(&[31]).float(&[31]),
         ];
+        let strings = |sizes: &[usize], strings: &[&str]| {
+            Tensor::from_strings(sizes, strings.iter().map(|s| (*s).to_owned()).collect()).expect("as many strings")
+        };
+        let text = |index| Expr::input(index, DataType::String);
+        let chosen = op(&[x.binary(ScalarOp::Less, &y).select(&text(2), &text(3))]);
+        examples.push(
+            Example::new("select between strings", chosen)
+                .float(&[2, 3])
+                .float(&[3])
+                .tensor(strings(&[2, 1], &["left", ""]))
+                .tensor(strings(&[3], &["a", "b", "left"])),
+        );
         for &(from, to) in
             &[(DataType::F32, DataType::I32), (DataType::U8, DataType::F16), (DataType::I64, DataType::Bool)]
         {
@@ -205,7 +236,7 @@ impl Operator for Pointwise {
     }
 }
 
-/// The elements of a tensor as scalars.
+/// The elements of a tensor of numbers as scalars.
 pub fn scalars(tensor: &Tensor) -> Vec<Scalar> {
     if tensor.data_type().is_float() {
         tensor.to_floats().into_iter().map(Scalar::Float).collect()
@@ -251,6 +282,25 @@ mod tests {
         assert_eq!(results[0], Tensor::from_vec(&[2, 3], vec![1f32, 2.0, 3.0, 2.0, 3.0, 4.0]).unwrap().into());
         let less = Tensor::from_ints(DataType::Bool, &[2, 3], &[0, 0, 1, 0, 0, 0]).unwrap();
         assert_eq!(results[1], less.into());
+    }
+
+    #[test]
+    fn strings_are_chosen_and_broadcast() {
+        let text = |index| Expr::input(index, DataType::String);
+        let op = Expr::into_pointwise(&[Expr::input(0, DataType::Bool).select(&text(1), &text(2))]).unwrap();
+        let strings = |sizes: &[usize], all: &[&str]| {
+            Tensor::from_strings(sizes, all.iter().map(|s| (*s).to_owned()).collect()).unwrap()
+        };
+        let condition = Tensor::from_ints(DataType::Bool, &[2, 1], &[1, 0]).unwrap();
+        let inputs = [condition, strings(&[2], &["a", "b"]), strings(&[], &["none"])];
+        let expected = strings(&[2, 2], &["a", "b", "none", "none"]);
+        let results = crate::infer::reference_of(&op, &inputs.each_ref()).unwrap();
+        assert_eq!(results, std::slice::from_ref(&expected));
+        // Inference evaluates what is known.
+        let types = inputs.each_ref().map(|t| ValueType::Tensor(TensorType::of(t)));
+        let types = types.each_ref().map(Some);
+        let inferred = crate::infer::infer(&op.into(), &Operands::new(&types), &mut InferContext::default()).unwrap();
+        assert_eq!(inferred, [TensorType::of(&expected).into()]);
     }
 
     #[test]

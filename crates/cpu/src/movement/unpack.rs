@@ -1,0 +1,42 @@
+//! `cpu.movement.unpack`: bytes as the smaller elements packed in them, which take a byte each while a network runs.
+
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+
+use crate::share::{Cost, share};
+use crate::tactic::{Row, Speed};
+use crate::{only_operator, refuse_data};
+
+/// See the module documentation.
+pub const UNPACK: Row =
+    Row { name: "cpu.movement.unpack", numerics: Numerics::Exact, in_place: &[], speed: Speed::STREAMING, kernel };
+
+fn kernel(region: &Region) -> Result<Loaded, Refusal> {
+    let op = only_operator!(region, Unpack);
+    let per_byte = op.per_byte().map_err(|e| Refusal::new(e.to_string()))?;
+    Ok(Loaded::Views(Box::new(UnpackKernel { per_byte, bits: op.to.bits() })))
+}
+
+struct UnpackKernel {
+    per_byte: usize,
+    bits: usize,
+}
+
+impl Kernel for UnpackKernel {
+    fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
+        let x = launch.input(0)?.bytes();
+        let workers = launch.workers;
+        let y = launch.output(0).bytes();
+        if y.len() != x.len() * self.per_byte {
+            refuse_data!("{} elements out of {} bytes", y.len(), x.len());
+        }
+        let mask = u8::MAX >> (8 - self.bits);
+        share(workers, y, self.per_byte, Cost::PerElement(1), |from, piece| {
+            for (elements, &byte) in piece.chunks_exact_mut(self.per_byte).zip(&x[from..]) {
+                for (place, element) in elements.iter_mut().enumerate() {
+                    *element = byte >> (place * self.bits) & mask;
+                }
+            }
+        });
+        Ok(())
+    }
+}

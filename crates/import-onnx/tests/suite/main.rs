@@ -1,0 +1,6 @@
+//! Tests of whole models, one binary.
+
+mod functions;
+mod symbolic_sizes;
+mod versions;
+mod weights_in_place;
