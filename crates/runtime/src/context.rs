@@ -126,7 +126,7 @@ impl State {
         for (port, held) in plan.inputs.iter().zip(inputs) {
             let default = || port.default.and_then(|weight| plan.weights.get(weight.index()));
             if let Some(slot) = self.frame.held.get_mut(port.value.index()) {
-                *slot = held.take().or_else(|| Some(Held::new(Value::Tensor(default()?.tensor.clone()))));
+                *slot = held.take().or_else(|| Some(Held::new(Value::Tensor(default()?.tensor().clone()))));
             }
         }
         run_steps(&plan.graph, &engine.loaded, &mut self.frame, &self.registers, engine, observer)

@@ -86,9 +86,9 @@ impl Engine {
         let weights = plan
             .weights
             .iter()
-            .map(|w| match w.tensor.data_type() {
-                DataType::String => Held::Value(Value::Tensor(w.tensor.clone())),
-                _ => Held::Tensor(TensorMemory::new(w.tensor.clone())),
+            .map(|w| match w.tensor().data_type() {
+                DataType::String => Held::Value(Value::Tensor(w.tensor().clone())),
+                _ => Held::Tensor(TensorMemory::new(w.tensor().clone())),
             })
             .collect();
         let workers = back_end.workers(options.threads);

@@ -179,7 +179,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     let start = Instant::now();
     let nodes = network.body.nodes().len();
     let sizes = arguments.ranges.hints(&network)?;
-    let Built { plan, passes, verification, is_known_verdict, regions, tuned, .. } =
+    let Built { plan, passes, is_known_verdict, regions, tuned, .. } =
         build_plan(&network, sizes, &arguments.model_flags, &arguments.device)?;
     let build_seconds = seconds_since(start);
     let start = Instant::now();
@@ -199,7 +199,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         activation_bytes: sinter::memory::arena_bytes(&plan),
         nodes,
         passes: pass_summaries(&passes),
-        verification: verification_summary(&verification),
+        verification: verification_summary(&plan.report.clone().unwrap_or_default().verification),
         known_verdict: is_known_verdict,
         steps: plan.graph.steps.len(),
         tuning: tuned.map(|tuned| TuningSummary {
@@ -237,7 +237,7 @@ fn range_summary(range: SizeRange) -> RangeSummary {
 
 /// Bytes of all weights of a plan.
 pub fn weight_bytes(plan: &Plan) -> u64 {
-    plan.weights.iter().map(|w| w.tensor.bytes().len() as u64).sum()
+    plan.weights.iter().map(|w| w.tensor().bytes().len() as u64).sum()
 }
 
 fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
@@ -269,9 +269,9 @@ fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
             writeln!(out, "  engines  {engines}")?;
         }
     }
-    for line in report.verification.lines() {
+    for (heading, line) in report.verification.lines() {
         let known = if report.known_verdict { " (known from an earlier build)" } else { "" };
-        writeln!(out, "  verified {line}{known}")?;
+        writeln!(out, "  {heading:<8} {line}{known}")?;
     }
     writeln!(out, "  plan     {}, weights {}", show_bytes(report.plan_bytes), show_bytes(report.weight_bytes))?;
     if let Some(bytes) = report.activation_bytes {

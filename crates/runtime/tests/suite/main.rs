@@ -119,6 +119,7 @@ fn plan() -> Plan {
         shapes,
         guards: Vec::new(),
         sealed: None,
+        report: None,
     }
 }
 
