@@ -41,7 +41,8 @@ impl Context {
     /// of the run before and the plan has no values of open sizes.
     ///
     /// # Errors
-    /// When inputs are missing or of wrong types, or a step fails. The bindings keep their inputs.
+    /// When inputs are missing or of wrong types, or a step fails. The bindings keep their inputs. After a kernel panicked,
+    /// every further run is refused.
     pub fn run_into(&mut self, bindings: &mut Bindings) -> Result<(), RuntimeError> {
         let engine = &*self.engine;
         if bindings.inputs.len() != engine.plan.inputs.len() || bindings.outputs.len() != engine.plan.outputs.len() {
@@ -81,12 +82,17 @@ pub(crate) struct State {
     laid_out: Vec<i64>,
     /// Counts the sizes that were laid out.
     number: u64,
+    /// Did a kernel panic here?
+    is_poisoned: bool,
     pub(crate) frame: Frame,
 }
 
 impl State {
     /// Binds sizes and lays memory out.
     fn prepare(&mut self, engine: &Shared, inputs: &[Option<Held>]) -> Result<(), RuntimeError> {
+        if self.is_poisoned {
+            return Err(RuntimeError::Poisoned);
+        }
         let plan = &engine.plan;
         let count = plan.shapes.register_count();
         self.registers.resize(count, 0);
@@ -129,7 +135,9 @@ impl State {
                 *slot = held.take().or_else(|| Some(Held::new(Value::Tensor(default()?.tensor().clone()))));
             }
         }
-        run_steps(&plan.graph, &engine.loaded, &mut self.frame, &self.registers, engine, observer)
+        let done = run_steps(&plan.graph, &engine.loaded, &mut self.frame, &self.registers, engine, observer);
+        self.is_poisoned = matches!(done, Err(RuntimeError::Panic { .. }));
+        done
     }
 
     /// Returns the inputs of a run, whether it succeeded or not.

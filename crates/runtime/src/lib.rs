@@ -20,6 +20,7 @@ mod guard;
 pub mod layout;
 mod limit;
 pub mod memory;
+mod panic;
 mod parts;
 pub mod profile;
 mod stack;

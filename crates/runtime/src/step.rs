@@ -12,6 +12,7 @@ use crate::error::RuntimeError;
 use crate::frame::{Frame, Lists};
 use crate::graph::{LoadedAction, LoadedGraph};
 use crate::memory::Held;
+use crate::panic::caught;
 use crate::profile::{Observer, StepValues};
 
 /// Tensors of at most this many elements show their contents to inference at run time: shapes, axes, sizes.
@@ -32,7 +33,7 @@ pub(crate) fn run_steps(
             observer.before(position);
         }
         let run = Run { graph, step, registers, engine, position: position_of(position) };
-        let result = match (action, &step.action) {
+        let result = caught(step, || match (action, &step.action) {
             (LoadedAction::Kernel(Loaded::Views(kernel)), Action::Kernel { region, in_place, .. }) => {
                 if step.outputs.iter().all(|o| run.is_in_arena(*o)) {
                     run.launch_static(&**kernel, in_place, frame)
@@ -49,8 +50,8 @@ pub(crate) fn run_steps(
             | (_, Action::Control { .. } | Action::Placed { .. }) => {
                 Err(KernelError::Recipe("the step was loaded as something else".to_owned()))
             }
-        };
-        result.map_err(|source| RuntimeError::Step { origin: step.origins.join(", "), source })?;
+        });
+        result.map_err(|source| RuntimeError::of_step(step.origins.join(", "), source))?;
         if let Some(observer) = &mut observer {
             observer.after(position, &StepValues { engine, frame })?;
         }

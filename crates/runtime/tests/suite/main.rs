@@ -14,6 +14,9 @@ use sinter_testkit::allocator::{Counting, allocations};
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
+mod panic;
+mod toy;
+
 /// Operands of the one step: more than any inline list holds.
 const OPERANDS: usize = 100;
 
