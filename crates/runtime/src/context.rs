@@ -48,17 +48,23 @@ impl Context {
         if bindings.inputs.len() != engine.plan.inputs.len() || bindings.outputs.len() != engine.plan.outputs.len() {
             return Err(RuntimeError::Bindings);
         }
+        bindings.take_feedback();
         let done = self.state.run(engine, &mut bindings.inputs, None);
         let done = done.and_then(|()| self.state.give(engine, &mut bindings.outputs));
         self.state.hand_back(engine, &mut bindings.inputs);
+        if done.is_ok() {
+            bindings.expect_feedback();
+        }
         done
     }
 
-    /// Solves sizes and lays memory out for bound inputs without running anything: what a new shape costs.
+    /// Solves sizes and lays memory out for bound inputs without running anything: what a new shape costs. Outputs that
+    /// feed inputs have become inputs afterwards.
     ///
     /// # Errors
     /// When inputs are missing or of wrong types, or their sizes contradict each other.
-    pub fn prepare(&mut self, bindings: &Bindings) -> Result<(), RuntimeError> {
+    pub fn prepare(&mut self, bindings: &mut Bindings) -> Result<(), RuntimeError> {
+        bindings.take_feedback();
         self.state.prepare(&self.engine, &bindings.inputs)
     }
 

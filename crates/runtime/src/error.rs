@@ -47,6 +47,26 @@ pub enum RuntimeError {
         /// The names known.
         known: String,
     },
+    /// An output was named that the network does not have.
+    #[error("the network has no output '{name}'; it has {known}")]
+    UnknownOutput {
+        /// The name given.
+        name: String,
+        /// The names known.
+        known: String,
+    },
+    /// An output that cannot be an input.
+    #[error("output '{output}' ({found}) cannot be the input '{input}' ({expected}) of the next run")]
+    FeedBack {
+        /// Name of the output.
+        output: String,
+        /// Name of the input.
+        input: String,
+        /// Declared type of the output.
+        found: String,
+        /// Declared type of the input.
+        expected: String,
+    },
     /// An input of another type than declared.
     #[error("input '{name}' must be {expected}, found {found}")]
     InputType {

@@ -161,7 +161,7 @@ fn a_new_shape_costs_one_layout() {
             bindings.set(name, ones.into()).expect("an input");
         }
         let start = Instant::now();
-        context.prepare(&bindings).expect("sizes");
+        context.prepare(&mut bindings).expect("sizes");
         times.push(start.elapsed());
         context.run_into(&mut bindings).expect("a run");
     }

@@ -14,6 +14,7 @@ use sinter_testkit::allocator::{Counting, allocations};
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
+mod feed_back;
 mod panic;
 mod toy;
 
