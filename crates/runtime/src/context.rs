@@ -107,7 +107,7 @@ impl State {
         for (port, held) in plan.inputs.iter().zip(inputs) {
             let declared = plan.graph.values.get(port.value.index()).map(|v| &v.ty);
             let declared = declared.ok_or_else(|| RuntimeError::Damaged(format!("'{}' has no value", port.name)))?;
-            let default = port.default.and_then(|weight| engine.weights.get(weight.index()));
+            let default = port.default.and_then(|weight| engine.weights.get(weight.index()).map(|weight| &weight.held));
             let Some(held) = held.as_ref().or(default) else {
                 return Err(RuntimeError::MissingInput { name: port.name.clone(), ty: declared.to_string() });
             };

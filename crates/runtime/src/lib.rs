@@ -25,6 +25,7 @@ mod parts;
 pub mod profile;
 mod stack;
 pub mod step;
+mod weights;
 
 pub use bindings::Bindings;
 pub use context::{Context, Counters};

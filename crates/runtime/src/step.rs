@@ -143,7 +143,7 @@ impl Run<'_> {
             };
             let value = self.graph.values.get(id.index()).ok_or_else(|| missing(id))?;
             let view = match &value.home {
-                Home::Weight(weight) => self.engine.weights.get(weight.index()).and_then(Held::view),
+                Home::Weight(weight) => self.engine.weights.get(weight.index()).and_then(|weight| weight.held.view()),
                 Home::Input | Home::Dynamic => held.get(id.index()).and_then(Option::as_ref).and_then(Held::view),
                 Home::Arena(_) => {
                     if let Some((_, output)) = shared(position, id) {

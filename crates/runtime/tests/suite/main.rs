@@ -17,6 +17,7 @@ static ALLOCATOR: Counting = Counting;
 mod feed_back;
 mod panic;
 mod toy;
+mod weights;
 
 /// Operands of the one step: more than any inline list holds.
 const OPERANDS: usize = 100;

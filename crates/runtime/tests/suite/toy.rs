@@ -103,12 +103,20 @@ impl BackEnd for ToyEnd {
     }
 }
 
-/// z = toy(x, y), for vectors x of N and y of M elements.
+/// z = toy(x, y), for a vector x of N elements and a y of as many, or of M where it is appended.
 pub(crate) fn plan(toy: Toy) -> Plan {
+    match toy {
+        Toy::Add | Toy::Fragile => plan_of(toy, Dim::symbol("N")),
+        Toy::Append => plan_of(toy, Dim::symbol("M")),
+    }
+}
+
+/// As [`plan`], for a y of this many elements.
+pub(crate) fn plan_of(toy: Toy, m: Dim) -> Plan {
     let (n, f32) = (Dim::symbol("N"), DataType::F32);
-    let (m, length) = match toy {
-        Toy::Add | Toy::Fragile => (n.clone(), n.clone()),
-        Toy::Append => (Dim::symbol("M"), n.add(&Dim::symbol("M"))),
+    let length = match toy {
+        Toy::Add | Toy::Fragile => n.clone(),
+        Toy::Append => n.add(&m),
     };
     let [x, y, z] = [&n, &m, &length].map(|dim| ValueType::tensor(f32, vec![dim.clone()]));
     let mut compiler = ShapeCompiler::default();
