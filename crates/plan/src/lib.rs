@@ -4,8 +4,17 @@
 //! code, no time, no path, no host name. Every offset and size is checked, every byte that means something is hashed.
 //!
 //! Does not know networks, passes or kernels; steps name kernels of a back end.
-#![deny(clippy::unwrap_used, clippy::as_conversions, clippy::panic)]
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::as_conversions, clippy::panic, reason = "tests may panic"))]
+#![deny(clippy::unwrap_used, clippy::as_conversions, clippy::indexing_slicing, clippy::panic)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::as_conversions,
+        clippy::indexing_slicing,
+        clippy::panic,
+        reason = "tests may panic"
+    )
+)]
 
 mod check;
 mod codec;

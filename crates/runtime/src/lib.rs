@@ -5,8 +5,17 @@
 //!
 //! Links no network, no pass, no importer and no builder: that is checked. Kernels come from the back end that the caller
 //! hands in.
-#![deny(clippy::unwrap_used, clippy::as_conversions, clippy::panic)]
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::as_conversions, clippy::panic, reason = "tests may panic"))]
+#![deny(clippy::unwrap_used, clippy::as_conversions, clippy::indexing_slicing, clippy::panic)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::as_conversions,
+        clippy::indexing_slicing,
+        clippy::panic,
+        reason = "tests may panic"
+    )
+)]
 
 pub mod bind;
 pub mod bindings;
