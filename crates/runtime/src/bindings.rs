@@ -1,7 +1,8 @@
 //! Bindings: the inputs and outputs of inferences, in memory that is kept between them.
 //!
 //! An input is a value handed over ([`Bindings::set`]) or memory to write into ([`Bindings::input`]). Outputs lie in
-//! memory of the bindings until the next run. Running again with the same sizes allocates nothing.
+//! memory of the bindings until the next run; kernels write them there, but for those that share memory with other values.
+//! Running again with the same sizes allocates nothing.
 //!
 //! State that a network carries from run to run, such as a cache of keys and values, goes round by
 //! [`Bindings::feed_back`]:
@@ -22,7 +23,6 @@
 //! # }
 //! ```
 
-use sinter_backend::DynamicTarget;
 use sinter_base::{DataType, Dim, TensorType, Value, ValueType, View, ViewMut};
 use sinter_plan::{Plan, Port};
 
@@ -193,12 +193,9 @@ pub(crate) fn allocated<'a>(
     data_type: DataType,
     sizes: &[usize],
 ) -> Result<ViewMut<'a>, sinter_backend::KernelError> {
-    match slot {
-        Some(Held::Made(target)) if target.data_type == data_type => {}
-        _ => *slot = Some(Held::Made(DynamicTarget::new(data_type))),
-    }
-    match slot {
-        Some(Held::Made(target)) => target.allocate(sizes),
+    let room = Held::room(slot.take(), data_type);
+    match slot.insert(room) {
+        Held::Made(target) => target.allocate(sizes),
         _ => Err(sinter_backend::KernelError::Data("there is no memory".to_owned())),
     }
 }

@@ -49,7 +49,7 @@ impl Context {
             return Err(RuntimeError::Bindings);
         }
         bindings.take_feedback();
-        let done = self.state.run(engine, &mut bindings.inputs, None);
+        let done = self.state.run(engine, &mut bindings.inputs, &mut bindings.outputs, None);
         let done = done.and_then(|()| self.state.give(engine, &mut bindings.outputs));
         self.state.hand_back(engine, &mut bindings.inputs);
         if done.is_ok() {
@@ -125,11 +125,13 @@ impl State {
         Ok(())
     }
 
-    /// Runs all steps. The inputs move into the frame; [`State::hand_back`] returns them.
+    /// Runs all steps. The inputs move into the frame; [`State::hand_back`] returns them. So does the memory of outputs,
+    /// where there is some; [`State::give`] returns it with the results.
     pub(crate) fn run(
         &mut self,
         engine: &Shared,
         inputs: &mut [Option<Held>],
+        outputs: &mut [Option<Held>],
         observer: Option<&mut dyn Observer>,
     ) -> Result<(), RuntimeError> {
         self.prepare(engine, inputs)?;
@@ -141,6 +143,7 @@ impl State {
                 *slot = held.take().or_else(|| Some(Held::new(Value::Tensor(default()?.tensor().clone()))));
             }
         }
+        self.frame.take_rooms(&plan.graph, &engine.direct, outputs);
         let done = run_steps(&plan.graph, &engine.loaded, &mut self.frame, &self.registers, engine, observer);
         self.is_poisoned = matches!(done, Err(RuntimeError::Panic { .. }));
         done
@@ -155,15 +158,16 @@ impl State {
         }
     }
 
-    /// Copies the outputs of a run into memory that is used again; values made at run time move there.
+    /// Gives the outputs of a run: those that lie outside the arena as they are, others as copies in memory that is used
+    /// again.
     fn give(&mut self, engine: &Shared, outputs: &mut [Option<Held>]) -> Result<(), RuntimeError> {
         let plan = &engine.plan;
         for (position, (port, slot)) in plan.outputs.iter().zip(outputs).enumerate() {
             let home = plan.graph.values.get(port.value.index()).map(|v| &v.home);
             let again = plan.outputs.iter().skip(position + 1).any(|later| later.value == port.value);
-            if home == Some(&Home::Dynamic) && !again {
-                *slot = self.frame.held.get_mut(port.value.index()).and_then(Option::take);
-                if slot.is_some() {
+            if matches!(home, Some(Home::Dynamic | Home::Arena(_))) && !again {
+                if let Some(made) = self.frame.held.get_mut(port.value.index()).and_then(Option::take) {
+                    *slot = Some(made);
                     continue;
                 }
             }

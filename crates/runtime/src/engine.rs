@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use sinter_backend::{BackEnd, Workers};
 use sinter_base::Value;
-use sinter_plan::{Plan, Trust, read};
+use sinter_plan::{Plan, PlanValueId, Trust, read};
 
 use crate::bindings::Bindings;
 use crate::context::{Context, State};
@@ -13,6 +13,7 @@ use crate::error::RuntimeError;
 use crate::graph::LoadedGraph;
 use crate::limit::default_memory;
 use crate::profile::Observer;
+use crate::results;
 use crate::weights::{self, Weight};
 
 /// What the user decides about an engine.
@@ -42,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) plan: Plan,
     pub(crate) loaded: LoadedGraph,
     pub(crate) weights: Vec<Arc<Weight>>,
+    /// Results that kernels write where the caller has them, by output.
+    pub(crate) direct: Vec<Option<PlanValueId>>,
     pub(crate) workers: Arc<dyn Workers>,
     pub(crate) max_memory: usize,
 }
@@ -85,7 +88,8 @@ impl Engine {
         let loaded = LoadedGraph::load(&plan.graph, *back_end, &device)?;
         let weights = weights::share(&mut plan);
         let workers = back_end.workers(options.threads);
-        let shared = Shared { plan, loaded, weights, workers, max_memory: options.max_memory };
+        let direct = results::direct(&plan);
+        let shared = Shared { plan, loaded, weights, direct, workers, max_memory: options.max_memory };
         Ok(Self { shared: Arc::new(shared), pool: Mutex::new(Vec::new()) })
     }
 
@@ -145,7 +149,7 @@ impl Engine {
         }
         let pooled = self.pool.lock().ok().and_then(|mut pool| pool.pop());
         let mut state = pooled.unwrap_or_default();
-        state.run(&self.shared, &mut bindings.inputs, observer)?;
+        state.run(&self.shared, &mut bindings.inputs, &mut [], observer)?;
         let outputs = state.values(&self.shared)?;
         // A state whose run failed is dropped: nobody knows what it holds.
         state.frame.clear(&self.plan().graph);

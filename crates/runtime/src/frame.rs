@@ -24,6 +24,8 @@ pub(crate) struct Lists {
     pub(crate) parts: Parts<'static>,
     pub(crate) inputs: Vec<Operand<'static>>,
     pub(crate) outputs: Vec<Target<'static>>,
+    /// Memory of the caller, by result; see `results.rs`.
+    pub(crate) outside: Vec<Option<Held>>,
 }
 
 /// The sizes of a shape, and how many elements they make; `None` for more than there can be.
@@ -78,6 +80,7 @@ impl Frame {
         match value.home {
             Home::Weight(weight) => weights.get(weight.index())?.held.view(),
             Home::Input | Home::Dynamic => self.held.get(id.index())?.as_ref()?.view(),
+            Home::Arena(_) if self.is_outside(id) => self.held.get(id.index())?.as_ref()?.view(),
             Home::Arena(_) => {
                 let bytes = self.arena.read(self.ranges.get(id.index())?.clone())?;
                 View::new(value.ty.data_type(), self.sizes.get(id.index())?, bytes).ok()

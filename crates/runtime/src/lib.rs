@@ -32,6 +32,7 @@ pub mod memory;
 mod panic;
 mod parts;
 pub mod profile;
+mod results;
 mod stack;
 pub mod step;
 mod weights;

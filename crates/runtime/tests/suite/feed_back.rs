@@ -4,7 +4,7 @@ use sinter_base::{Tensor, Value};
 use sinter_runtime::{Bindings, Context, RuntimeError};
 use sinter_testkit::allocator::allocations;
 
-use crate::toy::{Toy, engine};
+use crate::toy::{Toy, WRITTEN, engine};
 
 fn vector(values: &[f32]) -> Value {
     Tensor::from_vec(&[values.len()], values.to_vec()).expect("a vector").into()
@@ -35,6 +35,7 @@ fn sums_accumulate_without_allocation() {
         context.run_into(&mut bindings).expect("a run");
         let z = bindings.output("z").expect("an output");
         let z = z.elements::<f32>();
+        assert_eq!(z.as_ptr().addr(), WRITTEN.get(), "the result lies where the kernel wrote it");
         (z[0], z[1])
     };
     assert_eq!(step([1.0, 1.0]), (1.0, 11.0));
