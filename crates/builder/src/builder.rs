@@ -15,6 +15,7 @@ use crate::cache::verdicts::{Verdict, VerdictCache, build_key, plan_hash};
 use crate::draft::{Draft, Lowered, finish, lower};
 use crate::error::BuildError;
 use crate::evidence::Evidence;
+use crate::freedom::{ALL_PASSES, Freedom};
 use crate::parity::whole::Mismatch;
 use crate::parity::{self, Answers, Change, Dropped, Verification, Verify};
 use crate::parts::Moved;
@@ -106,6 +107,7 @@ impl Default for BuildOptions<'_> {
 struct Build<'b, 'o> {
     back_end: &'b dyn BackEnd,
     options: BuildOptions<'o>,
+    freedom: Freedom,
     /// Time for tuning that is left.
     left: Duration,
     untimed: usize,
@@ -184,13 +186,20 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, mut options: BuildOption
             Err(Mismatch::Unverifiable(reason)) => {
                 verification.unverified.push(("the whole plan".to_owned(), reason));
             }
-            Err(Mismatch::Differs(reason)) if build.options.place_parts && has_parts(&draft.plan.graph) => {
-                build.options.place_parts = false;
-                let (name, origin) = ("parts of values".to_owned(), "the whole plan".to_owned());
-                verification.dropped.push(Dropped { name, origin, reason });
+            Err(Mismatch::Differs(reason)) => {
+                build.freedom.parts &= has_parts(&draft.plan.graph);
+                let Some(name) = build.freedom.give_up() else { return Err(BuildError::Disagrees { reason }) };
+                if !build.freedom.passes {
+                    optimized = without(imported, &disabled, ALL_PASSES)?;
+                    left_out = Some(ALL_PASSES.to_owned());
+                }
+                verification.dropped.push(Dropped {
+                    name: name.to_owned(),
+                    origin: "the whole plan".to_owned(),
+                    reason,
+                });
                 continue;
             }
-            Err(Mismatch::Differs(reason)) => return Err(BuildError::Disagrees { reason }),
         }
         draft.plan.sealed = parity::seal(&draft.plan, imported, &answers);
         if let (Some(key), Some(verdicts), None) = (&key, &mut verdicts, &verification.skipped) {
@@ -221,7 +230,8 @@ impl<'b, 'o> Build<'b, 'o> {
             evidence.set_usual_sizes(sizes_of(network, inputs));
         }
         let left = tuning.as_ref().and_then(|tuning| tuning.budget).unwrap_or_default();
-        Ok(Self { back_end, options, left, untimed: 0, engines: None, evidence })
+        let freedom = Freedom::all(options.place_parts);
+        Ok(Self { back_end, options, freedom, left, untimed: 0, engines: None, evidence })
     }
 
     /// Is there room for the judge, at the sizes of the given inputs or at the smallest ones?
@@ -292,8 +302,8 @@ impl<'b, 'o> Build<'b, 'o> {
     /// Chooses kernels by what is known so far.
     fn lower(&self, network: &Network) -> Result<Lowered, BuildError> {
         self.options.progress.begin(Stage::Choose);
-        let mut lowered = lower(network, self.back_end, self.options.threads, &self.evidence)?;
-        if self.options.place_parts {
+        let mut lowered = lower(network, self.back_end, self.options.threads, &self.evidence, self.freedom)?;
+        if self.freedom.parts {
             lowered.place_parts(self.back_end, &self.evidence);
         }
         Ok(lowered)
@@ -303,7 +313,7 @@ impl<'b, 'o> Build<'b, 'o> {
     fn plan(&self, network: &Network, max_memory: u64) -> Result<Draft, BuildError> {
         let lowered = self.lower(network)?;
         self.options.progress.begin(Stage::Weights);
-        finish(network, lowered, &self.options.sizes, self.back_end, max_memory)
+        finish(network, lowered, &self.options.sizes, self.back_end, max_memory, self.freedom)
     }
 
     /// Both plans as whole engines; `None` where they are the same.
@@ -348,9 +358,6 @@ impl<'b, 'o> Build<'b, 'o> {
 fn has_parts(graph: &Graph) -> bool {
     graph.values.iter().any(|value| matches!(value.home, Home::Part(_)))
 }
-
-/// Stands for all passes where no single one is to blame.
-const ALL_PASSES: &str = "all passes";
 
 /// The network after all passes but one, or without any.
 fn without(imported: &Network, disabled: &BTreeSet<String>, pass: &str) -> Result<Optimized, BuildError> {

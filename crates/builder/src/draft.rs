@@ -13,6 +13,7 @@ use sinter_plan::{Graph, Home, Plan, PlanGuard, PlanValueId, PlanWeight, Port, S
 use crate::bound::WeightBudget;
 use crate::error::BuildError;
 use crate::evidence::Evidence;
+use crate::freedom::Freedom;
 use crate::lower::{Lowering, PACKED, Pack, Sizes};
 use crate::memory::assign_buffers;
 use crate::parts::{self, Known, Moved};
@@ -57,6 +58,7 @@ pub(crate) fn lower(
     back_end: &dyn BackEnd,
     threads: usize,
     evidence: &Evidence,
+    freedom: Freedom,
 ) -> Result<Lowered, BuildError> {
     evidence.begin_cover();
     let device = back_end.device(threads);
@@ -71,6 +73,7 @@ pub(crate) fn lower(
         back_end,
         device: &device,
         evidence,
+        may_join: freedom.regions,
         known: &known,
         weights: &weight_ids,
         expressions: network.weights.iter().map(|w| w.expr.clone()).collect(),
@@ -97,6 +100,7 @@ pub(crate) fn finish(
     hints: &SizeHints,
     back_end: &dyn BackEnd,
     max_memory: u64,
+    freedom: Freedom,
 ) -> Result<Draft, BuildError> {
     let Lowered { device, mut graph, sizes, mut shapes, known, expressions, packs, guards, moved } = lowered;
     // Ranges come first: their messages name the input.
@@ -112,7 +116,7 @@ pub(crate) fn finish(
     }
     let (program, register) = shapes.finish();
     sizes.resolve(&mut graph, &register);
-    assign_buffers(&mut graph);
+    assign_buffers(&mut graph, freedom.shared_memory);
     let port = |name: &str, value: ValueId| Port {
         name: name.to_owned(),
         value: PlanValueId::new(value.index()),

@@ -12,7 +12,9 @@ mod cover;
 mod draft;
 pub mod error;
 pub mod evidence;
+mod freedom;
 mod lower;
+pub mod made_up;
 mod memory;
 pub mod parity;
 mod parts;
@@ -23,6 +25,7 @@ pub mod select;
 pub mod sizes;
 pub mod trial;
 pub mod tune;
+mod wanted;
 
 pub use bound::MemoryError;
 pub use builder::{BuildOptions, Built, build};

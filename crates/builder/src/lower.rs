@@ -64,6 +64,8 @@ pub(crate) struct Lowering<'a> {
     pub(crate) back_end: &'a dyn BackEnd,
     pub(crate) device: &'a Device,
     pub(crate) evidence: &'a Evidence,
+    /// May several operators be one region, in a layout of its own?
+    pub(crate) may_join: bool,
     /// Sizes that are known before a run: those that inputs name.
     pub(crate) known: &'a BTreeSet<String>,
     /// Weight behind an input of the outermost body.
@@ -102,6 +104,7 @@ impl Lowering<'_> {
             back_end: self.back_end,
             device: self.device,
             evidence: self.evidence,
+            may_join: self.may_join,
             weight: &expression,
         };
         let mut graph = Graph::default();

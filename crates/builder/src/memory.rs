@@ -19,10 +19,12 @@ fn bytes_of(ty: &ValueType) -> Dim {
 }
 
 /// Gives every arena value its buffer, in the bodies of control flow too: each has an arena of its own.
-pub(crate) fn assign_buffers(graph: &mut Graph) {
+///
+/// Values that are not alive at once share one where they may.
+pub(crate) fn assign_buffers(graph: &mut Graph, may_share: bool) {
     for step in &mut graph.steps {
         if let Action::Control { graphs, .. } = &mut step.action {
-            graphs.iter_mut().for_each(assign_buffers);
+            graphs.iter_mut().for_each(|graph| assign_buffers(graph, may_share));
         }
     }
     let last_use = graph.last_uses();
@@ -35,8 +37,8 @@ pub(crate) fn assign_buffers(graph: &mut Graph) {
         let step = &graph.steps[position];
         let (inputs, outputs) = (step.inputs.clone(), step.outputs.clone());
         let pairs = match &step.action {
-            Action::Kernel { in_place, .. } => in_place.clone(),
-            Action::Placed { .. } | Action::Control { .. } => Vec::new(),
+            Action::Kernel { in_place, .. } if may_share => in_place.clone(),
+            Action::Kernel { .. } | Action::Placed { .. } | Action::Control { .. } => Vec::new(),
         };
         let mut used_pairs = Vec::new();
         let mut taken_over = Vec::new();
@@ -70,7 +72,7 @@ pub(crate) fn assign_buffers(graph: &mut Graph) {
                 None => {
                     let wanted = typical(&bytes);
                     // The free buffer that wastes or grows least.
-                    let free = (0..buffers.len()).filter(|&b| !buffers[b].1);
+                    let free = (0..buffers.len()).filter(|&b| may_share && !buffers[b].1);
                     let best = free.min_by_key(|&b| (buffers[b].0.saturating_sub(wanted)).unsigned_abs());
                     let chosen = best.unwrap_or_else(|| {
                         buffers.push((0, false));

@@ -34,9 +34,9 @@ use std::collections::HashMap;
 
 use sinter_backend::Region;
 use sinter_base::{DataType, Value, ValueType};
-use sinter_interp::{FastEvaluator, run_with};
+use sinter_interp::{FastEvaluator, run_within};
 use sinter_ir::Network;
-use sinter_ops::{Body, EvalContext, InferContext, Op, Operands, infer};
+use sinter_ops::{Body, EvalContext, Evaluator, InferContext, Memory, Op, Operands, infer};
 use sinter_plan::{Plan, Sealed, SealedInput, SealedOutput, SealedVector};
 
 use crate::evidence::Evidence;
@@ -122,7 +122,8 @@ pub(crate) enum Change {
 /// # Errors
 /// The first output that differs.
 fn same_meaning(imported: &Network, network: &Network, answers: &Answers) -> Result<(), String> {
-    let outputs = run_with(network, &answers.inputs, &FastEvaluator).map_err(|e| e.to_string())?;
+    let cx = judge(&FastEvaluator, answers.memory);
+    let outputs = run_within(network, &answers.inputs, &cx).map_err(|e| e.to_string())?;
     for (at, (port, found)) in network.outputs.iter().zip(&outputs).enumerate() {
         let Some(expected) = answers.outputs.get(at) else { continue };
         if let Err(reason) = agree(found, expected, Rule::Float, 0.0)
@@ -165,10 +166,15 @@ pub(crate) fn at_sizes(region: &Region, types: &[ValueType]) -> Option<Region> {
 }
 
 /// A region's own meaning.
-fn evaluate(body: &Body, operands: &[Option<Value>]) -> Result<Vec<Value>, String> {
+fn evaluate(body: &Body, operands: &[Option<Value>], memory: Memory) -> Result<Vec<Value>, String> {
     // A single operator's operands that are left out are no inputs of the body.
-    let given: Vec<Option<Value>> = operands.iter().filter(|value| value.is_some()).cloned().collect();
-    body.evaluate(given, &EvalContext::new(&FastEvaluator)).map_err(|e| e.to_string())
+    let given = operands.iter().filter(|value| value.is_some()).cloned().collect();
+    body.evaluate(given, &judge(&FastEvaluator, memory)).map_err(|e| e.to_string())
+}
+
+/// Where the judge computes.
+fn judge(evaluator: &dyn Evaluator, memory: Memory) -> EvalContext<'_> {
+    EvalContext { memory, ..EvalContext::new(evaluator) }
 }
 
 /// Known answers that travel with the plan.

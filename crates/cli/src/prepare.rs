@@ -4,9 +4,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use sinter::base::Value;
-use sinter::builder::{BuildOptions, Built, Progress, SizeHints, build};
+use sinter::builder::made_up::to_measure;
+use sinter::builder::{BuildOptions, Built, Progress, SizeHints, Verify, build};
 use sinter::ir::Network;
-use sinter::plan::SizeRange;
+use sinter::plan::{Plan, Port, SealedInput, SizeRange};
 use sinter::runtime::{Engine, EngineOptions};
 use sinter::source::{self, Declared, Source};
 use sinter::values::{self, Role};
@@ -22,6 +23,8 @@ pub struct Opened {
     pub source: Source,
     /// Values of the inputs.
     pub inputs: Vec<(String, Value)>,
+    /// Others, where those are made up and the engine may refuse them: what the plan was verified with.
+    pub spare: Option<Vec<(String, Value)>>,
     /// How long opening the model or plan took.
     pub opened_in: Duration,
 }
@@ -53,7 +56,10 @@ pub fn open(path: &Path, model: &ModelFlags, given: &InputFlags, without: Withou
             (source::plan_inputs(plan), plan.ranges())
         }
     };
-    let inputs = read_inputs(&declared, &ranges, given, without, model.max_memory())?;
+    let inputs = match (&given.inputs, without) {
+        (None, WithoutInputs::Generate) => made_up(&opened, &declared, &ranges, model.max_memory())?,
+        _ => read_inputs(&declared, given, model.max_memory())?,
+    };
     let source = match opened {
         Source::Model(free) if declared.iter().any(is_free) => {
             match open_source(path, model, &shapes(&inputs)) {
@@ -64,7 +70,11 @@ pub fn open(path: &Path, model: &ModelFlags, given: &InputFlags, without: Withou
         }
         other => other,
     };
-    Ok(Opened { source, inputs, opened_in })
+    let spare = match &source {
+        Source::Plan(plan) if given.inputs.is_none() => sealed_inputs(plan),
+        _ => None,
+    };
+    Ok(Opened { source, inputs, spare, opened_in })
 }
 
 /// Opens a model or a plan, with these sizes of inputs besides those of the flags.
@@ -77,25 +87,43 @@ pub fn open_source(path: &Path, model: &ModelFlags, sizes: &[Shape]) -> Result<S
     source::open(path, &options).map_err(|error| Failure::from(error).at(path))
 }
 
-fn read_inputs(
-    declared: &[Declared],
-    ranges: &[SizeRange],
-    given: &InputFlags,
-    without: WithoutInputs,
-    max_bytes: u64,
-) -> Result<Vec<(String, Value)>, Failure> {
-    match (&given.inputs, without) {
-        (Some(path), _) => {
+fn read_inputs(declared: &[Declared], given: &InputFlags, max_bytes: u64) -> Result<Vec<(String, Value)>, Failure> {
+    match &given.inputs {
+        Some(path) => {
             let limit = usize::try_from(max_bytes).unwrap_or(usize::MAX);
             Ok(values::read(path, Role::Input, declared, limit)?)
         }
-        (None, WithoutInputs::Generate) => generate(declared, ranges, max_bytes),
-        (None, WithoutInputs::None) if declared.is_empty() => Ok(Vec::new()),
-        (None, WithoutInputs::None) => {
+        None if declared.is_empty() => Ok(Vec::new()),
+        None => {
             let names: Vec<String> = declared.iter().map(|d| format!("{} ({})", d.name, d.ty)).collect();
             Err(Failure::usage("the inputs are not given").help(format!("give --inputs with {}", names.join(", "))))
         }
     }
+}
+
+/// Inputs when the user has none: sensible ones of the smallest sizes.
+fn made_up(
+    source: &Source,
+    declared: &[Declared],
+    ranges: &[SizeRange],
+    max_bytes: u64,
+) -> Result<Vec<(String, Value)>, Failure> {
+    match source {
+        Source::Plan(plan) => generate(declared, ranges, &sealed_inputs(plan).unwrap_or_default(), max_bytes),
+        Source::Model(network) => {
+            let refuse = |why: String| Failure::usage(format!("no inputs can be made up: {why}")).help("give --inputs");
+            let inputs = to_measure(network).map_err(refuse)?;
+            let value = |input: &Declared| inputs.get(&input.name).map(|value| (input.name.clone(), value.clone()));
+            Ok(declared.iter().filter_map(value).collect())
+        }
+    }
+}
+
+/// The inputs that a plan was verified with, where it keeps them as they are.
+fn sealed_inputs(plan: &Plan) -> Option<Vec<(String, Value)>> {
+    let vector = plan.sealed.as_ref()?.vectors.first()?;
+    let value = |(port, input): (&Port, &SealedInput)| Some((port.name.clone(), input.tensor().ok()?.into()));
+    plan.inputs.iter().zip(&vector.inputs).map(value).collect()
 }
 
 /// Has the input a size or rank that a value would pin?
@@ -110,7 +138,8 @@ fn shapes(inputs: &[(String, Value)]) -> Vec<Shape> {
     inputs.iter().filter_map(shape).collect()
 }
 
-/// Optimizes a network and builds it for a device; `sizes` says what is known of those that stay free.
+/// Optimizes a network and builds it for a device; `sizes` says what is known of those that stay free. What the user gives
+/// an inference is what the plan is verified with, unless a flag says otherwise.
 ///
 /// # Errors
 /// When operators have no kernel, or more memory is needed than allowed.
@@ -119,9 +148,13 @@ pub fn build_plan(
     sizes: SizeHints,
     model: &ModelFlags,
     device: &DeviceFlags,
+    given: &[(String, Value)],
 ) -> Result<Built, Failure> {
     let mut dump = |pass: &str, network: &Network| eprintln!("after {pass}:\n{network}");
-    let verify = model.verify(network)?;
+    let verify = match model.verify(network)? {
+        Verify::Generated if !given.is_empty() => Verify::Given(given.iter().cloned().collect()),
+        other => other,
+    };
     let stages = Stages::default();
     let listener = |stage: sinter::builder::Stage, done| stages.show(stage, done);
     let options = BuildOptions {
@@ -153,11 +186,16 @@ pub struct Ready {
 ///
 /// # Errors
 /// As [`build_plan`], and when the plan does not suit this machine.
-pub fn engine(source: Source, model: &ModelFlags, device: &DeviceFlags) -> Result<Ready, Failure> {
+pub fn engine(
+    source: Source,
+    model: &ModelFlags,
+    device: &DeviceFlags,
+    inputs: &[(String, Value)],
+) -> Result<Ready, Failure> {
     let (plan, networks) = match source {
         Source::Plan(plan) => (*plan, None),
         Source::Model(imported) => {
-            let built = build_plan(&imported, SizeHints::default(), model, device)?;
+            let built = build_plan(&imported, SizeHints::default(), model, device, inputs)?;
             (built.plan, Some((*imported, built.network)))
         }
     };

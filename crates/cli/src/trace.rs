@@ -71,7 +71,7 @@ pub fn trace(
     let mut tapped = network.clone();
     tapped.body.set_outputs(known.clone());
     sinter::memory::check(&tapped, &SizeHints::default(), max_memory)?;
-    let values: HashMap<ValueId, Value> = known.into_iter().zip(judge(&tapped, inputs)?).collect();
+    let values: HashMap<ValueId, Value> = known.into_iter().zip(judge(&tapped, inputs, max_memory)?).collect();
     let outputs: Vec<(String, Value)> =
         network.outputs.iter().filter_map(|o| Some((o.name.clone(), values.get(&o.value)?.clone()))).collect();
     let passes_within = differences(&outputs, expected, bounds).iter().all(|d| d.within);

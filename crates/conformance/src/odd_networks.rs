@@ -51,7 +51,7 @@ impl Maker {
 
     fn scaled_weight(&mut self, sizes: &[usize], scale: f64, offset: f64) -> Handle {
         self.made += 1;
-        let numbers = elements("weight", F32, 100 + self.made, sizes.iter().product());
+        let numbers = elements("weight", F32, None, 100 + self.made, sizes.iter().product());
         let numbers: Vec<f64> = numbers.into_iter().map(|v| v * scale + offset).collect();
         let name = format!("w{}", self.made);
         self.builder.add_weight(&name, Tensor::from_floats(F32, sizes, &numbers).expect("as many numbers as sizes say"))
@@ -59,7 +59,7 @@ impl Maker {
 
     fn positive_weight(&mut self, sizes: &[usize]) -> Handle {
         self.made += 1;
-        let numbers = elements("weight", F32, 100 + self.made, sizes.iter().product());
+        let numbers = elements("weight", F32, None, 100 + self.made, sizes.iter().product());
         let numbers: Vec<f64> = numbers.into_iter().map(|v| v.abs() * 0.05 + 0.01).collect();
         self.builder.add_weight("scale", Tensor::from_floats(F32, sizes, &numbers).expect("as many numbers"))
     }
@@ -234,7 +234,7 @@ fn convolutions() -> Vec<Network> {
         }),
         // The last channel is a millionth of the others.
         named("convolution-unequal", |m| {
-            let numbers = elements("weight", F32, 99, 21 * 16 * 9);
+            let numbers = elements("weight", F32, None, 99, 21 * 16 * 9);
             let small = |(at, v): (usize, f64)| if at >= 20 * 16 * 9 { v * 1e-6 } else { v };
             let numbers: Vec<f64> = numbers.into_iter().enumerate().map(small).collect();
             let weight = Tensor::from_floats(F32, &[21, 16, 3, 3], &numbers).expect("as many numbers");

@@ -1,29 +1,22 @@
-//! f32 and f64 under one name, for kernels written once: f32 for f32 operands, f64 for all other float types.
+//! Products and activations of f32 and f64, for kernels written once: f32 for f32 operands, f64 for all other float types.
 
-use std::ops::{Add, Mul, Sub};
-
-use bytemuck::Pod;
 use sinter_backend::{KernelError, Rooms, Workers};
 use sinter_base::{View, ViewMut};
 use sinter_ops::recurrent::activation::Activation;
 
 use crate::elements::{Elements, Numbers, load, store_real};
+use crate::number::Number;
+use crate::pointwise::functions;
 use crate::product::epilogue::Epilogue;
 use crate::product::panel;
 use crate::product::rows::{Matrix, RowProduct};
 use crate::product::wide::{self, Order};
 use crate::recurrent::activation;
-use crate::share::share;
+use crate::share::{Cost, share};
 use crate::tier::Tier;
 
 /// A type that kernels compute in.
-pub trait Float:
-    Pod + Default + PartialOrd + Send + Sync + Add<Output = Self> + Mul<Output = Self> + Sub<Output = Self>
-{
-    /// The nearest number of this type.
-    fn of(value: f64) -> Self;
-    /// The same number.
-    fn wide(self) -> f64;
+pub trait Float: Number {
     /// The elements of a view.
     ///
     /// # Errors
@@ -38,6 +31,8 @@ pub trait Float:
     fn packed_len(inner: usize, columns: usize) -> usize;
     /// Packs the transpose of `matrix`, [columns, inner], for [`Float::project`].
     fn pack(matrix: &[Self], inner: usize, target: &mut [Self]);
+    /// Hyperbolic tangent.
+    fn tanh(self) -> Self;
     /// `result = vector M` for M in wide panels; see [`wide`].
     fn times(matrix: &[Self], vector: &[Self], result: &mut [Self], order: Order);
     /// An activation of many values, each limited to `[-clip, clip]` before.
@@ -45,14 +40,6 @@ pub trait Float:
 }
 
 impl Float for f32 {
-    fn of(value: f64) -> Self {
-        value as f32
-    }
-
-    fn wide(self) -> f64 {
-        f64::from(self)
-    }
-
     fn read<'a>(view: View<'a>, _: &'a Rooms) -> Result<Elements<'a, Self>, KernelError> {
         Ok(Elements::Borrowed(view.elements::<f32>()))
     }
@@ -63,7 +50,7 @@ impl Float for f32 {
 
     fn project(x: &[Self], w: &[Self], inner: usize, bias: &[Self], y: &mut [Self], workers: &dyn Workers) {
         let columns = bias.len();
-        let a = Matrix { data: x, rows: y.len() / columns.max(1), inner, step: inner };
+        let a = Matrix { data: x, first: 0, rows: y.len() / columns.max(1), inner, step: inner };
         let epilogue = Epilogue { bias: Some(bias), ..Epilogue::NONE };
         let product = RowProduct { a: &a, b: w, columns, step: columns, epilogue: &epilogue };
         product.compute(Tier::in_use(), workers, y);
@@ -77,6 +64,11 @@ impl Float for f32 {
         panel::pack(inner, matrix.len() / inner.max(1), |k| (&matrix[k..], inner), target);
     }
 
+    #[inline(always)]
+    fn tanh(self) -> Self {
+        functions::tanh(self)
+    }
+
     fn times(matrix: &[Self], vector: &[Self], result: &mut [Self], order: Order) {
         wide::times_on_tier(Tier::in_use(), matrix, vector, result, order);
     }
@@ -87,14 +79,6 @@ impl Float for f32 {
 }
 
 impl Float for f64 {
-    fn of(value: f64) -> Self {
-        value
-    }
-
-    fn wide(self) -> f64 {
-        self
-    }
-
     fn read<'a>(view: View<'a>, rooms: &'a Rooms) -> Result<Elements<'a, Self>, KernelError> {
         match load(view, rooms) {
             Numbers::Floats(values) => Ok(Elements::Converted(values)),
@@ -107,7 +91,7 @@ impl Float for f64 {
     }
 
     fn project(x: &[Self], w: &[Self], inner: usize, bias: &[Self], y: &mut [Self], workers: &dyn Workers) {
-        share(workers, y, bias.len(), inner, |first, rows| {
+        share(workers, y, bias.len(), Cost::PerElement(inner), |first, rows| {
             for (i, row) in rows.chunks_exact_mut(bias.len().max(1)).enumerate() {
                 wide::times(w, &x[(first + i) * inner..][..inner], row, Order::Forward);
                 row.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
@@ -123,12 +107,16 @@ impl Float for f64 {
         wide::pack(matrix, inner, target);
     }
 
+    fn tanh(self) -> Self {
+        f64::tanh(self)
+    }
+
     fn times(matrix: &[Self], vector: &[Self], result: &mut [Self], order: Order) {
         wide::times(matrix, vector, result, order);
     }
 
     fn activate(function: Activation, clip: Option<f64>, values: &mut [Self]) {
-        activation::activate(function, clip, values, f64::tanh);
+        activation::activate(function, clip, values);
     }
 }
 
@@ -139,7 +127,7 @@ pub fn dot<T: Float>(a: &[T], b: &[T]) -> T {
     let rest = a.remainder().iter().zip(b.remainder()).fold(T::default(), |sum, (x, y)| sum + *x * *y);
     for (x, y) in a.zip(b) {
         for (sum, (x, y)) in sums.iter_mut().zip(x.iter().zip(y)) {
-            *sum = *sum + *x * *y;
+            *sum += *x * *y;
         }
     }
     sums.into_iter().fold(rest, |total, sum| total + sum)

@@ -12,7 +12,7 @@ use sinter_ops::pointwise::Program;
 use sinter_ops::{Body, Node, Op, ValueId};
 use smallvec::SmallVec;
 
-use crate::product::epilogue::Plan;
+use crate::product::epilogue::{Plan, RowProgram};
 
 /// See the module documentation.
 pub struct Bundle<'a> {
@@ -22,13 +22,11 @@ pub struct Bundle<'a> {
     pub arms: SmallVec<[Fused<'a>; 4]>,
 }
 
-/// A pointwise operator in front.
+/// A pointwise operator in front: what it works on is as large as its result.
 pub struct Head<'a> {
     region: &'a Region,
-    node: &'a Node,
-    program: &'a Program,
-    /// Which of its operands is as large as its result.
-    rows: usize,
+    result: ValueId,
+    work: OnRows<'a>,
 }
 
 /// One heavy operator with what stands around it.
@@ -38,22 +36,20 @@ pub struct Fused<'a> {
     pub node: &'a Node,
     /// Channels behind the spatial axes in operand 0 and in the result.
     pub channels_last: bool,
-    /// The pointwise operator at the end.
-    pub tail: Option<Tail<'a>>,
+    /// The pointwise operator at the end, on the product.
+    pub tail: Option<OnRows<'a>>,
     /// What operand 0 is, in the layout of the region.
     source: Option<ValueId>,
     /// What the pointwise operator works on, or the region's result.
     product: ValueId,
 }
 
-/// A pointwise end.
-pub struct Tail<'a> {
-    /// The program.
-    pub program: &'a Program,
-    /// Which of its operands is the product.
-    pub product: usize,
-    /// Its operands.
-    pub inputs: SmallVec<[ValueId; 4]>,
+/// A pointwise operator that works on the rows of one of its operands.
+pub struct OnRows<'a> {
+    program: &'a Program,
+    /// Which operand.
+    rows: usize,
+    inputs: SmallVec<[ValueId; 4]>,
 }
 
 fn is_transpose(node: &Node, of_rank: impl Fn(usize) -> Transpose) -> bool {
@@ -124,17 +120,16 @@ impl<'a> Head<'a> {
         let body = region.body();
         let (Op::Pointwise(op), [result]) = (&node.op, &node.outputs[..]) else { return Err(other()) };
         let own = dims(body, *result).ok_or_else(other)?;
-        let is_row = |id: &Option<ValueId>| {
-            id.is_some_and(|id| body.ty(id).data_type() == DataType::F32 && dims(body, id) == Some(own))
-        };
-        let rows = node.inputs.iter().position(is_row);
+        let inputs: SmallVec<[ValueId; 4]> = node.inputs.iter().flatten().copied().collect();
+        let is_row = |id: &ValueId| body.ty(*id).data_type() == DataType::F32 && dims(body, *id) == Some(own);
+        let rows = inputs.iter().position(is_row);
         let rows = rows.ok_or_else(|| Refusal::new("no operand in front is as large as what is made of it"))?;
-        Ok(Self { region, node, program: &op.program, rows })
+        Ok(Self { region, result: *result, work: OnRows { program: &op.program, rows, inputs } })
     }
 
     /// The region's operand that is as large as the result.
     fn operand(&self) -> Option<usize> {
-        self.region.operand(self.node.inputs[self.rows]?)
+        self.region.operand(self.work.inputs[self.work.rows])
     }
 
     /// What is done to its rows.
@@ -142,29 +137,25 @@ impl<'a> Head<'a> {
     /// # Errors
     /// When the pointwise operator does not fit.
     pub fn plan(&self) -> Result<Plan, Refusal> {
-        let inputs: SmallVec<[ValueId; 4]> = self.node.inputs.iter().flatten().copied().collect();
-        let result = dims(self.region.body(), self.node.outputs[0]).unwrap_or_default();
-        let (operands, dims) = operands(self.region, &inputs, self.rows)?;
-        Plan::program(self.program, self.rows, &operands, &dims, result)
+        let result = dims(self.region.body(), self.result).unwrap_or_default();
+        Plan::whole(&self.work.program(self.region, result)?)
     }
 }
 
-/// Numbers of the region's operands behind those of a program, and their dimensions; the one that is worked on has none.
-fn operands<'a>(
-    region: &'a Region,
-    inputs: &[ValueId],
-    product: usize,
-) -> Result<(Vec<usize>, Vec<&'a [Dim]>), Refusal> {
-    let (mut operands, mut all) = (Vec::new(), Vec::new());
-    for (index, id) in inputs.iter().enumerate() {
-        all.push(dims(region.body(), *id).ok_or_else(|| Refusal::new("an operand of unknown rank"))?);
-        operands.push(if index == product {
-            usize::MAX
-        } else {
-            region.operand(*id).ok_or_else(|| Refusal::new("an operand made inside the region"))?
-        });
+impl<'a> OnRows<'a> {
+    /// The program with its operands in the region; `result` are the dimensions of what it works on.
+    fn program(&self, region: &'a Region, result: &'a [Dim]) -> Result<RowProgram<'a>, Refusal> {
+        let (mut operands, mut all) = (Vec::new(), Vec::new());
+        for (index, id) in self.inputs.iter().enumerate() {
+            all.push(dims(region.body(), *id).ok_or_else(|| Refusal::new("an operand of unknown rank"))?);
+            operands.push(if index == self.rows {
+                usize::MAX
+            } else {
+                region.operand(*id).ok_or_else(|| Refusal::new("an operand made inside the region"))?
+            });
+        }
+        Ok(RowProgram { program: self.program, product: self.rows, operands, dims: all, result })
     }
-    Ok((operands, all))
 }
 
 impl<'a> Fused<'a> {
@@ -194,7 +185,7 @@ impl<'a> Fused<'a> {
             if node.outputs.len() != 1 || inputs.iter().filter(|id| maker(body, **id).is_some()).count() != 1 {
                 return Err(other());
             }
-            tail = Some(Tail { program: &op.program, product: at, inputs });
+            tail = Some(OnRows { program: &op.program, rows: at, inputs });
             node = maker(body, product).ok_or_else(other)?;
         }
         let channels_last = body.nodes().len() > 1 && is_transpose(node, Transpose::to_channels_last);
@@ -245,16 +236,15 @@ impl<'a> Fused<'a> {
     /// When the pointwise operator does not fit.
     pub fn epilogue(&self, bias: Option<usize>) -> Result<Plan, Refusal> {
         let Some(tail) = &self.tail else { return Ok(Plan::bias(bias)) };
-        let (operands, dims) = operands(self.region, &tail.inputs, tail.product)?;
-        Plan::new(tail.program, tail.product, &operands, &dims, self.product_dims())?.with_bias(bias)
+        Plan::apart(&tail.program(self.region, self.product_dims())?)?.with_bias(bias)
     }
+
     /// The pointwise end as a program, for kernels that do nothing else to their results.
     ///
     /// # Errors
     /// When it does not fit.
     pub fn tail_plan(&self) -> Result<Option<Plan>, Refusal> {
         let Some(tail) = &self.tail else { return Ok(None) };
-        let (operands, dims) = operands(self.region, &tail.inputs, tail.product)?;
-        Plan::program(tail.program, tail.product, &operands, &dims, self.product_dims()).map(Some)
+        Plan::whole(&tail.program(self.region, self.product_dims())?).map(Some)
     }
 }

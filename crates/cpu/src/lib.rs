@@ -5,14 +5,17 @@
 //!
 //! Sees one region at a time, never a network, and never calls the reference: that is what judges it.
 
+pub mod alone;
 pub mod arguments;
 pub mod back_end;
+pub mod by_width;
 pub mod elements;
 pub mod float;
 pub mod fused;
+#[cfg(all(test, target_arch = "x86_64"))]
+mod machine_code;
 pub mod number;
 pub mod packed;
-pub mod pieces;
 pub mod share;
 pub mod tactic;
 pub mod target;

@@ -67,19 +67,37 @@ impl Number for f64 {
     }
 }
 
+/// The operands of a formula, all floats of one type.
+pub struct Inputs<'a, T>(SmallVec<[Option<&'a [T]>; 6]>);
+
+impl<'a, T> Inputs<'a, T> {
+    /// An operand that cannot be left out; empty when it is.
+    pub fn given(&self, index: usize) -> &'a [T] {
+        self.optional(index).unwrap_or_default()
+    }
+
+    /// An operand.
+    pub fn optional(&self, index: usize) -> Option<&'a [T]> {
+        *self.0.get(index)?
+    }
+}
+
+/// What a formula is computed with.
+#[derive(Clone, Copy)]
+pub struct Means<'a> {
+    /// Threads.
+    pub workers: &'a dyn Workers,
+    /// Memory.
+    pub rooms: &'a Rooms,
+}
+
 /// A result computed from operands, all of them floats of one width.
 pub trait Formula {
-    /// Writes every element of `y`; `inputs` are the operands given to [`evaluate`], `None` where left out.
+    /// Writes every element of `y`.
     ///
     /// # Errors
     /// When the operator does not take these values.
-    fn compute<T: Number>(
-        &self,
-        inputs: &[Option<&[T]>],
-        y: &mut [T],
-        workers: &dyn Workers,
-        rooms: &Rooms,
-    ) -> Result<(), KernelError>;
+    fn compute<T: Number>(&self, inputs: &Inputs<'_, T>, y: &mut [T], means: Means<'_>) -> Result<(), KernelError>;
 }
 
 /// Computes a formula in f32 when all operands and the result have that type, else in f64. Results of an integer type
@@ -94,27 +112,18 @@ pub fn evaluate(
     workers: &dyn Workers,
     rooms: &Rooms,
 ) -> Result<(), KernelError> {
+    let means = Means { workers, rooms };
     let is_f32 = operands.iter().flatten().all(|v| v.data_type() == DataType::F32);
     if is_f32 && target.data_type() == DataType::F32 {
-        let inputs: SmallVec<[_; 6]> = operands.iter().map(|view| view.map(|v| v.elements::<f32>())).collect();
-        return formula.compute(&inputs, target.elements(), workers, rooms);
+        let inputs = operands.iter().map(|view| view.map(|v| v.elements::<f32>()));
+        return formula.compute(&Inputs(inputs.collect()), target.elements(), means);
     }
     let converted: SmallVec<[_; 6]> = operands.iter().map(|view| view.map(|v| f64::elements(v, rooms))).collect();
-    let inputs: SmallVec<[_; 6]> = converted.iter().map(Option::as_deref).collect();
+    let inputs = Inputs(converted.iter().map(Option::as_deref).collect());
     let mut y = rooms.filled(target.count(), 0.0f64);
-    formula.compute(&inputs, &mut y, workers, rooms)?;
+    formula.compute(&inputs, &mut y, means)?;
     store_floats(&y, target);
     Ok(())
-}
-
-/// An operand of a formula that cannot be left out; empty when it is.
-pub fn given<'a, T: Number>(inputs: &[Option<&'a [T]>], index: usize) -> &'a [T] {
-    optional(inputs, index).unwrap_or_default()
-}
-
-/// An operand of a formula.
-pub fn optional<'a, T: Number>(inputs: &[Option<&'a [T]>], index: usize) -> Option<&'a [T]> {
-    *inputs.get(index)?
 }
 
 /// Elements that are summed in their own type before the sum moves to f64.

@@ -1,14 +1,18 @@
 //! Inputs for verification and measurement when the user has none.
 //!
-//! Floats are standard normal, integers lie in `0..60` (they are usually indices into something larger), masks are ones.
-//! The same for the same names and sizes, every time.
+//! Floats are standard normal. Integers lie where what reads them wants them ([`crate::roles`]), else in `0..60`; masks are
+//! ones. The same for the same names and sizes, every time.
 
 use std::collections::{BTreeSet, HashMap};
 
 use sinter_base::shape::element_count;
-use sinter_base::{DataType, Tensor, Value};
+use sinter_base::{DataType, Tensor, Value, ValueType};
 use sinter_ir::{Input, Network};
+use sinter_ops::memory::shown_type;
 use sinter_ops::random::philox::{block, unit};
+use sinter_ops::{InferContext, Operands, ValueId, infer};
+
+use crate::roles::roles;
 
 /// Integers are below this.
 const INTEGERS: f64 = 60.0;
@@ -58,9 +62,10 @@ pub fn generate(network: &Network, free: FreeSizes) -> Result<HashMap<String, Va
 /// As [`generate`], for these named sizes.
 ///
 /// # Errors
-/// As [`generate`].
+/// The input that cannot be made up, and why.
 pub fn generate_at(network: &Network, size_of: &dyn Fn(&str) -> i64) -> Result<HashMap<String, Value>, String> {
     let mut values = HashMap::new();
+    let roles = roles(network, size_of);
     for (stream, input) in (0u64..).zip(&network.inputs) {
         if input.default.is_some() {
             continue;
@@ -77,19 +82,44 @@ pub fn generate_at(network: &Network, size_of: &dyn Fn(&str) -> i64) -> Result<H
         let sizes = sizes.ok_or_else(|| refuse("its sizes are not known"))?;
         let count = element_count(&sizes).filter(|count| *count <= MAX_ELEMENTS);
         let count = count.ok_or_else(|| refuse("it is too large"))?;
-        let elements = elements(&input.name, tensor.data_type, stream, count);
+        let range = roles.get(&input.value).and_then(|role| role.range());
+        let elements = elements(&input.name, tensor.data_type, range, stream, count);
         let tensor = Tensor::from_floats(tensor.data_type, &sizes, &elements).map_err(|e| refuse(&e.to_string()))?;
         values.insert(input.name.clone(), tensor.into());
     }
     Ok(values)
 }
 
-/// Elements of an input of this name and type; `stream` tells inputs apart.
-pub fn elements(name: &str, data_type: DataType, stream: u64, count: usize) -> Vec<f64> {
+/// Could the network take these inputs, as far as types and sizes say? What depends on computed elements is not known.
+///
+/// # Errors
+/// The first operator that refuses.
+pub fn check(network: &Network, inputs: &HashMap<String, Value>) -> Result<(), String> {
+    let body = &network.body;
+    let mut types: Vec<ValueType> = (0..body.value_count()).map(|at| body.ty(ValueId::new(at)).clone()).collect();
+    for input in &network.inputs {
+        if let Some(value) = inputs.get(&input.name) {
+            types[input.value.index()] = shown_type(value);
+        }
+    }
+    for node in body.nodes().iter().filter(|node| node.op.bodies().is_empty()) {
+        let operands: Vec<Option<&ValueType>> = node.inputs.iter().map(|id| id.map(|id| &types[id.index()])).collect();
+        let results = infer(&node.op, &Operands::new(&operands), &mut InferContext::default());
+        let results = results.map_err(|e| format!("{}: {e}", node.op.name()))?;
+        for (id, ty) in node.outputs.iter().zip(results) {
+            types[id.index()] = ty;
+        }
+    }
+    Ok(())
+}
+
+/// Elements of an input of this name and type; integers lie in the range, where there is one; `stream` tells inputs apart.
+pub fn elements(name: &str, data_type: DataType, range: Option<(i64, i64)>, stream: u64, count: usize) -> Vec<f64> {
     if !data_type.is_float() && (name.contains("mask") || data_type == DataType::Bool) {
         return vec![1.0; count];
     }
-    let largest = data_type.integer_range().map_or(INTEGERS, |(_, high)| INTEGERS.min(high as f64 + 1.0));
+    let (low, high) = range.map_or((0.0, INTEGERS - 1.0), |(low, high)| (low as f64, high as f64));
+    let high = data_type.integer_range().map_or(high, |(_, highest)| high.min(highest as f64));
     let mut elements = Vec::with_capacity(count + 3);
     for number in 0.. {
         if elements.len() >= count {
@@ -103,7 +133,7 @@ pub fn elements(name: &str, data_type: DataType, stream: u64, count: usize) -> V
                 elements.extend([radius * angle.cos(), radius * angle.sin()]);
             }
         } else {
-            elements.extend(words.map(|u| (u * largest).floor()));
+            elements.extend(words.map(|u| low + (u * (high - low + 1.0)).floor()));
         }
     }
     elements.truncate(count);

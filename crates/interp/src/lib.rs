@@ -6,8 +6,9 @@ pub mod agreement;
 pub mod fast;
 pub mod inputs;
 mod product;
+pub mod roles;
 pub mod run;
 
 pub use agreement::{Disagreement, Tolerance, compare};
 pub use fast::FastEvaluator;
-pub use run::{RunError, evaluate_weight, run, run_with};
+pub use run::{RunError, evaluate_weight, run, run_with, run_within};

@@ -108,6 +108,18 @@ pub fn run_with(
     inputs: &HashMap<String, Value>,
     evaluator: &dyn Evaluator,
 ) -> Result<Vec<Value>, RunError> {
+    run_within(network, inputs, &EvalContext::new(evaluator))
+}
+
+/// As [`run_with`], within the bound on memory of a context. Inputs and weights are the caller's.
+///
+/// # Errors
+/// As [`run`], and when values need more memory than allowed.
+pub fn run_within(
+    network: &Network,
+    inputs: &HashMap<String, Value>,
+    cx: &EvalContext<'_>,
+) -> Result<Vec<Value>, RunError> {
     if let Some(name) = inputs.keys().find(|name| !network.inputs.iter().any(|i| i.name == **name)) {
         let known: Vec<&str> = network.inputs.iter().map(|i| i.name.as_str()).collect();
         return Err(RunError::UnknownInput { name: name.clone(), known: known.join(", ") });
@@ -132,5 +144,5 @@ pub fn run_with(
         given.insert(weight.value, Value::Tensor(evaluate_weight(&weight.expr)?));
     }
     let arguments = network.body.inputs().iter().map(|id| given.remove(id)).collect();
-    Ok(network.body.evaluate(arguments, &EvalContext::new(evaluator))?)
+    Ok(network.body.evaluate(arguments, cx)?)
 }

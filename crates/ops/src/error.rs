@@ -62,6 +62,14 @@ pub enum EvalError {
     /// A tensor could not be made or read.
     #[error(transparent)]
     Tensor(#[from] TensorError),
+    /// More memory than allowed.
+    #[error("{needed} bytes of values are needed at once, {allowed} are allowed: give --max-memory to allow more")]
+    Memory {
+        /// Bytes in all.
+        needed: u64,
+        /// The bound.
+        allowed: u64,
+    },
     /// Values that the operator does not take: an index out of range, a malformed image.
     #[error("{0}")]
     Invalid(String),

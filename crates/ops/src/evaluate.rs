@@ -1,11 +1,13 @@
 //! Evaluation of bodies with values.
 
-use sinter_base::Value;
+use sinter_base::{Value, ValueType};
 
-use crate::body::Body;
+use crate::body::{Body, Node};
 use crate::catalog::Op;
 use crate::error::EvalError;
-use crate::operands::Arguments;
+use crate::infer::{InferContext, infer};
+use crate::memory::{Memory, bytes_of, shown_type, working_bytes};
+use crate::operands::{Arguments, Operands};
 
 /// Computes one operator. The judge has a plain one ([`ReferenceEvaluator`]) and a fast one.
 pub trait Evaluator: Sync {
@@ -40,12 +42,20 @@ pub struct EvalContext<'a> {
     pub seed: u64,
     /// Number of the iteration of the loops around, mixed into random streams so that each draws different numbers.
     pub iteration: u64,
+    /// What may be kept at once.
+    pub memory: Memory,
 }
 
 impl<'a> EvalContext<'a> {
     /// A context with seed 0.
     pub fn new(evaluator: &'a dyn Evaluator) -> Self {
-        Self { evaluator, seed: 0, iteration: 0 }
+        Self { evaluator, seed: 0, iteration: 0, memory: Memory::UNBOUNDED }
+    }
+
+    /// The same beside so many bytes that are kept meanwhile.
+    #[must_use]
+    pub fn holding(self, bytes: u64) -> Self {
+        Self { memory: self.memory.holding(bytes), ..self }
     }
 }
 
@@ -77,6 +87,8 @@ impl Body {
         for (&id, value) in self.inputs().iter().zip(inputs) {
             values[id.index()] = value;
         }
+        // Bytes of what was made here and is still there; the inputs are the caller's.
+        let mut alive = 0u64;
         for (position, node) in self.nodes().iter().enumerate() {
             let arguments: Vec<Option<Value>> = node
                 .inputs
@@ -89,10 +101,21 @@ impl Body {
                     if last && !again { values[id.index()].take() } else { values[id.index()].clone() }
                 })
                 .collect();
-            let results = cx
-                .evaluator
-                .evaluate(&node.op, &Arguments::new(&arguments), cx)
-                .map_err(|e| EvalError::Invalid(format!("{}: {e}", node.op.name())))?;
+            let cx = cx.holding(alive);
+            let within = |error| match error {
+                EvalError::Memory { .. } => error,
+                other => EvalError::Invalid(format!("{}: {other}", node.op.name())),
+            };
+            check_memory(node, &arguments, cx.memory)?;
+            let results = cx.evaluator.evaluate(&node.op, &Arguments::new(&arguments), &cx).map_err(within)?;
+            if cx.memory.is_bounded() {
+                let taken = node.inputs.iter().zip(&arguments).filter(|(id, _)| {
+                    id.is_some_and(|id| values[id.index()].is_none() && !self.inputs().contains(&id))
+                });
+                let taken = taken.filter_map(|(_, value)| value.as_ref()).map(bytes_of);
+                alive = taken.fold(alive, u64::saturating_sub);
+                alive = results.iter().map(bytes_of).fold(alive, u64::saturating_add);
+            }
             observe(position, &results);
             for (id, value) in node.outputs.iter().zip(results) {
                 values[id.index()] = Some(value);
@@ -100,5 +123,79 @@ impl Body {
         }
         let missing = || EvalError::Invalid("an output of the body was never computed".to_owned());
         self.outputs().iter().map(|id| values[id.index()].clone().ok_or_else(missing)).collect()
+    }
+}
+
+/// Is there memory for the results of a node? Those of control flow are made, and checked, inside.
+fn check_memory(node: &Node, arguments: &[Option<Value>], memory: Memory) -> Result<(), EvalError> {
+    if !memory.is_bounded() || !node.op.bodies().is_empty() {
+        return Ok(());
+    }
+    let types: Vec<Option<ValueType>> = arguments.iter().map(|value| value.as_ref().map(shown_type)).collect();
+    let operands: Vec<Option<&ValueType>> = types.iter().map(Option::as_ref).collect();
+    // What inference does not take, the operator itself refuses.
+    match infer(&node.op, &Operands::new(&operands), &mut InferContext::default()) {
+        Ok(results) => memory.check(working_bytes(&results)),
+        Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use sinter_base::{DataType, Dim, Tensor};
+
+    use super::*;
+    use crate::control::Loop;
+    use crate::movement::{Concat, Expand};
+
+    /// v -> (v, v), as often as the loop runs: two to the power of that many elements.
+    fn doubling() -> Body {
+        let mut inner = Body::new();
+        let mut cx = InferContext::default();
+        let condition = {
+            inner.add_input(ValueType::tensor(DataType::I64, vec![]));
+            inner.add_input(ValueType::tensor(DataType::Bool, vec![]))
+        };
+        let v = inner.add_input(ValueType::tensor(DataType::F32, vec![Dim::symbol("n")]));
+        let twice = inner.add(Concat { axis: 0 }.into(), &[Some(v), Some(v)], &mut cx).unwrap()[0];
+        inner.set_outputs(vec![condition, twice]);
+        let mut body = Body::new();
+        let count = body.add_input(ValueType::tensor(DataType::I64, vec![]));
+        let v = body.add_input(ValueType::tensor(DataType::F32, vec![1i64.into()]));
+        let op = Loop { carried: 1, body: Arc::new(inner) };
+        let y = body.add(op.into(), &[Some(count), None, Some(v)], &mut cx).unwrap()[0];
+        body.set_outputs(vec![y]);
+        body
+    }
+
+    #[test]
+    fn what_grows_on_the_way_is_bounded() {
+        let run = |times: i128, allowed: u64| {
+            let count = Tensor::from_ints(DataType::I64, &[], &[times]).unwrap();
+            let inputs = vec![Some(count.into()), Some(Tensor::from_vec(&[1], vec![1f32]).unwrap().into())];
+            let cx = EvalContext { memory: Memory::of(allowed), ..EvalContext::new(&crate::ReferenceEvaluator) };
+            doubling().evaluate(inputs, &cx).map(|results| results[0].as_tensor().unwrap().count())
+        };
+        assert_eq!(run(10, 1 << 20), Ok(1024));
+        assert_eq!(run(60, 1 << 20), Err(EvalError::Memory { needed: (4 << 16) + (8 << 17) + 9, allowed: 1 << 20 }));
+    }
+
+    #[test]
+    fn sizes_that_are_contents_are_bounded() {
+        let mut body = Body::new();
+        let x = body.add_input(ValueType::tensor(DataType::F32, vec![1i64.into()]));
+        let sizes = body.add_input(ValueType::tensor(DataType::I64, vec![2i64.into()]));
+        let mut cx = InferContext::default();
+        let y = body.add(Expand {}.into(), &[Some(x), Some(sizes)], &mut cx).unwrap()[0];
+        body.set_outputs(vec![y]);
+        let run = |allowed| {
+            let x = Tensor::from_vec(&[1], vec![1f32]).unwrap();
+            let inputs = vec![Some(x.into()), Some(Tensor::of_i64(&[1000, 1000]).into())];
+            let cx = EvalContext { memory: Memory::of(allowed), ..EvalContext::new(&crate::ReferenceEvaluator) };
+            body.evaluate(inputs, &cx).is_ok()
+        };
+        assert!(run(8_000_000) && !run(7_999_999));
     }
 }

@@ -13,6 +13,7 @@ pub mod error;
 pub mod evaluate;
 pub mod example;
 pub mod infer;
+pub mod memory;
 pub mod operands;
 pub mod operator;
 
@@ -43,5 +44,6 @@ pub use error::{EvalError, InferError};
 pub use evaluate::{EvalContext, Evaluator, ReferenceEvaluator};
 pub use example::{Example, ExampleInput};
 pub use infer::{Guard, InferContext, infer};
+pub use memory::Memory;
 pub use operands::{Arguments, Operands};
 pub use operator::{Cost, Effects, Operator};

@@ -66,8 +66,10 @@ pub(crate) fn serve(problem: &Problem<'_>, uses: &Uses, group: Group) -> Result<
     if !problem.body.nodes()[group.node()].op.bodies().is_empty() {
         return Ok(Served { group, results, plain: None, last: None });
     }
-    let last = last_region(problem, &group, &results).and_then(|parts| choose(problem, parts).ok());
-    match choose(problem, plain_region(problem, &group, &results)) {
+    let last = || last_region(problem, &group, &results).and_then(|parts| choose(problem, parts).ok());
+    let plain = choose(problem, plain_region(problem, &group, &results));
+    let last = if problem.may_join || plain.is_err() { last() } else { None };
+    match plain {
         Ok(plain) => Ok(Served { group, results, plain: Some(plain), last }),
         Err(_) if last.is_some() => Ok(Served { group, results, plain: None, last }),
         Err(refusals) => Err(Gap { node: group.node(), refusals }),

@@ -135,7 +135,14 @@ mod tests {
             weights.contains(&id).then(|| Arc::new(source))
         };
         let (device, evidence) = (Everything.device(1), Evidence::default());
-        let problem = Problem { body, back_end: &Everything, device: &device, evidence: &evidence, weight: &weight };
+        let problem = Problem {
+            body,
+            back_end: &Everything,
+            device: &device,
+            evidence: &evidence,
+            may_join: true,
+            weight: &weight,
+        };
         see(&cover(&problem).map_err(|gaps| gaps.len()).expect("everything has a kernel").pieces);
     }
 

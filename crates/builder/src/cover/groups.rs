@@ -49,6 +49,9 @@ impl Group {
 /// All groups of several nodes that may be worth a region of their own; they overlap.
 pub(crate) fn propose(problem: &Problem<'_>, uses: &Uses) -> Vec<Group> {
     let mut groups = Vec::new();
+    if !problem.may_join {
+        return groups;
+    }
     // By the value that they read.
     let mut arms: Vec<Vec<usize>> = vec![Vec::new(); problem.body.value_count()];
     for node in uses.living() {

@@ -56,6 +56,8 @@ pub(crate) struct Problem<'a> {
     pub(crate) back_end: &'a dyn BackEnd,
     pub(crate) device: &'a Device,
     pub(crate) evidence: &'a Evidence,
+    /// May several operators be one region, in a layout of its own?
+    pub(crate) may_join: bool,
     /// Weight behind an input of the body.
     pub(crate) weight: &'a dyn Fn(ValueId) -> Option<Arc<WeightExpr>>,
 }

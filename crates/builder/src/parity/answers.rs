@@ -3,56 +3,23 @@
 use std::cell::OnceCell;
 use std::collections::HashMap;
 
-use sinter_base::{Tensor, Value};
-use sinter_interp::inputs::{FreeSizes, batches, generate_at};
-use sinter_interp::{FastEvaluator, run_with};
+use sinter_base::Value;
+use sinter_interp::{FastEvaluator, RunError, run_within};
 use sinter_ir::Network;
+use sinter_ops::{EvalError, Memory};
 
 use crate::bound::check_judge;
-use crate::parity::Verify;
+use crate::made_up::{Refused, verified};
 use crate::parity::sensitivity::Noisy;
+use crate::parity::{Verify, judge};
 use crate::sizes::SizeHints;
-
-const fn free(batch: i64, other: i64) -> FreeSizes {
-    FreeSizes { batch, other }
-}
-
-/// Sizes that are tried for dimensions that nothing pins, until the network takes them: 3 shows what a batch of one hides.
-/// Some networks want as many of one as of the other.
-const FREE_SIZES: &[FreeSizes] = &[
-    free(3, 3),
-    free(1, 1),
-    free(3, 8),
-    free(8, 8),
-    free(3, 16),
-    free(16, 16),
-    free(2, 64),
-    free(64, 64),
-    free(1, 128),
-    free(128, 128),
-    free(1, 1024),
-    free(1024, 1024),
-    free(1, 16_000),
-];
-/// The same for large inputs, which are not made three times as large: other batches are tried kernel by kernel.
-const FREE_SIZES_OF_LARGE: &[FreeSizes] = &[
-    free(1, 1),
-    free(2, 2),
-    free(3, 3),
-    free(1, 8),
-    free(1, 16),
-    free(1, 64),
-    free(1, 128),
-    free(1, 1024),
-    free(1, 16_000),
-];
-/// Elements from which on an input is large.
-const LARGE: usize = 1 << 16;
 
 /// The judge's answers for the network as imported.
 pub(crate) struct Answers {
     pub(crate) inputs: HashMap<String, Value>,
     pub(crate) outputs: Vec<Value>,
+    /// What the judge may take.
+    pub(crate) memory: Memory,
     /// The same with rounding errors, once somebody asked.
     rounded: OnceCell<Option<Vec<Value>>>,
 }
@@ -62,14 +29,15 @@ impl Answers {
     ///
     /// # Errors
     /// The judge's.
-    pub(crate) fn of(imported: &Network, inputs: HashMap<String, Value>) -> Result<Self, String> {
-        let outputs = run_with(imported, &inputs, &FastEvaluator).map_err(|e| e.to_string())?;
-        Ok(Self { inputs, outputs, rounded: OnceCell::new() })
+    pub(crate) fn of(imported: &Network, inputs: HashMap<String, Value>, memory: Memory) -> Result<Self, RunError> {
+        let outputs = run_within(imported, &inputs, &judge(&FastEvaluator, memory))?;
+        Ok(Self { inputs, outputs, memory, rounded: OnceCell::new() })
     }
 
     /// The outputs when every float result on the way is moved by what rounding may move it.
     pub(crate) fn rounded(&self, imported: &Network) -> Option<&[Value]> {
-        self.rounded.get_or_init(|| run_with(imported, &self.inputs, &Noisy).ok()).as_deref()
+        let run = || run_within(imported, &self.inputs, &judge(&Noisy, self.memory)).ok();
+        self.rounded.get_or_init(run).as_deref()
     }
 }
 
@@ -84,29 +52,15 @@ pub(crate) fn answers(
     max_memory: u64,
 ) -> Result<Answers, String> {
     let run = |inputs: HashMap<String, Value>| {
-        check_judge(network, &inputs, max_memory).map_err(|e| e.to_string())?;
-        Answers::of(network, inputs)
+        check_judge(network, &inputs, max_memory).map_err(|e| Refused::Everywhere(e.to_string()))?;
+        Answers::of(network, inputs, Memory::of(max_memory)).map_err(|error| match error {
+            RunError::Eval(EvalError::Memory { .. }) => Refused::Everywhere(error.to_string()),
+            other => Refused::Here(other.to_string()),
+        })
     };
     match verify {
         Verify::Off => Err("verification is off".to_owned()),
-        Verify::Given(inputs) => run(inputs.clone()),
-        Verify::Generated => {
-            let mut first = None;
-            let elements = |values: &HashMap<String, Value>| -> usize {
-                values.values().filter_map(Value::as_tensor).map(Tensor::count).max().unwrap_or(0)
-            };
-            let batches = batches(network);
-            let made_up = |free: FreeSizes| generate_at(network, &|name| hints.near(name, free.of(name, &batches)));
-            let is_large = made_up(FreeSizes::all(1)).is_ok_and(|values| elements(&values) >= LARGE);
-            for free in if is_large { FREE_SIZES_OF_LARGE } else { FREE_SIZES } {
-                match made_up(*free).and_then(run) {
-                    Ok(answers) => return Ok(answers),
-                    Err(reason) => {
-                        first.get_or_insert(reason);
-                    }
-                }
-            }
-            Err(first.unwrap_or_default())
-        }
+        Verify::Given(inputs) => run(inputs.clone()).map_err(Refused::reason),
+        Verify::Generated => verified(network, hints, run),
     }
 }

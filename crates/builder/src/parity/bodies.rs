@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use sinter_base::Value;
 use sinter_interp::FastEvaluator;
-use sinter_ops::{Arguments, Body, EvalContext, EvalError, Evaluator, Op};
+use sinter_ops::{Arguments, Body, EvalContext, EvalError, Evaluator, Memory, Op};
 
+use crate::parity::judge;
 use crate::parity::trials::opposite;
 
 /// Inputs of a body; `None` for one that is left out.
@@ -32,36 +33,35 @@ impl Evaluator for Watching<'_> {
     }
 }
 
-/// Runs the operator of a region that owns bodies, and once more the other way where it branches: its results, and for
-/// each body what it was given.
+/// Runs an operator that owns bodies, and once more the other way where it branches: its results, and for each body what
+/// it was given.
 ///
 /// # Errors
 /// The judge's, on the way that the operands say.
-pub(crate) fn run(region: &Body, operands: &[Option<Value>]) -> Result<(Vec<Value>, Vec<Vec<Inputs>>), String> {
-    let [node] = region.nodes() else { return Err("control flow is one operator".to_owned()) };
-    let bodies = node.op.bodies();
+pub(crate) fn run(
+    op: &Op,
+    operands: &[Option<Value>],
+    memory: Memory,
+) -> Result<(Vec<Value>, Vec<Vec<Inputs>>), String> {
+    let bodies = op.bodies();
     let runs = Mutex::new(vec![Vec::new(); bodies.len()]);
     let watching = Watching { bodies, runs };
-    let evaluate = |operands: &[Option<Value>]| {
-        let given = operands.iter().filter(|value| value.is_some()).cloned().collect();
-        region.evaluate(given, &EvalContext::new(&watching)).map_err(|e| e.to_string())
-    };
-    let results = evaluate(operands)?;
-    if let (Op::If(_), Some((Some(condition), captures))) = (&node.op, operands.split_first())
+    let cx = judge(&watching, memory);
+    let results = op.reference(&Arguments::new(operands), &cx).map_err(|e| e.to_string())?;
+    if let (Op::If(_), Some((Some(condition), captures))) = (op, operands.split_first())
         && let Some(other) = opposite(condition)
     {
         // Where the judge does not go there is nothing to compare.
-        let _ = evaluate(&[&[Some(other)], captures].concat());
+        let _ = op.reference(&Arguments::new(&[&[Some(other)], captures].concat()), &cx);
     }
     Ok((results, watching.runs.into_inner().unwrap_or_else(PoisonError::into_inner)))
 }
 
 #[cfg(test)]
 mod tests {
-    use sinter_backend::Region;
     use sinter_base::{DataType, Tensor};
+    use sinter_ops::Operator;
     use sinter_ops::control::{If, Loop, Scan};
-    use sinter_ops::{InferContext, Operands, Operator, infer};
 
     use super::*;
 
@@ -71,11 +71,7 @@ mod tests {
         let mut seen = Vec::new();
         for example in If::examples().into_iter().chain(Loop::examples()).chain(Scan::examples()) {
             let operands = example.values(7);
-            let types: Vec<_> = operands.iter().map(|value| value.as_ref().map(Value::value_type)).collect();
-            let shown: Vec<_> = types.iter().map(Option::as_ref).collect();
-            let results = infer(&example.op, &Operands::new(&shown), &mut InferContext::default()).unwrap();
-            let region = Region::single(example.op.clone(), &types, results);
-            let (results, runs) = run(region.body(), &operands).unwrap();
+            let (results, runs) = run(&example.op, &operands, Memory::UNBOUNDED).unwrap();
             assert!(!results.is_empty());
             let counts: Vec<usize> = runs.iter().map(Vec::len).collect();
             seen.push((example.op.name(), counts));

@@ -130,9 +130,9 @@ fn strays(found: &Tensor, expected: &Tensor, axis: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use sinter_base::ValueType;
-    use sinter_ops::InferContext;
     use sinter_ops::matmul::MatMul;
     use sinter_ops::pointwise::Expr;
+    use sinter_ops::{InferContext, Memory};
 
     use super::*;
     use crate::parity::evaluate;
@@ -161,7 +161,7 @@ mod tests {
         let scaled = |at: usize| wave(at) * if at.is_multiple_of(3) { 1e-6 } else { 1.0 };
         let operands =
             [tensor(&[5, 4], &wave), tensor(&[4, 3], &scaled), tensor(&[4, 3], &scaled), tensor(&[1, 3], &scaled)];
-        let expected = evaluate(&body, &operands).unwrap();
+        let expected = evaluate(&body, &operands, Memory::UNBOUNDED).unwrap();
         assert_eq!(check(&body, &operands, &expected, &expected), Ok(()));
         for result in 0..2 {
             for (column, off, passes) in [(0, 1e-8, false), (1, 1e-6, true), (1, 1e-3, false)] {

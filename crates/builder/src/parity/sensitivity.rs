@@ -12,10 +12,25 @@ use sinter_ops::{Arguments, EvalContext, EvalError, Evaluator, Op};
 
 use crate::parity::{Answers, unit_variance};
 
-/// Relative size of what every element is moved by: four units in the last place of f32.
-const NOISE: f64 = 4.0 / (1u64 << 24) as f64;
+/// Units in the last place that every f32 is moved by.
+const UNITS: f64 = 2.0;
 /// What one random run may stay below the largest effect by.
 const ALLOWANCE: f64 = 8.0;
+
+/// One unit in the last place of a type's numbers, as a part of the number; nothing for what is no float.
+pub(crate) fn unit(data_type: DataType) -> f64 {
+    match data_type {
+        DataType::F32 => 2f64.powi(-23),
+        DataType::F16 => 2f64.powi(-10),
+        DataType::Bf16 => 2f64.powi(-7),
+        _ => 0.0,
+    }
+}
+
+/// Relative size of what elements are moved by. Numbers of narrow types round one step further at most.
+fn noise(data_type: DataType) -> f64 {
+    if data_type == DataType::F32 { UNITS * unit(data_type) } else { unit(data_type) }
+}
 
 /// The fast judge, with noise.
 pub(crate) struct Noisy;
@@ -24,12 +39,13 @@ impl Evaluator for Noisy {
     fn evaluate(&self, op: &Op, inputs: &Arguments<'_>, cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
         let mut results = FastEvaluator.evaluate(op, inputs, cx)?;
         for (stream, value) in (0u64..).zip(&mut results) {
-            let Some(tensor) = value.as_tensor().filter(|t| t.data_type() == DataType::F32) else { continue };
+            let Some(tensor) = value.as_tensor().filter(|t| noise(t.data_type()) > 0.0) else { continue };
+            let noise = noise(tensor.data_type());
             let moved: Vec<f64> = (0u64..)
                 .zip(tensor.to_floats())
-                .map(|(index, v)| if v.is_finite() { v * (1.0 + NOISE * unit_variance(stream, index)) } else { v })
+                .map(|(index, v)| if v.is_finite() { v * (1.0 + noise * unit_variance(stream, index)) } else { v })
                 .collect();
-            *value = Tensor::from_floats(DataType::F32, tensor.sizes(), &moved)?.into();
+            *value = Tensor::from_floats(tensor.data_type(), tensor.sizes(), &moved)?.into();
         }
         Ok(results)
     }
@@ -60,6 +76,7 @@ mod tests {
 
     use sinter_base::{Location, ValueType};
     use sinter_ir::NetworkBuilder;
+    use sinter_ops::Memory;
     use sinter_ops::pointwise::{Expr, ScalarOp};
 
     use super::*;
@@ -81,7 +98,7 @@ mod tests {
             }
             let network = builder.finish("n", &[("y".to_owned(), value)]);
             let inputs = HashMap::from([("x".to_owned(), tensor(&[0.01, 0.02, 0.03]))]);
-            let answers = Answers::of(&network, inputs).unwrap();
+            let answers = Answers::of(&network, inputs, Memory::UNBOUNDED).unwrap();
             let exact = answers.outputs[0].as_tensor().unwrap().to_floats();
             let off: Vec<f64> = exact.iter().map(|v| v * 1.0001).collect();
             let found = Tensor::from_floats(DataType::F32, &[3], &off).unwrap().into();

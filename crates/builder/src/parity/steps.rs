@@ -4,13 +4,15 @@
 //! through with what it was given the first and the last time, so that a kernel inside is dropped by name as any other.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use sinter_backend::{BackEnd, KernelError, Loaded, Region, Workers};
-use sinter_base::{DataType, Tensor, TensorType, Value, ValueType};
+use sinter_base::{DataType, Tensor, Value, ValueType};
 use sinter_interp::evaluate_weight;
 use sinter_interp::inputs::batches;
 use sinter_ir::{Input, Network};
-use sinter_ops::InferContext;
+use sinter_ops::memory::shown_type;
+use sinter_ops::{Body, InferContext, Memory, Node};
 use sinter_plan::{Action, Graph, Home, PlanValueId, Step};
 
 use crate::draft::Draft;
@@ -22,9 +24,6 @@ use crate::parity::{
 use crate::progress::{Progress, Stage};
 use crate::sizes::SizeHints;
 use crate::trial::launch_once;
-
-/// Tensors of at most this many elements show their contents to inference, as at run time.
-const MAX_SHOWN: usize = 1024;
 
 /// A step whose kernel does not agree.
 pub(crate) struct Failure {
@@ -54,8 +53,9 @@ pub(crate) fn check(
     };
     let workers = back_end.workers(draft.plan.device.threads);
     let (batches, seen, failures) = (batches(network), HashSet::new(), Vec::new());
-    let mut checker = Checker { draft, back_end, workers: &*workers, hints, batches, seen, found, failures };
-    checker.graph(&draft.plan.graph, values, progress);
+    let mut checker =
+        Checker { draft, back_end, workers: &*workers, hints, memory: answers.memory, batches, seen, found, failures };
+    checker.graph(&draft.plan.graph, &network.body, values, progress);
     checker.failures
 }
 
@@ -87,6 +87,8 @@ struct Checker<'a> {
     workers: &'a dyn Workers,
     /// What the user knows of open sizes.
     hints: &'a SizeHints,
+    /// What the judge may take.
+    memory: Memory,
     /// Names of the sizes that count batches.
     batches: BTreeSet<String>,
     /// Kernels and regions that were given fresh numbers: layers that are alike need them once.
@@ -96,8 +98,8 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
-    /// All steps of a graph; `values` are the judge's, by value of the graph.
-    fn graph(&mut self, graph: &Graph, mut values: HashMap<PlanValueId, Value>, progress: Progress<'_>) {
+    /// All steps of a graph, which was made of the body; `values` are the judge's, by value of the graph.
+    fn graph(&mut self, graph: &Graph, body: &Body, mut values: HashMap<PlanValueId, Value>, progress: Progress<'_>) {
         let mut last_use = HashMap::new();
         for (position, step) in graph.steps.iter().enumerate() {
             for id in step.inputs.iter().flatten() {
@@ -107,7 +109,7 @@ impl Checker<'_> {
         for (position, step) in graph.steps.iter().enumerate() {
             let origin = step.origins.join(", ");
             progress.step(Stage::Verify, position, graph.steps.len());
-            match self.step(graph, step, &mut values) {
+            match self.step(graph, body, step, &mut values) {
                 Ok(()) => self.found.agreed += 1,
                 Err(Trouble::Unverified(reason)) => self.found.unverified.push((origin, reason)),
                 Err(Trouble::Disagrees { tactic, region, reason }) => {
@@ -133,18 +135,28 @@ impl Checker<'_> {
         values.get(&id).cloned().ok_or_else(missing)
     }
 
-    fn step(&mut self, graph: &Graph, step: &Step, values: &mut HashMap<PlanValueId, Value>) -> Result<(), Trouble> {
+    fn step(
+        &mut self,
+        graph: &Graph,
+        body: &Body,
+        step: &Step,
+        values: &mut HashMap<PlanValueId, Value>,
+    ) -> Result<(), Trouble> {
         let mut operands = Vec::new();
         for id in &step.inputs {
             operands.push(id.map(|id| self.value(graph, values, id)).transpose()?);
         }
         let mut note = |results: &[Value]| values.extend(step.outputs.iter().copied().zip(results.iter().cloned()));
-        if let Action::Control { region, graphs } = &step.action {
-            let (results, runs) = bodies::run(region.body(), &operands)?;
+        if let Action::Control { graphs, .. } = &step.action {
+            // The plan has the bodies as graphs only.
+            let makes =
+                |node: &&Node| node.outputs.iter().map(|id| id.index()).eq(step.outputs.iter().map(|id| id.index()));
+            let op = &body.nodes().iter().find(makes).ok_or("its operator is gone".to_owned())?.op;
+            let (results, runs) = bodies::run(op, &operands, self.memory)?;
             note(&results);
-            return self.bodies(graphs, runs);
+            return self.bodies(graphs, &op.bodies(), runs);
         }
-        let expected = evaluate(step.region().body(), &operands)?;
+        let expected = evaluate(step.region().body(), &operands, self.memory)?;
         note(&expected);
         // Whether values were written where a step without a kernel finds them, the whole plan shows.
         let Action::Kernel { recipe, region, packed, .. } = &step.action else { return Ok(()) };
@@ -170,10 +182,10 @@ impl Checker<'_> {
         // Values that earlier layers made may be zero over wide ranges: once more with fresh ones.
         let types: Vec<ValueType> = operands.iter().flatten().map(Value::value_type).collect();
         let Some(fresh) = self.fresh(graph, step, &operands, &types) else { return Ok(()) };
-        let Ok(expected) = evaluate(region.body(), &fresh) else { return Ok(()) };
+        let Ok(expected) = evaluate(region.body(), &fresh, self.memory) else { return Ok(()) };
         trial(&fresh, &expected)?;
         if let Some(small) = trials::has_epsilon(region.body()).then(|| trials::small(&fresh)).flatten() {
-            let expected = evaluate(region.body(), &small)?;
+            let expected = evaluate(region.body(), &small, self.memory)?;
             trial(&small, &expected)?;
         }
         let Some(types) =
@@ -182,18 +194,23 @@ impl Checker<'_> {
             return Ok(());
         };
         let Some(fresh) = self.fresh(graph, step, &operands, &types) else { return Ok(()) };
-        let Ok(expected) = evaluate(region.body(), &fresh) else { return Ok(()) };
+        let Ok(expected) = evaluate(region.body(), &fresh, self.memory) else { return Ok(()) };
         trial(&fresh, &expected)
     }
 
     /// The bodies of control flow, each with what it was given; one that never ran could not be verified.
-    fn bodies(&mut self, graphs: &[Graph], runs: Vec<Vec<bodies::Inputs>>) -> Result<(), Trouble> {
+    fn bodies(
+        &mut self,
+        graphs: &[Graph],
+        bodies: &[&Arc<Body>],
+        runs: Vec<Vec<bodies::Inputs>>,
+    ) -> Result<(), Trouble> {
         let mut idle = false;
-        for (graph, runs) in graphs.iter().zip(runs) {
+        for ((graph, body), runs) in graphs.iter().zip(bodies).zip(runs) {
             idle |= runs.is_empty() && !graph.steps.is_empty();
             for inputs in runs {
                 let values = graph.inputs.iter().zip(inputs).filter_map(|(id, value)| Some((*id, value?)));
-                self.graph(graph, values.collect(), Progress::default());
+                self.graph(graph, body, values.collect(), Progress::default());
             }
         }
         if idle { Err("a body did not run on these inputs".to_owned().into()) } else { Ok(()) }
@@ -273,12 +290,5 @@ impl Checker<'_> {
             offered.iter().find(|c| c.recipe == *recipe).ok_or("the recipe is not offered at these sizes")?;
         let bytes = candidate.workspace.as_constant().and_then(|bytes| usize::try_from(bytes).ok());
         bytes.ok_or_else(|| "scratch memory of open size".to_owned())
-    }
-}
-
-fn shown_type(value: &Value) -> ValueType {
-    match value.as_tensor() {
-        Some(tensor) if tensor.count() > MAX_SHOWN => TensorType::new(tensor.data_type(), tensor.sizes().into()).into(),
-        _ => value.value_type(),
     }
 }

@@ -4,24 +4,44 @@
 //! whether the regions together are the network (a wrong operand, layout or pack), whether values live long enough in
 //! the memory they share, whether scratch memory suffices, nor what control flow does inside. One inference shows it.
 //!
-//! Errors of all steps add up here, so the bound is that of sealed vectors: 2e-3 of the largest element. Where rounding
-//! may select something else the angle is compared, as for sealed vectors.
+//! Errors of all steps add up here, so the bound is that of sealed vectors: 2e-3 of the largest element, or a few units in
+//! the last place of the coarsest type that is computed in. Where rounding may select something else the angle is
+//! compared, as for sealed vectors.
 
 use std::collections::HashMap;
 
 use sinter_backend::BackEnd;
 use sinter_base::{DataType, Value};
 use sinter_ir::Network;
-use sinter_ops::Body;
+use sinter_ops::{Body, Node};
 use sinter_plan::{Bound, Plan, SealedOutput};
 use sinter_runtime::{Engine, EngineOptions};
 
+use crate::parity::sensitivity::unit;
 use crate::parity::trials::opposite;
 use crate::parity::{Answers, is_discrete, sensitivity};
 
+/// What sums of f32 in another order come to, after many layers.
+const RELATIVE: f64 = 2e-3;
+/// Units in the last place of a narrow type.
+const UNITS: f64 = 4.0;
+
 /// What outputs may differ by.
 pub(crate) fn bound_of(network: &Network) -> Bound {
-    if is_discrete(&network.body) { Bound::Cosine(0.9) } else { Bound::Within { absolute: 1e-6, relative: 2e-3 } }
+    if is_discrete(&network.body) {
+        return Bound::Cosine(0.9);
+    }
+    Bound::Within { absolute: 1e-6, relative: RELATIVE.max(UNITS * coarsest(&network.body)) }
+}
+
+/// One unit in the last place of the coarsest float type that the body computes in, as a part of the number.
+fn coarsest(body: &Body) -> f64 {
+    let of = |node: &Node| {
+        let made = node.outputs.iter().map(|id| unit(body.ty(*id).data_type()));
+        let inside = node.op.bodies().into_iter().map(|body| coarsest(body)).fold(0.0, f64::max);
+        made.fold(inside, f64::max)
+    };
+    body.nodes().iter().map(of).fold(0.0, f64::max)
 }
 
 /// Does anything draw random numbers? The engine seeds its own.
@@ -61,7 +81,7 @@ pub(crate) fn check(
     }
     let Some(turned) = turned(&answers.inputs) else { return Ok(()) };
     // Where the judge does not go either there is nothing to compare.
-    let Ok(turned) = Answers::of(network, turned) else { return Ok(()) };
+    let Ok(turned) = Answers::of(network, turned, answers.memory) else { return Ok(()) };
     agrees(&engine, network, &turned)
 }
 

@@ -136,11 +136,16 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     let opened = open(&arguments.file, &arguments.model, &arguments.inputs, WithoutInputs::Generate)?;
     let is_plan = matches!(opened.source, Source::Plan(_));
     let start = Instant::now();
-    let engine = engine(opened.source, &arguments.model, &arguments.device)?.engine;
+    let engine = engine(opened.source, &arguments.model, &arguments.device, &opened.inputs)?.engine;
     let load = is_plan.then(|| opened.opened_in + start.elapsed());
-    let inputs = opened.inputs;
-    let start = Instant::now();
-    engine.run(inputs.clone())?;
+    let mut inputs = opened.inputs;
+    let mut start = Instant::now();
+    if let Err(error) = engine.run(inputs.clone()) {
+        // Nothing says beforehand which sizes a plan takes.
+        inputs = opened.spare.ok_or(error)?;
+        start = Instant::now();
+        engine.run(inputs.clone())?;
+    }
     let first = start.elapsed();
     let warmup = Duration::from_secs_f64(arguments.warmup);
     while start.elapsed() < warmup {

@@ -179,8 +179,14 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     let start = Instant::now();
     let nodes = network.body.nodes().len();
     let sizes = arguments.ranges.hints(&network)?;
-    let Built { plan, passes, is_known_verdict, regions, tuned, .. } =
-        build_plan(&network, sizes, &arguments.model_flags, &arguments.device)?;
+    let Built { plan, passes, verification, is_known_verdict, regions, tuned, .. } =
+        build_plan(&network, sizes, &arguments.model_flags, &arguments.device, &[])?;
+    if let (Some(reason), false) = (&verification.skipped, arguments.model_flags.no_verify()) {
+        let what = format!("the plan could not be verified: {reason}");
+        return Err(Failure::usage(what).at(&arguments.model).help(
+            "give --verify-data with inputs, or --shapes with sizes that the model takes, or --no-verify to go without",
+        ));
+    }
     let build_seconds = seconds_since(start);
     let start = Instant::now();
     {

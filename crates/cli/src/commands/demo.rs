@@ -123,7 +123,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     let (images, labels) = digits()?;
     let network = network()?;
     let Built { plan, passes, .. } =
-        build_plan(&network, SizeHints::default(), &ModelFlags::default(), &arguments.device)?;
+        build_plan(&network, SizeHints::default(), &ModelFlags::default(), &arguments.device, &[])?;
     let (engine, plan_bytes) = saved_and_loaded(&plan, arguments.device.threads())?;
 
     let start = Instant::now();
@@ -132,7 +132,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     let activation_bytes = engine.arena_bytes() as u64;
     let inputs = [("image".to_owned(), Value::Tensor(images.clone()))];
     let named = |value: Value| [("scores".to_owned(), value)];
-    let expected = judge(&network, &inputs)?.swap_remove(0);
+    let expected = judge(&network, &inputs, ModelFlags::default().max_memory())?.swap_remove(0);
     let bounds = Bounds { atol: 1e-5, rtol: 1e-4, min_cosine: None };
     let verification = differences(&named(scores.clone().into()), &named(expected), bounds).swap_remove(0);
 

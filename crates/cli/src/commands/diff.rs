@@ -9,9 +9,9 @@ use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinter::base::Value;
-use sinter::interp::{FastEvaluator, run_with};
+use sinter::interp::{FastEvaluator, run_within};
 use sinter::ir::Network;
-use sinter::ops::{Arguments, EvalContext, EvalError, Evaluator, Op};
+use sinter::ops::{Arguments, EvalContext, EvalError, Evaluator, Memory, Op};
 use sinter::source;
 use sinter::values::{self, Role};
 
@@ -115,7 +115,7 @@ pub struct Report {
 pub fn run(arguments: &Flags) -> Result<(), Failure> {
     arguments.json.check()?;
     let opened = open(&arguments.file, &arguments.model, &arguments.inputs, WithoutInputs::Generate)?;
-    let ready = engine(opened.source, &arguments.model, &arguments.device)?;
+    let ready = engine(opened.source, &arguments.model, &arguments.device, &opened.inputs)?;
     let found = ready.engine.run(opened.inputs.clone())?;
     let names: Vec<String> = ready.engine.output_names().map(str::to_owned).collect();
     let found: Vec<(String, Value)> = names.iter().cloned().zip(found).collect();
@@ -125,9 +125,10 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
             let limit = usize::try_from(arguments.model.max_memory()).unwrap_or(usize::MAX);
             (path.display().to_string(), values::read(path, Role::Output, &declared, limit)?)
         }
-        (None, Some((imported, _))) => {
-            ("judge".to_owned(), names.into_iter().zip(judge(imported, &opened.inputs)?).collect())
-        }
+        (None, Some((imported, _))) => (
+            "judge".to_owned(),
+            names.into_iter().zip(judge(imported, &opened.inputs, arguments.model.max_memory())?).collect(),
+        ),
         (None, None) => {
             return Err(Failure::usage("a plan holds no model that the judge could run")
                 .at(&arguments.file)
@@ -169,12 +170,13 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
 /// The judge's outputs.
 ///
 /// # Errors
-/// When an operator fails.
-pub fn judge(network: &Network, inputs: &[(String, Value)]) -> Result<Vec<Value>, Failure> {
+/// When an operator fails, or values need more memory than allowed.
+pub fn judge(network: &Network, inputs: &[(String, Value)], max_memory: u64) -> Result<Vec<Value>, Failure> {
     let inputs: HashMap<String, Value> = inputs.iter().cloned().collect();
     let nodes = network.body.nodes().len() as u64;
     let counting = Counting { stage: Stage::bar("judging", nodes), nodes, done: AtomicU64::new(0) };
-    Ok(run_with(network, &inputs, &counting)?)
+    let cx = EvalContext { memory: Memory::of(max_memory), ..EvalContext::new(&counting) };
+    Ok(run_within(network, &inputs, &cx)?)
 }
 
 /// The fast judge, telling of its progress.

@@ -135,7 +135,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
             ("plan", *plan, None, None, Vec::new())
         }
         Source::Model(network) => {
-            let built = build_plan(&network, SizeHints::default(), &arguments.model, &arguments.device)?;
+            let built = build_plan(&network, SizeHints::default(), &arguments.model, &arguments.device, &[])?;
             let moved = built.moved.into_iter().map(|moved| MovedReport {
                 origin: moved.origin,
                 operator: moved.operator.to_owned(),

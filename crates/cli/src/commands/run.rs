@@ -99,7 +99,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         check_writable(path)?;
     }
     let opened = open(&arguments.file, &arguments.model, &arguments.inputs, WithoutInputs::None)?;
-    let ready = engine(opened.source, &arguments.model, &arguments.device)?;
+    let ready = engine(opened.source, &arguments.model, &arguments.device, &opened.inputs)?;
     let start = Instant::now();
     let results = ready.engine.run(opened.inputs)?;
     let time = start.elapsed();

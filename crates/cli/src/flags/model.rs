@@ -134,6 +134,11 @@ impl ModelFlags {
         Ok(Verify::Given(values.into_iter().collect()))
     }
 
+    /// Is verification refused?
+    pub fn no_verify(&self) -> bool {
+        self.no_verify
+    }
+
     /// The bound on memory.
     pub fn max_memory(&self) -> u64 {
         self.max_memory.map_or_else(|| default_memory() as u64, |size| size.0)

@@ -138,6 +138,49 @@ fn memory_is_bounded_before_it_is_allocated() {
     json(&free);
 }
 
+/// A loop that doubles its value sixty times: no declared size says so.
+#[test]
+fn what_grows_on_the_way_is_bounded() {
+    let folder = Folder::new();
+    let value = |name: &str, ty: u32, shape: &str| {
+        format!("name: \"{name}\" type {{ tensor_type {{ elem_type: {ty} {shape} }} }}")
+    };
+    let (number, condition, grown) = (value("i", 7, "shape {}"), value("c", 9, "shape {}"), value("v", 1, ""));
+    let (next, double) = (value("d", 9, "shape {}"), value("w", 1, ""));
+    let nodes = format!(
+        r#"node {{ op_type: "Constant" output: "m" attribute {{ name: "value_int" type: INT i: 60 }} }}
+           node {{ name: "grow" op_type: "Loop" input: "m" input: "" input: "x" output: "y"
+             attribute {{ name: "body" type: GRAPH g {{ name: "b"
+               node {{ op_type: "Concat" input: "v" input: "v" output: "w" attribute {{ name: "axis" type: INT i: 0 }} }}
+               node {{ op_type: "Identity" input: "c" output: "d" }}
+               input {{ {number} }} input {{ {condition} }} input {{ {grown} }} output {{ {next} }} output {{ {double} }}
+             }} }} }}"#
+    );
+    let file = folder.write("grow.onnxtxt", model(&nodes, &["dim { dim_value: 4 }"]));
+    let named = ["--max-memory", "--verify-data", "--no-verify", "grow.onnxtxt"];
+    fails(&folder, &arguments!["build", file, "--max-memory", "1M"], 2, &named);
+    json(&arguments!["build", file, "--max-memory", "1M", "--no-verify"]);
+    let inputs = folder.archive("x.npz", &[("x", &[4], &[0.0; 4])]);
+    let plan = folder.path("grow.plan");
+    fails(
+        &folder,
+        &arguments!["run", plan, "--inputs", inputs, "--max-memory", "1M"],
+        3,
+        &["'grow'", "more memory than is allowed"],
+    );
+}
+
+/// Nothing can be made up for text: the user decides whether to go without the judge.
+#[test]
+fn what_cannot_be_verified_is_built_on_demand_only() {
+    let folder = Folder::new();
+    let node = r#"node { name: "same" op_type: "Identity" input: "x" output: "y" }"#;
+    let text = model(node, &["dim { dim_value: 2 }"]).replace("elem_type: 1", "elem_type: 8");
+    let file = folder.write("text.onnxtxt", text);
+    fails(&folder, &arguments!["build", file], 2, &["'x'", "it holds text", "--verify-data", "--no-verify"]);
+    json(&arguments!["build", file, "--no-verify"]);
+}
+
 #[test]
 fn an_operator_without_any_kernel_or_type_is_named() {
     let folder = Folder::new();

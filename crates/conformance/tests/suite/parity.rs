@@ -9,6 +9,7 @@ use sinter_base::{DataType, Location, Tensor, TensorType};
 use sinter_builder::{BuildOptions, Verify, build};
 use sinter_cpu::Cpu;
 use sinter_ir::{Network, NetworkBuilder};
+use sinter_ops::control::If;
 use sinter_ops::matmul::MatMul;
 use sinter_ops::pointwise::{Expr, ScalarOp};
 use sinter_runtime::Engine;
@@ -22,6 +23,8 @@ enum Fault {
     Column,
     /// Everything is one rounding unit of f16 too large.
     Scale,
+    /// The result is written before the operand is read, as if they never lay in the same memory.
+    Early,
 }
 
 /// A kernel of the CPU whose result is spoiled afterwards.
@@ -34,6 +37,9 @@ impl Kernel for Spoiled {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let columns = launch.output(0).sizes().last().copied().unwrap_or(1).max(1);
         let before = launch.output(0).elements::<f32>().last().copied();
+        if matches!(self.fault, Fault::Early) {
+            launch.output(0).elements::<f32>().fill(0.0);
+        }
         self.inner.launch(launch)?;
         let y = launch.output(0).elements::<f32>();
         match self.fault {
@@ -44,6 +50,7 @@ impl Kernel for Spoiled {
             }
             Fault::Column => y.chunks_exact_mut(columns).for_each(|row| row[columns / 2] = row[columns / 2 - 1]),
             Fault::Scale => y.iter_mut().for_each(|v| *v *= 1.0 + 1.0 / 1024.0),
+            Fault::Early => {}
         }
         Ok(())
     }
@@ -94,8 +101,11 @@ const SPOILED: &[SpoiledTactic] = &[
     SpoiledTactic { name: "cpu.reduce.scale", of: "cpu.reduce.softmax.f32", fault: Fault::Scale },
 ];
 
+const EARLY: &[SpoiledTactic] =
+    &[SpoiledTactic { name: "cpu.reduce.early", of: "cpu.reduce.softmax.f32", fault: Fault::Early }];
+
 /// The CPU with spoiled tactics in front of its own.
-struct Bad;
+struct Bad(&'static [SpoiledTactic]);
 
 impl BackEnd for Bad {
     fn name(&self) -> &'static str {
@@ -107,7 +117,7 @@ impl BackEnd for Bad {
     }
 
     fn tactics(&self) -> Vec<&'static dyn Tactic> {
-        let spoiled = SPOILED.iter().map(|tactic| tactic as &'static dyn Tactic);
+        let spoiled = self.0.iter().map(|tactic| tactic as &'static dyn Tactic);
         spoiled.chain(Cpu.tactics()).collect()
     }
 
@@ -138,7 +148,7 @@ fn network() -> Network {
 #[test]
 fn spoiled_kernels_are_dropped_by_name() {
     let network = network();
-    let built = build(&network, &Bad, BuildOptions::default()).expect("a plan without the spoiled kernels");
+    let built = build(&network, &Bad(SPOILED), BuildOptions::default()).expect("a plan without the spoiled kernels");
     let dropped: Vec<&str> = built.verification.dropped.iter().map(|d| d.name.as_str()).collect();
     for spoiled in SPOILED {
         assert!(dropped.contains(&spoiled.name), "{} was not dropped; dropped were {dropped:?}", spoiled.name);
@@ -151,7 +161,7 @@ fn spoiled_kernels_are_dropped_by_name() {
 #[test]
 fn without_verification_nobody_looks() {
     let options = BuildOptions { verify: Verify::Off, ..BuildOptions::default() };
-    let built = build(&network(), &Bad, options).expect("a plan");
+    let built = build(&network(), &Bad(SPOILED), options).expect("a plan");
     assert!(built.verification.skipped.is_some() && built.verification.dropped.is_empty());
     assert!(built.plan.tactics().into_iter().any(|name| SPOILED.iter().any(|spoiled| spoiled.name == name)));
     assert!(built.plan.sealed.is_none());
@@ -162,4 +172,75 @@ fn healthy_kernels_raise_no_alarm() {
     let built = build(&network(), &Cpu, BuildOptions::default()).expect("a plan");
     assert!(built.verification.dropped.is_empty(), "{:?}", built.verification.dropped);
     assert_eq!(built.verification.agreed, built.plan.graph.steps.len());
+}
+
+/// A condition, tanh(x) on one side of it and softmax(x) on the other.
+fn branches() -> Network {
+    let mut builder = NetworkBuilder::new();
+    let location = Location::default();
+    let condition = builder.add_network_input("c", TensorType::ranked(DataType::Bool, vec![]).into(), None);
+    let dims = vec![5i64.into(), 37i64.into()];
+    let x = builder.add_network_input("x", TensorType::ranked(DataType::F32, dims).into(), None);
+    let tanh = Expr::into_pointwise(&[Expr::input(0, DataType::F32).unary(ScalarOp::Tanh)]).unwrap();
+    let mut scope = |op: sinter_ops::Op| {
+        builder.open_scope();
+        let y = builder.add(op, &[Some(x)], &location).unwrap()[0];
+        builder.close_scope(&[y])
+    };
+    let (then, otherwise) = (scope(tanh.into()), scope(sinter_ops::reduce::Softmax { axis: -1, log: false }.into()));
+    let captures = then.captures.iter().chain(&otherwise.captures).copied();
+    let inputs: Vec<_> = std::iter::once(condition).chain(captures).map(Some).collect();
+    let op = If { then_branch: then.body, else_branch: otherwise.body };
+    let y = builder.add(op, &inputs, &location).unwrap()[0];
+    builder.finish("branches", &[("y".to_owned(), y)])
+}
+
+#[test]
+fn kernels_inside_bodies_are_dropped_by_name() {
+    let built = build(&branches(), &Bad(SPOILED), BuildOptions::default()).expect("a plan");
+    let mut dropped: Vec<&str> = built.verification.dropped.iter().map(|d| d.name.as_str()).collect();
+    dropped.sort_unstable();
+    assert_eq!(dropped, ["cpu.pointwise.tail", "cpu.reduce.scale"], "on both sides, whatever the condition");
+    assert_eq!((built.verification.agreed, built.verification.unverified.len()), (3, 0));
+}
+
+/// softmax(tanh(softmax(x))): nothing joins, and the last one may take the memory of its operand.
+fn softened() -> Network {
+    let mut builder = NetworkBuilder::new();
+    let dims = vec![5i64.into(), 37i64.into()];
+    let x = builder.add_network_input("x", TensorType::ranked(DataType::F32, dims).into(), None);
+    let softmax: sinter_ops::Op = sinter_ops::reduce::Softmax { axis: -1, log: false }.into();
+    let tanh = Expr::into_pointwise(&[Expr::input(0, DataType::F32).unary(ScalarOp::Tanh)]).unwrap();
+    let mut y = x;
+    for op in [softmax.clone(), tanh.into(), softmax] {
+        y = builder.add(op, &[Some(y)], &Location::default()).unwrap()[0];
+    }
+    builder.finish("softened", &[("y".to_owned(), y)])
+}
+
+/// Each kernel is right by itself; that it may not share memory shows in the whole plan alone.
+#[test]
+fn what_the_whole_plan_shows_is_given_up() {
+    let network = softened();
+    let built = build(&network, &Bad(EARLY), BuildOptions::default()).expect("a plan without shared memory");
+    let dropped: Vec<&str> = built.verification.dropped.iter().map(|d| d.name.as_str()).collect();
+    assert_eq!(dropped, ["shared memory"]);
+    let engine = Engine::from_plan(built.plan, &[&Bad(EARLY)], 1).expect("an engine");
+    assert_eq!(engine.self_test().expect("known answers"), 1);
+}
+
+/// One step of a narrow type is no error.
+#[test]
+fn narrow_types_raise_no_alarm() {
+    for data_type in [DataType::F16, DataType::Bf16] {
+        let mut builder = NetworkBuilder::new();
+        let dims = vec![20i64.into(), 31i64.into()];
+        let x = builder.add_network_input("x", TensorType::ranked(data_type, dims).into(), None);
+        let input = Expr::input(0, data_type);
+        let mish = &input * &(&input.unary(ScalarOp::Exp) + 1.0).unary(ScalarOp::Log).unary(ScalarOp::Tanh);
+        let y = builder.add(Expr::into_pointwise(&[mish]).unwrap(), &[Some(x)], &Location::default()).unwrap()[0];
+        let network = builder.finish("mish", &[("y".to_owned(), y)]);
+        let built = build(&network, &Cpu, BuildOptions::default()).expect("a plan");
+        assert!(built.verification.dropped.is_empty() && built.plan.sealed.is_some(), "{:?}", built.verification);
+    }
 }

@@ -19,7 +19,11 @@ use crate::models::{network_of, onnx_models, tensors};
 fn verified(folder: &Path) -> Result<Plan, String> {
     let network = network_of(folder)?;
     let options = BuildOptions { threads: 2, ..BuildOptions::default() };
-    let plan = build(&network, &Cpu, options).map_err(|e| e.to_string())?.plan;
+    let verified = build(&network, &Cpu, options).map_err(|e| e.to_string())?;
+    if let Some(reason) = verified.verification.skipped {
+        return Err(format!("not verified: {reason}"));
+    }
+    let plan = verified.plan;
     let bare = |plan: Plan| to_bytes(&Plan { sealed: None, report: None, ..plan });
     if bare(plan.clone()) == bare(built(&network)?) { Ok(plan) } else { Err("two builds give two plans".to_owned()) }
 }

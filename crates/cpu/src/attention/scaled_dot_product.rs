@@ -12,7 +12,7 @@ use crate::attention::layout::{Layout, mask_over};
 use crate::elements::{Numbers, load};
 use crate::float::{Float, dot};
 use crate::only_operator;
-use crate::share::share_both;
+use crate::share::{Cost, share_both};
 use crate::tactic::{Row, Speed};
 
 /// See the module documentation.
@@ -81,7 +81,7 @@ impl<'r, T: Float> Mask<'r, T> {
         let start = b * self.strides[0] + h * self.strides[1] + i * self.strides[2];
         let (inside, outside) = scores.split_at_mut(self.covered);
         for (j, score) in inside.iter_mut().enumerate() {
-            *score = *score + self.values[start + j * self.strides[3]];
+            *score += self.values[start + j * self.strides[3]];
         }
         outside.fill(T::of(f64::NEG_INFINITY));
     }
@@ -157,15 +157,21 @@ impl Rows {
                 record(ScoreStage::Weights, scores, recorded);
                 let target = &mut y[i * value_size..(i + 1) * value_size];
                 for (weight, value) in scores.iter().zip(values.chunks_exact(value_size.max(1))) {
-                    target.iter_mut().zip(value).for_each(|(sum, v)| *sum = *sum + *weight * *v);
+                    target.iter_mut().zip(value).for_each(|(sum, v)| *sum += *weight * *v);
                 }
             }
         };
         let work = total * (size + value_size);
-        share_both(launch.workers, (&mut heads_y, &mut heads_scores), (run, score_run), work, |first, y, scores| {
-            let heads = y.chunks_exact_mut(run.max(1)).zip(scores.chunks_exact_mut(score_run.max(1)));
-            heads.enumerate().for_each(|(i, (y, scores))| one_head(first + i, y, scores));
-        });
+        share_both(
+            launch.workers,
+            (&mut heads_y, &mut heads_scores),
+            (run, score_run),
+            Cost::PerElement(work),
+            |first, y, scores| {
+                let heads = y.chunks_exact_mut(run.max(1)).zip(scores.chunks_exact_mut(score_run.max(1)));
+                heads.enumerate().for_each(|(i, (y, scores))| one_head(first + i, y, scores));
+            },
+        );
         let y_at = Layout { size: value_size, ..q_at };
         let mut y = rooms.take::<T>(batch * heads * run);
         let mut recorded = rooms.take::<T>(if launch.outputs.len() > 3 { batch * heads * length * total } else { 0 });

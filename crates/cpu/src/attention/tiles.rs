@@ -11,9 +11,9 @@ use sinter_base::{DataType, Sizes, View};
 use sinter_ops::attention::Attention;
 use smallvec::SmallVec;
 
+use crate::alone::Alone;
 use crate::attention::layout::{Layout, mask_over};
 use crate::only_operator;
-use crate::pieces::Alone;
 use crate::product::epilogue::Epilogue;
 use crate::product::panel::{pack, packed_len};
 use crate::product::rows::{Matrix, RowProduct};
@@ -198,8 +198,8 @@ impl Head<'_> {
         let Parts { keys, values, scores, rows } = parts;
         let scores = &mut scores[..count * total];
         let start = self.q_at.start(b, h, first);
-        let queries =
-            Matrix { data: self.q.get(start..).unwrap_or_default(), rows: count, inner: size, step: self.q_at.step() };
+        let (data, step) = (self.q.get(start..).unwrap_or_default(), self.q_at.step());
+        let queries = Matrix { data, first: 0, rows: count, inner: size, step };
         let product = RowProduct { a: &queries, b: keys, columns: total, step: total, epilogue: &Epilogue::NONE };
         product.compute(tier, &Alone, scores);
         let scale = self.op.op.scale.unwrap_or_else(|| 1.0 / (size as f64).sqrt()) as f32;
@@ -214,7 +214,7 @@ impl Head<'_> {
         }
         softmax_lines(tier, scores, total);
         let rows = &mut rows[..count * value_size];
-        let weights = Matrix { data: scores, rows: count, inner: total, step: total };
+        let weights = Matrix { data: scores, first: 0, rows: count, inner: total, step: total };
         let product =
             RowProduct { a: &weights, b: values, columns: value_size, step: value_size, epilogue: &Epilogue::NONE };
         product.compute(tier, &Alone, rows);

@@ -13,16 +13,17 @@ use sinter_backend::{End, Kernel, KernelError, Launch, Loaded, Refusal, Region, 
 use sinter_base::{DataType, Dim, Sizes, Tensor};
 use sinter_ops::Op;
 use sinter_ops::conv::Convolution;
-use sinter_ops::window::{Axis, Padding};
+use sinter_ops::window::Padding;
 use smallvec::SmallVec;
 
+use crate::conv::geometry::{Geometry, Origin, Triple};
 use crate::fused::{Bundle, Fused, Head};
 use crate::packed::{Fit, PackedRow, packed_elements, packed_once, packed_tensor};
 use crate::product::epilogue::{Epilogue, Plan};
 use crate::product::panel::{pack, packed_len};
 use crate::product::rows::{RowProduct, Rows};
 use crate::product::together::{Prologue, compute};
-use crate::share::share;
+use crate::share::{Cost, share};
 use crate::tactic::Speed;
 use crate::tier::Tier;
 
@@ -36,16 +37,6 @@ pub const CHANNELS_LAST: PackedRow = PackedRow {
 
 /// Channels below which kernel rows are read as a whole.
 const FEW_CHANNELS: i64 = 16;
-
-/// Sizes along three spatial axes, outermost first.
-pub(crate) type Triple = [usize; 3];
-
-/// `values` as three, missing leading ones `filling`.
-pub(crate) fn triple<T: Copy>(values: &[T], filling: T) -> [T; 3] {
-    let mut triple = [filling; 3];
-    triple[3 - values.len()..].copy_from_slice(values);
-    triple
-}
 
 pub(crate) fn heavy<'a>(fused: &Fused<'a>) -> Result<&'a Convolution, Refusal> {
     match &fused.node.op {
@@ -74,7 +65,7 @@ fn fit(region: &Region) -> Result<Fit, Refusal> {
     }
     let packed: Vec<usize> = arms.iter().map(|arm| arm.w).collect();
     packed_once(&packed)?;
-    let x = bundle.operand().ok_or_else(|| Refusal::new("an operand is no tensor of known rank"))?;
+    let x = bundle.operand().ok_or_else(missing)?;
     let prologue = bundle.head.as_ref().map(Head::plan).transpose()?;
     let kernel = Loaded::Views(Box::new(ChannelsLast { x, prologue, arms, tier: Tier::in_use() }));
     Ok(Fit { kernel, packed, workspace, in_place: Vec::new() })
@@ -88,10 +79,9 @@ fn has_no_padding(padding: &Padding) -> bool {
     }
 }
 
-/// One convolution, and the bytes of scratch memory that it needs.
-fn arm(fused: &Fused<'_>) -> Result<(Arm, Dim), Refusal> {
+/// The image and the sizes of the weight of a convolution with channels last that kernels with packed weights can do.
+pub(crate) fn image_and_weight<'f>(fused: &'f Fused<'_>) -> Result<(&'f [Dim], Vec<usize>), Refusal> {
     let op = heavy(fused)?;
-    let missing = || Refusal::new("an operand is no tensor of known rank");
     let (x, w) = (fused.input(0).ok_or_else(missing)?, fused.input(1).ok_or_else(missing)?);
     if !fused.channels_last {
         return Err(Refusal::new("channels are not last"));
@@ -104,7 +94,17 @@ fn arm(fused: &Fused<'_>) -> Result<(Arm, Dim), Refusal> {
     }
     let (x, w) = (x.dims().map_err(|_| missing())?, w.dims().map_err(|_| missing())?);
     let weight: Option<Vec<usize>> = w.iter().map(|d| d.as_constant().and_then(|d| usize::try_from(d).ok())).collect();
-    let weight = weight.ok_or_else(|| Refusal::new("a weight of unknown sizes"))?;
+    Ok((x, weight.ok_or_else(|| Refusal::new("a weight of unknown sizes"))?))
+}
+
+pub(crate) fn missing() -> Refusal {
+    Refusal::new("an operand is no tensor of known rank")
+}
+
+/// One convolution, and the bytes of scratch memory that it needs.
+fn arm(fused: &Fused<'_>) -> Result<(Arm, Dim), Refusal> {
+    let op = heavy(fused)?;
+    let (x, weight) = image_and_weight(fused)?;
     let spatial = op.strides.len();
     let few = i64::try_from(weight[1]).unwrap_or(i64::MAX) < FEW_CHANNELS;
     let is_padded_row = few && op.groups == 1 && weight[1 + spatial] > 1 && op.dilations[spatial - 1] == 1;
@@ -178,22 +178,9 @@ struct Arm {
 }
 
 impl Arm {
-    /// The windows of images whose channels are last, and which lie side by side in `data`.
-    fn windows<'a>(&'a self, (data, step): (&'a [f32], usize), x: &[usize], geometry: &Geometry) -> Windows<'a> {
-        Windows {
-            data,
-            zeros: &self.zeros,
-            input: geometry.input,
-            output: geometry.output,
-            kernel: geometry.kernel,
-            stride: geometry.stride,
-            dilation: geometry.dilation,
-            begin: geometry.begin,
-            images: x[0],
-            step,
-            first: 0,
-            inner: self.weight[1],
-        }
+    /// The windows of images whose channels are last, and whose pixels lie `step` elements apart in `data`.
+    fn windows<'a>(&'a self, (data, step): (&'a [f32], usize), images: usize, geometry: Geometry) -> Windows<'a> {
+        Windows { data, zeros: &self.zeros, geometry, images, step, first: 0, inner: self.weight[1] }
     }
 
     /// Elements of the weight of one group as it is packed.
@@ -207,14 +194,8 @@ impl Arm {
 struct Windows<'a> {
     data: &'a [f32],
     zeros: &'a [f32],
-    /// Sizes of the (padded) input and of the output.
-    input: Triple,
-    output: Triple,
-    /// Kernel positions that are taps.
-    kernel: Triple,
-    stride: Triple,
-    dilation: Triple,
-    begin: [i64; 3],
+    /// Kernel positions are taps.
+    geometry: Geometry,
     images: usize,
     /// Elements from one pixel to the next, the first one of a pixel that is read, and elements of a slice.
     step: usize,
@@ -222,22 +203,15 @@ struct Windows<'a> {
     inner: usize,
 }
 
-/// The first element of a window, in input coordinates.
-#[derive(Clone, Copy)]
-pub(crate) struct Origin {
-    image: usize,
-    at: [i64; 3],
-}
-
 impl Rows for Windows<'_> {
     type Position = Origin;
 
     fn count(&self) -> usize {
-        self.images * self.output.iter().product::<usize>()
+        self.images * self.geometry.output.iter().product::<usize>()
     }
 
     fn taps(&self) -> usize {
-        self.kernel.iter().product()
+        self.geometry.kernel.iter().product()
     }
 
     fn inner(&self) -> usize {
@@ -246,65 +220,15 @@ impl Rows for Windows<'_> {
 
     #[inline]
     fn position(&self, row: usize) -> Origin {
-        let [depth, height, width] = self.output;
-        let (row, x) = (row / width, row % width);
-        let (row, y) = (row / height, row % height);
-        let at = [row % depth, y, x];
-        let origin = std::array::from_fn(|i| (at[i] * self.stride[i]) as i64 - self.begin[i]);
-        Origin { image: row / depth, at: origin }
+        let (image, output) = self.geometry.output_at(row);
+        self.geometry.origin(image, output)
     }
 
     #[inline]
     fn slice(&self, position: Origin, tap: usize) -> &[f32] {
-        let [_, height, width] = self.kernel;
-        let tap = [tap / (height * width), tap / width % height, tap % width];
-        let mut pixel = position.image;
-        for i in 0..3 {
-            let at = position.at[i] + (tap[i] * self.dilation[i]) as i64;
-            if at < 0 || at >= self.input[i] as i64 {
-                return self.zeros;
-            }
-            pixel = pixel * self.input[i] + at as usize;
-        }
-        &self.data[pixel * self.step + self.first..][..self.inner]
-    }
-}
-
-/// The spatial axes of a launch.
-pub(crate) struct Geometry {
-    pub(crate) input: Triple,
-    pub(crate) output: Triple,
-    pub(crate) kernel: Triple,
-    pub(crate) stride: Triple,
-    pub(crate) dilation: Triple,
-    pub(crate) begin: [i64; 3],
-    pub(crate) end: [i64; 3],
-}
-
-impl Geometry {
-    /// `x` and `y` are channels-last sizes, `weight` as the operator has it.
-    pub(crate) fn new(op: &Convolution, x: &[usize], y: &[usize], weight: &[usize]) -> Self {
-        let spatial = op.strides.len();
-        let (mut begin, mut end) = ([0; 3], [0; 3]);
-        for index in 0..spatial {
-            let axis = Axis {
-                stride: op.strides[index],
-                dilation: op.dilations[index],
-                padding: &op.padding,
-                index,
-                ceil: false,
-            };
-            let pads = axis.pads(x[index + 1], weight[index + 2]);
-            (begin[3 - spatial + index], end[3 - spatial + index]) = pads;
-        }
-        Self {
-            input: triple(&x[1..=spatial], 1),
-            output: triple(&y[1..=spatial], 1),
-            kernel: triple(&weight[2..], 1),
-            stride: triple(&op.strides, 1),
-            dilation: triple(&op.dilations, 1),
-            begin,
-            end,
+        match self.geometry.met(position, tap) {
+            Some(pixel) => &self.data[pixel * self.step + self.first..][..self.inner],
+            None => self.zeros,
         }
     }
 }
@@ -338,9 +262,9 @@ impl ChannelsLast {
         let mut bound = SmallVec::<[BoundArm<'_>; 4]>::new();
         for (position, arm) in self.arms.iter().enumerate() {
             let sizes = Sizes::from_slice(launch.output(position).sizes());
-            let geometry = Geometry::new(&arm.op, x.sizes(), &sizes, &arm.weight);
+            let geometry = Geometry::channels_last(&arm.op, x.sizes(), &sizes, &arm.weight);
             let w = packed_elements(launch.input(arm.w)?, arm.packed_group())?;
-            let windows = arm.windows((x.span::<f32>(), x_step), x.sizes(), &geometry);
+            let windows = arm.windows((x.span::<f32>(), x_step), x.sizes()[0], geometry);
             bound.push((windows, w, arm.epilogue.bind(launch, &sizes)?));
         }
         let prologue = self.prologue.as_ref().map(|plan| Prologue::bind(plan, self.x, launch)).transpose()?;
@@ -358,11 +282,11 @@ impl ChannelsLast {
     fn alone(&self, arm: &Arm, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let (x, w) = (launch.input(self.x)?, launch.input(arm.w)?);
         let y_sizes = Sizes::from_slice(launch.output(0).sizes());
-        let geometry = Geometry::new(&arm.op, x.sizes(), &y_sizes, &arm.weight);
+        let geometry = Geometry::channels_last(&arm.op, x.sizes(), &y_sizes, &arm.weight);
         let epilogue = arm.epilogue.bind(launch, &y_sizes)?;
         let channels = x.sizes().last().copied().unwrap_or(0);
         let x_step = x.step_of(channels).ok_or_else(rows_of_other_length)?;
-        let mut windows = arm.windows((x.span::<f32>(), x_step), x.sizes(), &geometry);
+        let mut windows = arm.windows((x.span::<f32>(), x_step), x.sizes()[0], geometry);
         let (x, images) = (x.span::<f32>(), windows.images);
         let workers = launch.workers;
         let (group_inputs, outputs, groups) = (arm.weight[1], arm.weight[0], arm.op.groups);
@@ -381,18 +305,18 @@ impl ChannelsLast {
                 .get_mut(..length)
                 .ok_or_else(|| KernelError::Recipe("the scratch memory is smaller than the padded image".to_owned()))?;
             let before = geometry.begin.map(|b| b.max(0) as usize);
-            share(workers, target, padded[2] * channels, 1, |first, rows| {
+            share(workers, target, padded[2] * channels, Cost::PerElement(1), |first, rows| {
                 for (i, row) in rows.chunks_exact_mut(padded[2] * channels).enumerate() {
                     copy_row((x, x_step), row, first + i, &geometry.input, &padded, &before, channels);
                 }
             });
             windows.data = target;
             windows.step = channels;
-            windows.input = padded;
+            windows.geometry.input = padded;
             // Negative pads take elements away; positive ones are part of the copy now.
-            windows.begin = geometry.begin.map(|b| b.min(0));
+            windows.geometry.begin = geometry.begin.map(|b| b.min(0));
             windows.inner = geometry.kernel[2] * channels;
-            windows.kernel[2] = 1;
+            windows.geometry.kernel[2] = 1;
         }
         for group in 0..groups {
             windows.first = group * group_inputs;
@@ -412,7 +336,7 @@ impl ChannelsLast {
         if groups > 1
             && let Some(rest) = &epilogue.rest
         {
-            share(workers, y, y_step, 8, |first, rows| {
+            share(workers, y, y_step, Cost::PerElement(8), |first, rows| {
                 let mut columns = rest.columns();
                 for (i, row) in rows.chunks_mut(y_step).enumerate() {
                     rest.apply(self.tier, first + i, 0, &mut row[..outputs], &mut columns);

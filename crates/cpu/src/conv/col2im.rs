@@ -1,14 +1,14 @@
 //! `cpu.conv.col2im`: columns of image patches added back into an image.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Rooms, Workers};
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
 use sinter_base::shape::{element_count, for_each_index};
 use sinter_base::{Sizes, View};
 use sinter_ops::conv::Col2Im;
 
 use crate::conv::scatter::Scatter;
-use crate::number::{Formula, Number, evaluate, given};
+use crate::number::{Formula, Inputs, Means, Number, evaluate};
 use crate::only_operator;
-use crate::share::share;
+use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 use crate::target::placed;
 use crate::window::{Slide, Slides};
@@ -61,16 +61,11 @@ struct Planes {
 }
 
 impl Formula for Planes {
-    fn compute<T: Number>(
-        &self,
-        inputs: &[Option<&[T]>],
-        y: &mut [T],
-        workers: &dyn Workers,
-        _: &Rooms,
-    ) -> Result<(), KernelError> {
-        let columns = given(inputs, 0);
+    fn compute<T: Number>(&self, inputs: &Inputs<'_, T>, y: &mut [T], means: Means<'_>) -> Result<(), KernelError> {
+        let workers = means.workers;
+        let columns = inputs.given(0);
         let positions = self.scatter.positions();
-        share(workers, y, self.image, self.taps, |first, piece| {
+        share(workers, y, self.image, Cost::PerElement(self.taps), |first, piece| {
             for (i, plane) in piece.chunks_exact_mut(self.image).enumerate() {
                 plane.fill(T::default());
                 let from = (first + i) * self.taps * positions;

@@ -3,16 +3,16 @@
 //! Per image, the interpolated and weighted elements are written out as columns, `columns[(c, k), o]`; then each plane
 //! of the result is a sum of columns times weights, a row of positions at a time.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Rooms, Workers};
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Workers};
 use sinter_base::Sizes;
 use sinter_base::shape::{for_each_index, strides, unravel};
 use sinter_ops::conv::DeformableConvolution;
 use sinter_ops::window::Axis;
 use smallvec::{SmallVec, smallvec};
 
-use crate::number::{Formula, Number, evaluate, given, optional};
+use crate::number::{Formula, Inputs, Means, Number, evaluate};
 use crate::only_operator;
-use crate::share::share;
+use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 
 /// See the module documentation.
@@ -82,7 +82,7 @@ impl Problem<'_> {
         let taps: usize = kernel.iter().product();
         let (channels, spatial) = (self.x[1], image.len());
         let per_offset_group = (channels / self.op.offset_groups).max(1);
-        share(workers, columns, positions, 16 << spatial, |first, piece| {
+        share(workers, columns, positions, Cost::PerElement(16 << spatial), |first, piece| {
             let mut position: SmallVec<[f64; MAX_AXES]> = smallvec![0.0; spatial];
             for (i, row) in piece.chunks_exact_mut(positions).enumerate() {
                 let (channel, tap_index) = ((first + i) / taps, (first + i) % taps);
@@ -110,15 +110,10 @@ impl Problem<'_> {
 }
 
 impl Formula for Problem<'_> {
-    fn compute<T: Number>(
-        &self,
-        inputs: &[Option<&[T]>],
-        y: &mut [T],
-        workers: &dyn Workers,
-        rooms: &Rooms,
-    ) -> Result<(), KernelError> {
-        let (x, w, offsets) = (given(inputs, 0), given(inputs, 1), given(inputs, 2));
-        let (bias, mask) = (optional(inputs, 3), optional(inputs, 4));
+    fn compute<T: Number>(&self, inputs: &Inputs<'_, T>, y: &mut [T], means: Means<'_>) -> Result<(), KernelError> {
+        let Means { workers, rooms } = means;
+        let (x, w, offsets) = (inputs.given(0), inputs.given(1), inputs.given(2));
+        let (bias, mask) = (inputs.optional(3), inputs.optional(4));
         let positions: usize = self.y[2..].iter().product();
         let taps: usize = self.w[2..].iter().product();
         let group_outputs = (self.w[0] / self.op.groups).max(1);
@@ -127,7 +122,7 @@ impl Formula for Problem<'_> {
         for (sample, image) in y.chunks_exact_mut((self.y[1] * positions).max(1)).enumerate() {
             self.read(sample, (x, offsets, mask), &mut columns, workers);
             let columns = &columns;
-            share(workers, image, positions, window, |first, piece| {
+            share(workers, image, positions, Cost::PerElement(window), |first, piece| {
                 for (i, plane) in piece.chunks_exact_mut(positions).enumerate() {
                     let output = first + i;
                     plane.fill(bias.map_or(T::default(), |b| b[output]));

@@ -2,7 +2,10 @@
 //!
 //! A plane is copied once into padded rows, each split by the phase of its columns modulo the stride: the elements that
 //! one tap of a kernel row meets are then neighbours, whatever stride and dilation. Results are computed in strips of a
-//! fixed number of columns that stay in registers over all taps, without any test for the border.
+//! fixed number of columns that stay in registers over all taps, without any test for the border. Their sums have names:
+//! of an array of them the compiler makes vectors that it takes apart again for every tap.
+#![allow(unsafe_code, reason = "vector instructions on slices whose lengths are checked before")]
+#![allow(clippy::erasing_op, clippy::identity_op, reason = "unrolled code multiplies by 0 and 1")]
 
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Room, Rooms};
 use sinter_base::DataType;
@@ -10,7 +13,7 @@ use sinter_ops::conv::Convolution;
 use sinter_ops::window::{Axis, Padding};
 
 use crate::only_operator;
-use crate::share::share;
+use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 use crate::tier::Tier;
 use crate::window::Slide;
@@ -67,6 +70,14 @@ struct Depthwise {
 /// Columns of a strip: enough independent sums to keep the units busy, few enough for the registers of every tier.
 const STRIP: usize = 32;
 
+/// What belongs to one channel of the result.
+struct Channel<'a> {
+    /// The plane in padded rows.
+    padded: &'a [f32],
+    w: &'a [f32],
+    bias: f32,
+}
+
 /// One plane's problem, the same for all planes.
 struct Plane<'r> {
     rows: Slide,
@@ -120,52 +131,89 @@ impl<'r> Plane<'r> {
         }
     }
 
-    /// The results of a plane.
-    #[inline(always)]
-    fn convolve(&self, padded: &[f32], w: &[f32], bias: f32, y: &mut [f32]) {
+    /// The results of a plane, with the vector width of the tier. `met` has room for all taps.
+    fn convolve(&self, tier: Tier, channel: &Channel<'_>, met: &mut [[usize; 2]], y: &mut [f32]) {
         let kernel = self.columns.kernel;
         for (output, row) in y.chunks_exact_mut(self.columns.output).enumerate() {
+            let lines = (0..self.rows.kernel).filter_map(|tap| Some((tap, self.rows.source(output, tap)?)));
+            let taps = lines.flat_map(|(tap, line)| {
+                let columns = self.column_taps.iter().enumerate();
+                columns.map(move |(column, at)| [line * self.padded + at, tap * kernel + column])
+            });
+            let count = met.iter_mut().zip(taps).map(|(met, tap)| *met = tap).count();
             for (strip, target) in row.chunks_mut(STRIP).enumerate() {
-                let mut sums = [bias; STRIP];
-                for tap in 0..self.rows.kernel {
-                    let Some(line) = self.rows.source(output, tap) else { continue };
-                    let line = &padded[line * self.padded + strip * STRIP..];
-                    for (&at, &weight) in self.column_taps.iter().zip(&w[tap * kernel..(tap + 1) * kernel]) {
-                        let Some(values) = line.get(at..at + STRIP) else { continue };
-                        for (sum, &v) in sums.iter_mut().zip(values) {
-                            *sum += weight * v;
-                        }
-                    }
-                }
+                let strip = Strip { channel, first: strip * STRIP, taps: &met[..count] };
+                let mut sums = [0.0; STRIP];
+                strip.compute(tier, &mut sums);
                 target.copy_from_slice(&sums[..target.len()]);
             }
         }
     }
+}
 
-    /// The same with the vector width of the tier.
-    #[allow(unsafe_code, reason = "functions compiled for an instruction set may be called only where it exists")]
-    fn on_tier(&self, tier: Tier, padded: &[f32], w: &[f32], bias: f32, y: &mut [f32]) {
+/// Neighbouring results of one row.
+struct Strip<'a> {
+    channel: &'a Channel<'a>,
+    /// Their first column.
+    first: usize,
+    /// Where what column 0 meets lies in the padded plane, and the weight of it.
+    taps: &'a [[usize; 2]],
+}
+
+impl Strip<'_> {
+    fn compute(&self, tier: Tier, sums: &mut [f32; STRIP]) {
         match tier {
             // SAFETY: the tier in use is never above what the machine was detected to have.
             #[cfg(target_arch = "x86_64")]
-            Tier::Avx512 => unsafe { self.avx512(padded, w, bias, y) },
+            Tier::Avx512 => unsafe { self.avx512(sums) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Tier::Avx2 => unsafe { self.avx2(padded, w, bias, y) },
-            _ => self.convolve(padded, w, bias, y),
+            Tier::Avx2 => unsafe { self.avx2(sums) },
+            _ => self.scalar(sums),
+        }
+    }
+
+    fn scalar(&self, sums: &mut [f32; STRIP]) {
+        let Channel { padded, w, bias } = self.channel;
+        sums.fill(*bias);
+        for &[at, weight] in self.taps {
+            let values = &padded[self.first + at..][..STRIP];
+            sums.iter_mut().zip(values).for_each(|(sum, v)| *sum += w[weight] * v);
         }
     }
 
     #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
-    fn avx512(&self, padded: &[f32], w: &[f32], bias: f32, y: &mut [f32]) {
-        self.convolve(padded, w, bias, y);
+    #[target_feature(enable = "avx512f")]
+    fn avx512(&self, sums: &mut [f32; STRIP]) {
+        use std::arch::x86_64::*;
+        let Channel { padded, w, bias } = self.channel;
+        seq_macro::seq!(P in 0..2 { let mut sum~P = _mm512_set1_ps(*bias); });
+        for &[at, weight] in self.taps {
+            let (weight, values) = (_mm512_set1_ps(w[weight]), padded[self.first + at..][..STRIP].as_ptr());
+            // SAFETY: a strip of values is two registers.
+            seq_macro::seq!(P in 0..2 { unsafe {
+                sum~P = _mm512_fmadd_ps(weight, _mm512_loadu_ps(values.add(P * 16)), sum~P);
+            } });
+        }
+        // SAFETY: as above.
+        seq_macro::seq!(P in 0..2 { unsafe { _mm512_storeu_ps(sums.as_mut_ptr().add(P * 16), sum~P) }; });
     }
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,fma")]
-    fn avx2(&self, padded: &[f32], w: &[f32], bias: f32, y: &mut [f32]) {
-        self.convolve(padded, w, bias, y);
+    fn avx2(&self, sums: &mut [f32; STRIP]) {
+        use std::arch::x86_64::*;
+        let Channel { padded, w, bias } = self.channel;
+        seq_macro::seq!(P in 0..4 { let mut sum~P = _mm256_set1_ps(*bias); });
+        for &[at, weight] in self.taps {
+            let (weight, values) = (_mm256_set1_ps(w[weight]), padded[self.first + at..][..STRIP].as_ptr());
+            // SAFETY: a strip of values is four registers.
+            seq_macro::seq!(P in 0..4 { unsafe {
+                sum~P = _mm256_fmadd_ps(weight, _mm256_loadu_ps(values.add(P * 8)), sum~P);
+            } });
+        }
+        // SAFETY: as above.
+        seq_macro::seq!(P in 0..4 { unsafe { _mm256_storeu_ps(sums.as_mut_ptr().add(P * 8), sum~P) }; });
     }
 }
 
@@ -188,11 +236,12 @@ impl Kernel for Depthwise {
         let x_plane = plane.rows.input * plane.columns.input;
         let y_plane = plane.rows.output * plane.columns.output;
         let taps = plane.rows.kernel * plane.columns.kernel;
+        rooms.reserve::<[usize; 2]>(workers.count(), taps);
         let multiplier = (outputs / inputs.max(1)).max(1);
         let (x, w) = (x.elements::<f32>(), w.elements::<f32>());
         let bias = bias.map(|b| b.elements::<f32>());
-        share(workers, y.elements::<f32>(), y_plane, 2 * taps, |first, piece| {
-            let mut padded = rooms.take(padded);
+        share(workers, y.elements::<f32>(), y_plane, Cost::PerElement(2 * taps), |first, piece| {
+            let (mut padded, mut met) = (rooms.take(padded), rooms.take(taps));
             let mut spread = usize::MAX;
             for (i, target) in piece.chunks_exact_mut(y_plane).enumerate() {
                 let (sample, output) = ((first + i) / outputs, (first + i) % outputs);
@@ -201,10 +250,25 @@ impl Kernel for Depthwise {
                     plane.spread(&x[input * x_plane..(input + 1) * x_plane], &mut padded);
                     spread = input;
                 }
-                let weights = &w[output * taps..(output + 1) * taps];
-                plane.on_tier(self.tier, &padded, weights, bias.map_or(0.0, |b| b[output]), target);
+                let w = &w[output * taps..(output + 1) * taps];
+                let channel = Channel { padded: &padded, w, bias: bias.map_or(0.0, |b| b[output]) };
+                plane.convolve(self.tier, &channel, &mut met, target);
             }
         });
         Ok(())
+    }
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+    use crate::machine_code::{Work, assert_in_registers, kernel};
+
+    #[test]
+    fn sums_stay_in_registers() {
+        assert_in_registers(&[
+            kernel!(Strip::avx512, Zmm, Work::MultiplyAdds(2)),
+            kernel!(Strip::avx2, Ymm, Work::MultiplyAdds(4)),
+        ]);
     }
 }

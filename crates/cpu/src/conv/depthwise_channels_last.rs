@@ -6,14 +6,15 @@
 #![allow(clippy::erasing_op, clippy::identity_op, reason = "unrolled code multiplies by 0 and 1")]
 
 use sinter_backend::{End, Kernel, KernelError, Launch, Loaded, Refusal, Region, Stepped};
-use sinter_base::{DataType, Dim, Sizes, Tensor};
+use sinter_base::{Dim, Sizes, Tensor};
 use sinter_ops::conv::Convolution;
 
-use crate::conv::channels_last::{Geometry, heavy, rows_of_other_length};
+use crate::conv::channels_last::{heavy, image_and_weight, missing, rows_of_other_length};
+use crate::conv::geometry::Geometry;
 use crate::fused::Fused;
 use crate::packed::{Fit, PackedRow, packed_elements, packed_tensor};
 use crate::product::epilogue::{Plan, Rest};
-use crate::share::share;
+use crate::share::{Cost, share};
 use crate::tactic::Speed;
 use crate::tier::Tier;
 
@@ -31,20 +32,7 @@ const LANES: usize = 64;
 fn fit(region: &Region) -> Result<Fit, Refusal> {
     let fused = Fused::of(region)?;
     let op = heavy(&fused)?;
-    let missing = || Refusal::new("an operand is no tensor of known rank");
-    let (x, w) = (fused.input(0).ok_or_else(missing)?, fused.input(1).ok_or_else(missing)?);
-    if !fused.channels_last {
-        return Err(Refusal::new("channels are not last"));
-    }
-    if x.data_type != DataType::F32 {
-        return Err(Refusal::new(format!("element type {} instead of f32", x.data_type)));
-    }
-    if !(1..=3).contains(&op.strides.len()) {
-        return Err(Refusal::new(format!("{} spatial axes, at most 3", op.strides.len())));
-    }
-    let w = w.dims().map_err(|_| missing())?;
-    let weight: Option<Vec<usize>> = w.iter().map(|d| d.as_constant().and_then(|d| usize::try_from(d).ok())).collect();
-    let weight = weight.ok_or_else(|| Refusal::new("a weight of unknown sizes"))?;
+    let (_, weight) = image_and_weight(&fused)?;
     if weight[1] != 1 || weight[0] != op.groups {
         return Err(Refusal::new(format!("weights of sizes {weight:?} instead of one channel in and out per group")));
     }
@@ -79,7 +67,7 @@ impl Kernel for Depthwise {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let (x, w) = (launch.input(self.x)?, launch.input(self.w)?);
         let y_sizes = Sizes::from_slice(launch.output(0).sizes());
-        let geometry = Geometry::new(&self.op, x.sizes(), &y_sizes, &self.weight);
+        let geometry = Geometry::channels_last(&self.op, x.sizes(), &y_sizes, &self.weight);
         let channels = self.weight[0];
         let epilogue = self.epilogue.bind(launch, &y_sizes)?;
         let x_step = x.step_of(channels).ok_or_else(rows_of_other_length)?;
@@ -88,24 +76,10 @@ impl Kernel for Depthwise {
         let y = launch.outputs[0].view();
         let y_step = y.step_of(channels).ok_or_else(rows_of_other_length)?;
         let y = y.span::<f32>();
-        let [depth, height, width] = geometry.output;
         let taps = geometry.kernel.iter().product::<usize>();
         let w = packed_elements(w, taps * channels)?;
-        let source = |image: usize, output: [usize; 3], tap: usize| {
-            let [_, kernel_height, kernel_width] = geometry.kernel;
-            let tap = [tap / (kernel_height * kernel_width), tap / kernel_width % kernel_height, tap % kernel_width];
-            let mut pixel = image;
-            for i in 0..3 {
-                let at = (output[i] * geometry.stride[i] + tap[i] * geometry.dilation[i]) as i64 - geometry.begin[i];
-                if at < 0 || at >= geometry.input[i] as i64 {
-                    return None;
-                }
-                pixel = pixel * geometry.input[i] + at as usize;
-            }
-            Some(pixel * x_step)
-        };
         rooms.reserve::<[usize; 2]>(workers.count(), taps);
-        share(workers, y, y_step, taps * 2, |first, pixels| {
+        share(workers, y, y_step, Cost::PerElement(taps * 2), |first, pixels| {
             let (mut places, mut met) = (rooms.take::<[usize; 2]>(taps), 0);
             let mut columns = epilogue.rest.as_ref().map(Rest::columns);
             // How far the taps of this pixel lie behind those in the list; none is made for the pixel before.
@@ -117,14 +91,15 @@ impl Kernel for Depthwise {
             };
             for (i, pixel) in pixels.chunks_mut(y_step).map(|row| &mut row[..channels]).enumerate() {
                 let number = first + i;
-                let output = [number / (width * height) % depth, number / width % height, number % width];
-                let image = number / (width * height * depth);
+                let (image, output) = geometry.output_at(number);
                 // Along a row, windows inside the image meet the same taps, one stride further.
                 let follows = output[2] > 0 && is_inside(output[2]) && is_inside(output[2] - 1);
                 let at = match shift.filter(|_| follows) {
                     Some(before) => before + stride * x_step,
                     None => {
-                        let inside = (0..taps).filter_map(|tap| Some([source(image, output, tap)?, tap * channels]));
+                        let origin = geometry.origin(image, output);
+                        let inside =
+                            (0..taps).filter_map(|tap| Some([geometry.met(origin, tap)? * x_step, tap * channels]));
                         met = places.iter_mut().zip(inside).map(|(place, tap)| *place = tap).count();
                         0
                     }
@@ -280,5 +255,20 @@ impl Sum<'_> {
             }
         }
         self.scalar(c, pixel);
+    }
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+    use crate::machine_code::{Work, assert_in_registers, kernel};
+
+    #[test]
+    fn sums_stay_in_registers() {
+        assert_in_registers(&[
+            // The last channels are one masked register.
+            kernel!(Sum::avx512, Zmm, Work::MultiplyAdds(1)),
+            kernel!(Sum::avx2, Ymm, Work::MultiplyAdds(4)),
+        ]);
     }
 }

@@ -9,7 +9,7 @@ use sinter_ops::window::Axis;
 
 use crate::elements::{Numbers, load, store};
 use crate::only_operator;
-use crate::share::share;
+use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 use crate::window::{Reach, Slide, Slides};
 
@@ -122,7 +122,7 @@ impl Kernel for Generic {
                 if let Some(Numbers::Floats(b)) = &bias {
                     ys.iter_mut().enumerate().for_each(|(i, y)| *y = b[channel_of(i)]);
                 }
-                share(workers, ys, plane, work, |first, piece| {
+                share(workers, ys, plane, Cost::PerElement(work), |first, piece| {
                     planes.add(first, piece, &xs, &ws, |y, x, w| y + x * w);
                 });
             }
@@ -130,7 +130,7 @@ impl Kernel for Generic {
                 if let Some(Numbers::Ints(b)) = &bias {
                     ys.iter_mut().enumerate().for_each(|(i, y)| *y = b[channel_of(i)]);
                 }
-                share(workers, ys, plane, work, |first, piece| {
+                share(workers, ys, plane, Cost::PerElement(work), |first, piece| {
                     planes.add(first, piece, &xs, &ws, |y, x, w| y.wrapping_add(x.wrapping_mul(w)));
                 });
             }

@@ -7,8 +7,8 @@
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
 use sinter_base::DataType;
 use sinter_ops::conv::Convolution;
-use sinter_ops::window::Axis;
 
+use crate::conv::geometry::Geometry;
 use crate::matmul::gemm::{Product, Source, Strided};
 use crate::only_operator;
 use crate::tactic::{Row, Speed};
@@ -39,53 +39,37 @@ struct ImplicitGemm {
     tier: Tier,
 }
 
-/// Sizes along three spatial axes, outermost first.
-type Triple = [usize; 3];
-
-/// The last axes of `sizes` as three, missing leading ones 1.
-fn triple(sizes: &[usize]) -> Triple {
-    let mut triple = [1; 3];
-    triple[3 - sizes.len()..].copy_from_slice(sizes);
-    triple
-}
-
 /// The windows of one image's group.
 struct Windows<'a> {
     image: &'a [f32],
-    input: Triple,
-    output: Triple,
-    kernel: Triple,
-    stride: Triple,
-    dilation: Triple,
-    begin: [i64; 3],
+    geometry: Geometry,
 }
 
 impl Source for Windows<'_> {
     #[inline]
     fn pack(&self, lane: usize, first: usize, count: usize, target: &mut [f32], step: usize) {
-        let [_, rows, columns] = self.output;
-        let at = [lane / (rows * columns), lane / columns % rows, lane % columns];
-        let origin: [i64; 3] = std::array::from_fn(|i| (at[i] * self.stride[i]) as i64 - self.begin[i]);
-        let taps: usize = self.kernel.iter().product();
-        let [_, kernel_rows, kernel_columns] = self.kernel;
-        let plane: usize = self.input.iter().product();
-        let (mut channel, tap) = (first / taps, first % taps);
-        let mut tap = [tap / (kernel_rows * kernel_columns), tap / kernel_columns % kernel_rows, tap % kernel_columns];
+        let Geometry { input, kernel, dilation, .. } = self.geometry;
+        let (_, at) = self.geometry.output_at(lane);
+        let origin = self.geometry.origin(0, at).at;
+        let taps: usize = kernel.iter().product();
+        let plane: usize = input.iter().product();
+        let mut channel = first / taps;
+        let mut tap = self.geometry.tap_at(first % taps);
         for slot in target.iter_mut().step_by(step).take(count) {
-            let position: [i64; 3] = std::array::from_fn(|i| origin[i] + (tap[i] * self.dilation[i]) as i64);
-            let inside = (0..3).all(|i| position[i] >= 0 && position[i] < self.input[i] as i64);
+            let position: [i64; 3] = std::array::from_fn(|i| origin[i] + (tap[i] * dilation[i]) as i64);
+            let inside = (0..3).all(|i| position[i] >= 0 && position[i] < input[i] as i64);
             *slot = if inside {
                 let [d, y, x] = position.map(|p| p as usize);
-                self.image[channel * plane + (d * self.input[1] + y) * self.input[2] + x]
+                self.image[channel * plane + (d * input[1] + y) * input[2] + x]
             } else {
                 0.0
             };
             tap[2] += 1;
-            if tap[2] == kernel_columns {
+            if tap[2] == kernel[2] {
                 tap = [tap[0], tap[1] + 1, 0];
-                if tap[1] == kernel_rows {
+                if tap[1] == kernel[1] {
                     tap = [tap[0] + 1, 0, 0];
-                    if tap[0] == self.kernel[0] {
+                    if tap[0] == kernel[0] {
                         tap[0] = 0;
                         channel += 1;
                     }
@@ -100,19 +84,8 @@ impl Kernel for ImplicitGemm {
         let (x, w, bias) = (launch.input(0)?, launch.input(1)?, launch.optional(2));
         let (x_sizes, w_sizes) = (x.sizes(), w.sizes());
         let y_sizes = sinter_base::Sizes::from_slice(launch.output(0).sizes());
-        let spatial = x_sizes.len() - 2;
-        let axis = |index: usize| Axis {
-            stride: self.op.strides[index],
-            dilation: self.op.dilations[index],
-            padding: &self.op.padding,
-            index,
-            ceil: false,
-        };
-        let mut begin = [0; 3];
-        for i in 0..spatial {
-            begin[3 - spatial + i] = axis(i).begin(x_sizes[i + 2], w_sizes[i + 2]);
-        }
-        let (input, output, kernel) = (triple(&x_sizes[2..]), triple(&y_sizes[2..]), triple(&w_sizes[2..]));
+        let geometry = Geometry::new(&self.op, &x_sizes[2..], &y_sizes[2..], &w_sizes[2..]);
+        let Geometry { input, output, kernel, .. } = geometry;
         let (x_plane, y_plane): (usize, usize) = (input.iter().product(), output.iter().product());
         let window = w_sizes[1] * kernel.iter().product::<usize>();
         let groups = self.op.groups;
@@ -128,15 +101,8 @@ impl Kernel for ImplicitGemm {
         for (position, y) in y.chunks_exact_mut(block).enumerate() {
             let (n, group) = (position / groups, position % groups);
             let first_channel = n * x_sizes[1] + group * group_inputs;
-            let windows = Windows {
-                image: &x[first_channel * x_plane..(first_channel + group_inputs) * x_plane],
-                input,
-                output,
-                kernel,
-                stride: triple(&self.op.strides),
-                dilation: triple(&self.op.dilations),
-                begin,
-            };
+            let windows =
+                Windows { image: &x[first_channel * x_plane..(first_channel + group_inputs) * x_plane], geometry };
             let weights = &w[group * group_outputs * window..(group + 1) * group_outputs * window];
             Product {
                 rows: group_outputs,

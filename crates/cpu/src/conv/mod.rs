@@ -6,6 +6,7 @@ pub mod deformable;
 pub mod depthwise;
 pub mod depthwise_channels_last;
 pub mod generic;
+mod geometry;
 pub mod implicit_gemm;
 pub mod scatter;
 pub mod transposed;

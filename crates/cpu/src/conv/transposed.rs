@@ -13,9 +13,9 @@ use sinter_ops::window::Padding;
 
 use crate::conv::scatter::Scatter;
 use crate::matmul::gemm::{Product, Strided};
-use crate::number::{Formula, Number, evaluate, given, optional};
+use crate::number::{Formula, Inputs, Means, Number, evaluate};
 use crate::only_operator;
-use crate::share::share;
+use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 use crate::tier::Tier;
 use crate::window::Slide;
@@ -161,7 +161,7 @@ impl Geometry {
                 }
                 .compute(tier, workers, rooms, columns);
                 let columns = &*columns;
-                share(workers, y, self.y_plane, self.taps, |plane, piece| {
+                share(workers, y, self.y_plane, Cost::PerElement(self.taps), |plane, piece| {
                     for (i, target) in piece.chunks_exact_mut(self.y_plane).enumerate() {
                         let output = plane + i;
                         target.fill(bias.map_or(0.0, |b| b[group * self.group_outputs + first + output]));
@@ -174,17 +174,12 @@ impl Geometry {
 }
 
 impl Formula for Geometry {
-    fn compute<T: Number>(
-        &self,
-        inputs: &[Option<&[T]>],
-        y: &mut [T],
-        workers: &dyn Workers,
-        rooms: &Rooms,
-    ) -> Result<(), KernelError> {
-        let (x, w, bias) = (given(inputs, 0), given(inputs, 1), optional(inputs, 2));
+    fn compute<T: Number>(&self, inputs: &Inputs<'_, T>, y: &mut [T], means: Means<'_>) -> Result<(), KernelError> {
+        let Means { workers, rooms } = means;
+        let (x, w, bias) = (inputs.given(0), inputs.given(1), inputs.optional(2));
         let channels = self.groups * self.group_outputs;
         rooms.reserve::<T>(workers.count(), self.x_plane);
-        share(workers, y, self.y_plane, self.group_inputs * self.taps, |first, piece| {
+        share(workers, y, self.y_plane, Cost::PerElement(self.group_inputs * self.taps), |first, piece| {
             let mut row = rooms.take::<T>(self.x_plane);
             for (i, target) in piece.chunks_exact_mut(self.y_plane).enumerate() {
                 let (sample, output) = ((first + i) / channels, (first + i) % channels);

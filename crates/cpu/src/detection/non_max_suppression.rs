@@ -9,7 +9,7 @@ use sinter_ops::detection::NonMaxSuppression;
 
 use crate::elements::floats;
 use crate::only_operator;
-use crate::share::share_both;
+use crate::share::{Cost, share_both};
 use crate::tactic::{Row, Speed};
 use crate::target::placed;
 
@@ -115,13 +115,19 @@ impl Kernel for Suppression {
         let tasks = batch * classes;
         // Of every class, how many boxes stay, and which.
         let (mut kept, mut order) = (rooms.filled(tasks, 0usize), rooms.take::<usize>(tasks * count));
-        share_both(launch.workers, (&mut order, &mut kept), (count, 1), count, |first, order, kept| {
-            for (i, (order, kept)) in order.chunks_exact_mut(count).zip(kept).enumerate() {
-                let task = first + i;
-                let own = &extents[task / classes * count..][..count];
-                *kept = keep(order, own, &scores[task * count..][..count], most, limit, exceeded);
-            }
-        });
+        share_both(
+            launch.workers,
+            (&mut order, &mut kept),
+            (count, 1),
+            Cost::PerElement(count),
+            |first, order, kept| {
+                for (i, (order, kept)) in order.chunks_exact_mut(count).zip(kept).enumerate() {
+                    let task = first + i;
+                    let own = &extents[task / classes * count..][..count];
+                    *kept = keep(order, own, &scores[task * count..][..count], most, limit, exceeded);
+                }
+            },
+        );
         let sizes = [kept.iter().sum(), 3];
         let mut y = placed(&mut launch.outputs[0], &sizes)?;
         let mut rows = y.elements::<i64>().chunks_exact_mut(3);

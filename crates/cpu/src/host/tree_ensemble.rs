@@ -11,7 +11,7 @@ use sinter_ops::classical::{Aggregate, ScoreTransform, TreeEnsemble};
 
 use crate::elements::{Numbers, load, store_real};
 use crate::only_operator;
-use crate::share::share;
+use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 use crate::values::data;
 
@@ -203,7 +203,7 @@ impl Kernel for Walk {
         let mut y = rooms.filled(rows * targets, 0.0);
         let failure: Mutex<Option<KernelError>> = Mutex::new(None);
         rooms.reserve::<u8>(workers.count(), targets);
-        share(workers, &mut y, targets, WORK, |first, part| {
+        share(workers, &mut y, targets, Cost::PerElement(WORK), |first, part| {
             let mut reached = rooms.take(targets);
             for (at, scores) in part.chunks_mut(targets).enumerate() {
                 let row = (first + at) * features;

@@ -3,15 +3,15 @@
 //! The coordinates of every axis are listed first; a position is then one short product per row of the transformation,
 //! in f64 as three terms cost nothing.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Rooms, Workers};
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
 use sinter_base::Sizes;
 use sinter_base::shape::unravel;
 use sinter_ops::image::AffineGrid;
 use smallvec::SmallVec;
 
-use crate::number::{Formula, Number, evaluate, given};
+use crate::number::{Formula, Inputs, Means, Number, evaluate};
 use crate::only_operator;
-use crate::share::share;
+use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 use crate::target::placed;
 
@@ -48,17 +48,12 @@ struct Positions<'a> {
 }
 
 impl Formula for Positions<'_> {
-    fn compute<T: Number>(
-        &self,
-        inputs: &[Option<&[T]>],
-        y: &mut [T],
-        workers: &dyn Workers,
-        _: &Rooms,
-    ) -> Result<(), KernelError> {
-        let theta = given(inputs, 0);
+    fn compute<T: Number>(&self, inputs: &Inputs<'_, T>, y: &mut [T], means: Means<'_>) -> Result<(), KernelError> {
+        let workers = means.workers;
+        let theta = inputs.given(0);
         let axes = self.sizes.len();
         let positions: usize = self.sizes.iter().product();
-        share(workers, y, axes, 4 * axes, |first, piece| {
+        share(workers, y, axes, Cost::PerElement(4 * axes), |first, piece| {
             for (i, position) in piece.chunks_exact_mut(axes).enumerate() {
                 let sample = (first + i) / positions;
                 let at = unravel((first + i) % positions, self.sizes);

@@ -4,15 +4,15 @@
 //! first, once per sample, and each channel is then a list of weighted sums. Positions are computed in f64 and rounded
 //! to the grid's type: which element is nearest depends on it.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Rooms, Workers};
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Workers};
 use sinter_base::shape::{for_each_index, strides};
 use sinter_base::{DataType, Sizes};
 use sinter_ops::image::{GridInterpolation, GridPadding, GridSample};
 
 use crate::elements::floats;
-use crate::number::{Formula, Number, evaluate, given};
+use crate::number::{Formula, Inputs, Means, Number, evaluate};
 use crate::only_operator;
-use crate::share::{share, share_both};
+use crate::share::{Cost, share, share_both};
 use crate::tactic::{Row, Speed};
 
 /// See the module documentation.
@@ -140,7 +140,7 @@ impl Problem<'_> {
         let counts: Sizes = self.image.iter().map(|_| each).collect();
         let unit = each.pow(spatial as u32);
         let grid = &self.grid[sample * self.positions * spatial..];
-        share_both(workers, (places, weights), (unit, unit), 8, |first, places, weights| {
+        share_both(workers, (places, weights), (unit, unit), Cost::PerElement(8), |first, places, weights| {
             let mut axes: [Neighbours; MAX_AXES] = [[(NOWHERE, 0.0); 4]; MAX_AXES];
             let axes = &mut axes[..spatial];
             let entries = places.chunks_exact_mut(unit).zip(weights.chunks_exact_mut(unit));
@@ -171,21 +171,16 @@ impl Problem<'_> {
 }
 
 impl Formula for Problem<'_> {
-    fn compute<T: Number>(
-        &self,
-        inputs: &[Option<&[T]>],
-        y: &mut [T],
-        workers: &dyn Workers,
-        rooms: &Rooms,
-    ) -> Result<(), KernelError> {
-        let x = given(inputs, 0);
+    fn compute<T: Number>(&self, inputs: &Inputs<'_, T>, y: &mut [T], means: Means<'_>) -> Result<(), KernelError> {
+        let Means { workers, rooms } = means;
+        let x = inputs.given(0);
         let image: usize = self.image.iter().product();
         let unit = self.sampler.neighbour_count().pow(self.image.len() as u32);
         let (mut places, mut weights) = (rooms.take(self.positions * unit), rooms.take::<T>(self.positions * unit));
         for (sample, y) in y.chunks_exact_mut(self.channels * self.positions).enumerate() {
             self.list(sample, (&mut places, &mut weights), workers);
             let (places, weights) = (&*places, &*weights);
-            share(workers, y, self.positions, unit, |first, piece| {
+            share(workers, y, self.positions, Cost::PerElement(unit), |first, piece| {
                 for (i, plane) in piece.chunks_exact_mut(self.positions).enumerate() {
                     let from = (sample * self.channels + first + i) * image;
                     let source = &x[from..from + image];

@@ -11,9 +11,9 @@ use smallvec::SmallVec;
 
 use crate::elements::floats;
 use crate::image::resize_plan::{ResizePlan, Resized, Wanted};
-use crate::number::{Formula, Number, evaluate, given};
+use crate::number::{Formula, Inputs, Means, Number, evaluate};
 use crate::only_operator;
-use crate::share::share;
+use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 use crate::target::placed;
 
@@ -100,7 +100,7 @@ fn pass<T: Number>(
     let taps = |at: usize| sources[resized.taps(at)].iter().zip(&weights[resized.taps(at)]);
     let work = resized.taps(0).len() + 1;
     if inner == 1 {
-        share(workers, y, output, work, |first, piece| {
+        share(workers, y, output, Cost::PerElement(work), |first, piece| {
             for (row, source) in piece.chunks_exact_mut(output).zip(x[first * input..].chunks_exact(input)) {
                 for (at, y) in row.iter_mut().enumerate() {
                     *y = taps(at).fold(T::default(), |sum, (&from, &weight)| sum + weight * source[from]);
@@ -109,7 +109,7 @@ fn pass<T: Number>(
         });
         return;
     }
-    share(workers, y, inner, work, |first, piece| {
+    share(workers, y, inner, Cost::PerElement(work), |first, piece| {
         for (i, row) in piece.chunks_exact_mut(inner).enumerate() {
             let (outer, at) = ((first + i) / output, (first + i) % output);
             row.fill(T::default());
@@ -122,18 +122,13 @@ fn pass<T: Number>(
 }
 
 impl Formula for Passes<'_, '_> {
-    fn compute<T: Number>(
-        &self,
-        inputs: &[Option<&[T]>],
-        y: &mut [T],
-        workers: &dyn Workers,
-        rooms: &Rooms,
-    ) -> Result<(), KernelError> {
+    fn compute<T: Number>(&self, inputs: &Inputs<'_, T>, y: &mut [T], means: Means<'_>) -> Result<(), KernelError> {
+        let Means { workers, rooms } = means;
         let mut sizes = self.input.clone();
         let mut axes: SmallVec<[&Resized<'_>; 4]> = self.plan.axes.iter().collect();
         let growth = |resized: &Resized<'_>| resized.output() as f64 / self.input[resized.axis] as f64;
         axes.sort_by(|a, b| growth(a).total_cmp(&growth(b)));
-        let (x, mut held): (&[T], Option<Room<'_, T>>) = (given(inputs, 0), None);
+        let (x, mut held): (&[T], Option<Room<'_, T>>) = (inputs.given(0), None);
         let count = axes.len();
         for (turn, resized) in axes.into_iter().enumerate() {
             let (input, inner) = (sizes[resized.axis], sizes[resized.axis + 1..].iter().product());

@@ -16,7 +16,7 @@ use sinter_ops::image::{Coordinates, Interpolation, Resize};
 use crate::image::resize::plan_of;
 use crate::image::resize_plan::{ResizePlan, Resized, Wanted};
 use crate::only_operator;
-use crate::share::share;
+use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 use crate::target::placed;
 
@@ -121,7 +121,7 @@ impl<'r> Places<'r> {
         let Some((&length, outer)) = self.sizes.split_last() else { return y.copy_from_slice(x) };
         let (before, last) = self.offsets.split_at(self.offsets.len() - length);
         let unit = length * self.run;
-        share(workers, y, unit, 1, |first, piece| {
+        share(workers, y, unit, Cost::PerElement(1), |first, piece| {
             for (i, row) in piece.chunks_exact_mut(unit).enumerate() {
                 let at = unravel(first + i, outer);
                 let (mut from, mut axis) = (0, 0);

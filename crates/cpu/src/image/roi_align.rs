@@ -4,13 +4,13 @@
 //! region, and a region is one task.
 
 use bytemuck::{Pod, Zeroable};
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Rooms, Workers};
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
 use sinter_ops::image::{RegionPooling, RoiAlign};
 
 use crate::arguments::integers;
-use crate::number::{Formula, Number, evaluate, given};
+use crate::number::{Formula, Inputs, Means, Number, evaluate};
 use crate::only_operator;
-use crate::share::share;
+use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 
 /// See the module documentation.
@@ -122,14 +122,9 @@ impl Problem<'_> {
 }
 
 impl Formula for Problem<'_> {
-    fn compute<T: Number>(
-        &self,
-        inputs: &[Option<&[T]>],
-        y: &mut [T],
-        workers: &dyn Workers,
-        rooms: &Rooms,
-    ) -> Result<(), KernelError> {
-        let (x, regions) = (given(inputs, 0), given(inputs, 1));
+    fn compute<T: Number>(&self, inputs: &Inputs<'_, T>, y: &mut [T], means: Means<'_>) -> Result<(), KernelError> {
+        let Means { workers, rooms } = means;
+        let (x, regions) = (inputs.given(0), inputs.given(1));
         let [batch, channels, height, width] = self.x;
         let (cell_rows, cell_columns) = (self.op.output_height, self.op.output_width);
         let located = |(region, &sample): (&[T], &i64)| {
@@ -147,7 +142,7 @@ impl Formula for Problem<'_> {
         let (most_rows, most_columns) = (most.0, most.1 * cell_columns);
         rooms.reserve::<Point>(2 * workers.count(), most_rows.max(most_columns));
         let (plane, map) = (cell_rows * cell_columns, height * width);
-        share(workers, y, channels * plane, 16, |first, piece| {
+        share(workers, y, channels * plane, Cost::PerElement(16), |first, piece| {
             let room = || rooms.take::<Point>(most_rows.max(most_columns));
             let (mut row_points, mut column_points) = (room(), room());
             let own = regions.chunks_exact(4).zip(self.samples).skip(first);

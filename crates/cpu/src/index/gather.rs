@@ -11,7 +11,7 @@ use sinter_base::{DataType, Sizes, View};
 use crate::arguments::{Lines, axis_in, integers, result};
 use crate::index::positions::{element_positions, slice_starts, wrapped};
 use crate::movement::takes_views;
-use crate::pieces::for_each_piece;
+use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 use crate::{by_width, only_operator, refuse_data};
 
@@ -74,7 +74,7 @@ fn copy_runs(
         return;
     }
     let (bytes, work) = (run * width, target.len() / width);
-    for_each_piece(workers, target, bytes, work, |from, piece| {
+    share(workers, target, bytes, Cost::InAll(work), |from, piece| {
         for (at, part) in piece.chunks_exact_mut(bytes).enumerate() {
             let from = start(from + at) * width;
             part.copy_from_slice(&source[from..from + bytes]);
@@ -88,8 +88,7 @@ fn copy_elements<T: Pod + Send + Sync>(
     target: &mut [T],
     start: impl Fn(usize) -> usize + Sync,
 ) {
-    let work = target.len();
-    for_each_piece(workers, target, 1, work, |from, piece| {
+    share(workers, target, 1, Cost::PerElement(1), |from, piece| {
         for (at, element) in piece.iter_mut().enumerate() {
             *element = source[start(from + at)];
         }

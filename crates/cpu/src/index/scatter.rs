@@ -14,8 +14,8 @@ use crate::arguments::{Lines, axis_in, integers, result};
 use crate::elements::{Numbers, load, store};
 use crate::index::positions::{element_positions, slice_starts};
 use crate::movement::takes_views;
-use crate::pieces::for_each_piece;
 use crate::refuse_data;
+use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 
 /// Updates replace what is there.
@@ -174,7 +174,7 @@ impl Kernel for Scatter {
         }
         if let Some(data) = data {
             let source = data.bytes();
-            for_each_piece(workers, y.bytes(), 1, data.count(), |from, piece| {
+            share(workers, y.bytes(), 1, Cost::InAll(data.count()), |from, piece| {
                 piece.copy_from_slice(&source[from..from + piece.len()]);
             });
         }
@@ -247,7 +247,7 @@ mod tests {
     use sinter_backend::Target;
 
     use super::*;
-    use crate::pieces::Alone;
+    use crate::alone::Alone;
 
     #[test]
     fn shared_memory_is_updated_where_it_lies() {

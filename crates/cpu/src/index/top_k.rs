@@ -11,7 +11,7 @@ use sinter_ops::index::TopK;
 use crate::arguments::{Lines, axis_in, result, single_integer};
 use crate::index::keys::keys;
 use crate::movement::takes_views;
-use crate::pieces::for_each_piece;
+use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 use crate::{by_width, only_operator, refuse_data};
 
@@ -48,7 +48,7 @@ impl Kernel for TopKKernel {
         let [values, positions, ..] = &mut *launch.outputs else { refuse_data!("two results are needed") };
         let mut positions = result(positions, &sizes)?;
         let places = positions.elements::<i64>();
-        for_each_piece(workers, places, k * inner, x.count(), |from, piece| {
+        share(workers, places, k * inner, Cost::InAll(x.count()), |from, piece| {
             // Keys with their positions.
             let mut line = rooms.take::<[i64; 2]>(length);
             for (at, block) in piece.chunks_exact_mut(k * inner).enumerate() {

@@ -5,7 +5,7 @@ use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Reg
 use crate::arguments::result;
 use crate::elements::{Numbers, load, store_real};
 use crate::movement::takes_views;
-use crate::share::share_both;
+use crate::share::{Cost, share_both};
 use crate::tactic::{Row, Speed};
 use crate::{only_operator, refuse_data};
 
@@ -59,7 +59,7 @@ impl Kernel for DeterminantKernel {
         let mut target = result(&mut launch.outputs[0], batch)?;
         let mut y = rooms.filled(target.count(), 1.0);
         if matrix > 0 {
-            share_both(workers, (&mut elements, &mut y), (matrix, 1), n, |_, matrices, y| {
+            share_both(workers, (&mut elements, &mut y), (matrix, 1), Cost::PerElement(n), |_, matrices, y| {
                 let matrices = matrices.chunks_exact_mut(matrix).zip(y);
                 matrices.for_each(|(matrix, y)| *y = determinant(matrix, n));
             });

@@ -16,7 +16,7 @@ use crate::matmul::equation::{ByLabel, Equation, Label, Labels};
 use crate::matmul::gemm::{Product, Strided};
 use crate::movement::strided::{Walk, Walks, copy};
 use crate::movement::takes_views;
-use crate::pieces::for_each_piece;
+use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 use crate::tier::Tier;
 use crate::{only_operator, refuse_data};
@@ -252,12 +252,12 @@ impl Kernel for EinsumKernel {
         }
         let mut numbers = Numbers::like(y.data_type(), y.count(), rooms);
         match &mut numbers {
-            Numbers::Floats(y) => for_each_piece(workers, y, 1, work, |from, piece| {
+            Numbers::Floats(y) => share(workers, y, 1, Cost::InAll(work), |from, piece| {
                 for (at, y) in piece.iter_mut().enumerate() {
                     *y = terms.sum(from + at, &floats, (0.0, 1.0), |a, b| a + b, |a, b| a * b);
                 }
             }),
-            Numbers::Ints(y) => for_each_piece(workers, y, 1, work, |from, piece| {
+            Numbers::Ints(y) => share(workers, y, 1, Cost::InAll(work), |from, piece| {
                 for (at, y) in piece.iter_mut().enumerate() {
                     *y = terms.sum(from + at, &ints, (0, 1), i64::wrapping_add, i64::wrapping_mul);
                 }

@@ -158,4 +158,14 @@ mod tests {
             }
         }
     }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn sums_stay_in_registers() {
+        use crate::machine_code::{Work, assert_in_registers, kernel};
+        assert_in_registers(&[
+            kernel!(avx512, Zmm, Work::MultiplyAdds(14 * 2)),
+            kernel!(avx2, Ymm, Work::MultiplyAdds(6 * 2)),
+        ]);
+    }
 }

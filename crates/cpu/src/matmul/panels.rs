@@ -115,7 +115,7 @@ impl Kernel for Panels {
         }
         let prologue = self.prologue.as_ref().map(|plan| Prologue::bind(plan, self.a, launch)).transpose()?;
         let missing = || KernelError::Recipe("a part of a matrix whose rows are no rows of it".to_owned());
-        let a = Matrix { data: a.span(), rows, inner, step: a.step_of(inner).ok_or_else(missing)? };
+        let a = Matrix { data: a.span(), first: 0, rows, inner, step: a.step_of(inner).ok_or_else(missing)? };
         let mut arms = SmallVec::<[_; 4]>::new();
         for ((arm, (b, epilogue)), target) in self.arms.iter().zip(&bound).zip(launch.outputs.iter_mut()) {
             let c = target.view();

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use crate::arguments::{axis_in, result};
 use crate::movement::rows::Source;
 use crate::movement::takes_views;
-use crate::pieces::for_each_piece;
+use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 use crate::{only_operator, refuse_data};
 
@@ -55,10 +55,12 @@ impl Kernel for ConcatKernel {
         let row = work / outer * width;
         let (bytes, workers) = (y.span_bytes(), launch.workers);
         match rows {
-            None => for_each_piece(workers, bytes, width, work, |first, piece| fill(&runs, row, first * width, piece)),
+            None => {
+                share(workers, bytes, width, Cost::InAll(work), |first, piece| fill(&runs, row, first * width, piece))
+            }
             Some(rows) => {
                 let (inner, step) = (rows.inner * width, rows.step * width);
-                for_each_piece(workers, bytes, step, work, |first, piece| {
+                share(workers, bytes, step, Cost::InAll(work), |first, piece| {
                     for (at, target) in piece.chunks_mut(step).enumerate() {
                         fill(&runs, row, (first + at) * inner, &mut target[..inner]);
                     }

@@ -6,8 +6,8 @@ use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Operand, Ref
 use sinter_ops::Op;
 
 use crate::movement::takes_views;
-use crate::pieces::for_each_piece;
 use crate::refuse_data;
+use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 
 /// Reshape and its kin.
@@ -38,7 +38,7 @@ impl Kernel for Copy {
         if target.len() != bytes.len() {
             refuse_data!("{} bytes into {}", bytes.len(), target.len());
         }
-        for_each_piece(launch.workers, target, 1, source.count(), |from, piece| {
+        share(launch.workers, target, 1, Cost::InAll(source.count()), |from, piece| {
             piece.copy_from_slice(&bytes[from..from + piece.len()]);
         });
         Ok(())

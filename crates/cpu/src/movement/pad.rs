@@ -14,7 +14,7 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::arguments::{axes_in, integers, result};
 use crate::movement::takes_views;
-use crate::pieces::for_each_piece;
+use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 use crate::{only_operator, refuse_data};
 
@@ -136,7 +136,7 @@ impl Kernel for PadKernel {
         let source = x.bytes();
         let row = last.len() * unit;
         let work = y.count();
-        for_each_piece(workers, y.bytes(), row, work, |from, piece| {
+        share(workers, y.bytes(), row, Cost::InAll(work), |from, piece| {
             for (at, row) in piece.chunks_exact_mut(row).enumerate() {
                 write_row(row, &runs, row_start(from + at, outer, &own), source, unit, filler);
             }

@@ -9,7 +9,7 @@ use sinter_ops::movement::ReverseSequence;
 
 use crate::arguments::{axis_in, integers, result};
 use crate::movement::takes_views;
-use crate::pieces::for_each_piece;
+use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 use crate::{only_operator, refuse_data};
 
@@ -51,7 +51,7 @@ impl Kernel for ReverseKernel {
         let (source, count) = (x.bytes(), x.count());
         let workers = launch.workers;
         let mut y = result(&mut launch.outputs[0], x.sizes())?;
-        for_each_piece(workers, y.bytes(), run, count, |from, piece| {
+        share(workers, y.bytes(), run, Cost::InAll(count), |from, piece| {
             for (at, row) in piece.chunks_exact_mut(run).enumerate() {
                 let mut index = unravel(from + at, &rows);
                 let length = length_of(given[index[batch]]).unwrap_or(0);

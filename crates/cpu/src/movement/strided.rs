@@ -14,7 +14,7 @@ use sinter_base::Sizes;
 use sinter_base::shape::unravel;
 use smallvec::SmallVec;
 
-use crate::pieces::piece_count;
+use crate::share::piece_count;
 use crate::{by_width, refuse_data};
 
 /// Side of a tile in elements: a cache line of f32 and more.
@@ -259,8 +259,8 @@ mod tests {
         let source = [0u8; 10];
         let mut target = [0u8; 4];
         let axes = [Walk { size: 4, stride: 3 }];
-        assert!(copy(&crate::pieces::Alone, &source, 1, 0, &axes, &mut target).is_ok());
-        assert!(copy(&crate::pieces::Alone, &source, 1, 1, &axes, &mut target).is_err());
-        assert!(copy(&crate::pieces::Alone, &source, 1, -1, &axes, &mut target).is_err());
+        assert!(copy(&crate::alone::Alone, &source, 1, 0, &axes, &mut target).is_ok());
+        assert!(copy(&crate::alone::Alone, &source, 1, 1, &axes, &mut target).is_err());
+        assert!(copy(&crate::alone::Alone, &source, 1, -1, &axes, &mut target).is_err());
     }
 }

@@ -11,8 +11,8 @@ use sinter_backend::{
 use sinter_base::{Buffer, DataType, Shape, Tensor, TensorType, Value, ValueType, View};
 use sinter_ops::{InferContext, Op, Operands, infer};
 
+use crate::alone::Alone;
 use crate::arguments::data_error;
-use crate::pieces::Alone;
 use crate::refuse_data;
 use crate::tactic::{Row, Speed};
 

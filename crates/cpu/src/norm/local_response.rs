@@ -3,13 +3,13 @@
 //! For each pixel the squares of a window of channels are summed anew, a row of pixels at a time: a running sum would
 //! gather rounding errors. The usual exponents 0.5, 0.75 and 1 take square roots instead of powers.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Rooms, Workers};
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
 use sinter_base::Sizes;
 use sinter_ops::norm::LocalResponseNormalization;
 
-use crate::number::{Formula, Number, evaluate, given};
+use crate::number::{Formula, Inputs, Means, Number, evaluate};
 use crate::only_operator;
-use crate::share::share;
+use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 
 /// See the module documentation.
@@ -64,17 +64,12 @@ fn falling_power(base: f64, exponent: f64) -> f64 {
 }
 
 impl Formula for Response<'_> {
-    fn compute<T: Number>(
-        &self,
-        inputs: &[Option<&[T]>],
-        y: &mut [T],
-        workers: &dyn Workers,
-        _: &Rooms,
-    ) -> Result<(), KernelError> {
-        let x = given(inputs, 0);
+    fn compute<T: Number>(&self, inputs: &Inputs<'_, T>, y: &mut [T], means: Means<'_>) -> Result<(), KernelError> {
+        let workers = means.workers;
+        let x = inputs.given(0);
         let (before, after) = ((self.op.size - 1) / 2, self.op.size / 2);
         let (bias, factor) = (self.op.bias, self.op.alpha / self.op.size as f64);
-        share(workers, y, self.pixels, self.op.size.min(self.channels) + 16, |first, piece| {
+        share(workers, y, self.pixels, Cost::PerElement(self.op.size.min(self.channels) + 16), |first, piece| {
             for (i, row) in piece.chunks_exact_mut(self.pixels).enumerate() {
                 let plane = first + i;
                 let channel = plane % self.channels;

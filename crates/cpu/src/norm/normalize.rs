@@ -14,7 +14,7 @@ use crate::elements::{floats, store_floats};
 use crate::norm::groups::Groups;
 use crate::number::{Number, sum_of};
 use crate::only_operator;
-use crate::share::{share, share_both};
+use crate::share::{Cost, share, share_both};
 use crate::tactic::{Row, Speed};
 
 /// See the module documentation.
@@ -153,7 +153,7 @@ impl NormalizeKernel {
         }
         if groups.are_rows() {
             let length = groups.elements();
-            share_both(workers, (y, &mut measured), (length, 1), 4, |first, y, measured| {
+            share_both(workers, (y, &mut measured), (length, 1), Cost::PerElement(4), |first, y, measured| {
                 for (i, (row, m)) in y.chunks_exact_mut(length).zip(measured).enumerate() {
                     let source = x.map(|x| &x[(first + i) * length..(first + i + 1) * length]);
                     *m = self.row(source.unwrap_or(row));
@@ -167,7 +167,7 @@ impl NormalizeKernel {
         {
             let source = x.unwrap_or(y);
             rooms.reserve::<f64>(workers.count(), 2 * unit);
-            share(workers, &mut measured, unit, groups.elements(), |first, piece| {
+            share(workers, &mut measured, unit, Cost::PerElement(groups.elements()), |first, piece| {
                 let mut scratch = rooms.take(2 * unit);
                 for (bundle, measured) in bundles.starts[first..].iter().zip(piece.chunks_exact_mut(unit)) {
                     match measured {
@@ -178,7 +178,7 @@ impl NormalizeKernel {
             });
         }
         let of_rows = groups.bundle_of_rows(rooms);
-        share(workers, y, length, 2, |first, piece| {
+        share(workers, y, length, Cost::PerElement(2), |first, piece| {
             for (i, row) in piece.chunks_exact_mut(length).enumerate() {
                 let source = x.map(|x| &x[(first + i) * length..(first + i + 1) * length]);
                 let bundle = &measured[of_rows[first + i] * unit..][..unit];

@@ -10,7 +10,7 @@ use sinter_ops::Op;
 use crate::fused::Fused;
 use crate::norm::normalize::{NormalizeKernel, scale};
 use crate::product::epilogue::{Plan, Rest};
-use crate::share::share;
+use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 use crate::tier::Tier;
 
@@ -63,7 +63,7 @@ impl Kernel for Rows {
         if y.is_empty() {
             return Ok(());
         }
-        share(workers, y, length, 4, |first, rows| {
+        share(workers, y, length, Cost::PerElement(4), |first, rows| {
             let mut room = tail.as_ref().map(Rest::columns);
             for (i, row) in rows.chunks_exact_mut(length).enumerate() {
                 let source = &x[(first + i) * length..(first + i + 1) * length];

@@ -16,11 +16,12 @@ pub fn exp(x: f32) -> f32 {
     let r = (clamped - n * HIGH) - n * LOW;
     let series = [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
     let power = series.iter().fold(0.0f32, |sum, c| sum * r + c);
-    // 2^n in two factors: n reaches from -150 to 128, each half stays inside the exponent range.
+    // 2^n in two factors: n reaches from -150 to 128, each half stays inside the exponent range. Arithmetic that is
+    // checked for overflow would not become vectors.
     let n = n as i32;
     let half = n >> 1;
-    let two_to = |n: i32| f32::from_bits(((n + 127) as u32) << 23);
-    let result = power * two_to(half) * two_to(n - half);
+    let two_to = |n: i32| f32::from_bits((n.wrapping_add(127) as u32) << 23);
+    let result = power * two_to(half) * two_to(n.wrapping_sub(half));
     // NaN stays; `clamp` keeps it, the conversion to integer made it 0.
     if x.is_nan() { x } else { result }
 }

@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 
 use crate::conv::channels_last::rows_of_other_length;
 use crate::fused::Fused;
-use crate::share::share;
+use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 use crate::tier::Tier;
 
@@ -99,26 +99,28 @@ fn sum(y: &mut [f32], x: &[f32]) {
     y.iter_mut().zip(x).for_each(|(y, &x)| *y += x);
 }
 
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vl")]
+fn fold_avx512(is_largest: bool, y: &mut [f32], x: &[f32]) {
+    if is_largest { largest(y, x) } else { sum(y, x) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn fold_avx2(is_largest: bool, y: &mut [f32], x: &[f32]) {
+    if is_largest { largest(y, x) } else { sum(y, x) }
+}
+
 /// Runs a fold with the vector width of the tier.
 #[allow(unsafe_code, reason = "functions compiled for an instruction set may be called only where it exists")]
 fn fold(tier: Tier, is_largest: bool, y: &mut [f32], x: &[f32]) {
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f,avx512vl")]
-    fn avx512(is_largest: bool, y: &mut [f32], x: &[f32]) {
-        if is_largest { largest(y, x) } else { sum(y, x) }
-    }
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2")]
-    fn avx2(is_largest: bool, y: &mut [f32], x: &[f32]) {
-        if is_largest { largest(y, x) } else { sum(y, x) }
-    }
     match tier {
         // SAFETY: the tier in use is never above what the machine was detected to have.
         #[cfg(target_arch = "x86_64")]
-        Tier::Avx512 => unsafe { avx512(is_largest, y, x) },
+        Tier::Avx512 => unsafe { fold_avx512(is_largest, y, x) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        Tier::Avx2 => unsafe { avx2(is_largest, y, x) },
+        Tier::Avx2 => unsafe { fold_avx2(is_largest, y, x) },
         _ if is_largest => largest(y, x),
         _ => sum(y, x),
     }
@@ -170,7 +172,7 @@ impl Kernel for ChannelsLast {
         let y_step = y.step_of(channels).ok_or_else(rows_of_other_length)?;
         let x = x.span::<f32>();
         let is_largest = self.op.mode == PoolMode::Max;
-        share(workers, y.span::<f32>(), y_step, window, |first, pixels| {
+        share(workers, y.span::<f32>(), y_step, Cost::PerElement(window), |first, pixels| {
             for (i, y) in pixels.chunks_mut(y_step.max(1)).map(|row| &mut row[..channels]).enumerate() {
                 let number = first + i;
                 let mut output = [0; MAX_AXES];
@@ -198,5 +200,24 @@ impl Kernel for ChannelsLast {
 
     fn stepped(&self, end: End) -> Stepped {
         if matches!(end, End::Operand(0) | End::Result(0)) { Stepped::LastAxis } else { Stepped::Never }
+    }
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+    use iced_x86::Mnemonic;
+
+    use crate::machine_code::{Work, assert_in_registers, kernel};
+
+    #[test]
+    fn folds_work_on_whole_vectors() {
+        let (sum, largest) = (Work::Vectorized(Mnemonic::Vaddps), Work::Vectorized(Mnemonic::Vcmpps));
+        assert_in_registers(&[
+            kernel!(fold_avx512, Zmm, sum),
+            kernel!(fold_avx512, Zmm, largest),
+            kernel!(fold_avx2, Ymm, sum),
+            kernel!(fold_avx2, Ymm, largest),
+        ]);
     }
 }

@@ -4,15 +4,15 @@
 //! counts per axis. All spatial elements of a channel are one contiguous run, summed in lanes. Floats are computed in
 //! f32 or f64, the largest of integers in 64-bit integers, other pools of integers in f64.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Room, Rooms, Workers};
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Room, Workers};
 use sinter_base::{DataType, Sizes};
 use sinter_ops::pool::{Pool, PoolMode};
 
 use crate::elements::{Numbers, load, store};
-use crate::number::{Formula, Number, evaluate, given, sum_of};
+use crate::number::{Formula, Inputs, Means, Number, evaluate, sum_of};
 use crate::only_operator;
 use crate::pool::windows::Windows;
-use crate::share::share;
+use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 
 /// See the module documentation.
@@ -85,7 +85,7 @@ fn over_planes<T: Copy + Send + Sync>(
     workers: &dyn Workers,
     reduce: impl Fn(&[T]) -> T + Sync,
 ) {
-    share(workers, y, 1, plane, |first, piece| {
+    share(workers, y, 1, Cost::PerElement(plane), |first, piece| {
         piece.iter_mut().enumerate().for_each(|(i, y)| *y = reduce(&x[(first + i) * plane..(first + i + 1) * plane]));
     });
 }
@@ -103,14 +103,9 @@ fn larger<T: Number>(a: T, b: T) -> T {
 }
 
 impl Formula for Pooling<'_> {
-    fn compute<T: Number>(
-        &self,
-        inputs: &[Option<&[T]>],
-        y: &mut [T],
-        workers: &dyn Workers,
-        _: &Rooms,
-    ) -> Result<(), KernelError> {
-        let x = given(inputs, 0);
+    fn compute<T: Number>(&self, inputs: &Inputs<'_, T>, y: &mut [T], means: Means<'_>) -> Result<(), KernelError> {
+        let workers = means.workers;
+        let x = inputs.given(0);
         let zero = T::default();
         let lowest = T::of(f64::NEG_INFINITY);
         let count = self.plane as f64;

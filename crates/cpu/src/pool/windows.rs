@@ -10,7 +10,7 @@ use sinter_ops::pool::PoolWindow;
 use sinter_ops::window::Axis;
 use smallvec::smallvec;
 
-use crate::share::share;
+use crate::share::{Cost, share};
 use crate::window::{Reach, Slide, Slides};
 
 /// The windows for concrete sizes.
@@ -114,7 +114,7 @@ impl<'r> Windows<'r> {
         }
         let x_plane = x.len() / (y.len() / y_plane);
         let taps = outer_kernel.iter().product::<usize>() * last.kernel;
-        share(workers, y, y_plane, taps, |first, planes| {
+        share(workers, y, y_plane, Cost::PerElement(taps), |first, planes| {
             for (i, plane) in planes.chunks_exact_mut(y_plane).enumerate() {
                 let source = &x[(first + i) * x_plane..(first + i + 1) * x_plane];
                 let mut rows = plane.chunks_exact_mut(last.output);

@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use crate::elements::{Numbers, load, store};
 use crate::only_operator;
 use crate::pool::windows::Windows;
-use crate::share::share_both;
+use crate::share::{Cost, share_both};
 use crate::tactic::{Row, Speed};
 
 /// See the module documentation.
@@ -134,7 +134,7 @@ impl<'r> Search<'r> {
     ) {
         let outputs: usize = self.outputs.iter().product();
         let work = self.kernel.iter().product();
-        share_both(workers, (y, indices), (outputs, outputs), work, |first, y, indices| {
+        share_both(workers, (y, indices), (outputs, outputs), Cost::PerElement(work), |first, y, indices| {
             let planes = y.chunks_exact_mut(outputs).zip(indices.chunks_exact_mut(outputs));
             for (i, (y, indices)) in planes.enumerate() {
                 let channel = (first + i) * self.plane;

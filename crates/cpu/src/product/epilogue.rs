@@ -87,26 +87,94 @@ fn follows(operand: &[Dim], product: &[Dim]) -> bool {
     (before..leading.len() - behind).all(|axis| *size(axis) == leading[axis]) && (last == columns || *last == one)
 }
 
-/// Is the program for kernels that work on rows?
-fn check(program: &Program, product: usize, dims: &[&[Dim]], result: &[Dim]) -> Result<(), Refusal> {
-    if program.results().len() != 1 || program.result_types() != [DataType::F32] {
-        return Err(Refusal::new("an epilogue has one f32 result"));
-    }
-    for step in program.steps() {
-        match step {
-            Step::Input { index, data_type } if *index != product => {
-                if *data_type != DataType::F32 || !follows(dims[*index], result) {
-                    return Err(Refusal::new(format!("operand {index} of the epilogue does not follow the rows")));
+/// A pointwise program over the rows of a product, as a region has it.
+pub struct RowProgram<'a> {
+    /// The program.
+    pub program: &'a Program,
+    /// Which of its operands is the product.
+    pub product: usize,
+    /// Which operand of the region each one is; nothing is asked about the product.
+    pub operands: Vec<usize>,
+    /// Dimensions of each operand.
+    pub dims: Vec<&'a [Dim]>,
+    /// Dimensions of the product.
+    pub result: &'a [Dim],
+}
+
+impl RowProgram<'_> {
+    /// Is it for kernels that work on rows?
+    fn check(&self) -> Result<(), Refusal> {
+        if self.program.results().len() != 1 || self.program.result_types() != [DataType::F32] {
+            return Err(Refusal::new("an epilogue has one f32 result"));
+        }
+        for step in self.program.steps() {
+            match step {
+                Step::Input { index, data_type } if *index != self.product => {
+                    if *data_type != DataType::F32 || !follows(self.dims[*index], self.result) {
+                        return Err(Refusal::new(format!("operand {index} of the epilogue does not follow the rows")));
+                    }
                 }
-            }
-            other => {
-                if Kind::of(other.data_type()).is_none() {
-                    return Err(Refusal::new("strings are not for this kernel"));
+                other => {
+                    if Kind::of(other.data_type()).is_none() {
+                        return Err(Refusal::new("strings are not for this kernel"));
+                    }
                 }
             }
         }
+        Ok(())
     }
-    Ok(())
+
+    /// Has an operand one value per column?
+    fn is_column(&self, index: usize) -> bool {
+        self.dims[index].split_last().is_some_and(|(last, leading)| {
+            self.result.last() == Some(last) && leading.iter().all(|d| *d == Dim::constant(1))
+        })
+    }
+
+    /// The plan of a chain of at most one column-wise addition and any clamps behind it.
+    fn simple(&self) -> Option<Plan> {
+        let steps = self.program.steps();
+        let mut bias = None;
+        // Backwards from the result to the product.
+        let mut at = *self.program.results().first()?;
+        let mut clamps: Vec<(ScalarOp, f32)> = Vec::new();
+        loop {
+            match &steps[at] {
+                Step::Input { index, .. } if *index == self.product => break,
+                Step::Apply { op, compute: DataType::F32, args } if args.len() == 2 && bias.is_none() => {
+                    let pair = [(args[0], args[1]), (args[1], args[0])];
+                    let next = pair.into_iter().find_map(|(value, other)| match (&steps[other], op) {
+                        (Step::Constant { value: Scalar::Float(v), .. }, ScalarOp::Max | ScalarOp::Min)
+                            if !v.is_nan() =>
+                        {
+                            Some((value, Some(*v as f32), None))
+                        }
+                        (Step::Input { index, .. }, ScalarOp::Add)
+                            if *index != self.product && self.is_column(*index) =>
+                        {
+                            Some((value, None, Some(*index)))
+                        }
+                        _ => None,
+                    });
+                    let (value, bound, column) = next?;
+                    if let Some(bound) = bound {
+                        clamps.push((*op, bound));
+                    }
+                    bias = column;
+                    at = value;
+                }
+                _ => return None,
+            }
+        }
+        let mut plan = Plan::bias(bias.map(|index| self.operands[index]));
+        for (op, bound) in clamps.into_iter().rev() {
+            plan.clamp = match op {
+                ScalarOp::Max => (plan.clamp.0.max(bound), plan.clamp.1.max(bound)),
+                _ => (plan.clamp.0.min(bound), plan.clamp.1.min(bound)),
+            };
+        }
+        Some(plan)
+    }
 }
 
 /// An epilogue as known when kernels are chosen: operands are positions of the region.
@@ -119,49 +187,22 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Takes the program apart. `product` is the position of the product among the program's operands, `operands` says
-    /// which operand of the region each one is, `dims` their dimensions; `result` are the product's.
+    /// Takes the program apart.
     ///
     /// # Errors
     /// When the program is not for this kernel.
-    pub fn new(
-        program: &Program,
-        product: usize,
-        operands: &[usize],
-        dims: &[&[Dim]],
-        result: &[Dim],
-    ) -> Result<Self, Refusal> {
-        check(program, product, dims, result)?;
-        let mut plan = Self { bias: None, clamp: (f32::NEG_INFINITY, f32::INFINITY), rest: None };
-        let is_column = |index: usize| {
-            let (last, leading) = match dims[index].split_last() {
-                Some(split) => split,
-                None => return false,
-            };
-            result.last() == Some(last) && leading.iter().all(|d| *d == Dim::constant(1))
-        };
-        if let Some(bias) = plan.take_simple(program, product, &is_column) {
-            plan.bias = bias.map(|index| operands[index]);
-        } else {
-            plan.clamp = (f32::NEG_INFINITY, f32::INFINITY);
-            plan.rest = Some((program.clone(), product, operands.to_vec()));
-        }
-        Ok(plan)
+    pub fn apart(rows: &RowProgram<'_>) -> Result<Self, Refusal> {
+        rows.check()?;
+        rows.simple().map_or_else(|| Self::whole(rows), Ok)
     }
 
     /// The same without taking the program apart: for what is done to rows before they are multiplied.
     ///
     /// # Errors
     /// When the program is not for this kernel.
-    pub fn program(
-        program: &Program,
-        product: usize,
-        operands: &[usize],
-        dims: &[&[Dim]],
-        result: &[Dim],
-    ) -> Result<Self, Refusal> {
-        check(program, product, dims, result)?;
-        Ok(Self { rest: Some((program.clone(), product, operands.to_vec())), ..Self::bias(None) })
+    pub fn whole(rows: &RowProgram<'_>) -> Result<Self, Refusal> {
+        rows.check()?;
+        Ok(Self { rest: Some((rows.program.clone(), rows.product, rows.operands.clone())), ..Self::bias(None) })
     }
 
     /// An epilogue that does nothing but add a bias.
@@ -179,53 +220,6 @@ impl Plan {
         }
         self.bias = self.bias.or(operand);
         Ok(self)
-    }
-
-    /// A chain of at most one column-wise addition and any clamps: the bias' operand in the program, when it is one.
-    fn take_simple(
-        &mut self,
-        program: &Program,
-        product: usize,
-        is_column: &dyn Fn(usize) -> bool,
-    ) -> Option<Option<usize>> {
-        let steps = program.steps();
-        let mut bias = None;
-        // Backwards from the result to the product.
-        let mut at = *program.results().first()?;
-        let mut clamps: Vec<(ScalarOp, f32)> = Vec::new();
-        loop {
-            match &steps[at] {
-                Step::Input { index, .. } if *index == product => break,
-                Step::Apply { op, compute: DataType::F32, args } if args.len() == 2 && bias.is_none() => {
-                    let pair = [(args[0], args[1]), (args[1], args[0])];
-                    let next = pair.into_iter().find_map(|(value, other)| match (&steps[other], op) {
-                        (Step::Constant { value: Scalar::Float(v), .. }, ScalarOp::Max | ScalarOp::Min)
-                            if !v.is_nan() =>
-                        {
-                            Some((value, Some(*v as f32), None))
-                        }
-                        (Step::Input { index, .. }, ScalarOp::Add) if *index != product && is_column(*index) => {
-                            Some((value, None, Some(*index)))
-                        }
-                        _ => None,
-                    });
-                    let (value, bound, column) = next?;
-                    if let Some(bound) = bound {
-                        clamps.push((*op, bound));
-                    }
-                    bias = column;
-                    at = value;
-                }
-                _ => return None,
-            }
-        }
-        for (op, bound) in clamps.into_iter().rev() {
-            self.clamp = match op {
-                ScalarOp::Max => (self.clamp.0.max(bound), self.clamp.1.max(bound)),
-                _ => (self.clamp.0.min(bound), self.clamp.1.min(bound)),
-            };
-        }
-        Some(bias)
     }
 
     /// Which stepped views a kernel with this epilogue takes that itself reads rows of operand `rows` and writes rows.
@@ -369,11 +363,15 @@ mod tests {
         let op = Expr::into_pointwise(&[relu6]).unwrap();
         let result: Vec<Dim> = vec![Dim::symbol("N"), 8i64.into()];
         let column: Vec<Dim> = vec![8i64.into()];
-        let plan = Plan::new(&op.program, 0, &[9, 4], &[&result, &column], &result).unwrap();
-        assert_eq!((plan.bias, plan.clamp, plan.rest.is_none()), (Some(4), (0.0, 6.0), true));
+        let plan = |program: &Program| {
+            let (operands, dims) = (vec![9, 4], vec![&result[..], &column[..]]);
+            Plan::apart(&RowProgram { program, product: 0, operands, dims, result: &result }).unwrap()
+        };
+        let relu6 = plan(&op.program);
+        assert_eq!((relu6.bias, relu6.clamp, relu6.rest.is_none()), (Some(4), (0.0, 6.0), true));
         // A bias behind the bound is no start of the sums.
         let late = &y.binary(ScalarOp::Max, &Expr::constant(DataType::F32, 0.0)) + &b;
         let op = Expr::into_pointwise(&[late]).unwrap();
-        assert!(Plan::new(&op.program, 0, &[9, 4], &[&result, &column], &result).unwrap().rest.is_some());
+        assert!(plan(&op.program).rest.is_some());
     }
 }

@@ -45,11 +45,13 @@ pub trait Rows: Sync {
     fn slice(&self, position: Self::Position, tap: usize) -> &[f32];
 }
 
-/// A matrix whose rows lie `step` elements apart.
+/// A matrix whose rows lie `step` elements apart, or a block of its rows.
 pub struct Matrix<'a> {
     /// The elements.
     pub data: &'a [f32],
-    /// Number of rows.
+    /// Number of the row that lies at the start of `data`; rows before it are not asked for.
+    pub first: usize,
+    /// Number of rows of the whole matrix.
     pub rows: usize,
     /// Elements per row.
     pub inner: usize,
@@ -74,7 +76,7 @@ impl Rows for Matrix<'_> {
 
     #[inline]
     fn position(&self, row: usize) -> usize {
-        row * self.step
+        (row - self.first) * self.step
     }
 
     #[inline]
@@ -331,7 +333,7 @@ mod tests {
                 let step = columns + 3;
                 let mut c = vec![7.5; rows * step];
                 let epilogue = Epilogue { bias: Some(&bias), clamp: (-3.0, 1e9), rest: None };
-                let a_rows = Matrix { data: &a, rows, inner, step: inner };
+                let a_rows = Matrix { data: &a, first: 0, rows, inner, step: inner };
                 RowProduct { a: &a_rows, b: &packed, columns, step, epilogue: &epilogue }.compute(tier, &team, &mut c);
                 for i in 0..rows {
                     for j in 0..columns {

@@ -385,3 +385,36 @@ half!(half_2_1, 2, 1);
 half!(half_1_4, 1, 4);
 half!(half_1_2, 1, 2);
 half!(half_1_1, 1, 1);
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+    use crate::machine_code::Work::MultiplyAdds;
+    use crate::machine_code::{assert_in_registers, kernel};
+
+    #[test]
+    fn sums_stay_in_registers() {
+        assert_in_registers(&[
+            kernel!(wide_8_3, Zmm, MultiplyAdds(8 * 3)),
+            kernel!(wide_8_2, Zmm, MultiplyAdds(8 * 2)),
+            kernel!(wide_8_1, Zmm, MultiplyAdds(8 * 1)),
+            kernel!(wide_4_3, Zmm, MultiplyAdds(4 * 3)),
+            kernel!(wide_4_2, Zmm, MultiplyAdds(4 * 2)),
+            kernel!(wide_4_1, Zmm, MultiplyAdds(4 * 1)),
+            kernel!(wide_2_4, Zmm, MultiplyAdds(2 * 4)),
+            kernel!(wide_2_2, Zmm, MultiplyAdds(2 * 2)),
+            kernel!(wide_2_1, Zmm, MultiplyAdds(2 * 1)),
+            kernel!(wide_1_8, Zmm, MultiplyAdds(1 * 8)),
+            kernel!(wide_1_4, Zmm, MultiplyAdds(1 * 4)),
+            kernel!(wide_1_2, Zmm, MultiplyAdds(1 * 2)),
+            kernel!(wide_1_1, Zmm, MultiplyAdds(1 * 1)),
+            kernel!(half_6_1, Ymm, MultiplyAdds(6 * 1 * 2)),
+            kernel!(half_4_1, Ymm, MultiplyAdds(4 * 1 * 2)),
+            kernel!(half_2_2, Ymm, MultiplyAdds(2 * 2 * 2)),
+            kernel!(half_2_1, Ymm, MultiplyAdds(2 * 1 * 2)),
+            kernel!(half_1_4, Ymm, MultiplyAdds(1 * 4 * 2)),
+            kernel!(half_1_2, Ymm, MultiplyAdds(1 * 2 * 2)),
+            kernel!(half_1_1, Ymm, MultiplyAdds(1 * 1 * 2)),
+        ]);
+    }
+}

@@ -10,7 +10,7 @@ use sinter_backend::{KernelError, Launch, Rooms, Workers};
 use smallvec::SmallVec;
 
 use crate::product::epilogue::{Plan, Rest};
-use crate::product::rows::{BLOCK_ROWS, RowProduct, Rows, Target, WORTH_SHARING};
+use crate::product::rows::{BLOCK_ROWS, Matrix, RowProduct, Rows, Target, WORTH_SHARING};
 use crate::tier::Tier;
 
 /// Elements of a block of rows that is made on the way: half of a second-level cache of 512 KiB.
@@ -70,42 +70,6 @@ impl<'a> Prologue<'a> {
     }
 }
 
-/// A block of rows that were made.
-struct Made<'a> {
-    data: &'a [f32],
-    /// The first row of the block.
-    first: usize,
-    /// Rows in all.
-    rows: usize,
-    inner: usize,
-}
-
-impl Rows for Made<'_> {
-    type Position = usize;
-
-    fn count(&self) -> usize {
-        self.rows
-    }
-
-    fn taps(&self) -> usize {
-        1
-    }
-
-    fn inner(&self) -> usize {
-        self.inner
-    }
-
-    #[inline]
-    fn position(&self, row: usize) -> usize {
-        (row - self.first) * self.inner
-    }
-
-    #[inline]
-    fn slice(&self, position: usize, _tap: usize) -> &[f32] {
-        &self.data[position..position + self.inner]
-    }
-}
-
 /// A product and the memory of its result.
 type Arm<'a, 'e, 'c, R> = (RowProduct<'a, 'e, R>, &'c mut [f32]);
 
@@ -155,7 +119,8 @@ pub fn compute<'a, 'e: 'a, 'c, R: Rows + 'a>(
         let rows = task * block..prologue.rows.min((task + 1) * block);
         let mut made = prologue.rooms.take::<f32>(rows.len() * prologue.inner);
         prologue.make(tier, rows.clone(), &mut made);
-        let a = Made { data: &made, first: rows.start, rows: prologue.rows, inner: prologue.inner };
+        let inner = prologue.inner;
+        let a = Matrix { data: &made, first: rows.start, rows: prologue.rows, inner, step: inner };
         for (product, target) in &arms {
             let RowProduct { b, columns, step, epilogue, .. } = *product;
             let product = RowProduct { a: &a, b, columns, step, epilogue };

@@ -68,7 +68,7 @@ pub fn times<T: Float>(matrix: &[T], vector: &[T], result: &mut [T], order: Orde
     for_each_panel(matrix, vector.len(), result, order, |panel, result| {
         result.fill(T::default());
         for (row, x) in panel.chunks_exact(WIDTH).zip(vector) {
-            result.iter_mut().zip(row).for_each(|(sum, v)| *sum = *sum + *v * *x);
+            result.iter_mut().zip(row).for_each(|(sum, v)| *sum += *v * *x);
         }
     });
 }
@@ -167,5 +167,16 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn sums_stay_in_registers() {
+        use crate::machine_code::{Work, assert_in_registers, kernel};
+        assert_in_registers(&[
+            // Half a step for the last row of an odd number.
+            kernel!(panel_avx512, Zmm, Work::MultiplyAdds(4)),
+            kernel!(panel_avx2, Ymm, Work::MultiplyAdds(8)),
+        ]);
     }
 }

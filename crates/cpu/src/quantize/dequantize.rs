@@ -4,14 +4,14 @@
 //! f32, so that only the product rounds. Codes of small floats go through a table of 256 values.
 //! `cpu.dequantize.generic` takes every other combination in f64, rounded once.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Workers};
 use sinter_base::DataType;
 use sinter_ops::quantize::Dequantize;
 
 use crate::elements::{floats, store_floats};
 use crate::only_operator;
-use crate::quantize::spans::{Span, Spans, zero_points};
-use crate::share::share;
+use crate::quantize::parameters::Parameters;
+use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 
 /// Narrow types to f32.
@@ -52,64 +52,40 @@ struct ToF32 {
     op: Dequantize,
 }
 
-struct Problem<'a> {
-    scales: &'a [f32],
-    zeros: &'a [f32],
-    spans: Spans,
-}
-
-impl Problem<'_> {
-    /// Elements `first..` of the result.
-    fn fill<I: Copy>(&self, x: &[I], first: usize, y: &mut [f32], widen: impl Fn(I) -> f32) {
-        self.spans.for_each(first..first + y.len(), |Span { elements, scale, moving }| {
-            let target = &mut y[elements.start - first..elements.end - first];
-            let source = &x[elements];
-            if moving {
-                let parameters = self.scales[scale..].iter().zip(&self.zeros[scale..]);
-                for ((y, &v), (&s, &z)) in target.iter_mut().zip(source).zip(parameters) {
-                    *y = (widen(v) - z) * s;
-                }
-            } else {
-                let (s, z) = (self.scales[scale], self.zeros[scale]);
-                target.iter_mut().zip(source).for_each(|(y, &v)| *y = (widen(v) - z) * s);
-            }
-        });
-    }
-}
-
 impl Kernel for ToF32 {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
-        let (x, scales) = (launch.input(0)?, launch.input(1)?);
-        let (workers, rooms) = (launch.workers, launch.rooms);
-        let zeros = zero_points(launch.optional(2), scales.count(), rooms)?;
-        let zeros = rooms.list(zeros.iter().map(|&z| z as f32));
-        let spans = Spans::new(self.op.granularity, x.sizes(), scales.count())?;
-        let problem = Problem { scales: scales.elements(), zeros: &zeros, spans };
+        let x = launch.input(0)?;
+        let parameters = Parameters::<f32>::of(launch, self.op.granularity)?;
+        let workers = launch.workers;
         let y = launch.output(0).elements::<f32>();
         match x.data_type() {
-            DataType::I16 => {
-                let x = x.elements::<i16>();
-                share(workers, y, 1, 1, |first, y| problem.fill(x, first, y, f32::from));
-            }
-            DataType::U16 => {
-                let x = x.elements::<u16>();
-                share(workers, y, 1, 1, |first, y| problem.fill(x, first, y, f32::from));
-            }
+            DataType::I16 => fill(x.elements::<i16>(), &parameters, workers, y, f32::from),
+            DataType::U16 => fill(x.elements::<u16>(), &parameters, workers, y, f32::from),
             // A byte each, signed ones in two's complement.
-            other => {
-                let x = x.bytes();
-                if let Some(format) = other.mini_float() {
+            other => match other.mini_float() {
+                Some(format) => {
                     let table: [f32; 256] = std::array::from_fn(|code| format.decode(code as u8) as f32);
-                    share(workers, y, 1, 1, |first, y| problem.fill(x, first, y, |code| table[usize::from(code)]));
-                } else if other.is_signed_integer() {
-                    share(workers, y, 1, 1, |first, y| problem.fill(x, first, y, |code| f32::from(code as i8)));
-                } else {
-                    share(workers, y, 1, 1, |first, y| problem.fill(x, first, y, f32::from));
+                    fill(x.bytes(), &parameters, workers, y, |code| table[usize::from(code)]);
                 }
-            }
+                None if other.is_signed_integer() => {
+                    fill(x.bytes(), &parameters, workers, y, |code| f32::from(code as i8));
+                }
+                None => fill(x.bytes(), &parameters, workers, y, f32::from),
+            },
         }
         Ok(())
     }
+}
+
+/// All results from codes that become numbers by `widen`.
+fn fill<I: Copy + Sync>(
+    x: &[I],
+    parameters: &Parameters<'_, f32>,
+    workers: &dyn Workers,
+    y: &mut [f32],
+    widen: impl Fn(I) -> f32 + Sync,
+) {
+    share(workers, y, 1, Cost::PerElement(1), |first, y| parameters.apply(x, first, y, |v, s, z| (widen(v) - z) * s));
 }
 
 struct Generic {
@@ -118,19 +94,12 @@ struct Generic {
 
 impl Kernel for Generic {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
-        let (x, scales) = (launch.input(0)?, launch.input(1)?);
-        let spans = Spans::new(self.op.granularity, x.sizes(), scales.count())?;
         let (workers, rooms) = (launch.workers, launch.rooms);
-        let (x, scales) = (floats(x, rooms), floats(scales, rooms));
-        let zeros = zero_points(launch.optional(2), scales.len(), rooms)?;
+        let x = floats(launch.input(0)?, rooms);
+        let parameters = Parameters::<f64>::of(launch, self.op.granularity)?;
         let mut values = rooms.take(x.len());
-        share(workers, &mut values, 1, 4, |first, y| {
-            spans.for_each(first..first + y.len(), |Span { elements, scale, moving }| {
-                for (i, element) in elements.enumerate() {
-                    let parameter = scale + if moving { i } else { 0 };
-                    y[element - first] = (x[element] - zeros[parameter]) * scales[parameter];
-                }
-            });
+        share(workers, &mut values, 1, Cost::PerElement(4), |first, y| {
+            parameters.apply(&x, first, y, |v, s, z| (v - z) * s);
         });
         store_floats(&values, launch.output(0));
         Ok(())

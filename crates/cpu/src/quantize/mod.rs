@@ -1,8 +1,9 @@
 //! Between stored and real values.
 //!
-//! [`spans`] says which elements share a scale; the fast paths of [`quantize`] and [`dequantize`] run along spans.
+//! [`spans`] says which elements share a scale; [`quantize`] and [`dequantize`] run along spans.
 
 pub mod dequantize;
+pub mod parameters;
 #[allow(clippy::module_inception, reason = "the kernel of the family's name")]
 pub mod quantize;
 pub mod spans;

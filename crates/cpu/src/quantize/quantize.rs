@@ -5,15 +5,15 @@
 //! is exact and beyond which every result is saturated anyway. `cpu.quantize.generic` takes every other type, one
 //! element at a time in f64, rounded to the type of the division where the operator says so.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Workers};
 use sinter_base::DataType;
 use sinter_base::minifloat::Overflow;
 use sinter_ops::quantize::Quantize;
 
 use crate::elements::{floats, store_floats};
 use crate::only_operator;
-use crate::quantize::spans::{Span, Spans, zero_points};
-use crate::share::share;
+use crate::quantize::parameters::Parameters;
+use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 
 /// f32 to integers.
@@ -71,55 +71,34 @@ struct ToIntegers {
     op: Quantize,
 }
 
-impl ToIntegers {
-    /// Elements `first..` of the result, whatever integer they are stored in.
-    fn fill<I>(&self, problem: &Problem<'_>, first: usize, y: &mut [I], narrow: impl Fn(i32) -> I) {
-        let (low, high) = self.op.data_type.integer_range().unwrap_or((0, 0));
-        let (low, high) = (low as f32, high as f32);
-        problem.spans.for_each(first..first + y.len(), |Span { elements, scale, moving }| {
-            let target = &mut y[elements.start - first..elements.end - first];
-            let source = &problem.x[elements];
-            if moving {
-                let parameters = problem.scales[scale..].iter().zip(&problem.zeros[scale..]);
-                for ((y, &v), (&s, &z)) in target.iter_mut().zip(source).zip(parameters) {
-                    *y = narrow(quantized(v, s, z, low, high));
-                }
-            } else {
-                let (s, z) = (problem.scales[scale], problem.zeros[scale]);
-                target.iter_mut().zip(source).for_each(|(y, &v)| *y = narrow(quantized(v, s, z, low, high)));
-            }
-        });
-    }
-}
-
-struct Problem<'a> {
-    x: &'a [f32],
-    scales: &'a [f32],
-    zeros: &'a [f32],
-    spans: Spans,
-}
-
 impl Kernel for ToIntegers {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
-        let (x, scales) = (launch.input(0)?, launch.input(1)?);
-        let (workers, rooms) = (launch.workers, launch.rooms);
-        let zeros = zero_points(launch.optional(2), scales.count(), rooms)?;
-        let zeros = rooms.list(zeros.iter().map(|&z| z as f32));
-        let spans = Spans::new(self.op.granularity, x.sizes(), scales.count())?;
-        let problem = Problem { x: x.elements(), scales: scales.elements(), zeros: &zeros, spans };
+        let x = launch.input(0)?.elements::<f32>();
+        let parameters = Parameters::<f32>::of(launch, self.op.granularity)?;
+        let workers = launch.workers;
+        let (low, high) = self.op.data_type.integer_range().unwrap_or((0, 0));
+        let (low, high) = (low as f32, high as f32);
+        let integer = |v: f32, scale: f32, zero: f32| quantized(v, scale, zero, low, high);
         let y = launch.output(0);
         match self.op.data_type {
-            DataType::I16 => {
-                share(workers, y.elements::<i16>(), 1, 2, |first, y| self.fill(&problem, first, y, |v| v as i16));
-            }
-            DataType::U16 => {
-                share(workers, y.elements::<u16>(), 1, 2, |first, y| self.fill(&problem, first, y, |v| v as u16));
-            }
+            DataType::I16 => fill(x, &parameters, workers, y.elements(), |v, s, z| integer(v, s, z) as i16),
+            DataType::U16 => fill(x, &parameters, workers, y.elements(), |v, s, z| integer(v, s, z) as u16),
             // A byte each, signed ones as two's complement.
-            _ => share(workers, y.bytes(), 1, 2, |first, y| self.fill(&problem, first, y, |v| v as u8)),
+            _ => fill(x, &parameters, workers, y.bytes(), |v, s, z| integer(v, s, z) as u8),
         }
         Ok(())
     }
+}
+
+/// All results, whatever integer they are stored in.
+fn fill<I: Send>(
+    x: &[f32],
+    parameters: &Parameters<'_, f32>,
+    workers: &dyn Workers,
+    y: &mut [I],
+    integer: impl Fn(f32, f32, f32) -> I + Sync,
+) {
+    share(workers, y, 1, Cost::PerElement(2), |first, y| parameters.apply(x, first, y, &integer));
 }
 
 struct Generic {
@@ -128,11 +107,9 @@ struct Generic {
 
 impl Kernel for Generic {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
-        let (x, scales) = (launch.input(0)?, launch.input(1)?);
-        let spans = Spans::new(self.op.granularity, x.sizes(), scales.count())?;
         let (workers, rooms) = (launch.workers, launch.rooms);
-        let (x, scales) = (floats(x, rooms), floats(scales, rooms));
-        let zeros = zero_points(launch.optional(2), scales.len(), rooms)?;
+        let x = floats(launch.input(0)?, rooms);
+        let parameters = Parameters::<f64>::of(launch, self.op.granularity)?;
         let precision = self.op.precision;
         let y = launch.output(0);
         let mini = self.op.data_type.mini_float();
@@ -142,21 +119,16 @@ impl Kernel for Generic {
             None if quotient.is_nan() => zero,
             None => quotient.round_ties_even() + zero,
         };
-        let each = |first: usize, y: &mut [f64]| {
-            spans.for_each(first..first + y.len(), |Span { elements, scale, moving }| {
-                for (i, element) in elements.enumerate() {
-                    let parameter = scale + if moving { i } else { 0 };
-                    let quotient = precision.round(x[element]) / precision.round(scales[parameter]);
-                    y[element - first] = join(precision.round(quotient), zeros[parameter]);
-                }
-            });
-        };
         let mut values = rooms.take(y.count());
-        share(workers, &mut values, 1, 8, each);
+        share(workers, &mut values, 1, Cost::PerElement(8), |first, y| {
+            parameters.apply(&x, first, y, |v, scale, zero| {
+                join(precision.round(precision.round(v) / precision.round(scale)), zero)
+            });
+        });
         match mini {
             Some(format) => {
                 let overflow = if self.op.saturate { Overflow::Saturate } else { Overflow::Special };
-                share(workers, y.bytes(), 1, 8, |first, codes| {
+                share(workers, y.bytes(), 1, Cost::PerElement(8), |first, codes| {
                     codes.iter_mut().zip(&values[first..]).for_each(|(y, &v)| *y = format.encode(v, overflow));
                 });
             }

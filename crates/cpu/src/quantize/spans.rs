@@ -4,11 +4,8 @@
 
 use std::ops::Range;
 
-use sinter_backend::{KernelError, Room, Rooms};
-use sinter_base::View;
+use sinter_backend::KernelError;
 use sinter_base::quantization::Granularity;
-
-use crate::elements::floats;
 
 /// A run of elements.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,18 +90,6 @@ impl Spans {
         };
         Span { elements: start..(start + length).min(end), scale, moving }
     }
-}
-
-/// The zero points of as many scales: zeros where they are left out.
-///
-/// # Errors
-/// When there are more or fewer.
-pub fn zero_points<'r>(view: Option<View<'_>>, scales: usize, rooms: &'r Rooms) -> Result<Room<'r, f64>, KernelError> {
-    let zeros = view.map_or_else(|| rooms.filled(scales, 0.0), |view| floats(view, rooms));
-    if zeros.len() != scales {
-        return Err(KernelError::Data(format!("{} zero points for {scales} scales", zeros.len())));
-    }
-    Ok(zeros)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use sinter_ops::random::{Distribution, RandomFill};
 use crate::arguments::{integers, result};
 use crate::elements::store_real;
 use crate::movement::takes_views;
-use crate::pieces::for_each_piece;
+use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 use crate::{only_operator, refuse_data};
 
@@ -82,9 +82,9 @@ impl Kernel for Fill {
         let count = y.count();
         let block = |number: usize| numbers(self.op.distribution, words(stream, number as u64));
         // Some ten operations per number.
-        let work = count.saturating_mul(8);
+        let cost = Cost::PerElement(8);
         if y.data_type() == DataType::F32 {
-            for_each_piece(workers, y.elements::<f32>(), 4, work, |from, piece| {
+            share(workers, y.elements::<f32>(), 4, cost, |from, piece| {
                 for (at, four) in piece.chunks_mut(4).enumerate() {
                     four.iter_mut().zip(block(from + at)).for_each(|(y, v)| *y = v as f32);
                 }
@@ -92,7 +92,7 @@ impl Kernel for Fill {
             return Ok(());
         }
         let mut values = rooms.take(count);
-        for_each_piece(workers, &mut values, 4, work, |from, piece| {
+        share(workers, &mut values, 4, cost, |from, piece| {
             for (at, four) in piece.chunks_mut(4).enumerate() {
                 four.iter_mut().zip(block(from + at)).for_each(|(y, v)| *y = v);
             }

@@ -3,7 +3,6 @@
 use sinter_ops::recurrent::activation::Activation;
 
 use crate::float::Float;
-use crate::pointwise::functions;
 use crate::tier::Tier;
 
 /// A function that most cells do not use, in double precision.
@@ -28,16 +27,16 @@ fn rare(function: Activation, x: f64) -> f64 {
     }
 }
 
-/// The function at every value, limited to `[-clip, clip]` before; `tanh` is the type's own.
+/// The function at every value, limited to `[-clip, clip]` before.
 #[inline(always)]
-pub fn activate<T: Float>(function: Activation, clip: Option<f64>, values: &mut [T], tanh: impl Fn(T) -> T) {
+pub fn activate<T: Float>(function: Activation, clip: Option<f64>, values: &mut [T]) {
     if let Some(clip) = clip {
         values.iter_mut().for_each(|x| *x = T::of(x.wide().clamp(-clip, clip)));
     }
     let half = T::of(0.5);
     match function {
-        Activation::Tanh => values.iter_mut().for_each(|x| *x = tanh(*x)),
-        Activation::Sigmoid => values.iter_mut().for_each(|x| *x = half + half * tanh(half * *x)),
+        Activation::Tanh => values.iter_mut().for_each(|x| *x = x.tanh()),
+        Activation::Sigmoid => values.iter_mut().for_each(|x| *x = half + half * (half * *x).tanh()),
         other => values.iter_mut().for_each(|x| *x = T::of(rare(other, x.wide()))),
     }
 }
@@ -45,13 +44,13 @@ pub fn activate<T: Float>(function: Activation, clip: Option<f64>, values: &mut 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
 fn activate_avx512(function: Activation, clip: Option<f64>, values: &mut [f32]) {
-    activate(function, clip, values, functions::tanh);
+    activate(function, clip, values);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 fn activate_avx2(function: Activation, clip: Option<f64>, values: &mut [f32]) {
-    activate(function, clip, values, functions::tanh);
+    activate(function, clip, values);
 }
 
 /// The same in f32 with the vector width of the tier.
@@ -64,6 +63,19 @@ pub fn activate_on_tier(tier: Tier, function: Activation, clip: Option<f64>, val
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Tier::Avx2 => unsafe { activate_avx2(function, clip, values) },
-        _ => activate(function, clip, values, functions::tanh),
+        _ => activate(function, clip, values),
+    }
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+    use crate::machine_code::{Work, assert_in_registers, kernel};
+
+    #[test]
+    fn functions_work_on_whole_vectors() {
+        // Every tanh has one division.
+        let division = Work::Vectorized(iced_x86::Mnemonic::Vdivps);
+        assert_in_registers(&[kernel!(activate_avx512, Zmm, division), kernel!(activate_avx2, Ymm, division)]);
     }
 }

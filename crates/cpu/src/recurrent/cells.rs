@@ -66,12 +66,12 @@ pub struct Cell<'a, T> {
 }
 
 fn add<T: Float>(y: &mut [T], x: &[T]) {
-    y.iter_mut().zip(x).for_each(|(y, x)| *y = *y + *x);
+    y.iter_mut().zip(x).for_each(|(y, x)| *y += *x);
 }
 
 /// `y = y + a b`, where there is an `a`.
 fn add_product<T: Float>(y: &mut [T], a: &[T], b: &[T]) {
-    y.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (a, b))| *y = *y + *a * *b);
+    y.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (a, b))| *y += *a * *b);
 }
 
 impl<T: Float> Cell<'_, T> {

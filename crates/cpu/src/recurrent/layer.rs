@@ -16,7 +16,7 @@ use crate::packed::{Fit, PackedRow, packed_tensor};
 use crate::product::wide::Order;
 use crate::recurrent::cells::{Cell, Kind};
 use crate::recurrent::weights::Weights;
-use crate::share::share;
+use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 
 /// f32 with weights of the plan.
@@ -152,7 +152,7 @@ impl Layer {
             let (of_w, of_r) = given.split_at(rows);
             let own = &mut bias[d * rows..(d + 1) * rows];
             own.copy_from_slice(of_w);
-            own[..joined].iter_mut().zip(of_r).for_each(|(sum, b)| *sum = *sum + *b);
+            own[..joined].iter_mut().zip(of_r).for_each(|(sum, b)| *sum += *b);
             if resets {
                 reset_bias[d * hidden..(d + 1) * hidden].copy_from_slice(&of_r[joined..]);
             }
@@ -204,7 +204,7 @@ impl Layer {
             }
             made[length * hidden..].fill(T::default());
         };
-        share(workers, &mut walked, unit, hidden * self.kind.gates(), |first, rooms| {
+        share(workers, &mut walked, unit, Cost::PerElement(hidden * self.kind.gates()), |first, rooms| {
             rooms.chunks_exact_mut(unit).enumerate().for_each(|(i, room)| walk(first + i, room));
         });
         let mut y = rooms.take::<T>(directions * batch * made);

@@ -11,7 +11,7 @@ use sinter_ops::reduce::ArgReduce;
 use crate::arguments::{Lines, axis_in, result};
 use crate::elements::{Numbers, load};
 use crate::movement::takes_views;
-use crate::pieces::for_each_piece;
+use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 use crate::{only_operator, refuse_data};
 
@@ -51,7 +51,7 @@ impl ArgKernel {
         let (workers, rooms) = (launch.workers, launch.rooms);
         let mut y = result(&mut launch.outputs[0], y)?;
         rooms.reserve::<T>(workers.count(), inner);
-        for_each_piece(workers, y.elements::<i64>(), inner, x.len(), |from, piece| {
+        share(workers, y.elements::<i64>(), inner, Cost::InAll(x.len()), |from, piece| {
             let mut best = rooms.take::<T>(inner);
             for (at, positions) in piece.chunks_exact_mut(inner).enumerate() {
                 let block = &x[(from + at) * lines.block()..][..lines.block()];

@@ -12,7 +12,7 @@ use crate::arguments::{Lines, axis_in, result, single_integer};
 use crate::elements::{Numbers, load, store};
 use crate::movement::takes_views;
 use crate::only_operator;
-use crate::pieces::for_each_piece;
+use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 
 /// See the module documentation.
@@ -41,7 +41,7 @@ impl CumulativeKernel {
     ) {
         let Lines { length, inner, .. } = lines;
         rooms.reserve::<W>(workers.count(), inner);
-        for_each_piece(workers, y, lines.block(), x.len(), |from, piece| {
+        share(workers, y, lines.block(), Cost::PerElement(1), |from, piece| {
             let mut totals = rooms.take(inner);
             for (at, block) in piece.chunks_exact_mut(lines.block()).enumerate() {
                 let source = &x[(from + at) * lines.block()..][..lines.block()];

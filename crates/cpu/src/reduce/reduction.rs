@@ -14,8 +14,8 @@ use smallvec::SmallVec;
 use crate::arguments::{axes_in, integers, result};
 use crate::elements::{Numbers, load, store};
 use crate::movement::takes_views;
-use crate::pieces::{WORTH_SHARING, for_each_piece};
 use crate::reduce::fold::{Fold, Wide, finish, fold_of};
+use crate::share::{Cost, WORTH_SHARING, share};
 use crate::tactic::{Row, Speed};
 use crate::{only_operator, refuse_data};
 
@@ -135,7 +135,7 @@ impl<'r> Geometry<'r> {
             self.rows.iter().map(move |row| &x[start + row..start + row + self.row])
         };
         if self.by_columns {
-            for_each_piece(workers, totals, self.row, work, |from, piece| {
+            share(workers, totals, self.row, Cost::InAll(work), |from, piece| {
                 for (at, totals) in piece.chunks_exact_mut(self.row).enumerate() {
                     totals.fill(fold.start());
                     let shifts = shifts.get((from + at) * self.row..).unwrap_or_default();
@@ -150,7 +150,7 @@ impl<'r> Geometry<'r> {
                 let per_row = self.row.div_ceil(PIECE);
                 let start = self.start(at);
                 let mut parts = rooms.take(self.rows.len() * per_row);
-                for_each_piece(workers, &mut parts, 1, work, |from, parts| {
+                share(workers, &mut parts, 1, Cost::InAll(work), |from, parts| {
                     for (i, part) in parts.iter_mut().enumerate() {
                         let (row, piece) = ((from + i) / per_row, (from + i) % per_row);
                         let row = &x[start + self.rows[row]..][..self.row];
@@ -161,7 +161,7 @@ impl<'r> Geometry<'r> {
             }
             return;
         }
-        for_each_piece(workers, totals, 1, work, |from, piece| {
+        share(workers, totals, 1, Cost::InAll(work), |from, piece| {
             for (at, total) in piece.iter_mut().enumerate() {
                 let parts = rows(from + at).map(|row| fold.row(row, shift(from + at)));
                 *total = parts.fold(fold.start(), |a, b| fold.join(a, b));
@@ -285,7 +285,7 @@ mod tests {
     use sinter_base::shape::unravel;
 
     use super::*;
-    use crate::pieces::Alone;
+    use crate::alone::Alone;
     use crate::team::Team;
 
     /// By definition: every element goes to the result that its kept axes name.

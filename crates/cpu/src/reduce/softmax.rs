@@ -11,8 +11,8 @@ use sinter_ops::reduce::Softmax;
 use crate::arguments::{Lines, axis_in, result};
 use crate::elements::{Numbers, load, store};
 use crate::movement::takes_views;
-use crate::pieces::for_each_piece;
 use crate::pointwise::functions::exp;
+use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 use crate::tier::Tier;
 use crate::{only_operator, refuse_data};
@@ -172,8 +172,7 @@ impl Kernel for Rows {
         let x = x.map(|x| x.elements::<f32>());
         let y = y.elements::<f32>();
         // Exponentials are a handful of operations each.
-        let work = y.len() * 4;
-        for_each_piece(workers, y, lines.block(), work, |from, piece| {
+        share(workers, y, lines.block(), Cost::PerElement(4), |from, piece| {
             if let Some(x) = x {
                 let start = from * lines.block();
                 piece.copy_from_slice(&x[start..start + piece.len()]);
@@ -195,8 +194,7 @@ impl Kernel for Generic {
         let Numbers::Floats(mut y) = load(x, launch.rooms) else { refuse_data!("a softmax of {}", x.data_type()) };
         let Lines { length, inner, .. } = lines;
         let log = self.op.log;
-        let work = y.len() * 8;
-        for_each_piece(launch.workers, &mut y, lines.block(), work, |_, piece| {
+        share(launch.workers, &mut y, lines.block(), Cost::PerElement(8), |_, piece| {
             for block in piece.chunks_exact_mut(lines.block()) {
                 for i in 0..inner {
                     let line = || (0..length).map(|k| k * inner + i);
@@ -243,5 +241,15 @@ mod tests {
         let mut y = [1.0, f32::NAN];
         row(&mut y, true);
         assert!(y.iter().all(|v| v.is_nan()));
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn exponentials_are_vectors() {
+        use crate::machine_code::{Work, assert_in_registers, kernel};
+        assert_in_registers(&[
+            kernel!(blocks_avx512, Zmm, Work::Vectorized(iced_x86::Mnemonic::Vrndscaleps)),
+            kernel!(blocks_avx2, Ymm, Work::Vectorized(iced_x86::Mnemonic::Vroundps)),
+        ]);
     }
 }

@@ -7,7 +7,7 @@ use sinter_ops::signal::Dft;
 use crate::arguments::{Lines, axis_in, result, single_integer};
 use crate::elements::{Numbers, load, store_real};
 use crate::movement::takes_views;
-use crate::pieces::for_each_piece;
+use crate::share::{Cost, share};
 use crate::signal::fourier::{Complex, Fourier};
 use crate::tactic::{Row, Speed};
 use crate::{only_operator, refuse_data};
@@ -96,8 +96,7 @@ impl Kernel for DftKernel {
         rooms.reserve::<Complex>(workers.count(), room);
         // Lines one after the other; they are spread along the axis when all are done.
         let mut made = rooms.take::<f64>(y.count());
-        let work = made.len().saturating_mul(16);
-        for_each_piece(workers, &mut made, bins * kept, work, |from, piece| {
+        share(workers, &mut made, bins * kept, Cost::PerElement(16), |from, piece| {
             let mut room = rooms.take::<Complex>(room);
             let (line, scratch) = room.split_at_mut(length);
             for (at, target) in piece.chunks_exact_mut(bins * kept).enumerate() {

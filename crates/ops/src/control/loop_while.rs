@@ -19,6 +19,7 @@ use crate::evaluate::EvalContext;
 use crate::example::Example;
 use crate::infer::InferContext;
 use crate::invalid;
+use crate::memory::bytes_of;
 use crate::operands::{Arguments, Operands};
 use crate::operator::{Cost, Effects, Operator};
 
@@ -105,17 +106,19 @@ impl Operator for Loop {
         }
         let stacked_types = &result_types[1 + self.carried..];
         let mut stacks: Vec<Vec<Value>> = vec![Vec::new(); stacked_types.len()];
-        let mut number = 0usize;
+        let (mut number, mut stacked) = (0usize, 0u64);
         while goes_on && most.is_none_or(|most| number < most) {
             let iteration = Tensor::from_ints(DataType::I64, &[], &[number as i128])?;
             let mut fed = vec![Some(iteration.into()), Some(Tensor::scalar(DataType::Bool, 1.0).into())];
             fed.append(&mut carried);
+            let kept = fed.iter().flatten().map(bytes_of).fold(stacked, u64::saturating_add);
             let fed = nested::body_inputs(fed, inputs, 2 + self.carried);
-            let mut results = self.body.evaluate(fed, &nested::iteration(cx, number))?;
+            let mut results = self.body.evaluate(fed, &nested::iteration(cx, number).holding(kept))?;
             let per_iteration = results.split_off(1 + self.carried);
             goes_on = nested::condition(&results.remove(0))?;
             carried = results.into_iter().map(Some).collect();
             for (stack, value) in stacks.iter_mut().zip(per_iteration) {
+                stacked = stacked.saturating_add(bytes_of(&value));
                 stack.push(value);
             }
             number += 1;

@@ -18,6 +18,7 @@ use crate::evaluate::EvalContext;
 use crate::example::Example;
 use crate::infer::InferContext;
 use crate::invalid;
+use crate::memory::bytes_of;
 use crate::operands::{Arguments, Operands};
 use crate::operator::{Cost, Effects, Operator};
 use crate::sequence::combine;
@@ -109,15 +110,18 @@ impl Operator for Scan {
         }
         let mut states: Vec<Option<Value>> = inputs.all()[..self.states].to_vec();
         let mut stacks: Vec<Vec<Value>> = vec![Vec::new(); self.outputs.len()];
+        let mut stacked = 0u64;
         for step in 0..length {
             let mut values = std::mem::take(&mut states);
             for (tensor, axis, reverse) in &walked {
                 let at = if *reverse { length - 1 - step } else { step };
                 values.push(Some(combine::index(tensor, *axis, at)?.into()));
             }
+            let kept = values.iter().flatten().map(bytes_of).fold(stacked, u64::saturating_add);
             let values = nested::body_inputs(values, inputs, fed);
-            let mut results = self.body.evaluate(values, &nested::iteration(cx, step))?;
+            let mut results = self.body.evaluate(values, &nested::iteration(cx, step).holding(kept))?;
             for (stack, value) in stacks.iter_mut().zip(results.split_off(self.states)) {
+                stacked = stacked.saturating_add(bytes_of(&value));
                 stack.push(value);
             }
             states = results.into_iter().map(Some).collect();

@@ -1,0 +1,93 @@
+//! How the windows of a convolution lie on its input: three spatial axes, outermost first. Fewer are padded with axes of
+//! size 1.
+
+use sinter_ops::conv::Convolution;
+use sinter_ops::window::Axis;
+
+/// Sizes along three spatial axes.
+pub(crate) type Triple = [usize; 3];
+
+/// The spatial axes of a launch.
+#[derive(Clone, Copy)]
+pub(crate) struct Geometry {
+    pub(crate) input: Triple,
+    pub(crate) output: Triple,
+    pub(crate) kernel: Triple,
+    pub(crate) stride: Triple,
+    pub(crate) dilation: Triple,
+    /// Padding before the input and behind it.
+    pub(crate) begin: [i64; 3],
+    pub(crate) end: [i64; 3],
+}
+
+/// The first input position of a window, and the image that it lies in.
+#[derive(Clone, Copy)]
+pub(crate) struct Origin {
+    pub(crate) image: usize,
+    pub(crate) at: [i64; 3],
+}
+
+fn triple(sizes: &[usize]) -> Triple {
+    let mut triple = [1; 3];
+    triple[3 - sizes.len()..].copy_from_slice(sizes);
+    triple
+}
+
+impl Geometry {
+    /// The geometry of an operator with up to three spatial axes, whose sizes are given.
+    pub(crate) fn new(op: &Convolution, input: &[usize], output: &[usize], kernel: &[usize]) -> Self {
+        let spatial = op.strides.len();
+        let (mut begin, mut end) = ([0; 3], [0; 3]);
+        for index in 0..spatial {
+            let (stride, dilation) = (op.strides[index], op.dilations[index]);
+            let axis = Axis { stride, dilation, padding: &op.padding, index, ceil: false };
+            (begin[3 - spatial + index], end[3 - spatial + index]) = axis.pads(input[index], kernel[index]);
+        }
+        let (stride, dilation) = (triple(&op.strides), triple(&op.dilations));
+        Self { input: triple(input), output: triple(output), kernel: triple(kernel), stride, dilation, begin, end }
+    }
+
+    /// The same from the sizes of channels-last images and of a weight, [M, C / G, kernel...].
+    pub(crate) fn channels_last(op: &Convolution, x: &[usize], y: &[usize], weight: &[usize]) -> Self {
+        let spatial = op.strides.len();
+        Self::new(op, &x[1..=spatial], &y[1..=spatial], &weight[2..])
+    }
+
+    /// Image and coordinates of an output position; all images are numbered through.
+    #[inline]
+    pub(crate) fn output_at(&self, number: usize) -> (usize, Triple) {
+        let [depth, height, width] = self.output;
+        let (row, x) = (number / width, number % width);
+        let (plane, y) = (row / height, row % height);
+        (plane / depth, [plane % depth, y, x])
+    }
+
+    /// Coordinates of a kernel position.
+    #[inline]
+    pub(crate) fn tap_at(&self, tap: usize) -> Triple {
+        let [_, height, width] = self.kernel;
+        [tap / (height * width), tap / width % height, tap % width]
+    }
+
+    /// The window of an output position.
+    #[inline]
+    pub(crate) fn origin(&self, image: usize, output: Triple) -> Origin {
+        Origin { image, at: std::array::from_fn(|i| (output[i] * self.stride[i]) as i64 - self.begin[i]) }
+    }
+
+    /// Number of the input position that a window meets at a kernel position, all images numbered through; `None` in the
+    /// border.
+    #[inline]
+    pub(crate) fn met(&self, origin: Origin, tap: usize) -> Option<usize> {
+        let tap = self.tap_at(tap);
+        let mut position = origin.image;
+        for i in 0..3 {
+            let at = origin.at[i] + (tap[i] * self.dilation[i]) as i64;
+            if at < 0 || at >= self.input[i] as i64 {
+                return None;
+            }
+            position = position * self.input[i] + at as usize;
+        }
+        Some(position)
+    }
+}

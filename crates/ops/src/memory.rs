@@ -1,0 +1,86 @@
+//! The bound on what an evaluation keeps at once.
+//!
+//! Declared sizes bound most networks beforehand. What a loop carries may grow with every iteration, and sizes may be
+//! contents of other values: those are known only on the way, and are checked there before memory is taken.
+
+use sinter_base::view::element_bytes;
+use sinter_base::{Tensor, TensorType, Value, ValueType};
+
+use crate::error::EvalError;
+
+/// Tensors of at most this many elements show their contents to inference.
+const MAX_SHOWN: usize = 1024;
+/// References compute in float64.
+const WORKING_BYTES: u64 = 8;
+
+/// Bytes that an evaluation may keep, and what is kept by those who called for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    held: u64,
+    allowed: u64,
+}
+
+impl Memory {
+    /// No bound.
+    pub const UNBOUNDED: Self = Self { held: 0, allowed: u64::MAX };
+
+    /// At most so many bytes.
+    pub fn of(allowed: u64) -> Self {
+        Self { held: 0, allowed }
+    }
+
+    /// Is there a bound at all?
+    pub fn is_bounded(self) -> bool {
+        self.allowed < u64::MAX
+    }
+
+    /// What is left beside so many bytes more that are kept.
+    #[must_use]
+    pub fn holding(self, bytes: u64) -> Self {
+        Self { held: self.held.saturating_add(bytes), ..self }
+    }
+
+    /// May so many bytes be taken?
+    ///
+    /// # Errors
+    /// The sum, when it is larger than the bound.
+    pub fn check(self, bytes: u64) -> Result<(), EvalError> {
+        let needed = self.held.saturating_add(bytes);
+        if needed <= self.allowed { Ok(()) } else { Err(EvalError::Memory { needed, allowed: self.allowed }) }
+    }
+}
+
+/// Bytes of a value; shared elements count every time.
+pub fn bytes_of(value: &Value) -> u64 {
+    match value {
+        Value::Tensor(tensor) => bytes_of_elements(tensor.count(), element_bytes(tensor.data_type()) as u64),
+        Value::Sequence { items, .. } => items.iter().map(bytes_of).fold(0, u64::saturating_add),
+        Value::Optional { item, .. } => item.iter().map(|item| bytes_of(item)).fold(0, u64::saturating_add),
+    }
+}
+
+fn bytes_of_elements(count: usize, width: u64) -> u64 {
+    (count as u64).saturating_mul(width)
+}
+
+/// Bytes that computing results of these types takes; those whose sizes are not known count nothing.
+pub(crate) fn working_bytes(types: &[ValueType]) -> u64 {
+    let of = |ty: &ValueType| {
+        let sizes = ty.as_tensor()?.shape.sizes()?;
+        let count = sizes.iter().fold(1usize, |count, size| count.saturating_mul(*size));
+        Some(bytes_of_elements(count, WORKING_BYTES))
+    };
+    types.iter().filter_map(of).fold(0, u64::saturating_add)
+}
+
+/// The type of a value as inference sees it: small tensors show their contents, since they may be sizes.
+pub fn shown_type(value: &Value) -> ValueType {
+    match value.as_tensor() {
+        Some(tensor) if tensor.count() > MAX_SHOWN => bare_type(tensor),
+        _ => value.value_type(),
+    }
+}
+
+fn bare_type(tensor: &Tensor) -> ValueType {
+    TensorType::new(tensor.data_type(), tensor.sizes().into()).into()
+}
