@@ -165,11 +165,12 @@ impl State {
         for (position, (port, slot)) in plan.outputs.iter().zip(outputs).enumerate() {
             let home = plan.graph.values.get(port.value.index()).map(|v| &v.home);
             let again = plan.outputs.iter().skip(position + 1).any(|later| later.value == port.value);
-            if matches!(home, Some(Home::Dynamic | Home::Arena(_))) && !again {
-                if let Some(made) = self.frame.held.get_mut(port.value.index()).and_then(Option::take) {
-                    *slot = Some(made);
-                    continue;
-                }
+            if matches!(home, Some(Home::Dynamic | Home::Arena(_)))
+                && !again
+                && let Some(made) = self.frame.held.get_mut(port.value.index()).and_then(Option::take)
+            {
+                *slot = Some(made);
+                continue;
             }
             match self.frame.view(&plan.graph, &engine.weights, port.value) {
                 Some(view) => {
