@@ -14,6 +14,14 @@ pub enum KernelError {
     /// A recipe that does not belong to its region, or needs what the machine lacks.
     #[error("recipe: {0}")]
     Recipe(String),
+    /// A kernel that panicked, by the name of its tactic: an error of the kernel, whatever the data.
+    #[error("the kernel '{tactic}' panicked: {message}; please report this")]
+    Panic {
+        /// Name of the tactic.
+        tactic: String,
+        /// What the panic said.
+        message: String,
+    },
 }
 
 /// Threads that share the work of one kernel.

@@ -22,6 +22,7 @@ use crate::parity::{self, Answers, Change, Dropped, Verification, Verify};
 use crate::parts::Moved;
 use crate::progress::{Progress, Stage};
 use crate::regions::{ConsideredRegion, considered};
+use crate::report::report;
 use crate::sizes::{SizeHints, input_symbols, sizes_of};
 use crate::tune::engines::{Engines, Race};
 use crate::tune::point::PointSizes;
@@ -263,7 +264,7 @@ impl<'b, 'o> Build<'b, 'o> {
         let timed = self.plan(network, self.options.max_memory)?;
         let asked = self.evidence.take_asked();
         self.evidence.go_by_times(false);
-        let weights: usize = timed.plan.weights.iter().map(|weight| weight.tensor.bytes().len()).sum();
+        let weights: usize = timed.plan.weights.iter().map(|weight| weight.tensor().bytes().len()).sum();
         let estimated = self.plan(network, self.options.max_memory.saturating_sub(weights as u64))?;
         self.engines = self.race(network, &timed, &estimated)?;
         if self.engines.as_ref().is_none_or(Engines::is_won_by_times) {
@@ -336,8 +337,9 @@ impl<'b, 'o> Build<'b, 'o> {
         Ok(race.known(&self.evidence))
     }
 
-    fn finish(self, draft: Draft, optimized: Optimized, verification: Verification) -> Built {
+    fn finish(self, mut draft: Draft, optimized: Optimized, verification: Verification) -> Built {
         let regions = considered(&self.evidence, &draft.plan.graph);
+        draft.plan.report = Some(report(&verification, &optimized.report, &regions, &draft.plan.graph));
         let budget = self.options.tuning.and_then(|tuning| tuning.budget).unwrap_or_default();
         let spent = budget.saturating_sub(self.left);
         let (untimed, engines) = (self.untimed, self.engines);

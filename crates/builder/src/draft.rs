@@ -140,12 +140,13 @@ pub(crate) fn finish(
             .map(|(left, right, reason)| PlanGuard { left: register(left), right: register(right), reason })
             .collect(),
         sealed: None,
+        report: None,
     };
     plan.weights = used_weights(&expressions, &packs, back_end, &mut plan.graph, WeightBudget::new(max_memory))?;
     for (port, input) in plan.inputs.iter_mut().zip(&network.inputs) {
         if let Some(tensor) = &input.default {
             port.default = Some(WeightId::new(plan.weights.len()));
-            plan.weights.push(PlanWeight { name: input.name.clone(), tensor: tensor.clone() });
+            plan.weights.push(PlanWeight::new(input.name.clone(), tensor.clone()));
         }
     }
     let packs = packs.into_iter().map(|(pack, value)| (value, pack)).collect();
@@ -198,7 +199,7 @@ fn used_weights(
         let new = WeightId::new(weights.len());
         numbers.insert(old, new);
         graph.values[index].home = Home::Weight(new);
-        weights.push(PlanWeight { name, tensor });
+        weights.push(PlanWeight::new(name, tensor));
     }
     Ok(weights)
 }

@@ -20,6 +20,7 @@ pub mod parity;
 mod parts;
 pub mod progress;
 pub mod regions;
+mod report;
 pub mod select;
 pub mod sizes;
 pub mod trial;

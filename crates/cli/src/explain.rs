@@ -120,7 +120,9 @@ pub fn explain(
     considered: &[ConsideredRegion],
 ) -> Result<Vec<Explanation>, Failure> {
     let mut explanations = Vec::new();
+    let mut position = 0;
     visit(&plan.graph, &mut |graph, step| {
+        position += 1;
         if let Action::Kernel { region, .. } = &step.action
             && comes_from(step, node)
         {
@@ -132,7 +134,12 @@ pub fn explain(
                 }
                 None => {
                     let region = region.clone().with_constants(constants(graph, step));
-                    explain_step(step, &region, back_end, &plan.device)
+                    let mut explanation = explain_step(step, &region, back_end, &plan.device);
+                    // What the build was told counts; this machine and this program may be others.
+                    if plan.report.is_some() {
+                        explanation.refusals = refusals(plan, position - 1);
+                    }
+                    explanation
                 }
             });
         }
@@ -142,6 +149,13 @@ pub fn explain(
             .help("`sinter inspect FILE` lists the steps with their sources"));
     }
     Ok(explanations)
+}
+
+/// Tactics that refused a step when its plan was built, by the position of the step in the order of visits.
+pub fn refusals(plan: &Plan, step: usize) -> Vec<RefusalReport> {
+    let refusal =
+        |(tactic, reason): (&str, &str)| RefusalReport { tactic: tactic.to_owned(), reason: reason.to_owned() };
+    plan.report.iter().flat_map(|report| report.refusals_of(step)).map(refusal).collect()
 }
 
 /// Operands that are weights: a plan keeps this with its values, not with its regions.

@@ -7,8 +7,8 @@ use comfy_table::{CellAlignment, Table};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinter::base::Location;
-use sinter::builder::Verification;
 use sinter::passes::PassReport;
+use sinter::plan::report::{FiredPass, Verification};
 use sinter::plan::{Action, Step};
 use sinter::source::Declared;
 
@@ -102,23 +102,26 @@ pub fn verification_summary(found: &Verification) -> VerificationSummary {
         agreed: found.agreed,
         dropped: dropped.collect(),
         unverified: unverified
-            .map(|(origin, reason)| NearMiss { origin: origin.clone(), reason: reason.clone() })
+            .map(|step| NearMiss { origin: step.origin.clone(), reason: step.reason.clone() })
             .collect(),
     }
 }
 
 impl VerificationSummary {
-    /// In lines of text: a summary, then what was dropped.
-    pub fn lines(&self) -> Vec<String> {
+    /// In lines of text, each with its heading: a summary, then what was dropped.
+    pub fn lines(&self) -> Vec<(&'static str, String)> {
         let mut lines = vec![match &self.skipped {
-            Some(reason) => format!("not verified: {reason}"),
-            None if self.unverified.is_empty() => format!("{} steps agree with the judge", self.agreed),
+            Some(reason) => ("unverified", reason.clone()),
+            None if self.unverified.is_empty() => ("verified", format!("{} steps agree with the judge", self.agreed)),
             None => {
-                format!("{} steps agree with the judge, {} could not be verified", self.agreed, self.unverified.len())
+                let (agreed, others) = (self.agreed, self.unverified.len());
+                ("verified", format!("{agreed} steps agree with the judge, {others} could not be verified"))
             }
         }];
-        lines.extend(self.unverified_passes.iter().map(|reason| format!("the passes change a selection: {reason}")));
-        lines.extend(self.dropped.iter().map(|d| format!("dropped {} at {}: {}", d.name, d.origin, d.reason)));
+        let passes = self.unverified_passes.iter();
+        lines.extend(passes.map(|reason| ("unverified", format!("the passes change a selection: {reason}"))));
+        let dropped = self.dropped.iter();
+        lines.extend(dropped.map(|d| ("dropped", format!("{} at {}: {}", d.name, d.origin, d.reason))));
         lines
     }
 }
@@ -155,6 +158,13 @@ pub fn pass_summaries(reports: &[PassReport]) -> Vec<PassSummary> {
         near_misses: report.misses.iter().map(miss).collect(),
     };
     reports.iter().map(summary).collect()
+}
+
+/// The passes that fired, by the report of a plan.
+pub fn fired_summaries(passes: &[FiredPass]) -> Vec<PassSummary> {
+    let summary =
+        |pass: &FiredPass| PassSummary { pass: pass.name.clone(), fired: pass.fired, near_misses: Vec::new() };
+    passes.iter().map(summary).collect()
 }
 
 /// The passes that fired, in one line.

@@ -8,10 +8,11 @@
     reason = "a job borrows its caller's stack; the caller does not return before all who joined left"
 )]
 
+use std::any::Any;
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, TryLockError};
 use std::thread::JoinHandle;
 
 use sinter_backend::Workers;
@@ -37,6 +38,8 @@ struct Shared {
     /// The job itself, written only while the job is closed and nobody is joined.
     task: UnsafeCell<Option<Task<'static>>>,
     panicked: AtomicBool,
+    /// What the first panic of the job said.
+    payload: Mutex<Option<Box<dyn Any + Send>>>,
     stop: AtomicBool,
     sleepers: Mutex<usize>,
     wake: Condvar,
@@ -57,7 +60,10 @@ impl Shared {
             if index >= tasks {
                 return;
             }
-            if catch_unwind(AssertUnwindSafe(|| task(index))).is_err() {
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| task(index))) {
+                if let Ok(mut first) = self.payload.lock() {
+                    first.get_or_insert(payload);
+                }
                 self.panicked.store(true, Ordering::Relaxed);
             }
         }
@@ -132,6 +138,7 @@ impl Team {
             tasks: AtomicUsize::new(0),
             task: UnsafeCell::new(None),
             panicked: AtomicBool::new(false),
+            payload: Mutex::new(None),
             stop: AtomicBool::new(false),
             sleepers: Mutex::new(0),
             wake: Condvar::new(),
@@ -146,13 +153,25 @@ impl Team {
     }
 }
 
+impl Team {
+    /// The right to give the team a job; `None` while it has one.
+    fn lease(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.busy.try_lock() {
+            Ok(lease) => Some(lease),
+            // A job that panicked was over when it told its caller so.
+            Err(TryLockError::Poisoned(lease)) => Some(lease.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+}
+
 impl Workers for Team {
     fn count(&self) -> usize {
         self.threads.len() + 1
     }
 
     fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
-        let lease = if tasks < 2 || self.threads.is_empty() { None } else { self.busy.try_lock().ok() };
+        let lease = if tasks < 2 || self.threads.is_empty() { None } else { self.lease() };
         let Some(_lease) = lease else { return (0..tasks).for_each(task) };
         let shared = &*self.shared;
         shared.next.store(0, Ordering::Relaxed);
@@ -175,7 +194,8 @@ impl Workers for Team {
             if turns.is_multiple_of(1024) { std::thread::yield_now() } else { std::hint::spin_loop() }
         }
         if shared.panicked.swap(false, Ordering::Relaxed) {
-            resume_unwind(Box::new("a kernel panicked on a worker thread"));
+            let payload = shared.payload.lock().ok().and_then(|mut payload| payload.take());
+            resume_unwind(payload.unwrap_or_else(|| Box::new("a kernel panicked on a worker thread")));
         }
     }
 }
@@ -240,11 +260,17 @@ mod tests {
     fn a_panic_reaches_the_caller_and_the_team_lives_on() {
         let team = Team::new(2);
         let result = catch_unwind(AssertUnwindSafe(|| team.run(8, &|i| assert!(i != 5, "task five"))));
-        assert!(result.is_err());
-        let total = AtomicUsize::new(0);
-        team.run(8, &|_| {
-            total.fetch_add(1, Ordering::Relaxed);
+        let payload = result.unwrap_err();
+        assert_eq!(payload.downcast_ref::<&str>(), Some(&"task five"));
+        // Two tasks that wait for each other: one thread alone would wait in vain.
+        let started = AtomicUsize::new(0);
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        team.run(2, &|_| {
+            started.fetch_add(1, Ordering::Relaxed);
+            while started.load(Ordering::Relaxed) < 2 {
+                assert!(std::time::Instant::now() < deadline, "the team has one thread left");
+                std::thread::yield_now();
+            }
         });
-        assert_eq!(total.into_inner(), 8);
     }
 }

@@ -11,7 +11,7 @@ use sinter_ops::InferContext;
 
 use crate::error::PlanError;
 use crate::parts;
-use crate::plan::{Action, Graph, Home, Plan, PlanValue, PlanValueId, Step};
+use crate::plan::{Action, Graph, Home, Plan, PlanValue, PlanValueId, PlanWeight, Step};
 use crate::shape_program::{Register, ShapeProgram};
 
 type Checked = Result<(), PlanError>;
@@ -99,7 +99,7 @@ impl Checker<'_> {
 
     fn value(&self, value: &PlanValue, is_outermost: bool) -> Result<(), String> {
         if let Home::Weight(weight) = value.home {
-            let tensor = self.plan.weights.get(weight.index()).map(|w| &w.tensor);
+            let tensor = self.plan.weights.get(weight.index()).map(PlanWeight::tensor);
             let ty = value.ty.as_tensor().zip(tensor);
             let fits = ty.is_some_and(|(ty, tensor)| {
                 ty.data_type == tensor.data_type() && ty.shape.sizes().as_deref() == Some(tensor.sizes())

@@ -3,15 +3,21 @@
 //! ```text
 //! 0    magic "SINTERPL", version, number of sections, length of the file
 //! 24   one entry of 56 bytes per section: kind, reserved, offset, length, BLAKE3 hash
+//! ..   since version 3: BLAKE3 of all that stands before, 32 bytes
 //! ..   metadata (protobuf)
+//! ..   since version 3: report (protobuf)
 //! ..   weights, each at a multiple of 64 bytes, the section at a multiple of 4096
 //! ```
 //! All numbers are little-endian. A reader skips kinds that it does not know.
+//!
+//! The hash of a section is that of its bytes. That of the weights is, since version 3, the hash of the hashes of all
+//! weights, which stand in the metadata: so the same weight is known by its hash in whatever plan it stands.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
+use blake3::Hash;
 use bytes::Bytes;
 use prost::Message;
 use sinter_base::mapping::map_file;
@@ -22,18 +28,26 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use crate::check::check;
 use crate::codec;
 use crate::error::PlanError;
-use crate::hash::hash;
+use crate::hash::{hash, hash_all};
 use crate::plan::{Plan, PlanWeight};
+use crate::report_codec;
 use crate::wire;
 
 const MAGIC: [u8; 8] = *b"SINTERPL";
 
 /// The format version that is written, and the newest that is read.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
+
+/// The first version with a report, a hash of the header and hashes of weights.
+const REPORTING: u32 = 3;
+
+/// Sections of the versions before; whoever makes one of a newer plan by changing its number is found out.
+const OLD_SECTIONS: usize = 2;
 
 const WEIGHT_ALIGNMENT: usize = 64;
 const PAGE: usize = 4096;
 const MAX_SECTIONS: usize = 64;
+const HASH: usize = blake3::OUT_LEN;
 
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -58,6 +72,7 @@ struct Entry {
 enum Kind {
     Metadata,
     Weights,
+    Report,
 }
 
 impl Kind {
@@ -65,6 +80,7 @@ impl Kind {
         match self {
             Kind::Metadata => 1,
             Kind::Weights => 2,
+            Kind::Report => 3,
         }
     }
 
@@ -72,6 +88,7 @@ impl Kind {
         match self {
             Kind::Metadata => "metadata",
             Kind::Weights => "weights",
+            Kind::Report => "report",
         }
     }
 }
@@ -101,8 +118,8 @@ fn padding(position: usize, alignment: usize) -> &'static [u8] {
 /// Hands the weights section to `take`, piece by piece, as it lies in the file.
 fn stream_weights(plan: &Plan, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
     let mut position = 0;
-    for PlanWeight { tensor, .. } in &plan.weights {
-        for piece in [padding(position, WEIGHT_ALIGNMENT), tensor.bytes()] {
+    for weight in &plan.weights {
+        for piece in [padding(position, WEIGHT_ALIGNMENT), weight.tensor().bytes()] {
             take(piece)?;
             position += piece.len();
         }
@@ -116,31 +133,33 @@ fn stream_weights(plan: &Plan, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) ->
 /// # Errors
 /// As writing does.
 pub fn write_to(plan: &Plan, to: &mut impl Write) -> io::Result<()> {
+    let elements: Vec<&[u8]> = plan.weights.iter().map(|weight| weight.tensor().bytes()).collect();
+    let hashes = hash_all(&elements);
     let mut records = Vec::new();
     let mut length = 0;
-    for PlanWeight { name, tensor } in &plan.weights {
+    for (weight, hash) in plan.weights.iter().zip(&hashes) {
         length += padding(length, WEIGHT_ALIGNMENT).len();
+        let tensor = weight.tensor();
         let ty = sinter_base::TensorType::new(tensor.data_type(), tensor.sizes().into());
         records.push(wire::Weight {
-            name: name.clone(),
+            name: weight.name.clone(),
             r#type: Some(codec::encode_type(&ty.into())),
             offset: wide(length),
             length: wide(tensor.bytes().len()),
             strings: tensor.strings().map(<[String]>::to_vec).unwrap_or_default(),
+            hash: hash.as_bytes().to_vec(),
         });
         length += tensor.bytes().len();
     }
-    let mut hasher = blake3::Hasher::new();
-    stream_weights(plan, &mut |piece| {
-        hasher.update(piece);
-        Ok(())
-    })?;
     let metadata = codec::encode(plan, records).encode_to_vec();
+    let report = report_codec::encode(plan.report.as_ref());
     let sections = [
         (Kind::Metadata, metadata.len(), WEIGHT_ALIGNMENT, blake3::hash(&metadata)),
-        (Kind::Weights, length, PAGE, hasher.finalize()),
+        (Kind::Report, report.len(), WEIGHT_ALIGNMENT, blake3::hash(&report)),
+        (Kind::Weights, length, PAGE, of_hashes(&hashes)),
     ];
-    let mut offset = size_of::<Header>() + sections.len() * size_of::<Entry>();
+    let start = size_of::<Header>() + sections.len() * size_of::<Entry>() + HASH;
+    let mut offset = start;
     let mut entries = Vec::new();
     for (kind, length, alignment, hash) in &sections {
         offset = offset.next_multiple_of(*alignment);
@@ -159,14 +178,27 @@ pub fn write_to(plan: &Plan, to: &mut impl Write) -> io::Result<()> {
         sections: U32::new(u32::try_from(sections.len()).unwrap_or(0)),
         length: wide(offset).into(),
     };
-    to.write_all(header.as_bytes())?;
-    entries.iter().try_for_each(|e| to.write_all(e.as_bytes()))?;
-    let position = size_of::<Header>() + entries.len() * size_of::<Entry>();
-    let start = position.next_multiple_of(WEIGHT_ALIGNMENT);
-    to.write_all(padding(position, WEIGHT_ALIGNMENT))?;
-    to.write_all(&metadata)?;
-    to.write_all(padding(start + metadata.len(), PAGE))?;
+    let mut head = header.as_bytes().to_vec();
+    entries.iter().for_each(|entry| head.extend_from_slice(entry.as_bytes()));
+    head.extend_from_slice(blake3::hash(&head).as_bytes());
+    let mut position = 0;
+    for (piece, alignment) in [(&head, 1), (&metadata, WEIGHT_ALIGNMENT), (&report, WEIGHT_ALIGNMENT)] {
+        let padding = padding(position, alignment);
+        to.write_all(padding)?;
+        to.write_all(piece)?;
+        position += padding.len() + piece.len();
+    }
+    to.write_all(padding(position, PAGE))?;
     stream_weights(plan, &mut |piece| to.write_all(piece))
+}
+
+/// The hash of the weights section, from those of the weights.
+fn of_hashes(hashes: &[Hash]) -> Hash {
+    let mut hasher = blake3::Hasher::new();
+    hashes.iter().for_each(|hash| {
+        hasher.update(hash.as_bytes());
+    });
+    hasher.finalize()
 }
 
 /// Writes a plan to a temporary file beside the target and renames it when it is complete and on disk.
@@ -233,11 +265,31 @@ pub fn from_bytes(bytes: Bytes, trust: Trust) -> Result<Plan, PlanError> {
     }
     let (entries, _) = <[Entry]>::ref_from_prefix_with_elems(rest, count)
         .map_err(|_| PlanError::damaged("the section table is cut"))?;
-    let metadata = section(&bytes, entries, Kind::Metadata, true)?;
-    let weights = section(&bytes, entries, Kind::Weights, trust == Trust::Nothing)?;
+    let is_reporting = header.version.get() >= REPORTING;
+    if is_reporting {
+        check_head(&bytes, count)?;
+    } else if count != OLD_SECTIONS {
+        return Err(PlanError::damaged(format!("{count} sections in a plan of version {}", header.version)));
+    }
+    let metadata = Section::find(&bytes, entries, Kind::Metadata)?.checked()?;
+    let weights = Section::find(&bytes, entries, Kind::Weights)?;
     let metadata = wire::Metadata::decode(metadata).map_err(|e| PlanError::damaged(e.to_string()))?;
-    let tensors = metadata.weights.iter().map(|record| weight(record, &weights)).collect::<Result<Vec<_>, _>>()?;
+    let records = metadata.weights.iter();
+    let mut tensors = records.map(|record| weight(record, &weights.bytes)).collect::<Result<Vec<_>, _>>()?;
+    if trust == Trust::Nothing && is_reporting {
+        tensors = check_weights(&metadata.weights, tensors, &weights)?;
+    } else if trust == Trust::Nothing {
+        weights.checked()?;
+    }
     let parts = codec::decode(metadata)?;
+    let report = match is_reporting {
+        true => {
+            let mut steps = 0;
+            parts.graph.visit_steps(&mut |_| steps += 1);
+            report_codec::decode(&Section::find(&bytes, entries, Kind::Report)?.checked()?, steps)?
+        }
+        false => None,
+    };
     let plan = Plan {
         name: parts.name,
         device: parts.device,
@@ -248,22 +300,68 @@ pub fn from_bytes(bytes: Bytes, trust: Trust) -> Result<Plan, PlanError> {
         shapes: parts.shapes,
         guards: parts.guards,
         sealed: parts.sealed,
+        report,
     };
     check(&plan)?;
     Ok(plan)
 }
 
-fn section(bytes: &Bytes, entries: &[Entry], kind: Kind, check: bool) -> Result<Bytes, PlanError> {
-    let entry = entries.iter().find(|e| e.kind.get() == kind.code());
-    let entry = entry.ok_or_else(|| PlanError::damaged(format!("it has no {} section", kind.name())))?;
-    let (offset, length) = (narrow(entry.offset.get())?, narrow(entry.length.get())?);
-    let end = offset.checked_add(length).filter(|&end| end <= bytes.len());
-    let end = end.ok_or_else(|| PlanError::damaged(format!("the {} section lies outside the file", kind.name())))?;
-    let section = bytes.slice(offset..end);
-    if check && *hash(&section).as_bytes() != entry.hash {
-        return Err(PlanError::Hash { section: kind.name() });
+/// Checks the hash behind the header and the table of sections.
+fn check_head(bytes: &Bytes, sections: usize) -> Result<(), PlanError> {
+    let length = size_of::<Header>().saturating_add(sections.saturating_mul(size_of::<Entry>()));
+    let (head, rest) = bytes.split_at_checked(length).ok_or_else(|| PlanError::damaged("the section table is cut"))?;
+    match rest.get(..HASH) {
+        Some(hash) if hash == blake3::hash(head).as_bytes() => Ok(()),
+        _ => Err(PlanError::Hash { section: "header" }),
     }
-    Ok(section)
+}
+
+/// A section, and the hash that its entry names.
+struct Section {
+    bytes: Bytes,
+    hash: [u8; HASH],
+    kind: Kind,
+}
+
+impl Section {
+    fn find(bytes: &Bytes, entries: &[Entry], kind: Kind) -> Result<Self, PlanError> {
+        let entry = entries.iter().find(|e| e.kind.get() == kind.code());
+        let entry = entry.ok_or_else(|| PlanError::damaged(format!("it has no {} section", kind.name())))?;
+        let (offset, length) = (narrow(entry.offset.get())?, narrow(entry.length.get())?);
+        let end = offset.checked_add(length).filter(|&end| end <= bytes.len());
+        let end =
+            end.ok_or_else(|| PlanError::damaged(format!("the {} section lies outside the file", kind.name())))?;
+        Ok(Self { bytes: bytes.slice(offset..end), hash: entry.hash, kind })
+    }
+
+    fn damaged(&self) -> PlanError {
+        PlanError::Hash { section: self.kind.name() }
+    }
+
+    /// The bytes, if they have the hash.
+    fn checked(self) -> Result<Bytes, PlanError> {
+        if *hash(&self.bytes).as_bytes() == self.hash { Ok(self.bytes) } else { Err(self.damaged()) }
+    }
+}
+
+/// The weights with their hashes, if they have those that their records name.
+fn check_weights(
+    records: &[wire::Weight],
+    weights: Vec<PlanWeight>,
+    section: &Section,
+) -> Result<Vec<PlanWeight>, PlanError> {
+    let elements: Vec<&[u8]> = weights.iter().map(|weight| weight.tensor().bytes()).collect();
+    // Weights that share bytes would take a reader longer than the file is long.
+    if elements.iter().fold(0usize, |sum, part| sum.saturating_add(part.len())) > section.bytes.len() {
+        return Err(PlanError::damaged("weights overlap"));
+    }
+    let hashes = hash_all(&elements);
+    let is_named = |(record, hash): (&wire::Weight, &Hash)| record.hash == hash.as_bytes();
+    if !records.iter().zip(&hashes).all(is_named) || *of_hashes(&hashes).as_bytes() != section.hash {
+        return Err(section.damaged());
+    }
+    let checked = |(weight, hash): (PlanWeight, &Hash)| weight.checked(*hash.as_bytes());
+    Ok(weights.into_iter().zip(&hashes).map(checked).collect())
 }
 
 fn weight(record: &wire::Weight, section: &Bytes) -> Result<PlanWeight, PlanError> {
@@ -279,13 +377,14 @@ fn weight(record: &wire::Weight, section: &Bytes) -> Result<PlanWeight, PlanErro
         let end = end.ok_or_else(|| wrong(&"it lies outside its section"))?;
         Tensor::from_bytes(ty.data_type, &sizes, section.slice(offset..end))
     };
-    Ok(PlanWeight { name: record.name.clone(), tensor: tensor.map_err(|e| wrong(&e))? })
+    Ok(PlanWeight::new(record.name.clone(), tensor.map_err(|e| wrong(&e))?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::plan::{Action, BufferId, Graph, Home, PlanValue, PlanValueId, Port, Step, WeightId};
+    use crate::report::{Refused, Report, Verification};
     use crate::shape_program::ShapeCompiler;
     use sinter_backend::{Device, Recipe, Region};
     use sinter_base::{Attr, Dim};
@@ -330,14 +429,18 @@ mod tests {
             },
             inputs: vec![Port { name: "x".to_owned(), value: id(0), default: None }],
             outputs: vec![Port { name: "y".to_owned(), value: id(2), default: None }],
-            weights: vec![PlanWeight {
-                name: "w".to_owned(),
-                tensor: Tensor::from_vec(&[3], vec![1f32, 2.0, 3.0]).unwrap(),
-            }],
+            weights: vec![PlanWeight::new("w".to_owned(), Tensor::from_vec(&[3], vec![1f32, 2.0, 3.0]).unwrap())],
             shapes,
             guards: Vec::new(),
             sealed: None,
+            report: Some(report()),
         }
+    }
+
+    fn report() -> Report {
+        let verification = Verification { skipped: Some("verification is off".to_owned()), ..Verification::default() };
+        let refused = Refused { steps: vec![0], refusals: vec![("cpu.t".into(), "no f32".into())] };
+        Report { verification, passes: Vec::new(), refused: vec![refused] }
     }
 
     #[test]
@@ -375,7 +478,12 @@ mod tests {
             [Trust::Nothing, Trust::Weights].map(|trust| from_bytes(damaged.clone().into(), trust).is_ok())
         };
         assert_eq!(damaged(bytes.len() - 1), [false, true], "in the weights");
-        assert_eq!(damaged(24 + 2 * 56 + 64), [false, false], "in the metadata");
+        let metadata = (24 + 3 * 56 + 32usize).next_multiple_of(WEIGHT_ALIGNMENT);
+        assert_eq!(damaged(metadata + 5), [false, false], "in the metadata");
+        let report = metadata + entry(&bytes, 0).length.get() as usize;
+        assert_eq!(damaged(report.next_multiple_of(WEIGHT_ALIGNMENT) + 5), [false, false], "in the report");
+        assert!(from_bytes(bytes.clone().into(), Trust::Nothing).unwrap().weights[0].hash().is_some());
+        assert!(from_bytes(bytes.into(), Trust::Weights).unwrap().weights[0].hash().is_none(), "nobody checked it");
     }
 
     #[test]
@@ -388,10 +496,51 @@ mod tests {
         assert!(from_bytes(to_bytes(&outside).into(), Trust::Nothing).is_err());
     }
 
+    /// An entry of the table.
+    fn entry(bytes: &[u8], number: usize) -> Entry {
+        Entry::read_from_bytes(&bytes[24 + number * 56..][..56]).unwrap()
+    }
+
+    /// The head with its hash computed anew.
+    fn rehashed(mut bytes: Vec<u8>, change: impl Fn(&mut [u8])) -> Bytes {
+        let head = 24 + 3 * 56;
+        change(&mut bytes[..head]);
+        let hash = blake3::hash(&bytes[..head]);
+        bytes[head..head + HASH].copy_from_slice(hash.as_bytes());
+        bytes.into()
+    }
+
     #[test]
-    fn newer_versions_say_so() {
-        let mut bytes = to_bytes(&plan());
-        bytes[8] = 3;
-        assert!(matches!(from_bytes(bytes.into(), Trust::Nothing), Err(PlanError::Version { found: 3, .. })));
+    fn a_report_is_part_of_the_plan_and_may_be_absent() {
+        let bare = Plan { report: None, ..plan() };
+        assert_eq!(from_bytes(to_bytes(&bare).into(), Trust::Nothing).unwrap(), bare);
+        let mut wrong = plan();
+        wrong.report.as_mut().unwrap().refused[0].steps[0] = 1;
+        assert!(from_bytes(to_bytes(&wrong).into(), Trust::Nothing).is_err(), "there is no such step");
+    }
+
+    #[test]
+    fn newer_versions_say_so_and_none_is_taken_for_another() {
+        let version = |version: u8| {
+            let mut bytes = to_bytes(&plan());
+            bytes[8] = version;
+            from_bytes(bytes.into(), Trust::Nothing)
+        };
+        assert!(matches!(version(4), Err(PlanError::Version { found: 4, .. })));
+        assert!((0..=2).all(|older| version(older).is_err()));
+        assert!(version(3).is_ok());
+    }
+
+    #[test]
+    fn sections_that_are_hidden_or_doubled_are_noticed() {
+        assert!(from_bytes(rehashed(to_bytes(&plan()), |_| ()), Trust::Nothing).is_ok());
+        for number in 0..3 {
+            let hidden = rehashed(to_bytes(&plan()), |head| head[24 + number * 56] = 99);
+            assert!(matches!(from_bytes(hidden, Trust::Nothing), Err(PlanError::Damaged(_))), "section {number}");
+        }
+        let moved = rehashed(to_bytes(&plan()), |head| head[24 + 56 + 8] ^= 64);
+        assert!(matches!(from_bytes(moved, Trust::Nothing), Err(PlanError::Hash { section: "report" })));
+        let many = rehashed(to_bytes(&plan()), |head| head[12] = 200);
+        assert!(from_bytes(many, Trust::Nothing).is_err());
     }
 }

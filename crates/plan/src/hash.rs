@@ -1,5 +1,5 @@
-//! BLAKE3 of a section, on several cores: the tree of hashes is cut between subtrees, which gives the same hash
-//! (section 2.1 of the BLAKE3 paper).
+//! BLAKE3 of many parts, on several cores: the tree of hashes of a large one is cut between subtrees, which gives the same
+//! hash (section 2.1 of the BLAKE3 paper).
 
 use std::num::NonZero;
 use std::sync::OnceLock;
@@ -12,32 +12,48 @@ use blake3::{Hash, Hasher};
 /// Bytes that one thread hashes at a time: a subtree, hence a power of two; less is not worth a thread.
 const PIECE: usize = 4 << 20;
 
-/// A subtree that is hashed as a whole.
+/// A small part, or a subtree of a large one, that is hashed as a whole.
 struct Piece<'a> {
-    offset: usize,
+    /// Where the subtree begins; `None` for a part.
+    offset: Option<usize>,
     bytes: &'a [u8],
     value: OnceLock<ChainingValue>,
 }
 
 impl Piece<'_> {
     fn value(&self) -> ChainingValue {
-        let offset = u64::try_from(self.offset).unwrap_or(u64::MAX);
-        *self.value.get_or_init(|| Hasher::new().set_input_offset(offset).update(self.bytes).finalize_non_root())
+        *self.value.get_or_init(|| match self.offset {
+            None => blake3::hash(self.bytes).into(),
+            Some(offset) => {
+                let offset = u64::try_from(offset).unwrap_or(u64::MAX);
+                Hasher::new().set_input_offset(offset).update(self.bytes).finalize_non_root()
+            }
+        })
     }
 }
 
-/// The hash, by as many threads as the process may use.
+/// The hash of one part.
 pub(crate) fn hash(bytes: &[u8]) -> Hash {
-    let Some((left, right)) = halves(bytes) else { return blake3::hash(bytes) };
+    hash_all(&[bytes]).pop().unwrap_or_else(|| blake3::hash(bytes))
+}
+
+/// The hash of every part, by as many threads as the process may use.
+pub(crate) fn hash_all(parts: &[&[u8]]) -> Vec<Hash> {
     let mut pieces = Vec::new();
-    cut(0, bytes, &mut pieces);
+    for part in parts {
+        match halves(part) {
+            None => pieces.push(Piece { offset: None, bytes: part, value: OnceLock::new() }),
+            Some(_) => cut(0, part, &mut pieces),
+        }
+    }
     let next = AtomicUsize::new(0);
     let work = || {
         while let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
             piece.value();
         }
     };
-    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(pieces.len());
+    let bytes = parts.iter().fold(0usize, |sum, part| sum.saturating_add(part.len()));
+    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(bytes.div_ceil(PIECE)).min(pieces.len());
     thread::scope(|scope| {
         for _ in 1..threads {
             // A thread that the system does not give costs time only.
@@ -46,7 +62,11 @@ pub(crate) fn hash(bytes: &[u8]) -> Hash {
         work();
     });
     let mut values = pieces.iter().map(Piece::value);
-    merge_subtrees_root(&merged(left, &mut values), &merged(right, &mut values), Mode::Hash)
+    let of_part = |part: &&[u8]| match halves(part) {
+        None => values.next().unwrap_or_default().into(),
+        Some((left, right)) => merge_subtrees_root(&merged(left, &mut values), &merged(right, &mut values), Mode::Hash),
+    };
+    parts.iter().map(of_part).collect()
 }
 
 /// Both subtrees of bytes that are more than a piece.
@@ -60,10 +80,10 @@ fn halves(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 
 fn cut<'a>(offset: usize, bytes: &'a [u8], pieces: &mut Vec<Piece<'a>>) {
     match halves(bytes) {
-        None => pieces.push(Piece { offset, bytes, value: OnceLock::new() }),
+        None => pieces.push(Piece { offset: Some(offset), bytes, value: OnceLock::new() }),
         Some((left, right)) => {
             cut(offset, left, pieces);
-            cut(offset + left.len(), right, pieces);
+            cut(offset.saturating_add(left.len()), right, pieces);
         }
     }
 }
@@ -87,5 +107,7 @@ mod tests {
         for length in [0, 1, 5000, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 3 * PIECE + 1024, bytes.len()] {
             assert_eq!(hash(&bytes[..length]), blake3::hash(&bytes[..length]), "{length} bytes");
         }
+        let parts = [&bytes[..7], &bytes[7..PIECE + 100], &[], &bytes[PIECE..], &bytes[..PIECE]];
+        assert_eq!(hash_all(&parts), parts.map(blake3::hash));
     }
 }

@@ -1,11 +1,20 @@
 //! Floor 2: the plan file.
 //!
-//! A header, a table of sections, sections: metadata (protobuf), weights (raw, page-aligned). Data only: no host code, no
-//! time, no path, no host name. Every offset and size is checked, every section carries its BLAKE3 hash.
+//! A header, a table of sections, sections: metadata and report (protobuf), weights (raw, page-aligned). Data only: no host
+//! code, no time, no path, no host name. Every offset and size is checked, every byte that means something is hashed.
 //!
 //! Does not know networks, passes or kernels; steps name kernels of a back end.
-#![deny(clippy::unwrap_used, clippy::as_conversions, clippy::panic)]
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::as_conversions, clippy::panic, reason = "tests may panic"))]
+#![deny(clippy::unwrap_used, clippy::as_conversions, clippy::indexing_slicing, clippy::panic)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::as_conversions,
+        clippy::indexing_slicing,
+        clippy::panic,
+        reason = "tests may panic"
+    )
+)]
 
 mod check;
 mod codec;
@@ -15,6 +24,8 @@ mod hash;
 mod parts;
 pub mod plan;
 pub mod range;
+pub mod report;
+mod report_codec;
 pub mod sealed;
 mod sealed_codec;
 pub mod shape_program;
@@ -30,5 +41,6 @@ pub use plan::{
     Action, BufferId, Graph, Home, Part, Plan, PlanGuard, PlanValue, PlanValueId, PlanWeight, Port, Step, WeightId,
 };
 pub use range::SizeRange;
+pub use report::Report;
 pub use sealed::{Bound, Sealed, SealedInput, SealedOutput, SealedVector};
 pub use shape_program::{Register, ShapeCompiler, ShapeError, ShapeProgram, Slot};

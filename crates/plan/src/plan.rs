@@ -3,6 +3,7 @@
 use sinter_backend::{Device, Recipe, Region};
 use sinter_base::{Tensor, ValueType, typed_id};
 
+use crate::report::Report;
 use crate::sealed::Sealed;
 use crate::shape_program::{Register, ShapeProgram};
 
@@ -129,12 +130,12 @@ pub struct Port {
 }
 
 /// A weight with its elements.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct PlanWeight {
     /// Name given by the model; may be empty.
     pub name: String,
-    /// Elements, inside the mapped file after loading.
-    pub tensor: Tensor,
+    tensor: Tensor,
+    hash: Option<[u8; 32]>,
 }
 
 /// A condition on sizes to check when they are known.
@@ -169,6 +170,37 @@ pub struct Plan {
     pub guards: Vec<PlanGuard>,
     /// Known answers; `None` in a plan that nobody verified.
     pub sealed: Option<Sealed>,
+    /// How it came about; `None` in a plan that was made by hand, or before there were reports.
+    pub report: Option<Report>,
+}
+
+impl PlanWeight {
+    /// A weight.
+    pub fn new(name: String, tensor: Tensor) -> Self {
+        Self { name, tensor, hash: None }
+    }
+
+    /// The weight, whose elements were found to have this hash.
+    pub(crate) fn checked(self, hash: [u8; 32]) -> Self {
+        Self { hash: Some(hash), ..self }
+    }
+
+    /// Elements, inside the mapped file after loading.
+    pub fn tensor(&self) -> &Tensor {
+        &self.tensor
+    }
+
+    /// BLAKE3 of the elements, where a reader checked it.
+    pub fn hash(&self) -> Option<&[u8; 32]> {
+        self.hash.as_ref()
+    }
+}
+
+/// The hash follows from the elements.
+impl PartialEq for PlanWeight {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.tensor == other.tensor
+    }
 }
 
 impl Step {

@@ -246,28 +246,33 @@ impl ShapeCompiler {
 
     /// The program, and the register of each slot.
     pub fn finish(self) -> (ShapeProgram, impl Fn(Slot) -> Register) {
-        let mut registers = vec![Register(0); self.terms.len()];
-        let mut next = 0u32;
-        let mut assign = |wanted: &dyn Fn(&Term) -> bool, registers: &mut Vec<Register>| {
-            for (position, _) in self.terms.iter().enumerate().filter(|(_, t)| wanted(t)) {
-                registers[position] = Register(next);
-                next += 1;
-            }
+        let count = |wanted: fn(&Term) -> bool| {
+            u32::try_from(self.terms.iter().filter(|term| wanted(term)).count()).unwrap_or(u32::MAX)
         };
-        assign(&|t| matches!(t, Term::Constant(_)), &mut registers);
-        assign(&|t| matches!(t, Term::Symbol(_)), &mut registers);
-        assign(&|t| matches!(t, Term::Apply(..)), &mut registers);
+        let first_symbol = count(|term| matches!(term, Term::Constant(_)));
+        let first_result = first_symbol.saturating_add(count(|term| matches!(term, Term::Symbol(_))));
+        let (mut constants, mut symbols, mut results) = (0.., first_symbol.., first_result..);
+        let number = |term: &Term| match term {
+            Term::Constant(_) => constants.next(),
+            Term::Symbol(_) => symbols.next(),
+            Term::Apply(..) => results.next(),
+        };
+        let registers: Vec<Register> = self.terms.iter().filter_map(number).map(Register).collect();
+        let register = move |Slot(position): Slot| registers.get(position).copied().unwrap_or(NOWHERE);
         let mut program = ShapeProgram::default();
-        for term in &self.terms {
+        for term in self.terms {
             match term {
-                Term::Constant(v) => program.constants.push(*v),
-                Term::Symbol(name) => program.symbols.push(name.clone()),
-                Term::Apply(op, a, b) => program.instructions.push((*op, registers[*a], registers[*b])),
+                Term::Constant(value) => program.constants.push(value),
+                Term::Symbol(name) => program.symbols.push(name),
+                Term::Apply(op, a, b) => program.instructions.push((op, register(Slot(a)), register(Slot(b)))),
             }
         }
-        (program, move |slot: Slot| registers[slot.0])
+        (program, register)
     }
 }
+
+/// The register of a slot of another compiler: no program has it, so no reader takes it.
+const NOWHERE: Register = Register(u32::MAX);
 
 #[cfg(test)]
 mod tests {

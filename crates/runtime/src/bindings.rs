@@ -1,10 +1,29 @@
 //! Bindings: the inputs and outputs of inferences, in memory that is kept between them.
 //!
 //! An input is a value handed over ([`Bindings::set`]) or memory to write into ([`Bindings::input`]). Outputs lie in
-//! memory of the bindings until the next run. Running again with the same sizes allocates nothing.
+//! memory of the bindings until the next run; kernels write them there, but for those that share memory with other values.
+//! Running again with the same sizes allocates nothing.
+//!
+//! State that a network carries from run to run, such as a cache of keys and values, goes round by
+//! [`Bindings::feed_back`]:
+//!
+//! ```no_run
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let engine = sinter_runtime::Engine::open("decoder.plan".as_ref(), &[], 1)?;
+//! # let (nothing_yet, tokens) = (sinter_base::Tensor::of_i64(&[]), [1i64, 2]);
+//! let mut context = engine.context();
+//! let mut bindings = context.bindings();
+//! bindings.set("cache", nothing_yet.into())?;
+//! bindings.feed_back("new_cache", "cache")?;
+//! for token in tokens {
+//!     bindings.input("token", &[1])?.elements::<i64>()[0] = token;
+//!     context.run_into(&mut bindings)?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
-use sinter_backend::DynamicTarget;
-use sinter_base::{Value, View, ViewMut};
+use sinter_base::{DataType, Dim, TensorType, Value, ValueType, View, ViewMut};
 use sinter_plan::{Plan, Port};
 
 use crate::error::RuntimeError;
@@ -13,32 +32,92 @@ use crate::memory::Held;
 /// See the module documentation.
 #[derive(Default)]
 pub struct Bindings {
-    names: Vec<String>,
-    types: Vec<sinter_base::DataType>,
-    output_names: Vec<String>,
+    input_ports: Vec<BoundPort>,
+    output_ports: Vec<BoundPort>,
     pub(crate) inputs: Vec<Option<Held>>,
     pub(crate) outputs: Vec<Option<Held>>,
+    feedback: Vec<FeedBack>,
+}
+
+/// What a port is called and takes.
+struct BoundPort {
+    name: String,
+    ty: Option<ValueType>,
+}
+
+/// An output that is an input of the next run.
+struct FeedBack {
+    output: usize,
+    input: usize,
+    /// Was the output made, and the input not set since?
+    is_due: bool,
 }
 
 impl Bindings {
     /// Nothing bound yet.
     pub(crate) fn new(plan: &Plan) -> Self {
-        let names = |ports: &[Port]| ports.iter().map(|port| port.name.clone()).collect();
-        let data_type = |port: &Port| plan.graph.values.get(port.value.index()).map(|v| v.ty.data_type());
+        let ty = |port: &Port| plan.graph.values.get(port.value.index()).map(|value| value.ty.clone());
+        let bound = |port: &Port| BoundPort { name: port.name.clone(), ty: ty(port) };
         Self {
-            names: names(&plan.inputs),
-            types: plan.inputs.iter().filter_map(data_type).collect(),
-            output_names: names(&plan.outputs),
+            input_ports: plan.inputs.iter().map(bound).collect(),
+            output_ports: plan.outputs.iter().map(bound).collect(),
             inputs: plan.inputs.iter().map(|_| None).collect(),
             outputs: plan.outputs.iter().map(|_| None).collect(),
+            feedback: Vec::new(),
         }
     }
 
     fn position(&self, name: &str) -> Result<usize, RuntimeError> {
-        self.names
-            .iter()
-            .position(|known| known == name)
-            .ok_or_else(|| RuntimeError::UnknownInput { name: name.to_owned(), known: self.names.join(", ") })
+        let unknown = |known| RuntimeError::UnknownInput { name: name.to_owned(), known };
+        position(&self.input_ports, name).ok_or_else(|| unknown(names(&self.input_ports)))
+    }
+
+    /// Makes an output the input of the next run: their memory changes places, so that nothing is copied or allocated. The
+    /// output can be read until then. An input that is set between runs is taken instead, for that run: so state starts
+    /// anew. For the first run the input must be set, unless the network has a default for it.
+    ///
+    /// One output feeds one input: a later call replaces what it contradicts.
+    ///
+    /// # Errors
+    /// When there is no such output or input, or the input is of another type. Sizes that are open are checked when the
+    /// input is taken.
+    pub fn feed_back(&mut self, output: &str, input: &str) -> Result<(), RuntimeError> {
+        let to = self.position(input)?;
+        let unknown = |known| RuntimeError::UnknownOutput { name: output.to_owned(), known };
+        let from = position(&self.output_ports, output).ok_or_else(|| unknown(names(&self.output_ports)))?;
+        let ty = |ports: &[BoundPort], at: usize| ports.get(at).and_then(|port| port.ty.clone());
+        match (ty(&self.output_ports, from), ty(&self.input_ports, to)) {
+            (Some(found), Some(expected)) if !may_be(&found, &expected) => {
+                let (output, input) = (output.to_owned(), input.to_owned());
+                let (found, expected) = (type_text(&found), type_text(&expected));
+                return Err(RuntimeError::FeedBack { output, input, found, expected });
+            }
+            _ => {}
+        }
+        self.feedback.retain(|known| known.output != from && known.input != to);
+        self.feedback.push(FeedBack { output: from, input: to, is_due: false });
+        Ok(())
+    }
+
+    /// Outputs become the inputs that they feed.
+    pub(crate) fn take_feedback(&mut self) {
+        for FeedBack { output, input, is_due } in &mut self.feedback {
+            if let (Some(output), Some(input), true) =
+                (self.outputs.get_mut(*output), self.inputs.get_mut(*input), std::mem::take(is_due))
+            {
+                std::mem::swap(output, input);
+            }
+        }
+    }
+
+    /// All outputs were made.
+    pub(crate) fn expect_feedback(&mut self) {
+        self.feedback.iter_mut().for_each(|feedback| feedback.is_due = true);
+    }
+
+    /// The input is set by the user: nothing feeds it until the next run.
+    fn keep_input(&mut self, input: usize) {
+        self.feedback.iter_mut().filter(|known| known.input == input).for_each(|known| known.is_due = false);
     }
 
     /// Hands over an input.
@@ -47,6 +126,7 @@ impl Bindings {
     /// When there is no input of this name.
     pub fn set(&mut self, name: &str, value: Value) -> Result<(), RuntimeError> {
         let position = self.position(name)?;
+        self.keep_input(position);
         if let Some(slot) = self.inputs.get_mut(position) {
             *slot = Some(Held::new(value));
         }
@@ -60,7 +140,8 @@ impl Bindings {
     /// When there is no input of this name, or the sizes are too large.
     pub fn input(&mut self, name: &str, sizes: &[usize]) -> Result<ViewMut<'_>, RuntimeError> {
         let position = self.position(name)?;
-        let data_type = self.types.get(position).copied();
+        self.keep_input(position);
+        let data_type = self.input_ports.get(position).and_then(|port| port.ty.as_ref()).map(ValueType::data_type);
         let (Some(slot), Some(data_type)) = (self.inputs.get_mut(position), data_type) else {
             return Err(RuntimeError::Damaged(format!("input '{name}' has no place")));
         };
@@ -69,8 +150,7 @@ impl Bindings {
 
     /// An output of the last run, when it is a tensor of numbers.
     pub fn output(&self, name: &str) -> Option<View<'_>> {
-        let position = self.output_names.iter().position(|known| known == name)?;
-        self.outputs.get(position)?.as_ref()?.view()
+        self.outputs.get(position(&self.output_ports, name)?)?.as_ref()?.view()
     }
 
     /// All outputs of the last run, copied.
@@ -83,18 +163,39 @@ impl Bindings {
     }
 }
 
+fn position(ports: &[BoundPort], name: &str) -> Option<usize> {
+    ports.iter().position(|port| port.name == name)
+}
+
+fn names(ports: &[BoundPort]) -> String {
+    ports.iter().map(|port| port.name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// Can a value of one type be of the other as well? Contents and open sizes are not known yet.
+fn may_be(found: &ValueType, expected: &ValueType) -> bool {
+    let (Some(from), Some(to)) = (found.as_tensor(), expected.as_tensor()) else { return found == expected };
+    let (Ok(left), Ok(right)) = (from.dims(), to.dims()) else { return from.data_type == to.data_type };
+    let may_equal = |(a, b): (&Dim, &Dim)| !matches!((a.as_constant(), b.as_constant()), (Some(a), Some(b)) if a != b);
+    from.data_type == to.data_type && left.len() == right.len() && left.iter().zip(right).all(may_equal)
+}
+
+/// A type without the contents that small tensors are known to have.
+fn type_text(ty: &ValueType) -> String {
+    match ty.as_tensor() {
+        Some(tensor) => TensorType::new(tensor.data_type, tensor.shape.clone()).to_string(),
+        None => ty.to_string(),
+    }
+}
+
 /// Memory of a slot for a tensor of these sizes; what it has is used again.
 pub(crate) fn allocated<'a>(
     slot: &'a mut Option<Held>,
-    data_type: sinter_base::DataType,
+    data_type: DataType,
     sizes: &[usize],
 ) -> Result<ViewMut<'a>, sinter_backend::KernelError> {
-    match slot {
-        Some(Held::Made(target)) if target.data_type == data_type => {}
-        _ => *slot = Some(Held::Made(DynamicTarget::new(data_type))),
-    }
-    match slot {
-        Some(Held::Made(target)) => target.allocate(sizes),
+    let room = Held::room(slot.take(), data_type);
+    match slot.insert(room) {
+        Held::Made(target) => target.allocate(sizes),
         _ => Err(sinter_backend::KernelError::Data("there is no memory".to_owned())),
     }
 }

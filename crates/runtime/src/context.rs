@@ -41,23 +41,30 @@ impl Context {
     /// of the run before and the plan has no values of open sizes.
     ///
     /// # Errors
-    /// When inputs are missing or of wrong types, or a step fails. The bindings keep their inputs.
+    /// When inputs are missing or of wrong types, or a step fails. The bindings keep their inputs. After a kernel panicked,
+    /// every further run is refused.
     pub fn run_into(&mut self, bindings: &mut Bindings) -> Result<(), RuntimeError> {
         let engine = &*self.engine;
         if bindings.inputs.len() != engine.plan.inputs.len() || bindings.outputs.len() != engine.plan.outputs.len() {
             return Err(RuntimeError::Bindings);
         }
-        let done = self.state.run(engine, &mut bindings.inputs, None);
+        bindings.take_feedback();
+        let done = self.state.run(engine, &mut bindings.inputs, &mut bindings.outputs, None);
         let done = done.and_then(|()| self.state.give(engine, &mut bindings.outputs));
         self.state.hand_back(engine, &mut bindings.inputs);
+        if done.is_ok() {
+            bindings.expect_feedback();
+        }
         done
     }
 
-    /// Solves sizes and lays memory out for bound inputs without running anything: what a new shape costs.
+    /// Solves sizes and lays memory out for bound inputs without running anything: what a new shape costs. Outputs that
+    /// feed inputs have become inputs afterwards.
     ///
     /// # Errors
     /// When inputs are missing or of wrong types, or their sizes contradict each other.
-    pub fn prepare(&mut self, bindings: &Bindings) -> Result<(), RuntimeError> {
+    pub fn prepare(&mut self, bindings: &mut Bindings) -> Result<(), RuntimeError> {
+        bindings.take_feedback();
         self.state.prepare(&self.engine, &bindings.inputs)
     }
 
@@ -81,12 +88,17 @@ pub(crate) struct State {
     laid_out: Vec<i64>,
     /// Counts the sizes that were laid out.
     number: u64,
+    /// Did a kernel panic here?
+    is_poisoned: bool,
     pub(crate) frame: Frame,
 }
 
 impl State {
     /// Binds sizes and lays memory out.
     fn prepare(&mut self, engine: &Shared, inputs: &[Option<Held>]) -> Result<(), RuntimeError> {
+        if self.is_poisoned {
+            return Err(RuntimeError::Poisoned);
+        }
         let plan = &engine.plan;
         let count = plan.shapes.register_count();
         self.registers.resize(count, 0);
@@ -95,7 +107,7 @@ impl State {
         for (port, held) in plan.inputs.iter().zip(inputs) {
             let declared = plan.graph.values.get(port.value.index()).map(|v| &v.ty);
             let declared = declared.ok_or_else(|| RuntimeError::Damaged(format!("'{}' has no value", port.name)))?;
-            let default = port.default.and_then(|weight| engine.weights.get(weight.index()));
+            let default = port.default.and_then(|weight| engine.weights.get(weight.index()).map(|weight| &weight.held));
             let Some(held) = held.as_ref().or(default) else {
                 return Err(RuntimeError::MissingInput { name: port.name.clone(), ty: declared.to_string() });
             };
@@ -113,11 +125,13 @@ impl State {
         Ok(())
     }
 
-    /// Runs all steps. The inputs move into the frame; [`State::hand_back`] returns them.
+    /// Runs all steps. The inputs move into the frame; [`State::hand_back`] returns them. So does the memory of outputs,
+    /// where there is some; [`State::give`] returns it with the results.
     pub(crate) fn run(
         &mut self,
         engine: &Shared,
         inputs: &mut [Option<Held>],
+        outputs: &mut [Option<Held>],
         observer: Option<&mut dyn Observer>,
     ) -> Result<(), RuntimeError> {
         self.prepare(engine, inputs)?;
@@ -126,10 +140,13 @@ impl State {
         for (port, held) in plan.inputs.iter().zip(inputs) {
             let default = || port.default.and_then(|weight| plan.weights.get(weight.index()));
             if let Some(slot) = self.frame.held.get_mut(port.value.index()) {
-                *slot = held.take().or_else(|| Some(Held::new(Value::Tensor(default()?.tensor.clone()))));
+                *slot = held.take().or_else(|| Some(Held::new(Value::Tensor(default()?.tensor().clone()))));
             }
         }
-        run_steps(&plan.graph, &engine.loaded, &mut self.frame, &self.registers, engine, observer)
+        self.frame.take_rooms(&plan.graph, &engine.direct, outputs);
+        let done = run_steps(&plan.graph, &engine.loaded, &mut self.frame, &self.registers, engine, observer);
+        self.is_poisoned = matches!(done, Err(RuntimeError::Panic { .. }));
+        done
     }
 
     /// Returns the inputs of a run, whether it succeeded or not.
@@ -141,17 +158,19 @@ impl State {
         }
     }
 
-    /// Copies the outputs of a run into memory that is used again; values made at run time move there.
+    /// Gives the outputs of a run: those that lie outside the arena as they are, others as copies in memory that is used
+    /// again.
     fn give(&mut self, engine: &Shared, outputs: &mut [Option<Held>]) -> Result<(), RuntimeError> {
         let plan = &engine.plan;
         for (position, (port, slot)) in plan.outputs.iter().zip(outputs).enumerate() {
             let home = plan.graph.values.get(port.value.index()).map(|v| &v.home);
             let again = plan.outputs.iter().skip(position + 1).any(|later| later.value == port.value);
-            if home == Some(&Home::Dynamic) && !again {
-                *slot = self.frame.held.get_mut(port.value.index()).and_then(Option::take);
-                if slot.is_some() {
-                    continue;
-                }
+            if matches!(home, Some(Home::Dynamic | Home::Arena(_)))
+                && !again
+                && let Some(made) = self.frame.held.get_mut(port.value.index()).and_then(Option::take)
+            {
+                *slot = Some(made);
+                continue;
             }
             match self.frame.view(&plan.graph, &engine.weights, port.value) {
                 Some(view) => {

@@ -11,6 +11,7 @@ use sinter_ops::Op;
 use sinter_ops::control::{Loop, Scan};
 use sinter_plan::{Graph, Home, PlanValueId};
 
+use crate::error::RuntimeError;
 use crate::frame::Frame;
 use crate::graph::LoadedGraph;
 use crate::memory::Held;
@@ -72,7 +73,8 @@ impl Running<'_> {
                 self.stream.wrapping_mul(0x100_0000_01b3) ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15)
             }
         };
-        run_steps(self.graph, self.loaded, self.frame, self.run.registers, self.run.engine, None).map_err(data)?;
+        let (registers, engine) = (self.run.registers, self.run.engine);
+        run_steps(self.graph, self.loaded, self.frame, registers, engine, None).map_err(RuntimeError::of_body)?;
         let mut later: Vec<PlanValueId> = self.graph.outputs.clone();
         later.reverse();
         let mut results = Vec::with_capacity(later.len());

@@ -4,16 +4,17 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use sinter_backend::{BackEnd, Workers};
-use sinter_base::{DataType, Value};
-use sinter_plan::{Plan, Trust, read};
+use sinter_base::Value;
+use sinter_plan::{Plan, PlanValueId, Trust, read};
 
 use crate::bindings::Bindings;
 use crate::context::{Context, State};
 use crate::error::RuntimeError;
 use crate::graph::LoadedGraph;
 use crate::limit::default_memory;
-use crate::memory::{Held, TensorMemory};
 use crate::profile::Observer;
+use crate::results;
+use crate::weights::{self, Weight};
 
 /// What the user decides about an engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +42,9 @@ pub struct Engine {
 pub(crate) struct Shared {
     pub(crate) plan: Plan,
     pub(crate) loaded: LoadedGraph,
-    pub(crate) weights: Vec<Held>,
+    pub(crate) weights: Vec<Arc<Weight>>,
+    /// Results that kernels write where the caller has them, by output.
+    pub(crate) direct: Vec<Option<PlanValueId>>,
     pub(crate) workers: Arc<dyn Workers>,
     pub(crate) max_memory: usize,
 }
@@ -76,23 +79,17 @@ impl Engine {
     ///
     /// # Errors
     /// When it needs a back end or kernel that is not at hand.
-    pub fn load(plan: Plan, back_ends: &[&dyn BackEnd], options: &EngineOptions) -> Result<Self, RuntimeError> {
+    pub fn load(mut plan: Plan, back_ends: &[&dyn BackEnd], options: &EngineOptions) -> Result<Self, RuntimeError> {
         let back_end = back_ends.iter().find(|b| b.name() == plan.device.back_end).ok_or_else(|| {
             let known: Vec<&str> = back_ends.iter().map(|b| b.name()).collect();
             RuntimeError::BackEnd { needed: plan.device.back_end.clone(), known: known.join(", ") }
         })?;
         let device = back_end.device(options.threads);
         let loaded = LoadedGraph::load(&plan.graph, *back_end, &device)?;
-        let weights = plan
-            .weights
-            .iter()
-            .map(|w| match w.tensor.data_type() {
-                DataType::String => Held::Value(Value::Tensor(w.tensor.clone())),
-                _ => Held::Tensor(TensorMemory::new(w.tensor.clone())),
-            })
-            .collect();
+        let weights = weights::share(&mut plan);
         let workers = back_end.workers(options.threads);
-        let shared = Shared { plan, loaded, weights, workers, max_memory: options.max_memory };
+        let direct = results::direct(&plan);
+        let shared = Shared { plan, loaded, weights, direct, workers, max_memory: options.max_memory };
         Ok(Self { shared: Arc::new(shared), pool: Mutex::new(Vec::new()) })
     }
 
@@ -152,7 +149,7 @@ impl Engine {
         }
         let pooled = self.pool.lock().ok().and_then(|mut pool| pool.pop());
         let mut state = pooled.unwrap_or_default();
-        state.run(&self.shared, &mut bindings.inputs, observer)?;
+        state.run(&self.shared, &mut bindings.inputs, &mut [], observer)?;
         let outputs = state.values(&self.shared)?;
         // A state whose run failed is dropped: nobody knows what it holds.
         state.frame.clear(&self.plan().graph);

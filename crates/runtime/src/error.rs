@@ -47,6 +47,26 @@ pub enum RuntimeError {
         /// The names known.
         known: String,
     },
+    /// An output was named that the network does not have.
+    #[error("the network has no output '{name}'; it has {known}")]
+    UnknownOutput {
+        /// The name given.
+        name: String,
+        /// The names known.
+        known: String,
+    },
+    /// An output that cannot be an input.
+    #[error("output '{output}' ({found}) cannot be the input '{input}' ({expected}) of the next run")]
+    FeedBack {
+        /// Name of the output.
+        output: String,
+        /// Name of the input.
+        input: String,
+        /// Declared type of the output.
+        found: String,
+        /// Declared type of the input.
+        expected: String,
+    },
     /// An input of another type than declared.
     #[error("input '{name}' must be {expected}, found {found}")]
     InputType {
@@ -90,6 +110,19 @@ pub enum RuntimeError {
         /// Why.
         source: KernelError,
     },
+    /// A kernel panicked.
+    #[error("{origin}: the kernel '{tactic}' panicked: {message}; please report this")]
+    Panic {
+        /// Source in the model.
+        origin: String,
+        /// Name of the kernel's tactic.
+        tactic: String,
+        /// What the panic said.
+        message: String,
+    },
+    /// A context in which a kernel panicked before.
+    #[error("a kernel panicked in this context, and nobody knows what it left there; make another context")]
+    Poisoned,
     /// More memory than allowed.
     #[error("these sizes need {needed} bytes for activations, {limit} are allowed; give smaller inputs or allow more")]
     Memory {
@@ -117,4 +150,22 @@ pub enum RuntimeError {
     /// The plan contradicts itself in a way that reading could not see.
     #[error("the plan is damaged: {0}")]
     Damaged(String),
+}
+
+impl RuntimeError {
+    /// The error of a step, or of a step of its bodies.
+    pub(crate) fn of_step(origin: String, source: KernelError) -> Self {
+        match source {
+            KernelError::Panic { tactic, message } => Self::Panic { origin, tactic, message },
+            source => Self::Step { origin, source },
+        }
+    }
+
+    /// As the error of the step whose body failed.
+    pub(crate) fn of_body(self) -> KernelError {
+        match self {
+            Self::Panic { tactic, message, .. } => KernelError::Panic { tactic, message },
+            other => KernelError::Data(other.to_string()),
+        }
+    }
 }

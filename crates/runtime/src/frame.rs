@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use sinter_backend::{Operand, Rooms, Target};
 use sinter_base::arena::Parts;
@@ -13,6 +14,7 @@ use sinter_plan::{Graph, Home, PlanValueId};
 use crate::error::RuntimeError;
 use crate::layout::Layout;
 use crate::memory::{Held, read_sizes, size_of_register, tensor_of};
+use crate::weights::Weight;
 
 /// Lists that every launch needs, kept so that none allocates them.
 #[derive(Default)]
@@ -22,6 +24,8 @@ pub(crate) struct Lists {
     pub(crate) parts: Parts<'static>,
     pub(crate) inputs: Vec<Operand<'static>>,
     pub(crate) outputs: Vec<Target<'static>>,
+    /// Memory of the caller, by result; see `results.rs`.
+    pub(crate) outside: Vec<Option<Held>>,
 }
 
 /// The sizes of a shape, and how many elements they make; `None` for more than there can be.
@@ -66,11 +70,17 @@ pub(crate) struct Frame {
 
 impl Frame {
     /// The memory of a value, wherever it lives.
-    pub(crate) fn view<'a>(&'a self, graph: &'a Graph, weights: &'a [Held], id: PlanValueId) -> Option<View<'a>> {
+    pub(crate) fn view<'a>(
+        &'a self,
+        graph: &'a Graph,
+        weights: &'a [Arc<Weight>],
+        id: PlanValueId,
+    ) -> Option<View<'a>> {
         let value = graph.values.get(id.index())?;
         match value.home {
-            Home::Weight(weight) => weights.get(weight.index())?.view(),
+            Home::Weight(weight) => weights.get(weight.index())?.held.view(),
             Home::Input | Home::Dynamic => self.held.get(id.index())?.as_ref()?.view(),
+            Home::Arena(_) if self.is_outside(id) => self.held.get(id.index())?.as_ref()?.view(),
             Home::Arena(_) => {
                 let bytes = self.arena.read(self.ranges.get(id.index())?.clone())?;
                 View::new(value.ty.data_type(), self.sizes.get(id.index())?, bytes).ok()
@@ -88,11 +98,11 @@ impl Frame {
     }
 
     /// A copy of a value.
-    pub(crate) fn value(&self, graph: &Graph, weights: &[Held], id: PlanValueId) -> Result<Value, RuntimeError> {
+    pub(crate) fn value(&self, graph: &Graph, weights: &[Arc<Weight>], id: PlanValueId) -> Result<Value, RuntimeError> {
         let missing = || RuntimeError::Damaged(format!("{id} was never made"));
         let value = graph.values.get(id.index()).ok_or_else(missing)?;
         match value.home {
-            Home::Weight(weight) => weights.get(weight.index()).ok_or_else(missing)?.to_value(),
+            Home::Weight(weight) => weights.get(weight.index()).ok_or_else(missing)?.held.to_value(),
             Home::Input | Home::Dynamic => {
                 self.held.get(id.index()).and_then(Option::as_ref).ok_or_else(missing)?.to_value()
             }

@@ -5,8 +5,17 @@
 //!
 //! Links no network, no pass, no importer and no builder: that is checked. Kernels come from the back end that the caller
 //! hands in.
-#![deny(clippy::unwrap_used, clippy::as_conversions, clippy::panic)]
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::as_conversions, clippy::panic, reason = "tests may panic"))]
+#![deny(clippy::unwrap_used, clippy::as_conversions, clippy::indexing_slicing, clippy::panic)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::as_conversions,
+        clippy::indexing_slicing,
+        clippy::panic,
+        reason = "tests may panic"
+    )
+)]
 
 pub mod bind;
 pub mod bindings;
@@ -20,10 +29,13 @@ mod guard;
 pub mod layout;
 mod limit;
 pub mod memory;
+mod panic;
 mod parts;
 pub mod profile;
+mod results;
 mod stack;
 pub mod step;
+mod weights;
 
 pub use bindings::Bindings;
 pub use context::{Context, Counters};

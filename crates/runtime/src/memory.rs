@@ -58,6 +58,14 @@ impl Held {
         }
     }
 
+    /// Memory for a tensor of this element type: what is at hand is used again.
+    pub(crate) fn room(known: Option<Self>, data_type: DataType) -> Self {
+        match known {
+            Some(Self::Made(target)) if target.data_type == data_type => Self::Made(target),
+            _ => Self::Made(DynamicTarget::new(data_type)),
+        }
+    }
+
     /// Its memory, when it is a tensor that kernels can see.
     pub fn view(&self) -> Option<View<'_>> {
         match self {

@@ -12,6 +12,7 @@ use crate::error::RuntimeError;
 use crate::frame::{Frame, Lists};
 use crate::graph::{LoadedAction, LoadedGraph};
 use crate::memory::Held;
+use crate::panic::caught;
 use crate::profile::{Observer, StepValues};
 
 /// Tensors of at most this many elements show their contents to inference at run time: shapes, axes, sizes.
@@ -32,7 +33,7 @@ pub(crate) fn run_steps(
             observer.before(position);
         }
         let run = Run { graph, step, registers, engine, position: position_of(position) };
-        let result = match (action, &step.action) {
+        let result = caught(step, || match (action, &step.action) {
             (LoadedAction::Kernel(Loaded::Views(kernel)), Action::Kernel { region, in_place, .. }) => {
                 if step.outputs.iter().all(|o| run.is_in_arena(*o)) {
                     run.launch_static(&**kernel, in_place, frame)
@@ -49,8 +50,8 @@ pub(crate) fn run_steps(
             | (_, Action::Control { .. } | Action::Placed { .. }) => {
                 Err(KernelError::Recipe("the step was loaded as something else".to_owned()))
             }
-        };
-        result.map_err(|source| RuntimeError::Step { origin: step.origins.join(", "), source })?;
+        });
+        result.map_err(|source| RuntimeError::of_step(step.origins.join(", "), source))?;
         if let Some(observer) = &mut observer {
             observer.after(position, &StepValues { engine, frame })?;
         }
@@ -111,21 +112,32 @@ impl Run<'_> {
         let Frame { sizes, ranges, rows, arena, held, scratch, rooms, lists, .. } = frame;
         let missing = |id: PlanValueId| KernelError::Recipe(format!("{id} has no place"));
         let range_of = |id: PlanValueId| ranges.get(id.index()).cloned().ok_or_else(|| missing(id));
+        // What lies with the caller is out of the frame while its kernel writes it.
+        let mut outside = std::mem::take(&mut lists.outside);
+        outside.clear();
+        outside.extend(self.step.outputs.iter().map(|id| held.get_mut(id.index()).and_then(Option::take)));
+        let held_view = |id: PlanValueId| held.get(id.index()).and_then(Option::as_ref).and_then(Held::view);
+        let is_outside = |id: PlanValueId| held.get(id.index()).is_some_and(Option::is_some);
         let shared = |input: usize, id: PlanValueId| {
             in_place.iter().find(|(i, o)| {
                 *i == input
+                    && !is_outside(id)
+                    && outside.get(*o).is_some_and(Option::is_none)
                     && self.step.outputs.get(*o).is_some_and(|out| ranges.get(out.index()) == ranges.get(id.index()))
             })
         };
         let Lists { reads, writes, .. } = lists;
         writes.clear();
-        for id in &self.step.outputs {
-            writes.push(range_of(*id)?);
+        for (id, outside) in self.step.outputs.iter().zip(&outside) {
+            if outside.is_none() {
+                writes.push(range_of(*id)?);
+            }
         }
         reads.clear();
         for (position, id) in self.step.inputs.iter().enumerate() {
             if let Some(id) = id
                 && self.is_in_arena(*id)
+                && !is_outside(*id)
                 && shared(position, *id).is_none()
             {
                 reads.push(range_of(*id)?);
@@ -142,8 +154,9 @@ impl Run<'_> {
             };
             let value = self.graph.values.get(id.index()).ok_or_else(|| missing(id))?;
             let view = match &value.home {
-                Home::Weight(weight) => self.engine.weights.get(weight.index()).and_then(Held::view),
-                Home::Input | Home::Dynamic => held.get(id.index()).and_then(Option::as_ref).and_then(Held::view),
+                Home::Weight(weight) => self.engine.weights.get(weight.index()).and_then(|weight| weight.held.view()),
+                Home::Input | Home::Dynamic => held_view(id),
+                Home::Arena(_) if is_outside(id) => held_view(id),
                 Home::Arena(_) => {
                     if let Some((_, output)) = shared(position, id) {
                         inputs.push(Operand::InPlace(*output));
@@ -156,8 +169,9 @@ impl Run<'_> {
                     let bytes = if self.is_in_arena(id) {
                         from_arena.next()
                     } else {
-                        let whole = held.get(part.whole.index()).and_then(Option::as_ref).and_then(Held::view);
-                        whole.zip(ranges.get(id.index())).and_then(|(view, range)| view.bytes().get(range.clone()))
+                        held_view(part.whole)
+                            .zip(ranges.get(id.index()))
+                            .and_then(|(view, range)| view.bytes().get(range.clone()))
                     };
                     let place = sizes.get(id.index()).zip(rows.get(id.index())).zip(bytes);
                     place.and_then(|((s, rows), b)| View::stepped(value.ty.data_type(), s, b, *rows).ok())
@@ -169,17 +183,20 @@ impl Run<'_> {
         }
         drop(from_arena);
         let mut outputs: Vec<Target<'_>> = recycled(std::mem::take(&mut lists.outputs));
-        for (position, (id, bytes)) in self.step.outputs.iter().zip(parts.writes.drain(..)).enumerate() {
+        let mut to_arena = parts.writes.drain(..);
+        for (position, (id, room)) in self.step.outputs.iter().zip(&mut outside).enumerate() {
             let value = self.graph.values.get(id.index()).ok_or_else(|| missing(*id))?;
             let (data_type, sizes) = (value.ty.data_type(), sizes.get(id.index()).ok_or_else(|| missing(*id))?);
-            let view = match (&value.home, rows.get(id.index())) {
-                (Home::Part(_), Some(rows)) => ViewMut::stepped(data_type, sizes, bytes, *rows),
-                _ => ViewMut::new(data_type, sizes, bytes),
+            let mut bytes = || to_arena.next().ok_or_else(|| missing(*id));
+            let view = match (room, &value.home, rows.get(id.index())) {
+                (Some(Held::Made(room)), ..) => room.allocate(sizes)?,
+                (_, Home::Part(_), Some(rows)) => ViewMut::stepped(data_type, sizes, bytes()?, *rows).map_err(data)?,
+                _ => ViewMut::new(data_type, sizes, bytes()?).map_err(data)?,
             };
-            let view = view.map_err(data)?;
             admit(kernel, End::Result(position), view.rows(), view.sizes())?;
             outputs.push(Target::View(view));
         }
+        drop(to_arena);
         let launched = kernel.launch(&mut Launch {
             workers: &*self.engine.workers,
             inputs: &inputs,
@@ -191,6 +208,12 @@ impl Run<'_> {
         lists.inputs = recycled(inputs);
         lists.outputs = recycled(outputs);
         lists.parts = parts.recycled();
+        for (id, room) in self.step.outputs.iter().zip(outside.drain(..)) {
+            if let (Some(slot), Some(room)) = (held.get_mut(id.index()), room) {
+                *slot = Some(room);
+            }
+        }
+        lists.outside = outside;
         launched
     }
 

@@ -283,15 +283,15 @@ pub(crate) fn build_key<'a>(
     Some(fields.finish())
 }
 
-/// Hash of a plan. The contents of its weights follow from the network, the program and the steps, so that their names
+/// Hash of a plan without its answers and report. The contents of its weights follow from the network, the program and the steps, so that their names
 /// and types are enough.
 pub(crate) fn plan_hash(plan: &Plan) -> String {
     let mut fields = Fields::default();
     for weight in &plan.weights {
         fields.text(&weight.name);
-        fields.text(&format!("{} {:?}", weight.tensor.data_type(), weight.tensor.sizes()));
+        fields.text(&format!("{} {:?}", weight.tensor().data_type(), weight.tensor().sizes()));
     }
-    let bare = Plan { weights: Vec::new(), sealed: None, ..plan.clone() };
+    let bare = Plan { weights: Vec::new(), sealed: None, report: None, ..plan.clone() };
     fields.bytes(&sinter_plan::to_bytes(&bare));
     fields.finish()
 }

@@ -126,7 +126,7 @@ impl Checker<'_> {
     fn value(&self, graph: &Graph, values: &HashMap<PlanValueId, Value>, id: PlanValueId) -> Result<Value, String> {
         if let Some(Home::Weight(weight)) = graph.values.get(id.index()).map(|v| &v.home) {
             let Some(pack) = self.draft.packs.get(&id) else {
-                return Ok(Value::Tensor(self.draft.plan.weights[weight.index()].tensor.clone()));
+                return Ok(Value::Tensor(self.draft.plan.weights[weight.index()].tensor().clone()));
             };
             let expression = &self.draft.expressions[pack.weight.index()];
             return evaluate_weight(expression).map(Value::Tensor).map_err(|e| e.to_string());
@@ -265,7 +265,7 @@ impl Checker<'_> {
         for (position, (value, id)) in operands.iter().zip(&step.inputs).enumerate() {
             let tensor = match (packed.contains(&position), id) {
                 (true, Some(id)) => match graph.values.get(id.index()).map(|v| &v.home) {
-                    Some(Home::Weight(weight)) => Some(self.draft.plan.weights[weight.index()].tensor.clone()),
+                    Some(Home::Weight(weight)) => Some(self.draft.plan.weights[weight.index()].tensor().clone()),
                     _ => return Err("a packed operand is no weight".to_owned()),
                 },
                 _ => value.as_ref().and_then(Value::as_tensor).cloned(),

@@ -219,7 +219,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         activation_bytes: sinter::memory::arena_bytes(&plan),
         nodes,
         passes: pass_summaries(&passes),
-        verification: verification_summary(&verification),
+        verification: verification_summary(&plan.report.clone().unwrap_or_default().verification),
         known_verdict: is_known_verdict,
         steps: plan.graph.steps.len(),
         cover: CoverSummary {
@@ -262,7 +262,7 @@ fn range_summary(range: SizeRange) -> RangeSummary {
 
 /// Bytes of all weights of a plan.
 pub fn weight_bytes(plan: &Plan) -> u64 {
-    plan.weights.iter().map(|w| w.tensor.bytes().len() as u64).sum()
+    plan.weights.iter().map(|w| w.tensor().bytes().len() as u64).sum()
 }
 
 fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
@@ -299,9 +299,9 @@ fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
             writeln!(out, "  engines  {engines}")?;
         }
     }
-    for line in report.verification.lines() {
+    for (heading, line) in report.verification.lines() {
         let known = if report.known_verdict { " (known from an earlier build)" } else { "" };
-        writeln!(out, "  verified {line}{known}")?;
+        writeln!(out, "  {heading:<8} {line}{known}")?;
     }
     writeln!(out, "  plan     {}, weights {}", show_bytes(report.plan_bytes), show_bytes(report.weight_bytes))?;
     if let Some(bytes) = report.activation_bytes {

@@ -12,12 +12,15 @@ use sinter::plan::{Action, Graph, Plan, Step};
 use sinter::source::{self, Source};
 
 use crate::commands::build::weight_bytes;
-use crate::explain::{Explanation, explain};
+use crate::explain::{Explanation, RefusalReport, explain, refusals};
 use crate::failure::Failure;
 use crate::flags::{DeviceFlags, JsonFlags, ModelFlags, show_bytes};
 use crate::output::deliver;
 use crate::prepare::{build_plan, open_source};
-use crate::report::{PassSummary, Port, operators, pass_summaries, ports, sources, table, tactic, type_text};
+use crate::report::{
+    PassSummary, Port, VerificationSummary, fired_summaries, operators, pass_summaries, ports, sources, table, tactic,
+    type_text, verification_summary,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -74,7 +77,9 @@ pub struct Report {
     pub activation_bytes: Option<u64>,
     /// Conditions on the sizes of inputs.
     pub conditions: Vec<String>,
-    /// What the passes did, in order; only for models.
+    /// What the judge said when it was built; absent for plans without a report.
+    pub verification: Option<VerificationSummary>,
+    /// What the passes did, in order; of a plan, those that fired, and absent without a report.
     pub passes: Option<Vec<PassSummary>>,
     /// Concatenations and slices that move elements, and why; only for models.
     pub moved: Option<Vec<MovedReport>>,
@@ -114,6 +119,8 @@ pub struct StepReport {
     pub parameters: Option<String>,
     /// Nodes of the model that it comes from.
     pub origins: Vec<String>,
+    /// Tactics for such operators that refused when the plan was built.
+    pub refusals: Vec<RefusalReport>,
 }
 
 /// Runs the command.
@@ -143,7 +150,9 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         Some(node) => Some(explain(&plan, node, arguments.device.back_end(), &considered)?),
     };
     let mut steps = Vec::new();
-    collect(&plan.graph, 0, &mut steps);
+    collect(&plan, &plan.graph, 0, &mut steps);
+    let told = plan.report.as_ref();
+    let passes = passes.or_else(|| told.map(|report| fired_summaries(&report.passes)));
     let report = Report {
         file: arguments.file.display().to_string(),
         kind: kind.to_owned(),
@@ -155,6 +164,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         weight_bytes: weight_bytes(&plan),
         activation_bytes: sinter::memory::arena_bytes(&plan),
         conditions: conditions(&plan),
+        verification: told.map(|report| verification_summary(&report.verification)),
         passes,
         moved,
         steps,
@@ -169,7 +179,7 @@ fn conditions(plan: &Plan) -> Vec<String> {
     ranges.chain(others.map(|guard| guard.reason.clone())).collect()
 }
 
-fn collect(graph: &Graph, depth: usize, steps: &mut Vec<StepReport>) {
+fn collect(plan: &Plan, graph: &Graph, depth: usize, steps: &mut Vec<StepReport>) {
     for step in &graph.steps {
         steps.push(StepReport {
             depth,
@@ -184,9 +194,10 @@ fn collect(graph: &Graph, depth: usize, steps: &mut Vec<StepReport>) {
             placed: matches!(step.action, Action::Placed { .. }),
             parameters: parameters(step),
             origins: sources(step),
+            refusals: refusals(plan, steps.len()),
         });
         if let Action::Control { graphs, .. } = &step.action {
-            graphs.iter().for_each(|graph| collect(graph, depth + 1, steps));
+            graphs.iter().for_each(|graph| collect(plan, graph, depth + 1, steps));
         }
     }
 }
@@ -211,6 +222,17 @@ fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "  activations  {activations}")?;
     for condition in &report.conditions {
         writeln!(out, "  condition    {condition}")?;
+    }
+    match &report.verification {
+        None => writeln!(out, "  verified     unknown: the plan has no report")?,
+        Some(verification) => {
+            for (heading, line) in verification.lines() {
+                writeln!(out, "  {heading:<12} {line}")?;
+            }
+            for step in &verification.unverified {
+                writeln!(out, "  {:<12} {}: {}", "unverified", step.origin, step.reason)?;
+            }
+        }
     }
     for pass in report.passes.iter().flatten() {
         writeln!(out, "  pass         {} fired {} times", pass.pass, pass.fired)?;

@@ -10,12 +10,46 @@ fn a_model_and_its_plan_look_alike() {
     let of_plan = json(&arguments!["inspect", plan]);
     let of_model = json(&arguments!["inspect", digits(), "--threads", "2"]);
     assert_eq!((&of_plan["kind"], &of_model["kind"]), (&"plan".into(), &"model".into()));
-    for field in ["name", "device", "inputs", "outputs", "weights", "weight_bytes", "steps"] {
+    for field in ["name", "device", "inputs", "outputs", "weights", "weight_bytes", "verification", "steps"] {
         assert_eq!(of_plan[field], of_model[field], "{field}");
     }
     assert!(of_plan["activation_bytes"].is_null(), "N is free");
     let pinned = json(&arguments!["inspect", digits(), "--shapes", "image:1x1x8x8"]);
     assert!(pinned["activation_bytes"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn a_plan_says_how_it_came_about() {
+    let folder = Folder::new();
+    let (plan, again) = (folder.path("digits.plan"), folder.path("again.plan"));
+    let built = json(&arguments!["build", digits(), "-o", plan]);
+    let report = json(&arguments!["inspect", plan]);
+    assert_eq!(report["verification"], built["verification"]);
+    assert!(report["verification"]["agreed"].as_u64().unwrap() > 0);
+    let fired = |passes: &serde_json::Value| -> Vec<_> {
+        let passes = passes.as_array().unwrap().iter().filter(|pass| pass["fired"] != 0);
+        passes.map(|pass| (pass["pass"].clone(), pass["fired"].clone())).collect()
+    };
+    assert_eq!(fired(&report["passes"]), fired(&built["passes"]));
+    let refused =
+        report["steps"].as_array().unwrap().iter().any(|step| !step["refusals"].as_array().unwrap().is_empty());
+    assert!(refused, "{report:#}");
+    let explained = json(&arguments!["inspect", plan, "--explain", "conv1"]);
+    let of_model = json(&arguments!["inspect", digits(), "--explain", "conv1"]);
+    assert_eq!(explained["explanations"][0]["refusals"], of_model["explanations"][0]["refusals"]);
+    json(&arguments!["build", digits(), "-o", again]);
+    assert_eq!(std::fs::read(&plan).unwrap(), std::fs::read(&again).unwrap(), "a report holds no time and no path");
+}
+
+#[test]
+fn a_plan_that_nobody_verified_says_so() {
+    let folder = Folder::new();
+    let plan = folder.path("digits.plan");
+    json(&arguments!["build", digits(), "-o", plan, "--no-verify"]);
+    let report = json(&arguments!["inspect", plan]);
+    assert_eq!(report["verification"]["skipped"], "verification is off");
+    let listing = text(&sinter(&arguments!["inspect", plan]).stdout);
+    assert!(listing.contains("  unverified   verification is off\n"), "{listing}");
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn corpus() -> Option<Vec<Plan>> {
     let folders = folders()?;
     let plans = folders.iter().step_by(ONE_CASE_OF).filter_map(|folder| {
         let plan = built(&Case::load(folder).ok()?.network).ok()?;
-        let weights: usize = plan.weights.iter().map(|w| w.tensor.bytes().len()).sum();
+        let weights: usize = plan.weights.iter().map(|w| w.tensor().bytes().len()).sum();
         let loops = plan.graph.steps.iter().any(|step| matches!(step.action, Action::Control { .. }));
         (weights < 100_000 && !loops).then_some(plan)
     });

@@ -6,6 +6,7 @@ mod cover;
 mod cpu_kernels;
 mod examples;
 mod fused_kernels;
+mod golden;
 mod hostile;
 mod hostile_plans;
 mod metrics;

@@ -23,55 +23,56 @@ const F32: DataType = DataType::F32;
 /// Batches that symbolic networks run at.
 const BATCHES: [i64; 3] = [1, 3, 0];
 
+/// A network as it grows.
 #[derive(Default)]
-struct Maker {
-    builder: NetworkBuilder,
+pub(crate) struct Maker {
+    pub(crate) builder: NetworkBuilder,
     made: usize,
 }
 
 impl Maker {
-    fn input(&mut self, dims: &[Dim]) -> Handle {
+    pub(crate) fn input(&mut self, dims: &[Dim]) -> Handle {
         self.made += 1;
         let ty = TensorType::ranked(F32, dims.to_vec()).into();
         self.builder.add_network_input(&format!("x{}", self.made), ty, None)
     }
 
     /// [N, ...] for a size that is open.
-    fn batched(&mut self, sizes: &[i64]) -> Handle {
+    pub(crate) fn batched(&mut self, sizes: &[i64]) -> Handle {
         let dims: Vec<Dim> = std::iter::once(Dim::symbol("N")).chain(sizes.iter().map(|&size| size.into())).collect();
         self.input(&dims)
     }
 
-    fn fixed(&mut self, sizes: &[i64]) -> Handle {
+    pub(crate) fn fixed(&mut self, sizes: &[i64]) -> Handle {
         self.input(&sizes.iter().map(|&size| size.into()).collect::<Vec<Dim>>())
     }
 
-    fn op(&mut self, op: impl Into<Op>, inputs: &[Handle]) -> Handle {
+    pub(crate) fn op(&mut self, op: impl Into<Op>, inputs: &[Handle]) -> Handle {
         let inputs: Vec<Option<Handle>> = inputs.iter().copied().map(Some).collect();
         self.builder.add(op, &inputs, &Location::default()).expect("operands that fit")[0]
     }
 
-    fn concat(&mut self, axis: i64, inputs: &[Handle]) -> Handle {
+    pub(crate) fn concat(&mut self, axis: i64, inputs: &[Handle]) -> Handle {
         self.op(Concat { axis }, inputs)
     }
 
-    fn slice(&mut self, x: Handle, axis: i64, start: i64, end: i64) -> Handle {
+    pub(crate) fn slice(&mut self, x: Handle, axis: i64, start: i64, end: i64) -> Handle {
         let [start, end, axis] = [start, end, axis].map(|v| self.builder.constant(Tensor::of_i64(&[v])));
         self.op(Slice {}, &[x, start, end, axis])
     }
 
     /// A step that nobody folds into a movement.
-    fn unary(&mut self, x: Handle, op: ScalarOp) -> Handle {
+    pub(crate) fn unary(&mut self, x: Handle, op: ScalarOp) -> Handle {
         let op = Expr::into_pointwise(&[Expr::input(0, F32).unary(op)]).expect("a program");
         self.op(op, &[x])
     }
 
-    fn add(&mut self, a: Handle, b: Handle) -> Handle {
+    pub(crate) fn add(&mut self, a: Handle, b: Handle) -> Handle {
         let op = Expr::into_pointwise(&[Expr::input(0, F32) + Expr::input(1, F32)]).expect("a program");
         self.op(op, &[a, b])
     }
 
-    fn conv(&mut self, x: Handle, sizes: [usize; 4], groups: usize) -> Handle {
+    pub(crate) fn conv(&mut self, x: Handle, sizes: [usize; 4], groups: usize) -> Handle {
         let mut random = Random(sizes.iter().sum::<usize>() as u64 + 1);
         let numbers = (0..sizes.iter().product()).map(|_| random.below(1000) as f32 / 2000.0 - 0.25).collect();
         let weight = self.builder.add_weight("w", Tensor::from_vec(&sizes, numbers).expect("a weight"));
@@ -81,7 +82,7 @@ impl Maker {
         self.op(op, &[x, weight])
     }
 
-    fn pool(&mut self, x: Handle, mode: PoolMode) -> Handle {
+    pub(crate) fn pool(&mut self, x: Handle, mode: PoolMode) -> Handle {
         let window = PoolWindow {
             kernel: vec![3, 3],
             strides: vec![1, 1],
@@ -92,7 +93,7 @@ impl Maker {
         self.op(Pool { mode, window: Some(window) }, &[x])
     }
 
-    fn finish(self, outputs: &[Handle]) -> Network {
+    pub(crate) fn finish(self, outputs: &[Handle]) -> Network {
         let named: Vec<_> = outputs.iter().enumerate().map(|(i, output)| (format!("y{i}"), *output)).collect();
         self.builder.finish("parts", &named)
     }
@@ -109,7 +110,7 @@ fn placed(plan: &Plan) -> usize {
     plan.graph.steps.iter().filter(|step| matches!(step.action, Action::Placed { .. })).count()
 }
 
-fn inputs(network: &Network, batch: i64, seed: u64) -> HashMap<String, Value> {
+pub(crate) fn inputs(network: &Network, batch: i64, seed: u64) -> HashMap<String, Value> {
     let mut random = Random(seed);
     let made = network.inputs.iter().map(|input| {
         let dims = network.body.ty(input.value).as_tensor().expect("a tensor").dims().expect("a rank").to_vec();

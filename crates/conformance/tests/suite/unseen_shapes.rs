@@ -138,7 +138,7 @@ fn bert_base_takes_any_batch_and_length() {
     for (batch, tokens) in SHAPES {
         bind(&mut bindings, batch, tokens);
         let start = Instant::now();
-        context.prepare(&bindings).expect("sizes");
+        context.prepare(&mut bindings).expect("sizes");
         times.push(start.elapsed());
         context.run_into(&mut bindings).expect("a run");
         assert_eq!(bindings.output("output").expect("an output").sizes(), [batch, tokens, 768]);

@@ -14,6 +14,11 @@ use sinter_testkit::allocator::{Counting, allocations};
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
+mod feed_back;
+mod panic;
+mod toy;
+mod weights;
+
 /// Operands of the one step: more than any inline list holds.
 const OPERANDS: usize = 100;
 
@@ -119,6 +124,7 @@ fn plan() -> Plan {
         shapes,
         guards: Vec::new(),
         sealed: None,
+        report: None,
     }
 }
 

@@ -1,0 +1,86 @@
+//! The report that travels with a plan: what of a build's story depends on the plan alone.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use sinter_passes::PassReport;
+use sinter_plan::report::{Dropped, FiredPass, Refused, Unverified, Verification};
+use sinter_plan::{Action, Graph, Report};
+
+use crate::parity;
+use crate::regions::ConsideredRegion;
+
+/// What is told of a plan with these steps.
+pub(crate) fn report(
+    verification: &parity::Verification,
+    passes: &[PassReport],
+    regions: &[ConsideredRegion],
+    graph: &Graph,
+) -> Report {
+    let fired = passes.iter().filter(|pass| pass.fired > 0);
+    Report {
+        verification: verdict(verification),
+        passes: fired.map(|pass| FiredPass { name: pass.pass.to_owned(), fired: pass.fired }).collect(),
+        refused: refused(regions, graph),
+    }
+}
+
+fn verdict(found: &parity::Verification) -> Verification {
+    let dropped = found.dropped.iter().map(|dropped| Dropped {
+        name: dropped.name.clone(),
+        origin: dropped.origin.clone(),
+        reason: dropped.reason.clone(),
+    });
+    let unverified = found.unverified.iter();
+    Verification {
+        skipped: found.skipped.clone(),
+        unverified_passes: found.unverified_passes.clone(),
+        agreed: found.agreed,
+        dropped: dropped.collect(),
+        unverified: unverified
+            .map(|(origin, reason)| Unverified { origin: origin.clone(), reason: reason.clone() })
+            .collect(),
+    }
+}
+
+/// Refusals for the regions that steps compute, in the order of the first such step.
+fn refused(regions: &[ConsideredRegion], graph: &Graph) -> Vec<Refused> {
+    let mut steps: Vec<(String, Vec<usize>)> = Vec::new();
+    let mut known: HashMap<String, usize> = HashMap::new();
+    let mut position = 0;
+    graph.visit_steps(&mut |step| {
+        if let Action::Kernel { region, .. } = &step.action {
+            let text = region.to_string();
+            let at = *known.entry(text.clone()).or_insert_with(|| {
+                steps.push((text, Vec::new()));
+                steps.len() - 1
+            });
+            steps[at].1.push(position);
+        }
+        position += 1;
+    });
+    let mut shared: HashSet<Arc<str>> = HashSet::new();
+    let mut text = |text: &str| match shared.get(text) {
+        Some(known) => known.clone(),
+        None => {
+            let new: Arc<str> = text.into();
+            shared.insert(new.clone());
+            new
+        }
+    };
+    let mut all = Vec::new();
+    for (region, steps) in steps {
+        let mut refusals: Vec<(Arc<str>, Arc<str>)> = Vec::new();
+        // One region may have been considered with several contents of its weights.
+        for (tactic, reason) in regions.iter().filter(|r| r.region == region).flat_map(|r| &r.refusals) {
+            let refusal = (text(tactic), text(reason));
+            if !refusals.contains(&refusal) {
+                refusals.push(refusal);
+            }
+        }
+        if !refusals.is_empty() {
+            all.push(Refused { steps, refusals });
+        }
+    }
+    all
+}

@@ -1,0 +1,180 @@
+//! A back end of toy kernels on vectors of f32, and plans of one step for it.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use sinter_backend::{
+    BackEnd, Candidate, Device, Kernel, KernelError, Launch, Loaded, Recipe, Refusal, Region, Tactic, Workers,
+};
+use sinter_base::{Attr, DataType, Dim, ValueType};
+use sinter_ops::movement::Concat;
+use sinter_ops::pointwise::Expr;
+use sinter_plan::{
+    Action, BufferId, Graph, Home, Plan, PlanValue, PlanValueId, Port, ShapeCompiler, Step, Trust, from_bytes, to_bytes,
+};
+use sinter_runtime::Engine;
+
+/// Two threads: the caller and one of their own.
+struct Pair;
+
+impl Workers for Pair {
+    fn count(&self) -> usize {
+        2
+    }
+
+    fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        let theirs = std::thread::scope(|scope| {
+            let other = scope.spawn(|| (1..tasks).for_each(task));
+            (0..tasks.min(1)).for_each(task);
+            other.join()
+        });
+        if let Err(payload) = theirs {
+            std::panic::resume_unwind(payload);
+        }
+    }
+}
+
+thread_local! {
+    /// Where the last toy kernel of the thread wrote its result.
+    pub(crate) static WRITTEN: Cell<usize> = const { Cell::new(0) };
+}
+
+/// What a toy kernel does.
+#[derive(Clone, Copy)]
+pub(crate) enum Toy {
+    /// z = x + y.
+    Add,
+    /// z = x, y one after the other.
+    Append,
+    /// As [`Toy::Add`]; a panic on the calling thread where x starts with -1, on a worker where it starts with -2.
+    Fragile,
+}
+
+impl Toy {
+    const ALL: [Self; 3] = [Self::Add, Self::Append, Self::Fragile];
+}
+
+impl Tactic for Toy {
+    fn name(&self) -> &'static str {
+        match self {
+            Toy::Add => "toy.add",
+            Toy::Append => "toy.append",
+            Toy::Fragile => "toy.fragile",
+        }
+    }
+
+    fn offer(&self, _: &Region, _: &Device) -> Result<Vec<Candidate>, Refusal> {
+        Err(Refusal::new("plans of this test are made by hand"))
+    }
+
+    fn load(&self, _: &Recipe, _: &Region, _: &Device) -> Result<Loaded, KernelError> {
+        Ok(Loaded::Views(Box::new(*self)))
+    }
+}
+
+impl Kernel for Toy {
+    fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
+        let (x, y) = (launch.input(0)?, launch.input(1)?);
+        let (x, y) = (x.elements::<f32>(), y.elements::<f32>());
+        if let (Toy::Fragile, Some(first)) = (self, x.first()) {
+            assert!(*first != -1.0, "the caller gives up");
+            launch.workers.run(2, &|task| assert!(task == 0 || *first != -2.0, "worker {task} gives up"));
+        }
+        let z = launch.output(0).elements::<f32>();
+        WRITTEN.set(z.as_ptr().addr());
+        match self {
+            Toy::Add | Toy::Fragile => z.iter_mut().zip(x.iter().zip(y)).for_each(|(z, (x, y))| *z = x + y),
+            Toy::Append => z.iter_mut().zip(x.iter().chain(y)).for_each(|(z, value)| *z = *value),
+        }
+        Ok(())
+    }
+}
+
+pub(crate) struct ToyEnd;
+
+impl BackEnd for ToyEnd {
+    fn name(&self) -> &'static str {
+        "toy"
+    }
+
+    fn device(&self, threads: usize) -> Device {
+        Device { back_end: "toy".to_owned(), tier: String::new(), threads }
+    }
+
+    fn tactics(&self) -> Vec<&'static dyn Tactic> {
+        Toy::ALL.iter().map(|toy| toy as &dyn Tactic).collect()
+    }
+
+    fn workers(&self, _: usize) -> Arc<dyn Workers> {
+        Arc::new(Pair)
+    }
+}
+
+/// z = toy(x, y), for a vector x of N elements and a y of as many, or of M where it is appended.
+pub(crate) fn plan(toy: Toy) -> Plan {
+    match toy {
+        Toy::Add | Toy::Fragile => plan_of(toy, Dim::symbol("N")),
+        Toy::Append => plan_of(toy, Dim::symbol("M")),
+    }
+}
+
+/// As [`plan`], for a y of this many elements.
+pub(crate) fn plan_of(toy: Toy, m: Dim) -> Plan {
+    let (n, f32) = (Dim::symbol("N"), DataType::F32);
+    let length = match toy {
+        Toy::Add | Toy::Fragile => n.clone(),
+        Toy::Append => n.add(&m),
+    };
+    let [x, y, z] = [&n, &m, &length].map(|dim| ValueType::tensor(f32, vec![dim.clone()]));
+    let mut compiler = ShapeCompiler::default();
+    let slots = [&n, &m, &length].map(|dim| compiler.dim(dim));
+    let (shapes, register) = compiler.finish();
+    let operands = [Some(x.clone()), Some(y.clone())];
+    let region = match toy {
+        Toy::Append => Region::single(Concat { axis: 0 }.into(), &operands, vec![z.clone()]),
+        Toy::Add | Toy::Fragile => {
+            let sum = Expr::into_pointwise(&[&Expr::input(0, f32) + &Expr::input(1, f32)]).expect("a program");
+            Region::single(sum.into(), &operands, vec![z.clone()])
+        }
+    };
+    let value = |ty: ValueType, slot: usize, home| PlanValue { ty, sizes: Some(vec![register(slots[slot])]), home };
+    let id = PlanValueId::new;
+    let port = |name: &str, value: usize| Port { name: name.to_owned(), value: id(value), default: None };
+    let plan = Plan {
+        name: "toy".to_owned(),
+        device: ToyEnd.device(2),
+        graph: Graph {
+            values: vec![
+                value(x, 0, Home::Input),
+                value(y, 1, Home::Input),
+                value(z, 2, Home::Arena(BufferId::new(0))),
+            ],
+            inputs: vec![id(0), id(1)],
+            outputs: vec![id(2)],
+            steps: vec![Step {
+                action: Action::Kernel {
+                    recipe: Recipe { tactic: toy.name().to_owned(), parameters: Attr::Absent },
+                    region,
+                    in_place: Vec::new(),
+                    packed: Vec::new(),
+                    workspace: None,
+                },
+                inputs: vec![Some(id(0)), Some(id(1))],
+                outputs: vec![id(2)],
+                origins: vec!["Toy node 'z'".to_owned()],
+            }],
+        },
+        inputs: vec![port("x", 0), port("y", 1)],
+        outputs: vec![port("z", 2)],
+        weights: Vec::new(),
+        shapes,
+        guards: Vec::new(),
+        sealed: None,
+        report: None,
+    };
+    from_bytes(to_bytes(&plan).into(), Trust::Nothing).expect("a plan that reads back")
+}
+
+pub(crate) fn engine(toy: Toy) -> Engine {
+    Engine::from_plan(plan(toy), &[&ToyEnd], 2).expect("an engine")
+}
