@@ -7,6 +7,7 @@
 
 pub mod device;
 pub mod kernel;
+pub mod panic;
 pub mod region;
 pub mod rooms;
 pub mod tactic;

@@ -18,7 +18,7 @@ use crate::error::BuildError;
 use crate::evidence::Evidence;
 use crate::freedom::{ALL_PASSES, Freedom};
 use crate::parity::whole::Mismatch;
-use crate::parity::{self, Answers, Change, Dropped, Verification, Verify};
+use crate::parity::{self, Answers, Change, Dropped, Unverified, Verification, Verify};
 use crate::parts::Moved;
 use crate::progress::{Progress, Stage};
 use crate::regions::{ConsideredRegion, considered};
@@ -187,7 +187,7 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, mut options: BuildOption
         match parity::whole::check(&draft.plan, imported, &answers, back_end, build.options.max_memory) {
             Ok(()) => {}
             Err(Mismatch::Unverifiable(reason)) => {
-                verification.unverified.push(("the whole plan".to_owned(), reason));
+                verification.unverified.push(Unverified { origin: "the whole plan".to_owned(), reason });
             }
             Err(Mismatch::Differs(reason)) => {
                 build.freedom.parts &= has_parts(&draft.plan.graph);

@@ -34,7 +34,7 @@ pub use cache::timings::{Timing, TimingCache};
 pub use cache::verdicts::VerdictCache;
 pub use cover::Costs;
 pub use error::BuildError;
-pub use parity::{Dropped, Verification, Verify};
+pub use parity::{Dropped, Unverified, Verification, Verify};
 pub use parts::Moved;
 pub use progress::{Progress, Stage};
 pub use regions::{ConsideredCandidate, ConsideredRegion};

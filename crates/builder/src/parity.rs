@@ -38,6 +38,7 @@ use sinter_base::{DataType, Value, ValueType};
 use sinter_interp::{FastEvaluator, run_within};
 use sinter_ir::Network;
 use sinter_ops::{Body, EvalContext, Evaluator, InferContext, Memory, Op, Operands, infer};
+pub use sinter_plan::report::{Dropped, Unverified, Verification};
 use sinter_plan::{Plan, Sealed, SealedInput, SealedOutput, SealedVector};
 
 use crate::evidence::Evidence;
@@ -56,32 +57,6 @@ pub enum Verify {
     Given(HashMap<String, Value>),
     /// Nothing is verified.
     Off,
-}
-
-/// What verification found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Verification {
-    /// Why nothing could be verified.
-    pub skipped: Option<String>,
-    /// How the network after the passes differs from the one before, where rounding alone may select something else.
-    pub unverified_passes: Option<String>,
-    /// Steps that agree with the judge.
-    pub agreed: usize,
-    /// Kernels that were dropped.
-    pub dropped: Vec<Dropped>,
-    /// Steps that could not be verified: (source in the model, reason).
-    pub unverified: Vec<(String, String)>,
-}
-
-/// A kernel or pass that did not agree.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dropped {
-    /// The tactic or pass.
-    pub name: String,
-    /// Where in the model.
-    pub origin: String,
-    /// The first difference.
-    pub reason: String,
 }
 
 /// Inputs of at most this many bytes in all are sealed into the plan.

@@ -4,42 +4,23 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use sinter_passes::PassReport;
-use sinter_plan::report::{Dropped, FiredPass, Refused, Unverified, Verification};
+use sinter_plan::report::{FiredPass, Refused, Verification};
 use sinter_plan::{Action, Graph, Report};
 
-use crate::parity;
 use crate::regions::ConsideredRegion;
 
 /// What is told of a plan with these steps.
 pub(crate) fn report(
-    verification: &parity::Verification,
+    verification: &Verification,
     passes: &[PassReport],
     regions: &[ConsideredRegion],
     graph: &Graph,
 ) -> Report {
     let fired = passes.iter().filter(|pass| pass.fired > 0);
     Report {
-        verification: verdict(verification),
+        verification: verification.clone(),
         passes: fired.map(|pass| FiredPass { name: pass.pass.to_owned(), fired: pass.fired }).collect(),
         refused: refused(regions, graph),
-    }
-}
-
-fn verdict(found: &parity::Verification) -> Verification {
-    let dropped = found.dropped.iter().map(|dropped| Dropped {
-        name: dropped.name.clone(),
-        origin: dropped.origin.clone(),
-        reason: dropped.reason.clone(),
-    });
-    let unverified = found.unverified.iter();
-    Verification {
-        skipped: found.skipped.clone(),
-        unverified_passes: found.unverified_passes.clone(),
-        agreed: found.agreed,
-        dropped: dropped.collect(),
-        unverified: unverified
-            .map(|(origin, reason)| Unverified { origin: origin.clone(), reason: reason.clone() })
-            .collect(),
     }
 }
 

@@ -29,7 +29,6 @@ mod guard;
 pub mod layout;
 mod limit;
 pub mod memory;
-mod panic;
 mod parts;
 pub mod profile;
 mod results;

@@ -1,5 +1,6 @@
 //! Running steps: operands are gathered from arena, weights and held values, the kernel is launched.
 
+use sinter_backend::panic::caught;
 use sinter_backend::{DynamicTarget, End, Kernel, KernelError, Launch, Loaded, Operand, Region, Target, ValueKernel};
 use sinter_base::arena::recycled;
 use sinter_base::{Rows, Sizes, TensorType, Value, ValueType, View, ViewMut};
@@ -12,11 +13,18 @@ use crate::error::RuntimeError;
 use crate::frame::{Frame, Lists};
 use crate::graph::{LoadedAction, LoadedGraph};
 use crate::memory::Held;
-use crate::panic::caught;
 use crate::profile::{Observer, StepValues};
 
 /// Tensors of at most this many elements show their contents to inference at run time: shapes, axes, sizes.
 const MAX_SHOWN: usize = 1024;
+
+/// What stands for a step where it panics.
+fn tactic_of(step: &Step) -> &str {
+    match &step.action {
+        Action::Kernel { recipe, .. } => &recipe.tactic,
+        Action::Placed { .. } | Action::Control { .. } => "control flow",
+    }
+}
 
 /// Runs all steps of a graph.
 pub(crate) fn run_steps(
@@ -33,7 +41,7 @@ pub(crate) fn run_steps(
             observer.before(position);
         }
         let run = Run { graph, step, registers, engine, position: position_of(position) };
-        let result = caught(step, || match (action, &step.action) {
+        let result = caught(tactic_of(step), || match (action, &step.action) {
             (LoadedAction::Kernel(Loaded::Views(kernel)), Action::Kernel { region, in_place, .. }) => {
                 if step.outputs.iter().all(|o| run.is_in_arena(*o)) {
                     run.launch_static(&**kernel, in_place, frame)

@@ -18,7 +18,7 @@ use sinter_ops::{Body, ValueId};
 use sinter_plan::{Plan, Sealed};
 
 use crate::cache::{self, CacheError};
-use crate::parity::{Dropped, Verification, Verify};
+use crate::parity::{Dropped, Unverified, Verification, Verify};
 
 const KIND: &str = "verdicts";
 /// With more verdicts than this, those of other programs are dropped: nothing tells which of them are old.
@@ -109,7 +109,7 @@ impl VerdictCache {
             unverified_passes: record.unverified_passes,
             agreed: record.agreed,
             dropped: dropped.collect(),
-            unverified: record.unverified,
+            unverified: record.unverified.into_iter().map(|(origin, reason)| Unverified { origin, reason }).collect(),
             ..Verification::default()
         };
         Some(Verdict { plan: record.plan, without: record.without, bans: record.bans, found, sealed })
@@ -127,7 +127,7 @@ impl VerdictCache {
             unverified_passes: found.unverified_passes,
             agreed: found.agreed,
             dropped: found.dropped.into_iter().map(|d| (d.name, d.origin, d.reason)).collect(),
-            unverified: found.unverified,
+            unverified: found.unverified.into_iter().map(|step| (step.origin, step.reason)).collect(),
             sealed: sealed.map(|sealed| to_hex(&sealed.to_bytes())),
         };
         self.entries.insert((record.program.clone(), record.build.clone()), record);

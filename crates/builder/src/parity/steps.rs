@@ -6,6 +6,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use sinter_backend::panic::caught;
 use sinter_backend::{BackEnd, KernelError, Loaded, Numerics, Recipe, Region, Workers};
 use sinter_base::{DataType, Tensor, Value, ValueType};
 use sinter_interp::evaluate_weight;
@@ -19,7 +20,7 @@ use crate::draft::Draft;
 use crate::evidence::problem_text;
 use crate::parity::rules::{Rule, agree, rule_of, score_error};
 use crate::parity::{
-    Answers, Dropped, Verification, at_sizes, bodies, evaluate, points, products, trials, unit_variance,
+    Answers, Dropped, Unverified, Verification, at_sizes, bodies, evaluate, points, products, trials, unit_variance,
 };
 use crate::progress::{Progress, Stage};
 use crate::sizes::SizeHints;
@@ -111,7 +112,7 @@ impl Checker<'_> {
             progress.step(Stage::Verify, position, graph.steps.len());
             match self.step(graph, body, step, &mut values) {
                 Ok(()) => self.found.agreed += 1,
-                Err(Trouble::Unverified(reason)) => self.found.unverified.push((origin, reason)),
+                Err(Trouble::Unverified(reason)) => self.found.unverified.push(Unverified { origin, reason }),
                 Err(Trouble::Disagrees { tactic, region, reason }) => {
                     let dropped = Dropped { name: tactic.clone(), origin, reason };
                     self.failures.push(Failure { tactic, region: *region, dropped });
@@ -258,7 +259,7 @@ impl Checker<'_> {
         let tactic = self.back_end.tactic(&recipe.tactic).ok_or_else(|| format!("{} is gone", recipe.tactic))?;
         let text = |e: KernelError| e.to_string();
         let kernel = match tactic.load(recipe, region, &self.draft.plan.device).map_err(text)? {
-            Loaded::Values(kernel) => return kernel.run(operands).map_err(text),
+            Loaded::Values(kernel) => return caught(&recipe.tactic, || kernel.run(operands)).map_err(text),
             Loaded::Views(kernel) => kernel,
         };
         let mut tensors = Vec::new();
@@ -278,7 +279,8 @@ impl Checker<'_> {
         let types: Vec<ValueType> = operands.iter().flatten().map(shown_type).collect();
         let results = region.infer(&types, &mut InferContext::default()).map_err(|e| e.to_string())?;
         let workspace = self.workspace(step, region, &types)?;
-        launch_once(&*kernel, &results, &tensors, workspace, self.workers).map_err(text)
+        let launch = || launch_once(&*kernel, &results, &tensors, workspace, self.workers);
+        caught(&recipe.tactic, launch).map_err(text)
     }
 
     /// How far the tactic says that its results may differ.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use sinter_base::Value;
 use sinter_builder::error::Unserved;
-use sinter_builder::{BuildError, BuildOptions, Verify, build};
+use sinter_builder::{BuildError, BuildOptions, Unverified, Verify, build};
 use sinter_conformance::odd_networks::networks;
 use sinter_cpu::Cpu;
 use sinter_import_onnx::{ImportOptions, import_file};
@@ -72,7 +72,7 @@ fn gate(name: &str, network: &Network) {
     for dropped in &built.dropped {
         line(&["dropped", name, &dropped.name, &dropped.origin, &dropped.reason]);
     }
-    for (origin, reason) in &built.unverified {
+    for Unverified { origin, reason } in &built.unverified {
         line(&["unverified", name, origin, reason]);
     }
     if let Some(reason) = &built.unverified_passes {

@@ -25,6 +25,8 @@ enum Fault {
     Scale,
     /// The result is written before the operand is read, as if they never lay in the same memory.
     Early,
+    /// It panics.
+    Panic,
 }
 
 /// A kernel of the CPU whose result is spoiled afterwards.
@@ -51,6 +53,7 @@ impl Kernel for Spoiled {
             Fault::Column => y.chunks_exact_mut(columns).for_each(|row| row[columns / 2] = row[columns / 2 - 1]),
             Fault::Scale => y.iter_mut().for_each(|v| *v *= 1.0 + 1.0 / 1024.0),
             Fault::Early => {}
+            Fault::Panic => panic!("spoiled"),
         }
         Ok(())
     }
@@ -103,6 +106,9 @@ const SPOILED: &[SpoiledTactic] = &[
 
 const EARLY: &[SpoiledTactic] =
     &[SpoiledTactic { name: "cpu.reduce.early", of: "cpu.reduce.softmax.f32", fault: Fault::Early }];
+
+const PANICS: &[SpoiledTactic] =
+    &[SpoiledTactic { name: "cpu.reduce.panics", of: "cpu.reduce.softmax.f32", fault: Fault::Panic }];
 
 /// The CPU with spoiled tactics in front of its own.
 struct Bad(&'static [SpoiledTactic]);
@@ -227,6 +233,14 @@ fn what_the_whole_plan_shows_is_given_up() {
     assert_eq!(dropped, ["shared memory"]);
     let engine = Engine::from_plan(built.plan, &[&Bad(EARLY)], 1).expect("an engine");
     assert_eq!(engine.self_test().expect("known answers"), 1);
+}
+
+#[test]
+fn kernels_that_panic_are_dropped_by_name() {
+    let built = build(&softened(), &Bad(PANICS), BuildOptions::default()).expect("a plan without the kernel");
+    let dropped = &built.verification.dropped;
+    assert!(dropped.iter().all(|d| d.name == "cpu.reduce.panics" && d.reason.contains("spoiled")), "{dropped:?}");
+    assert_eq!((dropped.is_empty(), built.plan.sealed.is_some()), (false, true));
 }
 
 /// One step of a narrow type is no error.
