@@ -2,7 +2,9 @@
 
 mod edges;
 mod files;
+mod host;
 mod lists;
+mod modules;
 
 use std::path::{Path, PathBuf};
 
@@ -53,6 +55,8 @@ pub(crate) fn run() -> Result<(), String> {
     let mut findings = edges::check(&root)?;
     findings.extend(files::check(&sources));
     findings.extend(lists::check(&sources));
+    findings.extend(host::check(&sources));
+    findings.extend(modules::check(&sources));
     if findings.is_empty() {
         println!("tidy: {} files, nothing to say", sources.len());
         return Ok(());
@@ -61,4 +65,19 @@ pub(crate) fn run() -> Result<(), String> {
         println!("{}: {}", finding.place, finding.problem);
     }
     Err(format!("tidy: {} findings", findings.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A made-up file.
+    pub(crate) fn source(path: &str, text: &str) -> Source {
+        Source { path: path.to_owned(), text: text.to_owned() }
+    }
+
+    /// What was found.
+    pub(crate) fn problems(findings: Vec<Finding>) -> Vec<String> {
+        findings.into_iter().map(|finding| finding.problem).collect()
+    }
 }
