@@ -10,6 +10,7 @@ pub mod light;
 pub mod odd_networks;
 pub mod onnx_cases;
 pub mod operator_table;
+pub mod other_types;
 pub mod random;
 pub mod rules;
 pub mod suite;

@@ -98,7 +98,7 @@ fn write_json(path: &Path, reports: &[Json]) -> Result<(), String> {
 
 fn run(arguments: &Arguments) -> Result<bool, String> {
     if let Some(path) = &arguments.operators {
-        let page = sinter_conformance::operator_table::page(&arguments.data).map_err(|e| e.to_string())?;
+        let page = sinter_conformance::operator_table::page(&arguments.data)?;
         return std::fs::write(path, page).map(|()| true).map_err(|e| format!("{}: {e}", path.display()));
     }
     Tier::requested().map_err(|e| e.to_string())?;
