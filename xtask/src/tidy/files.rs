@@ -1,6 +1,6 @@
 //! Files: a head comment, a bounded size, unsafe code only where it has a home, no unfinished marks.
 
-use crate::tidy::{Finding, Source};
+use crate::tidy::{BACK_ENDS, Finding, Source};
 
 /// Longest source file.
 const MAX_LINES: usize = 800;
@@ -43,7 +43,7 @@ pub(crate) fn check(sources: &[Source]) -> Vec<Finding> {
         for mark in MARKS.iter().filter(|mark| source.text.contains(**mark)) {
             find(format!("unfinished: {mark}"));
         }
-        let back_end = ["crates/cpu/", "crates/cuda/"].iter().any(|b| source.path.starts_with(b));
+        let back_end = BACK_ENDS.iter().any(|folder| source.path.starts_with(folder));
         if back_end && [".reference(", "ReferenceEvaluator"].iter().any(|call| source.text.contains(call)) {
             find("a back end never calls the reference".to_owned());
         }

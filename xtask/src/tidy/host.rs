@@ -1,7 +1,7 @@
 //! Host-only operators: what no back end but the processor's needs kernels for. Their kernels have one home, and nothing
 //! outside it looks into strings.
 
-use crate::tidy::{Finding, Source};
+use crate::tidy::{BACK_ENDS, Finding, Source};
 
 /// Operators that run on the host whatever the device: all of `crates/ops/src/host`, each with a reason.
 const HOST_ONLY: &[(&str, &str)] = &[
@@ -41,8 +41,7 @@ pub(crate) fn check(sources: &[Source]) -> Vec<Finding> {
         findings
             .push(Finding::new("crates/ops/src/catalog.rs", format!("{name} is not listed as host-only in {here}")));
     }
-    let back_ends =
-        sources.iter().filter(|s| ["crates/cpu/src/", "crates/cuda/src/"].iter().any(|b| s.path.starts_with(b)));
+    let back_ends = sources.iter().filter(|s| BACK_ENDS.iter().any(|folder| s.path.starts_with(folder)));
     let (home, elsewhere): (Vec<&Source>, Vec<&Source>) = back_ends.partition(|s| s.path.starts_with(HOME));
     for (name, _) in HOST_ONLY {
         if !host.contains(name) {

@@ -1,10 +1,10 @@
-//! Lists: an operator that is in no catalog, an import function that is in no table, a pass that is not in the order or
-//! a tactic that its family does not offer does not exist for the user; a kernel that is in no list has machine code that
-//! nobody looks at.
+//! Lists: an operator that is in no catalog, an import function that is in no table, a pass that is not in the order, a
+//! tactic that its family does not offer or a back end that nobody can choose does not exist for the user; a kernel that is
+//! in no list has machine code that nobody looks at.
 
 use std::collections::BTreeMap;
 
-use crate::tidy::{Finding, Source};
+use crate::tidy::{BACK_ENDS, Finding, Source};
 
 fn text_of<'a>(sources: &'a [Source], path: &str) -> &'a str {
     sources.iter().find(|s| s.path == path).map_or("", |s| s.text.as_str())
@@ -22,7 +22,8 @@ pub(crate) fn check(sources: &[Source]) -> Vec<Finding> {
     findings.extend(import_functions(sources));
     findings.extend(catalog_numbers(sources));
     findings.extend(passes(sources));
-    findings.extend(tactics(sources));
+    findings.extend(BACK_ENDS.iter().flat_map(|folder| tactics(folder, sources)));
+    findings.extend(back_ends(sources));
     findings.extend(kernels(sources));
     findings
 }
@@ -97,11 +98,31 @@ fn passes(sources: &[Source]) -> Vec<Finding> {
     findings
 }
 
+/// Each back end has its sources among those that are looked at here, and can be chosen.
+fn back_ends(sources: &[Source]) -> Vec<Finding> {
+    let list = text_of(sources, "crates/sinter/src/backends.rs");
+    let mut findings = Vec::new();
+    // Those of the conformance suites stand for others.
+    let shipped = |s: &&Source| s.path.contains("/src/") && !s.path.starts_with("crates/conformance/");
+    for source in sources.iter().filter(shipped) {
+        for name in source.text.lines().filter_map(|line| line.strip_prefix("impl BackEnd for ")) {
+            let name = words(name).next().unwrap_or_default();
+            if !BACK_ENDS.iter().any(|folder| source.path.starts_with(folder)) {
+                findings.push(Finding::new("xtask/src/tidy/mod.rs", format!("BACK_ENDS lacks {}", source.path)));
+            }
+            if !list.contains(&format!("&{name}")) {
+                findings.push(Finding::new(source.path.clone(), format!("back end {name} is not in backends.rs")));
+            }
+        }
+    }
+    findings
+}
+
 /// Each tactic stands in its family's table, each table in that of the back end.
-fn tactics(sources: &[Source]) -> Vec<Finding> {
-    let back_end = "crates/cpu/src/back_end.rs";
-    let families = text_of(sources, back_end);
-    let own = || sources.iter().filter(|s| s.path.starts_with("crates/cpu/src/"));
+fn tactics(folder: &str, sources: &[Source]) -> Vec<Finding> {
+    let back_end = format!("{folder}back_end.rs");
+    let families = text_of(sources, &back_end);
+    let own = || sources.iter().filter(|s| s.path.starts_with(folder));
     let kinds = own().flat_map(|s| s.text.lines()).filter_map(|line| identifier_after(line, "impl Tactic for "));
     let kinds: Vec<&str> = kinds.collect();
     let mut findings = Vec::new();
@@ -110,7 +131,7 @@ fn tactics(sources: &[Source]) -> Vec<Finding> {
         if name == "mod.rs" && source.text.contains("pub const TACTICS") {
             let family = folder.rsplit('/').next().unwrap_or_default();
             if !words(families).zip(words(families).skip(1)).any(|pair| pair == (family, "TACTICS")) {
-                findings.push(Finding::new(back_end, format!("the tactics of {family} are in no list")));
+                findings.push(Finding::new(back_end.clone(), format!("the tactics of {family} are in no list")));
             }
         }
         let constants = source.text.lines().filter_map(|line| line.trim().split_once(": "));
@@ -167,6 +188,18 @@ mod tests {
     }
 
     #[test]
+    fn a_back_end_that_nobody_can_choose_is_found() {
+        let files = |path: &str, list: &str| {
+            vec![source(path, "impl BackEnd for Cpu {"), source("crates/sinter/src/backends.rs", list)]
+        };
+        assert!(back_ends(&files("crates/cpu/src/back_end.rs", "&[&Cpu]")).is_empty());
+        let found = problems(back_ends(&files("crates/cpu/src/back_end.rs", "&[]")));
+        assert_eq!(found, ["back end Cpu is not in backends.rs"]);
+        let found = problems(back_ends(&files("crates/abacus/src/lib.rs", "&[&Cpu]")));
+        assert_eq!(found, ["BACK_ENDS lacks crates/abacus/src/lib.rs"]);
+    }
+
+    #[test]
     fn a_tactic_outside_its_table_is_found() {
         let files = |table: &str, families: &str| {
             vec![
@@ -177,9 +210,12 @@ mod tests {
             ]
         };
         let (table, families) = ("pub const TACTICS: &[&dyn Tactic] = &[&rows::ROWS];", "&[pool::TACTICS]");
-        assert!(tactics(&files(table, families)).is_empty());
-        let found = problems(tactics(&files("use rows::ROWS;\npub const TACTICS: &[&dyn Tactic] = &[];", families)));
+        assert!(tactics(BACK_ENDS[0], &files(table, families)).is_empty());
+        let found = problems(tactics(
+            BACK_ENDS[0],
+            &files("use rows::ROWS;\npub const TACTICS: &[&dyn Tactic] = &[];", families),
+        ));
         assert_eq!(found, ["tactic ROWS is not in the table of crates/cpu/src/pool/mod.rs"]);
-        assert_eq!(problems(tactics(&files(table, "&[]"))), ["the tactics of pool are in no list"]);
+        assert_eq!(problems(tactics(BACK_ENDS[0], &files(table, "&[]"))), ["the tactics of pool are in no list"]);
     }
 }

@@ -12,6 +12,9 @@ use walkdir::WalkDir;
 
 use crate::command::root;
 
+/// Sources of the back ends.
+pub(crate) const BACK_ENDS: &[&str] = &["crates/cpu/src/"];
+
 /// One finding: where, and what is wrong.
 pub(crate) struct Finding {
     pub(crate) place: String,
