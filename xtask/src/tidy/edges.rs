@@ -47,6 +47,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("cli", &["sinter"]),
     // Basement.
     ("testkit", &[]),
+    ("bench", &["base", "ops", "backend", "cpu", "builder", "conformance"]),
     (
         "conformance",
         &[

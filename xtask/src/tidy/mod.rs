@@ -1,5 +1,6 @@
 //! `cargo xtask tidy`: what the architecture promises, checked.
 
+mod documents;
 mod edges;
 mod files;
 mod host;
@@ -56,6 +57,7 @@ pub(crate) fn run() -> Result<(), String> {
     let root = root();
     let sources = sources(&root);
     let mut findings = edges::check(&root)?;
+    findings.extend(documents::check(&root));
     findings.extend(files::check(&sources));
     findings.extend(lists::check(&sources));
     findings.extend(host::check(&sources));
