@@ -1,5 +1,6 @@
 //! `cargo xtask conformance`.
 
+use std::path::{Path, PathBuf, absolute};
 use std::process::Command;
 
 use clap::Args;
@@ -25,6 +26,10 @@ pub(crate) struct Options {
     /// Every suite in every form on every tier.
     #[arg(long)]
     full: bool,
+    /// Writes what came out, and which tactics served each case, to a file; `-` means standard output, which then holds
+    /// nothing else.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
     /// Only cases whose name contains one of these.
     filters: Vec<String>,
 }
@@ -39,6 +44,12 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     }
     if options.full {
         cargo.arg("--full");
+    }
+    if let Some(path) = &options.json {
+        let is_output = path == Path::new("-");
+        // The program runs elsewhere.
+        let path = if is_output { path.clone() } else { absolute(path).map_err(|e| e.to_string())? };
+        cargo.arg("--json").arg(path);
     }
     run_program(&mut cargo)
 }

@@ -26,7 +26,8 @@ enum Task {
     /// Runs every test. Makes a Python environment with the ONNX package for the test data; without Python the rest
     /// still runs.
     Test,
-    /// Checks the structure: crate edges, file sizes, lists, head comments, homes of unsafe code.
+    /// Checks the structure: crate edges, file sizes, lists, host-only operators, forgotten files, head comments, homes of
+    /// unsafe code, files that documents name.
     Tidy,
     /// Runs the ONNX backend test cases and prints what fails.
     Conformance(conformance::Options),

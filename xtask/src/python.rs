@@ -17,7 +17,8 @@ pub(crate) fn environment() -> Result<PathBuf, String> {
     if std::fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
         return Ok(python);
     }
-    println!("making the Python environment of the tests ({})", PACKAGES.join(", "));
+    // Standard output may be for results.
+    eprintln!("making the Python environment of the tests ({})", PACKAGES.join(", "));
     run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
     run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(PACKAGES))?;
     std::fs::write(&stamp, wanted).map_err(|e| format!("{}: {e}", stamp.display()))?;

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use sinter::cpu::Tier;
 
 use crate::commands::{bench, build, completions, demo, diff, doctor, inspect, run};
 use crate::failure::Failure;
@@ -52,6 +53,8 @@ pub enum Command {
 /// # Errors
 /// What, where and what to do, with the exit code.
 pub fn dispatch(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    // A misspelt tier would measure and test another one.
+    Tier::requested().map_err(|error| Failure::usage(error.to_string()))?;
     match &arguments.command {
         Command::Build(arguments) => build::run(arguments)?,
         Command::Run(arguments) => run::run(arguments)?,

@@ -38,14 +38,22 @@ pub fn check_kernels(plan: &Plan) -> Result<(), String> {
     }
 }
 
-/// Builds, saves to bytes, opens and runs; the outputs in order.
+/// Builds a plan for the CPU whose every step is served by a kernel of the back end.
+///
+/// # Errors
+/// Why there is none, or the step that is not, in words.
+pub fn checked(network: &Network) -> Result<Plan, String> {
+    let plan = built(network)?;
+    check_kernels(&plan)?;
+    Ok(plan)
+}
+
+/// Saves a plan to bytes, opens them and runs; the outputs in order.
 ///
 /// # Errors
 /// The first thing that fails, in words.
-pub fn run_built(network: &Network, inputs: &HashMap<String, Value>) -> Result<Vec<Value>, String> {
-    let plan = built(network)?;
-    check_kernels(&plan)?;
-    let plan = from_bytes(to_bytes(&plan).into(), Trust::Nothing).map_err(|e| e.to_string())?;
+pub fn run_here(plan: &Plan, inputs: &HashMap<String, Value>) -> Result<Vec<Value>, String> {
+    let plan = from_bytes(to_bytes(plan).into(), Trust::Nothing).map_err(|e| e.to_string())?;
     let engine = Engine::from_plan(plan, &[&Cpu], THREADS).map_err(|e| e.to_string())?;
     engine.run(named(inputs)).map_err(|e| e.to_string())
 }
@@ -74,16 +82,10 @@ pub fn lean_program() -> Result<PathBuf, String> {
     }
 }
 
-/// Builds, saves to bytes and runs in the lean program, which has nothing but those bytes.
+/// Saves a plan to bytes and runs it in the lean program, which has nothing but those bytes.
 ///
 /// # Errors
 /// The first thing that fails, in words.
-pub fn run_lean(
-    lean: &mut LeanProgram,
-    network: &Network,
-    inputs: &HashMap<String, Value>,
-) -> Result<Vec<Value>, String> {
-    let plan = built(network)?;
-    check_kernels(&plan)?;
-    lean.run(Bytes::from(to_bytes(&plan)), THREADS, named(inputs))
+pub fn run_lean(lean: &mut LeanProgram, plan: &Plan, inputs: &HashMap<String, Value>) -> Result<Vec<Value>, String> {
+    lean.run(Bytes::from(to_bytes(plan)), THREADS, named(inputs))
 }

@@ -34,15 +34,18 @@ pub fn run_kernel(
         Loaded::Values(kernel) => kernel.run(values).map_err(|e| e.to_string()),
         Loaded::Views(kernel) => {
             let workspace = candidate.workspace.as_constant().and_then(|b| usize::try_from(b).ok()).unwrap_or(0);
-            let operands = tensors_of(tactic, candidate, region, values)?;
+            let operands = operands_of(tactic, candidate, region, values)?;
             let results = region.body().output_types();
             launch_once(&*kernel, &results, &operands, workspace, workers).map_err(|e| e.to_string())
         }
     }
 }
 
-/// The operands as the candidate wants them.
-fn tensors_of(
+/// The operands as the candidate wants them, packed ones packed.
+///
+/// # Errors
+/// A packed operand that is left out, or that the tactic cannot pack.
+pub fn operands_of(
     tactic: &dyn Tactic,
     candidate: &Candidate,
     region: &Region,

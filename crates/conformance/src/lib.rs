@@ -1,7 +1,8 @@
 //! Basement: the suites that every back end must pass.
 //!
 //! `onnx_cases` reads the test data of the `onnx` Python package, `rules` judges outputs, `variants` asks the same of other
-//! machinery, `engine` builds plans and runs them here or in the lean program.
+//! machinery, `engine` builds plans and runs them here or in the lean program, `suite` counts what passed and which kernels
+//! served it. `other_types` takes the catalog's examples to every element type; `operator_table` makes a page of both.
 
 pub mod engine;
 pub mod fuzz;
@@ -10,6 +11,7 @@ pub mod light;
 pub mod odd_networks;
 pub mod onnx_cases;
 pub mod operator_table;
+pub mod other_types;
 pub mod random;
 pub mod rules;
 pub mod suite;

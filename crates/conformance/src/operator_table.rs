@@ -1,68 +1,225 @@
-//! `docs/operators.md`: which kernels of the CPU back end take which operator, for which element types of its first
-//! operand. Made from the regions of the ONNX node tests, for a fixed device, so that every machine makes the same page.
+//! `docs/operators.md`: for every operator of the catalog, the element types that the CPU back end has a kernel for and
+//! the kernels, with marks for what the ONNX node tests exercise. Made for a fixed device, so that every machine makes the
+//! same page.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
-use sinter_backend::{BackEnd, Device, Region};
-use sinter_base::ValueType;
+use sinter_backend::{BackEnd, Device, Region, Tactic, Workers};
+use sinter_base::{DataType, ValueType};
+use sinter_builder::{BuildOptions, Verify, build};
 use sinter_cpu::Cpu;
-use sinter_ops::Body;
+use sinter_ir::Network;
+use sinter_ops::{Body, catalog};
+use sinter_plan::{Action, Graph};
 
 use crate::onnx_cases::{Case, cases};
+use crate::other_types::problems;
 
-/// The device of the page: the highest tier, one thread.
-fn device() -> Device {
-    Device { back_end: "cpu".to_owned(), tier: "avx512".to_owned(), threads: 1 }
+const HEAD: &str = "\
+# Operators and their CPU kernels
+
+Made by `cargo xtask docs`: for each operator of the catalog, the element types of its first operand (of its result,
+where it has none) for which the CPU has a kernel, and the kernels.
+
+What is **bold** is exercised by the ONNX node tests: their networks have the operator at this type, and their plans
+serve it with this kernel, alone or in a fused region. The rest follows from the catalog's examples: a test runs every
+kernel here at every type here against the reference. Only scales (f8e8m0) are left to the node tests.
+
+";
+
+/// Types that the page names together.
+const GROUPS: &[(&str, &[DataType])] = &[
+    ("floats", &[DataType::F64, DataType::F32, DataType::F16, DataType::Bf16]),
+    (
+        "small floats",
+        &[DataType::F8E4M3FN, DataType::F8E4M3FNUZ, DataType::F8E5M2, DataType::F8E5M2FNUZ, DataType::F4E2M1],
+    ),
+    (
+        "integers",
+        &[
+            DataType::I64,
+            DataType::I32,
+            DataType::I16,
+            DataType::I8,
+            DataType::U64,
+            DataType::U32,
+            DataType::U16,
+            DataType::U8,
+        ],
+    ),
+    ("small integers", &[DataType::I4, DataType::I2, DataType::U4, DataType::U2]),
+];
+
+/// What the page says instead of a kernel.
+const RUNTIME: &str = "runtime";
+const PLACED: &str = "placed";
+
+/// The CPU with the highest tier, on any machine.
+struct Paper;
+
+impl BackEnd for Paper {
+    fn name(&self) -> &'static str {
+        Cpu.name()
+    }
+
+    fn device(&self, threads: usize) -> Device {
+        Device { back_end: self.name().to_owned(), tier: "avx512".to_owned(), threads }
+    }
+
+    fn tactics(&self) -> Vec<&'static dyn Tactic> {
+        Cpu.tactics()
+    }
+
+    fn workers(&self, threads: usize) -> Arc<dyn Workers> {
+        Cpu.workers(threads)
+    }
 }
+
+/// Each name with a mark: do the node tests exercise it?
+type Marked<K> = BTreeMap<K, bool>;
 
 /// Types and kernels of one operator.
 #[derive(Default)]
 struct Row {
-    types: BTreeSet<String>,
-    kernels: BTreeSet<&'static str>,
+    types: Marked<DataType>,
+    kernels: Marked<String>,
 }
 
-fn collect(body: &Body, rows: &mut BTreeMap<&'static str, Row>) {
+impl Row {
+    /// Notes who takes a region; is there anybody?
+    fn ask(&mut self, region: &Region) -> bool {
+        let device = Paper.device(1);
+        let takers = Paper.tactics().into_iter().filter(|tactic| tactic.offer(region, &device).is_ok());
+        let names: BTreeSet<String> = takers.map(|tactic| tactic.name().to_owned()).collect();
+        let found = !names.is_empty();
+        for name in names {
+            self.kernels.entry(name).or_default();
+        }
+        found
+    }
+}
+
+type Rows = BTreeMap<&'static str, Row>;
+
+/// What the catalog's own examples reach.
+fn by_examples(rows: &mut Rows) {
+    for info in catalog::ALL {
+        let row = rows.entry(info.name).or_default();
+        for problem in (info.examples)().iter().flat_map(|example| problems(example, 1)) {
+            if row.ask(&problem.region) {
+                row.types.extend(problem.data_type().map(|data_type| (data_type, false)));
+            }
+        }
+    }
+}
+
+/// The operators of a test's network.
+fn by_network(body: &Body, rows: &mut Rows) {
     for node in body.nodes() {
         let inputs: Vec<Option<ValueType>> = node.inputs.iter().map(|id| id.map(|id| body.ty(id).clone())).collect();
         let outputs: Vec<ValueType> = node.outputs.iter().map(|id| body.ty(*id).clone()).collect();
-        for inner in node.op.bodies() {
-            collect(inner, rows);
-        }
-        if !node.op.bodies().is_empty() {
-            continue;
-        }
-        let first = inputs.iter().flatten().chain(&outputs).next().map(|ty| ty.data_type().to_string());
+        let first = inputs.iter().flatten().chain(&outputs).next().map(ValueType::data_type);
+        let bodies = node.op.bodies();
         let row = rows.entry(node.op.name()).or_default();
-        row.types.extend(first);
-        let region = Region::single(node.op.clone(), &inputs, outputs);
-        let takers = Cpu.tactics().into_iter().filter(|tactic| tactic.offer(&region, &device()).is_ok());
-        row.kernels.extend(takers.map(|tactic| tactic.name()));
+        if !bodies.is_empty() || row.ask(&Region::single(node.op.clone(), &inputs, outputs)) {
+            row.types.extend(first.map(|data_type| (data_type, true)));
+        }
+        bodies.into_iter().for_each(|inner| by_network(inner, rows));
     }
+}
+
+/// The kernels of a test's plan.
+fn by_plan(network: &Network, rows: &mut Rows) -> Result<(), String> {
+    let options = BuildOptions { threads: 1, verify: Verify::Off, ..BuildOptions::default() };
+    let graph: Graph = build(network, &Paper, options).map_err(|e| e.to_string())?.plan.graph;
+    graph.visit_steps(&mut |step| {
+        let served = match &step.action {
+            Action::Kernel { recipe, .. } => recipe.tactic.as_str(),
+            Action::Placed { .. } => PLACED,
+            Action::Control { .. } => RUNTIME,
+        };
+        for node in step.region().body().nodes() {
+            rows.entry(node.op.name()).or_default().kernels.insert(served.to_owned(), true);
+        }
+    });
+    Ok(())
+}
+
+/// The types, those that tests exercise first, the others by groups.
+fn types_of(marked: &Marked<DataType>) -> String {
+    let mut texts: Vec<String> = marked.iter().filter(|(_, bold)| **bold).map(|(ty, _)| format!("**{ty}**")).collect();
+    let mut rest: Vec<DataType> = marked.iter().filter(|(_, bold)| !**bold).map(|(ty, _)| *ty).collect();
+    for (name, members) in GROUPS {
+        let plain = rest.iter().filter(|ty| members.contains(ty)).count();
+        if plain > 1 && members.iter().all(|ty| marked.contains_key(ty)) {
+            texts.push((*name).to_owned());
+            rest.retain(|ty| !members.contains(ty));
+        }
+    }
+    texts.extend(rest.iter().map(DataType::to_string));
+    texts.join(", ")
+}
+
+fn kernels_of(marked: &Marked<String>) -> String {
+    let text = |(name, bold): (&String, &bool)| match *bold {
+        true => format!("**`{name}`**"),
+        false => format!("`{name}`"),
+    };
+    marked.iter().map(text).collect::<Vec<_>>().join(", ")
+}
+
+/// What the words of the page mean, and the kernels that serve no operator alone.
+fn legend(rows: &Rows) -> String {
+    let groups = GROUPS.iter().map(|(name, members)| {
+        let members: Vec<String> = members.iter().map(DataType::to_string).collect();
+        format!("{name} {}", members.join(", "))
+    });
+    let groups = groups.collect::<Vec<_>>().join("; ");
+    let fused = Paper.tactics().into_iter().map(|tactic| tactic.name());
+    let fused = fused.filter(|name| !rows.values().any(|row| row.kernels.contains_key(*name)));
+    let fused: Vec<String> = fused.map(|name| format!("`{name}`")).collect();
+    format!(
+        "- Types by groups, but for those in bold before: {groups}.\n\
+        - `{RUNTIME}` is control flow, `{PLACED}` a concatenation or slice that moves nothing.\n\
+        - Kernels of fused regions that no node test has: {}.\n",
+        fused.join(", ")
+    )
 }
 
 /// The page.
 ///
 /// # Errors
-/// When the test data cannot be read.
-pub fn page(data: &Path) -> std::io::Result<String> {
-    let mut rows = BTreeMap::new();
-    for folder in cases(data, "node")? {
+/// When the test data cannot be read, or a network of it has no plan.
+pub fn page(data: &Path) -> Result<String, String> {
+    let mut rows = Rows::new();
+    by_examples(&mut rows);
+    for folder in cases(data, "node").map_err(|e| e.to_string())? {
         if let Ok(case) = Case::load(&folder) {
-            collect(&case.network.body, &mut rows);
+            by_network(&case.network.body, &mut rows);
+            by_plan(&case.network, &mut rows).map_err(|e| format!("{}: {e}", case.name))?;
         }
     }
-    let mut text = "# Operators and their CPU kernels\n\n\
-        Made by `cargo xtask docs` from the ONNX node tests: for each operator of the catalog, the element types of its\n\
-        first operand that the tests reach, and the kernels that take it. Control flow (If, Loop, Scan) runs in the\n\
-        runtime itself.\n\n| operator | element types | kernels |\n|---|---|---|\n"
-        .to_owned();
-    for (name, row) in rows {
-        let list = |items: Vec<String>| items.join(", ");
-        let types = list(row.types.into_iter().collect());
-        let kernels = list(row.kernels.into_iter().map(|kernel| format!("`{kernel}`")).collect());
-        text.push_str(&format!("| {name} | {types} | {kernels} |\n"));
+    let lines = rows
+        .iter()
+        .map(|(name, Row { types, kernels })| format!("| {name} | {} | {} |\n", types_of(types), kernels_of(kernels)));
+    let table = format!("\n| operator | element types | kernels |\n|---|---|---|\n{}", lines.collect::<String>());
+    Ok(HEAD.to_owned() + &legend(&rows) + &table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_come_in_groups_unless_one_is_missing() {
+        let marked = |types: &[DataType], bold: &[DataType]| {
+            types.iter().map(|ty| (*ty, bold.contains(ty))).collect::<Marked<DataType>>()
+        };
+        let floats = GROUPS[0].1;
+        assert_eq!(types_of(&marked(floats, &[DataType::F32])), "**f32**, floats");
+        assert_eq!(types_of(&marked(&floats[..2], &[])), "f64, f32");
+        assert_eq!(types_of(&marked(floats, floats)), "**f64**, **f32**, **f16**, **bf16**");
     }
-    Ok(text)
 }

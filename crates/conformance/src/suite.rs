@@ -1,6 +1,6 @@
 //! A suite of ONNX cases run in one way: by a machine (judge, engine, lean program) and as a variant.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use sinter_base::Value;
@@ -8,7 +8,7 @@ use sinter_interp::{FastEvaluator, Tolerance, compare, run, run_with};
 use sinter_ir::Network;
 use sinter_lean::client::LeanProgram;
 
-use crate::engine::{lean_program, run_built, run_lean};
+use crate::engine::{checked, lean_program, run_here, run_lean};
 use crate::onnx_cases::{Case, Failure, cases, ignored};
 use crate::random::Random;
 use crate::rules::Rule;
@@ -35,13 +35,29 @@ impl Machine {
         LeanProgram::start(&lean_program()?, tier).map(Self::Lean).map_err(|e| e.to_string())
     }
 
-    fn run(&mut self, network: &Network, inputs: &HashMap<String, Value>) -> Result<Vec<Value>, String> {
+    /// The outputs; the tactics that served them are added to `served`.
+    fn run(
+        &mut self,
+        network: &Network,
+        inputs: &HashMap<String, Value>,
+        served: &mut BTreeSet<String>,
+    ) -> Result<Vec<Value>, String> {
+        let mut plan = || {
+            let plan = checked(network)?;
+            served.extend(plan.tactics().into_iter().map(str::to_owned));
+            Ok::<_, String>(plan)
+        };
         match self {
             Self::Judge => run(network, inputs).map_err(|e| e.to_string()),
             Self::FastJudge => judged(network, inputs),
-            Self::Engine => run_built(network, inputs),
-            Self::Lean(program) => run_lean(program, network, inputs),
+            Self::Engine => run_here(&plan()?, inputs),
+            Self::Lean(program) => run_lean(program, &plan()?, inputs),
         }
+    }
+
+    /// Are its results computed by kernels, rather than by the judge?
+    pub fn has_kernels(&self) -> bool {
+        matches!(self, Self::Engine | Self::Lean(_))
     }
 }
 
@@ -100,6 +116,9 @@ pub struct Report {
     pub skipped: BTreeMap<String, usize>,
     /// Cases that the ignore list excuses.
     pub ignored: usize,
+    /// Tactics that served each case that passed, by its name: none where the judge computed it, or where nothing is left
+    /// to compute.
+    pub served: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// Runs a suite.
@@ -120,8 +139,11 @@ pub fn run_suite(
             continue;
         }
         match (run_one(&folder, machine, form), ignored.contains_key(name.as_str())) {
-            (Ok(Outcome::Passed), false) => report.passed += 1,
-            (Ok(Outcome::Passed), true) => {
+            (Ok(Outcome::Passed(served)), false) => {
+                report.passed += 1;
+                report.served.insert(name, served);
+            }
+            (Ok(Outcome::Passed(_)), true) => {
                 report.failed.push((name, "it passes, but stands in ignored.txt".to_owned()))
             }
             (Ok(Outcome::Skipped(reason)), _) => *report.skipped.entry(reason).or_default() += 1,
@@ -133,16 +155,17 @@ pub fn run_suite(
 }
 
 enum Outcome {
-    Passed,
+    /// By these tactics.
+    Passed(BTreeSet<String>),
     Skipped(String),
 }
 
 fn run_one(folder: &Path, machine: &mut Machine, form: Form) -> Result<Outcome, Failure> {
-    let case = Case::load(folder)?;
+    let (case, mut served) = (Case::load(folder)?, BTreeSet::new());
     let variant = match form {
         Form::Plain => {
-            case.run(&mut |network, inputs| machine.run(network, inputs))?;
-            return Ok(Outcome::Passed);
+            case.run(&mut |network, inputs| machine.run(network, inputs, &mut served))?;
+            return Ok(Outcome::Passed(served));
         }
         _ if !is_float_case(&case) => return Ok(Outcome::Skipped("no floats".to_owned())),
         Form::Symbolic => symbolic(&case),
@@ -157,7 +180,7 @@ fn run_one(folder: &Path, machine: &mut Machine, form: Form) -> Result<Outcome, 
     };
     for (set, (given, data)) in inputs.iter().zip(&case.sets).enumerate() {
         let failure = |(index, reason)| Failure::Result { set, index, reason };
-        let found = machine.run(&network, given).map_err(Failure::Run)?;
+        let found = machine.run(&network, given, &mut served).map_err(Failure::Run)?;
         if form == Form::Symbolic {
             case.rule.judge(&network, given, &found, &data.expected).map_err(failure)?;
             continue;
@@ -171,5 +194,5 @@ fn run_one(folder: &Path, machine: &mut Machine, form: Form) -> Result<Outcome, 
             compare(found, expected, tolerance).map_err(|e| failure((index, e.to_string())))?;
         }
     }
-    Ok(Outcome::Passed)
+    Ok(Outcome::Passed(served))
 }

@@ -1,6 +1,27 @@
 //! Instruction set tiers.
 
+use std::fmt;
 use std::sync::OnceLock;
+
+/// The environment variable that forces a tier.
+const VARIABLE: &str = "SINTER_CPU";
+
+/// `SINTER_CPU` names no tier.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownTier {
+    /// What it says.
+    pub name: String,
+}
+
+impl fmt::Display for UnknownTier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known: Vec<&str> = Tier::ALL.iter().map(|tier| tier.name()).collect();
+        let (name, known) = (&self.name, known.join(", "));
+        write!(f, "{VARIABLE} is '{name}', which is no tier of instructions; there are {known}")
+    }
+}
+
+impl std::error::Error for UnknownTier {}
 
 /// What the kernels may use, each tier including those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,6 +35,9 @@ pub enum Tier {
 }
 
 impl Tier {
+    /// Every tier, lowest first.
+    pub const ALL: &[Self] = &[Tier::Scalar, Tier::Avx2, Tier::Avx512];
+
     /// Name in kernel names, reports and `SINTER_CPU`.
     pub const fn name(self) -> &'static str {
         match self {
@@ -41,16 +65,45 @@ impl Tier {
         Tier::Scalar
     }
 
-    /// The tier in use: what the machine has, or the lower one that `SINTER_CPU` names. A name that is unknown or asks
-    /// for more than the machine has is ignored here and reported by `sinter doctor`.
+    /// The tier that the environment variable `SINTER_CPU` names, if it is set to anything.
+    ///
+    /// # Errors
+    /// When it names no tier.
+    pub fn requested() -> Result<Option<Self>, UnknownTier> {
+        Self::named(&std::env::var_os(VARIABLE).unwrap_or_default().to_string_lossy())
+    }
+
+    fn named(name: &str) -> Result<Option<Self>, UnknownTier> {
+        match Self::ALL.iter().find(|tier| tier.name() == name) {
+            Some(tier) => Ok(Some(*tier)),
+            None if name.is_empty() => Ok(None),
+            None => Err(UnknownTier { name: name.to_owned() }),
+        }
+    }
+
+    /// The tier in use: what the machine has, or the lower one that `SINTER_CPU` names. Programs ask
+    /// [`Tier::requested`] first and end when it names none; here such a name counts for nothing, and so does a tier
+    /// above the machine's.
     pub fn in_use() -> Self {
         static TIER: OnceLock<Tier> = OnceLock::new();
         *TIER.get_or_init(|| {
             let detected = Self::detected();
-            let wanted = std::env::var("SINTER_CPU").ok();
-            let forced =
-                [Tier::Scalar, Tier::Avx2, Tier::Avx512].into_iter().find(|t| Some(t.name()) == wanted.as_deref());
-            forced.map_or(detected, |tier| tier.min(detected))
+            Self::requested().ok().flatten().map_or(detected, |tier| tier.min(detected))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_known_or_an_error() {
+        for tier in Tier::ALL {
+            assert_eq!(Tier::named(tier.name()), Ok(Some(*tier)));
+        }
+        assert_eq!(Tier::named(""), Ok(None));
+        let error = Tier::named("avx-512").unwrap_err().to_string();
+        assert_eq!(error, "SINTER_CPU is 'avx-512', which is no tier of instructions; there are scalar, avx2, avx512");
     }
 }

@@ -5,12 +5,16 @@ use std::io::{self, BufReader, BufWriter};
 use std::path::Path;
 use std::process::ExitCode;
 
-use sinter_cpu::Cpu;
+use sinter_cpu::{Cpu, Tier};
 use sinter_lean::frame::{Answer, Request, read_request, write_answer};
 use sinter_plan::{Trust, from_bytes};
 use sinter_runtime::Engine;
 
 fn main() -> ExitCode {
+    if let Err(error) = Tier::requested() {
+        eprintln!("sinter-lean: {error}");
+        return ExitCode::from(2);
+    }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.as_slice() {
         [] => match serve() {

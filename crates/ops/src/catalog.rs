@@ -1,7 +1,7 @@
 //! THE list of operators.
 //!
 //! Numbers are part of the plan format: they are never reused and never change. From an operator's line follow the
-//! text form, the plan codec, conformance, benchmarks, the documentation row and fuzzing.
+//! text form, the plan codec, its examples' tests on every kernel and their benchmark, and its row of `docs/operators.md`.
 
 use std::sync::Arc;
 

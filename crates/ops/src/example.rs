@@ -1,4 +1,4 @@
-//! Example problems: an operator with inputs, used by conformance, benchmarks and fuzzing on every back end.
+//! Example problems: an operator with inputs, used by conformance, benchmarks and the page of operators.
 
 use sinter_base::{DataType, Tensor, Value};
 

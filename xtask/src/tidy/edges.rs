@@ -24,9 +24,9 @@ const EDGES: &[(&str, &[&str])] = &[
     ("builder", &["base", "ops", "ir", "interp", "passes", "backend", "plan", "runtime"]),
     // The lean runtime: no network, no importer, no compiler.
     ("runtime", &["base", "ops", "backend", "plan"]),
-    // Floor 4: doors. The lean program runs plans and links nothing that could make one.
+    // Floor 4: doors. The lean program runs plans and links nothing that could make one; the program sees the other
+    // crates only through the public interface.
     ("lean", &["base", "plan", "cpu", "runtime"]),
-    // Floor 4: doors. The program sees the other crates only through the public interface.
     (
         "sinter",
         &[
@@ -44,9 +44,10 @@ const EDGES: &[(&str, &[&str])] = &[
             "runtime",
         ],
     ),
-    ("cli", &[]),
+    ("cli", &["sinter"]),
     // Basement.
     ("testkit", &[]),
+    ("bench", &["base", "ops", "backend", "cpu", "builder", "conformance"]),
     (
         "conformance",
         &[
@@ -64,6 +65,18 @@ const EDGES: &[(&str, &[&str])] = &[
             "lean",
         ],
     ),
+];
+
+/// (crate, what its tests may depend on as well, why). No test of a crate may know what the crate itself must not, beyond
+/// this list.
+const TEST_EDGES: &[(&str, &[&str], &str)] = &[
+    (
+        "passes",
+        &["import-onnx", "interp", "tensor-io"],
+        "exported graphs go in, and the judge says that nothing changed",
+    ),
+    ("runtime", &["testkit"], "a run in the steady state allocates nothing"),
+    ("conformance", &["testkit"], "as above, for every operator"),
 ];
 
 /// All that the lean program may reach, over any number of edges: no network, no importer, no compiler, no judge.
@@ -84,32 +97,53 @@ fn reached(from: &str) -> Vec<&'static str> {
     found
 }
 
+/// The crates of this workspace among a manifest's dependencies, those for tests apart, those for some targets only
+/// included.
+fn dependencies(manifest: &toml::Table) -> (Vec<String>, Vec<String>) {
+    let own = |table: &toml::Table, section: &str| -> Vec<String> {
+        let entries = table.get(section).and_then(|v| v.as_table()).into_iter().flatten();
+        let packages = entries.map(|(name, entry)| entry.get("package").and_then(|p| p.as_str()).unwrap_or(name));
+        let own = packages.filter_map(|name| name.strip_prefix("sinter-").or((name == "sinter").then_some(name)));
+        own.map(str::to_owned).collect()
+    };
+    let targets = manifest.get("target").and_then(|v| v.as_table()).into_iter().flatten();
+    let (mut always, mut tests) = (Vec::new(), Vec::new());
+    for table in std::iter::once(manifest).chain(targets.filter_map(|(_, target)| target.as_table())) {
+        always.extend(own(table, "dependencies").into_iter().chain(own(table, "build-dependencies")));
+        tests.extend(own(table, "dev-dependencies"));
+    }
+    (always, tests)
+}
+
+/// The dependencies of a crate that its line does not allow.
+fn forbidden(folder: &str, manifest: &toml::Table) -> Vec<String> {
+    let allowed = EDGES.iter().find(|(name, _)| *name == folder).map_or(&[][..], |(_, allowed)| *allowed);
+    let in_tests = TEST_EDGES.iter().find(|(name, ..)| *name == folder).map_or(&[][..], |(_, allowed, _)| *allowed);
+    let (always, tests) = dependencies(manifest);
+    let always = always.iter().filter(|name| !allowed.contains(&name.as_str()));
+    let tests = tests.iter().filter(|name| !allowed.contains(&name.as_str()) && !in_tests.contains(&name.as_str()));
+    let always = always.map(|name| format!("{folder} must not depend on {name}"));
+    always.chain(tests.map(|name| format!("tests of {folder} must not depend on {name}"))).collect()
+}
+
 pub(crate) fn check(root: &Path) -> Result<Vec<Finding>, String> {
     let mut findings = Vec::new();
     let architecture = std::fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap_or_default();
     let mut seen = Vec::new();
     for entry in std::fs::read_dir(root.join("crates")).map_err(|e| e.to_string())?.flatten() {
         let folder = entry.file_name().to_string_lossy().into_owned();
-        let manifest = entry.path().join("Cargo.toml");
         let place = format!("crates/{folder}/Cargo.toml");
-        let Some((_, allowed)) = EDGES.iter().find(|(name, _)| *name == folder) else {
+        if !EDGES.iter().any(|(name, _)| *name == folder) {
             findings.push(Finding::new(place, "the crate is on no floor; add it to xtask/src/tidy/edges.rs"));
             continue;
-        };
+        }
         if !architecture.contains(&format!("`{folder}`")) {
             findings.push(Finding::new("ARCHITECTURE.md", format!("the crate `{folder}` is not on the map")));
         }
-        seen.push(folder.clone());
-        let text = std::fs::read_to_string(&manifest).map_err(|e| format!("{place}: {e}"))?;
-        let parsed: toml::Table = text.parse().map_err(|e| format!("{place}: {e}"))?;
-        for section in ["dependencies", "build-dependencies"] {
-            let names = parsed.get(section).and_then(|v| v.as_table()).into_iter().flat_map(|t| t.keys());
-            for name in names.filter_map(|n| n.strip_prefix("sinter-")) {
-                if !allowed.contains(&name) {
-                    findings.push(Finding::new(place.clone(), format!("{folder} must not depend on {name}")));
-                }
-            }
-        }
+        let text = std::fs::read_to_string(root.join(&place)).map_err(|e| format!("{place}: {e}"))?;
+        let manifest: toml::Table = text.parse().map_err(|e| format!("{place}: {e}"))?;
+        findings.extend(forbidden(&folder, &manifest).into_iter().map(|problem| Finding::new(place.clone(), problem)));
+        seen.push(folder);
     }
     for (name, _) in EDGES.iter().filter(|(name, _)| !seen.iter().any(|s| s == name)) {
         findings.push(Finding::new("xtask/src/tidy/edges.rs", format!("there is no crate {name}")));
@@ -120,4 +154,23 @@ pub(crate) fn check(root: &Path) -> Result<Vec<Finding>, String> {
         findings.push(Finding::new("xtask/src/tidy/edges.rs", problem));
     }
     Ok(findings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_absent_edge_is_found_in_every_section() {
+        let found = |folder: &str, manifest: &str| forbidden(folder, &manifest.parse().unwrap());
+        assert!(found("ops", "[dependencies]\nsinter-base.workspace = true").is_empty());
+        for section in ["dependencies", "build-dependencies", "target.'cfg(unix)'.dependencies"] {
+            let manifest = format!("[{section}]\nsinter-ir.workspace = true");
+            assert_eq!(found("ops", &manifest), ["ops must not depend on ir"]);
+        }
+        assert_eq!(found("cpu", "[dev-dependencies]\nsinter-ir = {}"), ["tests of cpu must not depend on ir"]);
+        assert_eq!(found("cpu", "[dependencies]\nx = { package = \"sinter\" }"), ["cpu must not depend on sinter"]);
+        assert!(found("passes", "[dev-dependencies]\nsinter-interp = {}").is_empty());
+        assert_eq!(found("passes", "[dependencies]\nsinter-interp = {}"), ["passes must not depend on interp"]);
+    }
 }

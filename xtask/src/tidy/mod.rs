@@ -1,14 +1,20 @@
 //! `cargo xtask tidy`: what the architecture promises, checked.
 
+mod documents;
 mod edges;
 mod files;
+mod host;
 mod lists;
+mod modules;
 
 use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
 use crate::command::root;
+
+/// Sources of the back ends.
+pub(crate) const BACK_ENDS: &[&str] = &["crates/cpu/src/"];
 
 /// One finding: where, and what is wrong.
 pub(crate) struct Finding {
@@ -51,8 +57,11 @@ pub(crate) fn run() -> Result<(), String> {
     let root = root();
     let sources = sources(&root);
     let mut findings = edges::check(&root)?;
+    findings.extend(documents::check(&root));
     findings.extend(files::check(&sources));
     findings.extend(lists::check(&sources));
+    findings.extend(host::check(&sources));
+    findings.extend(modules::check(&sources));
     if findings.is_empty() {
         println!("tidy: {} files, nothing to say", sources.len());
         return Ok(());
@@ -61,4 +70,19 @@ pub(crate) fn run() -> Result<(), String> {
         println!("{}: {}", finding.place, finding.problem);
     }
     Err(format!("tidy: {} findings", findings.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A made-up file.
+    pub(crate) fn source(path: &str, text: &str) -> Source {
+        Source { path: path.to_owned(), text: text.to_owned() }
+    }
+
+    /// What was found.
+    pub(crate) fn problems(findings: Vec<Finding>) -> Vec<String> {
+        findings.into_iter().map(|finding| finding.problem).collect()
+    }
 }

@@ -14,16 +14,22 @@ fn the_doctor_knows_the_machine() {
 }
 
 #[test]
-fn a_forced_tier_is_used_and_a_wrong_one_is_reported() {
-    let doctor = |tier: &str| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sinter"));
-        let output = command.env("SINTER_CPU", tier).args(["doctor", "--json", "-"]).output().unwrap();
-        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+fn a_forced_tier_is_used_and_a_misspelt_one_ends_every_command() {
+    let forced = |tier: &str, arguments: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_sinter")).env("SINTER_CPU", tier).args(arguments).output().unwrap()
     };
-    assert_eq!(doctor("scalar")["tier_in_use"], "scalar");
-    let wrong = doctor("abacus");
-    assert_eq!(wrong["tier_in_use"], wrong["tier_detected"]);
-    assert!(wrong["warnings"].to_string().contains("abacus"));
+    let report: serde_json::Value =
+        serde_json::from_slice(&forced("scalar", &["doctor", "--json", "-"]).stdout).unwrap();
+    assert_eq!(report["tier_in_use"], "scalar");
+    let file = |command| [command, "none.onnx"];
+    let commands = ["build", "run", "bench", "diff", "inspect"].map(file);
+    for arguments in commands.iter().map(|c| &c[..]).chain([&["doctor"][..], &["demo"], &["completions", "bash"]]) {
+        let output = forced("abacus", arguments);
+        let errors = text(&output.stderr);
+        assert_eq!(code(&output), 2, "{arguments:?}: {errors}");
+        assert!(errors.contains("SINTER_CPU is 'abacus'") && errors.contains("scalar, avx2, avx512"), "{errors}");
+        assert!(output.stdout.is_empty());
+    }
 }
 
 #[test]

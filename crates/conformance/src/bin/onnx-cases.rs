@@ -1,15 +1,19 @@
 //! Runs ONNX test cases and prints what fails.
 //!
 //! `onnx-cases [--suite node] [--by judge|engine|lean] [--tier avx2] [--form plain|symbolic|embedded] [FILTER ...]`; the
-//! data folder is `SINTER_ONNX_DATA`. `--full` runs every suite in every form on every tier.
+//! data folder is `SINTER_ONNX_DATA`. `--full` runs every suite in every form on every tier, `--json` says which tactics
+//! served each case.
 #![allow(clippy::print_stdout, reason = "this program prints its results")]
 
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
+use serde_json::{Value as Json, json};
 use sinter_conformance::suite::{Form, Machine, Report, Selection, run_suite};
 use sinter_conformance::{SUITES, TIERS};
+use sinter_cpu::Tier;
 
 #[derive(Clone, Copy, ValueEnum)]
 enum By {
@@ -50,6 +54,10 @@ struct Arguments {
     /// Every suite in every form on every tier of the lean program.
     #[arg(long)]
     full: bool,
+    /// Writes what came out, and which tactics served each case, to a file; `-` means standard output, which then holds
+    /// nothing else.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
     /// Writes the page of operators and their kernels instead.
     #[arg(long)]
     operators: Option<PathBuf>,
@@ -57,61 +65,90 @@ struct Arguments {
     filters: Vec<String>,
 }
 
-fn print(title: &str, report: &Report) {
+fn show(title: &str, report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
     for (name, reason) in &report.failed {
-        println!("{name}: {reason}");
+        writeln!(out, "{name}: {reason}")?;
     }
     let skipped: usize = report.skipped.values().sum();
     let (passed, failed, ignored) = (report.passed, report.failed.len(), report.ignored);
-    println!("{title}: {passed} passed, {failed} failed, {ignored} ignored, {skipped} without this form");
+    writeln!(out, "{title}: {passed} passed, {failed} failed, {ignored} ignored, {skipped} without this form")?;
     let mut reasons: Vec<_> = report.skipped.iter().collect();
     reasons.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-    for (reason, count) in reasons.into_iter().take(12) {
-        println!("    {count}: {}", reason.replace('\n', " "));
+    let mut reasons = reasons.into_iter().take(12);
+    reasons.try_for_each(|(reason, count)| writeln!(out, "    {count}: {}", reason.replace('\n', " ")))
+}
+
+/// A report for programs.
+fn json_of(suite: &str, form: Form, by: &str, tier: Option<&str>, report: &Report) -> Json {
+    let failed = report.failed.iter().map(|(name, reason)| json!({ "case": name, "reason": reason }));
+    json!({
+        "suite": suite, "form": form.name(), "by": by, "tier": tier,
+        "passed": report.passed, "failed": failed.collect::<Vec<_>>(), "ignored": report.ignored,
+        "skipped": report.skipped, "served_by": report.served,
+    })
+}
+
+fn write_json(path: &Path, reports: &[Json]) -> Result<(), String> {
+    let text = format!("{:#}\n", json!({ "runs": reports }));
+    if path == Path::new("-") {
+        return std::io::stdout().write_all(text.as_bytes()).map_err(|e| e.to_string());
     }
+    std::fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))
 }
 
 fn run(arguments: &Arguments) -> Result<bool, String> {
     if let Some(path) = &arguments.operators {
-        let page = sinter_conformance::operator_table::page(&arguments.data).map_err(|e| e.to_string())?;
+        let page = sinter_conformance::operator_table::page(&arguments.data)?;
         return std::fs::write(path, page).map(|()| true).map_err(|e| format!("{}: {e}", path.display()));
     }
+    Tier::requested().map_err(|e| e.to_string())?;
     let selection = Selection { filters: arguments.filters.clone(), ..Selection::default() };
     let form = |name| match name {
         FormName::Plain => Form::Plain,
         FormName::Symbolic => Form::Symbolic,
         FormName::Embedded => Form::Embedded(arguments.seed),
     };
-    let mut clean = true;
-    let mut one = |title: &str, suite: &str, machine: &mut Machine, form| {
+    let (mut clean, mut reports) = (true, Vec::new());
+    let only_json = arguments.json.as_deref() == Some(Path::new("-"));
+    let mut out: Box<dyn Write> = if only_json { Box::new(std::io::stderr()) } else { Box::new(std::io::stdout()) };
+    let mut one = |title: &str, suite: &str, (by, tier): (&str, Option<&str>), machine: &mut Machine, form| {
         let report = run_suite(&arguments.data, suite, machine, form, &selection).map_err(|e| e.to_string())?;
-        print(title, &report);
+        show(title, &report, &mut *out).map_err(|e| e.to_string())?;
         clean &= report.failed.is_empty();
+        reports.push(json_of(suite, form, by, tier, &report));
         Ok::<(), String>(())
     };
+    let mut failures = Vec::new();
     if arguments.full {
         for tier in TIERS {
             let mut machine = Machine::lean(Some(tier))?;
             for suite in SUITES {
                 for name in [FormName::Plain, FormName::Symbolic, FormName::Embedded] {
                     let form = form(name);
-                    one(&format!("{suite} {} {tier}", form.name()), suite, &mut machine, form)?;
+                    let title = format!("{suite} {} {tier}", form.name());
+                    one(&title, suite, ("lean", Some(tier)), &mut machine, form)?;
                 }
             }
         }
-        let failures = sinter_conformance::light::run_all(&arguments.data.join("light"));
-        failures.iter().for_each(|failure| println!("{failure}"));
-        return Ok(clean && failures.is_empty());
+        failures = sinter_conformance::light::run_all(&arguments.data.join("light"));
+    } else {
+        let tier = arguments.tier.as_deref();
+        let (mut machine, by) = match arguments.by {
+            By::Judge => (Machine::Judge, "judge"),
+            By::FastJudge => (Machine::FastJudge, "fast-judge"),
+            By::Engine => (Machine::Engine, "engine"),
+            By::Lean => (Machine::lean(tier)?, "lean"),
+        };
+        let (suite, form) = (arguments.suite.as_str(), form(arguments.form));
+        one(&format!("{suite} {}", form.name()), suite, (by, tier), &mut machine, form)?;
     }
-    let mut machine = match arguments.by {
-        By::Judge => Machine::Judge,
-        By::FastJudge => Machine::FastJudge,
-        By::Engine => Machine::Engine,
-        By::Lean => Machine::lean(arguments.tier.as_deref())?,
-    };
-    let form = form(arguments.form);
-    one(&format!("{} {}", arguments.suite, form.name()), &arguments.suite, &mut machine, form)?;
-    Ok(clean)
+    for failure in &failures {
+        writeln!(out, "{failure}").map_err(|e| e.to_string())?;
+    }
+    if let Some(path) = &arguments.json {
+        write_json(path, &reports)?;
+    }
+    Ok(clean && failures.is_empty())
 }
 
 fn main() -> ExitCode {

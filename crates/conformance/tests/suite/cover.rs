@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use sinter_base::{DataType, Location, Tensor, Value, ValueType};
-use sinter_conformance::engine::run_built;
+use sinter_conformance::engine::{checked, run_here};
 use sinter_interp::{FastEvaluator, Tolerance, compare, run_with};
 use sinter_ir::NetworkBuilder;
 use sinter_ops::conv::Convolution;
@@ -37,7 +37,7 @@ fn operands_that_come_twice() {
     let network = builder.finish("twice", &[("joined".to_owned(), joined), ("mixed".to_owned(), mixed)]);
     let inputs = HashMap::from([("x".to_owned(), Value::Tensor(numbers(&[2, 16, 7, 9], 5)))]);
     let expected = run_with(&network, &inputs, &FastEvaluator).expect("the judge");
-    let found = run_built(&network, &inputs).expect("an engine");
+    let found = run_here(&checked(&network).expect("a plan"), &inputs).expect("an engine");
     for (found, expected) in found.iter().zip(&expected) {
         compare(found, expected, Tolerance { relative: 1e-4, absolute: 1e-2 }).expect("agreement");
     }

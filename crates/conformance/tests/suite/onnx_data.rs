@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
-use sinter_conformance::suite::{Form, Machine, Selection, run_suite};
+use sinter_backend::BackEnd;
+use sinter_conformance::suite::{Form, Machine, Report, Selection, run_suite};
 use sinter_conformance::{SUITES, TIERS};
+use sinter_cpu::Cpu;
 
 /// One variant of so many runs in every test; `cargo xtask conformance --full` runs all.
 const ONE_VARIANT_OF: usize = 10;
@@ -14,6 +16,7 @@ fn run(data: &Path, suite: &str, machine: &mut Machine, form: Form, one_of: usiz
     let report = run_suite(data, suite, machine, form, &selection).expect("the suite's folder");
     let wrong: Vec<String> = report.failed.iter().map(|(name, reason)| format!("{name}: {reason}")).collect();
     assert!(wrong.is_empty(), "{suite} {}, {} cases:\n{}", form.name(), wrong.len(), wrong.join("\n"));
+    check_served(&report, machine);
     let skipped: usize = report.skipped.values().sum();
     println!(
         "{suite} {}: {} passed, {} ignored, {skipped} without this form",
@@ -22,6 +25,18 @@ fn run(data: &Path, suite: &str, machine: &mut Machine, form: Form, one_of: usiz
         report.ignored
     );
     report.passed
+}
+
+/// Which kernels served each case is on record; all are in the back end's tables, where the reference is not.
+fn check_served(report: &Report, machine: &Machine) {
+    assert_eq!(report.served.len(), report.passed);
+    for (case, name) in report.served.iter().flat_map(|(case, names)| names.iter().map(move |name| (case, name))) {
+        assert!(Cpu.tactic(name).is_some(), "{case} is served by {name}");
+    }
+    let with_kernels = report.served.values().filter(|names| !names.is_empty()).count();
+    // A few networks are constant, or hand their inputs on.
+    let wanted = if machine.has_kernels() { report.passed * 9 / 10 } else { 0 };
+    assert!(with_kernels >= wanted, "only {with_kernels} of {} cases ran any kernel", report.passed);
 }
 
 #[test]

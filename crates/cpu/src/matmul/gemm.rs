@@ -230,7 +230,7 @@ mod tests {
             (4, 4, 0),
             (112, 256, 300),
         ];
-        for tier in [Tier::Scalar, Tier::Avx2, Tier::Avx512].into_iter().filter(|t| *t <= Tier::detected()) {
+        for tier in Tier::ALL.iter().copied().filter(|t| *t <= Tier::detected()) {
             for (rows, columns, inner) in sizes {
                 let value = |seed: usize, i: usize| ((i * 7919 + seed * 104_729) % 1009) as f32 / 504.5 - 1.0;
                 let a: Vec<f32> = (0..rows * inner).map(|i| value(1, i)).collect();

@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn every_tier_of_this_machine_multiplies() {
-        for tier in [Tier::Scalar, Tier::Avx2, Tier::Avx512].into_iter().filter(|t| *t <= Tier::detected()) {
+        for tier in Tier::ALL.iter().copied().filter(|t| *t <= Tier::detected()) {
             let Tile { rows, columns } = Tile::of(tier);
             for inner in [0, 1, 2, 37] {
                 let a: Vec<f32> = (0..inner * rows).map(|i| (i % 7) as f32 - 3.0).collect();

@@ -323,7 +323,7 @@ mod tests {
             (4, 4, 0),
             (7, 64, 64),
         ];
-        for tier in [Tier::Scalar, Tier::Avx2, Tier::Avx512].into_iter().filter(|t| *t <= Tier::detected()) {
+        for tier in Tier::ALL.iter().copied().filter(|t| *t <= Tier::detected()) {
             for (rows, columns, inner) in sizes {
                 let a: Vec<f32> = (0..rows * inner).map(|i| value(1, i)).collect();
                 let b: Vec<f32> = (0..inner * columns).map(|i| value(2, i)).collect();

@@ -155,7 +155,7 @@ mod tests {
             let vector: Vec<f32> = (0..inner).map(|i| number(i + 13)).collect();
             let mut packed = vec![f32::NAN; packed_len(inner, columns)];
             pack(&matrix, inner, &mut packed);
-            for tier in [Tier::Scalar, Tier::Avx2, Tier::Avx512].into_iter().filter(|t| *t <= Tier::detected()) {
+            for tier in Tier::ALL.iter().copied().filter(|t| *t <= Tier::detected()) {
                 let mut found = [vec![f32::NAN; columns], vec![f32::NAN; columns]];
                 times_on_tier(tier, &packed, &vector, &mut found[0], Order::Forward);
                 times_on_tier(tier, &packed, &vector, &mut found[1], Order::Backward);

@@ -86,6 +86,7 @@ impl Operator for Convolution {
     const NAME: &'static str = "Convolution";
 
     fn infer(&self, inputs: &Operands<'_>, cx: &mut InferContext) -> Result<Vec<ValueType>, InferError> {
+        inputs.data_type_where(0, "a numeric type", |t| t.is_float() || t.is_integer())?;
         let data_type = inputs.same_data_type(0)?;
         let x = inputs.dims(0)?;
         if x.len() < 3 {
@@ -174,6 +175,12 @@ mod tests {
         let w = Tensor::from_vec(&[1, 1, 2, 2], vec![1f32; 4]).unwrap();
         let y = reference_of(&Convolution::plain(2), &[&x, &w]).unwrap();
         assert_eq!(y[0], Tensor::from_vec(&[1, 1, 2, 2], vec![12f32, 16.0, 24.0, 28.0]).unwrap());
+    }
+
+    #[test]
+    fn strings_have_no_sums() {
+        let words = Tensor::from_strings(&[1, 1, 1], vec!["3".to_owned()]).unwrap();
+        assert!(reference_of(&Convolution::plain(1), &[&words, &words]).is_err());
     }
 
     #[test]

@@ -80,6 +80,7 @@ impl Operator for MatMul {
     const NAME: &'static str = "MatMul";
 
     fn infer(&self, inputs: &Operands<'_>, cx: &mut InferContext) -> Result<Vec<ValueType>, InferError> {
+        inputs.data_type_where(0, "a numeric type", |t| t.is_float() || t.is_integer())?;
         let data_type = inputs.same_data_type(0)?;
         let (a_dims, b_dims) = (inputs.dims(0)?, inputs.dims(1)?);
         let a = self.left(a_dims).ok_or(scalar_operand(0))?;
@@ -171,6 +172,12 @@ mod tests {
 
     fn matrix(sizes: &[usize], values: &[f32]) -> Tensor {
         Tensor::from_vec(sizes, values.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn strings_have_no_product() {
+        let words = Tensor::from_strings(&[1, 1], vec!["3".to_owned()]).unwrap();
+        assert!(reference_of(&MatMul { transpose_a: false, transpose_b: false }, &[&words, &words]).is_err());
     }
 
     #[test]

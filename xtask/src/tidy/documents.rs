@@ -1,0 +1,74 @@
+//! Documents: a page that names a file which does not exist sends its reader nowhere.
+
+use std::path::Path;
+
+use walkdir::WalkDir;
+
+use crate::tidy::{Finding, Source};
+
+/// Ends of names that are looked up.
+const ENDS: &[&str] = &[".rs", ".toml", ".md", ".txt", ".py", ".json"];
+
+/// Does a folder hold nothing of ours?
+fn is_foreign(name: &str) -> bool {
+    matches!(name, "target" | ".git" | ".venv")
+}
+
+/// Every file of the repository, relative to its root.
+fn files(root: &Path) -> Vec<String> {
+    let entries = WalkDir::new(root).into_iter().filter_entry(|e| !e.file_name().to_str().is_some_and(is_foreign));
+    let entries = entries.filter_map(Result::ok).filter(|entry| entry.file_type().is_file());
+    entries.filter_map(|e| Some(e.path().strip_prefix(root).ok()?.to_string_lossy().into_owned())).collect()
+}
+
+/// Names of files between backticks and in links; those with placeholders are none.
+fn named(text: &str) -> impl Iterator<Item = &str> {
+    let quoted = text.lines().flat_map(|line| line.split('`').skip(1).step_by(2));
+    let linked = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+    let is_file = |name: &&str| {
+        let plain = |c: char| c.is_alphanumeric() || "._-/".contains(c);
+        ENDS.iter().any(|end| name.len() > end.len() && name.ends_with(end)) && name.chars().all(plain)
+    };
+    quoted.chain(linked).filter(is_file)
+}
+
+/// The documents at the root and in `docs`, against all files.
+pub(crate) fn check(root: &Path) -> Vec<Finding> {
+    let files = files(root);
+    let is_document = |path: &&String| path.ends_with(".md") && (path.starts_with("docs/") || !path.contains('/'));
+    let read =
+        |path: &String| Some(Source { text: std::fs::read_to_string(root.join(path)).ok()?, path: path.clone() });
+    let documents: Vec<Source> = files.iter().filter(is_document).filter_map(read).collect();
+    missing(&documents, &files)
+}
+
+fn missing(documents: &[Source], files: &[String]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for document in documents {
+        for name in named(&document.text) {
+            // The end of a path will do where the reader knows the folder.
+            let end = format!("/{name}");
+            if !files.iter().any(|path| path == name || path.ends_with(&end)) {
+                findings.push(Finding::new(document.path.clone(), format!("there is no file {name}")));
+            }
+        }
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tidy::tests::{problems, source};
+
+    #[test]
+    fn a_file_that_does_not_exist_is_found() {
+        let text =
+            "See `ops/src/catalog.rs`, [more](docs/cli/README.md#files), `<pass>.rs`, `x.onnx` and `--json FILE`.";
+        let mut files = vec!["crates/ops/src/catalog.rs".to_owned(), "docs/cli/README.md".to_owned()];
+        assert!(missing(&[source("README.md", text)], &files).is_empty());
+        files.remove(0);
+        let found = problems(missing(&[source("README.md", text)], &files));
+        assert_eq!(found, ["there is no file ops/src/catalog.rs"]);
+    }
+}
