@@ -11,6 +11,9 @@ pub enum KernelError {
     /// Values that the operator does not take.
     #[error("{0}")]
     Data(String),
+    /// A result of a size that is known only now, and is larger than is allowed or than the system has memory for.
+    #[error("{0} needs more memory than is allowed")]
+    Memory(String),
     /// A recipe that does not belong to its region, or needs what the machine lacks.
     #[error("recipe: {0}")]
     Recipe(String),
@@ -83,7 +86,7 @@ impl DynamicTarget {
         let bytes = count.and_then(|c| c.checked_mul(element_bytes(self.data_type)));
         let too_large = || {
             let ty = self.data_type;
-            KernelError::Data(format!("a result of type {ty} and sizes {sizes:?} needs more memory than is allowed"))
+            KernelError::Memory(format!("a result of type {ty} and sizes {sizes:?}"))
         };
         let bytes = bytes.filter(|bytes| *bytes <= self.limit).ok_or_else(too_large)?;
         if !self.memory.try_resize(bytes) {

@@ -165,6 +165,9 @@ impl From<RuntimeError> for Failure {
             RuntimeError::Step { source: KernelError::Data(_), .. } => {
                 Self::new(Exit::Damaged, what).help("the values of the inputs do not suit the model")
             }
+            RuntimeError::Step { source: KernelError::Memory(_), .. } => {
+                Self::new(Exit::Damaged, what).help("--max-memory sets the bound")
+            }
             // It says itself what to do.
             RuntimeError::Panic { .. } => Self::new(Exit::Damaged, what),
             _ => Self::new(Exit::Damaged, what).help("build the plan again from its model"),

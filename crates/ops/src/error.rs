@@ -70,6 +70,12 @@ pub enum EvalError {
         /// The bound.
         allowed: u64,
     },
+    /// A loop that runs longer than anybody wants to wait.
+    #[error("more than {allowed} operators run, those in loops counted every time")]
+    Steps {
+        /// The bound.
+        allowed: u64,
+    },
     /// Values that the operator does not take: an index out of range, a malformed image.
     #[error("{0}")]
     Invalid(String),

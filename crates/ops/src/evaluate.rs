@@ -6,7 +6,7 @@ use crate::body::{Body, Node};
 use crate::catalog::Op;
 use crate::error::EvalError;
 use crate::infer::{InferContext, infer};
-use crate::memory::{Memory, bytes_of, shown_type, working_bytes};
+use crate::memory::{Memory, Steps, bytes_of, shown_type, working_bytes};
 use crate::operands::{Arguments, Operands};
 
 /// Computes one operator. The judge has a plain one ([`ReferenceEvaluator`]) and a fast one.
@@ -44,12 +44,14 @@ pub struct EvalContext<'a> {
     pub iteration: u64,
     /// What may be kept at once.
     pub memory: Memory,
+    /// How long it may take; without it as long as it takes.
+    pub steps: Option<&'a Steps>,
 }
 
 impl<'a> EvalContext<'a> {
     /// A context with seed 0.
     pub fn new(evaluator: &'a dyn Evaluator) -> Self {
-        Self { evaluator, seed: 0, iteration: 0, memory: Memory::UNBOUNDED }
+        Self { evaluator, seed: 0, iteration: 0, memory: Memory::UNBOUNDED, steps: None }
     }
 
     /// The same beside so many bytes that are kept meanwhile.
@@ -103,9 +105,10 @@ impl Body {
                 .collect();
             let cx = cx.holding(alive);
             let within = |error| match error {
-                EvalError::Memory { .. } => error,
+                EvalError::Memory { .. } | EvalError::Steps { .. } => error,
                 other => EvalError::Invalid(format!("{}: {other}", node.op.name())),
             };
+            cx.steps.map_or(Ok(()), Steps::take)?;
             check_memory(node, &arguments, cx.memory)?;
             let results = cx.evaluator.evaluate(&node.op, &Arguments::new(&arguments), &cx).map_err(within)?;
             if cx.memory.is_bounded() {
@@ -180,6 +183,22 @@ mod tests {
         };
         assert_eq!(run(10, 1 << 20), Ok(1024));
         assert_eq!(run(60, 1 << 20), Err(EvalError::Memory { needed: (4 << 16) + (8 << 17) + 9, allowed: 1 << 20 }));
+    }
+
+    #[test]
+    fn long_loops_are_bounded() {
+        let run = |allowed: u64| {
+            let count = Tensor::from_ints(DataType::I64, &[], &[10]).unwrap();
+            let inputs = vec![Some(count.into()), Some(Tensor::from_vec(&[1], vec![1f32]).unwrap().into())];
+            let steps = Steps::of(allowed);
+            let cx = EvalContext { steps: Some(&steps), ..EvalContext::new(&crate::ReferenceEvaluator) };
+            doubling().evaluate(inputs, &cx).map(|results| results.len())
+        };
+        assert_eq!(
+            (run(11), run(10)),
+            (Ok(1), Err(EvalError::Steps { allowed: 10 })),
+            "the loop and ten times its body"
+        );
     }
 
     #[test]

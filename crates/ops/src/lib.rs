@@ -44,6 +44,6 @@ pub use error::{EvalError, InferError};
 pub use evaluate::{EvalContext, Evaluator, ReferenceEvaluator};
 pub use example::{Example, ExampleInput};
 pub use infer::{Guard, InferContext, infer};
-pub use memory::Memory;
+pub use memory::{Memory, Steps};
 pub use operands::{Arguments, Operands};
 pub use operator::{Cost, Effects, Operator};

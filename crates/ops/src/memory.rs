@@ -1,7 +1,9 @@
-//! The bound on what an evaluation keeps at once.
+//! The bounds on what an evaluation keeps at once, and on how long it takes.
 //!
 //! Declared sizes bound most networks beforehand. What a loop carries may grow with every iteration, and sizes may be
 //! contents of other values: those are known only on the way, and are checked there before memory is taken.
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sinter_base::view::element_bytes;
 use sinter_base::{Tensor, TensorType, Value, ValueType};
@@ -47,6 +49,29 @@ impl Memory {
     pub fn check(self, bytes: u64) -> Result<(), EvalError> {
         let needed = self.held.saturating_add(bytes);
         if needed <= self.allowed { Ok(()) } else { Err(EvalError::Memory { needed, allowed: self.allowed }) }
+    }
+}
+
+/// How many operators an evaluation may run.
+#[derive(Debug)]
+pub struct Steps {
+    left: AtomicU64,
+    allowed: u64,
+}
+
+impl Steps {
+    /// So many, those in bodies counted every time.
+    pub fn of(allowed: u64) -> Self {
+        Self { left: AtomicU64::new(allowed), allowed }
+    }
+
+    /// Takes one.
+    ///
+    /// # Errors
+    /// When none is left.
+    pub(crate) fn take(&self) -> Result<(), EvalError> {
+        let taken = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        taken.map(|_| ()).map_err(|_| EvalError::Steps { allowed: self.allowed })
     }
 }
 

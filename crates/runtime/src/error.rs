@@ -165,6 +165,9 @@ impl RuntimeError {
     pub(crate) fn of_body(self) -> KernelError {
         match self {
             Self::Panic { tactic, message, .. } => KernelError::Panic { tactic, message },
+            Self::Step { origin, source: KernelError::Memory(what) } => {
+                KernelError::Memory(format!("{origin}: {what}"))
+            }
             other => KernelError::Data(other.to_string()),
         }
     }

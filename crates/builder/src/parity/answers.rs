@@ -6,13 +6,16 @@ use std::collections::HashMap;
 use sinter_base::Value;
 use sinter_interp::{FastEvaluator, RunError, run_within};
 use sinter_ir::Network;
-use sinter_ops::{EvalError, Memory};
+use sinter_ops::{EvalContext, EvalError, Memory, Steps};
 
 use crate::bound::check_judge;
 use crate::made_up::{Refused, verified};
 use crate::parity::sensitivity::Noisy;
 use crate::parity::{Verify, judge};
 use crate::sizes::SizeHints;
+
+/// Operators that the judge runs at most, those in loops counted every time: some seconds of small ones.
+const MOST_STEPS: u64 = 1 << 22;
 
 /// The judge's answers for the network as imported.
 pub(crate) struct Answers {
@@ -30,7 +33,9 @@ impl Answers {
     /// # Errors
     /// The judge's.
     pub(crate) fn of(imported: &Network, inputs: HashMap<String, Value>, memory: Memory) -> Result<Self, RunError> {
-        let outputs = run_within(imported, &inputs, &judge(&FastEvaluator, memory))?;
+        let steps = Steps::of(MOST_STEPS);
+        let cx = EvalContext { steps: Some(&steps), ..judge(&FastEvaluator, memory) };
+        let outputs = run_within(imported, &inputs, &cx)?;
         Ok(Self { inputs, outputs, memory, rounded: OnceCell::new() })
     }
 
@@ -54,7 +59,9 @@ pub(crate) fn answers(
     let run = |inputs: HashMap<String, Value>| {
         check_judge(network, &inputs, max_memory).map_err(|e| Refused::Everywhere(e.to_string()))?;
         Answers::of(network, inputs, Memory::of(max_memory)).map_err(|error| match error {
-            RunError::Eval(EvalError::Memory { .. }) => Refused::Everywhere(error.to_string()),
+            RunError::Eval(EvalError::Memory { .. } | EvalError::Steps { .. }) => {
+                Refused::Everywhere(error.to_string())
+            }
             other => Refused::Here(other.to_string()),
         })
     };

@@ -197,8 +197,30 @@ fn what_grows_on_the_way_is_bounded() {
         &folder,
         &arguments!["run", plan, "--inputs", inputs, "--max-memory", "1M"],
         3,
-        &["'grow'", "more memory than is allowed"],
+        &["'grow'", "more memory than is allowed", "--max-memory"],
     );
+}
+
+/// A loop of ten to the twelfth iterations: nobody waits for the judge.
+#[test]
+fn what_runs_for_ages_is_not_judged() {
+    let folder = Folder::new();
+    let value =
+        |name: &str, ty: u32| format!("name: \"{name}\" type {{ tensor_type {{ elem_type: {ty} shape {{}} }} }}");
+    let (number, condition, carried) =
+        (value("i", 7), value("c", 9), "name: \"v\" type { tensor_type { elem_type: 1 } }");
+    let (next, result) = (value("d", 9), "name: \"w\" type { tensor_type { elem_type: 1 } }");
+    let nodes = format!(
+        r#"node {{ op_type: "Constant" output: "m" attribute {{ name: "value_int" type: INT i: 1000000000000 }} }}
+           node {{ name: "ages" op_type: "Loop" input: "m" input: "" input: "x" output: "y"
+             attribute {{ name: "body" type: GRAPH g {{ name: "b"
+               node {{ op_type: "Sin" input: "v" output: "w" }}
+               node {{ op_type: "Identity" input: "c" output: "d" }}
+               input {{ {number} }} input {{ {condition} }} input {{ {carried} }} output {{ {next} }} output {{ {result} }}
+             }} }} }}"#
+    );
+    let file = folder.write("ages.onnxtxt", model(&nodes, &["dim { dim_value: 2 }"]));
+    fails(&folder, &arguments!["build", file], 2, &["operators run", "--no-verify"]);
 }
 
 /// Nothing can be made up for text: the user decides whether to go without the judge.
