@@ -59,6 +59,8 @@ pub enum Verify {
     Off,
 }
 
+/// Operators that the judge runs at most, those in loops counted every time: some seconds of small ones.
+const MOST_STEPS: u64 = 1 << 22;
 /// Inputs of at most this many bytes in all are sealed into the plan.
 const MAX_SEALED: usize = 1 << 20;
 

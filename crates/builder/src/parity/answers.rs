@@ -11,11 +11,8 @@ use sinter_ops::{EvalContext, EvalError, Memory, Steps};
 use crate::bound::check_judge;
 use crate::made_up::{Refused, verified};
 use crate::parity::sensitivity::Noisy;
-use crate::parity::{Verify, judge};
+use crate::parity::{MOST_STEPS, Verify, judge};
 use crate::sizes::SizeHints;
-
-/// Operators that the judge runs at most, those in loops counted every time: some seconds of small ones.
-const MOST_STEPS: u64 = 1 << 22;
 
 /// The judge's answers for the network as imported.
 pub(crate) struct Answers {

@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use sinter_base::Value;
 use sinter_interp::FastEvaluator;
-use sinter_ops::{Arguments, Body, EvalContext, EvalError, Evaluator, Memory, Op};
+use sinter_ops::{Arguments, Body, EvalContext, EvalError, Evaluator, Memory, Op, Steps};
 
-use crate::parity::judge;
 use crate::parity::trials::opposite;
+use crate::parity::{MOST_STEPS, judge};
 
 /// Inputs of a body; `None` for one that is left out.
 pub(crate) type Inputs = Vec<Option<Value>>;
@@ -46,7 +46,9 @@ pub(crate) fn run(
     let bodies = op.bodies();
     let runs = Mutex::new(vec![Vec::new(); bodies.len()]);
     let watching = Watching { bodies, runs };
-    let cx = judge(&watching, memory);
+    // The way that the operands do not take may be longer than the other.
+    let steps = Steps::of(MOST_STEPS);
+    let cx = EvalContext { steps: Some(&steps), ..judge(&watching, memory) };
     let results = op.reference(&Arguments::new(operands), &cx).map_err(|e| e.to_string())?;
     if let (Op::If(_), Some((Some(condition), captures))) = (op, operands.split_first())
         && let Some(other) = opposite(condition)
@@ -59,9 +61,10 @@ pub(crate) fn run(
 
 #[cfg(test)]
 mod tests {
-    use sinter_base::{DataType, Tensor};
-    use sinter_ops::Operator;
+    use sinter_base::{DataType, Tensor, ValueType};
     use sinter_ops::control::{If, Loop, Scan};
+    use sinter_ops::pointwise::{Expr, ScalarOp};
+    use sinter_ops::{InferContext, Operator};
 
     use super::*;
 
@@ -80,6 +83,35 @@ mod tests {
         {
             assert!(seen.contains(&expected), "{expected:?} in {seen:?}");
         }
+    }
+
+    /// The side that is not taken loops for ages: nobody waits for it, and what it was given is known all the same.
+    #[test]
+    fn the_other_side_may_be_endless() {
+        let mut cx = InferContext::default();
+        let scalar = |ty| ValueType::tensor(ty, vec![]);
+        let mut inner = Body::new();
+        inner.add_input(scalar(DataType::I64));
+        let condition = inner.add_input(scalar(DataType::Bool));
+        let sin = Expr::into_pointwise(&[Expr::input(0, DataType::F32).unary(ScalarOp::Sin)]).unwrap();
+        let v = inner.add_input(scalar(DataType::F32));
+        let next = inner.add(sin.clone().into(), &[Some(v)], &mut cx).unwrap()[0];
+        inner.set_outputs(vec![condition, next]);
+        let mut ages = Body::new();
+        let (count, x) = (ages.add_input(scalar(DataType::I64)), ages.add_input(scalar(DataType::F32)));
+        let op = Loop { carried: 1, body: Arc::new(inner) };
+        let y = ages.add(op.into(), &[Some(count), None, Some(x)], &mut cx).unwrap()[0];
+        ages.set_outputs(vec![y]);
+        let mut short = Body::new();
+        let x = short.add_input(scalar(DataType::F32));
+        let y = short.add(sin.into(), &[Some(x)], &mut cx).unwrap()[0];
+        short.set_outputs(vec![y]);
+        let op = If { then_branch: Arc::new(short), else_branch: Arc::new(ages) }.into();
+        let x = || Some(Tensor::scalar(DataType::F32, 0.5).into());
+        let count = Some(Tensor::from_ints(DataType::I64, &[], &[1_000_000_000_000]).unwrap().into());
+        let operands = [Some(Tensor::scalar(DataType::Bool, 1.0).into()), x(), count, x()];
+        let (results, runs) = run(&op, &operands, Memory::UNBOUNDED).unwrap();
+        assert_eq!((results.len(), runs.iter().map(Vec::len).collect::<Vec<_>>()), (1, vec![1, 1]));
     }
 
     #[test]
