@@ -16,7 +16,7 @@ use crate::cover::Costs;
 use crate::draft::{Draft, Lowered, finish, lower};
 use crate::error::BuildError;
 use crate::evidence::Evidence;
-use crate::freedom::{ALL_PASSES, Freedom};
+use crate::freedom::{ALL_PASSES, Freedom, least};
 use crate::parity::whole::Mismatch;
 use crate::parity::{self, Answers, Change, Dropped, Unverified, Verification, Verify};
 use crate::parts::Moved;
@@ -110,7 +110,7 @@ impl Default for BuildOptions<'_> {
 struct Build<'b, 'o> {
     back_end: &'b dyn BackEnd,
     options: BuildOptions<'o>,
-    freedom: Freedom,
+    given_up: Vec<Freedom>,
     /// Time for tuning that is left.
     left: Duration,
     untimed: usize,
@@ -141,14 +141,16 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, mut options: BuildOption
             Some(pass) => without(imported, &disabled, pass)?,
         };
         build.evidence.ban_all(&verdict.bans);
+        build.given_up = verdict.given_up;
         let mut draft = build.draft(&optimized.network)?;
         if plan_hash(&draft.plan) == verdict.plan {
             draft.plan.sealed = verdict.sealed;
             let built = build.finish(draft, optimized, verdict.found);
             return Ok(Built { is_known_verdict: true, verdicts, ..built });
         }
-        // The verdict was of another plan: its bans may not hold for this one. Timings do.
+        // The verdict was of another plan: what it drops may serve this one. Timings hold.
         build.evidence.forget_bans();
+        build.given_up.clear();
     }
     let mut verification = Verification::default();
     progress.begin(Stage::Judge);
@@ -176,47 +178,48 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, mut options: BuildOption
             (left_out, optimized) = (Some(name), again);
         }
     }
-    loop {
-        let mut draft = build.draft(&optimized.network)?;
-        let sizes = &build.options.sizes;
-        let failures =
-            parity::steps::check(&draft, &optimized.network, &answers, sizes, back_end, &mut verification, progress);
-        if parity::ban(failures, &mut build.evidence, &mut verification) {
-            continue;
+    let (mut draft, mut whole) = build.attempt(&optimized.network, imported, &answers, &mut verification)?;
+    if let Err(Mismatch::Differs(reason)) = whole {
+        let freedoms = build.freedoms(&draft.plan.graph, &optimized);
+        drop(draft);
+        let found = least(&freedoms, |given_up| {
+            build.given_up = given_up.to_vec();
+            let network = if given_up.contains(&Freedom::Passes) { imported } else { &optimized.network };
+            let (_, whole) = build.attempt(network, imported, &answers, &mut verification)?;
+            Ok::<bool, BuildError>(!matches!(whole, Err(Mismatch::Differs(_))))
+        })?;
+        let Some(given_up) = found else { return Err(BuildError::Disagrees { reason }) };
+        if given_up.contains(&Freedom::Passes) {
+            optimized = without(imported, &disabled, ALL_PASSES)?;
+            left_out = Some(ALL_PASSES.to_owned());
         }
-        match parity::whole::check(&draft.plan, imported, &answers, back_end, build.options.max_memory) {
-            Ok(()) => {}
-            Err(Mismatch::Unverifiable(reason)) => {
-                verification.unverified.push(Unverified { origin: "the whole plan".to_owned(), reason });
-            }
-            Err(Mismatch::Differs(reason)) => {
-                build.freedom.parts &= has_parts(&draft.plan.graph);
-                let Some(name) = build.freedom.give_up() else { return Err(BuildError::Disagrees { reason }) };
-                if !build.freedom.passes {
-                    optimized = without(imported, &disabled, ALL_PASSES)?;
-                    left_out = Some(ALL_PASSES.to_owned());
-                }
-                verification.dropped.push(Dropped {
-                    name: name.to_owned(),
-                    origin: "the whole plan".to_owned(),
-                    reason,
-                });
-                continue;
-            }
-        }
-        draft.plan.sealed = parity::seal(&draft.plan, imported, &answers);
-        if let (Some(key), Some(verdicts), None) = (&key, &mut verdicts, &verification.skipped) {
-            let verdict = Verdict {
-                plan: plan_hash(&draft.plan),
-                without: left_out,
-                bans: build.evidence.bans(),
-                found: verification.clone(),
-                sealed: draft.plan.sealed.clone(),
-            };
-            verdicts.insert(key, verdict);
-        }
-        return Ok(Built { verdicts, ..build.finish(draft, optimized, verification) });
+        let origin = "the whole plan";
+        let dropped = given_up.iter().map(|freedom| freedom.name());
+        let dropped = dropped.map(|name| Dropped { name: name.into(), origin: origin.into(), reason: reason.clone() });
+        verification.dropped.extend(dropped);
+        build.given_up = given_up;
+        (draft, whole) = build.attempt(&optimized.network, imported, &answers, &mut verification)?;
     }
+    match whole {
+        Ok(()) => {}
+        Err(Mismatch::Unverifiable(reason)) => {
+            verification.unverified.push(Unverified { origin: "the whole plan".to_owned(), reason });
+        }
+        Err(Mismatch::Differs(reason)) => return Err(BuildError::Disagrees { reason }),
+    }
+    draft.plan.sealed = parity::seal(&draft.plan, imported, &answers);
+    if let (Some(key), Some(verdicts), None) = (&key, &mut verdicts, &verification.skipped) {
+        let verdict = Verdict {
+            plan: plan_hash(&draft.plan),
+            without: left_out,
+            bans: build.evidence.bans(),
+            given_up: build.given_up.clone(),
+            found: verification.clone(),
+            sealed: draft.plan.sealed.clone(),
+        };
+        verdicts.insert(key, verdict);
+    }
+    Ok(Built { verdicts, ..build.finish(draft, optimized, verification) })
 }
 
 impl<'b, 'o> Build<'b, 'o> {
@@ -233,8 +236,7 @@ impl<'b, 'o> Build<'b, 'o> {
             evidence.set_usual_sizes(sizes_of(network, inputs));
         }
         let left = tuning.as_ref().and_then(|tuning| tuning.budget).unwrap_or_default();
-        let freedom = Freedom::all(options.place_parts);
-        Ok(Self { back_end, options, freedom, left, untimed: 0, engines: None, evidence })
+        Ok(Self { back_end, options, given_up: Vec::new(), left, untimed: 0, engines: None, evidence })
     }
 
     /// Is there room for the judge, at the sizes of the given inputs or at the smallest ones?
@@ -251,6 +253,41 @@ impl<'b, 'o> Build<'b, 'o> {
             }
         }
         Ok(())
+    }
+
+    /// What there is to give up: what was done at all.
+    fn freedoms(&self, graph: &Graph, optimized: &Optimized) -> Vec<Freedom> {
+        let was_done = |freedom: &Freedom| match freedom {
+            Freedom::Parts => has_parts(graph),
+            Freedom::SharedMemory | Freedom::Regions => true,
+            Freedom::Passes => optimized.report.iter().any(|pass| pass.fired > 0),
+        };
+        let all = [Freedom::Parts, Freedom::SharedMemory, Freedom::Regions, Freedom::Passes];
+        all.into_iter().filter(was_done).collect()
+    }
+
+    fn may(&self, freedom: Freedom) -> bool {
+        !self.given_up.contains(&freedom)
+    }
+
+    /// A plan whose steps agree with the judge, as far as they can be verified, and whether the whole does.
+    fn attempt(
+        &mut self,
+        network: &Network,
+        imported: &Network,
+        answers: &Answers,
+        found: &mut Verification,
+    ) -> Result<(Draft, Result<(), Mismatch>), BuildError> {
+        loop {
+            let draft = self.draft(network)?;
+            let BuildOptions { sizes, max_memory, progress, .. } = &self.options;
+            let failures = parity::steps::check(&draft, network, answers, sizes, self.back_end, found, *progress);
+            if parity::ban(failures, &mut self.evidence, found) {
+                continue;
+            }
+            let whole = parity::whole::check(&draft.plan, imported, answers, self.back_end, *max_memory);
+            return Ok((draft, whole));
+        }
     }
 
     /// A plan by what is known so far. Where the build is tuned, kernels that it asks about are timed first, and the plan by
@@ -305,8 +342,9 @@ impl<'b, 'o> Build<'b, 'o> {
     /// Chooses kernels by what is known so far.
     fn lower(&self, network: &Network) -> Result<Lowered, BuildError> {
         self.options.progress.begin(Stage::Choose);
-        let mut lowered = lower(network, self.back_end, self.options.threads, &self.evidence, self.freedom)?;
-        if self.freedom.parts {
+        let mut lowered =
+            lower(network, self.back_end, self.options.threads, &self.evidence, self.may(Freedom::Regions))?;
+        if self.options.place_parts && self.may(Freedom::Parts) {
             lowered.place_parts(self.back_end, &self.evidence);
         }
         Ok(lowered)
@@ -316,7 +354,7 @@ impl<'b, 'o> Build<'b, 'o> {
     fn plan(&self, network: &Network, max_memory: u64) -> Result<Draft, BuildError> {
         let lowered = self.lower(network)?;
         self.options.progress.begin(Stage::Weights);
-        finish(network, lowered, &self.options.sizes, self.back_end, max_memory, self.freedom)
+        finish(network, lowered, &self.options.sizes, self.back_end, max_memory, self.may(Freedom::SharedMemory))
     }
 
     /// Both plans as whole engines; `None` where they are the same.

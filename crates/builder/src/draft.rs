@@ -14,7 +14,6 @@ use crate::bound::WeightBudget;
 use crate::cover::Costs;
 use crate::error::BuildError;
 use crate::evidence::Evidence;
-use crate::freedom::Freedom;
 use crate::lower::{Lowering, PACKED, Pack, Sizes};
 use crate::memory::assign_buffers;
 use crate::parts::{self, Known, Moved};
@@ -53,7 +52,7 @@ impl Lowered {
     }
 }
 
-/// Chooses the kernels of a network as it is.
+/// Chooses the kernels of a network as it is; several operators may be one region if `may_join`.
 ///
 /// # Errors
 /// Operators that have no kernel, all of them at once.
@@ -62,7 +61,7 @@ pub(crate) fn lower(
     back_end: &dyn BackEnd,
     threads: usize,
     evidence: &Evidence,
-    freedom: Freedom,
+    may_join: bool,
 ) -> Result<Lowered, BuildError> {
     evidence.begin_cover();
     let device = back_end.device(threads);
@@ -77,7 +76,7 @@ pub(crate) fn lower(
         back_end,
         device: &device,
         evidence,
-        may_join: freedom.regions,
+        may_join,
         known: &known,
         weights: &weight_ids,
         expressions: network.weights.iter().map(|w| w.expr.clone()).collect(),
@@ -95,7 +94,7 @@ pub(crate) fn lower(
     Ok(Lowered { device, graph, sizes, shapes, known, expressions, packs, guards, costs, moved: Vec::new() })
 }
 
-/// The plan of a network whose kernels are chosen.
+/// The plan of a network whose kernels are chosen; values may lie in the same memory if `may_share`.
 ///
 /// # Errors
 /// When a weight cannot be computed, or weights need more memory than allowed.
@@ -105,7 +104,7 @@ pub(crate) fn finish(
     hints: &SizeHints,
     back_end: &dyn BackEnd,
     max_memory: u64,
-    freedom: Freedom,
+    may_share: bool,
 ) -> Result<Draft, BuildError> {
     let Lowered { device, mut graph, sizes, mut shapes, known, expressions, packs, guards, costs, moved } = lowered;
     // Ranges come first: their messages name the input.
@@ -121,7 +120,7 @@ pub(crate) fn finish(
     }
     let (program, register) = shapes.finish();
     sizes.resolve(&mut graph, &register);
-    assign_buffers(&mut graph, freedom.shared_memory);
+    assign_buffers(&mut graph, may_share);
     let port = |name: &str, value: ValueId| Port {
         name: name.to_owned(),
         value: PlanValueId::new(value.index()),

@@ -31,36 +31,15 @@ const TO_VERIFY: &[FreeSizes] = &[
     free(1024, 1024),
     free(1, 16_000),
 ];
-/// The same for large inputs, which are not made three times as large: other batches are tried kernel by kernel.
-const TO_VERIFY_LARGE: &[FreeSizes] = &[
-    free(1, 1),
-    free(2, 2),
-    free(3, 3),
-    free(1, 8),
-    free(1, 16),
-    free(1, 64),
-    free(1, 128),
-    free(1, 256),
-    free(1, 512),
-    free(1, 1024),
-    free(1, 16_000),
-];
-/// Sizes for measurement: batches of one, as long as it takes.
-const TO_MEASURE: &[FreeSizes] = &[
-    free(1, 1),
-    free(1, 8),
-    free(1, 16),
-    free(1, 64),
-    free(1, 128),
-    free(1, 256),
-    free(1, 512),
-    free(1, 1024),
-    free(1, 16_000),
-    free(8, 8),
-    free(64, 64),
-];
+/// Sizes beside a batch of one: some networks want a certain length, or a multiple of one.
+const LENGTHS: &[i64] = &[8, 16, 64, 128, 256, 512, 1024, 16_000];
 /// Elements from which on an input is large.
 const LARGE: usize = 1 << 16;
+
+/// Batches of one, as long as it takes.
+fn alone() -> impl Iterator<Item = FreeSizes> {
+    LENGTHS.iter().map(|length| free(1, *length))
+}
 
 /// Inputs that are not taken, and why.
 pub(crate) enum Refused {
@@ -102,12 +81,12 @@ impl<'a> Maker<'a> {
     /// The first inputs that pass, or why the last ones do not.
     fn first<T>(
         &self,
-        sizes: &[FreeSizes],
+        sizes: impl IntoIterator<Item = FreeSizes>,
         mut passes: impl FnMut(HashMap<String, Value>) -> Result<T, Refused>,
     ) -> Result<T, String> {
         let mut last = String::new();
         for free in sizes {
-            match self.inputs(*free).map_err(Refused::Here).and_then(&mut passes) {
+            match self.inputs(free).map_err(Refused::Here).and_then(&mut passes) {
                 Ok(found) => return Ok(found),
                 Err(Refused::Here(reason)) => last = reason,
                 Err(Refused::Everywhere(reason)) => return Err(reason),
@@ -129,8 +108,11 @@ pub(crate) fn verified<T>(
     let maker = Maker::new(network, hints);
     let count = |value: &Value| value.as_tensor().map_or(0, Tensor::count);
     let is_large = |inputs: HashMap<String, Value>| inputs.values().any(|value| count(value) >= LARGE);
-    let sizes = if maker.inputs(FreeSizes::all(1)).is_ok_and(is_large) { TO_VERIFY_LARGE } else { TO_VERIFY };
-    maker.first(sizes, judge)
+    if maker.inputs(FreeSizes::all(1)).is_ok_and(is_large) {
+        // These are not made three times as large: other batches are tried kernel by kernel.
+        return maker.first([1, 2, 3].map(FreeSizes::all).into_iter().chain(alone()), judge);
+    }
+    maker.first(TO_VERIFY.iter().copied(), judge)
 }
 
 /// Inputs to measure a network with: batches of one, and the smallest sizes else that the network takes, as far as shape
@@ -139,5 +121,6 @@ pub(crate) fn verified<T>(
 /// # Errors
 /// Why there are none: an input that cannot be made up, or what refuses the last sizes that were tried.
 pub fn to_measure(network: &Network) -> Result<HashMap<String, Value>, String> {
-    Maker::new(network, &SizeHints::default()).first(TO_MEASURE, Ok)
+    let sizes = [1].map(FreeSizes::all).into_iter().chain(alone()).chain([8, 64].map(FreeSizes::all));
+    Maker::new(network, &SizeHints::default()).first(sizes, Ok)
 }

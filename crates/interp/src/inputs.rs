@@ -8,8 +8,8 @@ use std::collections::{BTreeSet, HashMap};
 use sinter_base::shape::element_count;
 use sinter_base::{DataType, Tensor, Value, ValueType};
 use sinter_ir::{Input, Network};
-use sinter_ops::memory::shown_type;
 use sinter_ops::random::philox::{block, unit};
+use sinter_ops::shown::shown_type;
 use sinter_ops::{InferContext, Operands, ValueId, infer};
 
 use crate::roles::roles;

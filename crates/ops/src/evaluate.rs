@@ -6,8 +6,9 @@ use crate::body::{Body, Node};
 use crate::catalog::Op;
 use crate::error::EvalError;
 use crate::infer::{InferContext, infer};
-use crate::memory::{Memory, Steps, bytes_of, shown_type, working_bytes};
+use crate::memory::{Memory, Steps, bytes_of, working_bytes};
 use crate::operands::{Arguments, Operands};
+use crate::shown::shown_type;
 
 /// Computes one operator. The judge has a plain one ([`ReferenceEvaluator`]) and a fast one.
 pub trait Evaluator: Sync {

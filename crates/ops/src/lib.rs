@@ -16,6 +16,7 @@ pub mod infer;
 pub mod memory;
 pub mod operands;
 pub mod operator;
+pub mod shown;
 
 pub mod attention;
 pub mod classical;

@@ -6,12 +6,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use sinter_base::view::element_bytes;
-use sinter_base::{Tensor, TensorType, Value, ValueType};
+use sinter_base::{Value, ValueType};
 
 use crate::error::EvalError;
 
-/// Tensors of at most this many elements show their contents to inference.
-const MAX_SHOWN: usize = 1024;
 /// References compute in float64.
 const WORKING_BYTES: u64 = 8;
 
@@ -96,16 +94,4 @@ pub(crate) fn working_bytes(types: &[ValueType]) -> u64 {
         Some(bytes_of_elements(count, WORKING_BYTES))
     };
     types.iter().filter_map(of).fold(0, u64::saturating_add)
-}
-
-/// The type of a value as inference sees it: small tensors show their contents, since they may be sizes.
-pub fn shown_type(value: &Value) -> ValueType {
-    match value.as_tensor() {
-        Some(tensor) if tensor.count() > MAX_SHOWN => bare_type(tensor),
-        _ => value.value_type(),
-    }
-}
-
-fn bare_type(tensor: &Tensor) -> ValueType {
-    TensorType::new(tensor.data_type(), tensor.sizes().into()).into()
 }

@@ -4,6 +4,7 @@ use sinter_backend::panic::caught;
 use sinter_backend::{DynamicTarget, End, Kernel, KernelError, Launch, Loaded, Operand, Region, Target, ValueKernel};
 use sinter_base::arena::recycled;
 use sinter_base::{Rows, Sizes, TensorType, Value, ValueType, View, ViewMut};
+use sinter_ops::shown::MAX_SHOWN;
 use sinter_ops::{InferContext, ValueId};
 use sinter_plan::{Action, Graph, Home, PlanValueId, Step};
 use smallvec::SmallVec;
@@ -14,9 +15,6 @@ use crate::frame::{Frame, Lists};
 use crate::graph::{LoadedAction, LoadedGraph};
 use crate::memory::Held;
 use crate::profile::{Observer, StepValues};
-
-/// Tensors of at most this many elements show their contents to inference at run time: shapes, axes, sizes.
-const MAX_SHOWN: usize = 1024;
 
 /// What stands for a step where it panics.
 fn tactic_of(step: &Step) -> &str {

@@ -18,6 +18,7 @@ use sinter_ops::{Body, ValueId};
 use sinter_plan::{Plan, Sealed};
 
 use crate::cache::{self, CacheError};
+use crate::freedom::Freedom;
 use crate::parity::{Dropped, Unverified, Verification, Verify};
 
 const KIND: &str = "verdicts";
@@ -33,6 +34,8 @@ pub(crate) struct Verdict {
     pub(crate) without: Option<String>,
     /// (tactic, text of the region) of kernels that were dropped.
     pub(crate) bans: Vec<(String, String)>,
+    /// What the plan may not do.
+    pub(crate) given_up: Vec<Freedom>,
     pub(crate) found: Verification,
     pub(crate) sealed: Option<Sealed>,
 }
@@ -45,6 +48,8 @@ struct Record {
     plan: String,
     without: Option<String>,
     bans: Vec<(String, String)>,
+    #[serde(default)]
+    given_up: Vec<Freedom>,
     unverified_passes: Option<String>,
     agreed: usize,
     /// (name, origin, reason).
@@ -112,18 +117,20 @@ impl VerdictCache {
             unverified: record.unverified.into_iter().map(|(origin, reason)| Unverified { origin, reason }).collect(),
             ..Verification::default()
         };
-        Some(Verdict { plan: record.plan, without: record.without, bans: record.bans, found, sealed })
+        let Record { plan, without, bans, given_up, .. } = record;
+        Some(Verdict { plan, without, bans, given_up, found, sealed })
     }
 
     pub(crate) fn insert(&mut self, build: &str, verdict: Verdict) {
         let Some(program) = this_program() else { return };
-        let Verdict { plan, without, bans, found, sealed } = verdict;
+        let Verdict { plan, without, bans, given_up, found, sealed } = verdict;
         let record = Record {
             program: program.to_owned(),
             build: build.to_owned(),
             plan,
             without,
             bans,
+            given_up,
             unverified_passes: found.unverified_passes,
             agreed: found.agreed,
             dropped: found.dropped.into_iter().map(|d| (d.name, d.origin, d.reason)).collect(),
@@ -307,7 +314,8 @@ mod tests {
             ..Verification::default()
         };
         let bans = vec![("t".to_owned(), "region\n".to_owned())];
-        Verdict { plan: "p".into(), without: Some("pass".into()), bans, found, sealed: Some(Sealed::default()) }
+        let (given_up, sealed) = (vec![Freedom::SharedMemory], Some(Sealed::default()));
+        Verdict { plan: "p".into(), without: Some("pass".into()), bans, given_up, found, sealed }
     }
 
     #[test]

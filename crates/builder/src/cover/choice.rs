@@ -7,9 +7,8 @@ use std::collections::BTreeMap;
 
 use crate::cover::alternatives::{Served, serve};
 use crate::cover::groups::{Group, propose};
-use crate::cover::labels::Layouts;
 use crate::cover::partition::{Offer, partition};
-use crate::cover::search::{Member, Search};
+use crate::cover::search::{LaidOut, Member, Search};
 use crate::cover::uses::Uses;
 use crate::cover::{Costs, Gap, Problem};
 
@@ -37,14 +36,15 @@ pub(crate) fn choose(problem: &Problem<'_>, uses: &Uses) -> Result<Chosen, Vec<G
         .map(|group| serve(problem, uses, group).ok())
         .filter(Option::is_some)
         .collect();
-    let (members, costs) = {
+    let (LaidOut { members, labels, .. }, costs) = {
         let fused: Vec<&Served> = fused.iter().flatten().collect();
         let search = Search::new(problem, uses, &singles, &fused);
         let cheapest = partitioned(&search);
         let solved = search.better(cheapest.clone());
         let cost = |choice: &[usize]| search.cost(choice).unwrap_or(0);
-        let costs = Costs { single: cost(&[]), greedy: cost(&cheapest), solved: cost(&solved) };
-        (search.members(&solved).unwrap_or_default(), costs)
+        let laid_out = search.laid_out(&solved).unwrap_or_default();
+        let costs = Costs { single: cost(&[]), greedy: cost(&cheapest), solved: laid_out.cost };
+        (laid_out, costs)
     };
     let (mut served, mut gaps) = (Vec::new(), Vec::new());
     for member in members {
@@ -61,7 +61,6 @@ pub(crate) fn choose(problem: &Problem<'_>, uses: &Uses) -> Result<Chosen, Vec<G
     if !gaps.is_empty() {
         return Err(gaps);
     }
-    let labels = Layouts::of(problem).prices(&served.iter().collect::<Vec<_>>()).labels();
     Ok(Chosen { served, labels, costs })
 }
 
@@ -111,6 +110,7 @@ mod tests {
 
     use super::*;
     use crate::cover::cover;
+    use crate::cover::labels::Layouts;
     use crate::evidence::Evidence;
 
     /// Takes every region: all for the same time, the fewer regions the better, or for one that its text draws.

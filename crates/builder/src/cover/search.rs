@@ -28,6 +28,16 @@ pub(crate) enum Member {
     Fused(usize),
 }
 
+/// A choice in order of execution, in its cheapest layouts.
+#[derive(Default)]
+pub(crate) struct LaidOut {
+    pub(crate) members: Vec<Member>,
+    /// For each member that has a kernel: channels last?
+    pub(crate) labels: Vec<bool>,
+    /// Picoseconds.
+    pub(crate) cost: i64,
+}
+
 /// See the module documentation. A choice is a list of numbers of disjoint groups; all other nodes are by themselves.
 pub(crate) struct Search<'a> {
     problem: &'a Problem<'a>,
@@ -68,20 +78,28 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Picoseconds of everything with the cheapest layouts; `None` where groups wait for each other.
-    pub(crate) fn cost(&self, choice: &[usize]) -> Option<i64> {
+    /// Everything with the cheapest layouts; `None` where groups wait for each other.
+    pub(crate) fn laid_out(&self, choice: &[usize]) -> Option<LaidOut> {
+        let members = self.members(choice).ok()?;
         let (mut served, mut gaps) = (Vec::new(), 0i64);
-        for member in self.members(choice).ok()? {
+        for member in &members {
             match member {
-                Member::Fused(number) => served.push(self.fused[number]),
-                Member::Single(node) => match self.singles.get(&node) {
+                Member::Fused(number) => served.push(self.fused[*number]),
+                Member::Single(node) => match self.singles.get(node) {
                     Some(Ok(single)) => served.push(single),
                     _ => gaps += 1,
                 },
             }
         }
         let prices = self.layouts.prices(&served);
-        Some(prices.of(&prices.labels()).saturating_add(gaps.saturating_mul(NO_KERNEL)))
+        let labels = prices.labels();
+        let cost = prices.of(&labels).saturating_add(gaps.saturating_mul(NO_KERNEL));
+        Some(LaidOut { members, labels, cost })
+    }
+
+    /// Picoseconds of everything with the cheapest layouts; `None` where groups wait for each other.
+    pub(crate) fn cost(&self, choice: &[usize]) -> Option<i64> {
+        self.laid_out(choice).map(|laid_out| laid_out.cost)
     }
 
     /// A choice that is no dearer than this one.

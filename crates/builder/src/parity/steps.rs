@@ -12,7 +12,7 @@ use sinter_base::{DataType, Tensor, Value, ValueType};
 use sinter_interp::evaluate_weight;
 use sinter_interp::inputs::batches;
 use sinter_ir::{Input, Network};
-use sinter_ops::memory::shown_type;
+use sinter_ops::shown::shown_type;
 use sinter_ops::{Body, InferContext, Memory, Node};
 use sinter_plan::{Action, Graph, Home, PlanValueId, Step};
 

@@ -6,7 +6,7 @@ use sinter_backend::{
     BackEnd, Candidate, Device, Kernel, KernelError, Launch, Loaded, Recipe, Refusal, Region, Tactic, Workers,
 };
 use sinter_base::{DataType, Location, Tensor, TensorType};
-use sinter_builder::{BuildOptions, Verify, build};
+use sinter_builder::{BuildOptions, VerdictCache, Verify, build};
 use sinter_cpu::Cpu;
 use sinter_ir::{Network, NetworkBuilder};
 use sinter_ops::control::If;
@@ -228,9 +228,18 @@ fn softened() -> Network {
 #[test]
 fn what_the_whole_plan_shows_is_given_up() {
     let network = softened();
-    let built = build(&network, &Bad(EARLY), BuildOptions::default()).expect("a plan without shared memory");
-    let dropped: Vec<&str> = built.verification.dropped.iter().map(|d| d.name.as_str()).collect();
-    assert_eq!(dropped, ["shared memory"]);
+    let mut verdicts = VerdictCache::default();
+    let mut once = || {
+        let options = BuildOptions { verdicts: Some(verdicts.clone()), ..BuildOptions::default() };
+        let built = build(&network, &Bad(EARLY), options).expect("a plan without shared memory");
+        let dropped: Vec<&str> = built.verification.dropped.iter().map(|d| d.name.as_str()).collect();
+        assert_eq!(dropped, ["shared memory"]);
+        verdicts = built.verdicts.clone().expect("verdicts");
+        built
+    };
+    let (built, again) = (once(), once());
+    assert_eq!((built.is_known_verdict, again.is_known_verdict), (false, true));
+    assert_eq!(sinter_plan::to_bytes(&built.plan), sinter_plan::to_bytes(&again.plan));
     let engine = Engine::from_plan(built.plan, &[&Bad(EARLY)], 1).expect("an engine");
     assert_eq!(engine.self_test().expect("known answers"), 1);
 }
