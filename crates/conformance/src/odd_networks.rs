@@ -515,7 +515,8 @@ fn whole() -> Vec<Network> {
         named("two-results", |m| {
             let (x, w) = (m.input(&[37, 53]), m.weight(&[53, 53]));
             let y = m.op(MatMul::default(), &[x, w]);
-            vec![y, m.pointwise(&[y], |v| v[0].binary(ScalarOp::Max, &Expr::constant(DataType::F32, 0.5)))]
+            let tail = m.pointwise(&[y], |v| v[0].binary(ScalarOp::Max, &Expr::constant(DataType::F32, 0.5)));
+            vec![y, m.op(softmax(1), &[tail])]
         }),
         named("epilogue-difference", |m| {
             let (x, w, r) = (m.input(&[37, 53]), m.weight(&[53, 53]), m.input(&[37, 53]));
