@@ -4,10 +4,15 @@
 //! out: tables of an axis, operands widened to another type. It goes back when it is dropped. Its capacity is the next
 //! power of two of what was asked for, so any launch that asks for the same again finds it: the steady state takes no
 //! memory.
+//!
+//! All rooms together are bounded. Kernels take rooms in the midst of their work, on any thread; where there is none left
+//! the launch unwinds, and is an error where panics are.
 
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Mutex, PoisonError};
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytemuck::Pod;
 use sinter_base::Buffer;
@@ -15,14 +20,29 @@ use sinter_base::Buffer;
 /// Capacities are powers of two of 64 bytes.
 const CLASSES: usize = 40;
 
-/// Free rooms by capacity. Belongs to a context, and any thread of a launch may take from it.
+/// Free rooms by capacity.
+type Free = [Vec<Buffer>; CLASSES];
+
+/// Rooms of a context, from which any thread of a launch may take.
 pub struct Rooms {
-    free: Mutex<[Vec<Buffer>; CLASSES]>,
+    free: Mutex<Free>,
+    /// Bytes of all rooms, lent or free.
+    made: AtomicUsize,
+    /// How many that may be.
+    allowed: usize,
+}
+
+/// What a launch unwinds with where no room is left.
+pub(crate) struct NoRoom {
+    /// Bytes that were asked for.
+    pub(crate) needed: usize,
+    /// Bytes of all rooms together that are allowed.
+    pub(crate) allowed: usize,
 }
 
 impl Default for Rooms {
     fn default() -> Self {
-        Self { free: Mutex::new([const { Vec::new() }; CLASSES]) }
+        Self { free: Mutex::new([const { Vec::new() }; CLASSES]), made: AtomicUsize::new(0), allowed: usize::MAX }
     }
 }
 
@@ -33,18 +53,43 @@ fn class_of(bytes: usize) -> (usize, usize) {
 }
 
 impl Rooms {
+    /// All rooms together may have so many bytes. Without this there is no bound.
+    pub fn allow(&mut self, bytes: usize) {
+        self.allowed = bytes;
+    }
+
     /// Room for `length` elements, contents unspecified.
     ///
     /// # Panics
-    /// When the system has not so much memory.
+    /// When more memory is needed than is allowed, or than the system has: [`crate::panic::caught`] makes that an error.
     pub fn take<T: Pod>(&self, length: usize) -> Room<'_, T> {
         let bytes = length.saturating_mul(size_of::<T>());
         let (class, capacity) = class_of(bytes);
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = free.get_mut(class).and_then(Vec::pop);
-        drop(free);
-        let memory = found.unwrap_or_else(|| Buffer::new(capacity));
+        let found = self.free().get_mut(class).and_then(Vec::pop);
+        let memory = found.unwrap_or_else(|| self.make(capacity));
         Room { rooms: self, memory, length, elements: PhantomData }
+    }
+
+    fn free(&self) -> MutexGuard<'_, Free> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A new room; free ones of other capacities go where it needs their place.
+    fn make(&self, capacity: usize) -> Buffer {
+        // No system has so much, and sums of a few such numbers do not overflow.
+        let counted = capacity.min(usize::MAX >> 8);
+        let is_too_much = |made: usize| made > self.allowed;
+        if is_too_much(self.made.fetch_add(counted, Ordering::Relaxed) + counted) {
+            for room in self.free().iter_mut().flat_map(|free| free.drain(..)) {
+                self.made.fetch_sub(room.bytes().len(), Ordering::Relaxed);
+            }
+        }
+        let mut memory = Buffer::default();
+        if is_too_much(self.made.load(Ordering::Relaxed)) || !memory.try_resize(capacity) {
+            self.made.fetch_sub(counted, Ordering::Relaxed);
+            resume_unwind(Box::new(NoRoom { needed: capacity, allowed: self.allowed }));
+        }
+        memory
     }
 
     /// Room for `length` elements of one value.
@@ -79,13 +124,22 @@ impl Rooms {
     }
 
     /// Sees to it that `count` rooms of `length` elements can be taken at once, by the threads of a launch.
+    ///
+    /// # Panics
+    /// As [`Rooms::take`].
     pub fn reserve<T: Pod>(&self, count: usize, length: usize) {
         let (class, capacity) = class_of(length.saturating_mul(size_of::<T>()));
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(free) = free.get_mut(class) {
-            while free.len() < count {
-                free.push(Buffer::new(capacity));
-            }
+        let there = self.free().get(class).map_or(0, Vec::len);
+        for _ in there..count {
+            let room = self.make(capacity);
+            self.put_back(room);
+        }
+    }
+
+    fn put_back(&self, memory: Buffer) {
+        let (class, _) = class_of(memory.bytes().len());
+        if let Some(free) = self.free().get_mut(class) {
+            free.push(memory);
         }
     }
 }
@@ -121,18 +175,15 @@ impl<T: Pod> DerefMut for Room<'_, T> {
 
 impl<T: Pod> Drop for Room<'_, T> {
     fn drop(&mut self) {
-        let memory = std::mem::take(&mut self.memory);
-        let (class, _) = class_of(memory.bytes().len());
-        let mut free = self.rooms.free.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(free) = free.get_mut(class) {
-            free.push(memory);
-        }
+        self.rooms.put_back(std::mem::take(&mut self.memory));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::KernelError;
+    use crate::panic::caught;
 
     #[test]
     fn a_room_is_found_again() {
@@ -150,6 +201,31 @@ mod tests {
         let even = rooms.list_of(10, (0..12usize).filter(|i| i % 2 == 0));
         assert_eq!(even[..], [0, 2, 4, 6, 8, 10]);
         assert!(rooms.take::<f32>(0).is_empty());
+    }
+
+    /// Does the kernel find room?
+    fn works(rooms: &Rooms, kernel: impl FnOnce(&Rooms)) -> Result<(), KernelError> {
+        let run = || {
+            kernel(rooms);
+            Ok(())
+        };
+        caught("test.kernel", run)
+    }
+
+    #[test]
+    fn all_rooms_together_are_bounded() {
+        let mut rooms = Rooms::default();
+        rooms.allow(1024);
+        let held = rooms.take::<u8>(256);
+        works(&rooms, |rooms| drop(rooms.take::<u8>(512))).expect("they fit");
+        let error = works(&rooms, |rooms| drop(rooms.take::<u8>(1024))).expect_err("one kilobyte in all");
+        assert!(matches!(&error, KernelError::Memory(what) if what.contains("test.kernel") && what.contains("1024")));
+        works(&rooms, |rooms| (0..2).for_each(|_| drop(rooms.take::<u8>(300)))).expect("the free one serves");
+        works(&rooms, |rooms| drop(rooms.take::<u8>(200))).expect("the free one goes for another");
+        drop(held);
+        works(&rooms, |rooms| drop(rooms.take::<u8>(1024))).expect("all that is allowed");
+        works(&rooms, |rooms| rooms.reserve::<u8>(2, 1024)).expect("one at a time");
+        assert!(works(&rooms, |rooms| drop(rooms.take::<u64>(usize::MAX))).is_err());
     }
 
     #[test]

@@ -145,6 +145,9 @@ impl State {
         }
         self.frame.take_rooms(&plan.graph, &engine.direct, outputs);
         let done = run_steps(&plan.graph, &engine.loaded, &mut self.frame, &self.registers, engine, observer);
+        if done.is_err() {
+            self.frame.give_up();
+        }
         self.is_poisoned = matches!(done, Err(RuntimeError::Panic { .. }));
         done
     }

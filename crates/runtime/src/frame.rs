@@ -121,6 +121,12 @@ impl Frame {
         }
     }
 
+    /// Gives up what a run that failed may have left half done; the next one lays memory out anew.
+    pub(crate) fn give_up(&mut self) {
+        self.laid_out = 0;
+        self.bodies.clear();
+    }
+
     /// Empties all places of values outside the arena.
     pub(crate) fn clear(&mut self, graph: &Graph) {
         self.held.clear();
@@ -192,6 +198,7 @@ impl Frame {
         if needed > limit || !self.arena.try_resize(offset) || !self.scratch.try_resize(scratch) {
             return Err(too_large(needed));
         }
+        self.rooms.allow(limit - needed);
         self.layouts += 1;
         self.laid_out = number;
         Ok(())

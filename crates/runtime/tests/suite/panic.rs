@@ -1,9 +1,11 @@
-//! A kernel that panics, on the calling thread or on a worker, costs its context and nothing else.
+//! A kernel that panics, on the calling thread or on a worker, costs its context and nothing else; one that finds no room
+//! costs its run.
 
+use sinter_backend::KernelError;
 use sinter_base::{Tensor, Value};
-use sinter_runtime::RuntimeError;
+use sinter_runtime::{Engine, EngineOptions, RuntimeError};
 
-use crate::toy::{Toy, engine};
+use crate::toy::{Toy, ToyEnd, engine, plan};
 
 fn vector(values: &[f32]) -> Value {
     Tensor::from_vec(&[values.len()], values.to_vec()).expect("a vector").into()
@@ -48,4 +50,26 @@ fn a_context_stays_poisoned() {
     again.set("x", vector(&[1.0])).expect("an input");
     again.set("y", vector(&[1.0])).expect("an input");
     other.run_into(&mut again).expect("another context of the same engine");
+}
+
+#[test]
+fn a_kernel_without_room_costs_its_run_alone() {
+    let options = EngineOptions { threads: 2, max_memory: 1 << 20 };
+    let engine = Engine::load(plan(Toy::Roomy), &[&ToyEnd], &options).expect("an engine");
+    let mut context = engine.context();
+    let mut bindings = context.bindings();
+    let mut run = |bytes: f32| {
+        bindings.set("x", vector(&[bytes])).expect("an input");
+        bindings.set("y", vector(&[1.0])).expect("an input");
+        context.run_into(&mut bindings).map(|()| bindings.to_values().expect("outputs"))
+    };
+    for _ in 0..2 {
+        assert_eq!(run(1000.0).expect("a run"), [vector(&[1001.0])]);
+        let error = run(2_000_000.0).expect_err("more than a megabyte");
+        assert!(
+            matches!(&error, RuntimeError::Step { origin, source: KernelError::Memory(what) }
+                if origin == "Toy node 'z'" && what.contains("toy.roomy")),
+            "{error}"
+        );
+    }
 }

@@ -48,10 +48,12 @@ pub(crate) enum Toy {
     Append,
     /// As [`Toy::Add`]; a panic on the calling thread where x starts with -1, on a worker where it starts with -2.
     Fragile,
+    /// As [`Toy::Add`], working in as many bytes as the first element of x says, on a worker.
+    Roomy,
 }
 
 impl Toy {
-    const ALL: [Self; 3] = [Self::Add, Self::Append, Self::Fragile];
+    const ALL: [Self; 4] = [Self::Add, Self::Append, Self::Fragile, Self::Roomy];
 }
 
 impl Tactic for Toy {
@@ -60,6 +62,7 @@ impl Tactic for Toy {
             Toy::Add => "toy.add",
             Toy::Append => "toy.append",
             Toy::Fragile => "toy.fragile",
+            Toy::Roomy => "toy.roomy",
         }
     }
 
@@ -80,10 +83,16 @@ impl Kernel for Toy {
             assert!(*first != -1.0, "the caller gives up");
             launch.workers.run(2, &|task| assert!(task == 0 || *first != -2.0, "worker {task} gives up"));
         }
+        if let (Toy::Roomy, Some(first)) = (self, x.first()) {
+            let (rooms, bytes) = (launch.rooms, *first as usize);
+            launch.workers.run(2, &|task| drop(rooms.take::<u8>(task * bytes)));
+        }
         let z = launch.output(0).elements::<f32>();
         WRITTEN.set(z.as_ptr().addr());
         match self {
-            Toy::Add | Toy::Fragile => z.iter_mut().zip(x.iter().zip(y)).for_each(|(z, (x, y))| *z = x + y),
+            Toy::Add | Toy::Fragile | Toy::Roomy => {
+                z.iter_mut().zip(x.iter().zip(y)).for_each(|(z, (x, y))| *z = x + y)
+            }
             Toy::Append => z.iter_mut().zip(x.iter().chain(y)).for_each(|(z, value)| *z = *value),
         }
         Ok(())
@@ -113,7 +122,7 @@ impl BackEnd for ToyEnd {
 /// z = toy(x, y), for a vector x of N elements and a y of as many, or of M where it is appended.
 pub(crate) fn plan(toy: Toy) -> Plan {
     match toy {
-        Toy::Add | Toy::Fragile => plan_of(toy, Dim::symbol("N")),
+        Toy::Add | Toy::Fragile | Toy::Roomy => plan_of(toy, Dim::symbol("N")),
         Toy::Append => plan_of(toy, Dim::symbol("M")),
     }
 }
@@ -122,7 +131,7 @@ pub(crate) fn plan(toy: Toy) -> Plan {
 pub(crate) fn plan_of(toy: Toy, m: Dim) -> Plan {
     let (n, f32) = (Dim::symbol("N"), DataType::F32);
     let length = match toy {
-        Toy::Add | Toy::Fragile => n.clone(),
+        Toy::Add | Toy::Fragile | Toy::Roomy => n.clone(),
         Toy::Append => n.add(&m),
     };
     let [x, y, z] = [&n, &m, &length].map(|dim| ValueType::tensor(f32, vec![dim.clone()]));
@@ -132,7 +141,7 @@ pub(crate) fn plan_of(toy: Toy, m: Dim) -> Plan {
     let operands = [Some(x.clone()), Some(y.clone())];
     let region = match toy {
         Toy::Append => Region::single(Concat { axis: 0 }.into(), &operands, vec![z.clone()]),
-        Toy::Add | Toy::Fragile => {
+        Toy::Add | Toy::Fragile | Toy::Roomy => {
             let sum = Expr::into_pointwise(&[&Expr::input(0, f32) + &Expr::input(1, f32)]).expect("a program");
             Region::single(sum.into(), &operands, vec![z.clone()])
         }
