@@ -1,12 +1,12 @@
 //! Inputs when the user has none: sizes are tried until the network takes them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sinter_base::{Tensor, Value};
 use sinter_interp::inputs::{FreeSizes, batches, check, generate_at};
 use sinter_ir::Network;
 
-use crate::sizes::SizeHints;
+use crate::sizes::{SizeHints, sizes_of};
 use crate::wanted::Wanted;
 
 const fn free(batch: i64, other: i64) -> FreeSizes {
@@ -45,14 +45,14 @@ fn alone() -> impl Iterator<Item = FreeSizes> {
 pub(crate) enum Refused {
     /// Others may be.
     Here(String),
-    /// Others will not be: larger ones need no less memory.
-    Everywhere(String),
+    /// Larger ones will not be either: they need no less memory and no fewer steps.
+    TooLarge(String),
 }
 
 impl Refused {
     pub(crate) fn reason(self) -> String {
         match self {
-            Refused::Here(reason) | Refused::Everywhere(reason) => reason,
+            Refused::Here(reason) | Refused::TooLarge(reason) => reason,
         }
     }
 }
@@ -84,12 +84,28 @@ impl<'a> Maker<'a> {
         sizes: impl IntoIterator<Item = FreeSizes>,
         mut passes: impl FnMut(HashMap<String, Value>) -> Result<T, Refused>,
     ) -> Result<T, String> {
-        let mut last = String::new();
+        let (mut last, mut too_large) = (String::new(), Vec::new());
         for free in sizes {
-            match self.inputs(free).map_err(Refused::Here).and_then(&mut passes) {
+            let inputs = match self.inputs(free) {
+                Ok(inputs) => inputs,
+                Err(reason) => {
+                    last = reason;
+                    continue;
+                }
+            };
+            let sizes = sizes_of(self.network, &inputs);
+            let is_larger =
+                |than: &BTreeMap<String, i64>| than.iter().all(|(name, size)| sizes.get(name) >= Some(size));
+            if too_large.iter().any(is_larger) {
+                continue;
+            }
+            match passes(inputs) {
                 Ok(found) => return Ok(found),
                 Err(Refused::Here(reason)) => last = reason,
-                Err(Refused::Everywhere(reason)) => return Err(reason),
+                Err(Refused::TooLarge(reason)) => {
+                    too_large.push(sizes);
+                    last = reason;
+                }
             }
         }
         Err(last)
@@ -123,4 +139,42 @@ pub(crate) fn verified<T>(
 pub fn to_measure(network: &Network) -> Result<HashMap<String, Value>, String> {
     let sizes = [1].map(FreeSizes::all).into_iter().chain(alone()).chain([8, 64].map(FreeSizes::all));
     Maker::new(network, &SizeHints::default()).first(sizes, Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use sinter_base::{DataType, Dim, Location, ValueType};
+    use sinter_ir::NetworkBuilder;
+    use sinter_ops::pointwise::{Expr, ScalarOp};
+
+    use super::*;
+
+    /// -x for x of these sizes.
+    fn negated(dims: Vec<Dim>) -> Network {
+        let mut builder = NetworkBuilder::new();
+        let x = builder.add_network_input("x", ValueType::tensor(DataType::F32, dims), None);
+        let op = Expr::into_pointwise(&[Expr::input(0, DataType::F32).unary(ScalarOp::Neg)]).unwrap();
+        let y = builder.add(op, &[Some(x)], &Location::default()).unwrap()[0];
+        builder.finish("negated", &[("y".to_owned(), y)])
+    }
+
+    /// The sizes that are tried where those of more than so many elements are too large.
+    fn tried(network: &Network, allowed: usize) -> Vec<Vec<usize>> {
+        let mut tried = Vec::new();
+        let _ = verified(network, &SizeHints::default(), |inputs| {
+            let x = inputs["x"].as_tensor().unwrap();
+            tried.push(x.sizes().to_vec());
+            if x.count() > allowed { Err(Refused::TooLarge(String::new())) } else { Ok(()) }
+        });
+        tried
+    }
+
+    #[test]
+    fn where_some_are_too_large_smaller_ones_are_tried() {
+        let open = negated(vec![Dim::symbol("N"), 5i64.into()]);
+        assert_eq!(tried(&open, 15), [[3, 5]]);
+        assert_eq!(tried(&open, 5), [[3, 5], [1, 5]]);
+        assert_eq!(tried(&open, 4), [[3, 5], [1, 5]], "nothing is smaller");
+        assert_eq!(tried(&negated(vec![5i64.into()]), 4), [[5]], "nothing is open");
+    }
 }

@@ -54,11 +54,9 @@ pub(crate) fn answers(
     max_memory: u64,
 ) -> Result<Answers, String> {
     let run = |inputs: HashMap<String, Value>| {
-        check_judge(network, &inputs, max_memory).map_err(|e| Refused::Everywhere(e.to_string()))?;
+        check_judge(network, &inputs, max_memory).map_err(|e| Refused::TooLarge(e.to_string()))?;
         Answers::of(network, inputs, Memory::of(max_memory)).map_err(|error| match error {
-            RunError::Eval(EvalError::Memory { .. } | EvalError::Steps { .. }) => {
-                Refused::Everywhere(error.to_string())
-            }
+            RunError::Eval(EvalError::Memory { .. } | EvalError::Steps { .. }) => Refused::TooLarge(error.to_string()),
             other => Refused::Here(other.to_string()),
         })
     };
