@@ -10,12 +10,12 @@
 
 use std::collections::HashMap;
 
-use sinter_backend::BackEnd;
+use sinter_backend::{BackEnd, KernelError};
 use sinter_base::{DataType, Value};
 use sinter_ir::Network;
 use sinter_ops::{Body, Node};
 use sinter_plan::{Bound, Plan, SealedOutput};
-use sinter_runtime::{Engine, EngineOptions};
+use sinter_runtime::{Engine, EngineOptions, RuntimeError};
 
 use crate::parity::sensitivity::unit;
 use crate::parity::trials::opposite;
@@ -53,7 +53,7 @@ fn is_random(body: &Body) -> bool {
 pub(crate) enum Mismatch {
     /// It computes something else, or does not run.
     Differs(String),
-    /// No more than rounding may do, or select: nothing is known.
+    /// No more than rounding may do, or select, or there is no memory for it: nothing is known.
     Unverifiable(String),
 }
 
@@ -87,7 +87,12 @@ pub(crate) fn check(
 
 fn agrees(engine: &Engine, network: &Network, answers: &Answers) -> Result<(), Mismatch> {
     let given = answers.inputs.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-    let found = engine.run(given).map_err(|e| Mismatch::Differs(format!("it does not run: {e}")))?;
+    let found = engine.run(given).map_err(|error| match &error {
+        RuntimeError::Memory { .. } | RuntimeError::Step { source: KernelError::Memory(_), .. } => {
+            Mismatch::Unverifiable(error.to_string())
+        }
+        _ => Mismatch::Differs(format!("it does not run: {error}")),
+    })?;
     let bound = bound_of(network);
     for (at, (port, found)) in network.outputs.iter().zip(&found).enumerate() {
         let Some(value) = answers.outputs.get(at) else { continue };
