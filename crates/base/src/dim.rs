@@ -116,11 +116,8 @@ impl Dim {
 
     /// The name, when this is a single named size.
     pub fn as_symbol(&self) -> Option<&str> {
-        match self.parts() {
-            ([(product, 1)], 0) => match product.as_slice() {
-                [Factor::Symbol(name)] => Some(name),
-                _ => None,
-            },
+        match self.as_factor() {
+            Some(Factor::Symbol(name)) => Some(name),
             _ => None,
         }
     }
@@ -252,6 +249,8 @@ impl Dim {
             Truth::No => other.clone(),
             Truth::Unknown => match other.less_or_equal(self) {
                 Truth::Yes => other.clone(),
+                _ if self.is_minimum_with(other) => self.clone(),
+                _ if other.is_minimum_with(self) => other.clone(),
                 _ => {
                     let (a, b) = sorted(self, other);
                     Self::factor(Factor::Min(a, b))
@@ -268,12 +267,35 @@ impl Dim {
             Truth::No => self.clone(),
             Truth::Unknown => match other.less_or_equal(self) {
                 Truth::Yes => self.clone(),
+                _ if self.is_maximum_with(other) => self.clone(),
+                _ if other.is_maximum_with(self) => other.clone(),
                 _ => {
                     let (a, b) = sorted(self, other);
                     Self::factor(Factor::Max(a, b))
                 }
             },
         }
+    }
+
+    /// The only factor, where the size is nothing else.
+    fn as_factor(&self) -> Option<&Factor> {
+        match self.parts() {
+            ([(product, 1)], 0) => match product.as_slice() {
+                [factor] => Some(factor),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Is it the smallest of some sizes, of which the other is one?
+    fn is_minimum_with(&self, other: &Dim) -> bool {
+        matches!(self.as_factor(), Some(Factor::Min(a, b)) if [a, b].iter().any(|d| *d == other || d.is_minimum_with(other)))
+    }
+
+    /// Is it the largest of some sizes, of which the other is one?
+    fn is_maximum_with(&self, other: &Dim) -> bool {
+        matches!(self.as_factor(), Some(Factor::Max(a, b)) if [a, b].iter().any(|d| *d == other || d.is_maximum_with(other)))
     }
 
     /// Smallest possible value, with every named size at least 0; `i64::MIN` when unbounded.
@@ -329,8 +351,7 @@ impl Dim {
 
     /// Is this the other size cut at a constant of at least 2, `min(other, c)`, as a slice of a longer table is?
     pub fn is_cut_of(&self, other: &Dim) -> bool {
-        let ([(product, 1)], 0) = self.parts() else { return false };
-        let [Factor::Min(a, b)] = product.as_slice() else { return false };
+        let Some(Factor::Min(a, b)) = self.as_factor() else { return false };
         let is_pair = |whole: &Dim, bound: &Dim| whole == other && bound.as_constant().is_some_and(|c| c >= 2);
         is_pair(a, b) || is_pair(b, a)
     }

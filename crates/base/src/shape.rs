@@ -4,7 +4,7 @@ use std::fmt;
 
 use smallvec::SmallVec;
 
-use crate::dim::{Dim, Truth};
+use crate::dim::{Dim, Fold, Truth};
 
 /// Concrete sizes of a tensor, outermost first; empty for a scalar.
 pub type Sizes = SmallVec<[usize; 6]>;
@@ -105,8 +105,9 @@ pub struct BroadcastError {
 /// Multidirectional broadcast of symbolic shapes (ONNX "Broadcasting in ONNX", as in NumPy).
 ///
 /// A size that may or may not be 1 against a size known to exceed 1 takes the latter; a size against itself cut at a
-/// bound stays whole, since they fit only where nothing is cut; two other unknown sizes take their maximum. Each is
-/// right wherever the broadcast is legal and no size is 0.
+/// bound stays whole, since they fit only where nothing is cut; two other unknown sizes take their maximum, or 0 where
+/// one is 0. Each is right wherever the broadcast is legal; of named sizes, which have no elements in rare cases only, 0
+/// against 1 counts as illegal, for the sake of short expressions.
 ///
 /// # Errors
 /// When two sizes differ for all values and neither is 1.
@@ -131,12 +132,22 @@ pub fn broadcast_dims(shapes: &[&[Dim]]) -> Result<Vec<Dim>, BroadcastError> {
                     (true, false) => dim.clone(),
                     (true, true) if dim.is_cut_of(current) => current.clone(),
                     (true, true) if current.is_cut_of(dim) => dim.clone(),
-                    (true, true) => current.maximum(dim),
+                    (true, true) if is_largest_name(current) && is_largest_name(dim) => current.maximum(dim),
+                    (true, true) => current.maximum(dim).mul(&current.minimum(dim).minimum(&one)),
                 };
             }
         }
     }
     Ok(result)
+}
+
+/// Is it a named size, or the largest of some?
+fn is_largest_name(dim: &Dim) -> bool {
+    dim.fold(&mut |part| match part {
+        Fold::Symbol(_) => true,
+        Fold::Maximum(a, b) => a && b,
+        _ => false,
+    })
 }
 
 /// Multidirectional broadcast of concrete shapes; `None` when they do not fit.
@@ -235,6 +246,25 @@ mod tests {
             std::slice::from_ref(&three)
         );
         assert!(broadcast_dims(&[&[Dim::constant(2)], &[three]]).is_err());
+    }
+
+    #[test]
+    fn symbolic_broadcast_is_right_for_all_sizes() {
+        let (n, m) = (Dim::symbol("N"), Dim::symbol("M"));
+        let cut = |dim: &Dim| dim.sub(&9i64.into()).maximum(&0i64.into());
+        let pairs = [[n.clone(), m.clone()], [cut(&n), m.clone()], [cut(&n), cut(&m)], [n.maximum(&m), n.clone()]];
+        for (number, [a, b]) in pairs.iter().enumerate() {
+            let result = broadcast_dims(&[std::slice::from_ref(a), std::slice::from_ref(b)]).unwrap().swap_remove(0);
+            for (n, m) in (0..16).flat_map(|n| (0..16).map(move |m| (n, m))) {
+                let of = |dim: &Dim| dim.evaluate(&|name| Some(if name == "N" { n } else { m })).unwrap();
+                let sizes = [of(a), of(b)].map(|size| usize::try_from(size).unwrap());
+                let expected = broadcast_sizes(&[&sizes[..1], &sizes[1..]]).map(|sizes| sizes[0]);
+                let is_rare = matches!(number, 0 | 3) && n.min(m) == 0;
+                if let Some(expected) = expected.filter(|_| !is_rare) {
+                    assert_eq!(usize::try_from(of(&result)), Ok(expected), "{a} with {b} at {n} and {m}");
+                }
+            }
+        }
     }
 
     #[test]

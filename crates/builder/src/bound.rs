@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use sinter_base::view::element_bytes;
 use sinter_base::{Dim, TensorType, Value, ValueType};
+use sinter_interp::inputs::sizes_of;
 use sinter_ir::{Network, WeightExpr};
 use sinter_ops::{InferContext, Operands, infer};
 
-use crate::sizes::{SizeHints, sizes_of};
+use crate::sizes::SizeHints;
 
 /// Size that stands in for a dimension that nothing pins or bounds.
 const FREE_SIZE: i64 = 1;

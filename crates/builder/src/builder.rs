@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sinter_backend::BackEnd;
-use sinter_interp::inputs::generate_at;
+use sinter_interp::inputs::{generate_at, sizes_of};
 use sinter_ir::Network;
 use sinter_passes::{Optimized, PassOptions, PassReport, optimize};
 use sinter_plan::{Graph, Home, Plan};
@@ -23,7 +23,7 @@ use crate::parts::Moved;
 use crate::progress::{Progress, Stage};
 use crate::regions::{ConsideredRegion, considered};
 use crate::report::report;
-use crate::sizes::{SizeHints, input_symbols, sizes_of};
+use crate::sizes::{SizeHints, input_symbols};
 use crate::tune::engines::{Engines, Race};
 use crate::tune::point::PointSizes;
 use crate::tune::{self, Tuning};

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sinter_base::{Tensor, Value};
-use sinter_interp::inputs::{FreeSizes, batches, check, generate_at};
+use sinter_interp::inputs::{FreeSizes, batches, check, generate_at, sizes_of};
 use sinter_ir::Network;
 
-use crate::sizes::{SizeHints, sizes_of};
+use crate::sizes::SizeHints;
 use crate::wanted::Wanted;
 
 const fn free(batch: i64, other: i64) -> FreeSizes {

@@ -1,9 +1,9 @@
 //! What the user knows beforehand of sizes that stay free: the range that the engine must take, and where it should be
 //! fastest.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
-use sinter_base::{Dim, Value, ValueType};
+use sinter_base::{Dim, ValueType};
 use sinter_ir::Network;
 
 /// What is known of one named size.
@@ -69,21 +69,6 @@ pub(crate) fn input_symbols(network: &Network) -> BTreeSet<String> {
         }
     }
     names
-}
-
-/// What these inputs make of the named sizes.
-pub(crate) fn sizes_of(network: &Network, inputs: &HashMap<String, Value>) -> BTreeMap<String, i64> {
-    let mut sizes = BTreeMap::new();
-    for input in &network.inputs {
-        let tensor = inputs.get(&input.name).and_then(Value::as_tensor);
-        let dims = network.body.ty(input.value).as_tensor().and_then(|ty| ty.dims().ok());
-        for (dim, size) in dims.into_iter().flatten().zip(tensor.iter().flat_map(|tensor| tensor.sizes())) {
-            if let (Some(name), Ok(size)) = (dim.as_symbol(), i64::try_from(*size)) {
-                sizes.insert(name.to_owned(), size);
-            }
-        }
-    }
-    sizes
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Floats are standard normal. Integers lie where what reads them wants them ([`crate::roles`]), else in `0..60`; masks are
 //! ones. The same for the same names and sizes, every time.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sinter_base::shape::element_count;
 use sinter_base::{DataType, Tensor, Value, ValueType};
@@ -88,6 +88,21 @@ pub fn generate_at(network: &Network, size_of: &dyn Fn(&str) -> i64) -> Result<H
         values.insert(input.name.clone(), tensor.into());
     }
     Ok(values)
+}
+
+/// What these inputs make of the named sizes.
+pub fn sizes_of(network: &Network, inputs: &HashMap<String, Value>) -> BTreeMap<String, i64> {
+    let mut sizes = BTreeMap::new();
+    for input in &network.inputs {
+        let tensor = inputs.get(&input.name).and_then(Value::as_tensor);
+        let dims = network.body.ty(input.value).as_tensor().and_then(|ty| ty.dims().ok());
+        for (dim, size) in dims.into_iter().flatten().zip(tensor.iter().flat_map(|tensor| tensor.sizes())) {
+            if let (Some(name), Ok(size)) = (dim.as_symbol(), i64::try_from(*size)) {
+                sizes.insert(name.to_owned(), size);
+            }
+        }
+    }
+    sizes
 }
 
 /// Could the network take these inputs, as far as types and sizes say? What depends on computed elements is not known.

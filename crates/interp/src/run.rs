@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use sinter_base::{Tensor, Value, ValueType};
+use sinter_base::{Dim, Tensor, Value, ValueType};
 use sinter_ir::{Network, WeightExpr};
 use sinter_ops::{Arguments, EvalContext, EvalError, Evaluator, ReferenceEvaluator};
+
+use crate::inputs::sizes_of;
 
 /// A run that could not be done.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -35,6 +37,16 @@ pub enum RunError {
         expected: String,
         /// The type given.
         found: String,
+    },
+    /// Sizes of inputs that do not go together.
+    #[error("{reason}: {left} against {right}")]
+    Sizes {
+        /// What the network demands.
+        reason: String,
+        /// One side of the condition.
+        left: i64,
+        /// The other side.
+        right: i64,
     },
     /// An operator failed.
     #[error(transparent)]
@@ -91,6 +103,20 @@ fn fits(value: &Value, declared: &ValueType) -> bool {
     }
 }
 
+/// The conditions on sizes that the inputs decide.
+fn check_guards(network: &Network, inputs: &HashMap<String, Value>) -> Result<(), RunError> {
+    let sizes = sizes_of(network, inputs);
+    let value = |dim: &Dim| dim.evaluate(&|name| sizes.get(name).copied());
+    for guard in &network.guards {
+        if let (Some(left), Some(right)) = (value(&guard.left), value(&guard.right))
+            && left != right
+        {
+            return Err(RunError::Sizes { reason: guard.reason.clone(), left, right });
+        }
+    }
+    Ok(())
+}
+
 /// Runs the network on named inputs and returns its outputs in order.
 ///
 /// # Errors
@@ -140,6 +166,7 @@ pub fn run_within(
         }
         given.insert(input.value, value);
     }
+    check_guards(network, inputs)?;
     for weight in &network.weights {
         given.insert(weight.value, Value::Tensor(evaluate_weight(&weight.expr)?));
     }

@@ -56,20 +56,45 @@ impl InferContext {
         Ok(())
     }
 
-    /// Multidirectional broadcast, see [`broadcast_dims`]. Of a size that meets itself cut at a bound, `S` and `min(S, 512)`,
-    /// a guard says that nothing is cut.
+    /// Multidirectional broadcast, see [`broadcast_dims`]; where sizes leave open whether it is legal, guards say when.
     ///
     /// # Errors
     /// When two sizes differ for all values and neither is 1.
     pub fn broadcast(&mut self, shapes: &[&[Dim]]) -> Result<Vec<Dim>, InferError> {
         let result = broadcast_dims(shapes)?;
         for shape in shapes {
-            for (dim, whole) in shape.iter().rev().zip(result.iter().rev()).filter(|(dim, whole)| dim.is_cut_of(whole))
-            {
-                self.require_equal(dim, whole, "sizes of a broadcast")?;
-            }
+            self.require_broadcast(shape, &result, "sizes of a broadcast")?;
         }
         Ok(result)
+    }
+
+    /// Demands that a shape can be broadcast to another one, last axes against last axes: each size is that of the other
+    /// shape, or 1. Open questions become guards.
+    ///
+    /// # Errors
+    /// When it cannot, for all sizes.
+    pub fn require_broadcast(&mut self, from: &[Dim], to: &[Dim], reason: &str) -> Result<(), InferError> {
+        let one = Dim::constant(1);
+        if from.len() > to.len() {
+            return Err(InferError::Invalid(format!("{reason}: {} axes against {}", from.len(), to.len())));
+        }
+        for (size, wanted) in from.iter().rev().zip(to.iter().rev()) {
+            // A size cut at a bound is 1 only where the whole one is.
+            let equal = match size.equals(&one) {
+                Truth::Yes => continue,
+                Truth::No => wanted.clone(),
+                Truth::Unknown if size.is_cut_of(wanted) => wanted.clone(),
+                Truth::Unknown => {
+                    // 1 where the size is 1, else the wanted one.
+                    let distance = size.sub(&one).maximum(&one.sub(size)).minimum(&one);
+                    one.add(&wanted.sub(&one).mul(&distance))
+                }
+            };
+            if size != wanted {
+                self.require_equal(size, &equal, reason)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -149,4 +174,28 @@ pub fn reference_of<O: Operator>(op: &O, inputs: &[&Tensor]) -> Result<Vec<Tenso
 pub fn infer_of<O: Operator>(op: &O, inputs: &[&ValueType]) -> Result<Vec<ValueType>, InferError> {
     let types: Vec<Option<&ValueType>> = inputs.iter().map(|t| Some(*t)).collect();
     op.infer(&Operands::new(&types), &mut InferContext::default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guards_say_when_a_broadcast_is_legal() {
+        let (n, m) = (Dim::symbol("N"), Dim::symbol("M"));
+        let three = Dim::constant(3);
+        for [a, b] in [[&n, &m], [&n, &three], [&n.maximum(&m), &n]] {
+            let mut cx = InferContext::default();
+            let result = cx.broadcast(&[std::slice::from_ref(a), std::slice::from_ref(b)]).unwrap().swap_remove(0);
+            for (n, m) in (0..6).flat_map(|n| (0..6).map(move |m| (n, m))) {
+                let of = |dim: &Dim| dim.evaluate(&|name| Some(if name == "N" { n } else { m })).unwrap();
+                let (x, y, z) = (of(a), of(b), of(&result));
+                let holds = cx.guards.iter().all(|guard| of(&guard.left) == of(&guard.right));
+                assert_eq!(holds, [x, y].iter().all(|size| *size == z || *size == 1), "{a} {b} at {n} {m}");
+            }
+        }
+        let mut cx = InferContext::default();
+        cx.broadcast(&[&[n.clone(), 1i64.into()], &[n, three]]).unwrap();
+        assert!(cx.guards.is_empty());
+    }
 }
