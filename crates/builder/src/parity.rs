@@ -18,7 +18,12 @@
 //! | quantized integers | one step | the scale division may fall on either side of a tie |
 //! | those of a quantization alone | one step in a thousandth of the elements | the quotients are the same |
 //! | integers computed from floats | one step in a thousandth of the elements | the same, where a rounding meets a discontinuity |
+//! | floats with a narrower type on the way | one step of that type further; of types coarser than bf16 one in 32 elements | the sum in front of the rounding errs |
 //! | all else | equal | |
+//!
+//! What one of these rules refuses passes where rounding explains it: the judge runs the region a few times with every
+//! float moved by some units in the last place, and the difference is at most twice what that does to the element (see
+//! [`sensitivity`]). Kernels that only move elements have no rounding to plead.
 
 mod answers;
 mod bodies;
@@ -104,7 +109,7 @@ fn same_meaning(imported: &Network, network: &Network, answers: &Answers) -> Res
     let outputs = run_within(network, &answers.inputs, &cx).map_err(|e| e.to_string())?;
     for (at, (port, found)) in network.outputs.iter().zip(&outputs).enumerate() {
         let Some(expected) = answers.outputs.get(at) else { continue };
-        if let Err(reason) = agree(found, expected, Rule::Float, 0.0)
+        if let Err(reason) = agree(found, expected, Rule::Float, 0.0, 0.0)
             && !sensitivity::explains(imported, answers, at, found)
         {
             return Err(format!("output '{}': {reason}", port.name));

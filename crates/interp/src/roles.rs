@@ -84,6 +84,7 @@ impl Walk<'_> {
             let axis = if axis < 0 { axis + i64::try_from(sizes.len()).ok()? } else { axis };
             sizes.get(usize::try_from(axis).ok()?).copied()
         };
+        let rank = |operand: usize| i64::try_from(sizes(operand)?.len()).ok();
         let smallest = |operand: usize| sizes(operand)?.into_iter().min();
         let usual = |size: i64| if is_computed { size / 2 } else { size };
         let index = |size: Option<i64>| size.map_or(Role::Number, |size| Role::Index(usual(size)));
@@ -96,7 +97,9 @@ impl Walk<'_> {
             (Op::ReverseSequence(op), 1) => length(axis(0, op.time_axis)),
             (Op::Rnn(_) | Op::Gru(_) | Op::Lstm(_), 4) => length(axis(0, 0)),
             (Op::Reshape(_) | Op::Expand(_) | Op::Tile(_), 1) | (Op::Range(_), _) | (Op::Loop(_), 0) => Role::Size,
-            (Op::TopK(_), 1) => Role::Size,
+            (Op::TopK(_) | Op::Pad(_), 1) | (Op::Slice(_), 4) => Role::Size,
+            (Op::Reduce(_) | Op::Cumulative(_), 1) | (Op::Slice(_) | Op::Pad(_), 3) => index(rank(0)),
+            (Op::RotaryEmbedding(_), 3) => index(axis(1, 0)),
             _ => Role::Number,
         };
         self.role = self.role.and(role);

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use sinter_base::{Tensor, TensorType, ValueType};
-use sinter_ops::{Body, InferContext, InferError, Node, Op, Operands, ValueId, infer};
+use sinter_ops::{Body, Guard, InferContext, InferError, Node, Op, Operands, ValueId, infer};
 use smallvec::{SmallVec, smallvec};
 
 use crate::graph::{Graph, Weights};
@@ -120,6 +120,13 @@ impl<'a> Patch<'a> {
             replaced: self.order.len(),
             guards: self.infer.guards.len(),
         }
+    }
+
+    /// A condition on sizes that nothing before the mark asks for: what was added since would refuse sizes that the
+    /// network takes.
+    pub fn narrowed_since(&self, mark: Mark) -> Option<&Guard> {
+        let (before, since) = self.infer.guards.split_at(mark.guards.min(self.infer.guards.len()));
+        since.iter().find(|guard| !before.contains(guard))
     }
 
     /// Forgets everything since a mark.

@@ -75,6 +75,9 @@ pub(crate) fn rewrite(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>)
     inputs.extend(mask.map(Some));
     let results = patch.add(attention, &inputs)?;
     let mut y = parts.heads.restored(patch, results[0], node.outputs[0])?;
+    if let Some((own, wanted)) = stretched(graph, patch, y, node.outputs[0]) {
+        miss!("a mask of {wanted} rows stretches {own} queries where they are one");
+    }
     if guard.is_some() {
         let own = Expr::input(0, patch.ty(y).data_type());
         let zero_for_nan = own.unary(ScalarOp::IsNan).select(&own.same(0.0), &own);
@@ -83,6 +86,14 @@ pub(crate) fn rewrite(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>)
     }
     patch.replace(node.outputs[0], y);
     Ok(true)
+}
+
+/// A size that attention takes from the queries and the formula from a mask.
+fn stretched(graph: &Graph<'_>, patch: &Patch<'_>, y: ValueId, result: ValueId) -> Option<(Dim, Dim)> {
+    let (own, wanted) = (patch.ty(y).as_tensor()?.dims().ok()?, graph.tensor(result)?.dims().ok()?);
+    let mut sizes = own.iter().zip(wanted);
+    let is_open = |(own, wanted): &(&Dim, &Dim)| own.as_constant().is_some() != wanted.as_constant().is_some();
+    sizes.find(is_open).map(|(own, wanted)| (own.clone(), wanted.clone()))
 }
 
 /// What is rounded to a quantized type and back here.

@@ -63,7 +63,8 @@ fn drop_expansions(graph: &Graph<'_>, node: &Node, patch: &mut Patch<'_>) -> Res
         let mark = patch.mark();
         let results = patch.add(node.op.clone(), &tried);
         let fits = results.is_ok_and(|results| {
-            patch.ty(results[0]).as_tensor().and_then(|ty| ty.dims().ok()).is_some_and(|dims| same_dims(dims, wanted))
+            let dims = patch.ty(results[0]).as_tensor().and_then(|ty| ty.dims().ok());
+            dims.is_some_and(|dims| same_dims(dims, wanted)) && patch.narrowed_since(mark).is_none()
         });
         patch.undo_to(mark);
         if fits {

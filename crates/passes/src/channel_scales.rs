@@ -30,6 +30,10 @@ pub(crate) fn rewrite(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>)
     let Some(ty) = graph.tensor(product).filter(|ty| ty.data_type.is_float() && ty.data_type == term.compute) else {
         return Ok(false);
     };
+    if ty.data_type == DataType::F16 && matches!(op, ScalarOp::Mul | ScalarOp::Div) {
+        // Small factors are common, and below 6e-5 a number of f16 has fewer digits.
+        miss!("a weight of f16 may become too small for its digits");
+    }
     if !graph.has_one_use(product) {
         miss!("the product is read elsewhere too");
     }

@@ -90,7 +90,7 @@ impl Runner {
         let graph = Graph::of_network(&self.network);
         let locations = |position: usize| self.network.locations.get(position).cloned().unwrap_or_default();
         let fired = report.fired;
-        let applied = run_on_graph(pass, &graph, &locations, &mut self.infer, report)?;
+        let applied = run_on_graph(pass, &graph, &locations, &mut self.infer, report, true)?;
         let Some(applied) = applied else { return Ok(false) };
         let changed = report.fired > fired || applied.body.nodes().len() != self.network.body.nodes().len();
         let network = std::mem::take(&mut self.network);
@@ -109,13 +109,14 @@ fn distinct(guards: &mut Vec<Guard>) -> Vec<Guard> {
     guards.clone()
 }
 
-/// The body after the pass; `None` when nothing changed.
+/// The body after the pass; `None` when nothing changed. Conditions on sizes are known of the outermost body only.
 fn run_on_graph(
     pass: &Pass,
     graph: &Graph<'_>,
     locations: &dyn Fn(usize) -> Location,
     infer: &mut InferContext,
     report: &mut PassReport,
+    is_outermost: bool,
 ) -> Result<Option<Applied>, PassError> {
     let fired = report.fired;
     let mut inner = Vec::new();
@@ -136,7 +137,14 @@ fn run_on_graph(
             for position in 0..graph.body().nodes().len() {
                 let mark: Mark = patch.mark();
                 patch.set_origins([position]);
-                match rewrite(graph, position, &mut patch) {
+                let rewritten =
+                    rewrite(graph, position, &mut patch).and_then(|changes| match patch.narrowed_since(mark) {
+                        Some(Guard { left, right, .. }) if changes && is_outermost => {
+                            Err(Miss(format!("sizes may be such that {left} is not {right}")))
+                        }
+                        _ => Ok(changes),
+                    });
+                match rewritten {
                     Ok(true) => report.fired += 1,
                     Ok(false) => patch.undo_to(mark),
                     Err(Miss(reason)) => {
@@ -171,7 +179,7 @@ fn run_inside(
     for (which, body) in node.op.bodies().into_iter().enumerate() {
         let weights = captured_weights(graph, position, which);
         let inner = Graph::of_body(body, weights);
-        results.push(run_on_graph(pass, &inner, &|_| locations(position), infer, report)?);
+        results.push(run_on_graph(pass, &inner, &|_| locations(position), infer, report, false)?);
     }
     // A body may never run, and its sizes are inferred anew when it does.
     infer.guards.truncate(guards);

@@ -21,7 +21,7 @@ pub(crate) struct Answers {
     /// What the judge may take.
     pub(crate) memory: Memory,
     /// The same with rounding errors, once somebody asked.
-    rounded: OnceCell<Option<Vec<Value>>>,
+    rounded: OnceCell<Vec<Vec<Value>>>,
 }
 
 impl Answers {
@@ -36,10 +36,10 @@ impl Answers {
         Ok(Self { inputs, outputs, memory, rounded: OnceCell::new() })
     }
 
-    /// The outputs when every float result on the way is moved by what rounding may move it.
-    pub(crate) fn rounded(&self, imported: &Network) -> Option<&[Value]> {
-        let run = || run_within(imported, &self.inputs, &judge(&Noisy, self.memory)).ok();
-        self.rounded.get_or_init(run).as_deref()
+    /// The outputs when every float result on the way is moved by what rounding may move it, a few times.
+    pub(crate) fn rounded(&self, imported: &Network) -> &[Vec<Value>] {
+        let run = |noisy: &Noisy| run_within(imported, &self.inputs, &judge(noisy, self.memory)).ok();
+        self.rounded.get_or_init(|| Noisy::RUNS.iter().filter_map(run).collect())
     }
 }
 

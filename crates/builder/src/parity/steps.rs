@@ -18,9 +18,10 @@ use sinter_plan::{Action, Graph, Home, PlanValueId, Step};
 
 use crate::draft::Draft;
 use crate::evidence::problem_text;
-use crate::parity::rules::{Rule, agree, rule_of, score_error};
+use crate::parity::rules::{Rule, agree, coarsest_rounding, rule_of, score_error};
 use crate::parity::{
-    Answers, Dropped, Unverified, Verification, at_sizes, bodies, evaluate, points, products, trials, unit_variance,
+    Answers, Dropped, Unverified, Verification, at_sizes, bodies, evaluate, points, products, sensitivity, trials,
+    unit_variance,
 };
 use crate::progress::{Progress, Stage};
 use crate::sizes::SizeHints;
@@ -167,14 +168,18 @@ impl Checker<'_> {
             let disagrees =
                 |reason| Trouble::Disagrees { tactic: recipe.tactic.clone(), region: Box::new(region.clone()), reason };
             let found = self.launch(graph, step, region, packed, operands).map_err(disagrees)?;
-            products::check(region.body(), operands, &found, expected).map_err(disagrees)?;
-            let exact = numerics == Some(Numerics::Exact);
-            let rule = if exact { Rule::Moved } else { rule_of(region.body()) };
-            let wider = score_error(region.body(), operands);
-            for (found, expected) in found.iter().zip(expected) {
-                agree(found, expected, rule, wider).map_err(disagrees)?;
+            let body = region.body();
+            if numerics == Some(Numerics::Exact) {
+                let moved = |(found, expected)| agree(found, expected, Rule::Moved, 0.0, 0.0);
+                return found.iter().zip(expected).try_for_each(moved).map_err(disagrees);
             }
-            Ok(())
+            let (rule, wider, rounding) = (rule_of(body), score_error(body, operands), coarsest_rounding(body));
+            let all = |(found, expected)| agree(found, expected, rule, wider, rounding);
+            let agreed = products::check(body, operands, &found, expected);
+            match agreed.and_then(|()| found.iter().zip(expected).try_for_each(all)) {
+                Err(_) if sensitivity::excuses(body, operands, &found, expected, self.memory) => Ok(()),
+                other => other.map_err(disagrees),
+            }
         };
         trial(&operands, &expected)?;
         if let Some(turned) = trials::from_the_end(region.body(), &operands) {

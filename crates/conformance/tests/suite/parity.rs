@@ -8,10 +8,12 @@ use sinter_backend::{
 use sinter_base::{DataType, Location, Tensor, TensorType};
 use sinter_builder::{BuildOptions, VerdictCache, Verify, build};
 use sinter_cpu::Cpu;
-use sinter_ir::{Network, NetworkBuilder};
+use sinter_ir::{Handle, Network, NetworkBuilder};
 use sinter_ops::control::If;
 use sinter_ops::matmul::MatMul;
 use sinter_ops::pointwise::{Expr, ScalarOp};
+use sinter_ops::pool::{Pool, PoolMode};
+use sinter_ops::reduce::{Reduce, ReduceKind};
 use sinter_runtime::Engine;
 
 /// What is wrong with a result.
@@ -265,5 +267,63 @@ fn narrow_types_raise_no_alarm() {
         let network = builder.finish("mish", &[("y".to_owned(), y)]);
         let built = build(&network, &Cpu, BuildOptions::default()).expect("a plan");
         assert!(built.verification.dropped.is_empty() && built.plan.sealed.is_some(), "{:?}", built.verification);
+    }
+}
+
+/// x, what is made of it, and the network of that.
+fn network_of(name: &str, sizes: &[i64], make: impl FnOnce(&mut NetworkBuilder, Handle) -> Handle) -> Network {
+    let mut builder = NetworkBuilder::new();
+    let dims = sizes.iter().map(|size| (*size).into()).collect();
+    let x = builder.add_network_input("x", TensorType::ranked(DataType::F32, dims).into(), None);
+    let y = make(&mut builder, x);
+    builder.finish(name, &[("y".to_owned(), y)])
+}
+
+fn add(builder: &mut NetworkBuilder, op: impl Into<sinter_ops::Op>, inputs: &[Handle]) -> Handle {
+    let inputs: Vec<_> = inputs.iter().copied().map(Some).collect();
+    builder.add(op.into(), &inputs, &Location::default()).expect("an operator that fits")[0]
+}
+
+fn pointwise(builder: &mut NetworkBuilder, inputs: &[Handle], expression: Expr) -> Handle {
+    add(builder, Expr::into_pointwise(&[expression]).expect("a program"), inputs)
+}
+
+/// Sums that cancel, edges that rounding crosses, and narrow types on the way are no errors.
+#[test]
+fn what_rounding_explains_raises_no_alarm() {
+    let x = || Expr::input(0, DataType::F32);
+    let centered = |m: &mut NetworkBuilder, value: Handle| {
+        let axes = m.add_weight("axes", Tensor::of_i64(&[2, 3]));
+        let mean = add(m, Reduce::new(ReduceKind::Mean, true), &[value, axes]);
+        pointwise(m, &[value, mean], &x() - &Expr::input(1, DataType::F32))
+    };
+    let product = |m: &mut NetworkBuilder, value: Handle| {
+        let weight = (0..64 * 300).map(|i| ((i * 7919) % 101) as f32 / 10.0 - 5.0).collect();
+        let weight = m.add_weight("w", Tensor::from_vec(&[64, 300], weight).expect("a matrix"));
+        add(m, MatMul::default(), &[value, weight])
+    };
+    let networks = [
+        network_of("pool", &[1, 4, 14, 5], |m, value| {
+            let centered = centered(m, value);
+            add(m, Pool { mode: PoolMode::Average { count_padding: false }, window: None }, &[centered])
+        }),
+        network_of("floor", &[256, 64], |m, value| {
+            let product = product(m, value);
+            pointwise(m, &[product], x().unary(ScalarOp::Floor))
+        }),
+        network_of("integers", &[256, 64], |m, value| {
+            let product = product(m, value);
+            pointwise(m, &[product], x().cast(DataType::I32))
+        }),
+        network_of("half", &[64, 300], |m, value| {
+            pointwise(m, &[value], x().unary(ScalarOp::Tanh).cast(DataType::F16).cast(DataType::F32))
+        }),
+        network_of("bf16", &[64, 300], |m, value| {
+            pointwise(m, &[value], x().unary(ScalarOp::Tanh).cast(DataType::Bf16).cast(DataType::F32))
+        }),
+    ];
+    for network in networks {
+        let built = build(&network, &Cpu, BuildOptions::default()).expect("a plan");
+        assert!(built.verification.dropped.is_empty(), "{}: {:?}", network.name, built.verification);
     }
 }
