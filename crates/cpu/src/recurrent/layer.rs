@@ -59,6 +59,8 @@ const STATE: usize = 5;
 const PEEPHOLES: usize = 7;
 
 fn fit(region: &Region) -> Result<Fit, Refusal> {
+    // Another operator is refused for what it is.
+    layer(region, None)?;
     let sizes = |index: usize| -> Option<Sizes> { region.input(index)?.shape.sizes() };
     let (Some(w), Some(r)) = (sizes(W), sizes(R)) else { return Err(Refusal::new("weights of unknown sizes")) };
     if region.input(R).map(|t| t.data_type) != Some(DataType::F32) {
