@@ -94,7 +94,7 @@ fn read_archive(
             return Err(mismatch(hint));
         };
         let tensor = array
-            .to_tensor(Some(ty.data_type))
+            .into_tensor(Some(ty.data_type))
             .map_err(|reason| mismatch(format!("{} '{name}' ({ty}): {reason}", role.stem())))?;
         values.push((name, Value::Tensor(tensor)));
     }

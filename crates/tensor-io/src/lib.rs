@@ -9,6 +9,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests may panic"))]
 
 pub mod array;
+mod header;
 pub mod npz;
 
 pub use array::RawArray;
