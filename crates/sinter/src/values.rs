@@ -1,10 +1,12 @@
 //! Files of input and output values: an `.npz` by name, or a folder of `input_K.pb` / `output_K.pb` by position, in the
 //! layout of the ONNX test data, which also holds sequences and optionals.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use sinter_base::{Tensor, Value, regular_file};
 use sinter_import_onnx::test_data::{decode_value, encode_value};
+use sinter_tensor_io::replace::replace;
 use sinter_tensor_io::{NpzError, read_npz, write_npz};
 
 use crate::source::Declared;
@@ -133,7 +135,7 @@ fn read_folder(
 }
 
 /// Does this name mean an archive? Everything else is a folder.
-fn is_archive(path: &Path) -> bool {
+pub fn is_archive(path: &Path) -> bool {
     path.extension().is_some_and(|e| e == "npz")
 }
 
@@ -160,14 +162,7 @@ pub fn write(path: &Path, role: Role, values: &[(String, Value)]) -> Result<(), 
     std::fs::create_dir_all(path).map_err(|e| io(path, e))?;
     for (position, (name, value)) in values.iter().enumerate() {
         let file = path.join(format!("{}_{position}.pb", role.stem()));
-        let partial = file.with_extension("pb.partial");
-        let written =
-            std::fs::write(&partial, encode_value(name, value)).and_then(|()| std::fs::rename(&partial, &file));
-        written.map_err(|source| {
-            // The error that matters is the first one.
-            let _ = std::fs::remove_file(&partial);
-            io(&file, source)
-        })?;
+        replace(&file, |partial| partial.write_all(&encode_value(name, value))).map_err(|e| io(&file, e))?;
     }
     Ok(())
 }

@@ -11,11 +11,12 @@ use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 use crate::array::{Extent, RawArray, encode};
 use crate::header::Header;
+use crate::replace::replace;
 
 /// A file of arrays that could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum NpzError {
-    /// The file could not be opened, created or renamed.
+    /// The file could not be opened, made or replaced.
     #[error("{path}: {source}")]
     Io {
         /// The file.
@@ -81,23 +82,16 @@ pub fn parse_npz(
     Ok(arrays)
 }
 
-/// Writes tensors by name, stored, to a temporary file that is renamed when it is complete.
+/// Writes tensors by name, stored; the file appears complete or not at all.
 ///
 /// # Errors
-/// When the file cannot be written; no partial file stays.
+/// When the file cannot be written.
 pub fn write_npz(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), NpzError> {
-    let partial = path.with_extension("npz.partial");
-    let io = |source: std::io::Error| NpzError::Io { path: path.to_owned(), source };
-    let written = write_to(&partial, tensors).and_then(|()| std::fs::rename(&partial, path));
-    written.map_err(|error| {
-        // The error that matters is the first one.
-        let _ = std::fs::remove_file(&partial);
-        io(error)
-    })
+    replace(path, |file| write_to(file, tensors)).map_err(|source| NpzError::Io { path: path.to_owned(), source })
 }
 
-fn write_to(path: &Path, tensors: &[(String, Tensor)]) -> std::io::Result<()> {
-    let mut archive = ZipWriter::new(File::create(path)?);
+fn write_to(file: &mut File, tensors: &[(String, Tensor)]) -> std::io::Result<()> {
+    let mut archive = ZipWriter::new(file);
     let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored).large_file(true);
     for (name, tensor) in tensors {
         archive.start_file(format!("{name}.npy"), options)?;
@@ -111,7 +105,7 @@ fn write_to(path: &Path, tensors: &[(String, Tensor)]) -> std::io::Result<()> {
             .write_header_only()?;
         archive.write_all(&bytes)?;
     }
-    archive.finish()?.sync_all()
+    archive.finish().map(drop).map_err(Into::into)
 }
 
 #[cfg(test)]
