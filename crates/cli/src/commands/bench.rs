@@ -12,6 +12,7 @@ use sinter::runtime::{Engine, Profile};
 use sinter::source::Source;
 
 use crate::failure::Failure;
+use crate::files::Files;
 use crate::flags::{DeviceFlags, InputFlags, JsonFlags, ModelFlags, show_bytes};
 use crate::output::deliver;
 use crate::prepare::{WithoutInputs, engine, open};
@@ -132,7 +133,12 @@ pub struct StepTime {
 /// # Errors
 /// When files cannot be read or an inference fails.
 pub fn run(arguments: &Flags) -> Result<(), Failure> {
-    arguments.json.check()?;
+    let mut files = Files::default();
+    files.reads("the plan or model", Some(&arguments.file));
+    arguments.inputs.name_files(&mut files);
+    arguments.model.name_files(&mut files);
+    arguments.json.name_files(&mut files);
+    files.check()?;
     let opened = open(&arguments.file, &arguments.model, &arguments.inputs, WithoutInputs::Generate)?;
     let is_plan = matches!(opened.source, Source::Plan(_));
     let start = Instant::now();

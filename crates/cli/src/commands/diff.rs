@@ -17,6 +17,7 @@ use sinter::values::{self, Role};
 
 use crate::difference::{Bounds, Difference, differences};
 use crate::failure::{Exit, Failure};
+use crate::files::Files;
 use crate::flags::{DeviceFlags, InputFlags, JsonFlags, ModelFlags};
 use crate::output::deliver;
 use crate::prepare::{WithoutInputs, engine, open};
@@ -113,7 +114,13 @@ pub struct Report {
 /// # Errors
 /// When an output is outside its bounds, files cannot be read, or the inference fails.
 pub fn run(arguments: &Flags) -> Result<(), Failure> {
-    arguments.json.check()?;
+    let mut files = Files::default();
+    files.reads("the plan or model", Some(&arguments.file));
+    arguments.inputs.name_files(&mut files);
+    files.reads("the expected outputs", arguments.expect.as_deref());
+    arguments.model.name_files(&mut files);
+    arguments.json.name_files(&mut files);
+    files.check()?;
     let opened = open(&arguments.file, &arguments.model, &arguments.inputs, WithoutInputs::Generate)?;
     let ready = engine(opened.source, &arguments.model, &arguments.device, &opened.inputs)?;
     let found = ready.engine.run(opened.inputs.clone())?;

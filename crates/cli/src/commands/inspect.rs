@@ -14,6 +14,7 @@ use sinter::source::{self, Source};
 use crate::commands::build::weight_bytes;
 use crate::explain::{Explanation, RefusalReport, explain, refusals};
 use crate::failure::Failure;
+use crate::files::Files;
 use crate::flags::{DeviceFlags, JsonFlags, ModelFlags, show_bytes};
 use crate::output::deliver;
 use crate::prepare::{build_plan, open_source};
@@ -128,7 +129,11 @@ pub struct StepReport {
 /// # Errors
 /// When the file cannot be read or built, or no step comes from the node to explain.
 pub fn run(arguments: &Flags) -> Result<(), Failure> {
-    arguments.json.check()?;
+    let mut files = Files::default();
+    files.reads("the file to inspect", Some(&arguments.file));
+    arguments.model.name_files(&mut files);
+    arguments.json.name_files(&mut files);
+    files.check()?;
     let (kind, plan, passes, moved, considered) = match open_source(&arguments.file, &arguments.model, &[])? {
         Source::Plan(plan) => {
             arguments.model.refuse_for_plan()?;

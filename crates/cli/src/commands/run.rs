@@ -8,12 +8,13 @@ use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinter::base::{DataType, Tensor, Value};
-use sinter::values::{self, Role};
+use sinter::values::{self, Role, is_archive};
 
 use crate::failure::Failure;
+use crate::files::{Files, Form};
 use crate::flags::{DeviceFlags, InputFlags, JsonFlags, ModelFlags};
 use crate::interrupt::while_writing;
-use crate::output::{check_writable, deliver};
+use crate::output::deliver;
 use crate::prepare::{WithoutInputs, engine, open};
 use crate::report::{milliseconds, type_text};
 
@@ -94,10 +95,14 @@ pub struct OutputSummary {
 /// # Errors
 /// When files cannot be read or written, or the inference fails.
 pub fn run(arguments: &Flags) -> Result<(), Failure> {
-    arguments.json.check()?;
-    if let Some(path) = arguments.outputs.as_deref().filter(|p| p.extension().is_some_and(|e| e == "npz")) {
-        check_writable(path)?;
-    }
+    let mut files = Files::default();
+    files.reads("the plan or model", Some(&arguments.file));
+    arguments.inputs.name_files(&mut files);
+    arguments.model.name_files(&mut files);
+    let outputs = arguments.outputs.as_deref();
+    files.writes("--outputs", outputs, if outputs.is_some_and(is_archive) { Form::File } else { Form::Folder });
+    arguments.json.name_files(&mut files);
+    files.check()?;
     let opened = open(&arguments.file, &arguments.model, &arguments.inputs, WithoutInputs::None)?;
     let ready = engine(opened.source, &arguments.model, &arguments.device, &opened.inputs)?;
     let start = Instant::now();

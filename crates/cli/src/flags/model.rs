@@ -16,6 +16,7 @@ use sinter::source::network_inputs;
 use sinter::values::{self, Role};
 
 use crate::failure::Failure;
+use crate::files::Files;
 use crate::flags::{ByteSize, TuningFlags};
 
 /// Arithmetic of the engine.
@@ -132,6 +133,12 @@ impl ModelFlags {
         let limit = usize::try_from(self.max_memory()).unwrap_or(usize::MAX);
         let values = values::read(path, Role::Input, &network_inputs(network), limit)?;
         Ok(Verify::Given(values.into_iter().collect()))
+    }
+
+    /// Takes in the files that a build reads besides the model, and those that it writes besides the plan.
+    pub fn name_files<'a>(&'a self, files: &mut Files<'a>) {
+        files.reads("the data to verify with", self.verify_data.as_deref());
+        self.tuning.name_files(files);
     }
 
     /// Is verification refused?
