@@ -168,6 +168,9 @@ impl From<RuntimeError> for Failure {
             RuntimeError::Step { source: KernelError::Memory(_), .. } => {
                 Self::new(Exit::Damaged, what).help("--max-memory sets the bound")
             }
+            RuntimeError::Shape(_) => {
+                Self::new(Exit::Damaged, what).help("the sizes of the inputs do not suit the model")
+            }
             // It says itself what to do.
             RuntimeError::Panic { .. } => Self::new(Exit::Damaged, what),
             _ => Self::new(Exit::Damaged, what).help("build the plan again from its model"),

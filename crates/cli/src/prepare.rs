@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use sinter::backend::KernelError;
 use sinter::base::Value;
 use sinter::builder::made_up::to_measure;
 use sinter::builder::{BuildOptions, Built, Progress, SizeHints, Verify, build};
 use sinter::ir::Network;
 use sinter::plan::{Plan, Port, SealedInput, SizeRange};
-use sinter::runtime::{Engine, EngineOptions};
+use sinter::runtime::{Engine, EngineOptions, RuntimeError};
 use sinter::source::{self, Declared, Source};
 use sinter::values::{self, Role};
 
@@ -117,6 +118,22 @@ fn made_up(
             Ok(declared.iter().filter_map(value).collect())
         }
     }
+}
+
+/// Why an inference failed. Values that were made up are not the user's: it is for the user to give others.
+pub fn refusal(error: RuntimeError, given: &InputFlags) -> Failure {
+    let is_of_values = matches!(
+        error,
+        RuntimeError::Step { source: KernelError::Data(_), .. }
+            | RuntimeError::Sizes { .. }
+            | RuntimeError::Range { .. }
+            | RuntimeError::Shape(_)
+    );
+    if given.inputs.is_some() || !is_of_values {
+        return error.into();
+    }
+    Failure::usage(format!("no inputs are given, and those made up do not suit the model: {error}"))
+        .help("give --inputs with values that the model takes, or, of a model, --shapes with their sizes")
 }
 
 /// The inputs that a plan was verified with, where it keeps them as they are.

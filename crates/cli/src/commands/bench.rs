@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::files::Files;
 use crate::flags::{DeviceFlags, InputFlags, JsonFlags, ModelFlags, show_bytes};
 use crate::output::deliver;
-use crate::prepare::{WithoutInputs, engine, open};
+use crate::prepare::{WithoutInputs, engine, open, refusal};
 use crate::progress::Stage;
 use crate::report::{Port, milliseconds, operators, sources, table, tactic, type_text};
 
@@ -148,7 +148,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     let mut start = Instant::now();
     if let Err(error) = engine.run(inputs.clone()) {
         // Nothing says beforehand which sizes a plan takes.
-        inputs = opened.spare.ok_or(error)?;
+        inputs = opened.spare.ok_or_else(|| refusal(error, &arguments.inputs))?;
         start = Instant::now();
         engine.run(inputs.clone())?;
     }

@@ -20,7 +20,7 @@ use crate::failure::{Exit, Failure};
 use crate::files::Files;
 use crate::flags::{DeviceFlags, InputFlags, JsonFlags, ModelFlags};
 use crate::output::deliver;
-use crate::prepare::{WithoutInputs, engine, open};
+use crate::prepare::{WithoutInputs, engine, open, refusal};
 use crate::progress::Stage;
 use crate::report::table;
 use crate::trace::{Trace, trace};
@@ -123,7 +123,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     files.check()?;
     let opened = open(&arguments.file, &arguments.model, &arguments.inputs, WithoutInputs::Generate)?;
     let ready = engine(opened.source, &arguments.model, &arguments.device, &opened.inputs)?;
-    let found = ready.engine.run(opened.inputs.clone())?;
+    let found = ready.engine.run(opened.inputs.clone()).map_err(|error| refusal(error, &arguments.inputs))?;
     let names: Vec<String> = ready.engine.output_names().map(str::to_owned).collect();
     let found: Vec<(String, Value)> = names.iter().cloned().zip(found).collect();
     let (against, expected) = match (&arguments.expect, &ready.networks) {
