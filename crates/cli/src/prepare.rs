@@ -168,7 +168,7 @@ pub fn build_plan(
     given: &[(String, Value)],
 ) -> Result<Built, Failure> {
     let mut dump = |pass: &str, network: &Network| eprintln!("after {pass}:\n{network}");
-    let verify = match model.verify(network)? {
+    let verify = match model.verify(network, &sizes)? {
         Verify::Generated if !given.is_empty() => Verify::Given(given.iter().cloned().collect()),
         other => other,
     };
