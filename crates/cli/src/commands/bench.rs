@@ -32,8 +32,9 @@ const MIN_RUNS: usize = 3;
 /// Measure latency and throughput.
 ///
 /// Runs inferences one after the other and times each as a caller sees it: one blocking call, from values in the caller's
-/// memory to results in the caller's memory. Without --inputs the values are made up: floats are standard normal, integers
-/// lie in 0..60, masks are ones; sizes that are free and not pinned are 1.
+/// memory to results in the caller's memory. Without --inputs the values are made up: floats are standard normal, masks are
+/// ones, integers are those that a plan was verified with, else they lie in 0..60 or where the model wants them. Free sizes
+/// are 1, or as near as the model takes.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Flags {

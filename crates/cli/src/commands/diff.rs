@@ -36,7 +36,8 @@ Examples:
 ///
 /// The judge computes every operator plainly in float64, as the model was imported, with none of the engine's kernels. An
 /// output is within its bounds when max |a - b| <= atol + rtol * max |expected|, or, with --min-cosine, when the angle
-/// between both is small enough. Ends with code 1 when one is not.
+/// between both is small enough. Ends with code 1 when one is not. Without --inputs the values are made up, as for `sinter
+/// bench`.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Flags {
