@@ -23,7 +23,7 @@ pub fn deliver<R: Serialize>(
 ) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();
     match json.target() {
-        None => check_pipe(text(&mut stdout)),
+        None => show(text, &mut stdout),
         Some(target) => {
             let mut bytes = serde_json::to_vec_pretty(report)
                 .map_err(|e| Failure::new(Exit::Damaged, format!("the result is no JSON: {e}; please report this")))?;
@@ -32,9 +32,23 @@ pub fn deliver<R: Serialize>(
                 return check_pipe(stdout.write_all(&bytes).and_then(|()| stdout.flush()));
             }
             write_file(target, &bytes)?;
-            check_pipe(text(&mut stdout))
+            show(text, &mut stdout)
         }
     }
+}
+
+fn show(text: impl FnOnce(&mut dyn Write) -> std::io::Result<()>, out: &mut dyn Write) -> Result<(), Failure> {
+    let mut shown = Vec::new();
+    check_pipe(text(&mut shown).and_then(|()| out.write_all(printable(&String::from_utf8_lossy(&shown)).as_bytes())))
+}
+
+/// Text that people see, with the control characters of names in it escaped: what a file says must not steer a terminal.
+pub fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() && !matches!(c, '\n' | '\t') { shown.extend(c.escape_debug()) } else { shown.push(c) }
+    }
+    shown
 }
 
 /// Writes a whole file or none; into a pipe or device, it writes at once.
@@ -57,5 +71,16 @@ fn check_pipe(written: std::io::Result<()>) -> Result<(), Failure> {
             Err(Failure::usage(format!("cannot write to standard output: {error}")))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn control_characters_are_escaped_and_nothing_else() {
+        assert_eq!(printable("ä\t░\n"), "ä\t░\n");
+        assert_eq!(printable("a\x1b[31m\r\u{9b}b"), r"a\u{1b}[31m\r\u{9b}b");
     }
 }

@@ -16,6 +16,7 @@ use sinter::values::{self, Role};
 use crate::failure::{Exit, Failure};
 use crate::flags::{DeviceFlags, InputFlags, ModelFlags, Shape};
 use crate::generate::generate;
+use crate::output::printable;
 use crate::progress::{Stage, Stages};
 
 /// A file, opened, and the values of its inputs.
@@ -167,7 +168,7 @@ pub fn build_plan(
     device: &DeviceFlags,
     given: &[(String, Value)],
 ) -> Result<Built, Failure> {
-    let mut dump = |pass: &str, network: &Network| eprintln!("after {pass}:\n{network}");
+    let mut dump = |pass: &str, network: &Network| eprint!("{}", printable(&format!("after {pass}:\n{network}\n")));
     let verify = match model.verify(network, &sizes)? {
         Verify::Generated if !given.is_empty() => Verify::Given(given.iter().cloned().collect()),
         other => other,

@@ -146,6 +146,12 @@ pub fn is_archive(path: &Path) -> bool {
 /// When a file cannot be written, or an archive cannot hold a sequence or optional.
 pub fn write(path: &Path, role: Role, values: &[(String, Value)]) -> Result<(), ValuesError> {
     if is_archive(path) {
+        for (position, (name, _)) in values.iter().enumerate() {
+            if values.iter().take(position).any(|(other, _)| other == name) {
+                let reason = format!("two {}s have the name '{name}'; a folder holds both", role.stem());
+                return Err(ValuesError::Mismatch { path: path.to_owned(), reason });
+            }
+        }
         let tensors: Result<Vec<(String, Tensor)>, ValuesError> = values
             .iter()
             .map(|(name, value)| match value {
@@ -208,6 +214,9 @@ mod tests {
         let path = folder.path().join("data.npz");
         assert!(matches!(write(&path, Role::Output, &values()), Err(ValuesError::Mismatch { .. })));
         assert!(!path.exists());
+        let twice = [values().swap_remove(0), values().swap_remove(0)];
+        let error = write(&path, Role::Output, &twice).unwrap_err().to_string();
+        assert!(error.contains("two outputs have the name 'x'") && !path.exists(), "{error}");
         write(&path, Role::Input, &values()[..1]).unwrap();
         assert_eq!(read(&path, Role::Input, &declared(), 1 << 20).unwrap(), values()[..1]);
         let wrong = [Declared { name: "x".into(), ty: ValueType::unranked(DataType::I64) }];

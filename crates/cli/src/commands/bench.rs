@@ -17,7 +17,7 @@ use crate::flags::{DeviceFlags, InputFlags, JsonFlags, ModelFlags, show_bytes};
 use crate::output::deliver;
 use crate::prepare::{WithoutInputs, engine, open, refusal};
 use crate::progress::Stage;
-use crate::report::{Port, milliseconds, operators, sources, table, tactic, type_text};
+use crate::report::{Port, count, milliseconds, operators, sources, table, tactic, type_text};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -46,11 +46,11 @@ pub struct Flags {
     inputs: InputFlags,
 
     /// Seconds to measure
-    #[arg(long, value_name = "S", default_value_t = 3.0, value_parser = seconds)]
+    #[arg(long, value_name = "S", default_value_t = 3.0, allow_negative_numbers = true, value_parser = seconds)]
     seconds: f64,
 
     /// Seconds to run before measuring
-    #[arg(long, value_name = "S", default_value_t = 0.2, value_parser = seconds)]
+    #[arg(long, value_name = "S", default_value_t = 0.2, allow_negative_numbers = true, value_parser = seconds)]
     warmup: f64,
 
     /// Also time every step, in further runs
@@ -234,7 +234,7 @@ fn percentile(sorted: &[Duration], percent: usize) -> f64 {
 }
 
 fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
-    writeln!(out, "{} on {}, {} threads", report.file, report.device, report.threads)?;
+    writeln!(out, "{} on {}, {}", report.file, report.device, count(report.threads, "thread"))?;
     for input in &report.inputs {
         writeln!(out, "  input       {} {}", input.name, input.ty)?;
     }
@@ -244,7 +244,7 @@ fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
         report.median_ms, report.mean_ms, report.min_ms
     )?;
     writeln!(out, "              p90 {:.3} ms, p95 {:.3}, p99 {:.3}", report.p90_ms, report.p95_ms, report.p99_ms)?;
-    writeln!(out, "  throughput  {:.1} inferences/s over {} runs", report.throughput, report.runs)?;
+    writeln!(out, "  throughput  {:.1} inferences/s over {}", report.throughput, count(report.runs, "run"))?;
     if let Some(load) = report.load_ms {
         writeln!(out, "  load        {load:.3} ms")?;
     }

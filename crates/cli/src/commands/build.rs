@@ -22,7 +22,8 @@ use crate::output::deliver;
 use crate::prepare::{build_plan, open_source};
 use crate::progress::Stage;
 use crate::report::{
-    PassSummary, Port, VerificationSummary, fired, pass_summaries, ports, seconds, seconds_since, verification_summary,
+    PassSummary, Port, VerificationSummary, count, fired, pass_summaries, ports, seconds, seconds_since,
+    verification_summary,
 };
 
 const EXAMPLES: &str = "\
@@ -282,7 +283,7 @@ fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
         writeln!(out, "  size     '{size}' {range}")?;
     }
     writeln!(out, "  passes   {}", fired(&report.passes))?;
-    writeln!(out, "  steps    {} of {} nodes", report.steps, report.nodes)?;
+    writeln!(out, "  steps    {} of {}", report.steps, count(report.nodes, "node"))?;
     let CoverSummary { single_us, greedy_us, solved_us } = &report.cover;
     writeln!(
         out,
@@ -291,8 +292,9 @@ fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
     if let Some(TuningSummary { seconds, timed, untimed, engines }) = &report.tuning {
         write!(
             out,
-            "  tuned    {timed} kernels of {} regions have a time, measured for {seconds:.1} s",
-            report.regions.len()
+            "  tuned    {} of {} timed, measured for {seconds:.1} s",
+            count(*timed, "kernel"),
+            count(report.regions.len(), "region")
         )?;
         match untimed {
             0 => writeln!(out)?,

@@ -73,15 +73,15 @@ pub struct Flags {
 #[derive(Args, Clone, Copy, Debug)]
 struct BoundFlags {
     /// Absolute part of the bound
-    #[arg(long, value_name = "E", default_value_t = 1e-4, value_parser = bound)]
+    #[arg(long, value_name = "E", default_value_t = 1e-4, allow_negative_numbers = true, value_parser = bound)]
     atol: f64,
 
     /// Part of the bound that is relative to the largest expected element
-    #[arg(long, value_name = "E", default_value_t = 1e-3, value_parser = bound)]
+    #[arg(long, value_name = "E", default_value_t = 1e-3, allow_negative_numbers = true, value_parser = bound)]
     rtol: f64,
 
     /// Instead of the bound: smallest cosine of the angle between results, for quantized models
-    #[arg(long, value_name = "C", value_parser = cosine)]
+    #[arg(long, value_name = "C", allow_negative_numbers = true, value_parser = cosine)]
     min_cosine: Option<f64>,
 }
 
@@ -145,7 +145,8 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     };
     if expected.is_empty() {
         return Err(Failure::usage("there is no output to compare with")
-            .at(arguments.expect.as_deref().unwrap_or(&arguments.file)));
+            .at(arguments.expect.as_deref().unwrap_or(&arguments.file))
+            .help("`sinter inspect FILE` shows the outputs"));
     }
     let BoundFlags { atol, rtol, min_cosine } = arguments.bounds;
     let bounds = Bounds { atol, rtol, min_cosine };
@@ -157,7 +158,9 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
             Some(trace(&ready.engine, optimized, &opened.inputs, &expected, bounds, limit)?)
         }
         (true, None) => {
-            return Err(Failure::usage("--trace needs the model; a plan does not have it").at(&arguments.file));
+            return Err(Failure::usage("--trace needs the model; a plan does not have it")
+                .at(&arguments.file)
+                .help("hand in the model that the plan was built of"));
         }
     };
     let report = Report {

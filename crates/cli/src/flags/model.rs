@@ -65,7 +65,7 @@ pub struct ModelFlags {
     /// Largest amount of memory for weights and values, such as 2G [default: half of the machine's]
     ///
     /// Checked before anything is allocated: a small file can declare tensors of any size.
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
     max_memory: Option<ByteSize>,
 
     /// What a build may learn and remember.

@@ -21,7 +21,7 @@ pub struct TuningFlags {
     ///
     /// Heavy layers first; equal layers share one timing. Without it no clock is read and kernels are chosen by estimates,
     /// so that the same model gives the same plan everywhere.
-    #[arg(long, value_name = "S", value_parser = seconds)]
+    #[arg(long, value_name = "S", allow_negative_numbers = true, value_parser = seconds)]
     tune_seconds: Option<Duration>,
 
     /// Timings of earlier builds; new ones are added to the file

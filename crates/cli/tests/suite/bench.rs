@@ -23,6 +23,17 @@ fn latencies_are_in_order_and_the_profile_covers_every_step() {
     assert!(steps.iter().any(|s| s["origins"].to_string().contains("Conv node 'conv0'")));
 }
 
+#[test]
+fn one_thread_is_one() {
+    let folder = Folder::new();
+    let model = small_model(&folder);
+    let first_line = |threads: &str| {
+        let output = sinter(&arguments!["bench", model, "--seconds", "0", "--threads", threads]);
+        text(&output.stdout).lines().next().unwrap().to_owned()
+    };
+    assert!(first_line("1").ends_with(", 1 thread") && first_line("2").ends_with(", 2 threads"), "{}", first_line("1"));
+}
+
 /// Whoever gave no inputs has not damaged anything.
 #[test]
 fn inputs_made_up_that_the_model_refuses_are_for_the_user_to_give() {

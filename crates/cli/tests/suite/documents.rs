@@ -113,7 +113,8 @@ fn long_descriptions_are_shown() {
         ("doctor", "forces a lower tier of instructions"),
         ("demo", "Needs no network and no file"),
     ] {
-        let one_line = |flag: &str| text(&sinter(&[command, flag]).stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+        let one_line =
+            |flag: &str| text(&sinter(&[command, flag]).stdout).split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(one_line("--help").contains(part) && !one_line("-h").contains(part), "{command}");
     }
 }
