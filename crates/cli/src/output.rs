@@ -53,7 +53,9 @@ pub fn printable(text: &str) -> String {
 
 /// Writes a whole file or none; into a pipe or device, it writes at once.
 fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let failure = |e: std::io::Error| Failure::usage(format!("cannot write: {e}")).at(path);
+    let failure = |e: std::io::Error| {
+        Failure::usage(format!("cannot write: {e}")).at(path).help("choose another place for the result")
+    };
     if is_stream(path) {
         // Whoever reads may keep it waiting: an interrupt must not wait with it.
         return match File::options().append(true).open(path).and_then(|mut stream| stream.write_all(bytes)) {

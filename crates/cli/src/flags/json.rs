@@ -12,7 +12,7 @@ use crate::files::{Files, Form, is_standard_output};
 pub struct JsonFlags {
     /// Write the result as JSON to a file; `-` means standard output, which then holds nothing else
     ///
-    /// The fields are described in docs/cli, one schema per command.
+    /// The fields are described in docs/cli, one schema per command. A pipe or device is written into as it stands.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }

@@ -24,36 +24,34 @@ fn what_is_read_is_not_replaced_and_no_file_is_written_twice() {
     let inputs = folder.archive("x.npz", &[("x", &[1, 3], &[0.0; 3])]);
     let plan = folder.path("small.plan");
     json(&arguments!["build", small]);
-    let other = folder.path("./other");
-    let build = |rest: &[&OsString]| {
+    let path = |name: &str| folder.path(name).into_os_string().into_string().unwrap();
+    // One place by two names.
+    let (other, same) = (path("./other"), path("other"));
+    let build = |rest: &[&str], named: &str| {
         let mut all = arguments!["build", small, "-o", other].to_vec();
-        all.extend(rest.iter().map(|argument| OsString::from(argument)));
-        all
-    };
-    let (json_flag, verdicts, timings) = ("--json".into(), "--verdict-cache".into(), "--timing-cache".into());
-    let (small_name, same) = (small.clone().into_os_string(), folder.path("other").into_os_string());
-    refused(&folder, &build(&[&json_flag, &small_name]), &["--json would replace the model"]);
-    refused(&folder, &build(&[&json_flag, &same]), &["-o and --json name one file"]);
-    refused(&folder, &build(&[&verdicts, &same]), &["-o and --verdict-cache name one file"]);
-    refused(&folder, &build(&[&"--tune-seconds".into(), &"1".into(), &timings, &same]), &["-o and --timing-cache"]);
-    refused(&folder, &build(&[&"--verify-data".into(), &same]), &["-o would replace the data to verify with"]);
-    let run = |file: &std::path::Path, rest: &[&std::path::Path]| {
-        let mut all = arguments!["run", file, "--inputs", inputs].to_vec();
         all.extend(rest.iter().map(OsString::from));
-        all
+        refused(&folder, &all, &[named]);
     };
-    let (outputs, json_flag) = (std::path::Path::new("--outputs"), std::path::Path::new("--json"));
-    refused(&folder, &run(&plan, &[outputs, &inputs]), &["--outputs would replace the inputs"]);
-    refused(&folder, &run(&plan, &[json_flag, &plan]), &["--json would replace the plan or model"]);
-    let y = folder.path("y.npz");
-    refused(&folder, &run(&plan, &[outputs, &y, json_flag, &y]), &["--outputs and --json name one file"]);
+    build(&["--json", &path("small.onnxtxt")], "--json would replace the model");
+    build(&["--json", &same], "-o and --json name one file");
+    build(&["--verdict-cache", &same], "-o and --verdict-cache name one file");
+    build(&["--tune-seconds", "1", "--timing-cache", &same], "-o and --timing-cache name one file");
+    build(&["--verify-data", &same], "-o would replace the data to verify with");
+    let run = |rest: &[&str], named: &str| {
+        let mut all = arguments!["run", plan, "--inputs", inputs].to_vec();
+        all.extend(rest.iter().map(OsString::from));
+        refused(&folder, &all, &[named]);
+    };
+    run(&["--outputs", &path("x.npz")], "--outputs would replace the inputs");
+    run(&["--json", &path("small.plan")], "--json would replace the plan or model");
+    run(&["--outputs", &path("y.npz"), "--json", &path("y.npz")], "--outputs and --json name one file");
     for command in ["bench", "inspect", "diff"] {
         refused(&folder, &arguments![command, plan, "--json", plan], &["--json would replace"]);
     }
     refused(&folder, &arguments!["build", small, "-o", "-"], &["-o needs the name of a file"]);
     // A folder that cannot be one is known before the inference, and so are files of values in a folder that is read.
-    refused(&folder, &run(&plan, &[outputs, &plan.join("y")]), &["small.plan/y"]);
-    refused(&folder, &run(&plan, &[outputs, &folder.write("file", "")]), &["it is no folder", ".npz"]);
+    run(&["--outputs", &path("small.plan/y")], "small.plan/y");
+    run(&["--outputs", &path("small.plan")], "it is no folder; the name of an archive ends in .npz");
     std::fs::create_dir(folder.path("data")).unwrap();
     let in_data = arguments!["run", plan, "--inputs", folder.path("data"), "--json", folder.path("data/input_0.pb")];
     refused(&folder, &in_data, &["--json would replace the inputs"]);
