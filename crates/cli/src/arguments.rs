@@ -27,24 +27,17 @@ Examples:
 Exit codes: 0 done; 1 results outside their bounds, or an operator without a kernel; 2 wrong flags, names,
 types or files; 3 damaged or invalid data; 4 device not available; 130 interrupted.";
 
-/// The commands; each is a file in `commands/`.
+/// The commands; each is a file in `commands/`, which documents it.
 #[derive(Subcommand, Debug)]
+#[allow(missing_docs, reason = "words here would take the place of the whole documentation in a command's help")]
 pub enum Command {
-    /// Make a plan of a model
     Build(build::Flags),
-    /// Run one inference
     Run(run::Flags),
-    /// Measure latency and throughput
     Bench(bench::Flags),
-    /// Compare the engine with the judge, or with given outputs
     Diff(diff::Flags),
-    /// Show what is in a model or a plan
     Inspect(inspect::Flags),
-    /// Show what this machine has, and what would be used of it
     Doctor(doctor::Flags),
-    /// Take the tour: a small network, from model to answers
     Demo(demo::Flags),
-    /// Print a shell's completions
     Completions(completions::Flags),
 }
 

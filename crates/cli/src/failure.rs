@@ -16,6 +16,8 @@ use sinter::source::SourceError;
 use sinter::tensor_io::NpzError;
 use sinter::values::ValuesError;
 
+use crate::output::printable;
+
 /// Why the program ends; the numbers are part of its interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -73,7 +75,7 @@ impl Failure {
     pub fn show(&self) {
         let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         let (on, off) = if colour { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
-        eprintln!("{on}error{off}: {self}");
+        eprintln!("{on}error{off}: {}", printable(&self.to_string()));
     }
 }
 
@@ -168,6 +170,9 @@ impl From<RuntimeError> for Failure {
             RuntimeError::Step { source: KernelError::Memory(_), .. } => {
                 Self::new(Exit::Damaged, what).help("--max-memory sets the bound")
             }
+            RuntimeError::Shape(_) => {
+                Self::new(Exit::Damaged, what).help("the sizes of the inputs do not suit the model")
+            }
             // It says itself what to do.
             RuntimeError::Panic { .. } => Self::new(Exit::Damaged, what),
             _ => Self::new(Exit::Damaged, what).help("build the plan again from its model"),
@@ -200,7 +205,9 @@ impl From<ValuesError> for Failure {
             ValuesError::Mismatch { .. } => {
                 Self::usage(what).help("`sinter inspect FILE` shows the names and types of inputs and outputs")
             }
-            ValuesError::Damaged { .. } | ValuesError::Npz(NpzError::Invalid { .. }) => Self::new(Exit::Damaged, what),
+            ValuesError::Damaged { .. } | ValuesError::Npz(NpzError::Invalid { .. }) => {
+                Self::new(Exit::Damaged, what).help("write the file again, or copy it again; it may be cut off")
+            }
         }
     }
 }

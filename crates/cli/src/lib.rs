@@ -10,6 +10,7 @@ pub mod difference;
 pub mod drawing;
 pub mod explain;
 pub mod failure;
+pub mod files;
 pub mod flags;
 pub mod generate;
 pub mod interrupt;

@@ -1,33 +1,16 @@
 //! Results: text for people on standard output, JSON for programs. With `--json -` standard output holds JSON only.
 
+use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use serde::Serialize;
+use sinter::tensor_io::replace::replace;
 
 use crate::failure::{Exit, Failure};
+use crate::files::{is_standard_output, is_stream};
 use crate::flags::JsonFlags;
 use crate::interrupt::while_writing;
-
-/// Fails early when a file could not be written later; leaves no trace.
-///
-/// # Errors
-/// When the folder of the file is missing or takes no files.
-pub fn check_writable(path: &Path) -> Result<(), Failure> {
-    let refuse = |e: &dyn std::fmt::Display| {
-        Failure::usage(format!("cannot write here: {e}"))
-            .at(path)
-            .help("choose another place, or make the folder first")
-    };
-    if path.is_dir() {
-        return Err(refuse(&"it is a folder"));
-    }
-    tempfile::tempfile_in(folder_of(path)).map(drop).map_err(|e| refuse(&e))
-}
-
-fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
 
 /// Delivers a result: as text unless standard output is for JSON, and as JSON where asked for.
 ///
@@ -40,34 +23,47 @@ pub fn deliver<R: Serialize>(
 ) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();
     match json.target() {
-        None => check_pipe(text(&mut stdout)),
+        None => show(text, &mut stdout),
         Some(target) => {
             let mut bytes = serde_json::to_vec_pretty(report)
                 .map_err(|e| Failure::new(Exit::Damaged, format!("the result is no JSON: {e}; please report this")))?;
             bytes.push(b'\n');
-            if target == Path::new("-") {
+            if is_standard_output(target) {
                 return check_pipe(stdout.write_all(&bytes).and_then(|()| stdout.flush()));
             }
             write_file(target, &bytes)?;
-            check_pipe(text(&mut stdout))
+            show(text, &mut stdout)
         }
     }
 }
 
-/// Writes a whole file or none.
-///
-/// # Errors
-/// When it cannot be written.
-pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(format!(".partial-{}", std::process::id()));
-    let written = while_writing(|| {
-        std::fs::write(&partial, bytes).and_then(|()| std::fs::rename(&partial, path)).inspect_err(|_| {
-            // The error that matters is the first one.
-            let _ = std::fs::remove_file(&partial);
-        })
-    });
-    written.map_err(|e| Failure::usage(format!("cannot write: {e}")).at(path))
+fn show(text: impl FnOnce(&mut dyn Write) -> std::io::Result<()>, out: &mut dyn Write) -> Result<(), Failure> {
+    let mut shown = Vec::new();
+    check_pipe(text(&mut shown).and_then(|()| out.write_all(printable(&String::from_utf8_lossy(&shown)).as_bytes())))
+}
+
+/// Text that people see, with the control characters of names in it escaped: what a file says must not steer a terminal.
+pub fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() && !matches!(c, '\n' | '\t') { shown.extend(c.escape_debug()) } else { shown.push(c) }
+    }
+    shown
+}
+
+/// Writes a whole file or none; into a pipe or device, it writes at once.
+fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let failure = |e: std::io::Error| {
+        Failure::usage(format!("cannot write: {e}")).at(path).help("choose another place for the result")
+    };
+    if is_stream(path) {
+        // Whoever reads may keep it waiting: an interrupt must not wait with it.
+        return match File::options().append(true).open(path).and_then(|mut stream| stream.write_all(bytes)) {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(failure(error)),
+            _ => Ok(()),
+        };
+    }
+    while_writing(|| replace(path, |file| file.write_all(bytes))).map_err(failure)
 }
 
 /// A reader that has seen enough (`sinter inspect FILE | head`) is no error.
@@ -77,5 +73,16 @@ fn check_pipe(written: std::io::Result<()>) -> Result<(), Failure> {
             Err(Failure::usage(format!("cannot write to standard output: {error}")))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn control_characters_are_escaped_and_nothing_else() {
+        assert_eq!(printable("ä\t░\n"), "ä\t░\n");
+        assert_eq!(printable("a\x1b[31m\r\u{9b}b"), r"a\u{1b}[31m\r\u{9b}b");
     }
 }

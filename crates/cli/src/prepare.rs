@@ -3,18 +3,20 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use sinter::backend::KernelError;
 use sinter::base::Value;
 use sinter::builder::made_up::to_measure;
 use sinter::builder::{BuildOptions, Built, Progress, SizeHints, Verify, build};
 use sinter::ir::Network;
 use sinter::plan::{Plan, Port, SealedInput, SizeRange};
-use sinter::runtime::{Engine, EngineOptions};
+use sinter::runtime::{Engine, EngineOptions, RuntimeError};
 use sinter::source::{self, Declared, Source};
 use sinter::values::{self, Role};
 
 use crate::failure::{Exit, Failure};
 use crate::flags::{DeviceFlags, InputFlags, ModelFlags, Shape};
 use crate::generate::generate;
+use crate::output::printable;
 use crate::progress::{Stage, Stages};
 
 /// A file, opened, and the values of its inputs.
@@ -119,6 +121,22 @@ fn made_up(
     }
 }
 
+/// Why an inference failed. Values that were made up are not the user's: it is for the user to give others.
+pub fn refusal(error: RuntimeError, given: &InputFlags) -> Failure {
+    let is_of_values = matches!(
+        error,
+        RuntimeError::Step { source: KernelError::Data(_), .. }
+            | RuntimeError::Sizes { .. }
+            | RuntimeError::Range { .. }
+            | RuntimeError::Shape(_)
+    );
+    if given.inputs.is_some() || !is_of_values {
+        return error.into();
+    }
+    Failure::usage(format!("no inputs are given, and those made up do not suit the model: {error}"))
+        .help("give --inputs with values that the model takes, or, of a model, --shapes with their sizes")
+}
+
 /// The inputs that a plan was verified with, where it keeps them as they are.
 fn sealed_inputs(plan: &Plan) -> Option<Vec<(String, Value)>> {
     let vector = plan.sealed.as_ref()?.vectors.first()?;
@@ -150,8 +168,8 @@ pub fn build_plan(
     device: &DeviceFlags,
     given: &[(String, Value)],
 ) -> Result<Built, Failure> {
-    let mut dump = |pass: &str, network: &Network| eprintln!("after {pass}:\n{network}");
-    let verify = match model.verify(network)? {
+    let mut dump = |pass: &str, network: &Network| eprint!("{}", printable(&format!("after {pass}:\n{network}\n")));
+    let verify = match model.verify(network, &sizes)? {
         Verify::Generated if !given.is_empty() => Verify::Given(given.iter().cloned().collect()),
         other => other,
     };

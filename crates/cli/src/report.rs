@@ -112,10 +112,13 @@ impl VerificationSummary {
     pub fn lines(&self) -> Vec<(&'static str, String)> {
         let mut lines = vec![match &self.skipped {
             Some(reason) => ("unverified", reason.clone()),
-            None if self.unverified.is_empty() => ("verified", format!("{} steps agree with the judge", self.agreed)),
             None => {
-                let (agreed, others) = (self.agreed, self.unverified.len());
-                ("verified", format!("{agreed} steps agree with the judge, {others} could not be verified"))
+                let agree = if self.agreed == 1 { "agrees" } else { "agree" };
+                let agreed = format!("{} {agree} with the judge", count(self.agreed, "step"));
+                match self.unverified.len() {
+                    0 => ("verified", agreed),
+                    others => ("verified", format!("{agreed}, {others} could not be verified")),
+                }
             }
         }];
         let passes = self.unverified_passes.iter();
@@ -171,6 +174,11 @@ pub fn fired_summaries(passes: &[FiredPass]) -> Vec<PassSummary> {
 pub fn fired(passes: &[PassSummary]) -> String {
     let fired = passes.iter().filter(|p| p.fired > 0).map(|p| format!("{} {}", p.pass, p.fired));
     fired.collect::<Vec<_>>().join(", ")
+}
+
+/// A number of things: `1 thread`, `2 threads`.
+pub fn count(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Seconds since a moment, to the microsecond.

@@ -1,10 +1,12 @@
 //! Files of input and output values: an `.npz` by name, or a folder of `input_K.pb` / `output_K.pb` by position, in the
 //! layout of the ONNX test data, which also holds sequences and optionals.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use sinter_base::{Tensor, Value, regular_file};
 use sinter_import_onnx::test_data::{decode_value, encode_value};
+use sinter_tensor_io::replace::replace;
 use sinter_tensor_io::{NpzError, read_npz, write_npz};
 
 use crate::source::Declared;
@@ -94,7 +96,7 @@ fn read_archive(
             return Err(mismatch(hint));
         };
         let tensor = array
-            .to_tensor(Some(ty.data_type))
+            .into_tensor(Some(ty.data_type))
             .map_err(|reason| mismatch(format!("{} '{name}' ({ty}): {reason}", role.stem())))?;
         values.push((name, Value::Tensor(tensor)));
     }
@@ -133,7 +135,7 @@ fn read_folder(
 }
 
 /// Does this name mean an archive? Everything else is a folder.
-fn is_archive(path: &Path) -> bool {
+pub fn is_archive(path: &Path) -> bool {
     path.extension().is_some_and(|e| e == "npz")
 }
 
@@ -144,6 +146,12 @@ fn is_archive(path: &Path) -> bool {
 /// When a file cannot be written, or an archive cannot hold a sequence or optional.
 pub fn write(path: &Path, role: Role, values: &[(String, Value)]) -> Result<(), ValuesError> {
     if is_archive(path) {
+        for (position, (name, _)) in values.iter().enumerate() {
+            if values.iter().take(position).any(|(other, _)| other == name) {
+                let reason = format!("two {}s have the name '{name}'; a folder holds both", role.stem());
+                return Err(ValuesError::Mismatch { path: path.to_owned(), reason });
+            }
+        }
         let tensors: Result<Vec<(String, Tensor)>, ValuesError> = values
             .iter()
             .map(|(name, value)| match value {
@@ -160,14 +168,7 @@ pub fn write(path: &Path, role: Role, values: &[(String, Value)]) -> Result<(), 
     std::fs::create_dir_all(path).map_err(|e| io(path, e))?;
     for (position, (name, value)) in values.iter().enumerate() {
         let file = path.join(format!("{}_{position}.pb", role.stem()));
-        let partial = file.with_extension("pb.partial");
-        let written =
-            std::fs::write(&partial, encode_value(name, value)).and_then(|()| std::fs::rename(&partial, &file));
-        written.map_err(|source| {
-            // The error that matters is the first one.
-            let _ = std::fs::remove_file(&partial);
-            io(&file, source)
-        })?;
+        replace(&file, |partial| partial.write_all(&encode_value(name, value))).map_err(|e| io(&file, e))?;
     }
     Ok(())
 }
@@ -213,6 +214,9 @@ mod tests {
         let path = folder.path().join("data.npz");
         assert!(matches!(write(&path, Role::Output, &values()), Err(ValuesError::Mismatch { .. })));
         assert!(!path.exists());
+        let twice = [values().swap_remove(0), values().swap_remove(0)];
+        let error = write(&path, Role::Output, &twice).unwrap_err().to_string();
+        assert!(error.contains("two outputs have the name 'x'") && !path.exists(), "{error}");
         write(&path, Role::Input, &values()[..1]).unwrap();
         assert_eq!(read(&path, Role::Input, &declared(), 1 << 20).unwrap(), values()[..1]);
         let wrong = [Declared { name: "x".into(), ty: ValueType::unranked(DataType::I64) }];

@@ -1,8 +1,12 @@
 //! One array of a file: NumPy's type and raw bytes, and what it is as a tensor.
 
-use npyz::{DType, Endianness, Order, TypeChar, TypeStr};
+use std::borrow::Cow;
+
+use npyz::{Endianness, TypeChar, TypeStr};
 use sinter_base::shape::{element_count, ravel, strides, unravel};
 use sinter_base::{DataType, Tensor};
+
+use crate::header::Header;
 
 /// An array as the file has it; which tensor it is may depend on the type that the reader expects.
 #[derive(Clone, Debug)]
@@ -27,6 +31,7 @@ enum Kind {
 }
 
 impl Kind {
+    /// Bytes of one element in the file.
     fn width(self) -> Option<usize> {
         match self {
             Kind::Numeric(data_type) => Some(data_type.bits() / 8),
@@ -34,6 +39,23 @@ impl Kind {
             Kind::Unicode(points) => points.checked_mul(4),
         }
     }
+
+    /// Bytes of memory for one element: a text has a header besides its bytes, even where it is empty.
+    fn memory(self) -> Option<usize> {
+        let width = self.width()?;
+        match self {
+            Kind::Numeric(_) | Kind::Raw(_) => Some(width),
+            Kind::Unicode(_) | Kind::Bytes(_) => width.checked_mul(2)?.checked_add(size_of::<String>()),
+        }
+    }
+}
+
+/// What an array's header asks for, within the bound.
+pub(crate) struct Extent {
+    /// Bytes that follow the header.
+    pub(crate) stored: usize,
+    /// Bytes of memory that the array and its tensor take.
+    pub(crate) memory: usize,
 }
 
 fn kind_of(type_str: &TypeStr) -> Result<Kind, String> {
@@ -67,26 +89,17 @@ impl RawArray {
     /// Interprets a header; the bytes follow with [`RawArray::with_bytes`].
     ///
     /// # Errors
-    /// For types that no tensor has, and for sizes beyond `max_bytes`.
-    pub(crate) fn from_header(header: &npyz::NpyHeader, max_bytes: usize) -> Result<(Self, usize), String> {
-        let DType::Plain(type_str) = header.dtype() else {
-            return Err("structured arrays are not supported".to_owned());
-        };
+    /// For types that no tensor has, and for arrays that need more than `max_bytes` of memory.
+    pub(crate) fn from_header(header: Header, max_bytes: usize) -> Result<(Self, Extent), String> {
+        let Header { type_str, fortran, sizes } = header;
         let kind = kind_of(&type_str)?;
-        let sizes: Result<Vec<usize>, _> = header.shape().iter().map(|&s| usize::try_from(s)).collect();
-        let sizes = sizes.map_err(|_| "its sizes are too large".to_owned())?;
-        let bytes = element_count(&sizes).zip(kind.width()).and_then(|(count, width)| count.checked_mul(width));
-        let length = bytes
-            .filter(|&b| b <= max_bytes)
-            .ok_or_else(|| format!("sizes {sizes:?} need more than the {max_bytes} bytes allowed"))?;
-        let array = Self {
-            kind,
-            big_endian: type_str.endianness() == Endianness::Big,
-            fortran: header.order() == Order::Fortran,
-            sizes,
-            bytes: Vec::new(),
-        };
-        Ok((array, length))
+        let bytes = |width: Option<usize>| element_count(&sizes)?.checked_mul(width?);
+        let extent = bytes(kind.width()).zip(bytes(kind.memory()).filter(|&b| b <= max_bytes));
+        let (stored, memory) =
+            extent.ok_or_else(|| format!("sizes {sizes:?} need more than the {max_bytes} bytes allowed"))?;
+        let big_endian = type_str.endianness() == Endianness::Big;
+        let array = Self { kind, big_endian, fortran, sizes, bytes: Vec::new() };
+        Ok((array, Extent { stored, memory }))
     }
 
     pub(crate) fn with_bytes(mut self, bytes: Vec<u8>) -> Self {
@@ -94,12 +107,21 @@ impl RawArray {
         self
     }
 
-    /// The tensor. `expected` says which of the types without a NumPy name raw bits stand for.
+    /// As [`RawArray::into_tensor`], of a copy.
     ///
     /// # Errors
-    /// The reason as text: a type other than the expected one, text that is not UTF-8.
+    /// As [`RawArray::into_tensor`].
     pub fn to_tensor(&self, expected: Option<DataType>) -> Result<Tensor, String> {
-        let stored = if self.fortran { self.sizes.iter().rev().copied().collect() } else { self.sizes.clone() };
+        self.clone().into_tensor(expected)
+    }
+
+    /// The tensor, which takes the bytes over. `expected` says which of the types without a NumPy name raw bits stand for.
+    ///
+    /// # Errors
+    /// The reason as text: a type other than the expected one, bits that it does not have, text that is not UTF-8.
+    pub fn into_tensor(self, expected: Option<DataType>) -> Result<Tensor, String> {
+        let (sizes, fortran) = (self.sizes.clone(), self.fortran);
+        let stored = if fortran { sizes.iter().rev().copied().collect() } else { sizes.clone() };
         let tensor = match self.kind {
             Kind::Unicode(points) => {
                 Tensor::from_strings(&stored, self.texts(points.saturating_mul(4), |b| self.unicode(b))?)
@@ -109,24 +131,24 @@ impl RawArray {
                 let data_type = self.data_type(expected)?;
                 let bytes = self.little_endian();
                 if data_type.is_packed() {
-                    Tensor::from_codes(data_type, &stored, bytes.iter().map(|b| b & mask(data_type)).collect())
+                    Tensor::from_codes(data_type, &stored, codes(bytes, data_type)?)
                 } else {
                     Tensor::from_bytes(data_type, &stored, bytes.into())
                 }
             }
         }
         .map_err(|e| e.to_string())?;
-        if !self.fortran {
+        if !fortran {
             return Ok(tensor);
         }
         // The bytes are the transpose in row-major order.
         let stored_strides = strides(&stored);
         let source = |i: usize| {
-            let mut index = unravel(i, &self.sizes);
+            let mut index = unravel(i, &sizes);
             index.reverse();
             Some(ravel(&index, &stored_strides))
         };
-        tensor.rearranged(&self.sizes, source).map_err(|e| e.to_string())
+        tensor.rearranged(&sizes, source).map_err(|e| e.to_string())
     }
 
     fn data_type(&self, expected: Option<DataType>) -> Result<DataType, String> {
@@ -152,12 +174,13 @@ impl RawArray {
         }
     }
 
-    fn little_endian(&self) -> Vec<u8> {
+    fn little_endian(self) -> Vec<u8> {
         let width = self.kind.width().unwrap_or(1).max(1);
-        if !self.big_endian || width == 1 {
-            return self.bytes.clone();
+        let mut bytes = self.bytes;
+        if self.big_endian {
+            bytes.chunks_mut(width).for_each(<[u8]>::reverse);
         }
-        self.bytes.chunks(width).flat_map(|element| element.iter().rev().copied()).collect()
+        bytes
     }
 
     fn texts(&self, width: usize, read: impl Fn(&[u8]) -> Result<String, String>) -> Result<Vec<String>, String> {
@@ -184,12 +207,21 @@ fn utf8(element: &[u8]) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|_| "a text element is not UTF-8".to_owned())
 }
 
-fn mask(data_type: DataType) -> u8 {
-    u8::MAX >> (8usize.saturating_sub(data_type.bits()))
+/// One code of a packed type for each byte; of signed types programs also write the number itself, sign extended.
+fn codes(mut bytes: Vec<u8>, data_type: DataType) -> Result<Vec<u8>, String> {
+    let mask = u8::MAX >> (8usize.saturating_sub(data_type.bits()));
+    let is_signed = matches!(data_type, DataType::I4 | DataType::I2);
+    for (position, byte) in bytes.iter_mut().enumerate() {
+        if *byte > mask && !(is_signed && *byte >= !(mask >> 1)) {
+            return Err(format!("element {position} is {byte}, which is no {data_type}"));
+        }
+        *byte &= mask;
+    }
+    Ok(bytes)
 }
 
-/// NumPy's type code, sizes in its order, and bytes of a tensor.
-pub(crate) fn encode(tensor: &Tensor) -> (String, Vec<u8>) {
+/// NumPy's type code and the bytes of a tensor.
+pub(crate) fn encode(tensor: &Tensor) -> (String, Cow<'_, [u8]>) {
     use DataType as T;
     let code = match tensor.data_type() {
         T::F64 => "<f8",
@@ -207,15 +239,15 @@ pub(crate) fn encode(tensor: &Tensor) -> (String, Vec<u8>) {
         T::String => return encode_strings(tensor.strings().unwrap_or_default()),
         _ => "|u1",
     };
-    let bytes = if tensor.data_type().bits() <= 8 { tensor.codes().into_owned() } else { tensor.bytes().to_vec() };
+    let bytes = if tensor.data_type().bits() <= 8 { tensor.codes() } else { tensor.bytes().into() };
     (code.to_owned(), bytes)
 }
 
-fn encode_strings(strings: &[String]) -> (String, Vec<u8>) {
+fn encode_strings(strings: &[String]) -> (String, Cow<'static, [u8]>) {
     let width = strings.iter().map(|s| s.chars().count()).max().unwrap_or(0).max(1);
     let padded = |s: &String| -> Vec<u8> {
         let points = s.chars().map(u32::from).chain(std::iter::repeat(0)).take(width);
         points.flat_map(u32::to_le_bytes).collect()
     };
-    (format!("<U{width}"), strings.iter().flat_map(padded).collect())
+    (format!("<U{width}"), strings.iter().flat_map(padded).collect::<Vec<u8>>().into())
 }

@@ -12,11 +12,12 @@ use sinter::runtime::{Engine, Profile};
 use sinter::source::Source;
 
 use crate::failure::Failure;
+use crate::files::Files;
 use crate::flags::{DeviceFlags, InputFlags, JsonFlags, ModelFlags, show_bytes};
 use crate::output::deliver;
-use crate::prepare::{WithoutInputs, engine, open};
+use crate::prepare::{WithoutInputs, engine, open, refusal};
 use crate::progress::Stage;
-use crate::report::{Port, milliseconds, operators, sources, table, tactic, type_text};
+use crate::report::{Port, count, milliseconds, operators, sources, table, tactic, type_text};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,8 +32,9 @@ const MIN_RUNS: usize = 3;
 /// Measure latency and throughput.
 ///
 /// Runs inferences one after the other and times each as a caller sees it: one blocking call, from values in the caller's
-/// memory to results in the caller's memory. Without --inputs the values are made up: floats are standard normal, integers
-/// lie in 0..60, masks are ones; sizes that are free and not pinned are 1.
+/// memory to results in the caller's memory. Without --inputs the values are made up: floats are standard normal, masks are
+/// ones, integers are those that a plan was verified with, else they lie in 0..60 or where the model wants them. Free sizes
+/// are 1, or as near as the model takes.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Flags {
@@ -44,11 +46,11 @@ pub struct Flags {
     inputs: InputFlags,
 
     /// Seconds to measure
-    #[arg(long, value_name = "S", default_value_t = 3.0, value_parser = seconds)]
+    #[arg(long, value_name = "S", default_value_t = 3.0, allow_negative_numbers = true, value_parser = seconds)]
     seconds: f64,
 
     /// Seconds to run before measuring
-    #[arg(long, value_name = "S", default_value_t = 0.2, value_parser = seconds)]
+    #[arg(long, value_name = "S", default_value_t = 0.2, allow_negative_numbers = true, value_parser = seconds)]
     warmup: f64,
 
     /// Also time every step, in further runs
@@ -132,7 +134,12 @@ pub struct StepTime {
 /// # Errors
 /// When files cannot be read or an inference fails.
 pub fn run(arguments: &Flags) -> Result<(), Failure> {
-    arguments.json.check()?;
+    let mut files = Files::default();
+    files.reads("the plan or model", Some(&arguments.file));
+    arguments.inputs.name_files(&mut files);
+    arguments.model.name_files(&mut files);
+    arguments.json.name_files(&mut files);
+    files.check()?;
     let opened = open(&arguments.file, &arguments.model, &arguments.inputs, WithoutInputs::Generate)?;
     let is_plan = matches!(opened.source, Source::Plan(_));
     let start = Instant::now();
@@ -142,7 +149,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     let mut start = Instant::now();
     if let Err(error) = engine.run(inputs.clone()) {
         // Nothing says beforehand which sizes a plan takes.
-        inputs = opened.spare.ok_or(error)?;
+        inputs = opened.spare.ok_or_else(|| refusal(error, &arguments.inputs))?;
         start = Instant::now();
         engine.run(inputs.clone())?;
     }
@@ -227,7 +234,7 @@ fn percentile(sorted: &[Duration], percent: usize) -> f64 {
 }
 
 fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
-    writeln!(out, "{} on {}, {} threads", report.file, report.device, report.threads)?;
+    writeln!(out, "{} on {}, {}", report.file, report.device, count(report.threads, "thread"))?;
     for input in &report.inputs {
         writeln!(out, "  input       {} {}", input.name, input.ty)?;
     }
@@ -237,7 +244,7 @@ fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
         report.median_ms, report.mean_ms, report.min_ms
     )?;
     writeln!(out, "              p90 {:.3} ms, p95 {:.3}, p99 {:.3}", report.p90_ms, report.p95_ms, report.p99_ms)?;
-    writeln!(out, "  throughput  {:.1} inferences/s over {} runs", report.throughput, report.runs)?;
+    writeln!(out, "  throughput  {:.1} inferences/s over {}", report.throughput, count(report.runs, "run"))?;
     if let Some(load) = report.load_ms {
         writeln!(out, "  load        {load:.3} ms")?;
     }

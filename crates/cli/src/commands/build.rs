@@ -11,16 +11,19 @@ use serde::{Deserialize, Serialize};
 use sinter::builder::{Built, Engines};
 use sinter::plan::{Plan, SizeRange, write};
 use sinter::source::{self, Source};
+use sinter::tensor_io::replace::behind_links;
 
 use crate::explain::{RegionReport, region_reports};
 use crate::failure::Failure;
+use crate::files::{Files, Form};
 use crate::flags::{DeviceFlags, JsonFlags, ModelFlags, RangeFlags, show_bytes};
 use crate::interrupt::while_writing;
-use crate::output::{check_writable, deliver};
+use crate::output::deliver;
 use crate::prepare::{build_plan, open_source};
 use crate::progress::Stage;
 use crate::report::{
-    PassSummary, Port, VerificationSummary, fired, pass_summaries, ports, seconds, seconds_since, verification_summary,
+    PassSummary, Port, VerificationSummary, count, fired, pass_summaries, ports, seconds, seconds_since,
+    verification_summary,
 };
 
 const EXAMPLES: &str = "\
@@ -176,11 +179,12 @@ fn engines_summary(engines: &Engines) -> EnginesSummary {
 /// When the model cannot be imported or built, or the plan cannot be written.
 pub fn run(arguments: &Flags) -> Result<(), Failure> {
     let target = arguments.output.clone().unwrap_or_else(|| arguments.model.with_extension("plan"));
-    if arguments.model.canonicalize().is_ok_and(|model| target.canonicalize().is_ok_and(|target| target == model)) {
-        return Err(Failure::usage("the plan would replace the model").at(&target).help("give another name with -o"));
-    }
-    check_writable(&target)?;
-    arguments.json.check()?;
+    let mut files = Files::default();
+    files.reads("the model", Some(&arguments.model));
+    files.writes("-o", Some(&target), Form::File);
+    arguments.model_flags.name_files(&mut files);
+    arguments.json.name_files(&mut files);
+    files.check()?;
     let start = Instant::now();
     let network = match open_source(&arguments.model, &arguments.model_flags, &[])? {
         Source::Model(network) => network,
@@ -205,7 +209,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     let start = Instant::now();
     {
         let _stage = Stage::spinner("writing");
-        while_writing(|| write(&target, &plan))?;
+        while_writing(|| write(&behind_links(&target), &plan))?;
     }
     let report = Report {
         model: arguments.model.display().to_string(),
@@ -279,7 +283,7 @@ fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
         writeln!(out, "  size     '{size}' {range}")?;
     }
     writeln!(out, "  passes   {}", fired(&report.passes))?;
-    writeln!(out, "  steps    {} of {} nodes", report.steps, report.nodes)?;
+    writeln!(out, "  steps    {} of {}", report.steps, count(report.nodes, "node"))?;
     let CoverSummary { single_us, greedy_us, solved_us } = &report.cover;
     writeln!(
         out,
@@ -288,8 +292,9 @@ fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
     if let Some(TuningSummary { seconds, timed, untimed, engines }) = &report.tuning {
         write!(
             out,
-            "  tuned    {timed} kernels of {} regions have a time, measured for {seconds:.1} s",
-            report.regions.len()
+            "  tuned    {} of {} timed, measured for {seconds:.1} s",
+            count(*timed, "kernel"),
+            count(report.regions.len(), "region")
         )?;
         match untimed {
             0 => writeln!(out)?,

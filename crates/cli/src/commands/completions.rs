@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
+use crate::files::Files;
 use crate::flags::JsonFlags;
 use crate::output::deliver;
 
@@ -40,7 +41,9 @@ pub struct Report {
 /// # Errors
 /// When standard output or the JSON file cannot be written.
 pub fn run(arguments: &Flags) -> Result<(), Failure> {
-    arguments.json.check()?;
+    let mut files = Files::default();
+    arguments.json.name_files(&mut files);
+    files.check()?;
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut crate::arguments::Arguments::command(), "sinter", &mut script);
     let script = String::from_utf8_lossy(&script).into_owned();

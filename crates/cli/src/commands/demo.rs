@@ -21,6 +21,7 @@ use crate::commands::diff::judge;
 use crate::difference::{Bounds, Difference, differences};
 use crate::drawing::side_by_side;
 use crate::failure::{Exit, Failure};
+use crate::files::Files;
 use crate::flags::{DeviceFlags, JsonFlags, ModelFlags, show_bytes};
 use crate::interrupt::while_writing;
 use crate::output::deliver;
@@ -119,7 +120,9 @@ pub struct Fused {
 /// # Errors
 /// When the engine disagrees with the judge or falls below the accuracy of training.
 pub fn run(arguments: &Flags) -> Result<(), Failure> {
-    arguments.json.check()?;
+    let mut files = Files::default();
+    arguments.json.name_files(&mut files);
+    files.check()?;
     let (images, labels) = digits()?;
     let network = network()?;
     let Built { plan, passes, .. } =

@@ -17,9 +17,10 @@ use sinter::values::{self, Role};
 
 use crate::difference::{Bounds, Difference, differences};
 use crate::failure::{Exit, Failure};
+use crate::files::Files;
 use crate::flags::{DeviceFlags, InputFlags, JsonFlags, ModelFlags};
 use crate::output::deliver;
-use crate::prepare::{WithoutInputs, engine, open};
+use crate::prepare::{WithoutInputs, engine, open, refusal};
 use crate::progress::Stage;
 use crate::report::table;
 use crate::trace::{Trace, trace};
@@ -35,7 +36,8 @@ Examples:
 ///
 /// The judge computes every operator plainly in float64, as the model was imported, with none of the engine's kernels. An
 /// output is within its bounds when max |a - b| <= atol + rtol * max |expected|, or, with --min-cosine, when the angle
-/// between both is small enough. Ends with code 1 when one is not.
+/// between both is small enough. Ends with code 1 when one is not. Without --inputs the values are made up, as for `sinter
+/// bench`.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Flags {
@@ -71,15 +73,15 @@ pub struct Flags {
 #[derive(Args, Clone, Copy, Debug)]
 struct BoundFlags {
     /// Absolute part of the bound
-    #[arg(long, value_name = "E", default_value_t = 1e-4, value_parser = bound)]
+    #[arg(long, value_name = "E", default_value_t = 1e-4, allow_negative_numbers = true, value_parser = bound)]
     atol: f64,
 
     /// Part of the bound that is relative to the largest expected element
-    #[arg(long, value_name = "E", default_value_t = 1e-3, value_parser = bound)]
+    #[arg(long, value_name = "E", default_value_t = 1e-3, allow_negative_numbers = true, value_parser = bound)]
     rtol: f64,
 
     /// Instead of the bound: smallest cosine of the angle between results, for quantized models
-    #[arg(long, value_name = "C", value_parser = cosine)]
+    #[arg(long, value_name = "C", allow_negative_numbers = true, value_parser = cosine)]
     min_cosine: Option<f64>,
 }
 
@@ -113,10 +115,16 @@ pub struct Report {
 /// # Errors
 /// When an output is outside its bounds, files cannot be read, or the inference fails.
 pub fn run(arguments: &Flags) -> Result<(), Failure> {
-    arguments.json.check()?;
+    let mut files = Files::default();
+    files.reads("the plan or model", Some(&arguments.file));
+    arguments.inputs.name_files(&mut files);
+    files.reads("the expected outputs", arguments.expect.as_deref());
+    arguments.model.name_files(&mut files);
+    arguments.json.name_files(&mut files);
+    files.check()?;
     let opened = open(&arguments.file, &arguments.model, &arguments.inputs, WithoutInputs::Generate)?;
     let ready = engine(opened.source, &arguments.model, &arguments.device, &opened.inputs)?;
-    let found = ready.engine.run(opened.inputs.clone())?;
+    let found = ready.engine.run(opened.inputs.clone()).map_err(|error| refusal(error, &arguments.inputs))?;
     let names: Vec<String> = ready.engine.output_names().map(str::to_owned).collect();
     let found: Vec<(String, Value)> = names.iter().cloned().zip(found).collect();
     let (against, expected) = match (&arguments.expect, &ready.networks) {
@@ -137,7 +145,8 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     };
     if expected.is_empty() {
         return Err(Failure::usage("there is no output to compare with")
-            .at(arguments.expect.as_deref().unwrap_or(&arguments.file)));
+            .at(arguments.expect.as_deref().unwrap_or(&arguments.file))
+            .help("`sinter inspect FILE` shows the outputs"));
     }
     let BoundFlags { atol, rtol, min_cosine } = arguments.bounds;
     let bounds = Bounds { atol, rtol, min_cosine };
@@ -149,7 +158,9 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
             Some(trace(&ready.engine, optimized, &opened.inputs, &expected, bounds, limit)?)
         }
         (true, None) => {
-            return Err(Failure::usage("--trace needs the model; a plan does not have it").at(&arguments.file));
+            return Err(Failure::usage("--trace needs the model; a plan does not have it")
+                .at(&arguments.file)
+                .help("hand in the model that the plan was built of"));
         }
     };
     let report = Report {

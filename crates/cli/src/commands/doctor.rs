@@ -11,6 +11,7 @@ use sinter::cpu::Tier;
 use sinter::runtime::{available_memory, default_memory};
 
 use crate::failure::Failure;
+use crate::files::Files;
 use crate::flags::{JsonFlags, show_bytes};
 use crate::output::deliver;
 
@@ -77,7 +78,9 @@ pub struct BackEndReport {
 /// # Errors
 /// When the JSON file cannot be written.
 pub fn run(arguments: &Flags) -> Result<(), Failure> {
-    arguments.json.check()?;
+    let mut files = Files::default();
+    arguments.json.name_files(&mut files);
+    files.check()?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let report = Report {
         version: env!("CARGO_PKG_VERSION").to_owned(),

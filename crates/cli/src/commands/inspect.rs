@@ -14,12 +14,13 @@ use sinter::source::{self, Source};
 use crate::commands::build::weight_bytes;
 use crate::explain::{Explanation, RefusalReport, explain, refusals};
 use crate::failure::Failure;
+use crate::files::Files;
 use crate::flags::{DeviceFlags, JsonFlags, ModelFlags, show_bytes};
 use crate::output::deliver;
 use crate::prepare::{build_plan, open_source};
 use crate::report::{
-    PassSummary, Port, VerificationSummary, fired_summaries, operators, pass_summaries, ports, sources, table, tactic,
-    type_text, verification_summary,
+    PassSummary, Port, VerificationSummary, count, fired_summaries, operators, pass_summaries, ports, sources, table,
+    tactic, type_text, verification_summary,
 };
 
 const EXAMPLES: &str = "\
@@ -39,7 +40,10 @@ pub struct Flags {
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
-    /// For the steps whose source has this name: every kernel that was offered, its time, and why others were not
+    /// For the steps that come from this node: the kernels offered and what each is expected to take, and which tactics
+    /// refused, and why
+    ///
+    /// Measured times are there for a model with --tune-seconds; a plan keeps none.
     #[arg(long, value_name = "NODE")]
     explain: Option<String>,
 
@@ -128,7 +132,11 @@ pub struct StepReport {
 /// # Errors
 /// When the file cannot be read or built, or no step comes from the node to explain.
 pub fn run(arguments: &Flags) -> Result<(), Failure> {
-    arguments.json.check()?;
+    let mut files = Files::default();
+    files.reads("the file to inspect", Some(&arguments.file));
+    arguments.model.name_files(&mut files);
+    arguments.json.name_files(&mut files);
+    files.check()?;
     let (kind, plan, passes, moved, considered) = match open_source(&arguments.file, &arguments.model, &[])? {
         Source::Plan(plan) => {
             arguments.model.refuse_for_plan()?;
@@ -235,7 +243,7 @@ fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
         }
     }
     for pass in report.passes.iter().flatten() {
-        writeln!(out, "  pass         {} fired {} times", pass.pass, pass.fired)?;
+        writeln!(out, "  pass         {} fired {}", pass.pass, count(pass.fired, "time"))?;
         for miss in &pass.near_misses {
             writeln!(out, "               not at {}: {}", miss.origin, miss.reason)?;
         }

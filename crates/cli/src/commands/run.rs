@@ -8,12 +8,13 @@ use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinter::base::{DataType, Tensor, Value};
-use sinter::values::{self, Role};
+use sinter::values::{self, Role, is_archive};
 
 use crate::failure::Failure;
+use crate::files::{Files, Form};
 use crate::flags::{DeviceFlags, InputFlags, JsonFlags, ModelFlags};
 use crate::interrupt::while_writing;
-use crate::output::{check_writable, deliver};
+use crate::output::deliver;
 use crate::prepare::{WithoutInputs, engine, open};
 use crate::report::{milliseconds, type_text};
 
@@ -94,10 +95,14 @@ pub struct OutputSummary {
 /// # Errors
 /// When files cannot be read or written, or the inference fails.
 pub fn run(arguments: &Flags) -> Result<(), Failure> {
-    arguments.json.check()?;
-    if let Some(path) = arguments.outputs.as_deref().filter(|p| p.extension().is_some_and(|e| e == "npz")) {
-        check_writable(path)?;
-    }
+    let mut files = Files::default();
+    files.reads("the plan or model", Some(&arguments.file));
+    arguments.inputs.name_files(&mut files);
+    arguments.model.name_files(&mut files);
+    let outputs = arguments.outputs.as_deref();
+    files.writes("--outputs", outputs, if outputs.is_some_and(is_archive) { Form::File } else { Form::Folder });
+    arguments.json.name_files(&mut files);
+    files.check()?;
     let opened = open(&arguments.file, &arguments.model, &arguments.inputs, WithoutInputs::None)?;
     let ready = engine(opened.source, &arguments.model, &arguments.device, &opened.inputs)?;
     let start = Instant::now();
@@ -135,19 +140,41 @@ fn kind(value: &Value) -> String {
     type_text(&value.value_type())
 }
 
+/// Elements that are floats at a time, whole bytes of every type: eight bytes for each element of an output would be four
+/// times an output of f16.
+const BLOCK: usize = 1 << 16;
+
+fn blocks(tensor: &Tensor) -> impl Iterator<Item = Vec<f64>> {
+    let (data_type, count, bytes) = (tensor.data_type(), tensor.count(), tensor.shared_bytes());
+    let position = move |element: usize| (element * data_type.bits()).div_ceil(8);
+    (0..count).step_by(BLOCK).map(move |start| {
+        let end = count.min(start + BLOCK);
+        let block = bytes.slice(position(start)..position(end));
+        Tensor::from_bytes(data_type, &[end - start], block).map(|block| block.to_floats()).unwrap_or_default()
+    })
+}
+
 fn numbers(tensor: &Tensor, empty: OutputSummary) -> OutputSummary {
-    let elements = tensor.to_floats();
-    let first = elements.iter().take(FIRST).map(|v| short(*v)).collect();
-    let numbers: Vec<f64> = elements.iter().copied().filter(|v| !v.is_nan()).collect();
-    let nan = elements.len() - numbers.len();
-    if numbers.is_empty() {
+    let mut first = Vec::new();
+    let (mut min, mut max, mut sum, mut count, mut nan) = (f64::INFINITY, f64::NEG_INFINITY, 0.0, 0usize, 0usize);
+    for block in blocks(tensor) {
+        if first.is_empty() {
+            first = block.iter().take(FIRST).map(|v| short(*v)).collect();
+        }
+        for v in block {
+            if v.is_nan() {
+                nan += 1;
+            } else {
+                (min, max, sum, count) = (min.min(v), max.max(v), sum + v, count + 1);
+            }
+        }
+    }
+    if count == 0 {
         return OutputSummary { nan, first, ..empty };
     }
-    let (min, max) = numbers.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| (a.min(*v), b.max(*v)));
-    let mean = numbers.iter().sum::<f64>() / numbers.len() as f64;
     // JSON has no infinities; they show among the first elements.
     let finite = |v: f64| Some(v).filter(|v| v.is_finite());
-    OutputSummary { min: finite(min), max: finite(max), mean: finite(mean), nan, first, ..empty }
+    OutputSummary { min: finite(min), max: finite(max), mean: finite(sum / count as f64), nan, first, ..empty }
 }
 
 /// A number with as many digits as a reader compares.
@@ -170,4 +197,25 @@ fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
         writeln!(out, "written to {written}")?;
     }
     writeln!(out, "{:.3} ms", report.milliseconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_sees_every_element_of_every_block() {
+        let of = |tensor: Tensor| summary("y", &tensor.into());
+        let mut codes = vec![1u8; BLOCK + 3];
+        codes[BLOCK - 1] = 0;
+        codes[BLOCK + 2] = 9;
+        let found = of(Tensor::from_codes(DataType::U4, &[BLOCK + 3], codes).unwrap());
+        let mean = (BLOCK as f64 + 10.0) / (BLOCK as f64 + 3.0);
+        assert_eq!((found.min, found.max, found.mean), (Some(0.0), Some(9.0), Some(mean)));
+        assert_eq!(found.first, ["1"; FIRST]);
+        let found = of(Tensor::from_vec(&[3], vec![f32::NAN, 2.0, f32::INFINITY]).unwrap());
+        assert_eq!((found.min, found.max, found.nan), (Some(2.0), None, 1));
+        let found = of(Tensor::from_vec::<f32>(&[0], Vec::new()).unwrap());
+        assert_eq!((found.min, found.nan, found.first.len()), (None, 0, 0));
+    }
 }

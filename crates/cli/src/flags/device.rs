@@ -17,7 +17,7 @@ pub struct DeviceFlags {
     /// Threads of one inference [default: those that this process may use]
     ///
     /// A plan built for one number of threads runs with any other and gives the same bits.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
 }
 

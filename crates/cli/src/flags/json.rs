@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::failure::Failure;
-use crate::output::check_writable;
+use crate::files::{Files, Form, is_standard_output};
 
 /// Results for programs.
 #[derive(Args, Clone, Debug, Default)]
@@ -13,7 +12,7 @@ use crate::output::check_writable;
 pub struct JsonFlags {
     /// Write the result as JSON to a file; `-` means standard output, which then holds nothing else
     ///
-    /// The fields are described in docs/cli, one schema per command.
+    /// The fields are described in docs/cli, one schema per command. A pipe or device is written into as it stands.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
@@ -24,14 +23,9 @@ impl JsonFlags {
         self.json.as_deref()
     }
 
-    /// Fails before any work is done when the file could not be written after it.
-    ///
-    /// # Errors
-    /// Why.
-    pub fn check(&self) -> Result<(), Failure> {
-        match self.target() {
-            Some(path) if path != Path::new("-") => check_writable(path),
-            _ => Ok(()),
-        }
+    /// Takes in the file that the result goes to.
+    pub fn name_files<'a>(&'a self, files: &mut Files<'a>) {
+        let target = self.target().filter(|path| !is_standard_output(path));
+        files.writes("--json", target, Form::FileOrStream);
     }
 }

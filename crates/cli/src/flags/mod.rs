@@ -11,7 +11,7 @@ mod values;
 pub use device::DeviceFlags;
 pub use json::JsonFlags;
 pub use model::{ModelFlags, Precision, Shape};
-pub use ranges::RangeFlags;
+pub use ranges::{RangeFlags, check_verify_data};
 pub use size::{ByteSize, show_bytes};
 pub use tuning::TuningFlags;
 pub use values::InputFlags;

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
-use sinter::builder::Verify;
+use sinter::builder::{SizeHints, Verify};
 use sinter::import_onnx::ImportOptions;
 use sinter::ir::Network;
 use sinter::passes::pipeline::Dump;
@@ -16,7 +16,8 @@ use sinter::source::network_inputs;
 use sinter::values::{self, Role};
 
 use crate::failure::Failure;
-use crate::flags::{ByteSize, TuningFlags};
+use crate::files::Files;
+use crate::flags::{ByteSize, TuningFlags, check_verify_data};
 
 /// Arithmetic of the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -64,7 +65,7 @@ pub struct ModelFlags {
     /// Largest amount of memory for weights and values, such as 2G [default: half of the machine's]
     ///
     /// Checked before anything is allocated: a small file can declare tensors of any size.
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
     max_memory: Option<ByteSize>,
 
     /// What a build may learn and remember.
@@ -121,17 +122,24 @@ impl ModelFlags {
         PassOptions { disabled, dump_after: self.dump_after.clone(), dump: Some(dump) }
     }
 
-    /// What the build is verified with.
+    /// What a build is verified with; `sizes` bound those that stay free.
     ///
     /// # Errors
-    /// When the data is missing, damaged or does not fit the network.
-    pub fn verify(&self, network: &Network) -> Result<Verify, Failure> {
+    /// When the data is missing, damaged or does not fit the network or the sizes.
+    pub fn verify(&self, network: &Network, sizes: &SizeHints) -> Result<Verify, Failure> {
         let Some(path) = &self.verify_data else {
             return Ok(if self.no_verify { Verify::Off } else { Verify::Generated });
         };
         let limit = usize::try_from(self.max_memory()).unwrap_or(usize::MAX);
-        let values = values::read(path, Role::Input, &network_inputs(network), limit)?;
-        Ok(Verify::Given(values.into_iter().collect()))
+        let values = values::read(path, Role::Input, &network_inputs(network), limit)?.into_iter().collect();
+        check_verify_data(&values, sizes, network)?;
+        Ok(Verify::Given(values))
+    }
+
+    /// Takes in the files that a build reads besides the model, and those that it writes besides the plan.
+    pub fn name_files<'a>(&'a self, files: &mut Files<'a>) {
+        files.reads("the data to verify with", self.verify_data.as_deref());
+        self.tuning.name_files(files);
     }
 
     /// Is verification refused?

@@ -1,7 +1,9 @@
 //! Sizes that stay free: `--min-shapes`, `--opt-shapes`, `--max-shapes`.
 
+use std::collections::HashMap;
+
 use clap::Args;
-use sinter::base::ValueType;
+use sinter::base::{Value, ValueType};
 use sinter::builder::{SizeHint, SizeHints};
 use sinter::ir::Network;
 
@@ -62,6 +64,35 @@ impl RangeFlags {
         }
         Ok(hints)
     }
+}
+
+/// Checks that inputs to verify with have sizes that the engine takes.
+///
+/// # Errors
+/// Names the input, and the flags that contradict each other.
+pub fn check_verify_data(values: &HashMap<String, Value>, sizes: &SizeHints, network: &Network) -> Result<(), Failure> {
+    for input in &network.inputs {
+        let Some(found) = values.get(&input.name).and_then(Value::as_tensor) else { continue };
+        let Some(dims) = network.body.ty(input.value).as_tensor().and_then(|tensor| tensor.dims().ok()) else {
+            continue;
+        };
+        for (axis, (dim, size)) in dims.iter().zip(found.sizes()).enumerate() {
+            let Some((symbol, hint)) = dim.as_symbol().and_then(|s| Some((s, sizes.0.get(s)?))) else { continue };
+            let size = i64::try_from(*size).unwrap_or(i64::MAX);
+            let broken = [
+                hint.min.filter(|min| size < *min).map(|min| format!("at least {min} by --min-shapes")),
+                hint.max.filter(|max| size > *max).map(|max| format!("at most {max} by --max-shapes")),
+            ];
+            if let Some(bound) = broken.into_iter().flatten().next() {
+                let what = format!(
+                    "--verify-data gives input '{}' the size {size} along axis {axis} ('{symbol}'), which is {bound}",
+                    input.name
+                );
+                return Err(Failure::usage(what).help("give data within these sizes, or flags that take it in"));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn take(flag: &str, shape: &Shape, part: Part, network: &Network, hints: &mut SizeHints) -> Result<(), Failure> {

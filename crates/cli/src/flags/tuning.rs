@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use clap::Args;
 use sinter::builder::{Built, CacheError, TimingCache, Tuning, VerdictCache};
+use sinter::tensor_io::replace::behind_links;
 
 use crate::failure::Failure;
+use crate::files::{Files, Form};
 use crate::interrupt::while_writing;
-use crate::output::check_writable;
 
 /// What a build may learn and remember.
 #[derive(Args, Clone, Debug, Default)]
@@ -20,7 +21,7 @@ pub struct TuningFlags {
     ///
     /// Heavy layers first; equal layers share one timing. Without it no clock is read and kernels are chosen by estimates,
     /// so that the same model gives the same plan everywhere.
-    #[arg(long, value_name = "S", value_parser = seconds)]
+    #[arg(long, value_name = "S", allow_negative_numbers = true, value_parser = seconds)]
     tune_seconds: Option<Duration>,
 
     /// Timings of earlier builds; new ones are added to the file
@@ -65,10 +66,19 @@ fn failure(error: CacheError) -> Failure {
 }
 
 impl TuningFlags {
+    /// Takes in the caches; a locked one is only read.
+    pub fn name_files<'a>(&'a self, files: &mut Files<'a>) {
+        match self.locked {
+            true => files.reads("the timing cache", self.timing_cache.as_deref()),
+            false => files.writes("--timing-cache", self.timing_cache.as_deref(), Form::File),
+        }
+        files.writes("--verdict-cache", self.verdict_cache.as_deref(), Form::File);
+    }
+
     /// How the build is tuned.
     ///
     /// # Errors
-    /// When the timing cache cannot be read, or not be written after the build.
+    /// When the timing cache cannot be read.
     pub fn tuning(&self) -> Result<Option<Tuning>, Failure> {
         if self.tune_seconds.is_none() && !self.locked {
             return Ok(None);
@@ -77,19 +87,15 @@ impl TuningFlags {
             None => TimingCache::default(),
             Some(path) => TimingCache::load(path).map_err(failure)?,
         };
-        if let (Some(path), false) = (&self.timing_cache, self.locked) {
-            check_writable(path)?;
-        }
         Ok(Some(Tuning { budget: self.tune_seconds, cache }))
     }
 
     /// Verdicts of earlier builds; a damaged file is reported and made anew.
     ///
     /// # Errors
-    /// When the file is something else, or cannot be read, or not be written after the build.
+    /// When the file is something else, or cannot be read.
     pub fn verdicts(&self) -> Result<Option<VerdictCache>, Failure> {
         let Some(path) = &self.verdict_cache else { return Ok(None) };
-        check_writable(path)?;
         match VerdictCache::load(path) {
             Ok(cache) => Ok(Some(cache)),
             Err(error @ (CacheError::Damaged { .. } | CacheError::Version { .. })) => {
@@ -106,10 +112,10 @@ impl TuningFlags {
     /// When a cache cannot be written.
     pub fn keep(&self, built: &Built) -> Result<(), Failure> {
         if let (Some(path), Some(tuned), false) = (&self.timing_cache, &built.tuned, self.locked) {
-            while_writing(|| tuned.cache.save(path)).map_err(failure)?;
+            while_writing(|| tuned.cache.save(&behind_links(path))).map_err(failure)?;
         }
         if let (Some(path), Some(verdicts), false) = (&self.verdict_cache, &built.verdicts, built.is_known_verdict) {
-            while_writing(|| verdicts.save(path)).map_err(failure)?;
+            while_writing(|| verdicts.save(&behind_links(path))).map_err(failure)?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! `sinter bench`.
 
-use crate::fixture::{Folder, arguments, digits, json, small_model};
+use crate::fixture::{Folder, arguments, code, digits, json, model, sinter, small_model, text};
 
 #[test]
 fn latencies_are_in_order_and_the_profile_covers_every_step() {
@@ -21,6 +21,40 @@ fn latencies_are_in_order_and_the_profile_covers_every_step() {
     assert!((percent - 100.0).abs() < 1e-6, "{percent}");
     assert!(steps.iter().all(|s| s["tactic"].as_str().unwrap().starts_with("cpu.")));
     assert!(steps.iter().any(|s| s["origins"].to_string().contains("Conv node 'conv0'")));
+}
+
+#[test]
+fn one_thread_is_one() {
+    let folder = Folder::new();
+    let model = small_model(&folder);
+    let first_line = |threads: &str| {
+        let output = sinter(&arguments!["bench", model, "--seconds", "0", "--threads", threads]);
+        text(&output.stdout).lines().next().unwrap().to_owned()
+    };
+    assert!(first_line("1").ends_with(", 1 thread") && first_line("2").ends_with(", 2 threads"), "{}", first_line("1"));
+}
+
+/// Whoever gave no inputs has not damaged anything.
+#[test]
+fn inputs_made_up_that_the_model_refuses_are_for_the_user_to_give() {
+    let folder = Folder::new();
+    let nodes = r#"node { op_type: "Constant" output: "k" attribute { name: "value_float" type: FLOAT f: 1e6 } }
+        node { op_type: "Mul" input: "x" input: "k" output: "s" }
+        node { op_type: "Cast" input: "s" output: "i" attribute { name: "to" type: INT i: 7 } }
+        node { op_type: "Constant" output: "t" attribute { name: "value_floats" type: FLOATS floats: [1, 2, 3] } }
+        node { name: "look" op_type: "Gather" input: "t" input: "i" output: "y" }"#;
+    let model = folder.write("table.onnxtxt", model(nodes, &["dim { dim_value: 3 }"]));
+    let plan = folder.path("table.plan");
+    assert_eq!(code(&sinter(&arguments!["build", model, "--no-verify", "-o", plan])), 0);
+    for arguments in [arguments!["bench", model], arguments!["diff", model], arguments!["bench", plan]] {
+        let output = sinter(&arguments);
+        let errors = text(&output.stderr);
+        assert_eq!(code(&output), 2, "{arguments:?}: {errors}");
+        let named = ["made up do not suit the model", "'look'", "outside axis 0 of 3", "give --inputs"];
+        named.iter().for_each(|name| assert!(errors.contains(name), "{arguments:?}: {errors}"));
+    }
+    let inputs = folder.archive("x.npz", &[("x", &[3], &[9.0; 3])]);
+    assert_eq!(code(&sinter(&arguments!["bench", plan, "--inputs", inputs])), 3);
 }
 
 #[test]

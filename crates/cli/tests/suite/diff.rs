@@ -64,4 +64,13 @@ fn a_plan_has_no_judge() {
     let output = sinter(&arguments!["diff", plan]);
     assert_eq!(code(&output), 2);
     assert!(text(&output.stderr).contains("--expect"), "{}", text(&output.stderr));
+    let outputs = folder.path("y.npz");
+    let inputs = folder.archive("x.npz", &[("image", &[1, 1, 8, 8], &[0.0; 64])]);
+    json(&arguments!["run", plan, "--inputs", inputs, "--outputs", outputs]);
+    let output = sinter(&arguments!["diff", plan, "--inputs", inputs, "--expect", outputs, "--trace"]);
+    let errors = text(&output.stderr);
+    assert!(
+        code(&output) == 2 && errors.contains("--trace needs the model") && errors.contains("what to do"),
+        "{errors}"
+    );
 }

@@ -101,6 +101,24 @@ fn every_help_teaches_by_example() {
     assert!(help.contains("Examples:") && help.contains("Exit codes"), "{help}");
 }
 
+/// What a command does in more than one line is part of its help.
+#[test]
+fn long_descriptions_are_shown() {
+    for (command, part) in [
+        ("build", "All problems of a model are reported at once"),
+        ("run", "built in memory for the sizes of the given inputs"),
+        ("bench", "one blocking call"),
+        ("diff", "max |a - b| <= atol"),
+        ("inspect", "A model is built in memory"),
+        ("doctor", "forces a lower tier of instructions"),
+        ("demo", "Needs no network and no file"),
+    ] {
+        let one_line =
+            |flag: &str| text(&sinter(&[command, flag]).stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(one_line("--help").contains(part) && !one_line("-h").contains(part), "{command}");
+    }
+}
+
 /// A flag whose feature is not built is absent.
 #[test]
 fn precisions_that_are_not_built_are_refused() {

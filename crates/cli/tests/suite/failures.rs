@@ -41,6 +41,46 @@ fn wrong_usage_ends_with_2() {
     fails(&folder, &arguments!["run", small, "--inputs", missing], 2, &["missing.onnx"]);
 }
 
+/// A minus is part of the number, so that the flag's own words say what it takes.
+#[test]
+fn negative_numbers_are_values_of_their_flags() {
+    let folder = Folder::new();
+    let small = small_model(&folder);
+    for (command, flag, named) in [
+        ("diff", "--atol", "'-1' is no bound"),
+        ("diff", "--rtol", "'-1' is no bound"),
+        ("bench", "--seconds", "must lie in 0"),
+        ("bench", "--warmup", "must lie in 0"),
+        ("build", "--tune-seconds", "'-1' is no time"),
+        ("build", "--threads", "-1 is not in 1..=1024"),
+        ("build", "--max-memory", "'-1' is no amount of memory"),
+    ] {
+        fails(&folder, &arguments![command, small, flag, "-1"], 2, &[flag, named]);
+    }
+    let output = sinter(&arguments!["diff", small, "--min-cosine", "-0.5"]);
+    assert_eq!(code(&output), 0, "{}", text(&output.stderr));
+}
+
+/// What a file calls things must not steer the terminal; programs get the name as it is.
+#[test]
+fn control_characters_of_names_are_escaped() {
+    let folder = Folder::new();
+    let named = |name: &str| {
+        model(&format!(r#"node {{ op_type: "{name}" input: "x" output: "y" }}"#), &["dim { dim_value: 3 }"])
+    };
+    let red = r"\033[31m";
+    let unknown = folder.write("unknown.onnxtxt", named(red));
+    fails(&folder, &arguments!["build", unknown], 3, &["u{1b}[31m"]);
+    let good = named("Relu")
+        .replace("name: \"y\"", &format!("name: \"{red}\""))
+        .replace("output: \"y\"", &format!("output: \"{red}\""));
+    let good = folder.write("good.onnxtxt", good);
+    let output = sinter(&arguments!["inspect", good]);
+    let shown = text(&output.stdout);
+    assert!(code(&output) == 0 && shown.contains("u{1b}[31m") && !shown.contains('\x1b'), "{shown}");
+    assert_eq!(json(&arguments!["inspect", good])["outputs"][0]["name"], "\x1b[31m");
+}
+
 #[test]
 fn inputs_of_wrong_names_types_and_sizes_end_with_2() {
     let folder = Folder::new();
@@ -81,16 +121,16 @@ fn pipes_in_place_of_files_are_errors_at_once() {
         folder.path(name)
     };
     let small = small_model(&folder);
-    let (file, plan, archive) = (pipe("pipe.onnx"), pipe("pipe.plan"), pipe("pipe.npz"));
+    let (file, plan, archive) = (pipe("pipe.onnx"), pipe("a.plan"), pipe("pipe.npz"));
     for command in ["build", "run", "bench", "inspect"] {
         fails(&folder, &arguments![command, file], 2, &["pipe.onnx", "not a regular file"]);
     }
     for command in ["run", "bench", "inspect"] {
-        fails(&folder, &arguments![command, plan], 2, &["pipe.plan", "not a regular file"]);
+        fails(&folder, &arguments![command, plan], 2, &["a.plan", "not a regular file"]);
     }
     fails(&folder, &arguments!["run", small, "--inputs", archive], 2, &["pipe.npz", "not a regular file"]);
     let cache = arguments!["build", small, "-o", folder.path("y.plan"), "--timing-cache", plan, "--locked"];
-    fails(&folder, &cache, 2, &["pipe.plan", "not a regular file"]);
+    fails(&folder, &cache, 2, &["a.plan", "not a regular file"]);
     pipe("pipe.bin");
     let weight = r#"initializer { name: "w" data_type: 1 dims: 3 data_location: EXTERNAL
                     external_data { key: "location" value: "pipe.bin" } }"#;
@@ -124,7 +164,7 @@ fn damaged_files_end_with_3() {
     fails(&folder, &arguments!["build", unknown], 3, &["'first'", "Frob", "'second'", "Nicate", "unknown.onnxtxt"]);
     let small = small_model(&folder);
     let archive = folder.write("x.npz", "PK but no archive");
-    fails(&folder, &arguments!["run", small, "--inputs", archive], 3, &["x.npz"]);
+    fails(&folder, &arguments!["run", small, "--inputs", archive], 3, &["x.npz", "what to do"]);
     std::fs::create_dir(folder.path("data")).unwrap();
     folder.write("data/input_0.pb", [0xFF; 20]);
     fails(&folder, &arguments!["run", small, "--inputs", folder.path("data")], 3, &["input_0.pb"]);

@@ -2,6 +2,7 @@
 
 mod bench;
 mod build;
+mod destinations;
 mod diff;
 mod documents;
 mod failures;

@@ -119,3 +119,23 @@ fn the_largest_sizes_count_against_the_memory() {
     let message = text(&output.stderr);
     assert!(message.contains("the model needs 36000000000 bytes") && message.contains("--max-memory"), "{message}");
 }
+
+#[test]
+fn data_to_verify_with_lies_within_the_sizes() {
+    let folder = Folder::new();
+    let small = small_model(&folder);
+    let data = folder.archive("data.npz", &[("x", &[5, 3], &[1.0; 15])]);
+    for (flag, sizes, wanted) in [
+        ("--max-shapes", "x:4x3", Some("'N'), which is at most 4 by --max-shapes")),
+        ("--min-shapes", "x:6x3", Some("'N'), which is at least 6 by --min-shapes")),
+        ("--max-shapes", "x:5x3", None),
+        ("--min-shapes", "x:5x3", None),
+        ("--opt-shapes", "x:1x3", None),
+    ] {
+        let output = sinter(&arguments!["build", small, "--verify-data", data, flag, sizes]);
+        let message = text(&output.stderr);
+        assert_eq!(code(&output), if wanted.is_some() { 2 } else { 0 }, "{flag} {sizes}: {message}");
+        assert!(message.contains(wanted.unwrap_or_default()), "{message}");
+        assert!(wanted.is_none() || message.contains("--verify-data gives input 'x' the size 5"), "{message}");
+    }
+}
