@@ -11,6 +11,7 @@ use sinter::ir::Network;
 use sinter::plan::{Plan, Port, SealedInput, SizeRange};
 use sinter::runtime::{Engine, EngineOptions, RuntimeError};
 use sinter::source::{self, Declared, Source};
+use sinter::tensor_io::read_npz;
 use sinter::values::{self, Role};
 
 use crate::failure::{Exit, Failure};
@@ -46,7 +47,15 @@ pub enum WithoutInputs {
 /// When a file is missing or damaged, or names, types and sizes do not fit.
 pub fn open(path: &Path, model: &ModelFlags, given: &InputFlags, without: WithoutInputs) -> Result<Opened, Failure> {
     let start = Instant::now();
-    let opened = open_source(path, model, &[])?;
+    let opened = match open_source(path, model, &[]) {
+        // Some models say at certain sizes only what they mean.
+        Err(failure) if failure.exit == Exit::Damaged => {
+            let sizes = sizes_in(given, model.max_memory());
+            let pinned = sizes.and_then(|sizes| open_source(path, model, &sizes).ok());
+            pinned.ok_or(failure)?
+        }
+        opened => opened?,
+    };
     let opened_in = start.elapsed();
     let (declared, ranges) = match &opened {
         Source::Model(network) => {
@@ -87,6 +96,13 @@ pub fn open_source(path: &Path, model: &ModelFlags, sizes: &[Shape]) -> Result<S
     let options = model.import_options(sizes)?;
     let _stage = Stage::spinner("opening");
     source::open(path, &options).map_err(|error| Failure::from(error).at(path))
+}
+
+/// Sizes of the arrays of an archive of inputs.
+fn sizes_in(given: &InputFlags, max_bytes: u64) -> Option<Vec<Shape>> {
+    let path = given.inputs.as_deref().filter(|path| values::is_archive(path))?;
+    let arrays = read_npz(path, usize::try_from(max_bytes).unwrap_or(usize::MAX)).ok()?;
+    Some(arrays.into_iter().map(|(name, array)| Shape { name, sizes: array.sizes().to_vec() }).collect())
 }
 
 fn read_inputs(declared: &[Declared], given: &InputFlags, max_bytes: u64) -> Result<Vec<(String, Value)>, Failure> {

@@ -86,6 +86,11 @@ fn kind_of(type_str: &TypeStr) -> Result<Kind, String> {
 }
 
 impl RawArray {
+    /// Its sizes, outermost first.
+    pub fn sizes(&self) -> &[usize] {
+        &self.sizes
+    }
+
     /// Interprets a header; the bytes follow with [`RawArray::with_bytes`].
     ///
     /// # Errors
