@@ -125,25 +125,29 @@ impl Dim {
     /// `self + other`.
     #[must_use]
     pub fn add(&self, other: &Dim) -> Dim {
+        self.term_by_term(other, i64::saturating_add)
+    }
+
+    /// `self - other`.
+    #[must_use]
+    pub fn sub(&self, other: &Dim) -> Dim {
+        self.term_by_term(other, i64::saturating_sub)
+    }
+
+    fn term_by_term(&self, other: &Dim, combined: fn(i64, i64) -> i64) -> Dim {
         let ((a, ca), (b, cb)) = (self.parts(), other.parts());
         let mut terms: BTreeMap<Product, i64> = a.iter().cloned().collect();
         for (product, coefficient) in b {
             let entry = terms.entry(product.clone()).or_insert(0);
-            *entry = entry.saturating_add(*coefficient);
+            *entry = combined(*entry, *coefficient);
         }
-        Self::from_terms(terms, ca.saturating_add(cb))
+        Self::from_terms(terms, combined(ca, cb))
     }
 
     /// `-self`.
     #[must_use]
     pub fn neg(&self) -> Dim {
         self.mul(&Dim::constant(-1))
-    }
-
-    /// `self - other`.
-    #[must_use]
-    pub fn sub(&self, other: &Dim) -> Dim {
-        self.add(&other.neg())
     }
 
     /// `self * other`.
@@ -572,6 +576,7 @@ mod tests {
         assert_eq!(n().equals(&n().add(&c(1))), Truth::No);
         assert_eq!(n().equals(&c(3)), Truth::Unknown);
         assert_eq!(n().equals(&c(-1)), Truth::No);
+        assert_eq!(c(i64::MIN + 1).equals(&c(i64::MIN)), Truth::No);
         assert_eq!(n().less_or_equal(&n().add(&c(2))), Truth::Yes);
         assert_eq!(n().floor_div(&c(2)).less_or_equal(&n()), Truth::Unknown);
         assert_eq!(n().modulo(&c(4)).less_or_equal(&c(3)), Truth::Yes);
