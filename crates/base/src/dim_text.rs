@@ -3,9 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::dim::{Dim, Factor};
-
-const MAX_DEPTH: usize = 64;
+use crate::dim::{Dim, Factor, MAX_DEPTH};
 
 impl fmt::Display for Dim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -169,10 +167,10 @@ impl Parser<'_> {
             return Err(self.error("')'"));
         }
         Ok(match word {
+            "floor_div" if b == Dim::constant(1) => a.opaque(),
             "floor_div" => a.floor_div(&b),
             "mod" => a.modulo(&b),
             "min" => a.minimum(&b),
-            // An opaque product is written max(x, x); reading it back yields x, which has the same value.
             _ => a.maximum(&b),
         })
     }
