@@ -18,4 +18,4 @@ pub use kernel::{
 };
 pub use region::Region;
 pub use rooms::{Room, Rooms};
-pub use tactic::{Candidate, Numerics, Recipe, Refusal, Tactic};
+pub use tactic::{Candidate, Numerics, Recipe, Refusal, TYPICAL_SIZE, Tactic};

@@ -8,6 +8,9 @@ use crate::device::Device;
 use crate::kernel::{KernelError, Loaded};
 use crate::region::Region;
 
+/// What stands in for an open size that nobody says more of, where something is estimated.
+pub const TYPICAL_SIZE: i64 = 64;
+
 /// Why a tactic does not take a region. Shown by `inspect --explain`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {

@@ -7,6 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::attribute::{Attr, Attribute, AttributeError};
+use crate::halves::{bf16_of, f16_of};
 use crate::minifloat::MiniFloat;
 
 macro_rules! data_types {
@@ -174,8 +175,8 @@ impl DataType {
     pub fn round(self, value: f64) -> f64 {
         match self {
             DataType::F32 => f64::from(value as f32),
-            DataType::F16 => half::f16::from_f64(value).to_f64(),
-            DataType::Bf16 => half::bf16::from_f64(value).to_f64(),
+            DataType::F16 => f16_of(value).to_f64(),
+            DataType::Bf16 => bf16_of(value).to_f64(),
             other => match other.mini_float() {
                 Some(format) => format.decode(format.encode(value, crate::minifloat::Overflow::Saturate)),
                 None => value,

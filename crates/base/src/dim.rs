@@ -2,6 +2,10 @@
 //!
 //! A dimension is kept as a canonical sum of products, so that equal expressions compare equal in most cases; what
 //! stays open is answered [`Truth::Unknown`] and becomes a check at run time. Named sizes are never negative.
+//!
+//! Parts of expressions are shared in memory, but whoever reads one walks it as a tree, and a few squares make a tree of
+//! any size. So each expression knows the size of its tree, and inference does not follow those that are
+//! [too large](Dim::is_too_large): their values are known when the network runs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,6 +37,24 @@ enum Repr {
 pub(crate) struct Sum {
     pub(crate) terms: Vec<(Product, i64)>,
     pub(crate) constant: i64,
+    extent: Extent,
+}
+
+/// How large the tree of an expression is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Extent {
+    /// Factors and constants; saturates.
+    nodes: u64,
+    /// Quotients, rests, minima and maxima inside each other.
+    depth: usize,
+}
+
+impl Extent {
+    const LEAF: Self = Self { nodes: 1, depth: 0 };
+
+    fn with(self, other: Self) -> Self {
+        Self { nodes: self.nodes.saturating_add(other.nodes), depth: self.depth.max(other.depth) }
+    }
 }
 
 /// A sorted list of factors, repeated for powers.
@@ -72,6 +94,13 @@ pub enum Fold<'a, T> {
 /// Expressions with more terms than this stop being expanded into sums of products.
 const MAX_TERMS: usize = 64;
 
+/// More factors and constants than this are not followed: several times what the anchors of a detector on five levels of
+/// an image take.
+const MAX_NODES: u64 = 512;
+
+/// Expressions that are nested deeper than this are not followed, and no text of them is read.
+pub(crate) const MAX_DEPTH: usize = 64;
+
 impl Dim {
     /// A known size.
     pub const fn constant(value: i64) -> Self {
@@ -84,12 +113,46 @@ impl Dim {
     }
 
     fn factor(factor: Factor) -> Self {
-        Dim(Repr::Sum(Arc::new(Sum { terms: vec![(vec![factor], 1)], constant: 0 })))
+        Self::from_terms(BTreeMap::from([(vec![factor], 1)]), 0)
+    }
+
+    /// This size as one factor, which no product looks into: `floor_div(self, 1)`, which is written for nothing else.
+    #[must_use]
+    pub fn opaque(&self) -> Dim {
+        match self.parts() {
+            ([], _) | ([_], 0) => self.clone(),
+            _ => Self::factor(Factor::FloorDiv(self.clone(), Dim::constant(1))),
+        }
     }
 
     fn from_terms(terms: BTreeMap<Product, i64>, constant: i64) -> Self {
         let terms: Vec<_> = terms.into_iter().filter(|(_, c)| *c != 0).collect();
-        if terms.is_empty() { Self::constant(constant) } else { Dim(Repr::Sum(Arc::new(Sum { terms, constant }))) }
+        if terms.is_empty() {
+            return Self::constant(constant);
+        }
+        let factors = terms.iter().flat_map(|(product, _)| product).map(Factor::extent);
+        let rest = (constant != 0).then_some(Extent::LEAF);
+        let extent = factors.chain(rest).fold(Extent { nodes: 0, depth: 0 }, Extent::with);
+        Dim(Repr::Sum(Arc::new(Sum { terms, constant, extent })))
+    }
+
+    fn extent(&self) -> Extent {
+        self.sum().map_or(Extent::LEAF, |sum| sum.extent)
+    }
+
+    /// Factors and constants in the tree of the expression, each as often as it occurs; saturates.
+    pub fn nodes(&self) -> u64 {
+        self.extent().nodes
+    }
+
+    /// How deep quotients, rests, minima and maxima lie in each other.
+    pub fn depth(&self) -> usize {
+        self.extent().depth
+    }
+
+    /// Is this more than anybody should reason about? Such a size or number is known when the network runs.
+    pub fn is_too_large(&self) -> bool {
+        self.nodes() > MAX_NODES || self.depth() > MAX_DEPTH
     }
 
     pub(crate) fn sum(&self) -> Option<&Sum> {
@@ -125,25 +188,29 @@ impl Dim {
     /// `self + other`.
     #[must_use]
     pub fn add(&self, other: &Dim) -> Dim {
+        self.term_by_term(other, i64::saturating_add)
+    }
+
+    /// `self - other`.
+    #[must_use]
+    pub fn sub(&self, other: &Dim) -> Dim {
+        self.term_by_term(other, i64::saturating_sub)
+    }
+
+    fn term_by_term(&self, other: &Dim, combined: fn(i64, i64) -> i64) -> Dim {
         let ((a, ca), (b, cb)) = (self.parts(), other.parts());
         let mut terms: BTreeMap<Product, i64> = a.iter().cloned().collect();
         for (product, coefficient) in b {
             let entry = terms.entry(product.clone()).or_insert(0);
-            *entry = entry.saturating_add(*coefficient);
+            *entry = combined(*entry, *coefficient);
         }
-        Self::from_terms(terms, ca.saturating_add(cb))
+        Self::from_terms(terms, combined(ca, cb))
     }
 
     /// `-self`.
     #[must_use]
     pub fn neg(&self) -> Dim {
         self.mul(&Dim::constant(-1))
-    }
-
-    /// `self - other`.
-    #[must_use]
-    pub fn sub(&self, other: &Dim) -> Dim {
-        self.add(&other.neg())
     }
 
     /// `self * other`.
@@ -156,12 +223,8 @@ impl Dim {
             *entry = entry.saturating_add(coefficient);
         };
         if a.len().saturating_mul(b.len()) > MAX_TERMS {
-            // Still a true product, only less canonical: max(x, x) is an opaque factor of value x.
-            let opaque = |d: &Dim| Factor::Max(d.clone(), d.clone());
-            let mut product = vec![opaque(self), opaque(other)];
-            product.sort();
-            put(product, 1);
-            return Self::from_terms(terms, 0);
+            // Still a true product, only less canonical.
+            return self.opaque().mul(&other.opaque());
         }
         for (pa, na) in a {
             for (pb, nb) in b {
@@ -426,6 +489,16 @@ impl Dim {
 }
 
 impl Factor {
+    fn extent(&self) -> Extent {
+        match self {
+            Factor::Symbol(_) => Extent::LEAF,
+            Factor::FloorDiv(a, b) | Factor::Modulo(a, b) | Factor::Min(a, b) | Factor::Max(a, b) => {
+                let Extent { nodes, depth } = a.extent().with(b.extent());
+                Extent { nodes: nodes.saturating_add(1), depth: depth + 1 }
+            }
+        }
+    }
+
     fn bounds(&self) -> (i64, i64) {
         match self {
             Factor::Symbol(_) => (0, i64::MAX),
@@ -572,6 +645,7 @@ mod tests {
         assert_eq!(n().equals(&n().add(&c(1))), Truth::No);
         assert_eq!(n().equals(&c(3)), Truth::Unknown);
         assert_eq!(n().equals(&c(-1)), Truth::No);
+        assert_eq!(c(i64::MIN + 1).equals(&c(i64::MIN)), Truth::No);
         assert_eq!(n().less_or_equal(&n().add(&c(2))), Truth::Yes);
         assert_eq!(n().floor_div(&c(2)).less_or_equal(&n()), Truth::Unknown);
         assert_eq!(n().modulo(&c(4)).less_or_equal(&c(3)), Truth::Yes);
@@ -590,6 +664,46 @@ mod tests {
         assert!(cut.is_cut_of(&n()) && !cut.is_cut_of(&Dim::symbol("S")));
         assert!(!n().is_cut_of(&n()) && !c(3).is_cut_of(&n()));
         assert!(!n().minimum(&c(1)).is_cut_of(&n()), "1 broadcasts against any size");
+    }
+
+    #[test]
+    fn repeated_squares_are_too_large() {
+        let steps: [fn(&Dim) -> Dim; 3] =
+            [|u| u.mul(u).add(&n()), |u| u.mul(u).add(&n()).floor_div(&c(97)), |u| u.add(&n()).floor_div(&c(3))];
+        for (step, most) in steps.into_iter().zip([40, 10, 65]) {
+            let mut size = n();
+            let followed = (0..100).take_while(|_| {
+                size = step(&size);
+                !size.is_too_large()
+            });
+            assert!(followed.count() < most, "{} nodes", size.nodes());
+            assert!(size.nodes() < 64 * MAX_NODES);
+        }
+        let nested = (0..50).fold(n(), |u, _| u.add(&n()).floor_div(&c(3)));
+        assert_eq!((nested.depth(), nested.nodes()), (50, 3 * 50));
+        let row = n().sub(&c(1)).floor_div(&c(2)).add(&c(1));
+        assert_eq!((row.nodes(), row.depth()), (1 + 1 + 1 + 1 + 1, 1));
+        assert!(!row.mul(&row).is_too_large());
+    }
+
+    #[test]
+    fn long_products_stay_what_they_are() {
+        let names: Vec<Dim> = (0..9).map(|i| Dim::symbol(&format!("S{i}"))).collect();
+        let sum = names.iter().fold(c(1), |sum, name| sum.add(name));
+        let product = sum.mul(&sum);
+        for dim in [product.clone(), product.mul(&n()), product.add(&c(3)).mul(&sum), product.mul(&product)] {
+            let again = dim.fold(&mut |node: Fold<'_, Dim>| match node {
+                Fold::Constant(value) => c(value),
+                Fold::Symbol(name) => Dim::symbol(name),
+                Fold::Add(a, b) => a.add(&b),
+                Fold::Multiply(a, b) => a.mul(&b),
+                Fold::FloorDivide(a, b) if b == c(1) => a.opaque(),
+                other => panic!("{other:?}"),
+            });
+            assert_eq!(again, dim, "as it is made again from its parts");
+            assert_eq!(dim.to_string().parse::<Dim>().as_ref(), Ok(&dim), "as it is read again");
+        }
+        assert_eq!(product.evaluate(&|_| Some(2)), Some(19 * 19));
     }
 
     #[test]

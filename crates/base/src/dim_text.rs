@@ -3,9 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::dim::{Dim, Factor};
-
-const MAX_DEPTH: usize = 64;
+use crate::dim::{Dim, Factor, MAX_DEPTH};
 
 impl fmt::Display for Dim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -98,30 +96,53 @@ impl Parser<'_> {
         if depth > MAX_DEPTH {
             return Err(self.error("less nesting"));
         }
-        let negative = self.accept('-');
-        let first = self.product(depth)?;
-        let mut total = if negative { first.neg() } else { first };
-        loop {
-            if self.accept('+') {
-                total = total.add(&self.product(depth)?);
-            } else if self.accept('-') {
-                total = total.sub(&self.product(depth)?);
-            } else {
-                return Ok(total);
-            }
+        let mut total = self.product(depth)?;
+        // A minus belongs to the product behind it.
+        while self.accept('+') || self.rest.starts_with('-') {
+            total = total.add(&self.product(depth)?);
         }
+        Ok(total)
     }
 
     fn product(&mut self, depth: usize) -> Result<Dim, DimError> {
-        let mut total = self.atom(depth)?;
+        let is_negative = self.accept('-');
+        let mut total = match self.number()? {
+            // The sign is part of the number: -2^63 has no positive counterpart.
+            Some(number) => self.constant(if is_negative { -number } else { number })?,
+            None if is_negative => self.atom(depth)?.neg(),
+            None => self.atom(depth)?,
+        };
         while self.accept('*') {
             total = total.mul(&self.atom(depth)?);
         }
         Ok(total)
     }
 
-    fn atom(&mut self, depth: usize) -> Result<Dim, DimError> {
+    /// The digits that come next, if any do.
+    fn number(&mut self) -> Result<Option<i128>, DimError> {
         self.space();
+        let (word, rest) = self.rest.split_at(self.word_end());
+        if !word.starts_with(|c: char| c.is_ascii_digit()) {
+            return Ok(None);
+        }
+        let number = word.parse().map_err(|_| self.error("an integer"))?;
+        self.rest = rest;
+        Ok(Some(number))
+    }
+
+    fn constant(&self, number: i128) -> Result<Dim, DimError> {
+        i64::try_from(number).map(Dim::constant).map_err(|_| self.error("an integer of 64 bits before this"))
+    }
+
+    fn word_end(&self) -> usize {
+        let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '.' || c == '?';
+        self.rest.find(|c| !is_word(c)).unwrap_or(self.rest.len())
+    }
+
+    fn atom(&mut self, depth: usize) -> Result<Dim, DimError> {
+        if let Some(number) = self.number()? {
+            return self.constant(number);
+        }
         if self.accept('(') {
             let inner = self.sum(depth + 1)?;
             return if self.accept(')') { Ok(inner) } else { Err(self.error("')'")) };
@@ -129,18 +150,9 @@ impl Parser<'_> {
         if self.rest.starts_with('\'') {
             return self.quoted();
         }
-        let end = self
-            .rest
-            .find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '.' || c == '?'))
-            .unwrap_or(self.rest.len());
-        let (word, rest) = self.rest.split_at(end);
+        let (word, rest) = self.rest.split_at(self.word_end());
         if word.is_empty() {
             return Err(self.error("a size"));
-        }
-        if word.starts_with(|c: char| c.is_ascii_digit()) {
-            let value = word.parse::<i64>().map_err(|_| self.error("an integer"))?;
-            self.rest = rest;
-            return Ok(Dim::constant(value));
         }
         self.rest = rest;
         if !matches!(word, "floor_div" | "mod" | "min" | "max") || !self.accept('(') {
@@ -155,10 +167,10 @@ impl Parser<'_> {
             return Err(self.error("')'"));
         }
         Ok(match word {
+            "floor_div" if b == Dim::constant(1) => a.opaque(),
             "floor_div" => a.floor_div(&b),
             "mod" => a.modulo(&b),
             "min" => a.minimum(&b),
-            // An opaque product is written max(x, x); reading it back yields x, which has the same value.
             _ => a.maximum(&b),
         })
     }
@@ -182,7 +194,21 @@ impl Parser<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn every_number_reads_back(a in any::<i64>(), b in any::<i64>()) {
+            let n = Dim::symbol("N");
+            for (a, b) in [(a, b), (i64::MIN, b), (a, i64::MIN), (i64::MIN, i64::MIN), (i64::MAX, i64::MAX)] {
+                for dim in [Dim::constant(a), n.mul(&a.into()).add(&b.into()), n.minimum(&a.into())] {
+                    prop_assert_eq!(dim.to_string().parse::<Dim>(), Ok(dim));
+                }
+            }
+        }
+    }
 
     #[test]
     fn prints_like_mathematics() {
@@ -195,7 +221,9 @@ mod tests {
 
     #[test]
     fn damaged_text_is_an_error() {
-        for text in ["", "N +", "max(1", "99999999999999999999", "'x", "N N", &"(".repeat(500)] {
+        for text in
+            ["", "N +", "max(1", "99999999999999999999", "9223372036854775808", "- -3", "'x", "N N", &"(".repeat(500)]
+        {
             assert!(text.parse::<Dim>().is_err(), "{text}");
         }
     }

@@ -13,6 +13,7 @@ pub mod dim;
 mod dim_text;
 pub mod element;
 pub mod floats;
+pub mod halves;
 pub mod id;
 pub mod location;
 pub mod mapping;

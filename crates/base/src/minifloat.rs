@@ -238,6 +238,21 @@ mod tests {
     }
 
     #[test]
+    fn numbers_go_to_the_nearer_neighbour_and_ties_to_the_even_one() {
+        for format in ALL {
+            for code in 0..format.largest() {
+                // Neighbours have few bits, so their middle is exact.
+                let (low, high) = (format.finite(code), format.finite(code + 1));
+                let middle = (low + high) / 2.0;
+                let even = code + code % 2;
+                for (number, expected) in [(middle.next_down(), code), (middle, even), (middle.next_up(), code + 1)] {
+                    assert_eq!(u32::from(format.encode(number, Overflow::Special)), expected, "{format:?} {number:e}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn ties_go_to_even_and_overflow_is_chosen() {
         let f = MiniFloat::E4M3FN;
         assert_eq!(f.decode(f.encode(17.0, Overflow::Saturate)), 16.0);

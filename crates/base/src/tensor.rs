@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use crate::data_type::DataType;
 use crate::element::Element;
+use crate::halves::{bf16_of, f16_of, float_of};
 use crate::minifloat::Overflow;
 use crate::shape::{self, Sizes};
 
@@ -130,10 +131,10 @@ impl Tensor {
             DataType::F64 => return Self::from_vec(sizes, values.to_vec()),
             DataType::F32 => return Self::from_vec(sizes, values.iter().map(|&v| v as f32).collect()),
             DataType::F16 => {
-                return Self::from_vec(sizes, values.iter().map(|&v| half::f16::from_f64(v)).collect());
+                return Self::from_vec(sizes, values.iter().map(|&v| f16_of(v)).collect());
             }
             DataType::Bf16 => {
-                return Self::from_vec(sizes, values.iter().map(|&v| half::bf16::from_f64(v)).collect());
+                return Self::from_vec(sizes, values.iter().map(|&v| bf16_of(v)).collect());
             }
             _ => {}
         }
@@ -191,7 +192,8 @@ impl Tensor {
                 Self::from_codes(data_type, sizes, codes)
             }
             _ => {
-                let floats: Vec<f64> = values.iter().map(|&v| v as f64).collect();
+                let float = |&v: &i128| if data_type == DataType::F64 { v as f64 } else { float_of(v) };
+                let floats: Vec<f64> = values.iter().map(float).collect();
                 Self::from_floats(data_type, sizes, &floats)
             }
         }

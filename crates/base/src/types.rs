@@ -8,7 +8,7 @@ use crate::dim::Dim;
 use crate::shape::{Shape, Unranked};
 use crate::tensor::Tensor;
 
-/// Tensors with more elements than this carry no known value.
+/// Tensors with more elements than this carry no known value; of symbolic ones each factor counts.
 pub const MAX_KNOWN_ELEMENTS: usize = 4096;
 
 /// The contents of a small tensor, known at build time: shape arithmetic runs on these.
@@ -44,15 +44,19 @@ impl TensorType {
         Self::new(data_type, Shape::Ranked(dims))
     }
 
-    /// The same type with known contents, dropped when they are too many.
+    /// The same type with known contents, dropped when they are too many or too large to be followed.
     #[must_use]
     pub fn with_value(mut self, value: KnownValue) -> Self {
-        let count = match &value {
-            KnownValue::Ints(v) => v.len(),
-            KnownValue::Floats(v) => v.len(),
-            KnownValue::Strings(v) => v.len(),
+        let most = MAX_KNOWN_ELEMENTS;
+        let is_small = match &value {
+            KnownValue::Ints(v) => {
+                let nodes = v.iter().map(Dim::nodes).fold(0, u64::saturating_add);
+                !v.iter().any(Dim::is_too_large) && usize::try_from(nodes).is_ok_and(|nodes| nodes <= most)
+            }
+            KnownValue::Floats(v) => v.len() <= most,
+            KnownValue::Strings(v) => v.len() <= most,
         };
-        self.value = (count <= MAX_KNOWN_ELEMENTS).then(|| Arc::new(value));
+        self.value = is_small.then(|| Arc::new(value));
         self
     }
 

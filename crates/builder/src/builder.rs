@@ -354,7 +354,7 @@ impl<'b, 'o> Build<'b, 'o> {
     fn plan(&self, network: &Network, max_memory: u64) -> Result<Draft, BuildError> {
         let lowered = self.lower(network)?;
         self.options.progress.begin(Stage::Weights);
-        finish(network, lowered, &self.options.sizes, self.back_end, max_memory, self.may(Freedom::SharedMemory))
+        finish(network, lowered, self.evidence.sizes(), self.back_end, max_memory, self.may(Freedom::SharedMemory))
     }
 
     /// Both plans as whole engines; `None` where they are the same.

@@ -17,7 +17,8 @@ use crate::evidence::Evidence;
 use crate::lower::{Lowering, PACKED, Pack, Sizes};
 use crate::memory::assign_buffers;
 use crate::parts::{self, Known, Moved};
-use crate::sizes::{SizeHints, input_symbols};
+use crate::sizes::input_symbols;
+use crate::tune::point::PointSizes;
 
 /// A plan with what its weights were made of.
 pub(crate) struct Draft {
@@ -101,7 +102,7 @@ pub(crate) fn lower(
 pub(crate) fn finish(
     network: &Network,
     lowered: Lowered,
-    hints: &SizeHints,
+    usual: &PointSizes,
     back_end: &dyn BackEnd,
     max_memory: u64,
     may_share: bool,
@@ -109,7 +110,7 @@ pub(crate) fn finish(
     let Lowered { device, mut graph, sizes, mut shapes, known, expressions, packs, guards, costs, moved } = lowered;
     // Ranges come first: their messages name the input.
     let of_network = network.guards.iter().map(|g| (g.left.clone(), g.right.clone(), g.reason.clone()));
-    let decidable = hints.guards().chain(of_network).filter(|(a, b, _)| is_over(a, &known) && is_over(b, &known));
+    let decidable = usual.hints.guards().chain(of_network).filter(|(a, b, _)| is_over(a, &known) && is_over(b, &known));
     let mut all: Vec<(Slot, Slot, String)> = Vec::new();
     let slots: Vec<_> =
         decidable.map(|(left, right, reason)| (shapes.dim(&left), shapes.dim(&right), reason)).collect();
@@ -120,7 +121,7 @@ pub(crate) fn finish(
     }
     let (program, register) = shapes.finish();
     sizes.resolve(&mut graph, &register);
-    assign_buffers(&mut graph, may_share);
+    assign_buffers(&mut graph, usual, may_share);
     let port = |name: &str, value: ValueId| Port {
         name: name.to_owned(),
         value: PlanValueId::new(value.index()),

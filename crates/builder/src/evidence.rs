@@ -79,11 +79,11 @@ impl Evidence {
         self.sizes.hints = self.sizes.hints.with_usual(sizes);
     }
 
-    /// The region at the sizes that the user names as the usual ones; `None` where nothing is named or free.
+    /// The region at the usual sizes; `None` where it has no others, or none that are known before a run.
     pub(crate) fn at_usual_sizes(&self, region: &Region) -> Option<Region> {
         let is_free = |ty: &ValueType| ty.as_tensor().is_some_and(|tensor| tensor.shape.sizes().is_none());
-        let wanted = self.sizes.has_usual() && region.body().input_types().iter().any(is_free);
-        wanted.then(|| concrete(region, &self.sizes).ok()).flatten().map(|point| point.region)
+        let any_free = region.body().input_types().iter().any(is_free);
+        any_free.then(|| concrete(region, &self.sizes).ok()).flatten().map(|point| point.region)
     }
 
     /// Never offer this tactic for this region again.

@@ -1,6 +1,6 @@
 //! Memory planning: values whose lives do not overlap share buffers of the arena.
 //!
-//! Buffers are chosen once, at build time, for typical sizes; their sizes and places follow at run time from the actual
+//! Buffers are chosen once, at build time, for the usual sizes; their sizes and places follow at run time from the actual
 //! ones. A result takes over the buffer of an operand that dies in its step where the kernel allows it and both have
 //! the same size for all shapes. A value that others are parts of lives from the first part that is written to the last use
 //! of any.
@@ -9,8 +9,7 @@ use sinter_base::view::element_bytes;
 use sinter_base::{Dim, ValueType};
 use sinter_plan::{Action, BufferId, Graph, Home};
 
-/// Stands in for every symbolic size when buffers are compared.
-const TYPICAL_SIZE: i64 = 64;
+use crate::tune::point::PointSizes;
 
 fn bytes_of(ty: &ValueType) -> Dim {
     let width = i64::try_from(element_bytes(ty.data_type())).unwrap_or(8);
@@ -21,17 +20,16 @@ fn bytes_of(ty: &ValueType) -> Dim {
 /// Gives every arena value its buffer, in the bodies of control flow too: each has an arena of its own.
 ///
 /// Values that are not alive at once share one where they may.
-pub(crate) fn assign_buffers(graph: &mut Graph, may_share: bool) {
+pub(crate) fn assign_buffers(graph: &mut Graph, sizes: &PointSizes, may_share: bool) {
     for step in &mut graph.steps {
         if let Action::Control { graphs, .. } = &mut step.action {
-            graphs.iter_mut().for_each(|graph| assign_buffers(graph, may_share));
+            graphs.iter_mut().for_each(|graph| assign_buffers(graph, sizes, may_share));
         }
     }
     let last_use = graph.last_uses();
     // Wholes that have their buffer, which the first part that is written takes.
     let mut has_buffer = vec![false; graph.values.len()];
-    let typical = |dim: &Dim| dim.evaluate(&|_| Some(TYPICAL_SIZE)).unwrap_or(i64::MAX);
-    // Typical size of each buffer, and whether a living value has it.
+    // Usual size of each buffer, and whether a living value has it.
     let mut buffers: Vec<(i64, bool)> = Vec::new();
     for position in 0..graph.steps.len() {
         let step = &graph.steps[position];
@@ -70,7 +68,7 @@ pub(crate) fn assign_buffers(graph: &mut Graph, may_share: bool) {
                     buffer
                 }
                 None => {
-                    let wanted = typical(&bytes);
+                    let wanted = sizes.evaluate(&bytes).unwrap_or(i64::MAX);
                     // The free buffer that wastes or grows least.
                     let free = (0..buffers.len()).filter(|&b| may_share && !buffers[b].1);
                     let best = free.min_by_key(|&b| (buffers[b].0.saturating_sub(wanted)).unsigned_abs());

@@ -1,5 +1,5 @@
 //! Choosing a kernel for a region: every tactic is asked, the best time or else estimate wins, the order of the tables
-//! breaks ties. Estimates are those at the usual sizes where the user has named them.
+//! breaks ties. Estimates are those at the usual sizes.
 
 use sinter_backend::{BackEnd, Candidate, Device, Loaded, Refusal, Region};
 

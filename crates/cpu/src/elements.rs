@@ -5,6 +5,7 @@ use std::ops::Deref;
 use bytemuck::Pod;
 use half::{bf16, f16};
 use sinter_backend::{Room, Rooms};
+use sinter_base::halves::{bf16_of, f16_of};
 use sinter_base::minifloat::Overflow;
 use sinter_base::{DataType, View, ViewMut};
 
@@ -116,8 +117,8 @@ pub fn store_real(values: &[f64], target: &mut ViewMut<'_>) {
     match target.data_type() {
         DataType::F64 => put!(f64, v => v),
         DataType::F32 => put!(f32, v => v as f32),
-        DataType::F16 => put!(f16, v => f16::from_f64(v)),
-        DataType::Bf16 => put!(bf16, v => bf16::from_f64(v)),
+        DataType::F16 => put!(f16, v => f16_of(v)),
+        DataType::Bf16 => put!(bf16, v => bf16_of(v)),
         other => match other.mini_float() {
             Some(format) => {
                 let codes = values.iter().map(|&v| format.encode(v, Overflow::Saturate));

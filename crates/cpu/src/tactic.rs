@@ -1,6 +1,6 @@
 //! A tactic as a row of a table: most kernels need a name, a question and a constructor.
 
-use sinter_backend::{Candidate, Device, KernelError, Loaded, Numerics, Recipe, Refusal, Region, Tactic};
+use sinter_backend::{Candidate, Device, KernelError, Loaded, Numerics, Recipe, Refusal, Region, TYPICAL_SIZE, Tactic};
 use sinter_ops::operator::Cost;
 use sinter_ops::{Operands, ValueId};
 
@@ -35,9 +35,6 @@ impl Speed {
     /// Wide vectors, operands in registers.
     pub const VECTOR: Self = Self { per_byte: 0.1, per_operation: 0.03 };
 }
-
-/// The size that stands in for every symbolic dimension in estimates.
-const TYPICAL_SIZE: i64 = 64;
 
 /// Operations of all operators; bytes of operands and results only, what passes between operators stays in the cache.
 pub(crate) fn estimate(region: &Region, speed: Speed) -> f64 {

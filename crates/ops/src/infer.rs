@@ -2,7 +2,7 @@
 
 use sinter_base::shape::broadcast_dims;
 use sinter_base::types::MAX_KNOWN_ELEMENTS;
-use sinter_base::{Dim, Sizes, Tensor, TensorType, Truth, Value, ValueType};
+use sinter_base::{Dim, Shape, Sizes, Tensor, TensorType, Truth, Value, ValueType};
 
 use crate::catalog::Op;
 use crate::error::{EvalError, InferError};
@@ -98,7 +98,8 @@ impl InferContext {
     }
 }
 
-/// Result types of a node, with contents where all inputs' contents are known.
+/// Result types of a node, with contents where all inputs' contents are known. Sizes that are too large to be followed
+/// get names of their own, as those do that are known only at run time.
 ///
 /// # Errors
 /// When the operator does not take these inputs.
@@ -107,7 +108,27 @@ pub fn infer(op: &Op, inputs: &Operands<'_>, cx: &mut InferContext) -> Result<Ve
         Err(InferError::Unranked(_)) => op.unranked(inputs)?,
         other => other?,
     };
-    Ok(fold_known(op, inputs, &types).unwrap_or(types))
+    let types = fold_known(op, inputs, &types).unwrap_or(types);
+    let mut named = Vec::new();
+    Ok(types.into_iter().map(|ty| followed(ty, &mut named, cx)).collect())
+}
+
+/// The type with names for sizes that are too large; `named` are those that have one.
+fn followed(ty: ValueType, named: &mut Vec<(Dim, Dim)>, cx: &mut InferContext) -> ValueType {
+    match ty {
+        ValueType::Tensor(mut tensor) => {
+            if let Shape::Ranked(dims) = &mut tensor.shape {
+                for dim in dims.iter_mut().filter(|dim| dim.is_too_large()) {
+                    let known = named.iter().find(|(large, _)| large == dim).map(|(_, name)| name.clone());
+                    let name = known.unwrap_or_else(|| cx.fresh("large"));
+                    named.push((std::mem::replace(dim, name.clone()), name));
+                }
+            }
+            ValueType::Tensor(tensor)
+        }
+        ValueType::Sequence(item) => ValueType::Sequence(Box::new(followed(*item, named, cx))),
+        ValueType::Optional(item) => ValueType::Optional(Box::new(followed(*item, named, cx))),
+    }
 }
 
 /// Evaluates the reference when every input is a known small constant, so that shape arithmetic of any kind folds.
@@ -178,7 +199,25 @@ pub fn infer_of<O: Operator>(op: &O, inputs: &[&ValueType]) -> Result<Vec<ValueT
 
 #[cfg(test)]
 mod tests {
+    use sinter_base::DataType;
+
     use super::*;
+    use crate::movement::Concat;
+
+    #[test]
+    fn sizes_that_are_too_large_get_names() {
+        let sum = |name: &str| {
+            let names = (0..300).map(|i| Dim::symbol(&format!("{name}{i}")));
+            names.fold(Dim::constant(0), |sum, size| sum.add(&size))
+        };
+        let [a, b] = ["A", "B"].map(|name| ValueType::tensor(DataType::F32, vec![sum(name)]));
+        let (op, mut cx) = (Concat { axis: 0 }.into(), InferContext::default());
+        let types = infer(&op, &Operands::new(&[Some(&a), Some(&b)]), &mut cx).unwrap();
+        assert_eq!(types, [ValueType::tensor(DataType::F32, vec![Dim::symbol("?large1")])]);
+        let small = ValueType::tensor(DataType::F32, vec![Dim::symbol("N")]);
+        let types = infer(&op, &Operands::new(&[Some(&a), Some(&small)]), &mut cx).unwrap();
+        assert_eq!(types, [ValueType::tensor(DataType::F32, vec![sum("A").add(&Dim::symbol("N"))])]);
+    }
 
     #[test]
     fn guards_say_when_a_broadcast_is_legal() {

@@ -127,6 +127,39 @@ fn stream_weights(plan: &Plan, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) ->
     Ok(())
 }
 
+/// What the metadata say of the weights, all but their hashes, and the length of their section.
+fn weight_records(plan: &Plan) -> (Vec<wire::Weight>, usize) {
+    let mut length = 0;
+    let record = |weight: &PlanWeight| {
+        length += padding(length, WEIGHT_ALIGNMENT).len();
+        let tensor = weight.tensor();
+        let ty = sinter_base::TensorType::new(tensor.data_type(), tensor.sizes().into());
+        let record = wire::Weight {
+            name: weight.name.clone(),
+            r#type: Some(codec::encode_type(&ty.into())),
+            offset: wide(length),
+            length: wide(tensor.bytes().len()),
+            strings: tensor.strings().map(<[String]>::to_vec).unwrap_or_default(),
+            hash: Vec::new(),
+        };
+        length += tensor.bytes().len();
+        record
+    };
+    (plan.weights.iter().map(record).collect(), length)
+}
+
+/// Would a reader take the plan? Everything is read back but the elements of weights, which are gigabytes and stay what
+/// they are.
+///
+/// # Errors
+/// [`PlanError::Unreadable`] when no reader would.
+fn check_readable(plan: &Plan) -> Result<(), PlanError> {
+    let metadata = codec::encode(plan, weight_records(plan).0);
+    let report = report_codec::encode(plan.report.as_ref());
+    let again = assemble(metadata, &report, plan.weights.clone());
+    again.map(drop).map_err(|error| PlanError::Unreadable(Box::new(error)))
+}
+
 /// Writes the file to a stream, weights from where they lie: they are walked twice, to hash and to write them, and never
 /// copied into a second place in memory.
 ///
@@ -135,22 +168,8 @@ fn stream_weights(plan: &Plan, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) ->
 pub fn write_to(plan: &Plan, to: &mut impl Write) -> io::Result<()> {
     let elements: Vec<&[u8]> = plan.weights.iter().map(|weight| weight.tensor().bytes()).collect();
     let hashes = hash_all(&elements);
-    let mut records = Vec::new();
-    let mut length = 0;
-    for (weight, hash) in plan.weights.iter().zip(&hashes) {
-        length += padding(length, WEIGHT_ALIGNMENT).len();
-        let tensor = weight.tensor();
-        let ty = sinter_base::TensorType::new(tensor.data_type(), tensor.sizes().into());
-        records.push(wire::Weight {
-            name: weight.name.clone(),
-            r#type: Some(codec::encode_type(&ty.into())),
-            offset: wide(length),
-            length: wide(tensor.bytes().len()),
-            strings: tensor.strings().map(<[String]>::to_vec).unwrap_or_default(),
-            hash: hash.as_bytes().to_vec(),
-        });
-        length += tensor.bytes().len();
-    }
+    let (mut records, length) = weight_records(plan);
+    records.iter_mut().zip(&hashes).for_each(|(record, hash)| record.hash = hash.as_bytes().to_vec());
     let metadata = codec::encode(plan, records).encode_to_vec();
     let report = report_codec::encode(plan.report.as_ref());
     let sections = [
@@ -204,8 +223,9 @@ fn of_hashes(hashes: &[Hash]) -> Hash {
 /// Writes a plan to a temporary file beside the target and renames it when it is complete and on disk.
 ///
 /// # Errors
-/// When the file cannot be written; no partial file stays.
+/// When the file cannot be written, or could not be opened again; no partial file stays.
 pub fn write(path: &Path, plan: &Plan) -> Result<(), PlanError> {
+    check_readable(plan)?;
     let mut partial = path.as_os_str().to_owned();
     partial.push(format!(".partial-{}", std::process::id()));
     let partial = Path::new(&partial);
@@ -281,26 +301,26 @@ pub fn from_bytes(bytes: Bytes, trust: Trust) -> Result<Plan, PlanError> {
     } else if trust == Trust::Nothing {
         weights.checked()?;
     }
+    let report = if is_reporting { Section::find(&bytes, entries, Kind::Report)?.checked()? } else { Bytes::new() };
+    assemble(metadata, &report, tensors)
+}
+
+/// The plan of its sections, if it is one that can be run. A plan without a report has an empty one.
+fn assemble(metadata: wire::Metadata, report: &[u8], weights: Vec<PlanWeight>) -> Result<Plan, PlanError> {
     let parts = codec::decode(metadata)?;
-    let report = match is_reporting {
-        true => {
-            let mut steps = 0;
-            parts.graph.visit_steps(&mut |_| steps += 1);
-            report_codec::decode(&Section::find(&bytes, entries, Kind::Report)?.checked()?, steps)?
-        }
-        false => None,
-    };
+    let mut steps = 0;
+    parts.graph.visit_steps(&mut |_| steps += 1);
     let plan = Plan {
         name: parts.name,
         device: parts.device,
         graph: parts.graph,
         inputs: parts.inputs,
         outputs: parts.outputs,
-        weights: tensors,
+        weights,
         shapes: parts.shapes,
         guards: parts.guards,
         sealed: parts.sealed,
-        report,
+        report: report_codec::decode(report, steps)?,
     };
     check(&plan)?;
     Ok(plan)
@@ -387,7 +407,7 @@ mod tests {
     use crate::report::{Refused, Report, Verification};
     use crate::shape_program::ShapeCompiler;
     use sinter_backend::{Device, Recipe, Region};
-    use sinter_base::{Attr, Dim};
+    use sinter_base::{Attr, Dim, KnownValue, TensorType};
     use sinter_ops::pointwise::Expr;
 
     /// y = x + w for a symbolic x.
@@ -494,6 +514,20 @@ mod tests {
         let mut outside = plan();
         outside.graph.values[1].home = Home::Weight(WeightId::new(9));
         assert!(from_bytes(to_bytes(&outside).into(), Trust::Nothing).is_err());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.plan");
+        for plan in [&cyclic, &outside] {
+            assert!(matches!(write(&path, plan), Err(PlanError::Unreadable(_))), "nobody could open it");
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left");
+    }
+
+    #[test]
+    fn contents_may_be_any_number() {
+        let edges = [i64::MIN, i64::MIN + 1, -1, 0, i64::MAX].map(Dim::constant);
+        let ty = TensorType::ranked(DataType::I64, vec![5i64.into()]).with_value(KnownValue::Ints(edges.to_vec()));
+        let ty = ValueType::Tensor(ty);
+        assert_eq!(codec::decode_type(&codec::encode_type(&ty), 0).unwrap(), ty);
     }
 
     /// An entry of the table.

@@ -35,6 +35,11 @@ pub enum PlanError {
     /// Contents that contradict each other.
     #[error("the plan is damaged: {0}")]
     Damaged(String),
+    /// A plan whose file nobody could open, found out before it is written.
+    #[error(
+        "the plan is not written, since it could not be opened again ({0}): this is an error of the builder, please report it"
+    )]
+    Unreadable(Box<PlanError>),
 }
 
 impl PlanError {

@@ -56,6 +56,7 @@ impl Operation {
             Self::Add => Some(a.add(b)),
             Self::Subtract => Some(a.sub(b)),
             Self::Multiply => Some(a.mul(b)),
+            Self::FloorDivide if b.as_constant() == Some(1) => Some(a.opaque()),
             Self::FloorDivide => divides.then(|| a.floor_div(b)),
             Self::Modulo => divides.then(|| a.modulo(b)),
             Self::Minimum => Some(a.minimum(b)),

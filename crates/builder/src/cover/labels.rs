@@ -14,8 +14,6 @@ use crate::cover::alternatives::{Alternative, Form, Served, type_in};
 use crate::cover::cut::{Cut, NEVER};
 use crate::select::select;
 
-/// Stands in for every symbolic size.
-const TYPICAL_SIZE: i64 = 64;
 /// Nanoseconds that any step costs.
 const STEP: f64 = 1000.0;
 /// Nanoseconds per byte that a transposition reads and writes.
@@ -25,7 +23,7 @@ fn transposition(problem: &Problem<'_>, ty: &ValueType) -> i64 {
     if let Some(time) = measured(problem, ty) {
         return scaled(time);
     }
-    let elements = count_of(ty).evaluate(&|_| Some(TYPICAL_SIZE)).unwrap_or(0);
+    let elements = problem.evidence.sizes().evaluate(&count_of(ty)).unwrap_or(0);
     let bytes = elements as f64 * 2.0 * ty.data_type().bits() as f64 / 8.0;
     scaled(STEP + bytes * PER_BYTE)
 }

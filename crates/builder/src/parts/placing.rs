@@ -17,8 +17,6 @@ use crate::select::select;
 
 /// Bytes below which a concatenation is not worth a step for each operand.
 const WORTH_COPIES: i64 = 4096;
-/// Stands in for every symbolic size.
-const TYPICAL_SIZE: i64 = 64;
 /// Bounds of a slice beyond this reach past any size, as for [`sinter_ops::movement::Slice`].
 const BEYOND: i64 = i32::MAX as i64;
 
@@ -311,9 +309,9 @@ impl<'a> Placing<'a> {
         op: &Concat,
         others: Vec<(usize, PlanValueId, Place)>,
     ) -> Option<Vec<Copied>> {
-        let typical = self.count(result).evaluate(&|_| Some(TYPICAL_SIZE)).unwrap_or(i64::MAX);
+        let usual = self.known.evidence.sizes().evaluate(&self.count(result)).unwrap_or(i64::MAX);
         let width = i64::try_from(element_bytes(self.graph.values[result.index()].ty.data_type())).unwrap_or(1);
-        if !others.is_empty() && typical.saturating_mul(width) < WORTH_COPIES {
+        if !others.is_empty() && usual.saturating_mul(width) < WORTH_COPIES {
             return None;
         }
         let mut copies = Vec::new();

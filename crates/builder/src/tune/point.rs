@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sinter_backend::Region;
+use sinter_backend::{Region, TYPICAL_SIZE};
 use sinter_base::view::element_bytes;
 use sinter_base::{Dim, ValueType};
 use sinter_interp::inputs::batches;
@@ -12,8 +12,8 @@ use crate::evidence::problem_text;
 use crate::parity::at_sizes;
 use crate::sizes::SizeHints;
 
-/// Stand-ins for open sizes that count no batches, the first that fits; the first one is that of estimates.
-pub(crate) const TYPICAL_SIZES: [i64; 4] = [64, 16, 4, 1];
+/// Stand-ins for open sizes that count no batches, the first that fits.
+pub(crate) const TYPICAL_SIZES: [i64; 4] = [TYPICAL_SIZE, 16, 4, 1];
 /// Operands and results of a timing may take this many bytes, where so many are allowed.
 const MAX_BYTES: usize = 512 << 20;
 
@@ -31,7 +31,7 @@ fn bytes(ty: &ValueType) -> Option<usize> {
     count.checked_mul(element_bytes(tensor.data_type))
 }
 
-/// Sizes that regions are timed at.
+/// Sizes that everything is chosen for: kernels, layouts, memory, parts; and that regions are timed at.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PointSizes {
     /// What the user knows of them.
@@ -49,16 +49,16 @@ impl PointSizes {
         Self { hints: hints.clone(), batches: batches(network), max_bytes }
     }
 
-    /// Does the user name any usual size?
-    pub(crate) fn has_usual(&self) -> bool {
-        self.hints.0.values().any(|hint| hint.opt.is_some())
-    }
-
     /// The size that the user names as the usual one, else batches of one, since latency is what most engines are for, and
     /// all else of a typical size.
     pub(crate) fn of(&self, name: &str, typical: i64) -> i64 {
         let usual = if self.batches.contains(name) { 1 } else { typical };
         self.hints.opt(name).unwrap_or_else(|| self.hints.near(name, usual))
+    }
+
+    /// What a size is at the usual sizes; `None` where it is none.
+    pub(crate) fn evaluate(&self, dim: &Dim) -> Option<i64> {
+        dim.evaluate(&|name| Some(self.of(name, TYPICAL_SIZE)))
     }
 }
 
@@ -116,6 +116,8 @@ mod tests {
         assert_ne!(free.problem, concrete(softmax(65i64.into())).unwrap().problem);
         assert_eq!(concrete(softmax(Dim::symbol("N"))), concrete(softmax(1i64.into())), "a batch of one");
         assert_eq!(concrete(softmax(Dim::symbol("B"))), concrete(softmax(9i64.into())), "unless the user says more");
+        let product = ["T", "N", "B"].map(Dim::symbol).iter().fold(Dim::constant(2), |all, size| all.mul(size));
+        assert_eq!(sizes.evaluate(&product), Some(2 * 64 * 9), "as where layouts and memory are chosen");
         let large = Dim::symbol("T").mul(&(1i64 << 20).into());
         assert!(concrete(softmax(large)).unwrap_err().contains("MiB"));
     }

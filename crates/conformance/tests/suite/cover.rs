@@ -2,13 +2,16 @@
 
 use std::collections::HashMap;
 
-use sinter_base::{DataType, Location, Tensor, Value, ValueType};
+use sinter_base::{DataType, Dim, Location, Tensor, Value, ValueType};
+use sinter_builder::{BuildOptions, SizeHint, SizeHints, Verify, build};
 use sinter_conformance::engine::{checked, run_here};
+use sinter_cpu::Cpu;
 use sinter_interp::{FastEvaluator, Tolerance, compare, run_with};
-use sinter_ir::NetworkBuilder;
+use sinter_ir::{Network, NetworkBuilder};
 use sinter_ops::conv::Convolution;
 use sinter_ops::movement::Concat;
-use sinter_ops::pointwise::Expr;
+use sinter_ops::pointwise::{Expr, ScalarOp};
+use sinter_ops::window::Padding;
 
 fn numbers(sizes: &[usize], seed: usize) -> Tensor {
     let count = sizes.iter().product();
@@ -40,5 +43,45 @@ fn operands_that_come_twice() {
     let found = run_here(&checked(&network).expect("a plan"), &inputs).expect("an engine");
     for (found, expected) in found.iter().zip(&expected) {
         compare(found, expected, Tolerance { relative: 1e-4, absolute: 1e-2 }).expect("agreement");
+    }
+}
+
+/// Two convolutions of three by three with activations between.
+fn convolutions(batch: Dim, channels: usize, side: usize) -> Network {
+    let mut builder = NetworkBuilder::new();
+    let side = i64::try_from(side).expect("a small image");
+    let ty = ValueType::tensor(DataType::F32, vec![batch, 3i64.into(), side.into(), side.into()]);
+    let mut value = builder.add_network_input("x", ty, None);
+    for (layer, inputs) in [3, channels].into_iter().enumerate() {
+        let w = builder.add_weight(&format!("w{layer}"), numbers(&[channels, inputs, 3, 3], layer));
+        let padding = Padding::Explicit { begin: vec![1, 1], end: vec![1, 1] };
+        let op = Convolution { padding, ..Convolution::plain(2) };
+        value = builder.add(op, &[Some(value), Some(w)], &Location::default()).expect("a convolution")[0];
+        let x = Expr::input(0, DataType::F32);
+        let relu = Expr::into_pointwise(&[x.binary(ScalarOp::Max, &x.same(0.0))]).expect("a program");
+        value = builder.add(relu, &[Some(value)], &Location::default()).expect("an activation")[0];
+    }
+    builder.finish("convolutions", &[("y".to_owned(), value)])
+}
+
+/// Layouts are chosen for the sizes that kernels are chosen for: a free size counts as the one that is named, and a batch
+/// as one where none is.
+#[test]
+fn free_sizes_are_covered_as_their_usual_values_are() {
+    let tactics = |network: &Network, opt: Option<i64>| {
+        let hint = |opt| ("N".to_owned(), SizeHint { opt: Some(opt), ..SizeHint::default() });
+        let sizes = SizeHints(opt.map(hint).into_iter().collect());
+        let options = BuildOptions { threads: 2, verify: Verify::Off, sizes, ..BuildOptions::default() };
+        let plan = build(network, &Cpu, options).expect("a plan").plan;
+        plan.tactics().into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    for (channels, side) in [(8, 64), (16, 28), (32, 14), (64, 28), (64, 56)] {
+        let free = convolutions(Dim::symbol("N"), channels, side);
+        for batch in [1, 16] {
+            let pinned = tactics(&convolutions(batch.into(), channels, side), None);
+            assert_eq!(tactics(&free, Some(batch)), pinned, "{channels} channels of {side}, {batch} images");
+        }
+        let single = tactics(&convolutions(1i64.into(), channels, side), None);
+        assert_eq!(tactics(&free, None), single, "{channels} channels of {side}");
     }
 }

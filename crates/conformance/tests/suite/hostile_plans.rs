@@ -1,13 +1,19 @@
 //! Damaged and hostile plans, and full builds of damaged models: an error or a result, never a panic.
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use sinter_conformance::engine::built;
+use sinter_base::{DataType, Dim, Location, Tensor, TensorType, Value};
+use sinter_conformance::engine::{built, run_here};
 use sinter_conformance::fuzz::{build_onnx, read_plan};
 use sinter_conformance::onnx_cases::{Case, cases};
 use sinter_conformance::random::Random;
+use sinter_ir::{Network, NetworkBuilder};
+use sinter_ops::Op;
+use sinter_ops::movement::{Expand, Shape};
+use sinter_ops::pointwise::{Expr, ScalarOp};
 use sinter_plan::{
     Action, BufferId, Graph, Home, Part, Plan, PlanValueId, Register, ShapeProgram, Trust, WeightId, from_bytes,
     to_bytes,
@@ -178,4 +184,45 @@ fn damaged_models_never_panic_in_a_build() {
     }
     println!("{plans} of {BUILDS} damaged models became plans");
     assert!(plans > BUILDS / 10, "only {plans} of {BUILDS} got to the end");
+}
+
+/// The size N of the input, then u = u^2 + N, divided by 97 or not, again and again from u = N; as many ones as u says,
+/// at most 7.
+fn squares(rounds: usize, divides: bool) -> Network {
+    let mut builder = NetworkBuilder::default();
+    let x = TensorType::ranked(DataType::F32, vec![Dim::symbol("N"), 3i64.into()]);
+    let x = builder.add_network_input("x", x.into(), None);
+    let one = builder.constant(Tensor::from_floats(DataType::F32, &[1], &[1.0]).expect("one number"));
+    let mut add = |op: Op, inputs: &[_]| {
+        let inputs: Vec<_> = inputs.iter().copied().map(Some).collect();
+        builder.add(op, &inputs, &Location::default()).expect("operands that fit")[0]
+    };
+    let formula =
+        |expr: &Expr| Op::from(Expr::into_pointwise(std::slice::from_ref(expr)).expect("a formula that types"));
+    let [u, n] = [0, 1].map(|index| Expr::input(index, DataType::I64));
+    let round = &(&u * &u) + &n;
+    let round = if divides { round.binary(ScalarOp::Div, &round.same(97.0)) } else { round };
+    let size = add(Shape { start: 0, end: Some(1) }.into(), &[x]);
+    let last = (0..rounds).fold(size, |u, _| add(formula(&round), &[u, size]));
+    let count = u.binary(ScalarOp::Min, &u.same(7.0)).binary(ScalarOp::Max, &u.same(0.0));
+    let count = add(formula(&count), &[last]);
+    let y = add(Expand {}.into(), &[one, count]);
+    builder.finish("squares", &[("y".to_owned(), y)])
+}
+
+#[test]
+fn squares_of_sizes_make_small_plans() {
+    for (rounds, divides) in [(1, false), (3, true), (8, false), (12, true), (40, false), (60, true), (300, true)] {
+        let plan = built(&squares(rounds, divides)).expect("a plan");
+        let bytes = to_bytes(&plan).len();
+        assert!(bytes < 100_000 + 2_000 * rounds, "{bytes} bytes after {rounds} rounds");
+        for n in [0i64, 1, 2, 5, 30] {
+            let x = Tensor::from_floats(DataType::F32, &[n as usize, 3], &vec![0.5; 3 * n as usize]).unwrap();
+            let found = run_here(&plan, &HashMap::from([("x".to_owned(), Value::Tensor(x))]));
+            let round = |u: i64| u.wrapping_mul(u).wrapping_add(n) / if divides { 97 } else { 1 };
+            let last = (0..rounds).fold(n, |u, _| round(u)).clamp(0, 7);
+            let expected = Tensor::from_floats(DataType::F32, &[last as usize], &vec![1.0; last as usize]).unwrap();
+            assert_eq!(found, Ok(vec![Value::Tensor(expected)]), "{rounds} rounds at {n}");
+        }
+    }
 }

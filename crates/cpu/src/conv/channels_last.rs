@@ -94,7 +94,11 @@ pub(crate) fn image_and_weight<'f>(fused: &'f Fused<'_>) -> Result<(&'f [Dim], V
     }
     let (x, w) = (x.dims().map_err(|_| missing())?, w.dims().map_err(|_| missing())?);
     let weight: Option<Vec<usize>> = w.iter().map(|d| d.as_constant().and_then(|d| usize::try_from(d).ok())).collect();
-    Ok((x, weight.ok_or_else(|| Refusal::new("a weight of unknown sizes"))?))
+    let weight = weight.ok_or_else(|| Refusal::new("a weight of unknown sizes"))?;
+    if weight[2..].contains(&0) {
+        return Err(Refusal::new("a window without elements"));
+    }
+    Ok((x, weight))
 }
 
 pub(crate) fn missing() -> Refusal {

@@ -48,6 +48,10 @@ struct Windows<'a> {
 impl Source for Windows<'_> {
     #[inline]
     fn pack(&self, lane: usize, first: usize, count: usize, target: &mut [f32], step: usize) {
+        if count == 0 {
+            // A window without elements, whose taps cannot be counted.
+            return;
+        }
         let Geometry { input, kernel, dilation, .. } = self.geometry;
         let (_, at) = self.geometry.output_at(lane);
         let origin = self.geometry.origin(0, at).at;

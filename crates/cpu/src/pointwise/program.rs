@@ -7,6 +7,7 @@
 use std::sync::Mutex;
 
 use sinter_backend::{End, Kernel, KernelError, Launch, Loaded, Numerics, Operand, Refusal, Region, Stepped};
+use sinter_base::halves::float_of;
 use sinter_base::view::element_bytes;
 use sinter_base::{DataType, Rows, Sizes, View};
 use sinter_ops::pointwise::program::Step;
@@ -312,7 +313,12 @@ fn cast(from: DataType, to: DataType, mode: CastMode, a: &Column, column: &mut C
         (Kind::F64, Kind::F32) => each!(f32, f64, v => to.round(v) as f32),
         (Kind::I64, Kind::F64) if from == DataType::U64 => each!(f64, i64, v => v as u64 as f64),
         (Kind::I64, Kind::F64) => each!(f64, i64, v => v as f64),
-        (Kind::I64, Kind::F32) if to != DataType::F32 => each!(f32, i64, v => to.round(v as f64) as f32),
+        (Kind::I64, Kind::F32) if to != DataType::F32 && from == DataType::U64 => {
+            each!(f32, i64, v => to.round(float_of(i128::from(v as u64))) as f32)
+        }
+        (Kind::I64, Kind::F32) if to != DataType::F32 => {
+            each!(f32, i64, v => to.round(float_of(i128::from(v))) as f32)
+        }
         (Kind::I64, Kind::F32) if from == DataType::U64 => each!(f32, i64, v => v as u64 as f32),
         (Kind::I64, Kind::F32) => each!(f32, i64, v => v as f32),
         (_, Kind::I64) => each!(i64, i64, v => wrap(to, v)),

@@ -160,6 +160,14 @@ impl Operator for Convolution {
                 .uniform(DataType::I32, &[1, 3, 5, 4], -255.0, 255.0)
                 .uniform(DataType::I32, &[2, 3, 3, 3], -128.0, 127.0),
             Example::new("no batch", plain(2)).float(&[0, 2, 4, 4]).float(&[3, 2, 3, 3]),
+            // Nothing is summed; the bias is all there is.
+            Example::new("empty windows", plain(2)).float(&[2, 3, 4, 3]).float(&[5, 3, 0, 2]).float(&[5]),
+            Example::new("empty windows, grouped", Convolution { groups: 2, padding: Padding::SameUpper, ..plain(1) })
+                .float(&[1, 4, 6])
+                .float(&[6, 2, 0]),
+            Example::new("empty windows, depthwise", Convolution { groups: 3, ..plain(2) })
+                .float(&[1, 3, 4, 4])
+                .float(&[3, 1, 3, 0]),
         ]
     }
 }

@@ -221,6 +221,7 @@ impl Operator for Deconvolution {
             .float(&[1, 2, 3, 3]),
             Example::new("3-D", plain(3)).float(&[1, 1, 3, 4, 2]).float(&[1, 2, 2, 1, 3]),
             Example::new("no batch", plain(2)).float(&[0, 2, 4, 4]).float(&[2, 3, 3, 3]),
+            Example::new("empty kernel", plain(2)).float(&[1, 2, 4, 3]).float(&[2, 5, 0, 3]).float(&[5]),
         ]
     }
 }

@@ -198,6 +198,11 @@ impl Operator for DeformableConvolution {
                 6.0,
             ),
             Example::new("no batch", plain(2)).float(&[0, 1, 3, 3]).float(&[1, 1, 2, 2]).float(&[0, 8, 2, 2]),
+            Example::new("empty windows", plain(2))
+                .float(&[1, 2, 3, 3])
+                .float(&[3, 2, 0, 2])
+                .float(&[1, 0, 4, 2])
+                .float(&[3]),
         ]
     }
 }

@@ -4,6 +4,7 @@
 //! in, so fusing never narrows an intermediate. Covers ONNX's elementwise operators, Cast and Where.
 
 use sinter_base::shape::{self, broadcast_sizes};
+use sinter_base::types::MAX_KNOWN_ELEMENTS;
 use sinter_base::{Attributes, DataType, Dim, KnownValue, Tensor, TensorType, Value, ValueType};
 
 use crate::error::{EvalError, InferError};
@@ -42,7 +43,7 @@ impl Pointwise {
     fn known_values(&self, inputs: &Operands<'_>, dims: &[Dim]) -> Option<Vec<Option<KnownValue>>> {
         let sizes = sinter_base::Shape::Ranked(dims.to_vec()).sizes()?;
         let count = shape::element_count(&sizes)?;
-        if count > sinter_base::types::MAX_KNOWN_ELEMENTS {
+        if count > MAX_KNOWN_ELEMENTS {
             return None;
         }
         let mut operands = Vec::new();
@@ -51,12 +52,18 @@ impl Pointwise {
             operands.push((inputs.ints(index)?, shape::broadcast_strides(&own, &sizes)));
         }
         let mut results: Vec<Option<Vec<Dim>>> = vec![Some(Vec::new()); self.program.results().len()];
+        // Contents that would be dropped are not worked out to the end.
+        let mut nodes = vec![0; results.len()];
         shape::for_each_index(&sizes, |at| {
+            if results.iter().all(Option::is_none) {
+                return;
+            }
             let element: Vec<Dim> = operands.iter().map(|(v, s)| v[shape::ravel(at, s)].clone()).collect();
             let values = symbolic_steps(&self.program, &element);
-            for (result, &position) in results.iter_mut().zip(self.program.results()) {
+            for ((result, nodes), &position) in results.iter_mut().zip(&mut nodes).zip(self.program.results()) {
+                *nodes += values[position].as_ref().map_or(0, Dim::nodes);
                 match (&mut *result, &values[position]) {
-                    (Some(list), Some(value)) => list.push(value.clone()),
+                    (Some(list), Some(value)) if *nodes <= MAX_KNOWN_ELEMENTS as u64 => list.push(value.clone()),
                     _ => *result = None,
                 }
             }
@@ -78,7 +85,7 @@ fn symbolic_steps(program: &Program, inputs: &[Dim]) -> Vec<Option<Dim>> {
                 args.and_then(|args| symbolic_step(*op, *compute, &args))
             }
         };
-        values.push(value);
+        values.push(value.filter(|dim| !dim.is_too_large()));
     }
     values
 }
@@ -330,5 +337,11 @@ mod tests {
         let (a, b) = (known(Dim::symbol("N")), known(Dim::constant(3)));
         let types = op.infer(&Operands::new(&[Some(&a), Some(&b)]), &mut InferContext::default()).unwrap();
         assert_eq!(types[0].as_tensor().unwrap().ints().unwrap()[0].to_string(), "3*N + 1");
+        // Each square doubles the expression; those that nobody follows are known to nobody.
+        let squares = (0..14).fold(x.clone(), |u, _| &(&u * &u) + &x);
+        let op = Expr::into_pointwise(&[squares, &x + 1.0]).unwrap();
+        let types = op.infer(&Operands::new(&[Some(&a)]), &mut InferContext::default()).unwrap();
+        let known: Vec<_> = types.iter().map(|ty| ty.as_tensor().unwrap().ints().is_some()).collect();
+        assert_eq!(known, [false, true]);
     }
 }

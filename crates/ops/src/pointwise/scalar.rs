@@ -3,6 +3,7 @@
 //! Floats are computed in float64 and rounded once to the compute type after every operation, which equals the
 //! correctly rounded result for `+ - * / sqrt` in f32 and below. Integers are computed in 128 bits and wrapped.
 
+use sinter_base::halves::float_of;
 use sinter_base::minifloat::{MiniFloat, Overflow, ScaleRounding};
 use sinter_base::{DataType, DataType as T};
 
@@ -84,7 +85,10 @@ impl Scalar {
         if to.is_integer() {
             return Scalar::Int(to.wrap(self.int()));
         }
-        let value = self.float();
+        let value = match self {
+            Scalar::Int(value) if to != T::F64 => float_of(value),
+            _ => self.float(),
+        };
         let overflow = if mode.saturate { Overflow::Saturate } else { Overflow::Special };
         match (to, to.mini_float()) {
             (T::F8E8M0, _) => {

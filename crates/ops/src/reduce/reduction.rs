@@ -98,15 +98,17 @@ impl ReduceKind {
 
     /// The same on sizes, where that is an expression of sizes.
     fn dims(self, values: &[Dim]) -> Option<Dim> {
-        let fold = |start: i64, f: fn(&Dim, &Dim) -> Dim| {
-            Some(values.iter().fold(Dim::constant(start), |all, value| f(&all, value)))
+        let fold = |start: Dim, f: fn(&Dim, &Dim) -> Dim| {
+            // What is too large on the way is not followed to the end.
+            let all = |all: Dim, value| Some(f(&all, value)).filter(|all| !all.is_too_large());
+            values.iter().try_fold(start, all)
         };
-        let rest = values.iter().skip(1);
+        let first = || values.first().cloned();
         match self {
-            ReduceKind::Sum => fold(0, Dim::add),
-            ReduceKind::Product => fold(1, Dim::mul),
-            ReduceKind::Max => Some(rest.fold(values.first()?.clone(), |all, v| all.maximum(v))),
-            ReduceKind::Min => Some(rest.fold(values.first()?.clone(), |all, v| all.minimum(v))),
+            ReduceKind::Sum => fold(Dim::constant(0), Dim::add),
+            ReduceKind::Product => fold(Dim::constant(1), Dim::mul),
+            ReduceKind::Max => fold(first()?, Dim::maximum),
+            ReduceKind::Min => fold(first()?, Dim::minimum),
             _ => None,
         }
     }
