@@ -26,7 +26,7 @@ const MAX_NODES: usize = 2_000_000;
 pub struct ImportOptions {
     /// Concrete sizes of inputs by name. A symbolic dimension pinned by one input is pinned everywhere.
     pub shapes: HashMap<String, Vec<usize>>,
-    /// Largest tensor that may be made from a compressed description (sparse weights).
+    /// Bytes that tensors made from compressed descriptions (sparse weights) may take together.
     pub max_bytes: usize,
 }
 
@@ -114,7 +114,9 @@ pub(crate) struct Importer<'m> {
     functions: Functions<'m>,
     names: Vec<Names<'m>>,
     frames: Vec<Frame<'m>>,
-    options: ImportOptions,
+    shapes: HashMap<String, Vec<usize>>,
+    /// Bytes that sparse tensors may still take.
+    sparse_bytes_left: usize,
     node_count: usize,
     /// Operator sets newer than the newest known, each reported once.
     unknown_versions: HashSet<(&'m str, i64)>,
@@ -136,7 +138,8 @@ impl<'m> Importer<'m> {
             functions,
             names: vec![Names::default()],
             frames: vec![Frame { attributes: HashMap::new(), opsets: Arc::new(opsets) }],
-            options: options.clone(),
+            shapes: options.shapes.clone(),
+            sparse_bytes_left: options.max_bytes,
             node_count: 0,
             unknown_versions: HashSet::new(),
         }
@@ -192,7 +195,7 @@ impl<'m> Importer<'m> {
                     continue;
                 }
             };
-            let ty = match self.options.shapes.get(info.name()).cloned() {
+            let ty = match self.shapes.get(info.name()).cloned() {
                 None => ty,
                 Some(sizes) => match pin(&ty, &sizes, &mut pinned) {
                     Ok(ty) => ty,
@@ -234,7 +237,7 @@ impl<'m> Importer<'m> {
         let is_weight = |name: &str| graph.initializer.iter().any(|w| w.name() == name);
         let known: Vec<&str> = graph.input.iter().map(|i| i.name()).filter(|name| !is_weight(name)).collect();
         let mut unknown: Vec<&String> =
-            self.options.shapes.keys().filter(|name| !known.contains(&name.as_str())).collect();
+            self.shapes.keys().filter(|name| !known.contains(&name.as_str())).collect();
         unknown.sort();
         let problem = |name: &String| {
             let reason = format!("the model has no such input; it has {}", known.join(", "));
@@ -275,7 +278,7 @@ impl<'m> Importer<'m> {
             Some(Binding::Failed) => return Ok(None),
             Some(Binding::Weight(proto)) => (to_tensor(proto, &mut self.external), name),
             Some(Binding::SparseWeight(proto)) => {
-                (sparse_to_tensor(proto, &mut self.external, self.options.max_bytes), name)
+                (sparse_to_tensor(proto, &mut self.external, &mut self.sparse_bytes_left), name)
             }
             Some(Binding::LeftOut) => return Err(format!("the call leaves out '{name}'")),
             None => return Err(format!("nothing defines '{name}'")),
@@ -488,7 +491,7 @@ impl<'m> Importer<'m> {
 
     /// A sparse tensor attribute as a host tensor.
     pub(crate) fn sparse_tensor(&mut self, proto: &'m crate::proto::SparseTensorProto) -> Result<Tensor, String> {
-        sparse_to_tensor(proto, &mut self.external, self.options.max_bytes)
+        sparse_to_tensor(proto, &mut self.external, &mut self.sparse_bytes_left)
     }
 }
 
