@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sinter_base::{Dim, Location, Tensor, ValueType};
 use sinter_ir::{Handle, Network, NetworkBuilder, Scoped};
 
-use crate::context::NodeContext;
+use crate::context::{ImportFn, NodeContext};
 use crate::decode::decode_file;
 use crate::error::{ImportError, Problem};
 use crate::external::ExternalData;
@@ -71,6 +71,9 @@ pub fn import_model(
         .filter_map(|output| importer.output(output.name()).map(|handle| (output.name().to_owned(), handle)))
         .collect();
     if !importer.problems.is_empty() {
+        // What a function called twice has is found twice.
+        let mut told = HashSet::new();
+        importer.problems.retain(|problem| told.insert(problem.to_string()));
         return Err(ImportError::Model(importer.problems));
     }
     Ok(importer.builder.finish(graph.name(), &outputs))
@@ -105,6 +108,15 @@ struct Names<'m> {
 pub(crate) struct Frame<'m> {
     pub(crate) attributes: HashMap<&'m str, &'m AttributeProto>,
     pub(crate) opsets: Arc<HashMap<&'m str, i64>>,
+}
+
+/// What a node asks for.
+#[derive(Clone, Copy)]
+enum Operator<'m> {
+    /// A function of the model.
+    Function(&'m FunctionProto),
+    /// A row of the table.
+    Listed { import: ImportFn, version: i64 },
 }
 
 pub(crate) struct Importer<'m> {
@@ -318,6 +330,7 @@ impl<'m> Importer<'m> {
                 for node in cyclic.into_iter().filter_map(|i| nodes.get(i)) {
                     self.problem(location_of(node), "the node depends on its own output");
                 }
+                self.survey(nodes);
             }
         }
     }
@@ -328,6 +341,7 @@ impl<'m> Importer<'m> {
         if self.node_count == MAX_NODES {
             self.problem(location.clone(), format!("more than {MAX_NODES} nodes would be imported"));
         }
+        let operator = self.operator(node, &location);
         let mut inputs = Vec::with_capacity(node.input.len());
         let mut ready = self.node_count < MAX_NODES;
         for name in &node.input {
@@ -344,7 +358,13 @@ impl<'m> Importer<'m> {
                 }
             }
         }
-        let outputs = if ready { self.import_ready_node(node, inputs, &location) } else { None };
+        let outputs = match operator {
+            Some(operator) if ready => self.import_ready_node(node, operator, inputs, &location),
+            _ => {
+                self.survey_inside(node);
+                None
+            }
+        };
         for (position, name) in node.output.iter().enumerate().filter(|(_, n)| !n.is_empty()) {
             let binding = match &outputs {
                 None => Binding::Failed,
@@ -363,15 +383,31 @@ impl<'m> Importer<'m> {
     fn import_ready_node(
         &mut self,
         node: &'m NodeProto,
+        operator: Operator<'m>,
         inputs: Vec<Option<Handle>>,
         location: &Location,
     ) -> Option<Vec<Handle>> {
+        let (import, version) = match operator {
+            Operator::Function(function) => return self.call_function(function, node, &inputs),
+            Operator::Listed { import, version } => (import, version),
+        };
+        let mut cx = NodeContext::new(self, node, inputs, version, location.clone());
+        match import(&mut cx) {
+            Ok(outputs) => Some(outputs),
+            Err(problem) => {
+                self.problems.push(problem);
+                None
+            }
+        }
+    }
+
+    /// What a node asks for; where there is no such thing, that is a problem, whatever becomes of the node's inputs.
+    fn operator(&mut self, node: &'m NodeProto, location: &Location) -> Option<Operator<'m>> {
         let domain = domain_of(node.domain());
         if let Some(function) = self.functions.get(&key_of(node)).copied() {
-            return self.call_function(function, node, &inputs);
+            return Some(Operator::Function(function));
         }
-        let frame = self.frame();
-        let Some(&version) = frame.opsets.get(domain) else {
+        let Some(version) = self.frames.last().and_then(|frame| frame.opsets.get(domain).copied()) else {
             let reason = format!("the model imports no operator set for domain '{domain}'");
             self.problem(location.clone(), reason);
             return None;
@@ -388,18 +424,38 @@ impl<'m> Importer<'m> {
             }
             return None;
         }
-        let Some(import) = table::find(domain, node.op_type(), version) else {
+        let import = table::find(domain, node.op_type(), version);
+        if import.is_none() {
             self.problem(location.clone(), table::unsupported(shown, domain, node.op_type(), version));
-            return None;
-        };
-        let mut cx = NodeContext::new(self, node, inputs, version, location.clone());
-        match import(&mut cx) {
-            Ok(outputs) => Some(outputs),
-            Err(problem) => {
-                self.problems.push(problem);
-                None
-            }
         }
+        import.map(|import| Operator::Listed { import, version })
+    }
+
+    /// Looks up the operators of nodes that are not imported, so that what is missing is reported at once.
+    fn survey(&mut self, nodes: &'m [NodeProto]) {
+        for node in nodes {
+            self.operator(node, &location_of(node));
+            self.survey_inside(node);
+        }
+    }
+
+    /// The same for what a node consists of: its graphs, or the nodes of the function that it calls.
+    fn survey_inside(&mut self, node: &'m NodeProto) {
+        for graph in node.attribute.iter().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs)) {
+            self.survey(&graph.node);
+        }
+        if let Some(function) = self.functions.get(&key_of(node)).copied() {
+            self.frames.push(self.frame_of(function, HashMap::new()));
+            self.survey(&function.node);
+            self.frames.pop();
+        }
+    }
+
+    /// What is in force inside a function that is called here.
+    fn frame_of(&self, function: &'m FunctionProto, attributes: HashMap<&'m str, &'m AttributeProto>) -> Frame<'m> {
+        let mut opsets: HashMap<&'m str, i64> = (*self.frame().opsets).clone();
+        opsets.extend(function.opset_import.iter().map(|o| (domain_of(o.domain()), o.version())));
+        Frame { attributes, opsets: Arc::new(opsets) }
     }
 
     fn call_function(
@@ -418,9 +474,7 @@ impl<'m> Importer<'m> {
             };
             attributes.extend(actual.map(|a| (attribute.name(), a)));
         }
-        let mut opsets: HashMap<&'m str, i64> = (*caller.opsets).clone();
-        opsets.extend(function.opset_import.iter().map(|o| (domain_of(o.domain()), o.version())));
-        self.frames.push(Frame { attributes, opsets: Arc::new(opsets) });
+        self.frames.push(self.frame_of(function, attributes));
         self.names.push(Names { closed: true, ..Names::default() });
         for (position, name) in function.input.iter().enumerate() {
             let given = inputs.get(position).copied().flatten();

@@ -1,5 +1,6 @@
 //! Tests of whole models, one binary.
 
+mod all_problems;
 mod functions;
 mod symbolic_sizes;
 mod versions;
