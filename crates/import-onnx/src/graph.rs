@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use sinter_base::{Dim, Location, Tensor, ValueType};
+use sinter_base::{DataType, Dim, Location, Tensor, ValueType};
 use sinter_ir::{Handle, Network, NetworkBuilder, Scoped};
 
 use crate::context::{ImportFn, NodeContext};
@@ -12,6 +12,7 @@ use crate::decode::decode_file;
 use crate::error::{ImportError, Problem};
 use crate::external::ExternalData;
 use crate::inlining::{Functions, check_inlining, key_of};
+use crate::names::check_names;
 use crate::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, ValueInfoProto};
 use crate::sort::execution_order;
 use crate::table;
@@ -59,17 +60,19 @@ pub fn import_model(
         return Err(ImportError::Model(vec![Problem::new(Location::default(), "the model has no graph")]));
     };
     let mut importer = Importer::new(model, folder, options);
+    importer.problems = check_names(model);
     let misfits = importer.import_inputs(graph);
     if !misfits.is_empty() {
         return Err(ImportError::Shapes(misfits));
     }
     check_inlining(graph, &importer.functions).map_err(|problem| ImportError::Model(vec![problem]))?;
     importer.import_nodes(&graph.node);
-    let outputs: Vec<(String, Handle)> = graph
-        .output
-        .iter()
-        .filter_map(|output| importer.output(output.name()).map(|handle| (output.name().to_owned(), handle)))
-        .collect();
+    let mut outputs = Vec::with_capacity(graph.output.len());
+    for output in &graph.output {
+        let Some(handle) = importer.output(output.name()) else { continue };
+        importer.check_declared(output, handle);
+        outputs.push((output.name().to_owned(), handle));
+    }
     if !importer.problems.is_empty() {
         // What a function called twice has is found twice.
         let mut told = HashSet::new();
@@ -319,6 +322,20 @@ impl<'m> Importer<'m> {
         }
     }
 
+    /// Holds an output against its declared element type. Declared sizes are often wrong, and the nodes decide them; a
+    /// type that differs means that the nodes are not what the exporter meant.
+    fn check_declared(&mut self, output: &ValueInfoProto, handle: Handle) {
+        let found = self.builder.ty(handle);
+        let declared = output.r#type.as_ref().and_then(|proto| value_type(proto, &mut |_| Dim::constant(1)).ok());
+        if let (Some(declared), Some(found)) = (declared.as_ref().and_then(element), element(found))
+            && declared != found
+        {
+            let reason =
+                format!("the model declares elements of type {declared}, its nodes make {found}; correct either");
+            self.problem(Location::default().with_detail(&format!("output '{}'", output.name())), reason);
+        }
+    }
+
     fn import_nodes(&mut self, nodes: &'m [NodeProto]) {
         match execution_order(nodes) {
             Ok(order) => {
@@ -555,6 +572,14 @@ pub(crate) fn location_of(node: &NodeProto) -> Location {
         name => name,
     };
     Location::of_node(node.op_type(), name)
+}
+
+/// The element type of a tensor or of a sequence's tensors.
+fn element(ty: &ValueType) -> Option<DataType> {
+    match ty {
+        ValueType::Tensor(tensor) => Some(tensor.data_type),
+        ValueType::Sequence(item) | ValueType::Optional(item) => element(item),
+    }
 }
 
 /// Replaces the dimensions of a declared type by concrete sizes and remembers what each symbol became.

@@ -3,11 +3,11 @@
 use sinter_import_onnx::decode::decode_text;
 use sinter_import_onnx::{ImportError, ImportOptions, import_model};
 
-/// Problems of a model over the inputs `x: f32[2]` and `c: bool` with these parts, as text.
-pub(crate) fn problems(parts: &str) -> Vec<String> {
+/// Problems of a model over the inputs `x: f32[2]` and `c: bool`, with the output `y`, as text.
+pub(crate) fn problems(functions: &str, graph: &str) -> Vec<String> {
     let text = format!(
-        "ir_version: 8 opset_import {{ version: 17 }} opset_import {{ domain: 'f' version: 1 }} {parts}
-         graph {{ name: 'g'
+        "ir_version: 8 opset_import {{ version: 17 }} opset_import {{ domain: 'f' version: 1 }} {functions}
+         graph {{ name: 'g' {graph} output {{ name: 'y' }}
            input {{ name: 'x' type {{ tensor_type {{ elem_type: 1 shape {{ dim {{ dim_value: 2 }} }} }} }} }}
            input {{ name: 'c' type {{ tensor_type {{ elem_type: 9 shape {{ }} }} }} }} }}"
     );
@@ -19,13 +19,14 @@ pub(crate) fn problems(parts: &str) -> Vec<String> {
     }
 }
 
-fn node(op: &str, input: &str, output: &str) -> String {
+/// A node of one input and one output.
+pub(crate) fn node(op: &str, input: &str, output: &str) -> String {
     format!("node {{ op_type: '{op}' input: '{input}' output: '{output}' }} ")
 }
 
 /// The operators named `Un...`, none of which exists, that the problems name, in order.
-fn missing(parts: &str) -> Vec<String> {
-    let found = problems(parts);
+fn missing(functions: &str, graph: &str) -> Vec<String> {
+    let found = problems(functions, graph);
     let name = |text: &String| text.split("ai.onnx::").nth(1).map(|rest| rest.split(' ').next().unwrap().to_owned());
     found.iter().filter_map(name).collect()
 }
@@ -41,14 +42,13 @@ fn branches(then: &str, otherwise: &str, condition: &str) -> String {
 #[test]
 fn operators_that_do_not_exist_are_named_wherever_they_stand() {
     let chain = node("UnA", "x", "a") + &node("Relu", "a", "r") + &node("UnB", "r", "b") + &node("UnC", "b", "y");
-    let graph = |nodes: &str| format!("graph {{ {nodes} output {{ name: 'y' }} }}");
-    assert_eq!(missing(&graph(&chain)), ["UnA", "UnB", "UnC"]);
+    assert_eq!(missing("", &chain), ["UnA", "UnB", "UnC"]);
     let both = branches(&node("UnA", "x", "o"), &node("UnB", "x", "o"), "c");
-    assert_eq!(missing(&graph(&both)), ["UnA", "UnB"]);
+    assert_eq!(missing("", &both), ["UnA", "UnB"]);
     let behind = branches(&node("UnB", "x", "o"), &node("UnC", "x", "o"), "a");
-    assert_eq!(missing(&graph(&(node("UnA", "c", "a") + &behind))), ["UnA", "UnB", "UnC"]);
+    assert_eq!(missing("", &(node("UnA", "c", "a") + &behind)), ["UnA", "UnB", "UnC"]);
     let cycle = node("Relu", "b", "a") + &node("UnA", "a", "b") + &node("UnB", "x", "y");
-    assert_eq!(missing(&graph(&cycle)), ["UnA", "UnB"]);
+    assert_eq!(missing("", &cycle), ["UnA", "UnB"]);
     // Once, although it is called twice.
     let function = format!(
         "functions {{ name: 'F' domain: 'f' input: 'p' output: 'q' opset_import {{ version: 17 }} {} }}",
@@ -56,9 +56,9 @@ fn operators_that_do_not_exist_are_named_wherever_they_stand() {
     );
     let call = |input: &str, output: &str| node("F", input, output).replace("op_type", "domain: 'f' op_type");
     let calls = node("UnA", "x", "a") + &call("a", "b") + &call("b", "y");
-    assert_eq!(missing(&(function + &graph(&calls))), ["UnA", "UnB"]);
+    assert_eq!(missing(&function, &calls), ["UnA", "UnB"]);
     // The side of a branch that is never taken is no problem.
     let one = "initializer { name: 'always' data_type: 9 int32_data: 1 } ";
     let taken = branches(&node("Relu", "x", "o"), &node("UnA", "x", "o"), "always");
-    assert_eq!(problems(&graph(&(one.to_owned() + &taken))), Vec::<String>::new());
+    assert_eq!(problems("", &(one.to_owned() + &taken)), Vec::<String>::new());
 }
