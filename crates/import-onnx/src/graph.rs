@@ -25,7 +25,8 @@ const MAX_NODES: usize = 2_000_000;
 /// What the caller fixes about a model.
 #[derive(Clone, Debug)]
 pub struct ImportOptions {
-    /// Concrete sizes of inputs by name. A symbolic dimension pinned by one input is pinned everywhere.
+    /// Concrete sizes of inputs by name. A symbolic dimension pinned by one input is pinned everywhere. Inputs that have
+    /// an initializer are constants and have no sizes to choose.
     pub shapes: HashMap<String, Vec<usize>>,
     /// Bytes that tensors made from compressed descriptions (sparse weights) may take together.
     pub max_bytes: usize,
@@ -67,11 +68,14 @@ pub fn import_model(
     }
     check_inlining(graph, &importer.functions).map_err(|problem| ImportError::Model(vec![problem]))?;
     importer.import_nodes(&graph.node);
-    let mut outputs = Vec::with_capacity(graph.output.len());
+    let (mut outputs, mut names) = (Vec::with_capacity(graph.output.len()), HashSet::new());
     for output in &graph.output {
         let Some(handle) = importer.output(output.name()) else { continue };
         importer.check_declared(output, handle);
-        outputs.push((output.name().to_owned(), handle));
+        // An output that is listed twice is one: results are known by name.
+        if names.insert(output.name()) {
+            outputs.push((output.name().to_owned(), handle));
+        }
     }
     if !importer.problems.is_empty() {
         // What a function called twice has is found twice.
@@ -194,7 +198,7 @@ impl<'m> Importer<'m> {
         })
     }
 
-    /// Adds the inputs; returns what is wrong with the shapes that the caller asks for.
+    /// Adds the inputs, those with an initializer as weights; returns what is wrong with the shapes that the caller asks for.
     fn import_inputs(&mut self, graph: &'m GraphProto) -> Vec<Problem> {
         self.bind_weights(graph);
         let mut misfits = self.unknown_shapes(graph);
@@ -235,9 +239,8 @@ impl<'m> Importer<'m> {
                 },
                 _ => None,
             };
-            // Before IR version 4 every weight was also listed as an input; overriding it stays possible, and the
-            // weight's known contents decide shapes only where nobody overrides it. Treating it as the weight it is
-            // keeps networks static; `--inputs` for such a name is a documented exception of the runtime.
+            // Before IR version 4 every weight had to be listed as an input, and many exporters go on doing so. What can
+            // be overridden would be neither folded nor packed, so all such inputs are the weights that most are.
             if default.is_some() {
                 continue;
             }
@@ -255,7 +258,13 @@ impl<'m> Importer<'m> {
             self.shapes.keys().filter(|name| !known.contains(&name.as_str())).collect();
         unknown.sort();
         let problem = |name: &String| {
-            let reason = format!("the model has no such input; it has {}", known.join(", "));
+            let reason = if graph.input.iter().any(|input| input.name() == name) {
+                "it has a value in the model and is built in as a constant; remove its initializer from the model to \
+                 make it an input"
+                    .to_owned()
+            } else {
+                format!("the model has no such input; it has {}", known.join(", "))
+            };
             Problem::new(Location::default().with_detail(&format!("input '{name}'")), reason)
         };
         unknown.into_iter().map(problem).collect()

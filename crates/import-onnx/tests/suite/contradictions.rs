@@ -1,5 +1,8 @@
 //! Models that contradict themselves.
 
+use sinter_import_onnx::decode::decode_text;
+use sinter_import_onnx::{ImportOptions, import_model};
+
 use crate::all_problems::{node, problems};
 
 /// The problems of a graph, of which there are as many as given here, each with these words.
@@ -49,4 +52,24 @@ fn declared_element_types_are_those_of_the_values() {
     // The sizes are those of the nodes.
     assert_eq!(problems("", &declared(1)), Vec::<String>::new());
     refused(&declared(7), &[&["output 'z'", "declares", "i64", "f32"]]);
+}
+
+/// Exporters that list every weight as an input are many: such an input is a weight.
+#[test]
+fn inputs_with_an_initializer_are_constants() {
+    let ty = "type { tensor_type { elem_type: 1 shape { dim { dim_value: 2 } } } }";
+    let text = format!(
+        "ir_version: 8 opset_import {{ version: 17 }} graph {{
+         input {{ name: 'x' {ty} }} input {{ name: 'w' {ty} }} output {{ name: 'y' }} output {{ name: 'y' }}
+         initializer {{ name: 'w' data_type: 1 dims: 2 float_data: 1 float_data: 2 }}
+         node {{ op_type: 'Add' input: 'x' input: 'w' output: 'y' }} }}"
+    );
+    let model = decode_text(text.as_bytes()).unwrap();
+    let network = import_model(&model, None, &ImportOptions::default()).unwrap();
+    assert_eq!(network.inputs.iter().map(|input| input.name.as_str()).collect::<Vec<_>>(), ["x"]);
+    // Listed twice, it is one all the same.
+    assert_eq!((network.weights.len(), network.outputs.len()), (1, 1));
+    let shapes = [("w".to_owned(), vec![2])].into();
+    let error = import_model(&model, None, &ImportOptions { shapes, ..ImportOptions::default() }).unwrap_err();
+    assert!(error.to_string().contains("input 'w': it has a value in the model and is built in"), "{error}");
 }
