@@ -106,8 +106,15 @@ impl Operator for Convolution {
             cx.require_equal(&inputs.dims_of_rank(2, 1)?[0], &w[0], "bias size and output channels")?;
         }
         let mut y = vec![x[0].clone(), w[0].clone()];
-        for i in 0..spatial {
-            y.push(self.axis(i).output(&x[i + 2], &w[i + 2])?);
+        let none = Dim::constant(0);
+        for (i, (input, kernel)) in x[2..].iter().zip(&w[2..]).enumerate() {
+            let size = self.axis(i).output(input, kernel)?;
+            if size == none && *input != none {
+                invalid!(
+                    "spatial axis {i}: a kernel of {kernel} elements fits nowhere into the padded input of {input}"
+                );
+            }
+            y.push(size);
         }
         Ok(vec![ValueType::tensor(data_type, y)])
     }
