@@ -1,6 +1,6 @@
 //! MultiHeadAttention, Attention and QAttention of ONNX Runtime.
 
-use sinter_base::{DataType, Dim};
+use sinter_base::{DataType, Dim, Truth};
 use sinter_ir::Handle;
 use sinter_ops::attention::{Attention, ScoreStage};
 use sinter_ops::matmul::MatMul;
@@ -62,7 +62,8 @@ fn padding(
     let axes: &[i64] = match cx.rank(mask)? {
         1 => {
             let (entries, batch) = (cx.dims(mask)?, cx.dims(cx.input(0)?)?);
-            if entries.first() != batch.first() {
+            // One length each, or starts and ends as well. Which it is may be left to a run, as the operator's condition.
+            if entries.iter().zip(&batch).any(|(entries, batch)| entries.equals(batch) == Truth::No) {
                 return Err(
                     cx.problem(format!("a mask of type {} is not supported, only one length each", cx.ty(mask)))
                 );
