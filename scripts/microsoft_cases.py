@@ -300,6 +300,13 @@ def fused():
     angles = floats(8, 2)
     case("rotary_embedding", "RotaryEmbedding",
          [x(floats(2, 3, 8)), x(np.array([[0, 1, 2], [3, 4, 5]], np.int64)), w(np.cos(angles)), w(np.sin(angles))])
+    for activation, parameters in (("LeakyRelu", {"alpha": 0.2}), ("Elu", {"alpha": 0.7}), ("Softsign", {}),
+                                   ("Softplus", {}), ("ThresholdedRelu", {"alpha": 0.4}),
+                                   ("HardSigmoid", {"alpha": 0.3, "beta": 0.6})):
+        case(f"fused_gemm_{activation.lower()}", "FusedGemm", [x(floats(3, 4)), w(floats(4, 5)), w(floats(5))],
+             activation=activation, beta=0.5, **{f"activation_{name}": value for name, value in parameters.items()})
+    case("nhwc_max_pool", "NhwcMaxPool", [x(codes(1, 6, 7, 3, low=-128, high=128, dtype=np.int8))], outputs=(I8,),
+         kernel_shape=[2, 3], pads=[0, 1, 1, 1], strides=[1, 2])
 
 
 # ---- regions

@@ -254,8 +254,7 @@ impl<'m> Importer<'m> {
     fn unknown_shapes(&self, graph: &GraphProto) -> Vec<Problem> {
         let is_weight = |name: &str| graph.initializer.iter().any(|w| w.name() == name);
         let known: Vec<&str> = graph.input.iter().map(|i| i.name()).filter(|name| !is_weight(name)).collect();
-        let mut unknown: Vec<&String> =
-            self.shapes.keys().filter(|name| !known.contains(&name.as_str())).collect();
+        let mut unknown: Vec<&String> = self.shapes.keys().filter(|name| !known.contains(&name.as_str())).collect();
         unknown.sort();
         let problem = |name: &String| {
             let reason = if graph.input.iter().any(|input| input.name() == name) {

@@ -46,7 +46,8 @@ impl<'m> Scope<'m> {
 fn check_graph(graph: &GraphProto, problems: &mut Vec<Problem>) {
     let (mut scope, mut weights) = (Scope::default(), Scope::default());
     let dense = graph.initializer.iter().map(|tensor| tensor.name());
-    let sparse = graph.sparse_initializer.iter().filter_map(|sparse| sparse.values.as_ref()).map(|values| values.name());
+    let sparse =
+        graph.sparse_initializer.iter().filter_map(|sparse| sparse.values.as_ref()).map(|values| values.name());
     for name in dense.chain(sparse).filter(|name| !name.is_empty()) {
         weights.define(name, "initializer", &Location::default(), problems);
     }

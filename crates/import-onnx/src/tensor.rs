@@ -102,7 +102,8 @@ pub fn sparse_to_tensor(
     let (width, shared) = (data_type.bits().div_ceil(8), 8 / data_type.bits().min(8));
     let single = if data_type.is_packed() { values.codes() } else { values.bytes().into() };
     for (element, place) in single.chunks(width).zip(places) {
-        let Some(slot) = dense.get_mut((place / shared).saturating_mul(width)..).and_then(|d| d.get_mut(..width)) else {
+        let Some(slot) = dense.get_mut((place / shared).saturating_mul(width)..).and_then(|d| d.get_mut(..width))
+        else {
             continue;
         };
         match (slot, element) {
