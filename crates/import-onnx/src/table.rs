@@ -214,6 +214,7 @@ pub const ALL: &[Entry] = table! {
     onnx RotaryEmbedding 23 => attention::rotary_embedding;
     microsoft RotaryEmbedding 1 => attention::microsoft_rotary_embedding;
     microsoft MultiHeadAttention 1 => microsoft_attention::multi_head_attention;
+    microsoft GroupQueryAttention 1 => grouped_attention::group_query_attention;
     microsoft Attention 1 => microsoft_attention::attention;
     onnx NonMaxSuppression 10 => detection::non_max_suppression;
 
