@@ -20,7 +20,7 @@ pub(crate) fn check_names(model: &ModelProto) -> Vec<Problem> {
     for function in &model.functions {
         let mut scope = Scope::default();
         for name in &function.input {
-            scope.define(name, "parameter", &Location::default(), &mut problems);
+            scope.define(name, "input", &Location::default(), &mut problems);
         }
         check_nodes(&function.node, scope, &mut problems);
     }

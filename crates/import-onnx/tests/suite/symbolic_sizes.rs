@@ -129,3 +129,30 @@ fn lengths_of_keys_may_have_a_batch_of_another_name() {
     // Starts and ends as well.
     assert!(network("dim_value: 4").unwrap_err().to_string().contains("only one length each"));
 }
+
+/// What GroupQueryAttention has for other formulas is refused, each by its name.
+#[test]
+fn grouped_attention_says_what_it_does_not_express() {
+    let import = |input: &str, attribute: &str| {
+        let text = format!(
+            "ir_version: 8 opset_import {{ version: 17 }} opset_import {{ domain: 'com.microsoft' version: 1 }} graph {{
+             node {{ op_type: 'GroupQueryAttention' domain: 'com.microsoft' input: 'q' input: '' input: '' input: ''
+             input: '' input: 'lengths' input: 'total' input: '' input: '' input: '{input}' output: 'y'
+             attribute {{ name: 'num_heads' i: 2 type: INT }} attribute {{ name: 'kv_num_heads' i: 1 type: INT }}
+             {attribute} }} output {{ name: 'y' }}
+             input {{ name: 'q' type {{ tensor_type {{ elem_type: 1 shape {{ dim {{ dim_param: 'B' }}
+             dim {{ dim_param: 'S' }} dim {{ dim_value: 32 }} }} }} }} }}
+             input {{ name: 'lengths' type {{ tensor_type {{ elem_type: 6 shape {{ dim {{ dim_param: 'B' }} }} }} }} }}
+             input {{ name: 'total' type {{ tensor_type {{ elem_type: 6 shape {{ }} }} }} }} }}"
+        );
+        import_model(&decode_text(text.as_bytes()).unwrap(), None, &ImportOptions::default())
+    };
+    let network = import("", "").unwrap();
+    assert_eq!(network.body.ty(network.outputs[0].value).to_string(), "f32[B, S, 16]");
+    let refusal = |input: &str, attribute: &str| import(input, attribute).unwrap_err().to_string();
+    assert!(refusal("lengths", "").contains("input 9 (position_ids) is not supported"));
+    let capped = refusal("", "attribute { name: 'softcap' f: 5 type: FLOAT }");
+    assert!(capped.contains("softcap is 5; only 0 is supported"), "{capped}");
+    let smooth = refusal("", "attribute { name: 'smooth_softmax' i: 1 type: INT }");
+    assert!(smooth.contains("smooth_softmax is 1; only 0 is supported"), "{smooth}");
+}
