@@ -300,6 +300,44 @@ def fused():
     angles = floats(8, 2)
     case("rotary_embedding", "RotaryEmbedding",
          [x(floats(2, 3, 8)), x(np.array([[0, 1, 2], [3, 4, 5]], np.int64)), w(np.cos(angles)), w(np.sin(angles))])
+    for activation, parameters in (("LeakyRelu", {"alpha": 0.2}), ("Elu", {"alpha": 0.7}), ("Softsign", {}),
+                                   ("Softplus", {}), ("ThresholdedRelu", {"alpha": 0.4}),
+                                   ("HardSigmoid", {"alpha": 0.3, "beta": 0.6})):
+        case(f"fused_gemm_{activation.lower()}", "FusedGemm", [x(floats(3, 4)), w(floats(4, 5)), w(floats(5))],
+             activation=activation, beta=0.5, **{f"activation_{name}": value for name, value in parameters.items()})
+    case("nhwc_max_pool", "NhwcMaxPool", [x(codes(1, 6, 7, 3, low=-128, high=128, dtype=np.int8))], outputs=(I8,),
+         kernel_shape=[2, 3], pads=[0, 1, 1, 1], strides=[1, 2])
+
+
+# ---- grouped attention
+
+def grouped():
+    """Behind the keys that count, a cache means nothing; ONNX Runtime leaves zeros there, and so do the cases."""
+    def new(steps, batch=2):
+        return [x(floats(batch, steps, 64)), x(floats(batch, steps, 32)), x(floats(batch, steps, 32))]
+
+    def past(steps, batch=2):
+        return [x(floats(batch, 2, steps, 16)), x(floats(batch, 2, steps, 16))]
+
+    def told(*lengths):
+        return [x(np.array(lengths, np.int32) - 1), w(np.array(max(lengths), np.int32))]
+
+    def group(name, inputs, **attributes):
+        case(name, "GroupQueryAttention", inputs, outputs=(F, F, F), num_heads=4, kv_num_heads=2, **attributes)
+
+    angles = floats(16, 8)
+    tables = [w(np.cos(angles)), w(np.sin(angles))]
+    group("group_query_attention", new(5) + [None, None] + told(5, 5))
+    group("group_query_attention_past", new(1) + past(6) + told(7, 7), scale=0.3)
+    group("group_query_attention_steps", new(3, 1) + past(4, 1) + told(7))
+    group("group_query_attention_rotary", new(1) + past(6) + told(7, 7) + tables, do_rotary=1)
+    group("group_query_attention_prompt", new(5) + [None, None] + told(5, 5) + tables, do_rotary=1, rotary_interleaved=1)
+    group("group_query_attention_window", new(1) + past(6) + told(7, 7), local_window_size=3)
+    group("group_query_attention_packed", [x(floats(2, 1, 128)), None, None] + past(3) + told(4, 4) + tables, do_rotary=1)
+    uneven = past(6)
+    for _, cache in uneven:
+        cache[1, :, 3:] = 0
+    group("group_query_attention_lengths", new(1) + uneven + told(7, 4))
 
 
 # ---- regions
@@ -312,6 +350,6 @@ def regions():
     case("max_roi_pool_scaled", "MaxRoiPool", [x(image), x(r)], domain="", pooled_shape=[2, 2], spatial_scale=0.7)
 
 
-for family in (attentions, embeddings, lstms, packed, integers, fused, regions):
+for family in (attentions, embeddings, lstms, packed, integers, fused, grouped, regions):
     random = np.random.default_rng(1)
     family()

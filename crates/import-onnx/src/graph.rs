@@ -4,14 +4,15 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use sinter_base::{Dim, Location, Tensor, ValueType};
+use sinter_base::{DataType, Dim, Location, Tensor, ValueType};
 use sinter_ir::{Handle, Network, NetworkBuilder, Scoped};
 
-use crate::context::NodeContext;
+use crate::context::{ImportFn, NodeContext};
 use crate::decode::decode_file;
 use crate::error::{ImportError, Problem};
 use crate::external::ExternalData;
 use crate::inlining::{Functions, check_inlining, key_of};
+use crate::names::check_names;
 use crate::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, ValueInfoProto};
 use crate::sort::execution_order;
 use crate::table;
@@ -24,9 +25,10 @@ const MAX_NODES: usize = 2_000_000;
 /// What the caller fixes about a model.
 #[derive(Clone, Debug)]
 pub struct ImportOptions {
-    /// Concrete sizes of inputs by name. A symbolic dimension pinned by one input is pinned everywhere.
+    /// Concrete sizes of inputs by name. A symbolic dimension pinned by one input is pinned everywhere. Inputs that have
+    /// an initializer are constants and have no sizes to choose.
     pub shapes: HashMap<String, Vec<usize>>,
-    /// Largest tensor that may be made from a compressed description (sparse weights).
+    /// Bytes that tensors made from compressed descriptions (sparse weights) may take together.
     pub max_bytes: usize,
 }
 
@@ -59,18 +61,26 @@ pub fn import_model(
         return Err(ImportError::Model(vec![Problem::new(Location::default(), "the model has no graph")]));
     };
     let mut importer = Importer::new(model, folder, options);
+    importer.problems = check_names(model);
     let misfits = importer.import_inputs(graph);
     if !misfits.is_empty() {
         return Err(ImportError::Shapes(misfits));
     }
     check_inlining(graph, &importer.functions).map_err(|problem| ImportError::Model(vec![problem]))?;
     importer.import_nodes(&graph.node);
-    let outputs: Vec<(String, Handle)> = graph
-        .output
-        .iter()
-        .filter_map(|output| importer.output(output.name()).map(|handle| (output.name().to_owned(), handle)))
-        .collect();
+    let (mut outputs, mut names) = (Vec::with_capacity(graph.output.len()), HashSet::new());
+    for output in &graph.output {
+        let Some(handle) = importer.output(output.name()) else { continue };
+        importer.check_declared(output, handle);
+        // An output that is listed twice is one: results are known by name.
+        if names.insert(output.name()) {
+            outputs.push((output.name().to_owned(), handle));
+        }
+    }
     if !importer.problems.is_empty() {
+        // What a function called twice has is found twice.
+        let mut told = HashSet::new();
+        importer.problems.retain(|problem| told.insert(problem.to_string()));
         return Err(ImportError::Model(importer.problems));
     }
     Ok(importer.builder.finish(graph.name(), &outputs))
@@ -107,6 +117,15 @@ pub(crate) struct Frame<'m> {
     pub(crate) opsets: Arc<HashMap<&'m str, i64>>,
 }
 
+/// What a node asks for.
+#[derive(Clone, Copy)]
+enum Operator<'m> {
+    /// A function of the model.
+    Function(&'m FunctionProto),
+    /// A row of the table.
+    Listed { import: ImportFn, version: i64 },
+}
+
 pub(crate) struct Importer<'m> {
     pub(crate) builder: NetworkBuilder,
     pub(crate) external: ExternalData,
@@ -114,7 +133,9 @@ pub(crate) struct Importer<'m> {
     functions: Functions<'m>,
     names: Vec<Names<'m>>,
     frames: Vec<Frame<'m>>,
-    options: ImportOptions,
+    shapes: HashMap<String, Vec<usize>>,
+    /// Bytes that sparse tensors may still take.
+    sparse_bytes_left: usize,
     node_count: usize,
     /// Operator sets newer than the newest known, each reported once.
     unknown_versions: HashSet<(&'m str, i64)>,
@@ -136,7 +157,8 @@ impl<'m> Importer<'m> {
             functions,
             names: vec![Names::default()],
             frames: vec![Frame { attributes: HashMap::new(), opsets: Arc::new(opsets) }],
-            options: options.clone(),
+            shapes: options.shapes.clone(),
+            sparse_bytes_left: options.max_bytes,
             node_count: 0,
             unknown_versions: HashSet::new(),
         }
@@ -176,7 +198,7 @@ impl<'m> Importer<'m> {
         })
     }
 
-    /// Adds the inputs; returns what is wrong with the shapes that the caller asks for.
+    /// Adds the inputs, those with an initializer as weights; returns what is wrong with the shapes that the caller asks for.
     fn import_inputs(&mut self, graph: &'m GraphProto) -> Vec<Problem> {
         self.bind_weights(graph);
         let mut misfits = self.unknown_shapes(graph);
@@ -192,7 +214,7 @@ impl<'m> Importer<'m> {
                     continue;
                 }
             };
-            let ty = match self.options.shapes.get(info.name()).cloned() {
+            let ty = match self.shapes.get(info.name()).cloned() {
                 None => ty,
                 Some(sizes) => match pin(&ty, &sizes, &mut pinned) {
                     Ok(ty) => ty,
@@ -217,9 +239,8 @@ impl<'m> Importer<'m> {
                 },
                 _ => None,
             };
-            // Before IR version 4 every weight was also listed as an input; overriding it stays possible, and the
-            // weight's known contents decide shapes only where nobody overrides it. Treating it as the weight it is
-            // keeps networks static; `--inputs` for such a name is a documented exception of the runtime.
+            // Before IR version 4 every weight had to be listed as an input, and many exporters go on doing so. What can
+            // be overridden would be neither folded nor packed, so all such inputs are the weights that most are.
             if default.is_some() {
                 continue;
             }
@@ -233,11 +254,16 @@ impl<'m> Importer<'m> {
     fn unknown_shapes(&self, graph: &GraphProto) -> Vec<Problem> {
         let is_weight = |name: &str| graph.initializer.iter().any(|w| w.name() == name);
         let known: Vec<&str> = graph.input.iter().map(|i| i.name()).filter(|name| !is_weight(name)).collect();
-        let mut unknown: Vec<&String> =
-            self.options.shapes.keys().filter(|name| !known.contains(&name.as_str())).collect();
+        let mut unknown: Vec<&String> = self.shapes.keys().filter(|name| !known.contains(&name.as_str())).collect();
         unknown.sort();
         let problem = |name: &String| {
-            let reason = format!("the model has no such input; it has {}", known.join(", "));
+            let reason = if graph.input.iter().any(|input| input.name() == name) {
+                "it has a value in the model and is built in as a constant; remove its initializer from the model to \
+                 make it an input"
+                    .to_owned()
+            } else {
+                format!("the model has no such input; it has {}", known.join(", "))
+            };
             Problem::new(Location::default().with_detail(&format!("input '{name}'")), reason)
         };
         unknown.into_iter().map(problem).collect()
@@ -275,7 +301,7 @@ impl<'m> Importer<'m> {
             Some(Binding::Failed) => return Ok(None),
             Some(Binding::Weight(proto)) => (to_tensor(proto, &mut self.external), name),
             Some(Binding::SparseWeight(proto)) => {
-                (sparse_to_tensor(proto, &mut self.external, self.options.max_bytes), name)
+                (sparse_to_tensor(proto, &mut self.external, &mut self.sparse_bytes_left), name)
             }
             Some(Binding::LeftOut) => return Err(format!("the call leaves out '{name}'")),
             None => return Err(format!("nothing defines '{name}'")),
@@ -304,6 +330,20 @@ impl<'m> Importer<'m> {
         }
     }
 
+    /// Holds an output against its declared element type. Declared sizes are often wrong, and the nodes decide them; a
+    /// type that differs means that the nodes are not what the exporter meant.
+    fn check_declared(&mut self, output: &ValueInfoProto, handle: Handle) {
+        let found = self.builder.ty(handle);
+        let declared = output.r#type.as_ref().and_then(|proto| value_type(proto, &mut |_| Dim::constant(1)).ok());
+        if let (Some(declared), Some(found)) = (declared.as_ref().and_then(element), element(found))
+            && declared != found
+        {
+            let reason =
+                format!("the model declares elements of type {declared}, its nodes make {found}; correct either");
+            self.problem(Location::default().with_detail(&format!("output '{}'", output.name())), reason);
+        }
+    }
+
     fn import_nodes(&mut self, nodes: &'m [NodeProto]) {
         match execution_order(nodes) {
             Ok(order) => {
@@ -315,6 +355,7 @@ impl<'m> Importer<'m> {
                 for node in cyclic.into_iter().filter_map(|i| nodes.get(i)) {
                     self.problem(location_of(node), "the node depends on its own output");
                 }
+                self.survey(nodes);
             }
         }
     }
@@ -325,6 +366,7 @@ impl<'m> Importer<'m> {
         if self.node_count == MAX_NODES {
             self.problem(location.clone(), format!("more than {MAX_NODES} nodes would be imported"));
         }
+        let operator = self.operator(node, &location);
         let mut inputs = Vec::with_capacity(node.input.len());
         let mut ready = self.node_count < MAX_NODES;
         for name in &node.input {
@@ -341,7 +383,13 @@ impl<'m> Importer<'m> {
                 }
             }
         }
-        let outputs = if ready { self.import_ready_node(node, inputs, &location) } else { None };
+        let outputs = match operator {
+            Some(operator) if ready => self.import_ready_node(node, operator, inputs, &location),
+            _ => {
+                self.survey_inside(node);
+                None
+            }
+        };
         for (position, name) in node.output.iter().enumerate().filter(|(_, n)| !n.is_empty()) {
             let binding = match &outputs {
                 None => Binding::Failed,
@@ -360,15 +408,31 @@ impl<'m> Importer<'m> {
     fn import_ready_node(
         &mut self,
         node: &'m NodeProto,
+        operator: Operator<'m>,
         inputs: Vec<Option<Handle>>,
         location: &Location,
     ) -> Option<Vec<Handle>> {
+        let (import, version) = match operator {
+            Operator::Function(function) => return self.call_function(function, node, &inputs),
+            Operator::Listed { import, version } => (import, version),
+        };
+        let mut cx = NodeContext::new(self, node, inputs, version, location.clone());
+        match import(&mut cx) {
+            Ok(outputs) => Some(outputs),
+            Err(problem) => {
+                self.problems.push(problem);
+                None
+            }
+        }
+    }
+
+    /// What a node asks for; where there is no such thing, that is a problem, whatever becomes of the node's inputs.
+    fn operator(&mut self, node: &'m NodeProto, location: &Location) -> Option<Operator<'m>> {
         let domain = domain_of(node.domain());
         if let Some(function) = self.functions.get(&key_of(node)).copied() {
-            return self.call_function(function, node, &inputs);
+            return Some(Operator::Function(function));
         }
-        let frame = self.frame();
-        let Some(&version) = frame.opsets.get(domain) else {
+        let Some(version) = self.frames.last().and_then(|frame| frame.opsets.get(domain).copied()) else {
             let reason = format!("the model imports no operator set for domain '{domain}'");
             self.problem(location.clone(), reason);
             return None;
@@ -385,18 +449,38 @@ impl<'m> Importer<'m> {
             }
             return None;
         }
-        let Some(import) = table::find(domain, node.op_type(), version) else {
+        let import = table::find(domain, node.op_type(), version);
+        if import.is_none() {
             self.problem(location.clone(), table::unsupported(shown, domain, node.op_type(), version));
-            return None;
-        };
-        let mut cx = NodeContext::new(self, node, inputs, version, location.clone());
-        match import(&mut cx) {
-            Ok(outputs) => Some(outputs),
-            Err(problem) => {
-                self.problems.push(problem);
-                None
-            }
         }
+        import.map(|import| Operator::Listed { import, version })
+    }
+
+    /// Looks up the operators of nodes that are not imported, so that what is missing is reported at once.
+    fn survey(&mut self, nodes: &'m [NodeProto]) {
+        for node in nodes {
+            self.operator(node, &location_of(node));
+            self.survey_inside(node);
+        }
+    }
+
+    /// The same for what a node consists of: its graphs, or the nodes of the function that it calls.
+    fn survey_inside(&mut self, node: &'m NodeProto) {
+        for graph in node.attribute.iter().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs)) {
+            self.survey(&graph.node);
+        }
+        if let Some(function) = self.functions.get(&key_of(node)).copied() {
+            self.frames.push(self.frame_of(function, HashMap::new()));
+            self.survey(&function.node);
+            self.frames.pop();
+        }
+    }
+
+    /// What is in force inside a function that is called here.
+    fn frame_of(&self, function: &'m FunctionProto, attributes: HashMap<&'m str, &'m AttributeProto>) -> Frame<'m> {
+        let mut opsets: HashMap<&'m str, i64> = (*self.frame().opsets).clone();
+        opsets.extend(function.opset_import.iter().map(|o| (domain_of(o.domain()), o.version())));
+        Frame { attributes, opsets: Arc::new(opsets) }
     }
 
     fn call_function(
@@ -415,9 +499,7 @@ impl<'m> Importer<'m> {
             };
             attributes.extend(actual.map(|a| (attribute.name(), a)));
         }
-        let mut opsets: HashMap<&'m str, i64> = (*caller.opsets).clone();
-        opsets.extend(function.opset_import.iter().map(|o| (domain_of(o.domain()), o.version())));
-        self.frames.push(Frame { attributes, opsets: Arc::new(opsets) });
+        self.frames.push(self.frame_of(function, attributes));
         self.names.push(Names { closed: true, ..Names::default() });
         for (position, name) in function.input.iter().enumerate() {
             let given = inputs.get(position).copied().flatten();
@@ -488,7 +570,7 @@ impl<'m> Importer<'m> {
 
     /// A sparse tensor attribute as a host tensor.
     pub(crate) fn sparse_tensor(&mut self, proto: &'m crate::proto::SparseTensorProto) -> Result<Tensor, String> {
-        sparse_to_tensor(proto, &mut self.external, self.options.max_bytes)
+        sparse_to_tensor(proto, &mut self.external, &mut self.sparse_bytes_left)
     }
 }
 
@@ -498,6 +580,14 @@ pub(crate) fn location_of(node: &NodeProto) -> Location {
         name => name,
     };
     Location::of_node(node.op_type(), name)
+}
+
+/// The element type of a tensor or of a sequence's tensors.
+fn element(ty: &ValueType) -> Option<DataType> {
+    match ty {
+        ValueType::Tensor(tensor) => Some(tensor.data_type),
+        ValueType::Sequence(item) | ValueType::Optional(item) => element(item),
+    }
 }
 
 /// Replaces the dimensions of a declared type by concrete sizes and remembers what each symbol became.

@@ -14,6 +14,7 @@ pub mod error;
 pub mod external;
 pub mod graph;
 mod inlining;
+mod names;
 pub mod ops;
 pub mod sort;
 pub mod table;

@@ -2,7 +2,8 @@
 //!
 //! With input size `i`, kernel `k`, stride `s`, dilation `d` and pads `b`, `e`, the window spans
 //! `w = d (k - 1) + 1` and the output size is `floor((i + b + e - w) / s) + 1`. With `ceil` the division rounds up, but
-//! a last window that would start beyond input and leading pad is dropped (ONNX MaxPool-22, PyTorch).
+//! a last window that would start beyond input and leading pad is dropped (ONNX MaxPool-22, PyTorch). A size of 0 is a
+//! result without elements; a smaller one is an error.
 
 use sinter_base::{Attributes, Dim};
 
@@ -53,7 +54,7 @@ impl Axis<'_> {
     /// Output size along this axis.
     ///
     /// # Errors
-    /// When the window does not fit into the padded input for any size, or stride or dilation is 0.
+    /// When the output size is negative for any size of the input, or stride or dilation is 0.
     pub fn output(&self, input: &Dim, kernel: &Dim) -> Result<Dim, InferError> {
         if self.stride == 0 || self.dilation == 0 {
             invalid!("spatial axis {}: stride and dilation must be at least 1", self.index);
@@ -69,19 +70,21 @@ impl Axis<'_> {
             },
         };
         let room = input.add(&begin.into()).add(&end.into()).sub(&span);
-        if room.upper_bound() < 0 {
+        let output = if self.ceil {
+            // The last window must start inside the input or its leading pad.
+            let starts_inside = input.add(&begin.into()).sub(&one).floor_div(&stride).add(&one);
+            room.ceil_div(&stride).add(&one).minimum(&starts_inside)
+        } else {
+            room.floor_div(&stride).add(&one)
+        };
+        if output.upper_bound() < 0 {
             invalid!(
-                "spatial axis {}: a window of {span} elements exceeds the padded input of {input} + {begin} + {end}",
+                "spatial axis {}: a window of {span} elements exceeds the padded input of {input} + {begin} + {end} by \
+                 more than a stride of {stride}",
                 self.index
             );
         }
-        if !self.ceil {
-            return Ok(room.floor_div(&stride).add(&one));
-        }
-        let count = room.ceil_div(&stride).add(&one);
-        // The last window must start inside the input or its leading pad.
-        let starts_inside = input.add(&begin.into()).sub(&one).floor_div(&stride).add(&one);
-        Ok(count.minimum(&starts_inside))
+        Ok(output)
     }
 
     /// Leading pad for a concrete input size.
@@ -139,13 +142,17 @@ mod tests {
         // PyTorch's rule: the third window would start in the trailing pad.
         let padded = Padding::Explicit { begin: vec![1], end: vec![1] };
         assert_eq!(size(2, 1, 2, 1, &padded, true), 2);
+        // A window that exceeds the input has no place; rounding up gives it one.
+        assert_eq!(size(4, 5, 1, 1, &none, false), 0);
+        assert_eq!(size(4, 6, 2, 1, &none, false), 0);
+        assert_eq!(size(4, 5, 2, 1, &none, true), 1);
     }
 
     #[test]
     fn windows_that_never_fit_are_refused() {
         let none = Padding::zero(1);
         let axis = Axis { stride: 1, dilation: 1, padding: &none, index: 0, ceil: false };
-        assert!(axis.output(&Dim::constant(2), &Dim::constant(3)).is_err());
+        assert!(axis.output(&Dim::constant(2), &Dim::constant(4)).is_err());
         assert!(Axis { stride: 0, ..axis }.output(&Dim::constant(2), &Dim::constant(1)).is_err());
     }
 

@@ -19,8 +19,9 @@ pub fn if_else(cx: &mut NodeContext<'_, '_>) -> Imported {
         Some([_]) => return cx.inline_subgraph("then_branch", &[]),
         _ => {}
     }
-    let then_branch = cx.subgraph("then_branch", &[])?;
-    let else_branch = cx.subgraph("else_branch", &[])?;
+    // Problems of both are reported.
+    let (then_branch, else_branch) = (cx.subgraph("then_branch", &[]), cx.subgraph("else_branch", &[]));
+    let (then_branch, else_branch) = (then_branch?, else_branch?);
     let inputs: Vec<Handle> = [condition].into_iter().chain(then_branch.captures).chain(else_branch.captures).collect();
     cx.add_all(If { then_branch: then_branch.body, else_branch: else_branch.body }, &inputs)
 }

@@ -1,5 +1,6 @@
-//! Float operators that ONNX Runtime's optimizer fuses, taken apart again: FusedConv, FusedMatMul, Gelu, FastGelu,
-//! QuickGelu, BiasGelu, SimplifiedLayerNormalization, SkipLayerNormalization, SkipSimplifiedLayerNormalization.
+//! Float operators that ONNX Runtime's optimizer fuses, taken apart again: FusedConv, FusedGemm, FusedMatMul, Gelu,
+//! FastGelu, QuickGelu, BiasGelu, SimplifiedLayerNormalization, SkipLayerNormalization,
+//! SkipSimplifiedLayerNormalization.
 
 use sinter_ir::Handle;
 use sinter_ops::matmul::MatMul;
@@ -10,37 +11,53 @@ use crate::context::{Imported, NodeContext};
 use crate::error::Problem;
 use crate::ops::conv::convolution;
 use crate::ops::expressions::elementwise;
+use crate::ops::linear_algebra::matrix_product;
 use crate::ops::norm::{epsilon, layer_normalization_of, rms_normalization_of};
 
 fn clamped(x: &Expr, low: f64, high: f64) -> Expr {
     x.binary(ScalarOp::Max, &x.same(low)).binary(ScalarOp::Min, &x.same(high))
 }
 
-/// The attributes `activation` and `activation_params` applied to a value.
-fn activated(cx: &mut NodeContext<'_, '_>, x: Handle) -> Result<Handle, Problem> {
+/// The activation that an attribute names, with its parameters alpha, beta and gamma where they are given.
+fn activated(cx: &mut NodeContext<'_, '_>, x: Handle, parameters: [Option<f64>; 3]) -> Result<Handle, Problem> {
     let name = cx.text("activation", "");
-    let parameters = cx.floats("activation_params").unwrap_or_default();
-    let parameter = |index: usize, default: f64| parameters.get(index).copied().unwrap_or(default);
+    let [alpha, beta, gamma] = parameters;
     match name.as_str() {
         "" => Ok(x),
         "Relu" => elementwise(cx, [x], |[x]| x.binary(ScalarOp::Max, &x.same(0.0))),
         "Tanh" => elementwise(cx, [x], |[x]| x.unary(ScalarOp::Tanh)),
         "Sigmoid" => elementwise(cx, [x], |[x]| x.unary(ScalarOp::Sigmoid)),
         "LeakyRelu" => {
-            let alpha = parameter(0, f64::from(0.01f32));
+            let alpha = alpha.unwrap_or(f64::from(0.01f32));
             elementwise(cx, [x], |[x]| x.binary(ScalarOp::Less, &x.same(0.0)).select(&(&x * alpha), &x))
         }
         "Clip" => {
-            let (low, high) = (parameter(0, f64::NEG_INFINITY), parameter(1, f64::INFINITY));
+            let (low, high) = (alpha.unwrap_or(f64::NEG_INFINITY), beta.unwrap_or(f64::INFINITY));
             elementwise(cx, [x], |[x]| clamped(&x, low, high))
         }
         "HardSigmoid" => {
-            let (alpha, beta) = (parameter(0, f64::from(0.2f32)), parameter(1, 0.5));
+            let (alpha, beta) = (alpha.unwrap_or(f64::from(0.2f32)), beta.unwrap_or(0.5));
             elementwise(cx, [x], |[x]| clamped(&(&x * alpha + beta), 0.0, 1.0))
         }
         "HardSwish" => {
-            let (alpha, beta) = (parameter(0, 1.0 / 6.0), parameter(1, 0.5));
+            let (alpha, beta) = (alpha.unwrap_or(1.0 / 6.0), beta.unwrap_or(0.5));
             elementwise(cx, [x], |[x]| &x * &clamped(&(&x * alpha + beta), 0.0, 1.0))
+        }
+        "Softplus" => elementwise(cx, [x], |[x]| x.unary(ScalarOp::Softplus)),
+        "Softsign" => elementwise(cx, [x], |[x]| &x / &(x.unary(ScalarOp::Abs) + 1.0)),
+        "Elu" | "Selu" => {
+            // A scale of 1 leaves Elu.
+            let (usual_alpha, usual_gamma) =
+                if name == "Elu" { (1.0, 1.0) } else { (1.673_263_192_176_818_8, 1.050_701_022_148_132_3) };
+            let (alpha, gamma) = (alpha.unwrap_or(usual_alpha), gamma.unwrap_or(usual_gamma));
+            elementwise(cx, [x], |[x]| {
+                let positive = x.same(0.0).binary(ScalarOp::Less, &x);
+                positive.select(&(&x * gamma), &((x.unary(ScalarOp::Exp) - 1.0) * (alpha * gamma)))
+            })
+        }
+        "ThresholdedRelu" => {
+            let alpha = alpha.unwrap_or(1.0);
+            elementwise(cx, [x], |[x]| x.same(alpha).binary(ScalarOp::Less, &x).select(&x, &x.same(0.0)))
         }
         other => Err(cx.problem(format!("activation '{other}' is unknown"))),
     }
@@ -55,7 +72,16 @@ pub fn fused_conv(cx: &mut NodeContext<'_, '_>) -> Imported {
     if let Some(addend) = addend {
         y = elementwise(cx, [y, addend], |[y, z]| y + z)?;
     }
-    Ok(vec![activated(cx, y)?])
+    let listed = cx.floats("activation_params").unwrap_or_default();
+    Ok(vec![activated(cx, y, [0, 1, 2].map(|index| listed.get(index).copied()))?])
+}
+
+/// FusedGemm: `activation(gemm(a, b, c))`.
+pub fn fused_gemm(cx: &mut NodeContext<'_, '_>) -> Imported {
+    let y = matrix_product(cx)?;
+    let parameters =
+        ["activation_alpha", "activation_beta", "activation_gamma"].map(|attribute| cx.optional_float(attribute));
+    Ok(vec![activated(cx, y, parameters)?])
 }
 
 /// Moves the first axis of [rows, batch..., columns] behind the batch.

@@ -25,6 +25,11 @@ fn scaled(x: &Expr, by: f64) -> Expr {
 /// Gemm: `alpha A' B' + beta C`, with `C` broadcast; `C` may be left out since version 11.
 /// Before version 7 an attribute said whether `C` needs broadcasting, which its shape says as well.
 pub fn gemm(cx: &mut NodeContext<'_, '_>) -> Imported {
+    Ok(vec![matrix_product(cx)?])
+}
+
+/// What Gemm computes of its inputs and attributes.
+pub(crate) fn matrix_product(cx: &mut NodeContext<'_, '_>) -> Result<Handle, Problem> {
     let (a, b) = (cx.input(0)?, cx.input(1)?);
     for (name, operand) in [("A", a), ("B", b)] {
         if let Ok(rank) = cx.rank(operand)
@@ -36,12 +41,12 @@ pub fn gemm(cx: &mut NodeContext<'_, '_>) -> Imported {
     let (alpha, beta) = (factor(cx, "alpha", a)?, factor(cx, "beta", a)?);
     let op = MatMul { transpose_a: cx.flag("transA", false), transpose_b: cx.flag("transB", false) };
     let product = cx.add(op, &[a, b])?;
-    Ok(vec![match cx.optional(2) {
+    Ok(match cx.optional(2) {
         // Whatever `C` holds, even NaN, is multiplied by 0: that is what the formula says.
         Some(c) => elementwise(cx, [product, c], |[ab, c]| &scaled(&ab, alpha) + &scaled(&c, beta))?,
         None if alpha == 1.0 => product,
         None => elementwise(cx, [product], |[ab]| scaled(&ab, alpha))?,
-    }])
+    })
 }
 
 /// Einsum.

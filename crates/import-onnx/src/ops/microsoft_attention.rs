@@ -1,6 +1,6 @@
 //! MultiHeadAttention, Attention and QAttention of ONNX Runtime.
 
-use sinter_base::{DataType, Dim};
+use sinter_base::{DataType, Dim, Truth};
 use sinter_ir::Handle;
 use sinter_ops::attention::{Attention, ScoreStage};
 use sinter_ops::matmul::MatMul;
@@ -12,13 +12,19 @@ use crate::ops::expressions::elementwise;
 use crate::ops::quantize::{dequantized, dequantized_matrix};
 
 /// Elements `start..end` along an axis.
-fn part(cx: &mut NodeContext<'_, '_>, value: Handle, axis: i64, start: i64, end: i64) -> Result<Handle, Problem> {
+pub(crate) fn part(
+    cx: &mut NodeContext<'_, '_>,
+    value: Handle,
+    axis: i64,
+    start: i64,
+    end: i64,
+) -> Result<Handle, Problem> {
     let (starts, ends, axes) = (cx.int_list(&[start]), cx.int_list(&[end]), cx.int_list(&[axis]));
     cx.add(Slice {}, &[value, starts, ends, axes])
 }
 
 /// The size of the last axis, which the model must fix.
-fn last_size(cx: &NodeContext<'_, '_>, value: Handle) -> Result<i64, Problem> {
+pub(crate) fn last_size(cx: &NodeContext<'_, '_>, value: Handle) -> Result<i64, Problem> {
     let dims = cx.dims(value)?;
     let size = dims.last().and_then(Dim::as_constant);
     size.ok_or_else(|| cx.problem(format!("the last size of {} must be known", cx.ty(value))))
@@ -44,7 +50,7 @@ fn operator(cx: &NodeContext<'_, '_>) -> Result<Attention, Problem> {
 }
 
 /// Refuses inputs that are given but not supported.
-fn refuse(cx: &NodeContext<'_, '_>, inputs: &[(usize, &str)]) -> Result<(), Problem> {
+pub(crate) fn refuse(cx: &NodeContext<'_, '_>, inputs: &[(usize, &str)]) -> Result<(), Problem> {
     match inputs.iter().find(|(index, _)| cx.optional(*index).is_some()) {
         Some((index, name)) => Err(cx.problem(format!("input {index} ({name}) is not supported"))),
         None => Ok(()),
@@ -62,7 +68,8 @@ fn padding(
     let axes: &[i64] = match cx.rank(mask)? {
         1 => {
             let (entries, batch) = (cx.dims(mask)?, cx.dims(cx.input(0)?)?);
-            if entries.first() != batch.first() {
+            // One length each, or starts and ends as well. Which it is may be left to a run, as the operator's condition.
+            if entries.iter().zip(&batch).any(|(entries, batch)| entries.equals(batch) == Truth::No) {
                 return Err(
                     cx.problem(format!("a mask of type {} is not supported, only one length each", cx.ty(mask)))
                 );

@@ -12,6 +12,7 @@ pub mod elementwise;
 pub mod embedding;
 pub mod expressions;
 pub mod fused;
+pub mod grouped_attention;
 pub mod host;
 pub mod image;
 pub mod index;

@@ -1,5 +1,6 @@
-//! MaxPool-1..22, AveragePool-1..22, LpPool-1..22, their global forms, MaxUnpool-9..22.
+//! MaxPool-1..22, AveragePool-1..22, LpPool-1..22, their global forms, MaxUnpool-9..22, NhwcMaxPool of ONNX Runtime.
 
+use sinter_ops::movement::Transpose;
 use sinter_ops::pool::{MaxPoolWithIndices, MaxUnpool, Pool, PoolMode, PoolWindow};
 
 use crate::context::{Imported, NodeContext};
@@ -48,6 +49,20 @@ pub fn max_pool(cx: &mut NodeContext<'_, '_>) -> Imported {
     };
     let x = cx.input(0)?;
     cx.add_all(MaxPoolWithIndices { window, column_major }, &[x])
+}
+
+/// NhwcMaxPool: of bytes, with the channels last.
+pub fn nhwc_max_pool(cx: &mut NodeContext<'_, '_>) -> Imported {
+    let (x, window) = (cx.input(0)?, window(cx)?);
+    let rank = cx.rank(x)?;
+    let Some(last) = rank.checked_sub(1).filter(|&last| last > 0) else {
+        return Err(cx.problem(format!("{} has no channels", cx.ty(x))));
+    };
+    let first = Transpose { permutation: Some([0, last].into_iter().chain(1..last).collect()) };
+    let back = Transpose { permutation: Some(std::iter::once(0).chain(2..rank).chain([1]).collect()) };
+    let x = cx.add(first, &[x])?;
+    let y = cx.add(Pool { mode: PoolMode::Max, window: Some(window) }, &[x])?;
+    cx.add_all(back, &[y])
 }
 
 /// AveragePool; `count_include_pad` since version 7, `ceil_mode` since 10, `dilations` since 19.

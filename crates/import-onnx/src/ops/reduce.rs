@@ -1,6 +1,7 @@
 //! Reductions: ReduceSum and its nine relatives of versions 1..20, ArgMax-1..13, ArgMin-1..13, Softmax-1..13,
 //! LogSoftmax-1..13, Hardmax-1..13, CumSum-11..14, CumProd-26.
 
+use sinter_base::Dim;
 use sinter_ir::Handle;
 use sinter_ops::movement::{Reshape, Shape};
 use sinter_ops::reduce::{ArgReduce, Cumulative, Reduce, ReduceKind, Softmax};
@@ -111,6 +112,11 @@ pub fn log_softmax(cx: &mut NodeContext<'_, '_>) -> Imported {
 
 /// Hardmax: one at the first largest element, zero elsewhere.
 pub fn hardmax(cx: &mut NodeContext<'_, '_>) -> Imported {
+    let x = cx.input(0)?;
+    // A line without elements has no largest one, and no result either.
+    if cx.dims(x).is_ok_and(|dims| dims.contains(&Dim::constant(0))) {
+        return Ok(vec![x]);
+    }
     along_axis(cx, |cx, x, axis| {
         let best = cx.add(ArgReduce { largest: true, axis, keep_dims: true, select_last: false }, &[x])?;
         let size = size_of_axis(cx, x, axis)?;

@@ -1,5 +1,7 @@
 //! Tests of whole models, one binary.
 
+mod all_problems;
+mod contradictions;
 mod functions;
 mod symbolic_sizes;
 mod versions;

@@ -53,6 +53,7 @@ fn axes_work_as_a_whole() {
     assert_eq!(one("Softmax", &[("axis", 1)], &["N", "S", "D"]), "f32[N, S, D]");
     assert_eq!(one("Hardmax", &[("axis", 1)], &["N", "S", "D"]), "f32[N, S, D]");
     assert_eq!(one("ReduceMean", &[], &["N", "S"]), "f32[1, 1]");
+    assert_eq!(one("Hardmax", &[("axis", 1)], &["N", "0", "D"]), "f32[N, 0, D]");
     let old = model(11, &["N", "S", "D"], 1, "node { op_type: 'Softmax' input: 'x' output: 'y0' }", &[]);
     assert_eq!(types(&old), ["f32[N, S, D]"]);
 }
@@ -98,4 +99,60 @@ fn random_numbers_take_the_shape_of_their_input() {
     assert_eq!(one("Bernoulli", &[("dtype", 7)], &["N", "C"]), "i64[N, C]");
     assert_eq!(one("RandomNormalLike", &[("dtype", 10)], &["N", "C"]), "f16[N, C]");
     assert_eq!(one("Dropout", &[("seed", 3)], &["N", "C"]), "f32[N, C]");
+}
+
+/// A list with one length for each batch, whose batch has another name than that of the query.
+#[test]
+fn lengths_of_keys_may_have_a_batch_of_another_name() {
+    let network = |lengths: &str| {
+        let input = |name: &str, element: i32, dims: &[&str]| {
+            let dims: String = dims.iter().map(|dim| format!("dim {{ {dim} }} ")).collect();
+            format!("input {{ name: '{name}' type {{ tensor_type {{ elem_type: {element} shape {{ {dims} }} }} }} }} ")
+        };
+        let states = |name: &str| input(name, 1, &["dim_value: 2", "dim_param: 'S'", "dim_value: 4"]);
+        let text = format!(
+            "ir_version: 8 opset_import {{ version: 17 }} opset_import {{ domain: 'com.microsoft' version: 1 }} graph {{
+             node {{ op_type: 'MultiHeadAttention' domain: 'com.microsoft' input: 'q' input: 'k' input: 'v' input: ''
+             input: 'lengths' output: 'y' attribute {{ name: 'num_heads' i: 2 type: INT }} }} output {{ name: 'y' }}
+             {} {} {} {} }}",
+            states("q"),
+            states("k"),
+            states("v"),
+            input("lengths", 6, &[lengths])
+        );
+        import_model(&decode_text(text.as_bytes()).unwrap(), None, &ImportOptions::default())
+    };
+    assert!(network("dim_value: 2").unwrap().guards.is_empty());
+    let named = network("dim_param: 'B'").unwrap();
+    let [guard] = named.guards.as_slice() else { panic!("{:?}", named.guards) };
+    assert_eq!((guard.left.to_string().as_str(), guard.right.to_string().as_str()), ("B", "2"));
+    // Starts and ends as well.
+    assert!(network("dim_value: 4").unwrap_err().to_string().contains("only one length each"));
+}
+
+/// What GroupQueryAttention has for other formulas is refused, each by its name.
+#[test]
+fn grouped_attention_says_what_it_does_not_express() {
+    let import = |input: &str, attribute: &str| {
+        let text = format!(
+            "ir_version: 8 opset_import {{ version: 17 }} opset_import {{ domain: 'com.microsoft' version: 1 }} graph {{
+             node {{ op_type: 'GroupQueryAttention' domain: 'com.microsoft' input: 'q' input: '' input: '' input: ''
+             input: '' input: 'lengths' input: 'total' input: '' input: '' input: '{input}' output: 'y'
+             attribute {{ name: 'num_heads' i: 2 type: INT }} attribute {{ name: 'kv_num_heads' i: 1 type: INT }}
+             {attribute} }} output {{ name: 'y' }}
+             input {{ name: 'q' type {{ tensor_type {{ elem_type: 1 shape {{ dim {{ dim_param: 'B' }}
+             dim {{ dim_param: 'S' }} dim {{ dim_value: 32 }} }} }} }} }}
+             input {{ name: 'lengths' type {{ tensor_type {{ elem_type: 6 shape {{ dim {{ dim_param: 'B' }} }} }} }} }}
+             input {{ name: 'total' type {{ tensor_type {{ elem_type: 6 shape {{ }} }} }} }} }}"
+        );
+        import_model(&decode_text(text.as_bytes()).unwrap(), None, &ImportOptions::default())
+    };
+    let network = import("", "").unwrap();
+    assert_eq!(network.body.ty(network.outputs[0].value).to_string(), "f32[B, S, 16]");
+    let refusal = |input: &str, attribute: &str| import(input, attribute).unwrap_err().to_string();
+    assert!(refusal("lengths", "").contains("input 9 (position_ids) is not supported"));
+    let capped = refusal("", "attribute { name: 'softcap' f: 5 type: FLOAT }");
+    assert!(capped.contains("softcap is 5; only 0 is supported"), "{capped}");
+    let smooth = refusal("", "attribute { name: 'smooth_softmax' i: 1 type: INT }");
+    assert!(smooth.contains("smooth_softmax is 1; only 0 is supported"), "{smooth}");
 }

@@ -88,7 +88,14 @@ impl Operator for Convolution {
     fn infer(&self, inputs: &Operands<'_>, cx: &mut InferContext) -> Result<Vec<ValueType>, InferError> {
         inputs.data_type_where(0, "a numeric type", |t| t.is_float() || t.is_integer())?;
         let data_type = inputs.same_data_type(0)?;
-        let x = inputs.dims(0)?;
+        // The weights' rank is that of the input and of the result, if nothing else is known.
+        let x = match (inputs.dims(0), inputs.dims(1)) {
+            (Err(InferError::Unranked(_)), Ok(w)) if w.len() >= 3 => {
+                let size = |axis| if axis == 1 { w[0].clone() } else { cx.fresh("convolved") };
+                return Ok(vec![ValueType::tensor(data_type, (0..w.len()).map(size).collect())]);
+            }
+            (x, _) => x?,
+        };
         if x.len() < 3 {
             return Err(InferError::Rank { index: 0, expected: "at least 3".to_owned(), found: x.len() });
         }
@@ -106,8 +113,15 @@ impl Operator for Convolution {
             cx.require_equal(&inputs.dims_of_rank(2, 1)?[0], &w[0], "bias size and output channels")?;
         }
         let mut y = vec![x[0].clone(), w[0].clone()];
-        for i in 0..spatial {
-            y.push(self.axis(i).output(&x[i + 2], &w[i + 2])?);
+        let none = Dim::constant(0);
+        for (i, (input, kernel)) in x[2..].iter().zip(&w[2..]).enumerate() {
+            let size = self.axis(i).output(input, kernel)?;
+            if size == none && *input != none {
+                invalid!(
+                    "spatial axis {i}: a kernel of {kernel} elements fits nowhere into the padded input of {input}"
+                );
+            }
+            y.push(size);
         }
         Ok(vec![ValueType::tensor(data_type, y)])
     }
@@ -175,7 +189,7 @@ impl Operator for Convolution {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::infer::reference_of;
+    use crate::infer::{infer_of, reference_of};
 
     #[test]
     fn a_window_of_ones_sums_its_neighbourhood() {
@@ -207,6 +221,15 @@ mod tests {
         let w = Tensor::from_vec(&[1, 1, 2], vec![i32::MAX, 3]).unwrap();
         // (2^31 - 1)^2 = 2^62 - 2^32 + 1 is 1 modulo 2^32.
         assert_eq!(reference_of(&Convolution::plain(1), &[&x, &w]).unwrap()[0].to_i64(), [4]);
+    }
+
+    #[test]
+    fn the_rank_of_the_weights_is_that_of_the_result() {
+        let open = ValueType::unranked(DataType::F32);
+        let w = ValueType::tensor(DataType::F32, [8i64, 2, 5].map(Dim::constant).to_vec());
+        let y = infer_of(&Convolution::plain(1), &[&open, &w]).unwrap();
+        assert_eq!(y[0].to_string(), "f32[?convolved1, 8, ?convolved2]");
+        assert!(matches!(infer_of(&Convolution::plain(1), &[&open, &open]), Err(InferError::Unranked(_))));
     }
 
     #[test]

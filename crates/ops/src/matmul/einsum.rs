@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use sinter_base::shape::{for_each_index, product, strides};
-use sinter_base::{Attributes, DataType, Dim, Tensor, Truth, Value, ValueType};
+use sinter_base::{Attributes, DataType, Dim, Tensor, Value, ValueType};
 
 use crate::axes::numeric;
 use crate::error::{EvalError, InferError};
@@ -135,28 +135,17 @@ impl Einsum {
         inputs: &Operands<'_>,
         cx: &mut InferContext,
     ) -> Result<BTreeMap<Label, Dim>, InferError> {
-        let one = Dim::constant(1);
-        let mut dims: BTreeMap<Label, Dim> = BTreeMap::new();
+        let mut sizes: BTreeMap<Label, Vec<Dim>> = BTreeMap::new();
         for (index, labels) in plan.inputs.iter().enumerate() {
             for (&label, size) in labels.iter().zip(inputs.dims(index)?) {
-                let Some(known) = dims.get_mut(&label) else {
-                    dims.insert(label, size.clone());
-                    continue;
-                };
-                if matches!(label, Label::Ellipsis(_)) {
-                    let joined = cx.broadcast(&[std::slice::from_ref(known), std::slice::from_ref(size)])?;
-                    *known = joined.into_iter().next().unwrap_or(one.clone());
-                } else if *known == one {
-                    *known = size.clone();
-                } else if *size != one {
-                    cx.require_equal(known, size, &format!("sizes of a label in '{}'", self.equation))?;
-                    if known.as_constant().is_none() && size.equals(known) == Truth::Unknown {
-                        *known = if size.as_constant().is_some() { size.clone() } else { known.clone() };
-                    }
-                }
+                sizes.entry(label).or_default().push(size.clone());
             }
         }
-        Ok(dims)
+        let joined = |(label, sizes): (Label, Vec<Dim>)| {
+            let shapes: Vec<&[Dim]> = sizes.iter().map(std::slice::from_ref).collect();
+            Ok((label, cx.broadcast(&shapes)?.swap_remove(0)))
+        };
+        sizes.into_iter().map(joined).collect()
     }
 }
 
@@ -304,5 +293,15 @@ mod tests {
         let b = ValueType::tensor(DataType::F32, vec![Dim::symbol("S"), Dim::constant(3)]);
         let op = Einsum { equation: "ns,sd->nd".to_owned() };
         assert_eq!(infer_of(&op, &[&a, &b]).unwrap()[0].to_string(), "f32[N, 3]");
+        // Any size of a label may turn out to be 1.
+        let b = ValueType::tensor(DataType::F32, vec![Dim::constant(5), Dim::constant(3)]);
+        let mut cx = InferContext::default();
+        let types = op.infer(&Operands::new(&[Some(&a), Some(&b)]), &mut cx).unwrap();
+        assert_eq!(types[0].to_string(), "f32[N, 3]");
+        let legal = |size: i64| {
+            let of = |dim: &Dim| dim.evaluate(&|_| Some(size)).unwrap();
+            cx.guards.iter().all(|guard| of(&guard.left) == of(&guard.right))
+        };
+        assert_eq!([0, 1, 2, 5, 6].map(legal), [false, true, false, true, false]);
     }
 }

@@ -160,7 +160,12 @@ impl Operator for Pool {
             Example::new("global average", global(average)).float(&[2, 7, 5, 3]),
             Example::new("global max", global(PoolMode::Max)).float(&[3, 1, 13]),
             Example::new("global norm", global(PoolMode::Norm { order: 3.0 })).float(&[1, 4, 2, 3, 2]),
-            Example::new("no batch", over(PoolMode::Max, square)).float(&[0, 2, 4, 4]),
+            Example::new("no batch", over(PoolMode::Max, square.clone())).float(&[0, 2, 4, 4]),
+            Example::new("no window fits", over(PoolMode::Max, square.clone())).float(&[1, 2, 2, 5]),
+            Example::new("a window larger than the input, rounded up", {
+                over(PoolMode::Max, PoolWindow { strides: vec![2, 2], ceil: true, ..square })
+            })
+            .float(&[1, 2, 2, 5]),
         ]
     }
 }
