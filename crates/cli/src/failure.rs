@@ -115,7 +115,7 @@ impl From<PlanError> for Failure {
         let failure = Self::new(Exit::Damaged, error.to_string());
         match error {
             PlanError::Io { .. } => Self { exit: Exit::Usage, ..failure }.help("check the path and its permissions"),
-            PlanError::Version { .. } => failure,
+            PlanError::Version { .. } | PlanError::Unreadable(_) => failure,
             _ => failure.help("build the plan again from its model"),
         }
     }

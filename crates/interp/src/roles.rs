@@ -100,6 +100,7 @@ impl Walk<'_> {
             (Op::TopK(_) | Op::Pad(_), 1) | (Op::Slice(_), 4) => Role::Size,
             (Op::Reduce(_) | Op::Cumulative(_), 1) | (Op::Slice(_) | Op::Pad(_), 3) => index(rank(0)),
             (Op::RotaryEmbedding(_), 3) => index(axis(1, 0)),
+            (Op::TensorScatter(op), 2) => index(axis(0, op.axis)),
             _ => Role::Number,
         };
         self.role = self.role.and(role);

@@ -147,17 +147,19 @@ pub(crate) fn excuses(
         let Some(differences) = distances(found, &expected[at]) else { return false };
         let moved: Option<Vec<Vec<f64>>> = runs.iter().map(|run| distances(run.get(at)?, &expected[at])).collect();
         let Some(mut moved) = moved else { return false };
+        let known = Floats::of(known);
         if is_recurrent(body) {
+            // Behind an overflow there is no telling what the others may be.
+            let overflows = (0..differences.len()).any(|element| !known.at(element).is_finite());
             for run in &mut moved {
-                let largest = run.iter().copied().fold(0.0, f64::max);
+                let largest = run.iter().copied().fold(if overflows { f64::INFINITY } else { 0.0 }, f64::max);
                 run.fill(largest);
             }
         }
-        let known = Floats::of(known);
         differences.into_iter().enumerate().all(|(element, difference)| {
             let farthest = moved.iter().map(|run| run[element]).fold(0.0, f64::max);
             let own = if known.at(element).is_finite() { RELATIVE * known.at(element).abs() } else { 0.0 };
-            difference.is_finite() && difference <= own + ALLOWANCE * farthest
+            (difference.is_finite() || farthest.is_infinite()) && difference <= own + ALLOWANCE * farthest
         })
     })
 }

@@ -4,7 +4,7 @@ use sinter::base::{DataType, ValueType};
 use sinter::source::Declared;
 use sinter::values::{Role, read};
 
-use crate::fixture::{Folder, arguments, code, digits, json, sinter, small_model, text};
+use crate::fixture::{Folder, arguments, code, digits, json, model, sinter, small_model, text};
 
 const X: &[f32] = &[1.0, -2.0, 0.5];
 const Y: [f64; 3] = [2.0, -2.0, 1.0];
@@ -65,4 +65,32 @@ fn infinities_and_nan_make_valid_json() {
     let report = json(&arguments!["run", model, "--inputs", inputs]);
     assert_eq!(report["outputs"][0]["nan"], 1);
     assert!(report["outputs"][0]["max"].is_null());
+}
+
+/// Without sizes nobody knows how large a head is.
+#[test]
+fn a_model_that_needs_sizes_takes_those_of_its_inputs() {
+    let folder = Folder::new();
+    let table = |name: &str, value: &str| {
+        let data = format!("float_data: {value} ").repeat(4);
+        format!(r#"initializer {{ name: "{name}" data_type: 1 dims: 2 dims: 2 {data} }}"#)
+    };
+    let nodes = format!(
+        r#"node {{ op_type: "RotaryEmbedding" domain: "com.microsoft" input: "x" input: "p" input: "c" input: "s" output: "y" }}
+        initializer {{ name: "p" data_type: 7 dims: 1 int64_data: 0 }} {} {}"#,
+        table("c", "1.0"),
+        table("s", "0.0")
+    );
+    let dims = [r#"dim { dim_param: "b" }"#, r#"dim { dim_param: "s" }"#, r#"dim { dim_param: "h" }"#];
+    let text = model(&nodes, &dims).replacen(
+        "opset_import",
+        r#"opset_import { domain: "com.microsoft" version: 1 } opset_import"#,
+        1,
+    );
+    let file = folder.write("rotary.onnxtxt", text);
+    let inputs = folder.archive("x.npz", &[("x", &[1, 1, 4], &[1.0, 2.0, 3.0, 4.0])]);
+    let outputs = folder.path("y.npz");
+    json(&arguments!["run", file, "--inputs", inputs, "--outputs", outputs]);
+    assert_eq!(written(&outputs), [1.0, 2.0, 3.0, 4.0]);
+    assert_eq!(code(&sinter(&arguments!["build", file])), 3, "without inputs there are no sizes");
 }
