@@ -135,7 +135,8 @@ pub struct Launch<'a, 'b> {
     pub inputs: &'a [Operand<'b>],
     /// Results in the region's order.
     pub outputs: &'a mut [Target<'b>],
-    /// Scratch memory of at least the size that the candidate asked for.
+    /// Scratch memory of the size that the candidate asked for, where that was known before the run; to be
+    /// read as a [`Workspace`].
     pub workspace: &'a mut [u8],
     /// Memory for what the kernel lists or copies on the way.
     pub rooms: &'a Rooms,

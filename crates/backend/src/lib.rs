@@ -11,6 +11,7 @@ pub mod panic;
 pub mod region;
 pub mod rooms;
 pub mod tactic;
+pub mod workspace;
 
 pub use device::{BackEnd, Device};
 pub use kernel::{
@@ -19,3 +20,4 @@ pub use kernel::{
 pub use region::Region;
 pub use rooms::{Room, Rooms};
 pub use tactic::{Candidate, Numerics, Recipe, Refusal, TYPICAL_SIZE, Tactic};
+pub use workspace::Workspace;

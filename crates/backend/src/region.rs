@@ -3,7 +3,7 @@
 use std::fmt;
 
 use sinter_base::{TensorType, ValueType};
-use sinter_ops::{Body, InferContext, InferError, Node, Op, Operands, ValueId, infer};
+use sinter_ops::{Body, InferContext, InferError, Node, Op, Operands, ValueId, infer_types};
 use smallvec::SmallVec;
 
 /// A body of a few operators whose inputs and outputs are the region's operands and results.
@@ -61,7 +61,20 @@ impl Region {
         &self.body
     }
 
-    /// Types of the results for operands of these types; open questions become guards of the context.
+    /// Operands whose contents decide sizes of the results: an inference needs to know them and no others.
+    pub fn size_operands(&self) -> Vec<usize> {
+        let of = |node: &Node| {
+            let inputs = node.op.size_inputs().iter().filter_map(|&input| node.inputs.get(input).copied().flatten());
+            inputs.filter_map(|id| self.operand(id)).collect::<Vec<_>>()
+        };
+        let mut operands: Vec<usize> = self.body.nodes().iter().flat_map(of).collect();
+        operands.sort_unstable();
+        operands.dedup();
+        operands
+    }
+
+    /// Types of the results for operands of these types; open questions become guards of the context. No operator is
+    /// evaluated.
     ///
     /// # Errors
     /// When an operator does not take its operands.
@@ -75,7 +88,7 @@ impl Region {
             let results = {
                 let of = |id: &Option<ValueId>| id.and_then(|id| types[id.index()].as_ref());
                 let operands: SmallVec<[Option<&ValueType>; 8]> = node.inputs.iter().map(of).collect();
-                infer(&node.op, &Operands::new(&operands), cx)?
+                infer_types(&node.op, &Operands::new(&operands), cx)?
             };
             for (id, ty) in node.outputs.iter().zip(results) {
                 types[id.index()] = Some(ty);

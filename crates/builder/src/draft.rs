@@ -8,7 +8,7 @@ use sinter_base::{Dim, TensorType};
 use sinter_interp::evaluate_weight;
 use sinter_ir::{Network, WeightExpr};
 use sinter_ops::{EvalError, ValueId};
-use sinter_plan::{Graph, Home, Plan, PlanGuard, PlanValueId, PlanWeight, Port, ShapeCompiler, Slot, WeightId};
+use sinter_plan::{Action, Graph, Home, Plan, PlanGuard, PlanValueId, PlanWeight, Port, ShapeCompiler, Slot, WeightId};
 
 use crate::bound::WeightBudget;
 use crate::cover::Costs;
@@ -24,8 +24,8 @@ use crate::tune::point::PointSizes;
 pub(crate) struct Draft {
     pub(crate) plan: Plan,
     pub(crate) expressions: Vec<Arc<WeightExpr>>,
-    /// What was packed, by the value that holds the pack.
-    pub(crate) packs: HashMap<PlanValueId, Pack>,
+    /// What was packed, by the weight that is the pack.
+    pub(crate) packs: HashMap<WeightId, Pack>,
     /// What its cover is expected to take.
     pub(crate) costs: Costs,
     /// Concatenations and slices that move elements.
@@ -40,7 +40,7 @@ pub(crate) struct Lowered {
     shapes: ShapeCompiler,
     known: BTreeSet<String>,
     expressions: Vec<Arc<WeightExpr>>,
-    packs: Vec<(Pack, PlanValueId)>,
+    packs: Vec<Pack>,
     guards: Vec<(Slot, Slot, String)>,
     costs: Costs,
     moved: Vec<Moved>,
@@ -79,7 +79,7 @@ pub(crate) fn lower(
         evidence,
         may_join,
         known: &known,
-        weights: &weight_ids,
+        weights: weight_ids,
         expressions: network.weights.iter().map(|w| w.expr.clone()).collect(),
         packs: Vec::new(),
         is_inside: false,
@@ -142,14 +142,17 @@ pub(crate) fn finish(
         sealed: None,
         report: None,
     };
-    plan.weights = used_weights(&expressions, &packs, back_end, &mut plan.graph, WeightBudget::new(max_memory))?;
+    let mut numbering = Numbering::new(&expressions, &packs, back_end, WeightBudget::new(max_memory));
+    numbering.graph(&mut plan.graph)?;
+    let Numbering { weights, made, .. } = numbering;
+    plan.weights = weights;
     for (port, input) in plan.inputs.iter_mut().zip(&network.inputs) {
         if let Some(tensor) = &input.default {
             port.default = Some(WeightId::new(plan.weights.len()));
             plan.weights.push(PlanWeight::new(input.name.clone(), tensor.clone()));
         }
     }
-    let packs = packs.into_iter().map(|(pack, value)| (value, pack)).collect();
+    let packs = made.into_iter().map(|(number, id)| (id, packs[number].clone())).collect();
     Ok(Draft { plan, expressions, packs, costs, moved })
 }
 
@@ -159,49 +162,79 @@ fn is_over(dim: &Dim, known: &BTreeSet<String>) -> bool {
     over
 }
 
-/// The weights that steps or results still use, evaluated, packed where a kernel wants that, and renumbered.
-fn used_weights(
-    expressions: &[Arc<WeightExpr>],
-    packs: &[(Pack, PlanValueId)],
-    back_end: &dyn BackEnd,
-    graph: &mut Graph,
-    mut budget: WeightBudget,
-) -> Result<Vec<PlanWeight>, BuildError> {
-    let mut used: BTreeSet<PlanValueId> = graph.outputs.iter().copied().collect();
-    used.extend(graph.steps.iter().flat_map(|s| s.inputs.iter().flatten()).copied());
-    let mut weights = Vec::new();
-    let mut numbers: HashMap<WeightId, WeightId> = HashMap::new();
-    for index in 0..graph.values.len() {
-        let Home::Weight(old) = graph.values[index].home else { continue };
-        if !used.contains(&PlanValueId::new(index)) {
-            // Nothing refers to it; as an input of the graph it would be asked for.
-            graph.values[index].home = Home::Dynamic;
-            continue;
+/// The weights that steps or results still use, evaluated, packed where a kernel wants that, and numbered anew.
+struct Numbering<'a> {
+    expressions: &'a [Arc<WeightExpr>],
+    packs: &'a [Pack],
+    back_end: &'a dyn BackEnd,
+    budget: WeightBudget,
+    weights: Vec<PlanWeight>,
+    numbers: HashMap<WeightId, WeightId>,
+    /// Packs that were made, by their number, as weights of the plan.
+    made: Vec<(usize, WeightId)>,
+}
+
+impl<'a> Numbering<'a> {
+    fn new(
+        expressions: &'a [Arc<WeightExpr>],
+        packs: &'a [Pack],
+        back_end: &'a dyn BackEnd,
+        budget: WeightBudget,
+    ) -> Self {
+        let (weights, numbers, made) = (Vec::new(), HashMap::new(), Vec::new());
+        Self { expressions, packs, back_end, budget, weights, numbers, made }
+    }
+
+    /// The weights of a graph, then those of the bodies of control flow in it.
+    fn graph(&mut self, graph: &mut Graph) -> Result<(), BuildError> {
+        let mut used: BTreeSet<PlanValueId> = graph.outputs.iter().copied().collect();
+        used.extend(graph.steps.iter().flat_map(|s| s.inputs.iter().flatten()).copied());
+        for (index, value) in graph.values.iter_mut().enumerate() {
+            let Home::Weight(old) = value.home else { continue };
+            if !used.contains(&PlanValueId::new(index)) {
+                // Nothing refers to it; as an input of the graph it would be asked for.
+                value.home = Home::Dynamic;
+                continue;
+            }
+            let new = self.weight(old)?;
+            value.home = Home::Weight(new);
+            if old.index() >= PACKED {
+                let tensor = self.weights[new.index()].tensor();
+                value.ty = TensorType::new(tensor.data_type(), tensor.sizes().into()).into();
+            }
         }
-        if let Some(known) = numbers.get(&old) {
-            graph.values[index].home = Home::Weight(*known);
-            continue;
+        for step in &mut graph.steps {
+            if let Action::Control { graphs, .. } = &mut step.action {
+                graphs.iter_mut().try_for_each(|graph| self.graph(graph))?;
+            }
         }
-        let pack = old.index().checked_sub(PACKED).and_then(|index| packs.get(index)).map(|(pack, _)| pack);
+        Ok(())
+    }
+
+    fn weight(&mut self, old: WeightId) -> Result<WeightId, BuildError> {
+        if let Some(known) = self.numbers.get(&old) {
+            return Ok(*known);
+        }
+        let number = old.index().checked_sub(PACKED);
+        let pack = number.and_then(|number| self.packs.get(number));
         let source = pack.map_or(old, |pack| pack.weight);
-        let expression = &expressions[source.index()];
+        let expression = &self.expressions[source.index()];
         let name = name_of(expression).unwrap_or_else(|| format!("weight {}", source.index()));
         let failed = |source: EvalError| BuildError::Weight { name: name.clone(), source };
-        budget.take(expression, pack.is_some())?;
+        self.budget.take(expression, pack.is_some())?;
         let mut tensor = evaluate_weight(expression).map_err(failed)?;
         if let Some(Pack { operand, recipe, region, .. }) = pack {
-            let tactic = back_end.tactic(&recipe.tactic);
+            let tactic = self.back_end.tactic(&recipe.tactic);
             let tactic = tactic.ok_or_else(|| failed(EvalError::Invalid(format!("{} is gone", recipe.tactic))))?;
             let packed = tactic.pack(recipe, region, *operand, &tensor);
             tensor = packed.map_err(|e| failed(EvalError::Invalid(e.to_string())))?;
-            graph.values[index].ty = TensorType::new(tensor.data_type(), tensor.sizes().into()).into();
         }
-        let new = WeightId::new(weights.len());
-        numbers.insert(old, new);
-        graph.values[index].home = Home::Weight(new);
-        weights.push(PlanWeight::new(name, tensor));
+        let new = WeightId::new(self.weights.len());
+        self.numbers.insert(old, new);
+        self.made.extend(number.map(|number| (number, new)));
+        self.weights.push(PlanWeight::new(name, tensor));
+        Ok(new)
     }
-    Ok(weights)
 }
 
 /// The name of the first source that has one.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use sinter_backend::{BackEnd, Candidate, Device, Recipe, Region};
 use sinter_base::{DataType, Dim, Location, ValueType};
 use sinter_ir::WeightExpr;
-use sinter_ops::{Body, InferContext, ValueId};
+use sinter_ops::control::nested::captures;
+use sinter_ops::{Body, InferContext, Op, ValueId};
 use sinter_plan::{
     Action, BufferId, Graph, Home, Part, PlanValue, PlanValueId, Register, ShapeCompiler, Slot, Step, WeightId,
 };
@@ -68,13 +69,13 @@ pub(crate) struct Lowering<'a> {
     pub(crate) may_join: bool,
     /// Sizes that are known before a run: those that inputs name.
     pub(crate) known: &'a BTreeSet<String>,
-    /// Weight behind an input of the outermost body.
-    pub(crate) weights: &'a HashMap<ValueId, WeightId>,
+    /// Weight behind an input of the body that is being lowered.
+    pub(crate) weights: HashMap<ValueId, WeightId>,
     /// What each weight is; layouts add some.
     pub(crate) expressions: Vec<Arc<WeightExpr>>,
-    /// Weights to be packed, and the values that will hold them.
-    pub(crate) packs: Vec<(Pack, PlanValueId)>,
-    /// Inside control flow: the weights that a body reads are handed in as its inputs, and it may never run.
+    /// Weights to be packed: number n is weight [`PACKED`] + n until all are numbered.
+    pub(crate) packs: Vec<Pack>,
+    /// Inside control flow: a body may never run.
     pub(crate) is_inside: bool,
     /// Sizes that must be equal, or the run ends with an error.
     pub(crate) guards: Vec<(Slot, Slot, String)>,
@@ -97,10 +98,7 @@ impl Lowering<'_> {
 
     /// Lowers all living nodes of a body.
     pub(crate) fn lower(&mut self, body: &Body, locations: &[Location], shapes: &mut ShapeCompiler) -> (Graph, Sizes) {
-        let expression = |id: ValueId| {
-            let weight = self.weights.get(&id).filter(|_| !self.is_inside)?;
-            self.expressions.get(weight.index()).cloned()
-        };
+        let expression = |id: ValueId| self.expressions.get(self.weights.get(&id)?.index()).cloned();
         let problem = Problem {
             body,
             back_end: self.back_end,
@@ -131,8 +129,7 @@ impl Lowering<'_> {
             self.add_value(ty, &mut graph, &mut sizes, shapes);
         }
         for id in body.inputs() {
-            let weight = self.weights.get(id).filter(|_| !self.is_inside);
-            graph.values[id.index()].home = weight.map_or(Home::Input, |w| Home::Weight(*w));
+            graph.values[id.index()].home = self.weights.get(id).map_or(Home::Input, |w| Home::Weight(*w));
         }
         for (id, expression) in weights {
             graph.values[id.index()].home = Home::Weight(WeightId::new(self.expressions.len()));
@@ -184,7 +181,7 @@ impl Lowering<'_> {
         let Some(choice) = piece.choice else {
             let location = origins.first().cloned().unwrap_or_default();
             let op = &body.nodes()[piece.nodes[0]].op;
-            let graphs = self.lower_bodies(op.bodies(), &location, sizes, shapes);
+            let graphs = self.lower_bodies(op, &mut inputs, &location, sizes, shapes);
             for id in &outputs {
                 sizes.values[id.index()] = None;
             }
@@ -274,33 +271,48 @@ impl Lowering<'_> {
     ) -> PlanValueId {
         let Home::Weight(weight) = graph.values[id.index()].home else { return id };
         let pack = Pack { weight, operand, recipe: candidate.recipe.clone(), region: region.clone() };
-        if let Some((_, value)) = self.packs.iter().find(|(known, _)| *known == pack) {
-            return *value;
+        let known = self.packs.iter().position(|known| *known == pack);
+        let number = known.unwrap_or_else(|| {
+            self.packs.push(pack);
+            self.packs.len() - 1
+        });
+        let home = Home::Weight(WeightId::new(PACKED + number));
+        if let Some(value) = known.and_then(|_| graph.values.iter().position(|value| value.home == home)) {
+            return PlanValueId::new(value);
         }
         // The type follows when the weight is packed.
-        let value = PlanValueId::new(graph.values.len());
-        graph.values.push(PlanValue {
-            ty: graph.values[id.index()].ty.clone(),
-            sizes: None,
-            home: Home::Weight(WeightId::new(PACKED + self.packs.len())),
-        });
+        let ty = graph.values[id.index()].ty.clone();
+        graph.values.push(PlanValue { ty, sizes: None, home });
         sizes.values.push(None);
-        self.packs.push((pack, value));
-        value
+        PlanValueId::new(graph.values.len() - 1)
     }
 
-    /// The bodies of control flow as graphs.
+    /// The bodies of control flow as graphs. A weight that a body captures is a weight of the body's graph, and none of
+    /// the operands of the step any more.
     fn lower_bodies(
         &mut self,
-        bodies: Vec<&Arc<Body>>,
+        op: &Op,
+        operands: &mut [Option<PlanValueId>],
         location: &Location,
         sizes: &mut Sizes,
         shapes: &mut ShapeCompiler,
     ) -> Vec<Graph> {
         let was_inside = std::mem::replace(&mut self.is_inside, true);
-        let lowered = bodies.iter().map(|body| self.lower(body, &vec![location.clone(); body.nodes().len()], shapes));
-        let (graphs, inner): (Vec<Graph>, Vec<Sizes>) = lowered.unzip();
-        self.is_inside = was_inside;
+        let outer = std::mem::take(&mut self.weights);
+        let (mut graphs, mut inner) = (Vec::new(), Vec::new());
+        for (body, (first_input, first_operand)) in op.bodies().into_iter().zip(captures(op)) {
+            self.weights = HashMap::new();
+            for (id, operand) in body.inputs().iter().skip(first_input).zip(operands.iter_mut().skip(first_operand)) {
+                if let Some(weight) = operand.and_then(|operand| outer.get(&ValueId::new(operand.index()))) {
+                    self.weights.insert(*id, *weight);
+                    *operand = None;
+                }
+            }
+            let (graph, sizes) = self.lower(body, &vec![location.clone(); body.nodes().len()], shapes);
+            graphs.push(graph);
+            inner.push(sizes);
+        }
+        (self.is_inside, self.weights) = (was_inside, outer);
         sizes.workspaces.push(None);
         sizes.bodies.push(inner);
         graphs

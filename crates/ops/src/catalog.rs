@@ -218,6 +218,11 @@ impl Op {
         dispatch!(self, op => op.effects())
     }
 
+    /// See [`Operator::size_inputs`].
+    pub fn size_inputs(&self) -> &'static [usize] {
+        dispatch!(self, op => op.size_inputs())
+    }
+
     /// See [`Operator::bodies`].
     pub fn bodies(&self) -> Vec<&Arc<Body>> {
         dispatch!(self, op => op.bodies())

@@ -104,13 +104,31 @@ impl InferContext {
 /// # Errors
 /// When the operator does not take these inputs.
 pub fn infer(op: &Op, inputs: &Operands<'_>, cx: &mut InferContext) -> Result<Vec<ValueType>, InferError> {
-    let types = match op.infer(inputs, cx) {
-        Err(InferError::Unranked(_)) => op.unranked(inputs)?,
-        other => other?,
-    };
+    let types = own_types(op, inputs, cx)?;
     let types = fold_known(op, inputs, &types).unwrap_or(types);
+    Ok(followed_types(types, cx))
+}
+
+/// As [`infer`], but never evaluates the operator: what a runtime needs, which has no reference.
+///
+/// # Errors
+/// When the operator does not take these inputs.
+pub fn infer_types(op: &Op, inputs: &Operands<'_>, cx: &mut InferContext) -> Result<Vec<ValueType>, InferError> {
+    let types = own_types(op, inputs, cx)?;
+    Ok(followed_types(types, cx))
+}
+
+/// By the operator's own rule.
+fn own_types(op: &Op, inputs: &Operands<'_>, cx: &mut InferContext) -> Result<Vec<ValueType>, InferError> {
+    match op.infer(inputs, cx) {
+        Err(InferError::Unranked(_)) => op.unranked(inputs),
+        other => other,
+    }
+}
+
+fn followed_types(types: Vec<ValueType>, cx: &mut InferContext) -> Vec<ValueType> {
     let mut named = Vec::new();
-    Ok(types.into_iter().map(|ty| followed(ty, &mut named, cx)).collect())
+    types.into_iter().map(|ty| followed(ty, &mut named, cx)).collect()
 }
 
 /// The type with names for sizes that are too large; `named` are those that have one.

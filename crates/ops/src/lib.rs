@@ -44,7 +44,7 @@ pub use catalog::{Op, OperatorInfo};
 pub use error::{EvalError, InferError};
 pub use evaluate::{EvalContext, Evaluator, ReferenceEvaluator};
 pub use example::{Example, ExampleInput};
-pub use infer::{Guard, InferContext, infer};
+pub use infer::{Guard, InferContext, infer, infer_types};
 pub use memory::{Memory, Steps};
 pub use operands::{Arguments, Operands};
 pub use operator::{Cost, Effects, Operator};

@@ -95,6 +95,12 @@ pub trait Operator: Attribute + Clone + Debug + PartialEq + Send + Sync + 'stati
         Effects::NONE
     }
 
+    /// Inputs whose contents decide sizes of the results, beside what the types of the inputs say: the shape of a reshape,
+    /// the number of a top-k.
+    fn size_inputs(&self) -> &'static [usize] {
+        &[]
+    }
+
     /// Bodies that this operator owns, in a fixed order.
     fn bodies(&self) -> Vec<&Arc<Body>> {
         Vec::new()

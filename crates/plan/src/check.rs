@@ -7,7 +7,7 @@
 
 use sinter_backend::Region;
 use sinter_base::{DataType, Dim, TensorType, ValueType};
-use sinter_ops::InferContext;
+use sinter_ops::{InferContext, ValueId};
 
 use crate::error::PlanError;
 use crate::parts;
@@ -136,14 +136,19 @@ impl Checker<'_> {
             Action::Kernel { packed, .. } => packed,
             Action::Placed { .. } | Action::Control { .. } => &[],
         };
-        let given = step.inputs.iter().enumerate().filter_map(|(position, id)| Some((position, id.as_ref()?)));
-        for ((position, id), operand) in given.zip(body.inputs()) {
+        // The operands of a single operator are numbered by its inputs, of which weights that bodies capture are left out.
+        let operands: Vec<Option<ValueId>> = match region.only() {
+            Some(node) => node.inputs.to_vec(),
+            None => body.inputs().iter().copied().map(Some).collect(),
+        };
+        for (position, (id, operand)) in step.inputs.iter().zip(operands).enumerate() {
+            let Some((id, operand)) = id.as_ref().zip(operand) else { continue };
             let fits = graph.values.get(id.index()).is_some_and(|value| {
                 let is_packed = packed.contains(&position) && matches!(value.home, Home::Weight(_));
-                is_packed || same_type(&value.ty, body.ty(*operand))
+                is_packed || same_type(&value.ty, body.ty(operand))
             });
             if !fits {
-                return Err(wrong(format!("{id} is not of type {}", body.ty(*operand))));
+                return Err(wrong(format!("{id} is not of type {}", body.ty(operand))));
             }
         }
         let home = |id: &PlanValueId| graph.values.get(id.index()).map(|value| &value.home);

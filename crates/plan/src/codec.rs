@@ -324,13 +324,15 @@ fn decode_step(step: &wire::Step, limits: &Limits, count: usize, depth: usize) -
         .collect::<Decoded<Vec<_>>>()?;
     let outputs =
         step.outputs.iter().map(|&o| position(o, count, "value").map(PlanValueId::new)).collect::<Decoded<Vec<_>>>()?;
-    let given = inputs.iter().flatten().count();
-    if region.body().inputs().len() != given || region.body().outputs().len() != outputs.len() {
+    let (given, declared) = (inputs.iter().flatten().count(), region.body().inputs().len());
+    // Weights that the bodies of control flow capture are their own, and left out here.
+    let is_control = !step.placed && step.tactic.is_empty();
+    if declared != given && !(is_control && given < declared) || region.body().outputs().len() != outputs.len() {
         return damaged("a step and its region differ in operands or results");
     }
     let action = if step.placed {
         Action::Placed { region }
-    } else if step.tactic.is_empty() {
+    } else if is_control {
         let graphs = step.graphs.iter().map(|g| decode_graph(g, limits, depth + 1)).collect::<Decoded<Vec<_>>>()?;
         Action::Control { region, graphs }
     } else {

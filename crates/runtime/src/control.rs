@@ -4,6 +4,7 @@
 //! iteration carries moves on without being copied. Per-iteration results are joined by `stack.rs`.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use sinter_backend::{KernelError, Region};
 use sinter_base::{DataType, Tensor, Value};
@@ -56,12 +57,18 @@ impl Running<'_> {
         Ok(())
     }
 
-    /// Hands in copies of the step's operands from `operand` on.
-    fn capture(&mut self, first: usize, operands: &[Value]) -> Result<(), KernelError> {
+    /// Hands in copies of a range of the step's operands, as inputs from `first` on. Weights that a body captures are
+    /// weights of its own graph, and left out as operands.
+    fn capture(&mut self, first: usize, operands: Range<usize>, outer: &Frame) -> Result<(), KernelError> {
         if self.graph.inputs.len() != first + operands.len() {
             return Err(damaged("a body takes another number of values"));
         }
-        operands.iter().enumerate().try_for_each(|(i, value)| self.feed(first + i, Held::new(value.clone())))
+        for (input, operand) in (first..).zip(operands) {
+            if let Some(value) = self.run.operand(operand, outer)? {
+                self.feed(input, Held::new(value))?;
+            }
+        }
+        Ok(())
     }
 
     /// Runs all steps once; `number` tells iterations apart.
@@ -167,7 +174,7 @@ impl Run<'_> {
     }
 
     /// Operands that must be there.
-    fn operands(&self, range: std::ops::Range<usize>, frame: &Frame) -> Result<Vec<Value>, KernelError> {
+    fn operands(&self, range: Range<usize>, frame: &Frame) -> Result<Vec<Value>, KernelError> {
         let one =
             |i: usize| self.operand(i, frame)?.ok_or_else(|| KernelError::Data(format!("operand {i} is missing")));
         range.map(one).collect()
@@ -185,7 +192,7 @@ impl Run<'_> {
         let first_else = 1 + graphs.first().map_or(0, |g| g.inputs.len());
         let (which, range) = if truth { (0, 1..first_else) } else { (1, first_else..self.step.inputs.len()) };
         let mut body = self.enter(which, graphs, loaded, frames, outer)?;
-        body.capture(0, &self.operands(range, outer)?)?;
+        body.capture(0, range, outer)?;
         body.once(None)
     }
 
@@ -210,7 +217,7 @@ impl Run<'_> {
         }
         let first_capture = 2 + op.carried;
         let mut carried: Vec<Held> = self.operands(2..first_capture, outer)?.into_iter().map(Held::new).collect();
-        body.capture(first_capture, &self.operands(first_capture..self.step.inputs.len(), outer)?)?;
+        body.capture(first_capture, first_capture..self.step.inputs.len(), outer)?;
         let stacked_ids = body.graph.outputs.get(1 + op.carried..).ok_or_else(|| damaged("too few results"))?;
         let mut stacks: Vec<Vec<Value>> = stacked_ids.iter().map(|_| Vec::new()).collect();
         let mut number = 0usize;
@@ -248,7 +255,7 @@ impl Run<'_> {
             }
             walked.push(parts);
         }
-        body.capture(first_capture, &self.operands(first_capture..self.step.inputs.len(), outer)?)?;
+        body.capture(first_capture, first_capture..self.step.inputs.len(), outer)?;
         let lengths: Vec<usize> = walked.iter().map(Vec::len).collect();
         let length = lengths.first().copied().unwrap_or(0);
         if lengths.iter().any(|other| *other != length) {

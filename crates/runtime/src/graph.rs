@@ -9,7 +9,12 @@ use crate::layout::Layout;
 /// What a loaded step calls.
 pub enum LoadedAction {
     /// A kernel.
-    Kernel(Loaded),
+    Kernel {
+        /// What is launched.
+        kernel: Loaded,
+        /// Operands whose contents decide sizes of the results, where these are known only during the run.
+        size_operands: Vec<usize>,
+    },
     /// Nothing.
     Placed,
     /// The bodies of control flow.
@@ -37,7 +42,7 @@ impl LoadedGraph {
             .iter()
             .map(|step| match &step.action {
                 Action::Control { graphs, .. } => {
-                    let inner = graphs.iter().map(|g| Self::load(g, back_end, device)).collect::<Result<_, _>>()?;
+                    let inner = graphs.iter().map(|g| Self::load(g, back_end, device)).collect::<Result<_, RuntimeError>>()?;
                     Ok(LoadedAction::Control(inner))
                 }
                 Action::Placed { .. } => Ok(LoadedAction::Placed),
@@ -45,12 +50,11 @@ impl LoadedGraph {
                     let name = &recipe.tactic;
                     let tactic = back_end.tactic(name).ok_or_else(|| RuntimeError::Tactic { tactic: name.clone() })?;
                     let loaded = tactic.load(recipe, region, device);
-                    loaded
-                        .map(LoadedAction::Kernel)
-                        .map_err(|source| RuntimeError::Load { tactic: name.clone(), source })
+                    let kernel = loaded.map_err(|source| RuntimeError::Load { tactic: name.clone(), source })?;
+                    Ok(LoadedAction::Kernel { kernel, size_operands: region.size_operands() })
                 }
             })
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<_, RuntimeError>>()?;
         Ok(Self { actions, releases: releases(graph), layout: Layout::of(graph) })
     }
 }

@@ -40,14 +40,17 @@ pub(crate) fn run_steps(
         }
         let run = Run { graph, step, registers, engine, position: position_of(position) };
         let result = caught(tactic_of(step), || match (action, &step.action) {
-            (LoadedAction::Kernel(Loaded::Views(kernel)), Action::Kernel { region, in_place, .. }) => {
+            (
+                LoadedAction::Kernel { kernel: Loaded::Views(kernel), size_operands },
+                Action::Kernel { region, in_place, .. },
+            ) => {
                 if step.outputs.iter().all(|o| run.is_in_arena(*o)) {
                     run.launch_static(&**kernel, in_place, frame)
                 } else {
-                    run.launch_dynamic(&**kernel, region, frame)
+                    run.launch_dynamic(&**kernel, (region, size_operands), frame)
                 }
             }
-            (LoadedAction::Kernel(Loaded::Values(kernel)), _) => run.call(&**kernel, frame),
+            (LoadedAction::Kernel { kernel: Loaded::Values(kernel), .. }, _) => run.call(&**kernel, frame),
             (LoadedAction::Control(bodies), Action::Control { region, graphs }) => {
                 run.control(region, graphs, bodies, frame)
             }
@@ -224,9 +227,14 @@ impl Run<'_> {
     }
 
     /// Sizes are inferred from the actual operands; what stays open is told by the kernel.
-    fn launch_dynamic(&self, kernel: &dyn Kernel, region: &Region, frame: &mut Frame) -> Result<(), KernelError> {
+    fn launch_dynamic(
+        &self,
+        kernel: &dyn Kernel,
+        problem: (&Region, &[usize]),
+        frame: &mut Frame,
+    ) -> Result<(), KernelError> {
         frame.inferences += 1;
-        let types = self.result_types(region, frame)?;
+        let types = self.result_types(problem, frame)?;
         let mut rooms = Vec::with_capacity(types.len());
         let mut known: Vec<Option<Sizes>> = Vec::with_capacity(types.len());
         for ty in &types {
@@ -308,15 +316,19 @@ impl Run<'_> {
         }
     }
 
-    /// Result types of the region for the actual operands.
-    fn result_types(&self, region: &Region, frame: &Frame) -> Result<Vec<ValueType>, KernelError> {
-        let given = self.step.inputs.iter().flatten().zip(region.body().inputs());
-        let type_of = |(id, operand): (&PlanValueId, &ValueId)| match self.home(*id) {
+    /// Result types of a region for the actual operands; of those operands whose contents decide sizes, these are known.
+    fn result_types(
+        &self,
+        (region, size_operands): (&Region, &[usize]),
+        frame: &Frame,
+    ) -> Result<Vec<ValueType>, KernelError> {
+        let given = self.step.inputs.iter().enumerate().filter_map(|(operand, id)| Some((operand, (*id)?)));
+        let type_of = |((operand, id), input): ((usize, PlanValueId), &ValueId)| match self.home(id) {
             // A weight may be packed: the region knows what it stands for.
-            Some(Home::Weight(_)) => Ok(region.body().ty(*operand).clone()),
-            _ => self.actual_type(*id, frame),
+            Some(Home::Weight(_)) => Ok(region.body().ty(*input).clone()),
+            _ => self.actual_type(id, size_operands.contains(&operand), frame),
         };
-        let types = given.map(type_of).collect::<Result<Vec<_>, _>>()?;
+        let types = given.zip(region.body().inputs()).map(type_of).collect::<Result<Vec<_>, _>>()?;
         let mut cx = InferContext::default();
         let results = region.infer(&types, &mut cx).map_err(data)?;
         match cx.guards.first() {
@@ -325,9 +337,9 @@ impl Run<'_> {
         }
     }
 
-    fn actual_type(&self, id: PlanValueId, frame: &Frame) -> Result<ValueType, KernelError> {
+    fn actual_type(&self, id: PlanValueId, shows_contents: bool, frame: &Frame) -> Result<ValueType, KernelError> {
         if let Some(view) = frame.view(self.graph, &self.engine.weights, id) {
-            if view.count() <= MAX_SHOWN {
+            if shows_contents && view.count() <= MAX_SHOWN {
                 return Ok(TensorType::of(&view.to_tensor().map_err(data)?).into());
             }
             return Ok(TensorType::new(view.data_type(), view.sizes().into()).into());

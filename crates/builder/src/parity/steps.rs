@@ -11,9 +11,10 @@ use sinter_backend::{BackEnd, KernelError, Loaded, Numerics, Recipe, Region, Wor
 use sinter_base::{DataType, Tensor, Value, ValueType};
 use sinter_interp::evaluate_weight;
 use sinter_interp::inputs::batches;
-use sinter_ir::{Input, Network};
+use sinter_ir::{Input, Network, WeightExpr};
 use sinter_ops::shown::shown_type;
-use sinter_ops::{Body, InferContext, Memory, Node};
+use sinter_ops::control::nested::captures;
+use sinter_ops::{Body, InferContext, Memory, Node, ValueId};
 use sinter_plan::{Action, Graph, Home, PlanValueId, Step};
 
 use crate::draft::Draft;
@@ -57,7 +58,8 @@ pub(crate) fn check(
     let (batches, seen, failures) = (batches(network), HashSet::new(), Vec::new());
     let mut checker =
         Checker { draft, back_end, workers: &*workers, hints, memory: answers.memory, batches, seen, found, failures };
-    checker.graph(&draft.plan.graph, &network.body, values, progress);
+    let constants = network.weights.iter().map(|weight| (weight.value, weight.expr.clone())).collect();
+    checker.graph(&draft.plan.graph, (&network.body, &constants), values, progress);
     checker.failures
 }
 
@@ -71,6 +73,9 @@ fn given(network: &Network, answers: &Answers) -> Result<HashMap<PlanValueId, Va
     };
     network.inputs.iter().map(value).collect()
 }
+
+/// Constants of a body, by its inputs.
+type Constants = HashMap<ValueId, Arc<WeightExpr>>;
 
 enum Trouble {
     Unverified(String),
@@ -100,8 +105,14 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
-    /// All steps of a graph, which was made of the body; `values` are the judge's, by value of the graph.
-    fn graph(&mut self, graph: &Graph, body: &Body, mut values: HashMap<PlanValueId, Value>, progress: Progress<'_>) {
+    /// All steps of a graph, which was made of a body and its constants; `values` are the judge's, by value of the graph.
+    fn graph(
+        &mut self,
+        graph: &Graph,
+        body: (&Body, &Constants),
+        mut values: HashMap<PlanValueId, Value>,
+        progress: Progress<'_>,
+    ) {
         let mut last_use = HashMap::new();
         for (position, step) in graph.steps.iter().enumerate() {
             for id in step.inputs.iter().flatten() {
@@ -127,7 +138,7 @@ impl Checker<'_> {
 
     fn value(&self, graph: &Graph, values: &HashMap<PlanValueId, Value>, id: PlanValueId) -> Result<Value, String> {
         if let Some(Home::Weight(weight)) = graph.values.get(id.index()).map(|v| &v.home) {
-            let Some(pack) = self.draft.packs.get(&id) else {
+            let Some(pack) = self.draft.packs.get(weight) else {
                 return Ok(Value::Tensor(self.draft.plan.weights[weight.index()].tensor().clone()));
             };
             let expression = &self.draft.expressions[pack.weight.index()];
@@ -140,24 +151,18 @@ impl Checker<'_> {
     fn step(
         &mut self,
         graph: &Graph,
-        body: &Body,
+        body: (&Body, &Constants),
         step: &Step,
         values: &mut HashMap<PlanValueId, Value>,
     ) -> Result<(), Trouble> {
+        if let Action::Control { graphs, .. } = &step.action {
+            return self.control(graph, body, step, graphs, values);
+        }
         let mut operands = Vec::new();
         for id in &step.inputs {
             operands.push(id.map(|id| self.value(graph, values, id)).transpose()?);
         }
         let mut note = |results: &[Value]| values.extend(step.outputs.iter().copied().zip(results.iter().cloned()));
-        if let Action::Control { graphs, .. } = &step.action {
-            // The plan has the bodies as graphs only.
-            let makes =
-                |node: &&Node| node.outputs.iter().map(|id| id.index()).eq(step.outputs.iter().map(|id| id.index()));
-            let op = &body.nodes().iter().find(makes).ok_or("its operator is gone".to_owned())?.op;
-            let (results, runs) = bodies::run(op, &operands, self.memory)?;
-            note(&results);
-            return self.bodies(graphs, &op.bodies(), runs);
-        }
         let expected = evaluate(step.region().body(), &operands, self.memory)?;
         note(&expected);
         // Whether values were written where a step without a kernel finds them, the whole plan shows.
@@ -207,19 +212,41 @@ impl Checker<'_> {
         trial(&fresh, &expected)
     }
 
-    /// The bodies of control flow, each with what it was given; one that never ran could not be verified.
-    fn bodies(
+    /// A step of control flow: its bodies, each with what it was given; one that never ran could not be verified.
+    fn control(
         &mut self,
+        graph: &Graph,
+        (body, constants): (&Body, &Constants),
+        step: &Step,
         graphs: &[Graph],
-        bodies: &[&Arc<Body>],
-        runs: Vec<Vec<bodies::Inputs>>,
+        values: &mut HashMap<PlanValueId, Value>,
     ) -> Result<(), Trouble> {
+        // The plan has the bodies as graphs only.
+        let makes =
+            |node: &&Node| node.outputs.iter().map(|id| id.index()).eq(step.outputs.iter().map(|id| id.index()));
+        let node = body.nodes().iter().find(makes).ok_or("its operator is gone".to_owned())?;
+        let mut operands = Vec::new();
+        for (input, id) in node.inputs.iter().zip(&step.inputs) {
+            let constant = input.and_then(|input| constants.get(&input));
+            operands.push(match (id, constant) {
+                (Some(id), _) => Some(self.value(graph, values, *id)?),
+                // The bodies have captured weights as their own.
+                (None, Some(weight)) => Some(Value::Tensor(evaluate_weight(weight).map_err(|e| e.to_string())?)),
+                (None, None) => None,
+            });
+        }
+        let (results, runs) = bodies::run(&node.op, &operands, self.memory)?;
+        values.extend(step.outputs.iter().copied().zip(results));
         let mut idle = false;
-        for ((graph, body), runs) in graphs.iter().zip(bodies).zip(runs) {
+        let bodies = node.op.bodies().into_iter().zip(captures(&node.op));
+        for ((graph, (body, (first_input, first_operand))), runs) in graphs.iter().zip(bodies).zip(runs) {
             idle |= runs.is_empty() && !graph.steps.is_empty();
+            let captured = body.inputs().iter().skip(first_input).zip(node.inputs.iter().skip(first_operand));
+            let constant = |(inner, outer): (&ValueId, &Option<ValueId>)| Some((*inner, constants.get(&(*outer)?)?.clone()));
+            let constants: Constants = captured.filter_map(constant).collect();
             for inputs in runs {
                 let values = graph.inputs.iter().zip(inputs).filter_map(|(id, value)| Some((*id, value?)));
-                self.graph(graph, body, values.collect(), Progress::default());
+                self.graph(graph, (body, &constants), values.collect(), Progress::default());
             }
         }
         if idle { Err("a body did not run on these inputs".to_owned().into()) } else { Ok(()) }

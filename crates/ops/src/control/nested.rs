@@ -6,6 +6,7 @@ use sinter_base::{DataType, Dim, Tensor, TensorType, Truth, Value, ValueType};
 use smallvec::SmallVec;
 
 use crate::body::Body;
+use crate::catalog::Op;
 use crate::error::{EvalError, InferError};
 use crate::evaluate::EvalContext;
 use crate::invalid;
@@ -71,6 +72,17 @@ pub fn iteration<'a>(cx: &EvalContext<'a>, number: usize) -> EvalContext<'a> {
 pub fn body_inputs(fed: Vec<Option<Value>>, inputs: &Arguments<'_>, first_capture: usize) -> Vec<Option<Value>> {
     let captures = inputs.all().get(first_capture..).unwrap_or_default();
     fed.into_iter().chain(captures.iter().cloned()).collect()
+}
+
+/// For each body of an operator, its captured values: the first input of the body that is one, and the operator's input
+/// that it is. The others follow in order, up to the last input of the body.
+pub fn captures(op: &Op) -> Vec<(usize, usize)> {
+    match op {
+        Op::If(op) => vec![(0, 1), (0, 1 + op.then_branch.inputs().len())],
+        Op::Loop(op) => vec![(2 + op.carried, 2 + op.carried)],
+        Op::Scan(op) => vec![(op.states + op.inputs.len(), op.states + op.inputs.len())],
+        _ => Vec::new(),
+    }
 }
 
 /// Checks that the types of an operator's inputs are as many as its body needs.

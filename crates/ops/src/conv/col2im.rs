@@ -93,6 +93,10 @@ impl Operator for Col2Im {
         Ok(vec![ValueType::tensor(data_type, dims)])
     }
 
+    fn size_inputs(&self) -> &'static [usize] {
+        &[1, 2]
+    }
+
     fn reference(&self, inputs: &Arguments<'_>, _cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
         let columns = inputs.tensor(0)?;
         let y_sizes = crate::infer::result_sizes(self, inputs)?.swap_remove(0);

@@ -67,6 +67,10 @@ impl Operator for AffineGrid {
         Ok(vec![ValueType::tensor(data_type, y)])
     }
 
+    fn size_inputs(&self) -> &'static [usize] {
+        &[1]
+    }
+
     fn reference(&self, inputs: &Arguments<'_>, _cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
         let theta = inputs.tensor(0)?;
         let y_sizes = crate::infer::result_sizes(self, inputs)?.swap_remove(0);

@@ -74,6 +74,10 @@ impl Operator for Range {
         Ok(vec![ValueType::unranked(inputs.same_data_type(0)?)])
     }
 
+    fn size_inputs(&self) -> &'static [usize] {
+        &[0, 1, 2]
+    }
+
     fn reference(&self, inputs: &Arguments<'_>, _cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
         let data_type = inputs.tensor(0)?.data_type();
         if data_type.is_float() {

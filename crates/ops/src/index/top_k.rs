@@ -50,6 +50,10 @@ impl Operator for TopK {
         Ok(vec![ValueType::unranked(data_type), ValueType::unranked(DataType::I64)])
     }
 
+    fn size_inputs(&self) -> &'static [usize] {
+        &[1]
+    }
+
     fn reference(&self, inputs: &Arguments<'_>, _cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
         let (x, k) = (numeric(inputs.tensor(0)?)?, int_values(inputs.tensor(1)?)?);
         let axis = axis_of(self.axis, x.rank())?;

@@ -54,6 +54,10 @@ impl Operator for Expand {
         Ok(vec![ty.into()])
     }
 
+    fn size_inputs(&self) -> &'static [usize] {
+        &[1]
+    }
+
     fn reference(&self, inputs: &Arguments<'_>, _cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
         let (x, target) = (inputs.tensor(0)?, int_values(inputs.tensor(1)?)?);
         let sizes: Result<Vec<usize>, _> = target.iter().map(|&entry| usize::try_from(entry)).collect();

@@ -121,6 +121,10 @@ impl Operator for Pad {
         Ok(vec![ValueType::tensor(data_type, self.dims(inputs, cx)?)])
     }
 
+    fn size_inputs(&self) -> &'static [usize] {
+        &[1, 3]
+    }
+
     fn reference(&self, inputs: &Arguments<'_>, _cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
         let x = inputs.tensor(0)?;
         let pads = int_values(inputs.tensor(1)?)?;

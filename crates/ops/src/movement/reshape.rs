@@ -82,6 +82,10 @@ impl Operator for Reshape {
         Ok(vec![ty.into()])
     }
 
+    fn size_inputs(&self) -> &'static [usize] {
+        &[1]
+    }
+
     fn reference(&self, inputs: &Arguments<'_>, _cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
         let sizes = crate::infer::result_sizes(self, inputs)?.swap_remove(0);
         Ok(vec![inputs.tensor(0)?.reshaped(&sizes)?.into()])

@@ -190,6 +190,10 @@ impl Operator for Slice {
         Ok(vec![ty.into()])
     }
 
+    fn size_inputs(&self) -> &'static [usize] {
+        &[1, 2, 3, 4]
+    }
+
     fn reference(&self, inputs: &Arguments<'_>, _cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
         let x = inputs.tensor(0)?;
         let (starts, ends) = (int_values(inputs.tensor(1)?)?, int_values(inputs.tensor(2)?)?);

@@ -49,6 +49,10 @@ impl Operator for Squeeze {
         Ok(vec![ty.into()])
     }
 
+    fn size_inputs(&self) -> &'static [usize] {
+        &[1]
+    }
+
     fn reference(&self, inputs: &Arguments<'_>, _cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
         let x = inputs.tensor(0)?;
         let axes = match inputs.optional_tensor(1)?.map(int_values).transpose()? {

@@ -45,6 +45,10 @@ impl Operator for Tile {
         Ok(vec![moved(data, result, |sizes, i| own.as_ref().map(|own| source(own, sizes, i))).into()])
     }
 
+    fn size_inputs(&self) -> &'static [usize] {
+        &[1]
+    }
+
     fn reference(&self, inputs: &Arguments<'_>, _cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
         let x = inputs.tensor(0)?;
         let repeats = int_values(inputs.tensor(1)?)?;

@@ -45,6 +45,10 @@ impl Operator for Unsqueeze {
         Ok(vec![ty.into()])
     }
 
+    fn size_inputs(&self) -> &'static [usize] {
+        &[1]
+    }
+
     fn reference(&self, inputs: &Arguments<'_>, _cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
         let (x, axes) = (inputs.tensor(0)?, int_values(inputs.tensor(1)?)?);
         Ok(vec![x.reshaped(&inserted(x.sizes(), &axes, 1)?)?.into()])

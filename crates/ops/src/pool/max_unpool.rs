@@ -71,6 +71,10 @@ impl Operator for MaxUnpool {
         Ok(vec![ValueType::tensor(data_type, dims)])
     }
 
+    fn size_inputs(&self) -> &'static [usize] {
+        &[2]
+    }
+
     fn reference(&self, inputs: &Arguments<'_>, _cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
         let (x, indices) = (inputs.tensor(0)?, inputs.tensor(1)?.to_i64());
         let y_sizes = crate::infer::result_sizes(self, inputs)?.swap_remove(0);

@@ -98,6 +98,10 @@ impl Operator for RandomFill {
         Ok(vec![ValueType::unranked(self.data_type)])
     }
 
+    fn size_inputs(&self) -> &'static [usize] {
+        &[0]
+    }
+
     fn reference(&self, inputs: &Arguments<'_>, cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
         self.check_type()?;
         let shape = int_values(inputs.tensor(0)?)?;

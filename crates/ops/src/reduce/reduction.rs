@@ -199,6 +199,10 @@ impl Operator for Reduce {
         Ok(vec![if all { ValueType::tensor(data_type, Vec::new()) } else { ValueType::unranked(data_type) }])
     }
 
+    fn size_inputs(&self) -> &'static [usize] {
+        &[1]
+    }
+
     fn reference(&self, inputs: &Arguments<'_>, _cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
         let x = numeric(inputs.tensor(0)?)?;
         let given = inputs.optional_tensor(1)?.map(int_values).transpose()?;

@@ -147,6 +147,10 @@ impl Operator for Dft {
         Ok(vec![ValueType::unranked(check_types(inputs)?)])
     }
 
+    fn size_inputs(&self) -> &'static [usize] {
+        &[1, 2]
+    }
+
     fn reference(&self, inputs: &Arguments<'_>, _cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
         let x = numeric(inputs.tensor(0)?)?;
         let single = |index: usize| -> Result<Option<i64>, EvalError> {
