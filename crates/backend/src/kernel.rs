@@ -58,7 +58,7 @@ impl<'a> Operand<'a> {
 }
 
 /// A result whose sizes only the kernel can tell.
-pub struct DynamicTarget {
+pub struct DynamicOutput {
     /// Element type.
     pub data_type: DataType,
     sizes: Sizes,
@@ -66,7 +66,7 @@ pub struct DynamicTarget {
     limit: usize,
 }
 
-impl DynamicTarget {
+impl DynamicOutput {
     /// An empty result of this element type.
     pub fn new(data_type: DataType) -> Self {
         Self { data_type, sizes: Sizes::new(), memory: Buffer::default(), limit: usize::MAX }
@@ -107,22 +107,22 @@ impl DynamicTarget {
 }
 
 /// A result of a launch.
-pub enum Target<'a> {
+pub enum Output<'a> {
     /// Memory of known sizes.
     View(ViewMut<'a>),
     /// Sizes to be told by the kernel.
-    Dynamic(&'a mut DynamicTarget),
+    Dynamic(&'a mut DynamicOutput),
 }
 
-impl<'a> Target<'a> {
+impl<'a> Output<'a> {
     /// The memory of a result of known sizes.
     ///
     /// # Panics
     /// When the result is dynamic: an error of the caller, never of data.
     pub fn view(&mut self) -> &mut ViewMut<'a> {
         match self {
-            Target::View(view) => view,
-            Target::Dynamic(_) => panic!("the kernel offered a result of known sizes"),
+            Output::View(view) => view,
+            Output::Dynamic(_) => panic!("the kernel offered a result of known sizes"),
         }
     }
 }
@@ -134,7 +134,7 @@ pub struct Launch<'a, 'b> {
     /// Operands in the region's order.
     pub inputs: &'a [Operand<'b>],
     /// Results in the region's order.
-    pub outputs: &'a mut [Target<'b>],
+    pub outputs: &'a mut [Output<'b>],
     /// Scratch memory of the size that the candidate asked for, where that was known before the run; to be
     /// read as a [`Workspace`].
     pub workspace: &'a mut [u8],
@@ -167,8 +167,8 @@ impl<'b> Launch<'_, 'b> {
     }
 }
 
-/// An operand or a result of a kernel, by its number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// An operand or a result of a kernel, by its index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum End {
     /// An operand.
     Operand(usize),
@@ -176,23 +176,23 @@ pub enum End {
     Result(usize),
 }
 
-/// Which parts of larger values a kernel takes for one of its ends. A part whose elements lie one after the other is none
-/// of its business: it looks like a whole value, aligned for its elements.
+/// Which strided views a kernel takes for an operand or a result. A view whose elements lie one after the other looks like
+/// a whole value, aligned for its elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stepped {
+pub enum StrideSupport {
     /// None.
-    Never,
+    Contiguous,
     /// Those whose rows are the last axis: pixels with all their channels, rows of a matrix.
     LastAxis,
     /// Rows of any length.
     Always,
 }
 
-impl Stepped {
+impl StrideSupport {
     /// Does a kernel take these rows of a value of these sizes?
     pub fn admits(self, rows: Rows, sizes: &[usize]) -> bool {
         match self {
-            Self::Never => false,
+            Self::Contiguous => false,
             Self::LastAxis => sizes.last() == Some(&rows.inner),
             Self::Always => true,
         }
@@ -201,9 +201,9 @@ impl Stepped {
 
 /// A kernel on views.
 pub trait Kernel: Send + Sync {
-    /// Which stepped views the kernel takes for one of its ends. It never meets others.
-    fn stepped(&self, _end: End) -> Stepped {
-        Stepped::Never
+    /// Which strided views the kernel takes for an operand or a result. It never meets others.
+    fn stride_support(&self, _end: End) -> StrideSupport {
+        StrideSupport::Contiguous
     }
 
     /// Computes the results.

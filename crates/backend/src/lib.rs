@@ -5,19 +5,23 @@
 //!
 //! No kernels here, no unsafe code, no networks.
 
-pub mod device;
+pub mod back_end;
 pub mod kernel;
 pub mod panic;
 pub mod region;
 pub mod rooms;
+pub mod sizing;
 pub mod tactic;
+pub mod target;
 pub mod workspace;
 
-pub use device::{BackEnd, Device};
+pub use back_end::BackEnd;
 pub use kernel::{
-    DynamicTarget, End, Kernel, KernelError, Launch, Loaded, Operand, Stepped, Target, ValueKernel, Workers,
+    DynamicOutput, End, Kernel, KernelError, Launch, Loaded, Operand, Output, StrideSupport, ValueKernel, Workers,
 };
-pub use region::Region;
+pub use region::{Region, RegionKey};
 pub use rooms::{Room, Rooms};
-pub use tactic::{Candidate, Numerics, Recipe, Refusal, TYPICAL_SIZE, Tactic};
+pub use sizing::{Sizing, TYPICAL_SIZE};
+pub use tactic::{Candidate, KernelKind, Numerics, Problem, Recipe, Refusal, Tactic};
+pub use target::Target;
 pub use workspace::Workspace;

@@ -1,25 +1,73 @@
 //! Regions: the unit that is offered to tactics, timed, verified and launched.
 
 use std::fmt;
+use std::str::FromStr;
+use std::sync::OnceLock;
 
 use sinter_base::{TensorType, ValueType};
-use sinter_ops::{Body, InferContext, InferError, Node, Op, Operands, ValueId, infer_types};
+use sinter_ops::{Body, InferContext, InferError, Node, Op, OpKind, Operands, ValueId, infer_types};
 use smallvec::SmallVec;
 
 /// A body of a few operators whose inputs and outputs are the region's operands and results.
 ///
 /// Operands are numbered by the inputs of the body; those of a single operator by its own inputs, so that one that is
 /// left out keeps its number.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Region {
     body: Body,
     constants: Vec<usize>,
+    key: OnceLock<RegionKey>,
+}
+
+/// A hash of what a region computes: of its text, whichever of its operands are weights. Equal on every machine.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RegionKey([u8; 16]);
+
+impl fmt::Display for RegionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl FromStr for RegionKey {
+    type Err = BadRegionKey;
+
+    fn from_str(text: &str) -> Result<Self, BadRegionKey> {
+        let digits = text.as_bytes();
+        let mut key = [0; 16];
+        if digits.len() != 2 * key.len() || !digits.is_ascii() {
+            return Err(BadRegionKey);
+        }
+        for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
+            let pair = std::str::from_utf8(pair).map_err(|_| BadRegionKey)?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| BadRegionKey)?;
+        }
+        Ok(Self(key))
+    }
+}
+
+/// A text that is no key of a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a key of a region has 32 hexadecimal digits")]
+pub struct BadRegionKey;
+
+impl fmt::Debug for RegionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The key follows from the body.
+impl PartialEq for Region {
+    fn eq(&self, other: &Self) -> bool {
+        self.body == other.body && self.constants == other.constants
+    }
 }
 
 impl Region {
     /// The region of a body.
     pub fn new(body: Body) -> Self {
-        Self { body: inputs_first(body), constants: Vec::new() }
+        Self { body: inputs_first(body), constants: Vec::new(), key: OnceLock::new() }
     }
 
     /// Says which operands are weights: their contents are at hand when the plan is made.
@@ -27,6 +75,38 @@ impl Region {
     pub fn with_constants(mut self, constants: Vec<usize>) -> Self {
         self.constants = constants;
         self
+    }
+
+    /// A hash of what it computes, worked out once.
+    pub fn key(&self) -> RegionKey {
+        *self.key.get_or_init(|| {
+            let hash = blake3::hash(self.to_string().as_bytes());
+            RegionKey(std::array::from_fn(|index| hash.as_bytes()[index]))
+        })
+    }
+
+    /// The kind of operator that decides which tactics may take the region: that of the first one which does more than
+    /// elementwise work or moving, else of the first one. A region without operators has none.
+    pub fn root(&self) -> Option<OpKind> {
+        let is_light = |kind: &OpKind| {
+            matches!(
+                kind,
+                OpKind::Pointwise
+                    | OpKind::Transpose
+                    | OpKind::Reshape
+                    | OpKind::Squeeze
+                    | OpKind::Unsqueeze
+                    | OpKind::Quantize
+                    | OpKind::Dequantize
+            )
+        };
+        let kinds = || self.body.nodes().iter().map(|node| node.op.kind());
+        kinds().find(|kind| !is_light(kind)).or_else(|| kinds().next())
+    }
+
+    /// Number of operands, left-out ones of a single operator included.
+    pub fn operand_count(&self) -> usize {
+        self.only().map_or(self.body.inputs().len(), |node| node.inputs.len())
     }
 
     /// Operands that are weights.
@@ -53,7 +133,7 @@ impl Region {
         let ids: Vec<_> = inputs.iter().map(|ty| ty.as_ref().map(|ty| body.add_input(ty.clone()))).collect();
         let results = body.add_typed(op, &ids, outputs);
         body.set_outputs(results.to_vec());
-        Self { body, constants: Vec::new() }
+        Self { body, constants: Vec::new(), key: OnceLock::new() }
     }
 
     /// The operators.
@@ -154,6 +234,21 @@ mod tests {
     use sinter_ops::movement::Transpose;
 
     use super::*;
+
+    #[test]
+    fn keys_read_back() {
+        let ty = ValueType::tensor(DataType::F32, vec![2i64.into(), 2i64.into()]);
+        let region = |constants: Vec<usize>| {
+            let turn = Transpose { permutation: None };
+            Region::single(turn.into(), &[Some(ty.clone())], vec![ty.clone()]).with_constants(constants)
+        };
+        let key = region(vec![]).key();
+        assert_eq!((key, key.to_string().parse()), (region(vec![0]).key(), Ok(key)));
+        for text in ["", "12", "zz", &"g".repeat(32), &"ä".repeat(16)] {
+            assert_eq!(text.parse::<RegionKey>(), Err(BadRegionKey));
+        }
+        assert_eq!(region(vec![]).root(), Some(OpKind::Transpose));
+    }
 
     #[test]
     fn inputs_come_first() {

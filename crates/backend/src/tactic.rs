@@ -3,31 +3,51 @@
 use std::fmt;
 
 use sinter_base::{Attr, Dim, Tensor};
+use sinter_ops::OpKind;
 
-use crate::device::Device;
-use crate::kernel::{KernelError, Loaded};
+use crate::kernel::{End, KernelError, Loaded, StrideSupport};
 use crate::region::Region;
+use crate::sizing::Sizing;
+use crate::target::Target;
 
-/// What stands in for an open size that nobody says more of, where something is estimated.
-pub const TYPICAL_SIZE: i64 = 64;
+/// What is offered to tactics: a symbolic region, the target, and the sizes to be fast at.
+#[derive(Clone, Copy, Debug)]
+pub struct Problem<'a> {
+    /// What is to be computed.
+    pub region: &'a Region,
+    /// Where.
+    pub target: &'a Target,
+    /// For which sizes.
+    pub sizing: &'a Sizing,
+}
 
 /// Why a tactic does not take a region. Shown by `inspect --explain`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// In words, with the numbers.
-    pub reason: String,
+pub enum Refusal {
+    /// The tactic is for other operators altogether; that explains nothing.
+    OtherOperator,
+    /// A reason in words, with the numbers.
+    Because(String),
 }
 
 impl Refusal {
     /// A refusal with this reason.
     pub fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into() }
+        Self::Because(reason.into())
+    }
+
+    /// The reason, where it explains something.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::OtherOperator => None,
+            Self::Because(reason) => Some(reason),
+        }
     }
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.reason)
+        f.write_str(self.reason().unwrap_or("it is for other operators"))
     }
 }
 
@@ -44,6 +64,15 @@ pub enum Numerics {
     Transformed,
 }
 
+/// What a kernel works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KernelKind {
+    /// Memory of its device.
+    Device,
+    /// Whole values on the host: strings, sequences, optionals.
+    HostValues,
+}
+
 /// All that a kernel needs to be loaded again, elsewhere and later: plain, versioned data.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recipe {
@@ -53,12 +82,21 @@ pub struct Recipe {
     pub parameters: Attr,
 }
 
-/// One way to compute a region.
+impl fmt::Display for Recipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.parameters {
+            Attr::Absent => f.write_str(&self.tactic),
+            parameters => write!(f, "{} {parameters}", self.tactic),
+        }
+    }
+}
+
+/// One way to compute a region, with everything that is known of it before it is loaded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
     /// How to load it.
     pub recipe: Recipe,
-    /// Expected time in nanoseconds, from a model of the device.
+    /// Expected time in nanoseconds at the optima, from a model of the target.
     pub estimate: f64,
     /// Scratch memory in bytes, as an expression of sizes.
     pub workspace: Dim,
@@ -68,10 +106,16 @@ pub struct Candidate {
     pub numerics: Numerics,
     /// Weights that the kernel takes as [`Tactic::pack`] makes them.
     pub packed: Vec<usize>,
+    /// Operands and results that may be strided; all others are contiguous.
+    pub strided: Vec<(End, StrideSupport)>,
+    /// What the kernel works on.
+    pub kind: KernelKind,
+    /// May a launch be recorded once and replayed: does it depend on nothing but its arguments' places and sizes?
+    pub capturable: bool,
 }
 
 impl Candidate {
-    /// A candidate without parameters, scratch memory or in-place pairs.
+    /// A candidate without parameters, scratch memory or in-place pairs, for contiguous operands.
     pub fn plain(tactic: &dyn Tactic, numerics: Numerics, estimate: f64) -> Self {
         Self {
             recipe: Recipe { tactic: tactic.name().to_owned(), parameters: Attr::Absent },
@@ -80,26 +124,39 @@ impl Candidate {
             in_place: Vec::new(),
             numerics,
             packed: Vec::new(),
+            strided: Vec::new(),
+            kind: KernelKind::Device,
+            capturable: true,
         }
+    }
+
+    /// Which strides the kernel takes for an operand or a result.
+    pub fn stride_support(&self, end: End) -> StrideSupport {
+        let found = self.strided.iter().find(|(known, _)| *known == end);
+        found.map_or(StrideSupport::Contiguous, |(_, support)| *support)
     }
 }
 
 /// One algorithm.
 pub trait Tactic: Send + Sync {
-    /// A stable name by the grammar `backend.family.algorithm[.types][.layout][.tile][.tier]`.
-    fn name(&self) -> &'static str;
+    /// A stable name by the grammar `backend.family.algorithm[.types][.layout][.tile][.isa]`.
+    fn name(&self) -> &str;
 
-    /// Ways to compute the region on the device.
+    /// The kinds of operators that a region may have as its [`Region::root`], so that few tactics are asked.
+    fn roots(&self) -> &[OpKind];
+
+    /// The best ways to compute the region, `most` at most, by the tactic's own model. Pure and cheap: nothing is loaded or
+    /// compiled.
     ///
     /// # Errors
     /// Why there is none.
-    fn offer(&self, region: &Region, device: &Device) -> Result<Vec<Candidate>, Refusal>;
+    fn offer(&self, problem: &Problem<'_>, most: usize) -> Result<Vec<Candidate>, Refusal>;
 
     /// The kernel of a recipe that this tactic offered for this region, maybe long ago on another machine.
     ///
     /// # Errors
     /// When recipe and region do not belong together, or the machine lacks what the recipe needs.
-    fn load(&self, recipe: &Recipe, region: &Region, device: &Device) -> Result<Loaded, KernelError>;
+    fn load(&self, recipe: &Recipe, region: &Region, target: &Target) -> Result<Loaded, KernelError>;
 
     /// A weight in the form that the kernel of this recipe takes it.
     ///

@@ -37,7 +37,7 @@ fn run(arguments: Arguments) -> Result<(), String> {
     Tier::requested().map_err(|e| e.to_string())?;
     let Arguments { filters, every_type, rounds, threads, json } = arguments;
     let only_json = json.as_deref() == Some(Path::new("-"));
-    let device = Cpu.device(threads).to_string();
+    let device = Cpu.target(threads).to_string();
     let mut out = std::io::stdout();
     let mut show = |line: &dyn Display| match only_json {
         true => Ok(()),

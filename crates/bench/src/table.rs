@@ -3,10 +3,10 @@
 use std::fmt;
 
 use serde_json::{Value as Json, json};
-use sinter_backend::{BackEnd, Candidate, Device, Loaded, Region, Tactic, Workers};
+use sinter_backend::{BackEnd, Candidate, Loaded, Region, Tactic, Target, Workers};
 use sinter_base::{Attr, Dim};
 use sinter_builder::trial::Setup;
-use sinter_conformance::kernels::operands_of;
+use sinter_conformance::kernels::{offers, operands_of};
 use sinter_conformance::other_types::{Problem, problems};
 use sinter_cpu::Cpu;
 use sinter_ops::{Operands, catalog};
@@ -90,7 +90,7 @@ fn launch_time(
     tactic: &dyn Tactic,
     candidate: &Candidate,
     Problem { region, values }: &Problem,
-    (device, workers, rounds): (&Device, &dyn Workers, usize),
+    (device, workers, rounds): (&Target, &dyn Workers, usize),
 ) -> Result<f64, String> {
     match tactic.load(&candidate.recipe, region, device).map_err(|e| e.to_string())? {
         Loaded::Values(kernel) => time(rounds, || kernel.run(values).map(drop)).map_err(|e| e.to_string()),
@@ -109,7 +109,7 @@ fn launch_time(
 /// # Errors
 /// A kernel that fails on a problem that it offered to take, and what `take` says.
 pub fn measure(options: &Options, take: &mut dyn FnMut(Row) -> Result<(), String>) -> Result<(), String> {
-    let (device, workers) = (Cpu.device(options.threads), Cpu.workers(options.threads));
+    let (device, workers) = (Cpu.target(options.threads), Cpu.workers(options.threads));
     for info in catalog::ALL {
         for example in (info.examples)() {
             let own = problems(&example, 1).into_iter().rev();
@@ -121,7 +121,7 @@ pub fn measure(options: &Options, take: &mut dyn FnMut(Row) -> Result<(), String
                     if !options.filters.is_empty() && !options.filters.iter().any(chosen) {
                         continue;
                     }
-                    for candidate in tactic.offer(&problem.region, &device).unwrap_or_default() {
+                    for candidate in offers(tactic, &problem.region, &device).unwrap_or_default() {
                         let with = (&device, &*workers, options.rounds);
                         let nanoseconds = launch_time(tactic, &candidate, &problem, with)
                             .map_err(|e| format!("{} on {} '{}': {e}", tactic.name(), info.name, example.name))?;

@@ -132,7 +132,7 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, mut options: BuildOption
     progress.begin(Stage::Passes);
     let mut optimized = optimize(imported.clone(), passes)?;
     let key = verdicts.as_ref().and_then(|_| {
-        let device = tune::device_name(back_end, &back_end.device(build.options.threads));
+        let device = tune::device_name(back_end, &back_end.target(build.options.threads));
         build_key(imported, &device, disabled.iter(), &build.options.verify)
     });
     if let Some(verdict) = key.as_ref().zip(verdicts.as_ref()).and_then(|(key, verdicts)| verdicts.get(key)) {
@@ -230,7 +230,7 @@ impl<'b, 'o> Build<'b, 'o> {
             return Err(BuildError::UnknownSize { name: name.clone(), known: known.into_iter().collect() });
         }
         bound::check(network, sizes, *max_memory)?;
-        let times = tuning.as_ref().map(|tuning| tune::begin(tuning, back_end, &back_end.device(*threads)));
+        let times = tuning.as_ref().map(|tuning| tune::begin(tuning, back_end, &back_end.target(*threads)));
         let mut evidence = Evidence::new(PointSizes::of_network(network, sizes, *max_memory), times);
         if let Verify::Given(inputs) = verify {
             evidence.set_usual_sizes(sizes_of(network, inputs));
@@ -313,7 +313,7 @@ impl<'b, 'o> Build<'b, 'o> {
 
     /// Times kernels until the cover by their times asks about no others, or the time is over.
     fn time_kernels(&mut self, network: &Network) -> Result<(), BuildError> {
-        let device = self.back_end.device(self.options.threads);
+        let device = self.back_end.target(self.options.threads);
         let budget = self.options.tuning.as_ref().and_then(|tuning| tuning.budget);
         // Whole engines need some of the time as well.
         let kept = budget.unwrap_or_default().mul_f64(tune::engines::SHARE);
@@ -362,7 +362,7 @@ impl<'b, 'o> Build<'b, 'o> {
         let Some(Tuning { budget, .. }) = self.options.tuning else { return Ok(None) };
         let race = Race::between(&timed.plan, &estimated.plan, self.evidence.sizes());
         let Some(race) = race else { return Ok(None) };
-        let device = self.back_end.device(self.options.threads);
+        let device = self.back_end.target(self.options.threads);
         if race.known(&self.evidence).is_none() {
             let Some(whole) = budget else {
                 let (device, known) = (tune::device_name(self.back_end, &device), self.evidence.devices());

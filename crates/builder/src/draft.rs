@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use sinter_backend::{BackEnd, Device};
+use sinter_backend::{BackEnd, Target};
 use sinter_base::{Dim, TensorType};
 use sinter_interp::evaluate_weight;
 use sinter_ir::{Network, WeightExpr};
@@ -11,6 +11,7 @@ use sinter_ops::{EvalError, ValueId};
 use sinter_plan::{Action, Graph, Home, Plan, PlanGuard, PlanValueId, PlanWeight, Port, ShapeCompiler, Slot, WeightId};
 
 use crate::bound::WeightBudget;
+use crate::candidates::Candidates;
 use crate::cover::Costs;
 use crate::error::BuildError;
 use crate::evidence::Evidence;
@@ -26,6 +27,8 @@ pub(crate) struct Draft {
     pub(crate) expressions: Vec<Arc<WeightExpr>>,
     /// What was packed, by the weight that is the pack.
     pub(crate) packs: HashMap<WeightId, Pack>,
+    /// What is known of the kernels of its steps.
+    pub(crate) candidates: Candidates,
     /// What its cover is expected to take.
     pub(crate) costs: Costs,
     /// Concatenations and slices that move elements.
@@ -34,8 +37,9 @@ pub(crate) struct Draft {
 
 /// A network with its kernels chosen, before weights are computed.
 pub(crate) struct Lowered {
-    device: Device,
+    target: Target,
     graph: Graph,
+    candidates: Candidates,
     sizes: Sizes,
     shapes: ShapeCompiler,
     known: BTreeSet<String>,
@@ -48,8 +52,9 @@ pub(crate) struct Lowered {
 
 impl Lowered {
     pub(crate) fn place_parts(&mut self, back_end: &dyn BackEnd, evidence: &Evidence) {
-        let known = Known { sizes: &self.known, back_end, device: &self.device, evidence };
-        self.moved = parts::place(&known, &mut self.graph, &mut self.sizes, &mut self.shapes);
+        let known = Known { sizes: &self.known, back_end, target: &self.target, evidence };
+        let candidates = &mut self.candidates;
+        self.moved = parts::place(&known, &mut self.graph, candidates, &mut self.sizes, &mut self.shapes);
     }
 }
 
@@ -65,7 +70,7 @@ pub(crate) fn lower(
     may_join: bool,
 ) -> Result<Lowered, BuildError> {
     evidence.begin_cover();
-    let device = back_end.device(threads);
+    let target = back_end.target(threads);
     let known = input_symbols(network);
     let weight_ids: HashMap<ValueId, WeightId> =
         network.weights.iter().enumerate().map(|(i, w)| (w.value, WeightId::new(i))).collect();
@@ -75,7 +80,7 @@ pub(crate) fn lower(
     }
     let mut lowering = Lowering {
         back_end,
-        device: &device,
+        target: &target,
         evidence,
         may_join,
         known: &known,
@@ -85,14 +90,27 @@ pub(crate) fn lower(
         is_inside: false,
         guards: Vec::new(),
         unserved: Vec::new(),
+        candidates: Candidates::default(),
         costs: Costs::default(),
     };
     let (graph, sizes) = lowering.lower(&network.body, &network.locations, &mut shapes);
     if !lowering.unserved.is_empty() {
         return Err(BuildError::Unserved(lowering.unserved));
     }
-    let Lowering { expressions, packs, guards, costs, .. } = lowering;
-    Ok(Lowered { device, graph, sizes, shapes, known, expressions, packs, guards, costs, moved: Vec::new() })
+    let Lowering { expressions, packs, guards, candidates, costs, .. } = lowering;
+    Ok(Lowered {
+        target,
+        graph,
+        candidates,
+        sizes,
+        shapes,
+        known,
+        expressions,
+        packs,
+        guards,
+        costs,
+        moved: Vec::new(),
+    })
 }
 
 /// The plan of a network whose kernels are chosen; values may lie in the same memory if `may_share`.
@@ -107,7 +125,8 @@ pub(crate) fn finish(
     max_memory: u64,
     may_share: bool,
 ) -> Result<Draft, BuildError> {
-    let Lowered { device, mut graph, sizes, mut shapes, known, expressions, packs, guards, costs, moved } = lowered;
+    let Lowered { target, mut graph, candidates, sizes, mut shapes, known, expressions, packs, guards, costs, moved } =
+        lowered;
     // Ranges come first: their messages name the input.
     let of_network = network.guards.iter().map(|g| (g.left.clone(), g.right.clone(), g.reason.clone()));
     let decidable = usual.hints.guards().chain(of_network).filter(|(a, b, _)| is_over(a, &known) && is_over(b, &known));
@@ -129,7 +148,7 @@ pub(crate) fn finish(
     };
     let mut plan = Plan {
         name: network.name.clone(),
-        device,
+        target,
         graph,
         inputs: network.inputs.iter().map(|i| port(&i.name, i.value)).collect(),
         outputs: network.outputs.iter().map(|o| port(&o.name, o.value)).collect(),
@@ -153,7 +172,7 @@ pub(crate) fn finish(
         }
     }
     let packs = made.into_iter().map(|(number, id)| (id, packs[number].clone())).collect();
-    Ok(Draft { plan, expressions, packs, costs, moved })
+    Ok(Draft { plan, expressions, packs, candidates, costs, moved })
 }
 
 fn is_over(dim: &Dim, known: &BTreeSet<String>) -> bool {

@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
 
-use sinter_backend::{Candidate, Recipe, Refusal, Region};
-use sinter_base::{KnownValue, TensorType, ValueType};
+use sinter_backend::{Candidate, Recipe, Refusal, Region, RegionKey, Sizing};
+use sinter_base::{KnownValue, TensorType};
 
 use crate::cache::timings::{Timing, TimingCache};
 use crate::tune::point::{Point, PointSizes, concrete};
@@ -34,8 +34,8 @@ pub(crate) struct Times {
 /// See the module documentation.
 #[derive(Debug, Default)]
 pub struct Evidence {
-    /// (tactic, text of the region).
-    banned: HashSet<(String, String)>,
+    /// Recipes that failed verification on a region.
+    banned: HashSet<(String, RegionKey)>,
     pub(crate) times: Option<Times>,
     /// Are kernels chosen by times, where there are some?
     by_times: bool,
@@ -76,37 +76,33 @@ impl Evidence {
 
     /// Kernels are chosen for these sizes, where the user names no usual ones.
     pub(crate) fn set_usual_sizes(&mut self, sizes: BTreeMap<String, i64>) {
-        self.sizes.hints = self.sizes.hints.with_usual(sizes);
+        self.sizes.set_usual(sizes);
     }
 
-    /// The region at the usual sizes; `None` where it has no others, or none that are known before a run.
-    pub(crate) fn at_usual_sizes(&self, region: &Region) -> Option<Region> {
-        let is_free = |ty: &ValueType| ty.as_tensor().is_some_and(|tensor| tensor.shape.sizes().is_none());
-        let any_free = region.body().input_types().iter().any(is_free);
-        any_free.then(|| concrete(region, &self.sizes).ok()).flatten().map(|point| point.region)
+    /// Never choose this recipe for this region again.
+    pub(crate) fn ban(&mut self, recipe: &Recipe, region: &Region) {
+        self.banned.insert((recipe.to_string(), region.key()));
     }
 
-    /// Never offer this tactic for this region again.
-    pub(crate) fn ban(&mut self, tactic: String, region: &Region) {
-        self.banned.insert((tactic, region.to_string()));
-    }
-
+    /// Banned recipes, each with the text of its region's key.
     pub(crate) fn bans(&self) -> Vec<(String, String)> {
-        let mut bans: Vec<_> = self.banned.iter().cloned().collect();
+        let mut bans: Vec<_> = self.banned.iter().map(|(recipe, key)| (recipe.clone(), key.to_string())).collect();
         bans.sort_unstable();
         bans
     }
 
+    /// Bans what an earlier build banned; a text that is no key bans nothing.
     pub(crate) fn ban_all(&mut self, bans: &[(String, String)]) {
-        self.banned.extend(bans.iter().cloned());
+        let read = |(recipe, key): &(String, String)| Some((recipe.clone(), key.parse().ok()?));
+        self.banned.extend(bans.iter().filter_map(read));
     }
 
     pub(crate) fn forget_bans(&mut self) {
         self.banned.clear();
     }
 
-    pub(crate) fn is_banned(&self, tactic: &str, region: &Region) -> bool {
-        !self.banned.is_empty() && self.banned.contains(&(tactic.to_owned(), region.to_string()))
+    pub(crate) fn is_banned(&self, recipe: &Recipe, region: &Region) -> bool {
+        !self.banned.is_empty() && self.banned.contains(&(recipe.to_string(), region.key()))
     }
 
     /// From now on kernels are chosen by times where there are some, or by estimates alone.
@@ -114,14 +110,14 @@ impl Evidence {
         self.by_times = by_times && self.times.is_some();
     }
 
-    /// Are kernels chosen by times, where there are some?
-    pub(crate) fn is_by_times(&self) -> bool {
-        self.by_times
-    }
-
     /// Sizes that kernels are chosen for.
     pub(crate) fn sizes(&self) -> &PointSizes {
         &self.sizes
+    }
+
+    /// Sizes that kernels are chosen for, as tactics see them.
+    pub(crate) fn sizing(&self) -> &Sizing {
+        &self.sizes.sizing
     }
 
     /// Starts a new cover: counts begin again, and what was asked before a ban is forgotten.

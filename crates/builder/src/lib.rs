@@ -8,6 +8,7 @@
 pub mod bound;
 pub mod builder;
 pub mod cache;
+mod candidates;
 mod cover;
 mod draft;
 pub mod error;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use sinter_backend::{BackEnd, Candidate, Device, Recipe, Region};
+use sinter_backend::{BackEnd, Candidate, KernelKind, Recipe, Region, Target};
 use sinter_base::{DataType, Dim, Location, ValueType};
 use sinter_ir::WeightExpr;
 use sinter_ops::control::nested::captures;
@@ -12,6 +12,7 @@ use sinter_plan::{
     Action, BufferId, Graph, Home, Part, PlanValue, PlanValueId, Register, ShapeCompiler, Slot, Step, WeightId,
 };
 
+use crate::candidates::Candidates;
 use crate::cover::{Costs, Cover, Piece, Problem, cover};
 use crate::error::Unserved;
 use crate::evidence::Evidence;
@@ -63,7 +64,7 @@ impl Sizes {
 /// What lowering a body needs to know.
 pub(crate) struct Lowering<'a> {
     pub(crate) back_end: &'a dyn BackEnd,
-    pub(crate) device: &'a Device,
+    pub(crate) target: &'a Target,
     pub(crate) evidence: &'a Evidence,
     /// May several operators be one region, in a layout of its own?
     pub(crate) may_join: bool,
@@ -80,6 +81,8 @@ pub(crate) struct Lowering<'a> {
     /// Sizes that must be equal, or the run ends with an error.
     pub(crate) guards: Vec<(Slot, Slot, String)>,
     pub(crate) unserved: Vec<Unserved>,
+    /// Those that were chosen.
+    pub(crate) candidates: Candidates,
     /// What the cover of the outermost body is expected to take.
     pub(crate) costs: Costs,
 }
@@ -102,7 +105,7 @@ impl Lowering<'_> {
         let problem = Problem {
             body,
             back_end: self.back_end,
-            device: self.device,
+            target: self.target,
             evidence: self.evidence,
             may_join: self.may_join,
             weight: &expression,
@@ -114,8 +117,9 @@ impl Lowering<'_> {
             Err(gaps) => {
                 for gap in gaps {
                     let location = locations.get(gap.node).cloned().unwrap_or_default();
-                    let near = gap.refusals.into_iter().map(|(tactic, refusal)| (tactic, refusal.reason));
-                    let refusals = near.filter(|(_, reason)| !reason.starts_with("takes ")).collect();
+                    let near = gap.refusals.into_iter();
+                    let near = near.filter_map(|(tactic, refusal)| Some((tactic, refusal.reason()?.to_owned())));
+                    let refusals = near.collect();
                     let operator = body.nodes()[gap.node].op.name();
                     self.unserved.push(Unserved { location, operator, refusals });
                 }
@@ -194,7 +198,8 @@ impl Lowering<'_> {
             Home::Input => sizes.values[id.index()].is_none(),
             Home::Weight(_) | Home::Arena(_) | Home::Part(_) => false,
         };
-        let fixed = !choice.takes_values
+        let candidate = choice;
+        let fixed = candidate.kind == KernelKind::Device
             && !inputs.iter().flatten().any(is_open)
             && outputs.iter().all(|id| sizes.values[id.index()].is_some())
             && self.sizes_are_certain(&piece.region, &origins, shapes);
@@ -205,7 +210,6 @@ impl Lowering<'_> {
                 sizes.values[id.index()] = None;
             }
         }
-        let candidate = choice.candidate;
         for &operand in &candidate.packed {
             inputs[operand] =
                 inputs[operand].map(|id| self.packed(id, operand, &candidate, &piece.region, graph, sizes));
@@ -217,10 +221,12 @@ impl Lowering<'_> {
         };
         sizes.workspaces.push(workspace);
         sizes.bodies.push(Vec::new());
+        // What was constant matters for the choice only.
+        let region = Region::new(piece.region.body().clone());
+        self.candidates.insert(&region, candidate.clone());
         let action = Action::Kernel {
             recipe: candidate.recipe,
-            // What was constant matters for the choice only.
-            region: Region::new(piece.region.body().clone()),
+            region,
             in_place: if fixed { candidate.in_place } else { Vec::new() },
             packed: candidate.packed,
             workspace: None,

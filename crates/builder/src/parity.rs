@@ -181,7 +181,7 @@ pub(crate) fn seal(plan: &Plan, network: &Network, answers: &Answers) -> Option<
 pub(crate) fn ban(failures: Vec<Failure>, evidence: &mut Evidence, found: &mut Verification) -> bool {
     let any = !failures.is_empty();
     for failure in failures {
-        evidence.ban(failure.tactic, &failure.region);
+        evidence.ban(&failure.recipe, &failure.region);
         found.dropped.push(failure.dropped);
     }
     any

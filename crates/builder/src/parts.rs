@@ -15,6 +15,7 @@ mod placing;
 
 use sinter_plan::{Action, BufferId, Graph, Home, PlanValue, PlanValueId, ShapeCompiler, Step};
 
+use crate::candidates::Candidates;
 use crate::lower::{PartSlots, Sizes};
 use crate::parts::place::Place;
 use crate::parts::placing::{Copied, Placing};
@@ -33,8 +34,14 @@ pub struct Moved {
 }
 
 /// Places what can be in the outermost graph of a plan; says of the rest why it cannot.
-pub(crate) fn place(known: &Known<'_>, graph: &mut Graph, sizes: &mut Sizes, shapes: &mut ShapeCompiler) -> Vec<Moved> {
-    let Placing { places, is_placed, copied, moved, .. } = Placing::of(graph, known);
+pub(crate) fn place(
+    known: &Known<'_>,
+    graph: &mut Graph,
+    candidates: &mut Candidates,
+    sizes: &mut Sizes,
+    shapes: &mut ShapeCompiler,
+) -> Vec<Moved> {
+    let Placing { places, is_placed, copied, moved, .. } = Placing::of(graph, candidates, known);
     for (index, place) in places.iter().enumerate() {
         if let Some(place) = place {
             add(PlanValueId::new(index), place, sizes, shapes);
@@ -45,7 +52,7 @@ pub(crate) fn place(known: &Known<'_>, graph: &mut Graph, sizes: &mut Sizes, sha
         sizes.workspaces[position] = None;
     }
     let mut steps = Vec::new();
-    for Copied { step, operand, from, place, region, recipe, .. } in copied {
+    for Copied { step, operand, from, place, region, candidate } in copied {
         let id = PlanValueId::new(graph.values.len());
         let ty = region.body().output_types().swap_remove(0);
         let dims = ty.as_tensor().and_then(|ty| ty.dims().ok()).unwrap_or_default();
@@ -53,6 +60,8 @@ pub(crate) fn place(known: &Known<'_>, graph: &mut Graph, sizes: &mut Sizes, sha
         graph.values.push(PlanValue { ty, sizes: None, home: Home::Arena(BufferId::new(0)) });
         add(id, &place, sizes, shapes);
         graph.steps[step].inputs[operand] = Some(id);
+        candidates.insert(&region, candidate.clone());
+        let recipe = candidate.recipe;
         let action = Action::Kernel { recipe, region, in_place: Vec::new(), packed: Vec::new(), workspace: None };
         let origins = graph.steps[step].origins.clone();
         steps.push((step, Step { action, inputs: vec![Some(from)], outputs: vec![id], origins }));

@@ -8,9 +8,6 @@ use sinter_plan::{Action, Graph};
 use crate::evidence::Evidence;
 use crate::tune::{nanoseconds, why_not};
 
-/// How a refusal starts when the tactic serves other operators altogether; it explains nothing.
-pub const OTHER_OPERATOR: &str = "takes ";
-
 /// A region that the build considered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConsideredRegion {
@@ -68,12 +65,12 @@ pub(crate) fn considered(evidence: &Evidence, graph: &Graph) -> Vec<ConsideredRe
                 chosen: chosen.contains(&(recipe.tactic.clone(), recipe.parameters.to_string())),
             }
         };
-        let near = asked.refusals.iter().filter(|(_, refusal)| !refusal.reason.starts_with(OTHER_OPERATOR));
+        let near = asked.refusals.iter().filter_map(|(tactic, refusal)| Some((tactic, refusal.reason()?)));
         regions.push(ConsideredRegion {
             places: asked.count,
             steps: chosen.len(),
             candidates: asked.offered.iter().map(candidate).collect(),
-            refusals: near.map(|(tactic, refusal)| (tactic.clone(), refusal.reason.clone())).collect(),
+            refusals: near.map(|(tactic, reason)| (tactic.clone(), reason.to_owned())).collect(),
             region,
         });
     }

@@ -1,43 +1,37 @@
-//! Choosing a kernel for a region: every tactic is asked, the best time or else estimate wins, the order of the tables
-//! breaks ties. Estimates are those at the usual sizes.
+//! Choosing a kernel for a region: the tactics for its root are asked, the best time or else estimate wins, the order of the
+//! tables breaks ties. Nothing is loaded.
 
-use sinter_backend::{BackEnd, Candidate, Device, Loaded, Refusal, Region};
+use sinter_backend::{BackEnd, Candidate, Problem, Refusal, Region, Target};
 
 use crate::evidence::Evidence;
 
-/// What was chosen for a region.
-pub struct Choice {
-    /// The candidate; its estimate is the measured time where there is one.
-    pub candidate: Candidate,
-    /// Does its kernel work on whole values instead of memory?
-    pub takes_values: bool,
-}
+/// The most candidates that one tactic may offer for a region.
+pub(crate) const MOST_CANDIDATES: usize = 16;
 
-/// Asks every tactic but those that are banned for the region.
+/// The best candidate of all tactics for the region, without those that are banned; its estimate is the measured time where
+/// there is one.
 ///
 /// # Errors
 /// All refusals, by tactic, when none takes the region.
-pub fn select(
+pub(crate) fn select(
     region: &Region,
     back_end: &dyn BackEnd,
-    device: &Device,
+    target: &Target,
     evidence: &Evidence,
-) -> Result<Choice, Vec<(String, Refusal)>> {
+) -> Result<Candidate, Vec<(String, Refusal)>> {
     let (mut offered, mut refusals) = (Vec::new(), Vec::new());
-    let usual = evidence.at_usual_sizes(region);
-    for tactic in back_end.tactics() {
-        if evidence.is_banned(tactic.name(), region) {
-            refusals.push((tactic.name().to_owned(), Refusal::new("does not agree with the judge on this region")));
-            continue;
-        }
-        match tactic.offer(region, device) {
-            Ok(mut candidates) => {
-                let there = usual.as_ref().and_then(|usual| tactic.offer(usual, device).ok()).unwrap_or_default();
-                for candidate in &mut candidates {
-                    let same = there.iter().find(|other| other.recipe == candidate.recipe);
-                    candidate.estimate = same.map_or(candidate.estimate, |same| same.estimate);
-                }
-                offered.extend(candidates);
+    let problem = Problem { region, target, sizing: evidence.sizing() };
+    let root = region.root();
+    for tactic in
+        back_end.tactics().into_iter().filter(|tactic| root.is_some_and(|root| tactic.roots().contains(&root)))
+    {
+        match tactic.offer(&problem, MOST_CANDIDATES) {
+            Ok(candidates) => {
+                let (banned, allowed): (Vec<_>, Vec<_>) =
+                    candidates.into_iter().partition(|candidate| evidence.is_banned(&candidate.recipe, region));
+                let reason = || Refusal::new("does not agree with the reference on this region");
+                refusals.extend(banned.iter().map(|candidate| (candidate.recipe.to_string(), reason())));
+                offered.extend(allowed);
             }
             Err(refusal) => refusals.push((tactic.name().to_owned(), refusal)),
         }
@@ -46,20 +40,15 @@ pub fn select(
     let time = |candidate: &Candidate| evidence.time(point.as_ref()?, &candidate.recipe);
     // Beside candidates with a time the others are out: they were too slow by far, or failed.
     let any_timed = offered.iter().any(|candidate| time(candidate).is_some());
-    let mut best: Option<Choice> = None;
+    let mut best: Option<Candidate> = None;
     for mut candidate in offered {
         candidate.estimate = match time(&candidate) {
             Some(time) => time,
             None if any_timed => continue,
             None => evidence.estimate(&candidate),
         };
-        if best.as_ref().is_some_and(|b| b.candidate.estimate <= candidate.estimate) {
-            continue;
-        }
-        let Some(tactic) = back_end.tactic(&candidate.recipe.tactic) else { continue };
-        match tactic.load(&candidate.recipe, region, device) {
-            Ok(loaded) => best = Some(Choice { candidate, takes_values: matches!(loaded, Loaded::Values(_)) }),
-            Err(error) => refusals.push((tactic.name().to_owned(), Refusal::new(error.to_string()))),
+        if best.as_ref().is_none_or(|best| candidate.estimate < best.estimate) {
+            best = Some(candidate);
         }
     }
     best.ok_or(refusals)

@@ -1,8 +1,10 @@
 //! Launches of a kernel on tensors, as the runtime would do them: aligned views, poisoned results.
 
-use sinter_backend::{DynamicTarget, Kernel, KernelError, Launch, Operand, Rooms, Target, Workers};
+use std::collections::HashMap;
+
+use sinter_backend::{Candidate, DynamicOutput, Kernel, KernelError, Launch, Operand, Output, Region, Rooms, Workers};
 use sinter_base::view::element_bytes;
-use sinter_base::{Buffer, DataType, Sizes, Tensor, Value, ValueType, View, ViewMut};
+use sinter_base::{Buffer, DataType, Dim, Sizes, Tensor, Value, ValueType, View, ViewMut};
 
 /// What every byte of a result holds before the kernel runs: no sensible number in any type.
 const POISON: u8 = 0xA5;
@@ -10,7 +12,7 @@ const POISON: u8 = 0xA5;
 /// Memory for one result.
 enum Room {
     Fixed(DataType, Sizes, Buffer),
-    Open(DynamicTarget),
+    Open(DynamicOutput),
 }
 
 /// Memory for launches of one kernel: operands by their number in the region, packed ones packed, and results.
@@ -32,11 +34,11 @@ fn operand(input: &Option<(Buffer, DataType, Sizes)>) -> Result<Operand<'_>, Ker
     }
 }
 
-fn target(room: &mut Room) -> Result<Target<'_>, KernelError> {
+fn target(room: &mut Room) -> Result<Output<'_>, KernelError> {
     match room {
-        Room::Open(target) => Ok(Target::Dynamic(target)),
+        Room::Open(target) => Ok(Output::Dynamic(target)),
         Room::Fixed(ty, sizes, buffer) => {
-            ViewMut::new(*ty, sizes, buffer.bytes_mut()).map(Target::View).map_err(|e| data(&e))
+            ViewMut::new(*ty, sizes, buffer.bytes_mut()).map(Output::View).map_err(|e| data(&e))
         }
     }
 }
@@ -53,7 +55,7 @@ impl Setup {
         for ty in results {
             let tensor = ty.as_tensor().ok_or_else(|| data(&"a result is no tensor"))?;
             rooms.push(match tensor.shape.sizes() {
-                None => Room::Open(DynamicTarget::new(tensor.data_type)),
+                None => Room::Open(DynamicOutput::new(tensor.data_type)),
                 Some(sizes) => {
                     let bytes = sizes.iter().product::<usize>() * element_bytes(tensor.data_type);
                     let mut buffer = Buffer::new(bytes);
@@ -96,6 +98,26 @@ impl Setup {
         };
         self.rooms.iter().map(value).collect()
     }
+}
+
+/// Scratch memory of a candidate for operands of these types, as far as they say the sizes that it depends on; a kernel that
+/// gets less takes what it needs.
+pub fn workspace_bytes(candidate: &Candidate, region: &Region, operands: &[ValueType]) -> usize {
+    let mut sizes: HashMap<&str, i64> = HashMap::new();
+    let body = region.body();
+    for (id, actual) in body.inputs().iter().zip(operands) {
+        let dims = |ty: &ValueType| ty.as_tensor().and_then(|tensor| tensor.dims().ok().map(<[Dim]>::to_vec));
+        let (Some(own), Some(actual)) = (body.ty(*id).as_tensor().and_then(|ty| ty.dims().ok()), dims(actual)) else {
+            continue;
+        };
+        for (dim, size) in own.iter().zip(actual) {
+            if let (Some(name), Some(size)) = (dim.as_symbol(), size.as_constant()) {
+                sizes.insert(name, size);
+            }
+        }
+    }
+    let bytes = candidate.workspace.evaluate(&|name| sizes.get(name).copied());
+    bytes.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0)
 }
 
 /// Launches a kernel on operands by their number in the region, packed ones packed; `results` are the types of the

@@ -4,9 +4,8 @@ use std::io::Write;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sinter::backend::{BackEnd, Device, Region};
+use sinter::backend::{BackEnd, Problem, Refusal, Region, Sizing, Target};
 use sinter::base::Attr;
-use sinter::builder::regions::OTHER_OPERATOR;
 use sinter::builder::{ConsideredCandidate, ConsideredRegion};
 use sinter::plan::{Action, Graph, Home, Plan, PlanValueId, Step};
 
@@ -134,7 +133,7 @@ pub fn explain(
                 }
                 None => {
                     let region = region.clone().with_constants(constants(graph, step));
-                    let mut explanation = explain_step(step, &region, back_end, &plan.device);
+                    let mut explanation = explain_step(step, &region, back_end, &plan.target);
                     // What the build was told counts; this machine and this program may be others.
                     if plan.report.is_some() {
                         explanation.refusals = refusals(plan, position - 1);
@@ -181,14 +180,16 @@ fn comes_from(step: &Step, node: &str) -> bool {
     step.origins.iter().any(|origin| origin == node || origin.contains(&format!("'{node}'")))
 }
 
-fn explain_step(step: &Step, region: &Region, back_end: &dyn BackEnd, device: &Device) -> Explanation {
+fn explain_step(step: &Step, region: &Region, back_end: &dyn BackEnd, target: &Target) -> Explanation {
     let chosen = match &step.action {
         Action::Kernel { recipe, .. } => Some(recipe),
         Action::Placed { .. } | Action::Control { .. } => None,
     };
     let (mut candidates, mut refusals) = (Vec::new(), Vec::new());
+    let sizing = Sizing::default();
+    let problem = Problem { region, target, sizing: &sizing };
     for tactic in back_end.tactics() {
-        match tactic.offer(region, device) {
+        match tactic.offer(&problem, usize::MAX) {
             Ok(offered) => candidates.extend(offered.into_iter().map(|candidate| CandidateReport {
                 tactic: candidate.recipe.tactic.clone(),
                 parameters: Some(&candidate.recipe.parameters).filter(|p| **p != Attr::Absent).map(Attr::to_string),
@@ -198,10 +199,8 @@ fn explain_step(step: &Step, region: &Region, back_end: &dyn BackEnd, device: &D
                 workspace: candidate.workspace.to_string(),
                 chosen: chosen == Some(&candidate.recipe),
             })),
-            Err(refusal) if refusal.reason.starts_with(OTHER_OPERATOR) => {}
-            Err(refusal) => {
-                refusals.push(RefusalReport { tactic: tactic.name().to_owned(), reason: refusal.reason });
-            }
+            Err(Refusal::OtherOperator) => {}
+            Err(Refusal::Because(reason)) => refusals.push(RefusalReport { tactic: tactic.name().to_owned(), reason }),
         }
     }
     Explanation { origins: sources(step), region: region.to_string(), candidates: sorted(candidates), refusals }

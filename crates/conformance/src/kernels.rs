@@ -1,6 +1,6 @@
 //! One kernel of a back end on one problem, as the runtime would launch it: aligned views, poisoned results.
 
-use sinter_backend::{Candidate, Device, Loaded, Region, Tactic, Workers};
+use sinter_backend::{Candidate, Loaded, Problem, Refusal, Region, Sizing, Tactic, Target, Workers};
 use sinter_base::{Tensor, Value, ValueType};
 use sinter_builder::trial::launch_once;
 use sinter_ops::{InferContext, Op, Operands, infer};
@@ -24,12 +24,34 @@ pub fn run_kernel(
     tactic: &dyn Tactic,
     region: &Region,
     values: &[Option<Value>],
-    device: &Device,
+    target: &Target,
     workers: &dyn Workers,
 ) -> Result<Vec<Value>, String> {
-    let candidates = tactic.offer(region, device).map_err(|refusal| refusal.to_string())?;
+    let candidates = offers(tactic, region, target).map_err(|refusal| refusal.to_string())?;
     let candidate = candidates.first().ok_or("an offer without candidates")?;
-    let loaded = tactic.load(&candidate.recipe, region, device).map_err(|e| e.to_string())?;
+    run_candidate(tactic, candidate, region, values, (target, workers))
+}
+
+/// Every candidate of a tactic for a region, at typical sizes.
+///
+/// # Errors
+/// Why there is none.
+pub fn offers(tactic: &dyn Tactic, region: &Region, target: &Target) -> Result<Vec<Candidate>, Refusal> {
+    tactic.offer(&Problem { region, target, sizing: &Sizing::default() }, usize::MAX)
+}
+
+/// Loads a candidate and runs it.
+///
+/// # Errors
+/// The kernel's own error.
+pub fn run_candidate(
+    tactic: &dyn Tactic,
+    candidate: &Candidate,
+    region: &Region,
+    values: &[Option<Value>],
+    (target, workers): (&Target, &dyn Workers),
+) -> Result<Vec<Value>, String> {
+    let loaded = tactic.load(&candidate.recipe, region, target).map_err(|e| e.to_string())?;
     match loaded {
         Loaded::Values(kernel) => kernel.run(values).map_err(|e| e.to_string()),
         Loaded::Views(kernel) => {

@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use sinter_backend::{BackEnd, Device, Region, Tactic, Workers};
+use sinter_backend::{BackEnd, Problem, Region, Sizing, Tactic, Target, Workers};
 use sinter_base::{DataType, ValueType};
 use sinter_builder::{BuildOptions, Verify, build};
-use sinter_cpu::Cpu;
+use sinter_cpu::{Cpu, Tier};
 use sinter_ir::Network;
 use sinter_ops::{Body, catalog};
 use sinter_plan::{Action, Graph};
@@ -60,12 +60,12 @@ const PLACED: &str = "placed";
 struct Paper;
 
 impl BackEnd for Paper {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         Cpu.name()
     }
 
-    fn device(&self, threads: usize) -> Device {
-        Device { back_end: self.name().to_owned(), tier: "avx512".to_owned(), threads }
+    fn target(&self, threads: usize) -> Target {
+        Tier::Avx512.target(threads)
     }
 
     fn tactics(&self) -> Vec<&'static dyn Tactic> {
@@ -90,8 +90,9 @@ struct Row {
 impl Row {
     /// Notes who takes a region; is there anybody?
     fn ask(&mut self, region: &Region) -> bool {
-        let device = Paper.device(1);
-        let takers = Paper.tactics().into_iter().filter(|tactic| tactic.offer(region, &device).is_ok());
+        let (target, sizing) = (Paper.target(1), Sizing::default());
+        let problem = Problem { region, target: &target, sizing: &sizing };
+        let takers = Paper.tactics().into_iter().filter(|tactic| tactic.offer(&problem, 1).is_ok());
         let names: BTreeSet<String> = takers.map(|tactic| tactic.name().to_owned()).collect();
         let found = !names.is_empty();
         for name in names {

@@ -1,6 +1,6 @@
 //! What kernels read before they compute: axes and indices with contents, and the memory of results.
 
-use sinter_backend::{KernelError, Rooms, Target};
+use sinter_backend::{KernelError, Output, Rooms};
 use sinter_base::{DataType, Sizes, View, ViewMut};
 
 use crate::elements::{Elements, Numbers, load};
@@ -67,10 +67,10 @@ pub fn axes_in(axes: &[i64], rank: usize) -> Result<Sizes, KernelError> {
 ///
 /// # Errors
 /// When the sizes are too large, or other than the ones known before.
-pub fn result<'t>(target: &'t mut Target<'_>, sizes: &[usize]) -> Result<ViewMut<'t>, KernelError> {
+pub fn result<'t>(target: &'t mut Output<'_>, sizes: &[usize]) -> Result<ViewMut<'t>, KernelError> {
     match target {
-        Target::Dynamic(target) => target.allocate(sizes),
-        Target::View(view) => {
+        Output::Dynamic(target) => target.allocate(sizes),
+        Output::View(view) => {
             if view.sizes() != sizes {
                 refuse_data!("a result of sizes {:?} turned out to have sizes {sizes:?}", view.sizes());
             }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sinter_backend::{BackEnd, Device, Tactic, Workers};
+use sinter_backend::{BackEnd, Tactic, Target, Workers};
 
 use crate::team::Team;
 use crate::tier::Tier;
@@ -37,12 +37,12 @@ const FAMILIES: &[&[&dyn Tactic]] = &[
 ];
 
 impl BackEnd for Cpu {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "cpu"
     }
 
-    fn device(&self, threads: usize) -> Device {
-        Device { back_end: self.name().to_owned(), tier: Tier::in_use().name().to_owned(), threads }
+    fn target(&self, threads: usize) -> Target {
+        Tier::in_use().target(threads)
     }
 
     fn machine(&self) -> String {

@@ -1,9 +1,10 @@
 //! Tactics whose kernels take weights packed.
 
-use sinter_backend::{Candidate, Device, KernelError, Loaded, Numerics, Recipe, Refusal, Region, Tactic};
+use sinter_backend::{Candidate, KernelError, Loaded, Numerics, Problem, Recipe, Refusal, Region, Tactic, Target};
 use sinter_base::{DataType, Dim, Tensor, View};
+use sinter_ops::OpKind;
 
-use crate::tactic::{Speed, estimate};
+use crate::tactic::{Speed, describe, estimate};
 
 /// What such a tactic finds in a region.
 pub struct Fit {
@@ -21,6 +22,8 @@ pub struct Fit {
 pub struct PackedRow {
     /// Name by the grammar of tactics.
     pub name: &'static str,
+    /// The operators that it computes; see [`Tactic::roots`].
+    pub roots: &'static [OpKind],
     /// Relative speed.
     pub speed: Speed,
     /// The kernel for a region, or why there is none.
@@ -30,23 +33,30 @@ pub struct PackedRow {
 }
 
 impl Tactic for PackedRow {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         self.name
     }
 
-    fn offer(&self, region: &Region, _device: &Device) -> Result<Vec<Candidate>, Refusal> {
+    fn roots(&self) -> &[OpKind] {
+        self.roots
+    }
+
+    fn offer(&self, problem: &Problem<'_>, _most: usize) -> Result<Vec<Candidate>, Refusal> {
+        let region = problem.region;
         let fit = (self.fit)(region)?;
         if let Some(operand) = fit.packed.iter().find(|operand| !region.is_constant(**operand)) {
             return Err(Refusal::new(format!("operand {operand} is no weight")));
         }
-        let mut candidate = Candidate::plain(self, Numerics::Reassociated, estimate(region, self.speed));
+        let estimate = estimate(region, problem.sizing, self.speed);
+        let mut candidate = Candidate::plain(self, Numerics::Reassociated, estimate);
+        describe(&mut candidate, region, &fit.kernel);
         candidate.packed = fit.packed;
         candidate.workspace = fit.workspace;
         candidate.in_place = fit.in_place;
         Ok(vec![candidate])
     }
 
-    fn load(&self, _recipe: &Recipe, region: &Region, _device: &Device) -> Result<Loaded, KernelError> {
+    fn load(&self, _recipe: &Recipe, region: &Region, _target: &Target) -> Result<Loaded, KernelError> {
         (self.fit)(region)
             .map(|fit| fit.kernel)
             .map_err(|refusal| KernelError::Recipe(format!("{}: {refusal}", self.name)))

@@ -1,13 +1,18 @@
 //! A tactic as a row of a table: most kernels need a name, a question and a constructor.
 
-use sinter_backend::{Candidate, Device, KernelError, Loaded, Numerics, Recipe, Refusal, Region, TYPICAL_SIZE, Tactic};
+use sinter_backend::{
+    Candidate, End, KernelError, KernelKind, Loaded, Numerics, Problem, Recipe, Refusal, Region, Sizing, StrideSupport,
+    Tactic, Target,
+};
 use sinter_ops::operator::Cost;
-use sinter_ops::{Operands, ValueId};
+use sinter_ops::{OpKind, Operands, ValueId};
 
 /// A tactic for regions of one operator, without parameters.
 pub struct Row {
     /// Name by the grammar of tactics.
     pub name: &'static str,
+    /// The operators that it computes; see [`Tactic::roots`].
+    pub roots: &'static [OpKind],
     /// How far results may differ from the reference.
     pub numerics: Numerics,
     /// (operand, result) pairs that may share memory.
@@ -37,8 +42,8 @@ impl Speed {
 }
 
 /// Operations of all operators; bytes of operands and results only, what passes between operators stays in the cache.
-pub(crate) fn estimate(region: &Region, speed: Speed) -> f64 {
-    let number = |dim: &sinter_base::Dim| dim.evaluate(&|_| Some(TYPICAL_SIZE)).unwrap_or(0) as f64;
+pub(crate) fn estimate(region: &Region, sizing: &Sizing, speed: Speed) -> f64 {
+    let number = |dim: &sinter_base::Dim| sizing.evaluate(dim).unwrap_or(0).max(0) as f64;
     let body = region.body();
     let (mut operations, mut bytes) = (0.0, 0.0);
     for node in body.nodes() {
@@ -56,19 +61,40 @@ pub(crate) fn estimate(region: &Region, speed: Speed) -> f64 {
     bytes * speed.per_byte + operations * speed.per_operation
 }
 
+/// What a candidate says of its kernel.
+pub(crate) fn describe(candidate: &mut Candidate, region: &Region, kernel: &Loaded) {
+    match kernel {
+        Loaded::Values(_) => {
+            (candidate.kind, candidate.capturable) = (KernelKind::HostValues, false);
+        }
+        Loaded::Views(kernel) => {
+            let operands = (0..region.operand_count()).map(End::Operand);
+            let ends = operands.chain((0..region.body().outputs().len()).map(End::Result));
+            let strided = ends.map(|end| (end, kernel.stride_support(end)));
+            candidate.strided = strided.filter(|(_, support)| *support != StrideSupport::Contiguous).collect();
+        }
+    }
+}
+
 impl Tactic for Row {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         self.name
     }
 
-    fn offer(&self, region: &Region, _device: &Device) -> Result<Vec<Candidate>, Refusal> {
-        (self.kernel)(region)?;
-        let mut candidate = Candidate::plain(self, self.numerics, estimate(region, self.speed));
+    fn roots(&self) -> &[OpKind] {
+        self.roots
+    }
+
+    fn offer(&self, problem: &Problem<'_>, _most: usize) -> Result<Vec<Candidate>, Refusal> {
+        let kernel = (self.kernel)(problem.region)?;
+        let estimate = estimate(problem.region, problem.sizing, self.speed);
+        let mut candidate = Candidate::plain(self, self.numerics, estimate);
         candidate.in_place = self.in_place.to_vec();
+        describe(&mut candidate, problem.region, &kernel);
         Ok(vec![candidate])
     }
 
-    fn load(&self, _recipe: &Recipe, region: &Region, _device: &Device) -> Result<Loaded, KernelError> {
+    fn load(&self, _recipe: &Recipe, region: &Region, _target: &Target) -> Result<Loaded, KernelError> {
         (self.kernel)(region).map_err(|refusal| KernelError::Recipe(format!("{}: {refusal}", self.name)))
     }
 }
@@ -79,10 +105,7 @@ macro_rules! only_operator {
     ($region:expr, $kind:ident) => {
         match $region.only().map(|node| &node.op) {
             Some(sinter_ops::Op::$kind(op)) => op,
-            Some(other) => {
-                let reason = format!("takes {}, not {}", stringify!($kind), other.name());
-                return Err(sinter_backend::Refusal::new(reason));
-            }
+            Some(_) => return Err(sinter_backend::Refusal::OtherOperator),
             None => return Err(sinter_backend::Refusal::new("takes one operator at a time")),
         }
     };

@@ -1,16 +1,16 @@
 //! Results whose sizes follow from the contents of operands: known beforehand or told by the kernel.
 
-use sinter_backend::{KernelError, Target};
+use sinter_backend::{KernelError, Output};
 use sinter_base::ViewMut;
 
 /// The memory of a result of these sizes: its own where the sizes were known, else new.
 ///
 /// # Errors
 /// When the sizes were known as others, or are too large.
-pub fn placed<'t>(target: &'t mut Target<'_>, sizes: &'t [usize]) -> Result<ViewMut<'t>, KernelError> {
+pub fn placed<'t>(target: &'t mut Output<'_>, sizes: &'t [usize]) -> Result<ViewMut<'t>, KernelError> {
     let view = match target {
-        Target::Dynamic(target) => return target.allocate(sizes),
-        Target::View(view) => view,
+        Output::Dynamic(target) => return target.allocate(sizes),
+        Output::View(view) => view,
     };
     if view.sizes() != sizes {
         let found = view.sizes();

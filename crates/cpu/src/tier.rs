@@ -3,6 +3,9 @@
 use std::fmt;
 use std::sync::OnceLock;
 
+use sinter_backend::Target;
+use sinter_base::DataType;
+
 /// The environment variable that forces a tier.
 const VARIABLE: &str = "SINTER_CPU";
 
@@ -44,6 +47,23 @@ impl Tier {
             Tier::Scalar => "scalar",
             Tier::Avx2 => "avx2",
             Tier::Avx512 => "avx512",
+        }
+    }
+
+    /// Processors of this tier as targets: figures of a server core of its time, the same on every machine, so that plans
+    /// do not depend on the one that built them.
+    pub fn target(self, threads: usize) -> Target {
+        let float = match self {
+            Tier::Scalar => 4e9,
+            Tier::Avx2 => 80e9,
+            Tier::Avx512 => 160e9,
+        };
+        Target {
+            back_end: "cpu".to_owned(),
+            isa: self.name().to_owned(),
+            units: threads,
+            bytes_per_second: 12e9,
+            operations_per_second: vec![(DataType::F32, float), (DataType::F64, float / 2.0)],
         }
     }
 

@@ -53,10 +53,11 @@ macro_rules! catalog {
             from_attr: |attr| <$path as Attribute>::from_attr(attr).map(Op::$name),
         }),*];
 
-        /// A repeated number is a compile error here.
-        #[allow(dead_code, reason = "exists only so that the compiler compares the numbers")]
+        /// The operators without their attributes. A repeated number is a compile error here.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[allow(missing_docs, reason = "each operator is documented at its type")]
         #[repr(u32)]
-        enum Tag { $($name = $tag),* }
+        pub enum OpKind { $($name = $tag),* }
 
         macro_rules! dispatch {
             ($dollar op:expr, $dollar name:ident => $dollar call:expr) => {
@@ -68,6 +69,11 @@ macro_rules! catalog {
             /// Number in plan files.
             pub fn tag(&self) -> u32 {
                 match self { $(Op::$name(_) => $tag),* }
+            }
+
+            /// The operator without its attributes.
+            pub fn kind(&self) -> OpKind {
+                match self { $(Op::$name(_) => OpKind::$name),* }
             }
 
             /// Name in text forms.

@@ -40,7 +40,7 @@ pub mod signal;
 pub mod window;
 
 pub use body::{Body, Node, ValueId};
-pub use catalog::{Op, OperatorInfo};
+pub use catalog::{Op, OpKind, OperatorInfo};
 pub use error::{EvalError, InferError};
 pub use evaluate::{EvalContext, Evaluator, ReferenceEvaluator};
 pub use example::{Example, ExampleInput};

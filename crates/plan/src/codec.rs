@@ -1,6 +1,6 @@
 //! Plans to and from their wire form. Reading checks every index: a plan that decodes can be run without surprises.
 
-use sinter_backend::{Device, Recipe, Region};
+use sinter_backend::{Recipe, Region, Target};
 use sinter_base::{Attr, DataType, Dim, KnownValue, Shape, TensorType, ValueType};
 use sinter_ops::{Body, Op, ValueId, catalog};
 
@@ -355,10 +355,19 @@ fn decode_step(step: &wire::Step, limits: &Limits, count: usize, depth: usize) -
 
 // ---- the whole
 
+fn encode_peak((data_type, operations_per_second): &(DataType, f64)) -> wire::Peak {
+    wire::Peak { data_type: data_type.to_string(), operations_per_second: *operations_per_second }
+}
+
+fn decode_peak(peak: &wire::Peak) -> Decoded<(DataType, f64)> {
+    let data_type = peak.data_type.parse().map_err(|e| PlanError::damaged(format!("{e}")))?;
+    Ok((data_type, peak.operations_per_second))
+}
+
 /// Everything of a plan but the weights' elements.
 pub(crate) struct Parts {
     pub(crate) name: String,
-    pub(crate) device: Device,
+    pub(crate) target: Target,
     pub(crate) graph: Graph,
     pub(crate) inputs: Vec<Port>,
     pub(crate) outputs: Vec<Port>,
@@ -380,9 +389,11 @@ pub(crate) fn encode(plan: &crate::plan::Plan, weights: Vec<wire::Weight>) -> wi
     wire::Metadata {
         name: plan.name.clone(),
         device: Some(wire::Device {
-            back_end: plan.device.back_end.clone(),
-            tier: plan.device.tier.clone(),
-            threads: number(plan.device.threads),
+            back_end: plan.target.back_end.clone(),
+            tier: plan.target.isa.clone(),
+            threads: number(plan.target.units),
+            bytes_per_second: plan.target.bytes_per_second,
+            peaks: plan.target.operations_per_second.iter().map(encode_peak).collect(),
         }),
         graph: Some(encode_graph(&plan.graph)),
         inputs: plan.inputs.iter().map(encode_port).collect(),
@@ -431,9 +442,14 @@ pub(crate) fn decode(metadata: wire::Metadata) -> Decoded<Parts> {
         .map(|g| Ok(PlanGuard { left: limits.register(g.left)?, right: limits.register(g.right)?, reason: g.reason }))
         .collect::<Decoded<Vec<_>>>()?;
     let device = metadata.device.unwrap_or_default();
-    let device =
-        Device { back_end: device.back_end, tier: device.tier, threads: usize::try_from(device.threads).unwrap_or(1) };
+    let target = Target {
+        back_end: device.back_end,
+        isa: device.tier,
+        units: usize::try_from(device.threads).unwrap_or(1),
+        bytes_per_second: device.bytes_per_second,
+        operations_per_second: device.peaks.iter().map(decode_peak).collect::<Decoded<_>>()?,
+    };
     let vectors = metadata.sealed.into_iter().map(decode_vector).collect::<Decoded<Vec<_>>>()?;
     let sealed = (!vectors.is_empty()).then_some(Sealed { vectors });
-    Ok(Parts { name: metadata.name, device, graph, inputs, outputs, shapes, guards, sealed })
+    Ok(Parts { name: metadata.name, target, graph, inputs, outputs, shapes, guards, sealed })
 }

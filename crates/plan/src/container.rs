@@ -312,7 +312,7 @@ fn assemble(metadata: wire::Metadata, report: &[u8], weights: Vec<PlanWeight>) -
     parts.graph.visit_steps(&mut |_| steps += 1);
     let plan = Plan {
         name: parts.name,
-        device: parts.device,
+        target: parts.target,
         graph: parts.graph,
         inputs: parts.inputs,
         outputs: parts.outputs,
@@ -406,7 +406,7 @@ mod tests {
     use crate::plan::{Action, BufferId, Graph, Home, PlanValue, PlanValueId, Port, Step, WeightId};
     use crate::report::{Refused, Report, Verification};
     use crate::shape_program::ShapeCompiler;
-    use sinter_backend::{Device, Recipe, Region};
+    use sinter_backend::{Recipe, Region, Target};
     use sinter_base::{Attr, Dim, KnownValue, TensorType};
     use sinter_ops::pointwise::Expr;
 
@@ -425,7 +425,11 @@ mod tests {
         let id = PlanValueId::new;
         Plan {
             name: "test".to_owned(),
-            device: Device { back_end: "cpu".to_owned(), tier: "avx2".to_owned(), threads: 2 },
+            target: Target {
+                bytes_per_second: 12e9,
+                operations_per_second: vec![(DataType::F32, 8e10)],
+                ..Target::unknown("cpu", "avx2", 2)
+            },
             graph: Graph {
                 values: vec![
                     value(&ty, sizes.clone(), Home::Input),

@@ -1,6 +1,6 @@
 //! A plan in memory: what the builder writes and the runtime runs.
 
-use sinter_backend::{Device, Recipe, Region};
+use sinter_backend::{Recipe, Region, Target};
 use sinter_base::{Tensor, ValueType, typed_id};
 
 use crate::report::Report;
@@ -154,8 +154,8 @@ pub struct PlanGuard {
 pub struct Plan {
     /// Name given by the model.
     pub name: String,
-    /// The device that it was built for.
-    pub device: Device,
+    /// What its kernels were chosen for.
+    pub target: Target,
     /// What is computed.
     pub graph: Graph,
     /// User inputs in order.

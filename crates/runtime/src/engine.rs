@@ -80,11 +80,11 @@ impl Engine {
     /// # Errors
     /// When it needs a back end or kernel that is not at hand.
     pub fn load(mut plan: Plan, back_ends: &[&dyn BackEnd], options: &EngineOptions) -> Result<Self, RuntimeError> {
-        let back_end = back_ends.iter().find(|b| b.name() == plan.device.back_end).ok_or_else(|| {
+        let back_end = back_ends.iter().find(|b| b.name() == plan.target.back_end).ok_or_else(|| {
             let known: Vec<&str> = back_ends.iter().map(|b| b.name()).collect();
-            RuntimeError::BackEnd { needed: plan.device.back_end.clone(), known: known.join(", ") }
+            RuntimeError::BackEnd { needed: plan.target.back_end.clone(), known: known.join(", ") }
         })?;
-        let device = back_end.device(options.threads);
+        let device = back_end.target(options.threads);
         let loaded = LoadedGraph::load(&plan.graph, *back_end, &device)?;
         let weights = weights::share(&mut plan);
         let workers = back_end.workers(options.threads);

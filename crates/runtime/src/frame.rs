@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use sinter_backend::{Operand, Rooms, Target};
+use sinter_backend::{Operand, Output, Rooms};
 use sinter_base::arena::Parts;
 use sinter_base::shape::element_count;
 use sinter_base::view::ALIGNMENT;
@@ -23,7 +23,7 @@ pub(crate) struct Lists {
     pub(crate) writes: Vec<Range<usize>>,
     pub(crate) parts: Parts<'static>,
     pub(crate) inputs: Vec<Operand<'static>>,
-    pub(crate) outputs: Vec<Target<'static>>,
+    pub(crate) outputs: Vec<Output<'static>>,
     /// Memory of the caller, by result; see `results.rs`.
     pub(crate) outside: Vec<Option<Held>>,
 }

@@ -1,6 +1,6 @@
 //! Graphs with their kernels loaded.
 
-use sinter_backend::{BackEnd, Device, Loaded};
+use sinter_backend::{BackEnd, Loaded, Target};
 use sinter_plan::{Action, Graph, Home, PlanValueId};
 
 use crate::error::RuntimeError;
@@ -36,13 +36,14 @@ impl LoadedGraph {
     ///
     /// # Errors
     /// When a kernel is unknown to the back end or cannot be loaded.
-    pub fn load(graph: &Graph, back_end: &dyn BackEnd, device: &Device) -> Result<Self, RuntimeError> {
+    pub fn load(graph: &Graph, back_end: &dyn BackEnd, device: &Target) -> Result<Self, RuntimeError> {
         let actions = graph
             .steps
             .iter()
             .map(|step| match &step.action {
                 Action::Control { graphs, .. } => {
-                    let inner = graphs.iter().map(|g| Self::load(g, back_end, device)).collect::<Result<_, RuntimeError>>()?;
+                    let inner =
+                        graphs.iter().map(|g| Self::load(g, back_end, device)).collect::<Result<_, RuntimeError>>()?;
                     Ok(LoadedAction::Control(inner))
                 }
                 Action::Placed { .. } => Ok(LoadedAction::Placed),

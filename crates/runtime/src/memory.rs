@@ -1,6 +1,6 @@
 //! Where values lie while a graph runs, in the form that kernels see.
 
-use sinter_backend::DynamicTarget;
+use sinter_backend::DynamicOutput;
 use sinter_base::{Buffer, DataType, Sizes, Tensor, Value, View};
 
 use crate::error::RuntimeError;
@@ -44,7 +44,7 @@ pub enum Held {
     /// A tensor given from outside.
     Tensor(TensorMemory),
     /// A tensor that a kernel made.
-    Made(DynamicTarget),
+    Made(DynamicOutput),
     /// A sequence, an optional or strings.
     Value(Value),
 }
@@ -62,7 +62,7 @@ impl Held {
     pub(crate) fn room(known: Option<Self>, data_type: DataType) -> Self {
         match known {
             Some(Self::Made(target)) if target.data_type == data_type => Self::Made(target),
-            _ => Self::Made(DynamicTarget::new(data_type)),
+            _ => Self::Made(DynamicOutput::new(data_type)),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Running steps: operands are gathered from arena, weights and held values, the kernel is launched.
 
 use sinter_backend::panic::caught;
-use sinter_backend::{DynamicTarget, End, Kernel, KernelError, Launch, Loaded, Operand, Region, Target, ValueKernel};
+use sinter_backend::{DynamicOutput, End, Kernel, KernelError, Launch, Loaded, Operand, Output, Region, ValueKernel};
 use sinter_base::arena::recycled;
 use sinter_base::{Rows, Sizes, TensorType, Value, ValueType, View, ViewMut};
 use sinter_ops::shown::MAX_SHOWN;
@@ -72,7 +72,7 @@ pub(crate) fn run_steps(
 /// A kernel must never meet a stepped view that it was not written for, whatever the plan says.
 fn admit(kernel: &dyn Kernel, end: End, rows: Option<Rows>, sizes: &[usize]) -> Result<(), KernelError> {
     match rows {
-        Some(rows) if !kernel.stepped(end).admits(rows, sizes) => {
+        Some(rows) if !kernel.stride_support(end).admits(rows, sizes) => {
             Err(KernelError::Recipe(format!("{end:?} of the kernel may not lie in rows of {} elements", rows.inner)))
         }
         _ => Ok(()),
@@ -191,7 +191,7 @@ impl Run<'_> {
             inputs.push(Operand::View(view));
         }
         drop(from_arena);
-        let mut outputs: Vec<Target<'_>> = recycled(std::mem::take(&mut lists.outputs));
+        let mut outputs: Vec<Output<'_>> = recycled(std::mem::take(&mut lists.outputs));
         let mut to_arena = parts.writes.drain(..);
         for (position, (id, room)) in self.step.outputs.iter().zip(&mut outside).enumerate() {
             let value = self.graph.values.get(id.index()).ok_or_else(|| missing(*id))?;
@@ -203,7 +203,7 @@ impl Run<'_> {
                 _ => ViewMut::new(data_type, sizes, bytes()?).map_err(data)?,
             };
             admit(kernel, End::Result(position), view.rows(), view.sizes())?;
-            outputs.push(Target::View(view));
+            outputs.push(Output::View(view));
         }
         drop(to_arena);
         let launched = kernel.launch(&mut Launch {
@@ -239,7 +239,7 @@ impl Run<'_> {
         let mut known: Vec<Option<Sizes>> = Vec::with_capacity(types.len());
         for ty in &types {
             let tensor = ty.as_tensor().ok_or_else(|| KernelError::Recipe(format!("a result of type {ty}")))?;
-            let mut room = DynamicTarget::with_limit(tensor.data_type, self.engine.max_memory);
+            let mut room = DynamicOutput::with_limit(tensor.data_type, self.engine.max_memory);
             let sizes = tensor.shape.sizes();
             if let Some(sizes) = &sizes {
                 room.allocate(sizes)?;
@@ -261,11 +261,11 @@ impl Run<'_> {
                 admit(kernel, End::Operand(inputs.len()), view.rows(), view.sizes())?;
                 inputs.push(Operand::View(view));
             }
-            let mut outputs: SmallVec<[Target<'_>; 4]> = SmallVec::new();
+            let mut outputs: SmallVec<[Output<'_>; 4]> = SmallVec::new();
             for (room, sizes) in rooms.iter_mut().zip(&known) {
                 outputs.push(match sizes {
-                    Some(sizes) => Target::View(room.allocate(sizes)?),
-                    None => Target::Dynamic(room),
+                    Some(sizes) => Output::View(room.allocate(sizes)?),
+                    None => Output::Dynamic(room),
                 });
             }
             let launched = kernel.launch(&mut Launch {

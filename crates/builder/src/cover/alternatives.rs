@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use sinter_backend::Region;
+use sinter_backend::{Candidate, Region};
 use sinter_base::{Dim, ValueType};
 use sinter_ops::movement::{Concat, Transpose};
 use sinter_ops::{Body, InferContext, Node, Op, Operands, ValueId, infer};
@@ -10,7 +10,7 @@ use sinter_ops::{Body, InferContext, Node, Op, Operands, ValueId, infer};
 use crate::cover::groups::Group;
 use crate::cover::uses::Uses;
 use crate::cover::{Gap, Problem};
-use crate::select::{Choice, select};
+use crate::select::select;
 
 /// How the elements of a value lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,7 +25,7 @@ pub(crate) enum Form {
 pub(crate) struct Alternative {
     pub(crate) region: Region,
     pub(crate) inputs: Vec<Option<(ValueId, Form)>>,
-    pub(crate) choice: Choice,
+    pub(crate) choice: Candidate,
 }
 
 /// A group with its alternatives, of which there is at least one; control flow has none and is lowered as it is.
@@ -40,7 +40,7 @@ pub(crate) struct Served {
 impl Served {
     /// What the cheaper alternative costs, in nanoseconds.
     pub(crate) fn cost(&self) -> f64 {
-        let costs = [&self.plain, &self.last].into_iter().flatten().map(|a| a.choice.candidate.estimate);
+        let costs = [&self.plain, &self.last].into_iter().flatten().map(|a| a.choice.estimate);
         costs.min_by(f64::total_cmp).unwrap_or(0.0)
     }
 }
@@ -84,7 +84,7 @@ fn choose(problem: &Problem<'_>, parts: Parts) -> Result<Alternative, Vec<(Strin
     let is_weight = |input: &Option<(ValueId, Form)>| input.is_some_and(|(id, _)| (problem.weight)(id).is_some());
     let constants = inputs.iter().enumerate().filter(|(_, input)| is_weight(input)).map(|(i, _)| i).collect();
     let region = Region::new(body).with_constants(constants);
-    let choice = select(&region, problem.back_end, problem.device, problem.evidence)?;
+    let choice = select(&region, problem.back_end, problem.target, problem.evidence)?;
     Ok(Alternative { region, inputs, choice })
 }
 

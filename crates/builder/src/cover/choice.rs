@@ -43,7 +43,7 @@ pub(crate) fn choose(problem: &Problem<'_>, uses: &Uses) -> Result<Chosen, Vec<G
         let solved = search.better(cheapest.clone());
         let cost = |choice: &[usize]| search.cost(choice).unwrap_or(0);
         let laid_out = search.laid_out(&solved).unwrap_or_default();
-        let costs = Costs { single: cost(&[]), greedy: cost(&cheapest), solved: laid_out.cost };
+        let costs = Costs { single: cost(&[]), greedy: cost(&cheapest), solved: laid_out.cost, emitted: 0 };
         (laid_out, costs)
     };
     let (mut served, mut gaps) = (Vec::new(), Vec::new());
@@ -98,15 +98,15 @@ mod tests {
     use std::sync::Arc;
 
     use sinter_backend::{
-        BackEnd, Candidate, Device, Kernel, KernelError, Launch, Loaded, Numerics, Recipe, Refusal, Region, Tactic,
-        Workers,
+        self as backend, BackEnd, Candidate, Kernel, KernelError, Launch, Loaded, Numerics, Recipe, Refusal, Region,
+        Tactic, Target, Workers,
     };
     use sinter_base::{DataType, Tensor, ValueType};
     use sinter_ir::WeightExpr;
     use sinter_ops::conv::Convolution;
     use sinter_ops::matmul::MatMul;
     use sinter_ops::pointwise::Expr;
-    use sinter_ops::{Body, InferContext, ValueId};
+    use sinter_ops::{Body, InferContext, OpKind, ValueId};
 
     use super::*;
     use crate::cover::cover;
@@ -128,28 +128,32 @@ mod tests {
     }
 
     impl Tactic for Everything {
-        fn name(&self) -> &'static str {
+        fn name(&self) -> &str {
             "test.everything"
         }
 
-        fn offer(&self, region: &Region, _: &Device) -> Result<Vec<Candidate>, Refusal> {
-            let drawn = blake3::hash(region.to_string().as_bytes()).as_bytes()[0];
+        fn roots(&self) -> &[OpKind] {
+            &[OpKind::Convolution, OpKind::MatMul, OpKind::Pointwise, OpKind::Transpose]
+        }
+
+        fn offer(&self, problem: &backend::Problem<'_>, _: usize) -> Result<Vec<Candidate>, Refusal> {
+            let drawn = blake3::hash(problem.region.to_string().as_bytes()).as_bytes()[0];
             let estimate = if self.draws { 50.0 * f64::from(drawn) } else { 1000.0 };
             Ok(vec![Candidate::plain(self, Numerics::Ordered, estimate)])
         }
 
-        fn load(&self, _: &Recipe, _: &Region, _: &Device) -> Result<Loaded, KernelError> {
+        fn load(&self, _: &Recipe, _: &Region, _: &Target) -> Result<Loaded, KernelError> {
             Ok(Loaded::Views(Box::new(EQUAL)))
         }
     }
 
     impl BackEnd for Everything {
-        fn name(&self) -> &'static str {
+        fn name(&self) -> &str {
             "test"
         }
 
-        fn device(&self, threads: usize) -> Device {
-            Device { back_end: "test".to_owned(), tier: "all".to_owned(), threads }
+        fn target(&self, threads: usize) -> Target {
+            Target::unknown("test", "", threads)
         }
 
         fn tactics(&self) -> Vec<&'static dyn Tactic> {
@@ -169,9 +173,9 @@ mod tests {
     /// Calls `see` with the regions of a body of products and sums, some of whose inputs are weights.
     fn covered(body: &Body, weights: &HashSet<ValueId>, see: impl FnOnce(&[crate::cover::Piece])) {
         let weight = |id: ValueId| weight_in(weights, id);
-        let (device, evidence) = (EQUAL.device(1), Evidence::default());
+        let (target, evidence) = (EQUAL.target(1), Evidence::default());
         let problem =
-            Problem { body, back_end: &EQUAL, device: &device, evidence: &evidence, may_join: true, weight: &weight };
+            Problem { body, back_end: &EQUAL, target: &target, evidence: &evidence, may_join: true, weight: &weight };
         see(&cover(&problem).map_err(|gaps| gaps.len()).expect("everything has a kernel").pieces);
     }
 
@@ -310,11 +314,11 @@ mod tests {
             let mut weights = HashSet::new();
             let body = pictures(&mut draw, &mut weights);
             let weight = |id: ValueId| weight_in(&weights, id);
-            let (device, evidence) = (DRAWN.device(1), Evidence::default());
+            let (target, evidence) = (DRAWN.target(1), Evidence::default());
             let problem = Problem {
                 body: &body,
                 back_end: &DRAWN,
-                device: &device,
+                target: &target,
                 evidence: &evidence,
                 may_join: true,
                 weight: &weight,
@@ -322,6 +326,7 @@ mod tests {
             let costs = cover(&problem).map_err(|gaps| gaps.len()).expect("everything has a kernel").costs;
             let (least, choices) = brute_force(&problem);
             assert_eq!(costs.solved, least, "network {number}: {costs:?}, {choices} choices");
+            assert_eq!(costs.solved, costs.emitted, "network {number}: what is emitted costs something else");
             assert!(costs.solved <= costs.greedy && costs.solved <= costs.single, "{costs:?}");
             improved += usize::from(costs.solved < costs.greedy);
             most = most.max(choices);

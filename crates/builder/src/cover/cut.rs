@@ -1,8 +1,8 @@
 //! Minimum cuts by maximum flow.
 //!
-//! Labels for vertices, one of two each, that minimise `sum of unary(v, label) + sum of pair(u, v) [labels differ]`: with
-//! non-negative costs of disagreement this is a minimum cut, found exactly (Greig, Porteous, Seheult 1989; augmenting
-//! along shortest paths in levels: Dinic 1970).
+//! Labels for vertices, one of two each, that minimise `sum of unary(v, label) + sum of implies(u, v) [u and not v]`: with
+//! non-negative costs this is a minimum cut, found exactly (Greig, Porteous, Seheult 1989; augmenting along shortest paths
+//! in levels: Dinic 1970).
 
 use std::collections::VecDeque;
 
@@ -44,10 +44,10 @@ impl Cut {
         self.connect(vertex + 2, SINK, if_false.min(NEVER), 0);
     }
 
-    /// What different labels of two vertices cost.
-    pub(crate) fn pair(&mut self, a: usize, b: usize, cost: i64) {
+    /// What it costs when `a` is true and `b` is not.
+    pub(crate) fn implies(&mut self, a: usize, b: usize, cost: i64) {
         if a != b {
-            self.connect(a + 2, b + 2, cost, cost);
+            self.connect(b + 2, a + 2, cost.min(NEVER), 0);
         }
     }
 
@@ -141,11 +141,11 @@ mod tests {
                 .collect();
             let cost = |labels: &dyn Fn(usize) -> bool| {
                 let own: i64 = unary.iter().enumerate().map(|(v, u)| if labels(v) { u.1 } else { u.0 }).sum();
-                own + pairs.iter().filter(|(a, b, _)| labels(*a) != labels(*b)).map(|p| p.2).sum::<i64>()
+                own + pairs.iter().filter(|(a, b, _)| labels(*a) && !labels(*b)).map(|p| p.2).sum::<i64>()
             };
             let mut cut = Cut::new(vertices);
             unary.iter().enumerate().for_each(|(v, u)| cut.unary(v, u.0, u.1));
-            pairs.iter().for_each(|(a, b, c)| cut.pair(*a, *b, *c));
+            pairs.iter().for_each(|(a, b, c)| cut.implies(*a, *b, *c));
             let found = cut.solve();
             let best = (0..1u32 << vertices).map(|bits| cost(&|v| bits >> v & 1 == 1)).min().unwrap();
             assert_eq!(cost(&|v| found[v]), best, "{unary:?} {pairs:?}");

@@ -10,6 +10,7 @@ use sinter_ops::ValueId;
 use sinter_ops::movement::{Reshape, Transpose};
 
 use crate::cover::alternatives::{Form, Served, type_in};
+use crate::cover::labels::{conversion_region, scaled};
 use crate::cover::{Costs, Cover, Gap, Piece, Problem};
 use crate::select::select;
 
@@ -35,6 +36,8 @@ pub(crate) fn emit(problem: &Problem<'_>, served: Vec<Served>, labels: &[bool]) 
     for id in body.outputs() {
         emitter.value(*id, Form::Plain, 0).map_err(|gap| vec![gap])?;
     }
+    let choices = emitter.cover.pieces.iter().filter_map(|piece| piece.choice.as_ref());
+    emitter.cover.costs.emitted = choices.map(|choice| scaled(choice.estimate)).fold(0, i64::saturating_add);
     Ok(emitter.cover)
 }
 
@@ -104,16 +107,13 @@ impl Emitter<'_> {
             made
         } else {
             let rank = plain.as_tensor().and_then(|t| t.dims().ok()).map_or(0, <[Dim]>::len);
-            let (from, op) = match form {
-                Form::Plain => (Form::ChannelsLast(rank), Transpose::to_channels_first(rank)),
-                Form::ChannelsLast(_) => (Form::Plain, Transpose::to_channels_last(rank)),
-            };
+            let from = if form == Form::Plain { Form::ChannelsLast(rank) } else { Form::Plain };
             // Every value exists in the form that it was made in.
             let source = self.forms.get(&(id, from)).copied().unwrap_or(id);
-            let source_type = self.cover.types[source.index()].clone();
-            let region = Region::single(op.into(), &[Some(source_type)], vec![ty.clone()]);
-            let choice = select(&region, self.problem.back_end, self.problem.device, self.problem.evidence)
-                .map_err(|refusals| Gap { node, refusals })?;
+            let gap = |refusals| Gap { node, refusals };
+            let region = conversion_region(self.problem, id, form).ok_or_else(|| gap(Vec::new()))?;
+            let choice = select(&region, self.problem.back_end, self.problem.target, self.problem.evidence);
+            let choice = choice.map_err(gap)?;
             let made = if form == Form::Plain { id } else { self.fresh(ty) };
             let piece = Piece {
                 region,

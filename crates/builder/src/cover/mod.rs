@@ -22,13 +22,12 @@ mod uses;
 
 use std::sync::Arc;
 
-use sinter_backend::{BackEnd, Device, Region};
+use sinter_backend::{BackEnd, Candidate, Region, Target};
 use sinter_base::ValueType;
 use sinter_ir::WeightExpr;
 use sinter_ops::{Body, ValueId};
 
 use crate::evidence::Evidence;
-use crate::select::Choice;
 
 /// A region of the cover with what it reads and writes.
 pub(crate) struct Piece {
@@ -39,7 +38,7 @@ pub(crate) struct Piece {
     /// Positions of its nodes in the body.
     pub(crate) nodes: Vec<usize>,
     /// The kernel; none for control flow.
-    pub(crate) choice: Option<Choice>,
+    pub(crate) choice: Option<Candidate>,
 }
 
 /// See the module documentation.
@@ -62,13 +61,15 @@ pub struct Costs {
     pub greedy: i64,
     /// The cover that was chosen.
     pub solved: i64,
+    /// The steps that were made of it: the same, or the cover was exact for another problem.
+    pub emitted: i64,
 }
 
 /// What covering a body needs to know.
 pub(crate) struct Problem<'a> {
     pub(crate) body: &'a Body,
     pub(crate) back_end: &'a dyn BackEnd,
-    pub(crate) device: &'a Device,
+    pub(crate) target: &'a Target,
     pub(crate) evidence: &'a Evidence,
     /// May several operators be one region, in a layout of its own?
     pub(crate) may_join: bool,
@@ -88,5 +89,7 @@ pub(crate) struct Gap {
 /// All nodes without a kernel.
 pub(crate) fn cover(problem: &Problem<'_>) -> Result<Cover, Vec<Gap>> {
     let choice::Chosen { served, labels, costs } = choice::choose(problem, &uses::Uses::of(problem))?;
-    Ok(Cover { costs, ..emit::emit(problem, served, &labels)? })
+    let cover = emit::emit(problem, served, &labels)?;
+    let costs = Costs { emitted: cover.costs.emitted, ..costs };
+    Ok(Cover { costs, ..cover })
 }

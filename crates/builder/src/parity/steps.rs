@@ -7,13 +7,13 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use sinter_backend::panic::caught;
-use sinter_backend::{BackEnd, KernelError, Loaded, Numerics, Recipe, Region, Workers};
+use sinter_backend::{BackEnd, Candidate, KernelError, Loaded, Numerics, Recipe, Region, RegionKey, Workers};
 use sinter_base::{DataType, Tensor, Value, ValueType};
 use sinter_interp::evaluate_weight;
 use sinter_interp::inputs::batches;
 use sinter_ir::{Input, Network, WeightExpr};
-use sinter_ops::shown::shown_type;
 use sinter_ops::control::nested::captures;
+use sinter_ops::shown::shown_type;
 use sinter_ops::{Body, InferContext, Memory, Node, ValueId};
 use sinter_plan::{Action, Graph, Home, PlanValueId, Step};
 
@@ -21,16 +21,15 @@ use crate::draft::Draft;
 use crate::evidence::problem_text;
 use crate::parity::rules::{Rule, agree, coarsest_rounding, rule_of, score_error};
 use crate::parity::{
-    Answers, Dropped, Unverified, Verification, at_sizes, bodies, evaluate, points, products, sensitivity, trials,
-    unit_variance,
+    Answers, Dropped, Unverified, Verification, bodies, evaluate, points, products, sensitivity, trials, unit_variance,
 };
 use crate::progress::{Progress, Stage};
 use crate::sizes::SizeHints;
-use crate::trial::launch_once;
+use crate::trial::{launch_once, workspace_bytes};
 
 /// A step whose kernel does not agree.
 pub(crate) struct Failure {
-    pub(crate) tactic: String,
+    pub(crate) recipe: Recipe,
     pub(crate) region: Region,
     pub(crate) dropped: Dropped,
 }
@@ -54,10 +53,20 @@ pub(crate) fn check(
             return Vec::new();
         }
     };
-    let workers = back_end.workers(draft.plan.device.threads);
-    let (batches, seen, failures) = (batches(network), HashSet::new(), Vec::new());
-    let mut checker =
-        Checker { draft, back_end, workers: &*workers, hints, memory: answers.memory, batches, seen, found, failures };
+    let workers = back_end.workers(draft.plan.target.units);
+    let (batches, seen, kernels, failures) = (batches(network), HashSet::new(), HashMap::new(), Vec::new());
+    let mut checker = Checker {
+        draft,
+        back_end,
+        workers: &*workers,
+        hints,
+        memory: answers.memory,
+        batches,
+        seen,
+        kernels,
+        found,
+        failures,
+    };
     let constants = network.weights.iter().map(|weight| (weight.value, weight.expr.clone())).collect();
     checker.graph(&draft.plan.graph, (&network.body, &constants), values, progress);
     checker.failures
@@ -79,7 +88,7 @@ type Constants = HashMap<ValueId, Arc<WeightExpr>>;
 
 enum Trouble {
     Unverified(String),
-    Disagrees { tactic: String, region: Box<Region>, reason: String },
+    Disagrees { recipe: Box<Recipe>, region: Box<Region>, reason: String },
 }
 
 impl From<String> for Trouble {
@@ -100,6 +109,7 @@ struct Checker<'a> {
     batches: BTreeSet<String>,
     /// Kernels and regions that were given fresh numbers: layers that are alike need them once.
     seen: HashSet<String>,
+    kernels: HashMap<(RegionKey, String), Result<Arc<Loaded>, String>>,
     found: &'a mut Verification,
     failures: Vec<Failure>,
 }
@@ -125,9 +135,9 @@ impl Checker<'_> {
             match self.step(graph, body, step, &mut values) {
                 Ok(()) => self.found.agreed += 1,
                 Err(Trouble::Unverified(reason)) => self.found.unverified.push(Unverified { origin, reason }),
-                Err(Trouble::Disagrees { tactic, region, reason }) => {
-                    let dropped = Dropped { name: tactic.clone(), origin, reason };
-                    self.failures.push(Failure { tactic, region: *region, dropped });
+                Err(Trouble::Disagrees { recipe, region, reason }) => {
+                    let dropped = Dropped { name: recipe.to_string(), origin, reason };
+                    self.failures.push(Failure { recipe: *recipe, region: *region, dropped });
                 }
             }
             for id in step.inputs.iter().flatten().filter(|id| last_use.get(id) == Some(&position)) {
@@ -166,15 +176,20 @@ impl Checker<'_> {
         let expected = evaluate(step.region().body(), &operands, self.memory)?;
         note(&expected);
         // Whether values were written where a step without a kernel finds them, the whole plan shows.
-        let Action::Kernel { recipe, region, packed, .. } = &step.action else { return Ok(()) };
-        let numerics = self.numerics(recipe, region);
+        let Action::Kernel { recipe, region, .. } = &step.action else { return Ok(()) };
+        let candidate =
+            self.draft.candidates.get(region, recipe).ok_or_else(|| format!("{recipe} was never offered"))?;
+        let kernel = self.kernel(recipe, region);
         let is_new = self.seen.insert(format!("{recipe:?}\n{}", problem_text(region)));
         let trial = |operands: &[Option<Value>], expected: &[Value]| -> Result<(), Trouble> {
-            let disagrees =
-                |reason| Trouble::Disagrees { tactic: recipe.tactic.clone(), region: Box::new(region.clone()), reason };
-            let found = self.launch(graph, step, region, packed, operands).map_err(disagrees)?;
+            let disagrees = |reason| {
+                let (recipe, region) = (Box::new(recipe.clone()), Box::new(region.clone()));
+                Trouble::Disagrees { recipe, region, reason }
+            };
+            let loaded = kernel.as_ref().map_err(Clone::clone).map_err(disagrees)?;
+            let found = self.launch(graph, step, (candidate, &**loaded), operands).map_err(disagrees)?;
             let body = region.body();
-            if numerics == Some(Numerics::Exact) {
+            if candidate.numerics == Numerics::Exact {
                 let moved = |(found, expected)| agree(found, expected, Rule::Moved, 0.0, 0.0);
                 return found.iter().zip(expected).try_for_each(moved).map_err(disagrees);
             }
@@ -242,7 +257,8 @@ impl Checker<'_> {
         for ((graph, (body, (first_input, first_operand))), runs) in graphs.iter().zip(bodies).zip(runs) {
             idle |= runs.is_empty() && !graph.steps.is_empty();
             let captured = body.inputs().iter().skip(first_input).zip(node.inputs.iter().skip(first_operand));
-            let constant = |(inner, outer): (&ValueId, &Option<ValueId>)| Some((*inner, constants.get(&(*outer)?)?.clone()));
+            let constant =
+                |(inner, outer): (&ValueId, &Option<ValueId>)| Some((*inner, constants.get(&(*outer)?)?.clone()));
             let constants: Constants = captured.filter_map(constant).collect();
             for inputs in runs {
                 let values = graph.inputs.iter().zip(inputs).filter_map(|(id, value)| Some((*id, value?)));
@@ -279,24 +295,34 @@ impl Checker<'_> {
         fresh.collect::<Option<Vec<_>>>().filter(|_| any)
     }
 
+    /// The kernel of a recipe, loaded once for all steps of its region.
+    fn kernel(&mut self, recipe: &Recipe, region: &Region) -> Result<Arc<Loaded>, String> {
+        let key = (region.key(), recipe.to_string());
+        if let Some(known) = self.kernels.get(&key) {
+            return known.clone();
+        }
+        let tactic = self.back_end.tactic(&recipe.tactic).ok_or_else(|| format!("{} is gone", recipe.tactic))?;
+        let loaded = tactic.load(recipe, region, &self.draft.plan.target).map(Arc::new).map_err(|e| e.to_string());
+        self.kernels.insert(key, loaded.clone());
+        loaded
+    }
+
     fn launch(
         &self,
         graph: &Graph,
         step: &Step,
-        region: &Region,
-        packed: &[usize],
+        (candidate, kernel): (&Candidate, &Loaded),
         operands: &[Option<Value>],
     ) -> Result<Vec<Value>, String> {
-        let Action::Kernel { recipe, .. } = &step.action else { return Err("no kernel".to_owned()) };
-        let tactic = self.back_end.tactic(&recipe.tactic).ok_or_else(|| format!("{} is gone", recipe.tactic))?;
+        let (region, tactic) = (step.region(), &candidate.recipe.tactic);
         let text = |e: KernelError| e.to_string();
-        let kernel = match tactic.load(recipe, region, &self.draft.plan.device).map_err(text)? {
-            Loaded::Values(kernel) => return caught(&recipe.tactic, || kernel.run(operands)).map_err(text),
+        let kernel = match kernel {
+            Loaded::Values(kernel) => return caught(tactic, || kernel.run(operands)).map_err(text),
             Loaded::Views(kernel) => kernel,
         };
         let mut tensors = Vec::new();
         for (position, (value, id)) in operands.iter().zip(&step.inputs).enumerate() {
-            let tensor = match (packed.contains(&position), id) {
+            let tensor = match (candidate.packed.contains(&position), id) {
                 (true, Some(id)) => match graph.values.get(id.index()).map(|v| &v.home) {
                     Some(Home::Weight(weight)) => Some(self.draft.plan.weights[weight.index()].tensor().clone()),
                     _ => return Err("a packed operand is no weight".to_owned()),
@@ -310,31 +336,8 @@ impl Checker<'_> {
         }
         let types: Vec<ValueType> = operands.iter().flatten().map(shown_type).collect();
         let results = region.infer(&types, &mut InferContext::default()).map_err(|e| e.to_string())?;
-        let workspace = self.workspace(step, region, &types)?;
-        let launch = || launch_once(&*kernel, &results, &tensors, workspace, self.workers);
-        caught(&recipe.tactic, launch).map_err(text)
-    }
-
-    /// How far the tactic says that its results may differ.
-    fn numerics(&self, recipe: &Recipe, region: &Region) -> Option<Numerics> {
-        let weights = region.clone().with_constants((0..region.body().inputs().len()).collect());
-        let tactic = self.back_end.tactic(&recipe.tactic)?;
-        let offered =
-            [region, &weights].map(|region| tactic.offer(region, &self.draft.plan.device).unwrap_or_default());
-        offered.into_iter().flatten().find(|candidate| candidate.recipe == *recipe).map(|found| found.numerics)
-    }
-
-    /// Scratch memory for these operands: the tactic's own figure, for the region at these sizes.
-    fn workspace(&self, step: &Step, region: &Region, types: &[ValueType]) -> Result<usize, String> {
-        let Action::Kernel { recipe, workspace: Some(_), .. } = &step.action else { return Ok(0) };
-        let concrete = at_sizes(region, types).ok_or("the region has open sizes")?;
-        let tactic = self.back_end.tactic(&recipe.tactic).ok_or_else(|| format!("{} is gone", recipe.tactic))?;
-        let constants = (0..types.len()).collect();
-        let concrete = concrete.with_constants(constants);
-        let offered = tactic.offer(&concrete, &self.draft.plan.device).map_err(|refusal| refusal.to_string())?;
-        let candidate =
-            offered.iter().find(|c| c.recipe == *recipe).ok_or("the recipe is not offered at these sizes")?;
-        let bytes = candidate.workspace.as_constant().and_then(|bytes| usize::try_from(bytes).ok());
-        bytes.ok_or_else(|| "scratch memory of open size".to_owned())
+        let workspace = workspace_bytes(candidate, region, &types);
+        let launch = || launch_once(&**kernel, &results, &tensors, workspace, self.workers);
+        caught(tactic, launch).map_err(text)
     }
 }

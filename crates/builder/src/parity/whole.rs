@@ -73,7 +73,7 @@ pub(crate) fn check(
         return Ok(());
     }
     let max_memory = usize::try_from(max_memory).unwrap_or(usize::MAX);
-    let options = EngineOptions { threads: plan.device.threads, max_memory };
+    let options = EngineOptions { threads: plan.target.units, max_memory };
     let engine = Engine::load(plan.clone(), &[back_end], &options).map_err(|e| Mismatch::Differs(e.to_string()))?;
     agrees(&engine, network, answers)?;
     if network.body.nodes().iter().all(|node| node.op.bodies().is_empty()) {

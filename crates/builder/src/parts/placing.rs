@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sinter_backend::{BackEnd, Device, End, Kernel, Loaded, Recipe, Region, Stepped};
+use sinter_backend::{BackEnd, Candidate, End, KernelKind, Region, StrideSupport, Target};
 use sinter_base::view::element_bytes;
 use sinter_base::{Dim, ValueType};
 use sinter_ops::Op;
@@ -10,6 +10,7 @@ use sinter_ops::axes::axis_of;
 use sinter_ops::movement::Concat;
 use sinter_plan::{Action, Graph, Home, PlanValueId, Step};
 
+use crate::candidates::Candidates;
 use crate::evidence::Evidence;
 use crate::parts::Moved;
 use crate::parts::place::{Place, Rows, product};
@@ -24,7 +25,7 @@ const BEYOND: i64 = i32::MAX as i64;
 pub(crate) struct Known<'a> {
     pub(crate) sizes: &'a BTreeSet<String>,
     pub(crate) back_end: &'a dyn BackEnd,
-    pub(crate) device: &'a Device,
+    pub(crate) target: &'a Target,
     pub(crate) evidence: &'a Evidence,
 }
 
@@ -35,8 +36,7 @@ pub(crate) struct Copied {
     pub(crate) from: PlanValueId,
     pub(crate) place: Place,
     pub(crate) region: Region,
-    pub(crate) recipe: Recipe,
-    kernel: Box<dyn Kernel>,
+    pub(crate) candidate: Candidate,
 }
 
 /// The decisions so far.
@@ -44,7 +44,7 @@ pub(crate) struct Placing<'a> {
     known: &'a Known<'a>,
     graph: &'a Graph,
     /// By step; none where whole values are taken, or bodies run.
-    kernels: Vec<Option<Box<dyn Kernel>>>,
+    kernels: Vec<Option<&'a Candidate>>,
     /// By value: the step that makes it, and as which result.
     makers: Vec<Option<(usize, usize)>>,
     /// By value: the steps that read it, and as which operand.
@@ -59,8 +59,8 @@ pub(crate) struct Placing<'a> {
 
 impl<'a> Placing<'a> {
     /// Decides for all steps of a graph.
-    pub(crate) fn of(graph: &'a Graph, known: &'a Known<'a>) -> Self {
-        let mut placing = Self::new(graph, known);
+    pub(crate) fn of(graph: &'a Graph, candidates: &'a Candidates, known: &'a Known<'a>) -> Self {
+        let mut placing = Self::new(graph, candidates, known);
         for step in (0..graph.steps.len()).rev() {
             if let Some(Op::Concat(op)) = only(&graph.steps[step]) {
                 placing.concat(step, op);
@@ -78,13 +78,10 @@ impl<'a> Placing<'a> {
         placing
     }
 
-    fn new(graph: &'a Graph, known: &'a Known<'a>) -> Self {
+    fn new(graph: &'a Graph, candidates: &'a Candidates, known: &'a Known<'a>) -> Self {
         let kernel = |step: &Step| {
             let Action::Kernel { recipe, region, .. } = &step.action else { return None };
-            match known.back_end.tactic(&recipe.tactic)?.load(recipe, region, known.device) {
-                Ok(Loaded::Views(kernel)) => Some(kernel),
-                _ => None,
-            }
+            candidates.get(region, recipe).filter(|candidate| candidate.kind == KernelKind::Device)
         };
         let mut makers = vec![None; graph.values.len()];
         let mut readers = vec![Vec::new(); graph.values.len()];
@@ -140,11 +137,11 @@ impl<'a> Placing<'a> {
     }
 
     /// Does a kernel take a value that lies there?
-    fn admits(kernel: &dyn Kernel, end: End, dims: &[Dim], rows: &Rows) -> bool {
-        match kernel.stepped(end) {
-            Stepped::Always => true,
-            Stepped::LastAxis => dims.last() == Some(&rows.inner),
-            Stepped::Never => false,
+    fn admits(kernel: &Candidate, end: End, dims: &[Dim], rows: &Rows) -> bool {
+        match kernel.stride_support(end) {
+            StrideSupport::Always => true,
+            StrideSupport::LastAxis => dims.last() == Some(&rows.inner),
+            StrideSupport::Contiguous => false,
         }
     }
 
@@ -155,12 +152,12 @@ impl<'a> Placing<'a> {
         }
         for &(step, operand) in &self.readers[id.index()] {
             // Whatever takes whole values gets a copy.
-            let Some(kernel) = &self.kernels[step] else { continue };
-            if !self.is_placed[step] && !Self::admits(&**kernel, End::Operand(operand), self.dims(id), &place.rows) {
+            let Some(kernel) = self.kernels[step] else { continue };
+            if !self.is_placed[step] && !Self::admits(kernel, End::Operand(operand), self.dims(id), &place.rows) {
                 return Err(format!("{} reads no such rows", self.name(step)));
             }
         }
-        let admits = |copied: &Copied| Self::admits(&*copied.kernel, End::Operand(0), self.dims(id), &place.rows);
+        let admits = |copied: &Copied| Self::admits(&copied.candidate, End::Operand(0), self.dims(id), &place.rows);
         if self.copied.iter().any(|copied| copied.from == id && !admits(copied)) {
             return Err("its copy reads no such rows".to_owned());
         }
@@ -208,7 +205,7 @@ impl<'a> Placing<'a> {
             return Err("it comes twice".to_owned());
         }
         if !place.rows.is_contiguous(&self.count(id)) {
-            let kernel = self.kernels[maker].as_deref();
+            let kernel = self.kernels[maker];
             if !kernel.is_some_and(|k| Self::admits(k, End::Result(result), self.dims(id), &place.rows)) {
                 return Err(format!("{} writes no such rows", self.name(maker)));
             }
@@ -321,20 +318,19 @@ impl<'a> Placing<'a> {
             }
             let ty = ValueType::tensor(self.graph.values[from.index()].ty.data_type(), self.dims(from).to_vec());
             let region = Region::single(op.clone().into(), &[Some(ty.clone())], vec![ty]);
-            let Known { back_end, device, evidence, .. } = *self.known;
-            let choice = select(&region, back_end, device, evidence).ok()?;
-            let recipe = choice.candidate.recipe;
-            let Ok(Loaded::Views(kernel)) = back_end.tactic(&recipe.tactic)?.load(&recipe, &region, device) else {
+            let Known { back_end, target, evidence, .. } = *self.known;
+            let candidate = select(&region, back_end, target, evidence).ok()?;
+            if candidate.kind != KernelKind::Device {
                 return None;
-            };
+            }
             let takes = |end: End, rows: &Rows| {
-                rows.is_contiguous(&self.count(from)) || Self::admits(&*kernel, end, self.dims(from), rows)
+                rows.is_contiguous(&self.count(from)) || Self::admits(&candidate, end, self.dims(from), rows)
             };
             let reads = self.places[from.index()].as_ref().is_none_or(|own| takes(End::Operand(0), &own.rows));
             if !reads || !takes(End::Result(0), &place.rows) {
                 return None;
             }
-            copies.push(Copied { step, operand, from, place, region, recipe, kernel });
+            copies.push(Copied { step, operand, from, place, region, candidate });
         }
         Some(copies)
     }

@@ -145,7 +145,7 @@ impl<'a> Race<'a> {
     ) -> Result<[Runner; 2], String> {
         let max_memory = usize::try_from(max_memory).unwrap_or(usize::MAX);
         let engine = |plan: &Plan| {
-            let options = EngineOptions { threads: plan.device.threads, max_memory };
+            let options = EngineOptions { threads: plan.target.units, max_memory };
             Engine::load(plan.clone(), &[back_end], &options).map_err(|e| e.to_string())
         };
         let engines = [engine(self.plans[0])?, engine(self.plans[1])?];

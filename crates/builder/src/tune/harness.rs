@@ -5,11 +5,12 @@
 
 use std::time::{Duration, Instant};
 
-use sinter_backend::{BackEnd, Device, Kernel, Loaded, Recipe, Region, Workers};
+use sinter_backend::{BackEnd, Kernel, Loaded, Problem, Recipe, Region, Sizing, Target, Workers};
 use sinter_base::{DataType, Tensor, TensorType};
 
 use crate::cache::timings::Timing;
-use crate::trial::Setup;
+use crate::select::MOST_CANDIDATES;
+use crate::trial::{Setup, workspace_bytes};
 
 /// A candidate has been timed enough after this much time, or this many launches.
 const ENOUGH: Duration = Duration::from_millis(25);
@@ -22,7 +23,7 @@ const HOPELESS: u32 = 4;
 /// What timing needs.
 pub(crate) struct Bench<'a> {
     pub(crate) back_end: &'a dyn BackEnd,
-    pub(crate) device: &'a Device,
+    pub(crate) target: &'a Target,
     pub(crate) workers: &'a dyn Workers,
     /// When to stop.
     pub(crate) deadline: Instant,
@@ -93,14 +94,15 @@ impl Bench<'_> {
 
     fn prepare(&self, region: &Region, recipe: &Recipe) -> Result<Runner, String> {
         let tactic = self.back_end.tactic(&recipe.tactic).ok_or("the tactic is gone")?;
-        let offered = tactic.offer(region, self.device).map_err(|refusal| refusal.to_string())?;
+        let sizing = Sizing::default();
+        let problem = Problem { region, target: self.target, sizing: &sizing };
+        let offered = tactic.offer(&problem, MOST_CANDIDATES).map_err(|refusal| refusal.to_string())?;
         let candidate = offered.iter().find(|c| c.recipe == *recipe).ok_or("it is not offered at these sizes")?;
-        let kernel = match tactic.load(recipe, region, self.device).map_err(|e| e.to_string())? {
+        let kernel = match tactic.load(recipe, region, self.target).map_err(|e| e.to_string())? {
             Loaded::Views(kernel) => kernel,
             Loaded::Values(_) => return Err("it works on whole values, not on memory".to_owned()),
         };
-        let workspace = candidate.workspace.as_constant().and_then(|bytes| usize::try_from(bytes).ok());
-        let workspace = workspace.ok_or("its scratch memory has an open size")?;
+        let workspace = workspace_bytes(candidate, region, &region.body().input_types());
         let mut operands = operands(region)?;
         for &operand in &candidate.packed {
             let weight = operands.get(operand).and_then(Option::as_ref).ok_or("a packed operand is left out")?;

@@ -11,7 +11,7 @@ pub(crate) mod point;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use sinter_backend::{BackEnd, Candidate, Device, Recipe};
+use sinter_backend::{BackEnd, Candidate, Recipe, Target};
 
 use crate::cache::timings::{Timing, TimingCache};
 use crate::evidence::{Asked, Evidence, Times};
@@ -43,10 +43,10 @@ pub struct MissingTiming {
 }
 
 /// The device as timings name it.
-pub fn device_name(back_end: &dyn BackEnd, device: &Device) -> String {
+pub fn device_name(back_end: &dyn BackEnd, target: &Target) -> String {
     let machine = back_end.machine();
     let separator = if machine.is_empty() { "" } else { ", " };
-    format!("{device}{separator}{machine}, sinter {}", env!("CARGO_PKG_VERSION"))
+    format!("{target}{separator}{machine}, sinter {}", env!("CARGO_PKG_VERSION"))
 }
 
 /// A region to be timed.
@@ -112,7 +112,7 @@ pub(crate) fn missing(evidence: &Evidence) -> Vec<MissingTiming> {
 pub(crate) fn tune(
     evidence: &mut Evidence,
     back_end: &dyn BackEnd,
-    device: &Device,
+    target: &Target,
     (left, whole): (&mut Duration, Duration),
     progress: Progress<'_>,
 ) {
@@ -120,8 +120,8 @@ pub(crate) fn tune(
     let start = Instant::now();
     let deadline = start + *left;
     let used = whole.saturating_sub(*left);
-    let workers = back_end.workers(device.threads);
-    let bench = Bench { back_end, device, workers: &*workers, deadline };
+    let workers = back_end.workers(target.units);
+    let bench = Bench { back_end, target, workers: &*workers, deadline };
     let Some(times) = &mut evidence.times else { return };
     for job in jobs {
         if Instant::now() >= deadline {
@@ -151,8 +151,8 @@ pub(crate) fn scale(evidence: &Evidence) -> f64 {
 }
 
 /// What is known of times when a build that is tuned as asked begins.
-pub(crate) fn begin(tuning: &Tuning, back_end: &dyn BackEnd, device: &Device) -> Times {
-    Times { device: device_name(back_end, device), cache: tuning.cache.clone(), scale: 1.0 }
+pub(crate) fn begin(tuning: &Tuning, back_end: &dyn BackEnd, target: &Target) -> Times {
+    Times { device: device_name(back_end, target), cache: tuning.cache.clone(), scale: 1.0 }
 }
 
 /// A timing as reports show it.

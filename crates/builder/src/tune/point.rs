@@ -1,19 +1,22 @@
 //! Where a region is timed: the region with numbers for its open sizes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use sinter_backend::{Region, TYPICAL_SIZE};
+use sinter_backend::{Region, Sizing, TYPICAL_SIZE};
 use sinter_base::view::element_bytes;
 use sinter_base::{Dim, ValueType};
 use sinter_interp::inputs::batches;
 use sinter_ir::Network;
+use sinter_ops::{Body, ValueId};
 
 use crate::evidence::problem_text;
 use crate::parity::at_sizes;
-use crate::sizes::SizeHints;
+use crate::sizes::{SizeHints, input_symbols};
 
 /// Stand-ins for open sizes that count no batches, the first that fits.
 pub(crate) const TYPICAL_SIZES: [i64; 4] = [TYPICAL_SIZE, 16, 4, 1];
+/// Sizes that are tried for dimensions that nobody knows more of, until no value of the network is empty.
+const LARGER_SIZES: [i64; 4] = [TYPICAL_SIZE, 256, 1024, 4096];
 /// Operands and results of a timing may take this many bytes, where so many are allowed.
 const MAX_BYTES: usize = 512 << 20;
 
@@ -40,13 +43,56 @@ pub(crate) struct PointSizes {
     pub(crate) batches: BTreeSet<String>,
     /// Most bytes that operands and results may take.
     pub(crate) max_bytes: usize,
+    /// What stands in for dimensions that nobody knows more of.
+    typical: i64,
+    /// The same as tactics see it.
+    pub(crate) sizing: Sizing,
 }
 
 impl PointSizes {
     /// Of a network: the first axis of an input counts batches, where it is open.
     pub(crate) fn of_network(network: &Network, hints: &SizeHints, max_memory: u64) -> Self {
         let max_bytes = usize::try_from(max_memory).map_or(MAX_BYTES, |bytes| bytes.min(MAX_BYTES));
-        Self { hints: hints.clone(), batches: batches(network), max_bytes }
+        let mut sizes = Self {
+            hints: hints.clone(),
+            batches: batches(network),
+            max_bytes,
+            typical: TYPICAL_SIZE,
+            sizing: Sizing::default(),
+        };
+        // Where a typical size leaves nothing to compute, as a window that is longer does, larger ones are usual.
+        let is_meaningful = |typical: &i64| !sizes.is_empty_at(&network.body, *typical);
+        sizes.typical = LARGER_SIZES.into_iter().find(is_meaningful).unwrap_or(TYPICAL_SIZE);
+        sizes.update(input_symbols(network));
+        sizes
+    }
+
+    /// Would a value of a body, or of one inside, have no elements?
+    fn is_empty_at(&self, body: &Body, typical: i64) -> bool {
+        let is_empty = |ty: &ValueType| {
+            let dims = ty.as_tensor().and_then(|tensor| tensor.dims().ok()).unwrap_or_default();
+            let mut open = dims.iter().filter(|dim| dim.as_constant().is_none());
+            open.any(|dim| dim.evaluate(&|name| Some(self.of(name, typical))).is_some_and(|size| size <= 0))
+        };
+        (0..body.value_count()).any(|value| is_empty(body.ty(ValueId::new(value))))
+            || body.nodes().iter().any(|node| node.op.bodies().iter().any(|body| self.is_empty_at(body, typical)))
+    }
+
+    /// These are the usual sizes, where the user names none.
+    pub(crate) fn set_usual(&mut self, usual: BTreeMap<String, i64>) {
+        let names: BTreeSet<String> = usual.keys().cloned().collect();
+        self.hints = self.hints.with_usual(usual);
+        self.update(names);
+    }
+
+    fn update(&mut self, mut names: BTreeSet<String>) {
+        names.extend(self.hints.0.keys().cloned());
+        names.extend(self.batches.iter().cloned());
+        let optimum = names.into_iter().map(|name| {
+            let size = self.of(&name, self.typical);
+            (name, size)
+        });
+        self.sizing = Sizing::new(optimum.collect(), self.typical);
     }
 
     /// The size that the user names as the usual one, else batches of one, since latency is what most engines are for, and
@@ -58,7 +104,7 @@ impl PointSizes {
 
     /// What a size is at the usual sizes; `None` where it is none.
     pub(crate) fn evaluate(&self, dim: &Dim) -> Option<i64> {
-        dim.evaluate(&|name| Some(self.of(name, TYPICAL_SIZE)))
+        self.sizing.evaluate(dim)
     }
 }
 
@@ -68,7 +114,7 @@ impl PointSizes {
 /// Why there is none.
 pub(crate) fn concrete(region: &Region, sizes: &PointSizes) -> Result<Point, String> {
     let mut trouble = "its sizes are not known before a run".to_owned();
-    for size in TYPICAL_SIZES {
+    for size in [sizes.typical].into_iter().chain(TYPICAL_SIZES) {
         let size_of = |name: &str| Some(sizes.of(name, size));
         let pinned = |dim: &Dim| dim.evaluate(&size_of).map_or_else(|| dim.clone(), Dim::constant);
         let types: Vec<ValueType> = region.body().input_types().iter().map(|ty| ty.map_dims(&pinned)).collect();
@@ -110,6 +156,8 @@ mod tests {
         let opt = |opt| SizeHint { opt: Some(opt), ..SizeHint::default() };
         sizes.hints.0.extend([("B".to_owned(), opt(9))]);
         sizes.batches.insert("B".to_owned());
+        sizes.typical = TYPICAL_SIZE;
+        sizes.update(BTreeSet::new());
         let concrete = |region| concrete(&region, &sizes);
         let free = concrete(softmax(Dim::symbol("T"))).unwrap();
         assert_eq!(free, concrete(softmax(64i64.into())).unwrap(), "one point, one key");

@@ -169,7 +169,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     let port = |(name, value): &(String, Value)| Port { name: name.clone(), ty: type_text(&value.value_type()) };
     let report = Report {
         file: arguments.file.display().to_string(),
-        device: engine.plan().device.to_string(),
+        device: engine.plan().target.to_string(),
         threads: arguments.device.threads(),
         inputs: inputs.iter().map(port).collect(),
         runs: times.len(),

@@ -216,7 +216,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         plan: target.display().to_string(),
         plan_bytes: std::fs::metadata(&target).map_or(0, |m| m.len()),
         weight_bytes: weight_bytes(&plan),
-        device: plan.device.to_string(),
+        device: plan.target.to_string(),
         inputs: ports(&source::plan_inputs(&plan)),
         outputs: ports(&source::plan_outputs(&plan)),
         ranges: plan.ranges().into_iter().map(range_summary).collect(),

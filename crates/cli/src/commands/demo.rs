@@ -146,7 +146,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     }
     let right = answers.digits.iter().zip(&labels).filter(|(a, b)| a == b).count();
     let report = Report {
-        device: plan.device.to_string(),
+        device: plan.target.to_string(),
         model_bytes: MODEL.len(),
         plan_bytes,
         weight_bytes: weight_bytes(&plan),

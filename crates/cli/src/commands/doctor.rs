@@ -97,7 +97,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
             .iter()
             .map(|b| BackEndReport {
                 name: b.name().to_owned(),
-                device: b.device(threads).to_string(),
+                device: b.target(threads).to_string(),
                 tactics: b.tactics().len(),
             })
             .collect(),

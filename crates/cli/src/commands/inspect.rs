@@ -165,7 +165,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         file: arguments.file.display().to_string(),
         kind: kind.to_owned(),
         name: plan.name.clone(),
-        device: plan.device.to_string(),
+        device: plan.target.to_string(),
         inputs: ports(&source::plan_inputs(&plan)),
         outputs: ports(&source::plan_outputs(&plan)),
         weights: plan.weights.len(),

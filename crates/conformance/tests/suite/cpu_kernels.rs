@@ -2,7 +2,7 @@
 
 use sinter_backend::{BackEnd, Numerics};
 use sinter_base::{DataType, Tensor, Value};
-use sinter_conformance::kernels::{region_of, run_kernel};
+use sinter_conformance::kernels::{offers, region_of, run_kernel};
 use sinter_conformance::other_types::{Problem, problems};
 use sinter_cpu::Cpu;
 use sinter_interp::{Tolerance, compare};
@@ -32,7 +32,7 @@ fn tolerance(numerics: Numerics, result: &Value) -> Tolerance {
 
 #[test]
 fn kernels_agree_with_the_reference() {
-    let device = Cpu.device(2);
+    let device = Cpu.target(2);
     let workers = Cpu.workers(2);
     let (mut wrong, mut ran) = (Vec::new(), 0);
     for info in catalog::ALL {
@@ -48,7 +48,7 @@ fn kernels_agree_with_the_reference() {
                 };
                 let Ok(expected) = expected else { continue };
                 for tactic in Cpu.tactics() {
-                    let Ok(candidates) = tactic.offer(region, &device) else { continue };
+                    let Ok(candidates) = offers(tactic, region, &device) else { continue };
                     ran += 1;
                     let result = run_kernel(tactic, region, values, &device, &*workers).and_then(|found| {
                         let pairs = found.iter().zip(&expected).enumerate();
@@ -75,14 +75,14 @@ const READERS: &[&str] = &["cpu.movement.", "cpu.index.", "cpu.reduce.", "cpu.ma
 /// Integer operands get contents that the kernel was not built for: an error or a result, never a panic.
 #[test]
 fn kernels_survive_unforeseen_integers() {
-    let device = Cpu.device(1);
+    let device = Cpu.target(1);
     let workers = Cpu.workers(1);
     let mut ran = 0;
     for example in catalog::ALL.iter().flat_map(|info| (info.examples)()) {
         let values = example.values(0);
         let region = region_of(&example.op, &values).expect("an example that infers");
         let readers = Cpu.tactics().into_iter().filter(|t| READERS.iter().any(|family| t.name().starts_with(family)));
-        let takers: Vec<_> = readers.filter(|tactic| tactic.offer(&region, &device).is_ok()).collect();
+        let takers: Vec<_> = readers.filter(|tactic| offers(*tactic, &region, &device).is_ok()).collect();
         for (position, value) in values.iter().enumerate() {
             let Some(tensor) = value.as_ref().and_then(Value::as_tensor) else { continue };
             if !matches!(tensor.data_type(), DataType::I32 | DataType::I64) {

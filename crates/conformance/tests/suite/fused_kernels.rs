@@ -88,7 +88,7 @@ fn fused(op: &Op, values: &[Value], channels_last: bool, tail: Tail) -> (Region,
 }
 
 fn check(tactic: &str, kind: &str, channels_last: bool) {
-    let device = Cpu.device(2);
+    let device = Cpu.target(2);
     let workers = Cpu.workers(2);
     let tactic = Cpu.tactic(tactic).expect("a tactic of this name");
     let (mut ran, mut refused) = (0, Vec::new());
@@ -198,8 +198,8 @@ fn check_together(tactic: &str, heavy: &[(Op, Vec<Vec<usize>>)], sizes: &[usize]
     let region = Region::new(body).with_constants(constants);
     let expected = region.body().evaluate(operands.clone(), &EvalContext::new(&ReferenceEvaluator)).unwrap();
     let tactic = Cpu.tactic(tactic).expect("a tactic of this name");
-    let one = run_kernel(tactic, &region, &operands, &Cpu.device(1), &*Cpu.workers(1)).unwrap();
-    let two = run_kernel(tactic, &region, &operands, &Cpu.device(2), &*Cpu.workers(2)).unwrap();
+    let one = run_kernel(tactic, &region, &operands, &Cpu.target(1), &*Cpu.workers(1)).unwrap();
+    let two = run_kernel(tactic, &region, &operands, &Cpu.target(2), &*Cpu.workers(2)).unwrap();
     for ((one, two), expected) in one.iter().zip(&two).zip(&expected) {
         if let Err(difference) = compare(one, expected, Tolerance { relative: 1e-4, absolute: 1e-5 }) {
             panic!("{} of {sizes:?} with {gate:?} in front: {difference}", tactic.name());

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use sinter_backend::{
-    BackEnd, Candidate, Device, Kernel, KernelError, Launch, Loaded, Recipe, Refusal, Region, Tactic, Workers,
+    BackEnd, Candidate, Kernel, KernelError, Launch, Loaded, Problem, Recipe, Refusal, Region, Tactic, Target, Workers,
 };
 use sinter_base::{DataType, Location, Tensor, TensorType};
 use sinter_builder::{BuildOptions, VerdictCache, Verify, build};
 use sinter_cpu::Cpu;
 use sinter_ir::{Handle, Network, NetworkBuilder};
+use sinter_ops::OpKind;
 use sinter_ops::control::If;
 use sinter_ops::matmul::MatMul;
 use sinter_ops::pointwise::{Expr, ScalarOp};
@@ -75,12 +76,16 @@ impl SpoiledTactic {
 }
 
 impl Tactic for SpoiledTactic {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         self.name
     }
 
-    fn offer(&self, region: &Region, device: &Device) -> Result<Vec<Candidate>, Refusal> {
-        let mut candidates = self.inner().offer(region, device)?;
+    fn roots(&self) -> &[OpKind] {
+        self.inner().roots()
+    }
+
+    fn offer(&self, problem: &Problem<'_>, most: usize) -> Result<Vec<Candidate>, Refusal> {
+        let mut candidates = self.inner().offer(problem, most)?;
         for candidate in &mut candidates {
             candidate.estimate = 0.0;
             self.name.clone_into(&mut candidate.recipe.tactic);
@@ -88,7 +93,7 @@ impl Tactic for SpoiledTactic {
         Ok(candidates)
     }
 
-    fn load(&self, recipe: &Recipe, region: &Region, device: &Device) -> Result<Loaded, KernelError> {
+    fn load(&self, recipe: &Recipe, region: &Region, device: &Target) -> Result<Loaded, KernelError> {
         match self.inner().load(recipe, region, device)? {
             Loaded::Views(inner) => Ok(Loaded::Views(Box::new(Spoiled { inner, fault: self.fault }))),
             other => Ok(other),
@@ -116,12 +121,12 @@ const PANICS: &[SpoiledTactic] =
 struct Bad(&'static [SpoiledTactic]);
 
 impl BackEnd for Bad {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "cpu"
     }
 
-    fn device(&self, threads: usize) -> Device {
-        Cpu.device(threads)
+    fn target(&self, threads: usize) -> Target {
+        Cpu.target(threads)
     }
 
     fn tactics(&self) -> Vec<&'static dyn Tactic> {

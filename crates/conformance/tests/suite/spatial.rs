@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use sinter_backend::{BackEnd, Numerics};
 use sinter_base::quantization::Granularity;
 use sinter_base::{DataType, Tensor};
-use sinter_conformance::kernels::{region_of, run_kernel};
+use sinter_conformance::kernels::{offers, region_of, run_kernel};
 use sinter_cpu::Cpu;
 use sinter_interp::{Tolerance, compare};
 use sinter_ops::conv::{Convolution, Deconvolution};
@@ -260,7 +260,7 @@ fn dequantize(random: &mut Random) -> Example {
 
 /// How many tactics took a problem, and where they differ from the reference.
 fn differences(example: &Example, seed: u64) -> (usize, Vec<String>) {
-    let (device, workers) = (Cpu.device(2), Cpu.workers(2));
+    let (device, workers) = (Cpu.target(2), Cpu.workers(2));
     let values = example.values(seed);
     // Random attributes need not fit each other.
     let Ok(region) = region_of(&example.op, &values) else { return (0, Vec::new()) };
@@ -268,7 +268,7 @@ fn differences(example: &Example, seed: u64) -> (usize, Vec<String>) {
     let expected = example.op.reference(&Arguments::new(&values), &EvalContext::new(&evaluator));
     let (mut ran, mut wrong) = (0, Vec::new());
     for tactic in Cpu.tactics() {
-        let Ok(candidates) = tactic.offer(&region, &device) else { continue };
+        let Ok(candidates) = offers(tactic, &region, &device) else { continue };
         ran += 1;
         let bound = match candidates[0].numerics {
             Numerics::Exact => Tolerance::EXACT,

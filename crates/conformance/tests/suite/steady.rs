@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use sinter_backend::{BackEnd, Device, Tactic, Workers};
+use sinter_backend::{BackEnd, Tactic, Target, Workers};
 use sinter_base::{DataType, Tensor, Value};
 use sinter_conformance::engine::{built, lean_program};
 use sinter_cpu::Cpu;
@@ -101,12 +101,12 @@ impl Workers for CountedWorkers {
 }
 
 impl BackEnd for Counted {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         Cpu.name()
     }
 
-    fn device(&self, threads: usize) -> Device {
-        Cpu.device(threads)
+    fn target(&self, threads: usize) -> Target {
+        Cpu.target(threads)
     }
 
     fn tactics(&self) -> Vec<&'static dyn Tactic> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use sinter_backend::{BackEnd, Device, Tactic, Workers};
+use sinter_backend::{BackEnd, Tactic, Target, Workers};
 use sinter_base::{Tensor, Value};
 use sinter_conformance::engine::built;
 use sinter_cpu::Cpu;
@@ -51,12 +51,12 @@ const ALLOCATING: &[&str] = &["cpu.index.gather_elements", "cpu.index.range", "c
 struct Asked(AtomicUsize);
 
 impl BackEnd for Asked {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         Cpu.name()
     }
 
-    fn device(&self, threads: usize) -> Device {
-        Cpu.device(threads)
+    fn target(&self, threads: usize) -> Target {
+        Cpu.target(threads)
     }
 
     fn tactics(&self) -> Vec<&'static dyn Tactic> {

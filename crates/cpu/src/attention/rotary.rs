@@ -5,6 +5,7 @@
 
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
 use sinter_base::DataType;
+use sinter_ops::OpKind;
 use sinter_ops::attention::RotaryEmbedding;
 
 use crate::float::Float;
@@ -12,8 +13,14 @@ use crate::only_operator;
 use crate::tactic::{Row, Speed};
 
 /// See the module documentation.
-pub const ROTARY: Row =
-    Row { name: "cpu.attention.rotary", numerics: Numerics::Ordered, in_place: &[], speed: Speed::STREAMING, kernel };
+pub const ROTARY: Row = Row {
+    name: "cpu.attention.rotary",
+    roots: &[OpKind::RotaryEmbedding],
+    numerics: Numerics::Ordered,
+    in_place: &[],
+    speed: Speed::STREAMING,
+    kernel,
+};
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, RotaryEmbedding).clone();

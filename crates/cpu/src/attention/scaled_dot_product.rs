@@ -6,6 +6,7 @@
 
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Room, Rooms};
 use sinter_base::{DataType, Sizes, View};
+use sinter_ops::OpKind;
 use sinter_ops::attention::{Attention, ScoreStage};
 
 use crate::attention::layout::{Layout, mask_over};
@@ -16,8 +17,14 @@ use crate::share::{Cost, share_both};
 use crate::tactic::{Row, Speed};
 
 /// See the module documentation.
-pub const ROWS: Row =
-    Row { name: "cpu.attention.rows", numerics: Numerics::Reassociated, in_place: &[], speed: Speed::VECTOR, kernel };
+pub const ROWS: Row = Row {
+    name: "cpu.attention.rows",
+    roots: &[OpKind::Attention],
+    numerics: Numerics::Reassociated,
+    in_place: &[],
+    speed: Speed::VECTOR,
+    kernel,
+};
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, Attention).clone();

@@ -8,6 +8,7 @@ use std::sync::Mutex;
 
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
 use sinter_base::{DataType, Sizes, View};
+use sinter_ops::OpKind;
 use sinter_ops::attention::Attention;
 use smallvec::SmallVec;
 
@@ -24,6 +25,7 @@ use crate::tier::Tier;
 /// See the module documentation.
 pub const TILES: Row = Row {
     name: "cpu.attention.tiles.f32",
+    roots: &[OpKind::Attention],
     numerics: Numerics::Reassociated,
     in_place: &[],
     speed: Speed { per_byte: 0.1, per_operation: 0.008 },

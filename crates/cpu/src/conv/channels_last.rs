@@ -9,11 +9,11 @@
 //! Several convolutions of one image are done in one dispatch, and where their windows are single pixels a pointwise
 //! operator in front is done to these on the way.
 
-use sinter_backend::{End, Kernel, KernelError, Launch, Loaded, Refusal, Region, Stepped, Workspace};
+use sinter_backend::{End, Kernel, KernelError, Launch, Loaded, Refusal, Region, StrideSupport, Workspace};
 use sinter_base::{DataType, Dim, Sizes, Tensor};
-use sinter_ops::Op;
 use sinter_ops::conv::Convolution;
 use sinter_ops::window::Padding;
+use sinter_ops::{Op, OpKind};
 use smallvec::SmallVec;
 
 use crate::conv::geometry::{Geometry, Origin, Triple};
@@ -30,6 +30,7 @@ use crate::tier::Tier;
 /// See the module documentation.
 pub const CHANNELS_LAST: PackedRow = PackedRow {
     name: "cpu.conv.channels_last.f32",
+    roots: &[OpKind::Convolution],
     speed: Speed { per_byte: 0.1, per_operation: 0.006 },
     fit,
     pack: pack_weight,
@@ -41,7 +42,7 @@ const FEW_CHANNELS: i64 = 16;
 pub(crate) fn heavy<'a>(fused: &Fused<'a>) -> Result<&'a Convolution, Refusal> {
     match &fused.node.op {
         Op::Convolution(op) => Ok(op),
-        other => Err(Refusal::new(format!("takes Convolution, not {}", other.name()))),
+        _ => Err(Refusal::OtherOperator),
     }
 }
 
@@ -245,12 +246,12 @@ impl Kernel for ChannelsLast {
         }
     }
 
-    fn stepped(&self, end: End) -> Stepped {
+    fn stride_support(&self, end: End) -> StrideSupport {
         match (&self.arms[..], end) {
-            ([arm], _) if self.prologue.is_none() => arm.epilogue.stepped(end, self.x),
-            (_, End::Result(_)) => Stepped::LastAxis,
-            (_, End::Operand(operand)) if operand == self.x => Stepped::LastAxis,
-            (_, End::Operand(_)) => Stepped::Never,
+            ([arm], _) if self.prologue.is_none() => arm.epilogue.stride_support(end, self.x),
+            (_, End::Result(_)) => StrideSupport::LastAxis,
+            (_, End::Operand(operand)) if operand == self.x => StrideSupport::LastAxis,
+            (_, End::Operand(_)) => StrideSupport::Contiguous,
         }
     }
 }
@@ -349,7 +350,7 @@ impl ChannelsLast {
     }
 }
 
-/// What [`Stepped::LastAxis`] excludes.
+/// What [`StrideSupport::LastAxis`] excludes.
 pub(crate) fn rows_of_other_length() -> KernelError {
     KernelError::Recipe("a part of an image whose rows are no pixels".to_owned())
 }

@@ -3,6 +3,7 @@
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
 use sinter_base::shape::{element_count, for_each_index};
 use sinter_base::{Sizes, View};
+use sinter_ops::OpKind;
 use sinter_ops::conv::Col2Im;
 
 use crate::conv::scatter::Scatter;
@@ -14,8 +15,14 @@ use crate::target::placed;
 use crate::window::{Slide, Slides};
 
 /// See the module documentation.
-pub const COL2IM: Row =
-    Row { name: "cpu.conv.col2im", numerics: Numerics::Reassociated, in_place: &[], speed: Speed::VECTOR, kernel };
+pub const COL2IM: Row = Row {
+    name: "cpu.conv.col2im",
+    roots: &[OpKind::Col2Im],
+    numerics: Numerics::Reassociated,
+    in_place: &[],
+    speed: Speed::VECTOR,
+    kernel,
+};
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, Col2Im);

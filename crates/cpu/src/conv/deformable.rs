@@ -6,6 +6,7 @@
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Workers};
 use sinter_base::Sizes;
 use sinter_base::shape::{for_each_index, strides, unravel};
+use sinter_ops::OpKind;
 use sinter_ops::conv::DeformableConvolution;
 use sinter_ops::window::Axis;
 use smallvec::{SmallVec, smallvec};
@@ -16,8 +17,14 @@ use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 
 /// See the module documentation.
-pub const DEFORMABLE: Row =
-    Row { name: "cpu.conv.deformable", numerics: Numerics::Reassociated, in_place: &[], speed: Speed::SCALAR, kernel };
+pub const DEFORMABLE: Row = Row {
+    name: "cpu.conv.deformable",
+    roots: &[OpKind::DeformableConvolution],
+    numerics: Numerics::Reassociated,
+    in_place: &[],
+    speed: Speed::SCALAR,
+    kernel,
+};
 
 /// A position has two neighbours on every axis: more axes than this have more neighbours than can be read.
 const MAX_AXES: usize = 16;

@@ -9,6 +9,7 @@
 
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Room, Rooms};
 use sinter_base::DataType;
+use sinter_ops::OpKind;
 use sinter_ops::conv::Convolution;
 use sinter_ops::window::{Axis, Padding};
 
@@ -21,6 +22,7 @@ use crate::window::Slide;
 /// See the module documentation.
 pub const DEPTHWISE: Row = Row {
     name: "cpu.conv.depthwise.f32",
+    roots: &[OpKind::Convolution],
     numerics: Numerics::Reassociated,
     in_place: &[],
     // Twice the speed that is expected of the matrix product, which would multiply by mostly empty tiles.

@@ -5,8 +5,9 @@
 #![allow(unsafe_code, reason = "vector instructions on slices whose lengths are checked before")]
 #![allow(clippy::erasing_op, clippy::identity_op, reason = "unrolled code multiplies by 0 and 1")]
 
-use sinter_backend::{End, Kernel, KernelError, Launch, Loaded, Refusal, Region, Stepped};
+use sinter_backend::{End, Kernel, KernelError, Launch, Loaded, Refusal, Region, StrideSupport};
 use sinter_base::{Dim, Sizes, Tensor};
+use sinter_ops::OpKind;
 use sinter_ops::conv::Convolution;
 
 use crate::conv::channels_last::{heavy, image_and_weight, missing, rows_of_other_length};
@@ -21,6 +22,7 @@ use crate::tier::Tier;
 /// See the module documentation.
 pub const DEPTHWISE: PackedRow = PackedRow {
     name: "cpu.conv.depthwise_channels_last.f32",
+    roots: &[OpKind::Convolution],
     speed: Speed { per_byte: 0.1, per_operation: 0.004 },
     fit,
     pack: pack_weight,
@@ -116,8 +118,8 @@ impl Kernel for Depthwise {
         Ok(())
     }
 
-    fn stepped(&self, end: End) -> Stepped {
-        self.epilogue.stepped(end, self.x)
+    fn stride_support(&self, end: End) -> StrideSupport {
+        self.epilogue.stride_support(end, self.x)
     }
 }
 

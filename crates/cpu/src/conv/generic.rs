@@ -4,6 +4,7 @@
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Room, Rooms};
 use sinter_base::Sizes;
 use sinter_base::shape::for_each_index;
+use sinter_ops::OpKind;
 use sinter_ops::conv::Convolution;
 use sinter_ops::window::Axis;
 
@@ -14,8 +15,14 @@ use crate::tactic::{Row, Speed};
 use crate::window::{Reach, Slide, Slides};
 
 /// See the module documentation.
-pub const GENERIC: Row =
-    Row { name: "cpu.conv.generic", numerics: Numerics::Ordered, in_place: &[], speed: Speed::SCALAR, kernel };
+pub const GENERIC: Row = Row {
+    name: "cpu.conv.generic",
+    roots: &[OpKind::Convolution],
+    numerics: Numerics::Ordered,
+    in_place: &[],
+    speed: Speed::SCALAR,
+    kernel,
+};
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, Convolution);

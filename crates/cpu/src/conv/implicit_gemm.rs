@@ -6,6 +6,7 @@
 
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
 use sinter_base::DataType;
+use sinter_ops::OpKind;
 use sinter_ops::conv::Convolution;
 
 use crate::conv::geometry::Geometry;
@@ -17,6 +18,7 @@ use crate::tier::Tier;
 /// See the module documentation.
 pub const IMPLICIT_GEMM: Row = Row {
     name: "cpu.conv.implicit_gemm.f32",
+    roots: &[OpKind::Convolution],
     numerics: Numerics::Reassociated,
     in_place: &[],
     speed: Speed::VECTOR,

@@ -8,6 +8,7 @@
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Rooms, Workers};
 use sinter_base::shape::for_each_index;
 use sinter_base::{DataType, Sizes};
+use sinter_ops::OpKind;
 use sinter_ops::conv::Deconvolution;
 use sinter_ops::window::Padding;
 
@@ -23,6 +24,7 @@ use crate::window::Slide;
 /// f32 by the blocked product.
 pub const GEMM: Row = Row {
     name: "cpu.conv.transposed_gemm.f32",
+    roots: &[OpKind::Deconvolution],
     numerics: Numerics::Reassociated,
     in_place: &[],
     speed: Speed::VECTOR,
@@ -32,6 +34,7 @@ pub const GEMM: Row = Row {
 /// Any float type.
 pub const GENERIC: Row = Row {
     name: "cpu.conv.transposed",
+    roots: &[OpKind::Deconvolution],
     numerics: Numerics::Reassociated,
     in_place: &[],
     speed: Speed::SCALAR,

@@ -5,6 +5,7 @@
 
 use bytemuck::{Pod, Zeroable};
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use sinter_ops::OpKind;
 use sinter_ops::detection::NonMaxSuppression;
 
 use crate::elements::floats;
@@ -16,6 +17,7 @@ use crate::target::placed;
 /// See the module documentation.
 pub const NON_MAX_SUPPRESSION: Row = Row {
     name: "cpu.detection.non_max_suppression",
+    roots: &[OpKind::NonMaxSuppression],
     numerics: Numerics::Exact,
     in_place: &[],
     speed: Speed::SCALAR,

@@ -6,6 +6,7 @@ use std::io::Cursor;
 use image::ImageReader;
 use sinter_backend::{KernelError, Loaded, Numerics, Refusal, Region, ValueKernel};
 use sinter_base::{Tensor, Value};
+use sinter_ops::OpKind;
 use sinter_ops::host::PixelFormat;
 
 use crate::only_operator;
@@ -13,8 +14,14 @@ use crate::tactic::{Row, Speed};
 use crate::values::{data, tensor};
 
 /// See the module documentation.
-pub const DECODE: Row =
-    Row { name: "cpu.image.decode", numerics: Numerics::Exact, in_place: &[], speed: Speed::SCALAR, kernel };
+pub const DECODE: Row = Row {
+    name: "cpu.image.decode",
+    roots: &[OpKind::ImageDecoder],
+    numerics: Numerics::Exact,
+    in_place: &[],
+    speed: Speed::SCALAR,
+    kernel,
+};
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let format = only_operator!(region, ImageDecoder).format;

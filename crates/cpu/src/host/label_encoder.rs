@@ -5,14 +5,21 @@ use std::hash::Hash;
 
 use sinter_backend::{KernelError, Loaded, Numerics, Refusal, Region, ValueKernel};
 use sinter_base::{DataType, Tensor, Value};
+use sinter_ops::OpKind;
 
 use crate::only_operator;
 use crate::tactic::{Row, Speed};
 use crate::values::{data, tensor};
 
 /// See the module documentation.
-pub const LOOKUP: Row =
-    Row { name: "cpu.lookup.hash", numerics: Numerics::Exact, in_place: &[], speed: Speed::SCALAR, kernel };
+pub const LOOKUP: Row = Row {
+    name: "cpu.lookup.hash",
+    roots: &[OpKind::LabelEncoder],
+    numerics: Numerics::Exact,
+    in_place: &[],
+    speed: Speed::SCALAR,
+    kernel,
+};
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     only_operator!(region, LabelEncoder);

@@ -8,6 +8,7 @@ use std::hash::Hash;
 
 use sinter_backend::{KernelError, Loaded, Numerics, Refusal, Region, ValueKernel};
 use sinter_base::{DataType, Tensor, Value};
+use sinter_ops::OpKind;
 use sinter_ops::host::TfIdfVectorizer;
 use sinter_ops::host::tf_idf_vectorizer::Weighting;
 
@@ -16,8 +17,14 @@ use crate::values::{data, optional_tensor, tensor};
 use crate::{only_operator, refuse_data};
 
 /// See the module documentation.
-pub const N_GRAMS: Row =
-    Row { name: "cpu.lookup.n_grams", numerics: Numerics::Exact, in_place: &[], speed: Speed::SCALAR, kernel };
+pub const N_GRAMS: Row = Row {
+    name: "cpu.lookup.n_grams",
+    roots: &[OpKind::TfIdfVectorizer],
+    numerics: Numerics::Exact,
+    in_place: &[],
+    speed: Speed::SCALAR,
+    kernel,
+};
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, TfIdfVectorizer);

@@ -3,22 +3,23 @@
 use sinter_backend::{KernelError, Loaded, Numerics, Refusal, Region, ValueKernel};
 use sinter_base::shape::{broadcast_sizes, broadcast_strides, for_each_index, ravel};
 use sinter_base::{Sizes, Tensor, Value};
+use sinter_ops::OpKind;
 
 use crate::only_operator;
 use crate::tactic::{Row, Speed};
 use crate::values::{data, tensor};
 
-const fn row(name: &'static str, kernel: fn(&Region) -> Result<Loaded, Refusal>) -> Row {
-    Row { name, numerics: Numerics::Exact, in_place: &[], speed: Speed::SCALAR, kernel }
+const fn row(name: &'static str, roots: &'static [OpKind], kernel: fn(&Region) -> Result<Loaded, Refusal>) -> Row {
+    Row { name, roots, numerics: Numerics::Exact, in_place: &[], speed: Speed::SCALAR, kernel }
 }
 
 /// One string after the other.
-pub const CONCAT: Row = row("cpu.text.concat", |region| {
+pub const CONCAT: Row = row("cpu.text.concat", &[OpKind::StringConcat], |region| {
     only_operator!(region, StringConcat);
     Ok(Loaded::Values(Box::new(Concat)))
 });
 /// Are they the same?
-pub const EQUAL: Row = row("cpu.text.equal", |region| {
+pub const EQUAL: Row = row("cpu.text.equal", &[OpKind::StringEqual], |region| {
     only_operator!(region, StringEqual);
     Ok(Loaded::Values(Box::new(Equal)))
 });

@@ -5,14 +5,21 @@
 
 use sinter_backend::{KernelError, Loaded, Numerics, Refusal, Region, ValueKernel};
 use sinter_base::{DataType, Tensor, Value};
+use sinter_ops::OpKind;
 
 use crate::only_operator;
 use crate::tactic::{Row, Speed};
 use crate::values::{data, tensor};
 
 /// See the module documentation.
-pub const CAST: Row =
-    Row { name: "cpu.text.cast", numerics: Numerics::Exact, in_place: &[], speed: Speed::SCALAR, kernel };
+pub const CAST: Row = Row {
+    name: "cpu.text.cast",
+    roots: &[OpKind::StringCast],
+    numerics: Numerics::Exact,
+    in_place: &[],
+    speed: Speed::SCALAR,
+    kernel,
+};
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let to = only_operator!(region, StringCast).to;

@@ -5,29 +5,30 @@ use std::collections::HashSet;
 use regex::Regex;
 use sinter_backend::{KernelError, Loaded, Numerics, Refusal, Region, ValueKernel};
 use sinter_base::{DataType, Tensor, Value};
+use sinter_ops::OpKind;
 use sinter_ops::host::{CaseChange, StringNormalizer, StringSplit};
 
 use crate::only_operator;
 use crate::tactic::{Row, Speed};
 use crate::values::{data, tensor};
 
-const fn row(name: &'static str, kernel: fn(&Region) -> Result<Loaded, Refusal>) -> Row {
-    Row { name, numerics: Numerics::Exact, in_place: &[], speed: Speed::SCALAR, kernel }
+const fn row(name: &'static str, roots: &'static [OpKind], kernel: fn(&Region) -> Result<Loaded, Refusal>) -> Row {
+    Row { name, roots, numerics: Numerics::Exact, in_place: &[], speed: Speed::SCALAR, kernel }
 }
 
 /// Stop words removed, case changed.
-pub const NORMALIZE: Row = row("cpu.text.normalize", |region| {
+pub const NORMALIZE: Row = row("cpu.text.normalize", &[OpKind::StringNormalizer], |region| {
     let op = only_operator!(region, StringNormalizer).clone();
     let stop_words = op.stop_words.iter().map(|word| folded(&op, word)).collect();
     Ok(Loaded::Values(Box::new(Normalize { op, stop_words })))
 });
 /// Strings cut into substrings.
-pub const SPLIT: Row = row("cpu.text.split", |region| {
+pub const SPLIT: Row = row("cpu.text.split", &[OpKind::StringSplit], |region| {
     let op = only_operator!(region, StringSplit).clone();
     Ok(Loaded::Values(Box::new(Split { op })))
 });
 /// A regular expression, compiled once.
-pub const REGEX: Row = row("cpu.text.regex", |region| {
+pub const REGEX: Row = row("cpu.text.regex", &[OpKind::RegexFullMatch], |region| {
     let pattern = &only_operator!(region, RegexFullMatch).pattern;
     match Regex::new(&format!(r"\A(?:{pattern})\z")) {
         Ok(expression) => Ok(Loaded::Values(Box::new(Match { expression }))),

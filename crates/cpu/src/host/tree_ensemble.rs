@@ -7,6 +7,7 @@ use std::sync::Mutex;
 
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Room, Rooms};
 use sinter_base::View;
+use sinter_ops::OpKind;
 use sinter_ops::classical::{Aggregate, ScoreTransform, TreeEnsemble};
 
 use crate::elements::{Numbers, load, store_real};
@@ -16,8 +17,14 @@ use crate::tactic::{Row, Speed};
 use crate::values::data;
 
 /// See the module documentation.
-pub const TREES: Row =
-    Row { name: "cpu.trees.walk", numerics: Numerics::Ordered, in_place: &[], speed: Speed::SCALAR, kernel };
+pub const TREES: Row = Row {
+    name: "cpu.trees.walk",
+    roots: &[OpKind::TreeEnsemble],
+    numerics: Numerics::Ordered,
+    in_place: &[],
+    speed: Speed::SCALAR,
+    kernel,
+};
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, TreeEnsemble).clone();

@@ -6,6 +6,7 @@
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
 use sinter_base::Sizes;
 use sinter_base::shape::unravel;
+use sinter_ops::OpKind;
 use sinter_ops::image::AffineGrid;
 use smallvec::SmallVec;
 
@@ -16,8 +17,14 @@ use crate::tactic::{Row, Speed};
 use crate::target::placed;
 
 /// See the module documentation.
-pub const AFFINE_GRID: Row =
-    Row { name: "cpu.image.affine_grid", numerics: Numerics::Ordered, in_place: &[], speed: Speed::SCALAR, kernel };
+pub const AFFINE_GRID: Row = Row {
+    name: "cpu.image.affine_grid",
+    roots: &[OpKind::AffineGrid],
+    numerics: Numerics::Ordered,
+    in_place: &[],
+    speed: Speed::SCALAR,
+    kernel,
+};
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, AffineGrid);

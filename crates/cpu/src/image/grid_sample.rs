@@ -7,6 +7,7 @@
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Workers};
 use sinter_base::shape::{for_each_index, strides};
 use sinter_base::{DataType, Sizes};
+use sinter_ops::OpKind;
 use sinter_ops::image::{GridInterpolation, GridPadding, GridSample};
 
 use crate::elements::floats;
@@ -18,6 +19,7 @@ use crate::tactic::{Row, Speed};
 /// See the module documentation.
 pub const GRID_SAMPLE: Row = Row {
     name: "cpu.image.grid_sample",
+    roots: &[OpKind::GridSample],
     numerics: Numerics::Reassociated,
     in_place: &[],
     speed: Speed::SCALAR,

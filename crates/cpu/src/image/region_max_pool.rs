@@ -2,6 +2,7 @@
 
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
 use sinter_base::DataType;
+use sinter_ops::OpKind;
 use sinter_ops::image::RegionMaxPool;
 
 use crate::number::{Formula, Inputs, Means, Number, evaluate};
@@ -10,8 +11,14 @@ use crate::tactic::{Row, Speed};
 use crate::{only_operator, refuse_data};
 
 /// See the module documentation.
-pub const REGION_MAX_POOL: Row =
-    Row { name: "cpu.image.region_max_pool", numerics: Numerics::Exact, in_place: &[], speed: Speed::SCALAR, kernel };
+pub const REGION_MAX_POOL: Row = Row {
+    name: "cpu.image.region_max_pool",
+    roots: &[OpKind::RegionMaxPool],
+    numerics: Numerics::Exact,
+    in_place: &[],
+    speed: Speed::SCALAR,
+    kernel,
+};
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, RegionMaxPool);

@@ -6,6 +6,7 @@
 
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Room, Rooms, Workers};
 use sinter_base::{DataType, Sizes, View};
+use sinter_ops::OpKind;
 use sinter_ops::image::Resize;
 use smallvec::SmallVec;
 
@@ -20,6 +21,7 @@ use crate::target::placed;
 /// See the module documentation.
 pub const SEPARABLE: Row = Row {
     name: "cpu.image.resize_separable",
+    roots: &[OpKind::Resize],
     numerics: Numerics::Reassociated,
     in_place: &[],
     speed: Speed::VECTOR,

@@ -11,6 +11,7 @@ use sinter_backend::{
 use sinter_base::shape::{ravel, strides, unravel};
 use sinter_base::view::element_bytes;
 use sinter_base::{DataType, Sizes, Tensor, Value};
+use sinter_ops::OpKind;
 use sinter_ops::image::{Coordinates, Interpolation, Resize};
 
 use crate::image::resize::plan_of;
@@ -23,6 +24,7 @@ use crate::target::placed;
 /// Elements of fixed size.
 pub const NEAREST: Row = Row {
     name: "cpu.image.resize_nearest",
+    roots: &[OpKind::Resize],
     numerics: Numerics::Exact,
     in_place: &[],
     speed: Speed::STREAMING,
@@ -32,6 +34,7 @@ pub const NEAREST: Row = Row {
 /// Strings.
 pub const STRINGS: Row = Row {
     name: "cpu.image.resize_nearest.strings",
+    roots: &[OpKind::Resize],
     numerics: Numerics::Exact,
     in_place: &[],
     speed: Speed::SCALAR,

@@ -5,6 +5,7 @@
 
 use bytemuck::{Pod, Zeroable};
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use sinter_ops::OpKind;
 use sinter_ops::image::{RegionPooling, RoiAlign};
 
 use crate::arguments::integers;
@@ -14,8 +15,14 @@ use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 
 /// See the module documentation.
-pub const ROI_ALIGN: Row =
-    Row { name: "cpu.image.roi_align", numerics: Numerics::Reassociated, in_place: &[], speed: Speed::SCALAR, kernel };
+pub const ROI_ALIGN: Row = Row {
+    name: "cpu.image.roi_align",
+    roots: &[OpKind::RoiAlign],
+    numerics: Numerics::Reassociated,
+    in_place: &[],
+    speed: Speed::SCALAR,
+    kernel,
+};
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, RoiAlign);

@@ -7,6 +7,7 @@ use bytemuck::Pod;
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Workers};
 use sinter_base::view::element_bytes;
 use sinter_base::{DataType, Sizes, View};
+use sinter_ops::OpKind;
 
 use crate::arguments::{Lines, axis_in, integers, result};
 use crate::index::positions::{element_positions, slice_starts, wrapped};
@@ -16,12 +17,19 @@ use crate::tactic::{Row, Speed};
 use crate::{by_width, only_operator, refuse_data};
 
 /// Slices along one axis.
-pub const GATHER: Row =
-    Row { name: "cpu.index.gather", numerics: Numerics::Exact, in_place: &[], speed: Speed::STREAMING, kernel: gather };
+pub const GATHER: Row = Row {
+    name: "cpu.index.gather",
+    roots: &[OpKind::Gather],
+    numerics: Numerics::Exact,
+    in_place: &[],
+    speed: Speed::STREAMING,
+    kernel: gather,
+};
 
 /// Single elements along one axis.
 pub const GATHER_ELEMENTS: Row = Row {
     name: "cpu.index.gather_elements",
+    roots: &[OpKind::GatherElements],
     numerics: Numerics::Exact,
     in_place: &[],
     speed: Speed::STREAMING,
@@ -31,6 +39,7 @@ pub const GATHER_ELEMENTS: Row = Row {
 /// Slices named by index vectors.
 pub const GATHER_ND: Row = Row {
     name: "cpu.index.gather_nd",
+    roots: &[OpKind::GatherNd],
     numerics: Numerics::Exact,
     in_place: &[],
     speed: Speed::STREAMING,

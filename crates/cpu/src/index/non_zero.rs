@@ -4,6 +4,7 @@ use half::{bf16, f16};
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Room, Rooms};
 use sinter_base::shape::unravel;
 use sinter_base::{DataType, View};
+use sinter_ops::OpKind;
 
 use crate::arguments::result;
 use crate::elements::{Numbers, load};
@@ -12,8 +13,14 @@ use crate::only_operator;
 use crate::tactic::{Row, Speed};
 
 /// See the module documentation.
-pub const NON_ZERO: Row =
-    Row { name: "cpu.index.non_zero", numerics: Numerics::Exact, in_place: &[], speed: Speed::SCALAR, kernel };
+pub const NON_ZERO: Row = Row {
+    name: "cpu.index.non_zero",
+    roots: &[OpKind::NonZero],
+    numerics: Numerics::Exact,
+    in_place: &[],
+    speed: Speed::SCALAR,
+    kernel,
+};
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     only_operator!(region, NonZero);

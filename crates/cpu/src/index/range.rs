@@ -2,6 +2,7 @@
 
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
 use sinter_base::{DataType, View};
+use sinter_ops::OpKind;
 
 use crate::arguments::result;
 use crate::elements::{Numbers, load, store, store_real};
@@ -10,8 +11,14 @@ use crate::tactic::{Row, Speed};
 use crate::{only_operator, refuse_data};
 
 /// See the module documentation.
-pub const RANGE: Row =
-    Row { name: "cpu.index.range", numerics: Numerics::Ordered, in_place: &[], speed: Speed::STREAMING, kernel };
+pub const RANGE: Row = Row {
+    name: "cpu.index.range",
+    roots: &[OpKind::Range],
+    numerics: Numerics::Ordered,
+    in_place: &[],
+    speed: Speed::STREAMING,
+    kernel,
+};
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     only_operator!(region, Range);

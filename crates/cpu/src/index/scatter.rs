@@ -7,8 +7,8 @@
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Operand, Refusal, Region, Room, Rooms};
 use sinter_base::view::element_bytes;
 use sinter_base::{DataType, Sizes, View, ViewMut};
-use sinter_ops::Op;
 use sinter_ops::index::ScatterReduction;
+use sinter_ops::{Op, OpKind};
 
 use crate::arguments::{Lines, axis_in, integers, result};
 use crate::elements::{Numbers, load, store};
@@ -21,6 +21,7 @@ use crate::tactic::{Row, Speed};
 /// Updates replace what is there.
 pub const SCATTER: Row = Row {
     name: "cpu.index.scatter",
+    roots: &[OpKind::ScatterElements, OpKind::ScatterNd, OpKind::TensorScatter],
     numerics: Numerics::Exact,
     in_place: &[(0, 0)],
     speed: Speed::STREAMING,
@@ -30,6 +31,7 @@ pub const SCATTER: Row = Row {
 /// Updates are added, multiplied or compared.
 pub const SCATTER_COMBINE: Row = Row {
     name: "cpu.index.scatter_combine",
+    roots: &[OpKind::ScatterElements, OpKind::ScatterNd, OpKind::TensorScatter],
     numerics: Numerics::Ordered,
     in_place: &[(0, 0)],
     speed: Speed::SCALAR,
@@ -52,7 +54,7 @@ fn split(region: &Region) -> Result<(Places, ScatterReduction), Refusal> {
         Some(Op::TensorScatter(op)) => {
             Ok((Places::Sequence { axis: op.axis, circular: op.circular }, ScatterReduction::None))
         }
-        _ => Err(Refusal::new("takes operators that scatter")),
+        _ => Err(Refusal::OtherOperator),
     }
 }
 
@@ -244,7 +246,7 @@ fn combine(
 
 #[cfg(test)]
 mod tests {
-    use sinter_backend::Target;
+    use sinter_backend::Output;
 
     use super::*;
     use crate::alone::Alone;
@@ -267,7 +269,7 @@ mod tests {
                 .launch(&mut Launch {
                     workers: &Alone,
                     inputs: &inputs,
-                    outputs: &mut [Target::View(view)],
+                    outputs: &mut [Output::View(view)],
                     workspace: &mut [],
                     rooms: &Rooms::default(),
                     seed: (0, 0),

@@ -6,6 +6,7 @@
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
 use sinter_base::Sizes;
 use sinter_base::view::element_bytes;
+use sinter_ops::OpKind;
 use sinter_ops::index::TopK;
 
 use crate::arguments::{Lines, axis_in, result, single_integer};
@@ -16,8 +17,14 @@ use crate::tactic::{Row, Speed};
 use crate::{by_width, only_operator, refuse_data};
 
 /// See the module documentation.
-pub const TOP_K: Row =
-    Row { name: "cpu.index.top_k", numerics: Numerics::Exact, in_place: &[], speed: Speed::SCALAR, kernel };
+pub const TOP_K: Row = Row {
+    name: "cpu.index.top_k",
+    roots: &[OpKind::TopK],
+    numerics: Numerics::Exact,
+    in_place: &[],
+    speed: Speed::SCALAR,
+    kernel,
+};
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, TopK);

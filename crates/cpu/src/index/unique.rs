@@ -2,9 +2,10 @@
 //!
 //! Elements become keys, slices lists of keys; a sort brings equal ones together, the first occurrence of each foremost.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Room, Rooms, Target};
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Output, Refusal, Region, Room, Rooms};
 use sinter_base::Sizes;
 use sinter_base::view::element_bytes;
+use sinter_ops::OpKind;
 use sinter_ops::index::Unique;
 
 use crate::arguments::{Lines, axis_in, result};
@@ -14,8 +15,14 @@ use crate::only_operator;
 use crate::tactic::{Row, Speed};
 
 /// See the module documentation.
-pub const UNIQUE: Row =
-    Row { name: "cpu.index.unique", numerics: Numerics::Exact, in_place: &[], speed: Speed::SCALAR, kernel };
+pub const UNIQUE: Row = Row {
+    name: "cpu.index.unique",
+    roots: &[OpKind::Unique],
+    numerics: Numerics::Exact,
+    in_place: &[],
+    speed: Speed::SCALAR,
+    kernel,
+};
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, Unique);
@@ -110,7 +117,7 @@ impl Kernel for UniqueKernel {
     }
 }
 
-fn write(target: &mut Target<'_>, list: &[usize]) -> Result<(), KernelError> {
+fn write(target: &mut Output<'_>, list: &[usize]) -> Result<(), KernelError> {
     let mut y = result(target, &[list.len()])?;
     for (entry, &value) in y.elements::<i64>().iter_mut().zip(list) {
         *entry = i64::try_from(value).unwrap_or(i64::MAX);

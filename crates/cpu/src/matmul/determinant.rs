@@ -1,6 +1,7 @@
 //! `cpu.matmul.determinant`: the product of the pivots of Gaussian elimination with row exchanges, in f64.
 
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use sinter_ops::OpKind;
 
 use crate::arguments::result;
 use crate::elements::{Numbers, load, store_real};
@@ -10,8 +11,14 @@ use crate::tactic::{Row, Speed};
 use crate::{only_operator, refuse_data};
 
 /// See the module documentation.
-pub const DETERMINANT: Row =
-    Row { name: "cpu.matmul.determinant", numerics: Numerics::Ordered, in_place: &[], speed: Speed::SCALAR, kernel };
+pub const DETERMINANT: Row = Row {
+    name: "cpu.matmul.determinant",
+    roots: &[OpKind::Determinant],
+    numerics: Numerics::Ordered,
+    in_place: &[],
+    speed: Speed::SCALAR,
+    kernel,
+};
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     only_operator!(region, Determinant);

@@ -8,6 +8,7 @@ use bytemuck::Pod;
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Room, Rooms, Workers};
 use sinter_base::shape::{element_count, strides, unravel};
 use sinter_base::{DataType, Sizes, View};
+use sinter_ops::OpKind;
 use smallvec::{SmallVec, smallvec};
 
 use crate::arguments::result;
@@ -22,8 +23,14 @@ use crate::tier::Tier;
 use crate::{only_operator, refuse_data};
 
 /// See the module documentation.
-pub const EINSUM: Row =
-    Row { name: "cpu.matmul.einsum", numerics: Numerics::Reassociated, in_place: &[], speed: Speed::VECTOR, kernel };
+pub const EINSUM: Row = Row {
+    name: "cpu.matmul.einsum",
+    roots: &[OpKind::Einsum],
+    numerics: Numerics::Reassociated,
+    in_place: &[],
+    speed: Speed::VECTOR,
+    kernel,
+};
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, Einsum);

@@ -6,6 +6,7 @@
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
 use sinter_base::shape::{broadcast_strides, for_each_index, ravel};
 use sinter_base::{DataType, Sizes, View};
+use sinter_ops::OpKind;
 use sinter_ops::matmul::MatMul;
 
 use crate::elements::{Numbers, load, store};
@@ -17,6 +18,7 @@ use crate::tier::Tier;
 /// f32 through the blocked product.
 pub const BLOCKED: Row = Row {
     name: "cpu.matmul.blocked.f32",
+    roots: &[OpKind::MatMul],
     numerics: Numerics::Reassociated,
     in_place: &[],
     speed: Speed::VECTOR,
@@ -26,6 +28,7 @@ pub const BLOCKED: Row = Row {
 /// Any other numeric type.
 pub const GENERIC: Row = Row {
     name: "cpu.matmul.generic",
+    roots: &[OpKind::MatMul],
     numerics: Numerics::Reassociated,
     in_place: &[],
     speed: Speed::SCALAR,

@@ -3,10 +3,10 @@
 //! The rows of the left operand, over all leading axes, are rows of one product. Several products of one left operand are
 //! done in one dispatch, and a pointwise operator in front is done to its rows on the way. See [`crate::product`].
 
-use sinter_backend::{End, Kernel, KernelError, Launch, Loaded, Refusal, Region, Stepped};
+use sinter_backend::{End, Kernel, KernelError, Launch, Loaded, Refusal, Region, StrideSupport};
 use sinter_base::{DataType, Dim, Sizes, Tensor};
-use sinter_ops::Op;
 use sinter_ops::matmul::MatMul;
+use sinter_ops::{Op, OpKind};
 use smallvec::SmallVec;
 
 use crate::fused::{Bundle, Fused, Head};
@@ -21,6 +21,7 @@ use crate::tier::Tier;
 /// See the module documentation.
 pub const PANELS: PackedRow = PackedRow {
     name: "cpu.matmul.panels.f32",
+    roots: &[OpKind::MatMul],
     speed: Speed { per_byte: 0.1, per_operation: 0.006 },
     fit,
     pack: pack_weight,
@@ -29,7 +30,7 @@ pub const PANELS: PackedRow = PackedRow {
 fn heavy<'a>(fused: &Fused<'a>) -> Result<&'a MatMul, Refusal> {
     match &fused.node.op {
         Op::MatMul(op) => Ok(op),
-        other => Err(Refusal::new(format!("takes MatMul, not {}", other.name()))),
+        _ => Err(Refusal::OtherOperator),
     }
 }
 
@@ -126,12 +127,12 @@ impl Kernel for Panels {
         Ok(())
     }
 
-    fn stepped(&self, end: End) -> Stepped {
+    fn stride_support(&self, end: End) -> StrideSupport {
         match (&self.arms[..], end) {
-            ([arm], _) if self.prologue.is_none() => arm.epilogue.stepped(end, self.a),
-            (_, End::Result(_)) => Stepped::LastAxis,
-            (_, End::Operand(operand)) if operand == self.a => Stepped::LastAxis,
-            (_, End::Operand(_)) => Stepped::Never,
+            ([arm], _) if self.prologue.is_none() => arm.epilogue.stride_support(end, self.a),
+            (_, End::Result(_)) => StrideSupport::LastAxis,
+            (_, End::Operand(operand)) if operand == self.a => StrideSupport::LastAxis,
+            (_, End::Operand(_)) => StrideSupport::Contiguous,
         }
     }
 }

@@ -1,9 +1,10 @@
 //! `cpu.movement.concat`: tensors one after the other along an axis, by runs of everything behind the axis. Operands and
 //! result may be parts of other values, in rows of any length.
 
-use sinter_backend::{End, Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Stepped};
+use sinter_backend::{End, Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, StrideSupport};
 use sinter_base::view::element_bytes;
 use sinter_base::{Sizes, View};
+use sinter_ops::OpKind;
 use sinter_ops::movement::Concat;
 use smallvec::SmallVec;
 
@@ -15,8 +16,14 @@ use crate::tactic::{Row, Speed};
 use crate::{only_operator, refuse_data};
 
 /// See the module documentation.
-pub const CONCAT: Row =
-    Row { name: "cpu.movement.concat", numerics: Numerics::Exact, in_place: &[], speed: Speed::STREAMING, kernel };
+pub const CONCAT: Row = Row {
+    name: "cpu.movement.concat",
+    roots: &[OpKind::Concat],
+    numerics: Numerics::Exact,
+    in_place: &[],
+    speed: Speed::STREAMING,
+    kernel,
+};
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, Concat);
@@ -70,8 +77,8 @@ impl Kernel for ConcatKernel {
         Ok(())
     }
 
-    fn stepped(&self, _: End) -> Stepped {
-        Stepped::Always
+    fn stride_support(&self, _: End) -> StrideSupport {
+        StrideSupport::Always
     }
 }
 

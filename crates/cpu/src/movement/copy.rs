@@ -2,8 +2,8 @@
 //!
 //! The memory planner makes most of these disappear: operand and result are offered as one buffer.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Operand, Refusal, Region, Target};
-use sinter_ops::Op;
+use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Operand, Output, Refusal, Region};
+use sinter_ops::{Op, OpKind};
 
 use crate::movement::takes_views;
 use crate::refuse_data;
@@ -11,13 +11,19 @@ use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 
 /// Reshape and its kin.
-pub const RESHAPE: Row =
-    Row { name: "cpu.movement.copy", numerics: Numerics::Exact, in_place: &[(0, 0)], speed: Speed::STREAMING, kernel };
+pub const RESHAPE: Row = Row {
+    name: "cpu.movement.copy",
+    roots: &[OpKind::Reshape, OpKind::Squeeze, OpKind::Unsqueeze, OpKind::BitCast],
+    numerics: Numerics::Exact,
+    in_place: &[(0, 0)],
+    speed: Speed::STREAMING,
+    kernel,
+};
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     match region.only().map(|node| &node.op) {
         Some(Op::Reshape(_) | Op::Squeeze(_) | Op::Unsqueeze(_) | Op::BitCast(_)) => {}
-        _ => return Err(Refusal::new("takes operators that change only the shape")),
+        _ => return Err(Refusal::OtherOperator),
     }
     takes_views(region)?;
     Ok(Loaded::Views(Box::new(Copy)))
@@ -31,7 +37,7 @@ impl Kernel for Copy {
             return Ok(());
         }
         let source = launch.input(0)?;
-        let Target::View(target) = &mut launch.outputs[0] else {
+        let Output::View(target) = &mut launch.outputs[0] else {
             refuse_data!("the new shape of sizes {:?} was never told", source.sizes())
         };
         let (bytes, target) = (source.bytes(), target.bytes());

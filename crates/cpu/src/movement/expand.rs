@@ -4,6 +4,7 @@ use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Reg
 use sinter_base::Sizes;
 use sinter_base::shape::{broadcast_sizes, broadcast_strides, strides};
 use sinter_base::view::element_bytes;
+use sinter_ops::OpKind;
 
 use crate::arguments::{integers, result};
 use crate::movement::strided::{Walk, Walks, copy};
@@ -14,6 +15,7 @@ use crate::{only_operator, refuse_data};
 /// A tensor broadcast to a shape.
 pub const EXPAND: Row = Row {
     name: "cpu.movement.expand",
+    roots: &[OpKind::Expand],
     numerics: Numerics::Exact,
     in_place: &[],
     speed: Speed::STREAMING,
@@ -21,8 +23,14 @@ pub const EXPAND: Row = Row {
 };
 
 /// A tensor repeated along its axes.
-pub const TILE: Row =
-    Row { name: "cpu.movement.tile", numerics: Numerics::Exact, in_place: &[], speed: Speed::STREAMING, kernel: tile };
+pub const TILE: Row = Row {
+    name: "cpu.movement.tile",
+    roots: &[OpKind::Tile],
+    numerics: Numerics::Exact,
+    in_place: &[],
+    speed: Speed::STREAMING,
+    kernel: tile,
+};
 
 fn expand(region: &Region) -> Result<Loaded, Refusal> {
     only_operator!(region, Expand);

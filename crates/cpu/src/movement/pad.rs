@@ -9,6 +9,7 @@ use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Reg
 use sinter_base::Sizes;
 use sinter_base::shape::strides;
 use sinter_base::view::element_bytes;
+use sinter_ops::OpKind;
 use sinter_ops::movement::pad::PadMode;
 use smallvec::{SmallVec, smallvec};
 
@@ -19,8 +20,14 @@ use crate::tactic::{Row, Speed};
 use crate::{only_operator, refuse_data};
 
 /// See the module documentation.
-pub const PAD: Row =
-    Row { name: "cpu.movement.pad", numerics: Numerics::Exact, in_place: &[], speed: Speed::STREAMING, kernel };
+pub const PAD: Row = Row {
+    name: "cpu.movement.pad",
+    roots: &[OpKind::Pad],
+    numerics: Numerics::Exact,
+    in_place: &[],
+    speed: Speed::STREAMING,
+    kernel,
+};
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, Pad);

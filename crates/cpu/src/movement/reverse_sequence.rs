@@ -5,6 +5,7 @@ use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Reg
 use sinter_base::Sizes;
 use sinter_base::shape::{ravel, strides, unravel};
 use sinter_base::view::element_bytes;
+use sinter_ops::OpKind;
 use sinter_ops::movement::ReverseSequence;
 
 use crate::arguments::{axis_in, integers, result};
@@ -16,6 +17,7 @@ use crate::{only_operator, refuse_data};
 /// See the module documentation.
 pub const REVERSE_SEQUENCE: Row = Row {
     name: "cpu.movement.reverse_sequence",
+    roots: &[OpKind::ReverseSequence],
     numerics: Numerics::Exact,
     in_place: &[],
     speed: Speed::STREAMING,

@@ -1,6 +1,7 @@
 //! `cpu.movement.shape`: the sizes of a tensor as a tensor. Nothing is read.
 
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Operand, Refusal, Region};
+use sinter_ops::OpKind;
 use sinter_ops::movement::Shape;
 
 use crate::arguments::result;
@@ -9,8 +10,14 @@ use crate::tactic::{Row, Speed};
 use crate::{only_operator, refuse_data};
 
 /// See the module documentation.
-pub const SHAPE: Row =
-    Row { name: "cpu.movement.shape", numerics: Numerics::Exact, in_place: &[], speed: Speed::STREAMING, kernel };
+pub const SHAPE: Row = Row {
+    name: "cpu.movement.shape",
+    roots: &[OpKind::Shape],
+    numerics: Numerics::Exact,
+    in_place: &[],
+    speed: Speed::STREAMING,
+    kernel,
+};
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, Shape);

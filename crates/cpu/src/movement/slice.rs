@@ -1,8 +1,9 @@
 //! `cpu.movement.slice`: a regular part of a tensor, as a strided copy with steps of either sign.
 
-use sinter_backend::{End, Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Stepped};
+use sinter_backend::{End, Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, StrideSupport};
 use sinter_base::Sizes;
 use sinter_base::view::element_bytes;
+use sinter_ops::OpKind;
 use smallvec::SmallVec;
 
 use crate::arguments::{axes_in, integers, result};
@@ -13,8 +14,14 @@ use crate::tactic::{Row, Speed};
 use crate::{only_operator, refuse_data};
 
 /// See the module documentation.
-pub const SLICE: Row =
-    Row { name: "cpu.movement.slice", numerics: Numerics::Exact, in_place: &[], speed: Speed::STREAMING, kernel };
+pub const SLICE: Row = Row {
+    name: "cpu.movement.slice",
+    roots: &[OpKind::Slice],
+    numerics: Numerics::Exact,
+    in_place: &[],
+    speed: Speed::STREAMING,
+    kernel,
+};
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     only_operator!(region, Slice);
@@ -76,8 +83,8 @@ impl Kernel for SliceKernel {
         copy(launch.workers, x.span_bytes(), element_bytes(x.data_type()), first, &walks, y.bytes())
     }
 
-    fn stepped(&self, end: End) -> Stepped {
-        if end == End::Operand(0) { Stepped::LastAxis } else { Stepped::Never }
+    fn stride_support(&self, end: End) -> StrideSupport {
+        if end == End::Operand(0) { StrideSupport::LastAxis } else { StrideSupport::Contiguous }
     }
 }
 

@@ -6,10 +6,11 @@
 //! does a pointwise program that chooses between strings.
 
 use sinter_backend::{
-    Device, DynamicTarget, Kernel, KernelError, Launch, Loaded, Numerics, Operand, Refusal, Region, Rooms, Target,
-    ValueKernel,
+    DynamicOutput, Kernel, KernelError, Launch, Loaded, Numerics, Operand, Output, Problem, Refusal, Region, Rooms,
+    Sizing, Target, ValueKernel,
 };
 use sinter_base::{Buffer, DataType, Shape, Tensor, TensorType, Value, ValueType, View};
+use sinter_ops::OpKind;
 use sinter_ops::pointwise::program::Step;
 use sinter_ops::pointwise::{Pointwise, Program};
 use sinter_ops::{InferContext, Op, Operands, infer};
@@ -20,39 +21,46 @@ use crate::refuse_data;
 use crate::tactic::{Row, Speed};
 
 /// See the module documentation.
-pub const STRINGS: Row =
-    Row { name: "cpu.movement.strings", numerics: Numerics::Exact, in_place: &[], speed: Speed::SCALAR, kernel };
+pub const STRINGS: Row = Row {
+    name: "cpu.movement.strings",
+    roots: MOVES_STRINGS,
+    numerics: Numerics::Exact,
+    in_place: &[],
+    speed: Speed::SCALAR,
+    kernel,
+};
+
+/// Operators that move strings.
+const MOVES_STRINGS: &[OpKind] = &[
+    OpKind::Reshape,
+    OpKind::Squeeze,
+    OpKind::Unsqueeze,
+    OpKind::Transpose,
+    OpKind::Slice,
+    OpKind::Concat,
+    OpKind::Expand,
+    OpKind::Tile,
+    OpKind::Pad,
+    OpKind::Shape,
+    OpKind::ReverseSequence,
+    OpKind::Gather,
+    OpKind::GatherElements,
+    OpKind::GatherNd,
+    OpKind::ScatterElements,
+    OpKind::ScatterNd,
+    OpKind::TensorScatter,
+    OpKind::NonZero,
+    OpKind::Unique,
+    OpKind::Pointwise,
+];
 
 /// What stands for a string.
 const PLACE: DataType = DataType::U64;
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let Some(node) = region.only() else { return Err(Refusal::new("takes one operator at a time")) };
-    let moves = matches!(
-        node.op,
-        Op::Reshape(_)
-            | Op::Squeeze(_)
-            | Op::Unsqueeze(_)
-            | Op::Transpose(_)
-            | Op::Slice(_)
-            | Op::Concat(_)
-            | Op::Expand(_)
-            | Op::Tile(_)
-            | Op::Pad(_)
-            | Op::Shape(_)
-            | Op::ReverseSequence(_)
-            | Op::Gather(_)
-            | Op::GatherElements(_)
-            | Op::GatherNd(_)
-            | Op::ScatterElements(_)
-            | Op::ScatterNd(_)
-            | Op::TensorScatter(_)
-            | Op::NonZero(_)
-            | Op::Unique(_)
-            | Op::Pointwise(_)
-    );
-    if !moves {
-        return Err(Refusal::new(format!("takes operators that move strings, not {}", node.op.name())));
+    if !MOVES_STRINGS.contains(&node.op.kind()) {
+        return Err(Refusal::OtherOperator);
     }
     let body = region.body();
     let is_text = |ty: &ValueType| ty.as_tensor().is_some_and(|t| t.data_type == DataType::String);
@@ -65,11 +73,12 @@ fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let outputs: Vec<ValueType> = node.outputs.iter().map(|id| numbered(body.ty(*id))).collect();
     let inner = Region::single(op.clone(), &inputs, outputs);
     // The kernels for numbers look at one operator, not at a device.
-    let device = Device { back_end: "cpu".to_owned(), tier: String::new(), threads: 1 };
+    let (target, sizing) = (Target::unknown("cpu", "", 1), Sizing::default());
+    let problem = Problem { region: &inner, target: &target, sizing: &sizing };
     let tactics = super::TACTICS.iter().chain(crate::index::TACTICS).chain(crate::pointwise::TACTICS);
     let kernel = tactics.filter(|tactic| tactic.name() != STRINGS.name).find_map(|tactic| {
-        let candidate = tactic.offer(&inner, &device).ok()?.into_iter().next()?;
-        match tactic.load(&candidate.recipe, &inner, &device).ok()? {
+        let candidate = tactic.offer(&problem, 1).ok()?.into_iter().next()?;
+        match tactic.load(&candidate.recipe, &inner, &target).ok()? {
             Loaded::Views(kernel) => Some(kernel),
             Loaded::Values(_) => None,
         }
@@ -174,7 +183,7 @@ impl ValueKernel for Strings {
             .collect::<Result<Vec<_>, _>>()?;
         let mut rooms = Vec::with_capacity(results.len());
         for ty in &results {
-            let mut room = DynamicTarget::new(ty.data_type());
+            let mut room = DynamicOutput::new(ty.data_type());
             let sizes = ty.as_tensor().and_then(|t| t.shape.sizes());
             if let Some(sizes) = &sizes {
                 room.allocate(sizes)?;
@@ -184,8 +193,8 @@ impl ValueKernel for Strings {
         let mut outputs = Vec::with_capacity(rooms.len());
         for (room, sizes) in &mut rooms {
             outputs.push(match sizes {
-                Some(sizes) => Target::View(room.allocate(sizes)?),
-                None => Target::Dynamic(room),
+                Some(sizes) => Output::View(room.allocate(sizes)?),
+                None => Output::Dynamic(room),
             });
         }
         self.kernel.launch(&mut Launch {
@@ -197,7 +206,7 @@ impl ValueKernel for Strings {
             seed: (0, 0),
         })?;
         drop(outputs);
-        let named = |((room, _), is_text): (&(DynamicTarget, _), &bool)| match is_text {
+        let named = |((room, _), is_text): (&(DynamicOutput, _), &bool)| match is_text {
             true => named(room.view()?, &table),
             false => room.view()?.to_tensor().map(Value::Tensor).map_err(data_error),
         };

@@ -1,8 +1,9 @@
 //! `cpu.movement.transpose`: axes in another order, as a strided copy.
 
-use sinter_backend::{End, Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Stepped};
+use sinter_backend::{End, Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, StrideSupport};
 use sinter_base::Sizes;
 use sinter_base::view::element_bytes;
+use sinter_ops::OpKind;
 use sinter_ops::movement::Transpose;
 
 use crate::arguments::result;
@@ -13,8 +14,14 @@ use crate::tactic::{Row, Speed};
 use crate::{only_operator, refuse_data};
 
 /// See the module documentation.
-pub const TRANSPOSE: Row =
-    Row { name: "cpu.movement.transpose", numerics: Numerics::Exact, in_place: &[], speed: Speed::STREAMING, kernel };
+pub const TRANSPOSE: Row = Row {
+    name: "cpu.movement.transpose",
+    roots: &[OpKind::Transpose],
+    numerics: Numerics::Exact,
+    in_place: &[],
+    speed: Speed::STREAMING,
+    kernel,
+};
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, Transpose);
@@ -44,7 +51,7 @@ impl Kernel for TransposeKernel {
         copy(launch.workers, x.span_bytes(), element_bytes(x.data_type()), 0, &axes, y.bytes())
     }
 
-    fn stepped(&self, end: End) -> Stepped {
-        if end == End::Operand(0) { Stepped::LastAxis } else { Stepped::Never }
+    fn stride_support(&self, end: End) -> StrideSupport {
+        if end == End::Operand(0) { StrideSupport::LastAxis } else { StrideSupport::Contiguous }
     }
 }

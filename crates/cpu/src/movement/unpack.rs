@@ -1,14 +1,21 @@
 //! `cpu.movement.unpack`: bytes as the smaller elements packed in them, which take a byte each while a network runs.
 
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use sinter_ops::OpKind;
 
 use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 use crate::{only_operator, refuse_data};
 
 /// See the module documentation.
-pub const UNPACK: Row =
-    Row { name: "cpu.movement.unpack", numerics: Numerics::Exact, in_place: &[], speed: Speed::STREAMING, kernel };
+pub const UNPACK: Row = Row {
+    name: "cpu.movement.unpack",
+    roots: &[OpKind::Unpack],
+    numerics: Numerics::Exact,
+    in_place: &[],
+    speed: Speed::STREAMING,
+    kernel,
+};
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, Unpack);

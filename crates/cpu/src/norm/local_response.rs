@@ -5,6 +5,7 @@
 
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
 use sinter_base::Sizes;
+use sinter_ops::OpKind;
 use sinter_ops::norm::LocalResponseNormalization;
 
 use crate::number::{Formula, Inputs, Means, Number, evaluate};
@@ -15,6 +16,7 @@ use crate::tactic::{Row, Speed};
 /// See the module documentation.
 pub const LOCAL_RESPONSE: Row = Row {
     name: "cpu.norm.local_response",
+    roots: &[OpKind::LocalResponseNormalization],
     numerics: Numerics::Reassociated,
     in_place: &[],
     speed: Speed::VECTOR,

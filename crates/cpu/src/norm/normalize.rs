@@ -8,6 +8,7 @@
 use bytemuck::{Pod, Zeroable};
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Operand, Refusal, Region, Room, Rooms, Workers};
 use sinter_base::{DataType, View};
+use sinter_ops::OpKind;
 use sinter_ops::norm::{Measure, Normalize};
 
 use crate::elements::{floats, store_floats};
@@ -20,6 +21,7 @@ use crate::tactic::{Row, Speed};
 /// See the module documentation.
 pub const NORMALIZE: Row = Row {
     name: "cpu.norm.normalize",
+    roots: &[OpKind::Normalize],
     numerics: Numerics::Reassociated,
     in_place: &[(0, 0)],
     speed: Speed::VECTOR,

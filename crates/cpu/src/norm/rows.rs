@@ -5,7 +5,7 @@
 
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
 use sinter_base::{DataType, Sizes};
-use sinter_ops::Op;
+use sinter_ops::{Op, OpKind};
 
 use crate::fused::Fused;
 use crate::norm::normalize::{NormalizeKernel, scale};
@@ -15,13 +15,19 @@ use crate::tactic::{Row, Speed};
 use crate::tier::Tier;
 
 /// See the module documentation.
-pub const ROWS: Row =
-    Row { name: "cpu.norm.rows.f32", numerics: Numerics::Reassociated, in_place: &[], speed: Speed::VECTOR, kernel };
+pub const ROWS: Row = Row {
+    name: "cpu.norm.rows.f32",
+    roots: &[OpKind::Normalize],
+    numerics: Numerics::Reassociated,
+    in_place: &[],
+    speed: Speed::VECTOR,
+    kernel,
+};
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let fused = Fused::of(region)?;
     let Op::Normalize(op) = &fused.node.op else {
-        return Err(Refusal::new(format!("takes Normalize, not {}", fused.node.op.name())));
+        return Err(Refusal::OtherOperator);
     };
     let Some(tail) = fused.tail_plan()? else { return Err(Refusal::new("no operator behind")) };
     if fused.input(0).map(|t| t.data_type) != Some(DataType::F32) {

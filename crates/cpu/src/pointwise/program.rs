@@ -6,10 +6,11 @@
 
 use std::sync::Mutex;
 
-use sinter_backend::{End, Kernel, KernelError, Launch, Loaded, Numerics, Operand, Refusal, Region, Stepped};
+use sinter_backend::{End, Kernel, KernelError, Launch, Loaded, Numerics, Operand, Refusal, Region, StrideSupport};
 use sinter_base::halves::float_of;
 use sinter_base::view::element_bytes;
 use sinter_base::{DataType, Rows, Sizes, View};
+use sinter_ops::OpKind;
 use sinter_ops::pointwise::program::Step;
 use sinter_ops::pointwise::{CastMode, Program, Scalar, ScalarOp};
 use smallvec::SmallVec;
@@ -26,8 +27,14 @@ use crate::tier::Tier;
 const WORTH_SHARING: usize = 16 * 1024;
 
 /// See the module documentation.
-pub const PROGRAM: Row =
-    Row { name: "cpu.pointwise.program", numerics: Numerics::Ordered, in_place: &[], speed: Speed::VECTOR, kernel };
+pub const PROGRAM: Row = Row {
+    name: "cpu.pointwise.program",
+    roots: &[OpKind::Pointwise],
+    numerics: Numerics::Ordered,
+    in_place: &[],
+    speed: Speed::VECTOR,
+    kernel,
+};
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, Pointwise);
@@ -133,10 +140,10 @@ impl Kernel for PointwiseKernel {
         Ok(())
     }
 
-    fn stepped(&self, end: End) -> Stepped {
+    fn stride_support(&self, end: End) -> StrideSupport {
         match end {
-            End::Operand(operand) if self.whole.get(operand) != Some(&true) => Stepped::Never,
-            End::Operand(_) | End::Result(_) => Stepped::Always,
+            End::Operand(operand) if self.whole.get(operand) != Some(&true) => StrideSupport::Contiguous,
+            End::Operand(_) | End::Result(_) => StrideSupport::Always,
         }
     }
 }

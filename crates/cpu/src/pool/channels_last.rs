@@ -3,11 +3,11 @@
 //! The elements that a window meets at one position are a vector over the channels, and pooling folds such vectors. One
 //! window over everything is an average or maximum of all pixels.
 
-use sinter_backend::{End, Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Stepped};
+use sinter_backend::{End, Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, StrideSupport};
 use sinter_base::DataType;
-use sinter_ops::Op;
 use sinter_ops::pool::{Pool, PoolMode};
 use sinter_ops::window::{Axis, Padding};
+use sinter_ops::{Op, OpKind};
 use smallvec::SmallVec;
 
 use crate::conv::channels_last::rows_of_other_length;
@@ -19,6 +19,7 @@ use crate::tier::Tier;
 /// See the module documentation.
 pub const CHANNELS_LAST: Row = Row {
     name: "cpu.pool.channels_last.f32",
+    roots: &[OpKind::Pool],
     numerics: Numerics::Reassociated,
     in_place: &[],
     speed: Speed { per_byte: 0.1, per_operation: 0.02 },
@@ -28,7 +29,7 @@ pub const CHANNELS_LAST: Row = Row {
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let fused = Fused::of(region)?;
     let Op::Pool(op) = &fused.node.op else {
-        return Err(Refusal::new(format!("takes Pool, not {}", fused.node.op.name())));
+        return Err(Refusal::OtherOperator);
     };
     if !fused.channels_last || fused.tail.is_some() {
         return Err(Refusal::new("takes channels-last images, without an epilogue"));
@@ -198,8 +199,12 @@ impl Kernel for ChannelsLast {
         Ok(())
     }
 
-    fn stepped(&self, end: End) -> Stepped {
-        if matches!(end, End::Operand(0) | End::Result(0)) { Stepped::LastAxis } else { Stepped::Never }
+    fn stride_support(&self, end: End) -> StrideSupport {
+        if matches!(end, End::Operand(0) | End::Result(0)) {
+            StrideSupport::LastAxis
+        } else {
+            StrideSupport::Contiguous
+        }
     }
 }
 

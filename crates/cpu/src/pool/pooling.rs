@@ -6,6 +6,7 @@
 
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Room, Workers};
 use sinter_base::{DataType, Sizes};
+use sinter_ops::OpKind;
 use sinter_ops::pool::{Pool, PoolMode};
 
 use crate::elements::{Numbers, load, store};
@@ -16,8 +17,14 @@ use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 
 /// See the module documentation.
-pub const POOL: Row =
-    Row { name: "cpu.pool.rows", numerics: Numerics::Reassociated, in_place: &[], speed: Speed::VECTOR, kernel };
+pub const POOL: Row = Row {
+    name: "cpu.pool.rows",
+    roots: &[OpKind::Pool],
+    numerics: Numerics::Reassociated,
+    in_place: &[],
+    speed: Speed::VECTOR,
+    kernel,
+};
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, Pool);

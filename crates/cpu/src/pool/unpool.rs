@@ -7,6 +7,7 @@ use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Reg
 use sinter_base::shape::{element_count, ravel, strides, unravel};
 use sinter_base::view::element_bytes;
 use sinter_base::{DataType, Sizes};
+use sinter_ops::OpKind;
 use sinter_ops::pool::MaxUnpool;
 
 use crate::only_operator;
@@ -14,8 +15,14 @@ use crate::tactic::{Row, Speed};
 use crate::target::placed;
 
 /// See the module documentation.
-pub const UNPOOL: Row =
-    Row { name: "cpu.pool.unpool", numerics: Numerics::Exact, in_place: &[], speed: Speed::STREAMING, kernel };
+pub const UNPOOL: Row = Row {
+    name: "cpu.pool.unpool",
+    roots: &[OpKind::MaxUnpool],
+    numerics: Numerics::Exact,
+    in_place: &[],
+    speed: Speed::STREAMING,
+    kernel,
+};
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, MaxUnpool);

@@ -6,6 +6,7 @@
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Room, Rooms, Workers};
 use sinter_base::shape::{for_each_index, ravel, strides};
 use sinter_base::{DataType, Sizes};
+use sinter_ops::OpKind;
 use sinter_ops::pool::MaxPoolWithIndices;
 use smallvec::SmallVec;
 
@@ -16,8 +17,14 @@ use crate::share::{Cost, share_both};
 use crate::tactic::{Row, Speed};
 
 /// See the module documentation.
-pub const WITH_INDICES: Row =
-    Row { name: "cpu.pool.with_indices", numerics: Numerics::Exact, in_place: &[], speed: Speed::SCALAR, kernel };
+pub const WITH_INDICES: Row = Row {
+    name: "cpu.pool.with_indices",
+    roots: &[OpKind::MaxPoolWithIndices],
+    numerics: Numerics::Exact,
+    in_place: &[],
+    speed: Speed::SCALAR,
+    kernel,
+};
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, MaxPoolWithIndices);

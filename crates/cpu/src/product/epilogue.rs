@@ -3,7 +3,7 @@
 //! A pointwise program over the product is taken apart: a bias per column starts the sums, clamping to constants happens
 //! in registers, and what remains runs as a program over the rows of each finished tile.
 
-use sinter_backend::{End, KernelError, Launch, Refusal, Room, Rooms, Stepped};
+use sinter_backend::{End, KernelError, Launch, Refusal, Room, Rooms, StrideSupport};
 use sinter_base::{DataType, Dim};
 use sinter_ops::pointwise::program::Step;
 use sinter_ops::pointwise::{Program, Scalar, ScalarOp};
@@ -223,11 +223,11 @@ impl Plan {
     }
 
     /// Which stepped views a kernel with this epilogue takes that itself reads rows of operand `rows` and writes rows.
-    pub fn stepped(&self, end: End, rows: usize) -> Stepped {
+    pub fn stride_support(&self, end: End, rows: usize) -> StrideSupport {
         let follows = |operand| self.rest.as_ref().is_some_and(|(_, _, operands)| operands.contains(&operand));
         match end {
-            End::Operand(operand) if operand != rows && !follows(operand) => Stepped::Never,
-            End::Operand(_) | End::Result(_) => Stepped::LastAxis,
+            End::Operand(operand) if operand != rows && !follows(operand) => StrideSupport::Contiguous,
+            End::Operand(_) | End::Result(_) => StrideSupport::LastAxis,
         }
     }
 

@@ -100,13 +100,13 @@ pub struct RowProduct<'a, 'e, R> {
 }
 
 /// The result, shared by tasks that write disjoint tiles.
-pub(super) struct Target {
+pub(super) struct Output {
     start: *mut f32,
     length: usize,
 }
 
 // SAFETY: tasks write disjoint tiles, see `RowProduct::compute`.
-unsafe impl Sync for Target {}
+unsafe impl Sync for Output {}
 
 /// A piece of the inner dimension: some taps, or some elements of the only one.
 struct Piece {
@@ -121,7 +121,7 @@ struct RowTile<'a> {
     rows: Range<usize>,
     panels: &'a Range<usize>,
     piece: &'a Piece,
-    target: &'a Target,
+    target: &'a Output,
 }
 
 impl<R: Rows> RowProduct<'_, '_, R> {
@@ -144,7 +144,7 @@ impl<R: Rows> RowProduct<'_, '_, R> {
     ///
     /// # Panics
     /// When it or the packed operand are too short.
-    pub(super) fn target(&self, c: &mut [f32]) -> Option<Target> {
+    pub(super) fn target(&self, c: &mut [f32]) -> Option<Output> {
         let (rows, columns) = (self.a.count(), self.columns);
         if rows == 0 || columns == 0 {
             return None;
@@ -152,7 +152,7 @@ impl<R: Rows> RowProduct<'_, '_, R> {
         assert!(c.len() >= (rows - 1) * self.step + columns && columns <= self.step, "the result has another size");
         let packed = columns.div_ceil(WIDTH) * WIDTH * self.a.taps() * self.a.inner();
         assert!(self.b.len() >= packed, "the packed operand has another size");
-        Some(Target { start: c.as_mut_ptr(), length: c.len() })
+        Some(Output { start: c.as_mut_ptr(), length: c.len() })
     }
 
     /// Multiply-adds.
@@ -166,7 +166,7 @@ impl<R: Rows> RowProduct<'_, '_, R> {
     }
 
     /// One block of rows and panels.
-    pub(super) fn task(&self, tier: Tier, row_block: usize, panel_block: usize, target: &Target) {
+    pub(super) fn task(&self, tier: Tier, row_block: usize, panel_block: usize, target: &Output) {
         let rows = row_block * BLOCK_ROWS..self.a.count().min((row_block + 1) * BLOCK_ROWS);
         self.block(tier, rows, panel_block, target);
     }
@@ -187,7 +187,7 @@ impl<R: Rows> RowProduct<'_, '_, R> {
     }
 
     /// Some rows of one block of panels. Nobody else may compute them meanwhile.
-    pub(super) fn block(&self, tier: Tier, rows: Range<usize>, panel_block: usize, target: &Target) {
+    pub(super) fn block(&self, tier: Tier, rows: Range<usize>, panel_block: usize, target: &Output) {
         let panels = self.columns.div_ceil(WIDTH);
         let panels = panel_block * BLOCK_PANELS..panels.min((panel_block + 1) * BLOCK_PANELS);
         let mut columns = self.epilogue.rest.as_ref().map(Rest::columns);
@@ -283,7 +283,7 @@ impl<R: Rows> RowProduct<'_, '_, R> {
 
     /// A tile whose last panel is wider than the result: computed apart, then copied. Its memory is in nobody's way either.
     #[inline(never)]
-    fn narrow_tile(&self, tile: &Tile<'_>, tier: Tier, count: usize, width: usize, at: usize, target: &Target) {
+    fn narrow_tile(&self, tile: &Tile<'_>, tier: Tier, count: usize, width: usize, at: usize, target: &Output) {
         let taken = width.div_ceil(WIDTH);
         let padded = taken * WIDTH;
         let mut apart = [0f32; MAX_ROWS * MAX_PANELS * WIDTH];

@@ -10,7 +10,7 @@ use sinter_backend::{KernelError, Launch, Rooms, Workers};
 use smallvec::SmallVec;
 
 use crate::product::epilogue::{Plan, Rest};
-use crate::product::rows::{BLOCK_ROWS, Matrix, RowProduct, Rows, Target, WORTH_SHARING};
+use crate::product::rows::{BLOCK_ROWS, Matrix, Output, RowProduct, Rows, WORTH_SHARING};
 use crate::tier::Tier;
 
 /// Elements of a block of rows that is made on the way: half of a second-level cache of 512 KiB.
@@ -83,7 +83,7 @@ pub fn compute<'a, 'e: 'a, 'c, R: Rows + 'a>(
     tier: Tier,
     workers: &dyn Workers,
 ) {
-    let arms: SmallVec<[(RowProduct<'a, 'e, R>, Target); 4]> =
+    let arms: SmallVec<[(RowProduct<'a, 'e, R>, Output); 4]> =
         arms.filter_map(|(product, c)| product.target(c).map(|target| (product, target))).collect();
     let is_small = arms.iter().map(|(product, _)| product.work()).sum::<usize>() < WORTH_SHARING;
     let run = |tasks: usize, each: &(dyn Fn(usize) + Sync)| match is_small || workers.count() < 2 {

@@ -6,6 +6,7 @@
 
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Workers};
 use sinter_base::DataType;
+use sinter_ops::OpKind;
 use sinter_ops::quantize::Dequantize;
 
 use crate::elements::{floats, store_floats};
@@ -17,6 +18,7 @@ use crate::tactic::{Row, Speed};
 /// Narrow types to f32.
 pub const TO_F32: Row = Row {
     name: "cpu.dequantize.to_f32",
+    roots: &[OpKind::Dequantize],
     numerics: Numerics::Ordered,
     in_place: &[],
     speed: Speed::VECTOR,
@@ -26,6 +28,7 @@ pub const TO_F32: Row = Row {
 /// Any types.
 pub const GENERIC: Row = Row {
     name: "cpu.dequantize.generic",
+    roots: &[OpKind::Dequantize],
     numerics: Numerics::Ordered,
     in_place: &[],
     speed: Speed::SCALAR,

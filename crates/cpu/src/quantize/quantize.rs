@@ -8,6 +8,7 @@
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Workers};
 use sinter_base::DataType;
 use sinter_base::minifloat::Overflow;
+use sinter_ops::OpKind;
 use sinter_ops::quantize::Quantize;
 
 use crate::elements::{floats, store_floats};
@@ -19,6 +20,7 @@ use crate::tactic::{Row, Speed};
 /// f32 to integers.
 pub const TO_INTEGERS: Row = Row {
     name: "cpu.quantize.to_integers.f32",
+    roots: &[OpKind::Quantize],
     numerics: Numerics::Exact,
     in_place: &[],
     speed: Speed::VECTOR,
@@ -28,6 +30,7 @@ pub const TO_INTEGERS: Row = Row {
 /// Any types.
 pub const GENERIC: Row = Row {
     name: "cpu.quantize.generic",
+    roots: &[OpKind::Quantize],
     numerics: Numerics::Exact,
     in_place: &[],
     speed: Speed::SCALAR,

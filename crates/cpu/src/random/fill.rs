@@ -8,6 +8,7 @@ use std::f64::consts::TAU;
 
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
 use sinter_base::{DataType, Sizes};
+use sinter_ops::OpKind;
 use sinter_ops::random::{Distribution, RandomFill};
 
 use crate::arguments::{integers, result};
@@ -18,8 +19,14 @@ use crate::tactic::{Row, Speed};
 use crate::{only_operator, refuse_data};
 
 /// See the module documentation.
-pub const FILL: Row =
-    Row { name: "cpu.random.fill", numerics: Numerics::Ordered, in_place: &[], speed: Speed::SCALAR, kernel };
+pub const FILL: Row = Row {
+    name: "cpu.random.fill",
+    roots: &[OpKind::RandomFill],
+    numerics: Numerics::Ordered,
+    in_place: &[],
+    speed: Speed::SCALAR,
+    kernel,
+};
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, RandomFill);

@@ -7,8 +7,8 @@
 
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
 use sinter_base::{DataType, Dim, Sizes, Tensor, View};
-use sinter_ops::Op;
 use sinter_ops::recurrent::recurrence::{Direction, Recurrence};
+use sinter_ops::{Op, OpKind};
 
 use crate::elements::Elements;
 use crate::float::Float;
@@ -22,6 +22,7 @@ use crate::tactic::{Row, Speed};
 /// f32 with weights of the plan.
 pub const PACKED: PackedRow = PackedRow {
     name: "cpu.recurrent.packed.f32",
+    roots: &[OpKind::Rnn, OpKind::Gru, OpKind::Lstm],
     speed: Speed { per_byte: 0.1, per_operation: 0.02 },
     fit,
     pack: pack_weight,
@@ -30,6 +31,7 @@ pub const PACKED: PackedRow = PackedRow {
 /// Any float type, any operands.
 pub const BLOCKED: Row = Row {
     name: "cpu.recurrent.blocked",
+    roots: &[OpKind::Rnn, OpKind::Gru, OpKind::Lstm],
     numerics: Numerics::Reassociated,
     in_place: &[],
     speed: Speed::VECTOR,
@@ -41,7 +43,7 @@ fn layer(region: &Region, packed: Option<usize>) -> Result<Layer, Refusal> {
         Some(Op::Rnn(op)) => (Kind::Rnn, &op.recurrence),
         Some(Op::Gru(op)) => (Kind::Gru { linear_before_reset: op.linear_before_reset }, &op.recurrence),
         Some(Op::Lstm(op)) => (Kind::Lstm { input_forget: op.input_forget }, &op.recurrence),
-        _ => return Err(Refusal::new("takes Rnn, Gru and Lstm")),
+        _ => return Err(Refusal::OtherOperator),
     };
     Ok(Layer { kind, recurrence: recurrence.clone(), packed })
 }

@@ -6,6 +6,7 @@
 use bytemuck::Pod;
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
 use sinter_base::{DataType, Sizes};
+use sinter_ops::OpKind;
 use sinter_ops::reduce::ArgReduce;
 
 use crate::arguments::{Lines, axis_in, result};
@@ -16,8 +17,14 @@ use crate::tactic::{Row, Speed};
 use crate::{only_operator, refuse_data};
 
 /// See the module documentation.
-pub const ARG_REDUCE: Row =
-    Row { name: "cpu.reduce.arg", numerics: Numerics::Exact, in_place: &[], speed: Speed::SCALAR, kernel };
+pub const ARG_REDUCE: Row = Row {
+    name: "cpu.reduce.arg",
+    roots: &[OpKind::ArgReduce],
+    numerics: Numerics::Exact,
+    in_place: &[],
+    speed: Speed::SCALAR,
+    kernel,
+};
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, ArgReduce);

@@ -6,6 +6,7 @@
 use bytemuck::Pod;
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Rooms, Workers};
 use sinter_base::DataType;
+use sinter_ops::OpKind;
 use sinter_ops::reduce::Cumulative;
 
 use crate::arguments::{Lines, axis_in, result, single_integer};
@@ -16,8 +17,14 @@ use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 
 /// See the module documentation.
-pub const CUMULATIVE: Row =
-    Row { name: "cpu.reduce.cumulative", numerics: Numerics::Ordered, in_place: &[], speed: Speed::SCALAR, kernel };
+pub const CUMULATIVE: Row = Row {
+    name: "cpu.reduce.cumulative",
+    roots: &[OpKind::Cumulative],
+    numerics: Numerics::Ordered,
+    in_place: &[],
+    speed: Speed::SCALAR,
+    kernel,
+};
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, Cumulative);

@@ -8,6 +8,7 @@
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Room, Rooms, Workers};
 use sinter_base::shape::{for_each_index, ravel, strides};
 use sinter_base::{DataType, Sizes, View, ViewMut};
+use sinter_ops::OpKind;
 use sinter_ops::reduce::{Reduce, ReduceKind};
 use smallvec::SmallVec;
 
@@ -22,6 +23,7 @@ use crate::{only_operator, refuse_data};
 /// Any float type, folded in f64.
 pub const FLOATS: Row = Row {
     name: "cpu.reduce.floats",
+    roots: &[OpKind::Reduce],
     numerics: Numerics::Reassociated,
     in_place: &[],
     speed: Speed { per_byte: 0.1, per_operation: 0.3 },
@@ -31,6 +33,7 @@ pub const FLOATS: Row = Row {
 /// Any integer type and bool.
 pub const INTEGERS: Row = Row {
     name: "cpu.reduce.integers",
+    roots: &[OpKind::Reduce],
     numerics: Numerics::Ordered,
     in_place: &[],
     speed: Speed::SCALAR,

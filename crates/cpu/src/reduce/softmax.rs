@@ -6,6 +6,7 @@
 
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Operand, Refusal, Region};
 use sinter_base::{DataType, Sizes};
+use sinter_ops::OpKind;
 use sinter_ops::reduce::Softmax;
 
 use crate::arguments::{Lines, axis_in, result};
@@ -20,6 +21,7 @@ use crate::{only_operator, refuse_data};
 /// f32 with vectorised exponentials.
 pub const ROWS: Row = Row {
     name: "cpu.reduce.softmax.f32",
+    roots: &[OpKind::Softmax],
     numerics: Numerics::Reassociated,
     in_place: &[(0, 0)],
     speed: Speed::VECTOR,
@@ -29,6 +31,7 @@ pub const ROWS: Row = Row {
 /// Any float type.
 pub const GENERIC: Row = Row {
     name: "cpu.reduce.softmax",
+    roots: &[OpKind::Softmax],
     numerics: Numerics::Reassociated,
     in_place: &[],
     speed: Speed::SCALAR,

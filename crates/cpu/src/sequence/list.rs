@@ -2,37 +2,38 @@
 
 use sinter_backend::{KernelError, Loaded, Numerics, Refusal, Region, ValueKernel};
 use sinter_base::{DataType, Shape, Tensor, TensorType, Value, ValueType};
+use sinter_ops::OpKind;
 
 use crate::only_operator;
 use crate::tactic::{Row, Speed};
 use crate::values::{data, optional_tensor, sequence, tensor};
 
-const fn row(name: &'static str, kernel: fn(&Region) -> Result<Loaded, Refusal>) -> Row {
-    Row { name, numerics: Numerics::Exact, in_place: &[], speed: Speed::STREAMING, kernel }
+const fn row(name: &'static str, roots: &'static [OpKind], kernel: fn(&Region) -> Result<Loaded, Refusal>) -> Row {
+    Row { name, roots, numerics: Numerics::Exact, in_place: &[], speed: Speed::STREAMING, kernel }
 }
 
 /// A list of the operands.
-pub const CONSTRUCT: Row = row("cpu.sequence.construct", |region| {
+pub const CONSTRUCT: Row = row("cpu.sequence.construct", &[OpKind::SequenceConstruct], |region| {
     let data_type = only_operator!(region, SequenceConstruct).data_type;
     Ok(Loaded::Values(Box::new(Construct { data_type })))
 });
 /// One more element.
-pub const INSERT: Row = row("cpu.sequence.insert", |region| {
+pub const INSERT: Row = row("cpu.sequence.insert", &[OpKind::SequenceInsert], |region| {
     only_operator!(region, SequenceInsert);
     Ok(Loaded::Values(Box::new(Insert)))
 });
 /// One element less.
-pub const ERASE: Row = row("cpu.sequence.erase", |region| {
+pub const ERASE: Row = row("cpu.sequence.erase", &[OpKind::SequenceErase], |region| {
     only_operator!(region, SequenceErase);
     Ok(Loaded::Values(Box::new(Erase)))
 });
 /// One element.
-pub const AT: Row = row("cpu.sequence.at", |region| {
+pub const AT: Row = row("cpu.sequence.at", &[OpKind::SequenceAt], |region| {
     only_operator!(region, SequenceAt);
     Ok(Loaded::Values(Box::new(At)))
 });
 /// The number of elements.
-pub const LENGTH: Row = row("cpu.sequence.length", |region| {
+pub const LENGTH: Row = row("cpu.sequence.length", &[OpKind::SequenceLength], |region| {
     only_operator!(region, SequenceLength);
     Ok(Loaded::Values(Box::new(Length)))
 });

@@ -2,27 +2,28 @@
 
 use sinter_backend::{KernelError, Loaded, Numerics, Refusal, Region, ValueKernel};
 use sinter_base::{DataType, Tensor, Value, ValueType};
+use sinter_ops::OpKind;
 
 use crate::only_operator;
 use crate::tactic::{Row, Speed};
 use crate::values::{data, optional, value};
 
-const fn row(name: &'static str, kernel: fn(&Region) -> Result<Loaded, Refusal>) -> Row {
-    Row { name, numerics: Numerics::Exact, in_place: &[], speed: Speed::STREAMING, kernel }
+const fn row(name: &'static str, roots: &'static [OpKind], kernel: fn(&Region) -> Result<Loaded, Refusal>) -> Row {
+    Row { name, roots, numerics: Numerics::Exact, in_place: &[], speed: Speed::STREAMING, kernel }
 }
 
 /// A value in an optional, or nothing in one.
-pub const CONSTRUCT: Row = row("cpu.optional.construct", |region| {
+pub const CONSTRUCT: Row = row("cpu.optional.construct", &[OpKind::OptionalConstruct], |region| {
     let element = only_operator!(region, OptionalConstruct).element.value_type();
     Ok(Loaded::Values(Box::new(Construct { element })))
 });
 /// Does it hold something?
-pub const HAS: Row = row("cpu.optional.has", |region| {
+pub const HAS: Row = row("cpu.optional.has", &[OpKind::OptionalHasElement], |region| {
     only_operator!(region, OptionalHasElement);
     Ok(Loaded::Values(Box::new(Has)))
 });
 /// What it holds.
-pub const GET: Row = row("cpu.optional.get", |region| {
+pub const GET: Row = row("cpu.optional.get", &[OpKind::OptionalGetElement], |region| {
     only_operator!(region, OptionalGetElement);
     Ok(Loaded::Values(Box::new(Get)))
 });

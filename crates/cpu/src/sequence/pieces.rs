@@ -4,6 +4,7 @@
 
 use sinter_backend::{KernelError, Loaded, Numerics, Refusal, Region, ValueKernel};
 use sinter_base::{Tensor, Value};
+use sinter_ops::OpKind;
 use sinter_ops::sequence::{ConcatFromSequence, SplitToSequence};
 
 use crate::only_operator;
@@ -13,6 +14,7 @@ use crate::values::{axis_of, data, optional_tensor, sequence, tensor};
 /// A tensor cut into a list.
 pub const SPLIT: Row = Row {
     name: "cpu.sequence.split",
+    roots: &[OpKind::SplitToSequence],
     numerics: Numerics::Exact,
     in_place: &[],
     speed: Speed::STREAMING,
@@ -21,6 +23,7 @@ pub const SPLIT: Row = Row {
 /// A list joined to a tensor.
 pub const CONCAT: Row = Row {
     name: "cpu.sequence.concat",
+    roots: &[OpKind::ConcatFromSequence],
     numerics: Numerics::Exact,
     in_place: &[],
     speed: Speed::STREAMING,

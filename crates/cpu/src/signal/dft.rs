@@ -2,6 +2,7 @@
 
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
 use sinter_base::Sizes;
+use sinter_ops::OpKind;
 use sinter_ops::signal::Dft;
 
 use crate::arguments::{Lines, axis_in, result, single_integer};
@@ -13,8 +14,14 @@ use crate::tactic::{Row, Speed};
 use crate::{only_operator, refuse_data};
 
 /// See the module documentation.
-pub const DFT: Row =
-    Row { name: "cpu.signal.dft", numerics: Numerics::Reassociated, in_place: &[], speed: Speed::SCALAR, kernel };
+pub const DFT: Row = Row {
+    name: "cpu.signal.dft",
+    roots: &[OpKind::Dft],
+    numerics: Numerics::Reassociated,
+    in_place: &[],
+    speed: Speed::SCALAR,
+    kernel,
+};
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, Dft);

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use sinter_backend::{
-    BackEnd, Candidate, Device, Kernel, KernelError, Launch, Loaded, Recipe, Refusal, Region, Tactic, Target, Workers,
+    BackEnd, Candidate, Kernel, KernelError, Launch, Loaded, Output, Problem, Recipe, Refusal, Region, Tactic, Target,
+    Workers,
 };
 use sinter_base::{Attr, DataType, Dim, Tensor, Value, ValueType};
+use sinter_ops::OpKind;
 use sinter_ops::movement::Concat;
 use sinter_plan::{Action, BufferId, Graph, Home, Plan, PlanValue, PlanValueId, Port, ShapeCompiler, Step};
 use sinter_runtime::{Engine, EngineOptions, RuntimeError};
@@ -35,22 +37,26 @@ impl Workers for Bench {
 }
 
 impl Tactic for Bench {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "test.concat"
     }
 
-    fn offer(&self, _: &Region, _: &Device) -> Result<Vec<Candidate>, Refusal> {
+    fn roots(&self) -> &[OpKind] {
+        &[]
+    }
+
+    fn offer(&self, _: &Problem<'_>, _: usize) -> Result<Vec<Candidate>, Refusal> {
         Err(Refusal::new("plans of this test are made by hand"))
     }
 
-    fn load(&self, _: &Recipe, _: &Region, _: &Device) -> Result<Loaded, KernelError> {
+    fn load(&self, _: &Recipe, _: &Region, _: &Target) -> Result<Loaded, KernelError> {
         Ok(Loaded::Views(Box::new(Bench)))
     }
 }
 
 impl Kernel for Bench {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
-        let Some(Target::View(y)) = launch.outputs.first_mut() else { panic!("a result of known sizes") };
+        let Some(Output::View(y)) = launch.outputs.first_mut() else { panic!("a result of known sizes") };
         let mut rest = y.bytes();
         for input in launch.inputs {
             let x = input.view().expect("an operand").bytes();
@@ -63,12 +69,12 @@ impl Kernel for Bench {
 }
 
 impl BackEnd for Bench {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "test"
     }
 
-    fn device(&self, threads: usize) -> Device {
-        Device { back_end: "test".to_owned(), tier: String::new(), threads }
+    fn target(&self, threads: usize) -> Target {
+        Target::unknown("test", "", threads)
     }
 
     fn tactics(&self) -> Vec<&'static dyn Tactic> {
@@ -107,7 +113,7 @@ fn plan() -> Plan {
     let port = |name: &str, value: usize| Port { name: name.to_owned(), value: id(value), default: None };
     Plan {
         name: "test".to_owned(),
-        device: Bench.device(1),
+        target: Bench.target(1),
         graph: Graph {
             values: vec![
                 value(&n, 0, Home::Input),

@@ -4,9 +4,10 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use sinter_backend::{
-    BackEnd, Candidate, Device, Kernel, KernelError, Launch, Loaded, Recipe, Refusal, Region, Tactic, Workers,
+    BackEnd, Candidate, Kernel, KernelError, Launch, Loaded, Problem, Recipe, Refusal, Region, Tactic, Target, Workers,
 };
 use sinter_base::{Attr, DataType, Dim, ValueType};
+use sinter_ops::OpKind;
 use sinter_ops::movement::Concat;
 use sinter_ops::pointwise::Expr;
 use sinter_plan::{
@@ -57,7 +58,7 @@ impl Toy {
 }
 
 impl Tactic for Toy {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         match self {
             Toy::Add => "toy.add",
             Toy::Append => "toy.append",
@@ -66,11 +67,15 @@ impl Tactic for Toy {
         }
     }
 
-    fn offer(&self, _: &Region, _: &Device) -> Result<Vec<Candidate>, Refusal> {
+    fn roots(&self) -> &[OpKind] {
+        &[]
+    }
+
+    fn offer(&self, _: &Problem<'_>, _: usize) -> Result<Vec<Candidate>, Refusal> {
         Err(Refusal::new("plans of this test are made by hand"))
     }
 
-    fn load(&self, _: &Recipe, _: &Region, _: &Device) -> Result<Loaded, KernelError> {
+    fn load(&self, _: &Recipe, _: &Region, _: &Target) -> Result<Loaded, KernelError> {
         Ok(Loaded::Views(Box::new(*self)))
     }
 }
@@ -102,12 +107,12 @@ impl Kernel for Toy {
 pub(crate) struct ToyEnd;
 
 impl BackEnd for ToyEnd {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "toy"
     }
 
-    fn device(&self, threads: usize) -> Device {
-        Device { back_end: "toy".to_owned(), tier: String::new(), threads }
+    fn target(&self, threads: usize) -> Target {
+        Target::unknown("toy", "", threads)
     }
 
     fn tactics(&self) -> Vec<&'static dyn Tactic> {
@@ -151,7 +156,7 @@ pub(crate) fn plan_of(toy: Toy, m: Dim) -> Plan {
     let port = |name: &str, value: usize| Port { name: name.to_owned(), value: id(value), default: None };
     let plan = Plan {
         name: "toy".to_owned(),
-        device: ToyEnd.device(2),
+        target: ToyEnd.target(2),
         graph: Graph {
             values: vec![
                 value(x, 0, Home::Input),

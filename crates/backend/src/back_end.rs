@@ -1,0 +1,33 @@
+//! Back ends: all that the builder and the runtime need to know of one kind of device.
+
+use std::sync::Arc;
+
+use crate::kernel::Workers;
+use crate::tactic::Tactic;
+use crate::target::Target;
+
+/// One back end.
+pub trait BackEnd: Send + Sync {
+    /// First part of the names of its tactics.
+    fn name(&self) -> &str;
+
+    /// The target that would be used with this many threads.
+    fn target(&self, threads: usize) -> Target;
+
+    /// The model of the machine, as far as kernels take other times on another one; part of the key of timings. Empty
+    /// when there is nothing to tell machines apart by.
+    fn machine(&self) -> String {
+        String::new()
+    }
+
+    /// Every tactic, best first within a family: order breaks ties.
+    fn tactics(&self) -> Vec<&'static dyn Tactic>;
+
+    /// The tactic of this name; plans refer to tactics by name.
+    fn tactic(&self, name: &str) -> Option<&'static dyn Tactic> {
+        self.tactics().into_iter().find(|tactic| tactic.name() == name)
+    }
+
+    /// Threads to run kernels on.
+    fn workers(&self, threads: usize) -> Arc<dyn Workers>;
+}
