@@ -140,7 +140,7 @@ pub(crate) fn finish(
     }
     let (program, register) = shapes.finish();
     sizes.resolve(&mut graph, &register);
-    assign_buffers(&mut graph, usual, may_share);
+    assign_buffers(&mut graph, may_share);
     let port = |name: &str, value: ValueId| Port {
         name: name.to_owned(),
         value: PlanValueId::new(value.index()),

@@ -1,15 +1,11 @@
-//! Memory planning: values whose lives do not overlap share buffers of the arena.
-//!
-//! Buffers are chosen once, at build time, for the usual sizes; their sizes and places follow at run time from the actual
-//! ones. A result takes over the buffer of an operand that dies in its step where the kernel allows it and both have
-//! the same size for all shapes. A value that others are parts of lives from the first part that is written to the last use
-//! of any.
+//! Buffers of values: a result takes over the buffer of an operand that dies in its step where the kernel allows it and both
+//! have the same size for all shapes; every other value has a buffer of its own. Where buffers lie, and which of them share
+//! memory since they do not live at once, the runtime decides for the actual sizes. A value that others are parts of lives
+//! from the first part that is written to the last use of any.
 
 use sinter_base::view::element_bytes;
 use sinter_base::{Dim, ValueType};
 use sinter_plan::{Action, BufferId, Graph, Home};
-
-use crate::tune::point::PointSizes;
 
 fn bytes_of(ty: &ValueType) -> Dim {
     let width = i64::try_from(element_bytes(ty.data_type())).unwrap_or(8);
@@ -17,20 +13,18 @@ fn bytes_of(ty: &ValueType) -> Dim {
     count.mul(&Dim::constant(width))
 }
 
-/// Gives every arena value its buffer, in the bodies of control flow too: each has an arena of its own.
-///
-/// Values that are not alive at once share one where they may.
-pub(crate) fn assign_buffers(graph: &mut Graph, sizes: &PointSizes, may_share: bool) {
+/// Gives every arena value its buffer, in the bodies of control flow too: each has an arena of its own. Results take over
+/// the buffers of operands if they may.
+pub(crate) fn assign_buffers(graph: &mut Graph, may_share: bool) {
     for step in &mut graph.steps {
         if let Action::Control { graphs, .. } = &mut step.action {
-            graphs.iter_mut().for_each(|graph| assign_buffers(graph, sizes, may_share));
+            graphs.iter_mut().for_each(|graph| assign_buffers(graph, may_share));
         }
     }
     let last_use = graph.last_uses();
     // Wholes that have their buffer, which the first part that is written takes.
     let mut has_buffer = vec![false; graph.values.len()];
-    // Usual size of each buffer, and whether a living value has it.
-    let mut buffers: Vec<(i64, bool)> = Vec::new();
+    let mut buffers = 0;
     for position in 0..graph.steps.len() {
         let step = &graph.steps[position];
         let (inputs, outputs) = (step.inputs.clone(), step.outputs.clone());
@@ -48,8 +42,7 @@ pub(crate) fn assign_buffers(graph: &mut Graph, sizes: &PointSizes, may_share: b
             has_buffer[whole.index()] = true;
             // A part must not replace what its whole would not fit into.
             let pairs = if whole == *id { pairs.as_slice() } else { &[] };
-            let id = &whole;
-            let bytes = bytes_of(&graph.values[id.index()].ty);
+            let bytes = bytes_of(&graph.values[whole.index()].ty);
             let inherited = pairs.iter().filter(|(_, o)| *o == result).find_map(|&(operand, _)| {
                 let dying = inputs.get(operand).copied().flatten()?;
                 let once = inputs.iter().flatten().filter(|other| graph.whole(**other) == dying).count() == 1;
@@ -68,33 +61,14 @@ pub(crate) fn assign_buffers(graph: &mut Graph, sizes: &PointSizes, may_share: b
                     buffer
                 }
                 None => {
-                    let wanted = sizes.evaluate(&bytes).unwrap_or(i64::MAX);
-                    // The free buffer that wastes or grows least.
-                    let free = (0..buffers.len()).filter(|&b| may_share && !buffers[b].1);
-                    let best = free.min_by_key(|&b| (buffers[b].0.saturating_sub(wanted)).unsigned_abs());
-                    let chosen = best.unwrap_or_else(|| {
-                        buffers.push((0, false));
-                        buffers.len() - 1
-                    });
-                    buffers[chosen] = (buffers[chosen].0.max(wanted), true);
-                    BufferId::new(chosen)
+                    buffers += 1;
+                    BufferId::new(buffers - 1)
                 }
             };
-            graph.values[id.index()].home = Home::Arena(buffer);
+            graph.values[whole.index()].home = Home::Arena(buffer);
         }
         if let Action::Kernel { in_place, .. } = &mut graph.steps[position].action {
             *in_place = used_pairs;
-        }
-        let mut touched: Vec<_> = inputs.iter().flatten().chain(&outputs).map(|id| graph.whole(*id)).collect();
-        touched.sort_unstable();
-        touched.dedup();
-        for id in touched {
-            if let Home::Arena(buffer) = graph.values[id.index()].home
-                && last_use[id.index()] == position
-                && !taken_over.contains(&id)
-            {
-                buffers[buffer.index()].1 = false;
-            }
         }
     }
 }

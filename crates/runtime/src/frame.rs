@@ -6,14 +6,13 @@ use std::sync::Arc;
 
 use sinter_backend::{Operand, Output, Rooms};
 use sinter_base::arena::Parts;
-use sinter_base::shape::element_count;
-use sinter_base::view::ALIGNMENT;
-use sinter_base::{Arena, Buffer, Rows, Sizes, Value, View};
+use sinter_base::{Arena, Rows, Sizes, Value, View};
 use sinter_plan::{Graph, Home, PlanValueId};
 
 use crate::error::RuntimeError;
-use crate::layout::Layout;
-use crate::memory::{Held, read_sizes, size_of_register, tensor_of};
+use crate::layout::{Layout, Solved};
+use crate::memory::{Held, tensor_of};
+use crate::placement::Placement;
 use crate::weights::Weight;
 
 /// Lists that every launch needs, kept so that none allocates them.
@@ -28,13 +27,6 @@ pub(crate) struct Lists {
     pub(crate) outside: Vec<Option<Held>>,
 }
 
-/// The sizes of a shape, and how many elements they make; `None` for more than there can be.
-#[derive(Default)]
-struct Solved {
-    sizes: Sizes,
-    count: Option<usize>,
-}
-
 /// The state of one graph: sizes, arena, values outside the arena.
 #[derive(Default)]
 pub(crate) struct Frame {
@@ -47,15 +39,15 @@ pub(crate) struct Frame {
     pub(crate) arena: Arena,
     /// Values outside the arena, by value.
     pub(crate) held: Vec<Option<Held>>,
-    /// As large as any step needs.
-    pub(crate) scratch: Buffer,
+    /// Scratch memory of steps in the arena, by step; empty where there is none.
+    pub(crate) workspaces: Vec<Range<usize>>,
     /// What kernels list or copy on the way, kept between launches.
     pub(crate) rooms: Rooms,
     pub(crate) lists: Lists,
     /// Sizes of the distinct shapes, while they are laid out.
-    shapes: Vec<Solved>,
+    pub(crate) shapes: Vec<Solved>,
     /// Places of buffers, while they are laid out.
-    buffers: Vec<usize>,
+    pub(crate) placement: Placement,
     /// The sizes that the layout is for: a number that the context counts up.
     pub(crate) laid_out: u64,
     /// How often memory was laid out.
@@ -133,8 +125,7 @@ impl Frame {
         self.held.resize_with(graph.values.len(), || None);
     }
 
-    /// Places every arena value for these registers: buffers one after the other, each as large as its largest value.
-    /// `number` names the sizes; the same number again changes nothing.
+    /// Places every arena value for these registers. `number` names the sizes; the same number again changes nothing.
     pub(crate) fn lay_out(
         &mut self,
         graph: &Graph,
@@ -147,56 +138,37 @@ impl Frame {
             return Ok(());
         }
         self.laid_out = 0;
-        let too_large = |needed| RuntimeError::Memory { needed, limit };
         self.sizes.resize_with(graph.values.len(), Sizes::new);
         self.ranges.resize(graph.values.len(), 0..0);
-        self.shapes.resize_with(layout.shapes.len(), Solved::default);
-        for (shape, solved) in layout.shapes.iter().zip(&mut self.shapes) {
-            solved.sizes.clear();
-            let ty = || graph.values.get(shape.first.index()).map(|value| value.ty.to_string()).unwrap_or_default();
-            read_sizes(registers, &shape.registers, &ty, &mut solved.sizes)?;
-            solved.count = element_count(&solved.sizes);
+        layout.require(registers, &mut self.shapes, &mut self.placement, limit)?;
+        let needed = self.placement.solve(&layout.lives).unwrap_or(usize::MAX);
+        let too_large = RuntimeError::Memory { needed, limit };
+        if needed > limit {
+            return Err(too_large);
         }
-        self.buffers.clear();
-        self.buffers.resize(layout.buffers, 0);
         for place in &layout.places {
             let Some(solved) = self.shapes.get(place.shape) else { continue };
             if let Some(sizes) = self.sizes.get_mut(place.value) {
                 sizes.clone_from(&solved.sizes);
             }
-            if let Some((buffer, width)) = place.buffer {
-                let bytes = solved.count.and_then(|count| count.checked_mul(width)).filter(|bytes| *bytes <= limit);
-                let bytes = bytes.ok_or_else(|| too_large(usize::MAX))?;
-                if let (Some(room), Some(range)) = (self.buffers.get_mut(buffer), self.ranges.get_mut(place.value)) {
-                    (*room, *range) = (bytes.max(*room), 0..bytes);
-                }
+            if let (Some((buffer, width)), Some(range)) = (place.buffer, self.ranges.get_mut(place.value)) {
+                // The whole block fits into memory, so no end overflows.
+                let start = self.placement.offset(buffer);
+                *range = start..start.saturating_add(solved.bytes(width));
             }
         }
-        let mut offset = 0usize;
-        for room in &mut self.buffers {
-            let start = offset;
-            offset = offset
-                .checked_add(*room)
-                .and_then(|end| end.checked_next_multiple_of(ALIGNMENT))
-                .ok_or_else(|| too_large(usize::MAX))?;
-            *room = start;
-        }
-        for place in &layout.places {
-            if let Some((buffer, _)) = place.buffer
-                && let (Some(start), Some(range)) = (self.buffers.get(buffer), self.ranges.get_mut(place.value))
-            {
-                *range = *start..*start + range.end;
-            }
+        self.workspaces.clear();
+        for workspace in &layout.workspaces {
+            let range = workspace.map(|(register, buffer)| {
+                let bytes = usize::try_from(register.0).ok().and_then(|at| registers.get(at)).copied().unwrap_or(0);
+                let start = self.placement.offset(buffer);
+                start..start.saturating_add(usize::try_from(bytes).unwrap_or(0))
+            });
+            self.workspaces.push(range.unwrap_or(0..0));
         }
         self.place_parts(layout, registers)?;
-        let mut scratch = 0;
-        for register in &layout.workspaces {
-            let bytes = usize::try_from(register.0).ok().and_then(|i| registers.get(i)).copied().unwrap_or(-1);
-            scratch = size_of_register(bytes, &|| "scratch memory".to_owned())?.max(scratch);
-        }
-        let needed = offset.saturating_add(scratch);
-        if needed > limit || !self.arena.try_resize(offset) || !self.scratch.try_resize(scratch) {
-            return Err(too_large(needed));
+        if !self.arena.try_resize(needed) {
+            return Err(too_large);
         }
         self.rooms.allow(limit - needed);
         self.layouts += 1;

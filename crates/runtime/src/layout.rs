@@ -3,9 +3,16 @@
 
 use std::collections::HashMap;
 
+use sinter_base::Sizes;
+use sinter_base::shape::element_count;
 use sinter_base::view::element_bytes;
 use sinter_ops::Op;
 use sinter_plan::{Action, Graph, Home, Part, PlanValueId, Register};
+
+use crate::error::RuntimeError;
+use crate::frame::Frame;
+use crate::memory::{read_sizes, size_of_register};
+use crate::placement::{Life, Placement};
 
 /// See the module documentation.
 pub struct Layout {
@@ -13,14 +20,14 @@ pub struct Layout {
     pub(crate) shapes: Vec<Shape>,
     /// Values whose sizes are known before a run.
     pub(crate) places: Vec<Place>,
-    /// Number of buffers.
-    pub(crate) buffers: usize,
+    /// When each buffer is needed: those of the plan, then one for each workspace.
+    pub(crate) lives: Vec<Life>,
     /// Values that lie in others.
     pub(crate) parts: Vec<PlacedPart>,
     /// Values that are filled part by part.
     pub(crate) joins: Vec<Join>,
-    /// Distinct amounts of scratch memory.
-    pub(crate) workspaces: Vec<Register>,
+    /// The scratch memory of steps: bytes and buffer, by step.
+    pub(crate) workspaces: Vec<Option<(Register, usize)>>,
 }
 
 /// A value that is filled part by part.
@@ -43,8 +50,15 @@ pub(crate) struct PlacedPart {
 /// Sizes that several values have.
 pub(crate) struct Shape {
     pub(crate) registers: Vec<Register>,
-    /// The first of the values, for messages.
-    pub(crate) first: PlanValueId,
+    /// The type of the first of the values, for messages.
+    ty: String,
+}
+
+/// The sizes of a shape, and how many elements they make; `None` for more than there can be.
+#[derive(Default)]
+pub(crate) struct Solved {
+    pub(crate) sizes: Sizes,
+    count: Option<usize>,
 }
 
 /// A value whose sizes are known before a run.
@@ -55,18 +69,26 @@ pub(crate) struct Place {
     pub(crate) buffer: Option<(usize, usize)>,
 }
 
+impl Solved {
+    /// Bytes of a value of this shape; 0 for more than there can be.
+    pub(crate) fn bytes(&self, width: usize) -> usize {
+        self.count.and_then(|count| count.checked_mul(width)).unwrap_or(0)
+    }
+}
+
 impl Layout {
     /// Sorts a graph out.
     pub fn of(graph: &Graph) -> Self {
         let mut layout = Self {
             shapes: Vec::new(),
             places: Vec::new(),
-            buffers: 0,
+            lives: Vec::new(),
             parts: Vec::new(),
             joins: Vec::new(),
             workspaces: Vec::new(),
         };
         let mut known: HashMap<&[Register], usize> = HashMap::new();
+        let values = lives(graph);
         for (index, value) in graph.values.iter().enumerate() {
             let Some(registers) = &value.sizes else { continue };
             let buffer = match value.home {
@@ -82,18 +104,28 @@ impl Layout {
             };
             let shape = *known.entry(registers).or_insert(layout.shapes.len());
             if shape == layout.shapes.len() {
-                layout.shapes.push(Shape { registers: registers.clone(), first: PlanValueId::new(index) });
+                layout.shapes.push(Shape { registers: registers.clone(), ty: value.ty.to_string() });
             }
-            layout.buffers = layout.buffers.max(buffer.map_or(0, |(buffer, _)| buffer + 1));
+            if let (Some((buffer, _)), Some(life)) = (buffer, values.get(index)) {
+                if layout.lives.len() <= buffer {
+                    layout.lives.resize(buffer + 1, Life::NONE);
+                }
+                if let Some(known) = layout.lives.get_mut(buffer) {
+                    *known = known.and(*life);
+                }
+            }
             layout.places.push(Place { value: index, shape, buffer });
         }
         let places: HashMap<usize, usize> =
             layout.parts.iter().enumerate().map(|(place, part)| (part.value, place)).collect();
-        for step in &graph.steps {
-            if let Action::Kernel { workspace: Some(register), .. } = &step.action
-                && !layout.workspaces.contains(register)
-            {
-                layout.workspaces.push(*register);
+        for (position, step) in graph.steps.iter().enumerate() {
+            let workspace = match &step.action {
+                Action::Kernel { workspace, .. } => *workspace,
+                Action::Placed { .. } | Action::Control { .. } => None,
+            };
+            layout.workspaces.push(workspace.map(|register| (register, layout.lives.len())));
+            if workspace.is_some() {
+                layout.lives.push(Life { first: position, last: position });
             }
             if let Action::Placed { region } = &step.action
                 && let Some(Op::Concat(_)) = region.only().map(|node| &node.op)
@@ -106,4 +138,64 @@ impl Layout {
         }
         layout
     }
+
+    /// Bytes of the arena for these registers; `None` for more than there can be, or sizes that are none.
+    pub fn arena_bytes(&self, registers: &[i64]) -> Option<usize> {
+        let mut frame = Frame::default();
+        self.require(registers, &mut frame.shapes, &mut frame.placement, usize::MAX).ok()?;
+        frame.placement.solve(&self.lives)
+    }
+
+    /// The most bytes that live at one step for these registers: no arena can be smaller.
+    pub fn liveness_bytes(&self, registers: &[i64]) -> Option<usize> {
+        let mut frame = Frame::default();
+        self.require(registers, &mut frame.shapes, &mut frame.placement, usize::MAX).ok()?;
+        frame.placement.liveness(&self.lives)
+    }
+
+    /// Solves all shapes, and says how much room each buffer needs.
+    pub(crate) fn require(
+        &self,
+        registers: &[i64],
+        shapes: &mut Vec<Solved>,
+        placement: &mut Placement,
+        limit: usize,
+    ) -> Result<(), RuntimeError> {
+        let too_large = || RuntimeError::Memory { needed: usize::MAX, limit };
+        shapes.resize_with(self.shapes.len(), Solved::default);
+        for (shape, solved) in self.shapes.iter().zip(&mut *shapes) {
+            solved.sizes.clear();
+            read_sizes(registers, &shape.registers, &|| shape.ty.clone(), &mut solved.sizes)?;
+            solved.count = element_count(&solved.sizes);
+        }
+        placement.begin(self.lives.len());
+        for place in &self.places {
+            let (Some(solved), Some((buffer, width))) = (shapes.get(place.shape), place.buffer) else { continue };
+            let bytes = solved.count.and_then(|count| count.checked_mul(width)).filter(|bytes| *bytes <= limit);
+            placement.require(buffer, bytes.ok_or_else(too_large)?);
+        }
+        for (register, buffer) in self.workspaces.iter().flatten() {
+            let bytes = usize::try_from(register.0).ok().and_then(|i| registers.get(i)).copied().unwrap_or(-1);
+            let bytes = size_of_register(bytes, &|| "scratch memory".to_owned())?;
+            placement.require(*buffer, Some(bytes).filter(|bytes| *bytes <= limit).ok_or_else(too_large)?);
+        }
+        Ok(())
+    }
+}
+
+/// When the memory of each value is needed; that of parts is needed as part of their whole.
+fn lives(graph: &Graph) -> Vec<Life> {
+    let mut lives = vec![Life::NONE; graph.values.len()];
+    for (position, step) in graph.steps.iter().enumerate() {
+        for id in &step.outputs {
+            if let Some(life) = lives.get_mut(graph.whole(*id).index()) {
+                *life = life.and(Life { first: position, last: position });
+            }
+        }
+    }
+    for (life, last) in lives.iter_mut().zip(graph.last_uses()) {
+        // Memory that no step writes is nobody else's.
+        *life = if *life == Life::NONE { Life::WHOLE } else { life.and(Life { last, ..*life }) };
+    }
+    lives
 }

@@ -30,6 +30,7 @@ pub mod layout;
 mod limit;
 pub mod memory;
 mod parts;
+mod placement;
 pub mod profile;
 mod results;
 mod stack;

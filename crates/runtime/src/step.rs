@@ -118,7 +118,7 @@ impl Run<'_> {
         frame: &mut Frame,
     ) -> Result<(), KernelError> {
         let seed = self.seed(frame);
-        let Frame { sizes, ranges, rows, arena, held, scratch, rooms, lists, .. } = frame;
+        let Frame { sizes, ranges, rows, arena, held, workspaces, rooms, lists, .. } = frame;
         let missing = |id: PlanValueId| KernelError::Recipe(format!("{id} has no place"));
         let range_of = |id: PlanValueId| ranges.get(id.index()).cloned().ok_or_else(|| missing(id));
         // What lies with the caller is out of the frame while its kernel writes it.
@@ -142,6 +142,9 @@ impl Run<'_> {
                 writes.push(range_of(*id)?);
             }
         }
+        // Behind the results comes the scratch memory.
+        let workspace = usize::try_from(self.position).ok().and_then(|position| workspaces.get(position));
+        writes.push(workspace.cloned().unwrap_or(0..0));
         reads.clear();
         for (position, id) in self.step.inputs.iter().enumerate() {
             if let Some(id) = id
@@ -205,12 +208,13 @@ impl Run<'_> {
             admit(kernel, End::Result(position), view.rows(), view.sizes())?;
             outputs.push(Output::View(view));
         }
+        let workspace = to_arena.next().unwrap_or_default();
         drop(to_arena);
         let launched = kernel.launch(&mut Launch {
             workers: &*self.engine.workers,
             inputs: &inputs,
             outputs: &mut outputs,
-            workspace: scratch.bytes_mut(),
+            workspace,
             rooms,
             seed,
         });
@@ -248,7 +252,6 @@ impl Run<'_> {
             rooms.push(room);
         }
         {
-            let mut scratch = std::mem::take(&mut frame.scratch);
             let mut inputs: SmallVec<[Operand<'_>; 8]> = SmallVec::new();
             for id in &self.step.inputs {
                 let Some(id) = id else {
@@ -272,13 +275,12 @@ impl Run<'_> {
                 workers: &*self.engine.workers,
                 inputs: &inputs,
                 outputs: &mut outputs,
-                workspace: scratch.bytes_mut(),
+                workspace: &mut [],
                 rooms: &frame.rooms,
                 seed: self.seed(frame),
             });
             drop(outputs);
             drop(inputs);
-            frame.scratch = std::mem::take(&mut scratch);
             launched?;
         }
         for (id, room) in self.step.outputs.iter().zip(rooms) {

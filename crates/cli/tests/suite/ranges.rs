@@ -17,8 +17,8 @@ fn bounded_sizes_are_checked_when_the_engine_runs() {
     let plan = folder.path("small.plan");
     let inspected = json(&arguments!["inspect", plan]);
     assert_eq!(inspected["conditions"], serde_json::json!(["the size 'N' is 2 to 9"]));
-    // At the largest size, the one result of nine rows.
-    assert_eq!((&inspected["activation_bytes"], &report["activation_bytes"]), (&108.into(), &108.into()));
+    // At the largest size, the one result of nine rows: 108 bytes, in units of 64.
+    assert_eq!((&inspected["activation_bytes"], &report["activation_bytes"]), (&128.into(), &128.into()));
     assert_eq!(json(&arguments!["bench", plan, "--seconds", "0"])["inputs"][0]["type"], "f32[2, 3]");
     for (rows, wanted) in [(1, 2), (2, 0), (9, 0), (10, 2)] {
         let inputs = folder.archive("x.npz", &[("x", &[rows, 3], &vec![1.0; rows * 3])]);

@@ -1,6 +1,7 @@
 //! The conformance suite, one binary: operator examples, ONNX test data, real models, hostile files.
 #![allow(clippy::print_stdout, reason = "tests print their figures")]
 
+mod choice;
 mod corpus;
 mod cover;
 mod cpu_kernels;
