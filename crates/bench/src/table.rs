@@ -111,7 +111,7 @@ fn launch_time(
 pub fn measure(options: &Options, take: &mut dyn FnMut(Row) -> Result<(), String>) -> Result<(), String> {
     let (device, workers) = (Cpu.target(options.threads), Cpu.workers(options.threads));
     for info in catalog::ALL {
-        for example in (info.examples)() {
+        for example in info.examples() {
             let own = problems(&example, 1).into_iter().rev();
             for problem in own.take(if options.every_type { usize::MAX } else { 1 }) {
                 let data_type = problem.data_type().map(|ty| ty.to_string()).unwrap_or_default();

@@ -108,7 +108,7 @@ type Rows = BTreeMap<&'static str, Row>;
 fn by_examples(rows: &mut Rows) {
     for info in catalog::ALL {
         let row = rows.entry(info.name).or_default();
-        for problem in (info.examples)().iter().flat_map(|example| problems(example, 1)) {
+        for problem in info.examples().iter().flat_map(|example| problems(example, 1)) {
             if row.ask(&problem.region) {
                 row.types.extend(problem.data_type().map(|data_type| (data_type, false)));
             }

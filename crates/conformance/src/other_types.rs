@@ -109,14 +109,13 @@ mod tests {
     #[test]
     fn products_take_numbers_and_lists_take_everything() {
         let info = catalog::by_name("MatMul").unwrap();
-        let types: Vec<_> =
-            (info.examples)().iter().flat_map(|e| problems(e, 1)).filter_map(|p| p.data_type()).collect();
+        let types: Vec<_> = info.examples().iter().flat_map(|e| problems(e, 1)).filter_map(|p| p.data_type()).collect();
         for wanted in [DataType::F32, DataType::F64, DataType::F16, DataType::Bf16, DataType::I32] {
             assert!(types.contains(&wanted), "{wanted}");
         }
         assert!(!types.contains(&DataType::String));
         let info = catalog::by_name("SequenceErase").unwrap();
-        let example = (info.examples)().remove(0);
+        let example = info.examples().remove(0);
         let types: Vec<_> = problems(&example, 1).iter().filter_map(Problem::data_type).collect();
         assert!(types.contains(&DataType::String) && types.contains(&DataType::U4), "{types:?}");
     }

@@ -7,6 +7,7 @@ use sinter_ops::recurrent::activation::Activation;
 use crate::elements::{Elements, Numbers, load, store_real};
 use crate::number::Number;
 use crate::pointwise::functions;
+use crate::product::blocks::Blocks;
 use crate::product::epilogue::Epilogue;
 use crate::product::panel;
 use crate::product::rows::{Matrix, RowProduct};
@@ -52,7 +53,8 @@ impl Float for f32 {
         let columns = bias.len();
         let a = Matrix { data: x, first: 0, rows: y.len() / columns.max(1), inner, step: inner };
         let epilogue = Epilogue { bias: Some(bias), ..Epilogue::NONE };
-        let product = RowProduct { a: &a, b: w, columns, step: columns, epilogue: &epilogue };
+        let product =
+            RowProduct { a: &a, b: w, columns, step: columns, epilogue: &epilogue, blocks: Blocks::default() };
         product.compute(Tier::in_use(), workers, y);
     }
 

@@ -1,7 +1,7 @@
 //! Tactics whose kernels take weights packed.
 
 use sinter_backend::{Candidate, KernelError, Loaded, Numerics, Problem, Recipe, Refusal, Region, Tactic, Target};
-use sinter_base::{DataType, Dim, Tensor, View};
+use sinter_base::{Attr, DataType, Dim, Tensor, View};
 use sinter_ops::OpKind;
 
 use crate::tactic::{Speed, describe, estimate};
@@ -26,8 +26,10 @@ pub struct PackedRow {
     pub roots: &'static [OpKind],
     /// Relative speed.
     pub speed: Speed,
-    /// The kernel for a region, or why there is none.
-    pub fit: fn(&Region) -> Result<Fit, Refusal>,
+    /// Parameters of recipes, each with what the estimate is multiplied by, the best first.
+    pub recipes: fn(&Problem<'_>) -> Vec<(Attr, f64)>,
+    /// The kernel for a region and the parameters of a recipe, or why there is none.
+    pub fit: fn(&Region, &Attr) -> Result<Fit, Refusal>,
     /// The packed form of the weight that is this operand.
     pub pack: fn(&Region, usize, &Tensor) -> Result<Tensor, KernelError>,
 }
@@ -41,34 +43,45 @@ impl Tactic for PackedRow {
         self.roots
     }
 
-    fn offer(&self, problem: &Problem<'_>, _most: usize) -> Result<Vec<Candidate>, Refusal> {
+    fn offer(&self, problem: &Problem<'_>, most: usize) -> Result<Vec<Candidate>, Refusal> {
         let region = problem.region;
-        let fit = (self.fit)(region)?;
+        let fit = (self.fit)(region, &Attr::Absent)?;
         if let Some(operand) = fit.packed.iter().find(|operand| !region.is_constant(**operand)) {
             return Err(Refusal::new(format!("operand {operand} is no weight")));
         }
         let estimate = estimate(region, problem.sizing, self.speed);
-        let mut candidate = Candidate::plain(self, Numerics::Reassociated, estimate);
-        describe(&mut candidate, region, &fit.kernel);
-        candidate.packed = fit.packed;
-        candidate.workspace = fit.workspace;
-        candidate.in_place = fit.in_place;
-        Ok(vec![candidate])
+        let mut usual = Candidate::plain(self, Numerics::Reassociated, estimate);
+        describe(&mut usual, region, &fit.kernel);
+        usual.packed = fit.packed;
+        usual.workspace = fit.workspace;
+        usual.in_place = fit.in_place;
+        let recipes = (self.recipes)(problem).into_iter().take(most);
+        let candidate = |(parameters, factor): (Attr, f64)| {
+            let mut candidate = usual.clone();
+            (candidate.recipe.parameters, candidate.estimate) = (parameters, estimate * factor);
+            candidate
+        };
+        Ok(recipes.map(candidate).collect())
     }
 
-    fn load(&self, _recipe: &Recipe, region: &Region, _target: &Target) -> Result<Loaded, KernelError> {
-        (self.fit)(region)
-            .map(|fit| fit.kernel)
-            .map_err(|refusal| KernelError::Recipe(format!("{}: {refusal}", self.name)))
+    fn load(&self, recipe: &Recipe, region: &Region, _target: &Target) -> Result<Loaded, KernelError> {
+        let fit = (self.fit)(region, &recipe.parameters);
+        fit.map(|fit| fit.kernel).map_err(|refusal| KernelError::Recipe(format!("{}: {refusal}", self.name)))
     }
 
-    fn pack(&self, _recipe: &Recipe, region: &Region, operand: usize, weight: &Tensor) -> Result<Tensor, KernelError> {
-        let fit = (self.fit)(region).map_err(|refusal| KernelError::Recipe(format!("{}: {refusal}", self.name)))?;
+    fn pack(&self, recipe: &Recipe, region: &Region, operand: usize, weight: &Tensor) -> Result<Tensor, KernelError> {
+        let fit = (self.fit)(region, &recipe.parameters)
+            .map_err(|refusal| KernelError::Recipe(format!("{}: {refusal}", self.name)))?;
         if !fit.packed.contains(&operand) {
             return Err(KernelError::Recipe(format!("{} does not pack operand {operand}", self.name)));
         }
         (self.pack)(region, operand, weight)
     }
+}
+
+/// The recipes of a tactic without parameters.
+pub fn one_recipe(_: &Problem<'_>) -> Vec<(Attr, f64)> {
+    vec![(Attr::Absent, 1.0)]
 }
 
 /// One weight has one packed form.

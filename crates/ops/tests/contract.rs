@@ -9,7 +9,7 @@ use sinter_ops::{Arguments, EvalContext, Example, InferContext, Operands, Refere
 
 fn each_example(mut check: impl FnMut(&str, &Example, &[Option<Value>])) {
     for info in ALL {
-        for example in (info.examples)() {
+        for example in info.examples() {
             let name = format!("{}, {}", info.name, example.name);
             check(&name, &example, &example.values(1));
         }

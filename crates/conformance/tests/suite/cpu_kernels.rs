@@ -2,7 +2,7 @@
 
 use sinter_backend::{BackEnd, Numerics};
 use sinter_base::{DataType, Tensor, Value};
-use sinter_conformance::kernels::{offers, region_of, run_kernel};
+use sinter_conformance::kernels::{offers, region_of, run_candidate, run_kernel};
 use sinter_conformance::other_types::{Problem, problems};
 use sinter_cpu::Cpu;
 use sinter_interp::{Tolerance, compare};
@@ -36,7 +36,7 @@ fn kernels_agree_with_the_reference() {
     let workers = Cpu.workers(2);
     let (mut wrong, mut ran) = (Vec::new(), 0);
     for info in catalog::ALL {
-        for example in (info.examples)() {
+        for example in info.examples() {
             for (seed, problem) in
                 (0..ROUNDS).flat_map(|seed| problems(&example, seed).into_iter().map(move |p| (seed, p)))
             {
@@ -49,17 +49,21 @@ fn kernels_agree_with_the_reference() {
                 let Ok(expected) = expected else { continue };
                 for tactic in Cpu.tactics() {
                     let Ok(candidates) = offers(tactic, region, &device) else { continue };
-                    ran += 1;
-                    let result = run_kernel(tactic, region, values, &device, &*workers).and_then(|found| {
-                        let pairs = found.iter().zip(&expected).enumerate();
-                        pairs.into_iter().try_for_each(|(i, (found, expected))| {
-                            let bound = tolerance(candidates[0].numerics, expected);
-                            compare(found, expected, bound).map_err(|e| format!("result {i}: {e}"))
-                        })
-                    });
-                    if let Err(reason) = result {
-                        let data_type = problem.data_type().map(|t| t.to_string()).unwrap_or_default();
-                        wrong.push(format!("{} '{}' {data_type} seed {seed}: {reason}", tactic.name(), example.name));
+                    for candidate in &candidates {
+                        ran += 1;
+                        let with = (&device, &*workers);
+                        let result = run_candidate(tactic, candidate, region, values, with).and_then(|found| {
+                            let pairs = found.iter().zip(&expected).enumerate();
+                            pairs.into_iter().try_for_each(|(i, (found, expected))| {
+                                let bound = tolerance(candidate.numerics, expected);
+                                compare(found, expected, bound).map_err(|e| format!("result {i}: {e}"))
+                            })
+                        });
+                        if let Err(reason) = result {
+                            let data_type = problem.data_type().map(|t| t.to_string()).unwrap_or_default();
+                            let (recipe, example) = (&candidate.recipe, example.name);
+                            wrong.push(format!("{recipe} '{example}' {data_type} seed {seed}: {reason}"));
+                        }
                     }
                 }
             }
@@ -78,7 +82,7 @@ fn kernels_survive_unforeseen_integers() {
     let device = Cpu.target(1);
     let workers = Cpu.workers(1);
     let mut ran = 0;
-    for example in catalog::ALL.iter().flat_map(|info| (info.examples)()) {
+    for example in catalog::ALL.iter().flat_map(|info| info.examples()) {
         let values = example.values(0);
         let region = region_of(&example.op, &values).expect("an example that infers");
         let readers = Cpu.tactics().into_iter().filter(|t| READERS.iter().any(|family| t.name().starts_with(family)));

@@ -144,7 +144,7 @@ fn check(example: &Example, seed: u64) -> Result<(), String> {
 fn every_example_keeps_its_promises() {
     let mut wrong = Vec::new();
     for info in catalog::ALL {
-        let examples = (info.examples)();
+        let examples = info.examples();
         if examples.is_empty() {
             wrong.push(format!("{} has no examples", info.name));
         }

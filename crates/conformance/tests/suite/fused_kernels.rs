@@ -2,7 +2,7 @@
 
 use sinter_backend::{BackEnd, Region};
 use sinter_base::{DataType, Tensor, Value, ValueType};
-use sinter_conformance::kernels::run_kernel;
+use sinter_conformance::kernels::{offers, run_candidate, run_kernel};
 use sinter_cpu::Cpu;
 use sinter_interp::{Tolerance, compare};
 use sinter_ops::conv::Convolution;
@@ -93,7 +93,7 @@ fn check(tactic: &str, kind: &str, channels_last: bool) {
     let tactic = Cpu.tactic(tactic).expect("a tactic of this name");
     let (mut ran, mut refused) = (0, Vec::new());
     let info = sinter_ops::catalog::ALL.iter().find(|info| info.name == kind).expect("an operator of this name");
-    for example in (info.examples)() {
+    for example in info.examples() {
         let values: Option<Vec<Value>> = example.values(7).into_iter().collect();
         let Some(values) = values else { continue };
         if values.iter().any(|v| v.as_tensor().is_none_or(|t| t.data_type() != DataType::F32)) {
@@ -106,15 +106,22 @@ fn check(tactic: &str, kind: &str, channels_last: bool) {
             // A column of its own beside the operator's bias is for the program behind it.
             let (region, operands) = fused(&example.op, &values, channels_last, tail);
             let expected = region.body().evaluate(operands.clone(), &EvalContext::new(&ReferenceEvaluator)).unwrap();
-            match run_kernel(tactic, &region, &operands, &device, &*workers) {
-                Ok(found) => {
-                    ran += 1;
-                    let tolerance = Tolerance { relative: 1e-4, absolute: 1e-5 };
-                    if let Err(difference) = compare(&found[0], &expected[0], tolerance) {
-                        panic!("{kind} '{}' with {tail:?}: {difference}", example.name);
-                    }
+            let candidates = match offers(tactic, &region, &device) {
+                Ok(candidates) => candidates,
+                Err(reason) => {
+                    refused.push(format!("'{}' with {tail:?}: {reason}", example.name));
+                    continue;
                 }
-                Err(reason) => refused.push(format!("'{}' with {tail:?}: {reason}", example.name)),
+            };
+            ran += 1;
+            for candidate in &candidates {
+                let found = run_candidate(tactic, candidate, &region, &operands, (&device, &*workers));
+                let tolerance = Tolerance { relative: 1e-4, absolute: 1e-5 };
+                let agreed =
+                    found.and_then(|found| compare(&found[0], &expected[0], tolerance).map_err(|e| e.to_string()));
+                if let Err(difference) = agreed {
+                    panic!("{kind} '{}' with {tail:?} by {}: {difference}", example.name, candidate.recipe);
+                }
             }
         }
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, reason = "tests print their figures")]
 
 mod choice;
+mod control_flow;
 mod corpus;
 mod cover;
 mod cpu_kernels;

@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 use crate::alone::Alone;
 use crate::attention::layout::{Layout, mask_over};
 use crate::only_operator;
+use crate::product::blocks::Blocks;
 use crate::product::epilogue::Epilogue;
 use crate::product::panel::{pack, packed_len};
 use crate::product::rows::{Matrix, RowProduct};
@@ -202,7 +203,14 @@ impl Head<'_> {
         let start = self.q_at.start(b, h, first);
         let (data, step) = (self.q.get(start..).unwrap_or_default(), self.q_at.step());
         let queries = Matrix { data, first: 0, rows: count, inner: size, step };
-        let product = RowProduct { a: &queries, b: keys, columns: total, step: total, epilogue: &Epilogue::NONE };
+        let product = RowProduct {
+            a: &queries,
+            b: keys,
+            columns: total,
+            step: total,
+            epilogue: &Epilogue::NONE,
+            blocks: Blocks::default(),
+        };
         product.compute(tier, &Alone, scores);
         let scale = self.op.op.scale.unwrap_or_else(|| 1.0 / (size as f64).sqrt()) as f32;
         for (i, line) in scores.chunks_exact_mut(total.max(1)).enumerate() {
@@ -217,8 +225,14 @@ impl Head<'_> {
         softmax_lines(tier, scores, total);
         let rows = &mut rows[..count * value_size];
         let weights = Matrix { data: scores, first: 0, rows: count, inner: total, step: total };
-        let product =
-            RowProduct { a: &weights, b: values, columns: value_size, step: value_size, epilogue: &Epilogue::NONE };
+        let product = RowProduct {
+            a: &weights,
+            b: values,
+            columns: value_size,
+            step: value_size,
+            epilogue: &Epilogue::NONE,
+            blocks: Blocks::default(),
+        };
         product.compute(tier, &Alone, rows);
         if total == 0 {
             // A softmax over nothing is 0 / 0.

@@ -18,7 +18,8 @@ use smallvec::SmallVec;
 
 use crate::conv::geometry::{Geometry, Origin, Triple};
 use crate::fused::{Bundle, Fused, Head};
-use crate::packed::{Fit, PackedRow, packed_elements, packed_once, packed_tensor};
+use crate::packed::{Fit, PackedRow, one_recipe, packed_elements, packed_once, packed_tensor};
+use crate::product::blocks::Blocks;
 use crate::product::epilogue::{Epilogue, Plan};
 use crate::product::panel::{pack, packed_len};
 use crate::product::rows::{RowProduct, Rows};
@@ -32,7 +33,8 @@ pub const CHANNELS_LAST: PackedRow = PackedRow {
     name: "cpu.conv.channels_last.f32",
     roots: &[OpKind::Convolution],
     speed: Speed { per_byte: 0.1, per_operation: 0.006 },
-    fit,
+    recipes: one_recipe,
+    fit: |region, _| fit(region),
     pack: pack_weight,
 };
 
@@ -277,7 +279,10 @@ impl ChannelsLast {
         for ((arm, (windows, w, epilogue)), target) in self.arms.iter().zip(&bound).zip(launch.outputs.iter_mut()) {
             let (columns, y) = (arm.weight[0], target.view());
             let step = y.step_of(columns).ok_or_else(rows_of_other_length)?;
-            arms.push((RowProduct { a: windows, b: w, columns, step, epilogue }, y.span::<f32>()));
+            arms.push((
+                RowProduct { a: windows, b: w, columns, step, epilogue, blocks: Blocks::default() },
+                y.span::<f32>(),
+            ));
         }
         compute(arms.into_iter(), prologue.as_ref(), self.tier, launch.workers);
         Ok(())
@@ -331,6 +336,7 @@ impl ChannelsLast {
                 columns: outputs / groups,
                 step: y_step,
                 epilogue: if groups == 1 { &epilogue } else { &own },
+                blocks: Blocks::default(),
             };
             if let Some(y) = y.get_mut(first..) {
                 product.compute(self.tier, workers, y);

@@ -13,7 +13,7 @@ use sinter_ops::conv::Convolution;
 use crate::conv::channels_last::{heavy, image_and_weight, missing, rows_of_other_length};
 use crate::conv::geometry::Geometry;
 use crate::fused::Fused;
-use crate::packed::{Fit, PackedRow, packed_elements, packed_tensor};
+use crate::packed::{Fit, PackedRow, one_recipe, packed_elements, packed_tensor};
 use crate::product::epilogue::{Plan, Rest};
 use crate::share::{Cost, share};
 use crate::tactic::Speed;
@@ -24,7 +24,8 @@ pub const DEPTHWISE: PackedRow = PackedRow {
     name: "cpu.conv.depthwise_channels_last.f32",
     roots: &[OpKind::Convolution],
     speed: Speed { per_byte: 0.1, per_operation: 0.004 },
-    fit,
+    recipes: one_recipe,
+    fit: |region, _| fit(region),
     pack: pack_weight,
 };
 

@@ -3,14 +3,15 @@
 //! The rows of the left operand, over all leading axes, are rows of one product. Several products of one left operand are
 //! done in one dispatch, and a pointwise operator in front is done to its rows on the way. See [`crate::product`].
 
-use sinter_backend::{End, Kernel, KernelError, Launch, Loaded, Refusal, Region, StrideSupport};
-use sinter_base::{DataType, Dim, Sizes, Tensor};
+use sinter_backend::{End, Kernel, KernelError, Launch, Loaded, Problem, Refusal, Region, StrideSupport};
+use sinter_base::{Attr, DataType, Dim, Sizes, Tensor};
 use sinter_ops::matmul::MatMul;
 use sinter_ops::{Op, OpKind};
 use smallvec::SmallVec;
 
 use crate::fused::{Bundle, Fused, Head};
 use crate::packed::{Fit, PackedRow, packed_elements, packed_once, packed_tensor};
+use crate::product::blocks::{Blocks, Extent, candidates};
 use crate::product::epilogue::{Epilogue, Plan};
 use crate::product::panel::{pack, packed_len};
 use crate::product::rows::{Matrix, RowProduct};
@@ -23,6 +24,7 @@ pub const PANELS: PackedRow = PackedRow {
     name: "cpu.matmul.panels.f32",
     roots: &[OpKind::MatMul],
     speed: Speed { per_byte: 0.1, per_operation: 0.006 },
+    recipes,
     fit,
     pack: pack_weight,
 };
@@ -34,14 +36,29 @@ fn heavy<'a>(fused: &Fused<'a>) -> Result<&'a MatMul, Refusal> {
     }
 }
 
-fn fit(region: &Region) -> Result<Fit, Refusal> {
+/// Block sizes for the first of the products; the others are of the same rows.
+fn recipes(problem: &Problem<'_>) -> Vec<(Attr, f64)> {
+    let number = |dim: &Dim| problem.sizing.evaluate(dim).unwrap_or(0).max(0) as f64;
+    let extent = |fused: &Fused<'_>| {
+        let (op, a, b) = (heavy(fused).ok()?, fused.input(0)?.dims().ok()?, fused.input(1)?.dims().ok()?);
+        let (inner, leading) = a.split_last()?;
+        let columns = if op.transpose_b { b.first()? } else { b.last()? };
+        let rows = leading.iter().map(number).product();
+        Some(Extent { rows, columns: number(columns), inner: number(inner) })
+    };
+    let product = Bundle::of(problem.region).ok().and_then(|bundle| extent(bundle.arms.first()?));
+    product.map_or_else(|| vec![(Attr::Absent, 1.0)], |product| candidates(problem, product))
+}
+
+fn fit(region: &Region, parameters: &Attr) -> Result<Fit, Refusal> {
+    let blocks = Blocks::of_parameters(parameters).map_err(|e| Refusal::new(e.to_string()))?;
     let bundle = Bundle::of(region)?;
     let arms: Vec<Arm> = bundle.arms.iter().map(arm).collect::<Result<_, _>>()?;
     let a = bundle.operand().ok_or_else(|| Refusal::new("an operand is no tensor of known rank"))?;
     let packed: Vec<usize> = arms.iter().map(|arm| arm.b).collect();
     packed_once(&packed)?;
     let prologue = bundle.head.as_ref().map(Head::plan).transpose()?;
-    let kernel = Loaded::Views(Box::new(Panels { a, prologue, arms, tier: Tier::in_use() }));
+    let kernel = Loaded::Views(Box::new(Panels { a, prologue, arms, blocks, tier: Tier::in_use() }));
     Ok(Fit { kernel, packed, workspace: Dim::constant(0), in_place: Vec::new() })
 }
 
@@ -90,6 +107,7 @@ struct Panels {
     a: usize,
     prologue: Option<Plan>,
     arms: Vec<Arm>,
+    blocks: Blocks,
     tier: Tier,
 }
 
@@ -121,7 +139,8 @@ impl Kernel for Panels {
         for ((arm, (b, epilogue)), target) in self.arms.iter().zip(&bound).zip(launch.outputs.iter_mut()) {
             let c = target.view();
             let step = c.step_of(arm.columns).ok_or_else(missing)?;
-            arms.push((RowProduct { a: &a, b, columns: arm.columns, step, epilogue }, c.span::<f32>()));
+            let product = RowProduct { a: &a, b, columns: arm.columns, step, epilogue, blocks: self.blocks };
+            arms.push((product, c.span::<f32>()));
         }
         compute(arms.into_iter(), prologue.as_ref(), self.tier, launch.workers);
         Ok(())

@@ -13,7 +13,7 @@ use sinter_base::{Buffer, DataType, Shape, Tensor, TensorType, Value, ValueType,
 use sinter_ops::OpKind;
 use sinter_ops::pointwise::program::Step;
 use sinter_ops::pointwise::{Pointwise, Program};
-use sinter_ops::{InferContext, Op, Operands, infer};
+use sinter_ops::{InferContext, Op, Operands, infer_types};
 
 use crate::alone::Alone;
 use crate::arguments::data_error;
@@ -176,7 +176,8 @@ impl ValueKernel for Strings {
             .map(|tensor| tensor.map(|tensor| Numbered::of(tensor, &table)).transpose())
             .collect::<Result<Vec<Option<Numbered>>, _>>()?;
         let types: Vec<Option<&ValueType>> = numbered.iter().map(|n| n.as_ref().map(|n| &n.ty)).collect();
-        let results = infer(&self.op, &Operands::new(&types), &mut InferContext::default()).map_err(data_error)?;
+        let results =
+            infer_types(&self.op, &Operands::new(&types), &mut InferContext::default()).map_err(data_error)?;
         let operands = numbered
             .iter()
             .map(|n| n.as_ref().map_or(Ok(Operand::Absent), Numbered::operand))
@@ -226,6 +227,8 @@ mod tests {
     use sinter_ops::index::{Gather, NonZero, Unique};
     use sinter_ops::movement::{Concat, Pad, Reshape};
     use sinter_ops::pointwise::{Expr, ScalarOp};
+
+    use sinter_ops::infer;
 
     use super::*;
 

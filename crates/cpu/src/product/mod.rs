@@ -4,6 +4,7 @@
 //! `epilogue.rs` what happens to a finished tile while it is still in the cache, `together.rs` several products of the same
 //! rows. `wide.rs` is the product with one row only.
 
+pub mod blocks;
 pub mod epilogue;
 pub mod panel;
 pub mod rows;

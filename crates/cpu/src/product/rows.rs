@@ -12,18 +12,12 @@ use sinter_backend::Workers;
 use smallvec::SmallVec;
 
 use crate::pointwise::column::Column;
+use crate::product::blocks::Blocks;
 use crate::product::epilogue::{Epilogue, Rest};
 use crate::product::panel::WIDTH;
 use crate::product::tile::{MAX_PANELS, MAX_ROWS, Start, Tap, Tile, panels_for, row_steps};
 use crate::tier::Tier;
 
-/// Inner elements of one cache block, summed before they are added to the others: a long sum in one register errs by the
-/// square root of its length.
-const BLOCK_INNER: usize = 256;
-/// Panels of one task.
-const BLOCK_PANELS: usize = 9;
-/// Rows of one task.
-pub(super) const BLOCK_ROWS: usize = 96;
 /// Multiply-adds below which a task is not worth handing out.
 pub(super) const WORTH_SHARING: usize = 64 * 1024;
 /// Most taps of one tile: their list lies on the stack.
@@ -97,6 +91,8 @@ pub struct RowProduct<'a, 'e, R> {
     pub step: usize,
     /// What becomes of the sums.
     pub epilogue: &'a Epilogue<'e>,
+    /// How it is cut.
+    pub blocks: Blocks,
 }
 
 /// The result, shared by tasks that write disjoint tiles.
@@ -162,20 +158,20 @@ impl<R: Rows> RowProduct<'_, '_, R> {
 
     /// Blocks of rows and of panels.
     pub(super) fn blocks(&self) -> (usize, usize) {
-        (self.a.count().div_ceil(BLOCK_ROWS), self.columns.div_ceil(WIDTH).div_ceil(BLOCK_PANELS))
+        (self.a.count().div_ceil(self.blocks.rows), self.columns.div_ceil(WIDTH).div_ceil(self.blocks.panels))
     }
 
     /// One block of rows and panels.
     pub(super) fn task(&self, tier: Tier, row_block: usize, panel_block: usize, target: &Output) {
-        let rows = row_block * BLOCK_ROWS..self.a.count().min((row_block + 1) * BLOCK_ROWS);
+        let rows = row_block * self.blocks.rows..self.a.count().min((row_block + 1) * self.blocks.rows);
         self.block(tier, rows, panel_block, target);
     }
 
     /// Pieces of the inner dimension.
     fn pieces(&self) -> impl Iterator<Item = Piece> {
-        let (taps, inner) = (self.a.taps(), self.a.inner());
-        let taps_each = if taps > 1 { (BLOCK_INNER / inner.max(1)).clamp(1, STACK_TAPS) } else { 1 };
-        let elements_each = if taps > 1 { inner.max(1) } else { BLOCK_INNER };
+        let (taps, inner, most) = (self.a.taps(), self.a.inner(), self.blocks.inner);
+        let taps_each = if taps > 1 { (most / inner.max(1)).clamp(1, STACK_TAPS) } else { 1 };
+        let elements_each = if taps > 1 { inner.max(1) } else { most };
         (0..taps.max(1)).step_by(taps_each).flat_map(move |tap| {
             (0..inner.max(1)).step_by(elements_each).map(move |first| Piece {
                 taps: tap..taps.min(tap + taps_each),
@@ -189,7 +185,7 @@ impl<R: Rows> RowProduct<'_, '_, R> {
     /// Some rows of one block of panels. Nobody else may compute them meanwhile.
     pub(super) fn block(&self, tier: Tier, rows: Range<usize>, panel_block: usize, target: &Output) {
         let panels = self.columns.div_ceil(WIDTH);
-        let panels = panel_block * BLOCK_PANELS..panels.min((panel_block + 1) * BLOCK_PANELS);
+        let panels = panel_block * self.blocks.panels..panels.min((panel_block + 1) * self.blocks.panels);
         let mut columns = self.epilogue.rest.as_ref().map(Rest::columns);
         let columns = columns.as_deref_mut().unwrap_or_default();
         for piece in self.pieces() {
@@ -334,18 +330,23 @@ mod tests {
                 let mut c = vec![7.5; rows * step];
                 let epilogue = Epilogue { bias: Some(&bias), clamp: (-3.0, 1e9), rest: None };
                 let a_rows = Matrix { data: &a, first: 0, rows, inner, step: inner };
-                RowProduct { a: &a_rows, b: &packed, columns, step, epilogue: &epilogue }.compute(tier, &team, &mut c);
-                for i in 0..rows {
-                    for j in 0..columns {
-                        let terms = (0..inner).map(|p| f64::from(a[i * inner + p]) * f64::from(b[p * columns + j]));
-                        let exact = (f64::from(bias[j]) + terms.sum::<f64>()).max(-3.0);
-                        let found = f64::from(c[i * step + j]);
-                        assert!(
-                            (found - exact).abs() < 1e-5 * (inner as f64).sqrt().max(1.0),
-                            "{tier:?} {rows}x{columns}x{inner} ({i}, {j}): {found} {exact}"
-                        );
+                for blocks in Blocks::all() {
+                    c.fill(7.5);
+                    let product = RowProduct { a: &a_rows, b: &packed, columns, step, epilogue: &epilogue, blocks };
+                    product.compute(tier, &team, &mut c);
+                    for i in 0..rows {
+                        for j in 0..columns {
+                            let terms = (0..inner).map(|p| f64::from(a[i * inner + p]) * f64::from(b[p * columns + j]));
+                            let exact = (f64::from(bias[j]) + terms.sum::<f64>()).max(-3.0);
+                            let found = f64::from(c[i * step + j]);
+                            assert!(
+                                (found - exact).abs() < 1e-5 * (inner as f64).sqrt().max(1.0),
+                                "{tier:?} {rows}x{columns}x{inner} in {blocks:?} ({i}, {j}): {found} {exact}"
+                            );
+                        }
+                        let beyond = &c[i * step + columns..(i + 1) * step];
+                        assert!(beyond.iter().all(|v| *v == 7.5), "wrote beyond a row");
                     }
-                    assert!(c[i * step + columns..(i + 1) * step].iter().all(|v| *v == 7.5), "wrote beyond a row");
                 }
             }
         }

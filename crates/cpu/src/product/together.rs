@@ -9,8 +9,9 @@ use std::ops::Range;
 use sinter_backend::{KernelError, Launch, Rooms, Workers};
 use smallvec::SmallVec;
 
+use crate::product::blocks::Blocks;
 use crate::product::epilogue::{Plan, Rest};
-use crate::product::rows::{BLOCK_ROWS, Matrix, Output, RowProduct, Rows, WORTH_SHARING};
+use crate::product::rows::{Matrix, Output, RowProduct, Rows, WORTH_SHARING};
 use crate::tier::Tier;
 
 /// Elements of a block of rows that is made on the way: half of a second-level cache of 512 KiB.
@@ -56,7 +57,7 @@ impl<'a> Prologue<'a> {
     /// Rows of one block.
     fn block(&self) -> usize {
         let fitting = MADE_ELEMENTS / self.inner.max(1);
-        let rows = self.rows.div_ceil(MADE_BLOCKS).min(fitting).min(BLOCK_ROWS);
+        let rows = self.rows.div_ceil(MADE_BLOCKS).min(fitting).min(Blocks::default().rows);
         rows.next_multiple_of(TILE_ROWS).max(TILE_ROWS)
     }
 
@@ -122,8 +123,8 @@ pub fn compute<'a, 'e: 'a, 'c, R: Rows + 'a>(
         let inner = prologue.inner;
         let a = Matrix { data: &made, first: rows.start, rows: prologue.rows, inner, step: inner };
         for (product, target) in &arms {
-            let RowProduct { b, columns, step, epilogue, .. } = *product;
-            let product = RowProduct { a: &a, b, columns, step, epilogue };
+            let RowProduct { b, columns, step, epilogue, blocks, .. } = *product;
+            let product = RowProduct { a: &a, b, columns, step, epilogue, blocks };
             for panel_block in 0..product.blocks().1 {
                 product.block(tier, rows.clone(), panel_block, target);
             }

@@ -22,7 +22,7 @@ pub(crate) fn check(network: &Network) -> Result<(), String> {
 fn operator_examples_are_parsed_back() {
     let (mut checked, mut failures) = (0, Vec::new());
     for info in catalog::ALL {
-        for (number, example) in (info.examples)().into_iter().enumerate() {
+        for (number, example) in info.examples().into_iter().enumerate() {
             let mut builder = NetworkBuilder::new();
             // Small tensors are weights, so that contents that shapes depend on are known.
             let inputs: Vec<Option<Handle>> = example
