@@ -166,6 +166,18 @@ impl<'b> Launch<'_, 'b> {
     }
 }
 
+/// The first `count` elements of a launch's scratch memory, contents unspecified.
+///
+/// # Errors
+/// When there are fewer: whoever launched the kernel gave less than it asked for.
+pub fn scratch<T: bytemuck::Pod>(workspace: &mut [u8], count: usize) -> Result<&mut [T], KernelError> {
+    let (given, wanted) = (workspace.len(), count.checked_mul(size_of::<T>()));
+    let bytes = wanted.and_then(|wanted| workspace.get_mut(..wanted));
+    let elements = bytes.and_then(|bytes| bytemuck::try_cast_slice_mut(bytes).ok());
+    elements
+        .ok_or_else(|| KernelError::Recipe(format!("{given} bytes of scratch memory are too few for {count} elements")))
+}
+
 /// An operand or a result of a kernel, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {

@@ -14,7 +14,7 @@ pub mod tactic;
 
 pub use device::{BackEnd, Device};
 pub use kernel::{
-    DynamicTarget, End, Kernel, KernelError, Launch, Loaded, Operand, Stepped, Target, ValueKernel, Workers,
+    DynamicTarget, End, Kernel, KernelError, Launch, Loaded, Operand, Stepped, Target, ValueKernel, Workers, scratch,
 };
 pub use region::Region;
 pub use rooms::{Room, Rooms};

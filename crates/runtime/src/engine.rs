@@ -85,7 +85,7 @@ impl Engine {
             RuntimeError::BackEnd { needed: plan.device.back_end.clone(), known: known.join(", ") }
         })?;
         let device = back_end.device(options.threads);
-        let loaded = LoadedGraph::load(&plan.graph, *back_end, &device)?;
+        let loaded = LoadedGraph::load(&plan.graph, &plan.shapes.dims(), *back_end, &device)?;
         let weights = weights::share(&mut plan);
         let workers = back_end.workers(options.threads);
         let direct = results::direct(&plan);

@@ -4,6 +4,7 @@ use sinter_backend::panic::caught;
 use sinter_backend::{DynamicTarget, End, Kernel, KernelError, Launch, Loaded, Operand, Region, Target, ValueKernel};
 use sinter_base::arena::recycled;
 use sinter_base::{Rows, Sizes, TensorType, Value, ValueType, View, ViewMut};
+use sinter_ops::control::nested::admits;
 use sinter_ops::shown::MAX_SHOWN;
 use sinter_ops::{InferContext, ValueId};
 use sinter_plan::{Action, Graph, Home, PlanValueId, Step};
@@ -311,10 +312,18 @@ impl Run<'_> {
     /// Result types of the region for the actual operands.
     fn result_types(&self, region: &Region, frame: &Frame) -> Result<Vec<ValueType>, KernelError> {
         let given = self.step.inputs.iter().flatten().zip(region.body().inputs());
-        let type_of = |(id, operand): (&PlanValueId, &ValueId)| match self.home(*id) {
+        let type_of = |(id, operand): (&PlanValueId, &ValueId)| {
+            let declared = region.body().ty(*operand);
             // A weight may be packed: the region knows what it stands for.
-            Some(Home::Weight(_)) => Ok(region.body().ty(*operand).clone()),
-            _ => self.actual_type(*id, frame),
+            if let Some(Home::Weight(_)) = self.home(*id) {
+                return Ok(declared.clone());
+            }
+            // The kernel was made for what the region says.
+            let actual = self.actual_type(*id, frame)?;
+            match admits(declared, &actual) {
+                true => Ok(actual),
+                false => Err(KernelError::Data(format!("{id} is {actual}, where {declared} is declared"))),
+            }
         };
         let types = given.map(type_of).collect::<Result<Vec<_>, _>>()?;
         let mut cx = InferContext::default();

@@ -1,6 +1,8 @@
 //! The conformance suite, one binary: operator examples, ONNX test data, real models, hostile files.
 #![allow(clippy::print_stdout, reason = "tests print their figures")]
 
+mod confused_plans;
+mod confusion;
 mod corpus;
 mod cover;
 mod cpu_kernels;

@@ -9,7 +9,7 @@
 //! Several convolutions of one image are done in one dispatch, and where their windows are single pixels a pointwise
 //! operator in front is done to these on the way.
 
-use sinter_backend::{End, Kernel, KernelError, Launch, Loaded, Refusal, Region, Stepped};
+use sinter_backend::{End, Kernel, KernelError, Launch, Loaded, Refusal, Region, Stepped, scratch};
 use sinter_base::{DataType, Dim, Sizes, Tensor};
 use sinter_ops::Op;
 use sinter_ops::conv::Convolution;
@@ -303,11 +303,8 @@ impl ChannelsLast {
             let padded: Triple = std::array::from_fn(|i| {
                 geometry.input[i] + (geometry.begin[i].max(0) + geometry.end[i].max(0)) as usize
             });
-            let target: &mut [f32] = bytemuck::cast_slice_mut(launch.workspace);
             let length = images * padded.iter().product::<usize>() * channels;
-            let target = target
-                .get_mut(..length)
-                .ok_or_else(|| KernelError::Recipe("the scratch memory is smaller than the padded image".to_owned()))?;
+            let target: &mut [f32] = scratch(launch.workspace, length)?;
             let before = geometry.begin.map(|b| b.max(0) as usize);
             share(workers, target, padded[2] * channels, Cost::PerElement(1), |first, rows| {
                 for (i, row) in rows.chunks_exact_mut(padded[2] * channels).enumerate() {
