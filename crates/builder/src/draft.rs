@@ -211,8 +211,9 @@ impl<'a> Numbering<'a> {
         for (index, value) in graph.values.iter_mut().enumerate() {
             let Home::Weight(old) = value.home else { continue };
             if !used.contains(&PlanValueId::new(index)) {
-                // Nothing refers to it; as an input of the graph it would be asked for.
-                value.home = Home::Dynamic;
+                // Nothing refers to it; as an input of the outermost graph it would be asked for.
+                let is_captured = graph.inputs.contains(&PlanValueId::new(index));
+                value.home = if is_captured { Home::Input } else { Home::Dynamic };
                 continue;
             }
             let new = self.weight(old)?;

@@ -4,10 +4,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use sinter_backend::{BackEnd, Candidate, KernelKind, Recipe, Region, Target};
-use sinter_base::{DataType, Dim, Location, ValueType};
+use sinter_base::{DataType, Dim, Location, TensorType, ValueType};
 use sinter_ir::WeightExpr;
 use sinter_ops::control::nested::captures;
-use sinter_ops::{Body, InferContext, Op, ValueId};
+use sinter_ops::{Body, InferContext, Op, Operands, ValueId, infer_types};
 use sinter_plan::{
     Action, BufferId, Graph, Home, Part, PlanValue, PlanValueId, Register, ShapeCompiler, Slot, Step, WeightId,
 };
@@ -101,6 +101,7 @@ impl Lowering<'_> {
 
     /// Lowers all living nodes of a body.
     pub(crate) fn lower(&mut self, body: &Body, locations: &[Location], shapes: &mut ShapeCompiler) -> (Graph, Sizes) {
+        let body = &with_proved_contents(body);
         let expression = |id: ValueId| self.expressions.get(self.weights.get(&id)?.index()).cloned();
         let problem = Problem {
             body,
@@ -323,6 +324,31 @@ impl Lowering<'_> {
         sizes.bodies.push(inner);
         graphs
     }
+}
+
+/// The body without contents that follow from an evaluation only: a plan says of a value what its reader, who evaluates
+/// nothing, can prove.
+fn with_proved_contents(body: &Body) -> Body {
+    let mut proved = body.clone();
+    for node in body.nodes() {
+        let has_contents = |id: &ValueId| proved.ty(*id).as_tensor().is_some_and(|ty| ty.value.is_some());
+        if !node.outputs.iter().any(has_contents) || node.op.is_control() {
+            continue;
+        }
+        let operands: Vec<Option<&ValueType>> = node.inputs.iter().map(|id| id.map(|id| proved.ty(id))).collect();
+        let inferred = infer_types(&node.op, &Operands::new(&operands), &mut InferContext::default());
+        let inferred = inferred.unwrap_or_default();
+        for (position, id) in node.outputs.iter().enumerate() {
+            let contents = |ty: &ValueType| ty.as_tensor().and_then(|ty| ty.value.clone());
+            if contents(proved.ty(*id)) != inferred.get(position).and_then(contents)
+                && let ValueType::Tensor(ty) = proved.ty(*id)
+            {
+                let open = TensorType::new(ty.data_type, ty.shape.clone());
+                proved.set_type(*id, open.into());
+            }
+        }
+    }
+    proved
 }
 
 /// A weight to be packed.

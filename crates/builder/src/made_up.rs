@@ -1,36 +1,50 @@
 //! Inputs when the user has none: sizes are tried until the network takes them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use sinter_base::{Tensor, Value};
-use sinter_interp::inputs::{FreeSizes, batches, check, generate_at, sizes_of};
+use sinter_interp::inputs::{FreeNames, FreeSizes, check, generate_at, sizes_of};
+use sinter_interp::roles::{Role, roles};
 use sinter_ir::Network;
 
 use crate::sizes::SizeHints;
 use crate::wanted::Wanted;
 
-const fn free(batch: i64, other: i64) -> FreeSizes {
-    FreeSizes { batch, other }
+const fn equal(batch: i64, other: i64) -> FreeSizes {
+    FreeSizes { batch, other, apart: 0 }
 }
 
-/// Sizes for verification: 3 shows what a batch of one hides. Some networks want as many of one as of the other.
+const fn apart(batch: i64, other: i64, apart: i64) -> FreeSizes {
+    FreeSizes { batch, other, apart }
+}
+
+/// Sizes for verification: 3 shows what a batch of one hides, and sizes that differ show where one is taken for another.
+/// Some networks want as many of one as of the other.
 const TO_VERIFY: &[FreeSizes] = &[
-    free(3, 3),
-    free(1, 1),
-    free(3, 8),
-    free(8, 8),
-    free(3, 16),
-    free(16, 16),
-    free(2, 64),
-    free(64, 64),
-    free(1, 128),
-    free(128, 128),
-    free(1, 256),
-    free(1, 512),
-    free(1, 1024),
-    free(1024, 1024),
-    free(1, 16_000),
+    apart(3, 5, 2),
+    equal(3, 3),
+    equal(1, 1),
+    apart(3, 8, 8),
+    equal(3, 8),
+    equal(8, 8),
+    apart(3, 16, 16),
+    equal(3, 16),
+    equal(16, 16),
+    apart(2, 64, 64),
+    equal(2, 64),
+    equal(64, 64),
+    apart(1, 128, 128),
+    equal(1, 128),
+    equal(128, 128),
+    equal(1, 256),
+    equal(1, 512),
+    equal(1, 1024),
+    equal(1024, 1024),
+    equal(1, 16_000),
 ];
+/// Smaller sizes, or else larger ones, for a second run.
+const AGAIN: &[FreeSizes] =
+    &[apart(2, 3, 1), equal(2, 2), apart(4, 9, 3), apart(2, 24, 8), equal(1, 96), equal(1, 192)];
 /// Sizes beside a batch of one: some networks want a certain length, or a multiple of one.
 const LENGTHS: &[i64] = &[8, 16, 64, 128, 256, 512, 1024, 16_000];
 /// Elements from which on an input is large.
@@ -38,7 +52,7 @@ const LARGE: usize = 1 << 16;
 
 /// Batches of one, as long as it takes.
 fn alone() -> impl Iterator<Item = FreeSizes> {
-    LENGTHS.iter().map(|length| free(1, *length))
+    LENGTHS.iter().map(|length| equal(1, *length))
 }
 
 /// Inputs that are not taken, and why.
@@ -62,18 +76,19 @@ struct Maker<'a> {
     network: &'a Network,
     hints: &'a SizeHints,
     wanted: Wanted,
-    batches: BTreeSet<String>,
+    names: FreeNames,
 }
 
 impl<'a> Maker<'a> {
     fn new(network: &'a Network, hints: &'a SizeHints) -> Self {
-        Self { network, hints, wanted: Wanted::of(network, hints), batches: batches(network) }
+        Self { network, hints, wanted: Wanted::of(network, hints), names: FreeNames::of(network) }
     }
 
     /// Inputs of these sizes, or of sizes near them that the network's conditions leave.
     fn inputs(&self, free: FreeSizes) -> Result<HashMap<String, Value>, String> {
-        let near = |name: &str| self.hints.near(name, free.of(name, &self.batches));
-        let inputs = generate_at(self.network, &|name| self.wanted.near(name, near(name)))?;
+        let near = |name: &str| self.hints.near(name, free.of(name, &self.names));
+        let sizes = self.wanted.all_near(&self.names.all().collect::<Vec<_>>(), &near);
+        let inputs = generate_at(self.network, &|name| sizes.get(name).copied().unwrap_or_else(|| near(name)))?;
         check(self.network, &inputs)?;
         Ok(inputs)
     }
@@ -85,6 +100,7 @@ impl<'a> Maker<'a> {
         mut passes: impl FnMut(HashMap<String, Value>) -> Result<T, Refused>,
     ) -> Result<T, String> {
         let (mut last, mut too_large) = (String::new(), Vec::new());
+        let mut tried = HashSet::new();
         for free in sizes {
             let inputs = match self.inputs(free) {
                 Ok(inputs) => inputs,
@@ -96,7 +112,7 @@ impl<'a> Maker<'a> {
             let sizes = sizes_of(self.network, &inputs);
             let is_larger =
                 |than: &BTreeMap<String, i64>| than.iter().all(|(name, size)| sizes.get(name) >= Some(size));
-            if too_large.iter().any(is_larger) {
+            if too_large.iter().any(is_larger) || !tried.insert(sizes.clone()) {
                 continue;
             }
             match passes(inputs) {
@@ -129,6 +145,47 @@ pub(crate) fn verified<T>(
         return maker.first([1, 2, 3].map(FreeSizes::all).into_iter().chain(alone()), judge);
     }
     maker.first(TO_VERIFY.iter().copied(), judge)
+}
+
+/// What the judge says to other inputs than these: of other sizes, with one more of whatever is counted, such as iterations,
+/// or with the smallest numbers, for what runs until a number is reached. `None` where there are none, or it takes none.
+pub(crate) fn verified_again<T>(
+    network: &Network,
+    hints: &SizeHints,
+    known: &HashMap<String, Value>,
+    mut judge: impl FnMut(HashMap<String, Value>) -> Result<T, Refused>,
+) -> Option<T> {
+    let mut other = |inputs: HashMap<String, Value>| match &inputs == known {
+        true => Err(Refused::Here("they are the same".to_owned())),
+        false => judge(inputs),
+    };
+    let any = |inputs: HashMap<String, Value>| {
+        let more = with_numbers(network, &inputs, &|role, number| if role == Role::Size { number + 1 } else { number });
+        let ones = with_numbers(network, &inputs, &|role, number| if role == Role::Number { 1 } else { number });
+        other(more).or_else(|_| other(ones)).or_else(|_| other(inputs))
+    };
+    Maker::new(network, hints).first(AGAIN.iter().copied(), any).ok()
+}
+
+/// The inputs with other integers, by what they are for.
+fn with_numbers(
+    network: &Network,
+    inputs: &HashMap<String, Value>,
+    change: &dyn Fn(Role, i128) -> i128,
+) -> HashMap<String, Value> {
+    let sizes = sizes_of(network, inputs);
+    let roles = roles(network, &|name| sizes.get(name).copied().unwrap_or(1));
+    let changed = |(name, value): (&String, &Value)| {
+        let input = network.inputs.iter().find(|input| input.name == *name);
+        let role = input.and_then(|input| roles.get(&input.value)).copied().unwrap_or(Role::Number);
+        let tensor = value.as_tensor().filter(|tensor| tensor.data_type().is_integer());
+        let other = tensor.and_then(|tensor| {
+            let numbers: Vec<i128> = tensor.to_ints().into_iter().map(|number| change(role, number)).collect();
+            Tensor::from_ints(tensor.data_type(), tensor.sizes(), &numbers).ok()
+        });
+        (name.clone(), other.map_or_else(|| value.clone(), Value::Tensor))
+    };
+    inputs.iter().map(changed).collect()
 }
 
 /// Inputs to measure a network with: batches of one, and the smallest sizes else that the network takes, as far as shape
@@ -176,5 +233,52 @@ mod tests {
         assert_eq!(tried(&open, 5), [[3, 5], [1, 5]]);
         assert_eq!(tried(&open, 4), [[3, 5], [1, 5]], "nothing is smaller");
         assert_eq!(tried(&negated(vec![5i64.into()]), 4), [[5]], "nothing is open");
+    }
+
+    /// The sizes that a judge is shown who takes those only that `takes` says.
+    fn shown(network: &Network, takes: impl Fn(&[usize]) -> bool) -> Vec<Vec<usize>> {
+        let mut shown = Vec::new();
+        let _ = verified(network, &SizeHints::default(), |inputs| {
+            let sizes = inputs["x"].as_tensor().unwrap().sizes().to_vec();
+            shown.push(sizes.clone());
+            if takes(&sizes) { Ok(()) } else { Err(Refused::Here(String::new())) }
+        });
+        shown
+    }
+
+    #[test]
+    fn sizes_differ_unless_a_network_wants_equal_ones() {
+        let picture = negated(["N", "H", "W"].map(Dim::symbol).to_vec());
+        assert_eq!(shown(&picture, |_| true), [[3, 5, 7]]);
+        assert_eq!(shown(&picture, |sizes| sizes[1] == sizes[2])[1], [3, 3, 3]);
+        let large = shown(&picture, |sizes| sizes[1..].iter().all(|size| size.is_multiple_of(32)));
+        assert_eq!(large.last().unwrap(), &[2, 64, 128]);
+        // A condition is met at once, and leaves what it does not name as it is.
+        let mut wanting = picture.clone();
+        let [left, right] = ["H", "N"].map(Dim::symbol);
+        wanting.guards.push(sinter_ops::Guard { left, right, reason: String::new() });
+        assert_eq!(shown(&wanting, |_| true), [[3, 3, 7]]);
+    }
+
+    #[test]
+    fn a_second_run_has_other_sizes() {
+        let picture = negated(["N", "H", "W"].map(Dim::symbol).to_vec());
+        let sizes = |inputs: &HashMap<String, Value>| inputs["x"].as_tensor().unwrap().sizes().to_vec();
+        let first = verified(&picture, &SizeHints::default(), Ok).unwrap();
+        let again = verified_again(&picture, &SizeHints::default(), &first, |inputs| Ok(sizes(&inputs)));
+        assert_eq!((sizes(&first), again), (vec![3, 5, 7], Some(vec![2, 3, 4])));
+        let fixed = negated(vec![5i64.into()]);
+        let first = verified(&fixed, &SizeHints::default(), Ok).unwrap();
+        assert_eq!(verified_again(&fixed, &SizeHints::default(), &first, |inputs| Ok(sizes(&inputs))), None);
+    }
+
+    #[test]
+    fn a_second_run_has_other_numbers() {
+        let mut builder = NetworkBuilder::new();
+        let x = builder.add_network_input("x", ValueType::tensor(DataType::I64, vec![2i64.into()]), None);
+        let network = builder.finish("numbers", &[("y".to_owned(), x)]);
+        let first = verified(&network, &SizeHints::default(), Ok).unwrap();
+        let again = verified_again(&network, &SizeHints::default(), &first, Ok).unwrap();
+        assert_eq!(again["x"].as_tensor().unwrap().to_i64(), [1, 1]);
     }
 }

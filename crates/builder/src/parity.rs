@@ -91,7 +91,9 @@ pub(crate) fn is_discrete(body: &Body) -> bool {
 /// The first difference; effects count even where outputs may differ.
 pub(crate) fn keeps_meaning(imported: &Network, network: &Network, answers: &Answers) -> Result<(), Change> {
     same_effects(imported, network).map_err(Change::Effects)?;
-    same_meaning(imported, network, answers).map_err(Change::Outputs)
+    let again = answers.again.iter().map(|again| &**again);
+    let mut all = std::iter::once(answers).chain(again);
+    all.try_for_each(|answers| same_meaning(imported, network, answers)).map_err(Change::Outputs)
 }
 
 /// What passes may not change.

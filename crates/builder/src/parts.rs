@@ -10,14 +10,13 @@
 //! result of the network, and what is given from outside, has a place of its own. Lives are `memory.rs`'s affair: a whole
 //! lives while any part of it does. The bodies of control flow stay as they are.
 
-mod place;
 mod placing;
 
+use sinter_plan::place::Place;
 use sinter_plan::{Action, BufferId, Graph, Home, PlanValue, PlanValueId, ShapeCompiler, Step};
 
 use crate::candidates::Candidates;
 use crate::lower::{PartSlots, Sizes};
-use crate::parts::place::Place;
 use crate::parts::placing::{Copied, Placing};
 
 pub(crate) use crate::parts::placing::Known;

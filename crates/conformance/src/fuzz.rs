@@ -11,7 +11,7 @@ use sinter_cpu::Cpu;
 use sinter_import_onnx::decode::{decode_binary, decode_text as decode_text_model};
 use sinter_import_onnx::{ImportOptions, import_model};
 use sinter_plan::{Plan, Trust, from_bytes};
-use sinter_runtime::{Engine, EngineOptions};
+use sinter_runtime::{Engine, EngineOptions, RuntimeError};
 use sinter_tensor_io::parse_npz;
 
 use crate::engine::built;
@@ -75,22 +75,35 @@ pub fn build_onnx(bytes: Bytes) -> bool {
     import_model(&model, None, &options).is_ok_and(|network| built(&network).is_ok())
 }
 
+/// Loads a plan.
+///
+/// # Errors
+/// Why it cannot be run.
+pub fn load_plan(plan: Plan) -> Result<Engine, RuntimeError> {
+    let back_ends: [&dyn BackEnd; 1] = [&Cpu];
+    Engine::load(plan, &back_ends, &EngineOptions { threads: 1, max_memory: MAX_MEMORY })
+}
+
 /// Reads a plan, loads it and runs it on inputs of its declared types; true when it could be read.
+///
+/// # Panics
+/// When a kernel does, which an engine would report as an error.
 pub fn read_plan(bytes: Bytes) -> bool {
     let Ok(plan) = from_bytes(bytes, Trust::Nothing) else { return false };
-    let inputs = inputs_of(&plan);
-    let back_ends: [&dyn BackEnd; 1] = [&Cpu];
-    let options = EngineOptions { threads: 1, max_memory: MAX_MEMORY };
-    if let (Ok(engine), Some(inputs)) = (Engine::load(plan, &back_ends, &options), inputs) {
-        // An error is as good as a result.
-        let _ = engine.run(inputs);
-        let _ = engine.self_test();
+    let inputs = inputs_of(&plan, 1);
+    if let (Ok(engine), Some(inputs)) = (load_plan(plan), inputs) {
+        // Any other error is as good as a result.
+        let report = |error: RuntimeError| assert!(!matches!(error, RuntimeError::Panic { .. }), "{error}");
+        engine.run(inputs).map_or_else(report, drop);
+        engine.self_test().map_or_else(report, drop);
     }
     true
 }
 
-/// Small inputs of the declared types; `None` where one is no tensor or too large.
-fn inputs_of(plan: &Plan) -> Option<Vec<(String, Value)>> {
+/// Small inputs of the declared types; `None` where one is no tensor or too large. Each open size is by `apart` larger than
+/// the one before.
+pub fn inputs_of(plan: &Plan, apart: usize) -> Option<Vec<(String, Value)>> {
+    let mut open: Vec<sinter_base::Dim> = Vec::new();
     let input = |port: &sinter_plan::Port| {
         let ty = match &plan.graph.values.get(port.value.index())?.ty {
             ValueType::Tensor(ty) => ty,
@@ -98,7 +111,14 @@ fn inputs_of(plan: &Plan) -> Option<Vec<(String, Value)>> {
         };
         let size = |dim: &sinter_base::Dim| match dim.as_constant() {
             Some(size) => usize::try_from(size).ok(),
-            None => Some(OPEN_SIZE),
+            None => {
+                let known = open.iter().position(|known| known == dim);
+                let number = known.unwrap_or(open.len());
+                if known.is_none() {
+                    open.push(dim.clone());
+                }
+                Some(OPEN_SIZE + number * apart)
+            }
         };
         let sizes = ty.dims().ok()?.iter().map(size).collect::<Option<Vec<usize>>>()?;
         let count = sinter_base::shape::element_count(&sizes).filter(|count| *count <= MAX_ELEMENTS)?;

@@ -4,10 +4,12 @@
 //! machinery, `engine` builds plans and runs them here or in the lean program, `suite` counts what passed and which kernels
 //! served it. `other_types` takes the catalog's examples to every element type; `operator_table` makes a page of both.
 
+pub mod control_networks;
 pub mod engine;
 pub mod fuzz;
 pub mod kernels;
 pub mod light;
+pub mod meaning;
 pub mod odd_networks;
 pub mod onnx_cases;
 pub mod operator_table;

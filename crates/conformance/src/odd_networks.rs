@@ -23,29 +23,31 @@ use sinter_ops::recurrent::{Activation, Gru, Lstm, Recurrence};
 use sinter_ops::reduce::{ArgReduce, Cumulative, Reduce, ReduceKind, Softmax};
 use sinter_ops::window::Padding;
 
+use crate::control_networks;
+
 const F32: DataType = DataType::F32;
 
 /// A network as it grows.
 #[derive(Default)]
-struct Maker {
-    builder: NetworkBuilder,
+pub(crate) struct Maker {
+    pub(crate) builder: NetworkBuilder,
     /// Inputs and weights so far: names and streams of numbers follow from it.
     made: u64,
 }
 
 impl Maker {
-    fn typed(&mut self, data_type: DataType, dims: Vec<Dim>) -> Handle {
+    pub(crate) fn typed(&mut self, data_type: DataType, dims: Vec<Dim>) -> Handle {
         self.made += 1;
         let name = format!("x{}", self.made);
         self.builder.add_network_input(&name, TensorType::ranked(data_type, dims).into(), None)
     }
 
-    fn input(&mut self, sizes: &[i64]) -> Handle {
+    pub(crate) fn input(&mut self, sizes: &[i64]) -> Handle {
         self.typed(F32, sizes.iter().map(|&size| size.into()).collect())
     }
 
     /// Normal numbers, made smaller as deep sums want them.
-    fn weight(&mut self, sizes: &[usize]) -> Handle {
+    pub(crate) fn weight(&mut self, sizes: &[usize]) -> Handle {
         self.scaled_weight(sizes, 0.25, 0.0)
     }
 
@@ -64,7 +66,7 @@ impl Maker {
         self.builder.add_weight("scale", Tensor::from_floats(F32, sizes, &numbers).expect("as many numbers"))
     }
 
-    fn ints(&mut self, values: &[i64]) -> Handle {
+    pub(crate) fn ints(&mut self, values: &[i64]) -> Handle {
         self.builder.constant(Tensor::of_i64(values))
     }
 
@@ -72,16 +74,16 @@ impl Maker {
         self.builder.constant(Tensor::from_vec(&[values.len()], values).expect("one axis"))
     }
 
-    fn all(&mut self, op: impl Into<Op>, inputs: &[Option<Handle>]) -> Vec<Handle> {
+    pub(crate) fn all(&mut self, op: impl Into<Op>, inputs: &[Option<Handle>]) -> Vec<Handle> {
         self.builder.add(op, inputs, &Location::default()).expect("operands that fit").to_vec()
     }
 
-    fn op(&mut self, op: impl Into<Op>, inputs: &[Handle]) -> Handle {
+    pub(crate) fn op(&mut self, op: impl Into<Op>, inputs: &[Handle]) -> Handle {
         let inputs: Vec<Option<Handle>> = inputs.iter().copied().map(Some).collect();
         self.all(op, &inputs)[0]
     }
 
-    fn pointwise(&mut self, inputs: &[Handle], formula: impl Fn(&[Expr]) -> Expr) -> Handle {
+    pub(crate) fn pointwise(&mut self, inputs: &[Handle], formula: impl Fn(&[Expr]) -> Expr) -> Handle {
         let operands: Vec<Expr> =
             inputs.iter().enumerate().map(|(i, id)| Expr::input(i, self.builder.ty(*id).data_type())).collect();
         let op = Expr::into_pointwise(&[formula(&operands)]).expect("a formula that types");
@@ -89,23 +91,23 @@ impl Maker {
     }
 }
 
-fn named(name: &str, make: impl FnOnce(&mut Maker) -> Vec<Handle>) -> Network {
+pub(crate) fn named(name: &str, make: impl FnOnce(&mut Maker) -> Vec<Handle>) -> Network {
     let mut maker = Maker::default();
     let outputs = make(&mut maker);
     let outputs: Vec<(String, Handle)> = outputs.into_iter().enumerate().map(|(i, id)| (format!("y{i}"), id)).collect();
     maker.builder.finish(name, &outputs)
 }
 
-fn padded(spatial: usize, pad: i64, groups: usize) -> Convolution {
+pub(crate) fn padded(spatial: usize, pad: i64, groups: usize) -> Convolution {
     let padding = Padding::Explicit { begin: vec![pad; spatial], end: vec![pad; spatial] };
     Convolution { padding, groups, ..Convolution::plain(spatial) }
 }
 
-fn softmax(axis: i64) -> Softmax {
+pub(crate) fn softmax(axis: i64) -> Softmax {
     Softmax { axis, log: false }
 }
 
-fn turned(order: &[usize]) -> Transpose {
+pub(crate) fn turned(order: &[usize]) -> Transpose {
     Transpose { permutation: Some(order.to_vec()) }
 }
 
@@ -125,6 +127,7 @@ pub fn networks() -> Vec<Network> {
     all.extend(recurrent());
     all.extend(rewritten());
     all.extend(whole());
+    all.extend(control_networks::networks());
     all
 }
 

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sinter_base::shape::element_count;
-use sinter_base::{DataType, Tensor, Value, ValueType};
+use sinter_base::{DataType, Dim, Tensor, Value, ValueType};
 use sinter_ir::{Input, Network};
 use sinter_ops::random::philox::{block, unit};
 use sinter_ops::shown::shown_type;
@@ -23,21 +23,63 @@ const MAX_ELEMENTS: usize = 1 << 26;
 /// Sizes for dimensions that nothing pins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FreeSizes {
-    /// Of those that count batches.
+    /// Of those that count batches: the first one.
     pub batch: i64,
-    /// Of all others: tokens, samples, rows of a picture.
+    /// Of all others, tokens, samples, rows of a picture: the first one.
     pub other: i64,
+    /// How much larger each of the others is than the one before; batches then differ by 1. With 0 all are equal.
+    pub apart: i64,
 }
 
 impl FreeSizes {
     /// One size for all.
-    pub fn all(size: i64) -> Self {
-        Self { batch: size, other: size }
+    pub const fn all(size: i64) -> Self {
+        Self { batch: size, other: size, apart: 0 }
     }
 
-    /// The size of a dimension by its name; `batches` are the names that count batches.
-    pub fn of(self, name: &str, batches: &BTreeSet<String>) -> i64 {
-        if batches.contains(name) { self.batch } else { self.other }
+    /// The size of a dimension by its name.
+    pub fn of(self, name: &str, names: &FreeNames) -> i64 {
+        let position = |list: &[String]| list.iter().position(|known| known == name);
+        let number = |position: usize| i64::try_from(position).unwrap_or(0);
+        match position(&names.batches) {
+            Some(at) => self.batch + number(at) * self.apart.min(1),
+            None => self.other + number(position(&names.others).unwrap_or(0)) * self.apart,
+        }
+    }
+}
+
+/// Names of dimensions that nothing pins, in the order in which they come.
+#[derive(Clone, Debug, Default)]
+pub struct FreeNames {
+    batches: Vec<String>,
+    others: Vec<String>,
+}
+
+impl FreeNames {
+    /// Of a network's inputs.
+    pub fn of(network: &Network) -> Self {
+        let batches = batches(network);
+        let types = network.inputs.iter().map(|input| network.body.ty(input.value));
+        Self::of_types(types, &|name| batches.contains(name))
+    }
+
+    /// Of these types.
+    pub fn of_types<'a>(types: impl IntoIterator<Item = &'a ValueType>, is_batch: &dyn Fn(&str) -> bool) -> Self {
+        let mut names = Self::default();
+        for dim in types.into_iter().filter_map(|ty| ty.as_tensor()?.dims().ok()).flatten() {
+            dim.visit_symbols(&mut |name| {
+                let list = if is_batch(name) { &mut names.batches } else { &mut names.others };
+                if !list.iter().any(|known| known == name) {
+                    list.push(name.to_owned());
+                }
+            });
+        }
+        names
+    }
+
+    /// All of them, batches first.
+    pub fn all(&self) -> impl Iterator<Item = &str> {
+        self.batches.iter().chain(&self.others).map(String::as_str)
     }
 }
 
@@ -55,8 +97,8 @@ pub fn batches(network: &Network) -> BTreeSet<String> {
 /// # Errors
 /// The input that cannot be made up, and why.
 pub fn generate(network: &Network, free: FreeSizes) -> Result<HashMap<String, Value>, String> {
-    let batches = batches(network);
-    generate_at(network, &|name| free.of(name, &batches))
+    let names = FreeNames::of(network);
+    generate_at(network, &|name| free.of(name, &names))
 }
 
 /// As [`generate`], for these named sizes.
@@ -77,7 +119,7 @@ pub fn generate_at(network: &Network, size_of: &dyn Fn(&str) -> i64) -> Result<H
             return Err(refuse("it holds text"));
         }
         let dims = tensor.dims().map_err(|_| refuse("its rank is not declared"))?;
-        let size = |dim: &sinter_base::Dim| usize::try_from(dim.evaluate(&|name| Some(size_of(name)))?).ok();
+        let size = |dim: &Dim| usize::try_from(dim.evaluate(&|name| Some(size_of(name)))?).ok();
         let sizes: Option<Vec<usize>> = dims.iter().map(size).collect();
         let sizes = sizes.ok_or_else(|| refuse("its sizes are not known"))?;
         let count = element_count(&sizes).filter(|count| *count <= MAX_ELEMENTS);
@@ -153,4 +195,20 @@ pub fn elements(name: &str, data_type: DataType, range: Option<(i64, i64)>, stre
     }
     elements.truncate(count);
     elements
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_apart_or_equal() {
+        let symbols = |names: &[&str]| names.iter().map(|name| Dim::symbol(name)).collect::<Vec<_>>();
+        let types = [["N", "H", "W"], ["M", "W", "T"]].map(|dims| ValueType::tensor(DataType::F32, symbols(&dims)));
+        let names = FreeNames::of_types(&types, &|name| name == "N" || name == "M");
+        assert_eq!(names.all().collect::<Vec<_>>(), ["N", "M", "H", "W", "T"]);
+        let sizes = |free: FreeSizes| names.all().map(|name| free.of(name, &names)).collect::<Vec<_>>();
+        assert_eq!(sizes(FreeSizes { batch: 3, other: 8, apart: 8 }), [3, 4, 8, 16, 24]);
+        assert_eq!(sizes(FreeSizes { batch: 3, other: 8, apart: 0 }), [3, 3, 8, 8, 8]);
+    }
 }

@@ -44,6 +44,14 @@ impl Body {
         Self::default()
     }
 
+    /// A body without nodes that takes and gives values of these types: the outside of one whose operators are elsewhere.
+    pub fn shell(inputs: Vec<ValueType>, results: Vec<ValueType>) -> Self {
+        let mut body = Self::new();
+        inputs.into_iter().for_each(|ty| _ = body.add_input(ty));
+        body.outputs = results.into_iter().map(|ty| body.add_value(ty)).collect();
+        body
+    }
+
     /// Adds an input of this type.
     pub fn add_input(&mut self, ty: ValueType) -> ValueId {
         let id = self.add_value(ty);

@@ -237,6 +237,11 @@ impl Op {
         dispatch!(self, op => op.size_inputs())
     }
 
+    /// Does it own bodies? As a region of its own it may have lost them.
+    pub fn is_control(&self) -> bool {
+        matches!(self, Op::If(_) | Op::Loop(_) | Op::Scan(_))
+    }
+
     /// See [`Operator::bodies`].
     pub fn bodies(&self) -> Vec<&Arc<Body>> {
         dispatch!(self, op => op.bodies())

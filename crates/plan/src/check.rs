@@ -1,18 +1,25 @@
 //! What a plan must be so that it can be run without surprises, whoever wrote it.
 //!
-//! Kernels trust the sizes of the memory that they are given. So the reader proves, for every value whose sizes are
-//! known before the run: its registers compute its dimensions (the shape program is run on symbols), a step's operands
-//! are what its region says, its results are what the region's operators infer, and every open question of that
-//! inference is a guard of the plan. Everything else is inferred at run time.
+//! Kernels trust the sizes of the memory that they are given, and the types that their region says. So the reader proves,
+//! for the outermost graph and for the body of every control flow step alike: the operators of a region take its operands
+//! and have its results (`regions.rs`), a step's operands are what its region says, the bodies of control flow take and
+//! give what its operator wants (`control.rs`), known contents are those of a weight or follow from the operands, and no
+//! value is overwritten while it lives. Where sizes are known before the run, more is proved: registers compute the
+//! dimensions (the shape program is run on symbols), results have exactly the inferred types, and every open question of
+//! that inference is a guard of the plan. All other sizes are inferred at run time.
 
-use sinter_backend::Region;
-use sinter_base::{DataType, Dim, TensorType, ValueType};
-use sinter_ops::{InferContext, ValueId};
+use std::collections::HashSet;
 
+use sinter_base::{DataType, Dim, KnownValue, TensorType, ValueType};
+use sinter_ops::ValueId;
+use sinter_ops::control::nested::admits;
+
+use crate::control;
 use crate::error::PlanError;
 use crate::parts;
 use crate::plan::{Action, Graph, Home, Plan, PlanValue, PlanValueId, PlanWeight, Step};
-use crate::shape_program::{Register, ShapeProgram};
+use crate::regions::{self, Fit};
+use crate::shape_program::Register;
 
 type Checked = Result<(), PlanError>;
 
@@ -26,35 +33,14 @@ struct Checker<'a> {
 
 /// Checks what decoding left open.
 pub(crate) fn check(plan: &Plan) -> Checked {
-    let dims = symbolic_registers(&plan.shapes);
+    let dims = plan.shapes.dims();
     let dim = |register: Register| usize::try_from(register.0).ok().and_then(|at| dims.get(at)).cloned().flatten();
     let guards = plan.guards.iter().filter_map(|guard| Some((dim(guard.left)?, dim(guard.right)?))).collect();
     let checker = Checker { plan, dims, guards };
+    checker.symbols()?;
     checker.ports()?;
     checker.graph(&plan.graph, true)?;
     checker.sealed()
-}
-
-/// Factors and constants that all registers together may have, and how deep they may be nested. Sizes that inference
-/// follows are far smaller; a guard puts a few of them together. A file can say more in few bytes: each square doubles.
-const MOST_NODES: u64 = 1 << 23;
-const MOST_DEPTH: usize = 256;
-
-/// The shape program run on symbols; what grows too large has no dimension.
-fn symbolic_registers(program: &ShapeProgram) -> Vec<Option<Dim>> {
-    let constants = program.constants().iter().map(|value| Some(Dim::constant(*value)));
-    let mut dims: Vec<Option<Dim>> =
-        constants.chain(program.symbols().iter().map(|name| Some(Dim::symbol(name)))).collect();
-    let mut nodes_left = MOST_NODES;
-    for (operation, a, b) in program.instructions() {
-        let read =
-            |register: &Register| usize::try_from(register.0).ok().and_then(|at| dims.get(at)).cloned().flatten();
-        let result = read(a).zip(read(b)).and_then(|(a, b)| operation.of_dims(&a, &b));
-        let result = result.filter(|dim| dim.depth() <= MOST_DEPTH && dim.nodes() <= nodes_left);
-        nodes_left -= result.as_ref().map_or(0, Dim::nodes);
-        dims.push(result);
-    }
-    dims
 }
 
 /// Same element type and shape, whatever is known of the contents.
@@ -69,19 +55,58 @@ fn same_type(a: &ValueType, b: &ValueType) -> bool {
     }
 }
 
+/// Are these the same contents? NaN is itself.
+pub(crate) fn same_contents(a: &KnownValue, b: &KnownValue) -> bool {
+    match (a, b) {
+        (KnownValue::Floats(a), KnownValue::Floats(b)) => {
+            a.iter().map(|v| v.to_bits()).eq(b.iter().map(|v| v.to_bits()))
+        }
+        _ => a == b,
+    }
+}
+
+/// What is known of a value's contents.
+pub(crate) fn contents(ty: &ValueType) -> Option<&KnownValue> {
+    ty.as_tensor()?.value.as_deref()
+}
+
+/// Does the second type promise all the contents that the first one does?
+pub(crate) fn promises(declared: &ValueType, found: &ValueType) -> bool {
+    contents(declared).is_none_or(|known| contents(found).is_some_and(|found| same_contents(known, found)))
+}
+
 impl Checker<'_> {
+    /// One name, one register: inputs fill the first of a name.
+    fn symbols(&self) -> Checked {
+        let mut seen = HashSet::new();
+        match self.plan.shapes.symbols().iter().find(|name| !seen.insert(name.as_str())) {
+            Some(name) => Err(PlanError::damaged(format!("the size '{name}' has two registers"))),
+            None => Ok(()),
+        }
+    }
+
     fn ports(&self) -> Checked {
         let graph = &self.plan.graph;
         for (position, port) in self.plan.inputs.iter().enumerate() {
-            let home = graph.values.get(port.value.index()).map(|v| &v.home);
+            let value = graph.values.get(port.value.index());
             let again = self.plan.inputs.iter().take(position).any(|p| p.value == port.value || p.name == port.name);
-            if home != Some(&Home::Input) || again {
+            let Some(value) = value.filter(|value| value.home == Home::Input && !again) else {
                 return Err(PlanError::damaged(format!("input '{}' has no place of its own", port.name)));
+            };
+            // A run binds names to sizes, and takes an expression of them on trust.
+            let is_bound = |dim: &Dim| dim.as_constant().is_some() || dim.as_symbol().is_some();
+            let dims = value.ty.as_tensor().and_then(|ty| ty.dims().ok()).unwrap_or_default();
+            if value.sizes.is_some() && !dims.iter().all(is_bound) || contents(&value.ty).is_some() {
+                return Err(PlanError::damaged(format!("input '{}' says more than a run can check", port.name)));
             }
         }
         // What is no input of the plan would never be given.
-        match graph.inputs.iter().find(|id| !self.plan.inputs.iter().any(|port| port.value == **id)) {
-            Some(id) => Err(PlanError::damaged(format!("the input {id} has no name"))),
+        if let Some(id) = graph.inputs.iter().find(|id| !self.plan.inputs.iter().any(|port| port.value == **id)) {
+            return Err(PlanError::damaged(format!("the input {id} has no name")));
+        }
+        // Other values may be overwritten before the end of a run.
+        match self.plan.outputs.iter().find(|port| !graph.outputs.contains(&port.value)) {
+            Some(port) => Err(PlanError::damaged(format!("output '{}' is no result of the graph", port.name))),
             None => Ok(()),
         }
     }
@@ -96,23 +121,35 @@ impl Checker<'_> {
     }
 
     fn graph(&self, graph: &Graph, is_outermost: bool) -> Checked {
+        let mut seen = HashSet::new();
+        // A weight that a body captures is its own, in some packed form maybe.
+        let is_input = |id: &PlanValueId| match graph.values.get(id.index()).map(|value| &value.home) {
+            Some(Home::Input) => true,
+            Some(Home::Weight(_)) => !is_outermost,
+            _ => false,
+        };
+        if let Some(id) = graph.inputs.iter().find(|id| !is_input(id) || !seen.insert(**id)) {
+            return Err(PlanError::damaged(format!("the input {id} has no place of its own")));
+        }
         for (position, value) in graph.values.iter().enumerate() {
-            self.value(value, is_outermost)
+            self.value(value)
                 .map_err(|reason| PlanError::damaged(format!("{}: {reason}", PlanValueId::new(position))))?;
         }
         graph.steps.iter().try_for_each(|step| self.step(graph, step))?;
-        parts::check(graph, is_outermost)?;
+        parts::check(graph, &self.dims, is_outermost)?;
         self.buffers(graph, &graph.last_uses())
     }
 
-    fn value(&self, value: &PlanValue, is_outermost: bool) -> Result<(), String> {
+    fn value(&self, value: &PlanValue) -> Result<(), String> {
         if let Home::Weight(weight) = value.home {
             let tensor = self.plan.weights.get(weight.index()).map(PlanWeight::tensor);
             let ty = value.ty.as_tensor().zip(tensor);
             let fits = ty.is_some_and(|(ty, tensor)| {
-                ty.data_type == tensor.data_type() && ty.shape.sizes().as_deref() == Some(tensor.sizes())
+                ty.data_type == tensor.data_type()
+                    && ty.shape.sizes().as_deref() == Some(tensor.sizes())
+                    && (ty.value.is_none() || promises(&value.ty, &TensorType::of(tensor).into()))
             });
-            if !fits || !is_outermost {
+            if !fits {
                 return Err(format!("weight {weight} is not of type {}", value.ty));
             }
         }
@@ -129,45 +166,74 @@ impl Checker<'_> {
     }
 
     fn step(&self, graph: &Graph, step: &Step) -> Checked {
-        let wrong = |reason: String| PlanError::damaged(format!("the step of {}: {reason}", step.origins.join(", ")));
-        let region = step.region();
-        let body = region.body();
+        let at = || step.origins.join(", ");
+        let wrong = |reason: String| PlanError::damaged(format!("the step of {}: {reason}", at()));
+        self.operands(graph, step).map_err(wrong)?;
+        let home = |id: &PlanValueId| graph.values.get(id.index()).map(|value| &value.home);
+        let is_fixed = |id: &PlanValueId| matches!(home(id), Some(Home::Arena(_) | Home::Part(_)));
+        let fixed = step.outputs.iter().any(is_fixed);
+        let is_known = |id: &PlanValueId| match home(id) {
+            Some(Home::Weight(_) | Home::Arena(_) | Home::Part(_)) => true,
+            Some(Home::Input) => graph.values.get(id.index()).is_some_and(|value| value.sizes.is_some()),
+            Some(Home::Dynamic) | None => false,
+        };
+        if fixed && !(step.outputs.iter().all(is_fixed) && step.inputs.iter().flatten().all(is_known)) {
+            return Err(wrong("some of its operands or results have sizes and some have none".to_owned()));
+        }
+        let admits = |declared: &ValueType, inferred: &ValueType| admits(declared, inferred);
+        let is_same = |declared: &ValueType, inferred: &ValueType| self.same_or_guarded(declared, inferred);
+        let is_guarded = |left: &Dim, right: &Dim| self.is_guarded(left, right);
+        // At run time sizes are inferred anew from those that there are.
+        let any = |_: &Dim, _: &Dim| true;
+        let fit = match fixed {
+            true => Fit { type_fits: &is_same, is_guarded: &is_guarded },
+            false => Fit { type_fits: &admits, is_guarded: &any },
+        };
+        let inferred = match &step.action {
+            Action::Control { region, graphs } => control::results(graph, step, region, graphs),
+            Action::Kernel { region, .. } | Action::Placed { region } => regions::results(region, &fit),
+        };
+        for (id, ty) in step.outputs.iter().zip(&inferred.map_err(wrong)?) {
+            let declared = graph.values.get(id.index()).map(|value| &value.ty);
+            if !declared.is_some_and(|declared| (fit.type_fits)(declared, ty) && promises(declared, ty)) {
+                return Err(wrong(format!("{id} is not of the inferred type {ty}")));
+            }
+        }
+        let Action::Control { graphs, .. } = &step.action else { return Ok(()) };
+        let inside = |error| match error {
+            PlanError::Damaged(reason) => PlanError::damaged(format!("inside of {}: {reason}", at())),
+            other => other,
+        };
+        graphs.iter().try_for_each(|body| self.graph(body, false)).map_err(inside)
+    }
+
+    /// Are the operands of a step what its region says?
+    fn operands(&self, graph: &Graph, step: &Step) -> Result<(), String> {
+        let body = step.region().body();
+        if !regions::takes(step.region(), &step.inputs.iter().map(Option::is_some).collect::<Vec<_>>()) {
+            return Err("its region takes other operands".to_owned());
+        }
         let packed: &[usize] = match &step.action {
             Action::Kernel { packed, .. } => packed,
             Action::Placed { .. } | Action::Control { .. } => &[],
         };
-        // The operands of a single operator are numbered by its inputs, of which weights that bodies capture are left out.
-        let operands: Vec<Option<ValueId>> = match region.only() {
+        let operands: Vec<Option<ValueId>> = match step.region().only() {
             Some(node) => node.inputs.to_vec(),
             None => body.inputs().iter().copied().map(Some).collect(),
         };
         for (position, (id, operand)) in step.inputs.iter().zip(operands).enumerate() {
             let Some((id, operand)) = id.as_ref().zip(operand) else { continue };
-            let fits = graph.values.get(id.index()).is_some_and(|value| {
-                let is_packed = packed.contains(&position) && matches!(value.home, Home::Weight(_));
-                is_packed || same_type(&value.ty, body.ty(operand))
+            let ty = body.ty(operand);
+            let fits = graph.values.get(id.index()).is_some_and(|value| match value.home {
+                Home::Weight(_) if packed.contains(&position) => true,
+                Home::Weight(weight) if contents(ty).is_some() => {
+                    let tensor = self.plan.weights.get(weight.index()).map(PlanWeight::tensor);
+                    same_type(&value.ty, ty) && tensor.is_some_and(|t| promises(ty, &TensorType::of(t).into()))
+                }
+                _ => same_type(&value.ty, ty) && promises(ty, &value.ty),
             });
             if !fits {
-                return Err(wrong(format!("{id} is not of type {}", body.ty(operand))));
-            }
-        }
-        let home = |id: &PlanValueId| graph.values.get(id.index()).map(|value| &value.home);
-        let is_fixed = |id: &PlanValueId| matches!(home(id), Some(Home::Arena(_) | Home::Part(_)));
-        if !step.outputs.iter().any(is_fixed) {
-            return Ok(());
-        }
-        let known = |id: &PlanValueId| {
-            let value = graph.values.get(id.index());
-            value.is_some_and(|v| v.sizes.is_some() || matches!(v.home, Home::Weight(_)))
-        };
-        if !step.outputs.iter().all(is_fixed) || !step.inputs.iter().flatten().all(known) {
-            return Err(wrong("some of its operands or results have sizes and some have none".to_owned()));
-        }
-        let inferred = self.inferred(region).map_err(wrong)?;
-        for (id, ty) in step.outputs.iter().zip(&inferred) {
-            let declared = graph.values.get(id.index()).map(|value| &value.ty);
-            if !declared.is_some_and(|declared| self.same_or_guarded(declared, ty)) {
-                return Err(wrong(format!("{id} is not of the inferred type {ty}")));
+                return Err(format!("{id} is not of type {ty}"));
             }
         }
         Ok(())
@@ -183,16 +249,6 @@ impl Checker<'_> {
         let (Ok(from), Ok(to)) = (a.dims(), b.dims()) else { return false };
         let sizes = from.len() == to.len() && from.iter().zip(to).all(|(a, b)| a == b || self.is_guarded(a, b));
         a.data_type == b.data_type && sizes
-    }
-
-    /// Types of a region's results; what the inference leaves open must be a guard.
-    fn inferred(&self, region: &Region) -> Result<Vec<ValueType>, String> {
-        let mut cx = InferContext::default();
-        let types = region.infer(&region.body().input_types(), &mut cx).map_err(|e| e.to_string())?;
-        match cx.guards.iter().find(|guard| !self.is_guarded(&guard.left, &guard.right)) {
-            Some(guard) => Err(format!("no guard checks {} against {}: {}", guard.left, guard.right, guard.reason)),
-            None => Ok(types),
-        }
     }
 
     /// No value may be overwritten while it or a part of it lives.
@@ -222,29 +278,5 @@ impl Checker<'_> {
             }
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::shape_program::Operation;
-
-    #[test]
-    fn programs_of_any_length_have_bounded_dimensions() {
-        // Register 0 is 2, register 1 is N; each instruction takes the one before, and itself, N or 2.
-        let program = |other: fn(u32) -> u32, operation: Operation| {
-            let instruction = |at: u32| (operation, Register(at + 1), Register(other(at + 1)));
-            let instructions: Vec<_> = (0..20_000).map(instruction).collect();
-            ShapeProgram::from_parts(vec![2], vec!["N".to_owned()], instructions).unwrap()
-        };
-        for (other, operation) in [
-            ((|own| own) as fn(u32) -> u32, Operation::Multiply),
-            (|_| 1, Operation::Multiply),
-            (|_| 0, Operation::FloorDivide),
-        ] {
-            let dims = symbolic_registers(&program(other, operation));
-            assert_eq!((dims.len(), dims[2].is_some(), dims[20_001].is_some()), (20_002, true, false), "{operation:?}");
-        }
     }
 }

@@ -19,16 +19,20 @@
 mod check;
 mod codec;
 pub mod container;
+mod control;
 pub mod error;
 mod hash;
 mod parts;
+pub mod place;
 pub mod plan;
 pub mod range;
+mod regions;
 pub mod report;
 mod report_codec;
 pub mod sealed;
 mod sealed_codec;
 pub mod shape_program;
+mod symbolic;
 
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::as_conversions, reason = "generated from the wire layout")]
 mod wire {

@@ -84,8 +84,8 @@ impl Engine {
             let known: Vec<&str> = back_ends.iter().map(|b| b.name()).collect();
             RuntimeError::BackEnd { needed: plan.target.back_end.clone(), known: known.join(", ") }
         })?;
-        let device = back_end.target(options.threads);
-        let loaded = LoadedGraph::load(&plan.graph, *back_end, &device)?;
+        let target = back_end.target(options.threads);
+        let loaded = LoadedGraph::load(&plan.graph, &plan.shapes.dims(), *back_end, &target)?;
         let weights = weights::share(&mut plan);
         let workers = back_end.workers(options.threads);
         let direct = results::direct(&plan);

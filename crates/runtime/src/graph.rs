@@ -1,10 +1,12 @@
 //! Graphs with their kernels loaded.
 
 use sinter_backend::{BackEnd, Loaded, Target};
+use sinter_base::Dim;
 use sinter_plan::{Action, Graph, Home, PlanValueId};
 
 use crate::error::RuntimeError;
 use crate::layout::Layout;
+use crate::offer;
 
 /// What a loaded step calls.
 pub enum LoadedAction {
@@ -32,26 +34,32 @@ pub struct LoadedGraph {
 }
 
 impl LoadedGraph {
-    /// Loads every kernel of a graph and of the graphs inside it.
+    /// Loads every kernel of a graph and of the graphs inside it; `sizes` are what the registers of the plan compute.
     ///
     /// # Errors
     /// When a kernel is unknown to the back end or cannot be loaded.
-    pub fn load(graph: &Graph, back_end: &dyn BackEnd, device: &Target) -> Result<Self, RuntimeError> {
+    pub fn load(
+        graph: &Graph,
+        sizes: &[Option<Dim>],
+        back_end: &dyn BackEnd,
+        target: &Target,
+    ) -> Result<Self, RuntimeError> {
         let actions = graph
             .steps
             .iter()
             .map(|step| match &step.action {
                 Action::Control { graphs, .. } => {
                     let inner =
-                        graphs.iter().map(|g| Self::load(g, back_end, device)).collect::<Result<_, RuntimeError>>()?;
+                        graphs.iter().map(|g| Self::load(g, sizes, back_end, target)).collect::<Result<_, _>>()?;
                     Ok(LoadedAction::Control(inner))
                 }
                 Action::Placed { .. } => Ok(LoadedAction::Placed),
                 Action::Kernel { recipe, region, .. } => {
                     let name = &recipe.tactic;
                     let tactic = back_end.tactic(name).ok_or_else(|| RuntimeError::Tactic { tactic: name.clone() })?;
-                    let loaded = tactic.load(recipe, region, device);
-                    let kernel = loaded.map_err(|source| RuntimeError::Load { tactic: name.clone(), source })?;
+                    let failed = |source| RuntimeError::Load { tactic: name.clone(), source };
+                    let kernel = tactic.load(recipe, region, target).map_err(failed)?;
+                    offer::check(tactic, graph, step, sizes, target).map_err(failed)?;
                     Ok(LoadedAction::Kernel { kernel, size_operands: region.size_operands() })
                 }
             })

@@ -29,6 +29,7 @@ mod guard;
 pub mod layout;
 mod limit;
 pub mod memory;
+mod offer;
 mod parts;
 mod placement;
 pub mod profile;

@@ -4,6 +4,7 @@ use sinter_backend::panic::caught;
 use sinter_backend::{DynamicOutput, End, Kernel, KernelError, Launch, Loaded, Operand, Output, Region, ValueKernel};
 use sinter_base::arena::recycled;
 use sinter_base::{Rows, Sizes, TensorType, Value, ValueType, View, ViewMut};
+use sinter_ops::control::nested::admits;
 use sinter_ops::shown::MAX_SHOWN;
 use sinter_ops::{InferContext, ValueId};
 use sinter_plan::{Action, Graph, Home, PlanValueId, Step};
@@ -325,10 +326,18 @@ impl Run<'_> {
         frame: &Frame,
     ) -> Result<Vec<ValueType>, KernelError> {
         let given = self.step.inputs.iter().enumerate().filter_map(|(operand, id)| Some((operand, (*id)?)));
-        let type_of = |((operand, id), input): ((usize, PlanValueId), &ValueId)| match self.home(id) {
+        let type_of = |((operand, id), input): ((usize, PlanValueId), &ValueId)| {
+            let declared = region.body().ty(*input);
             // A weight may be packed: the region knows what it stands for.
-            Some(Home::Weight(_)) => Ok(region.body().ty(*input).clone()),
-            _ => self.actual_type(id, size_operands.contains(&operand), frame),
+            if let Some(Home::Weight(_)) = self.home(id) {
+                return Ok(declared.clone());
+            }
+            // The kernel was made for what the region says.
+            let actual = self.actual_type(id, size_operands.contains(&operand), frame)?;
+            match admits(declared, &actual) {
+                true => Ok(actual),
+                false => Err(KernelError::Data(format!("{id} is {actual}, where {declared} is declared"))),
+            }
         };
         let types = given.zip(region.body().inputs()).map(type_of).collect::<Result<Vec<_>, _>>()?;
         let mut cx = InferContext::default();

@@ -9,7 +9,7 @@ use sinter_ir::Network;
 use sinter_ops::{EvalContext, EvalError, Memory, Steps};
 
 use crate::bound::check_judge;
-use crate::made_up::{Refused, verified};
+use crate::made_up::{Refused, verified, verified_again};
 use crate::parity::sensitivity::Noisy;
 use crate::parity::{MOST_STEPS, Verify, judge};
 use crate::sizes::SizeHints;
@@ -18,6 +18,8 @@ use crate::sizes::SizeHints;
 pub(crate) struct Answers {
     pub(crate) inputs: HashMap<String, Value>,
     pub(crate) outputs: Vec<Value>,
+    /// The same on other inputs, where a body may run another number of times.
+    pub(crate) again: Option<Box<Answers>>,
     /// What the judge may take.
     pub(crate) memory: Memory,
     /// The same with rounding errors, once somebody asked.
@@ -33,7 +35,7 @@ impl Answers {
         let steps = Steps::of(MOST_STEPS);
         let cx = EvalContext { steps: Some(&steps), ..judge(&FastEvaluator, memory) };
         let outputs = run_within(imported, &inputs, &cx)?;
-        Ok(Self { inputs, outputs, memory, rounded: OnceCell::new() })
+        Ok(Self { inputs, outputs, again: None, memory, rounded: OnceCell::new() })
     }
 
     /// The outputs when every float result on the way is moved by what rounding may move it, a few times.
@@ -63,6 +65,12 @@ pub(crate) fn answers(
     match verify {
         Verify::Off => Err("verification is off".to_owned()),
         Verify::Given(inputs) => run(inputs.clone()).map_err(Refused::reason),
-        Verify::Generated => verified(network, hints, run),
+        Verify::Generated => {
+            let mut answers = verified(network, hints, run)?;
+            if network.body.nodes().iter().any(|node| !node.op.bodies().is_empty()) {
+                answers.again = verified_again(network, hints, &answers.inputs, run).map(Box::new);
+            }
+            Ok(answers)
+        }
     }
 }

@@ -6,20 +6,25 @@
 
 use sinter_backend::Region;
 use sinter_base::{Dim, ValueType};
-use sinter_interp::inputs::FreeSizes;
+use sinter_interp::inputs::{FreeNames, FreeSizes};
 use sinter_ops::{Body, Operands, ValueId};
 
 use crate::parity::at_sizes;
 
-/// Odd sizes, so that blocks have tails: more rows than any kernel takes at once, down to two pictures.
-const SIZES: [FreeSizes; 7] = [
-    FreeSizes { batch: 101, other: 67 },
-    FreeSizes { batch: 7, other: 131 },
-    FreeSizes { batch: 101, other: 7 },
-    FreeSizes { batch: 3, other: 67 },
-    FreeSizes { batch: 13, other: 5 },
-    FreeSizes { batch: 5, other: 3 },
-    FreeSizes { batch: 2, other: 2 },
+const fn sizes(batch: i64, other: i64, apart: i64) -> [FreeSizes; 2] {
+    [FreeSizes { batch, other, apart }, FreeSizes { batch, other, apart: 0 }]
+}
+
+/// Odd sizes, so that blocks have tails: more rows than any kernel takes at once, down to two pictures. Different ones for
+/// different names first, then equal ones, which some operators want.
+const SIZES: [[FreeSizes; 2]; 7] = [
+    sizes(101, 67, 6),
+    sizes(7, 131, 2),
+    sizes(101, 7, 2),
+    sizes(3, 67, 6),
+    sizes(13, 5, 2),
+    sizes(5, 3, 2),
+    sizes(2, 2, 1),
 ];
 /// Elements of operands and results together, of what is no weight.
 const MAX_ELEMENTS: usize = 1 << 21;
@@ -27,14 +32,20 @@ const MAX_ELEMENTS: usize = 1 << 21;
 const MAX_OPERATIONS: i64 = 1 << 29;
 
 /// Types of a region's operands at other sizes than those that the network showed; `None` where nothing is open or all
-/// choices are too large. `size_of` is the size of a name at one of the choices.
-pub(crate) fn other_sizes(region: &Region, size_of: &dyn Fn(&str, FreeSizes) -> i64) -> Option<Vec<ValueType>> {
+/// choices are too large. `near` is the size of a name that lies nearest to the wanted one.
+pub(crate) fn other_sizes(
+    region: &Region,
+    is_batch: &dyn Fn(&str) -> bool,
+    near: &dyn Fn(&str, i64) -> i64,
+) -> Option<Vec<ValueType>> {
     let types = region.body().input_types();
+    let names = FreeNames::of_types(&types, is_batch);
     if types.iter().all(|ty| ty.as_tensor().is_some_and(|t| t.shape.sizes().is_some())) {
         return None;
     }
-    SIZES.iter().find_map(|free| {
-        let pinned = |dim: &Dim| dim.evaluate(&|name| Some(size_of(name, *free))).map_or(dim.clone(), Dim::constant);
+    SIZES.iter().flatten().find_map(|free| {
+        let size_of = |name: &str| Some(near(name, free.of(name, &names)));
+        let pinned = |dim: &Dim| dim.evaluate(&size_of).map_or(dim.clone(), Dim::constant);
         let types: Vec<ValueType> = types.iter().map(|ty| ty.map_dims(&pinned)).collect();
         let concrete = at_sizes(region, &types)?;
         let elements = |ty: &ValueType| sinter_base::shape::element_count(&ty.as_tensor()?.shape.sizes()?);
@@ -59,8 +70,6 @@ fn operations(body: &Body) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use sinter_base::DataType;
     use sinter_ops::matmul::MatMul;
 
@@ -74,8 +83,7 @@ mod tests {
     }
 
     fn sizes(region: &Region) -> Option<Vec<usize>> {
-        let batches = BTreeSet::from(["N".to_owned()]);
-        let types = other_sizes(region, &|name, free| free.of(name, &batches))?;
+        let types = other_sizes(region, &|name| name == "N", &|_, size| size)?;
         Some(types[0].as_tensor()?.shape.sizes()?.to_vec())
     }
 
@@ -83,6 +91,8 @@ mod tests {
     fn the_largest_that_is_quick() {
         let (n, s) = (Dim::symbol("N"), Dim::symbol("S"));
         assert_eq!(sizes(&product(vec![n.clone()], 8)), Some(vec![101, 8]));
+        let two = vec![s.clone(), Dim::symbol("T")];
+        assert_eq!(sizes(&product(two, 8)), Some(vec![67, 73, 8]), "no two are equal");
         assert_eq!(sizes(&product(vec![n.clone(), s], 768)), Some(vec![3, 67, 768]));
         assert_eq!(sizes(&product(vec![n.clone(), 3136i64.into()], 64)), Some(vec![3, 3136, 64]));
         assert_eq!(sizes(&product(vec![n, (1i64 << 20).into()], 64)), None, "too large at any size");

@@ -57,8 +57,8 @@ pub(crate) enum Mismatch {
     Unverifiable(String),
 }
 
-/// Runs the plan on the judge's inputs; with control flow, on the other side of every condition that is an input as
-/// well. `network` is the one as imported.
+/// Runs the plan on the judge's inputs; with control flow, at other sizes and on the other side of every condition that is
+/// an input as well. `network` is the one as imported.
 ///
 /// # Errors
 /// The output that differs, or why the plan does not run.
@@ -79,10 +79,12 @@ pub(crate) fn check(
     if network.body.nodes().iter().all(|node| node.op.bodies().is_empty()) {
         return Ok(());
     }
-    let Some(turned) = turned(&answers.inputs) else { return Ok(()) };
+    if let Some(again) = &answers.again {
+        agrees(&engine, network, again)?;
+    }
     // Where the judge does not go either there is nothing to compare.
-    let Ok(turned) = Answers::of(network, turned, answers.memory) else { return Ok(()) };
-    agrees(&engine, network, &turned)
+    let turned = turned(&answers.inputs).and_then(|turned| Answers::of(network, turned, answers.memory).ok());
+    turned.map_or(Ok(()), |turned| agrees(&engine, network, &turned))
 }
 
 fn agrees(engine: &Engine, network: &Network, answers: &Answers) -> Result<(), Mismatch> {

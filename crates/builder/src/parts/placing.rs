@@ -8,18 +8,16 @@ use sinter_base::{Dim, ValueType};
 use sinter_ops::Op;
 use sinter_ops::axes::axis_of;
 use sinter_ops::movement::Concat;
+use sinter_plan::place::{Place, Rows, product, taken};
 use sinter_plan::{Action, Graph, Home, PlanValueId, Step};
 
 use crate::candidates::Candidates;
 use crate::evidence::Evidence;
 use crate::parts::Moved;
-use crate::parts::place::{Place, Rows, product};
 use crate::select::select;
 
 /// Bytes below which a concatenation is not worth a step for each operand.
 const WORTH_COPIES: i64 = 4096;
-/// Bounds of a slice beyond this reach past any size, as for [`sinter_ops::movement::Slice`].
-const BEYOND: i64 = i32::MAX as i64;
 
 /// What placing needs to know beside the graph: to choose kernels for copies, and which sizes a run begins with.
 pub(crate) struct Known<'a> {
@@ -370,33 +368,4 @@ impl<'a> Placing<'a> {
 
 fn only(step: &Step) -> Option<&Op> {
     step.region().only().map(|node| &node.op)
-}
-
-/// The axis that a slice takes a part of, and where that begins.
-fn taken(region: &Region, data: &[Dim], result: &[Dim]) -> Result<(usize, Dim), String> {
-    let ints = |operand: usize| region.input(operand).and_then(|ty| ty.ints());
-    let is_left_out = |operand: usize| region.input(operand).is_none();
-    let starts = ints(1).ok_or("where it begins is open")?;
-    if !is_left_out(4) && !ints(4).is_some_and(|steps| steps.iter().all(|step| step.as_constant() == Some(1))) {
-        return Err("it takes steps".to_owned());
-    }
-    let axes: Vec<usize> = match region.input(3) {
-        None => (0..starts.len()).collect(),
-        Some(ty) => {
-            let axes = ty.constant_ints().ok_or("its axes are open")?;
-            axes.iter().map(|axis| axis_of(*axis, data.len()).map_err(|e| e.to_string())).collect::<Result<_, _>>()?
-        }
-    };
-    let mut cut = axes.iter().zip(starts).filter(|(axis, _)| data.get(**axis) != result.get(**axis));
-    let (Some((&axis, start)), None) = (cut.next(), cut.next()) else {
-        return Err("it cuts several axes, or none".to_owned());
-    };
-    let size = &data[axis];
-    let start = match start.as_constant() {
-        Some(at) if at.abs() >= BEYOND => return Err("where it begins is beyond all sizes".to_owned()),
-        _ if start.lower_bound() >= 0 => start.clone(),
-        _ if start.upper_bound() < 0 => start.add(size).maximum(&Dim::constant(0)),
-        _ => return Err("where it begins is open".to_owned()),
-    };
-    Ok((axis, start.minimum(size)))
 }

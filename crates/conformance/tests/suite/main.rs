@@ -2,6 +2,8 @@
 #![allow(clippy::print_stdout, reason = "tests print their figures")]
 
 mod choice;
+mod confused_plans;
+mod confusion;
 mod control_flow;
 mod corpus;
 mod cover;

@@ -1,0 +1,45 @@
+//! What a plan says of a kernel beside its recipe, against what the tactic offers for the region.
+//!
+//! Which operands are packed, which results may lie where an operand lies, and how much scratch memory there is: a kernel
+//! relies on all three, and a plan may come from anywhere.
+
+use sinter_backend::{Candidate, KernelError, Numerics, Problem, Sizing, Tactic, Target};
+use sinter_base::{Dim, Truth};
+use sinter_plan::{Action, Graph, Home, PlanValueId, Register, Step};
+
+/// Checks a kernel's step of a graph; `sizes` are what the registers of the plan compute.
+///
+/// # Errors
+/// What the tactic does not offer.
+pub(crate) fn check(
+    tactic: &dyn Tactic,
+    graph: &Graph,
+    step: &Step,
+    sizes: &[Option<Dim>],
+    target: &Target,
+) -> Result<(), KernelError> {
+    let Action::Kernel { recipe, region, in_place, packed, workspace } = &step.action else { return Ok(()) };
+    let wrong = |what: String| Err(KernelError::Recipe(format!("the plan is damaged: {what}")));
+    let home = |id: &PlanValueId| graph.values.get(id.index()).map(|value| &value.home);
+    let is_weight = |id: &Option<PlanValueId>| id.as_ref().and_then(home).is_some_and(|h| matches!(h, Home::Weight(_)));
+    let weights = step.inputs.iter().enumerate().filter(|(_, id)| is_weight(id)).map(|(position, _)| position);
+    let (region, sizing) = (region.clone().with_constants(weights.collect()), Sizing::default());
+    let problem = Problem { region: &region, target, sizing: &sizing };
+    let offered = tactic.offer(&problem, usize::MAX).unwrap_or_default();
+    let plain = Candidate::plain(tactic, Numerics::Exact, 0.0);
+    let candidate = offered.iter().find(|candidate| candidate.recipe == *recipe).unwrap_or(&plain);
+    if candidate.packed != *packed {
+        return wrong(format!("operands {packed:?} are packed, the kernel wants {:?}", candidate.packed));
+    }
+    if let Some((operand, result)) = in_place.iter().find(|pair| !candidate.in_place.contains(pair)) {
+        return wrong(format!("the kernel cannot put result {result} where operand {operand} lies"));
+    }
+    let computed = |register: Register| usize::try_from(register.0).ok().and_then(|at| sizes.get(at))?.clone();
+    let bytes = workspace.map_or(Some(Dim::constant(0)), computed);
+    // Sizes that only a run knows have no register; the kernel looks at what it gets.
+    let is_open = workspace.is_none() && !step.outputs.iter().all(|id| graph.is_in_arena(*id));
+    if !is_open && bytes.is_none_or(|bytes| candidate.workspace.less_or_equal(&bytes) != Truth::Yes) {
+        return wrong(format!("the kernel needs {} bytes of scratch memory, and has less", candidate.workspace));
+    }
+    Ok(())
+}
