@@ -2,7 +2,7 @@
 //!
 //! Data types, symbolic dimensions, tensor types, host tensors and values, attribute trees, source locations.
 //!
-//! Does not know operators, networks, devices or files formats.
+//! Does not know operators, networks, devices or file formats.
 
 pub mod arena;
 pub mod attribute;
@@ -20,6 +20,7 @@ pub mod mapping;
 pub mod minifloat;
 pub mod quantization;
 pub mod regular_file;
+pub mod replace;
 pub mod shape;
 pub mod tensor;
 pub mod types;

@@ -1,7 +1,7 @@
 //! Failures as the user sees them: what, where, what to do; and the exit code.
 
 use std::fmt;
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal};
 use std::path::Path;
 
 use sinter::backend::KernelError;
@@ -92,13 +92,23 @@ impl fmt::Display for Failure {
     }
 }
 
+/// What to do about a file that the system does not let us read or write.
+pub fn advice(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            "there is no room left: delete something there, or choose a place on another disk"
+        }
+        ErrorKind::ReadOnlyFilesystem => "nothing can be written there: choose another place",
+        ErrorKind::NotFound => "check the path",
+        _ => "check the path and its permissions",
+    }
+}
+
 impl From<ImportError> for Failure {
     fn from(error: ImportError) -> Self {
         let failure = Self::new(Exit::Damaged, error.to_string());
         match error {
-            ImportError::Open { .. } => {
-                Self { exit: Exit::Usage, ..failure }.help("check the path and its permissions")
-            }
+            ImportError::Open { source, .. } => Self { exit: Exit::Usage, ..failure }.help(advice(source.kind())),
             ImportError::Decode { .. } => failure.help("export the model again, or copy it again; it may be cut off"),
             ImportError::Model(_) => {
                 failure.help("each line names a node of the model; mend them where it was exported")
@@ -114,7 +124,7 @@ impl From<PlanError> for Failure {
     fn from(error: PlanError) -> Self {
         let failure = Self::new(Exit::Damaged, error.to_string());
         match error {
-            PlanError::Io { .. } => Self { exit: Exit::Usage, ..failure }.help("check the path and its permissions"),
+            PlanError::Io { source, .. } => Self { exit: Exit::Usage, ..failure }.help(advice(source.kind())),
             PlanError::Version { .. } | PlanError::Unreadable(_) => failure,
             _ => failure.help("build the plan again from its model"),
         }
@@ -199,8 +209,8 @@ impl From<ValuesError> for Failure {
     fn from(error: ValuesError) -> Self {
         let what = error.to_string();
         match error {
-            ValuesError::Io { .. } | ValuesError::Npz(NpzError::Io { .. }) => {
-                Self::usage(what).help("check the path and its permissions")
+            ValuesError::Io { source, .. } | ValuesError::Npz(NpzError::Io { source, .. }) => {
+                Self::usage(what).help(advice(source.kind()))
             }
             ValuesError::Mismatch { .. } => {
                 Self::usage(what).help("`sinter inspect FILE` shows the names and types of inputs and outputs")

@@ -5,9 +5,9 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use serde::Serialize;
-use sinter::tensor_io::replace::replace;
+use sinter::base::replace::replace;
 
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, advice};
 use crate::files::{is_standard_output, is_stream};
 use crate::flags::JsonFlags;
 use crate::interrupt::while_writing;
@@ -53,9 +53,7 @@ pub fn printable(text: &str) -> String {
 
 /// Writes a whole file or none; into a pipe or device, it writes at once.
 fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let failure = |e: std::io::Error| {
-        Failure::usage(format!("cannot write: {e}")).at(path).help("choose another place for the result")
-    };
+    let failure = |e: std::io::Error| Failure::usage(format!("cannot write: {e}")).at(path).help(advice(e.kind()));
     if is_stream(path) {
         // Whoever reads may keep it waiting: an interrupt must not wait with it.
         return match File::options().append(true).open(path).and_then(|mut stream| stream.write_all(bytes)) {
@@ -70,7 +68,7 @@ fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
 fn check_pipe(written: std::io::Result<()>) -> Result<(), Failure> {
     match written {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Failure::usage(format!("cannot write to standard output: {error}")))
+            Err(Failure::usage(format!("cannot write to standard output: {error}")).help(advice(error.kind())))
         }
         _ => Ok(()),
     }

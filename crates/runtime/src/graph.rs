@@ -42,7 +42,8 @@ impl LoadedGraph {
             .iter()
             .map(|step| match &step.action {
                 Action::Control { graphs, .. } => {
-                    let inner = graphs.iter().map(|g| Self::load(g, back_end, device)).collect::<Result<_, RuntimeError>>()?;
+                    let inner =
+                        graphs.iter().map(|g| Self::load(g, back_end, device)).collect::<Result<_, RuntimeError>>()?;
                     Ok(LoadedAction::Control(inner))
                 }
                 Action::Placed { .. } => Ok(LoadedAction::Placed),

@@ -4,9 +4,9 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use sinter_base::replace::replace;
 use sinter_base::{Tensor, Value, regular_file};
 use sinter_import_onnx::test_data::{decode_value, encode_value};
-use sinter_tensor_io::replace::replace;
 use sinter_tensor_io::{NpzError, read_npz, write_npz};
 
 use crate::source::Declared;

@@ -5,13 +5,13 @@ use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use npyz::WriterBuilder;
+use sinter_base::replace::replace;
 use sinter_base::{Tensor, regular_file};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 use crate::array::{Extent, RawArray, encode};
 use crate::header::Header;
-use crate::replace::replace;
 
 /// A file of arrays that could not be read or written.
 #[derive(Debug, thiserror::Error)]

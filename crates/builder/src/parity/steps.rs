@@ -12,8 +12,8 @@ use sinter_base::{DataType, Tensor, Value, ValueType};
 use sinter_interp::evaluate_weight;
 use sinter_interp::inputs::batches;
 use sinter_ir::{Input, Network, WeightExpr};
-use sinter_ops::shown::shown_type;
 use sinter_ops::control::nested::captures;
+use sinter_ops::shown::shown_type;
 use sinter_ops::{Body, InferContext, Memory, Node, ValueId};
 use sinter_plan::{Action, Graph, Home, PlanValueId, Step};
 
@@ -242,7 +242,8 @@ impl Checker<'_> {
         for ((graph, (body, (first_input, first_operand))), runs) in graphs.iter().zip(bodies).zip(runs) {
             idle |= runs.is_empty() && !graph.steps.is_empty();
             let captured = body.inputs().iter().skip(first_input).zip(node.inputs.iter().skip(first_operand));
-            let constant = |(inner, outer): (&ValueId, &Option<ValueId>)| Some((*inner, constants.get(&(*outer)?)?.clone()));
+            let constant =
+                |(inner, outer): (&ValueId, &Option<ValueId>)| Some((*inner, constants.get(&(*outer)?)?.clone()));
             let constants: Constants = captured.filter_map(constant).collect();
             for inputs in runs {
                 let values = graph.inputs.iter().zip(inputs).filter_map(|(id, value)| Some((*id, value?)));

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 use sinter::builder::{Built, CacheError, TimingCache, Tuning, VerdictCache};
-use sinter::tensor_io::replace::behind_links;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, advice};
 use crate::files::{Files, Form};
 use crate::interrupt::while_writing;
 
@@ -52,7 +51,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 fn failure(error: CacheError) -> Failure {
     let help = match &error {
-        CacheError::Io { .. } => "check the path and its permissions",
+        CacheError::Io { kind, .. } => advice(*kind),
         CacheError::Foreign { .. } => "name another file; this one is left as it is",
         CacheError::Version { .. } | CacheError::Damaged { .. } => "delete the file, or name another one",
     };
@@ -112,10 +111,10 @@ impl TuningFlags {
     /// When a cache cannot be written.
     pub fn keep(&self, built: &Built) -> Result<(), Failure> {
         if let (Some(path), Some(tuned), false) = (&self.timing_cache, &built.tuned, self.locked) {
-            while_writing(|| tuned.cache.save(&behind_links(path))).map_err(failure)?;
+            while_writing(|| tuned.cache.save(path)).map_err(failure)?;
         }
         if let (Some(path), Some(verdicts), false) = (&self.verdict_cache, &built.verdicts, built.is_known_verdict) {
-            while_writing(|| verdicts.save(&behind_links(path))).map_err(failure)?;
+            while_writing(|| verdicts.save(path)).map_err(failure)?;
         }
         Ok(())
     }

@@ -141,6 +141,18 @@ fn pipes_in_place_of_files_are_errors_at_once() {
     fails(&folder, &arguments!["run", small, "--inputs", folder.path(".")], 2, &["input_0.pb", "not a regular file"]);
 }
 
+/// A device that is always full stands for a disk that is.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_has_a_hint_of_its_own() {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_sinter"));
+    let output = command.arg("doctor").stdout(full).output().unwrap();
+    let errors = text(&output.stderr);
+    assert_eq!(code(&output), 2, "{errors}");
+    assert!(errors.contains("there is no room left"), "{errors}");
+}
+
 #[test]
 fn damaged_files_end_with_3() {
     let folder = Folder::new();

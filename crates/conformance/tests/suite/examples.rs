@@ -5,7 +5,9 @@ use std::collections::HashMap;
 
 use sinter_base::{Dim, Shape, TensorType, Value, ValueType};
 use sinter_ops::example::ExampleInput;
-use sinter_ops::{Arguments, EvalContext, Example, InferContext, Op, Operands, ReferenceEvaluator, catalog, infer, infer_types};
+use sinter_ops::{
+    Arguments, EvalContext, Example, InferContext, Op, Operands, ReferenceEvaluator, catalog, infer, infer_types,
+};
 
 fn types_of(op: &Op, types: &[Option<ValueType>]) -> Result<Vec<ValueType>, String> {
     let types: Vec<Option<&ValueType>> = types.iter().map(Option::as_ref).collect();
