@@ -5,6 +5,7 @@ use std::io::{ErrorKind, IsTerminal};
 use std::path::Path;
 
 use sinter::backend::KernelError;
+use sinter::base::one_line;
 use sinter::builder::BuildError;
 use sinter::import_onnx::ImportError;
 use sinter::interp::run::RunError;
@@ -40,6 +41,8 @@ pub struct Failure {
     pub exit: Exit,
     /// What went wrong, with names and numbers.
     pub what: String,
+    /// Has it several lines? Else a line break in it is part of a name.
+    pub is_list: bool,
     /// The file or value concerned.
     pub place: Option<String>,
     /// What the user can do.
@@ -49,7 +52,12 @@ pub struct Failure {
 impl Failure {
     /// A failure with this exit code.
     pub fn new(exit: Exit, what: impl Into<String>) -> Self {
-        Self { exit, what: what.into(), place: None, help: None }
+        Self { exit, what: what.into(), is_list: false, place: None, help: None }
+    }
+
+    /// Several things that are wrong, one a line; whoever says what they are keeps names in their line.
+    pub fn list(exit: Exit, what: impl Into<String>) -> Self {
+        Self { is_list: true, ..Self::new(exit, what) }
     }
 
     /// The user asked for something that cannot be.
@@ -75,18 +83,21 @@ impl Failure {
     pub fn show(&self) {
         let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         let (on, off) = if colour { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
-        eprintln!("{on}error{off}: {}", printable(&self.to_string()));
+        eprintln!("{on}error{off}: {self}");
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)?;
+        match self.is_list {
+            true => f.write_str(&printable(&self.what))?,
+            false => f.write_str(&one_line(&self.what))?,
+        }
         if let Some(place) = &self.place {
-            write!(f, "\n  where: {place}")?;
+            write!(f, "\n  where: {}", one_line(place))?;
         }
         if let Some(help) = &self.help {
-            write!(f, "\n  what to do: {help}")?;
+            write!(f, "\n  what to do: {}", one_line(help))?;
         }
         Ok(())
     }
@@ -110,12 +121,10 @@ impl From<ImportError> for Failure {
         match error {
             ImportError::Open { source, .. } => Self { exit: Exit::Usage, ..failure }.help(advice(source.kind())),
             ImportError::Decode { .. } => failure.help("export the model again, or copy it again; it may be cut off"),
-            ImportError::Model(_) => {
-                failure.help("each line names a node of the model; mend them where it was exported")
-            }
-            ImportError::Shapes(_) => {
-                Self { exit: Exit::Usage, ..failure }.help("`sinter inspect MODEL` shows the inputs and their types")
-            }
+            ImportError::Model(_) => Self { is_list: true, ..failure }
+                .help("each line names a node; if the model is valid, please report it, else export it again"),
+            ImportError::Shapes(_) => Self { exit: Exit::Usage, is_list: true, ..failure }
+                .help("`sinter inspect MODEL` shows the inputs and their types"),
         }
     }
 }
@@ -145,12 +154,12 @@ impl From<BuildError> for Failure {
         match &error {
             BuildError::Disagrees { .. } => Self::new(Exit::OutsideBounds, error.to_string())
                 .help("--disable PASS may lead around it; --no-verify builds the plan as it is"),
-            BuildError::Unserved(_) => Self::new(Exit::OutsideBounds, error.to_string())
+            BuildError::Unserved(_) => Self::list(Exit::OutsideBounds, error.to_string())
                 .help("report the nodes named above; every valid operator should have a kernel"),
             BuildError::Pass(PassError::Unknown { .. }) => Self::usage(error.to_string()),
             BuildError::Pass(_) => Self::new(Exit::Damaged, error.to_string())
                 .help("--disable PASS goes on without the pass; please report the model"),
-            BuildError::Untimed { .. } => Self::usage(error.to_string()).help(
+            BuildError::Untimed { .. } => Self::list(Exit::Usage, error.to_string()).help(
                 "build once with --tune-seconds S and the same --timing-cache on such a machine; a larger S leaves fewer out",
             ),
             BuildError::Memory(error) => error.clone().into(),
@@ -171,6 +180,7 @@ impl From<RuntimeError> for Failure {
             RuntimeError::MissingInput { .. }
             | RuntimeError::UnknownInput { .. }
             | RuntimeError::InputType { .. }
+            | RuntimeError::Contradiction { .. }
             | RuntimeError::Range { .. }
             | RuntimeError::Sizes { .. } => Self::usage(what).help(inputs),
             RuntimeError::Memory { .. } => Self::new(Exit::Damaged, what).help("--max-memory sets the bound"),

@@ -143,6 +143,7 @@ pub fn refusal(error: RuntimeError, given: &InputFlags) -> Failure {
         error,
         RuntimeError::Step { source: KernelError::Data(_), .. }
             | RuntimeError::Sizes { .. }
+            | RuntimeError::Contradiction { .. }
             | RuntimeError::Range { .. }
             | RuntimeError::Shape(_)
     );

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use npyz::WriterBuilder;
 use sinter_base::replace::replace;
-use sinter_base::{Tensor, regular_file};
+use sinter_base::{Tensor, one_line, regular_file};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
@@ -25,7 +25,7 @@ pub enum NpzError {
         source: std::io::Error,
     },
     /// The file is damaged or holds what no tensor is.
-    #[error("{path}: {reason}")]
+    #[error("{path}: {}", one_line(reason))]
     Invalid {
         /// The file.
         path: PathBuf,

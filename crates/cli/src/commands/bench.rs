@@ -185,7 +185,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         activation_bytes: engine.arena_bytes() as u64,
         profile,
     };
-    deliver(&report, &arguments.json, |out| show(&report, out))
+    deliver(&report, &arguments.json, show)
 }
 
 /// Times of inferences, at least for `budget` and at least `MIN_RUNS`.

@@ -241,7 +241,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         build_seconds,
         write_seconds: seconds_since(start),
     };
-    deliver(&report, &arguments.json, |out| show(&report, out))
+    deliver(&report, &arguments.json, show)
 }
 
 impl Display for EnginesSummary {

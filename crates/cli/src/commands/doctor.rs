@@ -103,7 +103,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
             .collect(),
         warnings: warnings(Tier::requested().ok().flatten(), Tier::detected()),
     };
-    deliver(&report, &arguments.json, |out| show(&report, out))
+    deliver(&report, &arguments.json, show)
 }
 
 fn warnings(forced: Option<Tier>, detected: Tier) -> Vec<String> {

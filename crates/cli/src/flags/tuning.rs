@@ -9,6 +9,7 @@ use sinter::builder::{Built, CacheError, TimingCache, Tuning, VerdictCache};
 use crate::failure::{Failure, advice};
 use crate::files::{Files, Form};
 use crate::interrupt::while_writing;
+use crate::output::warn;
 
 /// What a build may learn and remember.
 #[derive(Args, Clone, Debug, Default)]
@@ -98,7 +99,7 @@ impl TuningFlags {
         match VerdictCache::load(path) {
             Ok(cache) => Ok(Some(cache)),
             Err(error @ (CacheError::Damaged { .. } | CacheError::Version { .. })) => {
-                eprintln!("warning: {error}; it is made anew");
+                warn(&format!("{error}; it is made anew"));
                 Ok(Some(VerdictCache::default()))
             }
             Err(error) => Err(failure(error)),
