@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::dim::{Dim, Factor, MAX_DEPTH};
+use crate::one_line::steers;
 
 impl fmt::Display for Dim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -38,13 +39,26 @@ impl fmt::Display for Factor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Factor::Symbol(name) if is_identifier(name) => f.write_str(name),
-            Factor::Symbol(name) => write!(f, "'{}'", name.replace('\\', "\\\\").replace('\'', "\\'")),
+            Factor::Symbol(name) => write!(f, "'{}'", quoted(name)),
             Factor::FloorDiv(a, b) => write!(f, "floor_div({a}, {b})"),
             Factor::Modulo(a, b) => write!(f, "mod({a}, {b})"),
             Factor::Min(a, b) => write!(f, "min({a}, {b})"),
             Factor::Max(a, b) => write!(f, "max({a}, {b})"),
         }
     }
+}
+
+/// A name as it stands between quotes, in one line.
+fn quoted(name: &str) -> String {
+    let mut text = String::new();
+    for c in name.chars() {
+        match c {
+            '\\' | '\'' => text.extend(['\\', c]),
+            c if steers(c) => text.extend(c.escape_unicode()),
+            c => text.push(c),
+        }
+    }
+    text
 }
 
 fn is_identifier(name: &str) -> bool {
@@ -177,19 +191,34 @@ impl Parser<'_> {
 
     fn quoted(&mut self) -> Result<Dim, DimError> {
         let mut name = String::new();
-        let mut chars = self.rest.char_indices().skip(1);
-        while let Some((at, c)) = chars.next() {
-            match c {
-                '\'' => {
-                    self.rest = &self.rest[at + 1..];
-                    return Ok(Dim::symbol(&name));
+        let mut chars = self.rest.chars();
+        chars.next();
+        loop {
+            match chars.next() {
+                None => return Err(self.error("a closing quote")),
+                Some('\'') => break,
+                Some('\\') => {
+                    let (c, rest) = escaped(chars.as_str()).ok_or_else(|| self.error("a character"))?;
+                    name.push(c);
+                    chars = rest.chars();
                 }
-                '\\' => name.extend(chars.next().map(|(_, c)| c)),
-                c => name.push(c),
+                Some(c) => name.push(c),
             }
         }
-        Err(self.error("a closing quote"))
+        self.rest = chars.as_str();
+        Ok(Dim::symbol(&name))
     }
+}
+
+/// The character that stands behind a backslash, by its number (`u{1b}`) or as it is, and what follows.
+fn escaped(text: &str) -> Option<(char, &str)> {
+    let Some(number) = text.strip_prefix("u{") else {
+        let mut chars = text.chars();
+        return Some((chars.next()?, chars.as_str()));
+    };
+    let (digits, rest) = number.split_once('}')?;
+    let code = u32::from_str_radix(digits, 16).ok().filter(|_| digits.chars().all(|c| c.is_ascii_hexdigit()))?;
+    Some((char::from_u32(code)?, rest))
 }
 
 #[cfg(test)]
@@ -220,10 +249,32 @@ mod tests {
     }
 
     #[test]
+    fn odd_names_read_back_and_stay_in_their_line() {
+        assert_eq!(Dim::symbol("N\nerror: \u{1b}'").to_string(), r"'N\u{a}error: \u{1b}\''");
+        for name in ["N\nM", "\r", "a\\b", "\\u{a}", "u{a}", "\u{2028}x\u{9b}", "\\", "'", "ä\n\n", ""] {
+            for dim in [Dim::symbol(name), Dim::symbol(name).add(&Dim::symbol("N"))] {
+                assert_eq!(dim.to_string().parse::<Dim>(), Ok(dim.clone()), "{dim}");
+                assert!(!dim.to_string().contains(steers), "{dim}");
+            }
+        }
+    }
+
+    #[test]
     fn damaged_text_is_an_error() {
-        for text in
-            ["", "N +", "max(1", "99999999999999999999", "9223372036854775808", "- -3", "'x", "N N", &"(".repeat(500)]
-        {
+        for text in [
+            "",
+            "N +",
+            "max(1",
+            "99999999999999999999",
+            "9223372036854775808",
+            "- -3",
+            "'x",
+            "N N",
+            r"'\u{'",
+            r"'\u{110000}'",
+            r"'\u{+1}'",
+            &"(".repeat(500),
+        ] {
             assert!(text.parse::<Dim>().is_err(), "{text}");
         }
     }

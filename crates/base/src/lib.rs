@@ -2,7 +2,7 @@
 //!
 //! Data types, symbolic dimensions, tensor types, host tensors and values, attribute trees, source locations.
 //!
-//! Does not know operators, networks, devices or files formats.
+//! Does not know operators, networks, devices or file formats.
 
 pub mod arena;
 pub mod attribute;
@@ -18,8 +18,10 @@ pub mod id;
 pub mod location;
 pub mod mapping;
 pub mod minifloat;
+pub mod one_line;
 pub mod quantization;
 pub mod regular_file;
+pub mod replace;
 pub mod shape;
 pub mod tensor;
 pub mod types;
@@ -34,6 +36,7 @@ pub use dim::{Dim, Truth};
 pub use element::Element;
 pub use floats::Floats;
 pub use location::Location;
+pub use one_line::one_line;
 pub use shape::{Shape, Sizes};
 pub use sinter_macros::Attributes;
 pub use tensor::{Tensor, TensorError};

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::one_line::one_line;
+
 /// A place in a source model. Cheap to clone; empty parts are not printed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Location {
@@ -63,7 +65,7 @@ impl fmt::Display for Location {
         if parts.is_empty() {
             f.write_str("model")?
         } else {
-            f.write_str(&parts.join(", "))?
+            f.write_str(&one_line(&parts.join(", ")))?
         }
         for other in self.others.iter().flat_map(|others| others.iter()) {
             write!(f, " + {other}")?;
@@ -84,5 +86,13 @@ mod tests {
         assert_eq!(Location::merged([&ab, &a, &c]).to_string(), "Conv node 'a' + Mul node 'b' + Add node 'c'");
         assert_eq!(Location::merged([&Location::default(), &c]), c);
         assert_eq!(Location::merged([]), Location::default());
+    }
+
+    #[test]
+    fn names_stay_in_their_line() {
+        let place = Location { file: Some("a\nb.onnx".into()), ..Location::of_node("Conv", "c\nerror: d") };
+        let other = Location::of_node("Mul", "e\r").with_detail("f\x1b");
+        let text = Location::merged([&place, &other]).to_string();
+        assert_eq!(text, r"a\nb.onnx, Conv node 'c\nerror: d' + Mul node 'e\r', f\u{1b}");
     }
 }

@@ -1,6 +1,6 @@
 //! Why a network could not be built.
 
-use sinter_base::Location;
+use sinter_base::{Location, one_line};
 use sinter_ops::EvalError;
 
 use crate::bound::MemoryError;
@@ -36,7 +36,7 @@ pub enum BuildError {
     #[error(transparent)]
     Memory(#[from] MemoryError),
     /// A range is given for a size that no input has.
-    #[error("no input has the size '{name}'; named sizes of inputs are: {}", known.join(", "))]
+    #[error("no input has the size '{name}'; named sizes of inputs are: {}", one_line(&known.join(", ")))]
     UnknownSize {
         /// The name given.
         name: String,
@@ -44,7 +44,7 @@ pub enum BuildError {
         known: Vec<String>,
     },
     /// A weight could not be computed.
-    #[error("weight '{name}': {source}")]
+    #[error("weight '{}': {source}", one_line(name))]
     Weight {
         /// Its name.
         name: String,
@@ -68,7 +68,7 @@ fn list(unserved: &[Unserved]) -> String {
     for node in unserved {
         text.push_str(&format!("\n  {} ({})", node.location, node.operator));
         for (tactic, reason) in &node.refusals {
-            text.push_str(&format!("\n    {tactic}: {reason}"));
+            text.push_str(&format!("\n    {tactic}: {}", one_line(reason)));
         }
     }
     text
@@ -80,7 +80,7 @@ const SHOWN: usize = 4;
 fn lacking(missing: &[MissingTiming], device: &str, known: &[String]) -> String {
     let mut text = format!("{} timings are missing for {device}", missing.len());
     let others = known.iter().filter(|other| *other != device);
-    others.for_each(|other| text.push_str(&format!("\n  there are some for {other}")));
+    others.for_each(|other| text.push_str(&format!("\n  there are some for {}", one_line(other))));
     for MissingTiming { tactic, problem } in missing.iter().take(SHOWN) {
         text.push_str(&format!("\n  {tactic} of"));
         problem.lines().for_each(|line| text.push_str(&format!("\n    | {line}")));

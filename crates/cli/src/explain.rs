@@ -207,13 +207,13 @@ fn explain_step(step: &Step, region: &Region, back_end: &dyn BackEnd, target: &T
 }
 
 impl Explanation {
-    /// Writes it for people.
+    /// Writes it for people, with the lines of its region.
     ///
     /// # Errors
     /// Those of the writer.
-    pub fn show(&self, out: &mut dyn Write) -> std::io::Result<()> {
+    pub fn show(&self, region: &str, out: &mut dyn Write) -> std::io::Result<()> {
         writeln!(out, "\n{}", self.origins.join(", "))?;
-        for line in self.region.lines() {
+        for line in region.lines() {
             writeln!(out, "  | {line}")?;
         }
         for candidate in &self.candidates {

@@ -1,10 +1,11 @@
 //! Failures as the user sees them: what, where, what to do; and the exit code.
 
 use std::fmt;
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal};
 use std::path::Path;
 
 use sinter::backend::KernelError;
+use sinter::base::one_line;
 use sinter::builder::BuildError;
 use sinter::import_onnx::ImportError;
 use sinter::interp::run::RunError;
@@ -40,6 +41,8 @@ pub struct Failure {
     pub exit: Exit,
     /// What went wrong, with names and numbers.
     pub what: String,
+    /// Has it several lines? Else a line break in it is part of a name.
+    pub is_list: bool,
     /// The file or value concerned.
     pub place: Option<String>,
     /// What the user can do.
@@ -49,7 +52,12 @@ pub struct Failure {
 impl Failure {
     /// A failure with this exit code.
     pub fn new(exit: Exit, what: impl Into<String>) -> Self {
-        Self { exit, what: what.into(), place: None, help: None }
+        Self { exit, what: what.into(), is_list: false, place: None, help: None }
+    }
+
+    /// Several things that are wrong, one a line; whoever says what they are keeps names in their line.
+    pub fn list(exit: Exit, what: impl Into<String>) -> Self {
+        Self { is_list: true, ..Self::new(exit, what) }
     }
 
     /// The user asked for something that cannot be.
@@ -75,20 +83,35 @@ impl Failure {
     pub fn show(&self) {
         let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         let (on, off) = if colour { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
-        eprintln!("{on}error{off}: {}", printable(&self.to_string()));
+        eprintln!("{on}error{off}: {self}");
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)?;
+        match self.is_list {
+            true => f.write_str(&printable(&self.what))?,
+            false => f.write_str(&one_line(&self.what))?,
+        }
         if let Some(place) = &self.place {
-            write!(f, "\n  where: {place}")?;
+            write!(f, "\n  where: {}", one_line(place))?;
         }
         if let Some(help) = &self.help {
-            write!(f, "\n  what to do: {help}")?;
+            write!(f, "\n  what to do: {}", one_line(help))?;
         }
         Ok(())
+    }
+}
+
+/// What to do about a file that the system does not let us read or write.
+pub fn advice(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            "there is no room left: delete something there, or choose a place on another disk"
+        }
+        ErrorKind::ReadOnlyFilesystem => "nothing can be written there: choose another place",
+        ErrorKind::NotFound => "check the path",
+        _ => "check the path and its permissions",
     }
 }
 
@@ -96,16 +119,12 @@ impl From<ImportError> for Failure {
     fn from(error: ImportError) -> Self {
         let failure = Self::new(Exit::Damaged, error.to_string());
         match error {
-            ImportError::Open { .. } => {
-                Self { exit: Exit::Usage, ..failure }.help("check the path and its permissions")
-            }
+            ImportError::Open { source, .. } => Self { exit: Exit::Usage, ..failure }.help(advice(source.kind())),
             ImportError::Decode { .. } => failure.help("export the model again, or copy it again; it may be cut off"),
-            ImportError::Model(_) => {
-                failure.help("each line names a node of the model; mend them where it was exported")
-            }
-            ImportError::Shapes(_) => {
-                Self { exit: Exit::Usage, ..failure }.help("`sinter inspect MODEL` shows the inputs and their types")
-            }
+            ImportError::Model(_) => Self { is_list: true, ..failure }
+                .help("each line names a node; if the model is valid, please report it, else export it again"),
+            ImportError::Shapes(_) => Self { exit: Exit::Usage, is_list: true, ..failure }
+                .help("`sinter inspect MODEL` shows the inputs and their types"),
         }
     }
 }
@@ -114,7 +133,7 @@ impl From<PlanError> for Failure {
     fn from(error: PlanError) -> Self {
         let failure = Self::new(Exit::Damaged, error.to_string());
         match error {
-            PlanError::Io { .. } => Self { exit: Exit::Usage, ..failure }.help("check the path and its permissions"),
+            PlanError::Io { source, .. } => Self { exit: Exit::Usage, ..failure }.help(advice(source.kind())),
             PlanError::Version { .. } | PlanError::Unreadable(_) => failure,
             _ => failure.help("build the plan again from its model"),
         }
@@ -135,12 +154,12 @@ impl From<BuildError> for Failure {
         match &error {
             BuildError::Disagrees { .. } => Self::new(Exit::OutsideBounds, error.to_string())
                 .help("--disable PASS may lead around it; --no-verify builds the plan as it is"),
-            BuildError::Unserved(_) => Self::new(Exit::OutsideBounds, error.to_string())
+            BuildError::Unserved(_) => Self::list(Exit::OutsideBounds, error.to_string())
                 .help("report the nodes named above; every valid operator should have a kernel"),
             BuildError::Pass(PassError::Unknown { .. }) => Self::usage(error.to_string()),
             BuildError::Pass(_) => Self::new(Exit::Damaged, error.to_string())
                 .help("--disable PASS goes on without the pass; please report the model"),
-            BuildError::Untimed { .. } => Self::usage(error.to_string()).help(
+            BuildError::Untimed { .. } => Self::list(Exit::Usage, error.to_string()).help(
                 "build once with --tune-seconds S and the same --timing-cache on such a machine; a larger S leaves fewer out",
             ),
             BuildError::Memory(error) => error.clone().into(),
@@ -161,6 +180,7 @@ impl From<RuntimeError> for Failure {
             RuntimeError::MissingInput { .. }
             | RuntimeError::UnknownInput { .. }
             | RuntimeError::InputType { .. }
+            | RuntimeError::Contradiction { .. }
             | RuntimeError::Range { .. }
             | RuntimeError::Sizes { .. } => Self::usage(what).help(inputs),
             RuntimeError::Memory { .. } => Self::new(Exit::Damaged, what).help("--max-memory sets the bound"),
@@ -199,8 +219,8 @@ impl From<ValuesError> for Failure {
     fn from(error: ValuesError) -> Self {
         let what = error.to_string();
         match error {
-            ValuesError::Io { .. } | ValuesError::Npz(NpzError::Io { .. }) => {
-                Self::usage(what).help("check the path and its permissions")
+            ValuesError::Io { source, .. } | ValuesError::Npz(NpzError::Io { source, .. }) => {
+                Self::usage(what).help(advice(source.kind()))
             }
             ValuesError::Mismatch { .. } => {
                 Self::usage(what).help("`sinter inspect FILE` shows the names and types of inputs and outputs")

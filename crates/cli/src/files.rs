@@ -1,11 +1,12 @@
 //! The files that a command reads and those that it will write, looked at before any work is done: nothing that the
 //! command reads is replaced, no two results go to one file, and what could not be written later is known now.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use sinter::tensor_io::replace::{behind_links, folder_of};
+use sinter::base::replace::{behind_links, folder_of};
 
-use crate::failure::Failure;
+use crate::failure::{Failure, advice};
 
 /// What a destination may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +91,10 @@ fn check_writable(path: &Path, form: Form) -> Result<(), Failure> {
         (_, Ok(found)) if !found.is_file() => return Err(refuse(&"it is no regular file but a pipe or device")),
         _ => folder_of(&target),
     };
-    tempfile::tempfile_in(folder).map(drop).map_err(|e| refuse(&e))
+    tempfile::tempfile_in(folder).map(drop).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => refuse(&error),
+        kind => refuse(&error).help(advice(kind)),
+    })
 }
 
 /// Is it written into as it stands: a pipe, a device, or what the system calls an open file?

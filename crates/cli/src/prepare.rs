@@ -94,7 +94,7 @@ pub fn open(path: &Path, model: &ModelFlags, given: &InputFlags, without: Withou
 /// When the file is missing or damaged, or the sizes do not fit.
 pub fn open_source(path: &Path, model: &ModelFlags, sizes: &[Shape]) -> Result<Source, Failure> {
     let options = model.import_options(sizes)?;
-    let _stage = Stage::spinner("opening");
+    let _stage = Stage::named("opening");
     source::open(path, &options).map_err(|error| Failure::from(error).at(path))
 }
 
@@ -143,6 +143,7 @@ pub fn refusal(error: RuntimeError, given: &InputFlags) -> Failure {
         error,
         RuntimeError::Step { source: KernelError::Data(_), .. }
             | RuntimeError::Sizes { .. }
+            | RuntimeError::Contradiction { .. }
             | RuntimeError::Range { .. }
             | RuntimeError::Shape(_)
     );

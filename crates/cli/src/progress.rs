@@ -1,39 +1,53 @@
 //! Progress on a terminal: the stage, a bar with the time left where the end is known. Silent when standard error is no
-//! terminal.
+//! terminal. Whoever works draws: a thread that only draws would be one more thing that a small machine may refuse.
 
 use std::cell::RefCell;
-use std::time::Duration;
+use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use sinter::builder;
 
-/// How often a spinner moves.
-const TICK: Duration = Duration::from_millis(100);
-
-/// One stage; it vanishes when it is dropped.
-pub struct Stage(ProgressBar);
+/// One stage; it vanishes when it is dropped. Nothing where nobody sees it.
+pub struct Stage(Option<ProgressBar>);
 
 impl Stage {
-    /// A stage whose end is not known: shows the time that has passed.
-    pub fn spinner(name: &str) -> Self {
-        let bar = ProgressBar::new_spinner().with_message(name.to_owned());
-        let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-        bar.enable_steady_tick(TICK);
-        Self(bar)
+    /// A stage whose end is not known: shows its name.
+    pub fn named(name: &str) -> Self {
+        Self::new(name, None)
     }
 
     /// A stage of `total` parts: shows a bar and the time left.
     pub fn bar(name: &str, total: u64) -> Self {
-        let bar = ProgressBar::new(total).with_message(name.to_owned());
-        let style = ProgressStyle::with_template("{msg} [{bar:30}] {percent} %, {eta} left");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Self(bar)
+        Self::new(name, Some(total))
+    }
+
+    fn new(name: &str, total: Option<u64>) -> Self {
+        if !std::io::stderr().is_terminal() {
+            return Self(None);
+        }
+        let (bar, template) = match total {
+            None => (ProgressBar::new_spinner(), "{msg} ..."),
+            Some(total) => (ProgressBar::new(total), "{msg} [{bar:30}] {percent} %, {eta} left"),
+        };
+        bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.set_message(name.to_owned());
+        bar.tick();
+        Self(Some(bar))
     }
 
     /// Parts done so far.
     pub fn set(&self, done: u64) {
-        self.0.set_position(done);
+        if let Some(bar) = &self.0 {
+            bar.set_position(done);
+        }
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
     }
 }
 
@@ -49,7 +63,7 @@ impl Stages {
             // The old one vanishes before the new one appears.
             *shown = None;
             let new = match done {
-                None => Stage::spinner(stage.name()),
+                None => Stage::named(stage.name()),
                 Some((_, all)) => Stage::bar(stage.name(), all),
             };
             *shown = Some((stage, done.is_some(), new));
@@ -57,11 +71,5 @@ impl Stages {
         if let (Some((_, _, bar)), Some((done, _))) = (&*shown, done) {
             bar.set(done);
         }
-    }
-}
-
-impl Drop for Stage {
-    fn drop(&mut self) {
-        self.0.finish_and_clear();
     }
 }

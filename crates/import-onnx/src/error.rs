@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use sinter_base::Location;
+use sinter_base::{Location, one_line};
 
 /// One thing that keeps a model from being imported.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.location, self.reason)
+        write!(f, "{}: {}", self.location, one_line(&self.reason))
     }
 }
 
@@ -39,7 +39,7 @@ pub enum ImportError {
         source: std::io::Error,
     },
     /// The file is no ONNX model.
-    #[error("{path} is not a readable ONNX model: {reason}")]
+    #[error("{path} is not a readable ONNX model: {}", one_line(reason))]
     Decode {
         /// The file.
         path: PathBuf,

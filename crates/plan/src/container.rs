@@ -13,7 +13,6 @@
 //! The hash of a section is that of its bytes. That of the weights is, since version 3, the hash of the hashes of all
 //! weights, which stand in the metadata: so the same weight is known by its hash in whatever plan it stands.
 
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
@@ -21,6 +20,7 @@ use blake3::Hash;
 use bytes::Bytes;
 use prost::Message;
 use sinter_base::mapping::map_file;
+use sinter_base::replace::replace;
 use sinter_base::{DataType, Tensor, ValueType, regular_file};
 use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -226,17 +226,7 @@ fn of_hashes(hashes: &[Hash]) -> Hash {
 /// When the file cannot be written, or could not be opened again; no partial file stays.
 pub fn write(path: &Path, plan: &Plan) -> Result<(), PlanError> {
     check_readable(plan)?;
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(format!(".partial-{}", std::process::id()));
-    let partial = Path::new(&partial);
-    let written = File::create(partial)
-        .and_then(|mut file| write_to(plan, &mut file).and_then(|()| file.sync_all()))
-        .and_then(|()| std::fs::rename(partial, path));
-    written.map_err(|source| {
-        // The error that matters is the first one.
-        let _ = std::fs::remove_file(partial);
-        PlanError::Io { path: path.to_owned(), source }
-    })
+    replace(path, |file| write_to(plan, file)).map_err(|source| PlanError::Io { path: path.to_owned(), source })
 }
 
 /// What is checked when a plan is opened.

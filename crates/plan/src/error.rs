@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use sinter_base::one_line;
+
 /// A plan that could not be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
@@ -14,7 +16,7 @@ pub enum PlanError {
         source: std::io::Error,
     },
     /// The bytes are no plan.
-    #[error("this is no plan file: {0}")]
+    #[error("this is no plan file: {}", one_line(.0))]
     NotAPlan(String),
     /// A plan of a format version that this program does not read.
     #[error(
@@ -33,7 +35,7 @@ pub enum PlanError {
         section: &'static str,
     },
     /// Contents that contradict each other.
-    #[error("the plan is damaged: {0}")]
+    #[error("the plan is damaged: {}", one_line(.0))]
     Damaged(String),
     /// A plan whose file nobody could open, found out before it is written.
     #[error(

@@ -1,37 +1,52 @@
 //! Binding inputs: types are checked against the declared ones, named sizes get their values.
 
 use sinter_base::{DataType, TensorType, Value, ValueType};
-use sinter_plan::ShapeProgram;
+use sinter_plan::{Port, ShapeProgram};
 
 use crate::error::RuntimeError;
 use crate::memory::Held;
 
-/// Checks a value against a declared type and fills the registers of named sizes. `bound` remembers which are filled, so
-/// that a name used twice must mean the same size twice.
+/// Checks the value of one input against its declared type and fills the registers of named sizes. `bound` remembers
+/// which input filled each, so that a name used twice must mean the same size twice.
 ///
 /// # Errors
 /// When element type, rank or sizes differ.
 pub fn bind(
-    name: &str,
+    ports: &[Port],
+    position: usize,
     value: &Held,
     declared: &ValueType,
     program: &ShapeProgram,
     registers: &mut [i64],
-    bound: &mut [bool],
+    bound: &mut [Option<usize>],
 ) -> Result<(), RuntimeError> {
-    let wrong =
-        || RuntimeError::InputType { name: name.to_owned(), expected: declared.to_string(), found: value.type_text() };
+    let name = |position: usize| ports.get(position).map(|port| port.name.clone()).unwrap_or_default();
     let fits = match (value, declared) {
         // Elements of sequences and optionals name no sizes of the network.
-        (Held::Value(Value::Sequence { .. }), ValueType::Sequence(_)) => true,
-        (Held::Value(Value::Optional { .. }), ValueType::Optional(_)) => true,
+        (Held::Value(Value::Sequence { .. }), ValueType::Sequence(_)) => Ok(()),
+        (Held::Value(Value::Optional { .. }), ValueType::Optional(_)) => Ok(()),
         (_, ValueType::Tensor(ty)) => match value.tensor_type() {
-            Some((data_type, sizes)) => bind_tensor(data_type, sizes, ty, program, registers, bound),
-            None => false,
+            Some((data_type, sizes)) => bind_tensor(data_type, sizes, ty, program, registers, bound, position),
+            None => Err(Misfit::Type),
         },
-        _ => false,
+        _ => Err(Misfit::Type),
     };
-    if fits { Ok(()) } else { Err(wrong()) }
+    fits.map_err(|misfit| match misfit {
+        Misfit::Type => {
+            RuntimeError::InputType { name: name(position), expected: declared.to_string(), found: value.type_text() }
+        }
+        Misfit::Size { symbol, known, by, axis, size } => {
+            RuntimeError::Contradiction { symbol, known, by: name(by), input: name(position), axis, size }
+        }
+    })
+}
+
+/// Why a value does not fit.
+enum Misfit {
+    /// It is of another type than declared.
+    Type,
+    /// A named size is another one along this axis than by the input `by`.
+    Size { symbol: String, known: i64, by: usize, axis: usize, size: i64 },
 }
 
 fn bind_tensor(
@@ -40,32 +55,35 @@ fn bind_tensor(
     ty: &TensorType,
     program: &ShapeProgram,
     registers: &mut [i64],
-    bound: &mut [bool],
-) -> bool {
+    bound: &mut [Option<usize>],
+    position: usize,
+) -> Result<(), Misfit> {
     if data_type != ty.data_type {
-        return false;
+        return Err(Misfit::Type);
     }
-    let Ok(dims) = ty.dims() else { return true };
+    let Ok(dims) = ty.dims() else { return Ok(()) };
     if dims.len() != sizes.len() {
-        return false;
+        return Err(Misfit::Type);
     }
-    for (dim, &size) in dims.iter().zip(sizes) {
-        let Ok(size) = i64::try_from(size) else { return false };
+    for (axis, (dim, &size)) in dims.iter().zip(sizes).enumerate() {
+        let size = i64::try_from(size).map_err(|_| Misfit::Type)?;
         if let Some(fixed) = dim.as_constant() {
             if fixed != size {
-                return false;
+                return Err(Misfit::Type);
             }
             continue;
         }
         // A size that nothing depends on has no register.
-        let register = dim.as_symbol().and_then(|name| program.symbol(name));
-        let Some(at) = register.and_then(|r| usize::try_from(r.0).ok()) else { continue };
+        let Some(symbol) = dim.as_symbol() else { continue };
+        let Some(at) = program.symbol(symbol).and_then(|r| usize::try_from(r.0).ok()) else { continue };
         if let (Some(register), Some(bound)) = (registers.get_mut(at), bound.get_mut(at)) {
-            if *bound && *register != size {
-                return false;
+            if let Some(by) = *bound
+                && *register != size
+            {
+                return Err(Misfit::Size { symbol: symbol.to_owned(), known: *register, by, axis, size });
             }
-            (*register, *bound) = (size, true);
+            (*register, *bound) = (size, Some(bound.unwrap_or(position)));
         }
     }
-    true
+    Ok(())
 }

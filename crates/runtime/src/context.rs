@@ -83,7 +83,8 @@ impl Context {
 #[derive(Default)]
 pub(crate) struct State {
     registers: Vec<i64>,
-    bound: Vec<bool>,
+    /// Which input gave each register its size.
+    bound: Vec<Option<usize>>,
     /// Registers that the layout is for.
     laid_out: Vec<i64>,
     /// Counts the sizes that were laid out.
@@ -103,15 +104,16 @@ impl State {
         let count = plan.shapes.register_count();
         self.registers.resize(count, 0);
         self.bound.clear();
-        self.bound.resize(count, false);
-        for (port, held) in plan.inputs.iter().zip(inputs) {
+        self.bound.resize(count, None);
+        for (position, (port, held)) in plan.inputs.iter().zip(inputs).enumerate() {
             let declared = plan.graph.values.get(port.value.index()).map(|v| &v.ty);
             let declared = declared.ok_or_else(|| RuntimeError::Damaged(format!("'{}' has no value", port.name)))?;
             let default = port.default.and_then(|weight| engine.weights.get(weight.index()).map(|weight| &weight.held));
             let Some(held) = held.as_ref().or(default) else {
                 return Err(RuntimeError::MissingInput { name: port.name.clone(), ty: declared.to_string() });
             };
-            bind(&port.name, held, declared, &plan.shapes, &mut self.registers, &mut self.bound)?;
+            let (registers, bound) = (&mut self.registers, &mut self.bound);
+            bind(&plan.inputs, position, held, declared, &plan.shapes, registers, bound)?;
         }
         plan.shapes.run(&mut self.registers)?;
         if self.registers != self.laid_out || self.number == 0 {

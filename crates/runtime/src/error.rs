@@ -1,6 +1,7 @@
 //! What can go wrong when a plan is loaded or run.
 
 use sinter_backend::KernelError;
+use sinter_base::one_line;
 use sinter_plan::{PlanError, ShapeError, SizeRange};
 
 /// A plan that could not be loaded, or an inference that could not be done.
@@ -10,7 +11,7 @@ pub enum RuntimeError {
     #[error(transparent)]
     Plan(#[from] PlanError),
     /// The plan was built for a back end that was not handed in.
-    #[error("the plan needs the back end '{needed}'; at hand: {known}")]
+    #[error("the plan needs the back end '{}'; at hand: {known}", one_line(needed))]
     BackEnd {
         /// Name in the plan.
         needed: String,
@@ -18,13 +19,13 @@ pub enum RuntimeError {
         known: String,
     },
     /// The plan names a kernel that this program does not have.
-    #[error("the plan needs the kernel '{tactic}', which this program does not have; update the program")]
+    #[error("the plan needs the kernel '{}', which this program does not have; update the program", one_line(tactic))]
     Tactic {
         /// Name in the plan.
         tactic: String,
     },
     /// A kernel could not be loaded.
-    #[error("loading '{tactic}': {source}")]
+    #[error("loading '{}': {source}", one_line(tactic))]
     Load {
         /// Its name.
         tactic: String,
@@ -32,7 +33,7 @@ pub enum RuntimeError {
         source: KernelError,
     },
     /// An input that the network needs was not given.
-    #[error("input '{name}' ({ty}) is not given")]
+    #[error("input '{}' ({ty}) is not given", one_line(name))]
     MissingInput {
         /// Its name.
         name: String,
@@ -40,7 +41,7 @@ pub enum RuntimeError {
         ty: String,
     },
     /// An input was given that the network does not have.
-    #[error("the network has no input '{name}'; it has {known}")]
+    #[error("the network has no input '{}'; it has {}", one_line(name), one_line(known))]
     UnknownInput {
         /// The name given.
         name: String,
@@ -48,7 +49,7 @@ pub enum RuntimeError {
         known: String,
     },
     /// An output was named that the network does not have.
-    #[error("the network has no output '{name}'; it has {known}")]
+    #[error("the network has no output '{}'; it has {}", one_line(name), one_line(known))]
     UnknownOutput {
         /// The name given.
         name: String,
@@ -56,7 +57,11 @@ pub enum RuntimeError {
         known: String,
     },
     /// An output that cannot be an input.
-    #[error("output '{output}' ({found}) cannot be the input '{input}' ({expected}) of the next run")]
+    #[error(
+        "output '{}' ({found}) cannot be the input '{}' ({expected}) of the next run",
+        one_line(output),
+        one_line(input)
+    )]
     FeedBack {
         /// Name of the output.
         output: String,
@@ -68,7 +73,7 @@ pub enum RuntimeError {
         expected: String,
     },
     /// An input of another type than declared.
-    #[error("input '{name}' must be {expected}, found {found}")]
+    #[error("input '{}' must be {expected}, found {found}", one_line(name))]
     InputType {
         /// Its name.
         name: String,
@@ -77,8 +82,29 @@ pub enum RuntimeError {
         /// The type given.
         found: String,
     },
+    /// Two inputs, or two axes of one, that give a named size two values.
+    #[error(
+        "the size '{}' would be {known} and {size} at once: {known} by input '{}', {size} by input '{}' along axis {axis}",
+        one_line(symbol),
+        one_line(by),
+        one_line(input)
+    )]
+    Contradiction {
+        /// The size.
+        symbol: String,
+        /// Its value.
+        known: i64,
+        /// The input that it has this value by.
+        by: String,
+        /// The input that says otherwise.
+        input: String,
+        /// The axis.
+        axis: usize,
+        /// The size there.
+        size: i64,
+    },
     /// Sizes that the network does not take.
-    #[error("{reason}: {left} against {right}")]
+    #[error("{}: {left} against {right}", one_line(reason))]
     Sizes {
         /// What they mean.
         reason: String,
@@ -88,7 +114,10 @@ pub enum RuntimeError {
         right: i64,
     },
     /// An input larger or smaller than the plan takes.
-    #[error("input '{input}' has the size {size} along axis {axis} ('{}'), which may be {range}", range.symbol)]
+    #[error(
+        "input '{}' has the size {size} along axis {axis} ('{}'), which may be {range}",
+        one_line(input), one_line(&range.symbol)
+    )]
     Range {
         /// Its name.
         input: String,
@@ -103,7 +132,7 @@ pub enum RuntimeError {
     #[error(transparent)]
     Shape(#[from] ShapeError),
     /// A step failed.
-    #[error("{origin}: {source}")]
+    #[error("{}: {source}", one_line(origin))]
     Step {
         /// Source in the model.
         origin: String,
@@ -111,7 +140,12 @@ pub enum RuntimeError {
         source: KernelError,
     },
     /// A kernel panicked.
-    #[error("{origin}: the kernel '{tactic}' panicked: {message}; please report this")]
+    #[error(
+        "{}: the kernel '{}' panicked: {}; please report this",
+        one_line(origin),
+        one_line(tactic),
+        one_line(message)
+    )]
     Panic {
         /// Source in the model.
         origin: String,
@@ -138,7 +172,7 @@ pub enum RuntimeError {
     #[error("the plan carries no sealed vectors; build it with verification to have some")]
     Unsealed,
     /// An output other than the known one.
-    #[error("self-test: output '{output}' of vector {vector} differs: {reason}")]
+    #[error("self-test: output '{}' of vector {vector} differs: {}", one_line(output), one_line(reason))]
     SelfTest {
         /// Which vector.
         vector: usize,
@@ -148,7 +182,7 @@ pub enum RuntimeError {
         reason: String,
     },
     /// The plan contradicts itself in a way that reading could not see.
-    #[error("the plan is damaged: {0}")]
+    #[error("the plan is damaged: {}", one_line(.0))]
     Damaged(String),
 }
 

@@ -4,9 +4,9 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use sinter_base::{Tensor, Value, regular_file};
+use sinter_base::replace::replace;
+use sinter_base::{Tensor, Value, one_line, regular_file};
 use sinter_import_onnx::test_data::{decode_value, encode_value};
-use sinter_tensor_io::replace::replace;
 use sinter_tensor_io::{NpzError, read_npz, write_npz};
 
 use crate::source::Declared;
@@ -44,7 +44,7 @@ pub enum ValuesError {
         source: std::io::Error,
     },
     /// The file is damaged.
-    #[error("{path}: {reason}")]
+    #[error("{path}: {}", one_line(reason))]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -52,7 +52,7 @@ pub enum ValuesError {
         reason: String,
     },
     /// The contents are intact and not what the model declares.
-    #[error("{path}: {reason}")]
+    #[error("{path}: {}", one_line(reason))]
     Mismatch {
         /// The file.
         path: PathBuf,

@@ -11,7 +11,6 @@
 pub mod array;
 mod header;
 pub mod npz;
-pub mod replace;
 
 pub use array::RawArray;
 pub use npz::{NpzError, parse_npz, read_npz, write_npz};

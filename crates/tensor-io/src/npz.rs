@@ -5,13 +5,13 @@ use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use npyz::WriterBuilder;
-use sinter_base::{Tensor, regular_file};
+use sinter_base::replace::replace;
+use sinter_base::{Tensor, one_line, regular_file};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 use crate::array::{Extent, RawArray, encode};
 use crate::header::Header;
-use crate::replace::replace;
 
 /// A file of arrays that could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +25,7 @@ pub enum NpzError {
         source: std::io::Error,
     },
     /// The file is damaged or holds what no tensor is.
-    #[error("{path}: {reason}")]
+    #[error("{path}: {}", one_line(reason))]
     Invalid {
         /// The file.
         path: PathBuf,

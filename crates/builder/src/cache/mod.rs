@@ -7,13 +7,13 @@
 pub mod timings;
 pub mod verdicts;
 
-use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sinter_base::regular_file;
+use sinter_base::replace::replace;
 
 /// Version of the format that is written and read.
 const VERSION: u32 = 1;
@@ -28,6 +28,8 @@ pub enum CacheError {
     Io {
         /// The file.
         path: PathBuf,
+        /// What kind of error it is to the system.
+        kind: ErrorKind,
         /// What the system says.
         reason: String,
     },
@@ -58,7 +60,7 @@ pub enum CacheError {
 }
 
 fn io(path: &Path, error: &std::io::Error) -> CacheError {
-    CacheError::Io { path: path.to_owned(), reason: error.to_string() }
+    CacheError::Io { path: path.to_owned(), kind: error.kind(), reason: error.to_string() }
 }
 
 /// Reads the records of a cache; none when there is no such file yet.
@@ -104,18 +106,9 @@ fn write<R: Serialize>(path: &Path, kind: &'static str, records: &[R]) -> Result
     let mut body = lines.join("\n");
     body.push('\n');
     let head = format!("sinter {kind} {VERSION} {}\n", blake3::hash(body.as_bytes()).to_hex());
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(format!(".partial-{}", std::process::id()));
-    let put = || {
-        let mut file = File::create(&partial)?;
+    replace(path, |file| {
         file.write_all(head.as_bytes())?;
-        file.write_all(body.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&partial, path)
-    };
-    put().map_err(|error| {
-        // The error that matters is the first one.
-        let _ = std::fs::remove_file(&partial);
-        io(path, &error)
+        file.write_all(body.as_bytes())
     })
+    .map_err(|error| io(path, &error))
 }

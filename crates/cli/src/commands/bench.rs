@@ -185,7 +185,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         activation_bytes: engine.arena_bytes() as u64,
         profile,
     };
-    deliver(&report, &arguments.json, |out| show(&report, out))
+    deliver(&report, &arguments.json, show)
 }
 
 /// Times of inferences, at least for `budget` and at least `MIN_RUNS`.
@@ -209,10 +209,11 @@ fn measure(engine: &Engine, inputs: &[(String, Value)], budget: Duration) -> Res
 }
 
 fn step_times(engine: &Engine, inputs: &[(String, Value)], runs: usize) -> Result<Vec<StepTime>, Failure> {
-    let _stage = Stage::spinner("profiling");
+    let stage = Stage::bar("profiling", runs as u64);
     let mut profile = Profile::new(engine);
-    for _ in 0..runs {
+    for run in 0..runs {
         engine.run_observed(inputs.to_vec(), &mut profile)?;
+        stage.set(run as u64);
     }
     let total: Duration = profile.mean_times().sum();
     let steps = engine.plan().graph.steps.iter().zip(profile.mean_times());

@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 use sinter::builder::{Built, Engines};
 use sinter::plan::{Plan, SizeRange, write};
 use sinter::source::{self, Source};
-use sinter::tensor_io::replace::behind_links;
 
 use crate::explain::{RegionReport, region_reports};
 use crate::failure::Failure;
@@ -208,8 +207,8 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     let build_seconds = seconds_since(start);
     let start = Instant::now();
     {
-        let _stage = Stage::spinner("writing");
-        while_writing(|| write(&behind_links(&target), &plan))?;
+        let _stage = Stage::named("writing");
+        while_writing(|| write(&target, &plan))?;
     }
     let report = Report {
         model: arguments.model.display().to_string(),
@@ -242,7 +241,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         build_seconds,
         write_seconds: seconds_since(start),
     };
-    deliver(&report, &arguments.json, |out| show(&report, out))
+    deliver(&report, &arguments.json, show)
 }
 
 impl Display for EnginesSummary {

@@ -48,5 +48,5 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     clap_complete::generate(arguments.shell, &mut crate::arguments::Arguments::command(), "sinter", &mut script);
     let script = String::from_utf8_lossy(&script).into_owned();
     let report = Report { shell: arguments.shell.to_string(), script };
-    deliver(&report, &arguments.json, |out| out.write_all(report.script.as_bytes()))
+    deliver(&report, &arguments.json, |_, out| out.write_all(report.script.as_bytes()))
 }

@@ -163,7 +163,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         activation_bytes,
     };
     let drawing = draw(&images, &labels, &answers);
-    deliver(&report, &arguments.json, |out| show(&report, &drawing, out))?;
+    deliver(&report, &arguments.json, |report, out| show(report, &drawing, out))?;
     if !report.verification.within {
         return Err(Failure::new(Exit::OutsideBounds, "the engine disagrees with the judge").help("please report this"));
     }

@@ -170,7 +170,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         outputs,
         trace,
     };
-    deliver(&report, &arguments.json, |out| show(&report, out))?;
+    deliver(&report, &arguments.json, show)?;
     match report.outputs.iter().find(|d| !d.within) {
         None => Ok(()),
         Some(first) => Err(Failure::new(Exit::OutsideBounds, format!("output '{}' is outside its bounds", first.name))

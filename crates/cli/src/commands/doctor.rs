@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinter::backends::BACK_ENDS;
 use sinter::cpu::Tier;
-use sinter::runtime::{available_memory, default_memory};
+use sinter::runtime::{available_memory, cpu_quota, default_memory};
 
 use crate::failure::Failure;
 use crate::files::Files;
@@ -49,9 +49,9 @@ pub struct Report {
     pub processors: usize,
     /// Threads that an inference uses by default: processors that this process may use, within its quota.
     pub threads: usize,
-    /// Processors that the control group's quota allows; absent without one.
+    /// Processors that the quotas of control groups allow; absent without one.
     pub cpu_quota: Option<f64>,
-    /// Bytes of memory, within the control group's limit.
+    /// Bytes of memory, within the limits of control groups and of the process.
     pub memory_bytes: Option<u64>,
     /// Default of `--max-memory`.
     pub max_memory_bytes: u64,
@@ -103,7 +103,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
             .collect(),
         warnings: warnings(Tier::requested().ok().flatten(), Tier::detected()),
     };
-    deliver(&report, &arguments.json, |out| show(&report, out))
+    deliver(&report, &arguments.json, show)
 }
 
 fn warnings(forced: Option<Tier>, detected: Tier) -> Vec<String> {
@@ -169,17 +169,6 @@ fn processors() -> Option<usize> {
     Some(text.lines().filter(|line| line.starts_with("processor")).count()).filter(|count| *count > 0)
 }
 
-/// Quota over period of the control group (`cpu.max`, cgroup version 2).
-fn cpu_quota() -> Option<f64> {
-    parse_quota(&std::fs::read_to_string("/sys/fs/cgroup/cpu.max").ok()?)
-}
-
-fn parse_quota(text: &str) -> Option<f64> {
-    let (quota, period) = text.trim().split_once(' ')?;
-    let (quota, period): (f64, f64) = (quota.parse().ok()?, period.parse().ok()?);
-    Some(quota / period).filter(|q| q.is_finite())
-}
-
 fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "sinter {}", report.version)?;
     writeln!(out, "  processor   {}", report.cpu.as_deref().unwrap_or("unknown"))?;
@@ -206,11 +195,5 @@ mod tests {
         assert!(warnings(Some(Tier::Avx2), Tier::Avx2).is_empty());
         assert!(warnings(Some(Tier::Avx2), Tier::Avx512)[0].contains("forces avx2"));
         assert!(warnings(Some(Tier::Avx512), Tier::Avx2)[0].contains("does not have"));
-    }
-
-    #[test]
-    fn quotas_are_read() {
-        assert_eq!(parse_quota("150000 100000\n"), Some(1.5));
-        assert_eq!(parse_quota("max 100000\n"), None);
     }
 }

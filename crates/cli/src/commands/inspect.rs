@@ -178,7 +178,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         steps,
         explanations,
     };
-    deliver(&report, &arguments.json, |out| show(&report, out))
+    deliver(&report, &arguments.json, |shown, out| show(shown, &report, out))
 }
 
 fn conditions(plan: &Plan) -> Vec<String> {
@@ -217,7 +217,8 @@ fn parameters(step: &Step) -> Option<String> {
     }
 }
 
-fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
+/// Shows a report; `exact` is the same one with the lines of the regions apart.
+fn show(report: &Report, exact: &Report, out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "{}: {} '{}' for {}", report.file, report.kind, report.name, report.device)?;
     for input in &report.inputs {
         writeln!(out, "  input        {} {}", input.name, input.ty)?;
@@ -252,7 +253,8 @@ fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
         writeln!(out, "  moved        {} of {}: {}", moved.operator, moved.origin, moved.reasons.join("; "))?;
     }
     if let Some(explanations) = &report.explanations {
-        return explanations.iter().try_for_each(|e| e.show(out));
+        let regions = exact.explanations.iter().flatten().map(|exact| exact.region.as_str());
+        return explanations.iter().zip(regions).try_for_each(|(explanation, region)| explanation.show(region, out));
     }
     let row = |step: &StepReport| {
         let operators = format!("{}{}", "  ".repeat(step.depth), step.operators.join("+"));

@@ -118,7 +118,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         written: arguments.outputs.as_ref().map(|p| p.display().to_string()),
         outputs: outputs.iter().map(|(name, value)| summary(name, value)).collect(),
     };
-    deliver(&report, &arguments.json, |out| show(&report, out))
+    deliver(&report, &arguments.json, show)
 }
 
 fn summary(name: &str, value: &Value) -> OutputSummary {

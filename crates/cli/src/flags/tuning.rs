@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use clap::Args;
 use sinter::builder::{Built, CacheError, TimingCache, Tuning, VerdictCache};
-use sinter::tensor_io::replace::behind_links;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, advice};
 use crate::files::{Files, Form};
 use crate::interrupt::while_writing;
+use crate::output::warn;
 
 /// What a build may learn and remember.
 #[derive(Args, Clone, Debug, Default)]
@@ -52,7 +52,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 fn failure(error: CacheError) -> Failure {
     let help = match &error {
-        CacheError::Io { .. } => "check the path and its permissions",
+        CacheError::Io { kind, .. } => advice(*kind),
         CacheError::Foreign { .. } => "name another file; this one is left as it is",
         CacheError::Version { .. } | CacheError::Damaged { .. } => "delete the file, or name another one",
     };
@@ -99,7 +99,7 @@ impl TuningFlags {
         match VerdictCache::load(path) {
             Ok(cache) => Ok(Some(cache)),
             Err(error @ (CacheError::Damaged { .. } | CacheError::Version { .. })) => {
-                eprintln!("warning: {error}; it is made anew");
+                warn(&format!("{error}; it is made anew"));
                 Ok(Some(VerdictCache::default()))
             }
             Err(error) => Err(failure(error)),
@@ -112,10 +112,10 @@ impl TuningFlags {
     /// When a cache cannot be written.
     pub fn keep(&self, built: &Built) -> Result<(), Failure> {
         if let (Some(path), Some(tuned), false) = (&self.timing_cache, &built.tuned, self.locked) {
-            while_writing(|| tuned.cache.save(&behind_links(path))).map_err(failure)?;
+            while_writing(|| tuned.cache.save(path)).map_err(failure)?;
         }
         if let (Some(path), Some(verdicts), false) = (&self.verdict_cache, &built.verdicts, built.is_known_verdict) {
-            while_writing(|| verdicts.save(&behind_links(path))).map_err(failure)?;
+            while_writing(|| verdicts.save(path)).map_err(failure)?;
         }
         Ok(())
     }

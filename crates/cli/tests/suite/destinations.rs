@@ -57,6 +57,20 @@ fn what_is_read_is_not_replaced_and_no_file_is_written_twice() {
     refused(&folder, &in_data, &["--json would replace the inputs"]);
 }
 
+/// A build that was killed leaves a partial file; the next build of the same plan removes it.
+#[test]
+fn what_killed_builds_left_is_removed() {
+    let folder = Folder::new();
+    let small = small_model(&folder);
+    let verdicts = folder.path("verdicts");
+    for name in ["small.plan.partial-1", "verdicts.partial-31415"] {
+        folder.write(name, "half");
+    }
+    folder.write("other.plan.partial-1", "of another plan");
+    json(&arguments!["build", small, "--verdict-cache", verdicts]);
+    assert_eq!(folder.names(), ["other.plan.partial-1", "small.onnxtxt", "small.plan", "verdicts"]);
+}
+
 /// Results of two runs at once do not meet, nor do they meet files of the user.
 #[test]
 fn temporary_names_belong_to_nobody_else() {

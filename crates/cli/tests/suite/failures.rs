@@ -81,6 +81,51 @@ fn control_characters_of_names_are_escaped() {
     assert_eq!(json(&arguments!["inspect", good])["outputs"][0]["name"], "\x1b[31m");
 }
 
+/// No name looks like a message, wherever it is shown: as a port, a node, a size, an array, a file.
+#[test]
+fn names_write_no_lines_of_their_own() {
+    let folder = Folder::new();
+    let evil = r"a\nerror: b";
+    let node = |op: &str| {
+        format!(
+            r#"node {{ name: "{evil}" op_type: "{op}" input: "x" output: "t{evil}" }}
+               node {{ name: "{evil}" op_type: "Exp" input: "t{evil}" output: "y" }}"#
+        )
+    };
+    let dims = [format!(r#"dim {{ dim_param: "{evil}" }}"#), "dim { dim_value: 3 }".to_owned()];
+    let text_of = |op: &str| {
+        let ports = [("name: \"y\"", format!("name: \"y{evil}\"")), ("output: \"y\"", format!("output: \"y{evil}\""))];
+        let plain = model(&node(op), &dims.each_ref().map(String::as_str));
+        ports.iter().fold(plain, |text, (from, to)| text.replace(from, to))
+    };
+    let unknown = folder.write("unknown.onnxtxt", text_of("Frob"));
+    let good = folder.write("good\nerror: b.onnxtxt", text_of("Softmax"));
+    let plan = folder.path("plan\nerror: b");
+    let wrong = folder.archive("wrong.npz", &[("x\nerror: b", &[1, 3], &[0.0; 3])]);
+    let commands = [
+        (arguments!["inspect", unknown].to_vec(), 3),
+        (arguments!["inspect", good].to_vec(), 0),
+        (arguments!["build", good, "-o", plan].to_vec(), 0),
+        (arguments!["inspect", plan].to_vec(), 0),
+        (arguments!["inspect", plan, "--explain", "a\nerror: b"].to_vec(), 2),
+        (arguments!["inspect", good, "--explain", r"Softmax node 'a\nerror: b'"].to_vec(), 0),
+        (arguments!["bench", plan, "--seconds", "0", "--profile"].to_vec(), 0),
+        (arguments!["diff", good, "--trace"].to_vec(), 0),
+        (arguments!["run", good, "--inputs", wrong].to_vec(), 2),
+        (arguments!["run", plan, "--inputs", wrong].to_vec(), 2),
+        (arguments!["build", good, "--max-shapes", "x:1x4"].to_vec(), 2),
+    ];
+    for (arguments, wanted) in commands {
+        let output = sinter(&arguments);
+        let (out, errors) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(code(&output), wanted, "{arguments:?}: {errors}");
+        let shown = out + &errors;
+        assert!(!shown.lines().any(|line| line.starts_with("error: b")), "{arguments:?}: {shown}");
+        assert!(shown.contains(r"\n") || shown.contains(r"\u{a}"), "{arguments:?}: {shown}");
+    }
+    assert_eq!(json(&arguments!["inspect", plan])["outputs"][0]["name"], "ya\nerror: b");
+}
+
 #[test]
 fn inputs_of_wrong_names_types_and_sizes_end_with_2() {
     let folder = Folder::new();
@@ -101,6 +146,16 @@ fn inputs_of_wrong_names_types_and_sizes_end_with_2() {
         fails(&folder, &run(&types), 2, &["'x'", "expected f32, found i64"]);
         fails(&folder, &run(&empty), 2, &["'x'", "not given"]);
     }
+    let two = r#"input { name: "b" type { tensor_type { elem_type: 1 shape { dim { dim_param: "N" } } } } }"#;
+    let sum = r#"node { op_type: "Add" input: "x" input: "b" output: "y" }"#;
+    let shared = folder.write("shared.onnxtxt", model(&format!("{sum} {two}"), &[r#"dim { dim_param: "N" }"#]));
+    json(&arguments!["build", shared]);
+    let sizes = folder.archive("two.npz", &[("x", &[3], &[0.0; 3]), ("b", &[2], &[0.0; 2])]);
+    for file in [&shared, &folder.path("shared.plan")] {
+        fails(&folder, &arguments!["run", *file, "--inputs", sizes], 2, &["would be 2 and 3 at once"]);
+    }
+    let by = ["the size 'N'", "2 by input 'b'", "3 by input 'x'"];
+    fails(&folder, &arguments!["run", folder.path("shared.plan"), "--inputs", sizes], 2, &by);
     fails(&folder, &arguments!["build", plan, "-o", folder.path("again.plan")], 2, &["a plan already"]);
     fails(&folder, &arguments!["run", plan, "--inputs", name, "--shapes", "x:1x3"], 2, &["--shapes applies to models"]);
     let good = folder.archive("good.npz", &[("x", &[2, 3], &[0.0; 6])]);
@@ -139,6 +194,18 @@ fn pipes_in_place_of_files_are_errors_at_once() {
     fails(&folder, &arguments!["build", external], 3, &["'w'", "pipe.bin", "not a regular file"]);
     pipe("input_0.pb");
     fails(&folder, &arguments!["run", small, "--inputs", folder.path(".")], 2, &["input_0.pb", "not a regular file"]);
+}
+
+/// A device that is always full stands for a disk that is.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_has_a_hint_of_its_own() {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_sinter"));
+    let output = command.arg("doctor").stdout(full).output().unwrap();
+    let errors = text(&output.stderr);
+    assert_eq!(code(&output), 2, "{errors}");
+    assert!(errors.contains("there is no room left"), "{errors}");
 }
 
 #[test]

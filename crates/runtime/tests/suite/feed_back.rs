@@ -67,7 +67,9 @@ fn a_run_that_fails_loses_no_state() {
     give(&mut bindings, "y", &[1.0]);
     context.run_into(&mut bindings).expect("a run");
     give(&mut bindings, "y", &[1.0, 1.0]);
-    assert!(matches!(context.run_into(&mut bindings), Err(RuntimeError::InputType { name, .. }) if name == "y"));
+    let error = context.run_into(&mut bindings).expect_err("a state of one element and two new ones");
+    assert!(matches!(&error, RuntimeError::Contradiction { known: 1, size: 2, axis: 0, .. }), "{error:?}");
+    assert!(error.to_string().contains("would be 1 and 2 at once: 1 by input 'x', 2 by input 'y'"), "{error}");
     give(&mut bindings, "y", &[5.0]);
     context.run_into(&mut bindings).expect("a run");
     assert_eq!(state(&bindings), [7.0]);

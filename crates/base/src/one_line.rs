@@ -1,0 +1,33 @@
+//! Text of files that is shown to people: names of tensors, nodes and sizes, which anyone may have written.
+
+use std::borrow::Cow;
+
+/// The text in one line, with nothing in it that steers a terminal: control characters, line separators and what turns
+/// the direction of writing round are escaped. So no name can look like a message of its own.
+pub fn one_line(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(steers) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if steers(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    Cow::Owned(shown)
+}
+
+/// Does a terminal do something else with it than show it?
+pub fn steers(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_steers_a_terminal_is_escaped_and_nothing_else() {
+        assert!(matches!(one_line("conv/ä 'x'\\y"), Cow::Borrowed("conv/ä 'x'\\y")));
+        assert_eq!(one_line("a\nerror: b\r\t\x1b[31m\u{9b}"), r"a\nerror: b\r\t\u{1b}[31m\u{9b}");
+        assert_eq!(one_line("a\u{2028}\u{202e}b"), r"a\u{2028}\u{202e}b");
+    }
+}
