@@ -100,9 +100,9 @@ impl From<ImportError> for Failure {
                 Self { exit: Exit::Usage, ..failure }.help("check the path and its permissions")
             }
             ImportError::Decode { .. } => failure.help("export the model again, or copy it again; it may be cut off"),
-            ImportError::Model(_) => {
-                failure.help("each line names a node of the model; mend them where it was exported")
-            }
+            ImportError::Model(_) => failure.help(
+                "each line names a part of the model; change it in the program that made the model, and export again",
+            ),
             ImportError::Shapes(_) => {
                 Self { exit: Exit::Usage, ..failure }.help("`sinter inspect MODEL` shows the inputs and their types")
             }
