@@ -402,6 +402,9 @@ def regions():
     image = floats(2, 3, 10, 8)
     case("max_roi_pool", "MaxRoiPool", [x(image), x(r)], domain="", pooled_shape=[3, 5])
     case("max_roi_pool_scaled", "MaxRoiPool", [x(image), x(r)], domain="", pooled_shape=[2, 2], spatial_scale=0.7)
+    # Only two of the axes are resized; the others keep their elements.
+    case("resize_of_two_axes", "Resize", [x(image), w(np.zeros(0, np.float32)), w(np.array([1, 1, 2, 3], np.float32))],
+         domain="", opset=11, coordinate_transformation_mode="tf_half_pixel_for_nn", mode="nearest", nearest_mode="ceil")
 
 
 for family in (attentions, onnx_attentions, embeddings, lstms, packed, integers, fused, grouped, regions):
