@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Make the cases of `tests/microsoft`: ONNX Runtime's own operators, each with inputs and what ONNX Runtime computes.
+"""Make the cases of `tests/microsoft`: ONNX Runtime's own operators, and those of ONNX whose node tests are older than their
+definition, each with inputs and what ONNX Runtime computes.
 
     microsoft_cases.py [NAME ...]
 
@@ -46,7 +47,7 @@ def session(model):
     return onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
 
 
-def model_of(op, inputs, outputs, domain, attributes):
+def model_of(op, inputs, outputs, domain, attributes, opset=21):
     """`inputs`: pairs of "x" or "w" and an array, or None; arrays of "w" become weights."""
     names = ["" if given is None else f"{given[0]}{i}" for i, given in enumerate(inputs)]
     node = helper.make_node(op, names, [f"y{i}" if wanted else "" for i, wanted in enumerate(outputs)],
@@ -66,7 +67,7 @@ def model_of(op, inputs, outputs, domain, attributes):
             fed[name] = value
     results = [helper.make_tensor_value_info(f"y{i}", kind, None) for i, kind in enumerate(outputs) if kind]
     graph = helper.make_graph([node], "case", declared, results, weights)
-    opsets = [helper.make_opsetid("", 21), helper.make_opsetid(MICROSOFT, 1)]
+    opsets = [helper.make_opsetid("", opset), helper.make_opsetid(MICROSOFT, 1)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=10), fed
 
 
@@ -84,11 +85,11 @@ def write(name, model, fed, results):
                 file.write(numpy_helper.from_array(value).SerializeToString())
 
 
-def case(name, op, inputs, outputs=(F,), domain=MICROSOFT, expected=None, near=None, **attributes):
+def case(name, op, inputs, outputs=(F,), domain=MICROSOFT, expected=None, near=None, opset=21, **attributes):
     """A case. `expected` takes the place of ONNX Runtime's results, which must then be as `near` to it as told."""
     if len(sys.argv) > 1 and name not in sys.argv[1:]:
         return
-    model, fed = model_of(op, inputs, outputs, domain, attributes)
+    model, fed = model_of(op, inputs, outputs, domain, attributes, opset)
     if near != "unsupported":
         results = session(model).run(None, fed)
         if expected is not None:
@@ -130,6 +131,52 @@ def attentions():
     case("attention", "Attention", [x(q), w(floats(hidden, 3 * hidden)), w(bias), x(lengths)], num_heads=heads)
     case("multi_head_attention", "MultiHeadAttention",
          [x(q), x(floats(batch, 4, hidden)), x(floats(batch, 4, hidden)), w(bias)], num_heads=heads)
+    weights, ranges = w(floats(hidden, 3 * hidden)), x(np.array([3, 5, 1, 2], np.int32))
+    case("attention_ranges", "Attention", [x(q), weights, w(bias), ranges], num_heads=heads)
+    case("attention_ranges_causal", "Attention", [x(q), weights, w(bias), ranges], num_heads=heads, unidirectional=1)
+    longer = x(np.array([7, 8, 0, 2], np.int32))
+    case("attention_ranges_past", "Attention", [x(q), weights, w(bias), longer, x(past)], outputs=(F, F), num_heads=heads,
+         unidirectional=1)
+    key, value = floats(batch, 4, hidden), floats(batch, 4, hidden)
+    case("multi_head_attention_lengths", "MultiHeadAttention",
+         [x(q), x(key), x(value), None, x(np.array([4, 2], np.int32))], num_heads=heads, mask_filter_value=-99.0)
+    packed_operands(q, key, value, bias, heads)
+
+
+def packed_operands(q, key, value, bias, heads):
+    """Packed operands have kernels for GPUs only; the results are those of the same operands apart."""
+    def apart(*operands):
+        inputs = [x(operand) for operand in operands[:3]] + [w(operand) for operand in operands[3:]]
+        return session(model_of("MultiHeadAttention", inputs, (F,), MICROSOFT, {"num_heads": heads})[0]).run(
+            None, {f"x{i}": operand for i, operand in enumerate(operands[:3])})
+
+    def together(*operands):
+        by_heads = [operand.reshape(*operand.shape[:2], heads, 1, -1) for operand in operands]
+        return np.concatenate(by_heads, axis=3)
+
+    case("multi_head_attention_packed_kv", "MultiHeadAttention", [x(q), x(together(key, value))], num_heads=heads,
+         expected=apart(q, key, value), near="unsupported")
+    k, v = floats(*q.shape), floats(*q.shape)
+    case("multi_head_attention_packed_qkv", "MultiHeadAttention", [x(together(q, k, v)), None, None, w(bias)],
+         num_heads=heads, expected=apart(q, k, v, bias), near="unsupported")
+
+
+def onnx_attentions():
+    """ONNX's own Attention, corrected after the node tests of onnx 1.21: onnx/onnx#7867, #7913, #8068."""
+    q, k, v = floats(2, 2, 3, 8), floats(2, 1, 5, 8), floats(2, 1, 5, 8)
+    mask = floats(3, 5)
+    mask[0, 2:], mask[1] = -np.inf, -np.inf
+
+    def scores(name, inputs, **attributes):
+        case(name, "Attention", inputs, outputs=(F, None, None, F), domain="", opset=24, **attributes)
+
+    for mode, stage in enumerate(("products", "capped", "masked", "weights")):
+        scores(f"onnx_attention_{stage}", [x(q), x(k), x(v), x(mask)], softcap=0.5, qk_matmul_output_mode=mode)
+    flags = x(np.array([[1, 0, 1, 1, 0], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1]], np.bool_))
+    scores("onnx_attention_flags", [x(q), x(k), x(v), flags], softcap=0.5, qk_matmul_output_mode=3)
+    fixed = [x(q), x(k), x(v), None, None, None, x(np.array([5, 2], np.int64))]
+    scores("onnx_attention_cache", fixed, qk_matmul_output_mode=3)
+    scores("onnx_attention_cache_causal", fixed, is_causal=1, qk_matmul_output_mode=3)
 
 
 # ---- embeddings
@@ -338,6 +385,13 @@ def grouped():
     for _, cache in uneven:
         cache[1, :, 3:] = 0
     group("group_query_attention_lengths", new(1) + uneven + told(7, 4))
+    sinks, extra = w(floats(4)), [None] * 3
+    group("group_query_attention_softcap", new(3, 1) + past(4, 1) + told(7), softcap=0.7)
+    group("group_query_attention_sinks", new(1) + past(6) + told(7, 7) + tables + [None, None, sinks], do_rotary=1,
+          local_window_size=4, softcap=1.5)
+    group("group_query_attention_smooth", new(5) + [None, None] + told(5, 5), smooth_softmax=1)
+    group("group_query_attention_bias", new(2, 1) + past(4, 1) + told(6) + extra + [x(floats(1, 4, 2, 6))], softcap=0.7)
+    group("group_query_attention_places", new(2, 1) + past(4, 1) + told(6) + tables + [x(np.array([[9, 3]]))], do_rotary=1)
 
 
 # ---- regions
@@ -348,8 +402,11 @@ def regions():
     image = floats(2, 3, 10, 8)
     case("max_roi_pool", "MaxRoiPool", [x(image), x(r)], domain="", pooled_shape=[3, 5])
     case("max_roi_pool_scaled", "MaxRoiPool", [x(image), x(r)], domain="", pooled_shape=[2, 2], spatial_scale=0.7)
+    # Only two of the axes are resized; the others keep their elements.
+    case("resize_of_two_axes", "Resize", [x(image), w(np.zeros(0, np.float32)), w(np.array([1, 1, 2, 3], np.float32))],
+         domain="", opset=11, coordinate_transformation_mode="tf_half_pixel_for_nn", mode="nearest", nearest_mode="ceil")
 
 
-for family in (attentions, embeddings, lstms, packed, integers, fused, grouped, regions):
+for family in (attentions, onnx_attentions, embeddings, lstms, packed, integers, fused, grouped, regions):
     random = np.random.default_rng(1)
     family()

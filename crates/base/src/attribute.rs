@@ -228,6 +228,14 @@ impl<'a> FieldReader<'a> {
         T::from_attr(value).map_err(|e| e.in_field(name))
     }
 
+    /// The field of this name, or its default where it is missing.
+    ///
+    /// # Errors
+    /// When it has another form.
+    pub fn field_or_default<T: Attribute + Default>(&self, name: &str) -> Result<T, AttributeError> {
+        if self.fields.iter().any(|(field, _)| field == name) { self.field(name) } else { Ok(T::default()) }
+    }
+
     /// Fails on a field that is not among `known`, so that a misspelt name is not ignored.
     ///
     /// # Errors

@@ -121,8 +121,9 @@ impl From<ImportError> for Failure {
         match error {
             ImportError::Open { source, .. } => Self { exit: Exit::Usage, ..failure }.help(advice(source.kind())),
             ImportError::Decode { .. } => failure.help("export the model again, or copy it again; it may be cut off"),
-            ImportError::Model(_) => Self { is_list: true, ..failure }
-                .help("each line names a node; if the model is valid, please report it, else export it again"),
+            ImportError::Model(_) => Self { is_list: true, ..failure }.help(
+                "each line names a part of the model; change it in the program that made the model, and export again",
+            ),
             ImportError::Shapes(_) => Self { exit: Exit::Usage, is_list: true, ..failure }
                 .help("`sinter inspect MODEL` shows the inputs and their types"),
         }

@@ -1,15 +1,16 @@
 //! A name stands for one value: what a scope defines twice is refused, for its readers could mean either.
 //!
 //! An input that is an initializer too is one value with a default. A graph inside a node may define a name of the graph
-//! around it once more, although ONNX forbids it: exporters write that, and the inner one is meant.
+//! around it once more, although ONNX forbids it: exporters write that, and the inner one is meant. The same holds for
+//! attributes of a node, functions of a model, and versions of an operator set.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use sinter_base::Location;
 
 use crate::error::Problem;
-use crate::graph::location_of;
-use crate::proto::{GraphProto, ModelProto, NodeProto};
+use crate::graph::{domain_of, location_of};
+use crate::proto::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto};
 
 /// What is defined twice in any scope of a model.
 pub(crate) fn check_names(model: &ModelProto) -> Vec<Problem> {
@@ -17,7 +18,18 @@ pub(crate) fn check_names(model: &ModelProto) -> Vec<Problem> {
     if let Some(graph) = &model.graph {
         check_graph(graph, &mut problems);
     }
+    check_versions(&model.opset_import, &Location::default(), &mut problems);
+    let mut functions = HashSet::new();
     for function in &model.functions {
+        let location = Location::default().with_detail(&format!("function '{}'", function.name()));
+        if !functions.insert((domain_of(function.domain()), function.name(), function.overload())) {
+            let reason = "the model defines it twice, and its callers could mean either";
+            problems.push(Problem::new(location.clone(), reason));
+        }
+        check_versions(&function.opset_import, &location, &mut problems);
+        let named = function.attribute.iter().map(String::as_str);
+        let with_default = function.attribute_proto.iter().map(|attribute| attribute.name());
+        check_attributes(named.chain(with_default), &location, &mut problems);
         let mut scope = Scope::default();
         for name in &function.input {
             scope.define(name, "input", &Location::default(), &mut problems);
@@ -25,6 +37,30 @@ pub(crate) fn check_names(model: &ModelProto) -> Vec<Problem> {
         check_nodes(&function.node, scope, &mut problems);
     }
     problems
+}
+
+fn check_versions(sets: &[OperatorSetIdProto], location: &Location, problems: &mut Vec<Problem>) {
+    let mut versions = HashMap::new();
+    for set in sets {
+        let (domain, version) = (domain_of(set.domain()), set.version());
+        let first = *versions.entry(domain).or_insert(version);
+        if first != version {
+            let shown = if domain.is_empty() { "ai.onnx" } else { domain };
+            let reason =
+                format!("operator set {shown} is imported in version {first} and in version {version}; leave one");
+            problems.push(Problem::new(location.clone(), reason));
+        }
+    }
+}
+
+fn check_attributes<'m>(names: impl Iterator<Item = &'m str>, location: &Location, problems: &mut Vec<Problem>) {
+    let (mut known, mut told) = (HashSet::new(), HashSet::new());
+    for name in names {
+        if !known.insert(name) && told.insert(name) {
+            let reason = format!("attribute {name} is given more than once; leave one");
+            problems.push(Problem::new(location.clone(), reason));
+        }
+    }
 }
 
 /// What is defined so far, by name: what it is, and where.
@@ -63,6 +99,7 @@ fn check_graph(graph: &GraphProto, problems: &mut Vec<Problem>) {
 fn check_nodes<'m>(nodes: &'m [NodeProto], mut scope: Scope<'m>, problems: &mut Vec<Problem>) {
     for node in nodes {
         let location = location_of(node);
+        check_attributes(node.attribute.iter().map(|attribute| attribute.name()), &location, problems);
         for name in node.output.iter().filter(|name| !name.is_empty()) {
             scope.define(name, "output", &location, problems);
         }

@@ -132,7 +132,8 @@ pub const ALL: &[Entry] = table! {
     onnx MaxUnpool 9 => pool::max_unpool;
     onnx BatchNormalization 1 => norm::batch_normalization;
     onnx InstanceNormalization 1 => norm::instance_normalization;
-    onnx LayerNormalization 17 => norm::layer_normalization;
+    // ONNX took it over in version 17; ONNX Runtime, whose optimizer writes it into older models, knew it before.
+    onnx LayerNormalization 1 => norm::layer_normalization;
     onnx GroupNormalization 18 => norm::group_normalization;
     onnx RMSNormalization 23 => norm::rms_normalization;
     onnx LRN 1 => norm::local_response_normalization;

@@ -45,7 +45,7 @@ pub fn data_type(code: i32) -> Result<DataType, String> {
     })
 }
 
-/// The value type of a declared type. `name_dim` turns a named or missing size into a dimension.
+/// The value type of a declared type. `name_dim` turns a named or unknown size into a dimension.
 ///
 /// # Errors
 /// The reason as text.
@@ -75,9 +75,17 @@ fn nested(proto: &TypeProto, name_dim: &mut dyn FnMut(Option<&str>) -> Dim, dept
 fn shape_of(shape: &TensorShapeProto, name_dim: &mut dyn FnMut(Option<&str>) -> Dim) -> Shape {
     let dim = |d: &crate::proto::tensor_shape_proto::Dimension| match &d.value {
         Some(dimension::Value::DimValue(v)) if *v >= 0 => Dim::constant(*v),
-        Some(dimension::Value::DimParam(name)) if !name.is_empty() => name_dim(Some(name)),
+        Some(dimension::Value::DimParam(name)) if names_a_size(name) => name_dim(Some(name)),
         // Old exporters write -1 for an unknown size.
         _ => name_dim(None),
     };
     Shape::Ranked(shape.dim.iter().map(dim).collect())
+}
+
+/// Sizes of one name are equal. Exporters also write a name where they know none, the same for sizes that differ: a mark
+/// without a letter or digit such as `?`, a negative number, or a word that says so.
+fn names_a_size(name: &str) -> bool {
+    let name = name.trim();
+    let says_unknown = ["none", "unk", "unknown"].iter().any(|word| name.eq_ignore_ascii_case(word));
+    name.contains(char::is_alphanumeric) && !name.parse::<i64>().is_ok_and(|number| number < 0) && !says_unknown
 }

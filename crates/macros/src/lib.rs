@@ -2,7 +2,8 @@
 //!
 //! Structs become records of their fields; variants without fields become bare words in snake case; variants with
 //! named fields become records that carry the variant's name. A field marked `#[attributes(skip)]` is left out and
-//! filled by `Default`: operator bodies travel beside the attributes, not inside them.
+//! filled by `Default`: operator bodies travel beside the attributes, not inside them. A field marked
+//! `#[attributes(default)]` came after plans were written: its `Default` stands for it where it is missing.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -45,11 +46,9 @@ fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
     })
 }
 
-fn skipped(field: &Field) -> bool {
-    field
-        .attrs
-        .iter()
-        .any(|a| a.path().is_ident("attributes") && a.parse_args::<Ident>().is_ok_and(|argument| argument == "skip"))
+fn is_marked(field: &Field, mark: &str) -> bool {
+    let has_mark = |a: &syn::Attribute| a.parse_args::<Ident>().is_ok_and(|argument| argument == mark);
+    field.attrs.iter().any(|a| a.path().is_ident("attributes") && has_mark(a))
 }
 
 fn named(fields: &Fields) -> syn::Result<Vec<(&Ident, &Field)>> {
@@ -80,13 +79,19 @@ fn record(
     base: &TokenStream,
     access: impl Fn(&Ident) -> TokenStream,
 ) -> Record {
-    let kept: Vec<_> = fields.iter().filter(|(_, f)| !skipped(f)).collect();
+    let kept: Vec<_> = fields.iter().filter(|(_, f)| !is_marked(f, "skip")).collect();
     let texts: Vec<String> = kept.iter().map(|(ident, _)| ident.to_string()).collect();
     let values = kept.iter().map(|(ident, _)| access(ident));
     let types = kept.iter().map(|(_, field)| &field.ty);
     let initialisers = fields.iter().map(|(ident, field)| {
         let text = ident.to_string();
-        if skipped(field) { quote!(#ident: Default::default()) } else { quote!(#ident: reader.field(#text)?) }
+        if is_marked(field, "skip") {
+            quote!(#ident: Default::default())
+        } else if is_marked(field, "default") {
+            quote!(#ident: reader.field_or_default(#text)?)
+        } else {
+            quote!(#ident: reader.field(#text)?)
+        }
     });
     Record {
         to: quote! {

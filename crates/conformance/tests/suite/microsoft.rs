@@ -10,9 +10,8 @@ use sinter_import_onnx::table;
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests");
 
-fn run(machine: &mut Machine) {
-    let report =
-        run_suite(Path::new(FOLDER), "microsoft", machine, Form::Plain, &Selection::default()).expect("the cases");
+fn run(machine: &mut Machine, form: Form) {
+    let report = run_suite(Path::new(FOLDER), "microsoft", machine, form, &Selection::default()).expect("the cases");
     let wrong: Vec<String> = report.failed.iter().map(|(name, reason)| format!("{name}: {reason}")).collect();
     assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), wrong.len() + report.passed, wrong.join("\n"));
     assert!(report.passed >= 50, "only {} cases", report.passed);
@@ -20,15 +19,20 @@ fn run(machine: &mut Machine) {
 
 #[test]
 fn by_both_judges() {
-    run(&mut Machine::Judge);
-    run(&mut Machine::FastJudge);
+    run(&mut Machine::Judge, Form::Plain);
+    run(&mut Machine::FastJudge, Form::Plain);
 }
 
 #[test]
 fn by_lean_program_on_every_tier() {
     for tier in TIERS {
-        run(&mut Machine::lean(Some(tier)).expect("the lean program"));
+        run(&mut Machine::lean(Some(tier)).expect("the lean program"), Form::Plain);
     }
+}
+
+#[test]
+fn with_sizes_that_the_model_leaves_open() {
+    run(&mut Machine::lean(None).expect("the lean program"), Form::Symbolic);
 }
 
 /// The forms that ONNX defines under the same name are tested by its own cases.

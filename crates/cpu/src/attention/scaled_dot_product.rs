@@ -7,7 +7,7 @@
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Room, Rooms};
 use sinter_base::{DataType, Sizes, View};
 use sinter_ops::OpKind;
-use sinter_ops::attention::{Attention, ScoreStage};
+use sinter_ops::attention::{Attention, FullyMasked, ScoreStage};
 
 use crate::attention::layout::{Layout, mask_over};
 use crate::elements::{Numbers, load};
@@ -35,6 +35,7 @@ const MASK: usize = 3;
 const PAST_KEY: usize = 4;
 const PAST_VALUE: usize = 5;
 const LENGTHS: usize = 6;
+const SINKS: usize = 7;
 
 struct Rows {
     op: Attention,
@@ -61,6 +62,13 @@ fn joined<'r, T: Float>(
         }
     }
     Ok((all, past_length))
+}
+
+fn floats<'r>(view: View<'_>, rooms: &'r Rooms) -> Result<Room<'r, f64>, KernelError> {
+    match load(view, rooms) {
+        Numbers::Floats(values) => Ok(values),
+        Numbers::Ints(_) => Err(KernelError::Data(format!("{} where floats are expected", view.data_type()))),
+    }
 }
 
 /// What is added to the scores.
@@ -94,11 +102,17 @@ impl<'r, T: Float> Mask<'r, T> {
     }
 }
 
-fn softmax<T: Float>(scores: &mut [T]) {
-    let most = scores.iter().fold(f64::NEG_INFINITY, |most, s| most.max(s.wide()));
-    let mut total = 0.0;
+/// The weights of one query, in place of its scores; its sum takes in `e^sink`.
+fn softmax<T: Float>(scores: &mut [T], sink: Option<f64>, fully_masked: FullyMasked) {
+    if fully_masked == FullyMasked::Zero && scores.iter().all(|s| s.wide() == f64::NEG_INFINITY) {
+        scores.fill(T::default());
+        return;
+    }
+    let own = sink.unwrap_or(f64::NEG_INFINITY);
+    let most = scores.iter().fold(own, |most, s| most.max(s.wide()));
+    let mut total = sink.map_or(0.0, |sink| (sink - most).exp());
     for score in scores.iter_mut() {
-        // Without any key that takes part this is NaN, as the operator wants it.
+        // Without any key or sink that takes part this is NaN, as the operator wants it.
         let power = (score.wide() - most).exp();
         total += power;
         *score = T::of(power);
@@ -113,6 +127,7 @@ impl Rows {
         let q_at = Layout::of(q_view.sizes(), self.op.query_heads)?;
         let k_at = Layout::of(k_view.sizes(), self.op.key_heads)?;
         let v_at = Layout::of(v_view.sizes(), self.op.key_heads)?;
+        let has_past = launch.optional(PAST_KEY).is_some();
         let (keys, past) = joined::<T>(launch.optional(PAST_KEY), k_view, k_at, rooms)?;
         let (values, _) = joined::<T>(launch.optional(PAST_VALUE), v_view, v_at, rooms)?;
         let q = T::read(q_view, rooms)?;
@@ -121,6 +136,8 @@ impl Rows {
         let mask = launch.optional(MASK).map(|m| Mask::<T>::of(m, [batch, heads, length, total], rooms));
         let mask = mask.transpose()?;
         let counted = launch.optional(LENGTHS).map(|l| l.elements::<i64>());
+        let sinks = launch.optional(SINKS).map(|sinks| floats(sinks, rooms)).transpose()?;
+        let narrowed = |v: f64| self.op.softmax_type.map_or(v, |narrow| narrow.round(v));
         let scale = T::of(self.op.scale.unwrap_or_else(|| 1.0 / (size as f64).sqrt()));
         let shared = (heads / k_at.heads.max(1)).max(1);
         let value_size = v_at.size;
@@ -133,7 +150,8 @@ impl Rows {
             let head = b * k_at.heads + h / shared;
             let keys = &keys[head * total * size..(head + 1) * total * size];
             let values = &values[head * total * value_size..(head + 1) * total * value_size];
-            let counted = counted.and_then(|c| c.get(b)).map_or(total, |c| usize::try_from(*c).unwrap_or(0));
+            let counted = counted.and_then(|c| c.get(b)).map(|c| usize::try_from(*c).unwrap_or(0).min(total));
+            let sink = sinks.as_ref().and_then(|sinks| sinks.get(h)).map(|sink| narrowed(*sink));
             let (recorded, scores) = scores.split_at_mut(length * total);
             for i in 0..length {
                 let row = q_at.row(&q, b, h, i);
@@ -146,21 +164,27 @@ impl Rows {
                     }
                 };
                 record(ScoreStage::Product, scores, recorded);
-                if let Some(mask) = &mask {
-                    mask.add(b, h, i, scores);
-                }
-                let seen = if self.op.causal { counted.min(past + i + 1) } else { counted };
-                scores.iter_mut().skip(seen).for_each(|s| *s = T::of(f64::NEG_INFINITY));
-                record(ScoreStage::Masked, scores, recorded);
                 if self.op.softcap > 0.0 {
                     let cap = self.op.softcap;
                     scores.iter_mut().for_each(|s| *s = T::of(cap * (s.wide() / cap).tanh()));
                 }
                 record(ScoreStage::Capped, scores, recorded);
-                if let Some(narrow) = self.op.softmax_type {
-                    scores.iter_mut().for_each(|s| *s = T::of(narrow.round(s.wide())));
+                if let Some(mask) = &mask {
+                    mask.add(b, h, i, scores);
                 }
-                softmax(scores);
+                // Without a past, the queries stand at the end of the keys that count.
+                let behind = match counted {
+                    _ if !self.op.causal => total,
+                    Some(counted) if !has_past => (counted + i + 1).saturating_sub(length),
+                    _ => past + i + 1,
+                };
+                let seen = counted.unwrap_or(total).min(behind);
+                scores.iter_mut().skip(seen).for_each(|s| *s = T::of(f64::NEG_INFINITY));
+                record(ScoreStage::Masked, scores, recorded);
+                if self.op.softmax_type.is_some() {
+                    scores.iter_mut().for_each(|s| *s = T::of(narrowed(s.wide())));
+                }
+                softmax(scores, sink, self.op.fully_masked);
                 record(ScoreStage::Weights, scores, recorded);
                 let target = &mut y[i * value_size..(i + 1) * value_size];
                 for (weight, value) in scores.iter().zip(values.chunks_exact(value_size.max(1))) {

@@ -1,15 +1,16 @@
 //! `cpu.attention.tiles.f32`: scaled dot-product attention by two products per tile of queries.
 //!
 //! One task does all queries of one head, a tile of them at a time. The head's keys are packed as the right operand of the
-//! first product, its values as that of the second; between them the scores of a tile, which stay in the cache, get mask
-//! and softmax. Only for attention whose other results (joined keys and values, scores) nobody reads.
+//! first product, its values as that of the second; between them the scores of a tile, which stay in the cache, get
+//! softcap, mask and softmax. Only for attention whose other results (joined keys and values, scores) nobody reads.
 
 use std::sync::Mutex;
 
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
 use sinter_base::{DataType, Sizes, View};
 use sinter_ops::OpKind;
-use sinter_ops::attention::Attention;
+use sinter_ops::attention::{Attention, FullyMasked};
+use sinter_ops::recurrent::activation::Activation;
 use smallvec::SmallVec;
 
 use crate::alone::Alone;
@@ -19,6 +20,7 @@ use crate::product::blocks::Blocks;
 use crate::product::epilogue::Epilogue;
 use crate::product::panel::{pack, packed_len};
 use crate::product::rows::{Matrix, RowProduct};
+use crate::recurrent::activation::activate_on_tier;
 use crate::reduce::softmax::softmax_lines;
 use crate::tactic::{Row, Speed};
 use crate::tier::Tier;
@@ -35,7 +37,7 @@ pub const TILES: Row = Row {
 
 /// Position of the mask.
 const MASK: usize = 3;
-/// Queries of a tile.
+/// Queries of a tile, at most as many as a word has bits.
 const TILE: usize = 64;
 /// Most parts of the result that are written side by side.
 const LOCKS: usize = 64;
@@ -50,13 +52,13 @@ fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     }
     let given = region.only().map_or(0, |node| node.inputs.iter().skip(MASK + 1).flatten().count());
     if given > 0 {
-        return Err(Refusal::new("a cache or numbers of keys are given"));
+        return Err(Refusal::new("a cache, numbers of keys or sinks are given"));
     }
     if region.input(MASK).is_some_and(|t| !matches!(t.data_type, DataType::F32 | DataType::Bool)) {
         return Err(Refusal::new("a mask that is neither f32 nor bool"));
     }
-    if op.softcap > 0.0 || op.softmax_type.is_some_and(|t| t != DataType::F32) {
-        return Err(Refusal::new("a softcap, or a softmax in another type"));
+    if op.softmax_type.is_some_and(|t| t != DataType::F32) {
+        return Err(Refusal::new("a softmax in another type"));
     }
     Ok(Loaded::Views(Box::new(Tiles { op: op.clone(), tier: Tier::in_use() })))
 }
@@ -212,15 +214,26 @@ impl Head<'_> {
             blocks: Blocks::default(),
         };
         product.compute(tier, &Alone, scores);
-        let scale = self.op.op.scale.unwrap_or_else(|| 1.0 / (size as f64).sqrt()) as f32;
+        let op = &self.op.op;
+        let scale = op.scale.unwrap_or_else(|| 1.0 / (size as f64).sqrt());
+        if op.softcap > 0.0 {
+            let (inside, cap) = ((scale / op.softcap) as f32, op.softcap as f32);
+            scores.iter_mut().for_each(|score| *score *= inside);
+            activate_on_tier(tier, Activation::Tanh, None, scores);
+            scores.iter_mut().for_each(|score| *score *= cap);
+        } else {
+            scores.iter_mut().for_each(|score| *score *= scale as f32);
+        }
+        // One bit for each query.
+        let mut fully_masked: u64 = 0;
         for (i, line) in scores.chunks_exact_mut(total.max(1)).enumerate() {
-            line.iter_mut().for_each(|score| *score *= scale);
             if let Some(mask) = self.mask {
                 mask.add(b, h, first + i, line);
             }
-            if self.op.op.causal {
+            if op.causal {
                 line.iter_mut().skip(first + i + 1).for_each(|score| *score = f32::NEG_INFINITY);
             }
+            fully_masked |= u64::from(line.iter().all(|score| *score == f32::NEG_INFINITY)) << i;
         }
         softmax_lines(tier, scores, total);
         let rows = &mut rows[..count * value_size];
@@ -234,9 +247,15 @@ impl Head<'_> {
             blocks: Blocks::default(),
         };
         product.compute(tier, &Alone, rows);
-        if total == 0 {
+        match op.fully_masked {
             // A softmax over nothing is 0 / 0.
-            rows.fill(f32::NAN);
+            FullyMasked::Nan if total == 0 => rows.fill(f32::NAN),
+            FullyMasked::Nan => {}
+            FullyMasked::Zero => {
+                let rows = rows.chunks_exact_mut(value_size.max(1)).enumerate();
+                let is_fully_masked = |i: usize| total == 0 || fully_masked >> i & 1 != 0;
+                rows.filter(|(i, _)| is_fully_masked(*i)).for_each(|(_, row)| row.fill(0.0));
+            }
         }
     }
 }

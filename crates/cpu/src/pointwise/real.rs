@@ -24,8 +24,6 @@ macro_rules! real {
         impl Real for $t {
             #[inline(always)]
             fn function(op: ScalarOp, y: &mut [$t], a: &[$t], b: &[$t]) -> bool {
-                // x times a weight that is 0 at minus infinity, where the product is 0 and not NaN.
-                let limited = |x: $t, weight: $t| if x == <$t>::NEG_INFINITY { 0.0 } else { x * weight };
                 // Loops, not closures: a closure that is not inlined would be compiled for the oldest machine.
                 macro_rules! unary {
                     ($x:ident => $e:expr) => {
@@ -57,13 +55,11 @@ macro_rules! real {
                     ScalarOp::Erf => unary!(x => $erf(x)),
                     ScalarOp::Gelu => unary!(x => $gelu(x)),
                     // (1 + tanh t) / 2 = sigmoid(2 t).
-                    ScalarOp::GeluTanh => {
-                        unary!(x => limited(x, $sigmoid(x * (TWICE_ROOT as $t + CUBIC as $t * x * x))))
-                    }
-                    ScalarOp::Swish => unary!(x => limited(x, $sigmoid(x))),
+                    ScalarOp::GeluTanh => unary!(x => x * $sigmoid(x * (TWICE_ROOT as $t + CUBIC as $t * x * x))),
+                    ScalarOp::Swish => unary!(x => x * $sigmoid(x)),
                     ScalarOp::HardSigmoid => unary!(x => (x * (1.0 / 6.0) + 0.5).clamp(0.0, 1.0)),
-                    ScalarOp::HardSwish => unary!(x => limited(x, (x * (1.0 / 6.0) + 0.5).clamp(0.0, 1.0))),
-                    ScalarOp::Mish => unary!(x => limited(x, $tanh($softplus(x)))),
+                    ScalarOp::HardSwish => unary!(x => x * (x * (1.0 / 6.0) + 0.5).clamp(0.0, 1.0)),
+                    ScalarOp::Mish => unary!(x => x * $tanh($softplus(x))),
                     ScalarOp::Sin => unary!(x => x.sin()),
                     ScalarOp::Cos => unary!(x => x.cos()),
                     ScalarOp::Tan => unary!(x => x.tan()),
@@ -126,7 +122,7 @@ real!(
     f64::tanh,
     erf64,
     |x: f64| x.max(0.0) + (-x.abs()).exp().ln_1p(),
-    |x: f64| if x == f64::NEG_INFINITY { 0.0 } else { 0.5 * x * (1.0 + erf64(x * std::f64::consts::FRAC_1_SQRT_2)) }
+    |x: f64| 0.5 * x * (1.0 + erf64(x * std::f64::consts::FRAC_1_SQRT_2))
 );
 
 /// erf in f64 by numerical integration of its derivative: Simpson's rule over 512 pieces, error below 1e-13.

@@ -1,7 +1,11 @@
 //! Attention-23..24, RotaryEmbedding-23, and RotaryEmbedding of ONNX Runtime.
+//!
+//! Attention is imported as ONNX corrected it for both versions: the softcap comes before the mask (onnx/onnx#7867), the
+//! stages of the scores are numbered in this order (#7913), a causal mask over a cache of fixed length ends at the keys that
+//! count, and fully masked queries give 0 (#8068).
 
 use sinter_ir::Handle;
-use sinter_ops::attention::{Attention, RotaryEmbedding, ScoreStage};
+use sinter_ops::attention::{Attention, FullyMasked, RotaryEmbedding, ScoreStage};
 
 use crate::context::{Imported, NodeContext};
 use crate::error::Problem;
@@ -17,27 +21,34 @@ fn count(cx: &NodeContext<'_, '_>, name: &str) -> Result<Option<usize>, Problem>
     }
 }
 
+/// The bound of the scores, 0 for none.
+pub(crate) fn softcap(cx: &NodeContext<'_, '_>) -> Result<f64, Problem> {
+    let softcap = cx.float("softcap", 0.0);
+    if softcap >= 0.0 {
+        Ok(softcap)
+    } else {
+        Err(cx.problem(format!("softcap is {softcap}, but must not be negative")))
+    }
+}
+
 /// Attention: heads count only for operands of three dimensions.
 pub fn attention(cx: &mut NodeContext<'_, '_>) -> Imported {
     let scores = match cx.int("qk_matmul_output_mode", 0) {
         0 => ScoreStage::Product,
-        1 => ScoreStage::Masked,
-        2 => ScoreStage::Capped,
+        1 => ScoreStage::Capped,
+        2 => ScoreStage::Masked,
         3 => ScoreStage::Weights,
         other => return Err(cx.problem(format!("qk_matmul_output_mode {other} is unknown"))),
     };
-    let softcap = cx.float("softcap", 0.0);
-    if softcap.is_nan() || softcap < 0.0 {
-        return Err(cx.problem(format!("softcap is {softcap}")));
-    }
     let op = Attention {
         query_heads: count(cx, "q_num_heads")?,
         key_heads: count(cx, "kv_num_heads")?,
         scale: cx.optional_float("scale"),
-        softcap,
+        softcap: softcap(cx)?,
         causal: cx.flag("is_causal", false),
         softmax_type: cx.data_type_attribute("softmax_precision")?,
         scores,
+        fully_masked: FullyMasked::Zero,
     };
     let required = [cx.input(0)?, cx.input(1)?, cx.input(2)?].map(Some);
     let inputs: Vec<Option<Handle>> = required.into_iter().chain((3..7).map(|index| cx.optional(index))).collect();

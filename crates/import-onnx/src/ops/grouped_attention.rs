@@ -2,17 +2,19 @@
 //!
 //! Of a batch entry b, `seqlens_k[b] + 1` keys count, those of this call included. Its S new keys go into the cache from
 //! `first[b] = max(seqlens_k[b] + 1 - S, 0)` on, and query i sees key j when `j <= first[b] + i`. A cache shorter than
-//! `total_sequence_length` grows to it; without a cache the new keys are all there are.
+//! `total_sequence_length` grows to it; without a cache the new keys are all there are. A bias is added to the scores after
+//! the softcap. A sink of a head, 0 for a smooth softmax, joins the sum of its softmaxes.
 
-use sinter_base::DataType;
+use sinter_base::{DataType, Tensor};
 use sinter_ir::Handle;
-use sinter_ops::attention::{Attention, RotaryEmbedding};
+use sinter_ops::attention::{Attention, FullyMasked, RotaryEmbedding};
 use sinter_ops::index::TensorScatter;
 use sinter_ops::movement::{Concat, Pad, Transpose, Unsqueeze};
-use sinter_ops::pointwise::ScalarOp;
+use sinter_ops::pointwise::{Expr, ScalarOp};
 
 use crate::context::{Imported, NodeContext};
 use crate::error::Problem;
+use crate::ops::attention::softcap;
 use crate::ops::expressions::elementwise;
 use crate::ops::microsoft_attention::{last_size, part, refuse};
 use crate::ops::sizes::{Entry, as_list, integer, positions, reshaped_to, size_of_axis};
@@ -23,6 +25,9 @@ const LENGTHS: usize = 5;
 const TOTAL: usize = 6;
 const COS: usize = 7;
 const SIN: usize = 8;
+const PLACES: usize = 9;
+const BIAS: usize = 10;
+const SINKS: usize = 11;
 
 /// Numbers of heads, and the size of each.
 struct Heads {
@@ -59,25 +64,11 @@ fn operands(cx: &mut NodeContext<'_, '_>) -> Result<([Handle; 3], Heads), Proble
 
 /// Refuses what changes the formula and is not expressed here.
 fn check(cx: &NodeContext<'_, '_>) -> Result<(), Problem> {
-    refuse(
-        cx,
-        &[
-            (9, "position_ids"),
-            (10, "attention_bias"),
-            (11, "head_sink"),
-            (12, "k_scale"),
-            (13, "v_scale"),
-            (14, "q_norm_weight"),
-            (15, "k_norm_weight"),
-        ],
-    )?;
+    refuse(cx, &[(12, "k_scale"), (13, "v_scale"), (14, "q_norm_weight"), (15, "k_norm_weight")])?;
     // Each with the value that stands for its absence.
-    let numbers = [("smooth_softmax", 0), ("sliding_window_cache", 0), ("qk_output", 0), ("causal", 1)];
+    let numbers = [("sliding_window_cache", 0), ("qk_output", 0), ("causal", 1)];
     if let Some((name, usual)) = numbers.into_iter().find(|(name, usual)| cx.int(name, *usual) != *usual) {
         return Err(cx.problem(format!("{name} is {}; only {usual} is supported", cx.int(name, usual))));
-    }
-    if cx.float("softcap", 0.0) != 0.0 {
-        return Err(cx.problem(format!("softcap is {}; only 0 is supported", cx.float("softcap", 0.0))));
     }
     match ["k_quant_type", "v_quant_type"].into_iter().find(|name| cx.text(name, "NONE") != "NONE") {
         Some(name) => Err(cx.problem(format!("{name} is {}; only NONE is supported", cx.text(name, "NONE")))),
@@ -130,9 +121,14 @@ pub fn group_query_attention(cx: &mut NodeContext<'_, '_>) -> Imported {
     let step = positions(cx, steps)?;
     if cx.flag("do_rotary", false) {
         let (cos, sin) = (cx.input(COS)?, cx.input(SIN)?);
-        let axes = cx.int_list(&[1]);
-        let column = cx.add(Unsqueeze {}, &[first, axes])?;
-        let places = elementwise(cx, [column, step], |[first, step]| &first + &step)?;
+        let places = match cx.optional(PLACES) {
+            Some(given) => cx.cast(given, DataType::I64)?,
+            None => {
+                let axes = cx.int_list(&[1]);
+                let column = cx.add(Unsqueeze {}, &[first, axes])?;
+                elementwise(cx, [column, step], |[first, step]| &first + &step)?
+            }
+        };
         let rotated = usize::try_from(last_size(cx, cos)?.saturating_mul(2)).unwrap_or(0);
         for (x, heads) in [(&mut query, heads.query), (&mut key, heads.key)] {
             let op = RotaryEmbedding { heads: Some(heads), rotated, interleaved: cx.flag("rotary_interleaved", false) };
@@ -142,26 +138,52 @@ pub fn group_query_attention(cx: &mut NodeContext<'_, '_>) -> Imported {
     let (key, value) = (heads_in_front(cx, key, &heads)?, heads_in_front(cx, value, &heads)?);
     let keys = appended(cx, cx.optional(PAST_KEY), key, first, total)?;
     let values = appended(cx, cx.optional(PAST_VALUE), value, first, total)?;
-    let mask = visible(cx, keys, first, lengths, step)?;
+    let bias = cx.optional(BIAS);
+    // A bias may end before a cache that is longer than all keys; so may the mask.
+    let length = match bias {
+        Some(bias) => size_of_axis(cx, bias, 3)?,
+        None => size_of_axis(cx, keys, 2)?,
+    };
+    let mut mask = visible(cx, length, first, lengths, step)?;
+    if let Some(bias) = bias {
+        mask = elementwise(cx, [mask, bias], |[seen, bias]| {
+            seen.select(&bias, &Expr::constant(bias.data_type(), f64::NEG_INFINITY))
+        })?;
+    }
     let op = Attention {
         query_heads: Some(heads.query),
         key_heads: Some(heads.key),
         scale: cx.optional_float("scale").filter(|scale| *scale != 0.0),
+        softcap: softcap(cx)?,
+        fully_masked: FullyMasked::Zero,
         ..Attention::default()
     };
-    let y = cx.add(op, &[query, keys, values, mask])?;
+    let sinks = sinks(cx, heads.query)?;
+    let y = cx.add_optional(op, &[Some(query), Some(keys), Some(values), Some(mask), None, None, None, sinks])?;
+    let y = y.first().copied().ok_or_else(|| cx.problem("attention without a result"))?;
     Ok(vec![y, keys, values])
 }
 
-/// Which keys a query sees: [B, 1, S, length of the cache].
+/// One number for each head that joins the sum of its softmaxes.
+fn sinks(cx: &mut NodeContext<'_, '_>, heads: usize) -> Result<Option<Handle>, Problem> {
+    match cx.optional(SINKS) {
+        None if cx.int("smooth_softmax", 0) == 1 => {
+            let zeros = Tensor::from_floats(DataType::F32, &[heads], &vec![0.0; heads]);
+            let zeros = zeros.map_err(|e| cx.problem(e.to_string()))?;
+            Ok(Some(cx.constant(zeros)))
+        }
+        given => Ok(given),
+    }
+}
+
+/// Which keys a query sees: [B, 1, S, length].
 fn visible(
     cx: &mut NodeContext<'_, '_>,
-    keys: Handle,
+    length: Handle,
     first: Handle,
     lengths: Handle,
     step: Handle,
 ) -> Result<Handle, Problem> {
-    let length = size_of_axis(cx, keys, 2)?;
     let place = positions(cx, length)?;
     let (behind, after) = (cx.int_list(&[1, 2, 3]), cx.int_list(&[1]));
     let (first, last) = (cx.add(Unsqueeze {}, &[first, behind])?, cx.add(Unsqueeze {}, &[lengths, behind])?);

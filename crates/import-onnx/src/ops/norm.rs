@@ -1,4 +1,4 @@
-//! Normalizations: BatchNormalization-1..15, InstanceNormalization-1..22, LayerNormalization-17,
+//! Normalizations: BatchNormalization-1..15, InstanceNormalization-1..22, LayerNormalization-1..17,
 //! GroupNormalization-18..21, RMSNormalization-23, LRN-1..13, LpNormalization-1..22, MeanVarianceNormalization-9..13.
 //!
 //! Each is the canonical normalization followed by an elementwise scale and bias.

@@ -2,7 +2,7 @@
 //! GatherBlockQuantized.
 
 use sinter_base::quantization::Granularity;
-use sinter_base::{DataType, Dim, Tensor};
+use sinter_base::{DataType, Dim, Shape as Sizes, Tensor, Truth};
 use sinter_ir::Handle;
 use sinter_ops::index::Gather;
 use sinter_ops::matmul::MatMul;
@@ -40,6 +40,48 @@ fn unpacked(cx: &mut NodeContext<'_, '_>, bytes: Handle, to: DataType) -> Result
 fn reshaped(cx: &mut NodeContext<'_, '_>, value: Handle, sizes: &[i64]) -> Result<Handle, Problem> {
     let sizes = cx.int_list(sizes);
     cx.add(Reshape::default(), &[value, sizes])
+}
+
+/// An operand stored by rows, each of `row` elements: as a list, or with the rows as its first axis. Sizes that differ are
+/// refused, for what was packed along another axis or to another width would be read as something else.
+fn by_rows(
+    cx: &mut NodeContext<'_, '_>,
+    value: Handle,
+    name: &str,
+    (rows, row): (i64, i64),
+) -> Result<Handle, Problem> {
+    let sizes = cx.dims(value)?.iter().map(Dim::as_constant).collect::<Option<Vec<i64>>>();
+    let fits = |sizes: &[i64]| {
+        let count = sizes.iter().try_fold(1, |count: i64, size| count.checked_mul(*size));
+        (sizes.len() == 1 || sizes.first() == Some(&rows)) && count == rows.checked_mul(row)
+    };
+    match sizes {
+        Some(sizes) if !fits(&sizes) => {
+            Err(cx.problem(format!("{name} of sizes {sizes:?}, where [{rows}, {row}] is needed")))
+        }
+        _ => reshaped(cx, value, &[rows, row]),
+    }
+}
+
+/// Refuses an operand of other sizes, as far as they are known.
+fn check_sizes(cx: &NodeContext<'_, '_>, value: Handle, name: &str, needed: &[Dim]) -> Result<(), Problem> {
+    let sizes = cx.dims(value)?;
+    let differ = |(own, needed): (&Dim, &Dim)| own.equals(needed) == Truth::No;
+    if sizes.len() == needed.len() && !sizes.iter().zip(needed).any(differ) {
+        return Ok(());
+    }
+    let [sizes, needed] = [sizes, needed.to_vec()].map(Sizes::Ranked);
+    Err(cx.problem(format!("{name} of sizes {sizes}, where {needed} is needed")))
+}
+
+/// `count / size`, rounded up, of positive numbers.
+fn parts(count: i64, size: i64) -> i64 {
+    count / size + i64::from(count % size != 0)
+}
+
+/// Bytes that hold so many elements of so many bits.
+fn bytes_of(count: i64, bits: i64) -> i64 {
+    parts(count.saturating_mul(bits), 8)
 }
 
 /// The first elements of the last axis; what follows pads the last byte or block.
@@ -89,22 +131,35 @@ pub fn matmul_n_bits(cx: &mut NodeContext<'_, '_>) -> Imported {
     }
     let (a, b, scales) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
     let (rows, columns, block) = (positive(cx, "N")?, positive(cx, "K")?, positive(cx, "block_size")?);
-    let stored = type_of_bits(cx, cx.int("bits", 4))?;
-    let blocks = columns / block + i64::from(columns % block != 0);
-    let b = reshaped(cx, b, &[rows, -1])?;
+    let bits = cx.int("bits", 4);
+    let stored = type_of_bits(cx, bits)?;
+    if block.saturating_mul(bits) % 8 != 0 {
+        return Err(cx.problem(format!("a block of {block} elements of {bits} bits does not fill its last byte")));
+    }
+    let blocks = parts(columns, block);
+    let b = by_rows(cx, b, "weights", (rows, blocks.saturating_mul(bytes_of(block, bits))))?;
     let codes = unpacked(cx, b, stored)?;
     let codes = first_of_last(cx, codes, columns)?;
-    // Older exporters write lists.
-    let scales = reshaped(cx, scales, &[rows, blocks])?;
+    let scales = by_rows(cx, scales, "scales", (rows, blocks))?;
     let zeros = match cx.optional(3) {
         None => middle(cx, stored, scales)?,
         Some(zeros) if cx.data_type(zeros)? == DataType::U8 => {
-            let zeros = reshaped(cx, zeros, &[rows, -1])?;
+            let zeros = by_rows(cx, zeros, "zero points", (rows, bytes_of(blocks, bits)))?;
             let zeros = unpacked(cx, zeros, stored)?;
             first_of_last(cx, zeros, blocks)?
         }
-        Some(zeros) => reshaped(cx, zeros, &[rows, blocks])?,
+        Some(zeros) => by_rows(cx, zeros, "zero points", (rows, blocks))?,
     };
+    if let Some(groups) = cx.optional(4) {
+        // The last block may be filled up.
+        let filled = [Dim::constant(blocks.saturating_mul(block))];
+        let exact = [Dim::constant(columns)];
+        let needed = if cx.dims(groups)?.as_slice() == filled { &filled } else { &exact };
+        check_sizes(cx, groups, "g_idx", needed)?;
+    }
+    if let Some(bias) = cx.optional(5) {
+        check_sizes(cx, bias, "bias", &[Dim::constant(rows)])?;
+    }
     let weights = if cx.optional(4).is_none() && cx.data_type(zeros)? == stored {
         real_blocks(cx, codes, scales, Some(zeros), (1, block))?
     } else {
@@ -182,7 +237,9 @@ pub fn matmul_bnb4(cx: &mut NodeContext<'_, '_>) -> Imported {
     let data_type = cx.data_type(largest)?;
     let pairs = Tensor::from_floats(data_type, &[256, 2], &pairs).map_err(|e| cx.problem(e.to_string()))?;
     let pairs = cx.constant(pairs);
-    let bytes = as_list(cx, bytes)?;
+    let bytes = by_rows(cx, bytes, "weights", (1, bytes_of(count, 4)))?;
+    let largest = by_rows(cx, largest, "absmax", (1, parts(count, block)))?;
+    let (bytes, largest) = (as_list(cx, bytes)?, as_list(cx, largest)?);
     let bytes = cx.cast(bytes, DataType::I32)?;
     let real = cx.add(Gather { axis: 0 }, &[pairs, bytes])?;
     let scaled = if count % block == 0 && count % 2 == 0 {
@@ -207,6 +264,9 @@ fn scales_of_all(
     scales: Handle,
     in_blocks: usize,
 ) -> Result<Handle, Problem> {
+    if !cx.data_type(data)?.is_float() {
+        return Ok(scales);
+    }
     let (data, own) = (cx.dims(data)?, cx.dims(scales)?);
     let sizes = data.iter().zip(&own).enumerate();
     let sizes = sizes.map(|(axis, (all, own))| if axis == in_blocks { own } else { all }.as_constant());
@@ -243,6 +303,19 @@ pub fn gather_block_quantized(cx: &mut NodeContext<'_, '_>) -> Imported {
         (block, _) => block,
     };
     let scales = scales_of_all(cx, data, scales, in_blocks)?;
+    let bits = cx.int("bits", 4);
+    let mut needed = dims.clone();
+    if let Some(axis) = needed.get_mut(in_blocks) {
+        let elements = if packed { axis.mul(&Dim::constant(8)).floor_div(&Dim::constant(bits)) } else { axis.clone() };
+        *axis = elements.ceil_div(&Dim::constant(block.max(1)));
+    }
+    check_sizes(cx, scales, "scales", &needed)?;
+    if let Some(zeros) = cx.optional(3) {
+        if let Some(last) = needed.last_mut().filter(|_| packed) {
+            *last = last.mul(&Dim::constant(bits)).ceil_div(&Dim::constant(8));
+        }
+        check_sizes(cx, zeros, "zero points", &needed)?;
+    }
     // An index outside picks the first slice, whose scales become zero.
     let counts = elementwise(cx, [indices], |[i]| {
         let (low, high) = (integer(size.saturating_neg()), integer(size));

@@ -40,6 +40,52 @@ fn names_stand_for_one_value() {
 }
 
 #[test]
+fn attributes_functions_and_operator_sets_stand_for_one_value() {
+    let alpha = |value: &str| format!("attribute {{ name: 'alpha' f: {value} type: FLOAT }} ");
+    let leaky = |attributes: &str| node("LeakyRelu", "x", "y").replace("} ", &format!("{attributes} }} "));
+    assert_eq!(problems("", &leaky(&alpha("0.1"))), Vec::<String>::new());
+    // Equal values are refused too, and more than two are told once.
+    for values in [&["0.1", "0.2"][..], &["0.1", "0.1", "0.1"]] {
+        let attributes: String = values.iter().map(|value| alpha(value)).collect();
+        refused(&leaky(&attributes), &[&["LeakyRelu node 'y'", "attribute alpha", "more than once"]]);
+    }
+    let inside = |nodes: &str| {
+        let body = format!("g {{ name: 'b' {nodes} output {{ name: 'y' }} }}");
+        let branch = |name: &str| format!("attribute {{ name: '{name}' type: GRAPH {body} }} ");
+        format!(
+            "node {{ op_type: 'If' input: 'c' output: 'y' {} {} }}",
+            branch("then_branch"),
+            branch("else_branch").replace("f: 0.2", "f: 0.1")
+        )
+    };
+    let nested = problems("", &inside(&leaky(&alpha("0.1").repeat(2))));
+    assert_eq!(nested.len(), 1, "{nested:?}");
+    let function = |more: &str| {
+        format!(
+            "functions {{ name: 'F' domain: 'f' input: 'p' output: 'q' opset_import {{ version: 17 }} {more} {} }} ",
+            node("Relu", "p", "q")
+        )
+    };
+    let call = node("F", "x", "y").replace("op_type", "domain: 'f' op_type");
+    assert_eq!(problems(&function(""), &call), Vec::<String>::new());
+    for (functions, word) in [
+        (function("").repeat(2), "twice"),
+        (function("attribute: 'a' attribute: 'a'"), "attribute a"),
+        (function("opset_import { version: 16 }"), "version 17 and in version 16"),
+    ] {
+        let found = problems(&functions, &call);
+        assert!(found.len() == 1 && found[0].contains("function 'F'") && found[0].contains(word), "{found:?}");
+    }
+    // One operator set, written in both of its spellings.
+    assert_eq!(
+        problems("opset_import { domain: 'ai.onnx' version: 17 }", &node("Relu", "x", "y")),
+        Vec::<String>::new()
+    );
+    let found = problems("opset_import { domain: 'ai.onnx' version: 11 }", &node("Relu", "x", "y"));
+    assert!(found.len() == 1 && found[0].contains("version 17 and in version 11"), "{found:?}");
+}
+
+#[test]
 fn declared_element_types_are_those_of_the_values() {
     let declared = |elements: i32| {
         let shape = "shape { dim { dim_value: 7 } }";

@@ -1,5 +1,6 @@
 //! Operators that the importer takes apart, on inputs of symbolic sizes: the results keep their names.
 
+use sinter_base::Dim;
 use sinter_import_onnx::decode::decode_text;
 use sinter_import_onnx::{ImportOptions, import_model};
 
@@ -124,10 +125,14 @@ fn lengths_of_keys_may_have_a_batch_of_another_name() {
     };
     assert!(network("dim_value: 2").unwrap().guards.is_empty());
     let named = network("dim_param: 'B'").unwrap();
-    let [guard] = named.guards.as_slice() else { panic!("{:?}", named.guards) };
-    assert_eq!((guard.left.to_string().as_str(), guard.right.to_string().as_str()), ("B", "2"));
-    // Starts and ends as well.
-    assert!(network("dim_value: 4").unwrap_err().to_string().contains("only one length each"));
+    // One number each, or two: starts as well.
+    let holds = |count: i64| {
+        let value = |dim: &Dim| dim.substitute(&|name| (name == "B").then(|| Dim::constant(count))).as_constant();
+        named.guards.iter().all(|guard| value(&guard.left).is_some() && value(&guard.left) == value(&guard.right))
+    };
+    assert_eq!([1, 2, 3, 4, 5, 6, 8].map(holds), [false, true, false, true, false, false, false]);
+    assert!(network("dim_value: 4").unwrap().guards.is_empty());
+    assert!(network("dim_value: 5").unwrap_err().to_string().contains("only one or two each"));
 }
 
 /// What GroupQueryAttention has for other formulas is refused, each by its name.
@@ -137,7 +142,7 @@ fn grouped_attention_says_what_it_does_not_express() {
         let text = format!(
             "ir_version: 8 opset_import {{ version: 17 }} opset_import {{ domain: 'com.microsoft' version: 1 }} graph {{
              node {{ op_type: 'GroupQueryAttention' domain: 'com.microsoft' input: 'q' input: '' input: '' input: ''
-             input: '' input: 'lengths' input: 'total' input: '' input: '' input: '{input}' output: 'y'
+             input: '' input: 'lengths' input: 'total' input: '' input: '' input: '' input: '' input: '' input: '{input}' output: 'y'
              attribute {{ name: 'num_heads' i: 2 type: INT }} attribute {{ name: 'kv_num_heads' i: 1 type: INT }}
              {attribute} }} output {{ name: 'y' }}
              input {{ name: 'q' type {{ tensor_type {{ elem_type: 1 shape {{ dim {{ dim_param: 'B' }}
@@ -150,9 +155,35 @@ fn grouped_attention_says_what_it_does_not_express() {
     let network = import("", "").unwrap();
     assert_eq!(network.body.ty(network.outputs[0].value).to_string(), "f32[B, S, 16]");
     let refusal = |input: &str, attribute: &str| import(input, attribute).unwrap_err().to_string();
-    assert!(refusal("lengths", "").contains("input 9 (position_ids) is not supported"));
-    let capped = refusal("", "attribute { name: 'softcap' f: 5 type: FLOAT }");
-    assert!(capped.contains("softcap is 5; only 0 is supported"), "{capped}");
-    let smooth = refusal("", "attribute { name: 'smooth_softmax' i: 1 type: INT }");
-    assert!(smooth.contains("smooth_softmax is 1; only 0 is supported"), "{smooth}");
+    assert!(refusal("lengths", "").contains("input 12 (k_scale) is not supported"));
+    let capped = refusal("", "attribute { name: 'softcap' f: -5 type: FLOAT }");
+    assert!(capped.contains("softcap is -5, but must not be negative"), "{capped}");
+    let output = refusal("", "attribute { name: 'qk_output' i: 1 type: INT }");
+    assert!(output.contains("qk_output is 1; only 0 is supported"), "{output}");
+}
+
+/// What an exporter writes where it knows no name is no symbol, which would be one size wherever it stands.
+#[test]
+fn marks_for_unknown_sizes_name_nothing() {
+    let relu = "node { op_type: 'Relu' input: 'x' output: 'y0' }";
+    for mark in ["?", "??", " ", "", "*", "-1", "None", "unknown", "UNK"] {
+        let text = format!(
+            "ir_version: 8 opset_import {{ version: 17 }} graph {{ name: 'g' {relu} output {{ name: 'y0' }}
+             input {{ name: 'x' type {{ tensor_type {{ elem_type: 1
+               shape {{ dim {{ dim_param: '{mark}' }} dim {{ dim_param: '{mark}' }} }} }} }} }} }}"
+        );
+        let model = decode_text(text.as_bytes()).unwrap();
+        let pinned = ImportOptions { shapes: [("x".to_owned(), vec![2, 5])].into(), ..ImportOptions::default() };
+        for options in [ImportOptions::default(), pinned] {
+            let network = import_model(&model, None, &options).unwrap();
+            let ty = network.body.ty(network.outputs[0].value).as_tensor().unwrap();
+            let dims = ty.dims().unwrap();
+            assert_ne!(dims[0], dims[1], "'{mark}': {ty}");
+        }
+    }
+    // Names that only look like marks.
+    for name in ["unk__12", "N?", "none_of", "7"] {
+        let dims: Vec<String> = types(&model(18, &[name, name], 1, relu, &[]));
+        assert!(dims[0].matches(name).count() == 2, "{dims:?}");
+    }
 }

@@ -4,4 +4,4 @@ pub mod rotary_embedding;
 pub mod scaled_dot_product;
 
 pub use rotary_embedding::RotaryEmbedding;
-pub use scaled_dot_product::{Attention, ScoreStage};
+pub use scaled_dot_product::{Attention, FullyMasked, ScoreStage};

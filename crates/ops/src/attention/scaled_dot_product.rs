@@ -1,13 +1,17 @@
 //! Scaled dot-product attention with grouped heads and a cache of keys and values.
 //!
-//! `y = softmax(cap(scale q k^T + mask)) v`, where `cap(x) = softcap tanh(x / softcap)`, or x for a softcap of 0.
+//! `y = softmax(cap(scale q k^T) + mask) v`, where `cap(x) = softcap tanh(x / softcap)`, or x for a softcap of 0. The
+//! mask comes after the cap, which would make a finite score of minus infinity.
 //! Inputs: q [B, Hq, S, D]; k [B, Hk, T, D]; v [B, Hk, T, E], each also as [B, length, heads times size] where the
 //! numbers of heads are given; mask, optional, broadcast to [B, Hq, S, P + T] from the right, its last axis may be
 //! shorter: bool (true takes part) or float (added); past keys [B, Hk, P, D] and values [B, Hk, P, E], optional, which
-//! go in front of k and v; number of keys that count [B] i64, optional. Query head h reads key head h / (Hq / Hk).
-//! `causal` masks key j for query i when j > P + i. Results: y like q with E for D; all keys [B, Hk, P + T, D]; all
-//! values; the scores [B, Hq, S, P + T] at the chosen stage. A query without any key gives NaN. Source: ONNX
-//! Attention-24.
+//! go in front of k and v; number n of keys that count [B] i64, optional; sinks [Hq], optional: `e^sink` is added to the
+//! sum of each softmax of the head, as a key would whose value is 0. Query head h reads key head h / (Hq / Hk).
+//! `causal` masks key j for query i when `j > i + first`, where the queries stand behind the past keys, `first = P`; or,
+//! with numbers of keys and no past, at the end of those that count, `first = n - S`. Results: y like q with E for D; all
+//! keys [B, Hk, P + T, D]; all values; the scores [B, Hq, S, P + T] at the chosen stage. A fully masked query, all of whose
+//! scores are minus infinity, gives NaN, or 0 where the attribute says so. Source: ONNX Attention-24 as corrected in onnx/onnx#7867
+//! and #8068; sinks: GroupQueryAttention of ONNX Runtime, Xiao et al. 2023.
 
 use sinter_base::shape::{broadcast_sizes, broadcast_strides, ravel};
 use sinter_base::{Attributes, DataType, Dim, Tensor, Value, ValueType};
@@ -27,12 +31,22 @@ pub enum ScoreStage {
     /// `scale q k^T`.
     #[default]
     Product,
-    /// After adding the mask.
-    Masked,
     /// After the softcap.
     Capped,
+    /// After adding the mask.
+    Masked,
     /// After the softmax.
     Weights,
+}
+
+/// Weights and result of a fully masked query: one that sees no key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Attributes)]
+pub enum FullyMasked {
+    /// 0 / 0, as the formula has it.
+    #[default]
+    Nan,
+    /// 0.
+    Zero,
 }
 
 /// See the module documentation.
@@ -52,6 +66,9 @@ pub struct Attention {
     pub softmax_type: Option<DataType>,
     /// What the last result holds.
     pub scores: ScoreStage,
+    /// What becomes of fully masked queries.
+    #[attributes(default)]
+    pub fully_masked: FullyMasked,
 }
 
 /// Positions of the inputs.
@@ -59,6 +76,7 @@ const MASK: usize = 3;
 const PAST_KEY: usize = 4;
 const PAST_VALUE: usize = 5;
 const LENGTHS: usize = 6;
+const SINKS: usize = 7;
 
 /// The sizes [batch, heads, length, size] of an operand of three or four dimensions.
 fn split(dims: &[Dim], heads: Option<usize>, name: &str, cx: &mut InferContext) -> Result<[Dim; 4], InferError> {
@@ -148,14 +166,29 @@ impl Mask {
     }
 }
 
-fn softmax(scores: &[f64]) -> Vec<f64> {
-    let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let powers: Vec<f64> = scores.iter().map(|s| (s - most).exp()).collect();
-    let total: f64 = powers.iter().sum();
-    powers.into_iter().map(|p| p / total).collect()
-}
-
 impl Attention {
+    /// The weights of one query.
+    fn softmax(&self, scores: &[f64], sink: Option<f64>) -> Vec<f64> {
+        let most = scores.iter().copied().chain(sink).fold(f64::NEG_INFINITY, f64::max);
+        if self.fully_masked == FullyMasked::Zero && scores.iter().all(|s| *s == f64::NEG_INFINITY) {
+            return vec![0.0; scores.len()];
+        }
+        let powers: Vec<f64> = scores.iter().map(|s| (s - most).exp()).collect();
+        let total: f64 = powers.iter().sum::<f64>() + sink.map_or(0.0, |s| (s - most).exp());
+        powers.into_iter().map(|p| p / total).collect()
+    }
+
+    /// How many of `total` keys query `i` of `queries` may see by the attributes and the number that counts.
+    fn open_keys(&self, i: usize, queries: usize, (past, total): (Option<usize>, usize), count: Option<i64>) -> usize {
+        let counted = count.map_or(total, |c| usize::try_from(c).unwrap_or(0)).min(total);
+        let behind = match (past, count) {
+            _ if !self.causal => return counted,
+            (None, Some(_)) => (counted + i + 1).saturating_sub(queries),
+            (past, _) => past.unwrap_or(0) + i + 1,
+        };
+        counted.min(behind)
+    }
+
     fn past<'a>(
         &self,
         inputs: &Operands<'a>,
@@ -191,6 +224,9 @@ impl Attention {
         if inputs.has(LENGTHS) {
             inputs.data_type_where(LENGTHS, "i64", |t| t == DataType::I64)?;
         }
+        if inputs.has(SINKS) {
+            inputs.data_type_where(SINKS, "a float type", DataType::is_float)?;
+        }
         Ok([q, k, v])
     }
 }
@@ -215,6 +251,9 @@ impl Operator for Attention {
         cx.require_equal(&past, &past_values, "lengths of past keys and values")?;
         if inputs.has(LENGTHS) {
             cx.require_equal(&inputs.dims_of_rank(LENGTHS, 1)?[0], &q[0], "number of key lengths")?;
+        }
+        if inputs.has(SINKS) {
+            cx.require_equal(&inputs.dims_of_rank(SINKS, 1)?[0], &q[1], "number of sinks and of query heads")?;
         }
         let total = past.add(&k[2]);
         let [batch, heads, length, _] = q;
@@ -245,13 +284,14 @@ impl Operator for Attention {
         let values = Operand::new(inputs.tensor(2)?, self.key_heads)?;
         let past_key = inputs.optional_tensor(PAST_KEY)?.map(|t| Operand::new(t, None)).transpose()?;
         let past_value = inputs.optional_tensor(PAST_VALUE)?.map(|t| Operand::new(t, None)).transpose()?;
-        let past = past_key.as_ref().map_or(0, |p| p.sizes[2]);
+        let past = past_key.as_ref().map(|p| p.sizes[2]);
         let (keys, values) = (joined(past_key.as_ref(), &keys), joined(past_value.as_ref(), &values));
         let [batch, heads, length, size] = q.sizes;
         let (total, value_size) = (keys.sizes[2], values.sizes[3]);
         let mask = inputs.optional_tensor(MASK)?;
         let mask = mask.map(|t| Mask::new(t, [batch, heads, length, total])).transpose()?;
         let lengths = inputs.optional_tensor(LENGTHS)?.map(Tensor::to_i64);
+        let sinks = inputs.optional_tensor(SINKS)?.map(Tensor::to_floats);
         let scale = self.scale.unwrap_or_else(|| 1.0 / (size as f64).sqrt());
         let shared = (heads / keys.sizes[1].max(1)).max(1);
         let in_softmax_type = |v: f64| self.softmax_type.map_or(v, |t| t.round(v));
@@ -265,23 +305,24 @@ impl Operator for Attention {
         let mut recorded = Vec::with_capacity(products.len());
         for (number, products) in products.chunks(total.max(1)).enumerate() {
             let (b, h, i) = (number / length / heads, number / length % heads, number % length);
-            let counted = lengths.as_ref().map_or(total, |l| usize::try_from(l[b]).unwrap_or(0));
-            let added = |j: usize| {
-                if (self.causal && j > past + i) || j >= counted {
+            let open = self.open_keys(i, length, (past, total), lengths.as_ref().map(|l| l[b]));
+            let masked = |(j, score): (usize, &f64)| {
+                if j >= open {
                     return f64::NEG_INFINITY;
                 }
-                mask.as_ref().map_or(0.0, |m| m.at(&[b, h, i, j]))
+                score + mask.as_ref().map_or(0.0, |m| m.at(&[b, h, i, j]))
             };
             let cap = |s: f64| if self.softcap > 0.0 { self.softcap * (s / self.softcap).tanh() } else { s };
             let products: Vec<f64> = products.iter().map(|p| scale * p).collect();
-            let masked: Vec<f64> = products.iter().enumerate().map(|(j, s)| s + added(j)).collect();
-            let capped: Vec<f64> = masked.iter().map(|s| cap(*s)).collect();
-            let row = softmax(&capped.iter().map(|s| in_softmax_type(*s)).collect::<Vec<_>>());
+            let capped: Vec<f64> = products.iter().map(|s| cap(*s)).collect();
+            let masked: Vec<f64> = capped.iter().enumerate().map(masked).collect();
+            let row = masked.iter().map(|s| in_softmax_type(*s)).collect::<Vec<_>>();
+            let row = self.softmax(&row, sinks.as_ref().map(|sinks| in_softmax_type(sinks[h])));
             weights.extend_from_slice(&row);
             recorded.extend(match self.scores {
                 ScoreStage::Product => products,
-                ScoreStage::Masked => masked,
                 ScoreStage::Capped => capped,
+                ScoreStage::Masked => masked,
                 ScoreStage::Weights => row,
             });
         }
@@ -322,8 +363,10 @@ impl Operator for Attention {
         let causal = Attention { causal: true, ..Attention::default() };
         let capped = Attention { softcap: 2.0, scores: ScoreStage::Capped, scale: Some(0.3), ..Attention::default() };
         let stage = |scores| Attention { scores, ..Attention::default() };
-        let mask = Tensor::from_ints(DataType::Bool, &[3, 5], &[1, 0, 1, 1, 0, 1, 1, 1, 1, 1, 0, 0, 0, 0, 1]);
-        let mask = mask.expect("fifteen elements");
+        let zero = |op| Attention { fully_masked: FullyMasked::Zero, ..op };
+        let mask = |bits: [i128; 15]| Tensor::from_ints(DataType::Bool, &[3, 5], &bits).expect("fifteen elements");
+        let some_keys = mask([1, 0, 1, 1, 0, 1, 1, 1, 1, 1, 0, 0, 0, 0, 1]);
+        let none_for_one = mask([1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
         vec![
             Example::new("four dimensions", plain.clone())
                 .float(&[2, 3, 4, 8])
@@ -340,12 +383,49 @@ impl Operator for Attention {
                 .absent()
                 .float(&[1, 2, 4, 5])
                 .float(&[1, 2, 4, 7]),
-            Example::new("causal", causal).float(&[1, 1, 17, 16]).float(&[1, 1, 17, 16]).float(&[1, 1, 17, 16]),
+            Example::new("causal", causal.clone()).float(&[1, 1, 17, 16]).float(&[1, 1, 17, 16]).float(&[1, 1, 17, 16]),
             Example::new("bool mask", stage(ScoreStage::Weights))
                 .float(&[1, 2, 3, 4])
                 .float(&[1, 2, 5, 4])
                 .float(&[1, 2, 5, 4])
-                .tensor(mask),
+                .tensor(some_keys.clone()),
+            Example::new("a fully masked query", zero(plain.clone()))
+                .float(&[1, 2, 3, 4])
+                .float(&[1, 2, 5, 4])
+                .float(&[1, 2, 5, 4])
+                .tensor(none_for_one.clone()),
+            Example::new("weights of a fully masked query", zero(stage(ScoreStage::Weights)))
+                .float(&[1, 2, 3, 4])
+                .float(&[1, 2, 5, 4])
+                .float(&[1, 2, 5, 4])
+                .tensor(none_for_one),
+            Example::new("softcap and mask", Attention { softcap: 0.5, ..plain.clone() })
+                .float(&[2, 2, 3, 4])
+                .float(&[2, 2, 5, 4])
+                .float(&[2, 2, 5, 4])
+                .tensor(some_keys.clone()),
+            Example::new("masked scores with softcap", Attention { softcap: 0.5, ..stage(ScoreStage::Masked) })
+                .float(&[1, 1, 3, 4])
+                .float(&[1, 1, 5, 4])
+                .float(&[1, 1, 5, 4])
+                .tensor(some_keys.clone()),
+            Example::new("sinks", Attention { softcap: 3.0, ..plain.clone() })
+                .float(&[2, 4, 3, 4])
+                .float(&[2, 2, 5, 4])
+                .float(&[2, 2, 5, 6])
+                .tensor(some_keys)
+                .absent()
+                .absent()
+                .absent()
+                .uniform(DataType::F32, &[4], -1.0, 1.0),
+            Example::new("causal, in a cache of fixed length", zero(causal))
+                .float(&[3, 2, 2, 4])
+                .float(&[3, 1, 6, 4])
+                .float(&[3, 1, 6, 4])
+                .absent()
+                .absent()
+                .absent()
+                .ints(&[6, 3, 1]),
             Example::new("short float mask", stage(ScoreStage::Masked))
                 .float(&[2, 2, 3, 4])
                 .float(&[2, 2, 5, 4])
@@ -372,7 +452,9 @@ impl Operator for Attention {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evaluate::ReferenceEvaluator;
     use crate::infer::{infer_of, reference_of};
+    use sinter_base::attribute::{Attr, Attribute};
 
     fn of(sizes: &[usize], values: &[f32]) -> Tensor {
         Tensor::from_vec(sizes, values.to_vec()).unwrap()
@@ -386,6 +468,81 @@ mod tests {
         let run = |op: Attention| reference_of(&op, &[&q, &k, &v]).unwrap()[0].to_floats();
         assert_eq!(run(Attention::default()), [3.0, 3.0]);
         assert_eq!(run(Attention { causal: true, ..Attention::default() }), [2.0, 3.0]);
+    }
+
+    /// One key head of size 1; what is left out is `None`.
+    fn run(op: &Attention, inputs: [Option<Tensor>; 8]) -> Vec<Vec<f64>> {
+        let inputs = inputs.map(|input| input.map(Value::from));
+        let results = op.reference(&Arguments::new(&inputs), &EvalContext::new(&ReferenceEvaluator)).unwrap();
+        results.iter().map(|value| value.as_tensor().unwrap().to_floats()).collect()
+    }
+
+    #[test]
+    fn the_cap_comes_before_the_mask() {
+        let q = of(&[1, 1, 1, 1], &[4.0]);
+        let (k, v) = (of(&[1, 1, 2, 1], &[1.0, 1.0]), of(&[1, 1, 2, 1], &[3.0, 100.0]));
+        let mask = of(&[1, 2], &[1.0, f32::NEG_INFINITY]);
+        let stages = [ScoreStage::Product, ScoreStage::Capped, ScoreStage::Masked, ScoreStage::Weights];
+        let [product, capped, masked, weights] = stages.map(|scores| {
+            let op = Attention { softcap: 2.0, scores, ..Attention::default() };
+            let inputs = [Some(&q), Some(&k), Some(&v), Some(&mask), None, None, None, None];
+            let results = run(&op, inputs.map(|input| input.cloned()));
+            assert_eq!(results[0], [3.0]);
+            results[3].clone()
+        });
+        let cap = f64::from((2.0 * 2f64.tanh()) as f32);
+        assert_eq!((product, capped), (vec![4.0, 4.0], vec![cap, cap]));
+        assert!((masked[0] - cap - 1.0).abs() < 1e-6 && masked[1] == f64::NEG_INFINITY, "{masked:?}");
+        assert_eq!(weights, [1.0, 0.0]);
+    }
+
+    #[test]
+    fn queries_stand_at_the_end_of_the_keys_that_count() {
+        // Batch entries with three and one of four keys: the second query of the first entry sees all three.
+        let q = of(&[2, 1, 2, 1], &[0.0; 4]);
+        let values: Vec<f32> = [2.0, 4.0, 9.0, 99.0].repeat(2);
+        let kv = of(&[2, 1, 4, 1], &values);
+        let counts = Tensor::of_i64(&[3, 1]);
+        let results = |fully_masked, causal, past: Option<&Tensor>| {
+            let op = Attention { causal, fully_masked, ..Attention::default() };
+            let inputs = [Some(&q), Some(&kv), Some(&kv), None, past, past, Some(&counts), None];
+            run(&op, inputs.map(|input| input.cloned())).swap_remove(0)
+        };
+        assert_eq!(results(FullyMasked::Zero, true, None), [3.0, 5.0, 0.0, 2.0]);
+        assert_eq!(results(FullyMasked::Zero, false, None), [5.0, 5.0, 2.0, 2.0]);
+        assert!(results(FullyMasked::Nan, true, None)[2].is_nan());
+        // Behind a past, they stand behind it.
+        let past = of(&[2, 1, 1, 1], &[6.0, 8.0]);
+        assert_eq!(results(FullyMasked::Zero, true, Some(&past)), [4.0, 4.0, 8.0, 8.0]);
+    }
+
+    #[test]
+    fn a_sink_takes_its_part_of_the_weight() {
+        let op = Attention { scores: ScoreStage::Weights, ..Attention::default() };
+        let (q, kv) = (of(&[1, 2, 1, 1], &[0.0, 0.0]), of(&[1, 1, 2, 1], &[3.0, 6.0]));
+        let sinks = of(&[2], &[0.0, f32::NEG_INFINITY]);
+        let results =
+            run(&op, [Some(&q), Some(&kv), Some(&kv), None, None, None, None, Some(&sinks)].map(|i| i.cloned()));
+        assert_eq!((&results[0], &results[3][2..]), (&vec![3.0, 4.5], &[0.5, 0.5][..]));
+        let wrong = of(&[3], &[0.0; 3]);
+        let of_sizes = |t: &Tensor| ValueType::tensor(t.data_type(), t.sizes().iter().map(|&s| Dim::from(s)).collect());
+        let types = [&q, &kv, &kv, &wrong].map(of_sizes);
+        let operands = [Some(&types[0]), Some(&types[1]), Some(&types[2]), None, None, None, None, Some(&types[3])];
+        let error = op.infer(&Operands::new(&operands), &mut InferContext::default()).unwrap_err();
+        assert!(error.to_string().contains("sinks"), "{error}");
+    }
+
+    #[test]
+    fn attributes_of_older_plans_are_read() {
+        let op = Attention { softcap: 2.0, fully_masked: FullyMasked::Zero, ..Attention::default() };
+        let Attr::Record { variant, mut fields } = op.to_attr() else { panic!("a record") };
+        let restored = Attention::from_attr(&Attr::Record { variant: variant.clone(), fields: fields.clone() });
+        assert_eq!(restored.unwrap(), op);
+        fields.retain(|(name, _)| name != "fully_masked");
+        let older = Attr::Record { variant: variant.clone(), fields: fields.clone() };
+        assert_eq!(Attention::from_attr(&older).unwrap(), Attention { softcap: 2.0, ..Attention::default() });
+        fields.retain(|(name, _)| name != "softcap");
+        assert!(Attention::from_attr(&Attr::Record { variant, fields }).is_err());
     }
 
     #[test]

@@ -315,7 +315,9 @@ impl Operator for Resize {
     }
 
     fn examples() -> Vec<Example> {
-        use Coordinates::{AlignCorners, Asymmetric, Crop, HalfPixel, HalfPixelOrZero, HalfPixelSymmetric};
+        use Coordinates::{
+            AlignCorners, Asymmetric, Crop, HalfPixel, HalfPixelOrZero, HalfPixelSymmetric, HalfPixelUnshifted,
+        };
         let nearest = |rounding, coordinates| Resize::plain(Interpolation::Nearest { rounding }, coordinates);
         let linear = |coordinates| Resize::plain(Interpolation::Linear { antialias: false }, coordinates);
         let smooth = Interpolation::Linear { antialias: true };
@@ -335,6 +337,8 @@ impl Operator for Resize {
             scaled("nearest, twice", nearest(NearestRounding::Floor, Asymmetric), &[1, 3, 5, 4], &twice),
             sized("nearest", nearest(NearestRounding::PreferFloor, HalfPixel), &[1, 2, 4, 4], &[1, 2, 7, 8]),
             sized("nearest, upper", nearest(NearestRounding::PreferCeil, AlignCorners), &[7, 3], &[4, 5]),
+            scaled("nearest, of two axes", nearest(NearestRounding::Ceil, HalfPixelUnshifted), &[2, 3, 2, 3], &twice),
+            scaled("linear, of two axes", linear(HalfPixelUnshifted), &[2, 3, 2, 3], &twice),
             scaled("linear, twice", linear(HalfPixel), &[1, 2, 5, 3], &twice),
             scaled("linear, corners", linear(AlignCorners), &[1, 1, 4, 4], &[1.0, 1.0, 0.6, 1.7]),
             sized("linear, symmetric, axes", over(&[-1], linear(HalfPixelSymmetric)), &[2, 3, 7], &[5]),

@@ -10,6 +10,8 @@
 //! * crop from a to b: `a (n_in - 1) + o (b - a) (n_in - 1) / (w - 1)`, and `(a + b) (n_in - 1) / 2` where `w = 1`;
 //!   positions outside of `0..=n_in - 1` are not read at all.
 //!
+//! An axis of scale 1 is not resized: its elements stay where they are, whatever the map, unless they are cropped.
+//!
 //! Weights are 1 at the nearest element, or `f(k - x)` for the elements k around x with f the triangle (linear) or
 //! Keys' cubic with parameter a. Antialiasing stretches f by `1 / s` where `s < 1` and divides by the sum of weights.
 //! Elements outside the input take the value at its edge, or are left out and the others weigh more (exclude outside).
@@ -101,6 +103,9 @@ impl ResizeAxis<'_> {
     /// In float32, one operation after the other, as every implementation computes it: which element is nearest depends
     /// on that wherever a position lies in the middle of two.
     fn position(&self, output: usize) -> Option<f64> {
+        if self.scale == 1.0 && self.coordinates != Coordinates::Crop {
+            return Some(output as f64);
+        }
         let (o, last) = (output as f32, self.input as f32 - 1.0);
         let scale = self.scale as f32;
         // The width may be a fraction; its product is exact before it is rounded.
@@ -222,6 +227,22 @@ mod tests {
         assert_eq!(at(Coordinates::Asymmetric, 3), 1.5);
         assert_eq!(at(Coordinates::AlignCorners, 7), 3.0);
         assert_eq!(at(Coordinates::Crop, 7), 3.0);
+        let unscaled = |coordinates| {
+            let axis = ResizeAxis { output: 4, scale: 1.0, ..axis(coordinates, &nearest) };
+            [0, 1, 2, 3].map(|o| axis.position(o).unwrap())
+        };
+        for coordinates in [
+            Coordinates::HalfPixel,
+            Coordinates::HalfPixelSymmetric,
+            Coordinates::HalfPixelOrZero,
+            Coordinates::HalfPixelUnshifted,
+            Coordinates::Asymmetric,
+            Coordinates::AlignCorners,
+        ] {
+            assert_eq!(unscaled(coordinates), [0.0, 1.0, 2.0, 3.0], "{coordinates:?}");
+        }
+        let part = ResizeAxis { output: 4, scale: 1.0, region: (0.5, 1.0), ..axis(Coordinates::Crop, &nearest) };
+        assert_eq!(part.position(2), Some(2.5));
         let outside = ResizeAxis { region: (0.5, 2.0), ..axis(Coordinates::Crop, &nearest) };
         assert_eq!(outside.position(7), None);
     }

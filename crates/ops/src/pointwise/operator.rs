@@ -201,22 +201,23 @@ impl Operator for Pointwise {
         let x = Expr::input(0, DataType::F32);
         let y = Expr::input(1, DataType::F32);
         let op = |results: &[Expr]| Expr::into_pointwise(results).expect("well-typed expressions");
+        let activations = [
+            ScalarOp::Gelu,
+            ScalarOp::GeluTanh,
+            ScalarOp::Swish,
+            ScalarOp::HardSigmoid,
+            ScalarOp::HardSwish,
+            ScalarOp::Mish,
+        ];
+        let activations = op(&activations.map(|function| x.unary(function)));
+        let ends = [f32::NEG_INFINITY, f32::INFINITY, f32::NAN, -1e30, 1e30, -200.0, -0.0, 40.0];
         let mut examples = vec![
             Example::new("swish", op(&[&x * &x.unary(ScalarOp::Sigmoid)])).float(&[3, 17]),
             Example::new("add, broadcast both ways", op(&[&x + &y])).float(&[3, 1, 5]).float(&[7, 1]),
             Example::new("two results", op(&[&x + &y, &x - &y])).float(&[2, 5]).float(&[2, 5]),
-            Example::new(
-                "activations",
-                op(&[
-                    x.unary(ScalarOp::Gelu),
-                    x.unary(ScalarOp::GeluTanh),
-                    x.unary(ScalarOp::Swish),
-                    x.unary(ScalarOp::HardSigmoid),
-                    x.unary(ScalarOp::HardSwish),
-                    x.unary(ScalarOp::Mish),
-                ]),
-            )
-            .uniform(DataType::F32, &[5, 61], -12.0, 12.0),
+            Example::new("activations", activations.clone()).uniform(DataType::F32, &[5, 61], -12.0, 12.0),
+            Example::new("activations at the ends", activations)
+                .tensor(Tensor::from_vec(&[ends.len()], ends.to_vec()).expect("as many values as the size says")),
             Example::new("scalar", op(&[&x * 2.0])).float(&[]),
             Example::new("no elements", op(&[&x * 2.0])).float(&[3, 0]),
             Example::new("select", op(&[x.binary(ScalarOp::Less, &y).select(&x, &y)])).float(&[31]).float(&[31]),

@@ -4,6 +4,7 @@
 //! `# miss NAME: reason`. `SINTER_BLESS=1` writes the second half. The judge runs both networks and compares, except where
 //! a line `# not run: reason` says that made-up inputs would be wrong.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use sinter_base::{DataType, Tensor, Value};
@@ -79,9 +80,13 @@ fn check_results(given: &str) -> Result<(), String> {
         let bits: Vec<f64> = (0..tensor.count()).map(|i| f64::from(u8::from(i % 4 != 1))).collect();
         *tensor = Tensor::from_floats(DataType::Bool, tensor.sizes(), &bits).map_err(|e| e.to_string())?;
     }
-    let expected = run(&network, &inputs).map_err(|e| format!("before: {e}"))?;
-    let optimized = run_passes(network, &names).map_err(|e| e.to_string())?;
-    let found = run(&optimized.network, &inputs).map_err(|e| format!("after: {e}"))?;
+    same_results(network, &names, &inputs)
+}
+
+fn same_results(network: Network, names: &[&str], inputs: &HashMap<String, Value>) -> Result<(), String> {
+    let expected = run(&network, inputs).map_err(|e| format!("before: {e}"))?;
+    let optimized = run_passes(network, names).map_err(|e| e.to_string())?;
+    let found = run(&optimized.network, inputs).map_err(|e| format!("after: {e}"))?;
     found.iter().zip(&expected).try_for_each(|(found, expected)| {
         // Results in half precision were rounded after every node before.
         let is_half = expected.as_tensor().is_some_and(|tensor| tensor.data_type().bits() < 32);
@@ -102,6 +107,31 @@ fn files_compute_the_same() {
         })
         .collect();
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// An activation is what its formula is where the formula has no number, and where its parts overflow.
+#[test]
+fn activations_have_no_other_values_at_the_ends() {
+    let special = [f64::NEG_INFINITY, f64::INFINITY, f64::NAN, -1e30, 1e30, -200.0, -0.0, 40.0];
+    let mut count = 0;
+    for path in files() {
+        let text = std::fs::read_to_string(&path).expect("a readable file");
+        let given = text.split_once(ARROW).map_or(&*text, |(given, _)| given);
+        if !text.lines().any(|line| line.strip_prefix("# fired activations ").is_some_and(|count| count != "0")) {
+            continue;
+        }
+        let (network, names) = parsed(given).expect("a network");
+        let mut inputs = generate(&network, FreeSizes::all(2)).expect("inputs");
+        for value in inputs.values_mut() {
+            let tensor = value.as_tensor().expect("a tensor");
+            let values: Vec<f64> = special.iter().copied().cycle().take(tensor.count()).collect();
+            assert!(values.len() >= special.len(), "{}", path.display());
+            *value = Tensor::from_floats(tensor.data_type(), tensor.sizes(), &values).expect("as many").into();
+        }
+        same_results(network, &names, &inputs).unwrap_or_else(|reason| panic!("{}: {reason}", path.display()));
+        count += 1;
+    }
+    assert!(count >= 5, "only {count} files");
 }
 
 /// Every pass that looks at nodes fires in one file at least; every one that can refuse refuses in one.
