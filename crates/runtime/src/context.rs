@@ -12,7 +12,7 @@ use crate::error::RuntimeError;
 use crate::frame::Frame;
 use crate::guard;
 use crate::memory::Held;
-use crate::profile::Observer;
+use crate::profile::{Observer, Watch};
 use crate::step::run_steps;
 
 /// Activations, registers and scratch memory of one inference in flight. Made by [`crate::Engine::context`]; it keeps its
@@ -68,6 +68,12 @@ impl Context {
         self.state.prepare(&self.engine, &bindings.inputs)
     }
 
+    /// Draws the random numbers of later runs from this seed. Runs with equal seeds and inputs have equal results, in any
+    /// context, process and on any back end; a context begins with seed 0. An operator with a seed of its own keeps it.
+    pub fn set_seed(&mut self, seed: u64) {
+        self.state.seed = seed;
+    }
+
     /// Bytes of activations that the last shapes needed.
     pub fn arena_bytes(&self) -> usize {
         self.state.frame.arena.size()
@@ -89,6 +95,8 @@ pub(crate) struct State {
     laid_out: Vec<i64>,
     /// Counts the sizes that were laid out.
     number: u64,
+    /// What random numbers are drawn from.
+    seed: u64,
     /// Did a kernel panic here?
     is_poisoned: bool,
     pub(crate) frame: Frame,
@@ -146,7 +154,9 @@ impl State {
             }
         }
         self.frame.take_rooms(&plan.graph, &engine.direct, outputs);
-        let done = run_steps(&plan.graph, &engine.loaded, &mut self.frame, &self.registers, engine, observer);
+        self.frame.seed = self.seed;
+        let mut watch = observer.map(Watch::new);
+        let done = run_steps(&plan.graph, &engine.loaded, &mut self.frame, &self.registers, engine, watch.as_mut());
         if done.is_err() {
             self.frame.give_up();
         }

@@ -16,17 +16,21 @@ use crate::error::RuntimeError;
 use crate::frame::Frame;
 use crate::graph::LoadedGraph;
 use crate::memory::Held;
+use crate::profile::Watch;
 use crate::stack::{slices, stacked};
 use crate::step::{Run, data, run_steps};
 
 /// A body in its frame, ready to run.
-struct Running<'a> {
+struct Running<'a, 'o> {
     run: &'a Run<'a>,
     graph: &'a Graph,
     loaded: &'a LoadedGraph,
     frame: &'a mut Frame,
     /// Stream of random numbers of the whole step.
     stream: u64,
+    /// Which of the bodies it is.
+    which: usize,
+    watch: Option<&'a mut Watch<'o>>,
 }
 
 fn condition(value: &Held) -> Result<bool, KernelError> {
@@ -40,7 +44,7 @@ fn damaged(what: &str) -> KernelError {
     KernelError::Recipe(format!("control flow: {what}"))
 }
 
-impl Running<'_> {
+impl Running<'_, '_> {
     /// Hands a value in as an input.
     fn feed(&mut self, input: usize, value: Held) -> Result<(), KernelError> {
         let id = self.graph.inputs.get(input).ok_or_else(|| damaged("a body has too few inputs"))?;
@@ -81,7 +85,15 @@ impl Running<'_> {
             }
         };
         let (registers, engine) = (self.run.registers, self.run.engine);
-        run_steps(self.graph, self.loaded, self.frame, registers, engine, None).map_err(RuntimeError::of_body)?;
+        if let Some(watch) = &mut self.watch {
+            watch.enter(usize::try_from(self.run.position).unwrap_or(usize::MAX), self.which);
+        }
+        let watch = self.watch.as_deref_mut();
+        let done = run_steps(self.graph, self.loaded, self.frame, registers, engine, watch);
+        if let Some(watch) = &mut self.watch {
+            watch.leave();
+        }
+        done.map_err(RuntimeError::of_body)?;
         let mut later: Vec<PlanValueId> = self.graph.outputs.clone();
         later.reverse();
         let mut results = Vec::with_capacity(later.len());
@@ -116,19 +128,21 @@ impl Run<'_> {
     pub(crate) fn control(
         &self,
         region: &Region,
-        graphs: &[Graph],
-        loaded: &[LoadedGraph],
+        (graphs, loaded): (&[Graph], &[LoadedGraph]),
         frame: &mut Frame,
+        watch: Option<&mut Watch<'_>>,
     ) -> Result<(), KernelError> {
         let mut frames = frame.bodies.remove(&self.position).unwrap_or_default();
         frames.resize_with(graphs.len(), Frame::default);
         let results = match region.only().map(|node| &node.op) {
-            Some(Op::If(_)) if graphs.len() == 2 => self.branch(graphs, loaded, &mut frames, frame),
+            Some(Op::If(_)) if graphs.len() == 2 => self.branch((graphs, loaded), &mut frames, frame, watch),
             Some(Op::Loop(op)) if graphs.len() == 1 => {
-                self.enter(0, graphs, loaded, &mut frames, frame).and_then(|body| self.repeat(op, body, frame))
+                let body = self.enter(0, (graphs, loaded), &mut frames, frame, watch);
+                body.and_then(|body| self.repeat(op, body, frame))
             }
             Some(Op::Scan(op)) if graphs.len() == 1 => {
-                self.enter(0, graphs, loaded, &mut frames, frame).and_then(|body| self.walk(op, body, frame))
+                let body = self.enter(0, (graphs, loaded), &mut frames, frame, watch);
+                body.and_then(|body| self.walk(op, body, frame))
             }
             _ => Err(damaged("an operator has another number of bodies")),
         };
@@ -149,14 +163,14 @@ impl Run<'_> {
         self.step.outputs.iter().zip(results).try_for_each(|(id, value)| self.keep(*id, value, frame))
     }
 
-    fn enter<'a>(
+    fn enter<'a, 'o>(
         &'a self,
         which: usize,
-        graphs: &'a [Graph],
-        loaded: &'a [LoadedGraph],
+        (graphs, loaded): (&'a [Graph], &'a [LoadedGraph]),
         frames: &'a mut [Frame],
         outer: &Frame,
-    ) -> Result<Running<'a>, KernelError> {
+        watch: Option<&'a mut Watch<'o>>,
+    ) -> Result<Running<'a, 'o>, KernelError> {
         let missing = || damaged("a body is missing");
         let graph = graphs.get(which).ok_or_else(missing)?;
         let frame = frames.get_mut(which).ok_or_else(missing)?;
@@ -164,7 +178,9 @@ impl Run<'_> {
         let limit = self.engine.max_memory;
         frame.lay_out(graph, &loaded.layout, self.registers, outer.laid_out, limit).map_err(data)?;
         frame.clear(graph);
-        Ok(Running { run: self, graph, loaded, frame, stream: self.seed(outer).1 })
+        let (seed, stream) = self.seed(outer);
+        frame.seed = seed;
+        Ok(Running { run: self, graph, loaded, frame, stream, which, watch })
     }
 
     /// An operand as a value; `None` when it is left out.
@@ -182,21 +198,21 @@ impl Run<'_> {
 
     fn branch(
         &self,
-        graphs: &[Graph],
-        loaded: &[LoadedGraph],
+        (graphs, loaded): (&[Graph], &[LoadedGraph]),
         frames: &mut [Frame],
         outer: &Frame,
+        watch: Option<&mut Watch<'_>>,
     ) -> Result<Vec<Held>, KernelError> {
         let truth = self.operands(0..1, outer)?.pop().map(Held::new);
         let truth = condition(&truth.ok_or_else(|| damaged("no condition"))?)?;
         let first_else = 1 + graphs.first().map_or(0, |g| g.inputs.len());
         let (which, range) = if truth { (0, 1..first_else) } else { (1, first_else..self.step.inputs.len()) };
-        let mut body = self.enter(which, graphs, loaded, frames, outer)?;
+        let mut body = self.enter(which, (graphs, loaded), frames, outer, watch)?;
         body.capture(0, range, outer)?;
         body.once(None)
     }
 
-    fn repeat(&self, op: &Loop, mut body: Running<'_>, outer: &Frame) -> Result<Vec<Held>, KernelError> {
+    fn repeat(&self, op: &Loop, mut body: Running<'_, '_>, outer: &Frame) -> Result<Vec<Held>, KernelError> {
         let most = match self.operand(0, outer)?.as_ref().and_then(Value::as_tensor).map(Tensor::to_i64) {
             None => None,
             Some(count) => match count.as_slice() {
@@ -243,7 +259,7 @@ impl Run<'_> {
         Ok(carried)
     }
 
-    fn walk(&self, op: &Scan, mut body: Running<'_>, outer: &Frame) -> Result<Vec<Held>, KernelError> {
+    fn walk(&self, op: &Scan, mut body: Running<'_, '_>, outer: &Frame) -> Result<Vec<Held>, KernelError> {
         let first_capture = op.states + op.inputs.len();
         let mut states: Vec<Held> = self.operands(0..op.states, outer)?.into_iter().map(Held::new).collect();
         let mut walked = Vec::with_capacity(op.inputs.len());

@@ -56,6 +56,8 @@ pub(crate) struct Frame {
     pub(crate) inferences: usize,
     /// Frames of the bodies of control flow, by position of the step; kept between iterations and runs.
     pub(crate) bodies: HashMap<u64, Vec<Frame>>,
+    /// What random numbers of the run are drawn from.
+    pub(crate) seed: u64,
     /// Tells the random numbers of this iteration from those of others; 0 outside of control flow.
     pub(crate) stream: u64,
 }

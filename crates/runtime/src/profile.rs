@@ -1,8 +1,10 @@
 //! Watching a run: what it costs and what it computes, step by step.
 //!
-//! A run without an observer tests one pointer per step and does nothing else. Steps inside the bodies of control flow
-//! count to the step that holds them.
+//! A run without an observer tests one pointer per step and does nothing else. Steps inside the bodies of control flow have
+//! a path: the step that holds them, the body, and so on to their own position. Their time counts to the step that holds
+//! them as well.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use sinter_base::Value;
@@ -12,7 +14,7 @@ use crate::engine::{Engine, Shared};
 use crate::error::RuntimeError;
 use crate::frame::Frame;
 
-/// Is told about every step of the outermost graph.
+/// Is told about every step.
 pub trait Observer {
     /// A step is about to run.
     fn before(&mut self, position: usize);
@@ -22,6 +24,53 @@ pub trait Observer {
     /// # Errors
     /// Whatever keeps the run from going on.
     fn after(&mut self, position: usize, values: &StepValues<'_>) -> Result<(), RuntimeError>;
+
+    /// A step inside control flow is about to run: step, body, step, body, ..., step.
+    fn before_inside(&mut self, _path: &[usize]) {}
+
+    /// A step inside control flow has run.
+    fn after_inside(&mut self, _path: &[usize]) {}
+}
+
+/// An observer, and the steps of control flow that are running, each with the number of its body.
+pub(crate) struct Watch<'o> {
+    observer: &'o mut dyn Observer,
+    path: Vec<usize>,
+}
+
+impl<'o> Watch<'o> {
+    pub(crate) fn new(observer: &'o mut dyn Observer) -> Self {
+        Self { observer, path: Vec::new() }
+    }
+
+    pub(crate) fn before(&mut self, position: usize) {
+        if self.path.is_empty() {
+            return self.observer.before(position);
+        }
+        self.path.push(position);
+        self.observer.before_inside(&self.path);
+        self.path.pop();
+    }
+
+    pub(crate) fn after(&mut self, position: usize, values: &StepValues<'_>) -> Result<(), RuntimeError> {
+        if self.path.is_empty() {
+            return self.observer.after(position, values);
+        }
+        self.path.push(position);
+        self.observer.after_inside(&self.path);
+        self.path.pop();
+        Ok(())
+    }
+
+    /// A body of the step at this position begins.
+    pub(crate) fn enter(&mut self, position: usize, body: usize) {
+        self.path.extend([position, body]);
+    }
+
+    /// The body has ended.
+    pub(crate) fn leave(&mut self) {
+        self.path.truncate(self.path.len().saturating_sub(2));
+    }
 }
 
 /// The values of a run after a step; those of later steps, and those whose memory was given away, are not there.
@@ -44,14 +93,18 @@ impl StepValues<'_> {
 #[derive(Clone, Debug)]
 pub struct Profile {
     times: Vec<Duration>,
+    /// Of steps inside control flow, by path.
+    inside: BTreeMap<Vec<usize>, Duration>,
     runs: u32,
-    started: Instant,
+    /// When the steps that are running began, the innermost last.
+    started: Vec<Instant>,
 }
 
 impl Profile {
     /// A profile of this engine's steps.
     pub fn new(engine: &Engine) -> Self {
-        Self { times: vec![Duration::ZERO; engine.plan().graph.steps.len()], runs: 0, started: Instant::now() }
+        let times = vec![Duration::ZERO; engine.plan().graph.steps.len()];
+        Self { times, inside: BTreeMap::new(), runs: 0, started: Vec::new() }
     }
 
     /// Number of runs so far.
@@ -63,6 +116,15 @@ impl Profile {
     pub fn mean_times(&self) -> impl Iterator<Item = Duration> + '_ {
         self.times.iter().map(|time| time.checked_div(self.runs).unwrap_or_default())
     }
+
+    /// Mean time per run of a step inside control flow, all its iterations together; zero for one that never ran.
+    pub fn mean_time_inside(&self, path: &[usize]) -> Duration {
+        self.inside.get(path).and_then(|time| time.checked_div(self.runs)).unwrap_or_default()
+    }
+
+    fn ended(&mut self) -> Duration {
+        self.started.pop().map(|started| started.elapsed()).unwrap_or_default()
+    }
 }
 
 impl Observer for Profile {
@@ -70,13 +132,27 @@ impl Observer for Profile {
         if position == 0 {
             self.runs = self.runs.saturating_add(1);
         }
-        self.started = Instant::now();
+        self.started.clear();
+        self.started.push(Instant::now());
     }
 
     fn after(&mut self, position: usize, _: &StepValues<'_>) -> Result<(), RuntimeError> {
+        let elapsed = self.ended();
         if let Some(time) = self.times.get_mut(position) {
-            *time += self.started.elapsed();
+            *time += elapsed;
         }
         Ok(())
+    }
+
+    fn before_inside(&mut self, _: &[usize]) {
+        self.started.push(Instant::now());
+    }
+
+    fn after_inside(&mut self, path: &[usize]) {
+        let elapsed = self.ended();
+        match self.inside.get_mut(path) {
+            Some(time) => *time += elapsed,
+            None => _ = self.inside.insert(path.to_vec(), elapsed),
+        }
     }
 }

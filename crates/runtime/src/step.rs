@@ -15,7 +15,7 @@ use crate::error::RuntimeError;
 use crate::frame::{Frame, Lists};
 use crate::graph::{LoadedAction, LoadedGraph};
 use crate::memory::Held;
-use crate::profile::{Observer, StepValues};
+use crate::profile::{StepValues, Watch};
 
 /// What stands for a step where it panics.
 fn tactic_of(step: &Step) -> &str {
@@ -32,14 +32,15 @@ pub(crate) fn run_steps(
     frame: &mut Frame,
     registers: &[i64],
     engine: &Shared,
-    mut observer: Option<&mut dyn Observer>,
+    mut watch: Option<&mut Watch<'_>>,
 ) -> Result<(), RuntimeError> {
     let steps = graph.steps.iter().zip(&loaded.actions).zip(&loaded.releases);
     for (position, ((step, action), releases)) in steps.enumerate() {
-        if let Some(observer) = &mut observer {
-            observer.before(position);
+        if let Some(watch) = &mut watch {
+            watch.before(position);
         }
         let run = Run { graph, step, registers, engine, position: position_of(position) };
+        let inner = watch.as_deref_mut();
         let result = caught(tactic_of(step), || match (action, &step.action) {
             (
                 LoadedAction::Kernel { kernel: Loaded::Views(kernel), size_operands },
@@ -53,7 +54,7 @@ pub(crate) fn run_steps(
             }
             (LoadedAction::Kernel { kernel: Loaded::Values(kernel), .. }, _) => run.call(&**kernel, frame),
             (LoadedAction::Control(bodies), Action::Control { region, graphs }) => {
-                run.control(region, graphs, bodies, frame)
+                run.control(region, (graphs, bodies), frame, inner)
             }
             (LoadedAction::Placed, Action::Placed { .. }) => Ok(()),
             (LoadedAction::Control(_) | LoadedAction::Placed, _)
@@ -62,8 +63,8 @@ pub(crate) fn run_steps(
             }
         });
         result.map_err(|source| RuntimeError::of_step(step.origins.join(", "), source))?;
-        if let Some(observer) = &mut observer {
-            observer.after(position, &StepValues { engine, frame })?;
+        if let Some(watch) = &mut watch {
+            watch.after(position, &StepValues { engine, frame })?;
         }
         frame.release(releases);
     }
@@ -108,7 +109,7 @@ impl Run<'_> {
 
     /// Seed of the run, and what tells this iteration of the loops around from all others.
     pub(crate) fn seed(&self, frame: &Frame) -> (u64, u64) {
-        (0, frame.stream)
+        (frame.seed, frame.stream)
     }
 
     /// All results lie in the arena: nothing is inferred or allocated.

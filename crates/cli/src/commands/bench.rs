@@ -8,6 +8,7 @@ use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinter::base::Value;
+use sinter::plan::{Action, Step};
 use sinter::runtime::{Engine, Profile};
 use sinter::source::Source;
 
@@ -121,6 +122,8 @@ pub struct StepTime {
     pub ms: f64,
     /// Its share of all steps, in percent.
     pub percent: f64,
+    /// How many steps of control flow it is inside of; their times contain its own.
+    pub depth: usize,
     /// The operators that it computes.
     pub operators: Vec<String>,
     /// Name of the kernel's tactic; absent for control flow.
@@ -216,16 +219,35 @@ fn step_times(engine: &Engine, inputs: &[(String, Value)], runs: usize) -> Resul
         stage.set(run as u64);
     }
     let total: Duration = profile.mean_times().sum();
-    let steps = engine.plan().graph.steps.iter().zip(profile.mean_times());
-    Ok(steps
-        .map(|(step, time)| StepTime {
+    let mut rows = Vec::new();
+    let mut add = |step: &Step, depth: usize, time: Duration| {
+        rows.push(StepTime {
             ms: milliseconds(time),
             percent: 100.0 * time.as_secs_f64() / total.as_secs_f64().max(f64::MIN_POSITIVE),
+            depth,
             operators: operators(step),
             tactic: tactic(step),
             origins: sources(step),
-        })
-        .collect())
+        });
+    };
+    for (position, (step, time)) in engine.plan().graph.steps.iter().zip(profile.mean_times()).enumerate() {
+        add(step, 0, time);
+        inner_times(step, &mut vec![position], &profile, &mut add);
+    }
+    Ok(rows)
+}
+
+/// Times of the steps inside a step of control flow, which lies at this path.
+fn inner_times(step: &Step, path: &mut Vec<usize>, profile: &Profile, add: &mut dyn FnMut(&Step, usize, Duration)) {
+    let Action::Control { graphs, .. } = &step.action else { return };
+    for (number, graph) in graphs.iter().enumerate() {
+        for (position, step) in graph.steps.iter().enumerate() {
+            path.extend([number, position]);
+            add(step, path.len() / 2, profile.mean_time_inside(path));
+            inner_times(step, path, profile, add);
+            path.truncate(path.len() - 2);
+        }
+    }
 }
 
 /// The time that `percent` of the sorted times keep (nearest rank).
@@ -257,7 +279,8 @@ fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
     let row = |step: &StepTime| {
         let origin = step.origins.join(", ");
         let tactic = step.tactic.clone().unwrap_or_default();
-        vec![format!("{:.4}", step.ms), format!("{:.1}", step.percent), step.operators.join("+"), tactic, origin]
+        let operators = format!("{}{}", "  ".repeat(step.depth), step.operators.join("+"));
+        vec![format!("{:.4}", step.ms), format!("{:.1}", step.percent), operators, tactic, origin]
     };
     let rows = steps.into_iter().map(row).collect();
     writeln!(out, "{}", table(&["ms", "%", "operators", "tactic", "source"], &[0, 1], rows))

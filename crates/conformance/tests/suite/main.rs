@@ -20,6 +20,7 @@ mod onnx_data;
 mod parity;
 mod parts;
 mod reproducible;
+mod seeds;
 mod spatial;
 mod steady;
 mod unseen_shapes;
