@@ -49,6 +49,9 @@ fn kernels_agree_with_the_reference() {
                 let Ok(expected) = expected else { continue };
                 for tactic in Cpu.tactics() {
                     let Ok(candidates) = offers(tactic, region, &device) else { continue };
+                    if !region.root().is_some_and(|root| tactic.roots().contains(&root)) {
+                        wrong.push(format!("{} takes {} and is never asked about it", tactic.name(), info.name));
+                    }
                     for candidate in &candidates {
                         ran += 1;
                         let with = (&device, &*workers);
