@@ -21,5 +21,6 @@ pub const TACTICS: &[&dyn Tactic] = &[
     &n_grams::N_GRAMS,
     &image_decoder::DECODE,
     &string_cast::CAST,
+    &tree_ensemble::PACKED,
     &tree_ensemble::TREES,
 ];

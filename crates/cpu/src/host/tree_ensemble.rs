@@ -1,22 +1,34 @@
-//! `cpu.trees.walk`: decision trees, each row of x walked down every tree.
+//! Decision trees, each row of x walked down every tree; rows are shared between threads.
 //!
-//! Nodes, leaves and their weights are read and checked for every launch, since they are operands; rows are shared
-//! between threads.
+//! `cpu.trees.packed` takes nodes and sets as the plan packs them, so that a launch reads what its paths meet and nothing
+//! else. `cpu.trees.walk` takes any operands, and looks for the sets of all nodes in every launch.
 
 use std::sync::Mutex;
 
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Room, Rooms};
-use sinter_base::View;
+use sinter_base::{DataType, Dim, Tensor, View};
 use sinter_ops::OpKind;
 use sinter_ops::classical::{Aggregate, ScoreTransform, TreeEnsemble};
 
 use crate::elements::{Numbers, load, store_real};
 use crate::only_operator;
+use crate::packed::{Fit, PackedRow, one_recipe};
 use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 use crate::values::data;
 
-/// See the module documentation.
+/// Nodes and sets of the plan.
+pub const PACKED: PackedRow = PackedRow {
+    name: "cpu.trees.packed",
+    roots: &[OpKind::TreeEnsemble],
+    // Of the operands, only the nodes of the paths are read.
+    speed: Speed { per_byte: 0.01, ..Speed::SCALAR },
+    recipes: one_recipe,
+    fit: |region, _| fit(region),
+    pack,
+};
+
+/// Any operands.
 pub const TREES: Row = Row {
     name: "cpu.trees.walk",
     roots: &[OpKind::TreeEnsemble],
@@ -28,68 +40,181 @@ pub const TREES: Row = Row {
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, TreeEnsemble).clone();
-    Ok(Loaded::Views(Box::new(Walk { op })))
+    Ok(Loaded::Views(Box::new(Walk { op, is_packed: false })))
+}
+
+fn fit(region: &Region) -> Result<Fit, Refusal> {
+    let op = only_operator!(region, TreeEnsemble).clone();
+    let packed = if region.input(MEMBERS).is_some() { vec![NODES, MEMBERS] } else { vec![NODES] };
+    let kernel = Loaded::Views(Box::new(Walk { op, is_packed: true }));
+    Ok(Fit { kernel, packed, workspace: Dim::constant(0), in_place: Vec::new() })
 }
 
 /// Operations per score, about: a walk from root to leaf.
 const WORK: usize = 64;
-/// Columns of the table of nodes.
+/// Columns of the table of nodes; packed ones have one more, the number of the node's set.
 const COLUMNS: usize = 7;
 /// The comparison by membership.
 const MEMBER: i64 = 6;
 
-struct Walk {
-    op: TreeEnsemble,
+/// Positions of the operands.
+const NODES: usize = 1;
+const SPLITS: usize = 2;
+const MEMBERS: usize = 3;
+const LEAVES: usize = 4;
+const TARGETS: usize = 5;
+const WEIGHTS: usize = 6;
+const ROOTS: usize = 7;
+const BASE: usize = 8;
+
+/// Nodes with the numbers of their sets; sets with a table in front: how many they are, then where each of them begins
+/// among the members, and where the last one ends.
+fn pack(_: &Region, operand: usize, weight: &Tensor) -> Result<Tensor, KernelError> {
+    let failed = |e: sinter_base::TensorError| data(e.to_string());
+    if operand == NODES {
+        let (mut nodes, mut sets) = (Vec::with_capacity(weight.count() / COLUMNS * (COLUMNS + 1)), 0i64..);
+        for node in weight.elements::<i64>().map_err(failed)?.chunks_exact(COLUMNS) {
+            nodes.extend_from_slice(node);
+            nodes.push(if node.get(1) == Some(&MEMBER) { sets.next().unwrap_or(0) } else { 0 });
+        }
+        return Tensor::from_vec(&[nodes.len()], nodes).map_err(failed);
+    }
+    let values = weight.to_floats();
+    let mut starts = vec![0.0];
+    let mut members = Vec::with_capacity(values.len());
+    for set in values.split_inclusive(|v| v.is_nan()) {
+        members.extend(set.iter().filter(|v| !v.is_nan()));
+        starts.push(members.len() as f64);
+    }
+    let packed = [&[(starts.len() - 1) as f64], &starts[..], &members].concat();
+    Tensor::from_vec(&[packed.len()], packed).map_err(failed)
 }
 
-fn floats<'r>(view: View<'_>, rooms: &'r Rooms) -> Result<Room<'r, f64>, KernelError> {
-    match load(view, rooms) {
-        Numbers::Floats(values) => Ok(values),
-        Numbers::Ints(_) => Err(data(format!("{} where floats are expected", view.data_type()))),
+struct Walk {
+    op: TreeEnsemble,
+    /// Are nodes and sets as [`pack`] makes them?
+    is_packed: bool,
+}
+
+/// Numbers of a float type, read where they lie if they are f32 or f64.
+enum Reals<'a> {
+    F32(&'a [f32]),
+    F64(&'a [f64]),
+    Loaded(Room<'a, f64>),
+}
+
+impl<'a> Reals<'a> {
+    fn of(view: View<'a>, rooms: &'a Rooms) -> Result<Self, KernelError> {
+        match view.data_type() {
+            DataType::F32 => Ok(Self::F32(view.elements())),
+            DataType::F64 => Ok(Self::F64(view.elements())),
+            other => match load(view, rooms) {
+                Numbers::Floats(values) => Ok(Self::Loaded(values)),
+                Numbers::Ints(_) => Err(data(format!("{other} where floats are expected"))),
+            },
+        }
     }
+
+    fn get(&self, index: usize) -> Option<f64> {
+        match self {
+            Self::F32(values) => values.get(index).copied().map(f64::from),
+            Self::F64(values) => values.get(index).copied(),
+            Self::Loaded(values) => values.get(index).copied(),
+        }
+    }
+
+    fn count(&self) -> usize {
+        match self {
+            Self::F32(values) => values.len(),
+            Self::F64(values) => values.len(),
+            Self::Loaded(values) => values.len(),
+        }
+    }
+}
+
+/// Which members are in the set of a node.
+enum Sets<'a> {
+    /// The members of all sets one after the other, NaN between them, and of each node where its set begins and ends.
+    Listed { members: Reals<'a>, bounds: Room<'a, [usize; 2]> },
+    /// As [`pack`] makes them.
+    Packed(Reals<'a>),
 }
 
 /// The operands beside x.
 struct Forest<'a> {
     nodes: &'a [i64],
-    splits: Room<'a, f64>,
-    /// The members of all sets, one after the other, NaN between them.
-    members: Room<'a, f64>,
-    /// Of each node, where its set begins and ends.
-    sets: Room<'a, [usize; 2]>,
+    columns: usize,
+    splits: Reals<'a>,
+    sets: Option<Sets<'a>>,
     leaves: &'a [i64],
     targets: &'a [i64],
-    weights: Room<'a, f64>,
+    weights: Reals<'a>,
     roots: &'a [i64],
 }
 
+/// Where the sets of all nodes begin and end.
+fn bounds<'a>(nodes: &[i64], members: &Reals<'_>, rooms: &'a Rooms) -> Room<'a, [usize; 2]> {
+    let mut start = 0;
+    rooms.list(nodes.chunks_exact(COLUMNS).map(|node| {
+        if node[1] != MEMBER {
+            return [0; 2];
+        }
+        let is_inside = |at: &usize| members.get(*at).is_some_and(|member| !member.is_nan());
+        let set = [start, (start..).find(|at| !is_inside(at)).unwrap_or(start)];
+        start = set[1] + 1;
+        set
+    }))
+}
+
 impl<'a> Forest<'a> {
-    fn of<'r: 'a, 'v: 'a>(launch: &Launch<'r, 'v>) -> Result<Self, KernelError> {
+    fn of<'r: 'a, 'v: 'a>(launch: &Launch<'r, 'v>, is_packed: bool) -> Result<Self, KernelError> {
         let rooms = launch.rooms;
         let ints = |index: usize| launch.input(index).map(|v| v.elements::<i64>());
-        let nodes = ints(1)?;
-        let members = launch.optional(3).map_or_else(|| Ok(rooms.take(0)), |view| floats(view, rooms))?;
-        let mut start = 0;
-        let sets = rooms.list(nodes.chunks_exact(COLUMNS).map(|node| {
-            if node[1] != MEMBER {
-                return [0; 2];
+        let reals = |index: usize| launch.input(index).and_then(|view| Reals::of(view, rooms));
+        let nodes = ints(NODES)?;
+        let sets = match launch.optional(MEMBERS).map(|view| Reals::of(view, rooms)).transpose()? {
+            None => None,
+            Some(members) if is_packed => Some(Sets::Packed(members)),
+            Some(members) => Some(Sets::Listed { bounds: bounds(nodes, &members, rooms), members }),
+        };
+        Ok(Self {
+            nodes,
+            columns: if is_packed { COLUMNS + 1 } else { COLUMNS },
+            splits: reals(SPLITS)?,
+            sets,
+            leaves: ints(LEAVES)?,
+            targets: ints(TARGETS)?,
+            weights: reals(WEIGHTS)?,
+            roots: ints(ROOTS)?,
+        })
+    }
+
+    /// Is the value in the set of a node?
+    fn is_member(&self, node: usize, row: &[i64], value: f64) -> bool {
+        let among = |members: &Reals<'_>, mut range: std::ops::Range<usize>| {
+            range.any(|at| members.get(at).is_some_and(|member| member == value))
+        };
+        match &self.sets {
+            None => false,
+            Some(Sets::Listed { members, bounds }) => {
+                bounds.get(node).is_some_and(|&[start, end]| among(members, start..end))
             }
-            let rest = members.get(start..).unwrap_or_default();
-            let length = rest.iter().position(|v| v.is_nan()).unwrap_or(rest.len());
-            let set = [start, start + length];
-            start += length + 1;
-            set
-        }));
-        let (splits, weights) = (floats(launch.input(2)?, rooms)?, floats(launch.input(6)?, rooms)?);
-        Ok(Self { nodes, splits, members, sets, leaves: ints(4)?, targets: ints(5)?, weights, roots: ints(7)? })
+            Some(Sets::Packed(packed)) => {
+                let number = |at: usize| packed.get(at).map_or(0, |number| number as usize);
+                let (sets, set) = (number(0), row.get(COLUMNS).map_or(0, |set| *set as usize));
+                let first = sets.saturating_add(2);
+                let bound = |at: usize| first.saturating_add(number(at)).min(packed.count());
+                set < sets && among(packed, bound(set + 1)..bound(set + 2))
+            }
+        }
     }
 
     /// Where a node leads: position, and whether that is a leaf's.
-    fn next(&self, node: usize, x: &[f64]) -> Result<(i64, bool), KernelError> {
-        let row = &self.nodes[node * COLUMNS..(node + 1) * COLUMNS];
-        let value = usize::try_from(row[0]).ok().and_then(|feature| x.get(feature)).copied();
-        let value = value.ok_or_else(|| data(format!("feature {} of {}", row[0], x.len())))?;
-        let split = self.splits[node];
+    fn next(&self, node: usize, x: impl Fn(usize) -> Option<f64>) -> Result<(i64, bool), KernelError> {
+        let row = &self.nodes[node * self.columns..(node + 1) * self.columns];
+        let value = usize::try_from(row[0]).ok().and_then(x);
+        let value = value.ok_or_else(|| data(format!("feature {} is not in x", row[0])))?;
+        let split = self.splits.get(node).unwrap_or(f64::NAN);
         let holds = match row[1] {
             0 => value <= split,
             1 => value < split,
@@ -97,10 +222,7 @@ impl<'a> Forest<'a> {
             3 => value > split,
             4 => value == split,
             5 => value != split,
-            MEMBER => {
-                let [start, end] = self.sets[node];
-                self.members.get(start..end).unwrap_or_default().contains(&value)
-            }
+            MEMBER => self.is_member(node, row, value),
             other => return Err(data(format!("comparison {other} is unknown"))),
         };
         let takes_first = holds || value.is_nan() && row[6] != 0;
@@ -108,13 +230,13 @@ impl<'a> Forest<'a> {
     }
 
     /// The leaf that x reaches from a root.
-    fn leaf(&self, root: i64, x: &[f64]) -> Result<i64, KernelError> {
-        let count = self.splits.len().min(self.sets.len());
+    fn leaf(&self, root: i64, x: impl Fn(usize) -> Option<f64>) -> Result<i64, KernelError> {
+        let count = self.splits.count().min(self.nodes.len() / self.columns);
         let mut at = root;
         // No path is longer than there are nodes.
         for _ in 0..=count {
             let node = usize::try_from(at).ok().filter(|node| *node < count);
-            let (next, is_leaf) = self.next(node.ok_or_else(|| data(format!("node {at} of {count}")))?, x)?;
+            let (next, is_leaf) = self.next(node.ok_or_else(|| data(format!("node {at} of {count}")))?, &x)?;
             if is_leaf {
                 return Ok(next);
             }
@@ -128,8 +250,9 @@ impl<'a> Forest<'a> {
         let found = usize::try_from(leaf).ok().and_then(|leaf| {
             let row = self.leaves.get(leaf.checked_mul(2)?..)?.get(..2)?;
             let (start, count) = (usize::try_from(row[0]).ok()?, usize::try_from(row[1]).ok()?);
-            let range = start..start.checked_add(count)?;
-            Some(self.targets.get(range.clone())?.iter().copied().zip(self.weights.get(range)?.iter().copied()))
+            let range = start..start.checked_add(count).filter(|end| *end <= self.weights.count())?;
+            let weights = range.clone().filter_map(|at| self.weights.get(at));
+            Some(self.targets.get(range)?.iter().copied().zip(weights))
         });
         found.ok_or_else(|| data(format!("leaf {leaf} of {}", self.leaves.len() / 2)))
     }
@@ -140,14 +263,14 @@ impl Walk {
     fn scores(
         &self,
         forest: &Forest<'_>,
-        x: &[f64],
+        x: impl Fn(usize) -> Option<f64>,
         scores: &mut [f64],
         reached: &mut [u8],
     ) -> Result<(), KernelError> {
         reached.fill(0);
         scores.fill(0.0);
         for root in forest.roots {
-            for (target, weight) in forest.entries(forest.leaf(*root, x)?)? {
+            for (target, weight) in forest.entries(forest.leaf(*root, &x)?)? {
                 let known = usize::try_from(target).ok().filter(|t| *t < scores.len());
                 let at = known.ok_or_else(|| data(format!("target {target} of {}", scores.len())))?;
                 scores[at] = match self.op.aggregate {
@@ -204,8 +327,8 @@ impl Kernel for Walk {
         let x = launch.input(0)?;
         let &[rows, features] = x.sizes() else { return Err(data(format!("x of sizes {:?}", x.sizes()))) };
         let (workers, rooms) = (launch.workers, launch.rooms);
-        let (x, forest) = (floats(x, rooms)?, Forest::of(launch)?);
-        let base = launch.optional(8).map_or_else(|| Ok(rooms.take(0)), |view| floats(view, rooms))?;
+        let (x, forest) = (Reals::of(x, rooms)?, Forest::of(launch, self.is_packed)?);
+        let base = launch.optional(BASE).map(|view| Reals::of(view, rooms)).transpose()?;
         let targets = self.op.targets;
         let mut y = rooms.filled(rows * targets, 0.0);
         let failure: Mutex<Option<KernelError>> = Mutex::new(None);
@@ -214,11 +337,14 @@ impl Kernel for Walk {
             let mut reached = rooms.take(targets);
             for (at, scores) in part.chunks_mut(targets).enumerate() {
                 let row = (first + at) * features;
-                if let Err(error) = self.scores(&forest, &x[row..row + features], scores, &mut reached) {
+                let feature = |feature: usize| if feature < features { x.get(row + feature) } else { None };
+                if let Err(error) = self.scores(&forest, feature, scores, &mut reached) {
                     failure.lock().ok().and_then(|mut slot| slot.replace(error));
                     return;
                 }
-                scores.iter_mut().zip(&*base).for_each(|(s, b)| *s += b);
+                if let Some(base) = &base {
+                    scores.iter_mut().enumerate().for_each(|(i, s)| *s += base.get(i).unwrap_or(0.0));
+                }
                 self.transform(scores);
             }
         });
@@ -227,5 +353,43 @@ impl Kernel for Walk {
         }
         store_real(&y, launch.output(0));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sinter_base::ValueType;
+    use sinter_ops::{Op, Operator};
+
+    use super::*;
+
+    /// The region of an example, and its operands.
+    fn example() -> (Region, Vec<Option<Tensor>>) {
+        let example = TreeEnsemble::examples().into_iter().next().expect("an example");
+        let Op::TreeEnsemble(op) = &example.op else { panic!("an example of another operator") };
+        let values: Vec<_> = example.values(0).into_iter().map(|v| v.and_then(|v| v.as_tensor().cloned())).collect();
+        let ty = |t: &Tensor| ValueType::tensor(t.data_type(), t.sizes().iter().map(|&s| Dim::from(s)).collect());
+        let types: Vec<_> = values.iter().map(|v| v.as_ref().map(ty)).collect();
+        let y = ValueType::tensor(DataType::F32, vec![Dim::constant(5), Dim::from(op.targets)]);
+        (Region::single(op.clone().into(), &types, vec![y]), values)
+    }
+
+    #[test]
+    fn nodes_know_their_sets() {
+        let (region, values) = example();
+        let fit = fit(&region).unwrap();
+        assert_eq!(fit.packed, [NODES, MEMBERS]);
+        let packed = |operand: usize| pack(&region, operand, values[operand].as_ref().unwrap()).unwrap();
+        let nodes = packed(NODES);
+        let numbers: Vec<i64> = nodes.to_i64().chunks_exact(COLUMNS + 1).map(|node| node[COLUMNS]).collect();
+        assert_eq!((nodes.count(), numbers), (3 * (COLUMNS + 1), vec![0, 0, 0]));
+        // One set of two members.
+        assert_eq!(packed(MEMBERS).to_floats(), [1.0, 0.0, 2.0, 1.0, 0.5]);
+        let two = Tensor::from_vec(&[5], vec![1f32, f32::NAN, 2.0, 3.0, f32::NAN]).unwrap();
+        assert_eq!(pack(&region, MEMBERS, &two).unwrap().to_floats(), [2.0, 0.0, 1.0, 3.0, 1.0, 2.0, 3.0]);
+        let mut nodes = vec![0i64; 3 * COLUMNS];
+        (nodes[1], nodes[2 * COLUMNS + 1]) = (MEMBER, MEMBER);
+        let nodes = pack(&region, NODES, &Tensor::from_vec(&[3, COLUMNS], nodes).unwrap()).unwrap().to_i64();
+        assert_eq!([nodes[7], nodes[15], nodes[23]], [0, 0, 1]);
     }
 }
