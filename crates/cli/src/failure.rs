@@ -146,6 +146,9 @@ impl From<SourceError> for Failure {
         match error {
             SourceError::Plan(error) => error.into(),
             SourceError::Model(error) => error.into(),
+            SourceError::Foreign(foreign) => {
+                Self::new(Exit::Damaged, SourceError::Foreign(foreign).to_string()).help(foreign.advice)
+            }
         }
     }
 }
@@ -226,6 +229,8 @@ impl From<ValuesError> for Failure {
             ValuesError::Mismatch { .. } => {
                 Self::usage(what).help("`sinter inspect FILE` shows the names and types of inputs and outputs")
             }
+            ValuesError::Npz(NpzError::Single { .. }) => Self::usage(what)
+                .help("write an archive: numpy.savez('x.npz', NAME=array), with the names of the inputs"),
             ValuesError::Damaged { .. } | ValuesError::Npz(NpzError::Invalid { .. }) => {
                 Self::new(Exit::Damaged, what).help("write the file again, or copy it again; it may be cut off")
             }

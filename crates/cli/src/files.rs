@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use sinter::base::replace::{behind_links, folder_of};
+use sinter::import_onnx::external::files_of;
 
 use crate::failure::{Failure, advice};
 
@@ -23,6 +24,7 @@ pub enum Form {
 #[derive(Debug, Default)]
 pub struct Files<'a> {
     read: Vec<(&'static str, &'a Path)>,
+    models: Vec<&'a Path>,
     written: Vec<(&'static str, &'a Path, Form)>,
 }
 
@@ -30,6 +32,12 @@ impl<'a> Files<'a> {
     /// Takes in a file that the command reads, if there is one.
     pub fn reads(&mut self, what: &'static str, path: Option<&'a Path>) {
         self.read.extend(path.map(|path| (what, path)));
+    }
+
+    /// Takes in a model or plan that the command reads; a model may have data in other files.
+    pub fn reads_model(&mut self, what: &'static str, path: &'a Path) {
+        self.reads(what, Some(path));
+        self.models.push(path);
     }
 
     /// Takes in a file that the command will write, if there is one.
@@ -57,6 +65,10 @@ impl<'a> Files<'a> {
                 let what = format!("{flag} would replace {read}");
                 return Err(Failure::usage(what).at(path).help(format!("give another name with {flag}")));
             }
+            if self.is_data_of_model(&target) {
+                let what = format!("{flag} would replace the model's external data");
+                return Err(Failure::usage(what).at(path).help(format!("give another name with {flag}")));
+            }
             if let Some((other, _)) = known.iter().find(|(_, other)| *other == target) {
                 let what = format!("{other} and {flag} name one file");
                 return Err(Failure::usage(what).at(path).help("give each a name of its own"));
@@ -64,6 +76,15 @@ impl<'a> Files<'a> {
             known.push((flag, target));
         }
         Ok(())
+    }
+}
+
+impl Files<'_> {
+    /// Does a model keep weights in this file? It is asked only where it may: about files beneath its folder.
+    fn is_data_of_model(&self, target: &Path) -> bool {
+        let may_have = |model: &&&Path| target.is_file() && target.starts_with(folder_of(&behind_links(model)));
+        let mut files = self.models.iter().filter(may_have).flat_map(|model| files_of(model));
+        files.any(|file| behind_links(&file) == target)
     }
 }
 

@@ -24,10 +24,13 @@ static DESCRIPTORS: LazyLock<Option<DescriptorPool>> = LazyLock::new(|| {
 /// When the file cannot be opened or is no ONNX model.
 pub fn decode_file(path: &Path) -> Result<ModelProto, ImportError> {
     let bytes = map_file(path).map_err(|source| ImportError::Open { path: path.to_owned(), source })?;
-    let text_name =
-        path.extension().is_some_and(|e| ["onnxtxt", "txt", "textproto", "prototxt", "pbtxt"].iter().any(|t| e == *t));
-    let decoded = if text_name { decode_text(&bytes) } else { decode_binary(bytes) };
+    let decoded = if is_text(path) { decode_text(&bytes) } else { decode_binary(bytes) };
     decoded.map_err(|reason| ImportError::Decode { path: path.to_owned(), reason })
+}
+
+/// Is a file of this name read as text?
+pub fn is_text(path: &Path) -> bool {
+    path.extension().is_some_and(|e| ["onnxtxt", "txt", "textproto", "prototxt", "pbtxt"].iter().any(|t| e == *t))
 }
 
 /// Decodes a binary model. Byte fields share `bytes`.

@@ -1,12 +1,50 @@
 //! External data: tensors whose bytes lie in other files beneath the model's folder.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Component, Path, PathBuf};
 
 use bytes::Bytes;
 use sinter_base::mapping::map_file;
 
-use crate::proto::TensorProto;
+use crate::decode::decode_file;
+use crate::proto::{GraphProto, NodeProto, SparseTensorProto, TensorProto};
+
+/// Files that hold external data of a model; none of what is no model.
+pub fn files_of(path: &Path) -> Vec<PathBuf> {
+    let Ok(model) = decode_file(path) else { return Vec::new() };
+    let mut locations = BTreeSet::new();
+    model.graph.iter().for_each(|graph| locations_in(graph, &mut locations));
+    model.functions.iter().flat_map(|function| &function.node).for_each(|node| locations_of(node, &mut locations));
+    let folder = path.parent().unwrap_or(Path::new(""));
+    locations.into_iter().map(|location| folder.join(location)).collect()
+}
+
+fn locations_in<'a>(graph: &'a GraphProto, found: &mut BTreeSet<&'a str>) {
+    let sparse = graph.sparse_initializer.iter().flat_map(parts);
+    found.extend(graph.initializer.iter().chain(sparse).filter_map(location));
+    graph.node.iter().for_each(|node| locations_of(node, found));
+}
+
+fn locations_of<'a>(node: &'a NodeProto, found: &mut BTreeSet<&'a str>) {
+    for attribute in &node.attribute {
+        let sparse = attribute.sparse_tensor.iter().chain(&attribute.sparse_tensors).flat_map(parts);
+        found.extend(attribute.t.iter().chain(&attribute.tensors).chain(sparse).filter_map(location));
+        attribute.g.iter().chain(&attribute.graphs).for_each(|graph| locations_in(graph, found));
+    }
+}
+
+fn parts(sparse: &SparseTensorProto) -> impl Iterator<Item = &TensorProto> {
+    sparse.values.iter().chain(&sparse.indices)
+}
+
+fn location(tensor: &TensorProto) -> Option<&str> {
+    entry(tensor, "location")
+}
+
+/// One entry of what a tensor says of its external data.
+fn entry<'a>(tensor: &'a TensorProto, key: &str) -> Option<&'a str> {
+    tensor.external_data.iter().find(|e| e.key() == key).map(|e| e.value())
+}
 
 /// Maps the external files of one model, each once.
 #[derive(Debug, Default)]
@@ -26,10 +64,9 @@ impl ExternalData {
     /// # Errors
     /// When the path leaves the folder, the file is missing, or the range lies outside it.
     pub fn bytes_of(&mut self, tensor: &TensorProto, expected: usize) -> Result<Bytes, String> {
-        let entry = |key: &str| tensor.external_data.iter().find(|e| e.key() == key).map(|e| e.value());
-        let location = entry("location").ok_or("its external data has no location")?;
+        let location = location(tensor).ok_or("its external data has no location")?;
         let number = |key: &str| -> Result<Option<usize>, String> {
-            entry(key)
+            entry(tensor, key)
                 .map(|v| v.parse::<usize>().map_err(|_| format!("its external data has {key} '{v}', not a byte count")))
                 .transpose()
         };

@@ -19,6 +19,7 @@
 //! Holds no algorithm of its own: only the list of back ends, files of values, and the bound on memory.
 
 pub mod backends;
+pub mod foreign;
 pub mod memory;
 pub mod source;
 pub mod values;

@@ -7,6 +7,8 @@ use sinter_import_onnx::{ImportError, ImportOptions, import_file};
 use sinter_ir::Network;
 use sinter_plan::{Plan, PlanError, Trust, is_plan, read};
 
+use crate::foreign::{Foreign, SAVED_MODEL, recognise};
+
 /// A model or a plan.
 #[derive(Debug)]
 pub enum Source {
@@ -25,6 +27,9 @@ pub enum SourceError {
     /// It was read as a model.
     #[error(transparent)]
     Model(#[from] ImportError),
+    /// It is a file of another program.
+    #[error("this is {}, not an ONNX model or a plan", .0.what)]
+    Foreign(Foreign),
 }
 
 /// A named input or output and its declared type.
@@ -44,7 +49,16 @@ pub fn open(path: &Path, options: &ImportOptions) -> Result<Source, SourceError>
     if is_plan(path) {
         return Ok(Source::Plan(Box::new(read(path, Trust::Nothing)?)));
     }
-    Ok(Source::Model(Box::new(import_file(path, options)?)))
+    match import_file(path, options) {
+        Ok(network) => Ok(Source::Model(Box::new(network))),
+        // What cannot be read as a model is looked at once more, for what it may be.
+        Err(error) => Err(match (&error, recognise(path)) {
+            (ImportError::Open { .. } | ImportError::Decode { .. }, Some(foreign)) => SourceError::Foreign(foreign),
+            // Its first two fields read as those of a model.
+            (ImportError::Model(_), Some(foreign)) if foreign == SAVED_MODEL => SourceError::Foreign(foreign),
+            _ => error.into(),
+        }),
+    }
 }
 
 /// Inputs of a network in order.

@@ -24,6 +24,12 @@ pub enum NpzError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// The file is one array without a name (`.npy`).
+    #[error("{path} is a single array (.npy); an archive of arrays by name (.npz) is needed")]
+    Single {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file is damaged or holds what no tensor is.
     #[error("{path}: {}", one_line(reason))]
     Invalid {
@@ -48,11 +54,19 @@ pub fn read_npz(path: &Path, max_bytes: usize) -> Result<Vec<(String, RawArray)>
 /// # Errors
 /// As [`read_npz`].
 pub fn parse_npz(
-    archive: impl Read + Seek,
+    mut archive: impl Read + Seek,
     path: &Path,
     max_bytes: usize,
 ) -> Result<Vec<(String, RawArray)>, NpzError> {
     let invalid = |reason: String| NpzError::Invalid { path: path.to_owned(), reason };
+    let mut start = Vec::new();
+    archive.by_ref().take(6).read_to_end(&mut start).map_err(|e| invalid(e.to_string()))?;
+    if start == b"\x93NUMPY" {
+        return Err(NpzError::Single { path: path.to_owned() });
+    }
+    if !start.starts_with(b"PK") {
+        return Err(invalid("it does not start like an .npz file, which is a zip archive".to_owned()));
+    }
     let mut archive = ZipArchive::new(archive).map_err(|e| invalid(e.to_string()))?;
     if archive.has_duplicate_names() {
         return Err(invalid("two of its arrays have one name".to_owned()));
@@ -220,5 +234,9 @@ mod tests {
             assert!(matches!(read_npz(&path, 1 << 20), Err(NpzError::Invalid { .. })), "{cut}");
         }
         assert!(matches!(read_npz(&folder.path().join("none"), 1), Err(NpzError::Io { .. })));
+        std::fs::write(&path, array("{}", &[])).unwrap();
+        assert!(matches!(read_npz(&path, 1), Err(NpzError::Single { .. })));
+        std::fs::write(&path, "x = 1").unwrap();
+        assert!(read_npz(&path, 1).unwrap_err().to_string().contains("does not start like an .npz file"));
     }
 }

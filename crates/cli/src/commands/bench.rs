@@ -138,7 +138,7 @@ pub struct StepTime {
 /// When files cannot be read or an inference fails.
 pub fn run(arguments: &Flags) -> Result<(), Failure> {
     let mut files = Files::default();
-    files.reads("the plan or model", Some(&arguments.file));
+    files.reads_model("the plan or model", &arguments.file);
     arguments.inputs.name_files(&mut files);
     arguments.model.name_files(&mut files);
     arguments.json.name_files(&mut files);

@@ -2,14 +2,14 @@
 
 use std::fmt::{Display, Formatter};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinter::builder::{Built, Engines};
-use sinter::plan::{Plan, SizeRange, write};
+use sinter::plan::{Plan, SizeRange, is_plan, write};
 use sinter::source::{self, Source};
 
 use crate::explain::{RegionReport, region_reports};
@@ -177,9 +177,12 @@ fn engines_summary(engines: &Engines) -> EnginesSummary {
 /// # Errors
 /// When the model cannot be imported or built, or the plan cannot be written.
 pub fn run(arguments: &Flags) -> Result<(), Failure> {
+    if is_plan(&arguments.model) {
+        return Err(is_plan_already(&arguments.model));
+    }
     let target = arguments.output.clone().unwrap_or_else(|| arguments.model.with_extension("plan"));
     let mut files = Files::default();
-    files.reads("the model", Some(&arguments.model));
+    files.reads_model("the model", &arguments.model);
     files.writes("-o", Some(&target), Form::File);
     arguments.model_flags.name_files(&mut files);
     arguments.json.name_files(&mut files);
@@ -187,10 +190,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     let start = Instant::now();
     let network = match open_source(&arguments.model, &arguments.model_flags, &[])? {
         Source::Model(network) => network,
-        Source::Plan(_) => {
-            let failure = Failure::usage("this is a plan already").at(&arguments.model);
-            return Err(failure.help("`sinter run` runs it, `sinter inspect` shows it"));
-        }
+        Source::Plan(_) => return Err(is_plan_already(&arguments.model)),
     };
     let import_seconds = seconds_since(start);
     let start = Instant::now();
@@ -242,6 +242,10 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         write_seconds: seconds_since(start),
     };
     deliver(&report, &arguments.json, show)
+}
+
+fn is_plan_already(model: &Path) -> Failure {
+    Failure::usage("this is a plan already").at(model).help("`sinter run` runs it, `sinter inspect` shows it")
 }
 
 impl Display for EnginesSummary {

@@ -116,7 +116,7 @@ pub struct Report {
 /// When an output is outside its bounds, files cannot be read, or the inference fails.
 pub fn run(arguments: &Flags) -> Result<(), Failure> {
     let mut files = Files::default();
-    files.reads("the plan or model", Some(&arguments.file));
+    files.reads_model("the plan or model", &arguments.file);
     arguments.inputs.name_files(&mut files);
     files.reads("the expected outputs", arguments.expect.as_deref());
     arguments.model.name_files(&mut files);

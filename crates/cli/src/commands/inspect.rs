@@ -133,7 +133,7 @@ pub struct StepReport {
 /// When the file cannot be read or built, or no step comes from the node to explain.
 pub fn run(arguments: &Flags) -> Result<(), Failure> {
     let mut files = Files::default();
-    files.reads("the file to inspect", Some(&arguments.file));
+    files.reads_model("the file to inspect", &arguments.file);
     arguments.model.name_files(&mut files);
     arguments.json.name_files(&mut files);
     files.check()?;

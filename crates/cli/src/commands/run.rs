@@ -96,7 +96,7 @@ pub struct OutputSummary {
 /// When files cannot be read or written, or the inference fails.
 pub fn run(arguments: &Flags) -> Result<(), Failure> {
     let mut files = Files::default();
-    files.reads("the plan or model", Some(&arguments.file));
+    files.reads_model("the plan or model", &arguments.file);
     arguments.inputs.name_files(&mut files);
     arguments.model.name_files(&mut files);
     let outputs = arguments.outputs.as_deref();

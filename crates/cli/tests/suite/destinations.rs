@@ -57,6 +57,37 @@ fn what_is_read_is_not_replaced_and_no_file_is_written_twice() {
     refused(&folder, &in_data, &["--json would replace the inputs"]);
 }
 
+/// Weights in other files are read as the model is, whatever part of it names them.
+#[test]
+fn external_data_is_not_replaced() {
+    let folder = Folder::new();
+    let weights: Vec<u8> = [1f32, 2.0, 3.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+    std::fs::create_dir(folder.path("data")).unwrap();
+    for name in ["w.plan", "data/w.bin"] {
+        folder.write(name, &weights);
+    }
+    let tensor = |location: &str| {
+        format!(
+            r#"data_type: 1 dims: 3 data_location: EXTERNAL external_data {{ key: "location" value: "{location}" }}"#
+        )
+    };
+    let nodes = format!(
+        r#"node {{ op_type: "Constant" output: "k" attribute {{ name: "value" type: TENSOR t {{ {} }} }} }}
+           node {{ op_type: "Add" input: "x" input: "k" output: "s" }}
+           node {{ op_type: "Add" input: "s" input: "w" output: "y" }}
+           initializer {{ name: "w" {} }}"#,
+        tensor("data/w.bin"),
+        tensor("w.plan")
+    );
+    let large = folder.write("w.onnxtxt", crate::fixture::model(&nodes, &["dim { dim_value: 3 }"]));
+    let named = |flag: &str| format!("{flag} would replace the model's external data");
+    refused(&folder, &arguments!["build", large], &[&named("-o")]);
+    refused(&folder, &arguments!["build", large, "-o", folder.path("data/w.bin")], &[&named("-o")]);
+    refused(&folder, &arguments!["inspect", large, "--json", folder.path("./w.plan")], &[&named("--json")]);
+    json(&arguments!["build", large, "-o", folder.path("data/other.plan")]);
+    assert_eq!(std::fs::read(folder.path("w.plan")).unwrap(), weights);
+}
+
 /// A build that was killed leaves a partial file; the next build of the same plan removes it.
 #[test]
 fn what_killed_builds_left_is_removed() {

@@ -157,6 +157,9 @@ fn inputs_of_wrong_names_types_and_sizes_end_with_2() {
     let by = ["the size 'N'", "2 by input 'b'", "3 by input 'x'"];
     fails(&folder, &arguments!["run", folder.path("shared.plan"), "--inputs", sizes], 2, &by);
     fails(&folder, &arguments!["build", plan, "-o", folder.path("again.plan")], 2, &["a plan already"]);
+    fails(&folder, &arguments!["build", plan], 2, &["a plan already", "sinter run"]);
+    let array = folder.write("x.npy", b"\x93NUMPY\x01\x00\x02\x00{}");
+    fails(&folder, &arguments!["run", small, "--inputs", array], 2, &["x.npy", "a single array", "numpy.savez"]);
     fails(&folder, &arguments!["run", plan, "--inputs", name, "--shapes", "x:1x3"], 2, &["--shapes applies to models"]);
     let good = folder.archive("good.npz", &[("x", &[2, 3], &[0.0; 6])]);
     let contradiction = arguments!["run", small, "--inputs", good, "--shapes", "x:1x3"];
@@ -235,6 +238,37 @@ fn damaged_files_end_with_3() {
     std::fs::create_dir(folder.path("data")).unwrap();
     folder.write("data/input_0.pb", [0xFF; 20]);
     fails(&folder, &arguments!["run", small, "--inputs", folder.path("data")], 3, &["input_0.pb"]);
+}
+
+/// Files of other programs are named for what they are.
+#[test]
+fn foreign_files_are_recognised() {
+    let folder = Folder::new();
+    let tensor: (&str, &[usize], &[f32]) = ("x", &[1], &[0.0]);
+    let archive = folder.archive("x.npz", &[tensor]);
+    let array = folder.write("x.npy", b"\x93NUMPY\x01\x00");
+    let lite = folder.write("x.tflite", b"\x1c\0\0\0TFL3\0\0\0\0");
+    let caffe = folder.write("x.prototxt", "name: \"net\"\nlayer {\n  name: \"conv1\"\n}\n");
+    // A node of the name x and the operator Neg.
+    let graph = folder.write("x.pb", b"\x0a\x08\x0a\x01x\x12\x03Neg");
+    // The same graph, with a version before it; its fields read as those of a model.
+    let saved = b"\x08\x01\x12\x0c\x12\x0a\x0a\x08\x0a\x01x\x12\x03Neg";
+    std::fs::create_dir(folder.path("saved")).unwrap();
+    let saved = folder.write("saved/saved_model.pb", saved);
+    for (file, what) in [
+        (archive, "an archive of NumPy arrays"),
+        (array, "an array of NumPy"),
+        (lite, "a TensorFlow Lite model"),
+        (caffe, "a network of Caffe"),
+        (graph, "a graph of TensorFlow (GraphDef)"),
+        (saved, "a SavedModel of TensorFlow"),
+        (folder.path("saved"), "a SavedModel of TensorFlow"),
+    ] {
+        fails(&folder, &arguments!["inspect", file], 3, &[what, "not an ONNX model", "what to do"]);
+    }
+    // What has a fault of its own is a model.
+    let text = folder.write("wrong.onnxtxt", "ir_version: 8 opset_import { version: 17 } graph { frob: 1 }");
+    fails(&folder, &arguments!["inspect", text], 3, &["frob"]);
 }
 
 #[test]
