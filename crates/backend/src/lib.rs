@@ -7,6 +7,7 @@
 
 pub mod back_end;
 pub mod kernel;
+pub mod kernels;
 pub mod panic;
 pub mod region;
 pub mod rooms;
@@ -19,6 +20,7 @@ pub use back_end::BackEnd;
 pub use kernel::{
     DynamicOutput, End, Kernel, KernelError, Launch, Loaded, Operand, Output, StrideSupport, ValueKernel, Workers,
 };
+pub use kernels::Kernels;
 pub use region::{Region, RegionKey};
 pub use rooms::{Room, Rooms};
 pub use sizing::{Sizing, TYPICAL_SIZE};

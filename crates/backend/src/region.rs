@@ -4,9 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::OnceLock;
 
-use sinter_base::{TensorType, ValueType};
+use sinter_base::{KnownValue, TensorType, ValueType};
 use sinter_ops::{Body, InferContext, InferError, Node, Op, OpKind, Operands, ValueId, infer_types};
 use smallvec::SmallVec;
+
+/// Longer lists of floats are weights, whose contents no tactic looks at.
+const MAX_TELLING_FLOATS: usize = 8;
 
 /// A body of a few operators whose inputs and outputs are the region's operands and results.
 ///
@@ -19,7 +22,8 @@ pub struct Region {
     key: OnceLock<RegionKey>,
 }
 
-/// A hash of what a region computes: of its text, whichever of its operands are weights. Equal on every machine.
+/// A hash of what a region computes: of its text and of the contents of operands that kernels look at, whichever operands are
+/// weights. Equal on every machine.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RegionKey([u8; 16]);
 
@@ -80,9 +84,25 @@ impl Region {
     /// A hash of what it computes, worked out once.
     pub fn key(&self) -> RegionKey {
         *self.key.get_or_init(|| {
-            let hash = blake3::hash(self.to_string().as_bytes());
+            let hash = blake3::hash((self.to_string() + &self.contents()).as_bytes());
             RegionKey(std::array::from_fn(|index| hash.as_bytes()[index]))
         })
+    }
+
+    /// The known contents of operands as text, which the text of the region leaves out: a line with a hash for each. Lists of
+    /// more than a handful of floats are weights, whose contents no tactic looks at: layers that differ in their biases alone
+    /// are one problem.
+    pub fn contents(&self) -> String {
+        let mut text = String::new();
+        for (position, ty) in self.body.input_types().iter().enumerate() {
+            let Some(TensorType { value: Some(value), .. }) = ty.as_tensor() else { continue };
+            if matches!(&**value, KnownValue::Floats(values) if values.len() > MAX_TELLING_FLOATS) {
+                continue;
+            }
+            let hash = blake3::hash(format!("{value:?}").as_bytes()).to_hex();
+            text.push_str(&format!("contents of {position}: {}\n", &hash[..32]));
+        }
+        text
     }
 
     /// The kind of operator that decides which tactics may take the region: that of the first one which does more than
@@ -248,6 +268,12 @@ mod tests {
             assert_eq!(text.parse::<RegionKey>(), Err(BadRegionKey));
         }
         assert_eq!(region(vec![]).root(), Some(OpKind::Transpose));
+        let scaled = |scale: f64| {
+            let ty = TensorType::ranked(DataType::F32, vec![1i64.into()]).with_value(KnownValue::Floats(vec![scale]));
+            Region::single(Transpose { permutation: None }.into(), &[Some(ty.clone().into())], vec![ty.into()])
+        };
+        assert_eq!(scaled(1.0).key(), scaled(1.0).key());
+        assert_ne!(scaled(1.0).key(), scaled(2.0).key(), "kernels look at single numbers");
     }
 
     #[test]

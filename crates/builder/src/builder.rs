@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use sinter_backend::BackEnd;
+use sinter_backend::{BackEnd, Kernels};
 use sinter_interp::inputs::{generate_at, sizes_of};
 use sinter_ir::Network;
 use sinter_passes::{Optimized, PassOptions, PassReport, optimize};
@@ -109,6 +109,8 @@ impl Default for BuildOptions<'_> {
 /// A build under way.
 struct Build<'b, 'o> {
     back_end: &'b dyn BackEnd,
+    /// Those that were loaded to be verified.
+    kernels: Kernels<'b>,
     options: BuildOptions<'o>,
     given_up: Vec<Freedom>,
     /// Time for tuning that is left.
@@ -236,7 +238,8 @@ impl<'b, 'o> Build<'b, 'o> {
             evidence.set_usual_sizes(sizes_of(network, inputs));
         }
         let left = tuning.as_ref().and_then(|tuning| tuning.budget).unwrap_or_default();
-        Ok(Self { back_end, options, given_up: Vec::new(), left, untimed: 0, engines: None, evidence })
+        let kernels = Kernels::new(back_end, back_end.target(options.threads));
+        Ok(Self { back_end, kernels, options, given_up: Vec::new(), left, untimed: 0, engines: None, evidence })
     }
 
     /// Is there room for the judge, at the sizes of the given inputs or at the smallest ones?
@@ -281,11 +284,11 @@ impl<'b, 'o> Build<'b, 'o> {
         loop {
             let draft = self.draft(network)?;
             let BuildOptions { sizes, max_memory, progress, .. } = &self.options;
-            let failures = parity::steps::check(&draft, network, answers, sizes, self.back_end, found, *progress);
+            let failures = parity::steps::check(&draft, network, answers, sizes, &self.kernels, found, *progress);
             if parity::ban(failures, &mut self.evidence, found) {
                 continue;
             }
-            let whole = parity::whole::check(&draft.plan, imported, answers, self.back_end, *max_memory);
+            let whole = parity::whole::check(&draft.plan, imported, answers, &self.kernels, *max_memory);
             return Ok((draft, whole));
         }
     }

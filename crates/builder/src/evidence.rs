@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
 
 use sinter_backend::{Candidate, Recipe, Refusal, Region, RegionKey, Sizing};
-use sinter_base::{KnownValue, TensorType};
 
 use crate::cache::timings::{Timing, TimingCache};
 use crate::tune::point::{Point, PointSizes, concrete};
@@ -45,26 +44,13 @@ pub struct Evidence {
     asked: RefCell<BTreeMap<String, Asked>>,
 }
 
-/// Longer lists of floats are weights, whose contents no tactic looks at.
-const MAX_TELLING_FLOATS: usize = 8;
-
 /// A region as text, with what its own text leaves out but tactics see: which operands are weights, and known contents.
 pub(crate) fn problem_text(region: &Region) -> String {
     let mut text = region.to_string();
     if !region.constants().is_empty() {
         text.push_str(&format!("weights {:?}\n", region.constants()));
     }
-    let body = region.body();
-    for (position, ty) in body.input_types().iter().enumerate() {
-        if let Some(TensorType { value: Some(value), .. }) = ty.as_tensor() {
-            // Layers that differ in their biases alone are one problem; a handful of floats may be scales or bounds.
-            if matches!(&**value, KnownValue::Floats(values) if values.len() > MAX_TELLING_FLOATS) {
-                continue;
-            }
-            let hash = blake3::hash(format!("{value:?}").as_bytes()).to_hex();
-            text.push_str(&format!("contents of {position}: {}\n", &hash[..32]));
-        }
-    }
+    text.push_str(&region.contents());
     text
 }
 

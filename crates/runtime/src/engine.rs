@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use sinter_backend::{BackEnd, Workers};
+use sinter_backend::{BackEnd, Kernels, Workers};
 use sinter_base::Value;
 use sinter_plan::{Plan, PlanValueId, Trust, read};
 
@@ -79,15 +79,22 @@ impl Engine {
     ///
     /// # Errors
     /// When it needs a back end or kernel that is not at hand.
-    pub fn load(mut plan: Plan, back_ends: &[&dyn BackEnd], options: &EngineOptions) -> Result<Self, RuntimeError> {
+    pub fn load(plan: Plan, back_ends: &[&dyn BackEnd], options: &EngineOptions) -> Result<Self, RuntimeError> {
         let back_end = back_ends.iter().find(|b| b.name() == plan.target.back_end).ok_or_else(|| {
             let known: Vec<&str> = back_ends.iter().map(|b| b.name()).collect();
             RuntimeError::BackEnd { needed: plan.target.back_end.clone(), known: known.join(", ") }
         })?;
-        let target = back_end.target(options.threads);
-        let loaded = LoadedGraph::load(&plan.graph, &plan.shapes.dims(), *back_end, &target)?;
+        Self::with_kernels(plan, &Kernels::new(*back_end, back_end.target(options.threads)), options)
+    }
+
+    /// Loads a plan from memory with kernels of which some may be loaded already.
+    ///
+    /// # Errors
+    /// When it needs a kernel that is not at hand.
+    pub fn with_kernels(mut plan: Plan, kernels: &Kernels<'_>, options: &EngineOptions) -> Result<Self, RuntimeError> {
+        let loaded = LoadedGraph::load(&plan.graph, &plan.shapes.dims(), kernels)?;
         let weights = weights::share(&mut plan);
-        let workers = back_end.workers(options.threads);
+        let workers = kernels.back_end().workers(options.threads);
         let direct = results::direct(&plan);
         let shared = Shared { plan, loaded, weights, direct, workers, max_memory: options.max_memory };
         Ok(Self { shared: Arc::new(shared), pool: Mutex::new(Vec::new()) })

@@ -1,6 +1,8 @@
 //! Graphs with their kernels loaded.
 
-use sinter_backend::{BackEnd, Loaded, Target};
+use std::sync::Arc;
+
+use sinter_backend::{Kernels, Loaded};
 use sinter_base::Dim;
 use sinter_plan::{Action, Graph, Home, PlanValueId};
 
@@ -13,7 +15,7 @@ pub enum LoadedAction {
     /// A kernel.
     Kernel {
         /// What is launched.
-        kernel: Loaded,
+        kernel: Arc<Loaded>,
         /// Operands whose contents decide sizes of the results, where these are known only during the run.
         size_operands: Vec<usize>,
     },
@@ -38,28 +40,23 @@ impl LoadedGraph {
     ///
     /// # Errors
     /// When a kernel is unknown to the back end or cannot be loaded.
-    pub fn load(
-        graph: &Graph,
-        sizes: &[Option<Dim>],
-        back_end: &dyn BackEnd,
-        target: &Target,
-    ) -> Result<Self, RuntimeError> {
+    pub fn load(graph: &Graph, sizes: &[Option<Dim>], kernels: &Kernels<'_>) -> Result<Self, RuntimeError> {
         let actions = graph
             .steps
             .iter()
             .map(|step| match &step.action {
                 Action::Control { graphs, .. } => {
-                    let inner =
-                        graphs.iter().map(|g| Self::load(g, sizes, back_end, target)).collect::<Result<_, _>>()?;
+                    let inner = graphs.iter().map(|g| Self::load(g, sizes, kernels)).collect::<Result<_, _>>()?;
                     Ok(LoadedAction::Control(inner))
                 }
                 Action::Placed { .. } => Ok(LoadedAction::Placed),
                 Action::Kernel { recipe, region, .. } => {
                     let name = &recipe.tactic;
-                    let tactic = back_end.tactic(name).ok_or_else(|| RuntimeError::Tactic { tactic: name.clone() })?;
+                    let tactic =
+                        kernels.back_end().tactic(name).ok_or_else(|| RuntimeError::Tactic { tactic: name.clone() })?;
                     let failed = |source| RuntimeError::Load { tactic: name.clone(), source };
-                    let kernel = tactic.load(recipe, region, target).map_err(failed)?;
-                    offer::check(tactic, graph, step, sizes, target).map_err(failed)?;
+                    let kernel = kernels.load(recipe, region).map_err(failed)?;
+                    offer::check(tactic, graph, step, sizes, kernels.target()).map_err(failed)?;
                     Ok(LoadedAction::Kernel { kernel, size_operands: region.size_operands() })
                 }
             })

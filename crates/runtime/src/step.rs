@@ -42,25 +42,20 @@ pub(crate) fn run_steps(
         let run = Run { graph, step, registers, engine, position: position_of(position) };
         let inner = watch.as_deref_mut();
         let result = caught(tactic_of(step), || match (action, &step.action) {
-            (
-                LoadedAction::Kernel { kernel: Loaded::Views(kernel), size_operands },
-                Action::Kernel { region, in_place, .. },
-            ) => {
-                if step.outputs.iter().all(|o| run.is_in_arena(*o)) {
-                    run.launch_static(&**kernel, in_place, frame)
-                } else {
-                    run.launch_dynamic(&**kernel, (region, size_operands), frame)
+            (LoadedAction::Kernel { kernel, size_operands }, Action::Kernel { region, in_place, .. }) => {
+                match &**kernel {
+                    Loaded::Values(kernel) => run.call(&**kernel, frame),
+                    Loaded::Views(kernel) if step.outputs.iter().all(|o| run.is_in_arena(*o)) => {
+                        run.launch_static(&**kernel, in_place, frame)
+                    }
+                    Loaded::Views(kernel) => run.launch_dynamic(&**kernel, (region, size_operands), frame),
                 }
             }
-            (LoadedAction::Kernel { kernel: Loaded::Values(kernel), .. }, _) => run.call(&**kernel, frame),
             (LoadedAction::Control(bodies), Action::Control { region, graphs }) => {
                 run.control(region, (graphs, bodies), frame, inner)
             }
             (LoadedAction::Placed, Action::Placed { .. }) => Ok(()),
-            (LoadedAction::Control(_) | LoadedAction::Placed, _)
-            | (_, Action::Control { .. } | Action::Placed { .. }) => {
-                Err(KernelError::Recipe("the step was loaded as something else".to_owned()))
-            }
+            _ => Err(KernelError::Recipe("the step was loaded as something else".to_owned())),
         });
         result.map_err(|source| RuntimeError::of_step(step.origins.join(", "), source))?;
         if let Some(watch) = &mut watch {

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use sinter_backend::panic::caught;
-use sinter_backend::{BackEnd, Candidate, KernelError, Loaded, Numerics, Recipe, Region, RegionKey, Workers};
+use sinter_backend::{Candidate, KernelError, Kernels, Loaded, Numerics, Recipe, Region, Workers};
 use sinter_base::{DataType, Tensor, Value, ValueType};
 use sinter_interp::evaluate_weight;
 use sinter_interp::inputs::batches;
@@ -40,22 +40,21 @@ pub(crate) fn check(
     network: &Network,
     answers: &Answers,
     hints: &SizeHints,
-    back_end: &dyn BackEnd,
+    kernels: &Kernels<'_>,
     found: &mut Verification,
     progress: Progress<'_>,
 ) -> Vec<Failure> {
     (found.agreed, found.skipped) = (0, None);
     found.unverified.clear();
-    let workers = back_end.workers(draft.plan.target.units);
+    let workers = kernels.back_end().workers(draft.plan.target.units);
     let mut checker = Checker {
         draft,
-        back_end,
         workers: &*workers,
         hints,
         memory: answers.memory,
         batches: batches(network),
         seen: HashSet::new(),
-        kernels: HashMap::new(),
+        kernels,
         found: Verification::default(),
         failures: Vec::new(),
     };
@@ -110,7 +109,6 @@ impl From<String> for Trouble {
 
 struct Checker<'a> {
     draft: &'a Draft,
-    back_end: &'a dyn BackEnd,
     workers: &'a dyn Workers,
     /// What the user knows of open sizes.
     hints: &'a SizeHints,
@@ -120,7 +118,7 @@ struct Checker<'a> {
     batches: BTreeSet<String>,
     /// Kernels and regions that were given fresh numbers: layers that are alike need them once.
     seen: HashSet<String>,
-    kernels: HashMap<(RegionKey, String), Result<Arc<Loaded>, String>>,
+    kernels: &'a Kernels<'a>,
     found: Verification,
     failures: Vec<Failure>,
 }
@@ -190,7 +188,7 @@ impl Checker<'_> {
         let Action::Kernel { recipe, region, .. } = &step.action else { return Ok(()) };
         let candidate =
             self.draft.candidates.get(region, recipe).ok_or_else(|| format!("{recipe} was never offered"))?;
-        let kernel = self.kernel(recipe, region);
+        let kernel = self.kernels.load(recipe, region).map_err(|e| e.to_string());
         let is_new = self.seen.insert(format!("{recipe:?}\n{}", problem_text(region)));
         let trial = |operands: &[Option<Value>], expected: &[Value]| -> Result<(), Trouble> {
             let disagrees = |reason| {
@@ -304,18 +302,6 @@ impl Checker<'_> {
             Some(Some(Tensor::from_floats(ty.data_type, &sizes, &numbers).ok()?.into()))
         });
         fresh.collect::<Option<Vec<_>>>().filter(|_| any)
-    }
-
-    /// The kernel of a recipe, loaded once for all steps of its region.
-    fn kernel(&mut self, recipe: &Recipe, region: &Region) -> Result<Arc<Loaded>, String> {
-        let key = (region.key(), recipe.to_string());
-        if let Some(known) = self.kernels.get(&key) {
-            return known.clone();
-        }
-        let tactic = self.back_end.tactic(&recipe.tactic).ok_or_else(|| format!("{} is gone", recipe.tactic))?;
-        let loaded = tactic.load(recipe, region, &self.draft.plan.target).map(Arc::new).map_err(|e| e.to_string());
-        self.kernels.insert(key, loaded.clone());
-        loaded
     }
 
     fn launch(

@@ -10,7 +10,7 @@
 
 use std::collections::HashMap;
 
-use sinter_backend::{BackEnd, KernelError};
+use sinter_backend::{KernelError, Kernels};
 use sinter_base::{DataType, Tensor, Value};
 use sinter_ir::Network;
 use sinter_ops::{Body, Node};
@@ -66,7 +66,7 @@ pub(crate) fn check(
     plan: &Plan,
     network: &Network,
     answers: &Answers,
-    back_end: &dyn BackEnd,
+    kernels: &Kernels<'_>,
     max_memory: u64,
 ) -> Result<(), Mismatch> {
     if is_random(&network.body) {
@@ -74,7 +74,7 @@ pub(crate) fn check(
     }
     let max_memory = usize::try_from(max_memory).unwrap_or(usize::MAX);
     let options = EngineOptions { threads: plan.target.units, max_memory };
-    let engine = Engine::load(plan.clone(), &[back_end], &options).map_err(|e| Mismatch::Differs(e.to_string()))?;
+    let engine = Engine::with_kernels(plan.clone(), kernels, &options).map_err(|e| Mismatch::Differs(e.to_string()))?;
     agrees(&engine, network, answers)?;
     if network.body.nodes().iter().all(|node| node.op.bodies().is_empty()) {
         return Ok(());

@@ -1,7 +1,7 @@
 //! What choosing kernels costs, and whether the choice is what it says: counted on every model.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use sinter_backend::{
     BackEnd, Candidate, KernelError, Loaded, Problem, Recipe, Refusal, Region, RegionKey, Tactic, Target, Workers,
@@ -21,9 +21,14 @@ const MOST_ASKED: usize = 8;
 struct Counts {
     asked: BTreeMap<RegionKey, BTreeSet<String>>,
     loads: usize,
+    /// Recipe and region of each load.
+    loaded: BTreeSet<(String, RegionKey)>,
 }
 
-static COUNTS: Mutex<Counts> = Mutex::new(Counts { asked: BTreeMap::new(), loads: 0 });
+static COUNTS: Mutex<Counts> = Mutex::new(Counts { asked: BTreeMap::new(), loads: 0, loaded: BTreeSet::new() });
+
+/// The counts belong to one test at a time.
+static TURN: Mutex<()> = Mutex::new(());
 
 /// A tactic of the CPU, counted.
 struct Counted(&'static dyn Tactic);
@@ -45,7 +50,10 @@ impl Tactic for Counted {
     }
 
     fn load(&self, recipe: &Recipe, region: &Region, target: &Target) -> Result<Loaded, KernelError> {
-        COUNTS.lock().expect("no test panics while it counts").loads += 1;
+        let mut counts = COUNTS.lock().expect("no test panics while it counts");
+        counts.loads += 1;
+        counts.loaded.insert((recipe.to_string(), region.key()));
+        drop(counts);
         self.0.load(recipe, region, target)
     }
 
@@ -82,6 +90,7 @@ impl BackEnd for CountedCpu {
 #[test]
 fn choices_are_cheap_and_cost_what_they_say() {
     let Some(folder) = crate::shared("models") else { return };
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let mut wrong = Vec::new();
     for (name, path) in onnx_models(&folder) {
         let network = match network_of(&path) {
@@ -94,7 +103,7 @@ fn choices_are_cheap_and_cost_what_they_say() {
         *COUNTS.lock().expect("no test panics while it counts") = Counts::default();
         let options = BuildOptions { verify: Verify::Off, ..BuildOptions::default() };
         let built = build(&network, &CountedCpu, options).expect("a plan");
-        let Counts { asked, loads } = std::mem::take(&mut *COUNTS.lock().expect("no test panics while it counts"));
+        let Counts { asked, loads, .. } = std::mem::take(&mut *COUNTS.lock().expect("no test panics while it counts"));
         let most = asked.values().map(BTreeSet::len).max().unwrap_or(0);
         if loads > 0 || most > MOST_ASKED {
             wrong.push(format!("{name}: {loads} loads before verification, {most} tactics asked about one region"));
@@ -119,4 +128,19 @@ fn choices_are_cheap_and_cost_what_they_say() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Steps that are alike, trials with other numbers, the plan as a whole: all of it with the kernels that were loaded once.
+#[test]
+fn a_verified_build_loads_each_kernel_once() {
+    let Some(folder) = crate::shared("models") else { return };
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    for name in ["mnist8", "ultraface-slim-320", "bert-mini-dynamic", "silero-vad-v5-if"] {
+        let network = network_of(&folder.join(name)).expect("a network");
+        *COUNTS.lock().expect("no test panics while it counts") = Counts::default();
+        let built = build(&network, &CountedCpu, BuildOptions::default()).expect("a plan");
+        assert!(built.verification.skipped.is_none(), "{name}: {:?}", built.verification.skipped);
+        let Counts { loads, loaded, .. } = std::mem::take(&mut *COUNTS.lock().expect("no test panics while it counts"));
+        assert!(loads == loaded.len() && loads > 3, "{name}: {loads} loads of {} kernels", loaded.len());
+    }
 }

@@ -134,11 +134,12 @@ fn plans_of(networks: &[Network]) -> Vec<Plan> {
 struct Unpacked;
 
 /// Tactics that pack weights.
-const PACKING: [&str; 4] = [
+const PACKING: [&str; 5] = [
     "cpu.matmul.panels.f32",
     "cpu.conv.channels_last.f32",
     "cpu.conv.depthwise_channels_last.f32",
     "cpu.recurrent.packed.f32",
+    "cpu.trees.packed",
 ];
 
 impl BackEnd for Unpacked {
