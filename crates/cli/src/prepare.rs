@@ -47,12 +47,13 @@ pub enum WithoutInputs {
 /// When a file is missing or damaged, or names, types and sizes do not fit.
 pub fn open(path: &Path, model: &ModelFlags, given: &InputFlags, without: WithoutInputs) -> Result<Opened, Failure> {
     let start = Instant::now();
-    let opened = match open_source(path, model, &[]) {
+    let mut model = model.clone();
+    let opened = match open_source(path, &model, &[]) {
         // Some models say at certain sizes only what they mean.
         Err(failure) if failure.exit == Exit::Damaged => {
-            let sizes = sizes_in(given, model.max_memory());
-            let pinned = sizes.and_then(|sizes| open_source(path, model, &sizes).ok());
-            pinned.ok_or(failure)?
+            let Some(sizes) = sizes_in(given, model.max_memory()) else { return Err(failure) };
+            model = model.with_given_inputs(sizes.iter().map(|shape| shape.name.clone()).collect());
+            open_source(path, &model, &sizes).map_err(|_| failure)?
         }
         opened => opened?,
     };
@@ -69,11 +70,21 @@ pub fn open(path: &Path, model: &ModelFlags, given: &InputFlags, without: Withou
     };
     let inputs = match (&given.inputs, without) {
         (None, WithoutInputs::Generate) => made_up(&opened, &declared, &ranges, model.max_memory())?,
-        _ => read_inputs(&declared, given, model.max_memory())?,
+        _ => match read_inputs(&opened, &declared, given, model.max_memory()) {
+            Err(failure) => {
+                // A name that is no input may be one that the model gives a value to.
+                let names = undeclared(&opened, &declared, given, &model);
+                if names.is_empty() {
+                    return Err(failure);
+                }
+                return open(path, &model.with_given_inputs(names), given, without);
+            }
+            inputs => inputs?,
+        },
     };
     let source = match opened {
         Source::Model(free) if declared.iter().any(is_free) => {
-            match open_source(path, model, &shapes(&inputs)) {
+            match open_source(path, &model, &shapes(&inputs)) {
                 // A branch that these inputs never take may be impossible for their sizes; with free sizes it is not.
                 Err(failure) if failure.exit == Exit::Damaged => Source::Model(free),
                 pinned => pinned?,
@@ -95,7 +106,29 @@ pub fn open(path: &Path, model: &ModelFlags, given: &InputFlags, without: Withou
 pub fn open_source(path: &Path, model: &ModelFlags, sizes: &[Shape]) -> Result<Source, Failure> {
     let options = model.import_options(sizes)?;
     let _stage = Stage::named("opening");
-    source::open(path, &options).map_err(|error| Failure::from(error).at(path))
+    let source = source::open(path, &options).map_err(|error| Failure::from(error).at(path))?;
+    if let Source::Model(network) = &source {
+        model.check_runtime_inputs(network).map_err(|failure| failure.at(path))?;
+    }
+    Ok(source)
+}
+
+/// Names of an archive of inputs that the model has no inputs of, when it was opened without them.
+fn undeclared(opened: &Source, declared: &[Declared], given: &InputFlags, model: &ModelFlags) -> Vec<String> {
+    if matches!(opened, Source::Plan(_)) || model.has_given_inputs() {
+        return Vec::new();
+    }
+    let names = sizes_in(given, model.max_memory()).unwrap_or_default().into_iter().map(|shape| shape.name);
+    names.filter(|name| declared.iter().all(|input| input.name != *name)).collect()
+}
+
+/// The inputs that have no value of their own.
+fn required(source: &Source, declared: &[Declared]) -> Vec<Declared> {
+    let has_default: Vec<bool> = match source {
+        Source::Model(network) => network.inputs.iter().map(|input| input.default.is_some()).collect(),
+        Source::Plan(plan) => plan.inputs.iter().map(|port| port.default.is_some()).collect(),
+    };
+    declared.iter().zip(has_default).filter(|(_, has_default)| !has_default).map(|(input, _)| input.clone()).collect()
 }
 
 /// Sizes of the arrays of an archive of inputs.
@@ -105,15 +138,21 @@ fn sizes_in(given: &InputFlags, max_bytes: u64) -> Option<Vec<Shape>> {
     Some(arrays.into_iter().map(|(name, array)| Shape { name, sizes: array.sizes().to_vec() }).collect())
 }
 
-fn read_inputs(declared: &[Declared], given: &InputFlags, max_bytes: u64) -> Result<Vec<(String, Value)>, Failure> {
+fn read_inputs(
+    source: &Source,
+    declared: &[Declared],
+    given: &InputFlags,
+    max_bytes: u64,
+) -> Result<Vec<(String, Value)>, Failure> {
+    let required = required(source, declared);
     match &given.inputs {
         Some(path) => {
             let limit = usize::try_from(max_bytes).unwrap_or(usize::MAX);
             Ok(values::read(path, Role::Input, declared, limit)?)
         }
-        None if declared.is_empty() => Ok(Vec::new()),
+        None if required.is_empty() => Ok(Vec::new()),
         None => {
-            let names: Vec<String> = declared.iter().map(|d| format!("{} ({})", d.name, d.ty)).collect();
+            let names: Vec<String> = required.iter().map(|d| format!("{} ({})", d.name, d.ty)).collect();
             Err(Failure::usage("the inputs are not given").help(format!("give --inputs with {}", names.join(", "))))
         }
     }
@@ -127,7 +166,10 @@ fn made_up(
     max_bytes: u64,
 ) -> Result<Vec<(String, Value)>, Failure> {
     match source {
-        Source::Plan(plan) => generate(declared, ranges, &sealed_inputs(plan).unwrap_or_default(), max_bytes),
+        Source::Plan(plan) => {
+            let known = sealed_inputs(plan).unwrap_or_default();
+            generate(&required(source, declared), ranges, &known, max_bytes)
+        }
         Source::Model(network) => {
             let refuse = |why: String| Failure::usage(format!("no inputs can be made up: {why}")).help("give --inputs");
             let inputs = to_measure(network).map_err(refuse)?;

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use sinter_base::{DataType, Dim, Location, Tensor, ValueType};
+use sinter_base::{DataType, Dim, Location, Tensor, TensorType, ValueType};
 use sinter_ir::{Handle, Network, NetworkBuilder, Scoped};
 
 use crate::context::{ImportFn, NodeContext};
@@ -26,15 +26,17 @@ const MAX_NODES: usize = 2_000_000;
 #[derive(Clone, Debug)]
 pub struct ImportOptions {
     /// Concrete sizes of inputs by name. A symbolic dimension pinned by one input is pinned everywhere. Inputs that have
-    /// an initializer are constants and have no sizes to choose.
+    /// an initializer are constants and have no sizes to choose, unless they stay inputs.
     pub shapes: HashMap<String, Vec<usize>>,
+    /// Inputs that stay inputs although they have an initializer: it is their default. Other names have no effect.
+    pub runtime_inputs: HashSet<String>,
     /// Bytes that tensors made from compressed descriptions (sparse weights) may take together.
     pub max_bytes: usize,
 }
 
 impl Default for ImportOptions {
     fn default() -> Self {
-        Self { shapes: HashMap::new(), max_bytes: 1 << 31 }
+        Self { shapes: HashMap::new(), runtime_inputs: HashSet::new(), max_bytes: 1 << 31 }
     }
 }
 
@@ -134,6 +136,7 @@ pub(crate) struct Importer<'m> {
     names: Vec<Names<'m>>,
     frames: Vec<Frame<'m>>,
     shapes: HashMap<String, Vec<usize>>,
+    runtime_inputs: HashSet<String>,
     /// Bytes that sparse tensors may still take.
     sparse_bytes_left: usize,
     node_count: usize,
@@ -158,6 +161,7 @@ impl<'m> Importer<'m> {
             names: vec![Names::default()],
             frames: vec![Frame { attributes: HashMap::new(), opsets: Arc::new(opsets) }],
             shapes: options.shapes.clone(),
+            runtime_inputs: options.runtime_inputs.clone(),
             sparse_bytes_left: options.max_bytes,
             node_count: 0,
             unknown_versions: HashSet::new(),
@@ -198,7 +202,7 @@ impl<'m> Importer<'m> {
         })
     }
 
-    /// Adds the inputs, those with an initializer as weights; returns what is wrong with the shapes that the caller asks for.
+    /// Adds the inputs, those with an initializer as weights unless they stay inputs; returns what is wrong with the shapes that the caller asks for.
     fn import_inputs(&mut self, graph: &'m GraphProto) -> Vec<Problem> {
         self.bind_weights(graph);
         let mut misfits = self.unknown_shapes(graph);
@@ -206,8 +210,8 @@ impl<'m> Importer<'m> {
         let mut typed = Vec::new();
         for info in &graph.input {
             let location = Location::default().with_detail(&format!("input '{}'", info.name()));
-            let ty = match self.declared_type(info) {
-                Ok(ty) => ty,
+            let declared = match self.declared_type(info) {
+                Ok(declared) => declared,
                 Err(reason) => {
                     self.problem(location, reason);
                     self.bind(info.name(), Binding::Failed);
@@ -215,51 +219,72 @@ impl<'m> Importer<'m> {
                 }
             };
             let ty = match self.shapes.get(info.name()).cloned() {
-                None => ty,
-                Some(sizes) => match pin(&ty, &sizes, &mut pinned) {
+                None => declared.clone(),
+                Some(sizes) => match pin(&declared, &sizes, &mut pinned) {
                     Ok(ty) => ty,
                     Err(reason) => {
                         misfits.push(Problem::new(location, reason));
-                        ty
+                        declared.clone()
                     }
                 },
             };
-            typed.push((info, ty));
+            typed.push((info, declared, ty));
         }
-        for (info, ty) in typed {
+        for (info, declared, ty) in typed {
+            let name = info.name();
             let ty = ty.map_dims(&|dim| dim.substitute(&|name| pinned.get(name).map(|&v| Dim::constant(v))));
-            let default = match self.lookup(info.name()) {
-                Some(Binding::Weight(tensor)) => match to_tensor(tensor, &mut self.external) {
-                    Ok(tensor) => Some(tensor),
-                    Err(reason) => {
-                        let location = Location::default().with_detail(&format!("initializer '{}'", info.name()));
-                        self.problem(location, reason);
-                        None
-                    }
-                },
-                _ => None,
-            };
+            let has_initializer = matches!(self.lookup(name), Some(Binding::Weight(_) | Binding::SparseWeight(_)));
             // Before IR version 4 every weight had to be listed as an input, and many exporters go on doing so. What can
-            // be overridden would be neither folded nor packed, so all such inputs are the weights that most are.
-            if default.is_some() {
+            // be overridden would be neither folded nor packed, so such inputs are the weights that most are.
+            if has_initializer && !self.runtime_inputs.contains(name) {
                 continue;
             }
-            let handle = self.builder.add_network_input(info.name(), ty, None);
-            self.bind(info.name(), Binding::Value(handle));
+            let mut default = None;
+            if has_initializer {
+                match self.default_of(name, &declared) {
+                    // One that does not fit sizes asked for is none.
+                    Ok(tensor) => default = Some(tensor).filter(|tensor| fits(tensor, &ty)),
+                    Err(reason) => {
+                        let location = Location::default().with_detail(&format!("initializer '{name}'"));
+                        self.problem(location, reason);
+                    }
+                }
+            }
+            let handle = self.builder.add_network_input(name, ty, default);
+            self.bind(name, Binding::Value(handle));
         }
         misfits
     }
 
+    /// The initializer of an input that stays one.
+    fn default_of(&mut self, name: &'m str, declared: &ValueType) -> Result<Tensor, String> {
+        let tensor = match self.lookup(name) {
+            Some(Binding::Weight(proto)) => to_tensor(proto, &mut self.external)?,
+            Some(Binding::SparseWeight(proto)) => {
+                sparse_to_tensor(proto, &mut self.external, &mut self.sparse_bytes_left)?
+            }
+            _ => return Err("the input has none".to_owned()),
+        };
+        if fits(&tensor, declared) {
+            return Ok(tensor);
+        }
+        Err(format!("its type is {}, that of the input {declared}", TensorType::of(&tensor)))
+    }
+
     /// Shapes for names that are no inputs.
     fn unknown_shapes(&self, graph: &GraphProto) -> Vec<Problem> {
-        let is_weight = |name: &str| graph.initializer.iter().any(|w| w.name() == name);
+        let is_weight = |name: &str| {
+            let binding = self.lookup(name);
+            let is_weight = matches!(binding, Some(Binding::Weight(_) | Binding::SparseWeight(_)));
+            is_weight && !self.runtime_inputs.contains(name)
+        };
         let known: Vec<&str> = graph.input.iter().map(|i| i.name()).filter(|name| !is_weight(name)).collect();
         let mut unknown: Vec<&String> = self.shapes.keys().filter(|name| !known.contains(&name.as_str())).collect();
         unknown.sort();
         let problem = |name: &String| {
             let reason = if graph.input.iter().any(|input| input.name() == name) {
-                "it has a value in the model and is built in as a constant; remove its initializer from the model to \
-                 make it an input"
+                "it has a value in the model and is built in as a constant; name it among the runtime inputs to keep it \
+                 an input"
                     .to_owned()
             } else {
                 format!("the model has no such input; it has {}", known.join(", "))
@@ -588,6 +613,17 @@ fn element(ty: &ValueType) -> Option<DataType> {
         ValueType::Tensor(tensor) => Some(tensor.data_type),
         ValueType::Sequence(item) | ValueType::Optional(item) => element(item),
     }
+}
+
+/// Is the tensor of this type, whatever its symbolic sizes are?
+fn fits(tensor: &Tensor, ty: &ValueType) -> bool {
+    let ValueType::Tensor(ty) = ty else { return false };
+    let Ok(dims) = ty.dims() else { return tensor.data_type() == ty.data_type };
+    let same_size =
+        |(dim, size): (&Dim, &usize)| dim.as_constant().is_none_or(|known| usize::try_from(known) == Ok(*size));
+    tensor.data_type() == ty.data_type
+        && dims.len() == tensor.sizes().len()
+        && dims.iter().zip(tensor.sizes()).all(same_size)
 }
 
 /// Replaces the dimensions of a declared type by concrete sizes and remembers what each symbol became.

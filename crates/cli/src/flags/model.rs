@@ -1,4 +1,4 @@
-//! How a model is made into a plan: `--shapes`, `--precision`, `--disable`, `--dump-after`, `--max-memory`.
+//! How a model is made into a plan: `--shapes`, `--runtime-inputs`, `--precision`, `--disable`, `--dump-after`, `--max-memory`.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -36,6 +36,18 @@ pub struct ModelFlags {
     /// nothing pins stay free, and the engine takes any size for them.
     #[arg(long, value_name = "NAME:SIZES,...", value_delimiter = ',')]
     shapes: Vec<Shape>,
+
+    /// Keep inputs that the model gives a value: NAME,...
+    ///
+    /// An input that has an initializer is built in as a constant: many exporters list every weight as an input. One that
+    /// is named here stays an input, with its initializer as the default. Of a model, `run`, `bench` and `diff` also keep
+    /// those that an .npz file of --inputs gives.
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    runtime_inputs: Vec<String>,
+
+    /// Names that the user gives values for.
+    #[arg(skip)]
+    given_inputs: Vec<String>,
 
     /// Arithmetic of the engine [default: fp32]
     #[arg(long, value_enum, hide_default_value = true)]
@@ -113,7 +125,34 @@ impl ModelFlags {
             }
         }
         let max_bytes = usize::try_from(self.max_memory()).unwrap_or(usize::MAX);
-        Ok(ImportOptions { shapes, max_bytes })
+        let runtime_inputs = self.runtime_inputs.iter().chain(&self.given_inputs).cloned().collect();
+        Ok(ImportOptions { shapes, runtime_inputs, max_bytes })
+    }
+
+    /// The same flags, where the user gives values for these names.
+    #[must_use]
+    pub fn with_given_inputs(&self, names: Vec<String>) -> Self {
+        Self { given_inputs: names, ..self.clone() }
+    }
+
+    /// Are there such names?
+    pub fn has_given_inputs(&self) -> bool {
+        !self.given_inputs.is_empty()
+    }
+
+    /// Holds the names of `--runtime-inputs` against the inputs of the model.
+    ///
+    /// # Errors
+    /// When there is no such input.
+    pub fn check_runtime_inputs(&self, network: &Network) -> Result<(), Failure> {
+        let inputs: Vec<&str> = network.inputs.iter().map(|input| input.name.as_str()).collect();
+        match self.runtime_inputs.iter().find(|name| !inputs.contains(&name.as_str())) {
+            None => Ok(()),
+            Some(name) => {
+                let what = format!("--runtime-inputs: the model has no input '{name}'; it has {}", inputs.join(", "));
+                Err(Failure::usage(what).help("a weight that the model does not list as an input is a constant"))
+            }
+        }
     }
 
     /// What the passes are told; networks to be shown go to `dump`.
@@ -159,6 +198,7 @@ impl ModelFlags {
     pub fn refuse_for_plan(&self) -> Result<(), Failure> {
         let given = [
             ("--shapes", !self.shapes.is_empty()),
+            ("--runtime-inputs", !self.runtime_inputs.is_empty()),
             ("--precision", self.precision.is_some()),
             ("--disable", !self.disable.is_empty()),
             ("--no-verify", self.no_verify),

@@ -13,5 +13,6 @@ mod machine;
 mod models;
 mod ranges;
 mod run;
+mod runtime_inputs;
 mod schema;
 mod tuning;

@@ -119,3 +119,39 @@ fn inputs_with_an_initializer_are_constants() {
     let error = import_model(&model, None, &ImportOptions { shapes, ..ImportOptions::default() }).unwrap_err();
     assert!(error.to_string().contains("input 'w': it has a value in the model and is built in"), "{error}");
 }
+
+/// One that is named stays an input, with its initializer as the default, dense or sparse.
+#[test]
+fn runtime_inputs_have_a_default() {
+    let dense = "initializer { name: 'w' data_type: 1 dims: 2 float_data: 0 float_data: 2 }";
+    let sparse = "sparse_initializer { values { name: 'w' data_type: 1 dims: 1 float_data: 2 }
+                  indices { data_type: 7 dims: 1 int64_data: 1 } dims: 2 }";
+    let import = |initializer: &str, dim: &str, options: &ImportOptions| {
+        let ty = format!("type {{ tensor_type {{ elem_type: 1 shape {{ dim {{ {dim} }} }} }} }}");
+        let text = format!(
+            "ir_version: 8 opset_import {{ version: 17 }} graph {{
+             input {{ name: 'x' {ty} }} input {{ name: 'w' {ty} }} output {{ name: 'y' }} {initializer}
+             node {{ op_type: 'Add' input: 'x' input: 'w' output: 'y' }} }}"
+        );
+        import_model(&decode_text(text.as_bytes()).unwrap(), None, options)
+    };
+    let named = ImportOptions { runtime_inputs: ["w".into(), "no input".into()].into(), ..ImportOptions::default() };
+    for initializer in [dense, sparse] {
+        let constant = import(initializer, "dim_param: 'N'", &ImportOptions::default()).unwrap();
+        assert_eq!((constant.inputs.len(), constant.weights.len()), (1, 1));
+        let network = import(initializer, "dim_param: 'N'", &named).unwrap();
+        let [x, w] = network.inputs.as_slice() else { panic!("{} inputs", network.inputs.len()) };
+        assert_eq!((x.name.as_str(), w.name.as_str(), network.weights.len()), ("x", "w", 0));
+        assert!(x.default.is_none());
+        assert_eq!(w.default.as_ref().unwrap().to_floats(), [0.0, 2.0]);
+        assert_eq!(network.body.ty(w.value).to_string(), "f32[N]");
+    }
+    let pinned = ImportOptions { shapes: [("x".to_owned(), vec![3])].into(), ..named.clone() };
+    let network = import(dense, "dim_param: 'N'", &pinned).unwrap();
+    assert_eq!(
+        (network.body.ty(network.inputs[1].value).to_string().as_str(), &network.inputs[1].default),
+        ("f32[3]", &None)
+    );
+    let error = import(dense, "dim_value: 3", &named).unwrap_err().to_string();
+    assert!(error.contains("initializer 'w'") && error.contains("f32[2]") && error.contains("f32[3]"), "{error}");
+}
