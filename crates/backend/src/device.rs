@@ -19,7 +19,8 @@ pub struct Device {
 
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{} with {} threads", self.back_end, self.tier, self.threads)
+        let plural = if self.threads == 1 { "" } else { "s" };
+        write!(f, "{}.{} with {} thread{plural}", self.back_end, self.tier, self.threads)
     }
 }
 

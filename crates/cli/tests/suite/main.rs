@@ -14,4 +14,5 @@ mod models;
 mod ranges;
 mod run;
 mod schema;
+mod self_test;
 mod tuning;
