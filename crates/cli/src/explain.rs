@@ -5,8 +5,9 @@ use std::io::Write;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinter::backend::{BackEnd, Problem, Refusal, Region, Sizing, Target};
-use sinter::base::Attr;
+use sinter::base::{Attr, one_line};
 use sinter::builder::{ConsideredCandidate, ConsideredRegion};
+use sinter::ir::Network;
 use sinter::plan::{Action, Graph, Home, Plan, PlanValueId, Step};
 
 use crate::failure::Failure;
@@ -143,11 +144,23 @@ pub fn explain(
             });
         }
     });
-    if explanations.is_empty() {
-        return Err(Failure::usage(format!("no step comes from a node '{node}'"))
-            .help("`sinter inspect FILE` lists the steps with their sources"));
-    }
-    Ok(explanations)
+    if explanations.is_empty() { Err(no_step(node)) } else { Ok(explanations) }
+}
+
+fn no_step(node: &str) -> Failure {
+    Failure::usage(format!("no step comes from a node '{node}'"))
+        .help("`sinter inspect FILE` lists the steps with their sources")
+}
+
+/// Fails at once when no step of a network's plan can come from a node: building the plan may take long.
+///
+/// # Errors
+/// As [`explain`].
+pub fn check_node(network: &Network, node: &str) -> Result<(), Failure> {
+    let has_bodies = network.body.nodes().iter().any(|node| !node.op.bodies().is_empty());
+    let is_known = network.locations.iter().any(|location| is_of(&location.to_string(), node));
+    // Bodies of control flow have nodes of their own, which the network does not name.
+    if has_bodies || is_known { Ok(()) } else { Err(no_step(node)) }
 }
 
 /// Tactics that refused a step when its plan was built, by the position of the step in the order of visits.
@@ -177,7 +190,13 @@ fn visit(graph: &Graph, see: &mut dyn FnMut(&Graph, &Step)) {
 
 /// Sources read `Conv node 'NAME'`; they may also be given whole.
 fn comes_from(step: &Step, node: &str) -> bool {
-    step.origins.iter().any(|origin| origin == node || origin.contains(&format!("'{node}'")))
+    step.origins.iter().any(|origin| is_of(origin, node))
+}
+
+fn is_of(origin: &str, node: &str) -> bool {
+    // Sources are one line each.
+    let node = one_line(node);
+    origin == node || origin.contains(&format!("'{node}'"))
 }
 
 fn explain_step(step: &Step, region: &Region, back_end: &dyn BackEnd, target: &Target) -> Explanation {

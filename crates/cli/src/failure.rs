@@ -197,6 +197,11 @@ impl From<RuntimeError> for Failure {
             RuntimeError::Shape(_) => {
                 Self::new(Exit::Damaged, what).help("the sizes of the inputs do not suit the model")
             }
+            RuntimeError::Unsealed => {
+                Self::usage(what).help("`sinter build MODEL` without --no-verify makes such a plan")
+            }
+            RuntimeError::SelfTest { .. } => Self::new(Exit::OutsideBounds, what)
+                .help("do not use the plan on this machine; build it here, and please report this"),
             // It says itself what to do.
             RuntimeError::Panic { .. } => Self::new(Exit::Damaged, what),
             _ => Self::new(Exit::Damaged, what).help("build the plan again from its model"),

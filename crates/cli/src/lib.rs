@@ -5,8 +5,10 @@
 //! and what to do, and end with the exit codes of [`failure::Exit`].
 
 pub mod arguments;
+pub mod bounds;
 pub mod commands;
 pub mod difference;
+pub mod dot;
 pub mod drawing;
 pub mod explain;
 pub mod failure;
@@ -16,6 +18,8 @@ pub mod generate;
 pub mod interrupt;
 pub mod output;
 pub mod prepare;
+pub mod profile;
 pub mod progress;
 pub mod report;
+pub mod self_test;
 pub mod trace;

@@ -78,8 +78,16 @@ pub fn warn(what: &str) {
     eprintln!("warning: {}", one_line(what));
 }
 
+/// Says something that the user may want to know.
+pub fn note(what: &str) {
+    eprintln!("note: {}", one_line(what));
+}
+
 /// Writes a whole file or none; into a pipe or device, it writes at once.
-fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let failure = |e: std::io::Error| Failure::usage(format!("cannot write: {e}")).at(path).help(advice(e.kind()));
     if is_stream(path) {
         // Whoever reads may keep it waiting: an interrupt must not wait with it.

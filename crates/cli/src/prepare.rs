@@ -16,7 +16,7 @@ use sinter::values::{self, Role};
 
 use crate::failure::{Exit, Failure};
 use crate::flags::{DeviceFlags, InputFlags, ModelFlags, Shape};
-use crate::generate::generate;
+use crate::generate::{generate, redrawn};
 use crate::output::printable;
 use crate::progress::{Stage, Stages};
 
@@ -64,12 +64,15 @@ pub fn open(path: &Path, model: &ModelFlags, given: &InputFlags, without: Withou
             (source::network_inputs(network), Vec::new())
         }
         Source::Plan(plan) => {
-            model.refuse_for_plan()?;
+            match (&given.inputs, without) {
+                (None, WithoutInputs::Generate) => model.refuse_building_for_plan()?,
+                _ => model.refuse_for_plan()?,
+            }
             (source::plan_inputs(plan), plan.ranges())
         }
     };
     let inputs = match (&given.inputs, without) {
-        (None, WithoutInputs::Generate) => made_up(&opened, &declared, &ranges, model.max_memory())?,
+        (None, WithoutInputs::Generate) => made_up(&opened, &declared, &ranges, &model, given.seed)?,
         _ => match read_inputs(&opened, &declared, given, model.max_memory()) {
             Err(failure) => {
                 // A name that is no input may be one that the model gives a value to.
@@ -93,7 +96,7 @@ pub fn open(path: &Path, model: &ModelFlags, given: &InputFlags, without: Withou
         other => other,
     };
     let spare = match &source {
-        Source::Plan(plan) if given.inputs.is_none() => sealed_inputs(plan),
+        Source::Plan(plan) if given.inputs.is_none() && model.shapes().is_empty() => sealed_inputs(plan),
         _ => None,
     };
     Ok(Opened { source, inputs, spare, opened_in })
@@ -153,28 +156,69 @@ fn read_inputs(
         None if required.is_empty() => Ok(Vec::new()),
         None => {
             let names: Vec<String> = required.iter().map(|d| format!("{} ({})", d.name, d.ty)).collect();
-            Err(Failure::usage("the inputs are not given").help(format!("give --inputs with {}", names.join(", "))))
+            let help = format!("give --inputs with {}, or --random to make values up", names.join(", "));
+            Err(Failure::usage("the inputs are not given").help(help))
         }
     }
 }
 
-/// Inputs when the user has none: sensible ones of the smallest sizes.
+/// Inputs when the user has none: sensible ones of the smallest sizes, where the user gives no others.
 fn made_up(
     source: &Source,
     declared: &[Declared],
     ranges: &[SizeRange],
-    max_bytes: u64,
+    model: &ModelFlags,
+    seed: Option<u32>,
 ) -> Result<Vec<(String, Value)>, Failure> {
-    match source {
+    let inputs = match source {
         Source::Plan(plan) => {
             let known = sealed_inputs(plan).unwrap_or_default();
-            generate(&required(source, declared), ranges, &known, max_bytes)
+            generate(&required(source, declared), ranges, model.shapes(), &known, model.max_memory())
         }
         Source::Model(network) => {
             let refuse = |why: String| Failure::usage(format!("no inputs can be made up: {why}")).help("give --inputs");
             let inputs = to_measure(network).map_err(refuse)?;
             let value = |input: &Declared| inputs.get(&input.name).map(|value| (input.name.clone(), value.clone()));
             Ok(declared.iter().filter_map(value).collect())
+        }
+    };
+    Ok(match seed {
+        Some(seed) => redrawn(inputs?, seed),
+        None => inputs?,
+    })
+}
+
+/// The first inference of an engine.
+pub struct First {
+    /// The inputs that it took.
+    pub inputs: Vec<(String, Value)>,
+    /// Its outputs in order.
+    pub outputs: Vec<Value>,
+    /// How long it took.
+    pub time: Duration,
+}
+
+/// Runs a first inference. Where inputs are made up, nothing says beforehand which sizes a plan takes: those that it was
+/// verified with stand in for others that it refuses.
+///
+/// # Errors
+/// When the inference fails.
+pub fn first_run(
+    engine: &Engine,
+    inputs: Vec<(String, Value)>,
+    spare: Option<Vec<(String, Value)>>,
+    given: &InputFlags,
+) -> Result<First, Failure> {
+    let timed = |inputs: &[(String, Value)]| {
+        let start = Instant::now();
+        engine.run(inputs.to_vec()).map(|outputs| (outputs, start.elapsed()))
+    };
+    match (timed(&inputs), spare) {
+        (Ok((outputs, time)), _) => Ok(First { inputs, outputs, time }),
+        (Err(error), None) => Err(refusal(error, given)),
+        (Err(_), Some(inputs)) => {
+            let (outputs, time) = timed(&inputs)?;
+            Ok(First { inputs, outputs, time })
         }
     }
 }

@@ -29,8 +29,8 @@ impl Stage {
             None => (ProgressBar::new_spinner(), "{msg} ..."),
             Some(total) => (ProgressBar::new(total), "{msg} [{bar:30}] {percent} %, {eta} left"),
         };
-        bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
-        bar.set_message(name.to_owned());
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = bar.with_style(style).with_message(name.to_owned());
         bar.tick();
         Self(Some(bar))
     }

@@ -1,16 +1,19 @@
 //! Parts that the reports of several commands share.
 
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use comfy_table::presets::NOTHING;
-use comfy_table::{CellAlignment, Table};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Row, Table};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sinter::backend::Target;
 use sinter::base::Location;
 use sinter::passes::PassReport;
 use sinter::plan::report::{FiredPass, Verification};
 use sinter::plan::{Action, Step};
 use sinter::source::Declared;
+use terminal_size::terminal_size_of;
 
 /// A named input or output.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -68,6 +71,8 @@ pub struct VerificationSummary {
     pub skipped: Option<String>,
     /// How the network after the passes differs from the one before, where rounding alone may select something else.
     pub unverified_passes: Option<String>,
+    /// Back end and instructions of the kernels that were verified; absent when none were.
+    pub on: Option<String>,
     /// Steps whose kernels agree with the judge.
     pub agreed: usize,
     /// Kernels and passes that disagreed and were left out.
@@ -89,7 +94,7 @@ pub struct DroppedSummary {
 }
 
 /// What the judge said, for reports.
-pub fn verification_summary(found: &Verification) -> VerificationSummary {
+pub fn verification_summary(found: &Verification, device: &Target) -> VerificationSummary {
     let dropped = found.dropped.iter().map(|d| DroppedSummary {
         name: d.name.clone(),
         origin: d.origin.clone(),
@@ -99,6 +104,7 @@ pub fn verification_summary(found: &Verification) -> VerificationSummary {
     VerificationSummary {
         skipped: found.skipped.clone(),
         unverified_passes: found.unverified_passes.clone(),
+        on: found.skipped.is_none().then(|| format!("{}.{}", device.back_end, device.isa)),
         agreed: found.agreed,
         dropped: dropped.collect(),
         unverified: unverified
@@ -114,7 +120,8 @@ impl VerificationSummary {
             Some(reason) => ("unverified", reason.clone()),
             None => {
                 let agree = if self.agreed == 1 { "agrees" } else { "agree" };
-                let agreed = format!("{} {agree} with the judge", count(self.agreed, "step"));
+                let on = self.on.iter().map(|on| format!(" on {on}")).collect::<String>();
+                let agreed = format!("{} {agree} with the judge{on}", count(self.agreed, "step"));
                 match self.unverified.len() {
                     0 => ("verified", agreed),
                     others => ("verified", format!("{agreed}, {others} could not be verified")),
@@ -196,16 +203,80 @@ pub fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e9).round() / 1e6
 }
 
-/// A table without lines; `right` are the columns of numbers.
-pub fn table(header: &[&str], right: &[usize], rows: Vec<Vec<String>>) -> Table {
+/// A time as people compare it: `12.3 us`, `4.567 ms`.
+pub fn time_text(ms: f64) -> String {
+    if ms < 1.0 { format!("{:.1} us", ms * 1000.0) } else { format!("{ms:.3} ms") }
+}
+
+/// Columns of a terminal that does not say how many it has.
+const USUAL_WIDTH: u16 = 80;
+
+/// A table without lines; `right` are the columns of numbers. On a terminal it is as wide as that, and long cells are cut;
+/// for programs, cells are apart by tabs and whole.
+pub fn table(header: &[&str], right: &[usize], rows: Vec<Vec<String>>) -> String {
+    if !std::io::stdout().is_terminal() {
+        let lines = rows.iter().map(|row| row.join("\t"));
+        return std::iter::once(header.join("\t")).chain(lines).collect::<Vec<_>>().join("\n");
+    }
+    let width = terminal_size_of(std::io::stdout()).map_or(USUAL_WIDTH, |(width, _)| width.0);
+    fitted(header, right, rows, width)
+}
+
+/// A table of this width: columns of numbers are whole, others share what is left.
+fn fitted(header: &[&str], right: &[usize], rows: Vec<Vec<String>>, width: u16) -> String {
     let mut table = Table::new();
-    table.load_preset(NOTHING);
+    table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    table.set_truncation_indicator("…");
     table.set_header(header.to_vec());
-    table.add_rows(rows);
+    for row in rows {
+        let mut row = Row::from(row);
+        row.max_height(1);
+        table.add_row(row);
+    }
     for index in right {
         if let Some(column) = table.column_mut(*index) {
             column.set_cell_alignment(CellAlignment::Right);
+            column.set_constraint(ColumnConstraint::ContentWidth);
         }
     }
-    table
+    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_units_that_suit_them() {
+        assert_eq!(
+            [0.0, 0.0123, 0.9994, 1.0, 1234.5].map(time_text),
+            ["0.0 us", "12.3 us", "999.4 us", "1.000 ms", "1234.500 ms"]
+        );
+    }
+
+    #[test]
+    fn a_table_fits_the_terminal() {
+        let row = |time: &str, text: &str| vec![time.to_owned(), text.to_owned(), text.to_owned()];
+        let rows = vec![row("1234.500 ms", &"source/".repeat(30)), row("1.0 us", "short")];
+        for width in [40, 80, 200] {
+            let table = fitted(&["time", "operators", "source"], &[0], rows.clone(), width);
+            let lines: Vec<&str> = table.lines().collect();
+            assert_eq!(lines.len(), 3, "{table}");
+            assert!(lines.iter().all(|line| line.chars().count() <= usize::from(width) && line.trim_end() == *line));
+            assert!(
+                lines[1].contains("1234.500 ms") && lines[1].contains('…') && lines[2].contains("short"),
+                "{table}"
+            );
+        }
+        let wide = fitted(&["time", "operators", "source"], &[0], rows[1..].to_vec(), 200);
+        assert!(wide.lines().all(|line| line.chars().count() < 60), "{wide}");
+    }
+
+    #[test]
+    fn programs_get_tabs_and_whole_cells() {
+        // The output of a test is no terminal, or is it one, then fitted.
+        let long = "x".repeat(300);
+        let table = table(&["a", "b"], &[0], vec![vec!["1".to_owned(), long.clone()]]);
+        assert!(std::io::stdout().is_terminal() || table == format!("a\tb\n1\t{long}"));
+    }
 }

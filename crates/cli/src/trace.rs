@@ -14,8 +14,9 @@ use sinter::ops::ValueId;
 use sinter::plan::{Plan, PlanValueId};
 use sinter::runtime::{Engine, Observer, RuntimeError, StepValues};
 
+use crate::bounds::Allowed;
 use crate::commands::diff::judge;
-use crate::difference::{Bounds, Difference, differences};
+use crate::difference::{Difference, differences};
 use crate::failure::Failure;
 use crate::report::{operators, sources, tactic};
 
@@ -59,7 +60,7 @@ pub fn trace(
     network: &Network,
     inputs: &[(String, Value)],
     expected: &[(String, Value)],
-    bounds: Bounds,
+    bounds: &Allowed,
     max_memory: u64,
 ) -> Result<Trace, Failure> {
     let made = engine.plan().graph.steps.iter().flat_map(|step| &step.outputs);
@@ -74,7 +75,7 @@ pub fn trace(
     let values: HashMap<ValueId, Value> = known.into_iter().zip(judge(&tapped, inputs, max_memory)?).collect();
     let outputs: Vec<(String, Value)> =
         network.outputs.iter().filter_map(|o| Some((o.name.clone(), values.get(&o.value)?.clone()))).collect();
-    let passes_within = differences(&outputs, expected, bounds).iter().all(|d| d.within);
+    let passes_within = differences(&outputs, expected, &|name| bounds.of_output(name)).iter().all(|d| d.within);
     let mut comparison =
         Comparison { plan: engine.plan(), values, bounds, compared: 0, suspects: Vec::new(), difference: None };
     engine.run_observed(inputs.to_vec(), &mut comparison)?;
@@ -97,7 +98,7 @@ fn traced(plan: &Plan, position: usize) -> TracedStep {
 struct Comparison<'a> {
     plan: &'a Plan,
     values: HashMap<ValueId, Value>,
-    bounds: Bounds,
+    bounds: &'a Allowed,
     compared: usize,
     /// Steps since the last good value.
     suspects: Vec<usize>,
@@ -124,7 +125,7 @@ impl Observer for Comparison<'_> {
             let Some(expected) = self.expected(id) else { continue };
             comparable = true;
             let named = |value: Value| [(id.to_string(), value)];
-            let all = differences(&named(values.value(id)?), &named(expected.clone()), self.bounds);
+            let all = differences(&named(values.value(id)?), &named(expected.clone()), &|_| self.bounds.of_value(id));
             self.difference = self.difference.take().or(all.into_iter().find(|d| !d.within));
         }
         self.compared += usize::from(comparable);

@@ -171,8 +171,22 @@ impl Engine {
     /// # Errors
     /// When the plan has none, one cannot be run, or an output differs.
     pub fn self_test(&self) -> Result<usize, RuntimeError> {
+        for KnownAnswer { vector, output, difference } in self.known_answers()? {
+            if let Some(reason) = difference {
+                return Err(RuntimeError::SelfTest { vector, output, reason });
+            }
+        }
+        Ok(self.plan().sealed.as_ref().map_or(0, |sealed| sealed.vectors.len()))
+    }
+
+    /// Runs the plan's sealed vectors, and says of each output whether it is the known one.
+    ///
+    /// # Errors
+    /// When the plan has none, or one cannot be run.
+    pub fn known_answers(&self) -> Result<Vec<KnownAnswer>, RuntimeError> {
         let plan = self.plan();
         let sealed = plan.sealed.as_ref().ok_or(RuntimeError::Unsealed)?;
+        let mut answers = Vec::new();
         for (number, vector) in sealed.vectors.iter().enumerate() {
             let made = |(port, input): (&sinter_plan::Port, &sinter_plan::SealedInput)| {
                 Ok((port.name.clone(), Value::Tensor(input.tensor()?)))
@@ -180,11 +194,22 @@ impl Engine {
             let inputs = plan.inputs.iter().zip(&vector.inputs).map(made).collect::<Result<Vec<_>, RuntimeError>>()?;
             let outputs = self.run(inputs)?;
             for ((port, known), found) in plan.outputs.iter().zip(&vector.outputs).zip(&outputs) {
-                let differs = |reason| RuntimeError::SelfTest { vector: number, output: port.name.clone(), reason };
-                let found = found.as_tensor().ok_or_else(|| differs("it is no tensor".to_owned()))?;
-                known.check(found).map_err(differs)?;
+                let found = found.as_tensor().ok_or_else(|| "it is no tensor".to_owned());
+                let difference = found.and_then(|found| known.check(found)).err();
+                answers.push(KnownAnswer { vector: number, output: port.name.clone(), difference });
             }
         }
-        Ok(sealed.vectors.len())
+        Ok(answers)
     }
+}
+
+/// An output of one of a plan's sealed vectors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownAnswer {
+    /// Which vector.
+    pub vector: usize,
+    /// Name of the output.
+    pub output: String,
+    /// How it differs from the known one; nothing when it agrees.
+    pub difference: Option<String>,
 }

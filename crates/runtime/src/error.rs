@@ -169,7 +169,7 @@ pub enum RuntimeError {
     #[error("the bindings belong to another engine; make them with this context's `bindings`")]
     Bindings,
     /// A self-test of a plan without known answers.
-    #[error("the plan carries no sealed vectors; build it with verification to have some")]
+    #[error("the plan carries no self-test vectors; build it with verification to have some")]
     Unsealed,
     /// An output other than the known one.
     #[error("self-test: output '{}' of vector {vector} differs: {}", one_line(output), one_line(reason))]

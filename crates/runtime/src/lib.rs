@@ -41,7 +41,7 @@ mod weights;
 
 pub use bindings::Bindings;
 pub use context::{Context, Counters};
-pub use engine::{Engine, EngineOptions};
+pub use engine::{Engine, EngineOptions, KnownAnswer};
 pub use error::RuntimeError;
 pub use limit::{available_memory, cpu_quota, default_memory};
 pub use profile::{Observer, Profile, StepValues};

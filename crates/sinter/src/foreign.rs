@@ -92,7 +92,7 @@ fn text(bytes: &[u8]) -> Option<Foreign> {
     let start = &bytes[..bytes.len().min(1 << 16)];
     // A character may be cut in two at the end.
     let valid = std::str::from_utf8(start).map_or_else(|e| &start[..e.valid_up_to()], str::as_bytes);
-    if valid.len() + 3 < start.len() || valid.iter().any(|b| *b == 0) {
+    if valid.len() + 3 < start.len() || valid.contains(&0) {
         return None;
     }
     let text = String::from_utf8_lossy(valid);

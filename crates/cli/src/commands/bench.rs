@@ -8,22 +8,25 @@ use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinter::base::Value;
-use sinter::plan::{Action, Step};
-use sinter::runtime::{Engine, Profile};
+use sinter::runtime::Engine;
 use sinter::source::Source;
 
 use crate::failure::Failure;
-use crate::files::Files;
+use crate::files::{Files, Form};
 use crate::flags::{DeviceFlags, InputFlags, JsonFlags, ModelFlags, show_bytes};
-use crate::output::deliver;
-use crate::prepare::{WithoutInputs, engine, open, refusal};
+use crate::output::{deliver, write_file};
+use crate::prepare::{First, WithoutInputs, engine, first_run, open};
+use crate::profile::{self, OperatorTime, StepTime, operator_times, step_times};
 use crate::progress::Stage;
-use crate::report::{Port, count, milliseconds, operators, sources, table, tactic, type_text};
+use crate::report::{Port, count, milliseconds, time_text, type_text};
+use crate::self_test::{answers, note_other_device, require, tier_here};
 
 const EXAMPLES: &str = "\
 Examples:
   sinter bench model.plan
   sinter bench model.plan --inputs x.npz --seconds 10 --json -
+  sinter bench model.plan --shapes input:8x3x224x224         inputs of these sizes, made up
+  sinter bench model.plan --iterations 1000 --percentiles 50,99,99.9
   sinter bench model.plan --profile                          which step takes how long
   sinter bench model.onnx --shapes input:8x3x224x224         build in memory, then measure";
 
@@ -50,13 +53,31 @@ pub struct Flags {
     #[arg(long, value_name = "S", default_value_t = 3.0, allow_negative_numbers = true, value_parser = seconds)]
     seconds: f64,
 
+    /// Inferences to measure, instead of a time
+    #[arg(long, value_name = "N", conflicts_with = "seconds", allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    iterations: Option<u32>,
+
     /// Seconds to run before measuring
     #[arg(long, value_name = "S", default_value_t = 0.2, allow_negative_numbers = true, value_parser = seconds)]
     warmup: f64,
 
+    /// Latencies to show, each that so many percent of the inferences keep
+    #[arg(long, value_name = "P,...", value_delimiter = ',', default_value = "90,95,99", allow_negative_numbers = true,
+          value_parser = percent)]
+    percentiles: Vec<f64>,
+
     /// Also time every step, in further runs
     #[arg(long)]
     profile: bool,
+
+    /// Write the latency of every inference, in order, to a JSON file: a list of milliseconds
+    #[arg(long, value_name = "FILE")]
+    export_times: Option<PathBuf>,
+
+    /// First run the plan's self-test vectors, and end with 1 when an output is not the known one
+    #[arg(long)]
+    self_test: bool,
 
     #[command(flatten)]
     model: ModelFlags,
@@ -76,6 +97,11 @@ fn seconds(text: &str) -> Result<f64, String> {
     if (0.0..=MAX_SECONDS).contains(&number) { Ok(number) } else { Err(format!("must lie in 0 to {MAX_SECONDS}")) }
 }
 
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|number| (0.0..=100.0).contains(number));
+    number.ok_or_else(|| format!("'{text}' is no percentage; write 50,90,99.9, say"))
+}
+
 /// Result of `sinter bench`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -84,14 +110,22 @@ pub struct Report {
     pub file: String,
     /// The device that the engine was built for.
     pub device: String,
+    /// Instructions that its kernels use here.
+    pub tier: String,
     /// Threads of one inference.
     pub threads: usize,
+    /// Threads that kernels were chosen for.
+    pub built_threads: usize,
     /// Inputs with the sizes that were run.
     pub inputs: Vec<Port>,
     /// Inferences measured.
     pub runs: usize,
     /// Shortest latency in milliseconds.
     pub min_ms: f64,
+    /// Longest latency in milliseconds.
+    pub max_ms: f64,
+    /// Standard deviation of the latencies in milliseconds.
+    pub deviation_ms: f64,
     /// Mean latency in milliseconds.
     pub mean_ms: f64,
     /// Median latency in milliseconds: one blocking call, from the caller's values to the caller's results.
@@ -102,34 +136,38 @@ pub struct Report {
     pub p95_ms: f64,
     /// Latency that 99 % of the inferences keep, in milliseconds.
     pub p99_ms: f64,
+    /// The latencies that `--percentiles` asks for.
+    pub percentiles: Vec<Percentile>,
     /// Inferences per second, one after the other.
     pub throughput: f64,
+    /// Samples of one inference: the first size of all inputs and outputs; absent when they do not share it.
+    pub batch: Option<usize>,
+    /// Samples per second; absent as `batch` is.
+    pub samples_per_second: Option<f64>,
     /// Milliseconds to open the plan, check it and load its kernels; absent when a model was built.
     pub load_ms: Option<f64>,
     /// Milliseconds of the very first inference, which also places the memory.
     pub first_ms: f64,
     /// Bytes of the memory for values between steps.
     pub activation_bytes: u64,
+    /// Outputs of self-test vectors that are the known ones; only with `--self-test`.
+    pub self_test: Option<usize>,
+    /// Where the latency of every inference was written.
+    pub times: Option<String>,
     /// Time of every step in execution order; only with `--profile`.
     pub profile: Option<Vec<StepTime>>,
+    /// The same by operators, longest first.
+    pub operators: Option<Vec<OperatorTime>>,
 }
 
-/// Time of one step.
+/// A latency that a part of the inferences keeps.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct StepTime {
-    /// Mean time in milliseconds.
-    pub ms: f64,
-    /// Its share of all steps, in percent.
+pub struct Percentile {
+    /// How many, in percent.
     pub percent: f64,
-    /// How many steps of control flow it is inside of; their times contain its own.
-    pub depth: usize,
-    /// The operators that it computes.
-    pub operators: Vec<String>,
-    /// Name of the kernel's tactic; absent for control flow.
-    pub tactic: Option<String>,
-    /// Nodes of the model that it comes from.
-    pub origins: Vec<String>,
+    /// The latency in milliseconds.
+    pub ms: f64,
 }
 
 /// Runs the command.
@@ -141,162 +179,214 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     files.reads_model("the plan or model", &arguments.file);
     arguments.inputs.name_files(&mut files);
     arguments.model.name_files(&mut files);
+    files.writes("--export-times", arguments.export_times.as_deref(), Form::File);
     arguments.json.name_files(&mut files);
     files.check()?;
+    arguments.device.check();
     let opened = open(&arguments.file, &arguments.model, &arguments.inputs, WithoutInputs::Generate)?;
     let is_plan = matches!(opened.source, Source::Plan(_));
     let start = Instant::now();
     let engine = engine(opened.source, &arguments.model, &arguments.device, &opened.inputs)?.engine;
     let load = is_plan.then(|| opened.opened_in + start.elapsed());
-    let mut inputs = opened.inputs;
-    let mut start = Instant::now();
-    if let Err(error) = engine.run(inputs.clone()) {
-        // Nothing says beforehand which sizes a plan takes.
-        inputs = opened.spare.ok_or_else(|| refusal(error, &arguments.inputs))?;
-        start = Instant::now();
-        engine.run(inputs.clone())?;
+    if is_plan {
+        note_other_device(engine.plan(), arguments.device.threads());
     }
-    let first = start.elapsed();
+    let self_test = match arguments.self_test {
+        true => Some(answers(&engine)?),
+        false => None,
+    };
+    require(self_test.as_deref().unwrap_or_default())?;
+    let start = Instant::now();
+    let First { inputs, outputs, time: first } = first_run(&engine, opened.inputs, opened.spare, &arguments.inputs)?;
+    let batch = batch(&inputs, &outputs);
+    drop(outputs);
     let warmup = Duration::from_secs_f64(arguments.warmup);
     while start.elapsed() < warmup {
         engine.run(inputs.clone())?;
     }
-    let mut times = measure(&engine, &inputs, Duration::from_secs_f64(arguments.seconds))?;
+    let budget = match arguments.iterations {
+        Some(runs) => Budget::Runs(runs as usize),
+        None => Budget::Time(Duration::from_secs_f64(arguments.seconds)),
+    };
+    let mut times = measure(&engine, &inputs, budget)?;
+    if let Some(path) = &arguments.export_times {
+        let all: Vec<f64> = times.iter().copied().map(milliseconds).collect();
+        write_file(path, serde_json::json!(all).to_string().as_bytes())?;
+    }
     let profile = match arguments.profile {
         true => Some(step_times(&engine, &inputs, times.len())?),
         false => None,
     };
     times.sort_unstable();
     let total: Duration = times.iter().sum();
-    let mean = total / u32::try_from(times.len()).unwrap_or(u32::MAX);
+    let throughput = times.len() as f64 / total.as_secs_f64().max(f64::MIN_POSITIVE);
     let port = |(name, value): &(String, Value)| Port { name: name.clone(), ty: type_text(&value.value_type()) };
     let report = Report {
         file: arguments.file.display().to_string(),
         device: engine.plan().target.to_string(),
+        tier: tier_here(engine.plan(), arguments.device.threads()),
         threads: arguments.device.threads(),
+        built_threads: engine.plan().target.units,
         inputs: inputs.iter().map(port).collect(),
         runs: times.len(),
-        min_ms: percentile(&times, 0),
-        mean_ms: milliseconds(mean),
-        median_ms: percentile(&times, 50),
-        p90_ms: percentile(&times, 90),
-        p95_ms: percentile(&times, 95),
-        p99_ms: percentile(&times, 99),
-        throughput: times.len() as f64 / total.as_secs_f64().max(f64::MIN_POSITIVE),
+        min_ms: percentile(&times, 0.0),
+        max_ms: percentile(&times, 100.0),
+        mean_ms: milliseconds(total / u32::try_from(times.len()).unwrap_or(u32::MAX)),
+        deviation_ms: deviation(&times),
+        median_ms: percentile(&times, 50.0),
+        p90_ms: percentile(&times, 90.0),
+        p95_ms: percentile(&times, 95.0),
+        p99_ms: percentile(&times, 99.0),
+        percentiles: arguments
+            .percentiles
+            .iter()
+            .map(|p| Percentile { percent: *p, ms: percentile(&times, *p) })
+            .collect(),
+        throughput,
+        batch,
+        samples_per_second: batch.map(|batch| batch as f64 * throughput),
         load_ms: load.map(milliseconds),
         first_ms: milliseconds(first),
         activation_bytes: engine.arena_bytes() as u64,
+        self_test: self_test.map(|answers| answers.len()),
+        times: arguments.export_times.as_ref().map(|path| path.display().to_string()),
+        operators: profile.as_deref().map(operator_times),
         profile,
     };
     deliver(&report, &arguments.json, show)
 }
 
-/// Times of inferences, at least for `budget` and at least `MIN_RUNS`.
-fn measure(engine: &Engine, inputs: &[(String, Value)], budget: Duration) -> Result<Vec<Duration>, Failure> {
-    let stage = Stage::bar("measuring", budget.as_millis().try_into().unwrap_or(u64::MAX));
+/// How long to measure.
+#[derive(Clone, Copy)]
+enum Budget {
+    /// For a time, and at least `MIN_RUNS` inferences.
+    Time(Duration),
+    /// For so many inferences.
+    Runs(usize),
+}
+
+/// Times of inferences.
+fn measure(engine: &Engine, inputs: &[(String, Value)], budget: Budget) -> Result<Vec<Duration>, Failure> {
+    let parts = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let stage = Stage::bar(
+        "measuring",
+        match budget {
+            Budget::Time(all) => parts(all),
+            Budget::Runs(all) => all as u64,
+        },
+    );
     let mut times = Vec::new();
     let mut shown = Instant::now();
     let begin = Instant::now();
-    while times.len() < MIN_RUNS || begin.elapsed() < budget {
+    while match budget {
+        Budget::Time(all) => times.len() < MIN_RUNS || begin.elapsed() < all,
+        Budget::Runs(all) => times.len() < all,
+    } {
         let start = Instant::now();
         let outputs = engine.run(inputs.to_vec())?;
         times.push(start.elapsed());
         drop(outputs);
         // Between measurements, and seldom: drawing disturbs caches.
         if shown.elapsed() > Duration::from_millis(200) {
-            stage.set(begin.elapsed().as_millis().try_into().unwrap_or(u64::MAX));
+            stage.set(match budget {
+                Budget::Time(_) => parts(begin.elapsed()),
+                Budget::Runs(_) => times.len() as u64,
+            });
             shown = Instant::now();
         }
     }
     Ok(times)
 }
 
-fn step_times(engine: &Engine, inputs: &[(String, Value)], runs: usize) -> Result<Vec<StepTime>, Failure> {
-    let stage = Stage::bar("profiling", runs as u64);
-    let mut profile = Profile::new(engine);
-    for run in 0..runs {
-        engine.run_observed(inputs.to_vec(), &mut profile)?;
-        stage.set(run as u64);
-    }
-    let total: Duration = profile.mean_times().sum();
-    let mut rows = Vec::new();
-    let mut add = |step: &Step, depth: usize, time: Duration| {
-        rows.push(StepTime {
-            ms: milliseconds(time),
-            percent: 100.0 * time.as_secs_f64() / total.as_secs_f64().max(f64::MIN_POSITIVE),
-            depth,
-            operators: operators(step),
-            tactic: tactic(step),
-            origins: sources(step),
-        });
-    };
-    for (position, (step, time)) in engine.plan().graph.steps.iter().zip(profile.mean_times()).enumerate() {
-        add(step, 0, time);
-        inner_times(step, &mut vec![position], &profile, &mut add);
-    }
-    Ok(rows)
-}
-
-/// Times of the steps inside a step of control flow, which lies at this path.
-fn inner_times(step: &Step, path: &mut Vec<usize>, profile: &Profile, add: &mut dyn FnMut(&Step, usize, Duration)) {
-    let Action::Control { graphs, .. } = &step.action else { return };
-    for (number, graph) in graphs.iter().enumerate() {
-        for (position, step) in graph.steps.iter().enumerate() {
-            path.extend([number, position]);
-            add(step, path.len() / 2, profile.mean_time_inside(path));
-            inner_times(step, path, profile, add);
-            path.truncate(path.len() - 2);
-        }
-    }
+/// The first size of all inputs and outputs, where they share one.
+fn batch(inputs: &[(String, Value)], outputs: &[Value]) -> Option<usize> {
+    let first = |value: &Value| value.as_tensor()?.sizes().first().copied();
+    let mut sizes = inputs.iter().map(|(_, value)| first(value)).chain(outputs.iter().map(first));
+    let batch = sizes.next()??;
+    sizes.all(|size| size == Some(batch)).then_some(batch)
 }
 
 /// The time that `percent` of the sorted times keep (nearest rank).
-fn percentile(sorted: &[Duration], percent: usize) -> f64 {
-    let rank = (sorted.len() * percent).div_ceil(100).max(1);
+fn percentile(sorted: &[Duration], percent: f64) -> f64 {
+    // 99.9 % of 1000 is 999, and a little more in floats.
+    let rank = (sorted.len() as f64 * percent / 100.0 - 1e-9).ceil().max(1.0) as usize;
     sorted.get(rank - 1).map_or(0.0, |time| milliseconds(*time))
 }
 
+/// Standard deviation of the times in milliseconds.
+fn deviation(times: &[Duration]) -> f64 {
+    let ms: Vec<f64> = times.iter().copied().map(milliseconds).collect();
+    let mean = ms.iter().sum::<f64>() / ms.len().max(1) as f64;
+    (ms.iter().map(|ms| (ms - mean).powi(2)).sum::<f64>() / ms.len().max(1) as f64).sqrt()
+}
+
 fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
-    writeln!(out, "{} on {}, {}", report.file, report.device, count(report.threads, "thread"))?;
+    let built = match report.built_threads == report.threads {
+        true => String::new(),
+        false => format!(" (built for {})", report.built_threads),
+    };
+    writeln!(out, "{} on {}, {}{built}", report.file, report.tier, count(report.threads, "thread"))?;
     for input in &report.inputs {
         writeln!(out, "  input       {} {}", input.name, input.ty)?;
     }
-    writeln!(
-        out,
-        "  latency     median {:.3} ms, mean {:.3}, min {:.3}",
-        report.median_ms, report.mean_ms, report.min_ms
-    )?;
-    writeln!(out, "              p90 {:.3} ms, p95 {:.3}, p99 {:.3}", report.p90_ms, report.p95_ms, report.p99_ms)?;
-    writeln!(out, "  throughput  {:.1} inferences/s over {}", report.throughput, count(report.runs, "run"))?;
-    if let Some(load) = report.load_ms {
-        writeln!(out, "  load        {load:.3} ms")?;
+    let [median, mean, min, max, deviation] =
+        [report.median_ms, report.mean_ms, report.min_ms, report.max_ms, report.deviation_ms].map(time_text);
+    writeln!(out, "  latency     median {median}, mean {mean}, min {min}, max {max}, deviation {deviation}")?;
+    let percentiles = report.percentiles.iter().map(|p| format!("p{} {}", p.percent, time_text(p.ms)));
+    writeln!(out, "              {}", percentiles.collect::<Vec<_>>().join(", "))?;
+    write!(out, "  throughput  {:.1} inferences/s over {}", report.throughput, count(report.runs, "run"))?;
+    match (report.samples_per_second, report.batch) {
+        (Some(samples), Some(batch)) if batch > 1 => writeln!(out, "; {samples:.1} samples/s, {batch} each")?,
+        _ => writeln!(out)?,
     }
-    writeln!(out, "  first run   {:.3} ms", report.first_ms)?;
+    if let Some(load) = report.load_ms {
+        writeln!(out, "  load        {}", time_text(load))?;
+    }
+    writeln!(out, "  first run   {}", time_text(report.first_ms))?;
     writeln!(out, "  activations {}", show_bytes(report.activation_bytes))?;
-    let Some(profile) = &report.profile else { return Ok(()) };
-    let mut steps: Vec<&StepTime> = profile.iter().collect();
-    steps.sort_by(|a, b| b.ms.total_cmp(&a.ms));
-    let row = |step: &StepTime| {
-        let origin = step.origins.join(", ");
-        let tactic = step.tactic.clone().unwrap_or_default();
-        let operators = format!("{}{}", "  ".repeat(step.depth), step.operators.join("+"));
-        vec![format!("{:.4}", step.ms), format!("{:.1}", step.percent), operators, tactic, origin]
-    };
-    let rows = steps.into_iter().map(row).collect();
-    writeln!(out, "{}", table(&["ms", "%", "operators", "tactic", "source"], &[0, 1], rows))
+    if let Some(known) = report.self_test {
+        writeln!(out, "  self-test   {} as known", count(known, "output"))?;
+    }
+    if let Some(times) = &report.times {
+        writeln!(out, "  times       {times}")?;
+    }
+    match (&report.profile, &report.operators) {
+        (Some(steps), Some(operators)) => {
+            writeln!(out)?;
+            profile::show(steps, operators, out)
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sinter::base::Tensor;
 
     #[test]
     fn percentiles_are_nearest_ranks() {
         let times: Vec<Duration> = (1..=200).map(Duration::from_millis).collect();
-        assert_eq!(percentile(&times, 0), 1.0);
-        assert_eq!(percentile(&times, 50), 100.0);
-        assert_eq!(percentile(&times, 99), 198.0);
-        assert_eq!(percentile(&times[..1], 99), 1.0);
+        for (percent, wanted) in
+            [(0.0, 1.0), (50.0, 100.0), (99.0, 198.0), (99.5, 199.0), (99.9, 200.0), (100.0, 200.0)]
+        {
+            assert_eq!(percentile(&times, percent), wanted, "{percent}");
+        }
+        assert_eq!(percentile(&times[..1], 99.0), 1.0);
+        let thousand: Vec<Duration> = (1..=1000).map(Duration::from_millis).collect();
+        assert_eq!(percentile(&thousand, 99.9), 999.0);
+        assert_eq!(deviation(&[1, 3].map(Duration::from_millis)), 1.0);
         assert!(seconds("-1").is_err() && seconds("x").is_err() && seconds("NaN").is_err() && seconds("0.3").is_ok());
+        assert!(percent("101").is_err() && percent("NaN").is_err() && percent("99.9").is_ok());
+    }
+
+    #[test]
+    fn a_batch_is_what_all_inputs_and_outputs_share() {
+        let of = |sizes: &[usize]| Value::Tensor(Tensor::from_vec(sizes, vec![0f32; sizes.iter().product()]).unwrap());
+        let named = |sizes: &[usize]| ("x".to_owned(), of(sizes));
+        assert_eq!(batch(&[named(&[4, 3]), named(&[4])], &[of(&[4, 2])]), Some(4));
+        assert_eq!(batch(&[named(&[4, 3])], &[of(&[2, 4])]), None);
+        assert_eq!(batch(&[named(&[4, 3])], &[of(&[])]), None);
+        assert_eq!(batch(&[], &[]), None);
     }
 }

@@ -187,6 +187,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     arguments.model_flags.name_files(&mut files);
     arguments.json.name_files(&mut files);
     files.check()?;
+    arguments.device.check();
     let start = Instant::now();
     let network = match open_source(&arguments.model, &arguments.model_flags, &[])? {
         Source::Model(network) => network,
@@ -222,7 +223,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         activation_bytes: sinter::memory::arena_bytes(&plan),
         nodes,
         passes: pass_summaries(&passes),
-        verification: verification_summary(&plan.report.clone().unwrap_or_default().verification),
+        verification: verification_summary(&plan.report.clone().unwrap_or_default().verification, &plan.target),
         known_verdict: is_known_verdict,
         steps: plan.graph.steps.len(),
         cover: CoverSummary {

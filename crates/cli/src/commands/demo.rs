@@ -123,6 +123,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     let mut files = Files::default();
     arguments.json.name_files(&mut files);
     files.check()?;
+    arguments.device.check();
     let (images, labels) = digits()?;
     let network = network()?;
     let Built { plan, passes, .. } =
@@ -137,7 +138,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     let named = |value: Value| [("scores".to_owned(), value)];
     let expected = judge(&network, &inputs, ModelFlags::default().max_memory())?.swap_remove(0);
     let bounds = Bounds { atol: 1e-5, rtol: 1e-4, min_cosine: None };
-    let verification = differences(&named(scores.clone().into()), &named(expected), bounds).swap_remove(0);
+    let verification = differences(&named(scores.clone().into()), &named(expected), &|_| bounds).swap_remove(0);
 
     let answers = Answers::of(&scores);
     let (times, single) = one_by_one(&engine, &images)?;

@@ -15,7 +15,8 @@ use sinter::ops::{Arguments, EvalContext, EvalError, Evaluator, Memory, Op};
 use sinter::source;
 use sinter::values::{self, Role};
 
-use crate::difference::{Bounds, Difference, differences};
+use crate::bounds::Allowed;
+use crate::difference::{Difference, differences};
 use crate::failure::{Exit, Failure};
 use crate::files::Files;
 use crate::flags::{DeviceFlags, InputFlags, JsonFlags, ModelFlags};
@@ -76,9 +77,12 @@ struct BoundFlags {
     #[arg(long, value_name = "E", default_value_t = 1e-4, allow_negative_numbers = true, value_parser = bound)]
     atol: f64,
 
-    /// Part of the bound that is relative to the largest expected element
-    #[arg(long, value_name = "E", default_value_t = 1e-3, allow_negative_numbers = true, value_parser = bound)]
-    rtol: f64,
+    /// Part of the bound that is relative to the largest expected element [default: by type, 1e-3 for f32]
+    ///
+    /// By the coarsest type that is rounded to on the way to an output: four units in its last place where that is more,
+    /// 3.9e-3 for f16 and 3.1e-2 for bf16.
+    #[arg(long, value_name = "E", allow_negative_numbers = true, value_parser = bound)]
+    rtol: Option<f64>,
 
     /// Instead of the bound: smallest cosine of the angle between results, for quantized models
     #[arg(long, value_name = "C", allow_negative_numbers = true, value_parser = cosine)]
@@ -122,6 +126,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     arguments.model.name_files(&mut files);
     arguments.json.name_files(&mut files);
     files.check()?;
+    arguments.device.check();
     let opened = open(&arguments.file, &arguments.model, &arguments.inputs, WithoutInputs::Generate)?;
     let ready = engine(opened.source, &arguments.model, &arguments.device, &opened.inputs)?;
     let found = ready.engine.run(opened.inputs.clone()).map_err(|error| refusal(error, &arguments.inputs))?;
@@ -149,13 +154,13 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
             .help("`sinter inspect FILE` shows the outputs"));
     }
     let BoundFlags { atol, rtol, min_cosine } = arguments.bounds;
-    let bounds = Bounds { atol, rtol, min_cosine };
-    let outputs = differences(&found, &expected, bounds);
+    let bounds = Allowed::new(ready.engine.plan(), atol, rtol, min_cosine);
+    let outputs = differences(&found, &expected, &|name| bounds.of_output(name));
     let trace = match (arguments.trace, &ready.networks) {
         (false, _) => None,
         (true, Some((_, optimized))) => {
             let limit = arguments.model.max_memory();
-            Some(trace(&ready.engine, optimized, &opened.inputs, &expected, bounds, limit)?)
+            Some(trace(&ready.engine, optimized, &opened.inputs, &expected, &bounds, limit)?)
         }
         (true, None) => {
             return Err(Failure::usage("--trace needs the model; a plan does not have it")

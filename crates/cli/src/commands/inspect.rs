@@ -12,11 +12,12 @@ use sinter::plan::{Action, Graph, Plan, Step};
 use sinter::source::{self, Source};
 
 use crate::commands::build::weight_bytes;
-use crate::explain::{Explanation, RefusalReport, explain, refusals};
+use crate::dot::dot;
+use crate::explain::{Explanation, RefusalReport, check_node, explain, refusals};
 use crate::failure::Failure;
-use crate::files::Files;
+use crate::files::{Files, Form, is_standard_output};
 use crate::flags::{DeviceFlags, JsonFlags, ModelFlags, show_bytes};
-use crate::output::deliver;
+use crate::output::{deliver, write_file};
 use crate::prepare::{build_plan, open_source};
 use crate::report::{
     PassSummary, Port, VerificationSummary, count, fired_summaries, operators, pass_summaries, ports, sources, table,
@@ -27,7 +28,8 @@ const EXAMPLES: &str = "\
 Examples:
   sinter inspect model.onnx                      what it takes, gives, and which kernels would serve it
   sinter inspect model.plan --json -             the same for programs
-  sinter inspect model.plan --explain conv1      candidates and refusals for the step of a node";
+  sinter inspect model.plan --explain conv1      candidates and refusals for the step of a node
+  sinter inspect model.plan --dot | dot -Tsvg > model.svg    a drawing of the steps";
 
 /// Show what is in a model or a plan.
 ///
@@ -46,6 +48,10 @@ pub struct Flags {
     /// Measured times are there for a model with --tune-seconds; a plan keeps none.
     #[arg(long, value_name = "NODE")]
     explain: Option<String>,
+
+    /// Write the steps as a graph for Graphviz; without a file, to standard output instead of the listing
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
+    dot: Option<PathBuf>,
 
     #[command(flatten)]
     model: ModelFlags,
@@ -135,14 +141,26 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     let mut files = Files::default();
     files.reads_model("the file to inspect", &arguments.file);
     arguments.model.name_files(&mut files);
+    let drawing = arguments.dot.as_deref().filter(|path| !is_standard_output(path));
+    files.writes("--dot", drawing, Form::FileOrStream);
     arguments.json.name_files(&mut files);
     files.check()?;
+    arguments.device.check();
+    let is_drawing_shown = arguments.dot.is_some() && drawing.is_none();
+    if is_drawing_shown && arguments.json.target().is_some_and(is_standard_output) {
+        return Err(
+            Failure::usage("--dot and --json cannot both go to standard output").help("give one of them a file")
+        );
+    }
     let (kind, plan, passes, moved, considered) = match open_source(&arguments.file, &arguments.model, &[])? {
         Source::Plan(plan) => {
             arguments.model.refuse_for_plan()?;
             ("plan", *plan, None, None, Vec::new())
         }
         Source::Model(network) => {
+            if let Some(node) = &arguments.explain {
+                check_node(&network, node)?;
+            }
             let built = build_plan(&network, SizeHints::default(), &arguments.model, &arguments.device, &[])?;
             let moved = built.moved.into_iter().map(|moved| MovedReport {
                 origin: moved.origin,
@@ -172,13 +190,19 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         weight_bytes: weight_bytes(&plan),
         activation_bytes: sinter::memory::arena_bytes(&plan),
         conditions: conditions(&plan),
-        verification: told.map(|report| verification_summary(&report.verification)),
+        verification: told.map(|report| verification_summary(&report.verification, &plan.target)),
         passes,
         moved,
         steps,
         explanations,
     };
-    deliver(&report, &arguments.json, |shown, out| show(shown, &report, out))
+    if let Some(path) = drawing {
+        write_file(path, dot(&plan).as_bytes())?;
+    }
+    deliver(&report, &arguments.json, |shown, out| match is_drawing_shown {
+        true => out.write_all(dot(&plan).as_bytes()),
+        false => show(shown, &report, out),
+    })
 }
 
 fn conditions(plan: &Plan) -> Vec<String> {

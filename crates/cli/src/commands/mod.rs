@@ -8,3 +8,4 @@ pub mod diff;
 pub mod doctor;
 pub mod inspect;
 pub mod run;
+pub mod self_test;

@@ -1,13 +1,14 @@
 //! `sinter run`: one inference.
 
+use std::fmt::{Display, Formatter};
 use std::io::Write;
 use std::path::PathBuf;
-use std::time::Instant;
 
 use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinter::base::{DataType, Tensor, Value};
+use sinter::source::Source;
 use sinter::values::{self, Role, is_archive};
 
 use crate::failure::Failure;
@@ -15,13 +16,15 @@ use crate::files::{Files, Form};
 use crate::flags::{DeviceFlags, InputFlags, JsonFlags, ModelFlags};
 use crate::interrupt::while_writing;
 use crate::output::deliver;
-use crate::prepare::{WithoutInputs, engine, open};
-use crate::report::{milliseconds, type_text};
+use crate::prepare::{First, WithoutInputs, engine, first_run, open};
+use crate::report::{count, milliseconds, time_text, type_text};
+use crate::self_test::{answers, note_other_device, require};
 
 const EXAMPLES: &str = "\
 Examples:
   sinter run model.plan --inputs x.npz                      sum up the outputs
   sinter run model.plan --inputs x.npz --outputs y.npz      keep them
+  sinter run model.plan --random --shapes input:8x3x224x224 inputs of these sizes, made up
   sinter run model.onnx --inputs test_data_set_0            build in memory, then run";
 
 /// Elements of an output that a summary shows.
@@ -41,9 +44,17 @@ pub struct Flags {
     #[command(flatten)]
     inputs: InputFlags,
 
+    /// Make the values of the inputs up, as `sinter bench` does; --seed does so too
+    #[arg(long, conflicts_with = "inputs")]
+    random: bool,
+
     /// Where the outputs go: an .npz file by name, or a folder for output_0.pb, output_1.pb, ...
     #[arg(long, value_name = "FILE")]
     outputs: Option<PathBuf>,
+
+    /// First run the plan's self-test vectors, and end with 1 when an output is not the known one
+    #[arg(long)]
+    self_test: bool,
 
     #[command(flatten)]
     model: ModelFlags,
@@ -63,6 +74,8 @@ pub struct Report {
     pub file: String,
     /// Milliseconds of the inference, the first one of this engine.
     pub milliseconds: f64,
+    /// Outputs of self-test vectors that are the known ones; only with `--self-test`.
+    pub self_test: Option<usize>,
     /// Where the outputs were written; absent when they were only summed up.
     pub written: Option<String>,
     /// The outputs in order.
@@ -86,8 +99,33 @@ pub struct OutputSummary {
     pub mean: Option<f64>,
     /// Elements that are no numbers.
     pub nan: usize,
-    /// The first elements, as text.
-    pub first: Vec<String>,
+    /// The first elements; of sequences and optionals, the types of the first tensors.
+    pub first: Vec<Element>,
+}
+
+/// An element as JSON has it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Element {
+    /// A number.
+    Number(f64),
+    /// A text, or one of the numbers that JSON does not have: `NaN`, `inf`, `-inf`.
+    Text(String),
+}
+
+impl Element {
+    fn of(value: f64) -> Self {
+        if value.is_finite() { Self::Number(value) } else { Self::Text(value.to_string()) }
+    }
+}
+
+impl Display for Element {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Number(value) => f.write_str(&short(*value)),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
 }
 
 /// Runs the command.
@@ -103,18 +141,32 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     files.writes("--outputs", outputs, if outputs.is_some_and(is_archive) { Form::File } else { Form::Folder });
     arguments.json.name_files(&mut files);
     files.check()?;
-    let opened = open(&arguments.file, &arguments.model, &arguments.inputs, WithoutInputs::None)?;
-    let ready = engine(opened.source, &arguments.model, &arguments.device, &opened.inputs)?;
-    let start = Instant::now();
-    let results = ready.engine.run(opened.inputs)?;
-    let time = start.elapsed();
-    let outputs: Vec<(String, Value)> = ready.engine.output_names().map(str::to_owned).zip(results).collect();
+    arguments.device.check();
+    let without = match arguments.random || arguments.inputs.seed.is_some() {
+        true => WithoutInputs::Generate,
+        false => WithoutInputs::None,
+    };
+    let opened = open(&arguments.file, &arguments.model, &arguments.inputs, without)?;
+    let is_plan = matches!(opened.source, Source::Plan(_));
+    let engine = engine(opened.source, &arguments.model, &arguments.device, &opened.inputs)?.engine;
+    if is_plan {
+        note_other_device(engine.plan(), arguments.device.threads());
+    }
+    let self_test = match arguments.self_test {
+        true => Some(answers(&engine)?),
+        false => None,
+    };
+    require(self_test.as_deref().unwrap_or_default())?;
+    let spare = opened.spare.filter(|_| without == WithoutInputs::Generate);
+    let First { outputs, time, .. } = first_run(&engine, opened.inputs, spare, &arguments.inputs)?;
+    let outputs: Vec<(String, Value)> = engine.output_names().map(str::to_owned).zip(outputs).collect();
     if let Some(path) = &arguments.outputs {
         while_writing(|| values::write(path, Role::Output, &outputs))?;
     }
     let report = Report {
         file: arguments.file.display().to_string(),
         milliseconds: milliseconds(time),
+        self_test: self_test.map(|answers| answers.len()),
         written: arguments.outputs.as_ref().map(|p| p.display().to_string()),
         outputs: outputs.iter().map(|(name, value)| summary(name, value)).collect(),
     };
@@ -128,7 +180,7 @@ fn summary(name: &str, value: &Value) -> OutputSummary {
     match value {
         Value::Tensor(tensor) if tensor.data_type() == DataType::String => {
             let strings = tensor.strings().unwrap_or_default();
-            OutputSummary { first: strings.iter().take(FIRST).map(|s| format!("{s:?}")).collect(), ..empty }
+            OutputSummary { first: strings.iter().take(FIRST).cloned().map(Element::Text).collect(), ..empty }
         }
         Value::Tensor(tensor) => numbers(tensor, empty),
         Value::Sequence { items, .. } => OutputSummary { first: items.iter().take(FIRST).map(kind).collect(), ..empty },
@@ -136,8 +188,8 @@ fn summary(name: &str, value: &Value) -> OutputSummary {
     }
 }
 
-fn kind(value: &Value) -> String {
-    type_text(&value.value_type())
+fn kind(value: &Value) -> Element {
+    Element::Text(type_text(&value.value_type()))
 }
 
 /// Elements that are floats at a time, whole bytes of every type: eight bytes for each element of an output would be four
@@ -159,7 +211,7 @@ fn numbers(tensor: &Tensor, empty: OutputSummary) -> OutputSummary {
     let (mut min, mut max, mut sum, mut count, mut nan) = (f64::INFINITY, f64::NEG_INFINITY, 0.0, 0usize, 0usize);
     for block in blocks(tensor) {
         if first.is_empty() {
-            first = block.iter().take(FIRST).map(|v| short(*v)).collect();
+            first = block.iter().take(FIRST).copied().map(Element::of).collect();
         }
         for v in block {
             if v.is_nan() {
@@ -191,12 +243,16 @@ fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
         if output.nan > 0 {
             writeln!(out, "  {} elements are no numbers (NaN)", output.nan)?;
         }
-        writeln!(out, "  first: {}", output.first.join(" "))?;
+        let first: Vec<String> = output.first.iter().map(Element::to_string).collect();
+        writeln!(out, "  first: {}", first.join(" "))?;
+    }
+    if let Some(known) = report.self_test {
+        writeln!(out, "self-test: {} as known", count(known, "output"))?;
     }
     if let Some(written) = &report.written {
         writeln!(out, "written to {written}")?;
     }
-    writeln!(out, "{:.3} ms", report.milliseconds)
+    writeln!(out, "{}", time_text(report.milliseconds))
 }
 
 #[cfg(test)]
@@ -212,9 +268,12 @@ mod tests {
         let found = of(Tensor::from_codes(DataType::U4, &[BLOCK + 3], codes).unwrap());
         let mean = (BLOCK as f64 + 10.0) / (BLOCK as f64 + 3.0);
         assert_eq!((found.min, found.max, found.mean), (Some(0.0), Some(9.0), Some(mean)));
-        assert_eq!(found.first, ["1"; FIRST]);
+        assert_eq!(found.first, [const { Element::Number(1.0) }; FIRST]);
         let found = of(Tensor::from_vec(&[3], vec![f32::NAN, 2.0, f32::INFINITY]).unwrap());
         assert_eq!((found.min, found.max, found.nan), (Some(2.0), None, 1));
+        let first: Vec<String> = found.first.iter().map(Element::to_string).collect();
+        assert_eq!(first, ["NaN", "2", "inf"]);
+        assert_eq!(serde_json::to_string(&found.first).unwrap(), r#"["NaN",2.0,"inf"]"#);
         let found = of(Tensor::from_vec::<f32>(&[0], Vec::new()).unwrap());
         assert_eq!((found.min, found.nan, found.first.len()), (None, 0, 0));
     }

@@ -5,6 +5,9 @@ use clap::builder::PossibleValuesParser;
 use sinter::backend::BackEnd;
 use sinter::backends::{self, BACK_ENDS};
 
+use crate::output::warn;
+use crate::report::count;
+
 /// Where an engine runs.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Device")]
@@ -14,6 +17,14 @@ pub struct DeviceFlags {
           value_parser = PossibleValuesParser::new(BACK_ENDS.iter().map(|b| b.name())))]
     device: String,
 
+    #[command(flatten)]
+    threads: ThreadFlags,
+}
+
+/// How many threads an engine runs on.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Device")]
+pub struct ThreadFlags {
     /// Threads of one inference [default: those that this process may use]
     ///
     /// A plan built for one number of threads runs with any other and gives the same bits.
@@ -29,7 +40,34 @@ impl DeviceFlags {
 
     /// Number of threads.
     pub fn threads(&self) -> usize {
-        let all = || std::thread::available_parallelism().map_or(1, usize::from);
-        self.threads.map_or_else(all, usize::from)
+        self.threads.count()
     }
+
+    /// Warns of more threads than can run at once.
+    pub fn check(&self) {
+        self.threads.check();
+    }
+}
+
+impl ThreadFlags {
+    /// Number of threads.
+    pub fn count(&self) -> usize {
+        self.threads.map_or_else(processors, usize::from)
+    }
+
+    /// Warns of more threads than can run at once: they wait for each other, and an inference takes many times as long.
+    pub fn check(&self) {
+        let (threads, processors) = (self.count(), processors());
+        if threads > processors {
+            let processors = count(processors, "processor");
+            warn(&format!(
+                "--threads {threads} on {processors}: threads that wait for each other make inferences slow"
+            ));
+        }
+    }
+}
+
+/// Processors that this process may use.
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }

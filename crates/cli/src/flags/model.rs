@@ -33,7 +33,7 @@ pub struct ModelFlags {
     /// Pin the sizes of inputs: NAME:1x3x224x224,OTHER:1x128
     ///
     /// A name ends at the last colon. A symbolic dimension that one input pins is pinned everywhere; dimensions that
-    /// nothing pins stay free, and the engine takes any size for them.
+    /// nothing pins stay free, and the engine takes any size for them. With a plan: the sizes of inputs that are made up.
     #[arg(long, value_name = "NAME:SIZES,...", value_delimiter = ',')]
     shapes: Vec<Shape>,
 
@@ -98,8 +98,11 @@ impl FromStr for Shape {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (name, sizes) =
-            text.rsplit_once(':').ok_or_else(|| format!("'{text}' has no colon; write NAME:1x3x224x224"))?;
+        let (name, sizes) = text.rsplit_once(':').ok_or_else(|| match text.parse::<usize>() {
+            // Commas stand between inputs.
+            Ok(_) => format!("'{text}' names no input; sizes stand with x between them, as in NAME:1x{text}"),
+            Err(_) => format!("'{text}' has no colon; write NAME:1x3x224x224"),
+        })?;
         if name.is_empty() {
             return Err(format!("'{text}' names no input; write NAME:1x3x224x224"));
         }
@@ -191,13 +194,29 @@ impl ModelFlags {
         self.max_memory.map_or_else(|| default_memory() as u64, |size| size.0)
     }
 
+    /// Sizes that the user gives inputs.
+    pub fn shapes(&self) -> &[Shape] {
+        &self.shapes
+    }
+
     /// A plan is built already: flags that would change it are refused, not ignored.
     ///
     /// # Errors
     /// Names the flag.
     pub fn refuse_for_plan(&self) -> Result<(), Failure> {
+        match self.shapes.is_empty() {
+            true => self.refuse_building_for_plan(),
+            false => Err(Failure::usage("--shapes applies to models, and to inputs of plans that are made up")
+                .help("give the flag to `sinter build`, or leave it out")),
+        }
+    }
+
+    /// As [`ModelFlags::refuse_for_plan`], but for `--shapes`, which inputs that are made up have.
+    ///
+    /// # Errors
+    /// Names the flag.
+    pub fn refuse_building_for_plan(&self) -> Result<(), Failure> {
         let given = [
-            ("--shapes", !self.shapes.is_empty()),
             ("--runtime-inputs", !self.runtime_inputs.is_empty()),
             ("--precision", self.precision.is_some()),
             ("--disable", !self.disable.is_empty()),
@@ -223,8 +242,15 @@ mod tests {
         let shape: Shape = "serving_default/x:0:1x3x224".parse().unwrap();
         assert_eq!(shape, Shape { name: "serving_default/x:0".into(), sizes: vec![1, 3, 224] });
         assert_eq!("scalar:".parse::<Shape>().unwrap().sizes, Vec::<usize>::new());
-        for wrong in ["x", ":1x2", "x:1xa", "x:-1"] {
-            assert!(wrong.parse::<Shape>().is_err(), "{wrong}");
+        for (wrong, hint) in [
+            ("x", "has no colon; write NAME:1x3"),
+            (":1x2", "names no input"),
+            ("x:1xa", "'a' in 'x:1xa' is no size"),
+            ("x:-1", "is no size"),
+            ("32", "sizes stand with x between them, as in NAME:1x32"),
+        ] {
+            let error = wrong.parse::<Shape>().unwrap_err();
+            assert!(error.contains(hint), "{wrong}: {error}");
         }
     }
 }

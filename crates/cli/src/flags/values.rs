@@ -1,4 +1,4 @@
-//! `--inputs`.
+//! `--inputs`, `--seed`.
 
 use std::path::PathBuf;
 
@@ -12,6 +12,10 @@ pub struct InputFlags {
     /// Values of the inputs: an .npz file by name, or a folder of input_0.pb, input_1.pb, ...
     #[arg(long, value_name = "FILE")]
     pub inputs: Option<PathBuf>,
+
+    /// Make up other floats than without it; the same number makes the same values
+    #[arg(long, value_name = "N", conflicts_with = "inputs")]
+    pub seed: Option<u32>,
 }
 
 impl InputFlags {

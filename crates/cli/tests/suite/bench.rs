@@ -58,6 +58,88 @@ fn inputs_made_up_that_the_model_refuses_are_for_the_user_to_give() {
 }
 
 #[test]
+fn a_plan_is_measured_at_given_sizes() {
+    let folder = Folder::new();
+    let plan = folder.path("small.plan");
+    json(&arguments!["build", small_model(&folder)]);
+    let times = folder.path("times.json");
+    let report = json(&arguments![
+        "bench",
+        plan,
+        "--shapes",
+        "x:4x3",
+        "--iterations",
+        "7",
+        "--percentiles",
+        "50,99.9",
+        "--export-times",
+        times
+    ]);
+    assert_eq!((&report["inputs"][0]["type"], &report["runs"]), (&"f32[4, 3]".into(), &7.into()));
+    let number = |name: &str| report[name].as_f64().unwrap();
+    assert!(number("max_ms") >= number("median_ms") && number("deviation_ms") >= 0.0);
+    let asked = [("percent", 99.9), ("ms", number("max_ms"))];
+    asked.iter().for_each(|(field, wanted)| assert_eq!(report["percentiles"][1][field], *wanted));
+    assert_eq!(report["percentiles"][0]["ms"], report["median_ms"]);
+    assert_eq!(report["batch"], 4);
+    assert!((number("samples_per_second") / number("throughput") - 4.0).abs() < 1e-9);
+    let exported: Vec<f64> = serde_json::from_slice(&std::fs::read(&times).unwrap()).unwrap();
+    assert_eq!(exported.len(), 7);
+    assert_eq!(exported.iter().copied().fold(0.0, f64::max), number("max_ms"));
+    let shown = text(&sinter(&arguments!["bench", plan, "--shapes", "x:4x3", "--iterations", "3"]).stdout);
+    assert!(shown.contains("max ") && shown.contains("samples/s, 4 each") && shown.contains("over 3 runs"), "{shown}");
+    let inputs = folder.archive("x.npz", &[("x", &[1, 3], &[0.0; 3])]);
+    for (flags, named) in [
+        (arguments!["--shapes", "x:4"].to_vec(), "[4], it is f32[N, 3]"),
+        (arguments!["--shapes", "x:4,3"].to_vec(), "sizes stand with x between them, as in NAME:1x3"),
+        (arguments!["--shapes", "x:4x3", "--inputs", inputs].to_vec(), "--shapes applies to models"),
+        (arguments!["--percentiles", "101"].to_vec(), "is no percentage"),
+        (arguments!["--iterations", "0"].to_vec(), "--iterations"),
+        (arguments!["--iterations", "3", "--seconds", "1"].to_vec(), "--seconds"),
+    ] {
+        let mut all = arguments!["bench", plan].to_vec();
+        all.extend(flags);
+        let output = sinter(&all);
+        assert!(code(&output) == 2 && text(&output.stderr).contains(named), "{all:?}: {}", text(&output.stderr));
+    }
+}
+
+/// Cells apart by tabs, whole; a rate for what computes, and sums by operator.
+#[test]
+fn a_profile_has_rates_and_sums() {
+    let arguments = arguments!["bench", digits(), "--shapes", "image:2x1x8x8", "--iterations", "3", "--profile"];
+    let report = json(&arguments);
+    let steps = report["profile"].as_array().unwrap();
+    let conv = steps.iter().find(|step| step["operators"].to_string().contains("Convolution")).unwrap();
+    let operations = conv["operations"].as_f64().unwrap();
+    assert!((conv["gflops"].as_f64().unwrap() * conv["ms"].as_f64().unwrap() * 1e6 / operations - 1.0).abs() < 1e-9);
+    let sum =
+        |list: &serde_json::Value| list.as_array().unwrap().iter().map(|t| t["ms"].as_f64().unwrap()).sum::<f64>();
+    assert!((sum(&report["profile"]) - sum(&report["operators"])).abs() < 1e-9);
+    let counted: u64 = report["operators"].as_array().unwrap().iter().map(|t| t["steps"].as_u64().unwrap()).sum();
+    assert_eq!(counted, steps.len() as u64);
+    let shown = text(&sinter(&arguments).stdout);
+    assert!(shown.contains("time\t%\tGFLOP/s\toperators\ttactic\tsource\n"), "{shown}");
+    assert!(shown.lines().all(|line| !line.ends_with(' ') && !line.contains("    \t")), "{shown}");
+}
+
+#[test]
+fn more_threads_than_processors_are_warned_of() {
+    let folder = Folder::new();
+    let model = small_model(&folder);
+    let output = sinter(&arguments!["bench", model, "--iterations", "1", "--threads", "1000"]);
+    assert!(text(&output.stderr).starts_with("warning: --threads 1000 on "), "{}", text(&output.stderr));
+    let plan = folder.path("small.plan");
+    json(&arguments!["build", model, "--threads", "1"]);
+    let shown =
+        |threads: &str| text(&sinter(&arguments!["bench", plan, "--iterations", "1", "--threads", threads]).stdout);
+    assert!(shown("1").lines().next().unwrap().ends_with(", 1 thread"), "{}", shown("1"));
+    assert!(shown("2").lines().next().unwrap().ends_with(", 2 threads (built for 1)"), "{}", shown("2"));
+    let listing = text(&sinter(&arguments!["inspect", plan]).stdout);
+    assert!(listing.lines().next().unwrap().ends_with("with 1 thread"), "{listing}");
+}
+
+#[test]
 fn models_are_measured_with_given_inputs_and_shapes() {
     let folder = Folder::new();
     let model = small_model(&folder);

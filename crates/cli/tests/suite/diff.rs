@@ -29,6 +29,39 @@ fn results_outside_their_bounds_end_with_1() {
     assert_eq!(check(&["--atol", "9", "--min-cosine", "1"]).0, 1, "a cosine decides alone");
 }
 
+/// x * sigmoid(x) by way of a narrow type: each step rounds once, which is no fault of the engine.
+#[test]
+fn bounds_follow_the_coarsest_type_on_the_way() {
+    let folder = Folder::new();
+    let swish = |number: usize| {
+        let nodes = format!(
+            r#"node {{ op_type: "Cast" input: "x" output: "n" attribute {{ name: "to" type: INT i: {number} }} }}
+               node {{ op_type: "Sigmoid" input: "n" output: "s" }}
+               node {{ op_type: "Mul" input: "n" input: "s" output: "p" }}
+               node {{ op_type: "Cast" input: "p" output: "y" attribute {{ name: "to" type: INT i: 1 }} }}"#
+        );
+        crate::fixture::model(&nodes, &["dim { dim_value: 512 }"])
+    };
+    for (name, number, relative) in [("bf16", 16, 4.0 / 128.0), ("f16", 10, 4.0 / 1024.0), ("f32", 1, 1e-3)] {
+        let model = folder.write("swish.onnxtxt", swish(number));
+        let report = json(&arguments!["diff", model, "--seed", "3", "--atol", "0"]);
+        let output = &report["outputs"][0];
+        let largest = output["bound"].as_f64().unwrap() / relative;
+        assert!((1.0..6.0).contains(&largest), "{name}: {report}");
+        // What the user says counts.
+        let report = json_and_code(&arguments!["diff", model, "--seed", "3", "--atol", "0", "--rtol", "0"]).1;
+        assert_eq!(report["outputs"][0]["bound"], 0.0, "{name}");
+        // A plan says as much of its types as its model.
+        json(&arguments!["build", model, "-o", folder.path("swish.plan")]);
+        let (inputs, expected) = (folder.path("x.npz"), folder.path("y.npz"));
+        let x: Vec<f32> = (0..512).map(|at| at as f32 / 64.0 - 4.0).collect();
+        folder.archive("x.npz", &[("x", &[512], &x)]);
+        let y: Vec<f32> = x.iter().map(|x| x / (1.0 + (-x).exp())).collect();
+        folder.archive("y.npz", &[("y", &[512], &y)]);
+        json(&arguments!["diff", folder.path("swish.plan"), "--inputs", inputs, "--expect", expected]);
+    }
+}
+
 #[test]
 fn another_shape_is_a_difference() {
     let folder = Folder::new();

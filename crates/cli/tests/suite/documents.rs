@@ -5,7 +5,7 @@ use clap::CommandFactory;
 use schemars::{Schema, schema_for};
 use serde_json::Value as Json;
 use sinter_cli::arguments::Arguments;
-use sinter_cli::commands::{bench, build, completions, demo, diff, doctor, inspect, run};
+use sinter_cli::commands::{bench, build, completions, demo, diff, doctor, inspect, run, self_test};
 
 use crate::fixture::{sinter, text};
 use crate::schema::folder;
@@ -18,6 +18,7 @@ fn schemas() -> Vec<(&'static str, Schema)> {
         ("bench", schema_for!(bench::Report)),
         ("diff", schema_for!(diff::Report)),
         ("inspect", schema_for!(inspect::Report)),
+        ("self-test", schema_for!(self_test::Report)),
         ("doctor", schema_for!(doctor::Report)),
         ("demo", schema_for!(demo::Report)),
         ("completions", schema_for!(completions::Report)),
@@ -64,6 +65,10 @@ fn page(name: &str, schema: &Json) -> String {
 }
 
 fn fields(schema: &Json, page: &mut String) {
+    if let Some(forms) = schema.get("anyOf").and_then(Json::as_array) {
+        let line = |form: &Json| format!("\n- {}: {}", kind(form), form["description"].as_str().unwrap_or_default());
+        return page.extend(forms.iter().map(line).chain(["\n".to_owned()]));
+    }
     page.push_str("\n| field | type | meaning |\n|---|---|---|\n");
     for (name, field) in schema["properties"].as_object().unwrap() {
         let meaning = field["description"].as_str().unwrap_or_default().replace('\n', " ");
@@ -110,6 +115,7 @@ fn long_descriptions_are_shown() {
         ("bench", "one blocking call"),
         ("diff", "max |a - b| <= atol"),
         ("inspect", "A model is built in memory"),
+        ("self-test", "with the kernels that this machine uses"),
         ("doctor", "forces a lower tier of instructions"),
         ("demo", "Needs no network and no file"),
     ] {

@@ -69,6 +69,38 @@ fn a_choice_is_explained_with_candidates_and_refusals() {
     assert_eq!(code(&sinter(&arguments!["inspect", digits(), "--explain", "conv"])), 2, "no node has this name");
 }
 
+/// Nothing is built for a node that is not there.
+#[test]
+fn a_node_that_is_not_there_is_told_at_once() {
+    let start = std::time::Instant::now();
+    let output = sinter(&arguments!["inspect", digits(), "--explain", "conv99", "--tune-seconds", "30"]);
+    assert!(code(&output) == 2 && text(&output.stderr).contains("no step comes from a node 'conv99'"));
+    assert!(start.elapsed().as_secs() < 10);
+}
+
+#[test]
+fn steps_are_drawn() {
+    let folder = Folder::new();
+    let model = small_model(&folder);
+    let shown = text(&sinter(&arguments!["inspect", model, "--dot"]).stdout);
+    assert!(shown.starts_with("digraph \"small\" {\n") && shown.ends_with("}\n"), "{shown}");
+    for part in [
+        "label=\"x\\nf32[N, 3]\"",
+        "Pointwise\\ncpu.pointwise.",
+        "Relu node 'relu'",
+        "input0 -> step0",
+        "step0 -> output0",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let drawing = folder.path("small.dot");
+    let output = sinter(&arguments!["inspect", model, "--dot", drawing]);
+    assert!(text(&output.stdout).contains("Relu node 'relu'") && code(&output) == 0);
+    assert_eq!(std::fs::read_to_string(&drawing).unwrap(), shown);
+    let both = sinter(&arguments!["inspect", model, "--dot", "--json", "-"]);
+    assert!(code(&both) == 2 && both.stdout.is_empty() && text(&both.stderr).contains("--dot and --json"));
+}
+
 #[test]
 fn the_listing_names_operators_and_sources() {
     let folder = Folder::new();

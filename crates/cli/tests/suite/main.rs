@@ -15,4 +15,5 @@ mod ranges;
 mod run;
 mod runtime_inputs;
 mod schema;
+mod self_test;
 mod tuning;

@@ -56,7 +56,39 @@ fn without_a_place_for_them_outputs_are_summed_up() {
     assert_eq!(folder.names(), ["x.npz"]);
 }
 
-/// Numbers that JSON does not have are counted, not written.
+/// The same seed makes the same inputs of a model and of its plan, another one others.
+#[test]
+fn inputs_are_made_up_where_they_are_asked_for() {
+    let folder = Folder::new();
+    let model = small_model(&folder);
+    json(&arguments!["build", model]);
+    let plan = folder.path("small.plan");
+    let first = |file: &std::path::Path, flags: &[&str]| {
+        let mut all = arguments!["run", file].to_vec();
+        all.extend(flags.iter().map(std::ffi::OsString::from));
+        let report = json(&all);
+        let first = report["outputs"][0]["first"].as_array().unwrap().clone();
+        assert!(first.iter().all(serde_json::Value::is_number), "{report}");
+        (report["outputs"][0]["type"].as_str().unwrap().to_owned(), first)
+    };
+    for file in [&model, &plan] {
+        let made = first(file, &["--random"]);
+        assert_eq!(made.0, "f32[1, 3]");
+        assert_eq!(first(file, &["--random"]), made);
+        assert_ne!(first(file, &["--seed", "1"]), made);
+        assert_ne!(first(file, &["--seed", "2"]), first(file, &["--seed", "1"]));
+        assert_eq!(first(file, &["--random", "--shapes", "x:5x3"]).0, "f32[5, 3]");
+    }
+    assert_eq!(first(&model, &["--seed", "7"]), first(&plan, &["--seed", "7"]));
+    let inputs = folder.archive("x.npz", &[("x", &[1, 3], X)]);
+    for flags in [["--random"].as_slice(), &["--seed", "1"]] {
+        let mut all = arguments!["run", plan, "--inputs", inputs].to_vec();
+        all.extend(flags.iter().map(std::ffi::OsString::from));
+        assert_eq!(code(&sinter(&all)), 2, "{flags:?}");
+    }
+}
+
+/// Numbers that JSON does not have are counted, and stand as text among the first.
 #[test]
 fn infinities_and_nan_make_valid_json() {
     let folder = Folder::new();
@@ -65,6 +97,7 @@ fn infinities_and_nan_make_valid_json() {
     let report = json(&arguments!["run", model, "--inputs", inputs]);
     assert_eq!(report["outputs"][0]["nan"], 1);
     assert!(report["outputs"][0]["max"].is_null());
+    assert_eq!(report["outputs"][0]["first"], serde_json::json!(["NaN", "inf", 2.0]));
 }
 
 /// Without sizes nobody knows how large a head is.

@@ -1,0 +1,97 @@
+//! How far results may differ unless the user says otherwise: as rounding to the coarsest type on the way to them may move
+//! them. The parity gate widens its bounds by the same rule.
+
+use sinter::base::DataType;
+use sinter::ops::pointwise::program::Step as ScalarStep;
+use sinter::ops::{Body, Op};
+use sinter::plan::{Action, Graph, Plan, PlanValueId, Step};
+
+use crate::difference::Bounds;
+
+/// Relative part of the bound where everything is computed in f32 or wider.
+const RELATIVE: f64 = 1e-3;
+
+/// Units in the last place of a narrow type that results may be apart.
+const UNITS: f64 = 4.0;
+
+/// What the user allows, and what the types of an engine do where the user says nothing.
+#[derive(Clone, Debug)]
+pub struct Allowed {
+    atol: f64,
+    rtol: Option<f64>,
+    min_cosine: Option<f64>,
+    /// One unit in the last place of the coarsest type on the way to each value of the outermost graph.
+    units: Vec<f64>,
+    outputs: Vec<(String, PlanValueId)>,
+}
+
+impl Allowed {
+    /// The bounds for a plan's values; without `rtol` they follow the types.
+    pub fn new(plan: &Plan, atol: f64, rtol: Option<f64>, min_cosine: Option<f64>) -> Self {
+        let outputs = plan.outputs.iter().map(|port| (port.name.clone(), port.value)).collect();
+        Self { atol, rtol, min_cosine, units: units(&plan.graph), outputs }
+    }
+
+    /// The bounds for a value.
+    pub fn of_value(&self, id: PlanValueId) -> Bounds {
+        self.of_unit(self.units.get(id.index()).copied().unwrap_or_default())
+    }
+
+    /// The bounds for an output by its name.
+    pub fn of_output(&self, name: &str) -> Bounds {
+        match self.outputs.iter().find(|(known, _)| known == name) {
+            Some((_, id)) => self.of_value(*id),
+            None => self.of_unit(0.0),
+        }
+    }
+
+    fn of_unit(&self, unit: f64) -> Bounds {
+        let rtol = self.rtol.unwrap_or_else(|| RELATIVE.max(UNITS * unit));
+        Bounds { atol: self.atol, rtol, min_cosine: self.min_cosine }
+    }
+}
+
+/// The coarsest unit on the way to each value of a graph.
+fn units(graph: &Graph) -> Vec<f64> {
+    let mut units = vec![0f64; graph.values.len()];
+    for step in &graph.steps {
+        let given = step.inputs.iter().flatten().filter_map(|id| units.get(id.index()));
+        let unit = given.copied().fold(of_step(step), f64::max);
+        for id in &step.outputs {
+            if let Some(known) = units.get_mut(id.index()) {
+                *known = unit;
+            }
+        }
+    }
+    units
+}
+
+fn of_step(step: &Step) -> f64 {
+    match &step.action {
+        Action::Control { graphs, .. } => graphs.iter().flat_map(|graph| &graph.steps).map(of_step).fold(0.0, f64::max),
+        _ => of_body(step.region().body()),
+    }
+}
+
+/// The coarsest unit that a body rounds to, in its results and inside its pointwise operators.
+fn of_body(body: &Body) -> f64 {
+    let mut coarsest = 0f64;
+    for node in body.nodes() {
+        let results = node.outputs.iter().map(|id| unit(body.ty(*id).data_type()));
+        coarsest = results.chain(node.op.bodies().into_iter().map(|body| of_body(body))).fold(coarsest, f64::max);
+        if let Op::Pointwise(pointwise) = &node.op {
+            let made = pointwise.program.steps().iter().filter(|step| matches!(step, ScalarStep::Apply { .. }));
+            coarsest = made.map(|step| unit(step.data_type())).fold(coarsest, f64::max);
+        }
+    }
+    coarsest
+}
+
+/// One unit in the last place of a narrow float type, as a part of the number.
+fn unit(data_type: DataType) -> f64 {
+    match data_type {
+        DataType::F16 => 2f64.powi(-10),
+        DataType::Bf16 => 2f64.powi(-7),
+        _ => 0.0,
+    }
+}
