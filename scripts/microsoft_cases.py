@@ -392,6 +392,8 @@ def grouped():
     group("group_query_attention_smooth", new(5) + [None, None] + told(5, 5), smooth_softmax=1)
     group("group_query_attention_bias", new(2, 1) + past(4, 1) + told(6) + extra + [x(floats(1, 4, 2, 6))], softcap=0.7)
     group("group_query_attention_places", new(2, 1) + past(4, 1) + told(6) + tables + [x(np.array([[9, 3]]))], do_rotary=1)
+    group("group_query_attention_places_of_prompt",
+          new(3) + [None, None] + told(3, 3) + tables + [x(np.array([[4, 9, 1], [7, 2, 5]]))], do_rotary=1)
 
 
 # ---- regions

@@ -15,7 +15,7 @@ use sinter_ops::pointwise::{Expr, ScalarOp};
 use crate::context::{Imported, NodeContext};
 use crate::error::Problem;
 use crate::ops::attention::softcap;
-use crate::ops::expressions::elementwise;
+use crate::ops::expressions::{elementwise, equal};
 use crate::ops::microsoft_attention::{last_size, part, refuse};
 use crate::ops::sizes::{Entry, as_list, integer, positions, reshaped_to, size_of_axis};
 
@@ -122,7 +122,15 @@ pub fn group_query_attention(cx: &mut NodeContext<'_, '_>) -> Imported {
     if cx.flag("do_rotary", false) {
         let (cos, sin) = (cx.input(COS)?, cx.input(SIN)?);
         let places = match cx.optional(PLACES) {
-            Some(given) => cx.cast(given, DataType::I64)?,
+            Some(given) => {
+                // Of a prompt, which fills the cache, only the first number counts.
+                let given = cx.cast(given, DataType::I64)?;
+                let first = as_list(cx, given)?;
+                let first = part(cx, first, 0, 0, 1)?;
+                elementwise(cx, [steps, total, first, step, given], |[steps, total, first, step, given]| {
+                    equal(&steps, &total).select(&(&first + &step), &given)
+                })?
+            }
             None => {
                 let axes = cx.int_list(&[1]);
                 let column = cx.add(Unsqueeze {}, &[first, axes])?;
