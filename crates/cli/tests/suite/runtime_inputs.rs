@@ -30,7 +30,7 @@ fn refused<A: AsRef<std::ffi::OsStr> + std::fmt::Debug>(arguments: &[A], named: 
 
 fn first(report: &Json) -> Vec<String> {
     let first = report["outputs"][0]["first"].as_array().unwrap();
-    first.iter().map(|element| element.as_str().unwrap().to_owned()).collect()
+    first.iter().map(|element| element.as_f64().unwrap().to_string()).collect()
 }
 
 fn run(file: &Path, inputs: &Path) -> Vec<String> {
