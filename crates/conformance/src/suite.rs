@@ -143,6 +143,8 @@ pub fn run_suite(
                 report.passed += 1;
                 report.served.insert(name, served);
             }
+            // The reference gives the expected values of an embedded case, and not the data that the list disagrees with.
+            (Ok(Outcome::Passed(_)), true) if matches!(form, Form::Embedded(_)) => report.passed += 1,
             (Ok(Outcome::Passed(_)), true) => {
                 report.failed.push((name, "it passes, but stands in ignored.txt".to_owned()))
             }

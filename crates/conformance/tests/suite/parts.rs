@@ -257,7 +257,7 @@ fn nothing_at_all() {
     same(&maker.finish(&outputs), 1);
 }
 
-/// Whatever registers a plan names: an error before anything runs.
+/// Whatever registers a plan names: an error when the plan is read, or before anything runs.
 #[test]
 fn parts_outside_of_their_wholes() {
     let mut maker = Maker::default();
@@ -278,7 +278,10 @@ fn parts_outside_of_their_wholes() {
                 *[&mut changed.offset, &mut changed.inner, &mut changed.step][which] = register;
                 let mut plan = plan.clone();
                 plan.graph.values[value].home = Home::Part(changed);
-                let Ok(plan) = from_bytes(to_bytes(&plan).into(), Trust::Nothing) else { continue };
+                let Ok(plan) = from_bytes(to_bytes(&plan).into(), Trust::Nothing) else {
+                    refused += 1;
+                    continue;
+                };
                 let engine = Engine::from_plan(plan, &[&Cpu], 1).expect("an engine");
                 match engine.run(given.clone()) {
                     Ok(_) => {}
