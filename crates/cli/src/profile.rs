@@ -25,7 +25,8 @@ pub struct StepTime {
     pub percent: f64,
     /// How many steps of control flow it is inside of; their times contain its own.
     pub depth: usize,
-    /// Arithmetic operations, a multiply-add as two; absent where they depend on more than the sizes of the inputs.
+    /// Arithmetic operations, a multiply-add as two; absent where they depend on more than the sizes of the inputs, and
+    /// inside control flow.
     pub operations: Option<f64>,
     /// Billions of operations per second; absent for steps without arithmetic.
     pub gflops: Option<f64>,
@@ -64,14 +65,13 @@ pub fn step_times(engine: &Engine, inputs: &[(String, Value)], runs: usize) -> R
         engine.run_observed(inputs.to_vec(), &mut profile)?;
         stage.set(run as u64);
     }
-    let plan = engine.plan();
-    let sizes = named_sizes(plan, inputs);
+    let sizes = named_sizes(engine.plan(), inputs);
     let total: Duration = profile.mean_times().sum();
-    let mut rows = Vec::new();
+    let mut times = Vec::new();
     let mut add = |step: &Step, depth: usize, time: Duration| {
-        // Operations are those of one pass, times those of all iterations.
-        let operations = operations(step, &sizes).filter(|_| depth == 0);
-        rows.push(StepTime {
+        // How often control flow runs a step is not known here.
+        let operations = if depth == 0 { operations(step, &sizes) } else { None };
+        times.push(StepTime {
             ms: milliseconds(time),
             percent: share(time.as_secs_f64(), total.as_secs_f64()),
             depth,
@@ -82,11 +82,11 @@ pub fn step_times(engine: &Engine, inputs: &[(String, Value)], runs: usize) -> R
             origins: sources(step),
         });
     };
-    for (position, (step, time)) in plan.graph.steps.iter().zip(profile.mean_times()).enumerate() {
+    for (position, (step, time)) in engine.plan().graph.steps.iter().zip(profile.mean_times()).enumerate() {
         add(step, 0, time);
         inner_times(step, &mut vec![position], &profile, &mut add);
     }
-    Ok(rows)
+    Ok(times)
 }
 
 /// Times of the steps inside a step of control flow, which lies at this path.
@@ -111,21 +111,25 @@ fn rate(operations: f64, ms: f64) -> Option<f64> {
     (operations > 0.0 && ms > 0.0).then(|| operations / ms * 1e-6)
 }
 
-/// The times by operators, longest first.
+/// The times by operators, longest first. Control flow counts with what the steps inside leave of its time.
 pub fn operator_times(steps: &[StepTime]) -> Vec<OperatorTime> {
     let mut all: Vec<(OperatorTime, Option<f64>)> = Vec::new();
-    for step in steps.iter().filter(|step| step.depth == 0) {
+    for (position, step) in steps.iter().enumerate() {
+        let below = steps[position + 1..].iter().take_while(|other| other.depth > step.depth);
+        let inside = below.filter(|other| other.depth == step.depth + 1);
+        let (inside_ms, inside_percent) =
+            inside.fold((0.0, 0.0), |sum, other| (sum.0 + other.ms, sum.1 + other.percent));
+        let (ms, percent) = ((step.ms - inside_ms).max(0.0), (step.percent - inside_percent).max(0.0));
         match all.iter_mut().find(|(known, _)| known.operators == step.operators) {
             Some((known, operations)) => {
                 known.steps += 1;
-                known.ms += step.ms;
-                known.percent += step.percent;
+                known.ms += ms;
+                known.percent += percent;
                 *operations = operations.zip(step.operations).map(|(a, b)| a + b);
             }
             None => {
-                let &StepTime { ms, percent, operations, .. } = step;
                 let operators = step.operators.clone();
-                all.push((OperatorTime { operators, steps: 1, ms, percent, gflops: None }, operations));
+                all.push((OperatorTime { operators, steps: 1, ms, percent, gflops: None }, step.operations));
             }
         }
     }
@@ -184,14 +188,7 @@ pub fn show(steps: &[StepTime], operators: &[OperatorTime], out: &mut dyn Write)
     sorted.sort_by(|a, b| b.ms.total_cmp(&a.ms));
     let row = |step: &StepTime| {
         let (share, tactic) = (format!("{:.1}", step.percent), step.tactic.clone().unwrap_or_default());
-        vec![
-            time_text(step.ms),
-            share,
-            rate(step.gflops),
-            { "  ".repeat(step.depth) + &step.operators.join("+") },
-            tactic,
-            step.origins.join(", "),
-        ]
+        vec![time_text(step.ms), share, rate(step.gflops), step.operators.join("+"), tactic, step.origins.join(", ")]
     };
     let header = ["time", "%", "GFLOP/s", "operators", "tactic", "source"];
     writeln!(out, "{}", table(&header, &[0, 1, 2], sorted.into_iter().map(row).collect()))
@@ -203,10 +200,10 @@ mod tests {
 
     #[test]
     fn times_are_summed_by_operator() {
-        let step = |ms: f64, operations: Option<f64>, name: &str| StepTime {
+        let step = |depth: usize, ms: f64, operations: Option<f64>, name: &str| StepTime {
             ms,
             percent: 10.0 * ms,
-            depth: 0,
+            depth,
             operations,
             gflops: None,
             operators: vec![name.to_owned()],
@@ -214,10 +211,10 @@ mod tests {
             origins: Vec::new(),
         };
         let steps = [
-            step(1.0, Some(2e6), "MatMul"),
-            step(5.0, None, "NonZero"),
-            step(3.0, Some(6e6), "MatMul"),
-            step(2.0, Some(0.0), "Reshape"),
+            step(0, 1.0, Some(2e6), "MatMul"),
+            step(0, 5.0, None, "NonZero"),
+            step(0, 3.0, Some(6e6), "MatMul"),
+            step(0, 2.0, Some(0.0), "Reshape"),
         ];
         let times = operator_times(&steps);
         let found = |at: usize| (times[at].operators[0].as_str(), times[at].steps, times[at].ms, times[at].gflops);
@@ -226,5 +223,29 @@ mod tests {
         assert_eq!(found(1), ("MatMul", 2, 4.0, Some(2.0)));
         assert_eq!(found(2), ("Reshape", 1, 2.0, None));
         assert_eq!(times[1].percent, 40.0);
+    }
+
+    #[test]
+    fn control_flow_counts_with_what_is_left_of_it() {
+        let step = |depth: usize, ms: f64, name: &str| StepTime {
+            ms,
+            percent: ms,
+            depth,
+            operations: None,
+            gflops: None,
+            operators: vec![name.to_owned()],
+            tactic: None,
+            origins: Vec::new(),
+        };
+        let steps = [
+            step(0, 90.0, "Loop"),
+            step(1, 60.0, "If"),
+            step(2, 50.0, "Add"),
+            step(1, 20.0, "Add"),
+            step(0, 10.0, "Add"),
+        ];
+        let times: Vec<(String, f64)> =
+            operator_times(&steps).into_iter().map(|t| (t.operators.join("+"), t.ms)).collect();
+        assert_eq!(times, [("Add".to_owned(), 80.0), ("Loop".to_owned(), 10.0), ("If".to_owned(), 10.0)]);
     }
 }

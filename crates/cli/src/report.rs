@@ -15,6 +15,8 @@ use sinter::plan::{Action, Step};
 use sinter::source::Declared;
 use terminal_size::terminal_size_of;
 
+use crate::self_test::kind_of;
+
 /// A named input or output.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -94,7 +96,7 @@ pub struct DroppedSummary {
 }
 
 /// What the judge said, for reports.
-pub fn verification_summary(found: &Verification, device: &Target) -> VerificationSummary {
+pub fn verification_summary(found: &Verification, target: &Target) -> VerificationSummary {
     let dropped = found.dropped.iter().map(|d| DroppedSummary {
         name: d.name.clone(),
         origin: d.origin.clone(),
@@ -104,7 +106,7 @@ pub fn verification_summary(found: &Verification, device: &Target) -> Verificati
     VerificationSummary {
         skipped: found.skipped.clone(),
         unverified_passes: found.unverified_passes.clone(),
-        on: found.skipped.is_none().then(|| format!("{}.{}", device.back_end, device.isa)),
+        on: found.skipped.is_none().then(|| kind_of(target)),
         agreed: found.agreed,
         dropped: dropped.collect(),
         unverified: unverified

@@ -3,6 +3,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sinter::backend::Target;
 use sinter::backends;
 use sinter::plan::Plan;
 use sinter::runtime::{Engine, KnownAnswer};
@@ -57,13 +58,17 @@ pub fn require(answers: &[Answer]) -> Result<(), Failure> {
 /// Back end and instructions that run a plan here: `cpu.avx512`.
 pub fn tier_here(plan: &Plan, threads: usize) -> String {
     let here = backends::by_name(&plan.target.back_end).map(|back_end| back_end.target(threads));
-    let here = here.as_ref().unwrap_or(&plan.target);
-    format!("{}.{}", here.back_end, here.isa)
+    kind_of(here.as_ref().unwrap_or(&plan.target))
 }
 
 /// Back end and instructions that a plan was built for.
 fn tier_built(plan: &Plan) -> String {
-    format!("{}.{}", plan.target.back_end, plan.target.isa)
+    kind_of(&plan.target)
+}
+
+/// Back end and instructions of a target.
+pub fn kind_of(target: &Target) -> String {
+    format!("{}.{}", target.back_end, target.isa)
 }
 
 /// What runs a plan here, where that is not what it was built for.
