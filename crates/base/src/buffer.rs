@@ -1,8 +1,11 @@
 //! Owned memory, aligned for every kernel.
 
+use std::alloc::{Layout, handle_alloc_error};
+
 use bytemuck::allocation::try_zeroed_slice_box;
 use bytemuck::{cast_slice, cast_slice_mut};
 
+use crate::allocation::{attempt, with_capacity};
 use crate::data_type::DataType;
 use crate::tensor::{Tensor, TensorError};
 use crate::view::{ALIGNMENT, View, element_bytes};
@@ -29,8 +32,7 @@ impl Clone for Buffer {
 impl Buffer {
     /// Zeroed memory of this many bytes.
     ///
-    /// # Panics
-    /// When the system has not so much memory.
+    /// Ends the process, as every allocation does, when the system has not so much memory.
     pub fn new(bytes: usize) -> Self {
         let mut buffer = Self::default();
         buffer.resize(bytes);
@@ -64,15 +66,21 @@ impl Buffer {
     /// Changes the size; memory is only taken when it grows beyond what was ever used, and only then are the bytes
     /// zero. Else they are unspecified.
     ///
-    /// # Panics
-    /// When the system has not so much memory.
+    /// Ends the process, as every allocation does, when the system has not so much memory.
     pub fn resize(&mut self, bytes: usize) {
-        assert!(self.try_resize(bytes), "{bytes} bytes are more than the system gives");
+        if !self.grow(bytes) {
+            // A layout can be as large as this, no memory is.
+            handle_alloc_error(Layout::array::<u8>(bytes).unwrap_or(Layout::new::<u8>()));
+        }
     }
 
     /// As [`Buffer::resize`]; false, and nothing changed, when the system has not so much memory.
     #[must_use]
     pub fn try_resize(&mut self, bytes: usize) -> bool {
+        attempt(|| self.grow(bytes))
+    }
+
+    fn grow(&mut self, bytes: usize) -> bool {
         if bytes > size_of_val(self.memory.as_slice()) - self.start {
             let Some(elements) = bytes.checked_add(ALIGNMENT).map(|room| room / size_of::<u128>()) else {
                 return false;
@@ -99,23 +107,30 @@ impl View<'_> {
     /// A tensor with a copy of the elements, packed where the type asks for it.
     ///
     /// # Errors
-    /// When the view is larger than a tensor can be.
+    /// When the view is larger than a tensor can be, or than the system has memory for.
     pub fn to_tensor(&self) -> Result<Tensor, TensorError> {
         if self.rows().is_some() {
-            let mut gathered = Buffer::new(self.count() * element_bytes(self.data_type()));
+            let bytes = self.count().saturating_mul(element_bytes(self.data_type()));
+            let mut gathered = Buffer::default();
+            if !gathered.try_resize(bytes) {
+                return Err(TensorError::Memory { bytes });
+            }
             self.copy_to(gathered.bytes_mut());
             let view = View::new(self.data_type(), self.sizes(), gathered.bytes());
             return view.map_err(|_| TensorError::TooLarge { sizes: self.sizes().to_vec() })?.to_tensor();
         }
         if self.data_type().is_packed() {
             let mask = u8::MAX >> (8 - self.data_type().bits());
-            let codes = self.bytes().iter().map(|b| b & mask).collect();
+            let mut codes = with_capacity(self.bytes().len())?;
+            codes.extend(self.bytes().iter().map(|b| b & mask));
             return Tensor::from_codes(self.data_type(), self.sizes(), codes);
         }
+        let mut bytes = with_capacity(self.bytes().len())?;
+        bytes.extend_from_slice(self.bytes());
         if self.data_type() == DataType::Bool {
-            return Tensor::from_codes(DataType::Bool, self.sizes(), self.bytes().to_vec());
+            return Tensor::from_codes(DataType::Bool, self.sizes(), bytes);
         }
-        Tensor::from_bytes(self.data_type(), self.sizes(), self.bytes().to_vec().into())
+        Tensor::from_bytes(self.data_type(), self.sizes(), bytes.into())
     }
 }
 

@@ -4,6 +4,7 @@
 //!
 //! Does not know operators, networks, devices or file formats.
 
+pub mod allocation;
 pub mod arena;
 pub mod attribute;
 mod attribute_text;

@@ -37,6 +37,12 @@ pub enum TensorError {
         /// The sizes asked for.
         sizes: Vec<usize>,
     },
+    /// The system has not so much memory.
+    #[error("the system gives no {bytes} bytes of memory for a tensor")]
+    Memory {
+        /// What was asked for.
+        bytes: usize,
+    },
     /// Bytes or elements do not match the sizes.
     #[error("{data_type} tensor of sizes {sizes:?} needs {expected} bytes or elements, found {found}")]
     Length {

@@ -25,7 +25,7 @@ Examples:
   sinter bench model.plan                       latency and throughput
 
 Exit codes: 0 done; 1 results outside their bounds, or an operator without a kernel; 2 wrong flags, names,
-types or files; 3 damaged or invalid data; 4 device not available; 130 interrupted.";
+types or files, or no more memory; 3 damaged or invalid data; 4 device not available; 130 interrupted.";
 
 /// The commands; each is a file in `commands/`, which documents it.
 #[derive(Subcommand, Debug)]

@@ -24,7 +24,7 @@ use crate::output::printable;
 pub enum Exit {
     /// Results outside their bounds, or no kernel for an operator.
     OutsideBounds = 1,
-    /// Flags, names or types of inputs, files that are not there or cannot be written.
+    /// Flags, names or types of inputs, files that are not there or cannot be written, memory that the system does not give.
     Usage = 2,
     /// A damaged or invalid model, plan or data file; also errors of this program.
     Damaged = 3,
@@ -102,6 +102,9 @@ impl fmt::Display for Failure {
         Ok(())
     }
 }
+
+/// What to do about memory that the system does not give.
+pub const OUT_OF_MEMORY: &str = "give smaller inputs or fewer --threads, end other programs, or raise the limit of this one (ulimit -v, control group)";
 
 /// What to do about a file that the system does not let us read or write.
 pub fn advice(kind: ErrorKind) -> &'static str {
@@ -187,7 +190,10 @@ impl From<RuntimeError> for Failure {
             | RuntimeError::Contradiction { .. }
             | RuntimeError::Range { .. }
             | RuntimeError::Sizes { .. } => Self::usage(what).help(inputs),
-            RuntimeError::Memory { .. } => Self::new(Exit::Damaged, what).help("--max-memory sets the bound"),
+            RuntimeError::Memory { needed, limit } if needed > limit => {
+                Self::new(Exit::Damaged, what).help("--max-memory sets the bound")
+            }
+            RuntimeError::Memory { .. } | RuntimeError::OutOfMemory { .. } => Self::usage(what).help(OUT_OF_MEMORY),
             RuntimeError::Step { source: KernelError::Data(_), .. } => {
                 Self::new(Exit::Damaged, what).help("the values of the inputs do not suit the model")
             }
@@ -236,6 +242,7 @@ impl From<ValuesError> for Failure {
             }
             ValuesError::Npz(NpzError::Single { .. }) => Self::usage(what)
                 .help("write an archive: numpy.savez('x.npz', NAME=array), with the names of the inputs"),
+            ValuesError::Npz(NpzError::Memory { .. }) => Self::usage(what).help(OUT_OF_MEMORY),
             ValuesError::Damaged { .. } | ValuesError::Npz(NpzError::Invalid { .. }) => {
                 Self::new(Exit::Damaged, what).help("write the file again, or copy it again; it may be cut off")
             }

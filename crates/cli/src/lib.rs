@@ -4,6 +4,7 @@
 //! of Sinter and delivers a report: text for people, JSON with a documented schema for programs. Failures say what, where
 //! and what to do, and end with the exit codes of [`failure::Exit`].
 
+pub mod allocator;
 pub mod arguments;
 pub mod bounds;
 pub mod commands;

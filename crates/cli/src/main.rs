@@ -3,9 +3,13 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use sinter_cli::allocator::Ending;
 use sinter_cli::arguments::{Arguments, dispatch};
 use sinter_cli::failure::Exit;
 use sinter_cli::interrupt;
+
+#[global_allocator]
+static ALLOCATOR: Ending = Ending;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

@@ -157,13 +157,19 @@ pub enum RuntimeError {
     /// A context in which a kernel panicked before.
     #[error("a kernel panicked in this context, and nobody knows what it left there; make another context")]
     Poisoned,
-    /// More memory than allowed.
-    #[error("these sizes need {needed} bytes for activations, {limit} are allowed; give smaller inputs or allow more")]
+    /// More memory than allowed, or than the system gives.
+    #[error("these sizes need {needed} bytes for activations, {}", allowed(*needed, *limit))]
     Memory {
         /// Bytes needed.
         needed: usize,
         /// Bytes allowed.
         limit: usize,
+    },
+    /// More memory than the system gives, outside the activations.
+    #[error("the system gives no {bytes} bytes of memory for a result")]
+    OutOfMemory {
+        /// Bytes needed.
+        bytes: usize,
     },
     /// Bindings of another engine.
     #[error("the bindings belong to another engine; make them with this context's `bindings`")]
@@ -184,6 +190,14 @@ pub enum RuntimeError {
     /// The plan contradicts itself in a way that reading could not see.
     #[error("the plan is damaged: {}", one_line(.0))]
     Damaged(String),
+}
+
+/// Why so many bytes cannot be had.
+fn allowed(needed: usize, limit: usize) -> String {
+    match needed > limit {
+        true => format!("{limit} are allowed; give smaller inputs or allow more"),
+        false => "which the system does not give; give smaller inputs".to_owned(),
+    }
 }
 
 impl RuntimeError {

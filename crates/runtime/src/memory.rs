@@ -1,7 +1,7 @@
 //! Where values lie while a graph runs, in the form that kernels see.
 
 use sinter_backend::DynamicOutput;
-use sinter_base::{Buffer, DataType, Sizes, Tensor, Value, View};
+use sinter_base::{Buffer, DataType, Sizes, Tensor, TensorError, Value, View};
 
 use crate::error::RuntimeError;
 
@@ -115,7 +115,10 @@ impl Held {
 /// # Errors
 /// When the view cannot be a tensor, which is an error of a kernel.
 pub fn tensor_of(view: View<'_>) -> Result<Tensor, RuntimeError> {
-    view.to_tensor().map_err(|e| RuntimeError::Damaged(e.to_string()))
+    view.to_tensor().map_err(|error| match error {
+        TensorError::Memory { bytes } => RuntimeError::OutOfMemory { bytes },
+        other => RuntimeError::Damaged(other.to_string()),
+    })
 }
 
 /// A size from a register.

@@ -1,10 +1,11 @@
 //! `.npz`: a zip archive of `.npy` arrays, stored or deflated.
 
 use std::fs::File;
-use std::io::{Read, Seek, Write};
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use npyz::WriterBuilder;
+use sinter_base::allocation::attempt;
 use sinter_base::replace::replace;
 use sinter_base::{Tensor, one_line, regular_file};
 use zip::write::SimpleFileOptions;
@@ -29,6 +30,16 @@ pub enum NpzError {
     Single {
         /// The file.
         path: PathBuf,
+    },
+    /// The system has not so much memory.
+    #[error("{path}: array '{}': the system gives no {bytes} bytes of memory", one_line(array))]
+    Memory {
+        /// The file.
+        path: PathBuf,
+        /// Name of the array.
+        array: String,
+        /// Bytes needed.
+        bytes: usize,
     },
     /// The file is damaged or holds what no tensor is.
     #[error("{path}: {}", one_line(reason))]
@@ -82,7 +93,11 @@ pub fn parse_npz(
         let (array, Extent { stored, memory }) = RawArray::from_header(header, left).map_err(of_array)?;
         let mut bytes = Vec::new();
         let limit = u64::try_from(stored).unwrap_or(u64::MAX);
-        entry.by_ref().take(limit).read_to_end(&mut bytes).map_err(|e| of_array(e.to_string()))?;
+        let read = attempt(|| entry.by_ref().take(limit).read_to_end(&mut bytes));
+        read.map_err(|error| match error.kind() {
+            ErrorKind::OutOfMemory => NpzError::Memory { path: path.to_owned(), array: name.clone(), bytes: stored },
+            _ => of_array(error.to_string()),
+        })?;
         if bytes.len() != stored {
             return Err(invalid(format!("array '{name}' has {} bytes, its header promises {stored}", bytes.len())));
         }

@@ -10,6 +10,7 @@ mod fixture;
 mod inspect;
 mod interrupt;
 mod machine;
+mod memory;
 mod models;
 mod ranges;
 mod run;

@@ -1,0 +1,60 @@
+//! Allocations whose failure is an error of its own.
+//!
+//! Sizes that come from files and callers may be more than the system gives. Where such memory is taken the failure is
+//! handed to the caller, and the allocation is marked as an attempt: a program that ends when memory runs out (its global
+//! allocator sees every failure, also those that somebody expects) leaves attempts alone.
+
+use std::cell::Cell;
+
+use crate::tensor::TensorError;
+
+thread_local! {
+    static ATTEMPTS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Does what allocates; if there is no memory, `allocate` learns of it.
+pub fn attempt<T>(allocate: impl FnOnce() -> T) -> T {
+    /// Ends the attempt, also when `allocate` panics.
+    struct Ended;
+
+    impl Drop for Ended {
+        fn drop(&mut self) {
+            ATTEMPTS.set(ATTEMPTS.get() - 1);
+        }
+    }
+
+    ATTEMPTS.set(ATTEMPTS.get() + 1);
+    let _ended = Ended;
+    allocate()
+}
+
+/// Does somebody on this thread expect an allocation to fail?
+pub fn is_attempt() -> bool {
+    ATTEMPTS.try_with(Cell::get).is_ok_and(|attempts| attempts > 0)
+}
+
+/// An empty list with room for so many elements.
+///
+/// # Errors
+/// When the system has not so much memory.
+pub fn with_capacity<T>(count: usize) -> Result<Vec<T>, TensorError> {
+    let mut list = Vec::new();
+    let memory = |_| TensorError::Memory { bytes: count.saturating_mul(size_of::<T>()) };
+    attempt(|| list.try_reserve_exact(count)).map_err(memory)?;
+    Ok(list)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_end() {
+        assert!(!is_attempt());
+        assert!(attempt(|| is_attempt() && attempt(is_attempt) && is_attempt()));
+        assert!(std::panic::catch_unwind(|| attempt(|| panic!("inside"))).is_err());
+        assert!(!is_attempt());
+        assert_eq!(with_capacity::<u64>(usize::MAX / 32), Err(TensorError::Memory { bytes: usize::MAX / 32 * 8 }));
+        assert!(with_capacity::<u64>(3).unwrap().capacity() >= 3);
+    }
+}
