@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Formatter};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use schemars::JsonSchema;
@@ -51,6 +51,10 @@ pub struct Flags {
     /// Where the outputs go: an .npz file by name, or a folder for output_0.pb, output_1.pb, ...
     #[arg(long, value_name = "FILE")]
     outputs: Option<PathBuf>,
+
+    /// Keep the values of the inputs, made up or given, in the same forms as --outputs
+    #[arg(long, value_name = "FILE")]
+    save_inputs: Option<PathBuf>,
 
     /// First run the plan's self-test vectors, and end with 1 when an output is not the known one
     #[arg(long)]
@@ -137,8 +141,10 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     files.reads_model("the plan or model", &arguments.file);
     arguments.inputs.name_files(&mut files);
     arguments.model.name_files(&mut files);
-    let outputs = arguments.outputs.as_deref();
-    files.writes("--outputs", outputs, if outputs.is_some_and(is_archive) { Form::File } else { Form::Folder });
+    let form = |path: Option<&Path>| if path.is_some_and(is_archive) { Form::File } else { Form::Folder };
+    for (flag, path) in [("--outputs", &arguments.outputs), ("--save-inputs", &arguments.save_inputs)] {
+        files.writes(flag, path.as_deref(), form(path.as_deref()));
+    }
     arguments.json.name_files(&mut files);
     files.check()?;
     arguments.device.check();
@@ -158,8 +164,11 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     };
     require(self_test.as_deref().unwrap_or_default())?;
     let spare = opened.spare.filter(|_| without == WithoutInputs::Generate);
-    let First { outputs, time, .. } = first_run(&engine, opened.inputs, spare, &arguments.inputs)?;
+    let First { inputs, outputs, time } = first_run(&engine, opened.inputs, spare, &arguments.inputs)?;
     let outputs: Vec<(String, Value)> = engine.output_names().map(str::to_owned).zip(outputs).collect();
+    if let Some(path) = &arguments.save_inputs {
+        while_writing(|| values::write(path, Role::Input, &inputs))?;
+    }
     if let Some(path) = &arguments.outputs {
         while_writing(|| values::write(path, Role::Output, &outputs))?;
     }

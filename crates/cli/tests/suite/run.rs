@@ -79,7 +79,12 @@ fn inputs_are_made_up_where_they_are_asked_for() {
         assert_ne!(first(file, &["--seed", "2"]), first(file, &["--seed", "1"]));
         assert_eq!(first(file, &["--random", "--shapes", "x:5x3"]).0, "f32[5, 3]");
     }
-    assert_eq!(first(&model, &["--seed", "7"]), first(&plan, &["--seed", "7"]));
+    let kept = folder.path("kept.npz");
+    assert_eq!(
+        first(&model, &["--seed", "7", "--save-inputs", kept.to_str().unwrap()]),
+        first(&plan, &["--seed", "7"])
+    );
+    assert_eq!(first(&plan, &["--inputs", kept.to_str().unwrap()]), first(&plan, &["--seed", "7"]));
     let inputs = folder.archive("x.npz", &[("x", &[1, 3], X)]);
     for flags in [["--random"].as_slice(), &["--seed", "1"]] {
         let mut all = arguments!["run", plan, "--inputs", inputs].to_vec();
