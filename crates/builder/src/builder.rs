@@ -17,8 +17,10 @@ use crate::draft::{Draft, Lowered, finish, lower};
 use crate::error::BuildError;
 use crate::evidence::Evidence;
 use crate::freedom::{ALL_PASSES, Freedom, least};
+use crate::parity::steps::Subject;
+use crate::parity::trace::Trace;
 use crate::parity::whole::Mismatch;
-use crate::parity::{self, Answers, Change, Dropped, Unverified, Verification, Verify};
+use crate::parity::{self, Answers, Dropped, Unverified, Verification, Verify};
 use crate::parts::Moved;
 use crate::progress::{Progress, Stage};
 use crate::regions::{ConsideredRegion, considered};
@@ -106,6 +108,13 @@ impl Default for BuildOptions<'_> {
     }
 }
 
+/// The network as imported, and what the judge says to it.
+#[derive(Clone, Copy)]
+struct Judged<'a> {
+    imported: &'a Network,
+    answers: &'a Answers,
+}
+
 /// A build under way.
 struct Build<'b, 'o> {
     back_end: &'b dyn BackEnd,
@@ -167,32 +176,32 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, mut options: BuildOption
         }
     };
     let mut left_out = None;
-    match parity::keeps_meaning(imported, &optimized.network, &answers) {
-        Ok(()) => {}
-        // One rounding more or less may select something else: the steps are still verified one by one.
-        Err(Change::Outputs(reason)) if parity::is_discrete(&imported.body) => {
-            verification.unverified_passes = Some(reason);
-        }
-        Err(Change::Effects(reason) | Change::Outputs(reason)) => {
-            let (name, again) = without_wrong_pass(imported, optimized, &disabled, &answers)?;
-            let origin = "the whole network".to_owned();
-            verification.dropped.push(Dropped { name: name.clone(), origin, reason });
-            (left_out, optimized) = (Some(name), again);
-        }
+    let mut trace = Trace::of(&optimized.network, &answers);
+    if let Err(reason) = parity::keeps_meaning(imported, &optimized.network, &answers, &trace) {
+        let (name, again) = without_wrong_pass(imported, optimized, &disabled, &answers)?;
+        let origin = "the whole network".to_owned();
+        verification.dropped.push(Dropped { name: name.clone(), origin, reason });
+        (left_out, optimized) = (Some(name), again);
+        trace = Trace::of(&optimized.network, &answers);
     }
-    let (mut draft, mut whole) = build.attempt(&optimized.network, imported, &answers, &mut verification)?;
+    let judged = Judged { imported, answers: &answers };
+    let (mut draft, mut whole) = build.attempt(&optimized.network, &trace, judged, &mut verification)?;
     if let Err(Mismatch::Differs(reason)) = whole {
         let freedoms = build.freedoms(&draft.plan.graph, &optimized);
         drop(draft);
         let found = least(&freedoms, |given_up| {
             build.given_up = given_up.to_vec();
-            let network = if given_up.contains(&Freedom::Passes) { imported } else { &optimized.network };
-            let (_, whole) = build.attempt(network, imported, &answers, &mut verification)?;
+            let (_, whole) = if given_up.contains(&Freedom::Passes) {
+                build.attempt(imported, &Trace::of(imported, &answers), judged, &mut verification)?
+            } else {
+                build.attempt(&optimized.network, &trace, judged, &mut verification)?
+            };
             Ok::<bool, BuildError>(!matches!(whole, Err(Mismatch::Differs(_))))
         })?;
         let Some(given_up) = found else { return Err(BuildError::Disagrees { reason }) };
         if given_up.contains(&Freedom::Passes) {
             optimized = without(imported, &disabled, ALL_PASSES)?;
+            trace = Trace::of(imported, &answers);
             left_out = Some(ALL_PASSES.to_owned());
         }
         let origin = "the whole plan";
@@ -200,7 +209,12 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, mut options: BuildOption
         let dropped = dropped.map(|name| Dropped { name: name.into(), origin: origin.into(), reason: reason.clone() });
         verification.dropped.extend(dropped);
         build.given_up = given_up;
-        (draft, whole) = build.attempt(&optimized.network, imported, &answers, &mut verification)?;
+        (draft, whole) = build.attempt(&optimized.network, &trace, judged, &mut verification)?;
+    }
+    let whole_agrees = whole.is_ok();
+    let is_changed = optimized.report.iter().any(|pass| pass.fired > 0);
+    if let Some(reason) = answers.unfinished.clone().filter(|_| is_changed) {
+        verification.unverified.push(Unverified { origin: "the passes".to_owned(), reason });
     }
     match whole {
         Ok(()) => {}
@@ -209,7 +223,9 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, mut options: BuildOption
         }
         Err(Mismatch::Differs(reason)) => return Err(BuildError::Disagrees { reason }),
     }
-    draft.plan.sealed = parity::seal(&draft.plan, imported, &answers);
+    if whole_agrees {
+        draft.plan.sealed = parity::seal(&draft.plan, imported, &answers);
+    }
     if let (Some(key), Some(verdicts), None) = (&key, &mut verdicts, &verification.skipped) {
         let verdict = Verdict {
             plan: plan_hash(&draft.plan),
@@ -277,18 +293,23 @@ impl<'b, 'o> Build<'b, 'o> {
     fn attempt(
         &mut self,
         network: &Network,
-        imported: &Network,
-        answers: &Answers,
+        trace: &Trace,
+        judged: Judged<'_>,
         found: &mut Verification,
     ) -> Result<(Draft, Result<(), Mismatch>), BuildError> {
+        let Judged { imported, answers } = judged;
         loop {
             let draft = self.draft(network)?;
             let BuildOptions { sizes, max_memory, progress, .. } = &self.options;
-            let failures = parity::steps::check(&draft, network, answers, sizes, &self.kernels, found, *progress);
-            if parity::ban(failures, &mut self.evidence, found) {
+            let subject = Subject { draft: &draft, network, answers, trace, hints: sizes };
+            let wrong = parity::steps::check(&subject, &self.kernels, found, *progress);
+            if parity::ban(wrong.failures, &mut self.evidence, found) {
                 continue;
             }
-            let whole = parity::whole::check(&draft.plan, imported, answers, &self.kernels, *max_memory);
+            let whole = match wrong.together {
+                Some(reason) => Err(Mismatch::Differs(reason)),
+                None => parity::whole::check(&draft.plan, imported, answers, &self.kernels, *max_memory),
+            };
             return Ok((draft, whole));
         }
     }
@@ -423,7 +444,8 @@ fn without_wrong_pass(
 ) -> Result<(String, Optimized), BuildError> {
     for report in optimized.report.iter().filter(|report| report.fired > 0) {
         let again = without(imported, disabled, report.pass)?;
-        if parity::keeps_meaning(imported, &again.network, answers).is_ok() {
+        let trace = Trace::of(&again.network, answers);
+        if parity::keeps_meaning(imported, &again.network, answers, &trace).is_ok() {
             return Ok((report.pass.to_owned(), again));
         }
     }

@@ -1,11 +1,17 @@
 //! The parity gate: a plan is held against the judge before anyone sees it.
 //!
-//! Two questions. *Do the passes keep the meaning?* The judge runs the network as imported and after the passes, on the same
-//! inputs. *Does every kernel compute its region?* Each step of the plan is given the judge's values for its operands, so
-//! that an error shows where it is made and nowhere else, and, where all operands are floats, fresh numbers of unit
-//! scale as well, once for each kind of region, there also at other sizes where sizes are open; its results are compared
-//! with the region's own meaning. A kernel that fails is dropped by name for that region, a pass that fails is left out, and
-//! the build goes on with what is left.
+//! Four questions. *Do the passes keep the meaning?* The judge runs the network as imported and after the passes, on the same
+//! inputs, whose open sizes differ where they may, and with control flow on others as well. What changes an output is left
+//! out. *Does every kernel compute its region?* Each step of the plan is given the judge's values for its operands, so that an
+//! error shows where it is made and nowhere else, and once for each kind of region fresh ones (`fresh.rs`), there also at other
+//! sizes where sizes are open, in memory of its own and as the plan places it; its results are compared with the
+//! region's own meaning. A kernel that fails is dropped by name for that region, and the build goes on with what is left.
+//! *Are the regions together the network?* What they make of each other's values, by their meaning, is what the network
+//! makes, bit by bit (`trace.rs`). *Does the plan as a whole run as its steps do?* (`whole.rs`)
+//!
+//! Where an operator quantizes, selects or draws at random, the last bit may decide. What stands in front of it is held to
+//! its bound like anything else, and the operator itself is verified on given operands; passes are held to the bounds of
+//! what is behind it with the decisions of the network as imported (`forced.rs`).
 //!
 //! What may differ, and why (u is the rounding unit of the element type):
 //!
@@ -23,16 +29,24 @@
 //!
 //! What one of these rules refuses passes where rounding explains it: the judge runs the region a few times with every
 //! float moved by some units in the last place, and the difference is at most twice what that does to the element (see
-//! [`sensitivity`]). Kernels that only move elements have no rounding to plead.
+//! [`sensitivity`]). Kernels that only move elements have no rounding to plead. NaN and infinities agree with themselves
+//! alone, unless numbers are so large that f32 may overflow where the judge, in float64, does not: then nothing is known.
 
 mod answers;
 mod bodies;
+mod discrete;
 mod effects;
+mod forced;
+mod fresh;
+mod kernels;
+mod overflow;
+mod placed;
 mod points;
 mod products;
 mod rules;
 mod sensitivity;
 pub(crate) mod steps;
+pub(crate) mod trace;
 mod trials;
 pub(crate) mod whole;
 
@@ -40,9 +54,9 @@ use std::collections::HashMap;
 
 use sinter_backend::Region;
 use sinter_base::{DataType, Value, ValueType};
-use sinter_interp::{FastEvaluator, run_within};
+use sinter_interp::FastEvaluator;
 use sinter_ir::Network;
-use sinter_ops::{Body, EvalContext, Evaluator, InferContext, Memory, Op, Operands, infer};
+use sinter_ops::{Body, EvalContext, Evaluator, InferContext, Memory, Operands, infer};
 pub use sinter_plan::report::{Dropped, Unverified, Verification};
 use sinter_plan::{Plan, Sealed, SealedInput, SealedOutput, SealedVector};
 
@@ -51,6 +65,7 @@ pub(crate) use crate::parity::answers::{Answers, answers};
 use crate::parity::effects::same_effects;
 use crate::parity::rules::{Rule, agree};
 use crate::parity::steps::Failure;
+use crate::parity::trace::Trace;
 
 /// What the user wants to be verified with.
 #[derive(Clone, Debug, Default)]
@@ -65,67 +80,75 @@ pub enum Verify {
 }
 
 /// Operators that the judge runs at most, those in loops counted every time: some seconds of small ones.
-const MOST_STEPS: u64 = 1 << 22;
+const MOST_STEPS: u64 = 1 << 20;
+/// And where it was known not to come to the end.
+const FEW_STEPS: u64 = 1 << 16;
 /// Inputs of at most this many bytes in all are sealed into the plan.
 const MAX_SEALED: usize = 1 << 20;
 
-/// Is the network's result stable under rounding? Quantization and selection amplify the last bit.
-pub(crate) fn is_discrete(body: &Body) -> bool {
-    body.nodes().iter().any(|node| {
-        let selects = matches!(
-            node.op,
-            Op::Quantize(_)
-                | Op::TopK(_)
-                | Op::NonZero(_)
-                | Op::NonMaxSuppression(_)
-                | Op::ArgReduce(_)
-                | Op::Unique(_)
-        );
-        selects || node.op.effects().random || node.op.bodies().iter().any(|body| is_discrete(body))
-    })
-}
-
-/// Effects and outputs of the network after the passes against those before.
+/// Effects and outputs of the network after the passes, which the trace is of, against those before.
 ///
 /// # Errors
-/// The first difference; effects count even where outputs may differ.
-pub(crate) fn keeps_meaning(imported: &Network, network: &Network, answers: &Answers) -> Result<(), Change> {
-    same_effects(imported, network).map_err(Change::Effects)?;
-    let again = answers.again.iter().map(|again| &**again);
-    let mut all = std::iter::once(answers).chain(again);
-    all.try_for_each(|answers| same_meaning(imported, network, answers)).map_err(Change::Outputs)
-}
-
-/// What passes may not change.
-pub(crate) enum Change {
-    Effects(String),
-    Outputs(String),
+/// The first difference.
+pub(crate) fn keeps_meaning(
+    imported: &Network,
+    network: &Network,
+    answers: &Answers,
+    trace: &Trace,
+) -> Result<(), String> {
+    same_effects(imported, network)?;
+    if answers.unfinished.is_some() {
+        return Ok(());
+    }
+    same_meaning(imported, network, answers, trace.outputs.as_ref().map_err(Clone::clone)?)?;
+    let Some(again) = &answers.again else { return Ok(()) };
+    same_meaning(imported, network, again, &again.run(network, &FastEvaluator)?)
 }
 
 /// The network's outputs after the passes against those before.
 ///
 /// # Errors
 /// The first output that differs.
-fn same_meaning(imported: &Network, network: &Network, answers: &Answers) -> Result<(), String> {
-    let cx = judge(&FastEvaluator, answers.memory);
-    let outputs = run_within(network, &answers.inputs, &cx).map_err(|e| e.to_string())?;
-    for (at, (port, found)) in network.outputs.iter().zip(&outputs).enumerate() {
+fn same_meaning(imported: &Network, network: &Network, answers: &Answers, outputs: &[Value]) -> Result<(), String> {
+    let mut depends = None;
+    for (at, (port, found)) in network.outputs.iter().zip(outputs).enumerate() {
         let Some(expected) = answers.outputs.get(at) else { continue };
-        if let Err(reason) = agree(found, expected, Rule::Float, 0.0, 0.0)
-            && !sensitivity::explains(imported, answers, at, found)
-        {
+        let Err(reason) = agree(found, expected, Rule::Float, 0.0, 0.0) else { continue };
+        let depends = depends.get_or_insert_with(|| whole::dependent_outputs(imported));
+        let is_explained = match depends.get(at) {
+            Some(true) => decides_alike(imported, network, answers, at),
+            _ => sensitivity::explains(imported, answers, at, found),
+        };
+        if !is_explained {
             return Err(format!("output '{}': {reason}", port.name));
         }
     }
     Ok(())
 }
 
-/// An evenly distributed number of variance 1: splitmix64 (Steele, Lea, Flood 2014) at a position of a stream.
-fn unit_variance(stream: u64, index: u64) -> f64 {
+/// Does an output behind discrete operators agree where these decide as they did? Where a pass moved one, so that it
+/// meets other operands and decides anew, as far as rounding may change what it decides.
+fn decides_alike(imported: &Network, network: &Network, answers: &Answers, at: usize) -> bool {
+    let (Some(forced), Some(expected)) = (answers.forced(imported), answers.outputs.get(at)) else { return false };
+    let Ok(outputs) = answers.run(network, forced) else { return false };
+    let Some(found) = outputs.get(at) else { return false };
+    let is_complete = forced.is_complete();
+    agree(found, expected, Rule::Float, 0.0, 0.0).is_ok()
+        || sensitivity::explains_forced(imported, answers, forced, at, found)
+        || !is_complete && sensitivity::explains(imported, answers, at, found)
+}
+
+/// 64 random bits: splitmix64 (Steele, Lea, Flood 2014) at a position of a stream.
+fn random_bits(stream: u64, index: u64) -> u64 {
     let mut z = (stream << 48 ^ index).wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    let unit = ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64;
+    z ^ (z >> 31)
+}
+
+/// An evenly distributed number of variance 1.
+fn unit_variance(stream: u64, index: u64) -> f64 {
+    let unit = (random_bits(stream, index) >> 11) as f64 / (1u64 << 53) as f64;
     (2.0 * unit - 1.0) * 3f64.sqrt()
 }
 
@@ -173,9 +196,10 @@ pub(crate) fn seal(plan: &Plan, network: &Network, answers: &Answers) -> Option<
         bytes += tensor.bytes().len();
         inputs.push(SealedInput::Stored(tensor));
     }
-    let bound = whole::bound_of(network);
+    let bounds = whole::bounds(network);
+    let outputs = answers.outputs.iter().zip(bounds);
     let outputs: Option<Vec<SealedOutput>> =
-        answers.outputs.iter().map(|output| SealedOutput::of(output.as_tensor()?, bound)).collect();
+        outputs.map(|(output, bound)| SealedOutput::of(output.as_tensor()?, bound)).collect();
     (bytes <= MAX_SEALED).then(|| Some(Sealed { vectors: vec![SealedVector { inputs, outputs: outputs? }] }))?
 }
 

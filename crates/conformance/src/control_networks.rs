@@ -199,12 +199,18 @@ pub fn networks() -> Vec<Network> {
     ]
 }
 
-/// The number of times that a loop runs, huge.
+/// A loop that runs a million million times.
 pub fn endless() -> Network {
     named("endless", |m| {
         let count = Tensor::from_ints(DataType::I64, &[], &[1_000_000_000_000]).expect("one number");
-        let rounds = m.builder.constant(count);
-        let results = repeated(m, &Dim::constant(2), rounds);
-        results[..1].to_vec()
+        let (rounds, x, w) = (m.builder.constant(count), m.input(&[2, 13]), m.weight(&[13, 13]));
+        m.builder.open_scope();
+        m.builder.add_scope_input(scalar(DataType::I64));
+        let goes_on = m.builder.add_scope_input(scalar(DataType::Bool));
+        let state = m.builder.add_scope_input(matrix(&Dim::constant(2), 13));
+        let (next, _) = cell(m, state, w);
+        let body = m.builder.close_scope(&[goes_on, next]);
+        let inputs = with_captures(&[Some(rounds), None, Some(x)], &[&body]);
+        m.all(Loop { carried: 1, body: body.body }, &inputs)
     })
 }

@@ -5,6 +5,7 @@
 //! served it. `other_types` takes the catalog's examples to every element type; `operator_table` makes a page of both.
 
 pub mod control_networks;
+mod edge_networks;
 pub mod engine;
 pub mod fuzz;
 pub mod kernels;

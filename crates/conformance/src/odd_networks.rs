@@ -23,7 +23,7 @@ use sinter_ops::recurrent::{Activation, Gru, Lstm, Recurrence};
 use sinter_ops::reduce::{ArgReduce, Cumulative, Reduce, ReduceKind, Softmax};
 use sinter_ops::window::Padding;
 
-use crate::control_networks;
+use crate::{control_networks, edge_networks};
 
 const F32: DataType = DataType::F32;
 
@@ -128,6 +128,7 @@ pub fn networks() -> Vec<Network> {
     all.extend(rewritten());
     all.extend(whole());
     all.extend(control_networks::networks());
+    all.extend(edge_networks::networks());
     all
 }
 

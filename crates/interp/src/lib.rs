@@ -11,4 +11,4 @@ pub mod run;
 
 pub use agreement::{Disagreement, Tolerance, compare};
 pub use fast::FastEvaluator;
-pub use run::{RunError, evaluate_weight, run, run_with, run_within};
+pub use run::{RunError, evaluate_weight, run, run_observed, run_with, run_within};

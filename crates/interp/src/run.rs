@@ -146,6 +146,19 @@ pub fn run_within(
     inputs: &HashMap<String, Value>,
     cx: &EvalContext<'_>,
 ) -> Result<Vec<Value>, RunError> {
+    run_observed(network, inputs, cx, &mut |_, _| {})
+}
+
+/// As [`run_within`], showing the results of every node of the outermost body to `observe`, by the position of the node.
+///
+/// # Errors
+/// As [`run_within`].
+pub fn run_observed(
+    network: &Network,
+    inputs: &HashMap<String, Value>,
+    cx: &EvalContext<'_>,
+    observe: &mut dyn FnMut(usize, &[Value]),
+) -> Result<Vec<Value>, RunError> {
     if let Some(name) = inputs.keys().find(|name| !network.inputs.iter().any(|i| i.name == **name)) {
         let known: Vec<&str> = network.inputs.iter().map(|i| i.name.as_str()).collect();
         return Err(RunError::UnknownInput { name: name.clone(), known: known.join(", ") });
@@ -171,5 +184,5 @@ pub fn run_within(
         given.insert(weight.value, Value::Tensor(evaluate_weight(&weight.expr)?));
     }
     let arguments = network.body.inputs().iter().map(|id| given.remove(id)).collect();
-    Ok(network.body.evaluate(arguments, cx)?)
+    Ok(network.body.evaluate_with(arguments, cx, observe)?)
 }

@@ -109,8 +109,7 @@ impl Body {
                 EvalError::Memory { .. } | EvalError::Steps { .. } => error,
                 other => EvalError::Invalid(format!("{}: {other}", node.op.name())),
             };
-            cx.steps.map_or(Ok(()), Steps::take)?;
-            check_memory(node, &arguments, cx.memory)?;
+            check_bounds(node, &arguments, &cx)?;
             let results = cx.evaluator.evaluate(&node.op, &Arguments::new(&arguments), &cx).map_err(within)?;
             if cx.memory.is_bounded() {
                 let taken = node.inputs.iter().zip(&arguments).filter(|(id, _)| {
@@ -130,18 +129,25 @@ impl Body {
     }
 }
 
-/// Is there memory for the results of a node? Those of control flow are made, and checked, inside.
-fn check_memory(node: &Node, arguments: &[Option<Value>], memory: Memory) -> Result<(), EvalError> {
-    if !memory.is_bounded() || !node.op.bodies().is_empty() {
+/// Arithmetic operations of an iteration that count as one operator more.
+const OPERATIONS_OF_A_STEP: i64 = 1 << 15;
+
+/// Is there memory for the results of a node, and time? Those of control flow are made, and checked, inside. What a network
+/// does once takes as long as it takes; what a loop does, it may do for ages.
+fn check_bounds(node: &Node, arguments: &[Option<Value>], cx: &EvalContext<'_>) -> Result<(), EvalError> {
+    cx.steps.map_or(Ok(()), |steps| steps.take(1))?;
+    let steps = cx.steps.filter(|_| cx.iteration != 0);
+    if !node.op.bodies().is_empty() || !cx.memory.is_bounded() && steps.is_none() {
         return Ok(());
     }
     let types: Vec<Option<ValueType>> = arguments.iter().map(|value| value.as_ref().map(shown_type)).collect();
     let operands: Vec<Option<&ValueType>> = types.iter().map(Option::as_ref).collect();
+    let operands = Operands::new(&operands);
     // What inference does not take, the operator itself refuses.
-    match infer(&node.op, &Operands::new(&operands), &mut InferContext::default()) {
-        Ok(results) => memory.check(working_bytes(&results)),
-        Err(_) => Ok(()),
-    }
+    let Ok(results) = infer(&node.op, &operands, &mut InferContext::default()) else { return Ok(()) };
+    cx.memory.check(working_bytes(&results))?;
+    let work = || node.op.cost(&operands, &results).operations.as_constant().unwrap_or(0) / OPERATIONS_OF_A_STEP;
+    steps.map_or(Ok(()), |steps| steps.take(work().try_into().unwrap_or(0)))
 }
 
 #[cfg(test)]

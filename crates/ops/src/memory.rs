@@ -50,7 +50,8 @@ impl Memory {
     }
 }
 
-/// How many operators an evaluation may run.
+/// How many operators an evaluation may run. Inside of loops work counts as well: so many arithmetic operations are as much
+/// as one operator.
 #[derive(Debug)]
 pub struct Steps {
     left: AtomicU64,
@@ -63,12 +64,12 @@ impl Steps {
         Self { left: AtomicU64::new(allowed), allowed }
     }
 
-    /// Takes one.
+    /// Takes so many.
     ///
     /// # Errors
-    /// When none is left.
-    pub(crate) fn take(&self) -> Result<(), EvalError> {
-        let taken = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+    /// When fewer are left.
+    pub(crate) fn take(&self, count: u64) -> Result<(), EvalError> {
+        let taken = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(count));
         taken.map(|_| ()).map_err(|_| EvalError::Steps { allowed: self.allowed })
     }
 }

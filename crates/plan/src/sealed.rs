@@ -62,7 +62,7 @@ pub enum Bound {
         /// Relative to the largest known element.
         relative: f64,
     },
-    /// Cosine of the angle between both lists of elements, at least.
+    /// Cosine of the angle between both lists of finite elements, at least. NaN and infinities must stand where they stood.
     Cosine(f64),
 }
 
@@ -175,15 +175,33 @@ impl SealedOutput {
                 }
             }
             Bound::Cosine(least) => {
-                let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
-                let cosine = dot(&a, &b) / (dot(&a, &a) * dot(&b, &b)).sqrt();
-                if cosine >= least || pairs().all(|(a, b)| same(a, b)) {
+                let is_finite = |a: f64, b: f64| a.is_finite() && b.is_finite();
+                if let Some((a, b)) = pairs().find(|&(a, b)| !is_finite(a, b) && !same(a, b)) {
+                    return Err(format!("an element is {a:e}, known is {b:e}"));
+                }
+                let cosine = cosine(pairs().filter(|&(a, b)| is_finite(a, b)));
+                if cosine >= least {
                     return Ok(());
                 }
                 Err(format!("the cosine is {cosine}, at least {least} is asked for"))
             }
         }
     }
+}
+
+/// Cosine of the angle between two lists of numbers. Nothing but zeros lies in every direction of its like, and in none of
+/// others.
+fn cosine(pairs: impl Iterator<Item = (f64, f64)> + Clone) -> f64 {
+    let largest = pairs.clone().fold((0f64, 0f64), |(x, y), (a, b)| (x.max(a.abs()), y.max(b.abs())));
+    if largest.0 == 0.0 || largest.1 == 0.0 {
+        return if largest.0 == largest.1 { 1.0 } else { 0.0 };
+    }
+    // Squares of numbers up to 1 do not overflow.
+    let dots = pairs
+        .map(|(a, b)| (a / largest.0, b / largest.1))
+        .fold([0f64; 3], |[ab, aa, bb], (a, b)| [ab + a * b, aa + a * a, bb + b * b]);
+    let [ab, aa, bb] = dots;
+    ab / (aa * bb).sqrt()
 }
 
 #[cfg(test)]
@@ -219,5 +237,26 @@ mod tests {
         assert!(sealed(Bound::Within { absolute: 0.0, relative: 1e-4 }).check(&other).is_err());
         assert!(sealed(Bound::Cosine(0.9999)).check(&other).is_ok());
         assert!(sealed(Bound::Cosine(0.5)).check(&tensor(vec![1.0; 3])).is_err());
+    }
+
+    #[test]
+    fn angles_are_taken_of_finite_elements() {
+        let (nan, inf) = (f32::NAN, f32::INFINITY);
+        let tensor = |values: &[f32]| Tensor::from_vec(&[values.len()], values.to_vec()).unwrap();
+        let check = |known: &[f32], found: &[f32]| {
+            SealedOutput::of(&tensor(known), Bound::Cosine(0.9)).unwrap().check(&tensor(found))
+        };
+        let known = [1.0, nan, 3.0, -inf, inf, -2.0];
+        assert_eq!(check(&known, &known), Ok(()));
+        assert_eq!(check(&known, &[1.1, nan, 2.9, -inf, inf, -2.0]), Ok(()));
+        for found in
+            [[1.0, 0.0, 3.0, -inf, inf, -2.0], [1.0, nan, nan, -inf, inf, -2.0], [1.0, nan, 3.0, inf, inf, -2.0]]
+        {
+            assert!(check(&known, &found).unwrap_err().contains("known is"), "{found:?}");
+        }
+        assert!(check(&known, &[-1.0, nan, 3.0, -inf, inf, 2.0]).unwrap_err().contains("cosine"));
+        assert_eq!(check(&[0.0; 3], &[0.0, -0.0, 0.0]), Ok(()));
+        assert!(check(&[0.0; 3], &[0.0, 1e-9, 0.0]).is_err());
+        assert_eq!(check(&[f32::MAX, 1e-30], &[f32::MAX, 0.0]), Ok(()));
     }
 }

@@ -6,8 +6,8 @@ use sinter_base::Value;
 use sinter_interp::FastEvaluator;
 use sinter_ops::{Arguments, Body, EvalContext, EvalError, Evaluator, Memory, Op, Steps};
 
+use crate::parity::judge;
 use crate::parity::trials::opposite;
-use crate::parity::{MOST_STEPS, judge};
 
 /// Inputs of a body; `None` for one that is left out.
 pub(crate) type Inputs = Vec<Option<Value>>;
@@ -33,30 +33,29 @@ impl Evaluator for Watching<'_> {
     }
 }
 
-/// Runs an operator that owns bodies, and once more the other way where it branches: its results, and for each body what
-/// it was given.
-///
-/// # Errors
-/// The judge's, on the way that the operands say.
+/// Runs an operator that owns bodies, and once more the other way where it branches: its results, or the judge's error on
+/// the way that the operands say, and for each body what it was given until then. Of a loop that has no end, these are the
+/// first iteration and one of many.
 pub(crate) fn run(
     op: &Op,
     operands: &[Option<Value>],
     memory: Memory,
-) -> Result<(Vec<Value>, Vec<Vec<Inputs>>), String> {
+    most_steps: u64,
+) -> (Result<Vec<Value>, String>, Vec<Vec<Inputs>>) {
     let bodies = op.bodies();
     let runs = Mutex::new(vec![Vec::new(); bodies.len()]);
     let watching = Watching { bodies, runs };
     // The way that the operands do not take may be longer than the other.
-    let steps = Steps::of(MOST_STEPS);
+    let steps = Steps::of(most_steps);
     let cx = EvalContext { steps: Some(&steps), ..judge(&watching, memory) };
-    let results = op.reference(&Arguments::new(operands), &cx).map_err(|e| e.to_string())?;
+    let results = op.reference(&Arguments::new(operands), &cx).map_err(|e| e.to_string());
     if let (Op::If(_), Some((Some(condition), captures))) = (op, operands.split_first())
         && let Some(other) = opposite(condition)
     {
         // Where the judge does not go there is nothing to compare.
         let _ = op.reference(&Arguments::new(&[&[Some(other)], captures].concat()), &cx);
     }
-    Ok((results, watching.runs.into_inner().unwrap_or_else(PoisonError::into_inner)))
+    (results, watching.runs.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 #[cfg(test)]
@@ -67,6 +66,7 @@ mod tests {
     use sinter_ops::{InferContext, Operator};
 
     use super::*;
+    use crate::parity::MOST_STEPS;
 
     /// Every example of the three operators: loops show two runs of their body, branches both bodies.
     #[test]
@@ -74,8 +74,8 @@ mod tests {
         let mut seen = Vec::new();
         for example in If::examples().into_iter().chain(Loop::examples()).chain(Scan::examples()) {
             let operands = example.values(7);
-            let (results, runs) = run(&example.op, &operands, Memory::UNBOUNDED).unwrap();
-            assert!(!results.is_empty());
+            let (results, runs) = run(&example.op, &operands, Memory::UNBOUNDED, MOST_STEPS);
+            assert!(!results.unwrap().is_empty());
             let counts: Vec<usize> = runs.iter().map(Vec::len).collect();
             seen.push((example.op.name(), counts));
         }
@@ -110,8 +110,13 @@ mod tests {
         let x = || Some(Tensor::scalar(DataType::F32, 0.5).into());
         let count = Some(Tensor::from_ints(DataType::I64, &[], &[1_000_000_000_000]).unwrap().into());
         let operands = [Some(Tensor::scalar(DataType::Bool, 1.0).into()), x(), count, x()];
-        let (results, runs) = run(&op, &operands, Memory::UNBOUNDED).unwrap();
-        assert_eq!((results.len(), runs.iter().map(Vec::len).collect::<Vec<_>>()), (1, vec![1, 1]));
+        let (results, runs) = run(&op, &operands, Memory::UNBOUNDED, MOST_STEPS);
+        assert_eq!((results.unwrap().len(), runs.iter().map(Vec::len).collect::<Vec<_>>()), (1, vec![1, 1]));
+        // The side that is taken has no end: what is known of it is still shown.
+        let turned = [&[opposite(operands[0].as_ref().unwrap())], &operands[1..]].concat();
+        let (results, runs) = run(&op, &turned, Memory::UNBOUNDED, 1000);
+        assert!(results.unwrap_err().contains("1000"));
+        assert_eq!(runs[1].len(), 1);
     }
 
     #[test]

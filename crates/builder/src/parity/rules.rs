@@ -74,6 +74,15 @@ pub(crate) fn score_error(body: &Body, operands: &[Option<Value>]) -> f64 {
     8.0 * 2f64.powi(-24) * longest(q, heads(q, op.query_heads)) * longest(k, heads(k, op.key_heads)) * scale
 }
 
+/// What numbers may differ by however small they are: the smallest one of a type whose subnormal numbers kernels keep.
+fn least(data_type: DataType) -> f64 {
+    match data_type {
+        DataType::F16 => 2f64.powi(-24),
+        DataType::Bf16 => 2f64.powi(-133),
+        _ => 1e-30,
+    }
+}
+
 /// Compares by the table; `wider` is added to the relative bound of floats, and they may lie a step of this `rounding`
 /// away. A kernel that only moves elements must move them as they are.
 pub(crate) fn agree(found: &Value, expected: &Value, rule: Rule, wider: f64, rounding: f64) -> Result<(), String> {
@@ -86,7 +95,7 @@ pub(crate) fn agree(found: &Value, expected: &Value, rule: Rule, wider: f64, rou
     }
     if data_type.is_float() {
         let largest = Floats::of(tensor).largest();
-        let tolerance = Tolerance { relative: 2e-4 + wider, absolute: (3e-5 + wider) * largest + 1e-30 };
+        let tolerance = Tolerance { relative: 2e-4 + wider, absolute: (3e-5 + wider) * largest + least(data_type) };
         let Err(error) = compare(found, expected, tolerance) else { return Ok(()) };
         let stepped = Tolerance { relative: tolerance.relative + rounding, ..tolerance };
         let few = |count: usize| rounding <= unit(DataType::Bf16) || count <= (tensor.count() / FEW).max(1);

@@ -10,6 +10,7 @@ use sinter_interp::FastEvaluator;
 use sinter_ir::Network;
 use sinter_ops::{Arguments, Body, EvalContext, EvalError, Evaluator, Memory, Op};
 
+use crate::parity::forced::Forced;
 use crate::parity::{Answers, judge, unit_variance};
 
 /// Units in the last place that an f32 is moved by: what a sum of some hundred terms does in another order.
@@ -29,15 +30,20 @@ pub(crate) fn unit(data_type: DataType) -> f64 {
     }
 }
 
-/// The fast judge, with noise: every float result is moved.
+/// Which way numbers are moved.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Noisy {
+pub(crate) struct Noise {
     seed: u64,
-    /// Which way.
     sign: f64,
 }
 
-impl Noisy {
+/// A judge with noise: every float result is moved.
+pub(crate) struct Noisy<'a> {
+    noise: Noise,
+    judge: &'a dyn Evaluator,
+}
+
+impl Noise {
     /// Each noise to both sides: an edge lies on one of them.
     pub(crate) const RUNS: [Self; 4] = [
         Self { seed: 0, sign: 1.0 },
@@ -45,6 +51,11 @@ impl Noisy {
         Self { seed: 1, sign: 1.0 },
         Self { seed: 1, sign: -1.0 },
     ];
+
+    /// This noise on what a judge says.
+    pub(crate) fn on(self, judge: &dyn Evaluator) -> Noisy<'_> {
+        Noisy { noise: self, judge }
+    }
 
     /// The elements moved by so large a part of themselves.
     fn moved(self, tensor: &Tensor, noise: f64, stream: u64) -> Option<Tensor> {
@@ -70,9 +81,9 @@ impl Noisy {
     }
 }
 
-impl Evaluator for Noisy {
+impl Evaluator for Noisy<'_> {
     fn evaluate(&self, op: &Op, inputs: &Arguments<'_>, cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
-        let mut results = FastEvaluator.evaluate(op, inputs, cx)?;
+        let mut results = self.judge.evaluate(op, inputs, cx)?;
         for (stream, value) in (0u64..).zip(&mut results) {
             let Some(tensor) = value.as_tensor() else { continue };
             // Numbers of narrow types round one step further at most.
@@ -81,7 +92,7 @@ impl Evaluator for Noisy {
                 other => unit(other),
             };
             if noise > 0.0
-                && let Some(moved) = self.moved(tensor, noise, stream)
+                && let Some(moved) = self.noise.moved(tensor, noise, stream)
             {
                 *value = moved.into();
             }
@@ -116,9 +127,26 @@ fn distance(a: &Value, b: &Value) -> f64 {
 
 /// Does rounding alone explain how far one output of a network lies from the judge's?
 pub(crate) fn explains(imported: &Network, answers: &Answers, output: usize, found: &Value) -> bool {
+    is_near(answers, output, found, answers.rounded(imported))
+}
+
+/// The same where discrete operators decide as they did.
+pub(crate) fn explains_forced(
+    imported: &Network,
+    answers: &Answers,
+    forced: &Forced,
+    output: usize,
+    found: &Value,
+) -> bool {
+    let run = |noise: &Noise| answers.run(imported, &noise.on(forced.again())).ok();
+    is_near(answers, output, found, &Noise::RUNS.iter().filter_map(run).collect::<Vec<_>>())
+}
+
+/// Does an output lie no more than twice as far off as in any of these runs?
+fn is_near(answers: &Answers, output: usize, found: &Value, runs: &[Vec<Value>]) -> bool {
     let Some(expected) = answers.outputs.get(output) else { return false };
     let difference = distance(found, expected);
-    let moved = answers.rounded(imported).iter().filter_map(|moved| moved.get(output));
+    let moved = runs.iter().filter_map(|moved| moved.get(output));
     let farthest = moved.map(|moved| distance(moved, expected)).fold(0.0, f64::max);
     difference.is_finite() && difference <= ALLOWANCE * farthest
 }
@@ -137,11 +165,11 @@ pub(crate) fn excuses(
     expected: &[Value],
     memory: Memory,
 ) -> bool {
-    let run = |noisy: &Noisy| {
-        let given = noisy.operands(operands).into_iter().filter(Option::is_some).collect();
-        body.evaluate(given, &judge(noisy, memory)).ok()
+    let run = |noise: &Noise| {
+        let given = noise.operands(operands).into_iter().filter(Option::is_some).collect();
+        body.evaluate(given, &judge(&noise.on(&FastEvaluator), memory)).ok()
     };
-    let Some(runs) = Noisy::RUNS.iter().map(run).collect::<Option<Vec<_>>>() else { return false };
+    let Some(runs) = Noise::RUNS.iter().map(run).collect::<Option<Vec<_>>>() else { return false };
     (0..expected.len()).all(|at| {
         let (Some(found), Some(known)) = (found.get(at), expected[at].as_tensor()) else { return false };
         let Some(differences) = distances(found, &expected[at]) else { return false };

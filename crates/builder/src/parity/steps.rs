@@ -1,31 +1,34 @@
 //! Every step of a plan against the meaning of its own region, on the judge's values.
 //!
-//! The bodies of control flow are graphs of their own. The judge runs the operator that owns them, and each body is gone
-//! through with what it was given the first and the last time, so that a kernel inside is dropped by name as any other.
+//! What the regions make of each other's values, by their meaning, is held against the network as well: steps that read a
+//! wrong value, or are made of other operators, show there. The bodies of control flow are graphs of their own. The judge
+//! runs the operator that owns them, and each body is gone through with what it was given the first and the last time, so
+//! that a kernel inside is dropped by name as any other.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use sinter_backend::panic::caught;
-use sinter_backend::{Candidate, KernelError, Kernels, Loaded, Numerics, Recipe, Region, Workers};
-use sinter_base::{DataType, Tensor, Value, ValueType};
-use sinter_interp::evaluate_weight;
+use sinter_backend::{Kernels, Recipe, Region};
+use sinter_base::{Value, ValueType};
 use sinter_interp::inputs::batches;
+use sinter_interp::{FastEvaluator, evaluate_weight};
 use sinter_ir::{Input, Network, WeightExpr};
 use sinter_ops::control::nested::captures;
-use sinter_ops::shown::shown_type;
-use sinter_ops::{Body, InferContext, Memory, Node, ValueId};
+use sinter_ops::{Body, EvalContext, Node, Steps, ValueId};
 use sinter_plan::{Action, Graph, Home, PlanValueId, Step};
 
 use crate::draft::Draft;
 use crate::evidence::problem_text;
-use crate::parity::rules::{Rule, agree, coarsest_rounding, rule_of, score_error};
+use crate::parity::discrete::is_discrete;
+use crate::parity::fresh::{Known, Spread};
+use crate::parity::kernels::{Agreed, Bench};
+use crate::parity::trace::{Trace, agree_but_for_few, hash_of};
+use crate::parity::whole::is_random;
 use crate::parity::{
-    Answers, Dropped, Unverified, Verification, bodies, evaluate, points, products, sensitivity, trials, unit_variance,
+    Answers, Dropped, Unverified, Verification, bodies, evaluate, fresh, judge, overflow, points, trials,
 };
 use crate::progress::{Progress, Stage};
 use crate::sizes::SizeHints;
-use crate::trial::{launch_once, workspace_bytes};
 
 /// A step whose kernel does not agree.
 pub(crate) struct Failure {
@@ -34,36 +37,57 @@ pub(crate) struct Failure {
     pub(crate) dropped: Dropped,
 }
 
-/// Holds every step of a draft against the judge; `network` is what the plan was made of.
+/// What is wrong with a draft.
+#[derive(Default)]
+pub(crate) struct Wrong {
+    /// Kernels that do not agree.
+    pub(crate) failures: Vec<Failure>,
+    /// How the regions together differ from the network, though each kernel computes its region.
+    pub(crate) together: Option<String>,
+}
+
+/// What is verified.
+pub(crate) struct Subject<'a> {
+    pub(crate) draft: &'a Draft,
+    /// What the plan was made of.
+    pub(crate) network: &'a Network,
+    pub(crate) answers: &'a Answers,
+    /// Of the network.
+    pub(crate) trace: &'a Trace,
+    /// What the user knows of open sizes.
+    pub(crate) hints: &'a SizeHints,
+}
+
+/// Holds every step of a draft against the judge.
 pub(crate) fn check(
-    draft: &Draft,
-    network: &Network,
-    answers: &Answers,
-    hints: &SizeHints,
+    subject: &Subject<'_>,
     kernels: &Kernels<'_>,
     found: &mut Verification,
     progress: Progress<'_>,
-) -> Vec<Failure> {
+) -> Wrong {
+    let Subject { draft, network, answers, trace, hints } = *subject;
     (found.agreed, found.skipped) = (0, None);
     found.unverified.clear();
     let workers = kernels.back_end().workers(draft.plan.target.units);
     let mut checker = Checker {
-        draft,
-        workers: &*workers,
+        bench: Bench { draft, kernels, workers: &*workers, memory: answers.memory },
         hints,
-        memory: answers.memory,
+        answers,
         batches: batches(network),
         seen: HashSet::new(),
-        kernels,
         found: Verification::default(),
-        failures: Vec::new(),
+        wrong: Wrong::default(),
     };
     let constants: Constants = network.weights.iter().map(|weight| (weight.value, weight.expr.clone())).collect();
+    let source = Source { body: &network.body, constants: &constants };
     match given(network, answers) {
-        Ok(values) => checker.graph(&draft.plan.graph, (&network.body, &constants), values, progress),
+        Ok(values) => {
+            let see = |id: PlanValueId, value: &Value| trace.check(network, answers, ValueId::new(id.index()), value);
+            _ = checker.graph(&draft.plan.graph, source, values, progress, &see);
+        }
         Err(reason) => {
             found.skipped = Some(reason);
-            return Vec::new();
+            return Wrong::default();
         }
     }
     let first = std::mem::take(&mut checker.found);
@@ -72,12 +96,15 @@ pub(crate) fn check(
     let again = answers.again.as_ref().filter(|_| found.unverified.iter().any(is_idle));
     // What a body without a run leaves open, other inputs may show.
     if let Some(Ok(values)) = again.map(|again| given(network, again)) {
-        checker.graph(&draft.plan.graph, (&network.body, &constants), values, progress);
+        checker.graph(&draft.plan.graph, source, values, progress, &|_, _| Ok(()));
         found.agreed = found.agreed.max(checker.found.agreed);
         found.unverified.retain(|one| !is_idle(one) || checker.found.unverified.contains(one));
     }
-    checker.failures
+    checker.wrong
 }
+
+/// Is told of every value that a step makes by the meaning of its region; says how it differs from the network's.
+type See<'a> = &'a dyn Fn(PlanValueId, &Value) -> Result<(), String>;
 
 /// Why a body is not verified.
 const IDLE: &str = "a body did not run on these inputs";
@@ -96,6 +123,13 @@ fn given(network: &Network, answers: &Answers) -> Result<HashMap<PlanValueId, Va
 /// Constants of a body, by its inputs.
 type Constants = HashMap<ValueId, Arc<WeightExpr>>;
 
+/// What a graph was made of.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    body: &'a Body,
+    constants: &'a Constants,
+}
+
 enum Trouble {
     Unverified(String),
     Disagrees { recipe: Box<Recipe>, region: Box<Region>, reason: String },
@@ -108,30 +142,28 @@ impl From<String> for Trouble {
 }
 
 struct Checker<'a> {
-    draft: &'a Draft,
-    workers: &'a dyn Workers,
+    bench: Bench<'a>,
     /// What the user knows of open sizes.
     hints: &'a SizeHints,
-    /// What the judge may take.
-    memory: Memory,
+    answers: &'a Answers,
     /// Names of the sizes that count batches.
     batches: BTreeSet<String>,
     /// Kernels and regions that were given fresh numbers: layers that are alike need them once.
     seen: HashSet<String>,
-    kernels: &'a Kernels<'a>,
     found: Verification,
-    failures: Vec<Failure>,
+    wrong: Wrong,
 }
 
 impl Checker<'_> {
-    /// All steps of a graph, which was made of a body and its constants; `values` are the judge's, by value of the graph.
+    /// All steps of a graph; `values` are the judge's, by value of the graph. What the graph gives is left of them.
     fn graph(
         &mut self,
         graph: &Graph,
-        body: (&Body, &Constants),
+        source: Source<'_>,
         mut values: HashMap<PlanValueId, Value>,
         progress: Progress<'_>,
-    ) {
+        see: See<'_>,
+    ) -> HashMap<PlanValueId, Value> {
         let mut last_use = HashMap::new();
         for (position, step) in graph.steps.iter().enumerate() {
             for id in step.inputs.iter().flatten() {
@@ -141,26 +173,26 @@ impl Checker<'_> {
         for (position, step) in graph.steps.iter().enumerate() {
             let origin = step.origins.join(", ");
             progress.step(Stage::Verify, position, graph.steps.len());
-            match self.step(graph, body, step, &mut values) {
+            match self.step(graph, source, step, &mut values, see) {
                 Ok(()) => self.found.agreed += 1,
                 Err(Trouble::Unverified(reason)) => self.found.unverified.push(Unverified { origin, reason }),
                 Err(Trouble::Disagrees { recipe, region, reason }) => {
                     let dropped = Dropped { name: recipe.to_string(), origin, reason };
-                    self.failures.push(Failure { recipe: *recipe, region: *region, dropped });
+                    self.wrong.failures.push(Failure { recipe: *recipe, region: *region, dropped });
                 }
             }
-            for id in step.inputs.iter().flatten().filter(|id| last_use.get(id) == Some(&position)) {
-                values.remove(id);
-            }
+            let is_over = |id: &&PlanValueId| last_use.get(id) == Some(&position) && !graph.outputs.contains(id);
+            step.inputs.iter().flatten().filter(is_over).for_each(|id| _ = values.remove(id));
         }
+        values
     }
 
     fn value(&self, graph: &Graph, values: &HashMap<PlanValueId, Value>, id: PlanValueId) -> Result<Value, String> {
         if let Some(Home::Weight(weight)) = graph.values.get(id.index()).map(|v| &v.home) {
-            let Some(pack) = self.draft.packs.get(weight) else {
-                return Ok(Value::Tensor(self.draft.plan.weights[weight.index()].tensor().clone()));
+            let Some(pack) = self.bench.draft.packs.get(weight) else {
+                return Ok(Value::Tensor(self.bench.draft.plan.weights[weight.index()].tensor().clone()));
             };
-            let expression = &self.draft.expressions[pack.weight.index()];
+            let expression = &self.bench.draft.expressions[pack.weight.index()];
             return evaluate_weight(expression).map(Value::Tensor).map_err(|e| e.to_string());
         }
         let missing = || "an operand was made by a step that could not be verified".to_owned();
@@ -170,80 +202,64 @@ impl Checker<'_> {
     fn step(
         &mut self,
         graph: &Graph,
-        body: (&Body, &Constants),
+        source: Source<'_>,
         step: &Step,
         values: &mut HashMap<PlanValueId, Value>,
+        see: See<'_>,
     ) -> Result<(), Trouble> {
         if let Action::Control { graphs, .. } = &step.action {
-            return self.control(graph, body, step, graphs, values);
+            return self.control(graph, source, step, graphs, values, see);
         }
         let mut operands = Vec::new();
         for id in &step.inputs {
             operands.push(id.map(|id| self.value(graph, values, id)).transpose()?);
         }
-        let mut note = |results: &[Value]| values.extend(step.outputs.iter().copied().zip(results.iter().cloned()));
-        let expected = evaluate(step.region().body(), &operands, self.memory)?;
-        note(&expected);
+        let memory = self.answers.memory;
+        let expected = evaluate(step.region().body(), &operands, memory)?;
+        self.note(step, &expected, values, see);
         // Whether values were written where a step without a kernel finds them, the whole plan shows.
         let Action::Kernel { recipe, region, .. } = &step.action else { return Ok(()) };
-        let candidate =
-            self.draft.candidates.get(region, recipe).ok_or_else(|| format!("{recipe} was never offered"))?;
-        let kernel = self.kernels.load(recipe, region).map_err(|e| e.to_string());
         let is_new = self.seen.insert(format!("{recipe:?}\n{}", problem_text(region)));
-        let trial = |operands: &[Option<Value>], expected: &[Value]| -> Result<(), Trouble> {
-            let disagrees = |reason| {
-                let (recipe, region) = (Box::new(recipe.clone()), Box::new(region.clone()));
-                Trouble::Disagrees { recipe, region, reason }
-            };
-            let loaded = kernel.as_ref().map_err(Clone::clone).map_err(disagrees)?;
-            let found = self.launch(graph, step, (candidate, &**loaded), operands).map_err(disagrees)?;
-            let body = region.body();
-            if candidate.numerics == Numerics::Exact {
-                let moved = |(found, expected)| agree(found, expected, Rule::Moved, 0.0, 0.0);
-                return found.iter().zip(expected).try_for_each(moved).map_err(disagrees);
-            }
-            let (rule, wider, rounding) = (rule_of(body), score_error(body, operands), coarsest_rounding(body));
-            let all = |(found, expected)| agree(found, expected, rule, wider, rounding);
-            let agreed = products::check(body, operands, &found, expected);
-            match agreed.and_then(|()| found.iter().zip(expected).try_for_each(all)) {
-                Err(_) if sensitivity::excuses(body, operands, &found, expected, self.memory) => Ok(()),
-                other => other.map_err(disagrees),
-            }
+        let trial = self.bench.trial(graph, step)?;
+        let agrees = |operands: &[Option<Value>], expected: &[Value]| {
+            let (recipe, region) = (Box::new(recipe.clone()), Box::new(region.clone()));
+            trial.agrees(operands, expected).map_err(|reason| Trouble::Disagrees { recipe, region, reason })
         };
-        trial(&operands, &expected)?;
+        let mut agreed = vec![agrees(&operands, &expected)?];
         if let Some(turned) = trials::from_the_end(region.body(), &operands) {
-            trial(&turned, &expected)?;
+            agreed.push(agrees(&turned, &expected)?);
         }
-        if !is_new {
-            return Ok(());
+        if is_new {
+            for operands in self.fresh(graph, step, &operands, region) {
+                // What the judge does not take is no operand.
+                if let Ok(expected) = evaluate(region.body(), &operands, memory) {
+                    agreed.push(agrees(&operands, &expected)?);
+                }
+            }
         }
-        // Values that earlier layers made may be zero over wide ranges: once more with fresh ones.
-        let types: Vec<ValueType> = operands.iter().flatten().map(Value::value_type).collect();
-        let Some(fresh) = self.fresh(graph, step, &operands, &types) else { return Ok(()) };
-        let Ok(expected) = evaluate(region.body(), &fresh, self.memory) else { return Ok(()) };
-        trial(&fresh, &expected)?;
-        if let Some(small) = trials::has_epsilon(region.body()).then(|| trials::small(&fresh)).flatten() {
-            let expected = evaluate(region.body(), &small, self.memory)?;
-            trial(&small, &expected)?;
+        if agreed.contains(&Agreed::Overflows) { Err(overflow::REASON.to_owned().into()) } else { Ok(()) }
+    }
+
+    /// Notes what a step makes by its meaning, which may not be what the network makes.
+    fn note(&mut self, step: &Step, results: &[Value], values: &mut HashMap<PlanValueId, Value>, see: See<'_>) {
+        for (id, value) in step.outputs.iter().zip(results) {
+            if let Err(reason) = see(*id, value) {
+                let reason = format!("the regions together, at {}: {reason}", step.origins.join(", "));
+                self.wrong.together.get_or_insert(reason);
+            }
+            values.insert(*id, value.clone());
         }
-        let Some(types) =
-            points::other_sizes(region, &|name| self.batches.contains(name), &|name, size| self.hints.near(name, size))
-        else {
-            return Ok(());
-        };
-        let Some(fresh) = self.fresh(graph, step, &operands, &types) else { return Ok(()) };
-        let Ok(expected) = evaluate(region.body(), &fresh, self.memory) else { return Ok(()) };
-        trial(&fresh, &expected)
     }
 
     /// A step of control flow: its bodies, each with what it was given; one that never ran could not be verified.
     fn control(
         &mut self,
         graph: &Graph,
-        (body, constants): (&Body, &Constants),
+        Source { body, constants }: Source<'_>,
         step: &Step,
         graphs: &[Graph],
         values: &mut HashMap<PlanValueId, Value>,
+        see: See<'_>,
     ) -> Result<(), Trouble> {
         // The plan has the bodies as graphs only.
         let makes =
@@ -259,8 +275,10 @@ impl Checker<'_> {
                 (None, None) => None,
             });
         }
-        let (results, runs) = bodies::run(&node.op, &operands, self.memory)?;
-        values.extend(step.outputs.iter().copied().zip(results));
+        let (results, runs) = bodies::run(&node.op, &operands, self.answers.memory, self.answers.most_steps());
+        if let Ok(results) = &results {
+            self.note(step, results, values, see);
+        }
         let mut idle = false;
         let bodies = node.op.bodies().into_iter().zip(captures(&node.op));
         for ((graph, (body, (first_input, first_operand))), runs) in graphs.iter().zip(bodies).zip(runs) {
@@ -269,72 +287,57 @@ impl Checker<'_> {
             let constant =
                 |(inner, outer): (&ValueId, &Option<ValueId>)| Some((*inner, constants.get(&(*outer)?)?.clone()));
             let constants: Constants = captured.filter_map(constant).collect();
+            let source = Source { body, constants: &constants };
             for inputs in runs {
-                let values = graph.inputs.iter().zip(inputs).filter_map(|(id, value)| Some((*id, value?)));
-                self.graph(graph, (body, &constants), values.collect(), Progress::default());
+                let values = graph.inputs.iter().zip(&inputs).filter_map(|(id, value)| Some((*id, value.clone()?)));
+                let made = self.graph(graph, source, values.collect(), Progress::default(), &|_, _| Ok(()));
+                self.together(graph, body, inputs, &made);
             }
         }
+        results.map_err(Trouble::Unverified)?;
         if idle { Err(IDLE.to_owned().into()) } else { Ok(()) }
     }
 
-    /// Fresh numbers for operands of these types, when all that are no weights are floats; a type for each that is there.
+    /// Do the steps of a body together give what it gives?
+    fn together(&mut self, graph: &Graph, body: &Body, inputs: bodies::Inputs, made: &HashMap<PlanValueId, Value>) {
+        let steps = Steps::of(self.answers.most_steps());
+        let cx = EvalContext { steps: Some(&steps), ..judge(&FastEvaluator, self.answers.memory) };
+        if is_random(body) {
+            return;
+        }
+        let Ok(expected) = body.evaluate(inputs, &cx) else { return };
+        let may_decide = is_discrete(body);
+        for (position, (id, expected)) in graph.outputs.iter().zip(&expected).enumerate() {
+            let Some(found) = made.get(id).filter(|found| hash_of(found) != hash_of(expected)) else { continue };
+            if let Err(reason) = agree_but_for_few(found, expected, may_decide) {
+                self.wrong.together.get_or_insert(format!("result {position} of a body: {reason}"));
+            }
+        }
+    }
+
+    /// Fresh operands for a step, at the same sizes and at others.
     fn fresh(
         &self,
         graph: &Graph,
         step: &Step,
         operands: &[Option<Value>],
-        types: &[ValueType],
-    ) -> Option<Vec<Option<Value>>> {
+        region: &Region,
+    ) -> Vec<Vec<Option<Value>>> {
         let is_weight =
             |id: &PlanValueId| matches!(graph.values.get(id.index()).map(|v| &v.home), Some(Home::Weight(_)));
-        let (mut any, mut types) = (false, types.iter());
-        let fresh = step.inputs.iter().zip(operands).zip(0u64..).map(|((id, value), stream)| {
-            let (Some(id), Some(value)) = (id, value) else { return Some(None) };
-            let ty = types.next()?;
-            if is_weight(id) {
-                return Some(Some(value.clone()));
-            }
-            any = true;
-            let ty = ty.as_tensor().filter(|t| matches!(t.data_type, DataType::F32 | DataType::F64))?;
-            let sizes = ty.shape.sizes()?;
-            let count = sinter_base::shape::element_count(&sizes)? as u64;
-            let numbers: Vec<f64> = (0..count).map(|i| unit_variance(stream, i)).collect();
-            Some(Some(Tensor::from_floats(ty.data_type, &sizes, &numbers).ok()?.into()))
+        let known = step.inputs.iter().zip(operands).map(|(id, value)| {
+            let (id, value) = (id.as_ref()?, value.as_ref()?);
+            Some(Known { value, is_weight: is_weight(id) })
         });
-        fresh.collect::<Option<Vec<_>>>().filter(|_| any)
-    }
-
-    fn launch(
-        &self,
-        graph: &Graph,
-        step: &Step,
-        (candidate, kernel): (&Candidate, &Loaded),
-        operands: &[Option<Value>],
-    ) -> Result<Vec<Value>, String> {
-        let (region, tactic) = (step.region(), &candidate.recipe.tactic);
-        let text = |e: KernelError| e.to_string();
-        let kernel = match kernel {
-            Loaded::Values(kernel) => return caught(tactic, || kernel.run(operands)).map_err(text),
-            Loaded::Views(kernel) => kernel,
-        };
-        let mut tensors = Vec::new();
-        for (position, (value, id)) in operands.iter().zip(&step.inputs).enumerate() {
-            let tensor = match (candidate.packed.contains(&position), id) {
-                (true, Some(id)) => match graph.values.get(id.index()).map(|v| &v.home) {
-                    Some(Home::Weight(weight)) => Some(self.draft.plan.weights[weight.index()].tensor().clone()),
-                    _ => return Err("a packed operand is no weight".to_owned()),
-                },
-                _ => value.as_ref().and_then(Value::as_tensor).cloned(),
-            };
-            if value.is_some() && tensor.is_none() {
-                return Err("an operand is no tensor".to_owned());
-            }
-            tensors.push(tensor);
-        }
-        let types: Vec<ValueType> = operands.iter().flatten().map(shown_type).collect();
-        let results = region.infer(&types, &mut InferContext::default()).map_err(|e| e.to_string())?;
-        let workspace = workspace_bytes(candidate, region, &types);
-        let launch = || launch_once(&**kernel, &results, &tensors, workspace, self.workers);
-        caught(tactic, launch).map_err(text)
+        let known: Vec<Option<Known<'_>>> = known.collect();
+        let types: Vec<ValueType> = operands.iter().flatten().map(Value::value_type).collect();
+        let of = |types: &[ValueType], spread| fresh::operands(region.body(), &known, types, spread);
+        let unit = of(&types, Spread::Unit);
+        let subnormal = fresh::has_subnormals(&types).then(|| of(&types, Spread::Subnormal)).flatten();
+        let small = trials::has_epsilon(region.body()).then(|| trials::small(unit.as_ref()?)).flatten();
+        let other =
+            points::other_sizes(region, &|name| self.batches.contains(name), &|name, size| self.hints.near(name, size));
+        let other = other.and_then(|types| of(&types, Spread::Unit));
+        [unit, subnormal, small, other].into_iter().flatten().collect()
     }
 }

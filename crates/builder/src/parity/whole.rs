@@ -1,37 +1,49 @@
 //! The whole plan, run once as the runtime will run it, against the judge's answers.
 //!
-//! Steps are verified one by one on the judge's values, each against the meaning of its own region. That does not show
-//! whether the regions together are the network (a wrong operand, layout or pack), whether values live long enough in
-//! the memory they share, whether scratch memory suffices, nor what control flow does inside. One inference shows it.
+//! Steps are verified one by one on the judge's values, each against the meaning of its own region, and their meanings
+//! together against the network (see [`trace`](super::trace)). That does not show whether values live long enough in the
+//! memory they share, whether scratch memory suffices, nor what control flow does inside. One inference shows it, twice:
+//! the outputs must be those of the judge, and, bit by bit, those of the same plan with every value in memory of its own.
 //!
-//! Errors of all steps add up here, so the bound is that of sealed vectors: 2e-3 of the largest element, or a few units in
-//! the last place of the coarsest type that is computed in. Where rounding may select something else the angle is
-//! compared, as for sealed vectors.
+//! Errors of all steps add up in the first comparison, so the bound is that of sealed vectors: 2e-3 of the largest element, or
+//! a few units in the last place of the coarsest type that is computed in. Where an output depends on an operator that
+//! quantizes or selects, rounding may decide otherwise, and only the angle is compared; what stands in front of such an
+//! operator, and the operator itself, the steps and the second comparison have shown.
 
 use std::collections::HashMap;
 
-use sinter_backend::{KernelError, Kernels};
+use sinter_backend::{KernelError, Kernels, Region};
 use sinter_base::{DataType, Tensor, Value};
+use sinter_interp::{Tolerance, compare};
 use sinter_ir::Network;
 use sinter_ops::{Body, Node};
-use sinter_plan::{Bound, Plan, SealedOutput};
+use sinter_plan::{Action, Bound, BufferId, Graph, Home, Plan, PlanValueId, SealedOutput, Step};
 use sinter_runtime::{Engine, EngineOptions, RuntimeError};
 
+use crate::parity::discrete::dependent;
 use crate::parity::sensitivity::unit;
 use crate::parity::trials::opposite;
-use crate::parity::{Answers, is_discrete, sensitivity};
+use crate::parity::{Answers, overflow, sensitivity};
 
 /// What sums of f32 in another order come to, after many layers.
 const RELATIVE: f64 = 2e-3;
 /// Units in the last place of a narrow type.
 const UNITS: f64 = 4.0;
+/// Of outputs that the last bit may decide.
+const COSINE: f64 = 0.9;
+/// A plan with every value in memory of its own may take this much.
+const MOST_APART: usize = 2 << 30;
+
+/// Which outputs of a network depend on an operator that decides by the last bit.
+pub(crate) fn dependent_outputs(network: &Network) -> Vec<bool> {
+    dependent(&network.body, &vec![false; network.body.inputs().len()])
+}
 
 /// What outputs may differ by.
-pub(crate) fn bound_of(network: &Network) -> Bound {
-    if is_discrete(&network.body) {
-        return Bound::Cosine(0.9);
-    }
-    Bound::Within { absolute: 1e-6, relative: RELATIVE.max(UNITS * coarsest(&network.body)) }
+pub(crate) fn bounds(network: &Network) -> Vec<Bound> {
+    let own = Bound::Within { absolute: 1e-6, relative: RELATIVE.max(UNITS * coarsest(&network.body)) };
+    let bound = |depends| if depends { Bound::Cosine(COSINE) } else { own };
+    dependent_outputs(network).into_iter().map(bound).collect()
 }
 
 /// One unit in the last place of the coarsest float type that the body computes in, as a part of the number.
@@ -45,7 +57,7 @@ fn coarsest(body: &Body) -> f64 {
 }
 
 /// Does anything draw random numbers? The engine seeds its own.
-fn is_random(body: &Body) -> bool {
+pub(crate) fn is_random(body: &Body) -> bool {
     body.nodes().iter().any(|node| node.op.effects().random || node.op.bodies().iter().any(|body| is_random(body)))
 }
 
@@ -72,41 +84,111 @@ pub(crate) fn check(
     if is_random(&network.body) {
         return Ok(());
     }
+    if let Some(reason) = &answers.unfinished {
+        return Err(Mismatch::Unverifiable(reason.clone()));
+    }
     let max_memory = usize::try_from(max_memory).unwrap_or(usize::MAX);
     let options = EngineOptions { threads: plan.target.units, max_memory };
-    let engine = Engine::with_kernels(plan.clone(), kernels, &options).map_err(|e| Mismatch::Differs(e.to_string()))?;
-    agrees(&engine, network, answers)?;
-    if network.body.nodes().iter().all(|node| node.op.bodies().is_empty()) {
-        return Ok(());
+    let load = |plan: Plan, options: &EngineOptions| {
+        Engine::with_kernels(plan, kernels, options).map_err(|e| Mismatch::Differs(e.to_string()))
+    };
+    let engine = load(plan.clone(), &options)?;
+    let apart = load(apart(plan), &EngineOptions { max_memory: max_memory.min(MOST_APART), ..options })?;
+    let mut all = vec![agrees(&engine, &apart, network, answers)];
+    if has_control_flow(network) {
+        let again = answers.again.as_deref();
+        // Where the judge does not go there is nothing to compare.
+        let turned = turned(&answers.inputs).and_then(|turned| Answers::of(network, turned, answers.memory).ok());
+        let others = again.into_iter().chain(&turned);
+        all.extend(others.map(|answers| agrees(&engine, &apart, network, answers)));
     }
-    if let Some(again) = &answers.again {
-        agrees(&engine, network, again)?;
-    }
-    // Where the judge does not go either there is nothing to compare.
-    let turned = turned(&answers.inputs).and_then(|turned| Answers::of(network, turned, answers.memory).ok());
-    turned.map_or(Ok(()), |turned| agrees(&engine, network, &turned))
+    worst(all)
 }
 
-fn agrees(engine: &Engine, network: &Network, answers: &Answers) -> Result<(), Mismatch> {
-    let given = answers.inputs.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-    let found = engine.run(given).map_err(|error| match &error {
+/// What is wrong counts more than what is not known.
+fn worst(mut all: Vec<Result<(), Mismatch>>) -> Result<(), Mismatch> {
+    let is_wrong = |result: &Result<(), Mismatch>| matches!(result, Err(Mismatch::Differs(_)));
+    let worst = all.iter().position(is_wrong).or_else(|| all.iter().position(Result::is_err));
+    worst.map_or(Ok(()), |at| all.swap_remove(at))
+}
+
+fn has_control_flow(network: &Network) -> bool {
+    network.body.nodes().iter().any(|node| !node.op.bodies().is_empty())
+}
+
+/// The same plan with every value in memory of its own, in bodies too: none takes over another's, and all live to the end,
+/// where a step that does nothing reads them.
+fn apart(plan: &Plan) -> Plan {
+    fn part(graph: &mut Graph) {
+        let mut all = Vec::new();
+        for (position, value) in graph.values.iter_mut().enumerate() {
+            if let Home::Arena(buffer) = &mut value.home {
+                *buffer = BufferId::new(position);
+                all.push(Some(PlanValueId::new(position)));
+            }
+        }
+        for step in &mut graph.steps {
+            match &mut step.action {
+                Action::Kernel { in_place, .. } => in_place.clear(),
+                Action::Placed { .. } => {}
+                Action::Control { graphs, .. } => graphs.iter_mut().for_each(part),
+            }
+        }
+        let action = Action::Placed { region: Region::new(Body::new()) };
+        graph.steps.push(Step { action, inputs: all, outputs: Vec::new(), origins: Vec::new() });
+    }
+    let mut plan = plan.clone();
+    part(&mut plan.graph);
+    plan
+}
+
+fn ran(engine: &Engine, inputs: &HashMap<String, Value>) -> Result<Vec<Value>, Mismatch> {
+    let given = inputs.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    engine.run(given).map_err(|error| match &error {
         RuntimeError::Memory { .. } | RuntimeError::Step { source: KernelError::Memory(_), .. } => {
             Mismatch::Unverifiable(error.to_string())
         }
         _ => Mismatch::Differs(format!("it does not run: {error}")),
-    })?;
-    let bound = bound_of(network);
-    for (at, (port, found)) in network.outputs.iter().zip(&found).enumerate() {
-        let Some(known) = answers.outputs.get(at) else { continue };
-        let Err((reason, is_selected)) = same(found, known, bound) else { continue };
-        let reason = format!("output '{}': {reason}", port.name);
-        // One rounding more or less may select as many elements as nobody can foresee.
-        let is_selected = is_selected && is_discrete(&network.body);
-        return Err(if is_selected || sensitivity::explains(network, answers, at, found) {
+    })
+}
+
+fn agrees(engine: &Engine, apart: &Engine, network: &Network, answers: &Answers) -> Result<(), Mismatch> {
+    let found = ran(engine, &answers.inputs)?;
+    match ran(apart, &answers.inputs) {
+        Ok(apart) => same_bits(network, &found, &apart)?,
+        // There is no memory for it.
+        Err(Mismatch::Unverifiable(_)) => {}
+        Err(other) => return Err(other),
+    }
+    let (bounds, depends) = (bounds(network), dependent_outputs(network));
+    let output = |(at, found): (usize, &Value)| {
+        let (Some(known), Some(bound)) = (answers.outputs.get(at), bounds.get(at)) else { return Ok(()) };
+        let Err((reason, is_selected)) = same(found, known, *bound) else { return Ok(()) };
+        let name = network.outputs.get(at).map_or("", |port| &port.name);
+        let reason = format!("output '{name}': {reason}");
+        let depends = depends.get(at) == Some(&true);
+        // One rounding more or less may select as many elements as nobody can foresee. Without control flow, the steps and
+        // the bits have shown everything else.
+        Err(if depends && (is_selected || !has_control_flow(network)) {
+            Mismatch::Unverifiable(format!("{reason}; an operator in front of it quantizes or selects"))
+        } else if sensitivity::explains(network, answers, at, found) {
             Mismatch::Unverifiable(format!("{reason}; rounding alone may do half of that"))
+        } else if overflow::network_may_overflow(network, answers) {
+            Mismatch::Unverifiable(format!("{reason}; {}", overflow::REASON))
         } else {
             Mismatch::Differs(reason)
-        });
+        })
+    };
+    worst(found.iter().enumerate().map(output).collect())
+}
+
+/// Are outputs the same whether values share memory or not?
+fn same_bits(network: &Network, found: &[Value], apart: &[Value]) -> Result<(), Mismatch> {
+    for (port, (found, apart)) in network.outputs.iter().zip(found.iter().zip(apart)) {
+        if let Err(reason) = compare(found, apart, Tolerance::EXACT) {
+            let reason = format!("output '{}', beside the one without shared memory: {reason}", port.name);
+            return Err(Mismatch::Differs(reason));
+        }
     }
     Ok(())
 }

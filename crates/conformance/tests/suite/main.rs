@@ -24,6 +24,7 @@ mod seeds;
 mod spatial;
 mod steady;
 mod unseen_shapes;
+mod verified;
 
 use std::path::PathBuf;
 

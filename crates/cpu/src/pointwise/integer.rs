@@ -31,9 +31,11 @@ pub fn function(op: ScalarOp, compute: DataType, y: &mut [i64], a: &[i64], b: &[
             if r != 0 && (r < 0) != (z < 0) { r + z } else { r }
         }),
         ScalarOp::Fmod => binary!(x, z => if z == 0 { 0 } else { x.wrapping_rem(z) }),
+        // Bits beyond the type are dropped, as many as there may be.
         ScalarOp::Pow => binary!(x, z => match u32::try_from(z) {
             Ok(z) => x.wrapping_pow(z),
-            Err(_) => (x as f64).powf(z as f64) as i64,
+            Err(_) if unsigned || z >= 0 => x.wrapping_pow(u32::MAX),
+            Err(_) => (x as f64).powf(z as f64) as i128 as i64,
         }),
         ScalarOp::Min if unsigned => binary!(x, z => (x as u64).min(z as u64) as i64),
         ScalarOp::Min => binary!(x, z => x.min(z)),

@@ -1,0 +1,129 @@
+//! One kernel of a plan, launched on given operands and held against the meaning of its region.
+
+use std::sync::Arc;
+
+use sinter_backend::panic::caught;
+use sinter_backend::{Candidate, KernelError, Kernels, Loaded, Numerics, Region, Workers};
+use sinter_base::{Value, ValueType};
+use sinter_ops::shown::shown_type;
+use sinter_ops::{InferContext, Memory};
+use sinter_plan::{Action, Graph, Home, Step};
+
+use crate::draft::Draft;
+use crate::parity::placed::Placement;
+use crate::parity::rules::{Rule, agree, coarsest_rounding, rule_of, score_error};
+use crate::parity::{overflow, products, sensitivity};
+use crate::trial::{launch_once, workspace_bytes};
+
+/// Where kernels are tried.
+pub(crate) struct Bench<'a> {
+    pub(crate) draft: &'a Draft,
+    pub(crate) kernels: &'a Kernels<'a>,
+    pub(crate) workers: &'a dyn Workers,
+    /// What the judge may take.
+    pub(crate) memory: Memory,
+}
+
+/// A kernel's step, to be tried on operands.
+pub(crate) struct Trial<'a> {
+    bench: &'a Bench<'a>,
+    graph: &'a Graph,
+    step: &'a Step,
+    region: &'a Region,
+    candidate: &'a Candidate,
+    /// The kernel, or why there is none.
+    kernel: Result<Arc<Loaded>, String>,
+    /// Where the plan puts operands and results, if not into memory of their own.
+    placement: Option<Placement>,
+}
+
+/// What a trial showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Agreed {
+    Yes,
+    /// Nothing: f32 may overflow where the judge does not.
+    Overflows,
+}
+
+impl Bench<'_> {
+    /// A kernel's step of a graph.
+    ///
+    /// # Errors
+    /// When it is no kernel that was offered.
+    pub(crate) fn trial<'t>(&'t self, graph: &'t Graph, step: &'t Step) -> Result<Trial<'t>, String> {
+        let Action::Kernel { recipe, region, .. } = &step.action else { return Err("no kernel".to_owned()) };
+        let candidate = self.draft.candidates.get(region, recipe);
+        let candidate = candidate.ok_or_else(|| format!("{recipe} was never offered"))?;
+        let kernel = self.kernels.load(recipe, region).map_err(|e| e.to_string());
+        Ok(Trial { bench: self, graph, step, region, candidate, kernel, placement: Placement::of(graph, step) })
+    }
+}
+
+impl Trial<'_> {
+    /// Launches the kernel, and compares what it makes with what is expected.
+    ///
+    /// # Errors
+    /// The first difference, or why it does not run.
+    pub(crate) fn agrees(&self, operands: &[Option<Value>], expected: &[Value]) -> Result<Agreed, String> {
+        let runs = self.launch(operands)?;
+        match runs.iter().try_for_each(|found| self.holds(operands, found, expected)) {
+            Ok(()) => Ok(Agreed::Yes),
+            Err(_) if overflow::region_may_overflow(self.region.body(), operands, self.bench.memory) => {
+                Ok(Agreed::Overflows)
+            }
+            Err(reason) => Err(reason),
+        }
+    }
+
+    fn holds(&self, operands: &[Option<Value>], found: &[Value], expected: &[Value]) -> Result<(), String> {
+        let body = self.region.body();
+        if self.candidate.numerics == Numerics::Exact {
+            let moved = |(found, expected)| agree(found, expected, Rule::Moved, 0.0, 0.0);
+            return found.iter().zip(expected).try_for_each(moved);
+        }
+        let (rule, wider, rounding) = (rule_of(body), score_error(body, operands), coarsest_rounding(body));
+        let all = |(found, expected)| agree(found, expected, rule, wider, rounding);
+        let agreed = products::check(body, operands, found, expected);
+        match agreed.and_then(|()| found.iter().zip(expected).try_for_each(all)) {
+            Err(_) if sensitivity::excuses(body, operands, found, expected, self.bench.memory) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// The results of the kernel in memory of its own, and in memory as the plan places it, where that is something else.
+    fn launch(&self, operands: &[Option<Value>]) -> Result<Vec<Vec<Value>>, String> {
+        let Self { graph, step, region, candidate, .. } = *self;
+        let Bench { draft, workers, .. } = *self.bench;
+        let tactic = &candidate.recipe.tactic;
+        let text = |e: KernelError| e.to_string();
+        let kernel = match &**self.kernel.as_ref().map_err(Clone::clone)? {
+            Loaded::Values(kernel) => return Ok(vec![caught(tactic, || kernel.run(operands)).map_err(text)?]),
+            Loaded::Views(kernel) => kernel,
+        };
+        let mut tensors = Vec::new();
+        for (position, (value, id)) in operands.iter().zip(&step.inputs).enumerate() {
+            let tensor = match (candidate.packed.contains(&position), id) {
+                (true, Some(id)) => match graph.values.get(id.index()).map(|v| &v.home) {
+                    Some(Home::Weight(weight)) => Some(draft.plan.weights[weight.index()].tensor().clone()),
+                    _ => return Err("a packed operand is no weight".to_owned()),
+                },
+                _ => value.as_ref().and_then(Value::as_tensor).cloned(),
+            };
+            if value.is_some() && tensor.is_none() {
+                return Err("an operand is no tensor".to_owned());
+            }
+            tensors.push(tensor);
+        }
+        let types: Vec<ValueType> = operands.iter().flatten().map(shown_type).collect();
+        let results = region.infer(&types, &mut InferContext::default()).map_err(|e| e.to_string())?;
+        let workspace = workspace_bytes(candidate, region, &types);
+        let alone = || launch_once(&**kernel, &results, &tensors, workspace, workers);
+        let mut runs = vec![caught(tactic, alone).map_err(text)?];
+        if let Some(placement) = &self.placement {
+            let placed = || placement.launch(&**kernel, &results, &tensors, workspace, workers);
+            let placed = caught(tactic, placed).map_err(|e| format!("as the plan places it: {e}"))?;
+            runs.extend(placed);
+        }
+        Ok(runs)
+    }
+}
