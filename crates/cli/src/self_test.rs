@@ -87,8 +87,25 @@ pub fn verified_on(plan: &Plan) -> String {
 }
 
 /// Says where a plan was verified, when it runs on something else.
-pub fn note_other_device(plan: &Plan, threads: usize) {
+fn note_other_device(plan: &Plan, threads: usize) {
     if let Some(here) = other_device(plan, threads) {
         note(&format!("the plan was {}, {here} runs it here; --self-test tests it", verified_on(plan)));
     }
+}
+
+/// What comes before an engine runs for the user: a word where a plan runs on something else than it was verified on, and the
+/// self-test where it is asked for. How many outputs agree; `None` without a self-test.
+///
+/// # Errors
+/// When a self-test cannot be run, or an answer is another than the known one.
+pub fn before_runs(engine: &Engine, is_plan: bool, threads: usize, tests: bool) -> Result<Option<usize>, Failure> {
+    if is_plan {
+        note_other_device(engine.plan(), threads);
+    }
+    if !tests {
+        return Ok(None);
+    }
+    let answers = answers(engine)?;
+    require(&answers)?;
+    Ok(Some(answers.len()))
 }

@@ -10,7 +10,6 @@ use sinter_ops::Op;
 use sinter_plan::{Action, Graph, Home, Part, PlanValueId, Register};
 
 use crate::error::RuntimeError;
-use crate::frame::Frame;
 use crate::memory::{read_sizes, size_of_register};
 use crate::placement::{Life, Placement};
 
@@ -141,16 +140,19 @@ impl Layout {
 
     /// Bytes of the arena for these registers; `None` for more than there can be, or sizes that are none.
     pub fn arena_bytes(&self, registers: &[i64]) -> Option<usize> {
-        let mut frame = Frame::default();
-        self.require(registers, &mut frame.shapes, &mut frame.placement, usize::MAX).ok()?;
-        frame.placement.solve(&self.lives)
+        self.required(registers)?.solve(&self.lives)
     }
 
     /// The most bytes that live at one step for these registers: no arena can be smaller.
     pub fn liveness_bytes(&self, registers: &[i64]) -> Option<usize> {
-        let mut frame = Frame::default();
-        self.require(registers, &mut frame.shapes, &mut frame.placement, usize::MAX).ok()?;
-        frame.placement.liveness(&self.lives)
+        self.required(registers)?.liveness(&self.lives)
+    }
+
+    /// The room that each buffer needs, before any has its place.
+    fn required(&self, registers: &[i64]) -> Option<Placement> {
+        let mut placement = Placement::default();
+        self.require(registers, &mut Vec::new(), &mut placement, usize::MAX).ok()?;
+        Some(placement)
     }
 
     /// Solves all shapes, and says how much room each buffer needs.

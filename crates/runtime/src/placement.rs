@@ -34,9 +34,11 @@ impl Life {
 /// Buffers being placed. Its lists are kept, so that solving again allocates nothing.
 #[derive(Default)]
 pub(crate) struct Placement {
-    /// Bytes by buffer, then offsets.
+    /// Room of each buffer.
     bytes: Vec<usize>,
+    /// Where each buffer begins.
     offsets: Vec<usize>,
+    /// Buffers that need room, the largest first.
     by_size: Vec<usize>,
     /// Buffers that have their place, by offset.
     placed: Vec<usize>,

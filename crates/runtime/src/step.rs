@@ -141,7 +141,7 @@ impl Run<'_> {
         }
         // Behind the results comes the scratch memory.
         let workspace = usize::try_from(self.position).ok().and_then(|position| workspaces.get(position));
-        writes.push(workspace.cloned().unwrap_or(0..0));
+        writes.extend(workspace.filter(|range| !range.is_empty()).cloned());
         reads.clear();
         for (position, id) in self.step.inputs.iter().enumerate() {
             if let Some(id) = id

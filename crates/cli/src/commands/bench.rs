@@ -19,7 +19,7 @@ use crate::prepare::{First, WithoutInputs, engine, first_run, open};
 use crate::profile::{self, OperatorTime, StepTime, operator_times, step_times};
 use crate::progress::Stage;
 use crate::report::{Port, count, milliseconds, time_text, type_text};
-use crate::self_test::{answers, note_other_device, require, tier_here};
+use crate::self_test::{before_runs, tier_here};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -188,14 +188,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     let start = Instant::now();
     let engine = engine(opened.source, &arguments.model, &arguments.device, &opened.inputs)?.engine;
     let load = is_plan.then(|| opened.opened_in + start.elapsed());
-    if is_plan {
-        note_other_device(engine.plan(), arguments.device.threads());
-    }
-    let self_test = match arguments.self_test {
-        true => Some(answers(&engine)?),
-        false => None,
-    };
-    require(self_test.as_deref().unwrap_or_default())?;
+    let self_test = before_runs(&engine, is_plan, arguments.device.threads(), arguments.self_test)?;
     let start = Instant::now();
     let First { inputs, outputs, time: first } = first_run(&engine, opened.inputs, opened.spare, &arguments.inputs)?;
     let batch = batch(&inputs, &outputs);
@@ -248,7 +241,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         load_ms: load.map(milliseconds),
         first_ms: milliseconds(first),
         activation_bytes: engine.arena_bytes() as u64,
-        self_test: self_test.map(|answers| answers.len()),
+        self_test,
         times: arguments.export_times.as_ref().map(|path| path.display().to_string()),
         operators: profile.as_deref().map(operator_times),
         profile,

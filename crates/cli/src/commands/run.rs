@@ -18,7 +18,7 @@ use crate::interrupt::while_writing;
 use crate::output::deliver;
 use crate::prepare::{First, WithoutInputs, engine, first_run, open};
 use crate::report::{count, milliseconds, time_text, type_text};
-use crate::self_test::{answers, note_other_device, require};
+use crate::self_test::before_runs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -155,14 +155,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     let opened = open(&arguments.file, &arguments.model, &arguments.inputs, without)?;
     let is_plan = matches!(opened.source, Source::Plan(_));
     let engine = engine(opened.source, &arguments.model, &arguments.device, &opened.inputs)?.engine;
-    if is_plan {
-        note_other_device(engine.plan(), arguments.device.threads());
-    }
-    let self_test = match arguments.self_test {
-        true => Some(answers(&engine)?),
-        false => None,
-    };
-    require(self_test.as_deref().unwrap_or_default())?;
+    let self_test = before_runs(&engine, is_plan, arguments.device.threads(), arguments.self_test)?;
     let spare = opened.spare.filter(|_| without == WithoutInputs::Generate);
     let First { inputs, outputs, time } = first_run(&engine, opened.inputs, spare, &arguments.inputs)?;
     let outputs: Vec<(String, Value)> = engine.output_names().map(str::to_owned).zip(outputs).collect();
@@ -175,7 +168,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     let report = Report {
         file: arguments.file.display().to_string(),
         milliseconds: milliseconds(time),
-        self_test: self_test.map(|answers| answers.len()),
+        self_test,
         written: arguments.outputs.as_ref().map(|p| p.display().to_string()),
         outputs: outputs.iter().map(|(name, value)| summary(name, value)).collect(),
     };

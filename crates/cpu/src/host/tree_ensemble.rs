@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Room, Rooms};
 use sinter_base::{DataType, Dim, Tensor, View};
 use sinter_ops::OpKind;
+use sinter_ops::classical::tree_ensemble::{BASE, LEAVES, MEMBER, MEMBERS, NODES, ROOTS, SPLITS, TARGETS, WEIGHTS};
 use sinter_ops::classical::{Aggregate, ScoreTransform, TreeEnsemble};
 
 use crate::elements::{Numbers, load, store_real};
@@ -54,19 +55,6 @@ fn fit(region: &Region) -> Result<Fit, Refusal> {
 const WORK: usize = 64;
 /// Columns of the table of nodes; packed ones have one more, the number of the node's set.
 const COLUMNS: usize = 7;
-/// The comparison by membership.
-const MEMBER: i64 = 6;
-
-/// Positions of the operands.
-const NODES: usize = 1;
-const SPLITS: usize = 2;
-const MEMBERS: usize = 3;
-const LEAVES: usize = 4;
-const TARGETS: usize = 5;
-const WEIGHTS: usize = 6;
-const ROOTS: usize = 7;
-const BASE: usize = 8;
-
 /// Nodes with the numbers of their sets; sets with a table in front: how many they are, then where each of them begins
 /// among the members, and where the last one ends.
 fn pack(_: &Region, operand: usize, weight: &Tensor) -> Result<Tensor, KernelError> {

@@ -83,7 +83,7 @@ impl Blocks {
 
 /// The model is coarse: other sizes than the usual ones must promise this much more.
 const WORTH: f64 = 1.1;
-/// How much faster the second-level cache is than memory.
+/// How much faster the second-level cache of one unit is than the memory of all.
 const NEAR: f64 = 8.0;
 
 /// The candidates of a product, each with what its estimate is multiplied by: the usual sizes stand at 1.

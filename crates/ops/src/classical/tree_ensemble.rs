@@ -91,14 +91,22 @@ pub struct TreeEnsemble {
 /// Number of the comparison by membership.
 pub const MEMBER: i64 = 6;
 
-const NODES: usize = 1;
-const SPLITS: usize = 2;
-const MEMBERS: usize = 3;
-const LEAVES: usize = 4;
-const TARGETS: usize = 5;
-const WEIGHTS: usize = 6;
-const ROOTS: usize = 7;
-const BASE: usize = 8;
+/// Position of the input that is the table of nodes.
+pub const NODES: usize = 1;
+/// Position of the input that is what nodes compare with.
+pub const SPLITS: usize = 2;
+/// Position of the input that is the sets of nodes that compare by membership.
+pub const MEMBERS: usize = 3;
+/// Position of the input that is the table of leaves.
+pub const LEAVES: usize = 4;
+/// Position of the input that is what leaves add to.
+pub const TARGETS: usize = 5;
+/// Position of the input that is what leaves add.
+pub const WEIGHTS: usize = 6;
+/// Position of the input that is where trees begin.
+pub const ROOTS: usize = 7;
+/// Position of the input that is what scores begin with.
+pub const BASE: usize = 8;
 
 /// The inputs beside x as numbers.
 struct Trees {
