@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::kernel::Workers;
+use crate::device::Device;
+use crate::kernel::KernelError;
 use crate::tactic::Tactic;
 use crate::target::Target;
 
@@ -28,6 +29,9 @@ pub trait BackEnd: Send + Sync {
         self.tactics().into_iter().find(|tactic| tactic.name() == name)
     }
 
-    /// Threads to run kernels on.
-    fn workers(&self, threads: usize) -> Arc<dyn Workers>;
+    /// The device, to be used by queues of this many threads each.
+    ///
+    /// # Errors
+    /// When it is not there, or cannot be used.
+    fn open(&self, threads: usize) -> Result<Arc<dyn Device>, KernelError>;
 }

@@ -1,29 +1,30 @@
 //! Floor 2: what builder and runtime know of a back end.
 //!
 //! A [`Region`] is the problem: a few operators with typed operands. A [`Tactic`] is one algorithm: it answers a region
-//! with [`Candidate`]s or a [`Refusal`] that says why, and later loads a candidate's [`Recipe`] as a [`Kernel`].
+//! with [`Candidate`]s or a [`Refusal`] that says why. A [`Device`] loads a candidate's [`Recipe`], and a [`Queue`] launches
+//! the kernel on [`Arguments`] in its [`Memory`].
 //!
-//! No kernels here, no unsafe code, no networks.
+//! No kernels here, no host slices, no threads, no unsafe code, no networks.
 
 pub mod back_end;
+pub mod device;
 pub mod kernel;
 pub mod kernels;
+pub mod memory;
 pub mod panic;
+pub mod queue;
 pub mod region;
-pub mod rooms;
 pub mod sizing;
 pub mod tactic;
 pub mod target;
-pub mod workspace;
 
 pub use back_end::BackEnd;
-pub use kernel::{
-    DynamicOutput, End, Kernel, KernelError, Launch, Loaded, Operand, Output, StrideSupport, ValueKernel, Workers,
-};
+pub use device::{Device, Loaded, Machine, Stream, open};
+pub use kernel::{End, KernelError, StrideSupport, ValueKernel};
 pub use kernels::Kernels;
+pub use memory::{Memory, Place};
+pub use queue::{Argument, Arguments, Event, Input, KernelId, Output, Queue, ResidentId, Seed};
 pub use region::{Region, RegionKey};
-pub use rooms::{Room, Rooms};
 pub use sizing::{Sizing, TYPICAL_SIZE};
 pub use tactic::{Candidate, KernelKind, Numerics, Problem, Recipe, Refusal, Tactic};
 pub use target::Target;
-pub use workspace::Workspace;

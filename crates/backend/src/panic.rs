@@ -7,28 +7,20 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::KernelError;
-use crate::rooms::NoRoom;
 
-/// Runs a kernel of this tactic; a panic is an error that names it, and so is work that there is no room for.
+/// Runs a kernel of this tactic; a panic is an error that names it.
 ///
 /// # Errors
 /// The kernel's own, and its panics.
 pub fn caught<T>(tactic: &str, run: impl FnOnce() -> Result<T, KernelError>) -> Result<T, KernelError> {
     // Nothing that the kernel left half done is looked at again: the caller gives it up.
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|payload| Err(error(tactic, &*payload)))
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|payload| Err(error_of(tactic, &*payload)))
 }
 
-fn error(tactic: &str, payload: &(dyn Any + Send)) -> KernelError {
-    match payload.downcast_ref() {
-        Some(NoRoom { needed, allowed }) => {
-            KernelError::Memory(format!("'{tactic}' (to work in {needed} bytes, where {allowed} are left)"))
-        }
-        None => KernelError::Panic { tactic: tactic.to_owned(), message: message(payload) },
-    }
-}
-
-/// What a panic said; panics with anything but text are unusual.
-fn message(payload: &(dyn Any + Send)) -> String {
+/// The panic of a kernel of this tactic as an error.
+pub fn error_of(tactic: &str, payload: &(dyn Any + Send)) -> KernelError {
+    // Panics with anything but text are unusual.
     let text = payload.downcast_ref::<&str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message").to_owned()
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    KernelError::Panic { tactic: tactic.to_owned(), message: text.unwrap_or("no message").to_owned() }
 }

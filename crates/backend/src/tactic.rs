@@ -1,11 +1,11 @@
-//! Tactics: one algorithm each. First "can you, and how well", as plain data; then "do it".
+//! Tactics: one algorithm each. What they can do, and how well, is plain data; a device loads what was chosen.
 
 use std::fmt;
 
 use sinter_base::{Attr, Dim, Tensor};
 use sinter_ops::OpKind;
 
-use crate::kernel::{End, KernelError, Loaded, StrideSupport};
+use crate::kernel::{End, KernelError, StrideSupport};
 use crate::region::Region;
 use crate::sizing::Sizing;
 use crate::target::Target;
@@ -151,12 +151,6 @@ pub trait Tactic: Send + Sync {
     /// # Errors
     /// Why there is none.
     fn offer(&self, problem: &Problem<'_>, most: usize) -> Result<Vec<Candidate>, Refusal>;
-
-    /// The kernel of a recipe that this tactic offered for this region, maybe long ago on another machine.
-    ///
-    /// # Errors
-    /// When recipe and region do not belong together, or the machine lacks what the recipe needs.
-    fn load(&self, recipe: &Recipe, region: &Region, target: &Target) -> Result<Loaded, KernelError>;
 
     /// A weight in the form that the kernel of this recipe takes it.
     ///

@@ -63,6 +63,26 @@ impl Buffer {
         &mut cast_slice_mut(&mut self.memory)[self.start..][..self.length]
     }
 
+    /// Number of bytes.
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Is there no byte?
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Where the bytes start; no reference to them is made.
+    pub(crate) fn as_ptr(&self) -> *const u8 {
+        self.memory.as_ptr().cast::<u8>().wrapping_add(self.start)
+    }
+
+    /// As [`Buffer::as_ptr`], to write.
+    pub(crate) fn as_mut_ptr(&mut self) -> *mut u8 {
+        self.memory.as_mut_ptr().cast::<u8>().wrapping_add(self.start)
+    }
+
     /// Changes the size; memory is only taken when it grows beyond what was ever used, and only then are the bytes
     /// zero. Else they are unspecified.
     ///
@@ -101,6 +121,12 @@ fn unpacked(tensor: &Tensor) -> Vec<u8> {
     }
     // The low byte of the element in two's complement.
     tensor.to_ints().into_iter().map(|v| (v & 0xFF) as u8).collect()
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes()
+    }
 }
 
 impl View<'_> {

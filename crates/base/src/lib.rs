@@ -5,9 +5,10 @@
 //! Does not know operators, networks, devices or file formats.
 
 pub mod allocation;
-pub mod arena;
 pub mod attribute;
 mod attribute_text;
+pub mod block;
+pub mod blocks;
 pub mod buffer;
 pub mod data_type;
 pub mod dim;
@@ -29,8 +30,9 @@ pub mod types;
 pub mod value;
 pub mod view;
 
-pub use arena::Arena;
 pub use attribute::{Attr, Attribute, AttributeError};
+pub use block::{BlockId, HostBlock, HostMemory, MemoryRef};
+pub use blocks::Blocks;
 pub use buffer::Buffer;
 pub use data_type::DataType;
 pub use dim::{Dim, Truth};

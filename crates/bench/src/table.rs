@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde_json::{Value as Json, json};
-use sinter_backend::{BackEnd, Candidate, Loaded, Region, Tactic, Target, Workers};
+use sinter_backend::{BackEnd, Candidate, Device, Loaded, Region, Tactic};
 use sinter_base::{Attr, Dim};
 use sinter_builder::trial::Setup;
 use sinter_conformance::kernels::{offers, operands_of};
@@ -90,16 +90,16 @@ fn launch_time(
     tactic: &dyn Tactic,
     candidate: &Candidate,
     Problem { region, values }: &Problem,
-    (device, workers, rounds): (&Target, &dyn Workers, usize),
+    (device, rounds): (&dyn Device, usize),
 ) -> Result<f64, String> {
-    match tactic.load(&candidate.recipe, region, device).map_err(|e| e.to_string())? {
+    match device.load(&candidate.recipe, region).map_err(|e| e.to_string())? {
         Loaded::Values(kernel) => time(rounds, || kernel.run(values).map(drop)).map_err(|e| e.to_string()),
-        Loaded::Views(kernel) => {
+        Loaded::Kernel(kernel) => {
             let workspace = candidate.workspace.as_constant().and_then(|b| usize::try_from(b).ok()).unwrap_or(0);
             let operands = operands_of(tactic, candidate, region, values)?;
-            let setup = Setup::new(&region.body().output_types(), &operands, workspace);
+            let setup = Setup::new(device, &region.body().output_types(), &operands, workspace);
             let mut setup = setup.map_err(|e| e.to_string())?;
-            time(rounds, || setup.launch(&*kernel, workers)).map_err(|e| e.to_string())
+            time(rounds, || setup.launch(kernel).map(drop)).map_err(|e| e.to_string())
         }
     }
 }
@@ -109,7 +109,7 @@ fn launch_time(
 /// # Errors
 /// A kernel that fails on a problem that it offered to take, and what `take` says.
 pub fn measure(options: &Options, take: &mut dyn FnMut(Row) -> Result<(), String>) -> Result<(), String> {
-    let (device, workers) = (Cpu.target(options.threads), Cpu.workers(options.threads));
+    let device = Cpu.open(options.threads).map_err(|e| e.to_string())?;
     for info in catalog::ALL {
         for example in info.examples() {
             let own = problems(&example, 1).into_iter().rev();
@@ -121,8 +121,8 @@ pub fn measure(options: &Options, take: &mut dyn FnMut(Row) -> Result<(), String
                     if !options.filters.is_empty() && !options.filters.iter().any(chosen) {
                         continue;
                     }
-                    for candidate in offers(tactic, &problem.region, &device).unwrap_or_default() {
-                        let with = (&device, &*workers, options.rounds);
+                    for candidate in offers(tactic, &problem.region, device.target()).unwrap_or_default() {
+                        let with = (&*device, options.rounds);
                         let nanoseconds = launch_time(tactic, &candidate, &problem, with)
                             .map_err(|e| format!("{} on {} '{}': {e}", tactic.name(), info.name, example.name))?;
                         let (operations, bytes) = cost(&problem.region);

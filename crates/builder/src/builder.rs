@@ -254,7 +254,7 @@ impl<'b, 'o> Build<'b, 'o> {
             evidence.set_usual_sizes(sizes_of(network, inputs));
         }
         let left = tuning.as_ref().and_then(|tuning| tuning.budget).unwrap_or_default();
-        let kernels = Kernels::new(back_end, back_end.target(options.threads));
+        let kernels = Kernels::new(back_end, back_end.open(options.threads).map_err(BuildError::Device)?);
         Ok(Self { back_end, kernels, options, given_up: Vec::new(), left, untimed: 0, engines: None, evidence })
     }
 
@@ -354,7 +354,8 @@ impl<'b, 'o> Build<'b, 'o> {
             }
             // Times make other covers worth while, which ask about other regions.
             let mut left = self.left - kept;
-            tune::tune(&mut self.evidence, self.back_end, &device, (&mut left, whole), self.options.progress);
+            let on = (self.back_end, &**self.kernels.device());
+            tune::tune(&mut self.evidence, on, (&mut left, whole), self.options.progress);
             self.left = left + kept;
             if left.is_zero() {
                 let scale = tune::scale(&self.evidence);

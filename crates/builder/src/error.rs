@@ -1,5 +1,6 @@
 //! Why a network could not be built.
 
+use sinter_backend::KernelError;
 use sinter_base::{Location, one_line};
 use sinter_ops::EvalError;
 
@@ -32,6 +33,9 @@ pub enum BuildError {
         /// The first difference.
         reason: String,
     },
+    /// The device cannot be used.
+    #[error("the device: {0}")]
+    Device(KernelError),
     /// More memory than allowed.
     #[error(transparent)]
     Memory(#[from] MemoryError),

@@ -1,102 +1,127 @@
-//! Launches of a kernel on tensors, as the runtime would do them: aligned views, poisoned results.
+//! Launches of a kernel on tensors, as the runtime would do them: in the memory of a queue, with poisoned results.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
-use sinter_backend::{Candidate, DynamicOutput, Kernel, KernelError, Launch, Operand, Output, Region, Rooms, Workers};
+use sinter_backend::{
+    Argument, Arguments, Candidate, Device, Input, KernelError, KernelId, Memory, Output, Queue, Region,
+};
 use sinter_base::view::element_bytes;
-use sinter_base::{Buffer, DataType, Dim, Sizes, Tensor, Value, ValueType, View, ViewMut};
+use sinter_base::{Buffer, DataType, Dim, MemoryRef, Rows, Sizes, Tensor, Value, ValueType, View};
 
 /// What every byte of a result holds before the kernel runs: no sensible number in any type.
 const POISON: u8 = 0xA5;
 
-/// Memory for one result.
-enum Room {
-    Fixed(DataType, Sizes, Buffer),
-    Open(DynamicOutput),
-}
-
-/// Memory for launches of one kernel: operands by their number in the region, packed ones packed, and results.
+/// A queue with memory for launches of one kernel: operands by their number in the region, packed ones packed, and results.
 pub struct Setup {
-    inputs: Vec<Option<(Buffer, DataType, Sizes)>>,
-    rooms: Vec<Room>,
-    workspace: Buffer,
-    kept: Rooms,
+    queue: Box<dyn Queue>,
+    arguments: Arguments,
+    /// Results whose sizes the last launch told, by result.
+    opened: Vec<Option<Argument>>,
 }
 
-fn data(error: &dyn std::fmt::Display) -> KernelError {
+pub(crate) fn data(error: &dyn std::fmt::Display) -> KernelError {
     KernelError::Data(error.to_string())
 }
 
-fn operand(input: &Option<(Buffer, DataType, Sizes)>) -> Result<Operand<'_>, KernelError> {
-    match input {
-        None => Ok(Operand::Absent),
-        Some((buffer, ty, sizes)) => View::new(*ty, sizes, buffer.bytes()).map(Operand::View).map_err(|e| data(&e)),
-    }
+/// Memory for a tensor, whose elements lie in such rows, holding these bytes.
+pub(crate) fn placed(
+    queue: &mut dyn Memory,
+    (data_type, sizes, rows): (DataType, Sizes, Option<Rows>),
+    bytes: &[u8],
+) -> Result<Argument, KernelError> {
+    let memory = MemoryRef { block: queue.allocate(bytes.len())?, offset: 0, bytes: bytes.len() };
+    queue.write(memory, bytes)?;
+    Ok(Argument { memory, data_type, sizes, rows })
 }
 
-fn target(room: &mut Room) -> Result<Output<'_>, KernelError> {
-    match room {
-        Room::Open(target) => Ok(Output::Dynamic(target)),
-        Room::Fixed(ty, sizes, buffer) => {
-            ViewMut::new(*ty, sizes, buffer.bytes_mut()).map(Output::View).map_err(|e| data(&e))
-        }
-    }
+/// The bytes of an argument, the kernel's and those between its rows.
+pub(crate) fn bytes_of(queue: &mut dyn Memory, argument: &Argument) -> Result<Buffer, KernelError> {
+    let mut buffer = Buffer::new(argument.memory.bytes);
+    queue.read(argument.memory, buffer.bytes_mut())?;
+    Ok(buffer)
 }
 
 impl Setup {
-    /// Copies the operands into aligned memory; `results` are the types of the results for these operands.
+    /// Copies the operands into the memory of a new queue; `results` are the types of the results for these operands.
     ///
     /// # Errors
-    /// Results that are no tensors.
-    pub fn new(results: &[ValueType], operands: &[Option<Tensor>], workspace: usize) -> Result<Self, KernelError> {
-        let input = |t: &Tensor| (Buffer::of(t), t.data_type(), t.sizes().into());
-        let inputs = operands.iter().map(|t| t.as_ref().map(input)).collect();
-        let mut rooms = Vec::new();
-        for ty in results {
-            let tensor = ty.as_tensor().ok_or_else(|| data(&"a result is no tensor"))?;
-            rooms.push(match tensor.shape.sizes() {
-                None => Room::Open(DynamicOutput::new(tensor.data_type)),
-                Some(sizes) => {
-                    let bytes = sizes.iter().product::<usize>() * element_bytes(tensor.data_type);
-                    let mut buffer = Buffer::new(bytes);
-                    buffer.bytes_mut().fill(POISON);
-                    Room::Fixed(tensor.data_type, sizes, buffer)
+    /// Results that are no tensors, and errors of the device.
+    pub fn new(
+        device: &dyn Device,
+        results: &[ValueType],
+        operands: &[Option<Tensor>],
+        workspace: usize,
+    ) -> Result<Self, KernelError> {
+        let mut queue = device.queue()?;
+        let mut arguments = Arguments::default();
+        for tensor in operands {
+            arguments.inputs.push(match tensor {
+                None => Input::Absent,
+                Some(tensor) => {
+                    let layout = (tensor.data_type(), tensor.sizes().into(), None);
+                    Input::Memory(placed(&mut *queue, layout, Buffer::of(tensor).bytes())?)
                 }
             });
         }
-        Ok(Self { inputs, rooms, workspace: Buffer::new(workspace), kept: Rooms::default() })
+        for ty in results {
+            let tensor = ty.as_tensor().ok_or_else(|| data(&"a result is no tensor"))?;
+            let data_type = tensor.data_type;
+            arguments.outputs.push(match tensor.shape.sizes() {
+                None => Output::Open { data_type, limit: usize::MAX },
+                Some(sizes) => {
+                    let bytes = sizes.iter().product::<usize>() * element_bytes(data_type);
+                    let mut poison = Buffer::new(bytes);
+                    poison.bytes_mut().fill(POISON);
+                    Output::Memory(placed(&mut *queue, (data_type, sizes, None), poison.bytes())?)
+                }
+            });
+        }
+        let workspace = MemoryRef { block: queue.allocate(workspace)?, offset: 0, bytes: workspace };
+        arguments.workspace = Some(workspace).filter(|range| range.bytes > 0);
+        let opened = results.iter().map(|_| None).collect();
+        Ok(Self { queue, arguments, opened })
     }
 
-    /// Launches the kernel once.
+    /// Launches the kernel once, and waits for it; the time that it took.
     ///
     /// # Errors
     /// The kernel's own.
-    pub fn launch(&mut self, kernel: &dyn Kernel, workers: &dyn Workers) -> Result<(), KernelError> {
-        let inputs = self.inputs.iter().map(operand).collect::<Result<Vec<_>, _>>()?;
-        let mut outputs = self.rooms.iter_mut().map(target).collect::<Result<Vec<_>, _>>()?;
-        kernel.launch(&mut Launch {
-            workers,
-            inputs: &inputs,
-            outputs: &mut outputs,
-            workspace: self.workspace.bytes_mut(),
-            rooms: &self.kept,
-            seed: (0, 0),
-        })
+    pub fn launch(&mut self, kernel: KernelId) -> Result<Duration, KernelError> {
+        let Self { queue, arguments, opened } = self;
+        for argument in opened.iter_mut().filter_map(Option::take) {
+            queue.release(argument.memory.block);
+        }
+        let start = queue.record()?;
+        queue.launch(kernel, arguments, (0, 0))?;
+        let end = queue.record()?;
+        let time = queue.elapsed(start, end)?;
+        for (position, (output, opened)) in arguments.outputs.iter().zip(opened).enumerate() {
+            if let Output::Open { .. } = output {
+                *opened = Some(queue.opened(position)?);
+            }
+        }
+        queue.finish()?;
+        Ok(time)
     }
 
     /// What the last launch made.
     ///
     /// # Errors
     /// A result of open size that the kernel never made.
-    pub fn results(&self) -> Result<Vec<Value>, KernelError> {
-        let value = |room: &Room| {
-            let view = match room {
-                Room::Open(target) => target.view()?,
-                Room::Fixed(ty, sizes, buffer) => View::new(*ty, sizes, buffer.bytes()).map_err(|e| data(&e))?,
+    pub fn results(&mut self) -> Result<Vec<Value>, KernelError> {
+        let Self { queue, arguments, opened } = self;
+        let mut values = Vec::new();
+        for (output, opened) in arguments.outputs.iter().zip(opened) {
+            let argument = match output {
+                Output::Memory(argument) => argument,
+                Output::Open { .. } => opened.as_ref().ok_or_else(|| data(&"a result was never made"))?,
             };
-            view.to_tensor().map(Value::Tensor).map_err(|e| data(&e))
-        };
-        self.rooms.iter().map(value).collect()
+            let buffer = bytes_of(&mut **queue, argument)?;
+            let view = View::new(argument.data_type, &argument.sizes, buffer.bytes()).map_err(|e| data(&e))?;
+            values.push(view.to_tensor().map(Value::Tensor).map_err(|e| data(&e))?);
+        }
+        Ok(values)
     }
 }
 
@@ -126,13 +151,13 @@ pub fn workspace_bytes(candidate: &Candidate, region: &Region, operands: &[Value
 /// # Errors
 /// The kernel's own, and results that cannot be sized.
 pub fn launch_once(
-    kernel: &dyn Kernel,
+    device: &dyn Device,
+    kernel: KernelId,
     results: &[ValueType],
     operands: &[Option<Tensor>],
     workspace: usize,
-    workers: &dyn Workers,
 ) -> Result<Vec<Value>, KernelError> {
-    let mut setup = Setup::new(results, operands, workspace)?;
-    setup.launch(kernel, workers)?;
+    let mut setup = Setup::new(device, results, operands, workspace)?;
+    setup.launch(kernel)?;
     setup.results()
 }

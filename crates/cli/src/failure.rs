@@ -169,6 +169,8 @@ impl From<BuildError> for Failure {
             BuildError::Untimed { .. } => Self::list(Exit::Usage, error.to_string()).help(
                 "build once with --tune-seconds S and the same --timing-cache on such a machine; a larger S leaves fewer out",
             ),
+            BuildError::Device(_) => Self::new(Exit::DeviceUnavailable, error.to_string())
+                .help("`sinter doctor` shows the devices of this machine"),
             BuildError::Memory(error) => error.clone().into(),
             BuildError::UnknownSize { .. } => Self::usage(error.to_string()),
             BuildError::Weight { .. } => Self::new(Exit::Damaged, error.to_string()),
@@ -184,11 +186,15 @@ impl From<RuntimeError> for Failure {
             RuntimeError::Plan(error) => error.into(),
             RuntimeError::BackEnd { .. } | RuntimeError::Load { .. } => Self::new(Exit::DeviceUnavailable, what)
                 .help("build the plan again on this machine; `sinter doctor` shows what it has"),
+            RuntimeError::Device { .. } => {
+                Self::new(Exit::DeviceUnavailable, what).help("`sinter doctor` shows the devices of this machine")
+            }
             RuntimeError::MissingInput { .. }
             | RuntimeError::UnknownInput { .. }
             | RuntimeError::InputType { .. }
             | RuntimeError::Contradiction { .. }
             | RuntimeError::Range { .. }
+            | RuntimeError::LentMemory { .. }
             | RuntimeError::Sizes { .. } => Self::usage(what).help(inputs),
             RuntimeError::Memory { needed, limit } if needed > limit => {
                 Self::new(Exit::Damaged, what).help("--max-memory sets the bound")

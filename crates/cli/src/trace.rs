@@ -114,7 +114,7 @@ impl Comparison<'_> {
 impl Observer for Comparison<'_> {
     fn before(&mut self, _: usize) {}
 
-    fn after(&mut self, position: usize, values: &StepValues<'_>) -> Result<(), RuntimeError> {
+    fn after(&mut self, position: usize, values: &mut StepValues<'_>) -> Result<(), RuntimeError> {
         if self.difference.is_some() {
             return Ok(());
         }

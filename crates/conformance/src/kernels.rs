@@ -1,6 +1,6 @@
-//! One kernel of a back end on one problem, as the runtime would launch it: aligned views, poisoned results.
+//! One kernel of a back end on one problem, as the runtime would launch it: in a queue's memory, with poisoned results.
 
-use sinter_backend::{Candidate, Loaded, Problem, Refusal, Region, Sizing, Tactic, Target, Workers};
+use sinter_backend::{Candidate, Device, KernelError, Loaded, Problem, Refusal, Region, Sizing, Tactic, Target};
 use sinter_base::{Tensor, Value, ValueType};
 use sinter_builder::trial::launch_once;
 use sinter_ops::{InferContext, Op, Operands, infer};
@@ -20,16 +20,18 @@ pub fn region_of(op: &Op, values: &[Option<Value>]) -> Result<Region, String> {
 ///
 /// # Errors
 /// The refusal or the kernel's own error.
+///
+/// # Panics
+/// When the kernel does.
 pub fn run_kernel(
+    device: &dyn Device,
     tactic: &dyn Tactic,
     region: &Region,
     values: &[Option<Value>],
-    target: &Target,
-    workers: &dyn Workers,
 ) -> Result<Vec<Value>, String> {
-    let candidates = offers(tactic, region, target).map_err(|refusal| refusal.to_string())?;
+    let candidates = offers(tactic, region, device.target()).map_err(|refusal| refusal.to_string())?;
     let candidate = candidates.first().ok_or("an offer without candidates")?;
-    run_candidate(tactic, candidate, region, values, (target, workers))
+    run_candidate(device, tactic, candidate, region, values)
 }
 
 /// Every candidate of a tactic for a region, at typical sizes.
@@ -44,21 +46,26 @@ pub fn offers(tactic: &dyn Tactic, region: &Region, target: &Target) -> Result<V
 ///
 /// # Errors
 /// The kernel's own error.
+///
+/// # Panics
+/// When the kernel does.
 pub fn run_candidate(
+    device: &dyn Device,
     tactic: &dyn Tactic,
     candidate: &Candidate,
     region: &Region,
     values: &[Option<Value>],
-    (target, workers): (&Target, &dyn Workers),
 ) -> Result<Vec<Value>, String> {
-    let loaded = tactic.load(&candidate.recipe, region, target).map_err(|e| e.to_string())?;
-    match loaded {
+    match device.load(&candidate.recipe, region).map_err(|e| e.to_string())? {
         Loaded::Values(kernel) => kernel.run(values).map_err(|e| e.to_string()),
-        Loaded::Views(kernel) => {
+        Loaded::Kernel(kernel) => {
             let workspace = candidate.workspace.as_constant().and_then(|b| usize::try_from(b).ok()).unwrap_or(0);
             let operands = operands_of(tactic, candidate, region, values)?;
             let results = region.body().output_types();
-            launch_once(&*kernel, &results, &operands, workspace, workers).map_err(|e| e.to_string())
+            launch_once(device, kernel, &results, &operands, workspace).map_err(|error| match error {
+                KernelError::Panic { .. } => panic!("{error}"),
+                error => error.to_string(),
+            })
         }
     }
 }

@@ -7,8 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use sinter_backend::panic::caught;
-use sinter_backend::{BackEnd, Loaded, Target};
+use sinter_backend::{BackEnd, Loaded};
 use sinter_base::{Tensor, Value, ValueType};
 use sinter_builder::trial::launch_once;
 use sinter_interp::FastEvaluator;
@@ -57,7 +56,7 @@ pub fn meaning(
 ) -> Result<Vec<Value>, Trouble> {
     let steps = Steps::of(limits.steps);
     let cx = EvalContext { memory: Memory::of(limits.bytes), steps: Some(&steps), ..EvalContext::new(&FastEvaluator) };
-    let outermost = Outermost { plan, back_end, target: back_end.target(1), cx };
+    let outermost = Outermost { plan, back_end, cx };
     let mut values = HashMap::new();
     for port in &plan.inputs {
         let given = inputs.iter().find(|(name, _)| *name == port.name).map(|(_, value)| value.clone());
@@ -76,7 +75,6 @@ pub fn meaning(
 struct Outermost<'a> {
     plan: &'a Plan,
     back_end: &'a dyn BackEnd,
-    target: Target,
     cx: EvalContext<'a>,
 }
 
@@ -108,9 +106,9 @@ impl Outermost<'_> {
     /// The kernel of a step in memory of its own.
     fn alone(&self, step: &Step, operands: &[Option<Value>]) -> Result<Vec<Value>, Trouble> {
         let Action::Kernel { recipe, region, packed, .. } = &step.action else { return Err(refused("no kernel")) };
-        let tactic = self.back_end.tactic(&recipe.tactic).ok_or_else(|| refused("a kernel that is not there"))?;
-        let loaded = tactic.load(recipe, region, &self.target).map_err(refused)?;
-        let Loaded::Views(kernel) = loaded else { return Err(refused("a kernel on values packs nothing")) };
+        let device = self.back_end.open(1).map_err(refused)?;
+        let loaded = device.load(recipe, region).map_err(refused)?;
+        let Loaded::Kernel(kernel) = loaded else { return Err(refused("a kernel on values packs nothing")) };
         let mut types: Vec<ValueType> = Vec::new();
         for (position, value) in operands.iter().enumerate() {
             let Some(value) = value else { continue };
@@ -120,8 +118,7 @@ impl Outermost<'_> {
         let results = region.infer(&types, &mut InferContext::default()).map_err(refused)?;
         let tensors: Vec<Option<Tensor>> =
             operands.iter().map(|value| value.as_ref().and_then(Value::as_tensor).cloned()).collect();
-        let workers = self.back_end.workers(1);
-        caught(&recipe.tactic, || launch_once(&*kernel, &results, &tensors, SCRATCH, &*workers)).map_err(refused)
+        launch_once(&*device, kernel, &results, &tensors, SCRATCH).map_err(refused)
     }
 }
 

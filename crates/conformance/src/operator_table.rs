@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use sinter_backend::{BackEnd, Problem, Region, Sizing, Tactic, Target, Workers};
+use sinter_backend::{BackEnd, Device, KernelError, Problem, Region, Sizing, Tactic, Target};
 use sinter_base::{DataType, ValueType};
 use sinter_builder::{BuildOptions, Verify, build};
 use sinter_cpu::{Cpu, Tier};
@@ -72,8 +72,8 @@ impl BackEnd for Paper {
         Cpu.tactics()
     }
 
-    fn workers(&self, threads: usize) -> Arc<dyn Workers> {
-        Cpu.workers(threads)
+    fn open(&self, threads: usize) -> Result<Arc<dyn Device>, KernelError> {
+        Cpu.open(threads)
     }
 }
 

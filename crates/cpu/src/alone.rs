@@ -1,6 +1,6 @@
 //! The calling thread alone as workers, for kernels inside of kernels.
 
-use sinter_backend::Workers;
+use crate::launch::Workers;
 
 /// See the module documentation.
 pub struct Alone;

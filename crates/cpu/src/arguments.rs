@@ -1,6 +1,7 @@
 //! What kernels read before they compute: axes and indices with contents, and the memory of results.
 
-use sinter_backend::{KernelError, Output, Rooms};
+use crate::launch::{Output, Rooms};
+use sinter_backend::KernelError;
 use sinter_base::{DataType, Sizes, View, ViewMut};
 
 use crate::elements::{Elements, Numbers, load};

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use sinter_backend::{BackEnd, Tactic, Target, Workers};
+use sinter_backend::{BackEnd, Device, KernelError, Tactic, Target};
 
-use crate::team::Team;
+use crate::launch::{self, HostTactic, Threads};
 use crate::tier::Tier;
 use crate::{
     attention, conv, detection, host, image, index, matmul, movement, norm, pointwise, pool, quantize, random,
@@ -16,7 +16,7 @@ use crate::{
 pub struct Cpu;
 
 /// Every family's table.
-const FAMILIES: &[&[&dyn Tactic]] = &[
+const FAMILIES: &[&[&dyn HostTactic]] = &[
     pointwise::TACTICS,
     conv::TACTICS,
     matmul::TACTICS,
@@ -36,6 +36,13 @@ const FAMILIES: &[&[&dyn Tactic]] = &[
     host::TACTICS,
 ];
 
+impl Cpu {
+    /// Every tactic with its kernels, best first within a family.
+    pub fn host_tactics() -> Vec<&'static dyn HostTactic> {
+        FAMILIES.iter().flat_map(|family| family.iter().copied()).collect()
+    }
+}
+
 impl BackEnd for Cpu {
     fn name(&self) -> &str {
         "cpu"
@@ -51,10 +58,10 @@ impl BackEnd for Cpu {
     }
 
     fn tactics(&self) -> Vec<&'static dyn Tactic> {
-        FAMILIES.iter().flat_map(|family| family.iter().copied()).collect()
+        Self::host_tactics().into_iter().map(|tactic| tactic as &dyn Tactic).collect()
     }
 
-    fn workers(&self, threads: usize) -> Arc<dyn Workers> {
-        Arc::new(Team::new(threads))
+    fn open(&self, threads: usize) -> Result<Arc<dyn Device>, KernelError> {
+        Ok(launch::open(Self::host_tactics(), self.target(threads), Threads::Leased(threads)))
     }
 }

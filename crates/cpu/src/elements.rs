@@ -2,9 +2,9 @@
 
 use std::ops::Deref;
 
+use crate::launch::{Room, Rooms};
 use bytemuck::Pod;
 use half::{bf16, f16};
-use sinter_backend::{Room, Rooms};
 use sinter_base::halves::{bf16_of, f16_of};
 use sinter_base::minifloat::Overflow;
 use sinter_base::{DataType, View, ViewMut};

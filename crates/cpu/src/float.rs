@@ -1,6 +1,7 @@
 //! Products and activations of f32 and f64, for kernels written once: f32 for f32 operands, f64 for all other float types.
 
-use sinter_backend::{KernelError, Rooms, Workers};
+use crate::launch::{Rooms, Workers};
+use sinter_backend::KernelError;
 use sinter_base::{View, ViewMut};
 use sinter_ops::recurrent::activation::Activation;
 

@@ -1,7 +1,7 @@
 //! Floor 3: the x86-64 back end.
 //!
-//! Kernels by family; each family's `mod.rs` is its tactic table, best first. [`team`] is the threads that kernels share,
-//! [`tier`] the instruction sets, forceable by `SINTER_CPU`.
+//! Kernels by family; each family's `mod.rs` is its tactic table, best first. [`launch`] is how they see their memory,
+//! [`team`] the threads that they share, [`tier`] the instruction sets, forceable by `SINTER_CPU`.
 //!
 //! Sees one region at a time, never a network, and never calls the reference: that is what judges it.
 
@@ -12,6 +12,7 @@ pub mod by_width;
 pub mod elements;
 pub mod float;
 pub mod fused;
+pub mod launch;
 #[cfg(all(test, target_arch = "x86_64"))]
 mod machine_code;
 pub mod number;

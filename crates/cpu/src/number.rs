@@ -2,7 +2,8 @@
 
 use std::ops::{Add, AddAssign, Div, Mul, Sub};
 
-use sinter_backend::{KernelError, Rooms, Workers};
+use crate::launch::{Rooms, Workers};
+use sinter_backend::KernelError;
 use sinter_base::{DataType, Element, View, ViewMut};
 use smallvec::SmallVec;
 

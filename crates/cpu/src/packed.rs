@@ -1,6 +1,7 @@
 //! Tactics whose kernels take weights packed.
 
-use sinter_backend::{Candidate, KernelError, Loaded, Numerics, Problem, Recipe, Refusal, Region, Tactic, Target};
+use crate::launch::{HostTactic, Loaded};
+use sinter_backend::{Candidate, KernelError, Numerics, Problem, Recipe, Refusal, Region, Tactic};
 use sinter_base::{Attr, DataType, Dim, Tensor, View};
 use sinter_ops::OpKind;
 
@@ -64,11 +65,6 @@ impl Tactic for PackedRow {
         Ok(recipes.map(candidate).collect())
     }
 
-    fn load(&self, recipe: &Recipe, region: &Region, _target: &Target) -> Result<Loaded, KernelError> {
-        let fit = (self.fit)(region, &recipe.parameters);
-        fit.map(|fit| fit.kernel).map_err(|refusal| KernelError::Recipe(format!("{}: {refusal}", self.name)))
-    }
-
     fn pack(&self, recipe: &Recipe, region: &Region, operand: usize, weight: &Tensor) -> Result<Tensor, KernelError> {
         let fit = (self.fit)(region, &recipe.parameters)
             .map_err(|refusal| KernelError::Recipe(format!("{}: {refusal}", self.name)))?;
@@ -76,6 +72,13 @@ impl Tactic for PackedRow {
             return Err(KernelError::Recipe(format!("{} does not pack operand {operand}", self.name)));
         }
         (self.pack)(region, operand, weight)
+    }
+}
+
+impl HostTactic for PackedRow {
+    fn load(&self, recipe: &Recipe, region: &Region) -> Result<Loaded, KernelError> {
+        let fit = (self.fit)(region, &recipe.parameters);
+        fit.map(|fit| fit.kernel).map_err(|refusal| KernelError::Recipe(format!("{}: {refusal}", self.name)))
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::sync::Mutex;
 
-use sinter_backend::Workers;
+use crate::launch::Workers;
 
 /// Operations below which waking the other workers costs more than it saves.
 pub const WORTH_SHARING: usize = 16 * 1024;

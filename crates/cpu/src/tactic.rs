@@ -1,8 +1,8 @@
 //! A tactic as a row of a table: most kernels need a name, a question and a constructor.
 
+use crate::launch::{HostTactic, Loaded};
 use sinter_backend::{
-    Candidate, End, KernelError, KernelKind, Loaded, Numerics, Problem, Recipe, Refusal, Region, Sizing, StrideSupport,
-    Tactic, Target,
+    Candidate, End, KernelError, KernelKind, Numerics, Problem, Recipe, Refusal, Region, Sizing, StrideSupport, Tactic,
 };
 use sinter_ops::operator::Cost;
 use sinter_ops::{OpKind, Operands, ValueId};
@@ -67,7 +67,7 @@ pub(crate) fn describe(candidate: &mut Candidate, region: &Region, kernel: &Load
         Loaded::Values(_) => {
             (candidate.kind, candidate.capturable) = (KernelKind::HostValues, false);
         }
-        Loaded::Views(kernel) => {
+        Loaded::Kernel(kernel) => {
             let operands = (0..region.operand_count()).map(End::Operand);
             let ends = operands.chain((0..region.body().outputs().len()).map(End::Result));
             let strided = ends.map(|end| (end, kernel.stride_support(end)));
@@ -93,8 +93,10 @@ impl Tactic for Row {
         describe(&mut candidate, problem.region, &kernel);
         Ok(vec![candidate])
     }
+}
 
-    fn load(&self, _recipe: &Recipe, region: &Region, _target: &Target) -> Result<Loaded, KernelError> {
+impl HostTactic for Row {
+    fn load(&self, _recipe: &Recipe, region: &Region) -> Result<Loaded, KernelError> {
         (self.kernel)(region).map_err(|refusal| KernelError::Recipe(format!("{}: {refusal}", self.name)))
     }
 }

@@ -1,6 +1,7 @@
 //! Results whose sizes follow from the contents of operands: known beforehand or told by the kernel.
 
-use sinter_backend::{KernelError, Output};
+use crate::launch::Output;
+use sinter_backend::KernelError;
 use sinter_base::ViewMut;
 
 /// The memory of a result of these sizes: its own where the sizes were known, else new.

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, TryLockError};
 use std::thread::JoinHandle;
 
-use sinter_backend::Workers;
+use crate::launch::Workers;
 
 /// How often a worker looks for a new job before it parks: some tens of microseconds.
 const SPINS: usize = 20_000;
@@ -127,11 +127,13 @@ pub struct Team {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
     busy: Mutex<()>,
+    asked: usize,
 }
 
 impl Team {
     /// A team of this many threads, the caller included. Threads that the system refuses are done without.
     pub fn new(threads: usize) -> Self {
+        let asked = threads;
         let shared = Arc::new(Shared {
             state: AtomicU64::new(0),
             next: AtomicUsize::new(0),
@@ -149,7 +151,12 @@ impl Team {
                 std::thread::Builder::new().name(format!("sinter-{index}")).spawn(move || shared.serve()).ok()
             })
             .collect();
-        Self { shared, threads, busy: Mutex::new(()) }
+        Self { shared, threads, busy: Mutex::new(()), asked }
+    }
+
+    /// How many threads were asked for.
+    pub fn asked(&self) -> usize {
+        self.asked
     }
 }
 

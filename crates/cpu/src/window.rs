@@ -5,8 +5,8 @@
 
 use std::ops::Range;
 
+use crate::launch::{Room, Rooms};
 use bytemuck::{Pod, Zeroable};
-use sinter_backend::{Room, Rooms};
 use sinter_ops::window::Axis;
 use smallvec::SmallVec;
 

@@ -4,17 +4,17 @@ use sinter_base::{DataType, TensorType, Value, ValueType};
 use sinter_plan::{Port, ShapeProgram};
 
 use crate::error::RuntimeError;
-use crate::memory::Held;
+use crate::host_value::HostValue;
 
 /// Checks the value of one input against its declared type and fills the registers of named sizes. `bound` remembers
 /// which input filled each, so that a name used twice must mean the same size twice.
 ///
 /// # Errors
 /// When element type, rank or sizes differ.
-pub fn bind(
+pub(crate) fn bind(
     ports: &[Port],
     position: usize,
-    value: &Held,
+    value: &HostValue,
     declared: &ValueType,
     program: &ShapeProgram,
     registers: &mut [i64],
@@ -23,8 +23,8 @@ pub fn bind(
     let name = |position: usize| ports.get(position).map(|port| port.name.clone()).unwrap_or_default();
     let fits = match (value, declared) {
         // Elements of sequences and optionals name no sizes of the network.
-        (Held::Value(Value::Sequence { .. }), ValueType::Sequence(_)) => Ok(()),
-        (Held::Value(Value::Optional { .. }), ValueType::Optional(_)) => Ok(()),
+        (HostValue::Value(Value::Sequence { .. }), ValueType::Sequence(_)) => Ok(()),
+        (HostValue::Value(Value::Optional { .. }), ValueType::Optional(_)) => Ok(()),
         (_, ValueType::Tensor(ty)) => match value.tensor_type() {
             Some((data_type, sizes)) => bind_tensor(data_type, sizes, ty, program, registers, bound, position),
             None => Err(Misfit::Type),

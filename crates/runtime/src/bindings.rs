@@ -23,20 +23,22 @@
 //! # }
 //! ```
 
-use sinter_base::{DataType, Dim, TensorType, Value, ValueType, View, ViewMut};
+use sinter_base::{DataType, Dim, HostBlock, HostMemory, TensorType, Value, ValueType, View, ViewMut};
 use sinter_plan::{Plan, Port};
 
 use crate::error::RuntimeError;
-use crate::memory::Held;
+use crate::host_value::{HostTensor, HostValue, allocated};
 
 /// See the module documentation.
 #[derive(Default)]
 pub struct Bindings {
     input_ports: Vec<BoundPort>,
     output_ports: Vec<BoundPort>,
-    pub(crate) inputs: Vec<Option<Held>>,
-    pub(crate) outputs: Vec<Option<Held>>,
+    pub(crate) inputs: Vec<Option<HostValue>>,
+    pub(crate) outputs: Vec<Option<HostValue>>,
     feedback: Vec<FeedBack>,
+    /// Did the last run make the outputs?
+    is_made: bool,
 }
 
 /// What a port is called and takes.
@@ -64,6 +66,7 @@ impl Bindings {
             inputs: plan.inputs.iter().map(|_| None).collect(),
             outputs: plan.outputs.iter().map(|_| None).collect(),
             feedback: Vec::new(),
+            is_made: false,
         }
     }
 
@@ -110,9 +113,10 @@ impl Bindings {
         }
     }
 
-    /// All outputs were made.
-    pub(crate) fn expect_feedback(&mut self) {
-        self.feedback.iter_mut().for_each(|feedback| feedback.is_due = true);
+    /// A run made all outputs, or none that can be used.
+    pub(crate) fn has_run(&mut self, is_made: bool) {
+        self.is_made = is_made;
+        self.feedback.iter_mut().filter(|_| is_made).for_each(|feedback| feedback.is_due = true);
     }
 
     /// The input is set by the user: nothing feeds it until the next run.
@@ -128,7 +132,7 @@ impl Bindings {
         let position = self.position(name)?;
         self.keep_input(position);
         if let Some(slot) = self.inputs.get_mut(position) {
-            *slot = Some(Held::new(value));
+            *slot = Some(HostValue::new(value));
         }
         Ok(())
     }
@@ -145,12 +149,55 @@ impl Bindings {
         let (Some(slot), Some(data_type)) = (self.inputs.get_mut(position), data_type) else {
             return Err(RuntimeError::Damaged(format!("input '{name}' has no place")));
         };
-        allocated(slot, data_type, sizes).map_err(|source| RuntimeError::Step { origin: name.to_owned(), source })
+        let tensor = allocated(slot, data_type, sizes).map_err(|error| error.at_port(name))?;
+        tensor.view_mut().ok_or_else(|| RuntimeError::Damaged(format!("input '{name}' has no memory")))
+    }
+
+    /// Reads an input from the caller's memory in every run, without a copy where the device works in the memory of the host.
+    /// [`Bindings::take_input`] gives the memory back.
+    ///
+    /// # Errors
+    /// When there is no input of this name, or the memory is too small or not aligned for the elements.
+    pub fn bind_input(&mut self, name: &str, sizes: &[usize], memory: Box<dyn HostMemory>) -> Result<(), RuntimeError> {
+        let position = self.position(name)?;
+        let bound = lent(self.input_ports.get(position), sizes, memory)?;
+        self.keep_input(position);
+        if let Some(slot) = self.inputs.get_mut(position) {
+            *slot = Some(bound);
+        }
+        Ok(())
+    }
+
+    /// Writes an output to the caller's memory in every run: kernels write there where the device works in the memory of the
+    /// host and nothing else shares the value's memory, else it is copied there. [`Bindings::take_output`] gives the memory
+    /// back.
+    ///
+    /// # Errors
+    /// When there is no output of this name, or the memory is not aligned for the elements. Whether it is large enough shows
+    /// when the output is made.
+    pub fn bind_output(&mut self, name: &str, memory: Box<dyn HostMemory>) -> Result<(), RuntimeError> {
+        let unknown = |known| RuntimeError::UnknownOutput { name: name.to_owned(), known };
+        let position = position(&self.output_ports, name).ok_or_else(|| unknown(names(&self.output_ports)))?;
+        let bound = lent(self.output_ports.get(position), &[0], memory)?;
+        if let Some(slot) = self.outputs.get_mut(position) {
+            *slot = Some(bound);
+        }
+        Ok(())
+    }
+
+    /// Gives back the memory that an input was bound to; `None` when it was bound to none.
+    pub fn take_input(&mut self, name: &str) -> Option<Box<dyn HostMemory>> {
+        take_lent(self.inputs.get_mut(position(&self.input_ports, name)?)?)
+    }
+
+    /// Gives back the memory that an output was bound to; `None` when it was bound to none.
+    pub fn take_output(&mut self, name: &str) -> Option<Box<dyn HostMemory>> {
+        take_lent(self.outputs.get_mut(position(&self.output_ports, name)?)?)
     }
 
     /// An output of the last run, when it is a tensor of numbers.
     pub fn output(&self, name: &str) -> Option<View<'_>> {
-        self.outputs.get(position(&self.output_ports, name)?)?.as_ref()?.view()
+        self.outputs.get(position(&self.output_ports, name)?).filter(|_| self.is_made)?.as_ref()?.tensor()?.view()
     }
 
     /// All outputs of the last run, copied.
@@ -159,7 +206,9 @@ impl Bindings {
     /// When nothing ran before.
     pub fn to_values(&self) -> Result<Vec<Value>, RuntimeError> {
         let missing = || RuntimeError::Damaged("there are no outputs before a run".to_owned());
-        self.outputs.iter().map(|held| held.as_ref().ok_or_else(missing)?.to_value()).collect()
+        let made =
+            |output: &Option<HostValue>| output.as_ref().filter(|_| self.is_made).ok_or_else(missing)?.to_value();
+        self.outputs.iter().map(made).collect()
     }
 }
 
@@ -187,15 +236,25 @@ fn type_text(ty: &ValueType) -> String {
     }
 }
 
-/// Memory of a slot for a tensor of these sizes; what it has is used again.
-pub(crate) fn allocated<'a>(
-    slot: &'a mut Option<Held>,
-    data_type: DataType,
-    sizes: &[usize],
-) -> Result<ViewMut<'a>, sinter_backend::KernelError> {
-    let room = Held::room(slot.take(), data_type);
-    match slot.insert(room) {
-        Held::Made(target) => target.allocate(sizes),
-        _ => Err(sinter_backend::KernelError::Data("there is no memory".to_owned())),
+/// Memory of the caller as the value of a port.
+fn lent(port: Option<&BoundPort>, sizes: &[usize], memory: Box<dyn HostMemory>) -> Result<HostValue, RuntimeError> {
+    let name = || port.map(|port| port.name.clone()).unwrap_or_default();
+    let tensor = port.and_then(|port| port.ty.as_ref()).and_then(ValueType::as_tensor);
+    let data_type = tensor.map(|ty| ty.data_type).filter(|ty| *ty != DataType::String);
+    let data_type = data_type.ok_or_else(|| RuntimeError::Damaged(format!("'{}' is no tensor of numbers", name())))?;
+    let found = memory.bytes().len();
+    let bound = HostTensor::in_memory(data_type, sizes, HostBlock::Lent(memory));
+    let misfit = |needed| RuntimeError::LentMemory { name: name(), ty: format!("{data_type}{sizes:?}"), needed, found };
+    bound.map(HostValue::Tensor).map_err(misfit)
+}
+
+fn take_lent(slot: &mut Option<HostValue>) -> Option<Box<dyn HostMemory>> {
+    let tensor = slot.take_if(|value| value.tensor().is_some_and(HostTensor::is_lent))?;
+    match tensor {
+        HostValue::Tensor(mut tensor) => match tensor.take_memory() {
+            HostBlock::Lent(memory) => Some(memory),
+            HostBlock::Shared(_) | HostBlock::Owned(_) => None,
+        },
+        HostValue::Value(_) => None,
     }
 }

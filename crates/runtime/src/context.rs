@@ -1,19 +1,21 @@
-//! A context: the memory of one inference at a time.
+//! A context: the work and the memory of one inference at a time.
 
 use std::sync::Arc;
 
-use sinter_base::Value;
-use sinter_plan::Home;
+use sinter_backend::{Argument, Queue};
+use sinter_base::{BlockId, MemoryRef, Value};
+use sinter_plan::{Home, Port};
 
 use crate::bind::bind;
-use crate::bindings::{Bindings, allocated};
+use crate::bindings::Bindings;
 use crate::engine::Shared;
 use crate::error::RuntimeError;
 use crate::frame::Frame;
 use crate::guard;
-use crate::memory::Held;
+use crate::host_value::{HostTensor, HostValue, allocated, bytes_of};
+use crate::outside::{Outside, look};
 use crate::profile::{Observer, Watch};
-use crate::step::run_steps;
+use crate::step::{Work, bind_steps, run_steps};
 
 /// Activations, registers and scratch memory of one inference in flight. Made by [`crate::Engine::context`]; it keeps its
 /// engine alive.
@@ -49,12 +51,8 @@ impl Context {
             return Err(RuntimeError::Bindings);
         }
         bindings.take_feedback();
-        let done = self.state.run(engine, &mut bindings.inputs, &mut bindings.outputs, None);
-        let done = done.and_then(|()| self.state.give(engine, &mut bindings.outputs));
-        self.state.hand_back(engine, &mut bindings.inputs);
-        if done.is_ok() {
-            bindings.expect_feedback();
-        }
+        let done = self.state.infer(engine, &mut bindings.inputs, &mut bindings.outputs, None);
+        bindings.has_run(done.is_ok());
         done
     }
 
@@ -76,7 +74,7 @@ impl Context {
 
     /// Bytes of activations that the last shapes needed.
     pub fn arena_bytes(&self) -> usize {
-        self.state.frame.arena.size()
+        self.state.frame.arena_bytes
     }
 
     /// What was done so far.
@@ -88,6 +86,8 @@ impl Context {
 /// The memory of a context.
 #[derive(Default)]
 pub(crate) struct State {
+    /// Made by the first run.
+    device: Option<OnDevice>,
     registers: Vec<i64>,
     /// Which input gave each register its size.
     bound: Vec<Option<usize>>,
@@ -99,12 +99,68 @@ pub(crate) struct State {
     seed: u64,
     /// Did a kernel panic here?
     is_poisoned: bool,
+    /// What the bindings have lent for the run.
+    lent: Vec<Lent>,
     pub(crate) frame: Frame,
+}
+
+/// A queue, and what it has for all runs.
+struct OnDevice {
+    queue: Box<dyn Queue>,
+    /// The engine's weights.
+    weights: Vec<Option<Argument>>,
+    /// Memory for inputs that the device cannot read where they lie, by input.
+    uploads: Vec<Option<MemoryRef>>,
+}
+
+/// Something of the bindings, which gets it back after the run.
+#[derive(Clone, Copy)]
+enum Lent {
+    /// The memory of an input.
+    Input(usize, BlockId),
+    /// The value that is an input.
+    Value(usize),
+    /// The memory of an output.
+    Output(usize, BlockId),
+}
+
+impl OnDevice {
+    fn new(engine: &Shared) -> Result<Self, RuntimeError> {
+        let of_device = |source| RuntimeError::Device { source };
+        let mut queue = engine.device.queue().map_err(of_device)?;
+        let mut weights = Vec::with_capacity(engine.residents.len());
+        for resident in &engine.residents {
+            let attached = resident.as_ref().map(|resident| resident.attach(&mut *queue));
+            weights.push(attached.transpose().map_err(of_device)?);
+        }
+        Ok(Self { queue, weights, uploads: engine.plan.inputs.iter().map(|_| None).collect() })
+    }
+
+    /// Copies an input to the device.
+    fn upload(&mut self, position: usize, bytes: &[u8]) -> Result<MemoryRef, RuntimeError> {
+        let of_device = |source| RuntimeError::Device { source };
+        let Some(slot) = self.uploads.get_mut(position) else {
+            return Err(RuntimeError::Damaged(format!("input {position} has no place")));
+        };
+        if let Some(small) = slot.take_if(|known| known.bytes < bytes.len()) {
+            self.queue.release(small.block);
+        }
+        let room = match *slot {
+            Some(room) => room,
+            None => {
+                let block = self.queue.allocate(bytes.len()).map_err(of_device)?;
+                *slot.insert(MemoryRef { block, offset: 0, bytes: bytes.len() })
+            }
+        };
+        let range = MemoryRef { bytes: bytes.len(), ..room };
+        self.queue.write(range, bytes).map_err(of_device)?;
+        Ok(range)
+    }
 }
 
 impl State {
     /// Binds sizes and lays memory out.
-    fn prepare(&mut self, engine: &Shared, inputs: &[Option<Held>]) -> Result<(), RuntimeError> {
+    fn prepare(&mut self, engine: &Shared, inputs: &[Option<HostValue>]) -> Result<(), RuntimeError> {
         if self.is_poisoned {
             return Err(RuntimeError::Poisoned);
         }
@@ -113,96 +169,256 @@ impl State {
         self.registers.resize(count, 0);
         self.bound.clear();
         self.bound.resize(count, None);
-        for (position, (port, held)) in plan.inputs.iter().zip(inputs).enumerate() {
+        for (position, (port, given)) in plan.inputs.iter().zip(inputs).enumerate() {
             let declared = plan.graph.values.get(port.value.index()).map(|v| &v.ty);
             let declared = declared.ok_or_else(|| RuntimeError::Damaged(format!("'{}' has no value", port.name)))?;
-            let default = port.default.and_then(|weight| engine.weights.get(weight.index()).map(|weight| &weight.held));
-            let Some(held) = held.as_ref().or(default) else {
-                return Err(RuntimeError::MissingInput { name: port.name.clone(), ty: declared.to_string() });
-            };
+            let default = || port.default.and_then(|weight| plan.weights.get(weight.index()));
             let (registers, bound) = (&mut self.registers, &mut self.bound);
-            bind(&plan.inputs, position, held, declared, &plan.shapes, registers, bound)?;
+            match (given, default()) {
+                (Some(given), _) => bind(&plan.inputs, position, given, declared, &plan.shapes, registers, bound)?,
+                (None, Some(weight)) => {
+                    let given = HostValue::new(Value::Tensor(weight.tensor().clone()));
+                    bind(&plan.inputs, position, &given, declared, &plan.shapes, registers, bound)?;
+                }
+                (None, None) => {
+                    return Err(RuntimeError::MissingInput { name: port.name.clone(), ty: declared.to_string() });
+                }
+            }
         }
         plan.shapes.run(&mut self.registers)?;
         if self.registers != self.laid_out || self.number == 0 {
             self.number += 1;
             self.laid_out.clone_from(&self.registers);
         }
-        if self.frame.laid_out != self.number {
-            guard::check(plan, &self.registers)?;
-            self.frame.lay_out(&plan.graph, &engine.loaded.layout, &self.registers, self.number, engine.max_memory)?;
+        if self.frame.laid_out == self.number {
+            return Ok(());
         }
-        Ok(())
+        guard::check(plan, &self.registers)?;
+        let OnDevice { queue, weights, .. } = match &mut self.device {
+            Some(known) => known,
+            none => none.insert(OnDevice::new(engine)?),
+        };
+        let (frame, limit) = (&mut self.frame, engine.max_memory);
+        frame.clear(&plan.graph, &mut **queue);
+        frame.lay_out(&plan.graph, &engine.loaded.layout, &self.registers, self.number, limit, &mut **queue)?;
+        queue.limit_scratch(limit.saturating_sub(frame.arena_bytes));
+        bind_steps(&plan.graph, &engine.loaded, frame, weights)
     }
 
-    /// Runs all steps. The inputs move into the frame; [`State::hand_back`] returns them. So does the memory of outputs,
-    /// where there is some; [`State::give`] returns it with the results.
-    pub(crate) fn run(
+    /// Runs one inference. Memory of inputs and outputs is lent to the queue meanwhile, where its device works in the memory
+    /// of the host; elsewhere inputs are copied there and outputs from there. Bindings have all their memory afterwards,
+    /// whether the run succeeded or not.
+    pub(crate) fn infer(
         &mut self,
         engine: &Shared,
-        inputs: &mut [Option<Held>],
-        outputs: &mut [Option<Held>],
+        inputs: &mut [Option<HostValue>],
+        outputs: &mut [Option<HostValue>],
         observer: Option<&mut dyn Observer>,
     ) -> Result<(), RuntimeError> {
         self.prepare(engine, inputs)?;
-        let plan = &engine.plan;
-        self.frame.clear(&plan.graph);
-        for (port, held) in plan.inputs.iter().zip(inputs) {
-            let default = || port.default.and_then(|weight| plan.weights.get(weight.index()));
-            if let Some(slot) = self.frame.held.get_mut(port.value.index()) {
-                *slot = held.take().or_else(|| Some(Held::new(Value::Tensor(default()?.tensor().clone()))));
-            }
+        let done = self.lend(engine, inputs, outputs).and_then(|()| self.run(engine, observer));
+        let done = done.and_then(|()| self.give(engine, outputs));
+        self.hand_back(engine, inputs, outputs);
+        if let Err(error) = &done {
+            self.give_up(matches!(error, RuntimeError::Panic { .. }));
         }
-        self.frame.take_rooms(&plan.graph, &engine.direct, outputs);
-        self.frame.seed = self.seed;
-        let mut watch = observer.map(Watch::new);
-        let done = run_steps(&plan.graph, &engine.loaded, &mut self.frame, &self.registers, engine, watch.as_mut());
-        if done.is_err() {
-            self.frame.give_up();
-        }
-        self.is_poisoned = matches!(done, Err(RuntimeError::Panic { .. }));
         done
     }
 
-    /// Returns the inputs of a run, whether it succeeded or not.
-    pub(crate) fn hand_back(&mut self, engine: &Shared, inputs: &mut [Option<Held>]) {
-        for (port, held) in engine.plan.inputs.iter().zip(inputs) {
-            if held.is_none() {
-                *held = self.frame.held.get_mut(port.value.index()).and_then(Option::take);
-            }
-        }
+    /// Gives up what a run that failed may have left half done, the queue and all its memory; the next run makes another one.
+    fn give_up(&mut self, is_poisoned: bool) {
+        let old = std::mem::take(&mut self.frame);
+        (self.frame.layouts, self.frame.inferences) = (old.layouts, old.inferences);
+        self.device = None;
+        self.is_poisoned = is_poisoned;
     }
 
-    /// Gives the outputs of a run: those that lie outside the arena as they are, others as copies in memory that is used
-    /// again.
-    fn give(&mut self, engine: &Shared, outputs: &mut [Option<Held>]) -> Result<(), RuntimeError> {
+    /// Puts inputs, and the memory of outputs, where steps find them.
+    fn lend(
+        &mut self,
+        engine: &Shared,
+        inputs: &mut [Option<HostValue>],
+        outputs: &mut [Option<HostValue>],
+    ) -> Result<(), RuntimeError> {
         let plan = &engine.plan;
-        for (position, (port, slot)) in plan.outputs.iter().zip(outputs).enumerate() {
-            let home = plan.graph.values.get(port.value.index()).map(|v| &v.home);
-            let again = plan.outputs.iter().skip(position + 1).any(|later| later.value == port.value);
-            if matches!(home, Some(Home::Dynamic | Home::Arena(_)))
-                && !again
-                && let Some(made) = self.frame.held.get_mut(port.value.index()).and_then(Option::take)
-            {
-                *slot = Some(made);
-                continue;
-            }
-            match self.frame.view(&plan.graph, &engine.weights, port.value) {
-                Some(view) => {
-                    let origin = || format!("output '{}'", port.name);
-                    let room = allocated(slot, view.data_type(), view.sizes());
-                    let mut room = room.map_err(|source| RuntimeError::Step { origin: origin(), source })?;
-                    view.copy_to(room.bytes());
+        let Self { device: Some(device), frame, lent, seed, .. } = self else { return Err(without_device()) };
+        frame.clear(&plan.graph, &mut *device.queue);
+        frame.seed = *seed;
+        lent.clear();
+        for (position, (port, slot)) in plan.inputs.iter().zip(inputs).enumerate() {
+            let value = lend_input(position, port, slot, device, lent, engine)?;
+            frame.keep(port.value, value, &mut *device.queue);
+        }
+        for (position, (id, slot)) in engine.direct.iter().zip(outputs).enumerate() {
+            let Some(id) = id else { continue };
+            let data_type = plan.graph.values.get(id.index()).map(|value| value.ty.data_type());
+            let (Some(data_type), Some(sizes)) = (data_type, frame.sizes.get(id.index())) else { continue };
+            let tensor =
+                allocated(slot, data_type, sizes).map_err(|error| error.at_port(&port_name(engine, position)))?;
+            match device.queue.adopt(tensor.take_memory()) {
+                Ok(block) => {
+                    lent.push(Lent::Output(position, block));
+                    let bytes = bytes_of(data_type, sizes).unwrap_or(0);
+                    let memory = MemoryRef { block, offset: 0, bytes };
+                    let argument = Argument { memory, data_type, sizes: sizes.clone(), rows: None };
+                    frame.keep(*id, Outside::Memory { argument, is_owned: false }, &mut *device.queue);
                 }
-                None => *slot = Some(Held::new(self.frame.value(&plan.graph, &engine.weights, port.value)?)),
+                Err(memory) => tensor.put_memory(memory),
             }
         }
         Ok(())
     }
 
-    /// The outputs of a run as values of their own.
-    pub(crate) fn values(&self, engine: &Shared) -> Result<Vec<Value>, RuntimeError> {
+    /// Runs all steps.
+    fn run(&mut self, engine: &Shared, observer: Option<&mut dyn Observer>) -> Result<(), RuntimeError> {
+        let Self { device: Some(device), frame, registers, .. } = self else { return Err(without_device()) };
+        let mut watch = observer.map(Watch::new);
+        let mut work = Work { engine, registers, weights: &device.weights, queue: &mut *device.queue };
+        run_steps(&engine.plan.graph, &engine.loaded, frame, &mut work, watch.as_mut())?;
+        device.queue.finish().map_err(RuntimeError::of_work)
+    }
+
+    /// Gives the outputs of a run that were not written where the bindings have them: memory that a kernel made as it is,
+    /// others as copies in memory that is used again.
+    fn give(&mut self, engine: &Shared, outputs: &mut [Option<HostValue>]) -> Result<(), RuntimeError> {
         let plan = &engine.plan;
-        plan.outputs.iter().map(|port| self.frame.value(&plan.graph, &engine.weights, port.value)).collect()
+        let Self { device: Some(device), frame, lent, .. } = self else { return Err(without_device()) };
+        let queue = &mut *device.queue;
+        for (position, (port, slot)) in plan.outputs.iter().zip(outputs).enumerate() {
+            if lent.iter().any(|lent| matches!(lent, Lent::Output(output, _) if *output == position)) {
+                continue;
+            }
+            let home = plan.graph.values.get(port.value.index()).map(|value| &value.home);
+            let again = plan.outputs.iter().skip(position + 1).any(|later| later.value == port.value);
+            let is_lent = slot.as_ref().and_then(HostValue::tensor).is_some_and(HostTensor::is_lent);
+            if home == Some(&Home::Dynamic)
+                && !again
+                && !is_lent
+                && let Some(made) = frame.outside.get_mut(port.value.index()).and_then(Option::take)
+            {
+                *slot = Some(taken(made, queue)?);
+                continue;
+            }
+            let Some(argument) = frame.argument(&plan.graph, &device.weights, port.value) else {
+                let mut work = Work { engine, registers: &[], weights: &device.weights, queue: &mut *queue };
+                let value = work.value(&plan.graph, frame, port.value).map_err(RuntimeError::of_work)?;
+                *slot = Some(HostValue::new(value));
+                continue;
+            };
+            let room = allocated(slot, argument.data_type, &argument.sizes);
+            let room = room.map_err(|error| error.at_port(&port.name))?;
+            let missing = || RuntimeError::Damaged(format!("output '{}' has no memory", port.name));
+            let mut room = room.view_mut().ok_or_else(missing)?;
+            look(&argument, queue, |view| {
+                view.copy_to(room.bytes());
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Returns what was lent for a run, whether it succeeded or not.
+    fn hand_back(&mut self, engine: &Shared, inputs: &mut [Option<HostValue>], outputs: &mut [Option<HostValue>]) {
+        let Self { device: Some(device), frame, lent, .. } = self else { return };
+        let mut put = |slot: Option<&mut Option<HostValue>>, block: BlockId| {
+            let memory = device.queue.reclaim(block);
+            if let (Some(Some(HostValue::Tensor(tensor))), Some(memory)) = (slot, memory) {
+                tensor.put_memory(memory);
+            }
+        };
+        for lent in lent.drain(..) {
+            match lent {
+                Lent::Input(position, block) => put(inputs.get_mut(position), block),
+                Lent::Output(position, block) => put(outputs.get_mut(position), block),
+                Lent::Value(position) => {
+                    let id = engine.plan.inputs.get(position).map(|port| port.value.index());
+                    let place = id.and_then(|id| frame.outside.get_mut(id)).and_then(Option::take);
+                    if let (Some(slot), Some(Outside::Value(value))) = (inputs.get_mut(position), place) {
+                        *slot = Some(HostValue::Value(value));
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn without_device() -> RuntimeError {
+    RuntimeError::Damaged("a run without a queue".to_owned())
+}
+
+fn port_name(engine: &Shared, output: usize) -> String {
+    engine.plan.outputs.get(output).map(|port| port.name.clone()).unwrap_or_default()
+}
+
+/// An input where steps find it; of one that is not given, the default.
+fn lend_input(
+    position: usize,
+    port: &Port,
+    slot: &mut Option<HostValue>,
+    device: &mut OnDevice,
+    lent: &mut Vec<Lent>,
+    engine: &Shared,
+) -> Result<Outside, RuntimeError> {
+    let missing = || RuntimeError::Damaged(format!("input '{}' has neither value nor default", port.name));
+    match slot {
+        Some(HostValue::Tensor(tensor)) => {
+            let (data_type, sizes) = (tensor.data_type(), tensor.sizes().clone());
+            let bytes = bytes_of(data_type, &sizes).ok_or_else(missing)?;
+            let memory = match device.queue.adopt(tensor.take_memory()) {
+                Ok(block) => {
+                    lent.push(Lent::Input(position, block));
+                    MemoryRef { block, offset: 0, bytes }
+                }
+                Err(memory) => {
+                    let uploaded = memory.bytes().get(..bytes).ok_or_else(missing);
+                    let uploaded = uploaded.and_then(|bytes| device.upload(position, bytes));
+                    tensor.put_memory(memory);
+                    uploaded?
+                }
+            };
+            Ok(Outside::Memory { argument: Argument { memory, data_type, sizes, rows: None }, is_owned: false })
+        }
+        Some(HostValue::Value(_)) => match slot.take() {
+            Some(HostValue::Value(value)) => {
+                lent.push(Lent::Value(position));
+                Ok(Outside::Value(value))
+            }
+            _ => Err(missing()),
+        },
+        None => {
+            let weight = port.default.ok_or_else(missing)?.index();
+            match device.weights.get(weight).ok_or_else(missing)? {
+                Some(argument) => Ok(Outside::Memory { argument: argument.clone(), is_owned: false }),
+                None => {
+                    let weight = engine.plan.weights.get(weight).ok_or_else(missing)?;
+                    Ok(Outside::Value(Value::Tensor(weight.tensor().clone())))
+                }
+            }
+        }
+    }
+}
+
+/// A value that a kernel made, in the memory that it made it in where the host can have that.
+fn taken(made: Outside, queue: &mut dyn Queue) -> Result<HostValue, RuntimeError> {
+    match made {
+        Outside::Memory { argument, is_owned: true } if argument.rows.is_none() && argument.memory.offset == 0 => {
+            let memory = match queue.reclaim(argument.memory.block) {
+                Some(memory) => memory,
+                None => {
+                    let tensor = crate::outside::read(&argument, queue)?;
+                    queue.release(argument.memory.block);
+                    return Ok(HostValue::new(Value::Tensor(tensor)));
+                }
+            };
+            let Argument { data_type, sizes, .. } = argument;
+            let made = HostTensor::in_memory(data_type, &sizes, memory);
+            let damaged = |_| RuntimeError::Damaged("a result is smaller than its sizes say".to_owned());
+            made.map(HostValue::Tensor).map_err(damaged)
+        }
+        other => {
+            let value = other.value(queue)?;
+            other.release(queue);
+            Ok(HostValue::new(value))
+        }
     }
 }

@@ -1,13 +1,13 @@
 //! Control flow: bodies run in frames of their own, as often as their operator says.
 //!
-//! A frame is kept for every body, between iterations and between runs. Captured values are handed in once; what an
-//! iteration carries moves on without being copied. Per-iteration results are joined by `stack.rs`.
+//! A frame is kept for every body, between iterations and between runs. Captured values are handed in by reference, once;
+//! what an iteration carries moves on without being copied. Per-iteration results are joined by `stack.rs`.
 
 use std::collections::HashSet;
 use std::ops::Range;
 
-use sinter_backend::{KernelError, Region};
-use sinter_base::{DataType, Tensor, Value};
+use sinter_backend::{Argument, KernelError, Queue, Region};
+use sinter_base::{DataType, MemoryRef, Sizes, Tensor, Value};
 use sinter_ops::Op;
 use sinter_ops::control::{Loop, Scan};
 use sinter_plan::{Graph, Home, PlanValueId};
@@ -15,10 +15,10 @@ use sinter_plan::{Graph, Home, PlanValueId};
 use crate::error::RuntimeError;
 use crate::frame::Frame;
 use crate::graph::LoadedGraph;
-use crate::memory::Held;
+use crate::outside::{Outside, look};
 use crate::profile::Watch;
 use crate::stack::{slices, stacked};
-use crate::step::{Run, data, run_steps};
+use crate::step::{Run, Work, bind_steps, run_steps, seed};
 
 /// A body in its frame, ready to run.
 struct Running<'a, 'o> {
@@ -33,50 +33,69 @@ struct Running<'a, 'o> {
     watch: Option<&'a mut Watch<'o>>,
 }
 
-fn condition(value: &Held) -> Result<bool, KernelError> {
-    match value.view().filter(|v| v.data_type() == DataType::Bool).map(|v| v.bytes()) {
-        Some([truth]) => Ok(*truth != 0),
-        _ => Err(KernelError::Data("a condition must be one bool".to_owned())),
-    }
-}
+/// Bodies as the plan has them, and loaded.
+type Bodies<'a> = (&'a [Graph], &'a [LoadedGraph]);
 
 fn damaged(what: &str) -> KernelError {
     KernelError::Recipe(format!("control flow: {what}"))
 }
 
+/// Is a value the one bool true?
+fn condition(value: &Outside, queue: &mut dyn Queue) -> Result<bool, KernelError> {
+    let not_one = || KernelError::Data("a condition must be one bool".to_owned());
+    let argument = value.argument().filter(|argument| argument.data_type == DataType::Bool).ok_or_else(not_one)?;
+    let truth = look(argument, queue, |view| Ok(<[u8; 1]>::try_from(view.bytes()).ok()));
+    truth.map_err(RuntimeError::into_kernel_error)?.map(|[truth]| truth != 0).ok_or_else(not_one)
+}
+
+/// A tensor of one element, in memory of its own.
+fn scalar(data_type: DataType, bytes: &[u8], work: &mut Work<'_>) -> Result<Outside, KernelError> {
+    let block = work.queue.allocate(bytes.len())?;
+    let memory = MemoryRef { block, offset: 0, bytes: bytes.len() };
+    work.queue.write(memory, bytes)?;
+    Ok(Outside::Memory { argument: Argument { memory, data_type, sizes: Sizes::new(), rows: None }, is_owned: true })
+}
+
 impl Running<'_, '_> {
     /// Hands a value in as an input.
-    fn feed(&mut self, input: usize, value: Held) -> Result<(), KernelError> {
-        let id = self.graph.inputs.get(input).ok_or_else(|| damaged("a body has too few inputs"))?;
+    fn feed(&mut self, input: usize, value: Outside, work: &mut Work<'_>) -> Result<(), KernelError> {
+        let id = *self.graph.inputs.get(input).ok_or_else(|| damaged("a body has too few inputs"))?;
         let (declared, sizes) = (self.graph.values.get(id.index()), self.frame.sizes.get(id.index()));
+        let given = value.argument().map(|argument| (argument.data_type, &argument.sizes));
         // The layout of the body rests on these sizes; what is carried could have grown.
         if let Some((declared, sizes)) = declared.zip(sizes).filter(|(declared, _)| declared.sizes.is_some())
-            && value.tensor_type() != Some((declared.ty.data_type(), sizes))
+            && given != Some((declared.ty.data_type(), sizes))
         {
             let reason = format!("a value of type {} where {}{sizes:?} is declared", value.type_text(), declared.ty);
+            value.release(work.queue);
             return Err(KernelError::Data(reason));
         }
-        let slot = self.frame.held.get_mut(id.index()).ok_or_else(|| damaged("an input has no place"))?;
-        *slot = Some(value);
+        self.frame.keep(id, value, work.queue);
         Ok(())
     }
 
-    /// Hands in copies of a range of the step's operands, as inputs from `first` on. Weights that a body captures are
-    /// weights of its own graph, and left out as operands.
-    fn capture(&mut self, first: usize, operands: Range<usize>, outer: &Frame) -> Result<(), KernelError> {
+    /// Hands in a range of the step's operands, as inputs from `first` on. Weights that a body captures are weights of its
+    /// own graph, and left out as operands.
+    fn capture(
+        &mut self,
+        first: usize,
+        operands: Range<usize>,
+        outer: &Frame,
+        work: &mut Work<'_>,
+    ) -> Result<(), KernelError> {
         if self.graph.inputs.len() != first + operands.len() {
             return Err(damaged("a body takes another number of values"));
         }
         for (input, operand) in (first..).zip(operands) {
-            if let Some(value) = self.run.operand(operand, outer)? {
-                self.feed(input, Held::new(value))?;
+            if let Some(value) = self.run.referred(operand, outer, work)? {
+                self.feed(input, value, work)?;
             }
         }
         Ok(())
     }
 
     /// Runs all steps once; `number` tells iterations apart.
-    fn once(&mut self, number: Option<usize>) -> Result<Vec<Held>, KernelError> {
+    fn once(&mut self, number: Option<usize>, work: &mut Work<'_>) -> Result<Vec<Outside>, KernelError> {
         self.frame.stream = match number {
             None => self.stream,
             Some(number) => {
@@ -84,32 +103,46 @@ impl Running<'_, '_> {
                 self.stream.wrapping_mul(0x100_0000_01b3) ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15)
             }
         };
-        let (registers, engine) = (self.run.registers, self.run.engine);
         if let Some(watch) = &mut self.watch {
-            watch.enter(usize::try_from(self.run.position).unwrap_or(usize::MAX), self.which);
+            watch.enter(self.run.position, self.which);
         }
         let watch = self.watch.as_deref_mut();
-        let done = run_steps(self.graph, self.loaded, self.frame, registers, engine, watch);
+        let done = run_steps(self.graph, self.loaded, self.frame, work, watch);
         if let Some(watch) = &mut self.watch {
             watch.leave();
         }
         done.map_err(RuntimeError::of_body)?;
-        let mut later: Vec<PlanValueId> = self.graph.outputs.clone();
-        later.reverse();
-        let mut results = Vec::with_capacity(later.len());
-        while let Some(id) = later.pop() {
+        let mut results = Vec::with_capacity(self.graph.outputs.len());
+        for (position, id) in self.graph.outputs.iter().enumerate() {
             let is_made = self.graph.values.get(id.index()).is_some_and(|v| v.home == Home::Dynamic);
-            let moved = match self.frame.held.get_mut(id.index()) {
+            let later = self.graph.outputs.get(position + 1..).unwrap_or_default();
+            let moved = match self.frame.outside.get_mut(id.index()) {
                 // The last use of a value made inside takes it along.
-                Some(slot) if is_made && !later.contains(&id) => slot.take(),
+                Some(slot) if is_made && !later.contains(id) => slot.take(),
                 _ => None,
             };
             results.push(match moved {
                 Some(value) => value,
-                None => Held::new(self.frame.value(self.graph, &self.run.engine.weights, id).map_err(data)?),
+                None => self.copied(*id, work)?,
             });
         }
         Ok(results)
+    }
+
+    /// A value of the body in memory of its own.
+    fn copied(&self, id: PlanValueId, work: &mut Work<'_>) -> Result<Outside, KernelError> {
+        match self.frame.argument(self.graph, work.weights, id) {
+            Some(argument) if argument.rows.is_none() => {
+                let bytes = argument.memory.bytes;
+                let memory = MemoryRef { block: work.queue.allocate(bytes)?, offset: 0, bytes };
+                work.queue.copy(argument.memory, memory)?;
+                Ok(Outside::Memory { argument: Argument { memory, ..argument }, is_owned: true })
+            }
+            _ => {
+                let value = work.value(self.graph, self.frame, id)?;
+                Outside::new(value, work.queue)
+            }
+        }
     }
 
     /// Does the body always ask for another iteration, or give the condition that it got?
@@ -128,92 +161,120 @@ impl Run<'_> {
     pub(crate) fn control(
         &self,
         region: &Region,
-        (graphs, loaded): (&[Graph], &[LoadedGraph]),
+        bodies: Bodies<'_>,
         frame: &mut Frame,
+        work: &mut Work<'_>,
         watch: Option<&mut Watch<'_>>,
     ) -> Result<(), KernelError> {
-        let mut frames = frame.bodies.remove(&self.position).unwrap_or_default();
-        frames.resize_with(graphs.len(), Frame::default);
+        let key = u64::try_from(self.position).unwrap_or(u64::MAX);
+        let mut frames = frame.bodies.remove(&key).unwrap_or_default();
+        frames.resize_with(bodies.0.len(), Frame::default);
         let results = match region.only().map(|node| &node.op) {
-            Some(Op::If(_)) if graphs.len() == 2 => self.branch((graphs, loaded), &mut frames, frame, watch),
-            Some(Op::Loop(op)) if graphs.len() == 1 => {
-                let body = self.enter(0, (graphs, loaded), &mut frames, frame, watch);
-                body.and_then(|body| self.repeat(op, body, frame))
+            Some(Op::If(_)) if bodies.0.len() == 2 => self.branch(bodies, &mut frames, frame, work, watch),
+            Some(Op::Loop(op)) if bodies.0.len() == 1 => {
+                let body = self.enter(0, bodies, &mut frames, frame, work, watch);
+                body.and_then(|body| self.repeat(op, body, frame, work))
             }
-            Some(Op::Scan(op)) if graphs.len() == 1 => {
-                let body = self.enter(0, (graphs, loaded), &mut frames, frame, watch);
-                body.and_then(|body| self.walk(op, body, frame))
+            Some(Op::Scan(op)) if bodies.0.len() == 1 => {
+                let body = self.enter(0, bodies, &mut frames, frame, work, watch);
+                body.and_then(|body| self.walk(op, body, frame, work))
             }
             _ => Err(damaged("an operator has another number of bodies")),
         };
-        for inner in &mut frames {
-            inner.held.clear();
+        for (inner, graph) in frames.iter_mut().zip(bodies.0) {
+            inner.clear(graph, work.queue);
             frame.inferences += std::mem::take(&mut inner.inferences);
         }
-        frame.bodies.insert(self.position, frames);
+        frame.bodies.insert(key, frames);
         let results = results?;
-        if results.len() != self.step.outputs.len() {
-            return Err(damaged("another number of results than declared"));
-        }
         // A result named twice would be taken apart.
         let distinct: HashSet<_> = self.step.outputs.iter().collect();
-        if distinct.len() != results.len() {
-            return Err(damaged("a result is named twice"));
+        if results.len() != self.step.outputs.len() || distinct.len() != results.len() {
+            results.into_iter().for_each(|value| value.release(work.queue));
+            return Err(damaged("other results than declared"));
         }
-        self.step.outputs.iter().zip(results).try_for_each(|(id, value)| self.keep(*id, value, frame))
+        self.step.outputs.iter().zip(results).try_for_each(|(id, value)| self.keep(*id, value, frame, work))
     }
 
     fn enter<'a, 'o>(
         &'a self,
         which: usize,
-        (graphs, loaded): (&'a [Graph], &'a [LoadedGraph]),
+        (graphs, loaded): Bodies<'a>,
         frames: &'a mut [Frame],
         outer: &Frame,
+        work: &mut Work<'_>,
         watch: Option<&'a mut Watch<'o>>,
     ) -> Result<Running<'a, 'o>, KernelError> {
         let missing = || damaged("a body is missing");
         let graph = graphs.get(which).ok_or_else(missing)?;
         let frame = frames.get_mut(which).ok_or_else(missing)?;
         let loaded = loaded.get(which).ok_or_else(missing)?;
-        let limit = self.engine.max_memory;
-        frame.lay_out(graph, &loaded.layout, self.registers, outer.laid_out, limit).map_err(data)?;
-        frame.clear(graph);
-        let (seed, stream) = self.seed(outer);
+        let limit = work.engine.max_memory;
+        frame.clear(graph, work.queue);
+        let is_new = frame.lay_out(graph, &loaded.layout, work.registers, outer.laid_out, limit, work.queue);
+        if is_new.map_err(RuntimeError::into_kernel_error)? {
+            bind_steps(graph, loaded, frame, work.weights).map_err(RuntimeError::of_body)?;
+        }
+        let (seed, stream) = seed(outer);
         frame.seed = seed;
         Ok(Running { run: self, graph, loaded, frame, stream, which, watch })
     }
 
-    /// An operand as a value; `None` when it is left out.
-    fn operand(&self, index: usize, frame: &Frame) -> Result<Option<Value>, KernelError> {
+    /// An operand by reference, as long as the graph around does not go on; `None` when it is left out.
+    fn referred(&self, index: usize, frame: &Frame, work: &mut Work<'_>) -> Result<Option<Outside>, KernelError> {
         let Some(id) = self.step.inputs.get(index).copied().flatten() else { return Ok(None) };
-        frame.value(self.graph, &self.engine.weights, id).map(Some).map_err(data)
+        match frame.argument(self.graph, work.weights, id) {
+            Some(argument) if argument.rows.is_none() => Ok(Some(Outside::Memory { argument, is_owned: false })),
+            _ => {
+                let value = self.value(id, frame, work)?;
+                Outside::new(value, work.queue).map(Some)
+            }
+        }
     }
 
-    /// Operands that must be there.
-    fn operands(&self, range: Range<usize>, frame: &Frame) -> Result<Vec<Value>, KernelError> {
-        let one =
-            |i: usize| self.operand(i, frame)?.ok_or_else(|| KernelError::Data(format!("operand {i} is missing")));
-        range.map(one).collect()
+    /// An operand as a value of the host; `None` when it is left out.
+    fn operand(&self, index: usize, frame: &Frame, work: &mut Work<'_>) -> Result<Option<Value>, KernelError> {
+        let Some(id) = self.step.inputs.get(index).copied().flatten() else { return Ok(None) };
+        self.value(id, frame, work).map(Some)
+    }
+
+    /// Operands by reference that must be there.
+    fn all_referred(
+        &self,
+        range: Range<usize>,
+        frame: &Frame,
+        work: &mut Work<'_>,
+    ) -> Result<Vec<Outside>, KernelError> {
+        let missing = |i: usize| KernelError::Data(format!("operand {i} is missing"));
+        range.map(|i| self.referred(i, frame, work)?.ok_or_else(|| missing(i))).collect()
     }
 
     fn branch(
         &self,
-        (graphs, loaded): (&[Graph], &[LoadedGraph]),
+        bodies: Bodies<'_>,
         frames: &mut [Frame],
         outer: &Frame,
+        work: &mut Work<'_>,
         watch: Option<&mut Watch<'_>>,
-    ) -> Result<Vec<Held>, KernelError> {
-        let truth = self.operands(0..1, outer)?.pop().map(Held::new);
-        let truth = condition(&truth.ok_or_else(|| damaged("no condition"))?)?;
-        let first_else = 1 + graphs.first().map_or(0, |g| g.inputs.len());
-        let (which, range) = if truth { (0, 1..first_else) } else { (1, first_else..self.step.inputs.len()) };
-        let mut body = self.enter(which, (graphs, loaded), frames, outer, watch)?;
-        body.capture(0, range, outer)?;
-        body.once(None)
+    ) -> Result<Vec<Outside>, KernelError> {
+        let truth = self.referred(0, outer, work)?.ok_or_else(|| damaged("no condition"))?;
+        let is_true = condition(&truth, work.queue);
+        truth.release(work.queue);
+        let first_else = 1 + bodies.0.first().map_or(0, |g| g.inputs.len());
+        let (which, range) = if is_true? { (0, 1..first_else) } else { (1, first_else..self.step.inputs.len()) };
+        let mut body = self.enter(which, bodies, frames, outer, work, watch)?;
+        body.capture(0, range, outer, work)?;
+        body.once(None, work)
     }
 
-    fn repeat(&self, op: &Loop, mut body: Running<'_, '_>, outer: &Frame) -> Result<Vec<Held>, KernelError> {
-        let most = match self.operand(0, outer)?.as_ref().and_then(Value::as_tensor).map(Tensor::to_i64) {
+    fn repeat(
+        &self,
+        op: &Loop,
+        mut body: Running<'_, '_>,
+        outer: &Frame,
+        work: &mut Work<'_>,
+    ) -> Result<Vec<Outside>, KernelError> {
+        let most = match self.operand(0, outer, work)?.as_ref().and_then(Value::as_tensor).map(Tensor::to_i64) {
             None => None,
             Some(count) => match count.as_slice() {
                 [count] => Some(usize::try_from(*count).unwrap_or(0)),
@@ -223,8 +284,12 @@ impl Run<'_> {
                 }
             },
         };
-        let mut goes_on = match self.operand(1, outer)? {
-            Some(value) => condition(&Held::new(value))?,
+        let mut goes_on = match self.referred(1, outer, work)? {
+            Some(value) => {
+                let goes_on = condition(&value, work.queue);
+                value.release(work.queue);
+                goes_on?
+            }
             None => true,
         };
         if most.is_none() && goes_on && body.always_goes_on() {
@@ -232,46 +297,61 @@ impl Run<'_> {
             return Err(KernelError::Data(reason.to_owned()));
         }
         let first_capture = 2 + op.carried;
-        let mut carried: Vec<Held> = self.operands(2..first_capture, outer)?.into_iter().map(Held::new).collect();
-        body.capture(first_capture, first_capture..self.step.inputs.len(), outer)?;
+        let mut carried = self.all_referred(2..first_capture, outer, work)?;
+        body.capture(first_capture, first_capture..self.step.inputs.len(), outer, work)?;
         let stacked_ids = body.graph.outputs.get(1 + op.carried..).ok_or_else(|| damaged("too few results"))?;
         let mut stacks: Vec<Vec<Value>> = stacked_ids.iter().map(|_| Vec::new()).collect();
         let mut number = 0usize;
         while goes_on && most.is_none_or(|most| number < most) {
             let count = i64::try_from(number).unwrap_or(i64::MAX);
-            body.feed(0, Held::new(Tensor::from_vec(&[], vec![count]).map_err(data)?.into()))?;
-            body.feed(1, Held::new(Tensor::scalar(DataType::Bool, 1.0).into()))?;
+            let count = scalar(DataType::I64, &count.to_ne_bytes(), work)?;
+            body.feed(0, count, work)?;
+            let truth = scalar(DataType::Bool, &[1], work)?;
+            body.feed(1, truth, work)?;
             for (i, value) in carried.drain(..).enumerate() {
-                body.feed(2 + i, value)?;
+                body.feed(2 + i, value, work)?;
             }
-            let mut results = body.once(Some(number))?;
-            let made = results.split_off(1 + op.carried);
-            carried = results.split_off(1);
-            goes_on = condition(results.first().ok_or_else(|| damaged("no condition"))?)?;
-            for (stack, value) in stacks.iter_mut().zip(made) {
-                stack.push(value.to_value().map_err(data)?);
-            }
+            let mut results = body.once(Some(number), work)?.into_iter();
+            let truth = results.next().ok_or_else(|| damaged("no condition"))?;
+            let holds = condition(&truth, work.queue);
+            truth.release(work.queue);
+            goes_on = holds?;
+            carried.extend(results.by_ref().take(op.carried));
+            push(&mut stacks, results, work)?;
             number += 1;
         }
-        for (stack, id) in stacks.into_iter().zip(stacked_ids) {
-            carried.push(Held::new(stacked(stack, body.graph.values.get(id.index()).map(|v| &v.ty), 0)?.into()));
+        let mut results = Vec::with_capacity(carried.len() + stacks.len());
+        for value in carried {
+            results.push(owned(value, work)?);
         }
-        Ok(carried)
+        for (stack, id) in stacks.into_iter().zip(stacked_ids) {
+            let joined = stacked(stack, body.graph.values.get(id.index()).map(|v| &v.ty), 0)?;
+            results.push(Outside::new(joined.into(), work.queue)?);
+        }
+        Ok(results)
     }
 
-    fn walk(&self, op: &Scan, mut body: Running<'_, '_>, outer: &Frame) -> Result<Vec<Held>, KernelError> {
+    fn walk(
+        &self,
+        op: &Scan,
+        mut body: Running<'_, '_>,
+        outer: &Frame,
+        work: &mut Work<'_>,
+    ) -> Result<Vec<Outside>, KernelError> {
         let first_capture = op.states + op.inputs.len();
-        let mut states: Vec<Held> = self.operands(0..op.states, outer)?.into_iter().map(Held::new).collect();
+        let mut states = self.all_referred(0..op.states, outer, work)?;
         let mut walked = Vec::with_capacity(op.inputs.len());
-        for (value, walk) in self.operands(op.states..first_capture, outer)?.iter().zip(&op.inputs) {
-            let tensor = value.as_tensor().ok_or_else(|| KernelError::Data("only tensors are walked".to_owned()))?;
+        for (position, walk) in (op.states..first_capture).zip(&op.inputs) {
+            let value = self.operand(position, outer, work)?;
+            let tensor = value.as_ref().and_then(Value::as_tensor);
+            let tensor = tensor.ok_or_else(|| KernelError::Data("only tensors are walked".to_owned()))?;
             let mut parts = slices(tensor, walk.axis)?;
             if walk.reverse {
                 parts.reverse();
             }
             walked.push(parts);
         }
-        body.capture(first_capture, first_capture..self.step.inputs.len(), outer)?;
+        body.capture(first_capture, first_capture..self.step.inputs.len(), outer, work)?;
         let lengths: Vec<usize> = walked.iter().map(Vec::len).collect();
         let length = lengths.first().copied().unwrap_or(0);
         if lengths.iter().any(|other| *other != length) {
@@ -281,23 +361,56 @@ impl Run<'_> {
         let made_ids = made_ids.ok_or_else(|| damaged("another number of results"))?;
         let mut stacks: Vec<Vec<Value>> = made_ids.iter().map(|_| Vec::new()).collect();
         let mut walked: Vec<_> = walked.into_iter().map(Vec::into_iter).collect();
-        for step in 0..length {
-            let parts = walked.iter_mut().filter_map(|parts| parts.next().map(|t| Held::new(t.into())));
-            for (i, value) in states.drain(..).chain(parts).enumerate() {
-                body.feed(i, value)?;
+        for number in 0..length {
+            for (i, value) in states.drain(..).enumerate() {
+                body.feed(i, value, work)?;
             }
-            states = body.once(Some(step))?;
-            for (stack, value) in stacks.iter_mut().zip(states.split_off(op.states)) {
-                stack.push(value.to_value().map_err(data)?);
+            for (i, part) in walked.iter_mut().filter_map(Iterator::next).enumerate() {
+                let part = Outside::new(part.into(), work.queue)?;
+                body.feed(op.states + i, part, work)?;
             }
+            let mut results = body.once(Some(number), work)?.into_iter();
+            states.extend(results.by_ref().take(op.states));
+            push(&mut stacks, results, work)?;
+        }
+        let mut results = Vec::with_capacity(states.len() + stacks.len());
+        for value in states {
+            results.push(owned(value, work)?);
         }
         for ((mut stack, walk), id) in stacks.into_iter().zip(&op.outputs).zip(made_ids) {
             if walk.reverse {
                 stack.reverse();
             }
-            let ty = body.graph.values.get(id.index()).map(|v| &v.ty);
-            states.push(Held::new(stacked(stack, ty, walk.axis)?.into()));
+            let joined = stacked(stack, body.graph.values.get(id.index()).map(|v| &v.ty), walk.axis)?;
+            results.push(Outside::new(joined.into(), work.queue)?);
         }
-        Ok(states)
+        Ok(results)
+    }
+}
+
+/// Keeps what an iteration made, on the host.
+fn push(
+    stacks: &mut [Vec<Value>],
+    results: impl Iterator<Item = Outside>,
+    work: &mut Work<'_>,
+) -> Result<(), KernelError> {
+    for (stack, result) in stacks.iter_mut().zip(results) {
+        let value = result.value(work.queue);
+        result.release(work.queue);
+        stack.push(value.map_err(RuntimeError::into_kernel_error)?);
+    }
+    Ok(())
+}
+
+/// A value that no iteration carried further, in memory that outlives the step.
+fn owned(value: Outside, work: &mut Work<'_>) -> Result<Outside, KernelError> {
+    match value {
+        Outside::Memory { argument, is_owned: false } => {
+            let bytes = argument.memory.bytes;
+            let memory = MemoryRef { block: work.queue.allocate(bytes)?, offset: 0, bytes };
+            work.queue.copy(argument.memory, memory)?;
+            Ok(Outside::Memory { argument: Argument { memory, ..argument }, is_owned: true })
+        }
+        other => Ok(other),
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use sinter_backend::{BackEnd, Kernels, Workers};
+use sinter_backend::{BackEnd, Device, Kernels};
 use sinter_base::Value;
 use sinter_plan::{Plan, PlanValueId, Trust, read};
 
@@ -14,7 +14,7 @@ use crate::graph::LoadedGraph;
 use crate::limit::default_memory;
 use crate::profile::Observer;
 use crate::results;
-use crate::weights::{self, Weight};
+use crate::weights::{self, Resident};
 
 /// What the user decides about an engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,10 +42,11 @@ pub struct Engine {
 pub(crate) struct Shared {
     pub(crate) plan: Plan,
     pub(crate) loaded: LoadedGraph,
-    pub(crate) weights: Vec<Arc<Weight>>,
+    /// The weights in the memory of the device; `None` for strings.
+    pub(crate) residents: Vec<Option<Arc<Resident>>>,
     /// Results that kernels write where the caller has them, by output.
     pub(crate) direct: Vec<Option<PlanValueId>>,
-    pub(crate) workers: Arc<dyn Workers>,
+    pub(crate) device: Arc<dyn Device>,
     pub(crate) max_memory: usize,
 }
 
@@ -84,7 +85,8 @@ impl Engine {
             let known: Vec<&str> = back_ends.iter().map(|b| b.name()).collect();
             RuntimeError::BackEnd { needed: plan.target.back_end.clone(), known: known.join(", ") }
         })?;
-        Self::with_kernels(plan, &Kernels::new(*back_end, back_end.target(options.threads)), options)
+        let device = back_end.open(options.threads).map_err(|source| RuntimeError::Device { source })?;
+        Self::with_kernels(plan, &Kernels::new(*back_end, device), options)
     }
 
     /// Loads a plan from memory with kernels of which some may be loaded already.
@@ -92,11 +94,12 @@ impl Engine {
     /// # Errors
     /// When it needs a kernel that is not at hand.
     pub fn with_kernels(mut plan: Plan, kernels: &Kernels<'_>, options: &EngineOptions) -> Result<Self, RuntimeError> {
-        let loaded = LoadedGraph::load(&plan.graph, &plan.shapes.dims(), kernels)?;
-        let weights = weights::share(&mut plan);
-        let workers = kernels.back_end().workers(options.threads);
         let direct = results::direct(&plan);
-        let shared = Shared { plan, loaded, weights, direct, workers, max_memory: options.max_memory };
+        let loaded = LoadedGraph::load(&plan.graph, &plan.shapes.dims(), &direct, kernels)?;
+        let device = kernels.device().clone();
+        let residents = weights::share(&mut plan).iter().map(|weight| weight.at(&device)).collect::<Result<_, _>>();
+        let residents = residents.map_err(|source| RuntimeError::Device { source })?;
+        let shared = Shared { plan, loaded, residents, direct, device, max_memory: options.max_memory };
         Ok(Self { shared: Arc::new(shared), pool: Mutex::new(Vec::new()) })
     }
 
@@ -142,7 +145,7 @@ impl Engine {
 
     /// Bytes of activations that the pooled contexts hold.
     pub fn arena_bytes(&self) -> usize {
-        self.pool.lock().map_or(0, |pool| pool.iter().map(|state| state.frame.arena.size()).sum())
+        self.pool.lock().map_or(0, |pool| pool.iter().map(|state| state.frame.arena_bytes).sum())
     }
 
     fn run_in_pool(
@@ -156,14 +159,13 @@ impl Engine {
         }
         let pooled = self.pool.lock().ok().and_then(|mut pool| pool.pop());
         let mut state = pooled.unwrap_or_default();
-        state.run(&self.shared, &mut bindings.inputs, &mut [], observer)?;
-        let outputs = state.values(&self.shared)?;
-        // A state whose run failed is dropped: nobody knows what it holds.
-        state.frame.clear(&self.plan().graph);
+        // A state whose run failed is dropped.
+        state.infer(&self.shared, &mut bindings.inputs, &mut bindings.outputs, observer)?;
         if let Ok(mut pool) = self.pool.lock() {
             pool.push(state);
         }
-        Ok(outputs)
+        let missing = || RuntimeError::Damaged("an output was not made".to_owned());
+        bindings.outputs.into_iter().map(|output| output.ok_or_else(missing)?.into_value()).collect()
     }
 
     /// Runs the plan's sealed vectors and compares; returns how many there are.

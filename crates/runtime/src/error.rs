@@ -154,6 +154,27 @@ pub enum RuntimeError {
         /// What the panic said.
         message: String,
     },
+    /// A device that cannot be used, or work on it that failed.
+    #[error("the device: {source}")]
+    Device {
+        /// Why.
+        source: KernelError,
+    },
+    /// Memory of the caller that is too small for its tensor, or not aligned for its elements.
+    #[error(
+        "the memory of '{}' has {found} bytes, where {ty} needs {needed}, aligned for its elements",
+        one_line(name)
+    )]
+    LentMemory {
+        /// The input or output.
+        name: String,
+        /// The tensor.
+        ty: String,
+        /// Bytes needed.
+        needed: usize,
+        /// Bytes at hand.
+        found: usize,
+    },
     /// A context in which a kernel panicked before.
     #[error("a kernel panicked in this context, and nobody knows what it left there; make another context")]
     Poisoned,
@@ -201,6 +222,22 @@ fn allowed(needed: usize, limit: usize) -> String {
 }
 
 impl RuntimeError {
+    /// The error of work that no step is known to have done.
+    pub(crate) fn of_work(source: KernelError) -> Self {
+        match source {
+            KernelError::Panic { tactic, message } => Self::Panic { origin: "a step".to_owned(), tactic, message },
+            source => Self::Device { source },
+        }
+    }
+
+    /// The error, with the name of the input or output whose memory it is about.
+    pub(crate) fn at_port(self, port: &str) -> Self {
+        match self {
+            Self::LentMemory { ty, needed, found, .. } => Self::LentMemory { name: port.to_owned(), ty, needed, found },
+            other => other,
+        }
+    }
+
     /// The error of a step, or of a step of its bodies.
     pub(crate) fn of_step(origin: String, source: KernelError) -> Self {
         match source {
@@ -209,14 +246,22 @@ impl RuntimeError {
         }
     }
 
+    /// As the error of the step that could not have its operands.
+    pub(crate) fn into_kernel_error(self) -> KernelError {
+        match self {
+            Self::Device { source } => source,
+            Self::OutOfMemory { bytes } => KernelError::Memory(format!("a value of {bytes} bytes")),
+            Self::Memory { needed, .. } => KernelError::Memory(format!("a body with activations of {needed} bytes")),
+            other => KernelError::Data(other.to_string()),
+        }
+    }
+
     /// As the error of the step whose body failed.
     pub(crate) fn of_body(self) -> KernelError {
         match self {
             Self::Panic { tactic, message, .. } => KernelError::Panic { tactic, message },
-            Self::Step { origin, source: KernelError::Memory(what) } => {
-                KernelError::Memory(format!("{origin}: {what}"))
-            }
-            other => KernelError::Data(other.to_string()),
+            Self::Step { origin, source } => source.at(&origin),
+            other => other.into_kernel_error(),
         }
     }
 }

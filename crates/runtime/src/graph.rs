@@ -2,23 +2,33 @@
 
 use std::sync::Arc;
 
-use sinter_backend::{Kernels, Loaded};
+use sinter_backend::{KernelId, Kernels, Loaded};
 use sinter_base::Dim;
-use sinter_plan::{Action, Graph, Home, PlanValueId};
+use sinter_plan::{Action, Graph, Home, PlanValueId, Step};
 
+use crate::arguments::Changing;
 use crate::error::RuntimeError;
 use crate::layout::Layout;
 use crate::offer;
 
-/// What a loaded step calls.
-pub enum LoadedAction {
-    /// A kernel.
-    Kernel {
+/// What a loaded step does.
+pub(crate) enum LoadedAction {
+    /// A launch whose results lie in the arena, or with the caller.
+    Launch {
         /// What is launched.
-        kernel: Arc<Loaded>,
-        /// Operands whose contents decide sizes of the results, where these are known only during the run.
+        kernel: KernelId,
+        /// Operands and results that lie elsewhere in every run.
+        changing: Changing,
+    },
+    /// A launch with results whose sizes are known only during the run.
+    Open {
+        /// What is launched.
+        kernel: KernelId,
+        /// Operands whose contents decide sizes of the results.
         size_operands: Vec<usize>,
     },
+    /// A call of a kernel on whole values.
+    Values(Arc<Loaded<KernelId>>),
     /// Nothing.
     Placed,
     /// The bodies of control flow.
@@ -26,41 +36,50 @@ pub enum LoadedAction {
 }
 
 /// The kernels of a graph, parallel to its steps.
-pub struct LoadedGraph {
+pub(crate) struct LoadedGraph {
     /// Parallel to the plan's steps.
-    pub actions: Vec<LoadedAction>,
+    pub(crate) actions: Vec<LoadedAction>,
     /// Parallel to the plan's steps: values made at run time that no later step needs.
-    pub releases: Vec<Vec<PlanValueId>>,
+    pub(crate) releases: Vec<Vec<PlanValueId>>,
     /// What its memory depends on.
-    pub layout: Layout,
+    pub(crate) layout: Layout,
 }
 
 impl LoadedGraph {
-    /// Loads every kernel of a graph and of the graphs inside it; `sizes` are what the registers of the plan compute.
+    /// Loads every kernel of a graph and of the graphs inside it; `sizes` are what the registers of the plan compute,
+    /// `direct` the values that may lie with the caller.
     ///
     /// # Errors
     /// When a kernel is unknown to the back end or cannot be loaded.
-    pub fn load(graph: &Graph, sizes: &[Option<Dim>], kernels: &Kernels<'_>) -> Result<Self, RuntimeError> {
-        let actions = graph
-            .steps
-            .iter()
-            .map(|step| match &step.action {
-                Action::Control { graphs, .. } => {
-                    let inner = graphs.iter().map(|g| Self::load(g, sizes, kernels)).collect::<Result<_, _>>()?;
-                    Ok(LoadedAction::Control(inner))
-                }
-                Action::Placed { .. } => Ok(LoadedAction::Placed),
-                Action::Kernel { recipe, region, .. } => {
-                    let name = &recipe.tactic;
-                    let tactic =
-                        kernels.back_end().tactic(name).ok_or_else(|| RuntimeError::Tactic { tactic: name.clone() })?;
-                    let failed = |source| RuntimeError::Load { tactic: name.clone(), source };
-                    let kernel = kernels.load(recipe, region).map_err(failed)?;
-                    offer::check(tactic, graph, step, sizes, kernels.target()).map_err(failed)?;
-                    Ok(LoadedAction::Kernel { kernel, size_operands: region.size_operands() })
-                }
-            })
-            .collect::<Result<_, RuntimeError>>()?;
+    pub(crate) fn load(
+        graph: &Graph,
+        sizes: &[Option<Dim>],
+        direct: &[Option<PlanValueId>],
+        kernels: &Kernels<'_>,
+    ) -> Result<Self, RuntimeError> {
+        let load = |step: &Step| match &step.action {
+            Action::Control { graphs, .. } => {
+                let inner = graphs.iter().map(|graph| Self::load(graph, sizes, &[], kernels));
+                Ok(LoadedAction::Control(inner.collect::<Result<_, _>>()?))
+            }
+            Action::Placed { .. } => Ok(LoadedAction::Placed),
+            Action::Kernel { recipe, region, .. } => {
+                let name = &recipe.tactic;
+                let tactic = kernels.back_end().tactic(name);
+                let tactic = tactic.ok_or_else(|| RuntimeError::Tactic { tactic: name.clone() })?;
+                let failed = |source| RuntimeError::Load { tactic: name.clone(), source };
+                let loaded = kernels.load(recipe, region).map_err(failed)?;
+                offer::check(tactic, graph, step, sizes, kernels.device().target()).map_err(failed)?;
+                Ok(match *loaded {
+                    Loaded::Values(_) => LoadedAction::Values(loaded),
+                    Loaded::Kernel(kernel) if step.outputs.iter().all(|id| graph.is_in_arena(*id)) => {
+                        LoadedAction::Launch { kernel, changing: Changing::of(graph, step, direct) }
+                    }
+                    Loaded::Kernel(kernel) => LoadedAction::Open { kernel, size_operands: region.size_operands() },
+                })
+            }
+        };
+        let actions = graph.steps.iter().map(load).collect::<Result<_, RuntimeError>>()?;
         Ok(Self { actions, releases: releases(graph), layout: Layout::of(graph) })
     }
 }

@@ -10,8 +10,8 @@ use sinter_ops::Op;
 use sinter_plan::{Action, Graph, Home, Part, PlanValueId, Register};
 
 use crate::error::RuntimeError;
-use crate::memory::{read_sizes, size_of_register};
 use crate::placement::{Life, Placement};
+use crate::registers::{read_sizes, size_of_register};
 
 /// See the module documentation.
 pub struct Layout {

@@ -17,26 +17,29 @@
     )
 )]
 
-pub mod bind;
+mod arguments;
+mod bind;
 pub mod bindings;
 pub mod context;
-pub mod control;
+mod control;
 mod control_group;
 pub mod engine;
 pub mod error;
 mod frame;
-pub mod graph;
+mod graph;
 mod guard;
+mod host_value;
 pub mod layout;
 mod limit;
-pub mod memory;
 mod offer;
+mod outside;
 mod parts;
 mod placement;
 pub mod profile;
+mod registers;
 mod results;
 mod stack;
-pub mod step;
+mod step;
 mod weights;
 
 pub use bindings::Bindings;

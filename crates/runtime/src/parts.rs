@@ -9,7 +9,7 @@ use sinter_base::shape::element_count;
 use crate::error::RuntimeError;
 use crate::frame::Frame;
 use crate::layout::{Join, Layout, PlacedPart};
-use crate::memory::size_of_register;
+use crate::registers::size_of_register;
 
 /// A part in elements of its whole.
 #[derive(Clone, Copy)]

@@ -7,8 +7,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use sinter_backend::{Argument, Queue};
 use sinter_base::Value;
-use sinter_plan::PlanValueId;
+use sinter_plan::{Home, PlanValueId};
 
 use crate::engine::{Engine, Shared};
 use crate::error::RuntimeError;
@@ -23,7 +24,7 @@ pub trait Observer {
     ///
     /// # Errors
     /// Whatever keeps the run from going on.
-    fn after(&mut self, position: usize, values: &StepValues<'_>) -> Result<(), RuntimeError>;
+    fn after(&mut self, position: usize, values: &mut StepValues<'_>) -> Result<(), RuntimeError>;
 
     /// A step inside control flow is about to run: step, body, step, body, ..., step.
     fn before_inside(&mut self, _path: &[usize]) {}
@@ -52,7 +53,7 @@ impl<'o> Watch<'o> {
         self.path.pop();
     }
 
-    pub(crate) fn after(&mut self, position: usize, values: &StepValues<'_>) -> Result<(), RuntimeError> {
+    pub(crate) fn after(&mut self, position: usize, values: &mut StepValues<'_>) -> Result<(), RuntimeError> {
         if self.path.is_empty() {
             return self.observer.after(position, values);
         }
@@ -77,15 +78,26 @@ impl<'o> Watch<'o> {
 pub struct StepValues<'a> {
     pub(crate) engine: &'a Shared,
     pub(crate) frame: &'a Frame,
+    pub(crate) weights: &'a [Option<Argument>],
+    pub(crate) queue: &'a mut dyn Queue,
 }
 
 impl StepValues<'_> {
-    /// A copy of a value.
+    /// A copy of a value. Waits for the work that makes it.
     ///
     /// # Errors
-    /// When it was not made yet.
-    pub fn value(&self, id: PlanValueId) -> Result<Value, RuntimeError> {
-        self.frame.value(&self.engine.plan.graph, &self.engine.weights, id)
+    /// When it was not made yet, and errors of that work.
+    pub fn value(&mut self, id: PlanValueId) -> Result<Value, RuntimeError> {
+        let Self { engine, frame, weights, queue } = self;
+        let graph = &engine.plan.graph;
+        match graph.values.get(id.index()).map(|value| &value.home) {
+            Some(Home::Weight(weight)) => {
+                let weight = engine.plan.weights.get(weight.index());
+                let missing = || RuntimeError::Damaged(format!("{id} is no weight"));
+                Ok(Value::Tensor(weight.ok_or_else(missing)?.tensor().clone()))
+            }
+            _ => frame.value(graph, weights, id, *queue),
+        }
     }
 }
 
@@ -136,7 +148,7 @@ impl Observer for Profile {
         self.started.push(Instant::now());
     }
 
-    fn after(&mut self, position: usize, _: &StepValues<'_>) -> Result<(), RuntimeError> {
+    fn after(&mut self, position: usize, _: &mut StepValues<'_>) -> Result<(), RuntimeError> {
         let elapsed = self.ended();
         if let Some(time) = self.times.get_mut(position) {
             *time += elapsed;

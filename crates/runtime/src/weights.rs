@@ -1,4 +1,5 @@
-//! The weights of all engines of the process: equal ones lie in memory once, whatever plans they come from.
+//! The weights of all engines of the process: equal ones lie in memory once, whatever plans they come from, and once in
+//! the memory of each device.
 //!
 //! A weight is known by the hash of its elements that the reader of the plan checked, by its element type and sizes. It is
 //! packed when the plan is made, so the hash stands for the form as well. What nobody checked is shared with nobody, for
@@ -7,19 +8,50 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
-use sinter_base::{DataType, Value};
+use bytes::Bytes;
+use sinter_backend::{Argument, Device, KernelError, Queue, ResidentId};
+use sinter_base::{Buffer, DataType, MemoryRef, Sizes, View};
 use sinter_plan::{Plan, PlanWeight};
-
-use crate::memory::{Held, TensorMemory};
 
 /// Hash, element type and sizes.
 type Key = ([u8; 32], DataType, Vec<usize>);
 
 /// A weight as kernels see it.
 pub(crate) struct Weight {
-    pub(crate) held: Held,
+    /// The elements; `None` for strings, which no kernel sees.
+    bytes: Option<Bytes>,
     /// As a plan has it, in the same memory.
     source: PlanWeight,
+    /// Its copies on devices, by the address of the device.
+    residents: Mutex<HashMap<usize, Weak<Resident>>>,
+}
+
+/// A weight in the memory of a device.
+pub(crate) struct Resident {
+    /// Which other engines find as long as this one has it.
+    _weight: Arc<Weight>,
+    device: Arc<dyn Device>,
+    id: ResidentId,
+    data_type: DataType,
+    sizes: Sizes,
+    bytes: usize,
+}
+
+impl Drop for Resident {
+    fn drop(&mut self) {
+        self.device.discard(self.id);
+    }
+}
+
+impl Resident {
+    /// The weight as an argument of launches on a queue of its device.
+    ///
+    /// # Errors
+    /// Errors of the device.
+    pub(crate) fn attach(&self, queue: &mut dyn Queue) -> Result<Argument, KernelError> {
+        let memory = MemoryRef { block: queue.attach(self.id)?, offset: 0, bytes: self.bytes };
+        Ok(Argument { memory, data_type: self.data_type, sizes: self.sizes.clone(), rows: None })
+    }
 }
 
 fn store() -> &'static Mutex<HashMap<Key, Weak<Weight>>> {
@@ -60,10 +92,40 @@ fn share_one(weight: &mut PlanWeight) -> Arc<Weight> {
 
 impl Weight {
     fn new(source: PlanWeight) -> Self {
-        let held = match source.tensor().data_type() {
-            DataType::String => Held::Value(Value::Tensor(source.tensor().clone())),
-            _ => Held::Tensor(TensorMemory::new(source.tensor().clone())),
+        let tensor = source.tensor();
+        let bytes = match tensor.data_type() {
+            DataType::String => None,
+            _ if View::of(tensor).is_some() => Some(tensor.shared_bytes()),
+            _ => Some(Bytes::from_owner(Buffer::of(tensor))),
         };
-        Self { held, source }
+        Self { bytes, source, residents: Mutex::default() }
+    }
+
+    /// The weight in the memory of a device, where all engines have it once; `None` for strings.
+    ///
+    /// # Errors
+    /// When the device has not so much memory.
+    pub(crate) fn at(self: &Arc<Self>, device: &Arc<dyn Device>) -> Result<Option<Arc<Resident>>, KernelError> {
+        let Some(bytes) = &self.bytes else { return Ok(None) };
+        let mut residents = self.residents.lock().unwrap_or_else(PoisonError::into_inner);
+        residents.retain(|_, resident| resident.strong_count() > 0);
+        // A resident keeps its device, so no other device has the address meanwhile.
+        let address = Arc::as_ptr(device).addr();
+        if let Some(known) = residents.get(&address).and_then(Weak::upgrade) {
+            return Ok(Some(known));
+        }
+        let tensor = self.source.tensor();
+        let (data_type, sizes) = (tensor.data_type(), tensor.sizes().into());
+        let id = device.upload(bytes)?;
+        let resident = Arc::new(Resident {
+            _weight: self.clone(),
+            device: device.clone(),
+            id,
+            data_type,
+            sizes,
+            bytes: bytes.len(),
+        });
+        residents.insert(address, Arc::downgrade(&resident));
+        Ok(Some(resident))
     }
 }

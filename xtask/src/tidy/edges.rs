@@ -47,6 +47,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("cli", &["sinter"]),
     // Basement.
     ("testkit", &[]),
+    ("fake", &["base", "ops", "backend"]),
     ("bench", &["base", "ops", "backend", "cpu", "builder", "conformance"]),
     (
         "conformance",
@@ -58,6 +59,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "backend",
             "plan",
             "cpu",
+            "fake",
             "import-onnx",
             "tensor-io",
             "builder",
@@ -75,7 +77,8 @@ const TEST_EDGES: &[(&str, &[&str], &str)] = &[
         &["import-onnx", "interp", "tensor-io"],
         "exported graphs go in, and the judge says that nothing changed",
     ),
-    ("runtime", &["testkit"], "a run in the steady state allocates nothing"),
+    ("builder", &["cpu"], "kernels made for a test are launched by the device of the host"),
+    ("runtime", &["testkit", "cpu"], "a run in the steady state allocates nothing; kernels as above"),
     ("conformance", &["testkit"], "as above, for every operator"),
 ];
 

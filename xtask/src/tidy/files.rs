@@ -10,7 +10,7 @@ const LONGER: &[(&str, &str)] = &[];
 
 /// Where `unsafe` may be allowed, each with a reason.
 const UNSAFE_HOMES: &[(&str, &str)] = &[
-    ("crates/base/src/arena.rs", "several disjoint parts of one block are borrowed at once"),
+    ("crates/base/src/blocks.rs", "several disjoint ranges of blocks are borrowed at once"),
     ("crates/base/src/mapping.rs", "another process may change a file while it is mapped"),
     ("crates/cli/src/allocator.rs", "a global allocator is an unsafe interface"),
     ("crates/interp/src/product.rs", "the gemm crate, which computes the judge's products, takes pointers only"),

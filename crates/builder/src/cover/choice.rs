@@ -97,10 +97,7 @@ mod tests {
     use std::collections::HashSet;
     use std::sync::Arc;
 
-    use sinter_backend::{
-        self as backend, BackEnd, Candidate, Kernel, KernelError, Launch, Loaded, Numerics, Recipe, Refusal, Region,
-        Tactic, Target, Workers,
-    };
+    use sinter_backend::{self as backend, BackEnd, Candidate, Device, KernelError, Numerics, Refusal, Tactic, Target};
     use sinter_base::{DataType, Tensor, ValueType};
     use sinter_ir::WeightExpr;
     use sinter_ops::conv::Convolution;
@@ -121,12 +118,6 @@ mod tests {
     const EQUAL: Everything = Everything { draws: false };
     const DRAWN: Everything = Everything { draws: true };
 
-    impl Kernel for Everything {
-        fn launch(&self, _: &mut Launch<'_, '_>) -> Result<(), KernelError> {
-            Ok(())
-        }
-    }
-
     impl Tactic for Everything {
         fn name(&self) -> &str {
             "test.everything"
@@ -140,10 +131,6 @@ mod tests {
             let drawn = blake3::hash(problem.region.to_string().as_bytes()).as_bytes()[0];
             let estimate = if self.draws { 50.0 * f64::from(drawn) } else { 1000.0 };
             Ok(vec![Candidate::plain(self, Numerics::Ordered, estimate)])
-        }
-
-        fn load(&self, _: &Recipe, _: &Region, _: &Target) -> Result<Loaded, KernelError> {
-            Ok(Loaded::Views(Box::new(EQUAL)))
         }
     }
 
@@ -160,8 +147,8 @@ mod tests {
             if self.draws { vec![&DRAWN] } else { vec![&EQUAL] }
         }
 
-        fn workers(&self, _: usize) -> Arc<dyn Workers> {
-            unreachable!("nothing runs")
+        fn open(&self, _: usize) -> Result<Arc<dyn Device>, KernelError> {
+            Err(KernelError::Recipe("nothing runs in this test".to_owned()))
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sinter_backend::panic::caught;
-use sinter_backend::{Candidate, KernelError, Kernels, Loaded, Numerics, Region, Workers};
+use sinter_backend::{Candidate, KernelError, KernelId, Kernels, Loaded, Numerics, Region};
 use sinter_base::{Value, ValueType};
 use sinter_ops::shown::shown_type;
 use sinter_ops::{InferContext, Memory};
@@ -19,7 +19,6 @@ use crate::trial::{launch_once, workspace_bytes};
 pub(crate) struct Bench<'a> {
     pub(crate) draft: &'a Draft,
     pub(crate) kernels: &'a Kernels<'a>,
-    pub(crate) workers: &'a dyn Workers,
     /// What the judge may take.
     pub(crate) memory: Memory,
 }
@@ -32,7 +31,7 @@ pub(crate) struct Trial<'a> {
     region: &'a Region,
     candidate: &'a Candidate,
     /// The kernel, or why there is none.
-    kernel: Result<Arc<Loaded>, String>,
+    kernel: Result<Arc<Loaded<KernelId>>, String>,
     /// Where the plan puts operands and results, if not into memory of their own.
     placement: Option<Placement>,
 }
@@ -93,12 +92,12 @@ impl Trial<'_> {
     /// The results of the kernel in memory of its own, and in memory as the plan places it, where that is something else.
     fn launch(&self, operands: &[Option<Value>]) -> Result<Vec<Vec<Value>>, String> {
         let Self { graph, step, region, candidate, .. } = *self;
-        let Bench { draft, workers, .. } = *self.bench;
+        let Bench { draft, kernels, .. } = *self.bench;
         let tactic = &candidate.recipe.tactic;
         let text = |e: KernelError| e.to_string();
         let kernel = match &**self.kernel.as_ref().map_err(Clone::clone)? {
             Loaded::Values(kernel) => return Ok(vec![caught(tactic, || kernel.run(operands)).map_err(text)?]),
-            Loaded::Views(kernel) => kernel,
+            Loaded::Kernel(kernel) => *kernel,
         };
         let mut tensors = Vec::new();
         for (position, (value, id)) in operands.iter().zip(&step.inputs).enumerate() {
@@ -117,12 +116,11 @@ impl Trial<'_> {
         let types: Vec<ValueType> = operands.iter().flatten().map(shown_type).collect();
         let results = region.infer(&types, &mut InferContext::default()).map_err(|e| e.to_string())?;
         let workspace = workspace_bytes(candidate, region, &types);
-        let alone = || launch_once(&**kernel, &results, &tensors, workspace, workers);
-        let mut runs = vec![caught(tactic, alone).map_err(text)?];
+        let device = &**kernels.device();
+        let mut runs = vec![launch_once(device, kernel, &results, &tensors, workspace).map_err(text)?];
         if let Some(placement) = &self.placement {
-            let placed = || placement.launch(&**kernel, &results, &tensors, workspace, workers);
-            let placed = caught(tactic, placed).map_err(|e| format!("as the plan places it: {e}"))?;
-            runs.extend(placed);
+            let placed = placement.launch(device, kernel, candidate, &results, &tensors, workspace);
+            runs.extend(placed.map_err(|e| format!("as the plan places it: {e}"))?);
         }
         Ok(runs)
     }

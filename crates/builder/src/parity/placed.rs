@@ -2,10 +2,14 @@
 //!
 //! The numbers between rows belong to other values: the kernel must leave them as they are.
 
-use sinter_backend::{End, Kernel, KernelError, Launch, Operand, Output, Rooms, StrideSupport, Workers};
+use sinter_backend::{
+    Argument, Arguments, Candidate, Device, End, Input, KernelError, KernelId, Memory, Output, StrideSupport,
+};
 use sinter_base::view::element_bytes;
-use sinter_base::{Buffer, DataType, Rows, Sizes, Tensor, Value, ValueType, View, ViewMut};
+use sinter_base::{Buffer, DataType, MemoryRef, Rows, Sizes, Tensor, Value, ValueType, View};
 use sinter_plan::{Action, Graph, Home, PlanValueId, Step};
+
+use crate::trial::{bytes_of, data, placed};
 
 /// What lies between rows and in results before the kernel runs.
 const POISON: u8 = 0x5A;
@@ -21,16 +25,12 @@ pub(crate) struct Placement {
     in_place: Vec<(usize, usize)>,
 }
 
-/// Memory of one operand or result.
-struct Room {
+/// Memory of one operand or result on the host, before and after a launch.
+struct Image {
     data_type: DataType,
     sizes: Sizes,
     rows: Rows,
     memory: Buffer,
-}
-
-fn data(error: &dyn std::fmt::Display) -> KernelError {
-    KernelError::Data(error.to_string())
 }
 
 impl Placement {
@@ -51,71 +51,57 @@ impl Placement {
     /// The kernel's own, and numbers between rows that it changed.
     pub(crate) fn launch(
         &self,
-        kernel: &dyn Kernel,
+        device: &dyn Device,
+        kernel: KernelId,
+        candidate: &Candidate,
         results: &[ValueType],
         operands: &[Option<Tensor>],
         workspace: usize,
-        workers: &dyn Workers,
     ) -> Result<Option<Vec<Value>>, KernelError> {
         let is = |list: &[bool], at: usize| list.get(at) == Some(&true);
-        let mut rooms = Vec::new();
+        let mut images = Vec::new();
         for (at, ty) in results.iter().enumerate() {
             let Some(ty) = ty.as_tensor() else { return Ok(None) };
             let Some(sizes) = ty.shape.sizes() else { return Ok(None) };
-            let rows = rows(&sizes, kernel.stride_support(End::Result(at)), is(&self.results, at));
-            rooms.push(Room::new(ty.data_type, sizes, rows)?);
+            let rows = rows(&sizes, candidate.stride_support(End::Result(at)), is(&self.results, at));
+            images.push(Image::new(ty.data_type, sizes, rows)?);
         }
-        let mut given = Vec::new();
+        let mut queue = device.queue()?;
+        let mut arguments = Arguments::default();
         for (at, tensor) in operands.iter().enumerate() {
             let Some(tensor) = tensor else {
-                given.push(Given::Absent);
+                arguments.inputs.push(Input::Absent);
                 continue;
             };
             let pair = self.in_place.iter().find(|(operand, _)| *operand == at).map(|(_, result)| *result);
-            if let Some(room) = pair.and_then(|result| rooms.get_mut(result)) {
-                if !room.is_like(tensor) {
+            if let Some((result, image)) = pair.and_then(|result| Some((result, images.get_mut(result)?))) {
+                if !image.is_like(tensor) {
                     return Ok(None);
                 }
-                room.fill(tensor);
-                given.push(Given::InPlace(pair.unwrap_or_default()));
+                image.fill(tensor);
+                arguments.inputs.push(Input::InPlace(result));
                 continue;
             }
-            let rows = rows(tensor.sizes(), kernel.stride_support(End::Operand(at)), is(&self.operands, at));
-            let mut room = Room::new(tensor.data_type(), tensor.sizes().into(), rows)?;
-            room.fill(tensor);
-            given.push(Given::Room(room));
+            let rows = rows(tensor.sizes(), candidate.stride_support(End::Operand(at)), is(&self.operands, at));
+            let mut image = Image::new(tensor.data_type(), tensor.sizes().into(), rows)?;
+            image.fill(tensor);
+            arguments.inputs.push(Input::Memory(image.placed(&mut *queue)?));
         }
-        let inputs = given.iter().map(Given::operand).collect::<Result<Vec<_>, _>>()?;
-        let mut outputs = rooms.iter_mut().map(Room::target).collect::<Result<Vec<_>, _>>()?;
-        kernel.launch(&mut Launch {
-            workers,
-            inputs: &inputs,
-            outputs: &mut outputs,
-            workspace: Buffer::new(workspace).bytes_mut(),
-            rooms: &Rooms::default(),
-            seed: (0, 0),
-        })?;
-        drop(outputs);
-        rooms.iter().map(Room::value).collect::<Result<Vec<_>, _>>().map(Some)
-    }
-}
-
-enum Given {
-    Absent,
-    InPlace(usize),
-    Room(Room),
-}
-
-impl Given {
-    fn operand(&self) -> Result<Operand<'_>, KernelError> {
-        Ok(match self {
-            Given::Absent => Operand::Absent,
-            Given::InPlace(result) => Operand::InPlace(*result),
-            Given::Room(room) => {
-                let Room { data_type, sizes, rows, memory } = room;
-                Operand::View(View::stepped(*data_type, sizes, memory.bytes(), *rows).map_err(|e| data(&e))?)
+        for image in &images {
+            arguments.outputs.push(Output::Memory(image.placed(&mut *queue)?));
+        }
+        let range = MemoryRef { block: queue.allocate(workspace)?, offset: 0, bytes: workspace };
+        arguments.workspace = Some(range).filter(|range| range.bytes > 0);
+        queue.launch(kernel, &arguments, (0, 0))?;
+        queue.finish()?;
+        let mut values = Vec::new();
+        for (image, output) in images.iter_mut().zip(&arguments.outputs) {
+            if let Output::Memory(argument) = output {
+                image.memory = bytes_of(&mut *queue, argument)?;
             }
-        })
+            values.push(image.value()?);
+        }
+        Ok(Some(values))
     }
 }
 
@@ -132,7 +118,7 @@ fn rows(sizes: &[usize], support: StrideSupport, apart: bool) -> Rows {
     Rows { inner, step: if inner < count { inner + GAP } else { inner } }
 }
 
-impl Room {
+impl Image {
     fn new(data_type: DataType, sizes: Sizes, rows: Rows) -> Result<Self, KernelError> {
         let span = rows.span(sizes.iter().product()).ok_or_else(|| data(&"rows that do not fit"))?;
         let mut memory = Buffer::new(span * element_bytes(data_type));
@@ -164,9 +150,11 @@ impl Room {
         }
     }
 
-    fn target(&mut self) -> Result<Output<'_>, KernelError> {
-        let Self { data_type, sizes, rows, memory } = self;
-        ViewMut::stepped(*data_type, sizes, memory.bytes_mut(), *rows).map(Output::View).map_err(|e| data(&e))
+    /// The same bytes in the memory of a queue.
+    fn placed(&self, queue: &mut dyn Memory) -> Result<Argument, KernelError> {
+        let count: usize = self.sizes.iter().product();
+        let rows = Some(self.rows).filter(|rows| !rows.is_contiguous(count));
+        placed(queue, (self.data_type, self.sizes.clone(), rows), self.memory.bytes())
     }
 
     fn value(&self) -> Result<Value, KernelError> {
@@ -189,19 +177,12 @@ impl Room {
 
 #[cfg(test)]
 mod tests {
+    use sinter_backend::{self as backend, Numerics, Problem, Recipe, Refusal, Region, Sizing, Tactic, Target};
+    use sinter_cpu::launch::{HostTactic, Kernel, Launch, Loaded, Threads, open};
+    use sinter_ops::OpKind;
+    use sinter_ops::pointwise::Expr;
+
     use super::*;
-
-    struct Alone;
-
-    impl Workers for Alone {
-        fn count(&self) -> usize {
-            1
-        }
-
-        fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
-            (0..tasks).for_each(task);
-        }
-    }
 
     /// y = x + 1 by rows; or over all that lies there.
     struct Next {
@@ -227,13 +208,50 @@ mod tests {
         }
     }
 
+    impl Tactic for Next {
+        fn name(&self) -> &str {
+            if self.is_careful { "test.careful" } else { "test.careless" }
+        }
+
+        fn roots(&self) -> &[OpKind] {
+            &[]
+        }
+
+        fn offer(&self, _: &Problem<'_>, _: usize) -> Result<Vec<Candidate>, Refusal> {
+            let mut candidate = Candidate::plain(self, Numerics::Ordered, 0.0);
+            let ends = [End::Operand(0), End::Result(0)];
+            candidate.strided = ends.map(|end| (end, StrideSupport::LastAxis)).to_vec();
+            Ok(vec![candidate])
+        }
+    }
+
+    impl HostTactic for Next {
+        fn load(&self, _: &Recipe, _: &Region) -> Result<Loaded, KernelError> {
+            Ok(Loaded::Kernel(Box::new(Self { is_careful: self.is_careful })))
+        }
+    }
+
+    const TACTICS: [Next; 2] = [Next { is_careful: true }, Next { is_careful: false }];
+
     #[test]
     fn rows_and_operands_in_place() {
         let x = Tensor::from_vec(&[3, 2], (0..6).map(|v| v as f32).collect()).unwrap();
-        let launch = |is_careful, operand, result, in_place| {
+        let ty = Value::from(x.clone()).value_type();
+        let sum = &Expr::input(0, DataType::F32) + &Expr::input(0, DataType::F32);
+        let region =
+            Region::single(Expr::into_pointwise(&[sum]).unwrap().into(), &[Some(ty.clone())], vec![ty.clone()]);
+        let target = Target::unknown("test", "", 1);
+        let tactics = TACTICS.iter().map(|tactic| tactic as &dyn HostTactic).collect();
+        let device = open(tactics, target.clone(), Threads::Leased(1));
+        let problem = Problem { region: &region, target: &target, sizing: &Sizing::default() };
+        let launch = |is_careful: bool, operand, result, in_place| {
+            let candidate = TACTICS[usize::from(!is_careful)].offer(&problem, 1).unwrap().remove(0);
+            let Ok(backend::Loaded::Kernel(kernel)) = device.load(&candidate.recipe, &region) else {
+                panic!("a kernel")
+            };
             let placement = Placement { operands: vec![operand], results: vec![result], in_place };
-            let results = [Value::from(x.clone()).value_type()];
-            let found = placement.launch(&Next { is_careful }, &results, &[Some(x.clone())], 0, &Alone)?;
+            let (results, operands) = ([ty.clone()], [Some(x.clone())]);
+            let found = placement.launch(&*device, kernel, &candidate, &results, &operands, 0)?;
             Ok::<_, KernelError>(found.unwrap()[0].as_tensor().unwrap().to_floats())
         };
         let expected = vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0];

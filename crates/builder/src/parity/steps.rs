@@ -68,9 +68,8 @@ pub(crate) fn check(
     let Subject { draft, network, answers, trace, hints } = *subject;
     (found.agreed, found.skipped) = (0, None);
     found.unverified.clear();
-    let workers = kernels.back_end().workers(draft.plan.target.units);
     let mut checker = Checker {
-        bench: Bench { draft, kernels, workers: &*workers, memory: answers.memory },
+        bench: Bench { draft, kernels, memory: answers.memory },
         hints,
         answers,
         batches: batches(network),

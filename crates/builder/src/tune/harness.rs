@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use sinter_backend::{BackEnd, Kernel, Loaded, Problem, Recipe, Region, Sizing, Target, Workers};
+use sinter_backend::{BackEnd, Device, KernelId, Loaded, Problem, Recipe, Region, Sizing};
 use sinter_base::{DataType, Tensor, TensorType};
 
 use crate::cache::timings::Timing;
@@ -23,8 +23,7 @@ const HOPELESS: u32 = 4;
 /// What timing needs.
 pub(crate) struct Bench<'a> {
     pub(crate) back_end: &'a dyn BackEnd,
-    pub(crate) target: &'a Target,
-    pub(crate) workers: &'a dyn Workers,
+    pub(crate) device: &'a dyn Device,
     /// When to stop.
     pub(crate) deadline: Instant,
 }
@@ -32,7 +31,7 @@ pub(crate) struct Bench<'a> {
 /// A candidate in the race.
 struct Runner {
     position: usize,
-    kernel: Box<dyn Kernel>,
+    kernel: KernelId,
     setup: Setup,
     best: Duration,
     total: Duration,
@@ -87,19 +86,17 @@ impl Bench<'_> {
     }
 
     fn launch(&self, runner: &mut Runner) -> Result<Duration, String> {
-        let start = Instant::now();
-        runner.setup.launch(&*runner.kernel, self.workers).map_err(|e| e.to_string())?;
-        Ok(start.elapsed())
+        runner.setup.launch(runner.kernel).map_err(|e| e.to_string())
     }
 
     fn prepare(&self, region: &Region, recipe: &Recipe) -> Result<Runner, String> {
         let tactic = self.back_end.tactic(&recipe.tactic).ok_or("the tactic is gone")?;
         let sizing = Sizing::default();
-        let problem = Problem { region, target: self.target, sizing: &sizing };
+        let problem = Problem { region, target: self.device.target(), sizing: &sizing };
         let offered = tactic.offer(&problem, MOST_CANDIDATES).map_err(|refusal| refusal.to_string())?;
         let candidate = offered.iter().find(|c| c.recipe == *recipe).ok_or("it is not offered at these sizes")?;
-        let kernel = match tactic.load(recipe, region, self.target).map_err(|e| e.to_string())? {
-            Loaded::Views(kernel) => kernel,
+        let kernel = match self.device.load(recipe, region).map_err(|e| e.to_string())? {
+            Loaded::Kernel(kernel) => kernel,
             Loaded::Values(_) => return Err("it works on whole values, not on memory".to_owned()),
         };
         let workspace = workspace_bytes(candidate, region, &region.body().input_types());
@@ -108,7 +105,8 @@ impl Bench<'_> {
             let weight = operands.get(operand).and_then(Option::as_ref).ok_or("a packed operand is left out")?;
             operands[operand] = Some(tactic.pack(recipe, region, operand, weight).map_err(|e| e.to_string())?);
         }
-        let setup = Setup::new(&region.body().output_types(), &operands, workspace).map_err(|e| e.to_string())?;
+        let setup = Setup::new(self.device, &region.body().output_types(), &operands, workspace);
+        let setup = setup.map_err(|e| e.to_string())?;
         Ok(Runner { position: 0, kernel, setup, best: Duration::MAX, total: Duration::ZERO, launches: 0 })
     }
 }

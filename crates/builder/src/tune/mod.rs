@@ -11,7 +11,7 @@ pub(crate) mod point;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use sinter_backend::{BackEnd, Candidate, Recipe, Target};
+use sinter_backend::{BackEnd, Candidate, Device, Recipe, Target};
 
 use crate::cache::timings::{Timing, TimingCache};
 use crate::evidence::{Asked, Evidence, Times};
@@ -111,8 +111,7 @@ pub(crate) fn missing(evidence: &Evidence) -> Vec<MissingTiming> {
 /// Times what the present cover asks about, until `left` is used up.
 pub(crate) fn tune(
     evidence: &mut Evidence,
-    back_end: &dyn BackEnd,
-    target: &Target,
+    (back_end, device): (&dyn BackEnd, &dyn Device),
     (left, whole): (&mut Duration, Duration),
     progress: Progress<'_>,
 ) {
@@ -120,8 +119,7 @@ pub(crate) fn tune(
     let start = Instant::now();
     let deadline = start + *left;
     let used = whole.saturating_sub(*left);
-    let workers = back_end.workers(target.units);
-    let bench = Bench { back_end, target, workers: &*workers, deadline };
+    let bench = Bench { back_end, device, deadline };
     let Some(times) = &mut evidence.times else { return };
     for job in jobs {
         if Instant::now() >= deadline {

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use sinter_backend::{
-    BackEnd, Candidate, KernelError, Loaded, Problem, Recipe, Refusal, Region, RegionKey, Tactic, Target, Workers,
+    BackEnd, Candidate, Device, KernelError, Problem, Recipe, Refusal, Region, RegionKey, Tactic, Target,
 };
 use sinter_base::Tensor;
 use sinter_builder::{BuildOptions, Verify, build};
 use sinter_cpu::Cpu;
+use sinter_cpu::launch::{self, HostTactic, Loaded, Threads};
 use sinter_ops::OpKind;
 use sinter_runtime::layout::Layout;
 
@@ -31,7 +32,7 @@ static COUNTS: Mutex<Counts> = Mutex::new(Counts { asked: BTreeMap::new(), loads
 static TURN: Mutex<()> = Mutex::new(());
 
 /// A tactic of the CPU, counted.
-struct Counted(&'static dyn Tactic);
+struct Counted(&'static dyn HostTactic);
 
 impl Tactic for Counted {
     fn name(&self) -> &str {
@@ -49,17 +50,24 @@ impl Tactic for Counted {
         self.0.offer(problem, most)
     }
 
-    fn load(&self, recipe: &Recipe, region: &Region, target: &Target) -> Result<Loaded, KernelError> {
+    fn pack(&self, recipe: &Recipe, region: &Region, operand: usize, weight: &Tensor) -> Result<Tensor, KernelError> {
+        self.0.pack(recipe, region, operand, weight)
+    }
+}
+
+impl HostTactic for Counted {
+    fn load(&self, recipe: &Recipe, region: &Region) -> Result<Loaded, KernelError> {
         let mut counts = COUNTS.lock().expect("no test panics while it counts");
         counts.loads += 1;
         counts.loaded.insert((recipe.to_string(), region.key()));
         drop(counts);
-        self.0.load(recipe, region, target)
+        self.0.load(recipe, region)
     }
+}
 
-    fn pack(&self, recipe: &Recipe, region: &Region, operand: usize, weight: &Tensor) -> Result<Tensor, KernelError> {
-        self.0.pack(recipe, region, operand, weight)
-    }
+fn counted() -> &'static [Counted] {
+    static ALL: OnceLock<Vec<Counted>> = OnceLock::new();
+    ALL.get_or_init(|| Cpu::host_tactics().into_iter().map(Counted).collect())
 }
 
 /// The CPU, counted.
@@ -75,13 +83,12 @@ impl BackEnd for CountedCpu {
     }
 
     fn tactics(&self) -> Vec<&'static dyn Tactic> {
-        static ALL: OnceLock<Vec<Counted>> = OnceLock::new();
-        let all = ALL.get_or_init(|| Cpu.tactics().into_iter().map(Counted).collect());
-        all.iter().map(|tactic| tactic as &'static dyn Tactic).collect()
+        counted().iter().map(|tactic| tactic as &'static dyn Tactic).collect()
     }
 
-    fn workers(&self, threads: usize) -> Arc<dyn Workers> {
-        Cpu.workers(threads)
+    fn open(&self, threads: usize) -> Result<Arc<dyn Device>, KernelError> {
+        let tactics = counted().iter().map(|tactic| tactic as &'static dyn HostTactic).collect();
+        Ok(launch::open(tactics, self.target(threads), Threads::Leased(threads)))
     }
 }
 

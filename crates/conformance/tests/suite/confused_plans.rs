@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use sinter_backend::{BackEnd, Tactic, Target, Workers};
+use sinter_backend::{BackEnd, Device, KernelError, Tactic, Target};
 use sinter_builder::{BuildOptions, Verify, build};
 use sinter_conformance::engine::built;
 use sinter_conformance::fuzz::{inputs_of, load_plan};
@@ -20,11 +20,13 @@ use sinter_conformance::onnx_cases::Case;
 use sinter_conformance::random::Random;
 use sinter_conformance::{control_networks, odd_networks};
 use sinter_cpu::Cpu;
+use sinter_fake::Fake;
 use sinter_interp::{Tolerance, compare};
 use sinter_ir::Network;
 use sinter_plan::{Action, Graph, Home, Plan, Register, Trust, from_bytes, to_bytes};
 
 use crate::confusion::{bodies, body_at, confuse, with_attributes};
+use crate::devices;
 use crate::hostile_plans::{corpus, folders};
 
 /// Changed plans of a test, unless `SINTER_HOSTILE_PLANS` says how many.
@@ -53,13 +55,13 @@ enum Fate {
 ///
 /// # Errors
 /// A panic, or results that are not what the regions of the plan say.
-fn fate(plan: &Plan) -> Result<Fate, String> {
+fn fate(plan: &Plan, back_end: &dyn BackEnd) -> Result<Fate, String> {
     let Ok(plan) = from_bytes(to_bytes(plan).into(), Trust::Nothing) else { return Ok(Fate::Refused) };
-    let Ok(engine) = load_plan(plan.clone()) else { return Ok(Fate::Refused) };
+    let Ok(engine) = load_plan(plan.clone(), back_end) else { return Ok(Fate::Refused) };
     let mut fate = Fate::Refused;
     for step in [0, 1] {
         let Some(inputs) = inputs_of(&plan, step) else { return Ok(Fate::Refused) };
-        let expected = meaning(&plan, &Cpu, &inputs, &LIMITS);
+        let expected = meaning(&plan, back_end, &inputs, &LIMITS);
         if expected == Err(Trouble::Endless) {
             return Ok(Fate::Endless);
         }
@@ -104,7 +106,7 @@ fn watch(file: PathBuf) -> mpsc::Sender<()> {
 }
 
 /// Changes of plans, half of them in bodies where there are some.
-fn confused(test: &str, seed: u64, plans: &[Plan]) {
+fn confused(test: &str, seed: u64, plans: &[Plan], back_end: &dyn BackEnd) {
     let rounds = std::env::var("SINTER_HOSTILE_PLANS").ok().map(|text| text.parse().expect("a number of plans"));
     let rounds: usize = rounds.unwrap_or(MUTATIONS);
     let (mut random, file) = (Random(seed), kept_file(test));
@@ -115,7 +117,8 @@ fn confused(test: &str, seed: u64, plans: &[Plan]) {
         (0..=random.below(2)).for_each(|_| confuse(&mut plan, &mut random));
         std::fs::write(&file, to_bytes(&plan)).expect("a file for the plan");
         ticks.send(()).expect("somebody who waits");
-        let found = catch_unwind(AssertUnwindSafe(|| fate(&plan))).unwrap_or_else(|_| Err("a panic".to_owned()));
+        let found =
+            catch_unwind(AssertUnwindSafe(|| fate(&plan, back_end))).unwrap_or_else(|_| Err("a panic".to_owned()));
         let found = found.unwrap_or_else(|why| panic!("round {round}, '{}', {}: {why}", plan.name, file.display()));
         *fates.entry(found).or_default() += 1;
     }
@@ -155,8 +158,8 @@ impl BackEnd for Unpacked {
         Cpu.tactics().into_iter().filter(|tactic| !PACKING.contains(&tactic.name())).collect()
     }
 
-    fn workers(&self, threads: usize) -> Arc<dyn Workers> {
-        Cpu.workers(threads)
+    fn open(&self, threads: usize) -> Result<Arc<dyn Device>, KernelError> {
+        Cpu.open(threads)
     }
 }
 
@@ -180,7 +183,7 @@ fn plans_without_control_flow() {
     let Some(cases) = corpus() else { return };
     let mut own = plans_of(&odd_networks::networks());
     own.retain(|plan| bodies(&plan.graph) == 0);
-    confused("confused-plan", 13, &[cases, own].concat());
+    confused("confused-plan", 13, &[cases, own].concat(), &Cpu);
 }
 
 #[test]
@@ -191,7 +194,15 @@ fn plans_with_control_flow() {
     let mut plans = unpacked_plans(&control_networks::networks());
     let odd = odd_networks::networks().into_iter().filter_map(|network| unpacked(&network).ok());
     plans.extend(cases.chain(odd).filter(has_bodies));
-    confused("confused-control-flow", 19, &plans);
+    confused("confused-control-flow", 19, &plans, &Cpu);
+}
+
+#[test]
+fn plans_of_the_fake_device() {
+    let fake = Fake::default();
+    let plans: Vec<Plan> = devices::plans(&fake, &Verify::Off).into_iter().map(|(_, plan)| plan).collect();
+    confused("confused-device", 23, &plans, &fake);
+    assert_eq!(fake.account().used(), 0, "memory is lost");
 }
 
 /// Every two values of a body in one buffer: refused, unless their lives do not overlap.
@@ -213,7 +224,7 @@ fn values_of_bodies_do_not_overwrite_each_other() {
                 if std::mem::replace(to, from.clone()) == from {
                     continue;
                 }
-                match fate(&changed) {
+                match fate(&changed, &Cpu) {
                     Ok(Fate::Refused) => refused += 1,
                     Ok(Fate::Right) => right += 1,
                     other => panic!("'{}', body {number}: v{b} where v{a} lies: {other:?}", plan.name),
@@ -268,7 +279,7 @@ fn registers_of_scratch_memory_are_not_trusted() {
                 *own = Register(register as u32);
             }
         }
-        *fates.entry(fate(&changed).expect("an error or a result")).or_insert(0usize) += 1;
+        *fates.entry(fate(&changed, &Cpu).expect("an error or a result")).or_insert(0usize) += 1;
     }
     assert!(fates[&Fate::Refused] > 1 && fates[&Fate::Right] == 1, "{fates:?}");
 }

@@ -88,8 +88,7 @@ fn fused(op: &Op, values: &[Value], channels_last: bool, tail: Tail) -> (Region,
 }
 
 fn check(tactic: &str, kind: &str, channels_last: bool) {
-    let device = Cpu.target(2);
-    let workers = Cpu.workers(2);
+    let device = Cpu.open(2).expect("the processor");
     let tactic = Cpu.tactic(tactic).expect("a tactic of this name");
     let (mut ran, mut refused) = (0, Vec::new());
     let info = sinter_ops::catalog::ALL.iter().find(|info| info.name == kind).expect("an operator of this name");
@@ -106,7 +105,7 @@ fn check(tactic: &str, kind: &str, channels_last: bool) {
             // A column of its own beside the operator's bias is for the program behind it.
             let (region, operands) = fused(&example.op, &values, channels_last, tail);
             let expected = region.body().evaluate(operands.clone(), &EvalContext::new(&ReferenceEvaluator)).unwrap();
-            let candidates = match offers(tactic, &region, &device) {
+            let candidates = match offers(tactic, &region, device.target()) {
                 Ok(candidates) => candidates,
                 Err(reason) => {
                     refused.push(format!("'{}' with {tail:?}: {reason}", example.name));
@@ -115,7 +114,7 @@ fn check(tactic: &str, kind: &str, channels_last: bool) {
             };
             ran += 1;
             for candidate in &candidates {
-                let found = run_candidate(tactic, candidate, &region, &operands, (&device, &*workers));
+                let found = run_candidate(&*device, tactic, candidate, &region, &operands);
                 let tolerance = Tolerance { relative: 1e-4, absolute: 1e-5 };
                 let agreed =
                     found.and_then(|found| compare(&found[0], &expected[0], tolerance).map_err(|e| e.to_string()));
@@ -205,8 +204,8 @@ fn check_together(tactic: &str, heavy: &[(Op, Vec<Vec<usize>>)], sizes: &[usize]
     let region = Region::new(body).with_constants(constants);
     let expected = region.body().evaluate(operands.clone(), &EvalContext::new(&ReferenceEvaluator)).unwrap();
     let tactic = Cpu.tactic(tactic).expect("a tactic of this name");
-    let one = run_kernel(tactic, &region, &operands, &Cpu.target(1), &*Cpu.workers(1)).unwrap();
-    let two = run_kernel(tactic, &region, &operands, &Cpu.target(2), &*Cpu.workers(2)).unwrap();
+    let on = |threads| run_kernel(&*Cpu.open(threads).unwrap(), tactic, &region, &operands).unwrap();
+    let (one, two) = (on(1), on(2));
     for ((one, two), expected) in one.iter().zip(&two).zip(&expected) {
         if let Err(difference) = compare(one, expected, Tolerance { relative: 1e-4, absolute: 1e-5 }) {
             panic!("{} of {sizes:?} with {gate:?} in front: {difference}", tactic.name());

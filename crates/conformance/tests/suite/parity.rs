@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use sinter_backend::{
-    BackEnd, Candidate, Kernel, KernelError, Launch, Loaded, Problem, Recipe, Refusal, Region, Tactic, Target, Workers,
-};
+use sinter_backend::{BackEnd, Candidate, Device, KernelError, Problem, Recipe, Refusal, Region, Tactic, Target};
 use sinter_base::{DataType, Location, Tensor, TensorType};
 use sinter_builder::{BuildOptions, Built, Unverified, VerdictCache, Verify, build};
 use sinter_conformance::control_networks::endless;
 use sinter_cpu::Cpu;
+use sinter_cpu::launch::{self, HostTactic, Kernel, Launch, Loaded, Threads};
 use sinter_ir::{Handle, Network, NetworkBuilder};
 use sinter_ops::OpKind;
 use sinter_ops::control::If;
@@ -81,8 +80,9 @@ struct SpoiledTactic {
 }
 
 impl SpoiledTactic {
-    fn inner(&self) -> &'static dyn Tactic {
-        Cpu.tactic(self.of).expect("a tactic of this name")
+    fn inner(&self) -> &'static dyn HostTactic {
+        let mut all = Cpu::host_tactics().into_iter();
+        all.find(|tactic| tactic.name() == self.of).expect("a tactic of this name")
     }
 }
 
@@ -107,15 +107,17 @@ impl Tactic for SpoiledTactic {
         Ok(candidates)
     }
 
-    fn load(&self, recipe: &Recipe, region: &Region, device: &Target) -> Result<Loaded, KernelError> {
-        match self.inner().load(recipe, region, device)? {
-            Loaded::Views(inner) => Ok(Loaded::Views(Box::new(Spoiled { inner, fault: self.fault }))),
-            other => Ok(other),
-        }
-    }
-
     fn pack(&self, recipe: &Recipe, region: &Region, operand: usize, weight: &Tensor) -> Result<Tensor, KernelError> {
         self.inner().pack(recipe, region, operand, weight)
+    }
+}
+
+impl HostTactic for SpoiledTactic {
+    fn load(&self, recipe: &Recipe, region: &Region) -> Result<Loaded, KernelError> {
+        match self.inner().load(recipe, region)? {
+            Loaded::Kernel(inner) => Ok(Loaded::Kernel(Box::new(Spoiled { inner, fault: self.fault }))),
+            other => Ok(other),
+        }
     }
 }
 
@@ -151,8 +153,10 @@ impl BackEnd for Bad {
         spoiled.chain(Cpu.tactics()).collect()
     }
 
-    fn workers(&self, threads: usize) -> Arc<dyn Workers> {
-        Cpu.workers(threads)
+    fn open(&self, threads: usize) -> Result<Arc<dyn Device>, KernelError> {
+        let spoiled = self.0.iter().map(|tactic| tactic as &'static dyn HostTactic);
+        let tactics = spoiled.chain(Cpu::host_tactics()).collect();
+        Ok(launch::open(tactics, self.target(threads), Threads::Leased(threads)))
     }
 }
 

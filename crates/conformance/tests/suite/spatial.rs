@@ -260,7 +260,7 @@ fn dequantize(random: &mut Random) -> Example {
 
 /// How many tactics took a problem, and where they differ from the reference.
 fn differences(example: &Example, seed: u64) -> (usize, Vec<String>) {
-    let (device, workers) = (Cpu.target(2), Cpu.workers(2));
+    let device = Cpu.open(2).expect("the processor");
     let values = example.values(seed);
     // Random attributes need not fit each other.
     let Ok(region) = region_of(&example.op, &values) else { return (0, Vec::new()) };
@@ -268,13 +268,13 @@ fn differences(example: &Example, seed: u64) -> (usize, Vec<String>) {
     let expected = example.op.reference(&Arguments::new(&values), &EvalContext::new(&evaluator));
     let (mut ran, mut wrong) = (0, Vec::new());
     for tactic in Cpu.tactics() {
-        let Ok(candidates) = offers(tactic, &region, &device) else { continue };
+        let Ok(candidates) = offers(tactic, &region, device.target()) else { continue };
         ran += 1;
         let bound = match candidates[0].numerics {
             Numerics::Exact => Tolerance::EXACT,
             _ => Tolerance { relative: 2e-5, absolute: 1e-5 },
         };
-        let found = catch_unwind(AssertUnwindSafe(|| run_kernel(tactic, &region, &values, &device, &*workers)));
+        let found = catch_unwind(AssertUnwindSafe(|| run_kernel(&*device, tactic, &region, &values)));
         let result = match (found, &expected) {
             (Err(_), _) => Err("panicked".to_owned()),
             (Ok(Err(_)), Err(_)) => Ok(()),

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use sinter_backend::{BackEnd, Tactic, Target, Workers};
+use sinter_backend::{BackEnd, Device, KernelError, Tactic, Target};
 use sinter_base::{DataType, Tensor, Value};
 use sinter_conformance::engine::{built, lean_program};
-use sinter_cpu::Cpu;
+use sinter_cpu::launch::{self, Threads, Workers};
+use sinter_cpu::{Cpu, Team};
 use sinter_lean::client::LeanProgram;
 use sinter_plan::{Action, Bound, Graph, Home, PlanValueId, Sealed, SealedInput, SealedOutput, SealedVector, to_bytes};
 use sinter_runtime::{Engine, EngineOptions, Observer, RuntimeError, StepValues};
@@ -53,7 +54,7 @@ impl Observer for Watch {
         self.before = allocated_so_far();
     }
 
-    fn after(&mut self, position: usize, _: &StepValues<'_>) -> Result<(), RuntimeError> {
+    fn after(&mut self, position: usize, _: &mut StepValues<'_>) -> Result<(), RuntimeError> {
         if allocated_so_far() > self.before {
             self.allocating.insert(position);
         }
@@ -88,7 +89,7 @@ static RUNS: Group = Group::new();
 /// The back end with what its threads allocate counted in [`RUNS`].
 struct Counted;
 
-struct CountedWorkers(Arc<dyn Workers>);
+struct CountedWorkers(Team);
 
 impl Workers for CountedWorkers {
     fn count(&self) -> usize {
@@ -113,8 +114,9 @@ impl BackEnd for Counted {
         Cpu.tactics()
     }
 
-    fn workers(&self, threads: usize) -> Arc<dyn Workers> {
-        Arc::new(CountedWorkers(Cpu.workers(threads)))
+    fn open(&self, threads: usize) -> Result<Arc<dyn Device>, KernelError> {
+        let workers = Threads::Given(Arc::new(CountedWorkers(Team::new(threads))));
+        Ok(launch::open(Cpu::host_tactics(), self.target(threads), workers))
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use sinter_backend::{BackEnd, Tactic, Target, Workers};
+use sinter_backend::{BackEnd, Device, KernelError, Tactic, Target};
 use sinter_base::{Tensor, Value};
 use sinter_conformance::engine::built;
 use sinter_cpu::Cpu;
@@ -64,8 +64,8 @@ impl BackEnd for Asked {
         Cpu.tactics()
     }
 
-    fn workers(&self, threads: usize) -> Arc<dyn Workers> {
-        Cpu.workers(threads)
+    fn open(&self, threads: usize) -> Result<Arc<dyn Device>, KernelError> {
+        Cpu.open(threads)
     }
 }
 
@@ -81,7 +81,7 @@ impl Observer for Watch {
         self.before = allocated_so_far();
     }
 
-    fn after(&mut self, position: usize, _: &StepValues<'_>) -> Result<(), RuntimeError> {
+    fn after(&mut self, position: usize, _: &mut StepValues<'_>) -> Result<(), RuntimeError> {
         let count = allocated_so_far() - self.before;
         if count > 0 {
             *self.counts.entry(self.tactics[position].clone()).or_default() += count;

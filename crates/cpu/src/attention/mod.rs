@@ -5,7 +5,7 @@ pub mod rotary;
 pub mod scaled_dot_product;
 pub mod tiles;
 
-use sinter_backend::Tactic;
+use crate::launch::HostTactic;
 
 /// Best first.
-pub const TACTICS: &[&dyn Tactic] = &[&tiles::TILES, &scaled_dot_product::ROWS, &rotary::ROTARY];
+pub const TACTICS: &[&dyn HostTactic] = &[&tiles::TILES, &scaled_dot_product::ROWS, &rotary::ROTARY];

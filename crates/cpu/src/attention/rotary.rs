@@ -3,7 +3,8 @@
 //! Every head of every step is one run of components; its row of the tables is looked up once and checked before
 //! anything is written.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use crate::launch::{Kernel, Launch, Loaded};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::DataType;
 use sinter_ops::OpKind;
 use sinter_ops::attention::RotaryEmbedding;
@@ -24,7 +25,7 @@ pub const ROTARY: Row = Row {
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, RotaryEmbedding).clone();
-    Ok(Loaded::Views(Box::new(Rotary { op })))
+    Ok(Loaded::Kernel(Box::new(Rotary { op })))
 }
 
 struct Rotary {

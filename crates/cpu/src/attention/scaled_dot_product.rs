@@ -4,7 +4,8 @@
 //! head is contiguous. One task does one query head: its scores are products of contiguous rows, its results weighted
 //! sums of rows.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Room, Rooms};
+use crate::launch::{Kernel, Launch, Loaded, Room, Rooms};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::{DataType, Sizes, View};
 use sinter_ops::OpKind;
 use sinter_ops::attention::{Attention, FullyMasked, ScoreStage};
@@ -28,7 +29,7 @@ pub const ROWS: Row = Row {
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, Attention).clone();
-    Ok(Loaded::Views(Box::new(Rows { op })))
+    Ok(Loaded::Kernel(Box::new(Rows { op })))
 }
 
 const MASK: usize = 3;

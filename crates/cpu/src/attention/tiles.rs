@@ -6,7 +6,8 @@
 
 use std::sync::Mutex;
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use crate::launch::{Kernel, Launch, Loaded};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::{DataType, Sizes, View};
 use sinter_ops::OpKind;
 use sinter_ops::attention::{Attention, FullyMasked};
@@ -60,7 +61,7 @@ fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     if op.softmax_type.is_some_and(|t| t != DataType::F32) {
         return Err(Refusal::new("a softmax in another type"));
     }
-    Ok(Loaded::Views(Box::new(Tiles { op: op.clone(), tier: Tier::in_use() })))
+    Ok(Loaded::Kernel(Box::new(Tiles { op: op.clone(), tier: Tier::in_use() })))
 }
 
 struct Tiles {

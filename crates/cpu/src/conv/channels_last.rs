@@ -9,7 +9,8 @@
 //! Several convolutions of one image are done in one dispatch, and where their windows are single pixels a pointwise
 //! operator in front is done to these on the way.
 
-use sinter_backend::{End, Kernel, KernelError, Launch, Loaded, Refusal, Region, StrideSupport, Workspace};
+use crate::launch::{Kernel, Launch, Loaded, Workspace};
+use sinter_backend::{End, KernelError, Refusal, Region, StrideSupport};
 use sinter_base::{DataType, Dim, Sizes, Tensor};
 use sinter_ops::conv::Convolution;
 use sinter_ops::window::Padding;
@@ -70,7 +71,7 @@ fn fit(region: &Region) -> Result<Fit, Refusal> {
     packed_once(&packed)?;
     let x = bundle.operand().ok_or_else(missing)?;
     let prologue = bundle.head.as_ref().map(Head::plan).transpose()?;
-    let kernel = Loaded::Views(Box::new(ChannelsLast { x, prologue, arms, tier: Tier::in_use() }));
+    let kernel = Loaded::Kernel(Box::new(ChannelsLast { x, prologue, arms, tier: Tier::in_use() }));
     Ok(Fit { kernel, packed, workspace, in_place: Vec::new() })
 }
 

@@ -1,6 +1,7 @@
 //! `cpu.conv.col2im`: columns of image patches added back into an image.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use crate::launch::{Kernel, Launch, Loaded};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::shape::{element_count, for_each_index};
 use sinter_base::{Sizes, View};
 use sinter_ops::OpKind;
@@ -26,7 +27,7 @@ pub const COL2IM: Row = Row {
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, Col2Im);
-    Ok(Loaded::Views(Box::new(Merge { op: op.clone() })))
+    Ok(Loaded::Kernel(Box::new(Merge { op: op.clone() })))
 }
 
 struct Merge {

@@ -3,7 +3,8 @@
 //! Per image, the interpolated and weighted elements are written out as columns, `columns[(c, k), o]`; then each plane
 //! of the result is a sum of columns times weights, a row of positions at a time.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Workers};
+use crate::launch::{Kernel, Launch, Loaded, Workers};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::Sizes;
 use sinter_base::shape::{for_each_index, strides, unravel};
 use sinter_ops::OpKind;
@@ -34,7 +35,7 @@ fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     if op.strides.len() > MAX_AXES {
         return Err(Refusal::new(format!("{} spatial axes, at most {MAX_AXES}", op.strides.len())));
     }
-    Ok(Loaded::Views(Box::new(Deformable { op: op.clone() })))
+    Ok(Loaded::Kernel(Box::new(Deformable { op: op.clone() })))
 }
 
 struct Deformable {

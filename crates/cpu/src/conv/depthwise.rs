@@ -7,7 +7,8 @@
 #![allow(unsafe_code, reason = "vector instructions on slices whose lengths are checked before")]
 #![allow(clippy::erasing_op, clippy::identity_op, reason = "unrolled code multiplies by 0 and 1")]
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Room, Rooms};
+use crate::launch::{Kernel, Launch, Loaded, Room, Rooms};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::DataType;
 use sinter_ops::OpKind;
 use sinter_ops::conv::Convolution;
@@ -61,7 +62,7 @@ fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     if widest > MAX_BORDER {
         return Err(Refusal::new(format!("a border of {widest} elements, at most {MAX_BORDER}")));
     }
-    Ok(Loaded::Views(Box::new(Depthwise { op: op.clone(), tier: Tier::in_use() })))
+    Ok(Loaded::Kernel(Box::new(Depthwise { op: op.clone(), tier: Tier::in_use() })))
 }
 
 struct Depthwise {

@@ -5,7 +5,8 @@
 #![allow(unsafe_code, reason = "vector instructions on slices whose lengths are checked before")]
 #![allow(clippy::erasing_op, clippy::identity_op, reason = "unrolled code multiplies by 0 and 1")]
 
-use sinter_backend::{End, Kernel, KernelError, Launch, Loaded, Refusal, Region, StrideSupport};
+use crate::launch::{Kernel, Launch, Loaded};
+use sinter_backend::{End, KernelError, Refusal, Region, StrideSupport};
 use sinter_base::{Dim, Sizes, Tensor};
 use sinter_ops::OpKind;
 use sinter_ops::conv::Convolution;
@@ -40,7 +41,7 @@ fn fit(region: &Region) -> Result<Fit, Refusal> {
         return Err(Refusal::new(format!("weights of sizes {weight:?} instead of one channel in and out per group")));
     }
     let packed = fused.operand(1).ok_or_else(missing)?;
-    let kernel = Loaded::Views(Box::new(Depthwise {
+    let kernel = Loaded::Kernel(Box::new(Depthwise {
         x: fused.operand(0).ok_or_else(missing)?,
         w: packed,
         weight,

@@ -1,7 +1,8 @@
 //! `cpu.conv.generic`: convolution by plain loops, any element type, any number of spatial axes. Output planes are shared
 //! among the workers.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Room, Rooms};
+use crate::launch::{Kernel, Launch, Loaded, Room, Rooms};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::Sizes;
 use sinter_base::shape::for_each_index;
 use sinter_ops::OpKind;
@@ -26,7 +27,7 @@ pub const GENERIC: Row = Row {
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, Convolution);
-    Ok(Loaded::Views(Box::new(Generic { op: op.clone() })))
+    Ok(Loaded::Kernel(Box::new(Generic { op: op.clone() })))
 }
 
 struct Generic {

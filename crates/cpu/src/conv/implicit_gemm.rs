@@ -4,7 +4,8 @@
 //! over output positions. The product packs its right operand in small strips anyway; here the packing reads the
 //! windows straight from the image. Up to three spatial axes; fewer are padded with axes of size 1.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use crate::launch::{Kernel, Launch, Loaded};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::DataType;
 use sinter_ops::OpKind;
 use sinter_ops::conv::Convolution;
@@ -29,7 +30,7 @@ fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, Convolution);
     match region.input(0).map(|t| t.data_type) {
         Some(DataType::F32) if (1..=3).contains(&op.strides.len()) => {
-            Ok(Loaded::Views(Box::new(ImplicitGemm { op: op.clone(), tier: Tier::in_use() })))
+            Ok(Loaded::Kernel(Box::new(ImplicitGemm { op: op.clone(), tier: Tier::in_use() })))
         }
         Some(DataType::F32) => Err(Refusal::new(format!("{} spatial axes, at most 3", op.strides.len()))),
         other => Err(Refusal::new(format!("element type {other:?} instead of f32"))),

@@ -11,10 +11,10 @@ pub mod implicit_gemm;
 pub mod scatter;
 pub mod transposed;
 
-use sinter_backend::Tactic;
+use crate::launch::HostTactic;
 
 /// Best first.
-pub const TACTICS: &[&dyn Tactic] = &[
+pub const TACTICS: &[&dyn HostTactic] = &[
     &depthwise_channels_last::DEPTHWISE,
     &channels_last::CHANNELS_LAST,
     &depthwise::DEPTHWISE,

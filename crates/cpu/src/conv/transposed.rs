@@ -5,7 +5,8 @@
 //! by the blocked kernel, for as many planes at a time as fit a bounded buffer; `cpu.conv.transposed` computes one row
 //! after the other, in any float type.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Rooms, Workers};
+use crate::launch::{Kernel, Launch, Loaded, Rooms, Workers};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::shape::for_each_index;
 use sinter_base::{DataType, Sizes};
 use sinter_ops::OpKind;
@@ -47,14 +48,14 @@ const BUFFER: usize = 1 << 22;
 fn gemm(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, Deconvolution);
     match region.input(0).map(|t| t.data_type) {
-        Some(DataType::F32) => Ok(Loaded::Views(Box::new(Transposed { op: op.clone(), blocked: true }))),
+        Some(DataType::F32) => Ok(Loaded::Kernel(Box::new(Transposed { op: op.clone(), blocked: true }))),
         other => Err(Refusal::new(format!("element type {other:?} instead of f32"))),
     }
 }
 
 fn generic(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, Deconvolution);
-    Ok(Loaded::Views(Box::new(Transposed { op: op.clone(), blocked: false })))
+    Ok(Loaded::Kernel(Box::new(Transposed { op: op.clone(), blocked: false })))
 }
 
 struct Transposed {

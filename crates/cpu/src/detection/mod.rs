@@ -2,7 +2,7 @@
 
 pub mod non_max_suppression;
 
-use sinter_backend::Tactic;
+use crate::launch::HostTactic;
 
 /// Best first.
-pub const TACTICS: &[&dyn Tactic] = &[&non_max_suppression::NON_MAX_SUPPRESSION];
+pub const TACTICS: &[&dyn HostTactic] = &[&non_max_suppression::NON_MAX_SUPPRESSION];

@@ -3,8 +3,9 @@
 //! Every batch entry and class is a task: it sorts its boxes by score and tests each against those that stay, which are
 //! few. A score beyond what can stay is never compared.
 
+use crate::launch::{Kernel, Launch, Loaded};
 use bytemuck::{Pod, Zeroable};
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_ops::OpKind;
 use sinter_ops::detection::NonMaxSuppression;
 
@@ -26,7 +27,7 @@ pub const NON_MAX_SUPPRESSION: Row = Row {
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, NonMaxSuppression);
-    Ok(Loaded::Views(Box::new(Suppression { op: op.clone() })))
+    Ok(Loaded::Kernel(Box::new(Suppression { op: op.clone() })))
 }
 
 struct Suppression {

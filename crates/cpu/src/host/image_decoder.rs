@@ -3,8 +3,9 @@
 
 use std::io::Cursor;
 
+use crate::launch::Loaded;
 use image::ImageReader;
-use sinter_backend::{KernelError, Loaded, Numerics, Refusal, Region, ValueKernel};
+use sinter_backend::{KernelError, Numerics, Refusal, Region, ValueKernel};
 use sinter_base::{Tensor, Value};
 use sinter_ops::OpKind;
 use sinter_ops::host::PixelFormat;

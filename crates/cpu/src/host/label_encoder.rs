@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use sinter_backend::{KernelError, Loaded, Numerics, Refusal, Region, ValueKernel};
+use crate::launch::Loaded;
+use sinter_backend::{KernelError, Numerics, Refusal, Region, ValueKernel};
 use sinter_base::{DataType, Tensor, Value};
 use sinter_ops::OpKind;
 

@@ -8,10 +8,10 @@ pub mod string_cast;
 pub mod text;
 pub mod tree_ensemble;
 
-use sinter_backend::Tactic;
+use crate::launch::HostTactic;
 
 /// Best first.
-pub const TACTICS: &[&dyn Tactic] = &[
+pub const TACTICS: &[&dyn HostTactic] = &[
     &pairs::CONCAT,
     &pairs::EQUAL,
     &text::NORMALIZE,

@@ -1,6 +1,7 @@
 //! `cpu.text.concat` and `cpu.text.equal`: two tensors of strings, broadcast against each other.
 
-use sinter_backend::{KernelError, Loaded, Numerics, Refusal, Region, ValueKernel};
+use crate::launch::Loaded;
+use sinter_backend::{KernelError, Numerics, Refusal, Region, ValueKernel};
 use sinter_base::shape::{broadcast_sizes, broadcast_strides, for_each_index, ravel};
 use sinter_base::{Sizes, Tensor, Value};
 use sinter_ops::OpKind;

@@ -3,7 +3,8 @@
 //! The shortest digits come from the standard library for f32 and f64; narrower floats try one digit more until the text
 //! reads back to the same number. The form is NumPy's.
 
-use sinter_backend::{KernelError, Loaded, Numerics, Refusal, Region, ValueKernel};
+use crate::launch::Loaded;
+use sinter_backend::{KernelError, Numerics, Refusal, Region, ValueKernel};
 use sinter_base::{DataType, Tensor, Value};
 use sinter_ops::OpKind;
 

@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 
+use crate::launch::Loaded;
 use regex::Regex;
-use sinter_backend::{KernelError, Loaded, Numerics, Refusal, Region, ValueKernel};
+use sinter_backend::{KernelError, Numerics, Refusal, Region, ValueKernel};
 use sinter_base::{DataType, Tensor, Value};
 use sinter_ops::OpKind;
 use sinter_ops::host::{CaseChange, StringNormalizer, StringSplit};

@@ -5,7 +5,8 @@
 
 use std::sync::Mutex;
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Room, Rooms};
+use crate::launch::{Kernel, Launch, Loaded, Room, Rooms};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::{DataType, Dim, Tensor, View};
 use sinter_ops::OpKind;
 use sinter_ops::classical::tree_ensemble::{BASE, LEAVES, MEMBER, MEMBERS, NODES, ROOTS, SPLITS, TARGETS, WEIGHTS};
@@ -41,13 +42,13 @@ pub const TREES: Row = Row {
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, TreeEnsemble).clone();
-    Ok(Loaded::Views(Box::new(Walk { op, is_packed: false })))
+    Ok(Loaded::Kernel(Box::new(Walk { op, is_packed: false })))
 }
 
 fn fit(region: &Region) -> Result<Fit, Refusal> {
     let op = only_operator!(region, TreeEnsemble).clone();
     let packed = if region.input(MEMBERS).is_some() { vec![NODES, MEMBERS] } else { vec![NODES] };
-    let kernel = Loaded::Views(Box::new(Walk { op, is_packed: true }));
+    let kernel = Loaded::Kernel(Box::new(Walk { op, is_packed: true }));
     Ok(Fit { kernel, packed, workspace: Dim::constant(0), in_place: Vec::new() })
 }
 

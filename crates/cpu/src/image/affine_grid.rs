@@ -3,7 +3,8 @@
 //! The coordinates of every axis are listed first; a position is then one short product per row of the transformation,
 //! in f64 as three terms cost nothing.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use crate::launch::{Kernel, Launch, Loaded};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::Sizes;
 use sinter_base::shape::unravel;
 use sinter_ops::OpKind;
@@ -28,7 +29,7 @@ pub const AFFINE_GRID: Row = Row {
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, AffineGrid);
-    Ok(Loaded::Views(Box::new(Grid { op: op.clone() })))
+    Ok(Loaded::Kernel(Box::new(Grid { op: op.clone() })))
 }
 
 struct Grid {

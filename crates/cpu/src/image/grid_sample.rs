@@ -4,7 +4,8 @@
 //! first, once per sample, and each channel is then a list of weighted sums. Positions are computed in f64 and rounded
 //! to the grid's type: which element is nearest depends on it.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Workers};
+use crate::launch::{Kernel, Launch, Loaded, Workers};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::shape::{for_each_index, strides};
 use sinter_base::{DataType, Sizes};
 use sinter_ops::OpKind;
@@ -28,7 +29,7 @@ pub const GRID_SAMPLE: Row = Row {
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, GridSample);
-    Ok(Loaded::Views(Box::new(Sampler { op: op.clone() })))
+    Ok(Loaded::Kernel(Box::new(Sampler { op: op.clone() })))
 }
 
 struct Sampler {

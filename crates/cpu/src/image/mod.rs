@@ -8,10 +8,10 @@ pub mod resize_nearest;
 pub mod resize_plan;
 pub mod roi_align;
 
-use sinter_backend::Tactic;
+use crate::launch::HostTactic;
 
 /// Best first.
-pub const TACTICS: &[&dyn Tactic] = &[
+pub const TACTICS: &[&dyn HostTactic] = &[
     &resize_nearest::NEAREST,
     &resize::SEPARABLE,
     &resize_nearest::STRINGS,

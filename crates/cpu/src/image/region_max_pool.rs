@@ -1,6 +1,7 @@
 //! `cpu.image.region_max_pool`: the largest elements of regions of feature maps; a region is one task.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use crate::launch::{Kernel, Launch, Loaded};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::DataType;
 use sinter_ops::OpKind;
 use sinter_ops::image::RegionMaxPool;
@@ -22,7 +23,7 @@ pub const REGION_MAX_POOL: Row = Row {
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, RegionMaxPool);
-    Ok(Loaded::Views(Box::new(RegionMaxPoolKernel { op: op.clone() })))
+    Ok(Loaded::Kernel(Box::new(RegionMaxPoolKernel { op: op.clone() })))
 }
 
 struct RegionMaxPoolKernel {

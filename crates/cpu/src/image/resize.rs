@@ -4,7 +4,8 @@
 //! n neighbours. Axes that shrink most come first, which leaves less for the others to do. An inner axis that stays as
 //! it is makes each pass a sum of whole rows. Also nearest neighbours of crops, which may lie outside.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Room, Rooms, Workers};
+use crate::launch::{Kernel, Launch, Loaded, Room, Rooms, Workers};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::{DataType, Sizes, View};
 use sinter_ops::OpKind;
 use sinter_ops::image::Resize;
@@ -32,7 +33,7 @@ fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, Resize);
     match region.input(0).map(|t| t.data_type) {
         Some(DataType::String) | None => Err(Refusal::new("strings have no weighted sums")),
-        Some(_) => Ok(Loaded::Views(Box::new(Separable { op: op.clone() }))),
+        Some(_) => Ok(Loaded::Kernel(Box::new(Separable { op: op.clone() }))),
     }
 }
 

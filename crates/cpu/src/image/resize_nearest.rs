@@ -4,10 +4,9 @@
 //! axes stay as they are, single elements along the innermost resized axis otherwise.
 //! `cpu.image.resize_nearest.strings` does the same for strings.
 
+use crate::launch::{Kernel, Launch, Loaded, Room, Rooms, Workers};
 use bytemuck::Pod;
-use sinter_backend::{
-    Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Room, Rooms, ValueKernel, Workers,
-};
+use sinter_backend::{KernelError, Numerics, Refusal, Region, ValueKernel};
 use sinter_base::shape::{ravel, strides, unravel};
 use sinter_base::view::element_bytes;
 use sinter_base::{DataType, Sizes, Tensor, Value};
@@ -48,7 +47,7 @@ fn nearest(region: &Region) -> Result<Loaded, Refusal> {
     }
     match region.input(0).map(|t| t.data_type) {
         Some(DataType::String) | None => Err(Refusal::new("strings are not bytes of a fixed number")),
-        Some(_) => Ok(Loaded::Views(Box::new(Nearest { op: op.clone() }))),
+        Some(_) => Ok(Loaded::Kernel(Box::new(Nearest { op: op.clone() }))),
     }
 }
 

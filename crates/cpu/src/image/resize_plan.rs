@@ -3,7 +3,8 @@
 //! Where each element of an axis reads its input, and with what weights, is geometry that the operator defines (see
 //! [`ResizeAxis`]); it is found here once per axis, not per element.
 
-use sinter_backend::{KernelError, Room, Rooms};
+use crate::launch::{Room, Rooms};
+use sinter_backend::KernelError;
 use sinter_base::Sizes;
 use sinter_ops::image::resize_axis::ResizeAxis;
 use sinter_ops::image::{AspectRatio, Resize};

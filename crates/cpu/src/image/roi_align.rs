@@ -3,8 +3,9 @@
 //! The rows and columns that the points of a region lie between are the same for all channels: they are found once per
 //! region, and a region is one task.
 
+use crate::launch::{Kernel, Launch, Loaded};
 use bytemuck::{Pod, Zeroable};
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_ops::OpKind;
 use sinter_ops::image::{RegionPooling, RoiAlign};
 
@@ -26,7 +27,7 @@ pub const ROI_ALIGN: Row = Row {
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, RoiAlign);
-    Ok(Loaded::Views(Box::new(Align { op: op.clone() })))
+    Ok(Loaded::Kernel(Box::new(Align { op: op.clone() })))
 }
 
 struct Align {

@@ -3,8 +3,9 @@
 //! Indices are checked and turned into positions first, so that the copies that follow need no decisions: whole runs of
 //! everything behind the indexed axes, or single elements of the operand's width.
 
+use crate::launch::{Kernel, Launch, Loaded, Workers};
 use bytemuck::Pod;
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Workers};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::view::element_bytes;
 use sinter_base::{DataType, Sizes, View};
 use sinter_ops::OpKind;
@@ -49,19 +50,19 @@ pub const GATHER_ND: Row = Row {
 fn gather(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, Gather);
     takes_views(region)?;
-    Ok(Loaded::Views(Box::new(Gather { axis: op.axis })))
+    Ok(Loaded::Kernel(Box::new(Gather { axis: op.axis })))
 }
 
 fn gather_elements(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, GatherElements);
     takes_views(region)?;
-    Ok(Loaded::Views(Box::new(GatherElements { axis: op.axis })))
+    Ok(Loaded::Kernel(Box::new(GatherElements { axis: op.axis })))
 }
 
 fn gather_nd(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, GatherNd);
     takes_views(region)?;
-    Ok(Loaded::Views(Box::new(GatherNd { batch_axes: op.batch_dims })))
+    Ok(Loaded::Kernel(Box::new(GatherNd { batch_axes: op.batch_dims })))
 }
 
 /// `y[i] = x[start of i]` for runs of `run` elements of `width` bytes; `start` tells positions in runs.

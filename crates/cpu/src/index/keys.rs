@@ -4,7 +4,7 @@
 //! zeros the same one. Unsigned numbers have their top bit flipped. Sorting and comparing then need only one kind of
 //! loop, whatever the element type.
 
-use sinter_backend::{Room, Rooms};
+use crate::launch::{Room, Rooms};
 use sinter_base::{DataType, View};
 
 use crate::elements::{Numbers, load};

@@ -11,10 +11,10 @@ pub mod scatter;
 pub mod top_k;
 pub mod unique;
 
-use sinter_backend::Tactic;
+use crate::launch::HostTactic;
 
 /// Best first.
-pub const TACTICS: &[&dyn Tactic] = &[
+pub const TACTICS: &[&dyn HostTactic] = &[
     &gather::GATHER,
     &gather::GATHER_ELEMENTS,
     &gather::GATHER_ND,

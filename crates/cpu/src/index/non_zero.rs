@@ -1,7 +1,8 @@
 //! `cpu.index.non_zero`: the index vectors of all elements that are not zero. Counted first, then written.
 
+use crate::launch::{Kernel, Launch, Loaded, Room, Rooms};
 use half::{bf16, f16};
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Room, Rooms};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::shape::unravel;
 use sinter_base::{DataType, View};
 use sinter_ops::OpKind;
@@ -25,7 +26,7 @@ pub const NON_ZERO: Row = Row {
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     only_operator!(region, NonZero);
     takes_views(region)?;
-    Ok(Loaded::Views(Box::new(NonZeroKernel)))
+    Ok(Loaded::Kernel(Box::new(NonZeroKernel)))
 }
 
 struct NonZeroKernel;

@@ -1,6 +1,7 @@
 //! From indices to flat positions, checked once for all elements that are moved afterwards.
 
-use sinter_backend::{KernelError, Room, Rooms};
+use crate::launch::{Room, Rooms};
+use sinter_backend::KernelError;
 use sinter_base::View;
 use sinter_base::shape::{element_count, strides, unravel};
 

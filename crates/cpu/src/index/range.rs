@@ -1,6 +1,7 @@
 //! `cpu.index.range`: evenly spaced numbers, each by its own product, so that errors do not add up.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use crate::launch::{Kernel, Launch, Loaded};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::{DataType, View};
 use sinter_ops::OpKind;
 
@@ -23,7 +24,7 @@ pub const RANGE: Row = Row {
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     only_operator!(region, Range);
     takes_views(region)?;
-    Ok(Loaded::Views(Box::new(RangeKernel)))
+    Ok(Loaded::Kernel(Box::new(RangeKernel)))
 }
 
 struct RangeKernel;

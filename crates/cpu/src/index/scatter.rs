@@ -4,7 +4,8 @@
 //! runs of elements: the last of several for one place stays. Combined, the numbers take the wide path: each element is
 //! rounded once, after all of its updates.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Operand, Refusal, Region, Room, Rooms};
+use crate::launch::{Kernel, Launch, Loaded, Operand, Room, Rooms};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::view::element_bytes;
 use sinter_base::{DataType, Sizes, View, ViewMut};
 use sinter_ops::index::ScatterReduction;
@@ -61,7 +62,7 @@ fn split(region: &Region) -> Result<(Places, ScatterReduction), Refusal> {
 fn replacing(region: &Region) -> Result<Loaded, Refusal> {
     match split(region)? {
         (places, ScatterReduction::None) => {
-            Ok(Loaded::Views(Box::new(Scatter { places, reduction: ScatterReduction::None })))
+            Ok(Loaded::Kernel(Box::new(Scatter { places, reduction: ScatterReduction::None })))
         }
         (_, other) => Err(Refusal::new(format!("takes updates that replace, not {other:?}"))),
     }
@@ -70,7 +71,7 @@ fn replacing(region: &Region) -> Result<Loaded, Refusal> {
 fn combining(region: &Region) -> Result<Loaded, Refusal> {
     match split(region)? {
         (_, ScatterReduction::None) => Err(Refusal::new("takes updates that are combined, not ones that replace")),
-        (places, reduction) => Ok(Loaded::Views(Box::new(Scatter { places, reduction }))),
+        (places, reduction) => Ok(Loaded::Kernel(Box::new(Scatter { places, reduction }))),
     }
 }
 
@@ -246,7 +247,7 @@ fn combine(
 
 #[cfg(test)]
 mod tests {
-    use sinter_backend::Output;
+    use crate::launch::Output;
 
     use super::*;
     use crate::alone::Alone;

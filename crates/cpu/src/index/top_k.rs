@@ -3,7 +3,8 @@
 //! Each line's elements become pairs of key and position, the best `k` are selected in linear time and only those are
 //! sorted. Positions break ties, so that the order is total and the result the same however it is found.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use crate::launch::{Kernel, Launch, Loaded};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::Sizes;
 use sinter_base::view::element_bytes;
 use sinter_ops::OpKind;
@@ -29,7 +30,7 @@ pub const TOP_K: Row = Row {
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, TopK);
     takes_views(region)?;
-    Ok(Loaded::Views(Box::new(TopKKernel { op: op.clone() })))
+    Ok(Loaded::Kernel(Box::new(TopKKernel { op: op.clone() })))
 }
 
 struct TopKKernel {

@@ -2,7 +2,8 @@
 //!
 //! Elements become keys, slices lists of keys; a sort brings equal ones together, the first occurrence of each foremost.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Output, Refusal, Region, Room, Rooms};
+use crate::launch::{Kernel, Launch, Loaded, Output, Room, Rooms};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::Sizes;
 use sinter_base::view::element_bytes;
 use sinter_ops::OpKind;
@@ -27,7 +28,7 @@ pub const UNIQUE: Row = Row {
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, Unique);
     takes_views(region)?;
-    Ok(Loaded::Views(Box::new(UniqueKernel { op: op.clone() })))
+    Ok(Loaded::Kernel(Box::new(UniqueKernel { op: op.clone() })))
 }
 
 struct UniqueKernel {

@@ -1,6 +1,7 @@
 //! `cpu.matmul.determinant`: the product of the pivots of Gaussian elimination with row exchanges, in f64.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use crate::launch::{Kernel, Launch, Loaded};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_ops::OpKind;
 
 use crate::arguments::result;
@@ -23,7 +24,7 @@ pub const DETERMINANT: Row = Row {
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     only_operator!(region, Determinant);
     takes_views(region)?;
-    Ok(Loaded::Views(Box::new(DeterminantKernel)))
+    Ok(Loaded::Kernel(Box::new(DeterminantKernel)))
 }
 
 struct DeterminantKernel;

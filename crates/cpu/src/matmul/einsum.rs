@@ -4,8 +4,9 @@
 //! order batch, own, summed by strided copies (left out where they lie so already), multiplied by the blocked product,
 //! and the result is brought into its order. Everything else is summed term by term in f64 or wrapping integers.
 
+use crate::launch::{Kernel, Launch, Loaded, Room, Rooms, Workers};
 use bytemuck::Pod;
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Room, Rooms, Workers};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::shape::{element_count, strides, unravel};
 use sinter_base::{DataType, Sizes, View};
 use sinter_ops::OpKind;
@@ -35,7 +36,7 @@ pub const EINSUM: Row = Row {
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, Einsum);
     takes_views(region)?;
-    Ok(Loaded::Views(Box::new(EinsumKernel { equation: op.equation.clone(), tier: Tier::in_use() })))
+    Ok(Loaded::Kernel(Box::new(EinsumKernel { equation: op.equation.clone(), tier: Tier::in_use() })))
 }
 
 struct EinsumKernel {

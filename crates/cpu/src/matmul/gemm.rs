@@ -7,7 +7,7 @@
 
 use std::sync::Mutex;
 
-use sinter_backend::{Rooms, Workers};
+use crate::launch::{Rooms, Workers};
 use smallvec::SmallVec;
 
 use crate::matmul::microkernel::{MAX_TILE, Tile, tile_product};

@@ -3,7 +3,8 @@
 //! `cpu.matmul.blocked.f32` computes each matrix of the batch by the blocked product; `cpu.matmul.generic` serves every
 //! other element type by plain loops in f64 or wrapping 64-bit integers.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use crate::launch::{Kernel, Launch, Loaded};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::shape::{broadcast_strides, for_each_index, ravel};
 use sinter_base::{DataType, Sizes, View};
 use sinter_ops::OpKind;
@@ -38,14 +39,14 @@ pub const GENERIC: Row = Row {
 fn blocked(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, MatMul);
     match region.input(0).map(|t| t.data_type) {
-        Some(DataType::F32) => Ok(Loaded::Views(Box::new(Blocked { op: op.clone(), tier: Tier::in_use() }))),
+        Some(DataType::F32) => Ok(Loaded::Kernel(Box::new(Blocked { op: op.clone(), tier: Tier::in_use() }))),
         other => Err(Refusal::new(format!("element type {other:?} instead of f32"))),
     }
 }
 
 fn generic(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, MatMul);
-    Ok(Loaded::Views(Box::new(Generic { op: op.clone() })))
+    Ok(Loaded::Kernel(Box::new(Generic { op: op.clone() })))
 }
 
 /// The sizes of a batched product.

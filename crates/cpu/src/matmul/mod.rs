@@ -11,8 +11,8 @@ pub mod matmul;
 pub mod microkernel;
 pub mod panels;
 
-use sinter_backend::Tactic;
+use crate::launch::HostTactic;
 
 /// Best first.
-pub const TACTICS: &[&dyn Tactic] =
+pub const TACTICS: &[&dyn HostTactic] =
     &[&panels::PANELS, &matmul::BLOCKED, &matmul::GENERIC, &einsum::EINSUM, &determinant::DETERMINANT];

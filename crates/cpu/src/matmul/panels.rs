@@ -3,7 +3,8 @@
 //! The rows of the left operand, over all leading axes, are rows of one product. Several products of one left operand are
 //! done in one dispatch, and a pointwise operator in front is done to its rows on the way. See [`crate::product`].
 
-use sinter_backend::{End, Kernel, KernelError, Launch, Loaded, Problem, Refusal, Region, StrideSupport};
+use crate::launch::{Kernel, Launch, Loaded};
+use sinter_backend::{End, KernelError, Problem, Refusal, Region, StrideSupport};
 use sinter_base::{Attr, DataType, Dim, Sizes, Tensor};
 use sinter_ops::matmul::MatMul;
 use sinter_ops::{Op, OpKind};
@@ -58,7 +59,7 @@ fn fit(region: &Region, parameters: &Attr) -> Result<Fit, Refusal> {
     let packed: Vec<usize> = arms.iter().map(|arm| arm.b).collect();
     packed_once(&packed)?;
     let prologue = bundle.head.as_ref().map(Head::plan).transpose()?;
-    let kernel = Loaded::Views(Box::new(Panels { a, prologue, arms, blocks, tier: Tier::in_use() }));
+    let kernel = Loaded::Kernel(Box::new(Panels { a, prologue, arms, blocks, tier: Tier::in_use() }));
     Ok(Fit { kernel, packed, workspace: Dim::constant(0), in_place: Vec::new() })
 }
 

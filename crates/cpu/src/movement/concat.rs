@@ -1,7 +1,8 @@
 //! `cpu.movement.concat`: tensors one after the other along an axis, by runs of everything behind the axis. Operands and
 //! result may be parts of other values, in rows of any length.
 
-use sinter_backend::{End, Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, StrideSupport};
+use crate::launch::{Kernel, Launch, Loaded};
+use sinter_backend::{End, KernelError, Numerics, Refusal, Region, StrideSupport};
 use sinter_base::view::element_bytes;
 use sinter_base::{Sizes, View};
 use sinter_ops::OpKind;
@@ -28,7 +29,7 @@ pub const CONCAT: Row = Row {
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, Concat);
     takes_views(region)?;
-    Ok(Loaded::Views(Box::new(ConcatKernel { op: op.clone() })))
+    Ok(Loaded::Kernel(Box::new(ConcatKernel { op: op.clone() })))
 }
 
 struct ConcatKernel {

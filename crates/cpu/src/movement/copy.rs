@@ -2,7 +2,8 @@
 //!
 //! The memory planner makes most of these disappear: operand and result are offered as one buffer.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Operand, Output, Refusal, Region};
+use crate::launch::{Kernel, Launch, Loaded, Operand, Output};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_ops::{Op, OpKind};
 
 use crate::movement::takes_views;
@@ -26,7 +27,7 @@ fn kernel(region: &Region) -> Result<Loaded, Refusal> {
         _ => return Err(Refusal::OtherOperator),
     }
     takes_views(region)?;
-    Ok(Loaded::Views(Box::new(Copy)))
+    Ok(Loaded::Kernel(Box::new(Copy)))
 }
 
 struct Copy;

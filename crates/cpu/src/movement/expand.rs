@@ -1,6 +1,7 @@
 //! `cpu.movement.expand` and `cpu.movement.tile`: a tensor repeated, as strided copies that stand still or start over.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use crate::launch::{Kernel, Launch, Loaded};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::Sizes;
 use sinter_base::shape::{broadcast_sizes, broadcast_strides, strides};
 use sinter_base::view::element_bytes;
@@ -35,13 +36,13 @@ pub const TILE: Row = Row {
 fn expand(region: &Region) -> Result<Loaded, Refusal> {
     only_operator!(region, Expand);
     takes_views(region)?;
-    Ok(Loaded::Views(Box::new(ExpandKernel)))
+    Ok(Loaded::Kernel(Box::new(ExpandKernel)))
 }
 
 fn tile(region: &Region) -> Result<Loaded, Refusal> {
     only_operator!(region, Tile);
     takes_views(region)?;
-    Ok(Loaded::Views(Box::new(TileKernel)))
+    Ok(Loaded::Kernel(Box::new(TileKernel)))
 }
 
 struct ExpandKernel;

@@ -15,11 +15,13 @@ pub mod strings;
 pub mod transpose;
 pub mod unpack;
 
-use sinter_backend::{Refusal, Region, Tactic};
+use sinter_backend::{Refusal, Region};
 use sinter_base::{DataType, ValueType};
 
+use crate::launch::HostTactic;
+
 /// Best first.
-pub const TACTICS: &[&dyn Tactic] = &[
+pub const TACTICS: &[&dyn HostTactic] = &[
     &copy::RESHAPE,
     &transpose::TRANSPOSE,
     &slice::SLICE,

@@ -4,8 +4,9 @@
 //! segments, runs of the source or of the fill value, once; then each row of the result is written segment by segment.
 //! Axes behind it that stay as they are make the elements of such a row longer, not more.
 
+use crate::launch::{Kernel, Launch, Loaded, Room, Rooms};
 use bytemuck::{Pod, Zeroable};
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Room, Rooms};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::Sizes;
 use sinter_base::shape::strides;
 use sinter_base::view::element_bytes;
@@ -32,7 +33,7 @@ pub const PAD: Row = Row {
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, Pad);
     takes_views(region)?;
-    Ok(Loaded::Views(Box::new(PadKernel { mode: op.mode })))
+    Ok(Loaded::Kernel(Box::new(PadKernel { mode: op.mode })))
 }
 
 struct PadKernel {

@@ -1,7 +1,8 @@
 //! `cpu.movement.reverse_sequence`: the first elements of every sequence in reverse order, by runs of everything behind
 //! the batch and time axes.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use crate::launch::{Kernel, Launch, Loaded};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::Sizes;
 use sinter_base::shape::{ravel, strides, unravel};
 use sinter_base::view::element_bytes;
@@ -27,7 +28,7 @@ pub const REVERSE_SEQUENCE: Row = Row {
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, ReverseSequence);
     takes_views(region)?;
-    Ok(Loaded::Views(Box::new(ReverseKernel { op: op.clone() })))
+    Ok(Loaded::Kernel(Box::new(ReverseKernel { op: op.clone() })))
 }
 
 struct ReverseKernel {

@@ -1,6 +1,7 @@
 //! `cpu.movement.shape`: the sizes of a tensor as a tensor. Nothing is read.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Operand, Refusal, Region};
+use crate::launch::{Kernel, Launch, Loaded, Operand};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_ops::OpKind;
 use sinter_ops::movement::Shape;
 
@@ -22,7 +23,7 @@ pub const SHAPE: Row = Row {
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, Shape);
     takes_views(region)?;
-    Ok(Loaded::Views(Box::new(ShapeKernel { op: op.clone() })))
+    Ok(Loaded::Kernel(Box::new(ShapeKernel { op: op.clone() })))
 }
 
 struct ShapeKernel {

@@ -1,6 +1,7 @@
 //! `cpu.movement.slice`: a regular part of a tensor, as a strided copy with steps of either sign.
 
-use sinter_backend::{End, Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, StrideSupport};
+use crate::launch::{Kernel, Launch, Loaded};
+use sinter_backend::{End, KernelError, Numerics, Refusal, Region, StrideSupport};
 use sinter_base::Sizes;
 use sinter_base::view::element_bytes;
 use sinter_ops::OpKind;
@@ -26,7 +27,7 @@ pub const SLICE: Row = Row {
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     only_operator!(region, Slice);
     takes_views(region)?;
-    Ok(Loaded::Views(Box::new(SliceKernel)))
+    Ok(Loaded::Kernel(Box::new(SliceKernel)))
 }
 
 struct SliceKernel;

@@ -8,8 +8,9 @@
 
 use std::sync::Mutex;
 
+use crate::launch::Workers;
 use bytemuck::Pod;
-use sinter_backend::{KernelError, Workers};
+use sinter_backend::KernelError;
 use sinter_base::Sizes;
 use sinter_base::shape::unravel;
 use smallvec::SmallVec;

@@ -5,10 +5,8 @@
 //! and tests for "not zero" need. So any kernel that moves, picks or orders 64-bit numbers serves strings too, and so
 //! does a pointwise program that chooses between strings.
 
-use sinter_backend::{
-    DynamicOutput, Kernel, KernelError, Launch, Loaded, Numerics, Operand, Output, Problem, Refusal, Region, Rooms,
-    Sizing, Target, ValueKernel,
-};
+use crate::launch::{DynamicOutput, Kernel, Launch, Loaded, Operand, Output, Rooms};
+use sinter_backend::{KernelError, Numerics, Problem, Refusal, Region, Sizing, Target, ValueKernel};
 use sinter_base::{Buffer, DataType, Shape, Tensor, TensorType, Value, ValueType, View};
 use sinter_ops::OpKind;
 use sinter_ops::pointwise::program::Step;
@@ -78,8 +76,8 @@ fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let tactics = super::TACTICS.iter().chain(crate::index::TACTICS).chain(crate::pointwise::TACTICS);
     let kernel = tactics.filter(|tactic| tactic.name() != STRINGS.name).find_map(|tactic| {
         let candidate = tactic.offer(&problem, 1).ok()?.into_iter().next()?;
-        match tactic.load(&candidate.recipe, &inner, &target).ok()? {
-            Loaded::Views(kernel) => Some(kernel),
+        match tactic.load(&candidate.recipe, &inner).ok()? {
+            Loaded::Kernel(kernel) => Some(kernel),
             Loaded::Values(_) => None,
         }
     });

@@ -1,6 +1,7 @@
 //! `cpu.movement.transpose`: axes in another order, as a strided copy.
 
-use sinter_backend::{End, Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, StrideSupport};
+use crate::launch::{Kernel, Launch, Loaded};
+use sinter_backend::{End, KernelError, Numerics, Refusal, Region, StrideSupport};
 use sinter_base::Sizes;
 use sinter_base::view::element_bytes;
 use sinter_ops::OpKind;
@@ -26,7 +27,7 @@ pub const TRANSPOSE: Row = Row {
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, Transpose);
     takes_views(region)?;
-    Ok(Loaded::Views(Box::new(TransposeKernel { op: op.clone() })))
+    Ok(Loaded::Kernel(Box::new(TransposeKernel { op: op.clone() })))
 }
 
 struct TransposeKernel {

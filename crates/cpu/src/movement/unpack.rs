@@ -1,6 +1,7 @@
 //! `cpu.movement.unpack`: bytes as the smaller elements packed in them, which take a byte each while a network runs.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use crate::launch::{Kernel, Launch, Loaded};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_ops::OpKind;
 
 use crate::share::{Cost, share};
@@ -20,7 +21,7 @@ pub const UNPACK: Row = Row {
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, Unpack);
     let per_byte = op.per_byte().map_err(|e| Refusal::new(e.to_string()))?;
-    Ok(Loaded::Views(Box::new(UnpackKernel { per_byte, bits: op.to.bits() })))
+    Ok(Loaded::Kernel(Box::new(UnpackKernel { per_byte, bits: op.to.bits() })))
 }
 
 struct UnpackKernel {

@@ -4,7 +4,8 @@
 //! merged. Layer, instance and group normalization become rows of neighbours; normalization over the batch becomes
 //! planes between them.
 
-use sinter_backend::{KernelError, Room, Rooms};
+use crate::launch::{Room, Rooms};
+use sinter_backend::KernelError;
 use sinter_base::Sizes;
 use sinter_base::shape::{for_each_index, ravel, strides};
 use smallvec::{SmallVec, smallvec};

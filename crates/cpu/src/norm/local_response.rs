@@ -3,7 +3,8 @@
 //! For each pixel the squares of a window of channels are summed anew, a row of pixels at a time: a running sum would
 //! gather rounding errors. The usual exponents 0.5, 0.75 and 1 take square roots instead of powers.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use crate::launch::{Kernel, Launch, Loaded};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::Sizes;
 use sinter_ops::OpKind;
 use sinter_ops::norm::LocalResponseNormalization;
@@ -25,7 +26,7 @@ pub const LOCAL_RESPONSE: Row = Row {
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, LocalResponseNormalization);
-    Ok(Loaded::Views(Box::new(LocalResponse { op: op.clone() })))
+    Ok(Loaded::Kernel(Box::new(LocalResponse { op: op.clone() })))
 }
 
 struct LocalResponse {

@@ -7,7 +7,7 @@ pub mod local_response;
 pub mod normalize;
 pub mod rows;
 
-use sinter_backend::Tactic;
+use crate::launch::HostTactic;
 
 /// Best first.
-pub const TACTICS: &[&dyn Tactic] = &[&rows::ROWS, &normalize::NORMALIZE, &local_response::LOCAL_RESPONSE];
+pub const TACTICS: &[&dyn HostTactic] = &[&rows::ROWS, &normalize::NORMALIZE, &local_response::LOCAL_RESPONSE];

@@ -5,8 +5,9 @@
 //! added in f64; the variance is taken around the mean, not as a difference of squares, which would cancel. f32 is
 //! computed as it is, every other float type in f64.
 
+use crate::launch::{Kernel, Launch, Loaded, Operand, Room, Rooms, Workers};
 use bytemuck::{Pod, Zeroable};
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Operand, Refusal, Region, Room, Rooms, Workers};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::{DataType, View};
 use sinter_ops::OpKind;
 use sinter_ops::norm::{Measure, Normalize};
@@ -30,7 +31,7 @@ pub const NORMALIZE: Row = Row {
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, Normalize);
-    Ok(Loaded::Views(Box::new(NormalizeKernel { op: op.clone() })))
+    Ok(Loaded::Kernel(Box::new(NormalizeKernel { op: op.clone() })))
 }
 
 pub(super) struct NormalizeKernel {

@@ -3,7 +3,8 @@
 //! A row is measured, scaled and handed to the program of the operator behind it while it is in the nearest cache: layer
 //! normalization with its scale and shift, say. See `normalize.rs` for how rows are measured.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use crate::launch::{Kernel, Launch, Loaded};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::{DataType, Sizes};
 use sinter_ops::{Op, OpKind};
 
@@ -42,7 +43,7 @@ fn kernel(region: &Region) -> Result<Loaded, Refusal> {
         Ok(axes) if op.groups.is_none() && !axes.is_empty() && axes.iter().copied().eq(rank - axes.len()..rank) => {
             let x = fused.operand(0).ok_or_else(|| Refusal::new("no operand"))?;
             let normalize = NormalizeKernel { op: op.clone() };
-            Ok(Loaded::Views(Box::new(Rows { x, axes: axes.len(), normalize, tail, tier: Tier::in_use() })))
+            Ok(Loaded::Kernel(Box::new(Rows { x, axes: axes.len(), normalize, tail, tier: Tier::in_use() })))
         }
         _ => Err(Refusal::new("other axes than the last ones, or parts of one, are normalized together")),
     }

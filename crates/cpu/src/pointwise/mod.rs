@@ -9,7 +9,7 @@ pub mod operand;
 pub mod program;
 pub mod real;
 
-use sinter_backend::Tactic;
+use crate::launch::HostTactic;
 
 /// Best first.
-pub const TACTICS: &[&dyn Tactic] = &[&program::PROGRAM];
+pub const TACTICS: &[&dyn HostTactic] = &[&program::PROGRAM];

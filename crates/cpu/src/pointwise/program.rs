@@ -6,7 +6,8 @@
 
 use std::sync::Mutex;
 
-use sinter_backend::{End, Kernel, KernelError, Launch, Loaded, Numerics, Operand, Refusal, Region, StrideSupport};
+use crate::launch::{Kernel, Launch, Loaded, Operand};
+use sinter_backend::{End, KernelError, Numerics, Refusal, Region, StrideSupport};
 use sinter_base::halves::float_of;
 use sinter_base::view::element_bytes;
 use sinter_base::{DataType, Rows, Sizes, View};
@@ -43,7 +44,7 @@ fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     }
     let result = region.output(0).map(|ty| ty.shape.clone());
     let is_whole = |operand: usize| region.input(operand).map(|ty| ty.shape.clone()) == result;
-    Ok(Loaded::Views(Box::new(PointwiseKernel {
+    Ok(Loaded::Kernel(Box::new(PointwiseKernel {
         whole: (0..region.body().inputs().len()).map(is_whole).collect(),
         types: op.program.result_types(),
         program: op.program.clone(),

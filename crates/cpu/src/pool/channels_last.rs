@@ -3,7 +3,8 @@
 //! The elements that a window meets at one position are a vector over the channels, and pooling folds such vectors. One
 //! window over everything is an average or maximum of all pixels.
 
-use sinter_backend::{End, Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, StrideSupport};
+use crate::launch::{Kernel, Launch, Loaded};
+use sinter_backend::{End, KernelError, Numerics, Refusal, Region, StrideSupport};
 use sinter_base::DataType;
 use sinter_ops::pool::{Pool, PoolMode};
 use sinter_ops::window::{Axis, Padding};
@@ -49,7 +50,7 @@ fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     if !(1..=MAX_AXES).contains(&(fused.product_dims().len().saturating_sub(2))) {
         return Err(Refusal::new("another number of spatial axes"));
     }
-    Ok(Loaded::Views(Box::new(ChannelsLast { op: op.clone(), tier: Tier::in_use() })))
+    Ok(Loaded::Kernel(Box::new(ChannelsLast { op: op.clone(), tier: Tier::in_use() })))
 }
 
 /// Most spatial axes.

@@ -9,8 +9,8 @@ pub mod unpool;
 pub mod windows;
 pub mod with_indices;
 
-use sinter_backend::Tactic;
+use crate::launch::HostTactic;
 
 /// Best first.
-pub const TACTICS: &[&dyn Tactic] =
+pub const TACTICS: &[&dyn HostTactic] =
     &[&channels_last::CHANNELS_LAST, &pooling::POOL, &with_indices::WITH_INDICES, &unpool::UNPOOL];

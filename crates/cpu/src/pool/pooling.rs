@@ -4,7 +4,8 @@
 //! counts per axis. All spatial elements of a channel are one contiguous run, summed in lanes. Floats are computed in
 //! f32 or f64, the largest of integers in 64-bit integers, other pools of integers in f64.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Room, Workers};
+use crate::launch::{Kernel, Launch, Loaded, Room, Workers};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::{DataType, Sizes};
 use sinter_ops::OpKind;
 use sinter_ops::pool::{Pool, PoolMode};
@@ -28,7 +29,7 @@ pub const POOL: Row = Row {
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, Pool);
-    Ok(Loaded::Views(Box::new(PoolKernel { op: op.clone() })))
+    Ok(Loaded::Kernel(Box::new(PoolKernel { op: op.clone() })))
 }
 
 struct PoolKernel {

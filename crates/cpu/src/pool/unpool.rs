@@ -3,7 +3,8 @@
 //! Indices count in a tensor of natural sizes, which lies in the leading corner of a larger result. One element after
 //! the other: of equal indices the last wins.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use crate::launch::{Kernel, Launch, Loaded};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::shape::{element_count, ravel, strides, unravel};
 use sinter_base::view::element_bytes;
 use sinter_base::{DataType, Sizes};
@@ -29,7 +30,7 @@ fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     if region.input(0).is_some_and(|t| t.data_type == DataType::String) {
         return Err(Refusal::new("strings are not for this kernel"));
     }
-    Ok(Loaded::Views(Box::new(Unpool { op: op.clone() })))
+    Ok(Loaded::Kernel(Box::new(Unpool { op: op.clone() })))
 }
 
 struct Unpool {

@@ -3,7 +3,8 @@
 //! One window after the other: per axis the taps that lie inside are found once per launch, so the inner loop is one
 //! comparison per element. Integers are compared as 64-bit integers.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Room, Rooms, Workers};
+use crate::launch::{Kernel, Launch, Loaded, Room, Rooms, Workers};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::shape::{for_each_index, ravel, strides};
 use sinter_base::{DataType, Sizes};
 use sinter_ops::OpKind;
@@ -28,7 +29,7 @@ pub const WITH_INDICES: Row = Row {
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, MaxPoolWithIndices);
-    Ok(Loaded::Views(Box::new(WithIndices { op: op.clone() })))
+    Ok(Loaded::Kernel(Box::new(WithIndices { op: op.clone() })))
 }
 
 struct WithIndices {

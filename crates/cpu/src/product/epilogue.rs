@@ -3,7 +3,8 @@
 //! A pointwise program over the product is taken apart: a bias per column starts the sums, clamping to constants happens
 //! in registers, and what remains runs as a program over the rows of each finished tile.
 
-use sinter_backend::{End, KernelError, Launch, Refusal, Room, Rooms, StrideSupport};
+use crate::launch::{Launch, Room, Rooms};
+use sinter_backend::{End, KernelError, Refusal, StrideSupport};
 use sinter_base::{DataType, Dim};
 use sinter_ops::pointwise::program::Step;
 use sinter_ops::pointwise::{Program, Scalar, ScalarOp};

@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use sinter_backend::Workers;
+use crate::launch::Workers;
 use smallvec::SmallVec;
 
 use crate::pointwise::column::Column;

@@ -6,7 +6,8 @@
 
 use std::ops::Range;
 
-use sinter_backend::{KernelError, Launch, Rooms, Workers};
+use crate::launch::{Launch, Rooms, Workers};
+use sinter_backend::KernelError;
 use smallvec::SmallVec;
 
 use crate::product::blocks::Blocks;

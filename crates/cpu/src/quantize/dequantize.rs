@@ -4,7 +4,8 @@
 //! f32, so that only the product rounds. Codes of small floats go through a table of 256 values.
 //! `cpu.dequantize.generic` takes every other combination in f64, rounded once.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Workers};
+use crate::launch::{Kernel, Launch, Loaded, Workers};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::DataType;
 use sinter_ops::OpKind;
 use sinter_ops::quantize::Dequantize;
@@ -40,7 +41,7 @@ fn to_f32(region: &Region) -> Result<Loaded, Refusal> {
     let types = [0, 1].map(|index| region.input(index).map(|t| t.data_type));
     match types {
         [Some(x), Some(DataType::F32)] if op.data_type == DataType::F32 && x.bits() <= 16 => {
-            Ok(Loaded::Views(Box::new(ToF32 { op: op.clone() })))
+            Ok(Loaded::Kernel(Box::new(ToF32 { op: op.clone() })))
         }
         _ => Err(Refusal::new(format!("types {types:?} to {}", op.data_type))),
     }
@@ -48,7 +49,7 @@ fn to_f32(region: &Region) -> Result<Loaded, Refusal> {
 
 fn generic(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, Dequantize);
-    Ok(Loaded::Views(Box::new(Generic { op: op.clone() })))
+    Ok(Loaded::Kernel(Box::new(Generic { op: op.clone() })))
 }
 
 struct ToF32 {

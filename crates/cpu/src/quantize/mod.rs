@@ -8,8 +8,8 @@ pub mod parameters;
 pub mod quantize;
 pub mod spans;
 
-use sinter_backend::Tactic;
+use crate::launch::HostTactic;
 
 /// Best first.
-pub const TACTICS: &[&dyn Tactic] =
+pub const TACTICS: &[&dyn HostTactic] =
     &[&quantize::TO_INTEGERS, &quantize::GENERIC, &dequantize::TO_F32, &dequantize::GENERIC];

@@ -1,6 +1,7 @@
 //! Scales and zero points of a launch, applied along spans.
 
-use sinter_backend::{KernelError, Launch, Room};
+use crate::launch::{Launch, Room};
+use sinter_backend::KernelError;
 use sinter_base::quantization::Granularity;
 
 use crate::elements::{Elements, floats};

@@ -5,7 +5,8 @@
 //! is exact and beyond which every result is saturated anyway. `cpu.quantize.generic` takes every other type, one
 //! element at a time in f64, rounded to the type of the division where the operator says so.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Workers};
+use crate::launch::{Kernel, Launch, Loaded, Workers};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::DataType;
 use sinter_base::minifloat::Overflow;
 use sinter_ops::OpKind;
@@ -44,14 +45,14 @@ fn to_integers(region: &Region) -> Result<Loaded, Refusal> {
         return Err(Refusal::new(format!("types {types:?} divided in {} instead of f32", op.precision)));
     }
     match op.data_type.integer_range() {
-        Some(_) if op.data_type.bits() <= 16 => Ok(Loaded::Views(Box::new(ToIntegers { op: op.clone() }))),
+        Some(_) if op.data_type.bits() <= 16 => Ok(Loaded::Kernel(Box::new(ToIntegers { op: op.clone() }))),
         _ => Err(Refusal::new(format!("results of type {}", op.data_type))),
     }
 }
 
 fn generic(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, Quantize);
-    Ok(Loaded::Views(Box::new(Generic { op: op.clone() })))
+    Ok(Loaded::Kernel(Box::new(Generic { op: op.clone() })))
 }
 
 /// Quotients beyond this saturate in every type of at most 16 bits, whatever the zero point.

@@ -6,7 +6,8 @@
 
 use std::f64::consts::TAU;
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use crate::launch::{Kernel, Launch, Loaded};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::{DataType, Sizes};
 use sinter_ops::OpKind;
 use sinter_ops::random::{Distribution, RandomFill};
@@ -31,7 +32,7 @@ pub const FILL: Row = Row {
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, RandomFill);
     takes_views(region)?;
-    Ok(Loaded::Views(Box::new(Fill { op: op.clone() })))
+    Ok(Loaded::Kernel(Box::new(Fill { op: op.clone() })))
 }
 
 struct Fill {

@@ -2,7 +2,7 @@
 
 pub mod fill;
 
-use sinter_backend::Tactic;
+use crate::launch::HostTactic;
 
 /// Best first.
-pub const TACTICS: &[&dyn Tactic] = &[&fill::FILL];
+pub const TACTICS: &[&dyn HostTactic] = &[&fill::FILL];

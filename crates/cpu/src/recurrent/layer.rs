@@ -5,7 +5,8 @@
 //! `cpu.recurrent.packed.f32` takes its weights packed in the plan, `cpu.recurrent.blocked` packs them in every launch and
 //! serves every float type.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use crate::launch::{Kernel, Launch, Loaded};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::{DataType, Dim, Sizes, Tensor, View};
 use sinter_ops::recurrent::recurrence::{Direction, Recurrence};
 use sinter_ops::{Op, OpKind};
@@ -50,7 +51,7 @@ fn layer(region: &Region, packed: Option<usize>) -> Result<Layer, Refusal> {
 }
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
-    Ok(Loaded::Views(Box::new(layer(region, None)?)))
+    Ok(Loaded::Kernel(Box::new(layer(region, None)?)))
 }
 
 /// Positions of the operands in the operator.
@@ -72,7 +73,7 @@ fn fit(region: &Region) -> Result<Fit, Refusal> {
     let (&[_, _, _], &[_, _, hidden]) = (&w[..], &r[..]) else {
         return Err(Refusal::new(format!("weights of sizes {w:?} and {r:?}")));
     };
-    let kernel = Loaded::Views(Box::new(layer(region, Some(hidden))?));
+    let kernel = Loaded::Kernel(Box::new(layer(region, Some(hidden))?));
     Ok(Fit { kernel, packed: vec![W, R], workspace: Dim::constant(0), in_place: Vec::new() })
 }
 

@@ -6,7 +6,7 @@ pub mod cells;
 pub mod layer;
 pub mod weights;
 
-use sinter_backend::Tactic;
+use crate::launch::HostTactic;
 
 /// Best first.
-pub const TACTICS: &[&dyn Tactic] = &[&layer::PACKED, &layer::BLOCKED];
+pub const TACTICS: &[&dyn HostTactic] = &[&layer::PACKED, &layer::BLOCKED];

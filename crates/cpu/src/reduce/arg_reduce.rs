@@ -3,8 +3,9 @@
 //! All lines of one outer position are followed at once, one step along the axis at a time, so that memory is read in
 //! order. NaN beats every number.
 
+use crate::launch::{Kernel, Launch, Loaded};
 use bytemuck::Pod;
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::{DataType, Sizes};
 use sinter_ops::OpKind;
 use sinter_ops::reduce::ArgReduce;
@@ -29,7 +30,7 @@ pub const ARG_REDUCE: Row = Row {
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, ArgReduce);
     takes_views(region)?;
-    Ok(Loaded::Views(Box::new(ArgKernel { op: op.clone() })))
+    Ok(Loaded::Kernel(Box::new(ArgKernel { op: op.clone() })))
 }
 
 struct ArgKernel {

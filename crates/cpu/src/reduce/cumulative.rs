@@ -3,8 +3,9 @@
 //! All lines of one outer position run together, one row of totals for all of them, so that memory is read in order.
 //! Floats run in f64 and are rounded once per result; integers wrap.
 
+use crate::launch::{Kernel, Launch, Loaded, Rooms, Workers};
 use bytemuck::Pod;
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Rooms, Workers};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::DataType;
 use sinter_ops::OpKind;
 use sinter_ops::reduce::Cumulative;
@@ -29,7 +30,7 @@ pub const CUMULATIVE: Row = Row {
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, Cumulative);
     takes_views(region)?;
-    Ok(Loaded::Views(Box::new(CumulativeKernel { op: op.clone() })))
+    Ok(Loaded::Kernel(Box::new(CumulativeKernel { op: op.clone() })))
 }
 
 struct CumulativeKernel {

@@ -6,10 +6,10 @@ pub mod fold;
 pub mod reduction;
 pub mod softmax;
 
-use sinter_backend::Tactic;
+use crate::launch::HostTactic;
 
 /// Best first.
-pub const TACTICS: &[&dyn Tactic] = &[
+pub const TACTICS: &[&dyn HostTactic] = &[
     &reduction::FLOATS,
     &reduction::INTEGERS,
     &arg_reduce::ARG_REDUCE,

@@ -5,7 +5,8 @@
 //! over consecutive elements. Results are shared among the workers; a few results of long rows are shared by pieces of
 //! fixed length instead. Integers are computed in 128 bits and wrap at the end.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region, Room, Rooms, Workers};
+use crate::launch::{Kernel, Launch, Loaded, Room, Rooms, Workers};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::shape::{for_each_index, ravel, strides};
 use sinter_base::{DataType, Sizes, View, ViewMut};
 use sinter_ops::OpKind;
@@ -44,7 +45,7 @@ fn floats(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, Reduce);
     takes_views(region)?;
     match region.input(0).map(|t| t.data_type) {
-        Some(t) if t.is_float() => Ok(Loaded::Views(Box::new(Floats { op: op.clone() }))),
+        Some(t) if t.is_float() => Ok(Loaded::Kernel(Box::new(Floats { op: op.clone() }))),
         other => Err(Refusal::new(format!("element type {other:?} instead of floats"))),
     }
 }
@@ -53,7 +54,7 @@ fn integer_kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, Reduce);
     takes_views(region)?;
     match region.input(0).map(|t| t.data_type) {
-        Some(t) if !t.is_float() => Ok(Loaded::Views(Box::new(Integers { op: op.clone() }))),
+        Some(t) if !t.is_float() => Ok(Loaded::Kernel(Box::new(Integers { op: op.clone() }))),
         other => Err(Refusal::new(format!("element type {other:?} instead of integers"))),
     }
 }

@@ -4,7 +4,8 @@
 //! sum, division. Lines along the last axis are rows; along another axis all lines of a strip of columns run together.
 //! The generic kernel computes in f64.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Operand, Refusal, Region};
+use crate::launch::{Kernel, Launch, Loaded, Operand};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::{DataType, Sizes};
 use sinter_ops::OpKind;
 use sinter_ops::reduce::Softmax;
@@ -42,7 +43,7 @@ fn rows(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, Softmax);
     takes_views(region)?;
     match region.input(0).map(|t| t.data_type) {
-        Some(DataType::F32) => Ok(Loaded::Views(Box::new(Rows { op: op.clone(), tier: Tier::in_use() }))),
+        Some(DataType::F32) => Ok(Loaded::Kernel(Box::new(Rows { op: op.clone(), tier: Tier::in_use() }))),
         other => Err(Refusal::new(format!("element type {other:?} instead of f32"))),
     }
 }
@@ -50,7 +51,7 @@ fn rows(region: &Region) -> Result<Loaded, Refusal> {
 fn generic(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, Softmax);
     takes_views(region)?;
-    Ok(Loaded::Views(Box::new(Generic { op: op.clone() })))
+    Ok(Loaded::Kernel(Box::new(Generic { op: op.clone() })))
 }
 
 struct Rows {

@@ -1,6 +1,7 @@
 //! `cpu.sequence.*`: lists made, asked, and changed by one element. Tensors are shared, never copied.
 
-use sinter_backend::{KernelError, Loaded, Numerics, Refusal, Region, ValueKernel};
+use crate::launch::Loaded;
+use sinter_backend::{KernelError, Numerics, Refusal, Region, ValueKernel};
 use sinter_base::{DataType, Shape, Tensor, TensorType, Value, ValueType};
 use sinter_ops::OpKind;
 

@@ -5,10 +5,10 @@ pub mod list;
 pub mod optional;
 pub mod pieces;
 
-use sinter_backend::Tactic;
+use crate::launch::HostTactic;
 
 /// Best first.
-pub const TACTICS: &[&dyn Tactic] = &[
+pub const TACTICS: &[&dyn HostTactic] = &[
     &list::CONSTRUCT,
     &list::INSERT,
     &list::ERASE,

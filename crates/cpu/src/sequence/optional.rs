@@ -1,6 +1,7 @@
 //! `cpu.optional.*`: values that may be absent, made, asked and opened. Nothing is copied.
 
-use sinter_backend::{KernelError, Loaded, Numerics, Refusal, Region, ValueKernel};
+use crate::launch::Loaded;
+use sinter_backend::{KernelError, Numerics, Refusal, Region, ValueKernel};
 use sinter_base::{DataType, Tensor, Value, ValueType};
 use sinter_ops::OpKind;
 

@@ -2,7 +2,8 @@
 //!
 //! Both see a tensor as [outer, axis, inner]: a piece of the axis is one run of elements per outer position.
 
-use sinter_backend::{KernelError, Loaded, Numerics, Refusal, Region, ValueKernel};
+use crate::launch::Loaded;
+use sinter_backend::{KernelError, Numerics, Refusal, Region, ValueKernel};
 use sinter_base::{Tensor, Value};
 use sinter_ops::OpKind;
 use sinter_ops::sequence::{ConcatFromSequence, SplitToSequence};

@@ -1,6 +1,7 @@
 //! `cpu.signal.dft`: the discrete Fourier transform along one axis, line by line through fast transforms in f64.
 
-use sinter_backend::{Kernel, KernelError, Launch, Loaded, Numerics, Refusal, Region};
+use crate::launch::{Kernel, Launch, Loaded};
+use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::Sizes;
 use sinter_ops::OpKind;
 use sinter_ops::signal::Dft;
@@ -26,7 +27,7 @@ pub const DFT: Row = Row {
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, Dft);
     takes_views(region)?;
-    Ok(Loaded::Views(Box::new(DftKernel { op: op.clone() })))
+    Ok(Loaded::Kernel(Box::new(DftKernel { op: op.clone() })))
 }
 
 struct DftKernel {

@@ -7,7 +7,7 @@
 
 use std::f64::consts::{PI, TAU};
 
-use sinter_backend::{Room, Rooms};
+use crate::launch::{Room, Rooms};
 
 /// A complex number.
 pub type Complex = [f64; 2];

@@ -5,7 +5,7 @@
 pub mod dft;
 pub mod fourier;
 
-use sinter_backend::Tactic;
+use crate::launch::HostTactic;
 
 /// Best first.
-pub const TACTICS: &[&dyn Tactic] = &[&dft::DFT];
+pub const TACTICS: &[&dyn HostTactic] = &[&dft::DFT];

@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use sinter_backend::{
-    BackEnd, Candidate, Kernel, KernelError, Launch, Loaded, Output, Problem, Recipe, Refusal, Region, Tactic, Target,
-    Workers,
-};
+use sinter_backend::{BackEnd, Candidate, Device, KernelError, Problem, Recipe, Refusal, Region, Tactic, Target};
 use sinter_base::{Attr, DataType, Dim, Tensor, Value, ValueType};
+use sinter_cpu::launch::{self, HostTactic, Kernel, Launch, Loaded, Output, Threads};
 use sinter_ops::OpKind;
 use sinter_ops::movement::Concat;
 use sinter_plan::{Action, BufferId, Graph, Home, Plan, PlanValue, PlanValueId, Port, ShapeCompiler, Step};
@@ -26,16 +24,6 @@ const OPERANDS: usize = 100;
 
 struct Bench;
 
-impl Workers for Bench {
-    fn count(&self) -> usize {
-        1
-    }
-
-    fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
-        (0..tasks).for_each(task);
-    }
-}
-
 impl Tactic for Bench {
     fn name(&self) -> &str {
         "test.concat"
@@ -48,9 +36,11 @@ impl Tactic for Bench {
     fn offer(&self, _: &Problem<'_>, _: usize) -> Result<Vec<Candidate>, Refusal> {
         Err(Refusal::new("plans of this test are made by hand"))
     }
+}
 
-    fn load(&self, _: &Recipe, _: &Region, _: &Target) -> Result<Loaded, KernelError> {
-        Ok(Loaded::Views(Box::new(Bench)))
+impl HostTactic for Bench {
+    fn load(&self, _: &Recipe, _: &Region) -> Result<Loaded, KernelError> {
+        Ok(Loaded::Kernel(Box::new(Bench)))
     }
 }
 
@@ -81,8 +71,8 @@ impl BackEnd for Bench {
         vec![&Bench]
     }
 
-    fn workers(&self, _: usize) -> Arc<dyn Workers> {
-        Arc::new(Bench)
+    fn open(&self, threads: usize) -> Result<Arc<dyn Device>, KernelError> {
+        Ok(launch::open(vec![&Bench], self.target(threads), Threads::Leased(threads)))
     }
 }
 

@@ -3,10 +3,9 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use sinter_backend::{
-    BackEnd, Candidate, Kernel, KernelError, Launch, Loaded, Problem, Recipe, Refusal, Region, Tactic, Target, Workers,
-};
+use sinter_backend::{BackEnd, Candidate, Device, KernelError, Problem, Recipe, Refusal, Region, Tactic, Target};
 use sinter_base::{Attr, DataType, Dim, ValueType};
+use sinter_cpu::launch::{self, HostTactic, Kernel, Launch, Loaded, Threads, Workers};
 use sinter_ops::OpKind;
 use sinter_ops::movement::Concat;
 use sinter_ops::pointwise::Expr;
@@ -74,9 +73,11 @@ impl Tactic for Toy {
     fn offer(&self, _: &Problem<'_>, _: usize) -> Result<Vec<Candidate>, Refusal> {
         Err(Refusal::new("plans of this test are made by hand"))
     }
+}
 
-    fn load(&self, _: &Recipe, _: &Region, _: &Target) -> Result<Loaded, KernelError> {
-        Ok(Loaded::Views(Box::new(*self)))
+impl HostTactic for Toy {
+    fn load(&self, _: &Recipe, _: &Region) -> Result<Loaded, KernelError> {
+        Ok(Loaded::Kernel(Box::new(*self)))
     }
 }
 
@@ -119,8 +120,9 @@ impl BackEnd for ToyEnd {
         Toy::ALL.iter().map(|toy| toy as &dyn Tactic).collect()
     }
 
-    fn workers(&self, _: usize) -> Arc<dyn Workers> {
-        Arc::new(Pair)
+    fn open(&self, threads: usize) -> Result<Arc<dyn Device>, KernelError> {
+        let tactics = Toy::ALL.iter().map(|toy| toy as &dyn HostTactic).collect();
+        Ok(launch::open(tactics, self.target(threads), Threads::Given(Arc::new(Pair))))
     }
 }
 

@@ -61,7 +61,7 @@ impl Rooms {
     /// Room for `length` elements, contents unspecified.
     ///
     /// # Panics
-    /// When more memory is needed than is allowed, or than the system has: [`crate::panic::caught`] makes that an error.
+    /// When more memory is needed than is allowed, or than the system has: [`crate::launch::panic::caught`] makes that an error.
     pub fn take<T: Pod>(&self, length: usize) -> Room<'_, T> {
         let bytes = length.saturating_mul(size_of::<T>());
         let (class, capacity) = class_of(bytes);
@@ -182,8 +182,9 @@ impl<T: Pod> Drop for Room<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::KernelError;
-    use crate::panic::caught;
+    use sinter_backend::KernelError;
+
+    use crate::launch::panic::caught;
 
     #[test]
     fn a_room_is_found_again() {

@@ -4,7 +4,7 @@ use std::ops::{Deref, DerefMut};
 
 use bytemuck::Pod;
 
-use crate::rooms::{Room, Rooms};
+use crate::launch::rooms::{Room, Rooms};
 
 /// Scratch memory for a number of elements, contents unspecified: what the launch was given, or memory of the context
 /// where that is smaller, as it is where sizes are known only during the run.

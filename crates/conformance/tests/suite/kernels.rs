@@ -1,10 +1,12 @@
-//! Every operator's examples, at every element type, through every CPU tactic that takes them, against the reference.
+//! Every operator's examples, at every element type, through every tactic of every back end that takes them, against the
+//! reference.
 
 use sinter_backend::{BackEnd, Numerics};
 use sinter_base::{DataType, Tensor, Value};
 use sinter_conformance::kernels::{offers, region_of, run_candidate, run_kernel};
 use sinter_conformance::other_types::{Problem, problems};
 use sinter_cpu::Cpu;
+use sinter_fake::Fake;
 use sinter_interp::{Tolerance, compare};
 use sinter_ops::{Arguments, EvalContext, ReferenceEvaluator, catalog};
 
@@ -30,10 +32,9 @@ fn tolerance(numerics: Numerics, result: &Value) -> Tolerance {
     Tolerance { relative: usual.relative.max(step), ..usual }
 }
 
-#[test]
-fn kernels_agree_with_the_reference() {
-    let device = Cpu.target(2);
-    let workers = Cpu.workers(2);
+/// All kernels of a back end.
+fn agree_with_the_reference(back_end: &dyn BackEnd) {
+    let device = back_end.open(2).expect("the device");
     let (mut wrong, mut ran) = (Vec::new(), 0);
     for info in catalog::ALL {
         for example in info.examples() {
@@ -47,15 +48,14 @@ fn kernels_agree_with_the_reference() {
                     example.op.reference(&Arguments::new(values), &EvalContext::new(&evaluator))
                 };
                 let Ok(expected) = expected else { continue };
-                for tactic in Cpu.tactics() {
-                    let Ok(candidates) = offers(tactic, region, &device) else { continue };
+                for tactic in back_end.tactics() {
+                    let Ok(candidates) = offers(tactic, region, device.target()) else { continue };
                     if !region.root().is_some_and(|root| tactic.roots().contains(&root)) {
                         wrong.push(format!("{} takes {} and is never asked about it", tactic.name(), info.name));
                     }
                     for candidate in &candidates {
                         ran += 1;
-                        let with = (&device, &*workers);
-                        let result = run_candidate(tactic, candidate, region, values, with).and_then(|found| {
+                        let result = run_candidate(&*device, tactic, candidate, region, values).and_then(|found| {
                             let pairs = found.iter().zip(&expected).enumerate();
                             pairs.into_iter().try_for_each(|(i, (found, expected))| {
                                 let bound = tolerance(candidate.numerics, expected);
@@ -76,20 +76,29 @@ fn kernels_agree_with_the_reference() {
     assert!(ran > 0 && wrong.is_empty(), "{} of {ran} launches:\n{}", wrong.len(), wrong.join("\n"));
 }
 
+#[test]
+fn kernels_of_the_processor_agree_with_the_reference() {
+    agree_with_the_reference(&Cpu);
+}
+
+#[test]
+fn kernels_of_the_fake_device_agree_with_the_reference() {
+    agree_with_the_reference(&Fake::default());
+}
+
 /// Families whose kernels read indices, axes and sizes when they are launched.
-const READERS: &[&str] = &["cpu.movement.", "cpu.index.", "cpu.reduce.", "cpu.matmul.", "cpu.random.", "cpu.signal."];
+const READERS: &[&str] = &[".movement.", ".index.", ".reduce.", ".matmul.", ".random.", ".signal."];
 
 /// Integer operands get contents that the kernel was not built for: an error or a result, never a panic.
-#[test]
-fn kernels_survive_unforeseen_integers() {
-    let device = Cpu.target(1);
-    let workers = Cpu.workers(1);
+fn survive_unforeseen_integers(back_end: &dyn BackEnd) {
+    let device = back_end.open(1).expect("the device");
     let mut ran = 0;
     for example in catalog::ALL.iter().flat_map(|info| info.examples()) {
         let values = example.values(0);
         let region = region_of(&example.op, &values).expect("an example that infers");
-        let readers = Cpu.tactics().into_iter().filter(|t| READERS.iter().any(|family| t.name().starts_with(family)));
-        let takers: Vec<_> = readers.filter(|tactic| offers(*tactic, &region, &device).is_ok()).collect();
+        let is_reader = |name: &str| READERS.iter().any(|family| name.contains(family));
+        let readers = back_end.tactics().into_iter().filter(|tactic| is_reader(tactic.name()));
+        let takers: Vec<_> = readers.filter(|tactic| offers(*tactic, &region, device.target()).is_ok()).collect();
         for (position, value) in values.iter().enumerate() {
             let Some(tensor) = value.as_ref().and_then(Value::as_tensor) else { continue };
             if !matches!(tensor.data_type(), DataType::I32 | DataType::I64) {
@@ -102,10 +111,20 @@ fn kernels_survive_unforeseen_integers() {
                 values[position] = Some(changed.into());
                 for tactic in &takers {
                     ran += 1;
-                    let _ = run_kernel(*tactic, &region, &values, &device, &*workers);
+                    let _ = run_kernel(&*device, *tactic, &region, &values);
                 }
             }
         }
     }
     assert!(ran > 0);
+}
+
+#[test]
+fn kernels_of_the_processor_survive_unforeseen_integers() {
+    survive_unforeseen_integers(&Cpu);
+}
+
+#[test]
+fn kernels_of_the_fake_device_survive_unforeseen_integers() {
+    survive_unforeseen_integers(&Fake::default());
 }

@@ -1,0 +1,287 @@
+//! Devices: what a back end opens, loads kernels on, and makes queues for.
+//!
+//! A back end writes the typed [`Machine`] and its [`Stream`]; [`open`] makes a [`Device`] of it, whose kernels and weights
+//! have numbers. That is the one place where types are erased, without a cast back.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use sinter_base::{BlockId, HostBlock, MemoryRef};
+
+use crate::kernel::{KernelError, ValueKernel};
+use crate::memory::Memory;
+use crate::queue::{Argument, Arguments, Event, KernelId, Queue, ResidentId, Seed};
+use crate::region::Region;
+use crate::tactic::Recipe;
+use crate::target::Target;
+
+/// A loaded kernel.
+pub enum Loaded<K> {
+    /// On memory of the device.
+    Kernel(K),
+    /// On whole values of the host: strings, sequences, optionals.
+    Values(Box<dyn ValueKernel>),
+}
+
+/// A device of one back end.
+pub trait Machine: Send + Sync + 'static {
+    /// A loaded kernel.
+    type Kernel: Send + Sync + 'static;
+    /// A weight in the device's memory.
+    type Resident: Send + Sync + 'static;
+    /// A context's work.
+    type Stream: Stream<Kernel = Self::Kernel, Resident = Self::Resident> + 'static;
+
+    /// The kernel of a recipe for this region, maybe made long ago on another machine.
+    ///
+    /// # Errors
+    /// When recipe and region do not belong together, or the machine lacks what the recipe needs.
+    fn load(&self, recipe: &Recipe, region: &Region) -> Result<Loaded<Self::Kernel>, KernelError>;
+
+    /// A weight in the device's memory.
+    ///
+    /// # Errors
+    /// When the device has not so much memory.
+    fn upload(&self, weight: &Bytes) -> Result<Self::Resident, KernelError>;
+
+    /// New work, with memory of its own.
+    ///
+    /// # Errors
+    /// When the device cannot take more.
+    fn stream(self: &Arc<Self>) -> Result<Self::Stream, KernelError>;
+}
+
+/// The work of a context, as a back end writes it; see [`Queue`] for what each function does.
+pub trait Stream: Memory + Send {
+    /// A loaded kernel.
+    type Kernel;
+    /// A weight in the device's memory.
+    type Resident;
+
+    /// See [`Queue::attach`].
+    ///
+    /// # Errors
+    /// Errors of work.
+    fn attach(&mut self, resident: &Self::Resident) -> Result<BlockId, KernelError>;
+
+    /// See [`Queue::launch`].
+    ///
+    /// # Errors
+    /// See there.
+    fn launch(&mut self, kernel: &Arc<Self::Kernel>, arguments: &Arguments, seed: Seed) -> Result<(), KernelError>;
+
+    /// See [`Queue::opened`].
+    ///
+    /// # Errors
+    /// See there.
+    fn opened(&mut self, output: usize) -> Result<Argument, KernelError>;
+
+    /// See [`Queue::copy`].
+    ///
+    /// # Errors
+    /// See there.
+    fn copy(&mut self, from: MemoryRef, to: MemoryRef) -> Result<(), KernelError>;
+
+    /// See [`Queue::record`].
+    ///
+    /// # Errors
+    /// See there.
+    fn record(&mut self) -> Result<Event, KernelError>;
+
+    /// See [`Queue::elapsed`].
+    ///
+    /// # Errors
+    /// See there.
+    fn elapsed(&mut self, from: Event, to: Event) -> Result<Duration, KernelError>;
+
+    /// See [`Queue::finish`].
+    ///
+    /// # Errors
+    /// See there.
+    fn finish(&mut self) -> Result<(), KernelError>;
+
+    /// See [`Queue::limit_scratch`].
+    fn limit_scratch(&mut self, bytes: usize);
+}
+
+/// A device that kernels are loaded on.
+pub trait Device: Send + Sync {
+    /// What its kernels are chosen for.
+    fn target(&self) -> &Target;
+
+    /// See [`Machine::load`].
+    ///
+    /// # Errors
+    /// See there.
+    fn load(&self, recipe: &Recipe, region: &Region) -> Result<Loaded<KernelId>, KernelError>;
+
+    /// A weight in the device's memory, until it is discarded.
+    ///
+    /// # Errors
+    /// When the device has not so much memory.
+    fn upload(&self, weight: &Bytes) -> Result<ResidentId, KernelError>;
+
+    /// Gives a weight's memory back, once no queue has it attached.
+    fn discard(&self, resident: ResidentId);
+
+    /// New work, with memory of its own.
+    ///
+    /// # Errors
+    /// When the device cannot take more.
+    fn queue(&self) -> Result<Box<dyn Queue>, KernelError>;
+}
+
+/// A device of this machine.
+pub fn open<M: Machine>(machine: M, target: Target) -> Arc<dyn Device> {
+    Arc::new(Opened { machine: Arc::new(machine), target, tables: Arc::default() })
+}
+
+struct Opened<M: Machine> {
+    machine: Arc<M>,
+    target: Target,
+    tables: Arc<Tables<M>>,
+}
+
+/// Kernels and weights by their numbers.
+struct Tables<M: Machine> {
+    kernels: RwLock<Vec<Arc<M::Kernel>>>,
+    residents: RwLock<Vec<Option<M::Resident>>>,
+}
+
+impl<M: Machine> Default for Tables<M> {
+    fn default() -> Self {
+        Self { kernels: RwLock::default(), residents: RwLock::default() }
+    }
+}
+
+/// The index that numbers the next of so many things.
+fn next(count: usize) -> Result<u32, KernelError> {
+    u32::try_from(count).map_err(|_| KernelError::Memory(format!("one more than {count} kernels or weights")))
+}
+
+fn position(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+impl<M: Machine> Device for Opened<M> {
+    fn target(&self) -> &Target {
+        &self.target
+    }
+
+    fn load(&self, recipe: &Recipe, region: &Region) -> Result<Loaded<KernelId>, KernelError> {
+        match self.machine.load(recipe, region)? {
+            Loaded::Values(kernel) => Ok(Loaded::Values(kernel)),
+            Loaded::Kernel(kernel) => {
+                let mut kernels = self.tables.kernels.write().unwrap_or_else(PoisonError::into_inner);
+                let id = KernelId(next(kernels.len())?);
+                kernels.push(Arc::new(kernel));
+                Ok(Loaded::Kernel(id))
+            }
+        }
+    }
+
+    fn upload(&self, weight: &Bytes) -> Result<ResidentId, KernelError> {
+        let resident = self.machine.upload(weight)?;
+        let mut residents = self.tables.residents.write().unwrap_or_else(PoisonError::into_inner);
+        let free = residents.iter().position(Option::is_none).unwrap_or(residents.len());
+        let id = ResidentId(next(free)?);
+        match residents.get_mut(free) {
+            Some(slot) => *slot = Some(resident),
+            None => residents.push(Some(resident)),
+        }
+        Ok(id)
+    }
+
+    fn discard(&self, resident: ResidentId) {
+        let mut residents = self.tables.residents.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = residents.get_mut(position(resident.0)) {
+            *slot = None;
+        }
+    }
+
+    fn queue(&self) -> Result<Box<dyn Queue>, KernelError> {
+        let stream = self.machine.stream()?;
+        Ok(Box::new(Erased::<M> { stream, tables: self.tables.clone(), kernels: Vec::new() }))
+    }
+}
+
+/// A stream as a queue. It keeps the kernels that it knows, so that a launch takes no lock.
+struct Erased<M: Machine> {
+    stream: M::Stream,
+    tables: Arc<Tables<M>>,
+    kernels: Vec<Arc<M::Kernel>>,
+}
+
+impl<M: Machine> Memory for Erased<M> {
+    fn allocate(&mut self, bytes: usize) -> Result<BlockId, KernelError> {
+        self.stream.allocate(bytes)
+    }
+
+    fn release(&mut self, block: BlockId) {
+        self.stream.release(block);
+    }
+
+    fn write(&mut self, to: MemoryRef, from: &[u8]) -> Result<(), KernelError> {
+        self.stream.write(to, from)
+    }
+
+    fn read(&mut self, from: MemoryRef, to: &mut [u8]) -> Result<(), KernelError> {
+        self.stream.read(from, to)
+    }
+
+    fn adopt(&mut self, memory: HostBlock) -> Result<BlockId, HostBlock> {
+        self.stream.adopt(memory)
+    }
+
+    fn reclaim(&mut self, block: BlockId) -> Option<HostBlock> {
+        self.stream.reclaim(block)
+    }
+
+    fn host_bytes(&self, range: MemoryRef) -> Option<&[u8]> {
+        self.stream.host_bytes(range)
+    }
+}
+
+impl<M: Machine> Queue for Erased<M> {
+    fn attach(&mut self, resident: ResidentId) -> Result<BlockId, KernelError> {
+        let residents = self.tables.residents.read().unwrap_or_else(PoisonError::into_inner);
+        let found = residents.get(position(resident.0)).and_then(Option::as_ref);
+        let missing = || KernelError::Recipe(format!("the device has no weight {}", resident.0));
+        self.stream.attach(found.ok_or_else(missing)?)
+    }
+
+    fn launch(&mut self, kernel: KernelId, arguments: &Arguments, seed: Seed) -> Result<(), KernelError> {
+        let at = position(kernel.0);
+        if at >= self.kernels.len() {
+            let known = self.tables.kernels.read().unwrap_or_else(PoisonError::into_inner);
+            self.kernels.extend(known.iter().skip(self.kernels.len()).cloned());
+        }
+        let missing = || KernelError::Recipe(format!("the device has no kernel {}", kernel.0));
+        self.stream.launch(self.kernels.get(at).ok_or_else(missing)?, arguments, seed)
+    }
+
+    fn opened(&mut self, output: usize) -> Result<Argument, KernelError> {
+        self.stream.opened(output)
+    }
+
+    fn copy(&mut self, from: MemoryRef, to: MemoryRef) -> Result<(), KernelError> {
+        self.stream.copy(from, to)
+    }
+
+    fn record(&mut self) -> Result<Event, KernelError> {
+        self.stream.record()
+    }
+
+    fn elapsed(&mut self, from: Event, to: Event) -> Result<Duration, KernelError> {
+        self.stream.elapsed(from, to)
+    }
+
+    fn finish(&mut self) -> Result<(), KernelError> {
+        self.stream.finish()
+    }
+
+    fn limit_scratch(&mut self, bytes: usize) {
+        self.stream.limit_scratch(bytes);
+    }
+}

@@ -1,0 +1,93 @@
+//! Teams of threads that streams lease from one pool of the process, from their first launch to the end of their work.
+//!
+//! The caller is worker 0 of its team and waits for nobody outside of it, so contexts run beside each other. All teams
+//! together have no more threads than the machine has processors, or than the one that is alone asks for: with more, threads
+//! that spin would take the processors of those that work.
+
+use std::num::NonZero;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread::available_parallelism;
+
+use crate::launch::kernel::Workers;
+use crate::team::Team;
+
+/// Teams that nobody has, and the threads of those that somebody has.
+struct Pool {
+    idle: Vec<Team>,
+    leased: usize,
+}
+
+static POOL: Mutex<Pool> = Mutex::new(Pool { idle: Vec::new(), leased: 0 });
+
+/// Processors that the process may use. The system is asked once: it reads files to tell.
+fn processors() -> usize {
+    static PROCESSORS: OnceLock<usize> = OnceLock::new();
+    *PROCESSORS.get_or_init(|| available_parallelism().map_or(1, NonZero::get))
+}
+
+/// A team until it is dropped.
+pub struct Lease {
+    /// `None` for the caller alone.
+    team: Option<Team>,
+    threads: usize,
+}
+
+impl Lease {
+    /// A team of at most this many threads, the caller included: of fewer where other teams have the processors.
+    pub fn of(threads: usize) -> Self {
+        let processors = processors();
+        let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = processors.max(threads).saturating_sub(pool.leased);
+        let threads = threads.min(left).max(1);
+        pool.leased += threads;
+        if threads == 1 {
+            return Self { team: None, threads };
+        }
+        let known = pool.idle.iter().position(|team| team.asked() == threads);
+        let known = known.map(|at| pool.idle.swap_remove(at));
+        drop(pool);
+        Self { team: Some(known.unwrap_or_else(|| Team::new(threads))), threads }
+    }
+
+    /// The threads to share work with.
+    pub fn workers(&self) -> &dyn Workers {
+        match &self.team {
+            Some(team) => team,
+            None => &crate::alone::Alone,
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+        pool.leased -= self.threads;
+        let Some(team) = self.team.take() else { return };
+        // Another number of threads is asked for now and then, by tests most of all: a few teams are enough.
+        let oldest = (pool.idle.len() >= MOST_IDLE).then(|| pool.idle.remove(0));
+        pool.idle.push(team);
+        drop(pool);
+        // Its threads end outside of the lock.
+        drop(oldest);
+    }
+}
+
+/// Teams that are kept.
+const MOST_IDLE: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn teams_are_as_large_as_there_is_room() {
+        let processors = processors();
+        let large = Lease::of(processors + 2);
+        assert_eq!(large.workers().count(), processors + 2, "who is alone has what it asks for");
+        let beside = Lease::of(processors);
+        assert_eq!(beside.workers().count(), 1, "the processors are taken");
+        drop(large);
+        let again = Lease::of(processors + 2);
+        assert_eq!(again.workers().count(), processors + 1, "one thread is taken");
+    }
+}

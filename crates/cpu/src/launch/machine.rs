@@ -1,0 +1,67 @@
+//! The host as a device: tactics by name, kernels behind views.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sinter_backend::{Device, KernelError, Loaded, Machine, Recipe, Region, Tactic, Target};
+
+use crate::launch::kernel::{Kernel, Workers};
+use crate::launch::stream::HostStream;
+
+/// A tactic whose kernels run on the host.
+pub trait HostTactic: Tactic {
+    /// The kernel of a recipe that this tactic offered for this region, maybe long ago on another machine.
+    ///
+    /// # Errors
+    /// When recipe and region do not belong together, or the machine lacks what the recipe needs.
+    fn load(&self, recipe: &Recipe, region: &Region) -> Result<super::Loaded, KernelError>;
+}
+
+/// Where a stream has the threads from that its kernels share.
+#[derive(Clone)]
+pub enum Threads {
+    /// So many of the process, the caller included; see [`crate::launch::lease`].
+    Leased(usize),
+    /// These.
+    Given(Arc<dyn Workers>),
+}
+
+/// See the module documentation.
+pub struct HostMachine {
+    tactics: Vec<&'static dyn HostTactic>,
+    threads: Threads,
+}
+
+/// A kernel with the name of its tactic, for the messages of its panics.
+pub struct HostKernel {
+    pub(crate) tactic: String,
+    pub(crate) kernel: Box<dyn Kernel>,
+}
+
+/// A device with these tactics.
+pub fn open(tactics: Vec<&'static dyn HostTactic>, target: Target, threads: Threads) -> Arc<dyn Device> {
+    sinter_backend::open(HostMachine { tactics, threads }, target)
+}
+
+impl Machine for HostMachine {
+    type Kernel = HostKernel;
+    type Resident = Bytes;
+    type Stream = HostStream;
+
+    fn load(&self, recipe: &Recipe, region: &Region) -> Result<Loaded<HostKernel>, KernelError> {
+        let tactic = self.tactics.iter().find(|tactic| tactic.name() == recipe.tactic);
+        let missing = || KernelError::Recipe(format!("there is no tactic '{}'", recipe.tactic));
+        Ok(match tactic.ok_or_else(missing)?.load(recipe, region)? {
+            Loaded::Values(kernel) => Loaded::Values(kernel),
+            Loaded::Kernel(kernel) => Loaded::Kernel(HostKernel { tactic: recipe.tactic.clone(), kernel }),
+        })
+    }
+
+    fn upload(&self, weight: &Bytes) -> Result<Bytes, KernelError> {
+        Ok(weight.clone())
+    }
+
+    fn stream(self: &Arc<Self>) -> Result<HostStream, KernelError> {
+        Ok(HostStream::new(self.threads.clone()))
+    }
+}

@@ -1,0 +1,64 @@
+//! The back end: one device, whose faults and whose memory the test holds in its hands.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use sinter_backend::{BackEnd, Device, KernelError, Tactic, Target, open};
+
+use crate::faults::Faults;
+use crate::machine::FakeMachine;
+use crate::memory::Account;
+use crate::tactics::TACTICS;
+
+/// See the module documentation.
+pub struct Fake {
+    pub(crate) faults: Arc<Faults>,
+    pub(crate) account: Arc<Account>,
+    pub(crate) loads: Arc<AtomicUsize>,
+}
+
+impl Default for Fake {
+    fn default() -> Self {
+        Self::with_memory(usize::MAX)
+    }
+}
+
+impl Fake {
+    /// A device with this many bytes of memory.
+    pub fn with_memory(bytes: usize) -> Self {
+        Self { faults: Arc::default(), account: Account::of(bytes), loads: Arc::default() }
+    }
+
+    /// How it fails.
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    /// Its memory.
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// Kernels that were loaded so far.
+    pub fn loads(&self) -> usize {
+        self.loads.load(Ordering::Relaxed)
+    }
+}
+
+impl BackEnd for Fake {
+    fn name(&self) -> &str {
+        "fake"
+    }
+
+    fn target(&self, threads: usize) -> Target {
+        Target::unknown("fake", "reference", threads)
+    }
+
+    fn tactics(&self) -> Vec<&'static dyn Tactic> {
+        TACTICS.to_vec()
+    }
+
+    fn open(&self, threads: usize) -> Result<Arc<dyn Device>, KernelError> {
+        Ok(open(FakeMachine::new(self), self.target(threads)))
+    }
+}

@@ -1,0 +1,136 @@
+//! What steps are launched on ([`Arguments`]): made once per layout, so that a run is a walk of launches. Only what lies outside of the
+//! arena is looked up in every run.
+
+use sinter_backend::{Argument, Arguments, Input, KernelError, Output};
+use sinter_plan::{Action, Graph, Home, PlanValueId, Step};
+
+use crate::frame::{Frame, unplaced};
+
+/// Operands and results of a step that lie elsewhere in every run.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Changing {
+    /// Positions of operands.
+    pub(crate) inputs: Vec<usize>,
+    /// Positions of results.
+    pub(crate) outputs: Vec<usize>,
+}
+
+impl Changing {
+    /// Those of a step; `direct` are the values that may lie with the caller.
+    pub(crate) fn of(graph: &Graph, step: &Step, direct: &[Option<PlanValueId>]) -> Self {
+        let home = |id: PlanValueId| graph.values.get(id.index()).map(|value| &value.home);
+        let changes = |id: PlanValueId| {
+            let is_fixed = matches!(home(graph.whole(id)), Some(Home::Arena(_) | Home::Weight(_)));
+            !is_fixed || direct.contains(&Some(id))
+        };
+        let pairs = match &step.action {
+            Action::Kernel { in_place, .. } => in_place.as_slice(),
+            Action::Placed { .. } | Action::Control { .. } => &[],
+        };
+        let outputs = step.outputs.iter().enumerate().filter(|(_, id)| changes(**id));
+        let outputs: Vec<usize> = outputs.map(|(position, _)| position).collect();
+        // An operand stands for its result only where both lie in the arena.
+        let meets = |input: usize| pairs.iter().any(|(i, o)| *i == input && outputs.contains(o));
+        let inputs = step.inputs.iter().enumerate().filter(|(at, id)| id.is_some_and(changes) || meets(*at));
+        Self { inputs: inputs.map(|(position, _)| position).collect(), outputs }
+    }
+}
+
+fn missing(id: PlanValueId) -> KernelError {
+    KernelError::Recipe(format!("{id} has no place"))
+}
+
+/// A step whose arguments are made.
+pub(crate) struct Binder<'a> {
+    pub(crate) graph: &'a Graph,
+    pub(crate) step: &'a Step,
+    pub(crate) position: usize,
+    pub(crate) weights: &'a [Option<Argument>],
+}
+
+impl Binder<'_> {
+    /// All arguments that lie where they lie in every run of this layout.
+    ///
+    /// # Errors
+    /// When a value has no place.
+    pub(crate) fn bind(
+        &self,
+        changing: &Changing,
+        frame: &Frame,
+        arguments: &mut Arguments,
+    ) -> Result<(), KernelError> {
+        arguments.inputs.resize(self.step.inputs.len(), Input::Absent);
+        for (position, slot) in arguments.inputs.iter_mut().enumerate() {
+            if !changing.inputs.contains(&position) {
+                self.bind_input(position, frame, slot)?;
+            }
+        }
+        arguments.outputs.resize_with(self.step.outputs.len(), || Output::Memory(unplaced()));
+        for (position, slot) in arguments.outputs.iter_mut().enumerate() {
+            if !changing.outputs.contains(&position) {
+                self.bind_output(position, frame, slot)?;
+            }
+        }
+        arguments.workspace = frame.workspace(self.position);
+        Ok(())
+    }
+
+    /// The changing arguments.
+    ///
+    /// # Errors
+    /// When a value has no place.
+    pub(crate) fn rebind(
+        &self,
+        changing: &Changing,
+        frame: &Frame,
+        arguments: &mut Arguments,
+    ) -> Result<(), KernelError> {
+        for &position in &changing.inputs {
+            if let Some(slot) = arguments.inputs.get_mut(position) {
+                self.bind_input(position, frame, slot)?;
+            }
+        }
+        for &position in &changing.outputs {
+            if let Some(slot) = arguments.outputs.get_mut(position) {
+                self.bind_output(position, frame, slot)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn bind_input(&self, position: usize, frame: &Frame, slot: &mut Input) -> Result<(), KernelError> {
+        let Some(id) = self.step.inputs.get(position).copied().flatten() else {
+            *slot = Input::Absent;
+            return Ok(());
+        };
+        if let Some(output) = self.shared(position, id, frame) {
+            *slot = Input::InPlace(output);
+            return Ok(());
+        }
+        if !matches!(slot, Input::Memory(_)) {
+            *slot = Input::Memory(unplaced());
+        }
+        let Input::Memory(argument) = slot else { return Ok(()) };
+        frame.place_argument(self.graph, self.weights, id, argument).ok_or_else(|| missing(id))
+    }
+
+    fn bind_output(&self, position: usize, frame: &Frame, slot: &mut Output) -> Result<(), KernelError> {
+        let Some(id) = self.step.outputs.get(position).copied() else { return Ok(()) };
+        if !matches!(slot, Output::Memory(_)) {
+            *slot = Output::Memory(unplaced());
+        }
+        let Output::Memory(argument) = slot else { return Ok(()) };
+        frame.place_argument(self.graph, self.weights, id, argument).ok_or_else(|| missing(id))
+    }
+
+    /// The result that lies where an operand lies, in this run.
+    fn shared(&self, position: usize, id: PlanValueId, frame: &Frame) -> Option<usize> {
+        let Action::Kernel { in_place, .. } = &self.step.action else { return None };
+        let lies_there = |output: &usize| {
+            let Some(result) = self.step.outputs.get(*output) else { return false };
+            let in_arena = [id, *result].iter().all(|id| self.graph.is_in_arena(*id) && !frame.is_outside(*id));
+            in_arena && frame.ranges.get(result.index()) == frame.ranges.get(id.index())
+        };
+        in_place.iter().filter(|(input, _)| *input == position).map(|(_, output)| *output).find(lies_there)
+    }
+}

@@ -1,0 +1,121 @@
+//! Values outside of the arena, and how values of any kind go to and from a queue's memory.
+
+use sinter_backend::{Argument, KernelError, Queue};
+use sinter_base::{Buffer, DataType, HostBlock, MemoryRef, Tensor, Value, View};
+
+use crate::error::RuntimeError;
+use crate::host_value::{HostTensor, bytes_of, tensor_of};
+
+/// A value outside of the arena.
+pub(crate) enum Outside {
+    /// A tensor of numbers in the queue's memory.
+    Memory {
+        /// Where it lies.
+        argument: Argument,
+        /// Is its block released with it? Else it is the caller's, or that of the graph around.
+        is_owned: bool,
+    },
+    /// A sequence, an optional or strings.
+    Value(Value),
+}
+
+impl Outside {
+    /// A value put into the queue's memory.
+    ///
+    /// # Errors
+    /// When the device has not so much.
+    pub(crate) fn new(value: Value, queue: &mut dyn Queue) -> Result<Self, KernelError> {
+        match value {
+            Value::Tensor(tensor) if tensor.data_type() != DataType::String => {
+                let mut tensor = HostTensor::new(&tensor);
+                let (data_type, sizes) = (tensor.data_type(), tensor.sizes().clone());
+                let memory = match queue.adopt(tensor.take_memory()) {
+                    Ok(block) => MemoryRef { block, offset: 0, bytes: bytes_of(data_type, &sizes).unwrap_or(0) },
+                    Err(memory) => uploaded(&memory, queue)?,
+                };
+                Ok(Self::Memory { argument: Argument { memory, data_type, sizes, rows: None }, is_owned: true })
+            }
+            other => Ok(Self::Value(other)),
+        }
+    }
+
+    /// Its place, when it is a tensor of numbers.
+    pub(crate) fn argument(&self) -> Option<&Argument> {
+        match self {
+            Self::Memory { argument, .. } => Some(argument),
+            Self::Value(_) => None,
+        }
+    }
+
+    /// A copy.
+    ///
+    /// # Errors
+    /// When the memory cannot be read.
+    pub(crate) fn value(&self, queue: &mut dyn Queue) -> Result<Value, RuntimeError> {
+        match self {
+            Self::Memory { argument, .. } => read(argument, queue).map(Value::Tensor),
+            Self::Value(value) => Ok(value.clone()),
+        }
+    }
+
+    /// Its type in words.
+    pub(crate) fn type_text(&self) -> String {
+        match self {
+            Self::Memory { argument: Argument { data_type, sizes, .. }, .. } => format!("{data_type}{sizes:?}"),
+            Self::Value(value) => value.value_type().to_string(),
+        }
+    }
+
+    /// Gives its memory back.
+    pub(crate) fn release(self, queue: &mut dyn Queue) {
+        if let Self::Memory { argument, is_owned: true } = self {
+            queue.release(argument.memory.block);
+        }
+    }
+}
+
+fn uploaded(memory: &HostBlock, queue: &mut dyn Queue) -> Result<MemoryRef, KernelError> {
+    let bytes = memory.bytes();
+    let block = queue.allocate(bytes.len())?;
+    let range = MemoryRef { block, offset: 0, bytes: bytes.len() };
+    queue.write(range, bytes)?;
+    Ok(range)
+}
+
+/// The elements of an argument, whose bytes these are.
+pub(crate) fn view<'a>(argument: &'a Argument, bytes: &'a [u8]) -> Result<View<'a>, RuntimeError> {
+    let Argument { data_type, sizes, rows, .. } = argument;
+    let view = match rows {
+        Some(rows) => View::stepped(*data_type, sizes, bytes, *rows),
+        None => View::new(*data_type, sizes, bytes),
+    };
+    view.map_err(|e| RuntimeError::Damaged(e.to_string()))
+}
+
+/// Looks at the elements of an argument, once all work before is done.
+///
+/// # Errors
+/// Errors of that work, and what `look` says.
+pub(crate) fn look<T>(
+    argument: &Argument,
+    queue: &mut dyn Queue,
+    look: impl FnOnce(View<'_>) -> Result<T, RuntimeError>,
+) -> Result<T, RuntimeError> {
+    if let Some(bytes) = queue.host_bytes(argument.memory) {
+        return look(view(argument, bytes)?);
+    }
+    let mut buffer = Buffer::default();
+    if !buffer.try_resize(argument.memory.bytes) {
+        return Err(RuntimeError::OutOfMemory { bytes: argument.memory.bytes });
+    }
+    queue.read(argument.memory, buffer.bytes_mut()).map_err(RuntimeError::of_work)?;
+    look(view(argument, buffer.bytes())?)
+}
+
+/// A copy of an argument.
+///
+/// # Errors
+/// When the memory cannot be read.
+pub(crate) fn read(argument: &Argument, queue: &mut dyn Queue) -> Result<Tensor, RuntimeError> {
+    look(argument, queue, tensor_of)
+}
