@@ -66,8 +66,16 @@ pub(crate) fn serve(problem: &Problem<'_>, uses: &Uses, group: Group) -> Result<
     if !problem.body.nodes()[group.node()].op.bodies().is_empty() {
         return Ok(Served { group, results, plain: None, last: None });
     }
-    let last = || last_region(problem, &group, &results).and_then(|parts| choose(problem, parts).ok());
-    let plain = choose(problem, plain_region(problem, &group, &results));
+    let reads = |node: &usize| problem.body.nodes()[*node].inputs.iter().flatten();
+    let is_dequantized = |id: &ValueId| problem.folding.dequantization(*id).is_some();
+    let has_stored = problem.may_join && group.nodes.iter().flat_map(reads).any(is_dequantized);
+    let last = || {
+        let of = |weights| last_region(problem, &group, &results, weights).map(|parts| choose(problem, parts));
+        let stored = has_stored.then(|| of(Weights::Stored)).flatten();
+        cheaper(of(Weights::Folded)?, stored).ok()
+    };
+    let of = |weights| choose(problem, plain_region(problem, &group, &results, weights));
+    let plain = cheaper(of(Weights::Folded), has_stored.then(|| of(Weights::Stored)));
     let last = if problem.may_join || plain.is_err() { last() } else { None };
     match plain {
         Ok(plain) => Ok(Served { group, results, plain: Some(plain), last }),
@@ -76,23 +84,47 @@ pub(crate) fn serve(problem: &Problem<'_>, uses: &Uses, group: Group) -> Result<
     }
 }
 
+/// How a region takes weights that are stored quantized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Weights {
+    /// Dequantized when the plan is made.
+    Folded,
+    /// As they are stored: the region dequantizes them.
+    Stored,
+}
+
+/// Why there is no alternative, by tactic.
+type Refusals = Vec<(String, sinter_backend::Refusal)>;
+
+/// The cheaper of two alternatives, the first of equal ones.
+fn cheaper(
+    first: Result<Alternative, Refusals>,
+    second: Option<Result<Alternative, Refusals>>,
+) -> Result<Alternative, Refusals> {
+    match (first, second) {
+        (Ok(first), Some(Ok(second))) if second.choice.estimate < first.choice.estimate => Ok(second),
+        (Err(_), Some(Ok(second))) => Ok(second),
+        (first, _) => first,
+    }
+}
+
 /// A region before anyone was asked.
 type Parts = (Body, Vec<Option<(ValueId, Form)>>);
 
-fn choose(problem: &Problem<'_>, parts: Parts) -> Result<Alternative, Vec<(String, sinter_backend::Refusal)>> {
+fn choose(problem: &Problem<'_>, parts: Parts) -> Result<Alternative, Refusals> {
     let (body, inputs) = parts;
-    let is_weight = |input: &Option<(ValueId, Form)>| input.is_some_and(|(id, _)| (problem.weight)(id).is_some());
+    let is_weight = |input: &Option<(ValueId, Form)>| input.is_some_and(|(id, _)| problem.weight(id).is_some());
     let constants = inputs.iter().enumerate().filter(|(_, input)| is_weight(input)).map(|(i, _)| i).collect();
     let region = Region::new(body).with_constants(constants);
     let choice = select(&region, problem.back_end, problem.target, problem.evidence)?;
     Ok(Alternative { region, inputs, choice })
 }
 
-fn plain_region(problem: &Problem<'_>, group: &Group, results: &[ValueId]) -> Parts {
+fn plain_region(problem: &Problem<'_>, group: &Group, results: &[ValueId], weights: Weights) -> Parts {
     let outer = problem.body;
-    if let [node] = group.nodes[..] {
+    if let ([node], Weights::Folded) = (&group.nodes[..], weights) {
         // The operands of a single operator are numbered by its inputs.
-        let node = &outer.nodes()[node];
+        let node = &outer.nodes()[*node];
         let types: Vec<_> = node.inputs.iter().map(|input| input.map(|id| outer.ty(id).clone())).collect();
         let mut body = Body::new();
         let operands: Vec<_> = types.into_iter().map(|ty| ty.map(|ty| body.add_input(ty))).collect();
@@ -101,7 +133,7 @@ fn plain_region(problem: &Problem<'_>, group: &Group, results: &[ValueId]) -> Pa
         body.set_outputs(made[..results.len()].to_vec());
         return (body, node.inputs.iter().map(|input| input.map(|id| (id, Form::Plain))).collect());
     }
-    let mut inner = Inner::new(problem, group);
+    let mut inner = Inner::new(problem, group, weights);
     for &node in &group.nodes {
         let node = &outer.nodes()[node];
         let operands: Vec<_> = node.inputs.iter().map(|input| input.map(|id| inner.plain(id))).collect();
@@ -113,13 +145,13 @@ fn plain_region(problem: &Problem<'_>, group: &Group, results: &[ValueId]) -> Pa
 }
 
 /// The group in channels-last layout; `None` where that makes no sense.
-fn last_region(problem: &Problem<'_>, group: &Group, results: &[ValueId]) -> Option<Parts> {
+fn last_region(problem: &Problem<'_>, group: &Group, results: &[ValueId], weights: Weights) -> Option<Parts> {
     let outer = problem.body;
     let rank = rank_of(outer.ty(*outer.nodes()[group.node()].outputs.first()?))?;
     if rank < 3 {
         return None;
     }
-    let mut inner = Inner::new(problem, group);
+    let mut inner = Inner::new(problem, group, weights);
     for &node in &group.nodes {
         let node = &outer.nodes()[node];
         let [result] = node.outputs[..] else { return None };
@@ -148,18 +180,25 @@ struct Inner<'a> {
     inputs: Vec<Option<(ValueId, Form)>>,
     /// The operands of a single operator are numbered by its inputs, so one that comes twice counts twice.
     is_single: bool,
+    weights: Weights,
     /// Values of the network that are made inside, in the form of the region.
     made: HashMap<ValueId, ValueId>,
 }
 
 impl<'a> Inner<'a> {
-    fn new(problem: &'a Problem<'a>, group: &Group) -> Self {
-        let is_single = group.nodes.len() == 1;
-        Self { problem, body: Body::new(), inputs: Vec::new(), is_single, made: HashMap::new() }
+    fn new(problem: &'a Problem<'a>, group: &Group, weights: Weights) -> Self {
+        let is_single = group.nodes.len() == 1 && weights == Weights::Folded;
+        Self { problem, body: Body::new(), inputs: Vec::new(), is_single, weights, made: HashMap::new() }
     }
 
     /// The operand that holds a value in a form; every one is an operand once, in a region of several operators.
     fn operand(&mut self, id: ValueId, form: Form) -> Option<ValueId> {
+        if self.weights == Weights::Stored
+            && form == Form::Plain
+            && let Some(position) = self.problem.folding.dequantization(id)
+        {
+            return self.dequantized(id, position);
+        }
         if !self.is_single
             && let Some(position) = self.inputs.iter().position(|known| *known == Some((id, form)))
         {
@@ -168,6 +207,19 @@ impl<'a> Inner<'a> {
         let ty = type_in(self.problem.body.ty(id), form)?;
         self.inputs.push(Some((id, form)));
         Some(self.body.add_input(ty))
+    }
+
+    /// A weight that the region dequantizes by this node.
+    fn dequantized(&mut self, id: ValueId, position: usize) -> Option<ValueId> {
+        if let Some(known) = self.made.get(&id) {
+            return Some(*known);
+        }
+        let outer = self.problem.body;
+        let node = &outer.nodes()[position];
+        let operands: Vec<_> = node.inputs.iter().map(|input| input.map(|id| self.plain(id))).collect();
+        let made = self.body.add_typed(node.op.clone(), &operands, vec![outer.ty(id).clone()])[0];
+        self.made.insert(id, made);
+        Some(made)
     }
 
     /// The value as the network has it.
@@ -224,7 +276,7 @@ impl<'a> Inner<'a> {
             let is_single = dims.iter().all(|d| *d == Dim::constant(1));
             operands.push(Some(if is_single && !self.made.contains_key(&id) {
                 self.operand(id, Form::Plain)?
-            } else if dims.len() == rank || (self.problem.weight)(id).is_some() {
+            } else if dims.len() == rank || self.problem.weight(id).is_some() {
                 self.last(id, rank)?
             } else {
                 return None;

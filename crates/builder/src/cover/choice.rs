@@ -109,8 +109,8 @@ mod tests {
     use sinter_ops::{Body, InferContext, OpKind, ValueId};
 
     use super::*;
-    use crate::cover::cover;
     use crate::cover::labels::Layouts;
+    use crate::cover::{Folding, cover};
     use crate::evidence::Evidence;
 
     /// Takes every region: all for the same time, the fewer regions the better, or for one that its text draws.
@@ -174,8 +174,15 @@ mod tests {
     fn covered(body: &Body, weights: &HashSet<ValueId>, see: impl FnOnce(&[crate::cover::Piece])) {
         let weight = |id: ValueId| weight_in(weights, id);
         let (target, evidence) = (EQUAL.target(1), Evidence::default());
-        let problem =
-            Problem { body, back_end: &EQUAL, target: &target, evidence: &evidence, may_join: true, weight: &weight };
+        let problem = Problem {
+            body,
+            back_end: &EQUAL,
+            target: &target,
+            evidence: &evidence,
+            may_join: true,
+            inputs: &weight,
+            folding: &Folding::of(body, &weight),
+        };
         see(&cover(&problem).map_err(|gaps| gaps.len()).expect("everything has a kernel").pieces);
     }
 
@@ -321,7 +328,8 @@ mod tests {
                 target: &target,
                 evidence: &evidence,
                 may_join: true,
-                weight: &weight,
+                inputs: &weight,
+                folding: &Folding::of(&body, &weight),
             };
             let costs = cover(&problem).map_err(|gaps| gaps.len()).expect("everything has a kernel").costs;
             let (least, choices) = brute_force(&problem);

@@ -101,8 +101,9 @@ impl Emitter<'_> {
         let body = self.problem.body;
         let plain = body.ty(id);
         let ty = type_in(plain, form).unwrap_or_else(|| plain.clone());
-        let made = if let Some(weight) = (self.problem.weight)(id) {
-            let made = self.fresh(ty);
+        let made = if let Some(weight) = self.problem.weight(id) {
+            // One that a node makes is the node's result.
+            let made = if form == Form::Plain { id } else { self.fresh(ty) };
             self.cover.weights.push((made, moved_weight(weight, plain, form)));
             made
         } else {

@@ -128,7 +128,7 @@ fn shared_operand(problem: &Problem<'_>, node: usize) -> Option<ValueId> {
         _ => false,
     };
     let [Some(read), Some(weight), ..] = node.inputs[..] else { return None };
-    let is_weight = |id| (problem.weight)(id).is_some();
+    let is_weight = |id| problem.weight(id).is_some();
     (is_product && is_weight(weight) && !is_weight(read)).then_some(read)
 }
 

@@ -134,7 +134,7 @@ impl<'a> Layouts<'a> {
         let mut conversions: BTreeMap<ValueId, Conversion> = BTreeMap::new();
         for (index, Served { group, plain, last, .. }) in served.iter().enumerate() {
             let mut of = |id: ValueId, note: &dyn Fn(&mut Conversion)| {
-                if (problem.weight)(id).is_none() {
+                if problem.weight(id).is_none() {
                     note(conversions.entry(id).or_default());
                 }
             };

@@ -13,6 +13,7 @@ mod alternatives;
 mod choice;
 mod cut;
 mod emit;
+mod folding;
 mod groups;
 mod labels;
 mod order;
@@ -28,6 +29,8 @@ use sinter_ir::WeightExpr;
 use sinter_ops::{Body, ValueId};
 
 use crate::evidence::Evidence;
+
+pub(crate) use crate::cover::folding::Folding;
 
 /// A region of the cover with what it reads and writes.
 pub(crate) struct Piece {
@@ -74,7 +77,16 @@ pub(crate) struct Problem<'a> {
     /// May several operators be one region, in a layout of its own?
     pub(crate) may_join: bool,
     /// Weight behind an input of the body.
-    pub(crate) weight: &'a dyn Fn(ValueId) -> Option<Arc<WeightExpr>>,
+    pub(crate) inputs: &'a dyn Fn(ValueId) -> Option<Arc<WeightExpr>>,
+    /// Weights that nodes of the body make.
+    pub(crate) folding: &'a Folding,
+}
+
+impl Problem<'_> {
+    /// The weight behind a value.
+    pub(crate) fn weight(&self, id: ValueId) -> Option<Arc<WeightExpr>> {
+        self.folding.expression(id).cloned().or_else(|| (self.inputs)(id))
+    }
 }
 
 /// A node without a kernel, with what every tactic said.

@@ -87,7 +87,8 @@ impl Uses {
     }
 }
 
-/// Nodes whose results are used, directly or not, by a result of the body, or which must run anyway.
+/// Nodes whose results are used, directly or not, by a result of the body, or which must run anyway. Those that make
+/// weights do not run.
 fn living_nodes(problem: &Problem<'_>) -> Vec<bool> {
     let body = problem.body;
     let mut used = vec![false; body.value_count()];
@@ -96,6 +97,9 @@ fn living_nodes(problem: &Problem<'_>) -> Vec<bool> {
     }
     let mut living = vec![false; body.nodes().len()];
     for (position, node) in body.nodes().iter().enumerate().rev() {
+        if !node.outputs.is_empty() && node.outputs.iter().all(|id| problem.folding.expression(*id).is_some()) {
+            continue;
+        }
         if node.op.effects().asserts || node.outputs.iter().any(|id| used[id.index()]) {
             living[position] = true;
             for id in node.inputs.iter().flatten() {

@@ -19,6 +19,7 @@ mod models;
 mod onnx_data;
 mod parity;
 mod parts;
+mod quantized_regions;
 mod reproducible;
 mod seeds;
 mod spatial;
