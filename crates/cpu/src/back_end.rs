@@ -36,6 +36,11 @@ const FAMILIES: &[&[&dyn Tactic]] = &[
     host::TACTICS,
 ];
 
+/// Every tactic of every family.
+pub(crate) fn all_tactics() -> impl Iterator<Item = &'static dyn Tactic> {
+    FAMILIES.iter().flat_map(|family| family.iter().copied())
+}
+
 impl BackEnd for Cpu {
     fn name(&self) -> &str {
         "cpu"
@@ -51,7 +56,7 @@ impl BackEnd for Cpu {
     }
 
     fn tactics(&self) -> Vec<&'static dyn Tactic> {
-        FAMILIES.iter().flat_map(|family| family.iter().copied()).collect()
+        all_tactics().collect()
     }
 
     fn workers(&self, threads: usize) -> Arc<dyn Workers> {

@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 
 use sinter_backend::{Candidate, Region};
+use sinter_base::quantization::Granularity;
 use sinter_base::{Dim, ValueType};
 use sinter_ops::movement::{Concat, Transpose};
+use sinter_ops::quantize::{Dequantize, Quantize};
 use sinter_ops::{Body, InferContext, Node, Op, Operands, ValueId, infer};
 
 use crate::cover::groups::Group;
@@ -162,11 +164,31 @@ fn last_region(problem: &Problem<'_>, group: &Group, results: &[ValueId], weight
             Op::Convolution(_) | Op::Pool(_) => inner.last_windows(node, rank)?,
             Op::Pointwise(_) => inner.last_pointwise(node, rank)?,
             Op::Concat(op) => inner.last_concat(op, node, rank)?,
+            Op::Quantize(op) => {
+                let granularity = last_granularity(op.granularity, rank)?;
+                inner.last_quantization(Quantize { granularity, ..op.clone() }, node, rank)?
+            }
+            Op::Dequantize(op) => {
+                let granularity = last_granularity(op.granularity, rank)?;
+                inner.last_quantization(Dequantize { granularity, ..op.clone() }, node, rank)?
+            }
             _ => return None,
         };
         inner.made.insert(result, made);
     }
     Some(inner.finish(results))
+}
+
+/// Which elements share a scale, with the channels last.
+fn last_granularity(granularity: Granularity, rank: usize) -> Option<Granularity> {
+    match granularity {
+        Granularity::Tensor => Some(granularity),
+        Granularity::Axis { axis } => {
+            let axis = Transpose::to_channels_last(rank).permutation?.iter().position(|from| *from == axis)?;
+            Some(Granularity::Axis { axis })
+        }
+        Granularity::Block { .. } => None,
+    }
 }
 
 fn rank_of(ty: &ValueType) -> Option<usize> {
@@ -266,6 +288,20 @@ impl<'a> Inner<'a> {
         let moved = Concat { axis: i64::try_from(axis).ok()? };
         let ty = type_in(self.problem.body.ty(node.outputs[0]), Form::ChannelsLast(rank))?;
         Some(self.body.add_typed(moved.into(), &operands, vec![ty])[0])
+    }
+
+    /// Scales and zero points are lists: they stay as they are.
+    fn last_quantization(&mut self, op: impl Into<Op>, node: &Node, rank: usize) -> Option<ValueId> {
+        let mut operands = Vec::new();
+        for (index, input) in node.inputs.iter().enumerate() {
+            operands.push(match *input {
+                Some(id) if index == 0 => Some(self.last(id, rank)?),
+                Some(id) => Some(self.operand(id, Form::Plain)?),
+                None => None,
+            });
+        }
+        let ty = type_in(self.problem.body.ty(node.outputs[0]), Form::ChannelsLast(rank))?;
+        Some(self.body.add_typed(op.into(), &operands, vec![ty])[0])
     }
 
     fn last_pointwise(&mut self, node: &Node, rank: usize) -> Option<ValueId> {

@@ -11,6 +11,7 @@ use sinter_ops::movement::{Reshape, Transpose};
 
 use crate::cover::alternatives::{Form, Served, type_in};
 use crate::cover::labels::{conversion_region, scaled};
+use crate::cover::repeated::Repeated;
 use crate::cover::{Costs, Cover, Gap, Piece, Problem};
 use crate::select::select;
 
@@ -19,6 +20,7 @@ struct Emitter<'a> {
     cover: Cover,
     /// Values that exist, by form.
     forms: HashMap<(ValueId, Form), ValueId>,
+    repeated: Repeated,
 }
 
 /// Makes the pieces; `labels` says of each group whether it computes channels last.
@@ -26,11 +28,15 @@ pub(crate) fn emit(problem: &Problem<'_>, served: Vec<Served>, labels: &[bool]) 
     let body = problem.body;
     let types: Vec<ValueType> = (0..body.value_count()).map(|i| body.ty(ValueId::new(i)).clone()).collect();
     let cover = Cover { types, weights: Vec::new(), pieces: Vec::new(), costs: Costs::default() };
-    let mut emitter = Emitter { problem, cover, forms: HashMap::new() };
+    let repeated = Repeated::of(problem, served.iter());
+    let mut emitter = Emitter { problem, cover, forms: HashMap::new(), repeated };
     for id in body.inputs() {
         emitter.forms.insert((*id, Form::Plain), *id);
     }
     for (served, &is_last) in served.into_iter().zip(labels) {
+        if emitter.repeated.has(&served) {
+            continue;
+        }
         emitter.add(served, is_last).map_err(|gap| vec![gap])?;
     }
     for id in body.outputs() {
@@ -95,6 +101,7 @@ impl Emitter<'_> {
 
     /// The value in a form; made when it does not exist yet. `node` is whom it is made for.
     fn value(&mut self, id: ValueId, form: Form, node: usize) -> Result<ValueId, Gap> {
+        let id = self.repeated.value(id);
         if let Some(known) = self.forms.get(&(id, form)) {
             return Ok(*known);
         }

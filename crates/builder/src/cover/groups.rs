@@ -2,11 +2,11 @@
 
 use sinter_ops::{Op, ValueId};
 
-use crate::cover::Problem;
 use crate::cover::uses::Uses;
+use crate::cover::{Problem, quantized};
 
 /// Most nodes of a group.
-const MOST_NODES: usize = 16;
+pub(crate) const MOST_NODES: usize = 16;
 /// Nodes that may stand between the first and the last of operators that read the same: what is computed early has to be
 /// kept for long.
 const NEAR: usize = 64;
@@ -24,7 +24,7 @@ impl Group {
         Self { nodes: vec![node] }
     }
 
-    fn of(nodes: impl IntoIterator<Item = usize>) -> Self {
+    pub(crate) fn of(nodes: impl IntoIterator<Item = usize>) -> Self {
         let mut nodes: Vec<usize> = nodes.into_iter().collect();
         nodes.sort_unstable();
         Self { nodes }
@@ -78,6 +78,7 @@ pub(crate) fn propose(problem: &Problem<'_>, uses: &Uses) -> Vec<Group> {
     for (read, arms) in arms.iter().enumerate().filter(|(_, arms)| arms.len() > 1) {
         merge(problem, uses, ValueId::new(read), arms, &mut groups);
     }
+    groups.extend(quantized::propose(problem, uses));
     groups
 }
 
@@ -141,7 +142,7 @@ fn head_of(problem: &Problem<'_>, uses: &Uses, read: ValueId, readers: &[usize])
 }
 
 /// The pointwise operator that can be done on the result of a heavy one as it is made.
-fn tail_of(problem: &Problem<'_>, uses: &Uses, heavy: usize) -> Option<usize> {
+pub(crate) fn tail_of(problem: &Problem<'_>, uses: &Uses, heavy: usize) -> Option<usize> {
     let [product] = problem.body.nodes()[heavy].outputs[..] else { return None };
     let [reader] = uses.readers(product)[..] else { return None };
     (!uses.is_read_outside(product, &[reader]) && fits_behind(problem, product, reader)).then_some(reader)

@@ -15,6 +15,7 @@ use sinter_ops::movement::Transpose;
 use crate::cover::Problem;
 use crate::cover::alternatives::{Alternative, Form, Served, type_in};
 use crate::cover::cut::{Cut, NEVER};
+use crate::cover::repeated::Repeated;
 use crate::select::select;
 
 /// Costs as integers, in picoseconds.
@@ -125,7 +126,13 @@ impl<'a> Layouts<'a> {
         let (problem, body) = (self.problem, self.problem.body);
         let mut maker: HashMap<ValueId, usize> = HashMap::new();
         let mut own: Vec<(i64, i64)> = Vec::new();
-        for (index, Served { results, plain, last, .. }) in served.iter().enumerate() {
+        let repeated = Repeated::of(problem, served.iter().copied());
+        for (index, group) in served.iter().enumerate() {
+            let Served { results, plain, last, .. } = group;
+            if repeated.has(group) {
+                own.push((0, NEVER));
+                continue;
+            }
             let cost = |a: &Option<Alternative>| a.as_ref().map_or(NEVER, |a| scaled(a.choice.estimate));
             let is_control = plain.is_none() && last.is_none();
             own.push((if is_control { 0 } else { cost(plain) }, cost(last)));
@@ -133,7 +140,11 @@ impl<'a> Layouts<'a> {
         }
         let mut conversions: BTreeMap<ValueId, Conversion> = BTreeMap::new();
         for (index, Served { group, plain, last, .. }) in served.iter().enumerate() {
+            if repeated.has(served[index]) {
+                continue;
+            }
             let mut of = |id: ValueId, note: &dyn Fn(&mut Conversion)| {
+                let id = repeated.value(id);
                 if problem.weight(id).is_none() {
                     note(conversions.entry(id).or_default());
                 }

@@ -1,7 +1,8 @@
 //! The cover: which operators become one region, and in which layout each region computes.
 //!
 //! [`groups`] proposes regions: a heavy operator with the pointwise work in front of it and behind it, and several heavy
-//! operators that read the same. Each region has up to two [`alternatives`]: plain, and channels last, where the values
+//! operators that read the same; [`quantized`] those with quantizations and dequantizations. What is done to weights alone is
+//! done when the plan is made: [`folding`]. Each region has up to two [`alternatives`]: plain, and channels last, where the values
 //! between regions lie with their channels behind the spatial axes. Every alternative is offered to the tactics and costs
 //! what the best candidate costs. [`choice`] takes the cheapest groups of all nodes, single ones included: [`partition`]
 //! finds them, exactly where groups do not tangle, and [`order`] says in which order they can run. A value that one region
@@ -18,6 +19,8 @@ mod groups;
 mod labels;
 mod order;
 mod partition;
+mod quantized;
+mod repeated;
 mod search;
 mod uses;
 

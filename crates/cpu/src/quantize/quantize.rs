@@ -60,14 +60,14 @@ const FARTHEST: f32 = 131_072.0;
 /// Adding and subtracting it leaves no room for digits behind the point.
 const ROUNDER: f32 = 12_582_912.0;
 
-/// `saturate(round(v / scale) + zero)`
+/// `saturate(round(v / scale) + zero)`, for ranges of at most 16 bits.
 #[inline(always)]
-fn quantized(v: f32, scale: f32, zero: f32, low: f32, high: f32) -> i32 {
+pub(super) fn quantized(v: f32, scale: f32, zero: f32, low: f32, high: f32) -> f32 {
     let quotient = v / scale;
     let quotient = if quotient.is_nan() { 0.0 } else { quotient };
     let near = quotient.clamp(-FARTHEST, FARTHEST);
     let rounded = (near + ROUNDER) - ROUNDER;
-    (rounded + zero).max(low).min(high) as i32
+    (rounded + zero).max(low).min(high)
 }
 
 struct ToIntegers {
@@ -81,7 +81,7 @@ impl Kernel for ToIntegers {
         let workers = launch.workers;
         let (low, high) = self.op.data_type.integer_range().unwrap_or((0, 0));
         let (low, high) = (low as f32, high as f32);
-        let integer = |v: f32, scale: f32, zero: f32| quantized(v, scale, zero, low, high);
+        let integer = |v: f32, scale: f32, zero: f32| quantized(v, scale, zero, low, high) as i32;
         let y = launch.output(0);
         match self.op.data_type {
             DataType::I16 => fill(x, &parameters, workers, y.elements(), |v, s, z| integer(v, s, z) as i16),
