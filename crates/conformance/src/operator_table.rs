@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use sinter_backend::{BackEnd, Problem, Region, Sizing, Tactic, Target, Workers};
+use sinter_backend::{BackEnd, Problem, Proposer, Region, Sizing, Tactic, Target, Workers};
 use sinter_base::{DataType, ValueType};
 use sinter_builder::{BuildOptions, Verify, build};
 use sinter_cpu::{Cpu, Tier};
@@ -70,6 +70,10 @@ impl BackEnd for Paper {
 
     fn tactics(&self) -> Vec<&'static dyn Tactic> {
         Cpu.tactics()
+    }
+
+    fn proposers(&self) -> Vec<&'static dyn Proposer> {
+        Cpu.proposers()
     }
 
     fn workers(&self, threads: usize) -> Arc<dyn Workers> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sinter_backend::{BackEnd, Tactic, Target, Workers};
+use sinter_backend::{BackEnd, Proposer, Tactic, Target, Workers};
 
 use crate::team::Team;
 use crate::tier::Tier;
@@ -41,6 +41,9 @@ pub(crate) fn all_tactics() -> impl Iterator<Item = &'static dyn Tactic> {
     FAMILIES.iter().flat_map(|family| family.iter().copied())
 }
 
+/// Every family's proposers.
+const PROPOSERS: &[&[&dyn Proposer]] = &[conv::PROPOSERS, matmul::PROPOSERS, norm::PROPOSERS, quantize::PROPOSERS];
+
 impl BackEnd for Cpu {
     fn name(&self) -> &str {
         "cpu"
@@ -57,6 +60,10 @@ impl BackEnd for Cpu {
 
     fn tactics(&self) -> Vec<&'static dyn Tactic> {
         all_tactics().collect()
+    }
+
+    fn proposers(&self) -> Vec<&'static dyn Proposer> {
+        PROPOSERS.iter().flat_map(|family| family.iter().copied()).collect()
     }
 
     fn workers(&self, threads: usize) -> Arc<dyn Workers> {

@@ -1,8 +1,8 @@
-//! The ways to compute a group: as one region or split, plain or channels last.
+//! The ways to compute a group: each a region with the formats in which it reads and writes.
 
 use std::collections::HashMap;
 
-use sinter_backend::{Candidate, Region};
+use sinter_backend::{Candidate, GraphView, Region};
 use sinter_base::quantization::Granularity;
 use sinter_base::{Dim, ValueType};
 use sinter_ops::movement::{Concat, Transpose};
@@ -10,12 +10,11 @@ use sinter_ops::quantize::{Dequantize, Quantize};
 use sinter_ops::{Body, InferContext, Node, Op, Operands, ValueId, infer};
 
 use crate::cover::groups::Group;
-use crate::cover::uses::Uses;
 use crate::cover::{Gap, Problem};
 use crate::select::select;
 
 /// How the elements of a value lie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Form {
     /// As the network has it.
     Plain,
@@ -27,6 +26,8 @@ pub(crate) enum Form {
 pub(crate) struct Alternative {
     pub(crate) region: Region,
     pub(crate) inputs: Vec<Option<(ValueId, Form)>>,
+    /// By result of the group.
+    pub(crate) results: Vec<Form>,
     pub(crate) choice: Candidate,
 }
 
@@ -35,15 +36,23 @@ pub(crate) struct Served {
     pub(crate) group: Group,
     /// Values that it makes for others, in the order of its alternatives' results.
     pub(crate) results: Vec<ValueId>,
-    pub(crate) plain: Option<Alternative>,
-    pub(crate) last: Option<Alternative>,
+    /// Those that are plain throughout first.
+    pub(crate) alternatives: Vec<Alternative>,
 }
 
 impl Served {
-    /// What the cheaper alternative costs, in nanoseconds.
+    /// What the cheapest alternative costs, in nanoseconds.
     pub(crate) fn cost(&self) -> f64 {
-        let costs = [&self.plain, &self.last].into_iter().flatten().map(|a| a.choice.estimate);
-        costs.min_by(f64::total_cmp).unwrap_or(0.0)
+        self.alternatives.iter().map(|a| a.choice.estimate).min_by(f64::total_cmp).unwrap_or(0.0)
+    }
+
+    /// Do all alternatives read and write values as the network has them?
+    pub(crate) fn is_plain(&self) -> bool {
+        let forms = |a: &Alternative| {
+            a.inputs.iter().flatten().all(|(_, form)| *form == Form::Plain)
+                && a.results.iter().all(|form| *form == Form::Plain)
+        };
+        self.alternatives.iter().all(forms)
     }
 }
 
@@ -63,27 +72,44 @@ pub(crate) fn type_in(ty: &ValueType, form: Form) -> Option<ValueType> {
 ///
 /// # Errors
 /// Why there is none.
-pub(crate) fn serve(problem: &Problem<'_>, uses: &Uses, group: Group) -> Result<Served, Gap> {
-    let results = group.results(problem, uses);
+pub(crate) fn serve(problem: &Problem<'_>, graph: &GraphView<'_>, group: Group) -> Result<Served, Gap> {
+    let results = group.results(graph);
     if !problem.body.nodes()[group.node()].op.bodies().is_empty() {
-        return Ok(Served { group, results, plain: None, last: None });
+        return Ok(Served { group, results, alternatives: Vec::new() });
     }
     let reads = |node: &usize| problem.body.nodes()[*node].inputs.iter().flatten();
     let is_dequantized = |id: &ValueId| problem.folding.dequantization(*id).is_some();
     let has_stored = problem.may_join && group.nodes.iter().flat_map(reads).any(is_dequantized);
-    let last = || {
-        let of = |weights| last_region(problem, &group, &results, weights).map(|parts| choose(problem, parts));
-        let stored = has_stored.then(|| of(Weights::Stored)).flatten();
-        cheaper(of(Weights::Folded)?, stored).ok()
+    let best = |of: &dyn Fn(Weights) -> Option<Parts>| {
+        let stored = has_stored.then(|| of(Weights::Stored).map(|parts| choose(problem, parts))).flatten();
+        of(Weights::Folded).map(|parts| cheaper(choose(problem, parts), stored))
     };
-    let of = |weights| choose(problem, plain_region(problem, &group, &results, weights));
-    let plain = cheaper(of(Weights::Folded), has_stored.then(|| of(Weights::Stored)));
-    let last = if problem.may_join || plain.is_err() { last() } else { None };
-    match plain {
-        Ok(plain) => Ok(Served { group, results, plain: Some(plain), last }),
-        Err(_) if last.is_some() => Ok(Served { group, results, plain: None, last }),
-        Err(refusals) => Err(Gap { node: group.node(), refusals }),
+    let mut alternatives = Vec::new();
+    let mut refusals = Vec::new();
+    match best(&|weights| Some(plain_region(problem, &group, &results, weights))) {
+        Some(Ok(plain)) => alternatives.push(plain),
+        Some(Err(reasons)) => refusals = reasons,
+        None => {}
     }
+    if problem.may_join || alternatives.is_empty() {
+        for source in [Source::Last, Source::Plain] {
+            let last = best(&|weights| last_region(problem, &group, &results, weights, source));
+            alternatives.extend(last.and_then(Result::ok));
+        }
+    }
+    match alternatives.is_empty() {
+        true => Err(Gap { node: group.node(), refusals }),
+        false => Ok(Served { group, results, alternatives }),
+    }
+}
+
+/// How a region with its channels last takes an image that it reads by windows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// With its channels last too.
+    Last,
+    /// As the network has it: for kernels that copy the image anyway.
+    Plain,
 }
 
 /// How a region takes weights that are stored quantized.
@@ -110,16 +136,17 @@ fn cheaper(
     }
 }
 
-/// A region before anyone was asked.
-type Parts = (Body, Vec<Option<(ValueId, Form)>>);
+/// A region before anyone was asked: its body, its operands and the format of its results.
+type Parts = (Body, Vec<Option<(ValueId, Form)>>, Form);
 
 fn choose(problem: &Problem<'_>, parts: Parts) -> Result<Alternative, Refusals> {
-    let (body, inputs) = parts;
+    let (body, inputs, form) = parts;
     let is_weight = |input: &Option<(ValueId, Form)>| input.is_some_and(|(id, _)| problem.weight(id).is_some());
     let constants = inputs.iter().enumerate().filter(|(_, input)| is_weight(input)).map(|(i, _)| i).collect();
     let region = Region::new(body).with_constants(constants);
     let choice = select(&region, problem.back_end, problem.target, problem.evidence)?;
-    Ok(Alternative { region, inputs, choice })
+    let results = vec![form; region.body().outputs().len()];
+    Ok(Alternative { region, inputs, results, choice })
 }
 
 fn plain_region(problem: &Problem<'_>, group: &Group, results: &[ValueId], weights: Weights) -> Parts {
@@ -133,7 +160,7 @@ fn plain_region(problem: &Problem<'_>, group: &Group, results: &[ValueId], weigh
         let types = node.outputs.iter().map(|id| outer.ty(*id).clone()).collect();
         let made = body.add_typed(node.op.clone(), &operands, types);
         body.set_outputs(made[..results.len()].to_vec());
-        return (body, node.inputs.iter().map(|input| input.map(|id| (id, Form::Plain))).collect());
+        return (body, node.inputs.iter().map(|input| input.map(|id| (id, Form::Plain))).collect(), Form::Plain);
     }
     let mut inner = Inner::new(problem, group, weights);
     for &node in &group.nodes {
@@ -143,11 +170,17 @@ fn plain_region(problem: &Problem<'_>, group: &Group, results: &[ValueId], weigh
         let made = inner.body.add_typed(node.op.clone(), &operands, types);
         inner.made.extend(node.outputs.iter().copied().zip(made));
     }
-    inner.finish(results)
+    inner.finish(results, Form::Plain)
 }
 
 /// The group in channels-last layout; `None` where that makes no sense.
-fn last_region(problem: &Problem<'_>, group: &Group, results: &[ValueId], weights: Weights) -> Option<Parts> {
+fn last_region(
+    problem: &Problem<'_>,
+    group: &Group,
+    results: &[ValueId],
+    weights: Weights,
+    source: Source,
+) -> Option<Parts> {
     let outer = problem.body;
     let rank = rank_of(outer.ty(*outer.nodes()[group.node()].outputs.first()?))?;
     if rank < 3 {
@@ -161,7 +194,7 @@ fn last_region(problem: &Problem<'_>, group: &Group, results: &[ValueId], weight
             return None;
         }
         let made = match &node.op {
-            Op::Convolution(_) | Op::Pool(_) => inner.last_windows(node, rank)?,
+            Op::Convolution(_) | Op::Pool(_) => inner.last_windows(node, rank, source)?,
             Op::Pointwise(_) => inner.last_pointwise(node, rank)?,
             Op::Concat(op) => inner.last_concat(op, node, rank)?,
             Op::Quantize(op) => {
@@ -176,7 +209,10 @@ fn last_region(problem: &Problem<'_>, group: &Group, results: &[ValueId], weight
         };
         inner.made.insert(result, made);
     }
-    Some(inner.finish(results))
+    if source == Source::Plain && !inner.reads_plain_image {
+        return None;
+    }
+    Some(inner.finish(results, Form::ChannelsLast(rank)))
 }
 
 /// Which elements share a scale, with the channels last.
@@ -203,6 +239,8 @@ struct Inner<'a> {
     /// The operands of a single operator are numbered by its inputs, so one that comes twice counts twice.
     is_single: bool,
     weights: Weights,
+    /// Does a convolution read its image as the network has it?
+    reads_plain_image: bool,
     /// Values of the network that are made inside, in the form of the region.
     made: HashMap<ValueId, ValueId>,
 }
@@ -210,7 +248,8 @@ struct Inner<'a> {
 impl<'a> Inner<'a> {
     fn new(problem: &'a Problem<'a>, group: &Group, weights: Weights) -> Self {
         let is_single = group.nodes.len() == 1 && weights == Weights::Folded;
-        Self { problem, body: Body::new(), inputs: Vec::new(), is_single, weights, made: HashMap::new() }
+        let (body, inputs, made) = (Body::new(), Vec::new(), HashMap::new());
+        Self { problem, body, inputs, is_single, weights, reads_plain_image: false, made }
     }
 
     /// The operand that holds a value in a form; every one is an operand once, in a region of several operators.
@@ -257,11 +296,16 @@ impl<'a> Inner<'a> {
     }
 
     /// An operator on windows of its first operand; all others stay as they are.
-    fn last_windows(&mut self, node: &Node, rank: usize) -> Option<ValueId> {
+    fn last_windows(&mut self, node: &Node, rank: usize, source: Source) -> Option<ValueId> {
         let outer = self.problem.body;
         let mut operands = Vec::new();
         for (index, input) in node.inputs.iter().enumerate() {
+            let is_image = index == 0 && matches!(node.op, Op::Convolution(_)) && source == Source::Plain;
             operands.push(match *input {
+                Some(id) if is_image && !self.made.contains_key(&id) => {
+                    self.reads_plain_image = true;
+                    Some(self.operand(id, Form::Plain)?)
+                }
                 Some(id) if index == 0 => {
                     let moved = self.last(id, rank)?;
                     let back = Transpose::to_channels_first(rank);
@@ -322,9 +366,9 @@ impl<'a> Inner<'a> {
         Some(self.body.add_typed(node.op.clone(), &operands, vec![ty])[0])
     }
 
-    fn finish(mut self, results: &[ValueId]) -> Parts {
+    fn finish(mut self, results: &[ValueId], form: Form) -> Parts {
         let outputs = results.iter().filter_map(|id| self.made.get(id).copied()).collect();
         self.body.set_outputs(outputs);
-        (self.body, self.inputs)
+        (self.body, self.inputs, form)
     }
 }

@@ -1,4 +1,4 @@
-//! The pieces of a cover: chosen alternatives in order, with transpositions where layouts meet.
+//! The pieces of a cover: chosen alternatives in order, with conversions where formats meet.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use sinter_ops::ValueId;
 use sinter_ops::movement::{Reshape, Transpose};
 
 use crate::cover::alternatives::{Form, Served, type_in};
-use crate::cover::labels::{conversion_region, scaled};
+use crate::cover::formats::{conversion_region, scaled};
 use crate::cover::repeated::Repeated;
 use crate::cover::{Costs, Cover, Gap, Piece, Problem};
 use crate::select::select;
@@ -23,8 +23,8 @@ struct Emitter<'a> {
     repeated: Repeated,
 }
 
-/// Makes the pieces; `labels` says of each group whether it computes channels last.
-pub(crate) fn emit(problem: &Problem<'_>, served: Vec<Served>, labels: &[bool]) -> Result<Cover, Vec<Gap>> {
+/// Makes the pieces; `labels` says which alternative each group takes.
+pub(crate) fn emit(problem: &Problem<'_>, served: Vec<Served>, labels: &[usize]) -> Result<Cover, Vec<Gap>> {
     let body = problem.body;
     let types: Vec<ValueType> = (0..body.value_count()).map(|i| body.ty(ValueId::new(i)).clone()).collect();
     let cover = Cover { types, weights: Vec::new(), pieces: Vec::new(), costs: Costs::default() };
@@ -33,11 +33,11 @@ pub(crate) fn emit(problem: &Problem<'_>, served: Vec<Served>, labels: &[bool]) 
     for id in body.inputs() {
         emitter.forms.insert((*id, Form::Plain), *id);
     }
-    for (served, &is_last) in served.into_iter().zip(labels) {
+    for (served, &label) in served.into_iter().zip(labels) {
         if emitter.repeated.has(&served) {
             continue;
         }
-        emitter.add(served, is_last).map_err(|gap| vec![gap])?;
+        emitter.add(served, label).map_err(|gap| vec![gap])?;
     }
     for id in body.outputs() {
         emitter.value(*id, Form::Plain, 0).map_err(|gap| vec![gap])?;
@@ -48,11 +48,11 @@ pub(crate) fn emit(problem: &Problem<'_>, served: Vec<Served>, labels: &[bool]) 
 }
 
 impl Emitter<'_> {
-    fn add(&mut self, served: Served, is_last: bool) -> Result<(), Gap> {
-        let Served { group, results, plain, last } = served;
+    fn add(&mut self, served: Served, label: usize) -> Result<(), Gap> {
+        let Served { group, results, alternatives } = served;
         let first = group.node();
         let body = self.problem.body;
-        let Some(alternative) = (if is_last { last } else { plain }) else {
+        let Some(alternative) = alternatives.into_iter().nth(label) else {
             // Control flow reads and makes plain values.
             let node = &body.nodes()[first];
             let mut inputs = Vec::new();
@@ -76,17 +76,11 @@ impl Emitter<'_> {
             inputs.push(input.map(|(id, form)| self.value(id, form, first)).transpose()?);
         }
         let mut outputs = Vec::new();
-        for (position, id) in results.iter().enumerate() {
-            if !is_last {
-                self.forms.insert((*id, Form::Plain), *id);
-                outputs.push(*id);
-                continue;
-            }
-            let ty = alternative.region.body().ty(alternative.region.body().outputs()[position]).clone();
-            let rank = ty.as_tensor().and_then(|t| t.dims().ok()).map_or(0, <[Dim]>::len);
-            let moved = self.fresh(ty);
-            self.forms.insert((*id, Form::ChannelsLast(rank)), moved);
-            outputs.push(moved);
+        let types = alternative.region.body().output_types();
+        for ((id, form), ty) in results.iter().zip(alternative.results).zip(types) {
+            let made = if form == Form::Plain { *id } else { self.fresh(ty) };
+            self.forms.insert((*id, form), made);
+            outputs.push(made);
         }
         let nodes = group.nodes;
         let (region, choice) = (alternative.region, Some(alternative.choice));

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use sinter_backend::{
-    BackEnd, Candidate, KernelError, Loaded, Problem, Recipe, Refusal, Region, RegionKey, Tactic, Target, Workers,
+    BackEnd, Candidate, KernelError, Loaded, Problem, Proposer, Recipe, Refusal, Region, RegionKey, Tactic, Target,
+    Workers,
 };
 use sinter_base::Tensor;
 use sinter_builder::{BuildOptions, Verify, build};
@@ -78,6 +79,10 @@ impl BackEnd for CountedCpu {
         static ALL: OnceLock<Vec<Counted>> = OnceLock::new();
         let all = ALL.get_or_init(|| Cpu.tactics().into_iter().map(Counted).collect());
         all.iter().map(|tactic| tactic as &'static dyn Tactic).collect()
+    }
+
+    fn proposers(&self) -> Vec<&'static dyn Proposer> {
+        Cpu.proposers()
     }
 
     fn workers(&self, threads: usize) -> Arc<dyn Workers> {

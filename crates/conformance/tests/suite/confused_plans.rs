@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use sinter_backend::{BackEnd, Tactic, Target, Workers};
+use sinter_backend::{BackEnd, Proposer, Tactic, Target, Workers};
 use sinter_builder::{BuildOptions, Verify, build};
 use sinter_conformance::engine::built;
 use sinter_conformance::fuzz::{inputs_of, load_plan};
@@ -134,7 +134,8 @@ fn plans_of(networks: &[Network]) -> Vec<Plan> {
 struct Unpacked;
 
 /// Tactics that pack weights.
-const PACKING: [&str; 5] = [
+const PACKING: [&str; 6] = [
+    "cpu.quantize.around.f32",
     "cpu.matmul.panels.f32",
     "cpu.conv.channels_last.f32",
     "cpu.conv.depthwise_channels_last.f32",
@@ -153,6 +154,10 @@ impl BackEnd for Unpacked {
 
     fn tactics(&self) -> Vec<&'static dyn Tactic> {
         Cpu.tactics().into_iter().filter(|tactic| !PACKING.contains(&tactic.name())).collect()
+    }
+
+    fn proposers(&self) -> Vec<&'static dyn Proposer> {
+        Cpu.proposers()
     }
 
     fn workers(&self, threads: usize) -> Arc<dyn Workers> {

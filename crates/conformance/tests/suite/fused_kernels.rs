@@ -134,6 +134,41 @@ fn convolution_channels_last() {
     check("cpu.conv.channels_last.f32", "Convolution", true);
 }
 
+/// Images of few channels that lie as the network has them, with results whose channels are last.
+#[test]
+fn images_in_plain_layout() {
+    let tactic = Cpu.tactic("cpu.conv.channels_last.f32").expect("a tactic of this name");
+    let pads = |begin: Vec<i64>, end: Vec<i64>| Padding::Explicit { begin, end };
+    let cases = [
+        (vec![2, 3, 9, 11], vec![20, 3, 3, 3], pads(vec![1, 2], vec![0, 1]), vec![2, 1]),
+        (vec![1, 1, 7, 5], vec![33, 1, 5, 2], pads(vec![0, -1], vec![2, 1]), vec![1, 1]),
+        (vec![3, 4, 17], vec![16, 4, 3], pads(vec![1], vec![1]), vec![2]),
+        (vec![1, 2, 4, 5, 6], vec![8, 2, 2, 3, 2], pads(vec![1; 3], vec![0; 3]), vec![1, 2, 1]),
+    ];
+    for (sizes, weight, padding, strides) in cases {
+        let mut body = Body::new();
+        let mut cx = InferContext::default();
+        let tensors = [tensor_of(&sizes, 1), tensor_of(&weight, 2), tensor_of(&weight[..1], 3)];
+        let ids = tensors.each_ref().map(|tensor| Some(body.add_input(sinter_base::TensorType::of(tensor).into())));
+        let op = Convolution { padding, strides: strides.clone(), ..Convolution::plain(strides.len()) };
+        let y = body.add(op.into(), &ids, &mut cx).unwrap()[0];
+        let last = Transpose::to_channels_last(sizes.len());
+        let y = body.add(last.into(), &[Some(y)], &mut cx).unwrap()[0];
+        let bound = Expr::input(0, DataType::F32).binary(ScalarOp::Max, &Expr::constant(DataType::F32, 0.0));
+        let y = body.add(Expr::into_pointwise(&[bound]).unwrap().into(), &[Some(y)], &mut cx).unwrap()[0];
+        body.set_outputs(vec![y]);
+        let region = Region::new(body).with_constants(vec![1, 2]);
+        let operands = tensors.map(|tensor| Some(tensor.into()));
+        let expected = region.body().evaluate(operands.to_vec(), &EvalContext::new(&ReferenceEvaluator)).unwrap();
+        let on = |threads| run_kernel(tactic, &region, &operands, &Cpu.target(threads), &*Cpu.workers(threads));
+        let (one, two) = (on(1).unwrap(), on(2).unwrap());
+        assert_eq!(one, two, "the number of threads shows");
+        if let Err(difference) = compare(&one[0], &expected[0], Tolerance { relative: 1e-4, absolute: 1e-5 }) {
+            panic!("{sizes:?} with {weight:?}: {difference}");
+        }
+    }
+}
+
 #[test]
 fn depthwise_channels_last() {
     check("cpu.conv.depthwise_channels_last.f32", "Convolution", true);

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use sinter_backend::{
-    BackEnd, Candidate, Kernel, KernelError, Launch, Loaded, Problem, Recipe, Refusal, Region, Tactic, Target, Workers,
+    BackEnd, Candidate, Kernel, KernelError, Launch, Loaded, Problem, Proposer, Recipe, Refusal, Region, Tactic,
+    Target, Workers,
 };
 use sinter_base::{DataType, Location, Tensor, TensorType};
 use sinter_builder::{BuildOptions, Built, Unverified, VerdictCache, Verify, build};
@@ -149,6 +150,10 @@ impl BackEnd for Bad {
     fn tactics(&self) -> Vec<&'static dyn Tactic> {
         let spoiled = self.0.iter().map(|tactic| tactic as &'static dyn Tactic);
         spoiled.chain(Cpu.tactics()).collect()
+    }
+
+    fn proposers(&self) -> Vec<&'static dyn Proposer> {
+        Cpu.proposers()
     }
 
     fn workers(&self, threads: usize) -> Arc<dyn Workers> {

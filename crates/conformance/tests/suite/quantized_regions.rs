@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use sinter_backend::{
-    BackEnd, Candidate, KernelError, Loaded, Numerics, Problem, Recipe, Refusal, Region, Tactic, Target, Workers,
+    BackEnd, Candidate, KernelError, Loaded, Numerics, Problem, Proposer, Recipe, Refusal, Region, Tactic, Target,
+    Workers,
 };
 use sinter_base::quantization::Granularity;
 use sinter_base::{DataType, Location, Tensor, TensorType, Value, ValueType};
@@ -148,6 +149,10 @@ impl BackEnd for WithStored {
 
     fn tactics(&self) -> Vec<&'static dyn Tactic> {
         Cpu.tactics().into_iter().chain([&Stored as &'static dyn Tactic]).collect()
+    }
+
+    fn proposers(&self) -> Vec<&'static dyn Proposer> {
+        Cpu.proposers()
     }
 
     fn workers(&self, threads: usize) -> Arc<dyn Workers> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use sinter_backend::{BackEnd, Tactic, Target, Workers};
+use sinter_backend::{BackEnd, Proposer, Tactic, Target, Workers};
 use sinter_base::{DataType, Tensor, Value};
 use sinter_conformance::engine::{built, lean_program};
 use sinter_cpu::Cpu;
@@ -111,6 +111,10 @@ impl BackEnd for Counted {
 
     fn tactics(&self) -> Vec<&'static dyn Tactic> {
         Cpu.tactics()
+    }
+
+    fn proposers(&self) -> Vec<&'static dyn Proposer> {
+        Cpu.proposers()
     }
 
     fn workers(&self, threads: usize) -> Arc<dyn Workers> {

@@ -36,6 +36,9 @@ fn fit(region: &Region) -> Result<Fit, Refusal> {
     let fused = Fused::of(region)?;
     let op = heavy(&fused)?;
     let (_, weight) = image_and_weight(&fused)?;
+    if fused.plain_source {
+        return Err(Refusal::new("channels of the image are not last"));
+    }
     if weight[1] != 1 || weight[0] != op.groups {
         return Err(Refusal::new(format!("weights of sizes {weight:?} instead of one channel in and out per group")));
     }

@@ -11,7 +11,10 @@ pub mod implicit_gemm;
 pub mod scatter;
 pub mod transposed;
 
-use sinter_backend::Tactic;
+use sinter_backend::{Proposer, Tactic};
+use sinter_ops::{Op, OpKind};
+
+use crate::fused::propose::Heavy;
 
 /// Best first.
 pub const TACTICS: &[&dyn Tactic] = &[
@@ -25,3 +28,7 @@ pub const TACTICS: &[&dyn Tactic] = &[
     &deformable::DEFORMABLE,
     &col2im::COL2IM,
 ];
+
+/// What kernels do together with others.
+pub const PROPOSERS: &[&dyn Proposer] =
+    &[&Heavy { kind: OpKind::Convolution, shares_operand: |op| matches!(op, Op::Convolution(op) if op.groups == 1) }];

@@ -31,7 +31,7 @@ fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let Op::Pool(op) = &fused.node.op else {
         return Err(Refusal::OtherOperator);
     };
-    if !fused.channels_last || fused.tail.is_some() {
+    if !fused.channels_last || fused.plain_source || fused.tail.is_some() {
         return Err(Refusal::new("takes channels-last images, without an epilogue"));
     }
     let data_type = fused.input(0).map(|t| t.data_type);

@@ -15,9 +15,8 @@ use sinter_ops::{Body, OpKind, Operands};
 use smallvec::SmallVec;
 
 use crate::back_end::all_tactics;
-use crate::quantize::chain::Chain;
 use crate::quantize::columns::Means;
-use crate::quantize::split::{From, Read, Split, is_quantized};
+use crate::quantize::split::{From, MOST_OPERANDS, Read, Split, is_quantized};
 use crate::tactic::Speed;
 use crate::tier::Tier;
 
@@ -255,15 +254,14 @@ impl Kernel for Composed {
         let means = Means { tier: self.tier, workers: launch.workers, rooms: launch.rooms };
         let (inputs, rooms) = (launch.inputs, launch.rooms);
         let mut pieces = Pieces { given: std::mem::take(&mut launch.workspace) };
-        let element_type = |chain: &Chain| chain.data_type;
-        let mut made: SmallVec<[(DataType, Sizes, Workspace<'_, f32>); 2]> = SmallVec::new();
+        let mut made: SmallVec<[(DataType, Sizes, Workspace<'_, f32>); MOST_OPERANDS]> = SmallVec::new();
         for (chain, sources) in before {
             let sizes = Sizes::from_slice(view_of(inputs, sources[chain.whole])?.sizes());
             let count: usize = sizes.iter().product();
             let mut scratch = Workspace::<f32>::of(pieces.take(count.saturating_mul(4)), rooms, count);
             let bytes = bytemuck::cast_slice_mut(&mut scratch[..]);
             chain.run(|source| view_of(inputs, sources[source]), &sizes, bytes, means)?;
-            made.push((element_type(chain), sizes, scratch));
+            made.push((chain.data_type, sizes, scratch));
         }
         let output = launch.outputs[0].view();
         let sizes = Sizes::from_slice(output.sizes());
@@ -272,7 +270,7 @@ impl Kernel for Composed {
             let count: usize = sizes.iter().product();
             product = Some(Workspace::<f32>::of(pieces.take(count.saturating_mul(4)), rooms, count));
         }
-        let mut views: SmallVec<[Operand<'_>; 8]> = SmallVec::new();
+        let mut views: SmallVec<[Operand<'_>; MOST_OPERANDS]> = SmallVec::new();
         for from in operands {
             views.push(match from {
                 None => Operand::Absent,

@@ -13,6 +13,9 @@ use smallvec::SmallVec;
 
 use crate::pointwise::column::Kind;
 
+/// Most operands of a chain: their list lies on the stack.
+pub(super) const MOST_SOURCES: usize = 32;
+
 /// How one column is made of earlier ones.
 #[derive(Clone, Debug)]
 pub(super) enum Work {
@@ -129,6 +132,9 @@ impl Growing<'_> {
         if let Some(known) = known {
             let is_it = |work: &Work| matches!(work, Work::Load(number) if *number == known);
             return self.chain.work.iter().position(is_it).ok_or_else(|| Refusal::new("an operand without a column"));
+        }
+        if self.chain.sources.len() == MOST_SOURCES {
+            return Err(Refusal::new(format!("more than {MOST_SOURCES} operands")));
         }
         self.chain.sources.push(source);
         Ok(self.push_real(Work::Load(self.chain.sources.len() - 1)))

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use crate::pointwise::column::{Column, Kind, LENGTH};
 use crate::pointwise::operand::{Access, splat};
 use crate::pointwise::program::apply;
-use crate::quantize::chain::{Chain, Source, Work};
+use crate::quantize::chain::{Chain, MOST_SOURCES, Source, Work};
 use crate::quantize::quantize::quantized;
 use crate::share::{Cost, share};
 use crate::tier::Tier;
@@ -43,7 +43,7 @@ impl Chain {
         result: &mut [u8],
         Means { tier, workers, rooms }: Means<'_>,
     ) -> Result<(), KernelError> {
-        let mut operands: SmallVec<[(View<'_>, Access); 8]> = SmallVec::new();
+        let mut operands: SmallVec<[(View<'_>, Access); MOST_SOURCES]> = SmallVec::new();
         for (number, source) in self.sources.iter().enumerate() {
             let view = operand(number)?;
             operands.push((view, access(source, view.sizes(), sizes)?));
@@ -235,5 +235,17 @@ fn store(data_type: DataType, column: &[f32], bytes: &mut [u8]) {
         DataType::U16 => write!(u16, v => v as i32 as u16),
         DataType::I8 | DataType::U8 => write!(u8, v => v as i32 as u8),
         _ => write!(f32, v => v),
+    }
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+    use crate::machine_code::{self, assert_in_registers, kernel};
+
+    #[test]
+    fn quotients_are_vectors() {
+        let division = machine_code::Work::Vectorized(iced_x86::Mnemonic::Vdivps);
+        assert_in_registers(&[kernel!(Run::avx512, Zmm, division), kernel!(Run::avx2, Ymm, division)]);
     }
 }

@@ -10,12 +10,13 @@ mod columns;
 pub mod dequantize;
 pub mod elementwise;
 pub mod parameters;
+pub mod propose;
 #[allow(clippy::module_inception, reason = "the kernel of the family's name")]
 pub mod quantize;
 pub mod spans;
 mod split;
 
-use sinter_backend::Tactic;
+use sinter_backend::{Proposer, Tactic};
 
 /// Best first.
 pub const TACTICS: &[&dyn Tactic] = &[
@@ -26,3 +27,6 @@ pub const TACTICS: &[&dyn Tactic] = &[
     &elementwise::CHAIN,
     &around::AROUND,
 ];
+
+/// What kernels do together with others.
+pub const PROPOSERS: &[&dyn Proposer] = &[&propose::Around, &propose::Chains];

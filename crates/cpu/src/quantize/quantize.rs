@@ -149,12 +149,12 @@ mod tests {
     fn rounding_is_to_even_everywhere() {
         for tenths in -400..400 {
             let v = tenths as f32 / 10.0;
-            let expected = f64::from(v).round_ties_even().clamp(-20.0, 30.0) as i32;
+            let expected = f64::from(v).round_ties_even().clamp(-20.0, 30.0) as f32;
             assert_eq!(quantized(v, 1.0, 0.0, -20.0, 30.0), expected, "{v}");
         }
-        assert_eq!(quantized(2.5, 1.0, 3.0, 0.0, 255.0), 5);
-        assert_eq!(quantized(f32::NAN, 1.0, 7.0, 0.0, 255.0), 7);
-        assert_eq!(quantized(f32::INFINITY, 1.0, -32768.0, -32768.0, 32767.0), 32767);
-        assert_eq!(quantized(f32::NEG_INFINITY, 0.5, 65535.0, 0.0, 65535.0), 0);
+        assert_eq!(quantized(2.5, 1.0, 3.0, 0.0, 255.0), 5.0);
+        assert_eq!(quantized(f32::NAN, 1.0, 7.0, 0.0, 255.0), 7.0);
+        assert_eq!(quantized(f32::INFINITY, 1.0, -32768.0, -32768.0, 32767.0), 32767.0);
+        assert_eq!(quantized(f32::NEG_INFINITY, 0.5, 65535.0, 0.0, 65535.0), 0.0);
     }
 }

@@ -11,6 +11,9 @@ use sinter_ops::{Body, Node, Op, OpKind, ValueId};
 
 use crate::quantize::chain::{Chain, is_link};
 
+/// Most operands of the operator: their list lies on the stack.
+pub(super) const MOST_OPERANDS: usize = 16;
+
 /// What an operand of the operator is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum From {
@@ -91,6 +94,9 @@ impl Split {
         let mut before = Vec::new();
         let mut made: HashMap<ValueId, usize> = HashMap::new();
         let (inner, outer) = inner_region(region, &core);
+        if outer.len() > MOST_OPERANDS {
+            return Err(Refusal::new(format!("more than {MOST_OPERANDS} operands")));
+        }
         let mut operands = Vec::new();
         for id in outer {
             operands.push(match id {
