@@ -28,7 +28,15 @@ pub(crate) struct Alternative {
     pub(crate) inputs: Vec<Option<(ValueId, Form)>>,
     /// By result of the group.
     pub(crate) results: Vec<Form>,
-    pub(crate) choice: Candidate,
+    /// The kernel; none where nothing is to be done, since the result is the operand in another format.
+    pub(crate) choice: Option<Candidate>,
+}
+
+impl Alternative {
+    /// What it costs, in nanoseconds.
+    pub(crate) fn cost(&self) -> f64 {
+        self.choice.as_ref().map_or(0.0, |choice| choice.estimate)
+    }
 }
 
 /// A group with its alternatives, of which there is at least one; control flow has none and is lowered as it is.
@@ -43,7 +51,7 @@ pub(crate) struct Served {
 impl Served {
     /// What the cheapest alternative costs, in nanoseconds.
     pub(crate) fn cost(&self) -> f64 {
-        self.alternatives.iter().map(|a| a.choice.estimate).min_by(f64::total_cmp).unwrap_or(0.0)
+        self.alternatives.iter().map(Alternative::cost).min_by(f64::total_cmp).unwrap_or(0.0)
     }
 
     /// Do all alternatives read and write values as the network has them?
@@ -97,10 +105,34 @@ pub(crate) fn serve(problem: &Problem<'_>, graph: &GraphView<'_>, group: Group) 
             alternatives.extend(last.and_then(Result::ok));
         }
     }
+    if problem.may_join {
+        alternatives.extend(renamed(problem, &group, graph));
+    }
     match alternatives.is_empty() {
         true => Err(Gap { node: group.node(), refusals }),
         false => Ok(Served { group, results, alternatives }),
     }
+}
+
+/// A transposition that does nothing: what it makes is its operand with the channels last, or the other way round.
+fn renamed(problem: &Problem<'_>, group: &Group, graph: &GraphView<'_>) -> Option<Alternative> {
+    let [node] = group.nodes[..] else { return None };
+    let node = &problem.body.nodes()[node];
+    let (Op::Transpose(op), [Some(x)], [y]) = (&node.op, &node.inputs[..], &node.outputs[..]) else { return None };
+    let rank = op.permutation.as_ref()?.len();
+    // A result of the body is what the body calls so; a weight lies as it is stored.
+    if rank < 3 || graph.is_result(*y) || graph.is_weight(*x) {
+        return None;
+    }
+    let (x_type, y_type) = (problem.body.ty(*x), problem.body.ty(*y));
+    let last = Form::ChannelsLast(rank);
+    let (from, to) = match op {
+        op if *op == Transpose::to_channels_last(rank) && type_in(x_type, last)? == *y_type => (last, Form::Plain),
+        op if *op == Transpose::to_channels_first(rank) && type_in(y_type, last)? == *x_type => (Form::Plain, last),
+        _ => return None,
+    };
+    let region = Region::single(op.clone().into(), &[Some(x_type.clone())], vec![y_type.clone()]);
+    Some(Alternative { region, inputs: vec![Some((*x, from))], results: vec![to], choice: None })
 }
 
 /// How a region with its channels last takes an image that it reads by windows.
@@ -130,7 +162,7 @@ fn cheaper(
     second: Option<Result<Alternative, Refusals>>,
 ) -> Result<Alternative, Refusals> {
     match (first, second) {
-        (Ok(first), Some(Ok(second))) if second.choice.estimate < first.choice.estimate => Ok(second),
+        (Ok(first), Some(Ok(second))) if second.cost() < first.cost() => Ok(second),
         (Err(_), Some(Ok(second))) => Ok(second),
         (first, _) => first,
     }
@@ -146,7 +178,7 @@ fn choose(problem: &Problem<'_>, parts: Parts) -> Result<Alternative, Refusals> 
     let region = Region::new(body).with_constants(constants);
     let choice = select(&region, problem.back_end, problem.target, problem.evidence)?;
     let results = vec![form; region.body().outputs().len()];
-    Ok(Alternative { region, inputs, results, choice })
+    Ok(Alternative { region, inputs, results, choice: Some(choice) })
 }
 
 fn plain_region(problem: &Problem<'_>, group: &Group, results: &[ValueId], weights: Weights) -> Parts {

@@ -62,14 +62,14 @@ impl Labelling {
         for number in 0..open.terms.len() {
             open.link(number);
         }
+        if open.largest_table(most) > most {
+            return None;
+        }
         let mut entries: Vec<usize> = (0..count).map(|variable| open.entries(variable)).collect();
         let mut left: Vec<usize> = (0..count).collect();
         let mut eliminated = Vec::new();
         while let Some(at) = (0..left.len()).min_by_key(|&at| entries[left[at]]) {
             let variable = left.remove(at);
-            if entries[variable] > most {
-                return None;
-            }
             let done = open.eliminate(variable);
             done.others.iter().for_each(|&other| entries[other] = open.entries(other));
             eliminated.push(done);
@@ -84,6 +84,7 @@ impl Labelling {
 }
 
 /// What is not eliminated yet.
+#[derive(Default)]
 struct Open {
     sizes: Vec<usize>,
     terms: Vec<Option<Term>>,
@@ -107,6 +108,28 @@ impl Open {
     fn entries(&self, variable: usize) -> usize {
         let sizes = self.neighbours[variable].iter().map(|&other| self.sizes[other]);
         sizes.fold(self.sizes[variable], usize::saturating_mul)
+    }
+
+    /// Entries of the largest table, found without any table; the first one beyond `most` ends the search.
+    fn largest_table(&self, most: usize) -> usize {
+        let mut open = Open { neighbours: self.neighbours.clone(), sizes: self.sizes.clone(), ..Open::default() };
+        let mut entries: Vec<usize> = (0..open.sizes.len()).map(|variable| open.entries(variable)).collect();
+        let mut left: Vec<usize> = (0..open.sizes.len()).collect();
+        let mut largest = 0;
+        while let Some(at) = (0..left.len()).min_by_key(|&at| entries[left[at]]) {
+            let variable = left.remove(at);
+            largest = largest.max(entries[variable]);
+            if largest > most {
+                break;
+            }
+            let others = std::mem::take(&mut open.neighbours[variable]);
+            for &other in &others {
+                open.neighbours[other].extend(others.iter().filter(|another| **another != other));
+                open.neighbours[other].remove(&variable);
+            }
+            others.iter().for_each(|&other| entries[other] = open.entries(other));
+        }
+        largest
     }
 
     fn eliminate(&mut self, variable: usize) -> Eliminated {

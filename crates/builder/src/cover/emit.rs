@@ -9,7 +9,7 @@ use sinter_ir::WeightExpr;
 use sinter_ops::ValueId;
 use sinter_ops::movement::{Reshape, Transpose};
 
-use crate::cover::alternatives::{Form, Served, type_in};
+use crate::cover::alternatives::{Alternative, Form, Served, type_in};
 use crate::cover::formats::{conversion_region, scaled};
 use crate::cover::repeated::Repeated;
 use crate::cover::{Costs, Cover, Gap, Piece, Problem};
@@ -71,6 +71,13 @@ impl Emitter<'_> {
             self.cover.pieces.push(Piece { region, inputs, outputs, nodes: vec![first], choice: None });
             return Ok(());
         };
+        if let (None, [Some((operand, form))], [result]) =
+            (&alternative.choice, &alternative.inputs[..], &alternative.results[..])
+        {
+            let operand = self.value(*operand, *form, first)?;
+            self.forms.insert((results[0], *result), operand);
+            return Ok(());
+        }
         let mut inputs = Vec::new();
         for input in alternative.inputs {
             inputs.push(input.map(|(id, form)| self.value(id, form, first)).transpose()?);
@@ -83,7 +90,7 @@ impl Emitter<'_> {
             outputs.push(made);
         }
         let nodes = group.nodes;
-        let (region, choice) = (alternative.region, Some(alternative.choice));
+        let Alternative { region, choice, .. } = alternative;
         self.cover.pieces.push(Piece { region, inputs, outputs, nodes, choice });
         Ok(())
     }

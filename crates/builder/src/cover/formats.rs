@@ -53,6 +53,8 @@ pub(crate) struct Prices {
     /// Of each group and alternative.
     own: Vec<Vec<i64>>,
     conversions: Vec<Conversion>,
+    /// Of each group: conversions that depend on its alternative.
+    touching: Vec<Vec<usize>>,
 }
 
 impl Conversion {
@@ -68,6 +70,15 @@ impl Conversion {
 }
 
 impl Prices {
+    fn new(own: Vec<Vec<i64>>, conversions: Vec<Conversion>) -> Self {
+        let mut touching = vec![Vec::new(); own.len()];
+        for (number, Conversion { maker, readers, .. }) in conversions.iter().enumerate() {
+            let groups = maker.iter().map(|(maker, _)| *maker).chain(readers.iter().map(|(reader, _)| *reader));
+            groups.for_each(|group| touching[group].push(number));
+        }
+        Self { own, conversions, touching }
+    }
+
     /// What everything costs with these alternatives.
     pub(crate) fn of(&self, labels: &[usize]) -> i64 {
         let own = self.own.iter().zip(labels).map(|(costs, label)| costs[*label]);
@@ -149,14 +160,18 @@ impl Prices {
 
     /// Changes single groups as long as that gains; true if any did.
     fn improve_singly(&self, labels: &mut [usize]) -> bool {
-        let mut least = self.of(labels);
         let mut gains = false;
         for group in 0..self.own.len() {
+            let cost = |labels: &[usize]| {
+                let moved = self.touching[group].iter().map(|&number| self.conversions[number].cost(labels));
+                moved.fold(self.own[group][labels[group]], i64::saturating_add)
+            };
+            let mut least = cost(labels);
             for label in 0..self.own[group].len() {
                 let before = std::mem::replace(&mut labels[group], label);
-                let cost = self.of(labels);
-                if cost < least {
-                    (least, gains) = (cost, true);
+                let own = cost(labels);
+                if own < least {
+                    (least, gains) = (own, true);
                 } else {
                     labels[group] = before;
                 }
@@ -271,7 +286,7 @@ impl<'a> Formats<'a> {
         let mut makers: HashMap<ValueId, (usize, usize)> = HashMap::new();
         let mut own: Vec<Vec<i64>> = Vec::new();
         for (index, served) in served.iter().enumerate() {
-            let costs: Vec<i64> = served.alternatives.iter().map(|a| scaled(a.choice.estimate)).collect();
+            let costs: Vec<i64> = served.alternatives.iter().map(|a| scaled(a.cost())).collect();
             if repeated.has(served) || costs.is_empty() {
                 // Another one makes it, or it is control flow, which always runs.
                 own.push(vec![0]);
@@ -327,7 +342,7 @@ impl<'a> Formats<'a> {
             let always = always.contains(&(id, form)) || readers.iter().any(is_read);
             conversions.push(Conversion { maker, readers, always, cost: self.conversion(id, form) });
         }
-        Prices { own, conversions }
+        Prices::new(own, conversions)
     }
 }
 
@@ -374,7 +389,7 @@ mod tests {
                 let maker = if draw(5) == 0 { Err(draw(2) == 1) } else { Ok((maker, makes)) };
                 Conversion { maker, readers, always: draw(6) == 0, cost: draw(60) as i64 }
             });
-            let prices = Prices { conversions: conversions.collect(), own };
+            let prices = Prices::new(own.clone(), conversions.collect());
             let mut labels = vec![0; groups];
             let mut least = i64::MAX;
             loop {
