@@ -169,6 +169,60 @@ fn images_in_plain_layout() {
     }
 }
 
+/// A convolution of each channel by itself, a bound, one of single pixels, and a sum.
+#[test]
+fn separable_convolutions() {
+    let tactic = Cpu.tactic("cpu.conv.separable.f32").expect("a tactic of this name");
+    for (sizes, window, stride, columns) in [
+        (vec![2, 13, 9, 20], vec![20, 1, 3, 3], 1, 33),
+        (vec![1, 12, 17, 70], vec![70, 1, 5, 3], 2, 16),
+        (vec![3, 40, 32], vec![32, 1, 3], 1, 5),
+    ] {
+        let rank = sizes.len();
+        let mut body = Body::new();
+        let mut cx = InferContext::default();
+        let mut operands: Vec<Tensor> = Vec::new();
+        let mut input = |body: &mut Body, sizes: &[usize]| {
+            operands.push(tensor_of(sizes, operands.len() + 1));
+            Some(body.add_input(sinter_base::TensorType::of(&operands[operands.len() - 1]).into()))
+        };
+        let channels = window[0];
+        let mut pixel = vec![1; rank];
+        (pixel[0], pixel[1]) = (columns, channels);
+        let (x, v, b) = (input(&mut body, &sizes), input(&mut body, &window), input(&mut body, &[channels]));
+        let (w, c) = (input(&mut body, &pixel), input(&mut body, &[columns]));
+        let axes = rank - 2;
+        let padding = Padding::Explicit { begin: vec![1; axes], end: vec![2; axes] };
+        let first = Convolution { padding, strides: vec![stride; axes], groups: channels, ..Convolution::plain(axes) };
+        let mut apply = |body: &mut Body, op: Op, inputs: &[Option<sinter_ops::ValueId>]| {
+            Some(body.add(op, inputs, &mut cx).unwrap()[0])
+        };
+        let (front, last) = (Transpose::to_channels_first(rank), Transpose::to_channels_last(rank));
+        let a = apply(&mut body, front.clone().into(), &[x]);
+        let a = apply(&mut body, first.into(), &[a, v, b]);
+        let a = apply(&mut body, last.clone().into(), &[a]);
+        let bound = Expr::input(0, DataType::F32).binary(ScalarOp::Max, &Expr::constant(DataType::F32, -0.5));
+        let a = apply(&mut body, Expr::into_pointwise(&[bound]).unwrap().into(), &[a]);
+        let a = apply(&mut body, front.into(), &[a]);
+        let a = apply(&mut body, Convolution::plain(axes).into(), &[a, w, c]);
+        let a = apply(&mut body, last.into(), &[a]);
+        let result = body.ty(a.unwrap()).as_tensor().unwrap().shape.sizes().unwrap();
+        let residual = input(&mut body, &result);
+        let sum = &Expr::input(0, DataType::F32) + &Expr::input(1, DataType::F32);
+        let y = apply(&mut body, Expr::into_pointwise(&[sum]).unwrap().into(), &[a, residual]);
+        body.set_outputs(y.into_iter().collect());
+        let operands: Vec<Option<Value>> = operands.into_iter().map(|tensor| Some(tensor.into())).collect();
+        let region = Region::new(body).with_constants(vec![1, 2, 3, 4]);
+        let expected = region.body().evaluate(operands.clone(), &EvalContext::new(&ReferenceEvaluator)).unwrap();
+        let on = |threads| run_kernel(tactic, &region, &operands, &Cpu.target(threads), &*Cpu.workers(threads));
+        let (one, two) = (on(1).unwrap(), on(2).unwrap());
+        assert_eq!(one, two, "the number of threads shows");
+        if let Err(difference) = compare(&one[0], &expected[0], Tolerance { relative: 1e-4, absolute: 1e-5 }) {
+            panic!("{sizes:?} with {window:?}: {difference}");
+        }
+    }
+}
+
 #[test]
 fn depthwise_channels_last() {
     check("cpu.conv.depthwise_channels_last.f32", "Convolution", true);

@@ -23,7 +23,7 @@ use crate::product::blocks::Blocks;
 use crate::product::epilogue::{Epilogue, Plan};
 use crate::product::panel::{pack, packed_len};
 use crate::product::rows::{RowProduct, Rows};
-use crate::product::together::{Prologue, compute};
+use crate::product::together::{MadeRows, Prologue, compute};
 use crate::share::{Cost, share};
 use crate::tactic::Speed;
 use crate::tier::Tier;
@@ -74,7 +74,7 @@ fn fit(region: &Region) -> Result<Fit, Refusal> {
     Ok(Fit { kernel, packed, workspace, in_place: Vec::new() })
 }
 
-fn has_no_padding(padding: &Padding) -> bool {
+pub(crate) fn has_no_padding(padding: &Padding) -> bool {
     match padding {
         Padding::Explicit { begin, end } => begin.iter().chain(end).all(|pad| *pad == 0),
         // A window of one pixel needs none.
@@ -291,7 +291,8 @@ impl ChannelsLast {
                 y.span::<f32>(),
             ));
         }
-        compute(arms.into_iter(), prologue.as_ref(), self.tier, launch.workers);
+        let made = prologue.as_ref().map(|prologue| prologue as &dyn MadeRows);
+        compute(arms.into_iter(), made, self.tier, launch.workers);
         Ok(())
     }
 

@@ -9,15 +9,17 @@ pub mod generic;
 mod geometry;
 pub mod implicit_gemm;
 pub mod scatter;
+pub mod separable;
 pub mod transposed;
 
 use sinter_backend::{Proposer, Tactic};
 use sinter_ops::{Op, OpKind};
 
-use crate::fused::propose::Heavy;
+use crate::fused::propose::{Heavy, Pair};
 
 /// Best first.
 pub const TACTICS: &[&dyn Tactic] = &[
+    &separable::SEPARABLE,
     &depthwise_channels_last::DEPTHWISE,
     &channels_last::CHANNELS_LAST,
     &depthwise::DEPTHWISE,
@@ -30,5 +32,10 @@ pub const TACTICS: &[&dyn Tactic] = &[
 ];
 
 /// What kernels do together with others.
-pub const PROPOSERS: &[&dyn Proposer] =
-    &[&Heavy { kind: OpKind::Convolution, shares_operand: |op| matches!(op, Op::Convolution(op) if op.groups == 1) }];
+pub const PROPOSERS: &[&dyn Proposer] = &[
+    &Heavy { kind: OpKind::Convolution, shares_operand: |op| matches!(op, Op::Convolution(op) if op.groups == 1) },
+    &Pair {
+        first: |op| matches!(op, Op::Convolution(op) if op.groups > 1),
+        second: |op| matches!(op, Op::Convolution(op) if op.groups == 1),
+    },
+];

@@ -76,6 +76,21 @@ fn dims(body: &Body, id: ValueId) -> Option<&[Dim]> {
     body.ty(id).as_tensor().and_then(|t| t.dims().ok())
 }
 
+/// Two heavy operators, the second on what the first makes, each with a pointwise operator behind it or none.
+///
+/// # Errors
+/// When the region has another form.
+pub fn pair(region: &Region) -> Result<(Fused<'_>, Fused<'_>), Refusal> {
+    let body = region.body();
+    let [result] = body.outputs() else { return Err(other()) };
+    let second = Fused::behind(region, *result)?;
+    let first = Fused::behind(region, second.source.ok_or_else(other)?)?;
+    match first.nodes() + second.nodes() == body.nodes().len() {
+        true => Ok((first, second)),
+        false => Err(other()),
+    }
+}
+
 impl<'a> Bundle<'a> {
     /// Takes a region apart.
     ///

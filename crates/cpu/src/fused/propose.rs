@@ -90,6 +90,35 @@ impl Heavy {
     }
 }
 
+/// Proposes two heavy operators, the second on what the first makes, each with what is done to its result.
+pub struct Pair {
+    /// May this be the first?
+    pub first: fn(&Op) -> bool,
+    /// May this be the second, on its first operand?
+    pub second: fn(&Op) -> bool,
+}
+
+impl Proposer for Pair {
+    fn propose(&self, graph: &GraphView<'_>, seed: usize, proposals: &mut Proposals) {
+        let node = graph.node(seed);
+        if !(self.first)(&node.op) || node.outputs.len() != 1 {
+            return;
+        }
+        let between = epilogue_of(graph, seed);
+        let made = graph.node(between.unwrap_or(seed)).outputs[0];
+        let Some(second) = graph.only_reader(made) else { return };
+        let node = graph.node(second);
+        if !(self.second)(&node.op) || node.outputs.len() != 1 || node.inputs[0] != Some(made) {
+            return;
+        }
+        let pair: Vec<usize> = [seed, second].into_iter().chain(between).collect();
+        if let Some(behind) = epilogue_of(graph, second) {
+            proposals.push(pair.iter().copied().chain([behind]));
+        }
+        proposals.push(pair);
+    }
+}
+
 /// Is it a pointwise operator of one result?
 fn is_program(node: &Node) -> bool {
     matches!(node.op, Op::Pointwise(_)) && node.outputs.len() == 1

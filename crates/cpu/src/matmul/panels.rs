@@ -15,7 +15,7 @@ use crate::product::blocks::{Blocks, Extent, candidates};
 use crate::product::epilogue::{Epilogue, Plan};
 use crate::product::panel::{pack, packed_len};
 use crate::product::rows::{Matrix, RowProduct};
-use crate::product::together::{Prologue, compute};
+use crate::product::together::{MadeRows, Prologue, compute};
 use crate::tactic::Speed;
 use crate::tier::Tier;
 
@@ -142,7 +142,8 @@ impl Kernel for Panels {
             let product = RowProduct { a: &a, b, columns: arm.columns, step, epilogue, blocks: self.blocks };
             arms.push((product, c.span::<f32>()));
         }
-        compute(arms.into_iter(), prologue.as_ref(), self.tier, launch.workers);
+        let made = prologue.as_ref().map(|prologue| prologue as &dyn MadeRows);
+        compute(arms.into_iter(), made, self.tier, launch.workers);
         Ok(())
     }
 
