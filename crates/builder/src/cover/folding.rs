@@ -39,7 +39,7 @@ impl Folding {
             let Some(inputs) = inputs.filter(|inputs| inputs.iter().any(Option::is_some)) else { continue };
             let is_quantization = matches!(node.op, Op::Quantize(_) | Op::Dequantize(_));
             let is_late = node.inputs.iter().flatten().any(|id| folding.expressions.contains_key(id));
-            if !is_quantization && !(is_late && is_pure(node) && stays_small(body, node)) {
+            if !(is_quantization || is_late && is_pure(node) && stays_small(body, node)) {
                 continue;
             }
             for (output, id) in node.outputs.iter().enumerate() {

@@ -315,6 +315,9 @@ fn around(op: &Op, sizes: &[usize], weights: &[&[usize]], channels_last: bool) -
     built.region(y, constants)
 }
 
+/// An operator, the sizes of its operand and of its weights, and whether channels are last.
+type Case = (Op, Vec<usize>, Vec<&'static [usize]>, bool);
+
 #[test]
 fn operators_between_quantizations() {
     let padding = |pad: i64| Padding::Explicit { begin: vec![pad; 2], end: vec![pad; 2] };
@@ -323,7 +326,7 @@ fn operators_between_quantizations() {
     let window =
         PoolWindow { kernel: vec![3, 2], strides: vec![2, 1], dilations: vec![1, 1], padding: padding(1), ceil: false };
     let pool = Op::from(Pool { mode: PoolMode::Max, window: Some(window) });
-    let cases: Vec<(Op, Vec<usize>, Vec<&[usize]>, bool)> = vec![
+    let cases: Vec<Case> = vec![
         (conv(1, 1), vec![2, 9, 7, 20], vec![&[33, 20, 3, 3], &[33]], true),
         (conv(1, 1), vec![1, 12, 11, 3], vec![&[19, 3, 3, 3]], true),
         (conv(1, 20), vec![2, 9, 7, 20], vec![&[20, 1, 3, 3], &[20]], true),
