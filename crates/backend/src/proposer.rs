@@ -88,7 +88,7 @@ impl<'a> GraphView<'a> {
     /// The node that alone reads a value, once.
     pub fn only_reader(&self, id: ValueId) -> Option<usize> {
         match self.readers(id) {
-            [reader] if !self.is_result(id) => Some(*reader),
+            [reader] if !self.is_read_outside(id, &[*reader]) => Some(*reader),
             _ => None,
         }
     }
