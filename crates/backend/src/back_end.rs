@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::device::Device;
 use crate::kernel::KernelError;
+use crate::proposer::Proposer;
 use crate::tactic::Tactic;
 use crate::target::Target;
 
@@ -23,6 +24,11 @@ pub trait BackEnd: Send + Sync {
 
     /// Every tactic, best first within a family: order breaks ties.
     fn tactics(&self) -> Vec<&'static dyn Tactic>;
+
+    /// Who proposes regions of several operators. None by default: every operator is a region then.
+    fn proposers(&self) -> Vec<&'static dyn Proposer> {
+        Vec::new()
+    }
 
     /// The tactic of this name; plans refer to tactics by name.
     fn tactic(&self, name: &str) -> Option<&'static dyn Tactic> {

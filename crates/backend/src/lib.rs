@@ -2,7 +2,8 @@
 //!
 //! A [`Region`] is the problem: a few operators with typed operands. A [`Tactic`] is one algorithm: it answers a region
 //! with [`Candidate`]s or a [`Refusal`] that says why. A [`Device`] loads a candidate's [`Recipe`], and a [`Queue`] launches
-//! the kernel on [`Arguments`] in its [`Memory`].
+//! the kernel on [`Arguments`] in its [`Memory`]. Which operators
+//! could be one region a [`Proposer`] says.
 //!
 //! No kernels here, no host slices, no threads, no unsafe code, no networks.
 
@@ -12,6 +13,7 @@ pub mod kernel;
 pub mod kernels;
 pub mod memory;
 pub mod panic;
+pub mod proposer;
 pub mod queue;
 pub mod region;
 pub mod sizing;
@@ -23,6 +25,7 @@ pub use device::{Device, Loaded, Machine, Stream, open};
 pub use kernel::{End, KernelError, StrideSupport, ValueKernel};
 pub use kernels::Kernels;
 pub use memory::{Memory, Place};
+pub use proposer::{GraphView, Proposals, Proposer};
 pub use queue::{Argument, Arguments, Event, Input, KernelId, Output, Queue, ResidentId, Seed};
 pub use region::{Region, RegionKey};
 pub use sizing::{Sizing, TYPICAL_SIZE};

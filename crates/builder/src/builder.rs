@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sinter_backend::{BackEnd, Kernels};
+use sinter_base::Location;
 use sinter_interp::inputs::{generate_at, sizes_of};
 use sinter_ir::Network;
 use sinter_passes::{Optimized, PassOptions, PassReport, optimize};
@@ -73,6 +74,8 @@ pub struct Built {
     pub costs: Costs,
     /// Concatenations and slices that move elements, and why.
     pub moved: Vec<Moved>,
+    /// Where weights are dequantized in the model that the plan has dequantized: no kernel takes them as they are stored.
+    pub dequantized: Vec<Location>,
     /// How tuning went, where the build is tuned.
     pub tuned: Option<Tuned>,
     /// The verdicts that were given, with this one.
@@ -416,6 +419,7 @@ impl<'b, 'o> Build<'b, 'o> {
             regions,
             costs: draft.costs,
             moved: draft.moved,
+            dequantized: draft.dequantized,
             tuned,
             verdicts: None,
         }

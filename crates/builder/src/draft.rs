@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use sinter_backend::{BackEnd, Target};
-use sinter_base::{Dim, TensorType};
+use sinter_base::{Dim, Location, TensorType};
 use sinter_interp::evaluate_weight;
 use sinter_ir::{Network, WeightExpr};
 use sinter_ops::{EvalError, ValueId};
@@ -33,6 +33,8 @@ pub(crate) struct Draft {
     pub(crate) costs: Costs,
     /// Concatenations and slices that move elements.
     pub(crate) moved: Vec<Moved>,
+    /// Where weights are dequantized in the model that the plan has dequantized.
+    pub(crate) dequantized: Vec<Location>,
 }
 
 /// A network with its kernels chosen, before weights are computed.
@@ -48,6 +50,7 @@ pub(crate) struct Lowered {
     guards: Vec<(Slot, Slot, String)>,
     costs: Costs,
     moved: Vec<Moved>,
+    dequantized: Vec<Location>,
 }
 
 impl Lowered {
@@ -92,12 +95,13 @@ pub(crate) fn lower(
         unserved: Vec::new(),
         candidates: Candidates::default(),
         costs: Costs::default(),
+        dequantized: Vec::new(),
     };
     let (graph, sizes) = lowering.lower(&network.body, &network.locations, &mut shapes);
     if !lowering.unserved.is_empty() {
         return Err(BuildError::Unserved(lowering.unserved));
     }
-    let Lowering { expressions, packs, guards, candidates, costs, .. } = lowering;
+    let Lowering { expressions, packs, guards, candidates, costs, dequantized, .. } = lowering;
     Ok(Lowered {
         target,
         graph,
@@ -110,6 +114,7 @@ pub(crate) fn lower(
         guards,
         costs,
         moved: Vec::new(),
+        dequantized,
     })
 }
 
@@ -125,8 +130,8 @@ pub(crate) fn finish(
     max_memory: u64,
     may_share: bool,
 ) -> Result<Draft, BuildError> {
-    let Lowered { target, mut graph, candidates, sizes, mut shapes, known, expressions, packs, guards, costs, moved } =
-        lowered;
+    let Lowered { target, mut graph, candidates, sizes, mut shapes, known, expressions, packs, guards, .. } = lowered;
+    let Lowered { costs, moved, dequantized, .. } = lowered;
     // Ranges come first: their messages name the input.
     let of_network = network.guards.iter().map(|g| (g.left.clone(), g.right.clone(), g.reason.clone()));
     let decidable = usual.hints.guards().chain(of_network).filter(|(a, b, _)| is_over(a, &known) && is_over(b, &known));
@@ -172,7 +177,7 @@ pub(crate) fn finish(
         }
     }
     let packs = made.into_iter().map(|(number, id)| (id, packs[number].clone())).collect();
-    Ok(Draft { plan, expressions, packs, candidates, costs, moved })
+    Ok(Draft { plan, expressions, packs, candidates, costs, moved, dequantized })
 }
 
 fn is_over(dim: &Dim, known: &BTreeSet<String>) -> bool {

@@ -13,7 +13,7 @@ use sinter_plan::{
 };
 
 use crate::candidates::Candidates;
-use crate::cover::{Costs, Cover, Piece, Problem, cover};
+use crate::cover::{Costs, Cover, Folding, Piece, Problem, cover};
 use crate::error::Unserved;
 use crate::evidence::Evidence;
 
@@ -85,6 +85,8 @@ pub(crate) struct Lowering<'a> {
     pub(crate) candidates: Candidates,
     /// What the cover of the outermost body is expected to take.
     pub(crate) costs: Costs,
+    /// Where weights are dequantized in the model that the plan has dequantized.
+    pub(crate) dequantized: Vec<Location>,
 }
 
 impl Lowering<'_> {
@@ -103,13 +105,15 @@ impl Lowering<'_> {
     pub(crate) fn lower(&mut self, body: &Body, locations: &[Location], shapes: &mut ShapeCompiler) -> (Graph, Sizes) {
         let body = &with_proved_contents(body);
         let expression = |id: ValueId| self.expressions.get(self.weights.get(&id)?.index()).cloned();
+        let folding = Folding::of(body, &expression);
         let problem = Problem {
             body,
             back_end: self.back_end,
             target: self.target,
             evidence: self.evidence,
             may_join: self.may_join,
-            weight: &expression,
+            inputs: &expression,
+            folding: &folding,
         };
         let mut graph = Graph::default();
         let mut sizes = Sizes { values: Vec::new(), workspaces: Vec::new(), bodies: Vec::new(), parts: Vec::new() };
@@ -137,8 +141,12 @@ impl Lowering<'_> {
             graph.values[id.index()].home = self.weights.get(id).map_or(Home::Input, |w| Home::Weight(*w));
         }
         for (id, expression) in weights {
-            graph.values[id.index()].home = Home::Weight(WeightId::new(self.expressions.len()));
+            let weight = WeightId::new(self.expressions.len());
+            graph.values[id.index()].home = Home::Weight(weight);
+            self.weights.insert(id, weight);
             self.expressions.push(expression);
+            let position = folding.dequantization(id);
+            self.dequantized.extend(position.map(|at| locations.get(at).cloned().unwrap_or_default()));
         }
         let plan_id = |id: ValueId| PlanValueId::new(id.index());
         let is_input = |id: &&ValueId| self.is_inside || !self.weights.contains_key(id);

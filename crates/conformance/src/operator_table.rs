@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use sinter_backend::{BackEnd, Device, KernelError, Problem, Region, Sizing, Tactic, Target};
+use sinter_backend::{BackEnd, Device, KernelError, Problem, Proposer, Region, Sizing, Tactic, Target};
 use sinter_base::{DataType, ValueType};
 use sinter_builder::{BuildOptions, Verify, build};
 use sinter_cpu::{Cpu, Tier};
@@ -70,6 +70,10 @@ impl BackEnd for Paper {
 
     fn tactics(&self) -> Vec<&'static dyn Tactic> {
         Cpu.tactics()
+    }
+
+    fn proposers(&self) -> Vec<&'static dyn Proposer> {
+        Cpu.proposers()
     }
 
     fn open(&self, threads: usize) -> Result<Arc<dyn Device>, KernelError> {

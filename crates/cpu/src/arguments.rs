@@ -1,10 +1,10 @@
 //! What kernels read before they compute: axes and indices with contents, and the memory of results.
 
-use crate::launch::{Output, Rooms};
 use sinter_backend::KernelError;
 use sinter_base::{DataType, Sizes, View, ViewMut};
 
 use crate::elements::{Elements, Numbers, load};
+use crate::launch::{Output, Rooms};
 
 /// An error about data, from anything that can say what is wrong.
 pub fn data_error(reason: impl std::fmt::Display) -> KernelError {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sinter_backend::{BackEnd, Device, KernelError, Tactic, Target};
+use sinter_backend::{BackEnd, Device, KernelError, Proposer, Tactic, Target};
 
 use crate::launch::{self, HostTactic, Threads};
 use crate::tier::Tier;
@@ -43,6 +43,9 @@ impl Cpu {
     }
 }
 
+/// Every family's proposers.
+const PROPOSERS: &[&[&dyn Proposer]] = &[conv::PROPOSERS, matmul::PROPOSERS, norm::PROPOSERS, quantize::PROPOSERS];
+
 impl BackEnd for Cpu {
     fn name(&self) -> &str {
         "cpu"
@@ -59,6 +62,10 @@ impl BackEnd for Cpu {
 
     fn tactics(&self) -> Vec<&'static dyn Tactic> {
         Self::host_tactics().into_iter().map(|tactic| tactic as &dyn Tactic).collect()
+    }
+
+    fn proposers(&self) -> Vec<&'static dyn Proposer> {
+        PROPOSERS.iter().flat_map(|family| family.iter().copied()).collect()
     }
 
     fn open(&self, threads: usize) -> Result<Arc<dyn Device>, KernelError> {

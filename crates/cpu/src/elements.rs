@@ -2,13 +2,13 @@
 
 use std::ops::Deref;
 
-use crate::launch::{Room, Rooms};
 use bytemuck::Pod;
 use half::{bf16, f16};
 use sinter_base::halves::{bf16_of, f16_of};
 use sinter_base::minifloat::Overflow;
 use sinter_base::{DataType, View, ViewMut};
 
+use crate::launch::{Room, Rooms};
 use crate::pointwise::column::wrap;
 
 /// The elements of a view in the widest type of their class.

@@ -1,11 +1,11 @@
 //! Products and activations of f32 and f64, for kernels written once: f32 for f32 operands, f64 for all other float types.
 
-use crate::launch::{Rooms, Workers};
 use sinter_backend::KernelError;
 use sinter_base::{View, ViewMut};
 use sinter_ops::recurrent::activation::Activation;
 
 use crate::elements::{Elements, Numbers, load, store_real};
+use crate::launch::{Rooms, Workers};
 use crate::number::Number;
 use crate::pointwise::functions;
 use crate::product::blocks::Blocks;

@@ -2,12 +2,12 @@
 
 use std::ops::{Add, AddAssign, Div, Mul, Sub};
 
-use crate::launch::{Rooms, Workers};
 use sinter_backend::KernelError;
 use sinter_base::{DataType, Element, View, ViewMut};
 use smallvec::SmallVec;
 
 use crate::elements::{Elements, floats, store_floats};
+use crate::launch::{Rooms, Workers};
 
 /// f32 or f64.
 pub trait Number:

@@ -1,10 +1,10 @@
 //! Tactics whose kernels take weights packed.
 
-use crate::launch::{HostTactic, Loaded};
 use sinter_backend::{Candidate, KernelError, Numerics, Problem, Recipe, Refusal, Region, Tactic};
 use sinter_base::{Attr, DataType, Dim, Tensor, View};
 use sinter_ops::OpKind;
 
+use crate::launch::{HostTactic, Loaded};
 use crate::tactic::{Speed, describe, estimate};
 
 /// What such a tactic finds in a region.

@@ -1,11 +1,12 @@
 //! A tactic as a row of a table: most kernels need a name, a question and a constructor.
 
-use crate::launch::{HostTactic, Loaded};
 use sinter_backend::{
     Candidate, End, KernelError, KernelKind, Numerics, Problem, Recipe, Refusal, Region, Sizing, StrideSupport, Tactic,
 };
 use sinter_ops::operator::Cost;
 use sinter_ops::{OpKind, Operands, ValueId};
+
+use crate::launch::{HostTactic, Loaded};
 
 /// A tactic for regions of one operator, without parameters.
 pub struct Row {

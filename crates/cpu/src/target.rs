@@ -1,8 +1,9 @@
 //! Results whose sizes follow from the contents of operands: known beforehand or told by the kernel.
 
-use crate::launch::Output;
 use sinter_backend::KernelError;
 use sinter_base::ViewMut;
+
+use crate::launch::Output;
 
 /// The memory of a result of these sizes: its own where the sizes were known, else new.
 ///

@@ -5,10 +5,11 @@
 
 use std::ops::Range;
 
-use crate::launch::{Room, Rooms};
 use bytemuck::{Pod, Zeroable};
 use sinter_ops::window::Axis;
 use smallvec::SmallVec;
+
+use crate::launch::{Room, Rooms};
 
 /// One axis.
 #[derive(Clone, Debug)]

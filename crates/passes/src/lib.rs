@@ -7,6 +7,7 @@
 
 mod activations;
 mod attention;
+mod attention_layout;
 mod broadcasts;
 mod channel_scales;
 mod common_subexpressions;
@@ -20,6 +21,7 @@ mod normalizations;
 pub mod pass;
 pub mod pipeline;
 mod quantize_motion;
+mod quantized_operands;
 mod reductions;
 mod reshapes;
 mod rotary_embedding;

@@ -11,8 +11,9 @@ use sinter_ir::Network;
 use crate::error::PassError;
 use crate::pass::{Pass, PassReport, Runner};
 use crate::{
-    activations, attention, broadcasts, channel_scales, common_subexpressions, dead_code, fold_constants, identities,
-    merge_pointwise, normalizations, quantize_motion, reshapes, rotary_embedding, softmax, split_pointwise, transposes,
+    activations, attention, attention_layout, broadcasts, channel_scales, common_subexpressions, dead_code,
+    fold_constants, identities, merge_pointwise, normalizations, quantize_motion, quantized_operands, reshapes,
+    rotary_embedding, softmax, split_pointwise, transposes,
 };
 
 /// Rounds of a group.
@@ -31,7 +32,9 @@ const NORMALIZATIONS: Pass = Pass::node("normalizations", normalizations::rewrit
 const SOFTMAX: Pass = Pass::node("softmax", softmax::rewrite);
 const ROTARY_EMBEDDING: Pass = Pass::node("rotary-embedding", rotary_embedding::rewrite);
 const ATTENTION: Pass = Pass::node("attention", attention::rewrite);
+const ATTENTION_LAYOUT: Pass = Pass::node("attention-layout", attention_layout::rewrite);
 const QUANTIZE_MOTION: Pass = Pass::node("quantize-motion", quantize_motion::rewrite);
+const QUANTIZED_OPERANDS: Pass = Pass::node("quantized-operands", quantized_operands::rewrite);
 const CHANNEL_SCALES: Pass = Pass::node("channel-scales", channel_scales::rewrite);
 const MERGE_POINTWISE: Pass = Pass::body("merge-pointwise", merge_pointwise::sweep);
 
@@ -41,11 +44,12 @@ pub const GROUPS: &[(&str, &[Pass])] = &[
     ("normal form", &[SPLIT_POINTWISE, IDENTITIES, FOLD_CONSTANTS, COMMON_SUBEXPRESSIONS]),
     ("shapes", &[RESHAPES, TRANSPOSES, BROADCASTS, IDENTITIES, FOLD_CONSTANTS, COMMON_SUBEXPRESSIONS]),
     ("recognisers", &[ACTIVATIONS, NORMALIZATIONS, SOFTMAX, ROTARY_EMBEDDING, ATTENTION]),
-    ("shapes again", &[RESHAPES, TRANSPOSES, IDENTITIES, FOLD_CONSTANTS, COMMON_SUBEXPRESSIONS]),
+    ("shapes again", &[RESHAPES, TRANSPOSES, IDENTITIES, FOLD_CONSTANTS, COMMON_SUBEXPRESSIONS, ATTENTION_LAYOUT]),
     ("weights", &[CHANNEL_SCALES]),
     ("quantization", &[QUANTIZE_MOTION, FOLD_CONSTANTS, COMMON_SUBEXPRESSIONS]),
     ("programs", &[MERGE_POINTWISE]),
     ("final clean-up", &[FOLD_CONSTANTS, COMMON_SUBEXPRESSIONS, DEAD_CODE]),
+    ("quantized operands", &[QUANTIZED_OPERANDS]),
 ];
 
 /// Shows the network after a pass: its name, and the network.

@@ -1,19 +1,20 @@
-//! The ways to compute a group: as one region or split, plain or channels last.
+//! The ways to compute a group: each a region with the formats in which it reads and writes.
 
 use std::collections::HashMap;
 
-use sinter_backend::{Candidate, Region};
+use sinter_backend::{Candidate, GraphView, Region};
+use sinter_base::quantization::Granularity;
 use sinter_base::{Dim, ValueType};
 use sinter_ops::movement::{Concat, Transpose};
+use sinter_ops::quantize::{Dequantize, Quantize};
 use sinter_ops::{Body, InferContext, Node, Op, Operands, ValueId, infer};
 
 use crate::cover::groups::Group;
-use crate::cover::uses::Uses;
 use crate::cover::{Gap, Problem};
 use crate::select::select;
 
 /// How the elements of a value lie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Form {
     /// As the network has it.
     Plain,
@@ -25,7 +26,17 @@ pub(crate) enum Form {
 pub(crate) struct Alternative {
     pub(crate) region: Region,
     pub(crate) inputs: Vec<Option<(ValueId, Form)>>,
-    pub(crate) choice: Candidate,
+    /// By result of the group.
+    pub(crate) results: Vec<Form>,
+    /// The kernel; none where nothing is to be done, since the result is the operand in another format.
+    pub(crate) choice: Option<Candidate>,
+}
+
+impl Alternative {
+    /// What it costs, in nanoseconds.
+    pub(crate) fn cost(&self) -> f64 {
+        self.choice.as_ref().map_or(0.0, |choice| choice.estimate)
+    }
 }
 
 /// A group with its alternatives, of which there is at least one; control flow has none and is lowered as it is.
@@ -33,15 +44,23 @@ pub(crate) struct Served {
     pub(crate) group: Group,
     /// Values that it makes for others, in the order of its alternatives' results.
     pub(crate) results: Vec<ValueId>,
-    pub(crate) plain: Option<Alternative>,
-    pub(crate) last: Option<Alternative>,
+    /// Those that are plain throughout first.
+    pub(crate) alternatives: Vec<Alternative>,
 }
 
 impl Served {
-    /// What the cheaper alternative costs, in nanoseconds.
+    /// What the cheapest alternative costs, in nanoseconds.
     pub(crate) fn cost(&self) -> f64 {
-        let costs = [&self.plain, &self.last].into_iter().flatten().map(|a| a.choice.estimate);
-        costs.min_by(f64::total_cmp).unwrap_or(0.0)
+        self.alternatives.iter().map(Alternative::cost).min_by(f64::total_cmp).unwrap_or(0.0)
+    }
+
+    /// Do all alternatives read and write values as the network has them?
+    pub(crate) fn is_plain(&self) -> bool {
+        let forms = |a: &Alternative| {
+            a.inputs.iter().flatten().all(|(_, form)| *form == Form::Plain)
+                && a.results.iter().all(|form| *form == Form::Plain)
+        };
+        self.alternatives.iter().all(forms)
     }
 }
 
@@ -61,47 +80,121 @@ pub(crate) fn type_in(ty: &ValueType, form: Form) -> Option<ValueType> {
 ///
 /// # Errors
 /// Why there is none.
-pub(crate) fn serve(problem: &Problem<'_>, uses: &Uses, group: Group) -> Result<Served, Gap> {
-    let results = group.results(problem, uses);
+pub(crate) fn serve(problem: &Problem<'_>, graph: &GraphView<'_>, group: Group) -> Result<Served, Gap> {
+    let results = group.results(graph);
     if !problem.body.nodes()[group.node()].op.bodies().is_empty() {
-        return Ok(Served { group, results, plain: None, last: None });
+        return Ok(Served { group, results, alternatives: Vec::new() });
     }
-    let last = || last_region(problem, &group, &results).and_then(|parts| choose(problem, parts).ok());
-    let plain = choose(problem, plain_region(problem, &group, &results));
-    let last = if problem.may_join || plain.is_err() { last() } else { None };
-    match plain {
-        Ok(plain) => Ok(Served { group, results, plain: Some(plain), last }),
-        Err(_) if last.is_some() => Ok(Served { group, results, plain: None, last }),
-        Err(refusals) => Err(Gap { node: group.node(), refusals }),
+    let reads = |node: &usize| problem.body.nodes()[*node].inputs.iter().flatten();
+    let is_dequantized = |id: &ValueId| problem.folding.dequantization(*id).is_some();
+    let has_stored = problem.may_join && group.nodes.iter().flat_map(reads).any(is_dequantized);
+    let best = |of: &dyn Fn(Weights) -> Option<Parts>| {
+        let stored = has_stored.then(|| of(Weights::Stored).map(|parts| choose(problem, parts))).flatten();
+        of(Weights::Folded).map(|parts| cheaper(choose(problem, parts), stored))
+    };
+    let mut alternatives = Vec::new();
+    let mut refusals = Vec::new();
+    match best(&|weights| Some(plain_region(problem, &group, &results, weights))) {
+        Some(Ok(plain)) => alternatives.push(plain),
+        Some(Err(reasons)) => refusals = reasons,
+        None => {}
+    }
+    if problem.may_join || alternatives.is_empty() {
+        for source in [Source::Last, Source::Plain] {
+            let last = best(&|weights| last_region(problem, &group, &results, weights, source));
+            alternatives.extend(last.and_then(Result::ok));
+        }
+    }
+    if problem.may_join {
+        alternatives.extend(renamed(problem, &group, graph));
+    }
+    match alternatives.is_empty() {
+        true => Err(Gap { node: group.node(), refusals }),
+        false => Ok(Served { group, results, alternatives }),
     }
 }
 
-/// A region before anyone was asked.
-type Parts = (Body, Vec<Option<(ValueId, Form)>>);
+/// A transposition that does nothing: what it makes is its operand with the channels last, or the other way round.
+fn renamed(problem: &Problem<'_>, group: &Group, graph: &GraphView<'_>) -> Option<Alternative> {
+    let [node] = group.nodes[..] else { return None };
+    let node = &problem.body.nodes()[node];
+    let (Op::Transpose(op), [Some(x)], [y]) = (&node.op, &node.inputs[..], &node.outputs[..]) else { return None };
+    let rank = op.permutation.as_ref()?.len();
+    // A result of the body is what the body calls so; a weight lies as it is stored.
+    if rank < 3 || graph.is_result(*y) || graph.is_weight(*x) {
+        return None;
+    }
+    let (x_type, y_type) = (problem.body.ty(*x), problem.body.ty(*y));
+    let last = Form::ChannelsLast(rank);
+    let (from, to) = match op {
+        op if *op == Transpose::to_channels_last(rank) && type_in(x_type, last)? == *y_type => (last, Form::Plain),
+        op if *op == Transpose::to_channels_first(rank) && type_in(y_type, last)? == *x_type => (Form::Plain, last),
+        _ => return None,
+    };
+    let region = Region::single(op.clone().into(), &[Some(x_type.clone())], vec![y_type.clone()]);
+    Some(Alternative { region, inputs: vec![Some((*x, from))], results: vec![to], choice: None })
+}
 
-fn choose(problem: &Problem<'_>, parts: Parts) -> Result<Alternative, Vec<(String, sinter_backend::Refusal)>> {
-    let (body, inputs) = parts;
-    let is_weight = |input: &Option<(ValueId, Form)>| input.is_some_and(|(id, _)| (problem.weight)(id).is_some());
+/// How a region with its channels last takes an image that it reads by windows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// With its channels last too.
+    Last,
+    /// As the network has it: for kernels that copy the image anyway.
+    Plain,
+}
+
+/// How a region takes weights that are stored quantized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Weights {
+    /// Dequantized when the plan is made.
+    Folded,
+    /// As they are stored: the region dequantizes them.
+    Stored,
+}
+
+/// Why there is no alternative, by tactic.
+type Refusals = Vec<(String, sinter_backend::Refusal)>;
+
+/// The cheaper of two alternatives, the first of equal ones.
+fn cheaper(
+    first: Result<Alternative, Refusals>,
+    second: Option<Result<Alternative, Refusals>>,
+) -> Result<Alternative, Refusals> {
+    match (first, second) {
+        (Ok(first), Some(Ok(second))) if second.cost() < first.cost() => Ok(second),
+        (Err(_), Some(Ok(second))) => Ok(second),
+        (first, _) => first,
+    }
+}
+
+/// A region before anyone was asked: its body, its operands and the format of its results.
+type Parts = (Body, Vec<Option<(ValueId, Form)>>, Form);
+
+fn choose(problem: &Problem<'_>, parts: Parts) -> Result<Alternative, Refusals> {
+    let (body, inputs, form) = parts;
+    let is_weight = |input: &Option<(ValueId, Form)>| input.is_some_and(|(id, _)| problem.weight(id).is_some());
     let constants = inputs.iter().enumerate().filter(|(_, input)| is_weight(input)).map(|(i, _)| i).collect();
     let region = Region::new(body).with_constants(constants);
     let choice = select(&region, problem.back_end, problem.target, problem.evidence)?;
-    Ok(Alternative { region, inputs, choice })
+    let results = vec![form; region.body().outputs().len()];
+    Ok(Alternative { region, inputs, results, choice: Some(choice) })
 }
 
-fn plain_region(problem: &Problem<'_>, group: &Group, results: &[ValueId]) -> Parts {
+fn plain_region(problem: &Problem<'_>, group: &Group, results: &[ValueId], weights: Weights) -> Parts {
     let outer = problem.body;
-    if let [node] = group.nodes[..] {
+    if let ([node], Weights::Folded) = (&group.nodes[..], weights) {
         // The operands of a single operator are numbered by its inputs.
-        let node = &outer.nodes()[node];
+        let node = &outer.nodes()[*node];
         let types: Vec<_> = node.inputs.iter().map(|input| input.map(|id| outer.ty(id).clone())).collect();
         let mut body = Body::new();
         let operands: Vec<_> = types.into_iter().map(|ty| ty.map(|ty| body.add_input(ty))).collect();
         let types = node.outputs.iter().map(|id| outer.ty(*id).clone()).collect();
         let made = body.add_typed(node.op.clone(), &operands, types);
         body.set_outputs(made[..results.len()].to_vec());
-        return (body, node.inputs.iter().map(|input| input.map(|id| (id, Form::Plain))).collect());
+        return (body, node.inputs.iter().map(|input| input.map(|id| (id, Form::Plain))).collect(), Form::Plain);
     }
-    let mut inner = Inner::new(problem, group);
+    let mut inner = Inner::new(problem, group, weights);
     for &node in &group.nodes {
         let node = &outer.nodes()[node];
         let operands: Vec<_> = node.inputs.iter().map(|input| input.map(|id| inner.plain(id))).collect();
@@ -109,17 +202,23 @@ fn plain_region(problem: &Problem<'_>, group: &Group, results: &[ValueId]) -> Pa
         let made = inner.body.add_typed(node.op.clone(), &operands, types);
         inner.made.extend(node.outputs.iter().copied().zip(made));
     }
-    inner.finish(results)
+    inner.finish(results, Form::Plain)
 }
 
 /// The group in channels-last layout; `None` where that makes no sense.
-fn last_region(problem: &Problem<'_>, group: &Group, results: &[ValueId]) -> Option<Parts> {
+fn last_region(
+    problem: &Problem<'_>,
+    group: &Group,
+    results: &[ValueId],
+    weights: Weights,
+    source: Source,
+) -> Option<Parts> {
     let outer = problem.body;
     let rank = rank_of(outer.ty(*outer.nodes()[group.node()].outputs.first()?))?;
     if rank < 3 {
         return None;
     }
-    let mut inner = Inner::new(problem, group);
+    let mut inner = Inner::new(problem, group, weights);
     for &node in &group.nodes {
         let node = &outer.nodes()[node];
         let [result] = node.outputs[..] else { return None };
@@ -127,14 +226,37 @@ fn last_region(problem: &Problem<'_>, group: &Group, results: &[ValueId]) -> Opt
             return None;
         }
         let made = match &node.op {
-            Op::Convolution(_) | Op::Pool(_) => inner.last_windows(node, rank)?,
+            Op::Convolution(_) | Op::Pool(_) => inner.last_windows(node, rank, source)?,
             Op::Pointwise(_) => inner.last_pointwise(node, rank)?,
             Op::Concat(op) => inner.last_concat(op, node, rank)?,
+            Op::Quantize(op) => {
+                let granularity = last_granularity(op.granularity, rank)?;
+                inner.last_quantization(Quantize { granularity, ..op.clone() }, node, rank)?
+            }
+            Op::Dequantize(op) => {
+                let granularity = last_granularity(op.granularity, rank)?;
+                inner.last_quantization(Dequantize { granularity, ..op.clone() }, node, rank)?
+            }
             _ => return None,
         };
         inner.made.insert(result, made);
     }
-    Some(inner.finish(results))
+    if source == Source::Plain && !inner.reads_plain_image {
+        return None;
+    }
+    Some(inner.finish(results, Form::ChannelsLast(rank)))
+}
+
+/// Which elements share a scale, with the channels last.
+fn last_granularity(granularity: Granularity, rank: usize) -> Option<Granularity> {
+    match granularity {
+        Granularity::Tensor => Some(granularity),
+        Granularity::Axis { axis } => {
+            let axis = Transpose::to_channels_last(rank).permutation?.iter().position(|from| *from == axis)?;
+            Some(Granularity::Axis { axis })
+        }
+        Granularity::Block { .. } => None,
+    }
 }
 
 fn rank_of(ty: &ValueType) -> Option<usize> {
@@ -148,18 +270,28 @@ struct Inner<'a> {
     inputs: Vec<Option<(ValueId, Form)>>,
     /// The operands of a single operator are numbered by its inputs, so one that comes twice counts twice.
     is_single: bool,
+    weights: Weights,
+    /// Does a convolution read its image as the network has it?
+    reads_plain_image: bool,
     /// Values of the network that are made inside, in the form of the region.
     made: HashMap<ValueId, ValueId>,
 }
 
 impl<'a> Inner<'a> {
-    fn new(problem: &'a Problem<'a>, group: &Group) -> Self {
-        let is_single = group.nodes.len() == 1;
-        Self { problem, body: Body::new(), inputs: Vec::new(), is_single, made: HashMap::new() }
+    fn new(problem: &'a Problem<'a>, group: &Group, weights: Weights) -> Self {
+        let is_single = group.nodes.len() == 1 && weights == Weights::Folded;
+        let (body, inputs, made) = (Body::new(), Vec::new(), HashMap::new());
+        Self { problem, body, inputs, is_single, weights, reads_plain_image: false, made }
     }
 
     /// The operand that holds a value in a form; every one is an operand once, in a region of several operators.
     fn operand(&mut self, id: ValueId, form: Form) -> Option<ValueId> {
+        if self.weights == Weights::Stored
+            && form == Form::Plain
+            && let Some(position) = self.problem.folding.dequantization(id)
+        {
+            return self.dequantized(id, position);
+        }
         if !self.is_single
             && let Some(position) = self.inputs.iter().position(|known| *known == Some((id, form)))
         {
@@ -168,6 +300,19 @@ impl<'a> Inner<'a> {
         let ty = type_in(self.problem.body.ty(id), form)?;
         self.inputs.push(Some((id, form)));
         Some(self.body.add_input(ty))
+    }
+
+    /// A weight that the region dequantizes by this node.
+    fn dequantized(&mut self, id: ValueId, position: usize) -> Option<ValueId> {
+        if let Some(known) = self.made.get(&id) {
+            return Some(*known);
+        }
+        let outer = self.problem.body;
+        let node = &outer.nodes()[position];
+        let operands: Vec<_> = node.inputs.iter().map(|input| input.map(|id| self.plain(id))).collect();
+        let made = self.body.add_typed(node.op.clone(), &operands, vec![outer.ty(id).clone()])[0];
+        self.made.insert(id, made);
+        Some(made)
     }
 
     /// The value as the network has it.
@@ -183,11 +328,16 @@ impl<'a> Inner<'a> {
     }
 
     /// An operator on windows of its first operand; all others stay as they are.
-    fn last_windows(&mut self, node: &Node, rank: usize) -> Option<ValueId> {
+    fn last_windows(&mut self, node: &Node, rank: usize, source: Source) -> Option<ValueId> {
         let outer = self.problem.body;
         let mut operands = Vec::new();
         for (index, input) in node.inputs.iter().enumerate() {
+            let is_image = index == 0 && matches!(node.op, Op::Convolution(_)) && source == Source::Plain;
             operands.push(match *input {
+                Some(id) if is_image && !self.made.contains_key(&id) => {
+                    self.reads_plain_image = true;
+                    Some(self.operand(id, Form::Plain)?)
+                }
                 Some(id) if index == 0 => {
                     let moved = self.last(id, rank)?;
                     let back = Transpose::to_channels_first(rank);
@@ -216,6 +366,20 @@ impl<'a> Inner<'a> {
         Some(self.body.add_typed(moved.into(), &operands, vec![ty])[0])
     }
 
+    /// Scales and zero points are lists: they stay as they are.
+    fn last_quantization(&mut self, op: impl Into<Op>, node: &Node, rank: usize) -> Option<ValueId> {
+        let mut operands = Vec::new();
+        for (index, input) in node.inputs.iter().enumerate() {
+            operands.push(match *input {
+                Some(id) if index == 0 => Some(self.last(id, rank)?),
+                Some(id) => Some(self.operand(id, Form::Plain)?),
+                None => None,
+            });
+        }
+        let ty = type_in(self.problem.body.ty(node.outputs[0]), Form::ChannelsLast(rank))?;
+        Some(self.body.add_typed(op.into(), &operands, vec![ty])[0])
+    }
+
     fn last_pointwise(&mut self, node: &Node, rank: usize) -> Option<ValueId> {
         let outer = self.problem.body;
         let mut operands = Vec::new();
@@ -224,7 +388,7 @@ impl<'a> Inner<'a> {
             let is_single = dims.iter().all(|d| *d == Dim::constant(1));
             operands.push(Some(if is_single && !self.made.contains_key(&id) {
                 self.operand(id, Form::Plain)?
-            } else if dims.len() == rank || (self.problem.weight)(id).is_some() {
+            } else if dims.len() == rank || self.problem.weight(id).is_some() {
                 self.last(id, rank)?
             } else {
                 return None;
@@ -234,9 +398,9 @@ impl<'a> Inner<'a> {
         Some(self.body.add_typed(node.op.clone(), &operands, vec![ty])[0])
     }
 
-    fn finish(mut self, results: &[ValueId]) -> Parts {
+    fn finish(mut self, results: &[ValueId], form: Form) -> Parts {
         let outputs = results.iter().filter_map(|id| self.made.get(id).copied()).collect();
         self.body.set_outputs(outputs);
-        (self.body, self.inputs)
+        (self.body, self.inputs, form)
     }
 }

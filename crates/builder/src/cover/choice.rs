@@ -1,15 +1,16 @@
-//! The choice among overlapping groups and their layouts, by what everything costs.
+//! The choice among overlapping groups and their formats, by what everything costs.
 //!
-//! First each group costs what its cheaper layout does, and [`partition`] finds the cheapest groups. That leaves out the
-//! transpositions between layouts, with which [`Search`] makes the choice better.
+//! First each group costs what its cheapest alternative does, and [`partition`] finds the cheapest groups. That leaves out the
+//! conversions between formats, with which [`Search`] makes the choice better.
 
 use std::collections::BTreeMap;
+
+use sinter_backend::GraphView;
 
 use crate::cover::alternatives::{Served, serve};
 use crate::cover::groups::{Group, propose};
 use crate::cover::partition::{Offer, partition};
 use crate::cover::search::{LaidOut, Member, Search};
-use crate::cover::uses::Uses;
 use crate::cover::{Costs, Gap, Problem};
 
 /// Stands in for the cost of what has no kernel: more than any sum of real ones.
@@ -19,26 +20,26 @@ const NO_KERNEL: f64 = 1e15;
 pub(crate) struct Chosen {
     /// Groups of all living nodes in execution order.
     pub(crate) served: Vec<Served>,
-    /// For each group: channels last?
-    pub(crate) labels: Vec<bool>,
+    /// For each group: which alternative.
+    pub(crate) labels: Vec<usize>,
     pub(crate) costs: Costs,
 }
 
-/// The cheapest groups of all living nodes that can run one after the other, with their layouts.
+/// The cheapest groups of all living nodes that can run one after the other, with their formats.
 ///
 /// # Errors
 /// All nodes that have no kernel, by themselves or in a group.
-pub(crate) fn choose(problem: &Problem<'_>, uses: &Uses) -> Result<Chosen, Vec<Gap>> {
+pub(crate) fn choose(problem: &Problem<'_>, graph: &GraphView<'_>) -> Result<Chosen, Vec<Gap>> {
     let mut singles: BTreeMap<usize, Result<Served, Gap>> =
-        uses.living().map(|node| (node, serve(problem, uses, Group::single(node)))).collect();
-    let mut fused: Vec<Option<Served>> = propose(problem, uses)
+        graph.living().map(|node| (node, serve(problem, graph, Group::single(node)))).collect();
+    let mut fused: Vec<Option<Served>> = propose(problem, graph)
         .into_iter()
-        .map(|group| serve(problem, uses, group).ok())
+        .map(|group| serve(problem, graph, group).ok())
         .filter(Option::is_some)
         .collect();
     let (LaidOut { members, labels, .. }, costs) = {
         let fused: Vec<&Served> = fused.iter().flatten().collect();
-        let search = Search::new(problem, uses, &singles, &fused);
+        let search = Search::new(problem, graph, &singles, &fused);
         let cheapest = partitioned(&search);
         let solved = search.better(cheapest.clone());
         let cost = |choice: &[usize]| search.cost(choice).unwrap_or(0);
@@ -64,7 +65,7 @@ pub(crate) fn choose(problem: &Problem<'_>, uses: &Uses) -> Result<Chosen, Vec<G
     Ok(Chosen { served, labels, costs })
 }
 
-/// The cheapest groups, each at what its cheaper layout costs, that can run one after the other.
+/// The cheapest groups, each at what its cheapest alternative costs, that can run one after the other.
 fn partitioned(search: &Search<'_>) -> Vec<usize> {
     let single = |node: usize| match search.singles.get(&node) {
         Some(Ok(served)) => served.cost(),
@@ -97,17 +98,20 @@ mod tests {
     use std::collections::HashSet;
     use std::sync::Arc;
 
-    use sinter_backend::{self as backend, BackEnd, Candidate, Device, KernelError, Numerics, Refusal, Tactic, Target};
+    use sinter_backend::{
+        self as backend, BackEnd, Candidate, Device, KernelError, Numerics, Proposals, Proposer, Refusal, Tactic,
+        Target,
+    };
     use sinter_base::{DataType, Tensor, ValueType};
     use sinter_ir::WeightExpr;
     use sinter_ops::conv::Convolution;
     use sinter_ops::matmul::MatMul;
     use sinter_ops::pointwise::Expr;
-    use sinter_ops::{Body, InferContext, OpKind, ValueId};
+    use sinter_ops::{Body, InferContext, Op, OpKind, ValueId};
 
     use super::*;
-    use crate::cover::cover;
-    use crate::cover::labels::Layouts;
+    use crate::cover::formats::Formats;
+    use crate::cover::{Folding, cover};
     use crate::evidence::Evidence;
 
     /// Takes every region: all for the same time, the fewer regions the better, or for one that its text draws.
@@ -147,8 +151,45 @@ mod tests {
             if self.draws { vec![&DRAWN] } else { vec![&EQUAL] }
         }
 
+        fn proposers(&self) -> Vec<&'static dyn Proposer> {
+            vec![&Neighbours]
+        }
+
         fn open(&self, _: usize) -> Result<Arc<dyn Device>, KernelError> {
             Err(KernelError::Recipe("nothing runs in this test".to_owned()))
+        }
+    }
+
+    /// A product or convolution with the sum behind it, and all of those that read the same.
+    struct Neighbours;
+
+    fn is_product(graph: &GraphView<'_>, node: usize) -> bool {
+        let node = graph.node(node);
+        matches!(node.op, Op::MatMul(_) | Op::Convolution(_)) && node.inputs[1].is_some_and(|id| graph.is_weight(id))
+    }
+
+    fn sum_behind(graph: &GraphView<'_>, node: usize) -> Option<usize> {
+        let reader = graph.only_reader(graph.node(node).outputs[0])?;
+        matches!(graph.node(reader).op, Op::Pointwise(_)).then_some(reader)
+    }
+
+    impl Proposer for Neighbours {
+        fn propose(&self, graph: &GraphView<'_>, seed: usize, proposals: &mut Proposals) {
+            if !is_product(graph, seed) {
+                return;
+            }
+            let Some(read) = graph.node(seed).inputs[0] else { return };
+            let in_front = graph.maker(read).filter(|maker| {
+                matches!(graph.node(*maker).op, Op::Pointwise(_)) && graph.only_reader(read) == Some(seed)
+            });
+            let behind = sum_behind(graph, seed);
+            for (in_front, behind) in [(None, behind), (in_front, None), (in_front, behind)] {
+                proposals.push([seed].into_iter().chain(in_front).chain(behind));
+            }
+            let siblings: Vec<usize> =
+                graph.readers(read).iter().copied().filter(|at| is_product(graph, *at)).collect();
+            let all = siblings.iter().flat_map(|at| [Some(*at), sum_behind(graph, *at)]).flatten();
+            proposals.push(all);
         }
     }
 
@@ -161,8 +202,15 @@ mod tests {
     fn covered(body: &Body, weights: &HashSet<ValueId>, see: impl FnOnce(&[crate::cover::Piece])) {
         let weight = |id: ValueId| weight_in(weights, id);
         let (target, evidence) = (EQUAL.target(1), Evidence::default());
-        let problem =
-            Problem { body, back_end: &EQUAL, target: &target, evidence: &evidence, may_join: true, weight: &weight };
+        let problem = Problem {
+            body,
+            back_end: &EQUAL,
+            target: &target,
+            evidence: &evidence,
+            may_join: true,
+            inputs: &weight,
+            folding: &Folding::of(body, &weight),
+        };
         see(&cover(&problem).map_err(|gaps| gaps.len()).expect("everything has a kernel").pieces);
     }
 
@@ -257,15 +305,15 @@ mod tests {
         body
     }
 
-    /// The cheapest of all choices of groups with all layouts, in picoseconds, and how many choices there are.
+    /// The cheapest of all choices of groups with all formats, in picoseconds, and how many choices there are.
     fn brute_force(problem: &Problem<'_>) -> (i64, usize) {
-        let uses = Uses::of(problem);
+        let graph = problem.graph();
         let singles: BTreeMap<usize, Result<Served, Gap>> =
-            uses.living().map(|node| (node, serve(problem, &uses, Group::single(node)))).collect();
-        let groups = propose(problem, &uses).into_iter();
-        let fused: Vec<Served> = groups.filter_map(|group| serve(problem, &uses, group).ok()).collect();
+            graph.living().map(|node| (node, serve(problem, &graph, Group::single(node)))).collect();
+        let groups = propose(problem, &graph).into_iter();
+        let fused: Vec<Served> = groups.filter_map(|group| serve(problem, &graph, group).ok()).collect();
         let fused: Vec<&Served> = fused.iter().collect();
-        let search = Search::new(problem, &uses, &singles, &fused);
+        let search = Search::new(problem, &graph, &singles, &fused);
         let (mut least, mut choices) = (i64::MAX, 0);
         for mask in 0..1usize << fused.len() {
             let choice: Vec<usize> = (0..fused.len()).filter(|number| mask >> number & 1 == 1).collect();
@@ -279,10 +327,14 @@ mod tests {
                 Member::Single(node) => singles[node].as_ref().map_err(|_| ()).expect("everything has a kernel"),
             });
             let served: Vec<&Served> = served.collect();
-            let prices = Layouts::of(problem).prices(&served);
-            for labels in 0..1usize << served.len() {
-                let labels: Vec<bool> = (0..served.len()).map(|at| labels >> at & 1 == 1).collect();
+            let prices = Formats::of(problem).prices(&served);
+            let sizes = prices.sizes();
+            let mut labels = vec![0; sizes.len()];
+            loop {
                 least = least.min(prices.of(&labels));
+                let Some(next) = (0..sizes.len()).rev().find(|&at| labels[at] + 1 < sizes[at]) else { break };
+                labels[next] += 1;
+                labels[next + 1..].fill(0);
             }
             choices += 1;
         }
@@ -290,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_and_layouts_together_are_the_cheapest() {
+    fn groups_and_formats_together_are_the_cheapest() {
         let mut state = 7u64;
         let mut draw = move |bound: usize| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -308,7 +360,8 @@ mod tests {
                 target: &target,
                 evidence: &evidence,
                 may_join: true,
-                weight: &weight,
+                inputs: &weight,
+                folding: &Folding::of(&body, &weight),
             };
             let costs = cover(&problem).map_err(|gaps| gaps.len()).expect("everything has a kernel").costs;
             let (least, choices) = brute_force(&problem);

@@ -1,4 +1,4 @@
-//! The pieces of a cover: chosen alternatives in order, with transpositions where layouts meet.
+//! The pieces of a cover: chosen alternatives in order, with conversions where formats meet.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,8 +9,9 @@ use sinter_ir::WeightExpr;
 use sinter_ops::ValueId;
 use sinter_ops::movement::{Reshape, Transpose};
 
-use crate::cover::alternatives::{Form, Served, type_in};
-use crate::cover::labels::{conversion_region, scaled};
+use crate::cover::alternatives::{Alternative, Form, Served, type_in};
+use crate::cover::formats::{conversion_region, scaled};
+use crate::cover::repeated::Repeated;
 use crate::cover::{Costs, Cover, Gap, Piece, Problem};
 use crate::select::select;
 
@@ -19,19 +20,24 @@ struct Emitter<'a> {
     cover: Cover,
     /// Values that exist, by form.
     forms: HashMap<(ValueId, Form), ValueId>,
+    repeated: Repeated,
 }
 
-/// Makes the pieces; `labels` says of each group whether it computes channels last.
-pub(crate) fn emit(problem: &Problem<'_>, served: Vec<Served>, labels: &[bool]) -> Result<Cover, Vec<Gap>> {
+/// Makes the pieces; `labels` says which alternative each group takes.
+pub(crate) fn emit(problem: &Problem<'_>, served: Vec<Served>, labels: &[usize]) -> Result<Cover, Vec<Gap>> {
     let body = problem.body;
     let types: Vec<ValueType> = (0..body.value_count()).map(|i| body.ty(ValueId::new(i)).clone()).collect();
     let cover = Cover { types, weights: Vec::new(), pieces: Vec::new(), costs: Costs::default() };
-    let mut emitter = Emitter { problem, cover, forms: HashMap::new() };
+    let repeated = Repeated::of(problem, served.iter());
+    let mut emitter = Emitter { problem, cover, forms: HashMap::new(), repeated };
     for id in body.inputs() {
         emitter.forms.insert((*id, Form::Plain), *id);
     }
-    for (served, &is_last) in served.into_iter().zip(labels) {
-        emitter.add(served, is_last).map_err(|gap| vec![gap])?;
+    for (served, &label) in served.into_iter().zip(labels) {
+        if emitter.repeated.has(&served) {
+            continue;
+        }
+        emitter.add(served, label).map_err(|gap| vec![gap])?;
     }
     for id in body.outputs() {
         emitter.value(*id, Form::Plain, 0).map_err(|gap| vec![gap])?;
@@ -42,11 +48,11 @@ pub(crate) fn emit(problem: &Problem<'_>, served: Vec<Served>, labels: &[bool]) 
 }
 
 impl Emitter<'_> {
-    fn add(&mut self, served: Served, is_last: bool) -> Result<(), Gap> {
-        let Served { group, results, plain, last } = served;
+    fn add(&mut self, served: Served, label: usize) -> Result<(), Gap> {
+        let Served { group, results, alternatives } = served;
         let first = group.node();
         let body = self.problem.body;
-        let Some(alternative) = (if is_last { last } else { plain }) else {
+        let Some(alternative) = alternatives.into_iter().nth(label) else {
             // Control flow reads and makes plain values.
             let node = &body.nodes()[first];
             let mut inputs = Vec::new();
@@ -65,25 +71,26 @@ impl Emitter<'_> {
             self.cover.pieces.push(Piece { region, inputs, outputs, nodes: vec![first], choice: None });
             return Ok(());
         };
+        if let (None, [Some((operand, form))], [result]) =
+            (&alternative.choice, &alternative.inputs[..], &alternative.results[..])
+        {
+            let operand = self.value(*operand, *form, first)?;
+            self.forms.insert((results[0], *result), operand);
+            return Ok(());
+        }
         let mut inputs = Vec::new();
         for input in alternative.inputs {
             inputs.push(input.map(|(id, form)| self.value(id, form, first)).transpose()?);
         }
         let mut outputs = Vec::new();
-        for (position, id) in results.iter().enumerate() {
-            if !is_last {
-                self.forms.insert((*id, Form::Plain), *id);
-                outputs.push(*id);
-                continue;
-            }
-            let ty = alternative.region.body().ty(alternative.region.body().outputs()[position]).clone();
-            let rank = ty.as_tensor().and_then(|t| t.dims().ok()).map_or(0, <[Dim]>::len);
-            let moved = self.fresh(ty);
-            self.forms.insert((*id, Form::ChannelsLast(rank)), moved);
-            outputs.push(moved);
+        let types = alternative.region.body().output_types();
+        for ((id, form), ty) in results.iter().zip(alternative.results).zip(types) {
+            let made = if form == Form::Plain { *id } else { self.fresh(ty) };
+            self.forms.insert((*id, form), made);
+            outputs.push(made);
         }
         let nodes = group.nodes;
-        let (region, choice) = (alternative.region, Some(alternative.choice));
+        let Alternative { region, choice, .. } = alternative;
         self.cover.pieces.push(Piece { region, inputs, outputs, nodes, choice });
         Ok(())
     }
@@ -95,14 +102,16 @@ impl Emitter<'_> {
 
     /// The value in a form; made when it does not exist yet. `node` is whom it is made for.
     fn value(&mut self, id: ValueId, form: Form, node: usize) -> Result<ValueId, Gap> {
+        let id = self.repeated.value(id);
         if let Some(known) = self.forms.get(&(id, form)) {
             return Ok(*known);
         }
         let body = self.problem.body;
         let plain = body.ty(id);
         let ty = type_in(plain, form).unwrap_or_else(|| plain.clone());
-        let made = if let Some(weight) = (self.problem.weight)(id) {
-            let made = self.fresh(ty);
+        let made = if let Some(weight) = self.problem.weight(id) {
+            // One that a node makes is the node's result.
+            let made = if form == Form::Plain { id } else { self.fresh(ty) };
             self.cover.weights.push((made, moved_weight(weight, plain, form)));
             made
         } else {

@@ -1,33 +1,37 @@
-//! The cover: which operators become one region, and in which layout each region computes.
+//! The cover: which operators become one region, and in which formats each region reads and writes.
 //!
-//! [`groups`] proposes regions: a heavy operator with the pointwise work in front of it and behind it, and several heavy
-//! operators that read the same. Each region has up to two [`alternatives`]: plain, and channels last, where the values
-//! between regions lie with their channels behind the spatial axes. Every alternative is offered to the tactics and costs
-//! what the best candidate costs. [`choice`] takes the cheapest groups of all nodes, single ones included: [`partition`]
-//! finds them, exactly where groups do not tangle, and [`order`] says in which order they can run. A value that one region
-//! makes in one layout and another reads in the other costs a transposition. [`labels`] finds the cheapest choice of
-//! layouts, exactly, as a minimum cut; [`search`] finds groups that are cheaper with their transpositions. [`emit`] makes
-//! the pieces.
+//! [`groups`] collects the regions that the back end's proposers name. What is done to weights alone is done when the plan is
+//! made: [`folding`]. Each region has [`alternatives`], which differ in the format of each operand and result: plain, or with
+//! the channels behind the spatial axes. Every alternative is offered to the tactics and costs what the best candidate costs.
+//! [`choice`] takes the cheapest groups of all nodes, single ones included: [`partition`] finds them, exactly where groups do
+//! not tangle, and [`order`] says in which order they can run. A value that one region makes in one format and others read in
+//! another costs a conversion, once for each format. [`formats`] finds the cheapest alternatives, exactly where few values
+//! tangle, by [`eliminate`], else by expansions with a minimum [`cut`] in each; [`search`] finds groups that are cheaper with
+//! their conversions. [`emit`] makes the pieces.
 
 mod alternatives;
 mod choice;
 mod cut;
+mod eliminate;
 mod emit;
+mod folding;
+mod formats;
 mod groups;
-mod labels;
 mod order;
 mod partition;
+mod repeated;
 mod search;
-mod uses;
 
 use std::sync::Arc;
 
-use sinter_backend::{BackEnd, Candidate, Region, Target};
+use sinter_backend::{BackEnd, Candidate, GraphView, Region, Target};
 use sinter_base::ValueType;
 use sinter_ir::WeightExpr;
 use sinter_ops::{Body, ValueId};
 
 use crate::evidence::Evidence;
+
+pub(crate) use crate::cover::folding::Folding;
 
 /// A region of the cover with what it reads and writes.
 pub(crate) struct Piece {
@@ -43,9 +47,9 @@ pub(crate) struct Piece {
 
 /// See the module documentation.
 pub(crate) struct Cover {
-    /// Types of all values: first the body's own, then those in other layouts.
+    /// Types of all values: first the body's own, then those in other formats.
     pub(crate) types: Vec<ValueType>,
-    /// Weights in other layouts.
+    /// Weights in other formats, and those that nodes make.
     pub(crate) weights: Vec<(ValueId, Arc<WeightExpr>)>,
     /// In execution order.
     pub(crate) pieces: Vec<Piece>,
@@ -57,7 +61,7 @@ pub(crate) struct Cover {
 pub struct Costs {
     /// Every operator by itself.
     pub single: i64,
-    /// The groups that are cheapest without regard to transpositions between layouts.
+    /// The groups that are cheapest without regard to conversions between formats.
     pub greedy: i64,
     /// The cover that was chosen.
     pub solved: i64,
@@ -74,7 +78,21 @@ pub(crate) struct Problem<'a> {
     /// May several operators be one region, in a layout of its own?
     pub(crate) may_join: bool,
     /// Weight behind an input of the body.
-    pub(crate) weight: &'a dyn Fn(ValueId) -> Option<Arc<WeightExpr>>,
+    pub(crate) inputs: &'a dyn Fn(ValueId) -> Option<Arc<WeightExpr>>,
+    /// Weights that nodes of the body make.
+    pub(crate) folding: &'a Folding,
+}
+
+impl Problem<'_> {
+    /// The weight behind a value.
+    pub(crate) fn weight(&self, id: ValueId) -> Option<Arc<WeightExpr>> {
+        self.folding.expression(id).cloned().or_else(|| (self.inputs)(id))
+    }
+
+    /// The body as proposers see it.
+    pub(crate) fn graph(&self) -> GraphView<'_> {
+        GraphView::new(self.body, |id| self.folding.expression(id).is_some() || (self.inputs)(id).is_some())
+    }
 }
 
 /// A node without a kernel, with what every tactic said.
@@ -88,7 +106,7 @@ pub(crate) struct Gap {
 /// # Errors
 /// All nodes without a kernel.
 pub(crate) fn cover(problem: &Problem<'_>) -> Result<Cover, Vec<Gap>> {
-    let choice::Chosen { served, labels, costs } = choice::choose(problem, &uses::Uses::of(problem))?;
+    let choice::Chosen { served, labels, costs } = choice::choose(problem, &problem.graph())?;
     let cover = emit::emit(problem, served, &labels)?;
     let costs = Costs { emitted: cover.costs.emitted, ..costs };
     Ok(Cover { costs, ..cover })

@@ -3,15 +3,16 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
+use sinter_backend::GraphView;
+
 use crate::cover::Problem;
 use crate::cover::groups::Group;
-use crate::cover::uses::Uses;
 
 /// Groups, which together hold every living node once, as numbers in an order of execution.
 ///
 /// # Errors
 /// Groups that wait for each other, or for such.
-pub(crate) fn order(problem: &Problem<'_>, uses: &Uses, groups: &[&Group]) -> Result<Vec<usize>, Vec<usize>> {
+pub(crate) fn order(problem: &Problem<'_>, graph: &GraphView<'_>, groups: &[&Group]) -> Result<Vec<usize>, Vec<usize>> {
     let mut group_of = vec![usize::MAX; problem.body.nodes().len()];
     for (number, group) in groups.iter().enumerate() {
         group.nodes.iter().for_each(|&node| group_of[node] = number);
@@ -20,7 +21,7 @@ pub(crate) fn order(problem: &Problem<'_>, uses: &Uses, groups: &[&Group]) -> Re
     let mut awaited = vec![0usize; groups.len()];
     for (number, group) in groups.iter().enumerate() {
         let inputs = group.nodes.iter().flat_map(|&node| problem.body.nodes()[node].inputs.iter().flatten());
-        for maker in inputs.filter_map(|id| uses.maker(*id)).map(|node| group_of[node]) {
+        for maker in inputs.filter_map(|id| graph.maker(*id)).map(|node| group_of[node]) {
             if maker != number && readers[maker].insert(number) {
                 awaited[number] += 1;
             }

@@ -1,15 +1,16 @@
-//! Better choices of groups, with what transpositions between layouts cost.
+//! Better choices of groups, with what conversions between formats cost.
 //!
 //! Where there are few groups all choices are tried. Elsewhere each group is put in, in the place of those that it
 //! overlaps, and taken out in turn, as long as that gains.
 
 use std::collections::BTreeMap;
 
+use sinter_backend::GraphView;
+
 use crate::cover::alternatives::Served;
+use crate::cover::formats::Formats;
 use crate::cover::groups::Group;
-use crate::cover::labels::Layouts;
 use crate::cover::order::order;
-use crate::cover::uses::Uses;
 use crate::cover::{Gap, Problem};
 
 /// Choices times nodes up to which all choices are tried.
@@ -28,12 +29,12 @@ pub(crate) enum Member {
     Fused(usize),
 }
 
-/// A choice in order of execution, in its cheapest layouts.
+/// A choice in order of execution, in its cheapest formats.
 #[derive(Default)]
 pub(crate) struct LaidOut {
     pub(crate) members: Vec<Member>,
-    /// For each member that has a kernel: channels last?
-    pub(crate) labels: Vec<bool>,
+    /// For each member that has a kernel: which alternative.
+    pub(crate) labels: Vec<usize>,
     /// Picoseconds.
     pub(crate) cost: i64,
 }
@@ -41,8 +42,8 @@ pub(crate) struct LaidOut {
 /// See the module documentation. A choice is a list of numbers of disjoint groups; all other nodes are by themselves.
 pub(crate) struct Search<'a> {
     problem: &'a Problem<'a>,
-    uses: &'a Uses,
-    layouts: Layouts<'a>,
+    graph: &'a GraphView<'a>,
+    formats: Formats<'a>,
     pub(crate) singles: &'a BTreeMap<usize, Result<Served, Gap>>,
     pub(crate) fused: &'a [&'a Served],
 }
@@ -50,11 +51,11 @@ pub(crate) struct Search<'a> {
 impl<'a> Search<'a> {
     pub(crate) fn new(
         problem: &'a Problem<'a>,
-        uses: &'a Uses,
+        graph: &'a GraphView<'a>,
         singles: &'a BTreeMap<usize, Result<Served, Gap>>,
         fused: &'a [&'a Served],
     ) -> Self {
-        Self { problem, uses, layouts: Layouts::of(problem), singles, fused }
+        Self { problem, graph, formats: Formats::of(problem), singles, fused }
     }
 
     /// Everything in an order of execution.
@@ -63,22 +64,22 @@ impl<'a> Search<'a> {
     /// Groups that wait for each other, or for such.
     pub(crate) fn members(&self, choice: &[usize]) -> Result<Vec<Member>, Vec<usize>> {
         let mut alone = vec![false; self.problem.body.nodes().len()];
-        self.uses.living().for_each(|node| alone[node] = true);
+        self.graph.living().for_each(|node| alone[node] = true);
         choice.iter().flat_map(|&number| &self.fused[number].group.nodes).for_each(|&node| alone[node] = false);
-        let rest: Vec<usize> = self.uses.living().filter(|&node| alone[node]).collect();
+        let rest: Vec<usize> = self.graph.living().filter(|&node| alone[node]).collect();
         let singles: Vec<Group> = rest.iter().map(|&node| Group::single(node)).collect();
         let groups: Vec<&Group> = choice.iter().map(|&number| &self.fused[number].group).chain(&singles).collect();
         let member = |at: usize| match choice.get(at) {
             Some(number) => Member::Fused(*number),
             None => Member::Single(rest[at - choice.len()]),
         };
-        match order(self.problem, self.uses, &groups) {
+        match order(self.problem, self.graph, &groups) {
             Ok(sorted) => Ok(sorted.into_iter().map(member).collect()),
             Err(waiting) => Err(waiting.into_iter().filter_map(|at| choice.get(at).copied()).collect()),
         }
     }
 
-    /// Everything with the cheapest layouts; `None` where groups wait for each other.
+    /// Everything in the cheapest formats; `None` where groups wait for each other.
     pub(crate) fn laid_out(&self, choice: &[usize]) -> Option<LaidOut> {
         let members = self.members(choice).ok()?;
         let (mut served, mut gaps) = (Vec::new(), 0i64);
@@ -91,13 +92,13 @@ impl<'a> Search<'a> {
                 },
             }
         }
-        let prices = self.layouts.prices(&served);
+        let prices = self.formats.prices(&served);
         let labels = prices.labels();
         let cost = prices.of(&labels).saturating_add(gaps.saturating_mul(NO_KERNEL));
         Some(LaidOut { members, labels, cost })
     }
 
-    /// Picoseconds of everything with the cheapest layouts; `None` where groups wait for each other.
+    /// Picoseconds of everything in the cheapest formats; `None` where groups wait for each other.
     pub(crate) fn cost(&self, choice: &[usize]) -> Option<i64> {
         self.laid_out(choice).map(|laid_out| laid_out.cost)
     }
@@ -105,8 +106,8 @@ impl<'a> Search<'a> {
     /// A choice that is no dearer than this one.
     pub(crate) fn better(&self, choice: Vec<usize>) -> Vec<usize> {
         let singles = self.singles.values().flatten();
-        if singles.chain(self.fused.iter().copied()).all(|served| served.last.is_none()) {
-            // Without layouts there are no transpositions.
+        if singles.chain(self.fused.iter().copied()).all(Served::is_plain) {
+            // In one format there are no conversions.
             return choice;
         }
         let (count, nodes) = (self.fused.len(), self.singles.len().max(1));

@@ -93,6 +93,8 @@ pub struct Report {
     pub passes: Option<Vec<PassSummary>>,
     /// Concatenations and slices that move elements, and why; only for models.
     pub moved: Option<Vec<MovedReport>>,
+    /// Nodes that dequantize weights, which the plan has done: no kernel takes them as stored; only for models.
+    pub dequantized_weights: Option<Vec<String>>,
     /// Steps in execution order, those inside control flow after the step that holds them.
     pub steps: Vec<StepReport>,
     /// Kernels offered and refused; only with `--explain`.
@@ -152,25 +154,27 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
             Failure::usage("--dot and --json cannot both go to standard output").help("give one of them a file")
         );
     }
-    let (kind, plan, passes, moved, considered) = match open_source(&arguments.file, &arguments.model, &[])? {
-        Source::Plan(plan) => {
-            arguments.model.refuse_for_plan()?;
-            ("plan", *plan, None, None, Vec::new())
-        }
-        Source::Model(network) => {
-            if let Some(node) = &arguments.explain {
-                check_node(&network, node)?;
+    let (kind, plan, passes, (moved, dequantized_weights), considered) =
+        match open_source(&arguments.file, &arguments.model, &[])? {
+            Source::Plan(plan) => {
+                arguments.model.refuse_for_plan()?;
+                ("plan", *plan, None, (None, None), Vec::new())
             }
-            let built = build_plan(&network, SizeHints::default(), &arguments.model, &arguments.device, &[])?;
-            let moved = built.moved.into_iter().map(|moved| MovedReport {
-                origin: moved.origin,
-                operator: moved.operator.to_owned(),
-                reasons: moved.reasons,
-            });
-            let passes = pass_summaries(&built.passes);
-            ("model", built.plan, Some(passes), Some(moved.collect()), built.regions)
-        }
-    };
+            Source::Model(network) => {
+                if let Some(node) = &arguments.explain {
+                    check_node(&network, node)?;
+                }
+                let built = build_plan(&network, SizeHints::default(), &arguments.model, &arguments.device, &[])?;
+                let moved = built.moved.into_iter().map(|moved| MovedReport {
+                    origin: moved.origin,
+                    operator: moved.operator.to_owned(),
+                    reasons: moved.reasons,
+                });
+                let passes = pass_summaries(&built.passes);
+                let dequantized = built.dequantized.iter().map(ToString::to_string).collect();
+                ("model", built.plan, Some(passes), (Some(moved.collect()), Some(dequantized)), built.regions)
+            }
+        };
     let explanations = match &arguments.explain {
         None => None,
         Some(node) => Some(explain(&plan, node, arguments.device.back_end(), &considered)?),
@@ -193,6 +197,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         verification: told.map(|report| verification_summary(&report.verification, &plan.target)),
         passes,
         moved,
+        dequantized_weights,
         steps,
         explanations,
     };
@@ -275,6 +280,10 @@ fn show(report: &Report, exact: &Report, out: &mut dyn Write) -> std::io::Result
     }
     for moved in report.moved.iter().flatten() {
         writeln!(out, "  moved        {} of {}: {}", moved.operator, moved.origin, moved.reasons.join("; "))?;
+    }
+    if let Some(nodes) = report.dequantized_weights.as_ref().filter(|nodes| !nodes.is_empty()) {
+        let what = count(nodes.len(), "weight");
+        writeln!(out, "  dequantized  {what} in the plan: no kernel takes them as stored")?;
     }
     if let Some(explanations) = &report.explanations {
         let regions = exact.explanations.iter().flatten().map(|exact| exact.region.as_str());

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use sinter_backend::{
-    BackEnd, Candidate, Device, KernelError, Problem, Recipe, Refusal, Region, RegionKey, Tactic, Target,
+    BackEnd, Candidate, Device, KernelError, Problem, Proposer, Recipe, Refusal, Region, RegionKey, Tactic, Target,
 };
 use sinter_base::Tensor;
 use sinter_builder::{BuildOptions, Verify, build};
@@ -84,6 +84,10 @@ impl BackEnd for CountedCpu {
 
     fn tactics(&self) -> Vec<&'static dyn Tactic> {
         counted().iter().map(|tactic| tactic as &'static dyn Tactic).collect()
+    }
+
+    fn proposers(&self) -> Vec<&'static dyn Proposer> {
+        Cpu.proposers()
     }
 
     fn open(&self, threads: usize) -> Result<Arc<dyn Device>, KernelError> {

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use sinter_backend::{BackEnd, Device, KernelError, Tactic, Target};
+use sinter_backend::{BackEnd, Device, KernelError, Proposer, Tactic, Target};
 use sinter_builder::{BuildOptions, Verify, build};
 use sinter_conformance::engine::built;
 use sinter_conformance::fuzz::{inputs_of, load_plan};
@@ -137,7 +137,8 @@ fn plans_of(networks: &[Network]) -> Vec<Plan> {
 struct Unpacked;
 
 /// Tactics that pack weights.
-const PACKING: [&str; 5] = [
+const PACKING: [&str; 6] = [
+    "cpu.quantize.around.f32",
     "cpu.matmul.panels.f32",
     "cpu.conv.channels_last.f32",
     "cpu.conv.depthwise_channels_last.f32",
@@ -156,6 +157,10 @@ impl BackEnd for Unpacked {
 
     fn tactics(&self) -> Vec<&'static dyn Tactic> {
         Cpu.tactics().into_iter().filter(|tactic| !PACKING.contains(&tactic.name())).collect()
+    }
+
+    fn proposers(&self) -> Vec<&'static dyn Proposer> {
+        Cpu.proposers()
     }
 
     fn open(&self, threads: usize) -> Result<Arc<dyn Device>, KernelError> {

@@ -7,11 +7,13 @@ use sinter_builder::{BuildOptions, SizeHint, SizeHints, Verify, build};
 use sinter_conformance::engine::{checked, run_here};
 use sinter_cpu::Cpu;
 use sinter_interp::{FastEvaluator, Tolerance, compare, run_with};
-use sinter_ir::{Network, NetworkBuilder};
+use sinter_ir::{Handle, Network, NetworkBuilder};
 use sinter_ops::conv::Convolution;
-use sinter_ops::movement::Concat;
+use sinter_ops::matmul::MatMul;
+use sinter_ops::movement::{Concat, Transpose};
 use sinter_ops::pointwise::{Expr, ScalarOp};
 use sinter_ops::window::Padding;
+use sinter_ops::{Op, OpKind};
 
 fn numbers(sizes: &[usize], seed: usize) -> Tensor {
     let count = sizes.iter().product();
@@ -84,4 +86,42 @@ fn free_sizes_are_covered_as_their_usual_values_are() {
         let single = tactics(&convolutions(1i64.into(), channels, side), None);
         assert_eq!(tactics(&free, None), single, "{channels} channels of {side}");
     }
+}
+
+/// A product over the channels between convolutions, as exporters write it: what one convolution makes with channels last is
+/// read by the product as it lies, and what the product makes by the next convolution.
+#[test]
+fn transposes_that_are_formats_are_no_steps() {
+    let mut builder = NetworkBuilder::new();
+    let ty = ValueType::tensor(DataType::F32, [1i64, 16, 40, 40].map(Into::into).to_vec());
+    let x = builder.add_network_input("x", ty, None);
+    let add = |builder: &mut NetworkBuilder, op: Op, inputs: &[Handle]| {
+        let inputs: Vec<_> = inputs.iter().copied().map(Some).collect();
+        builder.add(op, &inputs, &Location::default()).expect("an operator of these inputs")[0]
+    };
+    let [v, u] = [1, 2].map(|seed| builder.add_weight(&format!("w{seed}"), numbers(&[16, 16, 3, 3], seed)));
+    let w = builder.add_weight("w", numbers(&[16, 16], 3));
+    let a = add(&mut builder, Convolution::plain(2).into(), &[x, v]);
+    let a = add(&mut builder, Transpose::to_channels_last(4).into(), &[a]);
+    let a = add(&mut builder, MatMul::default().into(), &[a, w]);
+    let a = add(&mut builder, Transpose::to_channels_first(4).into(), &[a]);
+    let y = add(&mut builder, Convolution::plain(2).into(), &[a, u]);
+    let network = builder.finish("formats", &[("y".to_owned(), y)]);
+    let options = BuildOptions { threads: 2, ..BuildOptions::default() };
+    let built = build(&network, &Cpu, options).expect("a plan");
+    assert!(built.verification.dropped.is_empty(), "{:?}", built.verification.dropped);
+    assert_eq!(built.costs.solved, built.costs.emitted);
+    let kinds: Vec<Vec<OpKind>> = built
+        .plan
+        .graph
+        .steps
+        .iter()
+        .map(|step| step.region().body().nodes().iter().map(|node| node.op.kind()).collect())
+        .collect();
+    let moves = kinds.iter().filter(|kinds| kinds[..] == [OpKind::Transpose]).count();
+    assert!(kinds.len() == 5 && moves == 2, "the input and the output are plain, all between is not: {kinds:?}");
+    let inputs = HashMap::from([("x".to_owned(), Value::Tensor(numbers(&[1, 16, 40, 40], 5)))]);
+    let expected = run_with(&network, &inputs, &FastEvaluator).expect("the judge");
+    let found = run_here(&built.plan, &inputs).expect("an engine");
+    compare(&found[0], &expected[0], Tolerance { relative: 1e-3, absolute: 1e-2 }).expect("agreement");
 }

@@ -133,6 +133,95 @@ fn convolution_channels_last() {
     check("cpu.conv.channels_last.f32", "Convolution", true);
 }
 
+/// Images of few channels that lie as the network has them, with results whose channels are last.
+#[test]
+fn images_in_plain_layout() {
+    let tactic = Cpu.tactic("cpu.conv.channels_last.f32").expect("a tactic of this name");
+    let pads = |begin: Vec<i64>, end: Vec<i64>| Padding::Explicit { begin, end };
+    let cases = [
+        (vec![2, 3, 9, 11], vec![20, 3, 3, 3], pads(vec![1, 2], vec![0, 1]), vec![2, 1]),
+        (vec![1, 1, 7, 5], vec![33, 1, 5, 2], pads(vec![0, -1], vec![2, 1]), vec![1, 1]),
+        (vec![3, 4, 17], vec![16, 4, 3], pads(vec![1], vec![1]), vec![2]),
+        (vec![1, 2, 4, 5, 6], vec![8, 2, 2, 3, 2], pads(vec![1; 3], vec![0; 3]), vec![1, 2, 1]),
+    ];
+    for (sizes, weight, padding, strides) in cases {
+        let mut body = Body::new();
+        let mut cx = InferContext::default();
+        let tensors = [tensor_of(&sizes, 1), tensor_of(&weight, 2), tensor_of(&weight[..1], 3)];
+        let ids = tensors.each_ref().map(|tensor| Some(body.add_input(sinter_base::TensorType::of(tensor).into())));
+        let op = Convolution { padding, strides: strides.clone(), ..Convolution::plain(strides.len()) };
+        let y = body.add(op.into(), &ids, &mut cx).unwrap()[0];
+        let last = Transpose::to_channels_last(sizes.len());
+        let y = body.add(last.into(), &[Some(y)], &mut cx).unwrap()[0];
+        let bound = Expr::input(0, DataType::F32).binary(ScalarOp::Max, &Expr::constant(DataType::F32, 0.0));
+        let y = body.add(Expr::into_pointwise(&[bound]).unwrap().into(), &[Some(y)], &mut cx).unwrap()[0];
+        body.set_outputs(vec![y]);
+        let region = Region::new(body).with_constants(vec![1, 2]);
+        let operands = tensors.map(|tensor| Some(tensor.into()));
+        let expected = region.body().evaluate(operands.to_vec(), &EvalContext::new(&ReferenceEvaluator)).unwrap();
+        let on = |threads| run_kernel(&*Cpu.open(threads).expect("the processor"), tactic, &region, &operands);
+        let (one, two) = (on(1).unwrap(), on(2).unwrap());
+        assert_eq!(one, two, "the number of threads shows");
+        if let Err(difference) = compare(&one[0], &expected[0], Tolerance { relative: 1e-4, absolute: 1e-5 }) {
+            panic!("{sizes:?} with {weight:?}: {difference}");
+        }
+    }
+}
+
+/// A convolution of each channel by itself, a bound, one of single pixels, and a sum.
+#[test]
+fn separable_convolutions() {
+    let tactic = Cpu.tactic("cpu.conv.separable.f32").expect("a tactic of this name");
+    for (sizes, window, stride, columns) in [
+        (vec![2, 13, 9, 20], vec![20, 1, 3, 3], 1, 33),
+        (vec![1, 12, 17, 70], vec![70, 1, 5, 3], 2, 16),
+        (vec![3, 40, 32], vec![32, 1, 3], 1, 5),
+    ] {
+        let rank = sizes.len();
+        let mut body = Body::new();
+        let mut cx = InferContext::default();
+        let mut operands: Vec<Tensor> = Vec::new();
+        let mut input = |body: &mut Body, sizes: &[usize]| {
+            operands.push(tensor_of(sizes, operands.len() + 1));
+            Some(body.add_input(sinter_base::TensorType::of(&operands[operands.len() - 1]).into()))
+        };
+        let channels = window[0];
+        let mut pixel = vec![1; rank];
+        (pixel[0], pixel[1]) = (columns, channels);
+        let (x, v, b) = (input(&mut body, &sizes), input(&mut body, &window), input(&mut body, &[channels]));
+        let (w, c) = (input(&mut body, &pixel), input(&mut body, &[columns]));
+        let axes = rank - 2;
+        let padding = Padding::Explicit { begin: vec![1; axes], end: vec![2; axes] };
+        let first = Convolution { padding, strides: vec![stride; axes], groups: channels, ..Convolution::plain(axes) };
+        let mut apply = |body: &mut Body, op: Op, inputs: &[Option<sinter_ops::ValueId>]| {
+            Some(body.add(op, inputs, &mut cx).unwrap()[0])
+        };
+        let (front, last) = (Transpose::to_channels_first(rank), Transpose::to_channels_last(rank));
+        let a = apply(&mut body, front.clone().into(), &[x]);
+        let a = apply(&mut body, first.into(), &[a, v, b]);
+        let a = apply(&mut body, last.clone().into(), &[a]);
+        let bound = Expr::input(0, DataType::F32).binary(ScalarOp::Max, &Expr::constant(DataType::F32, -0.5));
+        let a = apply(&mut body, Expr::into_pointwise(&[bound]).unwrap().into(), &[a]);
+        let a = apply(&mut body, front.into(), &[a]);
+        let a = apply(&mut body, Convolution::plain(axes).into(), &[a, w, c]);
+        let a = apply(&mut body, last.into(), &[a]);
+        let result = body.ty(a.unwrap()).as_tensor().unwrap().shape.sizes().unwrap();
+        let residual = input(&mut body, &result);
+        let sum = &Expr::input(0, DataType::F32) + &Expr::input(1, DataType::F32);
+        let y = apply(&mut body, Expr::into_pointwise(&[sum]).unwrap().into(), &[a, residual]);
+        body.set_outputs(y.into_iter().collect());
+        let operands: Vec<Option<Value>> = operands.into_iter().map(|tensor| Some(tensor.into())).collect();
+        let region = Region::new(body).with_constants(vec![1, 2, 3, 4]);
+        let expected = region.body().evaluate(operands.clone(), &EvalContext::new(&ReferenceEvaluator)).unwrap();
+        let on = |threads| run_kernel(&*Cpu.open(threads).expect("the processor"), tactic, &region, &operands);
+        let (one, two) = (on(1).unwrap(), on(2).unwrap());
+        assert_eq!(one, two, "the number of threads shows");
+        if let Err(difference) = compare(&one[0], &expected[0], Tolerance { relative: 1e-4, absolute: 1e-5 }) {
+            panic!("{sizes:?} with {window:?}: {difference}");
+        }
+    }
+}
+
 #[test]
 fn depthwise_channels_last() {
     check("cpu.conv.depthwise_channels_last.f32", "Convolution", true);

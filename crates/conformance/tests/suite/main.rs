@@ -21,6 +21,7 @@ mod models;
 mod onnx_data;
 mod parity;
 mod parts;
+mod quantized_regions;
 mod reproducible;
 mod seeds;
 mod spatial;

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use sinter_backend::{BackEnd, Candidate, Device, KernelError, Problem, Recipe, Refusal, Region, Tactic, Target};
+use sinter_backend::{
+    BackEnd, Candidate, Device, KernelError, Problem, Proposer, Recipe, Refusal, Region, Tactic, Target,
+};
 use sinter_base::{DataType, Location, Tensor, TensorType};
 use sinter_builder::{BuildOptions, Built, Unverified, VerdictCache, Verify, build};
 use sinter_conformance::control_networks::endless;
@@ -151,6 +153,10 @@ impl BackEnd for Bad {
     fn tactics(&self) -> Vec<&'static dyn Tactic> {
         let spoiled = self.0.iter().map(|tactic| tactic as &'static dyn Tactic);
         spoiled.chain(Cpu.tactics()).collect()
+    }
+
+    fn proposers(&self) -> Vec<&'static dyn Proposer> {
+        Cpu.proposers()
     }
 
     fn open(&self, threads: usize) -> Result<Arc<dyn Device>, KernelError> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use sinter_backend::{BackEnd, Device, KernelError, Tactic, Target};
+use sinter_backend::{BackEnd, Device, KernelError, Proposer, Tactic, Target};
 use sinter_base::{DataType, Tensor, Value};
 use sinter_conformance::engine::{built, lean_program};
 use sinter_cpu::launch::{self, Threads, Workers};
@@ -112,6 +112,10 @@ impl BackEnd for Counted {
 
     fn tactics(&self) -> Vec<&'static dyn Tactic> {
         Cpu.tactics()
+    }
+
+    fn proposers(&self) -> Vec<&'static dyn Proposer> {
+        Cpu.proposers()
     }
 
     fn open(&self, threads: usize) -> Result<Arc<dyn Device>, KernelError> {

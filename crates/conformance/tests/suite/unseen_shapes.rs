@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use sinter_backend::{BackEnd, Device, KernelError, Tactic, Target};
+use sinter_backend::{BackEnd, Device, KernelError, Proposer, Tactic, Target};
 use sinter_base::{Tensor, Value};
 use sinter_conformance::engine::built;
 use sinter_cpu::Cpu;
@@ -62,6 +62,10 @@ impl BackEnd for Asked {
     fn tactics(&self) -> Vec<&'static dyn Tactic> {
         self.0.fetch_add(1, Ordering::Relaxed);
         Cpu.tactics()
+    }
+
+    fn proposers(&self) -> Vec<&'static dyn Proposer> {
+        Cpu.proposers()
     }
 
     fn open(&self, threads: usize) -> Result<Arc<dyn Device>, KernelError> {

@@ -3,13 +3,13 @@
 //! Every head of every step is one run of components; its row of the tables is looked up once and checked before
 //! anything is written.
 
-use crate::launch::{Kernel, Launch, Loaded};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::DataType;
 use sinter_ops::OpKind;
 use sinter_ops::attention::RotaryEmbedding;
 
 use crate::float::Float;
+use crate::launch::{Kernel, Launch, Loaded};
 use crate::only_operator;
 use crate::tactic::{Row, Speed};
 

@@ -4,7 +4,6 @@
 //! head is contiguous. One task does one query head: its scores are products of contiguous rows, its results weighted
 //! sums of rows.
 
-use crate::launch::{Kernel, Launch, Loaded, Room, Rooms};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::{DataType, Sizes, View};
 use sinter_ops::OpKind;
@@ -13,6 +12,7 @@ use sinter_ops::attention::{Attention, FullyMasked, ScoreStage};
 use crate::attention::layout::{Layout, mask_over};
 use crate::elements::{Numbers, load};
 use crate::float::{Float, dot};
+use crate::launch::{Kernel, Launch, Loaded, Room, Rooms};
 use crate::only_operator;
 use crate::share::{Cost, share_both};
 use crate::tactic::{Row, Speed};

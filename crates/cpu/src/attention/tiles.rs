@@ -6,7 +6,6 @@
 
 use std::sync::Mutex;
 
-use crate::launch::{Kernel, Launch, Loaded};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::{DataType, Sizes, View};
 use sinter_ops::OpKind;
@@ -16,6 +15,7 @@ use smallvec::SmallVec;
 
 use crate::alone::Alone;
 use crate::attention::layout::{Layout, mask_over};
+use crate::launch::{Kernel, Launch, Loaded};
 use crate::only_operator;
 use crate::product::blocks::Blocks;
 use crate::product::epilogue::Epilogue;

@@ -4,12 +4,11 @@
 //! the elements that a window meets at one kernel position are consecutive: rows are read where they lie (see
 //! [`crate::product::tile::Tap`]), border positions read zeros, and no window is ever written out. Where a pixel has so
 //! few channels that this would be short work, the image is first copied into its padding, and one kernel row at a time
-//! is consecutive.
+//! is consecutive. Such an image may also lie in plain layout.
 //!
 //! Several convolutions of one image are done in one dispatch, and where their windows are single pixels a pointwise
 //! operator in front is done to these on the way.
 
-use crate::launch::{Kernel, Launch, Loaded, Workspace};
 use sinter_backend::{End, KernelError, Refusal, Region, StrideSupport};
 use sinter_base::{DataType, Dim, Sizes, Tensor};
 use sinter_ops::conv::Convolution;
@@ -19,12 +18,13 @@ use smallvec::SmallVec;
 
 use crate::conv::geometry::{Geometry, Origin, Triple};
 use crate::fused::{Bundle, Fused, Head};
+use crate::launch::{Kernel, Launch, Loaded, Workspace};
 use crate::packed::{Fit, PackedRow, one_recipe, packed_elements, packed_once, packed_tensor};
 use crate::product::blocks::Blocks;
 use crate::product::epilogue::{Epilogue, Plan};
 use crate::product::panel::{pack, packed_len};
 use crate::product::rows::{RowProduct, Rows};
-use crate::product::together::{Prologue, compute};
+use crate::product::together::{MadeRows, Prologue, compute};
 use crate::share::{Cost, share};
 use crate::tactic::Speed;
 use crate::tier::Tier;
@@ -75,7 +75,7 @@ fn fit(region: &Region) -> Result<Fit, Refusal> {
     Ok(Fit { kernel, packed, workspace, in_place: Vec::new() })
 }
 
-fn has_no_padding(padding: &Padding) -> bool {
+pub(crate) fn has_no_padding(padding: &Padding) -> bool {
     match padding {
         Padding::Explicit { begin, end } => begin.iter().chain(end).all(|pad| *pad == 0),
         // A window of one pixel needs none.
@@ -116,12 +116,16 @@ fn arm(fused: &Fused<'_>) -> Result<(Arm, Dim), Refusal> {
     let spatial = op.strides.len();
     let few = i64::try_from(weight[1]).unwrap_or(i64::MAX) < FEW_CHANNELS;
     let is_padded_row = few && op.groups == 1 && weight[1 + spatial] > 1 && op.dilations[spatial - 1] == 1;
+    if fused.plain_source && !is_padded_row {
+        return Err(Refusal::new("channels of the image are not last, and it is not copied"));
+    }
     let workspace = if is_padded_row { padded_bytes(op, x, &weight)? } else { Dim::constant(0) };
     let arm = Arm {
         w: fused.operand(1).ok_or_else(missing)?,
         zeros: vec![0.0; weight[1]],
         weight,
         is_padded_row,
+        plain_source: fused.plain_source,
         epilogue: fused.epilogue(fused.operand(2))?,
         op: op.clone(),
     };
@@ -181,6 +185,8 @@ struct Arm {
     /// A pixel of the border.
     zeros: Vec<f32>,
     is_padded_row: bool,
+    /// Are the channels of the image in front of its pixels?
+    plain_source: bool,
     epilogue: Plan,
     op: Convolution,
 }
@@ -251,6 +257,7 @@ impl Kernel for ChannelsLast {
 
     fn stride_support(&self, end: End) -> StrideSupport {
         match (&self.arms[..], end) {
+            ([arm], End::Operand(operand)) if arm.plain_source && operand == self.x => StrideSupport::Contiguous,
             ([arm], _) if self.prologue.is_none() => arm.epilogue.stride_support(end, self.x),
             (_, End::Result(_)) => StrideSupport::LastAxis,
             (_, End::Operand(operand)) if operand == self.x => StrideSupport::LastAxis,
@@ -285,7 +292,8 @@ impl ChannelsLast {
                 y.span::<f32>(),
             ));
         }
-        compute(arms.into_iter(), prologue.as_ref(), self.tier, launch.workers);
+        let made = prologue.as_ref().map(|prologue| prologue as &dyn MadeRows);
+        compute(arms.into_iter(), made, self.tier, launch.workers);
         Ok(())
     }
 
@@ -293,10 +301,13 @@ impl ChannelsLast {
     fn alone(&self, arm: &Arm, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let (x, w) = (launch.input(self.x)?, launch.input(arm.w)?);
         let y_sizes = Sizes::from_slice(launch.output(0).sizes());
-        let geometry = Geometry::channels_last(&arm.op, x.sizes(), &y_sizes, &arm.weight);
+        let geometry = match arm.plain_source {
+            true => Geometry::channels_first(&arm.op, x.sizes(), &y_sizes, &arm.weight),
+            false => Geometry::channels_last(&arm.op, x.sizes(), &y_sizes, &arm.weight),
+        };
         let epilogue = arm.epilogue.bind(launch, &y_sizes)?;
-        let channels = x.sizes().last().copied().unwrap_or(0);
-        let x_step = x.step_of(channels).ok_or_else(rows_of_other_length)?;
+        let channels = arm.weight[1] * arm.op.groups;
+        let x_step = if arm.plain_source { channels } else { x.step_of(channels).ok_or_else(rows_of_other_length)? };
         let mut windows = arm.windows((x.span::<f32>(), x_step), x.sizes()[0], geometry);
         let (x, images) = (x.span::<f32>(), windows.images);
         let workers = launch.workers;
@@ -316,7 +327,8 @@ impl ChannelsLast {
             let before = geometry.begin.map(|b| b.max(0) as usize);
             share(workers, target, padded[2] * channels, Cost::PerElement(1), |first, rows| {
                 for (i, row) in rows.chunks_exact_mut(padded[2] * channels).enumerate() {
-                    copy_row((x, x_step), row, first + i, &geometry.input, &padded, &before, channels);
+                    let image = Image { data: x, step: x_step, channels, is_plain: arm.plain_source };
+                    image.copy_row(row, first + i, &geometry.input, &padded, &before);
                 }
             });
             windows.data = target;
@@ -362,28 +374,42 @@ pub(crate) fn rows_of_other_length() -> KernelError {
     KernelError::Recipe("a part of an image whose rows are no pixels".to_owned())
 }
 
-/// One row of the padded image.
-fn copy_row(
-    (x, step): (&[f32], usize),
-    row: &mut [f32],
-    number: usize,
-    input: &Triple,
-    padded: &Triple,
-    before: &Triple,
+/// Images to be copied into their padding.
+struct Image<'a> {
+    data: &'a [f32],
+    /// Elements from one pixel to the next, where channels are last.
+    step: usize,
     channels: usize,
-) {
-    row.fill(0.0);
-    let (plane, y) = (number / padded[1], number % padded[1]);
-    let (image, z) = (plane / padded[0], plane % padded[0]);
-    let (Some(z), Some(y)) = (z.checked_sub(before[0]), y.checked_sub(before[1])) else { return };
-    if z < input[0] && y < input[1] {
-        let length = input[2] * channels;
-        let from = ((image * input[0] + z) * input[1] + y) * input[2] * step;
-        let row = &mut row[before[2] * channels..][..length];
-        if step == channels {
-            return row.copy_from_slice(&x[from..from + length]);
+    /// Are channels in front of the pixels?
+    is_plain: bool,
+}
+
+impl Image<'_> {
+    /// One row of the padded image.
+    fn copy_row(&self, row: &mut [f32], number: usize, input: &Triple, padded: &Triple, before: &Triple) {
+        row.fill(0.0);
+        let Self { data, step, channels, is_plain } = *self;
+        let (plane, y) = (number / padded[1], number % padded[1]);
+        let (image, z) = (plane / padded[0], plane % padded[0]);
+        let (Some(z), Some(y)) = (z.checked_sub(before[0]), y.checked_sub(before[1])) else { return };
+        if z >= input[0] || y >= input[1] {
+            return;
         }
-        let pixels = x[from..].chunks(step);
+        let length = input[2] * channels;
+        let row = &mut row[before[2] * channels..][..length];
+        if is_plain {
+            for channel in 0..channels {
+                let from = (((image * channels + channel) * input[0] + z) * input[1] + y) * input[2];
+                let pixels = row.iter_mut().skip(channel).step_by(channels);
+                pixels.zip(&data[from..from + input[2]]).for_each(|(to, from)| *to = *from);
+            }
+            return;
+        }
+        let from = ((image * input[0] + z) * input[1] + y) * input[2] * step;
+        if step == channels {
+            return row.copy_from_slice(&data[from..from + length]);
+        }
+        let pixels = data[from..].chunks(step);
         row.chunks_exact_mut(channels).zip(pixels).for_each(|(to, from)| to.copy_from_slice(&from[..channels]));
     }
 }

@@ -1,6 +1,5 @@
 //! `cpu.conv.col2im`: columns of image patches added back into an image.
 
-use crate::launch::{Kernel, Launch, Loaded};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::shape::{element_count, for_each_index};
 use sinter_base::{Sizes, View};
@@ -8,6 +7,7 @@ use sinter_ops::OpKind;
 use sinter_ops::conv::Col2Im;
 
 use crate::conv::scatter::Scatter;
+use crate::launch::{Kernel, Launch, Loaded};
 use crate::number::{Formula, Inputs, Means, Number, evaluate};
 use crate::only_operator;
 use crate::share::{Cost, share};

@@ -3,7 +3,6 @@
 //! Per image, the interpolated and weighted elements are written out as columns, `columns[(c, k), o]`; then each plane
 //! of the result is a sum of columns times weights, a row of positions at a time.
 
-use crate::launch::{Kernel, Launch, Loaded, Workers};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::Sizes;
 use sinter_base::shape::{for_each_index, strides, unravel};
@@ -12,6 +11,7 @@ use sinter_ops::conv::DeformableConvolution;
 use sinter_ops::window::Axis;
 use smallvec::{SmallVec, smallvec};
 
+use crate::launch::{Kernel, Launch, Loaded, Workers};
 use crate::number::{Formula, Inputs, Means, Number, evaluate};
 use crate::only_operator;
 use crate::share::{Cost, share};

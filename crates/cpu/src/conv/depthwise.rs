@@ -7,13 +7,13 @@
 #![allow(unsafe_code, reason = "vector instructions on slices whose lengths are checked before")]
 #![allow(clippy::erasing_op, clippy::identity_op, reason = "unrolled code multiplies by 0 and 1")]
 
-use crate::launch::{Kernel, Launch, Loaded, Room, Rooms};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::DataType;
 use sinter_ops::OpKind;
 use sinter_ops::conv::Convolution;
 use sinter_ops::window::{Axis, Padding};
 
+use crate::launch::{Kernel, Launch, Loaded, Room, Rooms};
 use crate::only_operator;
 use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};

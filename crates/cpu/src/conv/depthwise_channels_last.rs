@@ -5,7 +5,6 @@
 #![allow(unsafe_code, reason = "vector instructions on slices whose lengths are checked before")]
 #![allow(clippy::erasing_op, clippy::identity_op, reason = "unrolled code multiplies by 0 and 1")]
 
-use crate::launch::{Kernel, Launch, Loaded};
 use sinter_backend::{End, KernelError, Refusal, Region, StrideSupport};
 use sinter_base::{Dim, Sizes, Tensor};
 use sinter_ops::OpKind;
@@ -14,8 +13,9 @@ use sinter_ops::conv::Convolution;
 use crate::conv::channels_last::{heavy, image_and_weight, missing, rows_of_other_length};
 use crate::conv::geometry::Geometry;
 use crate::fused::Fused;
+use crate::launch::{Kernel, Launch, Loaded, Rooms, Workers};
 use crate::packed::{Fit, PackedRow, one_recipe, packed_elements, packed_tensor};
-use crate::product::epilogue::{Plan, Rest};
+use crate::product::epilogue::{Epilogue, Plan, Rest};
 use crate::share::{Cost, share};
 use crate::tactic::Speed;
 use crate::tier::Tier;
@@ -37,6 +37,9 @@ fn fit(region: &Region) -> Result<Fit, Refusal> {
     let fused = Fused::of(region)?;
     let op = heavy(&fused)?;
     let (_, weight) = image_and_weight(&fused)?;
+    if fused.plain_source {
+        return Err(Refusal::new("channels of the image are not last"));
+    }
     if weight[1] != 1 || weight[0] != op.groups {
         return Err(Refusal::new(format!("weights of sizes {weight:?} instead of one channel in and out per group")));
     }
@@ -52,7 +55,7 @@ fn fit(region: &Region) -> Result<Fit, Refusal> {
     Ok(Fit { kernel, packed: vec![packed], workspace: Dim::constant(0), in_place: Vec::new() })
 }
 
-fn pack_weight(_: &Region, _: usize, weight: &Tensor) -> Result<Tensor, KernelError> {
+pub(crate) fn pack_weight(_: &Region, _: usize, weight: &Tensor) -> Result<Tensor, KernelError> {
     let values = weight.elements::<f32>().map_err(|e| KernelError::Data(e.to_string()))?;
     let (channels, taps) = (weight.sizes()[0], weight.sizes()[2..].iter().product::<usize>());
     packed_tensor((0..taps * channels).map(|i| values[i % channels * taps + i / channels]).collect())
@@ -73,55 +76,89 @@ impl Kernel for Depthwise {
         let y_sizes = Sizes::from_slice(launch.output(0).sizes());
         let geometry = Geometry::channels_last(&self.op, x.sizes(), &y_sizes, &self.weight);
         let channels = self.weight[0];
-        let epilogue = self.epilogue.bind(launch, &y_sizes)?;
+        let taps = geometry.kernel.iter().product::<usize>();
         let x_step = x.step_of(channels).ok_or_else(rows_of_other_length)?;
-        let x = x.span::<f32>();
-        let (workers, rooms) = (launch.workers, launch.rooms);
+        let pixels = Pixels {
+            x: (x.span::<f32>(), x_step),
+            w: packed_elements(w, taps * channels)?,
+            geometry,
+            channels,
+            epilogue: self.epilogue.bind(launch, &y_sizes)?,
+            tier: self.tier,
+            rooms: launch.rooms,
+        };
+        let workers = launch.workers;
         let y = launch.outputs[0].view();
         let y_step = y.step_of(channels).ok_or_else(rows_of_other_length)?;
-        let y = y.span::<f32>();
-        let taps = geometry.kernel.iter().product::<usize>();
-        let w = packed_elements(w, taps * channels)?;
-        rooms.reserve::<[usize; 2]>(workers.count(), taps);
-        share(workers, y, y_step, Cost::PerElement(taps * 2), |first, pixels| {
-            let (mut places, mut met) = (rooms.take::<[usize; 2]>(taps), 0);
-            let mut columns = epilogue.rest.as_ref().map(Rest::columns);
-            // How far the taps of this pixel lie behind those in the list; none is made for the pixel before.
-            let mut shift = None;
-            let (stride, reach) = (geometry.stride[2], (geometry.kernel[2].max(1) - 1) * geometry.dilation[2]);
-            let is_inside = |x: usize| {
-                let start = (x * stride) as i64 - geometry.begin[2];
-                start >= 0 && start + (reach as i64) < geometry.input[2] as i64
-            };
-            for (i, pixel) in pixels.chunks_mut(y_step).map(|row| &mut row[..channels]).enumerate() {
-                let number = first + i;
-                let (image, output) = geometry.output_at(number);
-                // Along a row, windows inside the image meet the same taps, one stride further.
-                let follows = output[2] > 0 && is_inside(output[2]) && is_inside(output[2] - 1);
-                let at = match shift.filter(|_| follows) {
-                    Some(before) => before + stride * x_step,
-                    None => {
-                        let origin = geometry.origin(image, output);
-                        let inside =
-                            (0..taps).filter_map(|tap| Some([geometry.met(origin, tap)? * x_step, tap * channels]));
-                        met = places.iter_mut().zip(inside).map(|(place, tap)| *place = tap).count();
-                        0
-                    }
-                };
-                shift = Some(at);
-                let x = x.get(at..).unwrap_or_default();
-                let sum = Sum { x, w, taps: &places[..met], bias: epilogue.bias, clamp: epilogue.clamp };
-                sum.compute(self.tier, pixel);
-                if let (Some(rest), Some(columns)) = (&epilogue.rest, &mut columns) {
-                    rest.apply(self.tier, number, 0, pixel, columns);
-                }
-            }
-        });
+        pixels.reserve(workers);
+        let cost = Cost::PerElement(taps * 2);
+        share(workers, y.span::<f32>(), y_step, cost, |first, made| pixels.compute(first, made, y_step));
         Ok(())
     }
 
     fn stride_support(&self, end: End) -> StrideSupport {
         self.epilogue.stride_support(end, self.x)
+    }
+}
+
+/// The convolution of a launch, pixel by pixel.
+pub(crate) struct Pixels<'a> {
+    /// The image, and elements from one pixel to the next.
+    pub(crate) x: (&'a [f32], usize),
+    pub(crate) w: &'a [f32],
+    pub(crate) geometry: Geometry,
+    pub(crate) channels: usize,
+    pub(crate) epilogue: Epilogue<'a>,
+    pub(crate) tier: Tier,
+    pub(crate) rooms: &'a Rooms,
+}
+
+impl Pixels<'_> {
+    fn taps(&self) -> usize {
+        self.geometry.kernel.iter().product()
+    }
+
+    /// Sees to memory for all threads.
+    pub(crate) fn reserve(&self, workers: &dyn Workers) {
+        self.rooms.reserve::<[usize; 2]>(workers.count(), self.taps());
+    }
+
+    /// Pixels from number `first` on, so many elements apart.
+    pub(crate) fn compute(&self, first: usize, pixels: &mut [f32], y_step: usize) {
+        let Self { x: (x, x_step), w, geometry, channels, epilogue, tier, rooms } = self;
+        let (x_step, channels, taps) = (*x_step, *channels, self.taps());
+        let (mut places, mut met) = (rooms.take::<[usize; 2]>(taps), 0);
+        let mut columns = epilogue.rest.as_ref().map(Rest::columns);
+        // How far the taps of this pixel lie behind those in the list; none is made for the pixel before.
+        let mut shift = None;
+        let (stride, reach) = (geometry.stride[2], (geometry.kernel[2].max(1) - 1) * geometry.dilation[2]);
+        let is_inside = |x: usize| {
+            let start = (x * stride) as i64 - geometry.begin[2];
+            start >= 0 && start + (reach as i64) < geometry.input[2] as i64
+        };
+        for (i, pixel) in pixels.chunks_mut(y_step.max(1)).map(|row| &mut row[..channels]).enumerate() {
+            let number = first + i;
+            let (image, output) = geometry.output_at(number);
+            // Along a row, windows inside the image meet the same taps, one stride further.
+            let follows = output[2] > 0 && is_inside(output[2]) && is_inside(output[2] - 1);
+            let at = match shift.filter(|_| follows) {
+                Some(before) => before + stride * x_step,
+                None => {
+                    let origin = geometry.origin(image, output);
+                    let inside =
+                        (0..taps).filter_map(|tap| Some([geometry.met(origin, tap)? * x_step, tap * channels]));
+                    met = places.iter_mut().zip(inside).map(|(place, tap)| *place = tap).count();
+                    0
+                }
+            };
+            shift = Some(at);
+            let x = x.get(at..).unwrap_or_default();
+            let sum = Sum { x, w, taps: &places[..met], bias: epilogue.bias, clamp: epilogue.clamp };
+            sum.compute(*tier, pixel);
+            if let (Some(rest), Some(columns)) = (&epilogue.rest, &mut columns) {
+                rest.apply(*tier, number, 0, pixel, columns);
+            }
+        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! `cpu.conv.generic`: convolution by plain loops, any element type, any number of spatial axes. Output planes are shared
 //! among the workers.
 
-use crate::launch::{Kernel, Launch, Loaded, Room, Rooms};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::Sizes;
 use sinter_base::shape::for_each_index;
@@ -10,6 +9,7 @@ use sinter_ops::conv::Convolution;
 use sinter_ops::window::Axis;
 
 use crate::elements::{Numbers, load, store};
+use crate::launch::{Kernel, Launch, Loaded, Room, Rooms};
 use crate::only_operator;
 use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};

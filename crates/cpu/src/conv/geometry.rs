@@ -53,6 +53,12 @@ impl Geometry {
         Self::new(op, &x[1..=spatial], &y[1..=spatial], &weight[2..])
     }
 
+    /// The same with the channels of the images in front.
+    pub(crate) fn channels_first(op: &Convolution, x: &[usize], y: &[usize], weight: &[usize]) -> Self {
+        let spatial = op.strides.len();
+        Self::new(op, &x[2..], &y[1..=spatial], &weight[2..])
+    }
+
     /// Image and coordinates of an output position; all images are numbered through.
     #[inline]
     pub(crate) fn output_at(&self, number: usize) -> (usize, Triple) {

@@ -4,13 +4,13 @@
 //! over output positions. The product packs its right operand in small strips anyway; here the packing reads the
 //! windows straight from the image. Up to three spatial axes; fewer are padded with axes of size 1.
 
-use crate::launch::{Kernel, Launch, Loaded};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::DataType;
 use sinter_ops::OpKind;
 use sinter_ops::conv::Convolution;
 
 use crate::conv::geometry::Geometry;
+use crate::launch::{Kernel, Launch, Loaded};
 use crate::matmul::gemm::{Product, Source, Strided};
 use crate::only_operator;
 use crate::tactic::{Row, Speed};

@@ -9,12 +9,18 @@ pub mod generic;
 mod geometry;
 pub mod implicit_gemm;
 pub mod scatter;
+pub mod separable;
 pub mod transposed;
 
+use sinter_backend::Proposer;
+use sinter_ops::{Op, OpKind};
+
+use crate::fused::propose::{Heavy, Pair};
 use crate::launch::HostTactic;
 
 /// Best first.
 pub const TACTICS: &[&dyn HostTactic] = &[
+    &separable::SEPARABLE,
     &depthwise_channels_last::DEPTHWISE,
     &channels_last::CHANNELS_LAST,
     &depthwise::DEPTHWISE,
@@ -24,4 +30,13 @@ pub const TACTICS: &[&dyn HostTactic] = &[
     &transposed::GENERIC,
     &deformable::DEFORMABLE,
     &col2im::COL2IM,
+];
+
+/// What kernels do together with others.
+pub const PROPOSERS: &[&dyn Proposer] = &[
+    &Heavy { kind: OpKind::Convolution, shares_operand: |op| matches!(op, Op::Convolution(op) if op.groups == 1) },
+    &Pair {
+        first: |op| matches!(op, Op::Convolution(op) if op.groups > 1),
+        second: |op| matches!(op, Op::Convolution(op) if op.groups == 1),
+    },
 ];

@@ -5,7 +5,6 @@
 //! by the blocked kernel, for as many planes at a time as fit a bounded buffer; `cpu.conv.transposed` computes one row
 //! after the other, in any float type.
 
-use crate::launch::{Kernel, Launch, Loaded, Rooms, Workers};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::shape::for_each_index;
 use sinter_base::{DataType, Sizes};
@@ -14,6 +13,7 @@ use sinter_ops::conv::Deconvolution;
 use sinter_ops::window::Padding;
 
 use crate::conv::scatter::Scatter;
+use crate::launch::{Kernel, Launch, Loaded, Rooms, Workers};
 use crate::matmul::gemm::{Product, Strided};
 use crate::number::{Formula, Inputs, Means, Number, evaluate};
 use crate::only_operator;

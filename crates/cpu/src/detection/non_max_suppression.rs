@@ -3,13 +3,13 @@
 //! Every batch entry and class is a task: it sorts its boxes by score and tests each against those that stay, which are
 //! few. A score beyond what can stay is never compared.
 
-use crate::launch::{Kernel, Launch, Loaded};
 use bytemuck::{Pod, Zeroable};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_ops::OpKind;
 use sinter_ops::detection::NonMaxSuppression;
 
 use crate::elements::floats;
+use crate::launch::{Kernel, Launch, Loaded};
 use crate::only_operator;
 use crate::share::{Cost, share_both};
 use crate::tactic::{Row, Speed};

@@ -3,13 +3,13 @@
 
 use std::io::Cursor;
 
-use crate::launch::Loaded;
 use image::ImageReader;
 use sinter_backend::{KernelError, Numerics, Refusal, Region, ValueKernel};
 use sinter_base::{Tensor, Value};
 use sinter_ops::OpKind;
 use sinter_ops::host::PixelFormat;
 
+use crate::launch::Loaded;
 use crate::only_operator;
 use crate::tactic::{Row, Speed};
 use crate::values::{data, tensor};

@@ -6,13 +6,13 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use crate::launch::Loaded;
 use sinter_backend::{KernelError, Numerics, Refusal, Region, ValueKernel};
 use sinter_base::{DataType, Tensor, Value};
 use sinter_ops::OpKind;
 use sinter_ops::host::TfIdfVectorizer;
 use sinter_ops::host::tf_idf_vectorizer::Weighting;
 
+use crate::launch::Loaded;
 use crate::tactic::{Row, Speed};
 use crate::values::{data, optional_tensor, tensor};
 use crate::{only_operator, refuse_data};

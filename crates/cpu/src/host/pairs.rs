@@ -1,11 +1,11 @@
 //! `cpu.text.concat` and `cpu.text.equal`: two tensors of strings, broadcast against each other.
 
-use crate::launch::Loaded;
 use sinter_backend::{KernelError, Numerics, Refusal, Region, ValueKernel};
 use sinter_base::shape::{broadcast_sizes, broadcast_strides, for_each_index, ravel};
 use sinter_base::{Sizes, Tensor, Value};
 use sinter_ops::OpKind;
 
+use crate::launch::Loaded;
 use crate::only_operator;
 use crate::tactic::{Row, Speed};
 use crate::values::{data, tensor};

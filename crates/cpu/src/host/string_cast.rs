@@ -3,11 +3,11 @@
 //! The shortest digits come from the standard library for f32 and f64; narrower floats try one digit more until the text
 //! reads back to the same number. The form is NumPy's.
 
-use crate::launch::Loaded;
 use sinter_backend::{KernelError, Numerics, Refusal, Region, ValueKernel};
 use sinter_base::{DataType, Tensor, Value};
 use sinter_ops::OpKind;
 
+use crate::launch::Loaded;
 use crate::only_operator;
 use crate::tactic::{Row, Speed};
 use crate::values::{data, tensor};

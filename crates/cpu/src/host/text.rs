@@ -2,13 +2,13 @@
 
 use std::collections::HashSet;
 
-use crate::launch::Loaded;
 use regex::Regex;
 use sinter_backend::{KernelError, Numerics, Refusal, Region, ValueKernel};
 use sinter_base::{DataType, Tensor, Value};
 use sinter_ops::OpKind;
 use sinter_ops::host::{CaseChange, StringNormalizer, StringSplit};
 
+use crate::launch::Loaded;
 use crate::only_operator;
 use crate::tactic::{Row, Speed};
 use crate::values::{data, tensor};

@@ -5,7 +5,6 @@
 
 use std::sync::Mutex;
 
-use crate::launch::{Kernel, Launch, Loaded, Room, Rooms};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::{DataType, Dim, Tensor, View};
 use sinter_ops::OpKind;
@@ -13,6 +12,7 @@ use sinter_ops::classical::tree_ensemble::{BASE, LEAVES, MEMBER, MEMBERS, NODES,
 use sinter_ops::classical::{Aggregate, ScoreTransform, TreeEnsemble};
 
 use crate::elements::{Numbers, load, store_real};
+use crate::launch::{Kernel, Launch, Loaded, Room, Rooms};
 use crate::only_operator;
 use crate::packed::{Fit, PackedRow, one_recipe};
 use crate::share::{Cost, share};

@@ -3,7 +3,6 @@
 //! The coordinates of every axis are listed first; a position is then one short product per row of the transformation,
 //! in f64 as three terms cost nothing.
 
-use crate::launch::{Kernel, Launch, Loaded};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::Sizes;
 use sinter_base::shape::unravel;
@@ -11,6 +10,7 @@ use sinter_ops::OpKind;
 use sinter_ops::image::AffineGrid;
 use smallvec::SmallVec;
 
+use crate::launch::{Kernel, Launch, Loaded};
 use crate::number::{Formula, Inputs, Means, Number, evaluate};
 use crate::only_operator;
 use crate::share::{Cost, share};

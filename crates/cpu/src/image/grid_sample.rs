@@ -4,7 +4,6 @@
 //! first, once per sample, and each channel is then a list of weighted sums. Positions are computed in f64 and rounded
 //! to the grid's type: which element is nearest depends on it.
 
-use crate::launch::{Kernel, Launch, Loaded, Workers};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::shape::{for_each_index, strides};
 use sinter_base::{DataType, Sizes};
@@ -12,6 +11,7 @@ use sinter_ops::OpKind;
 use sinter_ops::image::{GridInterpolation, GridPadding, GridSample};
 
 use crate::elements::floats;
+use crate::launch::{Kernel, Launch, Loaded, Workers};
 use crate::number::{Formula, Inputs, Means, Number, evaluate};
 use crate::only_operator;
 use crate::share::{Cost, share, share_both};

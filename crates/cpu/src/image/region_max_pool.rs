@@ -1,11 +1,11 @@
 //! `cpu.image.region_max_pool`: the largest elements of regions of feature maps; a region is one task.
 
-use crate::launch::{Kernel, Launch, Loaded};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::DataType;
 use sinter_ops::OpKind;
 use sinter_ops::image::RegionMaxPool;
 
+use crate::launch::{Kernel, Launch, Loaded};
 use crate::number::{Formula, Inputs, Means, Number, evaluate};
 use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};

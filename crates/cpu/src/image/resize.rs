@@ -4,7 +4,6 @@
 //! n neighbours. Axes that shrink most come first, which leaves less for the others to do. An inner axis that stays as
 //! it is makes each pass a sum of whole rows. Also nearest neighbours of crops, which may lie outside.
 
-use crate::launch::{Kernel, Launch, Loaded, Room, Rooms, Workers};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::{DataType, Sizes, View};
 use sinter_ops::OpKind;
@@ -13,6 +12,7 @@ use smallvec::SmallVec;
 
 use crate::elements::floats;
 use crate::image::resize_plan::{ResizePlan, Resized, Wanted};
+use crate::launch::{Kernel, Launch, Loaded, Room, Rooms, Workers};
 use crate::number::{Formula, Inputs, Means, Number, evaluate};
 use crate::only_operator;
 use crate::share::{Cost, share};

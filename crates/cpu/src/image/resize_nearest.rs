@@ -4,7 +4,6 @@
 //! axes stay as they are, single elements along the innermost resized axis otherwise.
 //! `cpu.image.resize_nearest.strings` does the same for strings.
 
-use crate::launch::{Kernel, Launch, Loaded, Room, Rooms, Workers};
 use bytemuck::Pod;
 use sinter_backend::{KernelError, Numerics, Refusal, Region, ValueKernel};
 use sinter_base::shape::{ravel, strides, unravel};
@@ -15,6 +14,7 @@ use sinter_ops::image::{Coordinates, Interpolation, Resize};
 
 use crate::image::resize::plan_of;
 use crate::image::resize_plan::{ResizePlan, Resized, Wanted};
+use crate::launch::{Kernel, Launch, Loaded, Room, Rooms, Workers};
 use crate::only_operator;
 use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};

@@ -3,12 +3,13 @@
 //! Where each element of an axis reads its input, and with what weights, is geometry that the operator defines (see
 //! [`ResizeAxis`]); it is found here once per axis, not per element.
 
-use crate::launch::{Room, Rooms};
 use sinter_backend::KernelError;
 use sinter_base::Sizes;
 use sinter_ops::image::resize_axis::ResizeAxis;
 use sinter_ops::image::{AspectRatio, Resize};
 use smallvec::SmallVec;
+
+use crate::launch::{Room, Rooms};
 
 /// The operands beside the tensor itself; empty where left out.
 #[derive(Clone, Copy, Debug)]

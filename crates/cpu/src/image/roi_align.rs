@@ -3,13 +3,13 @@
 //! The rows and columns that the points of a region lie between are the same for all channels: they are found once per
 //! region, and a region is one task.
 
-use crate::launch::{Kernel, Launch, Loaded};
 use bytemuck::{Pod, Zeroable};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_ops::OpKind;
 use sinter_ops::image::{RegionPooling, RoiAlign};
 
 use crate::arguments::integers;
+use crate::launch::{Kernel, Launch, Loaded};
 use crate::number::{Formula, Inputs, Means, Number, evaluate};
 use crate::only_operator;
 use crate::share::{Cost, share};

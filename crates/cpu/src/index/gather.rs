@@ -3,7 +3,6 @@
 //! Indices are checked and turned into positions first, so that the copies that follow need no decisions: whole runs of
 //! everything behind the indexed axes, or single elements of the operand's width.
 
-use crate::launch::{Kernel, Launch, Loaded, Workers};
 use bytemuck::Pod;
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::view::element_bytes;
@@ -12,6 +11,7 @@ use sinter_ops::OpKind;
 
 use crate::arguments::{Lines, axis_in, integers, result};
 use crate::index::positions::{element_positions, slice_starts, wrapped};
+use crate::launch::{Kernel, Launch, Loaded, Workers};
 use crate::movement::takes_views;
 use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};

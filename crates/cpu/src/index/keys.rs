@@ -4,10 +4,10 @@
 //! zeros the same one. Unsigned numbers have their top bit flipped. Sorting and comparing then need only one kind of
 //! loop, whatever the element type.
 
-use crate::launch::{Room, Rooms};
 use sinter_base::{DataType, View};
 
 use crate::elements::{Numbers, load};
+use crate::launch::{Room, Rooms};
 
 /// The key of a number.
 #[inline]

@@ -1,6 +1,5 @@
 //! `cpu.index.non_zero`: the index vectors of all elements that are not zero. Counted first, then written.
 
-use crate::launch::{Kernel, Launch, Loaded, Room, Rooms};
 use half::{bf16, f16};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::shape::unravel;
@@ -9,6 +8,7 @@ use sinter_ops::OpKind;
 
 use crate::arguments::result;
 use crate::elements::{Numbers, load};
+use crate::launch::{Kernel, Launch, Loaded, Room, Rooms};
 use crate::movement::takes_views;
 use crate::only_operator;
 use crate::tactic::{Row, Speed};

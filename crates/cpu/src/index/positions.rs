@@ -1,11 +1,11 @@
 //! From indices to flat positions, checked once for all elements that are moved afterwards.
 
-use crate::launch::{Room, Rooms};
 use sinter_backend::KernelError;
 use sinter_base::View;
 use sinter_base::shape::{element_count, strides, unravel};
 
 use crate::arguments::integers;
+use crate::launch::{Room, Rooms};
 use crate::refuse_data;
 
 /// An index, negative from the end, as a position in `0..size`.

@@ -1,12 +1,12 @@
 //! `cpu.index.range`: evenly spaced numbers, each by its own product, so that errors do not add up.
 
-use crate::launch::{Kernel, Launch, Loaded};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::{DataType, View};
 use sinter_ops::OpKind;
 
 use crate::arguments::result;
 use crate::elements::{Numbers, load, store, store_real};
+use crate::launch::{Kernel, Launch, Loaded};
 use crate::movement::takes_views;
 use crate::tactic::{Row, Speed};
 use crate::{only_operator, refuse_data};

@@ -4,7 +4,6 @@
 //! runs of elements: the last of several for one place stays. Combined, the numbers take the wide path: each element is
 //! rounded once, after all of its updates.
 
-use crate::launch::{Kernel, Launch, Loaded, Operand, Room, Rooms};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::view::element_bytes;
 use sinter_base::{DataType, Sizes, View, ViewMut};
@@ -14,6 +13,7 @@ use sinter_ops::{Op, OpKind};
 use crate::arguments::{Lines, axis_in, integers, result};
 use crate::elements::{Numbers, load, store};
 use crate::index::positions::{element_positions, slice_starts};
+use crate::launch::{Kernel, Launch, Loaded, Operand, Room, Rooms};
 use crate::movement::takes_views;
 use crate::refuse_data;
 use crate::share::{Cost, share};

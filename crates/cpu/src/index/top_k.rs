@@ -3,7 +3,6 @@
 //! Each line's elements become pairs of key and position, the best `k` are selected in linear time and only those are
 //! sorted. Positions break ties, so that the order is total and the result the same however it is found.
 
-use crate::launch::{Kernel, Launch, Loaded};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::Sizes;
 use sinter_base::view::element_bytes;
@@ -12,6 +11,7 @@ use sinter_ops::index::TopK;
 
 use crate::arguments::{Lines, axis_in, result, single_integer};
 use crate::index::keys::keys;
+use crate::launch::{Kernel, Launch, Loaded};
 use crate::movement::takes_views;
 use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};

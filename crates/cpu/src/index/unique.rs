@@ -2,7 +2,6 @@
 //!
 //! Elements become keys, slices lists of keys; a sort brings equal ones together, the first occurrence of each foremost.
 
-use crate::launch::{Kernel, Launch, Loaded, Output, Room, Rooms};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::Sizes;
 use sinter_base::view::element_bytes;
@@ -11,6 +10,7 @@ use sinter_ops::index::Unique;
 
 use crate::arguments::{Lines, axis_in, result};
 use crate::index::keys::keys;
+use crate::launch::{Kernel, Launch, Loaded, Output, Room, Rooms};
 use crate::movement::takes_views;
 use crate::only_operator;
 use crate::tactic::{Row, Speed};

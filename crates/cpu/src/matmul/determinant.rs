@@ -1,11 +1,11 @@
 //! `cpu.matmul.determinant`: the product of the pivots of Gaussian elimination with row exchanges, in f64.
 
-use crate::launch::{Kernel, Launch, Loaded};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_ops::OpKind;
 
 use crate::arguments::result;
 use crate::elements::{Numbers, load, store_real};
+use crate::launch::{Kernel, Launch, Loaded};
 use crate::movement::takes_views;
 use crate::share::{Cost, share_both};
 use crate::tactic::{Row, Speed};

@@ -4,7 +4,6 @@
 //! order batch, own, summed by strided copies (left out where they lie so already), multiplied by the blocked product,
 //! and the result is brought into its order. Everything else is summed term by term in f64 or wrapping integers.
 
-use crate::launch::{Kernel, Launch, Loaded, Room, Rooms, Workers};
 use bytemuck::Pod;
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::shape::{element_count, strides, unravel};
@@ -14,6 +13,7 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::arguments::result;
 use crate::elements::{Numbers, load, store};
+use crate::launch::{Kernel, Launch, Loaded, Room, Rooms, Workers};
 use crate::matmul::equation::{ByLabel, Equation, Label, Labels};
 use crate::matmul::gemm::{Product, Strided};
 use crate::movement::strided::{Walk, Walks, copy};

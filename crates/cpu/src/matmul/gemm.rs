@@ -7,9 +7,9 @@
 
 use std::sync::Mutex;
 
-use crate::launch::{Rooms, Workers};
 use smallvec::SmallVec;
 
+use crate::launch::{Rooms, Workers};
 use crate::matmul::microkernel::{MAX_TILE, Tile, tile_product};
 use crate::tier::Tier;
 

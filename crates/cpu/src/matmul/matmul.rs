@@ -3,7 +3,6 @@
 //! `cpu.matmul.blocked.f32` computes each matrix of the batch by the blocked product; `cpu.matmul.generic` serves every
 //! other element type by plain loops in f64 or wrapping 64-bit integers.
 
-use crate::launch::{Kernel, Launch, Loaded};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::shape::{broadcast_strides, for_each_index, ravel};
 use sinter_base::{DataType, Sizes, View};
@@ -11,6 +10,7 @@ use sinter_ops::OpKind;
 use sinter_ops::matmul::MatMul;
 
 use crate::elements::{Numbers, load, store};
+use crate::launch::{Kernel, Launch, Loaded};
 use crate::matmul::gemm::{Product, Strided};
 use crate::only_operator;
 use crate::tactic::{Row, Speed};

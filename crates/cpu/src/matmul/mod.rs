@@ -11,8 +11,16 @@ pub mod matmul;
 pub mod microkernel;
 pub mod panels;
 
+use sinter_backend::Proposer;
+use sinter_ops::{Op, OpKind};
+
+use crate::fused::propose::Heavy;
 use crate::launch::HostTactic;
 
 /// Best first.
 pub const TACTICS: &[&dyn HostTactic] =
     &[&panels::PANELS, &matmul::BLOCKED, &matmul::GENERIC, &einsum::EINSUM, &determinant::DETERMINANT];
+
+/// What kernels do together with others.
+pub const PROPOSERS: &[&dyn Proposer] =
+    &[&Heavy { kind: OpKind::MatMul, shares_operand: |op| matches!(op, Op::MatMul(op) if !op.transpose_a) }];

@@ -3,7 +3,6 @@
 //! The rows of the left operand, over all leading axes, are rows of one product. Several products of one left operand are
 //! done in one dispatch, and a pointwise operator in front is done to its rows on the way. See [`crate::product`].
 
-use crate::launch::{Kernel, Launch, Loaded};
 use sinter_backend::{End, KernelError, Problem, Refusal, Region, StrideSupport};
 use sinter_base::{Attr, DataType, Dim, Sizes, Tensor};
 use sinter_ops::matmul::MatMul;
@@ -11,12 +10,13 @@ use sinter_ops::{Op, OpKind};
 use smallvec::SmallVec;
 
 use crate::fused::{Bundle, Fused, Head};
+use crate::launch::{Kernel, Launch, Loaded};
 use crate::packed::{Fit, PackedRow, packed_elements, packed_once, packed_tensor};
 use crate::product::blocks::{Blocks, Extent, candidates};
 use crate::product::epilogue::{Epilogue, Plan};
 use crate::product::panel::{pack, packed_len};
 use crate::product::rows::{Matrix, RowProduct};
-use crate::product::together::{Prologue, compute};
+use crate::product::together::{MadeRows, Prologue, compute};
 use crate::tactic::Speed;
 use crate::tier::Tier;
 
@@ -143,7 +143,8 @@ impl Kernel for Panels {
             let product = RowProduct { a: &a, b, columns: arm.columns, step, epilogue, blocks: self.blocks };
             arms.push((product, c.span::<f32>()));
         }
-        compute(arms.into_iter(), prologue.as_ref(), self.tier, launch.workers);
+        let made = prologue.as_ref().map(|prologue| prologue as &dyn MadeRows);
+        compute(arms.into_iter(), made, self.tier, launch.workers);
         Ok(())
     }
 

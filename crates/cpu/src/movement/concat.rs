@@ -1,7 +1,6 @@
 //! `cpu.movement.concat`: tensors one after the other along an axis, by runs of everything behind the axis. Operands and
 //! result may be parts of other values, in rows of any length.
 
-use crate::launch::{Kernel, Launch, Loaded};
 use sinter_backend::{End, KernelError, Numerics, Refusal, Region, StrideSupport};
 use sinter_base::view::element_bytes;
 use sinter_base::{Sizes, View};
@@ -10,6 +9,7 @@ use sinter_ops::movement::Concat;
 use smallvec::SmallVec;
 
 use crate::arguments::{axis_in, result};
+use crate::launch::{Kernel, Launch, Loaded};
 use crate::movement::rows::Source;
 use crate::movement::takes_views;
 use crate::share::{Cost, share};

@@ -2,10 +2,10 @@
 //!
 //! The memory planner makes most of these disappear: operand and result are offered as one buffer.
 
-use crate::launch::{Kernel, Launch, Loaded, Operand, Output};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_ops::{Op, OpKind};
 
+use crate::launch::{Kernel, Launch, Loaded, Operand, Output};
 use crate::movement::takes_views;
 use crate::refuse_data;
 use crate::share::{Cost, share};

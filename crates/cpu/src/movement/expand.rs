@@ -1,6 +1,5 @@
 //! `cpu.movement.expand` and `cpu.movement.tile`: a tensor repeated, as strided copies that stand still or start over.
 
-use crate::launch::{Kernel, Launch, Loaded};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::Sizes;
 use sinter_base::shape::{broadcast_sizes, broadcast_strides, strides};
@@ -8,6 +7,7 @@ use sinter_base::view::element_bytes;
 use sinter_ops::OpKind;
 
 use crate::arguments::{integers, result};
+use crate::launch::{Kernel, Launch, Loaded};
 use crate::movement::strided::{Walk, Walks, copy};
 use crate::movement::takes_views;
 use crate::tactic::{Row, Speed};

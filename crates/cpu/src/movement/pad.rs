@@ -4,7 +4,6 @@
 //! segments, runs of the source or of the fill value, once; then each row of the result is written segment by segment.
 //! Axes behind it that stay as they are make the elements of such a row longer, not more.
 
-use crate::launch::{Kernel, Launch, Loaded, Room, Rooms};
 use bytemuck::{Pod, Zeroable};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::Sizes;
@@ -15,6 +14,7 @@ use sinter_ops::movement::pad::PadMode;
 use smallvec::{SmallVec, smallvec};
 
 use crate::arguments::{axes_in, integers, result};
+use crate::launch::{Kernel, Launch, Loaded, Room, Rooms};
 use crate::movement::takes_views;
 use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};

@@ -1,7 +1,6 @@
 //! `cpu.movement.reverse_sequence`: the first elements of every sequence in reverse order, by runs of everything behind
 //! the batch and time axes.
 
-use crate::launch::{Kernel, Launch, Loaded};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::Sizes;
 use sinter_base::shape::{ravel, strides, unravel};
@@ -10,6 +9,7 @@ use sinter_ops::OpKind;
 use sinter_ops::movement::ReverseSequence;
 
 use crate::arguments::{axis_in, integers, result};
+use crate::launch::{Kernel, Launch, Loaded};
 use crate::movement::takes_views;
 use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};

@@ -1,11 +1,11 @@
 //! `cpu.movement.shape`: the sizes of a tensor as a tensor. Nothing is read.
 
-use crate::launch::{Kernel, Launch, Loaded, Operand};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_ops::OpKind;
 use sinter_ops::movement::Shape;
 
 use crate::arguments::result;
+use crate::launch::{Kernel, Launch, Loaded, Operand};
 use crate::movement::takes_views;
 use crate::tactic::{Row, Speed};
 use crate::{only_operator, refuse_data};

@@ -1,6 +1,5 @@
 //! `cpu.movement.slice`: a regular part of a tensor, as a strided copy with steps of either sign.
 
-use crate::launch::{Kernel, Launch, Loaded};
 use sinter_backend::{End, KernelError, Numerics, Refusal, Region, StrideSupport};
 use sinter_base::Sizes;
 use sinter_base::view::element_bytes;
@@ -8,6 +7,7 @@ use sinter_ops::OpKind;
 use smallvec::SmallVec;
 
 use crate::arguments::{axes_in, integers, result};
+use crate::launch::{Kernel, Launch, Loaded};
 use crate::movement::rows::walks;
 use crate::movement::strided::{Walk, copy};
 use crate::movement::takes_views;

@@ -8,13 +8,13 @@
 
 use std::sync::Mutex;
 
-use crate::launch::Workers;
 use bytemuck::Pod;
 use sinter_backend::KernelError;
 use sinter_base::Sizes;
 use sinter_base::shape::unravel;
 use smallvec::SmallVec;
 
+use crate::launch::Workers;
 use crate::share::piece_count;
 use crate::{by_width, refuse_data};
 

@@ -5,7 +5,6 @@
 //! and tests for "not zero" need. So any kernel that moves, picks or orders 64-bit numbers serves strings too, and so
 //! does a pointwise program that chooses between strings.
 
-use crate::launch::{DynamicOutput, Kernel, Launch, Loaded, Operand, Output, Rooms};
 use sinter_backend::{KernelError, Numerics, Problem, Refusal, Region, Sizing, Target, ValueKernel};
 use sinter_base::{Buffer, DataType, Shape, Tensor, TensorType, Value, ValueType, View};
 use sinter_ops::OpKind;
@@ -15,6 +14,7 @@ use sinter_ops::{InferContext, Op, Operands, infer_types};
 
 use crate::alone::Alone;
 use crate::arguments::data_error;
+use crate::launch::{DynamicOutput, Kernel, Launch, Loaded, Operand, Output, Rooms};
 use crate::refuse_data;
 use crate::tactic::{Row, Speed};
 

@@ -1,6 +1,5 @@
 //! `cpu.movement.transpose`: axes in another order, as a strided copy.
 
-use crate::launch::{Kernel, Launch, Loaded};
 use sinter_backend::{End, KernelError, Numerics, Refusal, Region, StrideSupport};
 use sinter_base::Sizes;
 use sinter_base::view::element_bytes;
@@ -8,6 +7,7 @@ use sinter_ops::OpKind;
 use sinter_ops::movement::Transpose;
 
 use crate::arguments::result;
+use crate::launch::{Kernel, Launch, Loaded};
 use crate::movement::rows::walks;
 use crate::movement::strided::{Walks, copy};
 use crate::movement::takes_views;

@@ -1,9 +1,9 @@
 //! `cpu.movement.unpack`: bytes as the smaller elements packed in them, which take a byte each while a network runs.
 
-use crate::launch::{Kernel, Launch, Loaded};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_ops::OpKind;
 
+use crate::launch::{Kernel, Launch, Loaded};
 use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 use crate::{only_operator, refuse_data};

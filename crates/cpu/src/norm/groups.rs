@@ -4,11 +4,12 @@
 //! merged. Layer, instance and group normalization become rows of neighbours; normalization over the batch becomes
 //! planes between them.
 
-use crate::launch::{Room, Rooms};
 use sinter_backend::KernelError;
 use sinter_base::Sizes;
 use sinter_base::shape::{for_each_index, ravel, strides};
 use smallvec::{SmallVec, smallvec};
+
+use crate::launch::{Room, Rooms};
 
 /// Axes of alternating kinds.
 #[derive(Debug)]

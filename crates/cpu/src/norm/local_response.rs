@@ -3,12 +3,12 @@
 //! For each pixel the squares of a window of channels are summed anew, a row of pixels at a time: a running sum would
 //! gather rounding errors. The usual exponents 0.5, 0.75 and 1 take square roots instead of powers.
 
-use crate::launch::{Kernel, Launch, Loaded};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::Sizes;
 use sinter_ops::OpKind;
 use sinter_ops::norm::LocalResponseNormalization;
 
+use crate::launch::{Kernel, Launch, Loaded};
 use crate::number::{Formula, Inputs, Means, Number, evaluate};
 use crate::only_operator;
 use crate::share::{Cost, share};

@@ -7,7 +7,14 @@ pub mod local_response;
 pub mod normalize;
 pub mod rows;
 
+use sinter_backend::Proposer;
+use sinter_ops::OpKind;
+
+use crate::fused::propose::Heavy;
 use crate::launch::HostTactic;
 
 /// Best first.
 pub const TACTICS: &[&dyn HostTactic] = &[&rows::ROWS, &normalize::NORMALIZE, &local_response::LOCAL_RESPONSE];
+
+/// What kernels do together with others.
+pub const PROPOSERS: &[&dyn Proposer] = &[&Heavy { kind: OpKind::Normalize, shares_operand: |_| false }];

@@ -5,7 +5,6 @@
 //! added in f64; the variance is taken around the mean, not as a difference of squares, which would cancel. f32 is
 //! computed as it is, every other float type in f64.
 
-use crate::launch::{Kernel, Launch, Loaded, Operand, Room, Rooms, Workers};
 use bytemuck::{Pod, Zeroable};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::{DataType, View};
@@ -13,6 +12,7 @@ use sinter_ops::OpKind;
 use sinter_ops::norm::{Measure, Normalize};
 
 use crate::elements::{floats, store_floats};
+use crate::launch::{Kernel, Launch, Loaded, Operand, Room, Rooms, Workers};
 use crate::norm::groups::Groups;
 use crate::number::{Number, sum_of};
 use crate::only_operator;

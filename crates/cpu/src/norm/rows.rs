@@ -3,12 +3,12 @@
 //! A row is measured, scaled and handed to the program of the operator behind it while it is in the nearest cache: layer
 //! normalization with its scale and shift, say. See `normalize.rs` for how rows are measured.
 
-use crate::launch::{Kernel, Launch, Loaded};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::{DataType, Sizes};
 use sinter_ops::{Op, OpKind};
 
 use crate::fused::Fused;
+use crate::launch::{Kernel, Launch, Loaded};
 use crate::norm::normalize::{NormalizeKernel, scale};
 use crate::product::epilogue::{Plan, Rest};
 use crate::share::{Cost, share};

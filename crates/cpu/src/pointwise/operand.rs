@@ -33,7 +33,7 @@ impl Access {
 
     /// Calls `put(i, position)` for elements `start..start + length` of the result.
     #[inline(always)]
-    fn positions(&self, sizes: &[usize], start: usize, length: usize, mut put: impl FnMut(usize, usize)) {
+    pub(crate) fn positions(&self, sizes: &[usize], start: usize, length: usize, mut put: impl FnMut(usize, usize)) {
         match self {
             Access::Same => (0..length).for_each(|i| put(i, start + i)),
             Access::Splat => (0..length).for_each(|i| put(i, 0)),

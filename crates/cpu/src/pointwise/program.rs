@@ -6,7 +6,6 @@
 
 use std::sync::Mutex;
 
-use crate::launch::{Kernel, Launch, Loaded, Operand};
 use sinter_backend::{End, KernelError, Numerics, Refusal, Region, StrideSupport};
 use sinter_base::halves::float_of;
 use sinter_base::view::element_bytes;
@@ -16,6 +15,7 @@ use sinter_ops::pointwise::program::Step;
 use sinter_ops::pointwise::{CastMode, Program, Scalar, ScalarOp};
 use smallvec::SmallVec;
 
+use crate::launch::{Kernel, Launch, Loaded, Operand};
 use crate::only_operator;
 use crate::pointwise::column::{Column, Kind, LENGTH, wrap};
 use crate::pointwise::integer;

@@ -3,7 +3,6 @@
 //! The elements that a window meets at one position are a vector over the channels, and pooling folds such vectors. One
 //! window over everything is an average or maximum of all pixels.
 
-use crate::launch::{Kernel, Launch, Loaded};
 use sinter_backend::{End, KernelError, Numerics, Refusal, Region, StrideSupport};
 use sinter_base::DataType;
 use sinter_ops::pool::{Pool, PoolMode};
@@ -13,6 +12,7 @@ use smallvec::SmallVec;
 
 use crate::conv::channels_last::rows_of_other_length;
 use crate::fused::Fused;
+use crate::launch::{Kernel, Launch, Loaded};
 use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 use crate::tier::Tier;
@@ -32,7 +32,7 @@ fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let Op::Pool(op) = &fused.node.op else {
         return Err(Refusal::OtherOperator);
     };
-    if !fused.channels_last || fused.tail.is_some() {
+    if !fused.channels_last || fused.plain_source || fused.tail.is_some() {
         return Err(Refusal::new("takes channels-last images, without an epilogue"));
     }
     let data_type = fused.input(0).map(|t| t.data_type);

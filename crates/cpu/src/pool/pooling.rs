@@ -4,13 +4,13 @@
 //! counts per axis. All spatial elements of a channel are one contiguous run, summed in lanes. Floats are computed in
 //! f32 or f64, the largest of integers in 64-bit integers, other pools of integers in f64.
 
-use crate::launch::{Kernel, Launch, Loaded, Room, Workers};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::{DataType, Sizes};
 use sinter_ops::OpKind;
 use sinter_ops::pool::{Pool, PoolMode};
 
 use crate::elements::{Numbers, load, store};
+use crate::launch::{Kernel, Launch, Loaded, Room, Workers};
 use crate::number::{Formula, Inputs, Means, Number, evaluate, sum_of};
 use crate::only_operator;
 use crate::pool::windows::Windows;

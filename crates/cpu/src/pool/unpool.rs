@@ -3,7 +3,6 @@
 //! Indices count in a tensor of natural sizes, which lies in the leading corner of a larger result. One element after
 //! the other: of equal indices the last wins.
 
-use crate::launch::{Kernel, Launch, Loaded};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::shape::{element_count, ravel, strides, unravel};
 use sinter_base::view::element_bytes;
@@ -11,6 +10,7 @@ use sinter_base::{DataType, Sizes};
 use sinter_ops::OpKind;
 use sinter_ops::pool::MaxUnpool;
 
+use crate::launch::{Kernel, Launch, Loaded};
 use crate::only_operator;
 use crate::tactic::{Row, Speed};
 use crate::target::placed;

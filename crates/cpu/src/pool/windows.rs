@@ -3,7 +3,6 @@
 //! For every tap of the kernel the row of results takes in one run of a row of x: the loop over the last axis has no
 //! test for the border, and with stride 1 it is vector code.
 
-use crate::launch::{Room, Rooms, Workers};
 use sinter_backend::KernelError;
 use sinter_base::Sizes;
 use sinter_base::shape::{for_each_index, strides};
@@ -11,6 +10,7 @@ use sinter_ops::pool::PoolWindow;
 use sinter_ops::window::Axis;
 use smallvec::smallvec;
 
+use crate::launch::{Room, Rooms, Workers};
 use crate::share::{Cost, share};
 use crate::window::{Reach, Slide, Slides};
 

@@ -3,7 +3,6 @@
 //! One window after the other: per axis the taps that lie inside are found once per launch, so the inner loop is one
 //! comparison per element. Integers are compared as 64-bit integers.
 
-use crate::launch::{Kernel, Launch, Loaded, Room, Rooms, Workers};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::shape::{for_each_index, ravel, strides};
 use sinter_base::{DataType, Sizes};
@@ -12,6 +11,7 @@ use sinter_ops::pool::MaxPoolWithIndices;
 use smallvec::SmallVec;
 
 use crate::elements::{Numbers, load, store};
+use crate::launch::{Kernel, Launch, Loaded, Room, Rooms, Workers};
 use crate::only_operator;
 use crate::pool::windows::Windows;
 use crate::share::{Cost, share_both};

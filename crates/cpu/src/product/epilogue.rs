@@ -3,13 +3,13 @@
 //! A pointwise program over the product is taken apart: a bias per column starts the sums, clamping to constants happens
 //! in registers, and what remains runs as a program over the rows of each finished tile.
 
-use crate::launch::{Launch, Room, Rooms};
 use sinter_backend::{End, KernelError, Refusal, StrideSupport};
 use sinter_base::{DataType, Dim};
 use sinter_ops::pointwise::program::Step;
 use sinter_ops::pointwise::{Program, Scalar, ScalarOp};
 use smallvec::SmallVec;
 
+use crate::launch::{Launch, Room, Rooms};
 use crate::pointwise::column::{Column, Kind, LENGTH};
 use crate::pointwise::operand::splat;
 use crate::pointwise::program::apply;

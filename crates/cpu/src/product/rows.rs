@@ -8,9 +8,9 @@
 
 use std::ops::Range;
 
-use crate::launch::Workers;
 use smallvec::SmallVec;
 
+use crate::launch::Workers;
 use crate::pointwise::column::Column;
 use crate::product::blocks::Blocks;
 use crate::product::epilogue::{Epilogue, Rest};

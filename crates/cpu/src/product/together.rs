@@ -1,15 +1,15 @@
 //! Several products of the same rows in one dispatch of the team, and rows that are made on the way.
 //!
 //! Tasks of one block of rows come one after the other, whichever product they belong to: the rows are in the cache then.
-//! With a prologue, a task makes a block of rows in memory of its own and does all products of it; blocks are shorter
-//! then, so that they stay in the nearer caches and there are enough to go round. Where they begin depends on sizes only.
+//! Rows may be made on the way, by a program or by another kernel: a task makes a block of them in memory of its own and does
+//! all products of it; blocks are shorter then, so that they stay in the nearer caches and there are enough to go round. Where they begin depends on sizes only.
 
 use std::ops::Range;
 
-use crate::launch::{Launch, Rooms, Workers};
 use sinter_backend::KernelError;
 use smallvec::SmallVec;
 
+use crate::launch::{Launch, Rooms, Workers};
 use crate::product::blocks::Blocks;
 use crate::product::epilogue::{Plan, Rest};
 use crate::product::rows::{Matrix, Output, RowProduct, Rows, WORTH_SHARING};
@@ -21,6 +21,33 @@ const MADE_ELEMENTS: usize = 64 * 1024;
 const MADE_BLOCKS: usize = 16;
 /// Rows of the largest tile.
 const TILE_ROWS: usize = 8;
+
+/// Rows that are made on the way.
+pub trait MadeRows: Sync {
+    /// Number of rows.
+    fn count(&self) -> usize;
+
+    /// Elements of a row.
+    fn inner(&self) -> usize;
+
+    /// Memory for blocks.
+    fn rooms(&self) -> &Rooms;
+
+    /// Makes some rows, one after the other.
+    fn make(&self, tier: Tier, rows: Range<usize>, made: &mut [f32]);
+}
+
+/// Rows of one block of so many, of so many elements each.
+fn block_of(rows: usize, inner: usize) -> usize {
+    let fitting = MADE_ELEMENTS / inner.max(1);
+    let block = rows.div_ceil(MADE_BLOCKS).min(fitting).min(Blocks::default().rows);
+    block.next_multiple_of(TILE_ROWS).max(TILE_ROWS)
+}
+
+/// Sees to memory for the blocks of all threads.
+pub fn reserve(rooms: &Rooms, workers: &dyn Workers, rows: usize, inner: usize) {
+    rooms.reserve::<f32>(workers.count(), block_of(rows, inner) * inner);
+}
 
 /// Rows that are made of others by a program.
 pub struct Prologue<'a> {
@@ -50,19 +77,24 @@ impl<'a> Prologue<'a> {
         let rest = plan.bind(launch, sizes)?.rest;
         let rest = rest.ok_or_else(|| KernelError::Recipe("a prologue without a program".to_owned()))?;
         let rows = sizes.iter().rev().skip(1).product();
-        let prologue = Self { data, inner, step, rows, rest, rooms: launch.rooms };
-        launch.rooms.reserve::<f32>(launch.workers.count(), prologue.block() * inner);
-        Ok(prologue)
+        reserve(launch.rooms, launch.workers, rows, inner);
+        Ok(Self { data, inner, step, rows, rest, rooms: launch.rooms })
+    }
+}
+
+impl MadeRows for Prologue<'_> {
+    fn count(&self) -> usize {
+        self.rows
     }
 
-    /// Rows of one block.
-    fn block(&self) -> usize {
-        let fitting = MADE_ELEMENTS / self.inner.max(1);
-        let rows = self.rows.div_ceil(MADE_BLOCKS).min(fitting).min(Blocks::default().rows);
-        rows.next_multiple_of(TILE_ROWS).max(TILE_ROWS)
+    fn inner(&self) -> usize {
+        self.inner
     }
 
-    /// Makes a block of rows.
+    fn rooms(&self) -> &Rooms {
+        self.rooms
+    }
+
     fn make(&self, tier: Tier, rows: Range<usize>, made: &mut [f32]) {
         let mut columns = self.rest.columns();
         for (row, values) in rows.zip(made.chunks_exact_mut(self.inner.max(1))) {
@@ -75,13 +107,13 @@ impl<'a> Prologue<'a> {
 /// A product and the memory of its result.
 type Arm<'a, 'e, 'c, R> = (RowProduct<'a, 'e, R>, &'c mut [f32]);
 
-/// Computes all products; with a prologue, its rows take the place of theirs.
+/// Computes all products; where rows are made, they take the place of theirs.
 ///
 /// # Panics
-/// When a result or a packed operand is too short, or a prologue has other rows than the products.
+/// When a result or a packed operand is too short, or others rows are made than the products have.
 pub fn compute<'a, 'e: 'a, 'c, R: Rows + 'a>(
     arms: impl Iterator<Item = Arm<'a, 'e, 'c, R>>,
-    prologue: Option<&Prologue<'_>>,
+    made: Option<&dyn MadeRows>,
     tier: Tier,
     workers: &dyn Workers,
 ) {
@@ -92,7 +124,7 @@ pub fn compute<'a, 'e: 'a, 'c, R: Rows + 'a>(
         true => (0..tasks).for_each(each),
         false => workers.run(tasks, each),
     };
-    let Some(prologue) = prologue else {
+    let Some(source) = made else {
         let row_blocks = arms.iter().map(|(product, _)| product.blocks().0).max().unwrap_or(0);
         let panel_blocks = arms.iter().map(|(product, _)| product.blocks().1).sum::<usize>();
         return run(row_blocks * panel_blocks, &|task| {
@@ -110,19 +142,19 @@ pub fn compute<'a, 'e: 'a, 'c, R: Rows + 'a>(
         });
     };
     let same = |product: &RowProduct<'_, '_, R>| {
-        (product.a.count(), product.a.taps() * product.a.inner()) == (prologue.rows, prologue.inner)
+        (product.a.count(), product.a.taps() * product.a.inner()) == (source.count(), source.inner())
     };
     assert!(arms.iter().all(|(product, _)| same(product)), "rows of other sizes are made");
     if arms.is_empty() {
         return;
     }
-    let block = prologue.block();
-    run(prologue.rows.div_ceil(block), &|task| {
-        let rows = task * block..prologue.rows.min((task + 1) * block);
-        let mut made = prologue.rooms.take::<f32>(rows.len() * prologue.inner);
-        prologue.make(tier, rows.clone(), &mut made);
-        let inner = prologue.inner;
-        let a = Matrix { data: &made, first: rows.start, rows: prologue.rows, inner, step: inner };
+    let (count, inner) = (source.count(), source.inner());
+    let block = block_of(count, inner);
+    run(count.div_ceil(block), &|task| {
+        let rows = task * block..count.min((task + 1) * block);
+        let mut made = source.rooms().take::<f32>(rows.len() * inner);
+        source.make(tier, rows.clone(), &mut made);
+        let a = Matrix { data: &made, first: rows.start, rows: count, inner, step: inner };
         for (product, target) in &arms {
             let RowProduct { b, columns, step, epilogue, blocks, .. } = *product;
             let product = RowProduct { a: &a, b, columns, step, epilogue, blocks };

@@ -4,13 +4,13 @@
 //! f32, so that only the product rounds. Codes of small floats go through a table of 256 values.
 //! `cpu.dequantize.generic` takes every other combination in f64, rounded once.
 
-use crate::launch::{Kernel, Launch, Loaded, Workers};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::DataType;
 use sinter_ops::OpKind;
 use sinter_ops::quantize::Dequantize;
 
 use crate::elements::{floats, store_floats};
+use crate::launch::{Kernel, Launch, Loaded, Workers};
 use crate::only_operator;
 use crate::quantize::parameters::Parameters;
 use crate::share::{Cost, share};

@@ -1,15 +1,34 @@
 //! Between stored and real values.
 //!
-//! [`spans`] says which elements share a scale; [`quantize`] and [`dequantize`] run along spans.
+//! [`spans`] says which elements share a scale; [`quantize`] and [`dequantize`] run along spans. Several of them with
+//! pointwise programs between are a [`chain`], which [`columns`] computes and [`elementwise`] offers; [`around`] is any
+//! other operator with chains around it, which [`split`] takes apart.
 
+pub mod around;
+pub mod chain;
+mod columns;
 pub mod dequantize;
+pub mod elementwise;
 pub mod parameters;
+pub mod propose;
 #[allow(clippy::module_inception, reason = "the kernel of the family's name")]
 pub mod quantize;
 pub mod spans;
+mod split;
+
+use sinter_backend::Proposer;
 
 use crate::launch::HostTactic;
 
 /// Best first.
-pub const TACTICS: &[&dyn HostTactic] =
-    &[&quantize::TO_INTEGERS, &quantize::GENERIC, &dequantize::TO_F32, &dequantize::GENERIC];
+pub const TACTICS: &[&dyn HostTactic] = &[
+    &quantize::TO_INTEGERS,
+    &quantize::GENERIC,
+    &dequantize::TO_F32,
+    &dequantize::GENERIC,
+    &elementwise::CHAIN,
+    &around::AROUND,
+];
+
+/// What kernels do together with others.
+pub const PROPOSERS: &[&dyn Proposer] = &[&propose::Around, &propose::Chains];

@@ -1,10 +1,10 @@
 //! Scales and zero points of a launch, applied along spans.
 
-use crate::launch::{Launch, Room};
 use sinter_backend::KernelError;
 use sinter_base::quantization::Granularity;
 
 use crate::elements::{Elements, floats};
+use crate::launch::{Launch, Room};
 use crate::number::Number;
 use crate::quantize::spans::{Span, Spans};
 

@@ -5,7 +5,6 @@
 //! is exact and beyond which every result is saturated anyway. `cpu.quantize.generic` takes every other type, one
 //! element at a time in f64, rounded to the type of the division where the operator says so.
 
-use crate::launch::{Kernel, Launch, Loaded, Workers};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::DataType;
 use sinter_base::minifloat::Overflow;
@@ -13,6 +12,7 @@ use sinter_ops::OpKind;
 use sinter_ops::quantize::Quantize;
 
 use crate::elements::{floats, store_floats};
+use crate::launch::{Kernel, Launch, Loaded, Workers};
 use crate::only_operator;
 use crate::quantize::parameters::Parameters;
 use crate::share::{Cost, share};
@@ -61,14 +61,14 @@ const FARTHEST: f32 = 131_072.0;
 /// Adding and subtracting it leaves no room for digits behind the point.
 const ROUNDER: f32 = 12_582_912.0;
 
-/// `saturate(round(v / scale) + zero)`
+/// `saturate(round(v / scale) + zero)`, for ranges of at most 16 bits.
 #[inline(always)]
-fn quantized(v: f32, scale: f32, zero: f32, low: f32, high: f32) -> i32 {
+pub(super) fn quantized(v: f32, scale: f32, zero: f32, low: f32, high: f32) -> f32 {
     let quotient = v / scale;
     let quotient = if quotient.is_nan() { 0.0 } else { quotient };
     let near = quotient.clamp(-FARTHEST, FARTHEST);
     let rounded = (near + ROUNDER) - ROUNDER;
-    (rounded + zero).max(low).min(high) as i32
+    (rounded + zero).max(low).min(high)
 }
 
 struct ToIntegers {
@@ -82,7 +82,7 @@ impl Kernel for ToIntegers {
         let workers = launch.workers;
         let (low, high) = self.op.data_type.integer_range().unwrap_or((0, 0));
         let (low, high) = (low as f32, high as f32);
-        let integer = |v: f32, scale: f32, zero: f32| quantized(v, scale, zero, low, high);
+        let integer = |v: f32, scale: f32, zero: f32| quantized(v, scale, zero, low, high) as i32;
         let y = launch.output(0);
         match self.op.data_type {
             DataType::I16 => fill(x, &parameters, workers, y.elements(), |v, s, z| integer(v, s, z) as i16),
@@ -150,12 +150,12 @@ mod tests {
     fn rounding_is_to_even_everywhere() {
         for tenths in -400..400 {
             let v = tenths as f32 / 10.0;
-            let expected = f64::from(v).round_ties_even().clamp(-20.0, 30.0) as i32;
+            let expected = f64::from(v).round_ties_even().clamp(-20.0, 30.0) as f32;
             assert_eq!(quantized(v, 1.0, 0.0, -20.0, 30.0), expected, "{v}");
         }
-        assert_eq!(quantized(2.5, 1.0, 3.0, 0.0, 255.0), 5);
-        assert_eq!(quantized(f32::NAN, 1.0, 7.0, 0.0, 255.0), 7);
-        assert_eq!(quantized(f32::INFINITY, 1.0, -32768.0, -32768.0, 32767.0), 32767);
-        assert_eq!(quantized(f32::NEG_INFINITY, 0.5, 65535.0, 0.0, 65535.0), 0);
+        assert_eq!(quantized(2.5, 1.0, 3.0, 0.0, 255.0), 5.0);
+        assert_eq!(quantized(f32::NAN, 1.0, 7.0, 0.0, 255.0), 7.0);
+        assert_eq!(quantized(f32::INFINITY, 1.0, -32768.0, -32768.0, 32767.0), 32767.0);
+        assert_eq!(quantized(f32::NEG_INFINITY, 0.5, 65535.0, 0.0, 65535.0), 0.0);
     }
 }

@@ -6,7 +6,6 @@
 
 use std::f64::consts::TAU;
 
-use crate::launch::{Kernel, Launch, Loaded};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::{DataType, Sizes};
 use sinter_ops::OpKind;
@@ -14,6 +13,7 @@ use sinter_ops::random::{Distribution, RandomFill};
 
 use crate::arguments::{integers, result};
 use crate::elements::store_real;
+use crate::launch::{Kernel, Launch, Loaded};
 use crate::movement::takes_views;
 use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};

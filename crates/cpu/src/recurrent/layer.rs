@@ -5,7 +5,6 @@
 //! `cpu.recurrent.packed.f32` takes its weights packed in the plan, `cpu.recurrent.blocked` packs them in every launch and
 //! serves every float type.
 
-use crate::launch::{Kernel, Launch, Loaded};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::{DataType, Dim, Sizes, Tensor, View};
 use sinter_ops::recurrent::recurrence::{Direction, Recurrence};
@@ -13,6 +12,7 @@ use sinter_ops::{Op, OpKind};
 
 use crate::elements::Elements;
 use crate::float::Float;
+use crate::launch::{Kernel, Launch, Loaded};
 use crate::packed::{Fit, PackedRow, one_recipe, packed_tensor};
 use crate::product::wide::Order;
 use crate::recurrent::cells::{Cell, Kind};

@@ -3,7 +3,6 @@
 //! All lines of one outer position are followed at once, one step along the axis at a time, so that memory is read in
 //! order. NaN beats every number.
 
-use crate::launch::{Kernel, Launch, Loaded};
 use bytemuck::Pod;
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::{DataType, Sizes};
@@ -12,6 +11,7 @@ use sinter_ops::reduce::ArgReduce;
 
 use crate::arguments::{Lines, axis_in, result};
 use crate::elements::{Numbers, load};
+use crate::launch::{Kernel, Launch, Loaded};
 use crate::movement::takes_views;
 use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};

@@ -3,7 +3,6 @@
 //! All lines of one outer position run together, one row of totals for all of them, so that memory is read in order.
 //! Floats run in f64 and are rounded once per result; integers wrap.
 
-use crate::launch::{Kernel, Launch, Loaded, Rooms, Workers};
 use bytemuck::Pod;
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::DataType;
@@ -12,6 +11,7 @@ use sinter_ops::reduce::Cumulative;
 
 use crate::arguments::{Lines, axis_in, result, single_integer};
 use crate::elements::{Numbers, load, store};
+use crate::launch::{Kernel, Launch, Loaded, Rooms, Workers};
 use crate::movement::takes_views;
 use crate::only_operator;
 use crate::share::{Cost, share};

@@ -5,7 +5,6 @@
 //! over consecutive elements. Results are shared among the workers; a few results of long rows are shared by pieces of
 //! fixed length instead. Integers are computed in 128 bits and wrap at the end.
 
-use crate::launch::{Kernel, Launch, Loaded, Room, Rooms, Workers};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::shape::{for_each_index, ravel, strides};
 use sinter_base::{DataType, Sizes, View, ViewMut};
@@ -15,6 +14,7 @@ use smallvec::SmallVec;
 
 use crate::arguments::{axes_in, integers, result};
 use crate::elements::{Numbers, load, store};
+use crate::launch::{Kernel, Launch, Loaded, Room, Rooms, Workers};
 use crate::movement::takes_views;
 use crate::reduce::fold::{Fold, Wide, finish, fold_of};
 use crate::share::{Cost, WORTH_SHARING, share};

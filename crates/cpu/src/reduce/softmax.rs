@@ -4,7 +4,6 @@
 //! sum, division. Lines along the last axis are rows; along another axis all lines of a strip of columns run together.
 //! The generic kernel computes in f64.
 
-use crate::launch::{Kernel, Launch, Loaded, Operand};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::{DataType, Sizes};
 use sinter_ops::OpKind;
@@ -12,6 +11,7 @@ use sinter_ops::reduce::Softmax;
 
 use crate::arguments::{Lines, axis_in, result};
 use crate::elements::{Numbers, load, store};
+use crate::launch::{Kernel, Launch, Loaded, Operand};
 use crate::movement::takes_views;
 use crate::pointwise::functions::exp;
 use crate::share::{Cost, share};

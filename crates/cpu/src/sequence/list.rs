@@ -1,10 +1,10 @@
 //! `cpu.sequence.*`: lists made, asked, and changed by one element. Tensors are shared, never copied.
 
-use crate::launch::Loaded;
 use sinter_backend::{KernelError, Numerics, Refusal, Region, ValueKernel};
 use sinter_base::{DataType, Shape, Tensor, TensorType, Value, ValueType};
 use sinter_ops::OpKind;
 
+use crate::launch::Loaded;
 use crate::only_operator;
 use crate::tactic::{Row, Speed};
 use crate::values::{data, optional_tensor, sequence, tensor};

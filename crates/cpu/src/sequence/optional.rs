@@ -1,10 +1,10 @@
 //! `cpu.optional.*`: values that may be absent, made, asked and opened. Nothing is copied.
 
-use crate::launch::Loaded;
 use sinter_backend::{KernelError, Numerics, Refusal, Region, ValueKernel};
 use sinter_base::{DataType, Tensor, Value, ValueType};
 use sinter_ops::OpKind;
 
+use crate::launch::Loaded;
 use crate::only_operator;
 use crate::tactic::{Row, Speed};
 use crate::values::{data, optional, value};

@@ -2,12 +2,12 @@
 //!
 //! Both see a tensor as [outer, axis, inner]: a piece of the axis is one run of elements per outer position.
 
-use crate::launch::Loaded;
 use sinter_backend::{KernelError, Numerics, Refusal, Region, ValueKernel};
 use sinter_base::{Tensor, Value};
 use sinter_ops::OpKind;
 use sinter_ops::sequence::{ConcatFromSequence, SplitToSequence};
 
+use crate::launch::Loaded;
 use crate::only_operator;
 use crate::tactic::{Row, Speed};
 use crate::values::{axis_of, data, optional_tensor, sequence, tensor};

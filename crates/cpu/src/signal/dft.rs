@@ -1,6 +1,5 @@
 //! `cpu.signal.dft`: the discrete Fourier transform along one axis, line by line through fast transforms in f64.
 
-use crate::launch::{Kernel, Launch, Loaded};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::Sizes;
 use sinter_ops::OpKind;
@@ -8,6 +7,7 @@ use sinter_ops::signal::Dft;
 
 use crate::arguments::{Lines, axis_in, result, single_integer};
 use crate::elements::{Numbers, load, store_real};
+use crate::launch::{Kernel, Launch, Loaded};
 use crate::movement::takes_views;
 use crate::share::{Cost, share};
 use crate::signal::fourier::{Complex, Fourier};

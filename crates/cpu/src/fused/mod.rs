@@ -2,8 +2,11 @@
 //!
 //! The transposes, when there, move the channels of operand 0 and of the result behind the spatial axes: the region
 //! computes in channels-last layout. The pointwise operator behind a heavy one is its epilogue; it stands behind the
-//! transpose, so its operands are in the layout of the result. The pointwise operator in front makes the operand that all
+//! transpose, so its operands are in the layout of the result. The transpose in front is missing where operand 0 is read as it
+//! lies in plain layout. The pointwise operator in front makes the operand that all
 //! heavy operators read, in the layout of the region. Each heavy operator gives one result.
+
+pub mod propose;
 
 use sinter_backend::{Refusal, Region};
 use sinter_base::{DataType, Dim, TensorType};
@@ -34,8 +37,10 @@ pub struct Fused<'a> {
     region: &'a Region,
     /// The heavy operator.
     pub node: &'a Node,
-    /// Channels behind the spatial axes in operand 0 and in the result.
+    /// Channels behind the spatial axes in the result, and in operand 0 unless that is plain.
     pub channels_last: bool,
+    /// Of a region with channels last: operand 0 has its channels in front.
+    pub plain_source: bool,
     /// The pointwise operator at the end, on the product.
     pub tail: Option<OnRows<'a>>,
     /// What operand 0 is, in the layout of the region.
@@ -69,6 +74,21 @@ fn other() -> Refusal {
 
 fn dims(body: &Body, id: ValueId) -> Option<&[Dim]> {
     body.ty(id).as_tensor().and_then(|t| t.dims().ok())
+}
+
+/// Two heavy operators, the second on what the first makes, each with a pointwise operator behind it or none.
+///
+/// # Errors
+/// When the region has another form.
+pub fn pair(region: &Region) -> Result<(Fused<'_>, Fused<'_>), Refusal> {
+    let body = region.body();
+    let [result] = body.outputs() else { return Err(other()) };
+    let second = Fused::behind(region, *result)?;
+    let first = Fused::behind(region, second.source.ok_or_else(other)?)?;
+    match first.nodes() + second.nodes() == body.nodes().len() {
+        true => Ok((first, second)),
+        false => Err(other()),
+    }
 }
 
 impl<'a> Bundle<'a> {
@@ -195,9 +215,10 @@ impl<'a> Fused<'a> {
         let mut source = node.inputs.first().copied().flatten();
         let before = source.and_then(|id| maker(body, id));
         let before = before.filter(|before| is_transpose(before, Transpose::to_channels_first));
-        if before.is_some() != channels_last {
+        if before.is_some() && !channels_last {
             return Err(other());
         }
+        let plain_source = channels_last && before.is_none();
         if let Some(before) = before {
             source = before.inputs[0];
         }
@@ -205,12 +226,13 @@ impl<'a> Fused<'a> {
         if node.outputs.len() != 1 || node.inputs.iter().skip(1).any(is_made) {
             return Err(other());
         }
-        Ok(Self { region, node, channels_last, tail, source, product })
+        Ok(Self { region, node, channels_last, plain_source, tail, source, product })
     }
 
     /// Nodes of the region that it takes.
     fn nodes(&self) -> usize {
-        1 + 2 * usize::from(self.channels_last) + usize::from(self.tail.is_some())
+        let transposes = usize::from(self.channels_last) + usize::from(self.channels_last && !self.plain_source);
+        1 + transposes + usize::from(self.tail.is_some())
     }
 
     /// Number of the region's operand that feeds this input of the heavy operator.

@@ -1,0 +1,140 @@
+//! Proposed regions of the form that [`crate::fused`] takes apart: a heavy operator with pointwise operators in front of it
+//! and behind it, and several heavy operators of one operand.
+
+use sinter_backend::{GraphView, Proposals, Proposer};
+use sinter_ops::{Node, Op, OpKind, ValueId};
+
+/// Most nodes of a region of several heavy operators.
+const MOST_NODES: usize = 16;
+/// Nodes that may stand between the first and the last of operators that read the same: what is computed early has to be
+/// kept for long.
+const NEAR: usize = 64;
+
+/// Proposes around heavy operators of one kind.
+pub struct Heavy {
+    /// The kind of operator.
+    pub kind: OpKind,
+    /// Can the kernel do several such operators of one operand, and a pointwise operator that makes it?
+    pub shares_operand: fn(&Op) -> bool,
+}
+
+impl Proposer for Heavy {
+    fn propose(&self, graph: &GraphView<'_>, seed: usize, proposals: &mut Proposals) {
+        if !self.is_heavy(graph, seed) {
+            return;
+        }
+        let read = self.shared_operand(graph, seed);
+        let prologue = read.and_then(|read| prologue_of(graph, read, &[seed]));
+        let epilogue = epilogue_of(graph, seed);
+        if epilogue.is_some() {
+            proposals.push([seed].into_iter().chain(epilogue));
+        }
+        if prologue.is_some() {
+            proposals.push([seed].into_iter().chain(prologue));
+        }
+        if prologue.is_some() && epilogue.is_some() {
+            proposals.push([seed].into_iter().chain(prologue).chain(epilogue));
+        }
+        if let Some(read) = read {
+            self.siblings(graph, read, seed, proposals);
+        }
+    }
+}
+
+impl Heavy {
+    fn is_heavy(&self, graph: &GraphView<'_>, node: usize) -> bool {
+        let node = graph.node(node);
+        node.op.kind() == self.kind && node.outputs.len() == 1
+    }
+
+    /// The first operand of a product with a weight.
+    fn shared_operand(&self, graph: &GraphView<'_>, node: usize) -> Option<ValueId> {
+        let node = graph.node(node);
+        let [Some(read), Some(weight), ..] = node.inputs[..] else { return None };
+        let is_product = (self.shares_operand)(&node.op) && graph.is_weight(weight) && !graph.is_weight(read);
+        is_product.then_some(read)
+    }
+
+    /// The operators that read a value from this one on, each with its own epilogue. Seeded by the first of each group.
+    fn siblings(&self, graph: &GraphView<'_>, read: ValueId, seed: usize, proposals: &mut Proposals) {
+        let reads = |node: &usize| self.is_heavy(graph, *node) && self.shared_operand(graph, *node) == Some(read);
+        let mut branches: Vec<usize> = graph.readers(read).iter().copied().filter(reads).collect();
+        branches.dedup();
+        let mut left = &branches[..];
+        while let Some((&first, _)) = left.split_first() {
+            let mut nodes: Vec<usize> = Vec::new();
+            let mut taken = 0;
+            for &branch in left.iter().take_while(|&&branch| branch - first <= NEAR) {
+                let epilogue = epilogue_of(graph, branch).filter(|epilogue| {
+                    // What another branch makes is no operand of an epilogue, which belongs to one branch.
+                    let mut inputs = graph.node(*epilogue).inputs.iter().flatten();
+                    inputs.all(|id| graph.maker(*id).is_none_or(|maker| maker == branch || !left.contains(&maker)))
+                });
+                if nodes.len() + 1 + usize::from(epilogue.is_some()) >= MOST_NODES {
+                    break;
+                }
+                nodes.push(branch);
+                nodes.extend(epilogue);
+                taken += 1;
+            }
+            if first == seed && taken > 1 {
+                let readers = graph.readers(read);
+                let prologue = prologue_of(graph, read, readers).filter(|_| readers == &left[..taken]);
+                if prologue.is_some() {
+                    proposals.push(nodes.iter().copied().chain(prologue));
+                }
+                proposals.push(nodes);
+            }
+            left = &left[taken.max(1)..];
+        }
+    }
+}
+
+/// Proposes two heavy operators, the second on what the first makes, each with what is done to its result.
+pub struct Pair {
+    /// May this be the first?
+    pub first: fn(&Op) -> bool,
+    /// May this be the second, on its first operand?
+    pub second: fn(&Op) -> bool,
+}
+
+impl Proposer for Pair {
+    fn propose(&self, graph: &GraphView<'_>, seed: usize, proposals: &mut Proposals) {
+        let node = graph.node(seed);
+        if !(self.first)(&node.op) || node.outputs.len() != 1 {
+            return;
+        }
+        let between = epilogue_of(graph, seed);
+        let made = graph.node(between.unwrap_or(seed)).outputs[0];
+        let Some(second) = graph.only_reader(made) else { return };
+        let node = graph.node(second);
+        if !(self.second)(&node.op) || node.outputs.len() != 1 || node.inputs[0] != Some(made) {
+            return;
+        }
+        let pair: Vec<usize> = [seed, second].into_iter().chain(between).collect();
+        if let Some(behind) = epilogue_of(graph, second) {
+            proposals.push(pair.iter().copied().chain([behind]));
+        }
+        proposals.push(pair);
+    }
+}
+
+/// Is it a pointwise operator of one result?
+fn is_program(node: &Node) -> bool {
+    matches!(node.op, Op::Pointwise(_)) && node.outputs.len() == 1
+}
+
+/// The pointwise operator that makes a value for these readers alone.
+fn prologue_of(graph: &GraphView<'_>, read: ValueId, readers: &[usize]) -> Option<usize> {
+    let prologue = graph.maker(read)?;
+    let is_theirs = graph.readers(read) == readers && !graph.is_read_outside(read, readers);
+    (is_theirs && is_program(graph.node(prologue))).then_some(prologue)
+}
+
+/// The pointwise operator that can be done on the result of a heavy one as it is made: no operand makes the result larger.
+pub fn epilogue_of(graph: &GraphView<'_>, heavy: usize) -> Option<usize> {
+    let [product] = graph.node(heavy).outputs[..] else { return None };
+    let reader = graph.only_reader(product)?;
+    let node = graph.node(reader);
+    (is_program(node) && graph.have_equal_dims(product, node.outputs[0])).then_some(reader)
+}

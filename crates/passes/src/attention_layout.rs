@@ -1,0 +1,111 @@
+//! Attention that reads and writes positions with their heads side by side: what splits the heads off goes.
+//!
+//! `transpose(reshape(x, [B, L, H, D]), [0, 2, 1, 3])` as an operand of attention becomes `x [B, L, H D]` with the number of
+//! heads as an attribute, each of q, k and v by itself. With q the result changes: `transpose(y, [0, 2, 1, 3])` becomes a
+//! reshape of it, which what joins the heads again cancels. Does not fire on q when the result is read in another order, or
+//! when the number of heads is not known.
+
+use sinter_base::{Dim, Truth};
+use sinter_ir::{Graph, Patch};
+use sinter_ops::movement::Transpose;
+use sinter_ops::{Op, ValueId};
+use smallvec::SmallVec;
+
+use crate::pass::{Miss, miss};
+use crate::reshapes::{is_reshape, reshaped};
+
+/// Changes one attention.
+pub(crate) fn rewrite(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>) -> Result<bool, Miss> {
+    let node = graph.node(position);
+    let Op::Attention(op) = &node.op else { return Ok(false) };
+    let (mut op, mut inputs): (_, SmallVec<[Option<ValueId>; 4]>) = (op.clone(), node.inputs.iter().copied().collect());
+    let mut origins = vec![position];
+    let mut found = false;
+    for (index, input) in inputs.iter_mut().enumerate().skip(1).take(2) {
+        let Some(split) = input.and_then(|id| Split::of(graph, id)) else { continue };
+        let other = node.inputs[3 - index].and_then(|id| rank(graph, id));
+        if op.key_heads.is_some_and(|heads| heads != split.heads && other == Some(3)) {
+            continue;
+        }
+        op.key_heads = Some(split.heads);
+        *input = Some(split.whole);
+        origins.extend(split.nodes);
+        found = true;
+    }
+    let joined = match inputs[0].and_then(|id| Split::of(graph, id)) {
+        Some(split) => {
+            let joined = joined(graph, node.outputs[0]);
+            if joined.is_none() && !found {
+                miss!("the result is read with its heads in front");
+            }
+            if joined.is_some() {
+                op.query_heads = Some(split.heads);
+                inputs[0] = Some(split.whole);
+                origins.extend(split.nodes);
+                found = true;
+            }
+            joined
+        }
+        None => None,
+    };
+    if !found {
+        return Ok(false);
+    }
+    patch.set_origins(origins);
+    let results = patch.add(op, &inputs)?;
+    match joined {
+        Some((old, dims)) => {
+            let y = reshaped(patch, results[0], &dims)?;
+            patch.replace(old, y);
+        }
+        None => patch.replace(node.outputs[0], results[0]),
+    }
+    // Keys, values and scores have the same form in either layout.
+    node.outputs.iter().zip(results).skip(1).for_each(|(old, new)| patch.replace(*old, new));
+    Ok(true)
+}
+
+fn rank(graph: &Graph<'_>, id: ValueId) -> Option<usize> {
+    graph.tensor(id)?.shape.rank()
+}
+
+fn swaps_heads(op: &Op) -> bool {
+    matches!(op, Op::Transpose(Transpose { permutation: Some(permutation) }) if permutation[..] == [0, 2, 1, 3])
+}
+
+/// Heads that are split off.
+struct Split {
+    /// [B, L, H D].
+    whole: ValueId,
+    heads: usize,
+    nodes: Vec<usize>,
+}
+
+impl Split {
+    fn of(graph: &Graph<'_>, id: ValueId) -> Option<Self> {
+        let (transpose, _) = graph.producer(id).filter(|(node, _)| swaps_heads(&node.op))?;
+        let inside = transpose.inputs.first().copied().flatten()?;
+        let (reshape, _) = graph.producer(inside).filter(|(node, _)| is_reshape(&node.op))?;
+        let whole = reshape.inputs.first().copied().flatten()?;
+        let dims = |id: ValueId| graph.tensor(id).and_then(|ty| ty.dims().ok());
+        let ([batch, length, hidden], [own_batch, own_length, heads, size]) = (dims(whole)?, dims(inside)?) else {
+            return None;
+        };
+        let equal = |a: &Dim, b: &Dim| a.equals(b) == Truth::Yes;
+        let is_split = equal(batch, own_batch) && equal(length, own_length) && equal(hidden, &heads.mul(size));
+        let heads = usize::try_from(heads.as_constant()?).ok().filter(|heads| *heads > 0 && is_split)?;
+        let nodes = [graph.producer_position(id), graph.producer_position(inside)].into_iter().flatten().collect();
+        Some(Self { whole, heads, nodes })
+    }
+}
+
+/// The only use of the result: a transpose that puts the heads behind the positions; with its sizes.
+fn joined(graph: &Graph<'_>, result: ValueId) -> Option<(ValueId, Vec<Dim>)> {
+    let &[user] = graph.users(result) else { return None };
+    let transpose = graph.node(user);
+    if graph.is_result(result) || !swaps_heads(&transpose.op) {
+        return None;
+    }
+    let old = *transpose.outputs.first()?;
+    Some((old, graph.tensor(old)?.dims().ok()?.to_vec()))
+}
