@@ -5,6 +5,7 @@ mod command;
 mod conformance;
 mod faults;
 mod python;
+mod random;
 mod test;
 mod tidy;
 mod zoo;
@@ -33,6 +34,8 @@ enum Task {
     Conformance(conformance::Options),
     /// Plants faults in a scratch copy and shows which of them the parity gate and the tests catch.
     Faults(faults::Options),
+    /// Builds and runs random networks and holds them against the judge.
+    Random(random::Options),
     /// Builds full-size exporters' graphs, one at a time, and holds the engines against ONNX Runtime.
     Zoo(zoo::Options),
     /// Makes the generated pages of `docs/` anew.
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Conformance(options) => conformance::run(&options),
         Task::Faults(options) => faults::run(&options),
+        Task::Random(options) => random::run(&options),
         Task::Zoo(options) => zoo::run(&options),
         Task::Docs => conformance::write_pages(),
     };

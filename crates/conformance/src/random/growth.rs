@@ -16,6 +16,8 @@ use crate::random::{Problem, Random};
 const MAX_ELEMENTS: usize = 1 << 13;
 /// Largest number: products of a few stay far from what f16 holds.
 const LARGEST: f64 = 1e3;
+/// Smallest number beside 0: f32 holds its square, and that of the square.
+const SMALLEST: f64 = 1e-8;
 /// Most axes.
 const MAX_RANK: usize = 6;
 /// Times that a node is tried before another one takes its place.
@@ -332,12 +334,13 @@ fn is_small(ty: &ValueType) -> bool {
     count.is_none_or(|count| usize::try_from(count).is_ok_and(|count| count <= MAX_ELEMENTS))
 }
 
-/// Few elements, finite numbers that are not large.
+/// Few elements; numbers neither large nor tiny.
 fn is_moderate(value: &Value) -> bool {
     match value {
         Value::Tensor(tensor) => {
             let fits = tensor.count() <= MAX_ELEMENTS && tensor.rank() <= MAX_RANK;
-            fits && (!tensor.data_type().is_float() || tensor.to_floats().iter().all(|v| v.abs() <= LARGEST))
+            let is_usual = |v: &f64| *v == 0.0 || (SMALLEST..=LARGEST).contains(&v.abs());
+            fits && (!tensor.data_type().is_float() || tensor.to_floats().iter().all(is_usual))
         }
         Value::Sequence { items, .. } => items.iter().all(is_moderate),
         Value::Optional { item, .. } => item.iter().all(|item| is_moderate(item)),

@@ -129,7 +129,10 @@ impl Growth {
             let condition = x.binary(ScalarOp::Less, &y);
             return condition.select(x, &y);
         }
+        // Whether two computed floats are equal, and whether one divides the other, any rounding decides.
+        let is_rounded = |op: &ScalarOp| matches!(op, ScalarOp::Equal | ScalarOp::Mod | ScalarOp::Fmod);
         let takes = |op: &ScalarOp| match op.class() {
+            _ if data_type.is_float() && is_rounded(op) => false,
             Class::Binary => data_type != DataType::Bool,
             Class::IntegerBinary => data_type.is_integer(),
             Class::Comparison => true,

@@ -19,6 +19,7 @@ mod models;
 mod onnx_data;
 mod parity;
 mod parts;
+mod random_networks;
 mod reproducible;
 mod seeds;
 mod spatial;
