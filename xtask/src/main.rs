@@ -24,9 +24,9 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Runs every test. Makes a Python environment with the ONNX package for the test data; without Python the rest
-    /// still runs.
-    Test,
+    /// Runs every test, suites side by side as processes, with the time of each. Makes a Python environment with the ONNX
+    /// package for the test data; without Python the rest still runs.
+    Test(test::Options),
     /// Checks the structure: crate edges, file sizes, lists, host-only operators, forgotten files, head comments, homes of
     /// unsafe code, files that documents name.
     Tidy,
@@ -44,7 +44,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
-        Task::Test => test::run(),
+        Task::Test(options) => test::run(&options),
         Task::Tidy => tidy::run(),
         Task::Conformance(options) => conformance::run(&options),
         Task::Faults(options) => faults::run(&options),

@@ -15,7 +15,7 @@ use sinter_plan::{Plan, Trust, from_bytes, to_bytes};
 use sinter_runtime::Engine;
 
 /// Threads of all engines here.
-const THREADS: usize = 2;
+pub(crate) const THREADS: usize = 2;
 
 /// Builds a plan for the CPU.
 ///

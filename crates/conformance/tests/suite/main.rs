@@ -4,6 +4,7 @@
 mod choice;
 mod confused_plans;
 mod confusion;
+mod contexts;
 mod control_flow;
 mod corpus;
 mod cover;
