@@ -60,11 +60,12 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         }
     };
     let start = Instant::now();
-    let programs = compiled()?;
+    let Compiled { tests: programs, lean } = compiled()?;
     println!("{:7.1} s  compiling {} test programs", start.elapsed().as_secs_f64(), programs.len());
     let mut suites = zoo_graphs(&options.zoo)?;
     suites.extend(suites_of(&programs)?);
     for suite in &mut suites {
+        suite.command.env("SINTER_LEAN", &lean);
         if let Some(data) = &data {
             suite.command.env("SINTER_ONNX_DATA", data);
         }
@@ -84,8 +85,15 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     }
 }
 
+/// What the tests need.
+struct Compiled {
+    tests: Vec<Program>,
+    /// The lean program, which tests start: it is compiled with the others, as its own tests start it too.
+    lean: PathBuf,
+}
+
 /// Compiles all test programs, and the programs that they start.
-fn compiled() -> Result<Vec<Program>, String> {
+fn compiled() -> Result<Compiled, String> {
     let mut cargo = Command::new("cargo");
     cargo.current_dir(root()).args(["test", "--workspace", "--no-run", "--quiet"]);
     cargo.args(["--message-format", "json-render-diagnostics"]).stderr(Stdio::inherit());
@@ -94,8 +102,11 @@ fn compiled() -> Result<Vec<Program>, String> {
         return Err(format!("compiling the tests ended with {}", output.status));
     }
     let text = String::from_utf8_lossy(&output.stdout);
-    let messages = text.lines().filter_map(|line| serde_json::from_str::<Json>(line).ok());
-    Ok(messages.filter_map(|message| program(&message)).collect())
+    let messages: Vec<Json> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let is_lean = |message: &&Json| message["target"]["name"] == "sinter-lean" && message["profile"]["test"] == false;
+    let lean = messages.iter().filter(is_lean).find_map(|message| message["executable"].as_str());
+    let lean = lean.ok_or("the lean program was not compiled with the tests")?.into();
+    Ok(Compiled { tests: messages.iter().filter_map(program).collect(), lean })
 }
 
 /// The test program that a message of cargo is about.
