@@ -15,8 +15,13 @@ pub(crate) fn run(command: &mut Command) -> Result<(), String> {
     match command.status() {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!("{shown} ended with {status}")),
-        Err(error) => Err(format!("{shown} could not be started: {error}")),
+        Err(error) => Err(not_started(command, &error)),
     }
+}
+
+/// That a program could not be started, in words.
+pub(crate) fn not_started(command: &Command, error: &std::io::Error) -> String {
+    format!("{command:?} could not be started: {error}")
 }
 
 /// Are skipped tests failures?

@@ -5,6 +5,7 @@ mod command;
 mod conformance;
 mod faults;
 mod python;
+mod random;
 mod test;
 mod tidy;
 mod zoo;
@@ -23,9 +24,9 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Runs every test. Makes a Python environment with the ONNX package for the test data; without Python the rest
-    /// still runs.
-    Test,
+    /// Runs every test, suites side by side as processes, with the time of each. Makes a Python environment with the ONNX
+    /// package for the test data; without Python the rest still runs.
+    Test(test::Options),
     /// Checks the structure: crate edges, file sizes, lists, host-only operators, forgotten files, head comments, homes of
     /// unsafe code, files that documents name.
     Tidy,
@@ -33,6 +34,8 @@ enum Task {
     Conformance(conformance::Options),
     /// Plants faults in a scratch copy and shows which of them the parity gate and the tests catch.
     Faults(faults::Options),
+    /// Builds and runs random networks and holds them against the judge.
+    Random(random::Options),
     /// Builds full-size exporters' graphs, one at a time, and holds the engines against ONNX Runtime.
     Zoo(zoo::Options),
     /// Makes the generated pages of `docs/` anew.
@@ -41,10 +44,11 @@ enum Task {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
-        Task::Test => test::run(),
+        Task::Test(options) => test::run(&options),
         Task::Tidy => tidy::run(),
         Task::Conformance(options) => conformance::run(&options),
         Task::Faults(options) => faults::run(&options),
+        Task::Random(options) => random::run(&options),
         Task::Zoo(options) => zoo::run(&options),
         Task::Docs => conformance::write_pages(),
     };

@@ -318,7 +318,11 @@ impl Lowering<'_> {
         for (body, (first_input, first_operand)) in op.bodies().into_iter().zip(captures(op)) {
             self.weights = HashMap::new();
             for (id, operand) in body.inputs().iter().skip(first_input).zip(operands.iter_mut().skip(first_operand)) {
-                if let Some(weight) = operand.and_then(|operand| outer.get(&ValueId::new(operand.index()))) {
+                // A body that declares other sizes than the weight has is fed like any value.
+                let is_fixed = body.ty(*id).as_tensor().is_some_and(|ty| ty.shape.sizes().is_some());
+                if let Some(weight) = operand.and_then(|operand| outer.get(&ValueId::new(operand.index())))
+                    && is_fixed
+                {
                     self.weights.insert(*id, *weight);
                     *operand = None;
                 }

@@ -8,6 +8,7 @@ use sinter_ir::builder::Handle;
 use sinter_ops::movement::{Concat, Unsqueeze};
 use sinter_ops::pointwise::ScalarOp;
 use sinter_ops::quantize::{Dequantize, Quantize};
+use sinter_ops::signal::Dft;
 
 use crate::odd_networks::{Maker, named, softmax};
 
@@ -75,6 +76,11 @@ pub(crate) fn networks() -> Vec<Network> {
             let swish = m.pointwise(&[x, gate], |v| &v[0] * &v[1]);
             let stored = m.op(to_bytes(DataType::I8), &[swish, by]);
             vec![m.op(to_reals(), &[stored, by])]
+        }),
+        // The whole plan rounds to 8 bits as each of its steps does.
+        named("transform-8-bit", |m| {
+            let x = m.typed(DataType::F8E4M3FN, [2i64, 16, 1].map(Dim::from).to_vec());
+            vec![m.op(Dft { inverse: false, onesided: false }, &[x])]
         }),
         // Both halves are written where the whole has them.
         named("halves-joined", |m| {

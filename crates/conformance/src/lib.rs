@@ -2,11 +2,13 @@
 //!
 //! `onnx_cases` reads the test data of the `onnx` Python package, `rules` judges outputs, `variants` asks the same of other
 //! machinery, `engine` builds plans and runs them here or in the lean program, `suite` counts what passed and which kernels
-//! served it. `other_types` takes the catalog's examples to every element type; `operator_table` makes a page of both.
+//! served it in one way, `every_case` in every way with one plan. `other_types` takes the catalog's examples to every element
+//! type; `operator_table` makes a page of both. `random` makes networks of them.
 
 pub mod control_networks;
 mod edge_networks;
 pub mod engine;
+pub mod every_case;
 pub mod fuzz;
 pub mod kernels;
 pub mod light;

@@ -143,6 +143,12 @@ fn products() -> Vec<Network> {
             let (x, w) = (m.input(&[9, 1700]), m.weight(&[1700, 40]));
             vec![m.op(matmul(), &[x, w])]
         }),
+        // The weight is packed for the product, and read as it is behind it.
+        named("product-plus-weight", |m| {
+            let (x, w) = (m.input(&[21, 21]), m.weight(&[21, 37]));
+            let y = m.op(matmul(), &[x, w]);
+            vec![m.pointwise(&[y, w], |v| &v[0] + &v[1])]
+        }),
         named("product-bias", |m| {
             let (x, w, b) = (m.input(&[37, 53]), m.weight(&[53, 149]), m.weight(&[149]));
             let y = m.op(matmul(), &[x, w]);

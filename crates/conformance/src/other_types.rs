@@ -42,15 +42,20 @@ pub fn problems(example: &Example, seed: u64) -> Vec<Problem> {
     let mut problems = Vec::new();
     for &from in &present {
         for &to in DataType::ALL.iter().filter(|to| **to != DataType::F8E8M0 && **to != from) {
-            let changed = values.iter().map(|value| match value {
-                Some(value) if value.value_type().data_type() == from => converted(value, to).map(Some),
-                other => Some(other.clone()),
-            });
-            problems.extend(changed.collect::<Option<Vec<_>>>().and_then(|values| Problem::new(example, values)));
+            problems.extend(converted_values(&values, from, to).and_then(|values| Problem::new(example, values)));
         }
     }
     problems.extend(Problem::new(example, values));
     problems
+}
+
+/// Operands of which those of one type become operands of another; `None` where they cannot.
+pub fn converted_values(values: &[Option<Value>], from: DataType, to: DataType) -> Option<Vec<Option<Value>>> {
+    let changed = values.iter().map(|value| match value {
+        Some(value) if value.value_type().data_type() == from => converted(value, to).map(Some),
+        other => Some(other.clone()),
+    });
+    changed.collect()
 }
 
 /// A value with all its elements converted; `None` where they cannot be.

@@ -50,6 +50,10 @@ impl Tactic for PackedRow {
         if let Some(operand) = fit.packed.iter().find(|operand| !region.is_constant(**operand)) {
             return Err(Refusal::new(format!("operand {operand} is no weight")));
         }
+        // Whoever else reads it wants it as it is.
+        if let Some(operand) = fit.packed.iter().find(|operand| readers(region, **operand) > 1) {
+            return Err(Refusal::new(format!("operand {operand} is read by several operators")));
+        }
         let estimate = estimate(region, problem.sizing, self.speed);
         let mut usual = Candidate::plain(self, Numerics::Reassociated, estimate);
         describe(&mut usual, region, &fit.kernel);
@@ -80,6 +84,12 @@ impl HostTactic for PackedRow {
         let fit = (self.fit)(region, &recipe.parameters);
         fit.map(|fit| fit.kernel).map_err(|refusal| KernelError::Recipe(format!("{}: {refusal}", self.name)))
     }
+}
+
+/// How often the operators of a region read an operand.
+fn readers(region: &Region, operand: usize) -> usize {
+    let read = region.body().nodes().iter().flat_map(|node| node.inputs.iter().flatten());
+    read.filter(|id| region.operand(**id) == Some(operand)).count()
 }
 
 /// The recipes of a tactic without parameters.

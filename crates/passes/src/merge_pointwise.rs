@@ -74,6 +74,12 @@ fn merge(graph: &Graph<'_>, group: &Group, patch: &mut Patch<'_>) -> usize {
     for &position in group.members.iter().rev() {
         let node = graph.node(position);
         let Op::Pointwise(op) = &node.op else { return 0 };
+        // Those that no step reads have a part in the shape all the same.
+        for id in node.inputs.iter().flatten() {
+            if !step_of.contains_key(id) && !operands.contains(id) {
+                operands.push(*id);
+            }
+        }
         let mut renamed: Vec<usize> = Vec::with_capacity(op.program.steps().len());
         for step in op.program.steps() {
             let step = match step {
@@ -83,10 +89,7 @@ fn merge(graph: &Graph<'_>, group: &Group, patch: &mut Patch<'_>) -> usize {
                         renamed.push(*known);
                         continue;
                     }
-                    let index = operands.iter().position(|o| *o == id).unwrap_or_else(|| {
-                        operands.push(id);
-                        operands.len() - 1
-                    });
+                    let Some(index) = operands.iter().position(|operand| *operand == id) else { return 0 };
                     Step::Input { index, data_type: *data_type }
                 }
                 Step::Constant { .. } => step.clone(),

@@ -2,12 +2,13 @@
 //!
 //! All of them keep elements and order, so a chain is one of them. The target is made of the result's dimensions: a
 //! number as it is, a size of the input at the same place as 0 ("keep"), one other unknown size as -1. So the shape
-//! arithmetic that exporters write disappears with its last reader. Does not fire when two sizes can only be computed
-//! from values at run time.
+//! arithmetic that exporters write disappears with its last reader. Beside a size that may be 0 nothing tells what -1 is:
+//! where only axes of size 1 come or go, an unsqueeze or a squeeze says so instead. Does not fire when two sizes can only be
+//! computed from values at run time.
 
 use sinter_base::{Dim, Truth};
 use sinter_ir::{Graph, Patch};
-use sinter_ops::movement::Reshape;
+use sinter_ops::movement::{Reshape, Squeeze, Unsqueeze};
 use sinter_ops::{Node, Op, ValueId};
 
 use crate::identities::same_dims;
@@ -48,6 +49,41 @@ pub(crate) fn target(from: &[Dim], to: &[Dim]) -> Option<Vec<i64>> {
     entries.filter(|_| open <= 1)
 }
 
+/// Might -1 be among these entries beside a size of 0?
+fn may_be_undecided(entries: &[i64], to: &[Dim]) -> bool {
+    entries.contains(&-1) && entries.iter().zip(to).any(|(entry, dim)| *entry != -1 && dim.lower_bound() < 1)
+}
+
+/// The axes of size 1 that `long` has beside all of `short`; `None` where that is not all.
+fn ones_beside(short: &[Dim], long: &[Dim]) -> Option<Vec<i64>> {
+    let mut rest = short.iter().peekable();
+    let mut ones = Vec::new();
+    for (axis, dim) in (0i64..).zip(long) {
+        if rest.next_if(|own| own.equals(dim) == Truth::Yes).is_some() {
+            continue;
+        }
+        if dim.as_constant() != Some(1) {
+            return None;
+        }
+        ones.push(axis);
+    }
+    rest.peek().is_none().then_some(ones)
+}
+
+/// The one operator that gives `from` the sizes `to`, and the list that it takes.
+fn settled(from: &[Dim], to: &[Dim]) -> Option<(Op, Vec<i64>)> {
+    let entries = target(from, to)?;
+    if may_be_undecided(&entries, to) {
+        if let Some(axes) = ones_beside(from, to) {
+            return Some((Unsqueeze {}.into(), axes));
+        }
+        if let Some(axes) = ones_beside(to, from) {
+            return Some((Squeeze {}.into(), axes));
+        }
+    }
+    Some((Reshape::default().into(), entries))
+}
+
 /// The sizes of an old or a new value.
 pub(crate) fn dims_of(patch: &Patch<'_>, id: ValueId) -> Result<Vec<Dim>, Miss> {
     match patch.ty(id).as_tensor().and_then(|ty| ty.dims().ok()) {
@@ -62,18 +98,15 @@ pub(crate) fn reshaped(patch: &mut Patch<'_>, x: ValueId, to: &[Dim]) -> Result<
     if same_dims(&from, to) {
         return Ok(x);
     }
-    let Some(entries) = target(&from, to) else { miss!("the sizes of {} are not decided", patch.ty(x)) };
-    let shape = patch.int_list(&entries);
-    Ok(patch.add_one(Reshape::default(), &[x, shape])?)
+    let Some((op, list)) = settled(&from, to) else { miss!("the sizes of {} are not decided", patch.ty(x)) };
+    let list = patch.int_list(&list);
+    Ok(patch.add_one(op, &[x, list])?)
 }
 
-/// Is this a reshape by a constant?
-fn is_settled(graph: &Graph<'_>, node: &Node, root: ValueId) -> bool {
-    let constant = |index: usize| {
-        let id = node.inputs.get(index).copied().flatten();
-        id.is_some_and(|id| graph.weight(id).is_some())
-    };
-    matches!(node.op, Op::Reshape(_)) && node.inputs.first() == Some(&Some(root)) && constant(1)
+/// Is this the first operator of a chain, and takes a constant?
+fn is_first(graph: &Graph<'_>, node: &Node, root: ValueId) -> bool {
+    let list = node.inputs.get(1).copied().flatten();
+    node.inputs.first() == Some(&Some(root)) && list.is_some_and(|id| graph.weight(id).is_some())
 }
 
 /// Settles one reshape.
@@ -81,7 +114,8 @@ pub(crate) fn rewrite(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>)
     let node = graph.node(position);
     let (true, &[result]) = (is_reshape(&node.op), node.outputs.as_slice()) else { return Ok(false) };
     let root = root(graph, result);
-    if is_settled(graph, node, root) {
+    let is_first = is_first(graph, node, root);
+    if is_first && matches!(node.op, Op::Reshape(_)) {
         return Ok(false);
     }
     let dims = |id: ValueId| graph.tensor(id).and_then(|ty| ty.dims().ok());
@@ -90,11 +124,14 @@ pub(crate) fn rewrite(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>)
         patch.replace(result, root);
         return Ok(true);
     }
-    let Some(entries) = target(from, to) else {
+    let Some((op, list)) = settled(from, to) else {
         miss!("the sizes of {} are not decided by those of {}", graph.ty(result), graph.ty(root));
     };
-    let shape = patch.int_list(&entries);
-    let reshaped = patch.add_one(Reshape::default(), &[root, shape])?;
+    if is_first && op.kind() == node.op.kind() {
+        return Ok(false);
+    }
+    let list = patch.int_list(&list);
+    let reshaped = patch.add_one(op, &[root, list])?;
     patch.replace(result, reshaped);
     Ok(true)
 }

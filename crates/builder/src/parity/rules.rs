@@ -37,22 +37,28 @@ pub(crate) fn rule_of(body: &Body) -> Rule {
     }
 }
 
-/// The coarsest rounding on the way to the results, as a part of the number; nothing where all is done in f32 or wider.
-pub(crate) fn coarsest_rounding(body: &Body) -> f64 {
-    let of = |data_type: DataType| match data_type {
+/// One unit in the last place of a type narrower than f32, as a part of the number.
+pub(crate) fn rounding_of(data_type: DataType) -> f64 {
+    match data_type {
         DataType::F8E8M0 => 1.0,
         DataType::F4E2M1 => 0.5,
         DataType::F8E5M2 | DataType::F8E5M2FNUZ => 0.25,
         DataType::F8E4M3FN | DataType::F8E4M3FNUZ => 0.125,
         DataType::F16 | DataType::Bf16 => unit(data_type),
         _ => 0.0,
-    };
+    }
+}
+
+/// The coarsest rounding on the way to the results, as a part of the number; nothing where all is done in f32 or wider.
+pub(crate) fn coarsest_rounding(body: &Body) -> f64 {
     let node = |node: &Node| {
         let steps = match &node.op {
-            Op::Pointwise(op) => op.program.steps().iter().map(|step| of(step.data_type())).fold(0.0, f64::max),
+            Op::Pointwise(op) => {
+                op.program.steps().iter().map(|step| rounding_of(step.data_type())).fold(0.0, f64::max)
+            }
             _ => 0.0,
         };
-        node.outputs.iter().map(|id| of(body.ty(*id).data_type())).fold(steps, f64::max)
+        node.outputs.iter().map(|id| rounding_of(body.ty(*id).data_type())).fold(steps, f64::max)
     };
     body.nodes().iter().map(node).fold(0.0, f64::max)
 }

@@ -21,7 +21,7 @@ use sinter_plan::{Action, Bound, BufferId, Graph, Home, Plan, PlanValueId, Seale
 use sinter_runtime::{Engine, EngineOptions, RuntimeError};
 
 use crate::parity::discrete::dependent;
-use crate::parity::sensitivity::unit;
+use crate::parity::rules::rounding_of;
 use crate::parity::trials::opposite;
 use crate::parity::{Answers, overflow, sensitivity};
 
@@ -49,7 +49,7 @@ pub(crate) fn bounds(network: &Network) -> Vec<Bound> {
 /// One unit in the last place of the coarsest float type that the body computes in, as a part of the number.
 fn coarsest(body: &Body) -> f64 {
     let of = |node: &Node| {
-        let made = node.outputs.iter().map(|id| unit(body.ty(*id).data_type()));
+        let made = node.outputs.iter().map(|id| rounding_of(body.ty(*id).data_type()));
         let inside = node.op.bodies().into_iter().map(|body| coarsest(body)).fold(0.0, f64::max);
         made.fold(inside, f64::max)
     };

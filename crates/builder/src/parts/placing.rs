@@ -311,7 +311,9 @@ impl<'a> Placing<'a> {
         }
         let mut copies = Vec::new();
         for (operand, from, place) in others {
-            if self.whole(from) == place.whole {
+            // The concatenation counts on known contents, which no copy promises.
+            let has_contents = self.graph.values[from.index()].ty.as_tensor().is_some_and(|ty| ty.value.is_some());
+            if self.whole(from) == place.whole || has_contents {
                 return None;
             }
             let ty = ValueType::tensor(self.graph.values[from.index()].ty.data_type(), self.dims(from).to_vec());

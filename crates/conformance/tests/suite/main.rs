@@ -4,6 +4,7 @@
 mod choice;
 mod confused_plans;
 mod confusion;
+mod contexts;
 mod control_flow;
 mod corpus;
 mod cover;
@@ -22,6 +23,7 @@ mod onnx_data;
 mod parity;
 mod parts;
 mod quantized_regions;
+mod random_networks;
 mod reproducible;
 mod seeds;
 mod spatial;

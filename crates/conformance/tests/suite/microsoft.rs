@@ -3,36 +3,29 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use sinter_conformance::TIERS;
+use sinter_conformance::every_case::run_every_case;
 use sinter_conformance::onnx_cases::{Case, cases};
 use sinter_conformance::suite::{Form, Machine, Selection, run_suite};
 use sinter_import_onnx::table;
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests");
 
-fn run(machine: &mut Machine, form: Form) {
-    let report = run_suite(Path::new(FOLDER), "microsoft", machine, form, &Selection::default()).expect("the cases");
-    let wrong: Vec<String> = report.failed.iter().map(|(name, reason)| format!("{name}: {reason}")).collect();
-    assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), wrong.len() + report.passed, wrong.join("\n"));
-    assert!(report.passed >= 50, "only {} cases", report.passed);
-}
-
 #[test]
-fn by_both_judges() {
-    run(&mut Machine::Judge, Form::Plain);
-    run(&mut Machine::FastJudge, Form::Plain);
-}
-
-#[test]
-fn by_lean_program_on_every_tier() {
-    for tier in TIERS {
-        run(&mut Machine::lean(Some(tier)).expect("the lean program"), Form::Plain);
-    }
+fn every_case_in_every_way() {
+    let summary = run_every_case(Path::new(FOLDER), "microsoft").expect("the cases");
+    let wrong: Vec<String> = summary.failed.iter().map(|(name, reason)| format!("{name}: {reason}")).collect();
+    assert!(wrong.is_empty(), "{} beside {} that pass:\n{}", wrong.len(), summary.passed, wrong.join("\n"));
+    assert!(summary.passed >= 50, "only {} cases", summary.passed);
 }
 
 #[test]
 fn with_sizes_that_the_model_leaves_open() {
-    run(&mut Machine::lean(None).expect("the lean program"), Form::Symbolic);
+    let mut machine = Machine::lean(None).expect("the lean program");
+    let report = run_suite(Path::new(FOLDER), "microsoft", &mut machine, Form::Symbolic, &Selection::default());
+    let report = report.expect("the cases");
+    let wrong: Vec<String> = report.failed.iter().map(|(name, reason)| format!("{name}: {reason}")).collect();
+    assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), wrong.len() + report.passed, wrong.join("\n"));
+    assert!(report.passed >= 50, "only {} cases", report.passed);
 }
 
 /// The forms that ONNX defines under the same name are tested by its own cases.

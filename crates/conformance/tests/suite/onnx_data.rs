@@ -1,10 +1,12 @@
 //! The ONNX backend test data. `ignored.txt` lists what is not expected to pass, each with a reason.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use sinter_backend::BackEnd;
-use sinter_conformance::suite::{Form, Machine, Report, Selection, run_suite};
-use sinter_conformance::{SUITES, TIERS};
+use sinter_conformance::SUITES;
+use sinter_conformance::every_case::{Summary, run_every_case};
+use sinter_conformance::suite::{Form, Machine, Selection, run_suite};
 use sinter_cpu::Cpu;
 
 /// One variant of so many runs in every test; `cargo xtask conformance --full` runs all.
@@ -16,7 +18,8 @@ fn run(data: &Path, suite: &str, machine: &mut Machine, form: Form, one_of: usiz
     let report = run_suite(data, suite, machine, form, &selection).expect("the suite's folder");
     let wrong: Vec<String> = report.failed.iter().map(|(name, reason)| format!("{name}: {reason}")).collect();
     assert!(wrong.is_empty(), "{suite} {}, {} cases:\n{}", form.name(), wrong.len(), wrong.join("\n"));
-    check_served(&report, machine);
+    assert_eq!(report.served.len(), report.passed);
+    check_served(&report.served, report.passed, machine.has_kernels());
     let skipped: usize = report.skipped.values().sum();
     println!(
         "{suite} {}: {} passed, {} ignored, {skipped} without this form",
@@ -28,43 +31,29 @@ fn run(data: &Path, suite: &str, machine: &mut Machine, form: Form, one_of: usiz
 }
 
 /// Which kernels served each case is on record; all are in the back end's tables, where the reference is not.
-fn check_served(report: &Report, machine: &Machine) {
-    assert_eq!(report.served.len(), report.passed);
-    for (case, name) in report.served.iter().flat_map(|(case, names)| names.iter().map(move |name| (case, name))) {
+fn check_served(served: &BTreeMap<String, BTreeSet<String>>, passed: usize, has_kernels: bool) {
+    for (case, name) in served.iter().flat_map(|(case, names)| names.iter().map(move |name| (case, name))) {
         assert!(Cpu.tactic(name).is_some(), "{case} is served by {name}");
     }
-    let with_kernels = report.served.values().filter(|names| !names.is_empty()).count();
+    let with_kernels = served.values().filter(|names| !names.is_empty()).count();
     // A few networks are constant, or hand their inputs on.
-    let wanted = if machine.has_kernels() { report.passed * 9 / 10 } else { 0 };
-    assert!(with_kernels >= wanted, "only {with_kernels} of {} cases ran any kernel", report.passed);
+    let wanted = if has_kernels { passed * 9 / 10 } else { 0 };
+    assert!(with_kernels >= wanted, "only {with_kernels} of {passed} cases ran any kernel");
 }
 
+/// By both judges, and by one plan in a program that links nothing that could make a plan, on every tier; built with
+/// verification, every case keeps its kernels.
 #[test]
-fn node_tests() {
-    let Some(data) = crate::onnx_data() else { return };
-    let passed = run(&data, "node", &mut Machine::Judge, Form::Plain, 1);
-    assert!(passed >= 1600, "only {passed} node tests passed");
-}
-
-#[test]
-fn all_suites_by_fast_judge() {
+fn every_case_in_every_way() {
     let Some(data) = crate::onnx_data() else { return };
     for suite in SUITES {
-        run(&data, suite, &mut Machine::FastJudge, Form::Plain, 1);
-    }
-}
-
-/// The plan's bytes run in a program that links nothing that could make a plan.
-#[test]
-fn all_suites_by_lean_program_on_every_tier() {
-    let Some(data) = crate::onnx_data() else { return };
-    for tier in TIERS {
-        let mut machine = Machine::lean(Some(tier)).expect("the lean program");
-        println!("tier {tier}");
-        for suite in SUITES {
-            let passed = run(&data, suite, &mut machine, Form::Plain, 1);
-            assert!(*suite != "node" || passed >= 1600, "only {passed} node tests passed on {tier}");
-        }
+        let summary = run_every_case(&data, suite).expect("the suite");
+        let wrong: Vec<String> = summary.failed.iter().map(|(name, reason)| format!("{name}: {reason}")).collect();
+        assert!(wrong.is_empty(), "{suite}, {} of {}:\n{}", wrong.len(), summary.passed, wrong.join("\n"));
+        check_served(&summary.served, summary.passed, true);
+        let Summary { passed, ignored, other_plans, .. } = summary;
+        println!("{suite}: {passed} passed, {ignored} ignored; {other_plans} plans differ after verification");
+        assert!(*suite != "node" || passed >= 1600, "only {passed} node tests passed");
     }
 }
 

@@ -31,11 +31,19 @@ struct Cast {
     to: DataType,
 }
 
+/// The value with as many digits as the text has. Of two texts that are equally near, the shortest form of the standard
+/// library is the upper one, NumPy's the even one.
+fn nearest(value: f64, shortest: &str) -> String {
+    let mantissa = shortest.split('e').next().unwrap_or_default();
+    let digits = mantissa.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+    format!("{value:.digits$e}")
+}
+
 /// Shortest text with exponent that reads back to the value.
 fn scientific(value: f64, data_type: DataType) -> String {
     match data_type {
-        DataType::F64 => format!("{value:e}"),
-        DataType::F32 => format!("{:e}", value as f32),
+        DataType::F64 => nearest(value, &format!("{value:e}")),
+        DataType::F32 => nearest(value, &format!("{:e}", value as f32)),
         _ => {
             let reads_back = |text: &String| text.parse::<f64>().is_ok_and(|back| data_type.round(back) == value);
             let longer = (0..17).map(|digits| format!("{value:.digits$e}"));
@@ -127,5 +135,19 @@ impl ValueKernel for Cast {
             _ => Tensor::from_ints(to, sizes, &texts.map(|t| text_to_integer(t, to)).collect::<Result<Vec<_>, _>>()?),
         };
         Ok(vec![y.map_err(data)?.into()])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_equally_near_texts_the_even_one_is_taken() {
+        for (value, text) in [(-1.47265625, "-1.4726562"), (1.59765625, "1.5976562"), (0.1, "0.1"), (3e-5, "3e-05")] {
+            assert_eq!(float_to_text(f64::from(value as f32), DataType::F32), text);
+        }
+        assert_eq!(float_to_text(0.1 + 0.2, DataType::F64), "0.30000000000000004");
+        assert_eq!(float_to_text(5e-324, DataType::F64), "5e-324");
     }
 }

@@ -129,10 +129,10 @@ real!(
 ///
 /// The derivative is smooth and nothing of it is left beyond 6.
 fn erf64(x: f64) -> f64 {
-    let a = x.abs().min(6.0);
-    if a.is_nan() {
+    if x.is_nan() {
         return x;
     }
+    let a = x.abs().min(6.0);
     let pieces = 512;
     let step = a / f64::from(pieces);
     let density = |i: i32| (-(f64::from(i) * step).powi(2)).exp();
@@ -161,6 +161,7 @@ mod tests {
         for (x, y) in [(0.1, 0.1124629160), (1.0, 0.8427007929), (2.0, 0.9953222650), (3.0, 0.9999779095)] {
             assert!((erf64(x) - y).abs() < 1e-10);
         }
+        assert!(erf64(f64::NAN).is_nan());
     }
 
     #[test]

@@ -1,8 +1,7 @@
 //! Attention-23..24, RotaryEmbedding-23, and RotaryEmbedding of ONNX Runtime.
 //!
-//! Attention is imported as ONNX corrected it for both versions: the softcap comes before the mask (onnx/onnx#7867), the
-//! stages of the scores are numbered in this order (#7913), a causal mask over a cache of fixed length ends at the keys that
-//! count, and fully masked queries give 0 (#8068).
+//! Attention is imported as ONNX corrected it for both versions: the softcap comes before the mask (onnx/onnx#7867), a causal
+//! mask over a cache of fixed length ends at the keys that count, and fully masked queries give 0 (#8068).
 
 use sinter_ir::Handle;
 use sinter_ops::attention::{Attention, FullyMasked, RotaryEmbedding, ScoreStage};
@@ -31,20 +30,30 @@ pub(crate) fn softcap(cx: &NodeContext<'_, '_>) -> Result<f64, Problem> {
     }
 }
 
+/// The stage of the scores that `qk_matmul_output_mode` asks for. Up to onnx 1.21, 1 was the masked scores and 2 the capped
+/// ones; onnx 1.22 numbers them in the corrected order of computation, 1 capped and 2 masked (onnx/onnx#7913), for the old
+/// operator sets too. With a softcap the corrected text counts. Without one it makes 1 the same as 0, and the texts differ
+/// in nothing else: a model of the operator sets up to 26, which onnx 1.21 wrote, means the masked scores by 1.
+fn score_stage(cx: &NodeContext<'_, '_>, softcap: f64) -> Result<ScoreStage, Problem> {
+    match cx.int("qk_matmul_output_mode", 0) {
+        0 => Ok(ScoreStage::Product),
+        1 if softcap == 0.0 => Ok(ScoreStage::Masked),
+        1 => Ok(ScoreStage::Capped),
+        2 => Ok(ScoreStage::Masked),
+        3 => Ok(ScoreStage::Weights),
+        other => Err(cx.problem(format!("qk_matmul_output_mode {other} is unknown"))),
+    }
+}
+
 /// Attention: heads count only for operands of three dimensions.
 pub fn attention(cx: &mut NodeContext<'_, '_>) -> Imported {
-    let scores = match cx.int("qk_matmul_output_mode", 0) {
-        0 => ScoreStage::Product,
-        1 => ScoreStage::Capped,
-        2 => ScoreStage::Masked,
-        3 => ScoreStage::Weights,
-        other => return Err(cx.problem(format!("qk_matmul_output_mode {other} is unknown"))),
-    };
+    let softcap = softcap(cx)?;
+    let scores = score_stage(cx, softcap)?;
     let op = Attention {
         query_heads: count(cx, "q_num_heads")?,
         key_heads: count(cx, "kv_num_heads")?,
         scale: cx.optional_float("scale"),
-        softcap: softcap(cx)?,
+        softcap,
         causal: cx.flag("is_causal", false),
         softmax_type: cx.data_type_attribute("softmax_precision")?,
         scores,

@@ -1,0 +1,252 @@
+//! What rounding may do to the results of a whole network.
+//!
+//! The judge runs a few times more with every float that it computes moved at random by some units in the last place of its
+//! type, to either side. A result may lie twice as far from the judge's as any of these runs, beside a bound of its own
+//! that holds where nothing is magnified: `1e-7 + 3e-5 max(abs(b)) + 2e-4 abs(b)`, one unit in the last place of a narrow
+//! type. (A sigmoid by way of tanh has an absolute error of one unit of 1, as in most libraries.)
+//! Integers and truth values are equal where no such run changes them. Where one changes how many elements there are,
+//! nothing can be said.
+
+use std::collections::HashMap;
+
+use sinter_base::{AttributeError, DataType, Tensor, Value};
+use sinter_interp::{FastEvaluator, run_with};
+use sinter_ops::pointwise::program::Step;
+use sinter_ops::pointwise::{Pointwise, Program};
+use sinter_ops::{Arguments, EvalContext, EvalError, Evaluator, Op};
+
+use crate::random::{Problem, Random};
+
+/// Runs with noise.
+const RUNS: u64 = 12;
+/// From this one on every other number stays as it is: what several numbers decide, some of them decide otherwise.
+const HALVES: u64 = 4;
+/// Units in the last place of f32 that numbers are moved by: more than sums of some dozens of products err by.
+const UNITS: f64 = 8.0;
+/// What a few runs may stay below the largest effect by.
+const ALLOWANCE: f64 = 2.0;
+/// The bound on elements that no run moves: of any, of the largest, and of themselves.
+const ABSOLUTE: f64 = 1e-7;
+const OF_LARGEST: f64 = 3e-5;
+const OF_ELEMENT: f64 = 2e-4;
+
+/// One unit in the last place, as a part of the number.
+fn unit(data_type: DataType) -> f64 {
+    match data_type {
+        DataType::F64 | DataType::F32 => 2f64.powi(-23),
+        DataType::F16 => 2f64.powi(-10),
+        DataType::Bf16 => 2f64.powi(-7),
+        DataType::F8E4M3FN | DataType::F8E4M3FNUZ => 0.125,
+        DataType::F8E5M2 | DataType::F8E5M2FNUZ => 0.25,
+        DataType::F4E2M1 => 0.5,
+        DataType::F8E8M0 => 1.0,
+        _ => 0.0,
+    }
+}
+
+/// The judge with noise.
+struct Noisy {
+    run: u64,
+}
+
+impl Noisy {
+    fn moved(&self, value: &Value, units: f64, stream: u64) -> Option<Value> {
+        let tensor = value.as_tensor().filter(|tensor| tensor.data_type().is_float())?;
+        let noise = units * unit(tensor.data_type());
+        // Runs come in pairs: the same noise to either side, since an edge lies on one of them.
+        let mut random = Random::of("noise", (self.run / 2) << 32 | stream << 24 | tensor.count() as u64);
+        let side = if self.run.is_multiple_of(2) { 1.0 } else { -1.0 };
+        let mut move_one = |v: f64| {
+            let part = 2.0 * (random.bits() >> 11) as f64 / (1u64 << 53) as f64 - 1.0;
+            let stays = !v.is_finite() || self.run >= HALVES && random.below(2) == 0;
+            if stays { v } else { v * (1.0 + side * noise * part) }
+        };
+        let moved: Vec<f64> = tensor.to_floats().into_iter().map(&mut move_one).collect();
+        Tensor::from_floats(tensor.data_type(), tensor.sizes(), &moved).ok().map(Value::Tensor)
+    }
+
+    /// The results of a program whose every step is moved.
+    fn steps(&self, op: &Pointwise, inputs: &Arguments<'_>, cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
+        let invalid = |error: AttributeError| EvalError::Invalid(error.to_string());
+        let mut values: Vec<Value> = Vec::new();
+        for (stream, step) in (64u64..).zip(op.program.steps()) {
+            let mut program = Program::default();
+            let (last, operands) = match step {
+                Step::Input { index, data_type } => {
+                    let step = Step::Input { index: 0, data_type: *data_type };
+                    (program.add(step).map_err(invalid)?, vec![Some(inputs.value(*index)?.clone())])
+                }
+                Step::Constant { .. } => (program.add(step.clone()).map_err(invalid)?, Vec::new()),
+                Step::Apply { op, compute, args } => {
+                    let input = |(index, arg): (usize, &usize)| {
+                        program.add(Step::Input { index, data_type: values[*arg].value_type().data_type() })
+                    };
+                    let inputs = args.iter().enumerate().map(input).collect::<Result<Vec<usize>, _>>();
+                    let step = Step::Apply { op: *op, compute: *compute, args: inputs.map_err(invalid)?.into() };
+                    let operands = args.iter().map(|arg| Some(values[*arg].clone())).collect();
+                    (program.add(step).map_err(invalid)?, operands)
+                }
+            };
+            program.set_results(vec![last]).map_err(invalid)?;
+            let made = FastEvaluator.evaluate(&Pointwise { program }.into(), &Arguments::new(&operands), cx)?;
+            let made = made.into_iter().next().ok_or_else(|| EvalError::Invalid("no result".to_owned()))?;
+            let is_computed = matches!(step, Step::Apply { .. });
+            let moved = is_computed.then(|| self.moved(&made, Self::units(&made), stream)).flatten();
+            values.push(moved.unwrap_or(made));
+        }
+        Ok(op.program.results().iter().map(|result| values[*result].clone()).collect())
+    }
+
+    /// Narrow types round one step further at most.
+    fn units(value: &Value) -> f64 {
+        match value.value_type().data_type() {
+            DataType::F32 | DataType::F64 => UNITS,
+            _ => 1.0,
+        }
+    }
+}
+
+impl Evaluator for Noisy {
+    fn evaluate(&self, op: &Op, inputs: &Arguments<'_>, cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
+        let mut results = FastEvaluator.evaluate(op, inputs, cx)?;
+        // A program rounds inside, where no result shows it.
+        if let Op::Pointwise(op) = op {
+            let inside = self.steps(op, inputs, cx)?;
+            for (value, inside) in results.iter_mut().zip(inside) {
+                if sizes(value) == sizes(&inside) {
+                    *value = inside;
+                }
+            }
+        }
+        for (stream, value) in (0u64..).zip(&mut results) {
+            if let Some(moved) = self.moved(value, Self::units(value), stream) {
+                *value = moved;
+            }
+        }
+        Ok(results)
+    }
+}
+
+/// The judge's answers for one run of a problem, and how far rounding moves them.
+pub(super) struct Answers {
+    pub(super) outputs: Vec<Value>,
+    /// With noise, once somebody asked.
+    moved: Option<Vec<Vec<Value>>>,
+}
+
+impl Answers {
+    pub(super) fn new(outputs: Vec<Value>) -> Self {
+        Self { outputs, moved: None }
+    }
+
+    /// Holds outputs against the answers.
+    ///
+    /// # Errors
+    /// The first output that rounding does not explain.
+    pub(super) fn compare(
+        &mut self,
+        problem: &Problem,
+        set: &HashMap<String, Value>,
+        found: &[Value],
+    ) -> Result<(), String> {
+        if found.len() != self.outputs.len() {
+            return Err(format!("{} outputs, {} expected", found.len(), self.outputs.len()));
+        }
+        for index in 0..found.len() {
+            if differs(&found[index], &self.outputs[index], &[]).is_none() {
+                continue;
+            }
+            let run = |run: u64| run_with(&problem.network, set, &Noisy { run }).ok();
+            let moved = self.moved.get_or_insert_with(|| (0..RUNS).filter_map(run).collect());
+            let others: Vec<&Value> = moved.iter().filter_map(|outputs| outputs.get(index)).collect();
+            if let Some(reason) = differs(&found[index], &self.outputs[index], &others) {
+                return Err(format!("output {}: {reason}", problem.network.outputs[index].name));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The first difference that the moved results do not explain.
+fn differs(found: &Value, expected: &Value, moved: &[&Value]) -> Option<String> {
+    match (found, expected) {
+        (Value::Tensor(found), Value::Tensor(expected)) => {
+            let moved: Option<Vec<&Tensor>> = moved.iter().map(|value| value.as_tensor()).collect();
+            tensors_differ(found, expected, &moved?)
+        }
+        (Value::Sequence { items: a, .. }, Value::Sequence { items: b, .. }) => {
+            if moved.iter().any(|other| items(other).len() != b.len()) {
+                return None;
+            }
+            if a.len() != b.len() {
+                return Some(format!("{} items, {} expected", a.len(), b.len()));
+            }
+            let at = |index: usize| -> Vec<&Value> { moved.iter().map(|other| &items(other)[index]).collect() };
+            (0..a.len()).find_map(|index| differs(&a[index], &b[index], &at(index)))
+        }
+        (Value::Optional { item: a, .. }, Value::Optional { item: b, .. }) => match (a, b) {
+            (None, None) => None,
+            (Some(a), Some(b)) => {
+                let items = moved.iter().filter_map(|value| match value {
+                    Value::Optional { item, .. } => item.as_deref(),
+                    _ => None,
+                });
+                differs(a, b, &items.collect::<Vec<_>>())
+            }
+            _ => Some("an optional is empty on one side only".to_owned()),
+        },
+        _ => Some(format!("{}, expected {}", found.value_type(), expected.value_type())),
+    }
+}
+
+fn sizes(value: &Value) -> Option<&[usize]> {
+    value.as_tensor().map(Tensor::sizes)
+}
+
+fn items(value: &Value) -> &[Value] {
+    match value {
+        Value::Sequence { items, .. } => items,
+        _ => &[],
+    }
+}
+
+fn tensors_differ(found: &Tensor, expected: &Tensor, moved: &[&Tensor]) -> Option<String> {
+    if found.data_type() == expected.data_type() && moved.iter().any(|other| other.sizes() != expected.sizes()) {
+        return None;
+    }
+    if found.data_type() != expected.data_type() || found.sizes() != expected.sizes() {
+        let text = |t: &Tensor| format!("{}{:?}", t.data_type(), t.sizes());
+        return Some(format!("{}, expected {}", text(found), text(expected)));
+    }
+    if let (Ok(a), Ok(b)) = (found.strings(), expected.strings()) {
+        // Texts of numbers that rounding moves are others.
+        let is_free = |at: usize| moved.iter().any(|other| other.strings().is_ok_and(|texts| texts[at] != b[at]));
+        let first = (0..b.len()).find(|&at| a[at] != b[at] && !is_free(at))?;
+        return Some(format!("element {first} is {:?}, expected {:?}", a[first], b[first]));
+    }
+    let (a, b) = (found.to_floats(), expected.to_floats());
+    let others: Vec<Vec<f64>> = moved.iter().map(|tensor| tensor.to_floats()).collect();
+    let largest = b.iter().filter(|v| v.is_finite()).fold(0f64, |most, v| most.max(v.abs()));
+    let distance = |x: f64, y: f64| if x == y || x.is_nan() && y.is_nan() { 0.0 } else { (x - y).abs() };
+    let own = |v: f64| match expected.data_type() {
+        t if t.is_float() => OF_LARGEST * largest + (OF_ELEMENT + narrow_unit(t)) * v.abs() + ABSOLUTE,
+        _ => 0.0,
+    };
+    let wrong = |&at: &usize| {
+        let farthest = others.iter().map(|other| distance(other[at], b[at])).fold(0.0, f64::max);
+        // An element that a run with noise makes infinite, or another truth value or position, says nothing.
+        let is_free = farthest.is_nan() || farthest.is_infinite();
+        let is_decided = !expected.data_type().is_float() && farthest > 0.0;
+        let apart = distance(a[at], b[at]);
+        let near = apart == 0.0 || apart <= own(b[at]) + ALLOWANCE * farthest;
+        !(near || is_free || is_decided)
+    };
+    let first = (0..b.len()).find(wrong)?;
+    let count = (0..b.len()).filter(wrong).count();
+    Some(format!("{count} of {} elements differ; element {first} is {}, expected {}", b.len(), a[first], b[first]))
+}
+
+/// One unit of a type that is narrower than f32.
+fn narrow_unit(data_type: DataType) -> f64 {
+    if matches!(data_type, DataType::F32 | DataType::F64) { 0.0 } else { unit(data_type) }
+}

@@ -1,0 +1,86 @@
+//! One network through the whole path: built without and with verification, saved, read, run at two sizes, each twice.
+
+use std::collections::HashMap;
+
+use sinter_backend::BackEnd;
+use sinter_base::Value;
+use sinter_builder::{BuildError, BuildOptions, Verify, build};
+use sinter_cpu::Cpu;
+use sinter_interp::{FastEvaluator, Tolerance, compare, run, run_with};
+use sinter_plan::{Plan, Trust, from_bytes, to_bytes};
+use sinter_runtime::Engine;
+
+use crate::engine::check_kernels;
+use crate::random::Problem;
+use crate::random::agreement::Answers;
+
+/// Threads that kernels are chosen for.
+const THREADS: usize = 2;
+
+/// How a network that did nothing wrong ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Both plans computed what the judge did.
+    Agrees,
+    /// The back end has no kernel for an operator at this element type, and says so.
+    Refused,
+}
+
+/// Builds and runs a problem.
+///
+/// # Errors
+/// What went wrong, in words.
+pub fn check(problem: &Problem, seed: u64) -> Result<Found, String> {
+    let mut answers = Vec::new();
+    for set in &problem.sets {
+        let expected = run(&problem.network, set).map_err(|e| format!("the judge: {e}"))?;
+        let fast = run_with(&problem.network, set, &FastEvaluator).map_err(|e| format!("the fast judge: {e}"))?;
+        let mut known = Answers::new(expected);
+        known.compare(problem, set, &fast).map_err(|reason| format!("the fast judge: {reason}"))?;
+        answers.push(known);
+    }
+    let options = |verify| BuildOptions { threads: THREADS, verify, ..BuildOptions::default() };
+    let plain = match build(&problem.network, &Cpu, options(Verify::Off)) {
+        Ok(built) => built.plan,
+        Err(BuildError::Unserved(_)) => return Ok(Found::Refused),
+        Err(error) => return Err(format!("build without verification: {error}")),
+    };
+    check_kernels(&plain)?;
+    check_plan(&plain, problem, &mut answers, seed).map_err(|reason| format!("unverified plan: {reason}"))?;
+    // By inputs that the builder makes up, or by these.
+    let verify = if seed.is_multiple_of(2) { Verify::Generated } else { Verify::Given(problem.sets[0].clone()) };
+    let built = build(&problem.network, &Cpu, options(verify)).map_err(|e| format!("build with verification: {e}"))?;
+    if let Some(dropped) = built.verification.dropped.first() {
+        return Err(format!("dropped: {}: {}: {}", dropped.name, dropped.origin, dropped.reason));
+    }
+    if built.plan.graph != plain.graph {
+        let checked = check_plan(&built.plan, problem, &mut answers, seed);
+        checked.map_err(|reason| format!("verified plan: {reason}"))?;
+    }
+    Ok(Found::Agrees)
+}
+
+fn check_plan(plan: &Plan, problem: &Problem, answers: &mut [Answers], seed: u64) -> Result<(), String> {
+    let plan = from_bytes(to_bytes(plan).into(), Trust::Nothing).map_err(|e| format!("reading it back: {e}"))?;
+    let threads = 1 + (seed / 2 % 2) as usize;
+    let engine = Engine::from_plan(plan, &[&Cpu as &dyn BackEnd], threads).map_err(|e| format!("loading: {e}"))?;
+    let mut context = engine.context();
+    let mut bindings = context.bindings();
+    let mut first: Vec<Vec<Value>> = Vec::new();
+    // The first sizes once more at the end: what the second run left behind changes nothing.
+    for at in [0, 1, 0] {
+        let set: &HashMap<String, Value> = &problem.sets[at];
+        for (name, value) in set {
+            bindings.set(name, value.clone()).map_err(|e| format!("run {at}: {e}"))?;
+        }
+        context.run_into(&mut bindings).map_err(|e| format!("run {at}: {e}"))?;
+        let found = bindings.to_values().map_err(|e| format!("run {at}: {e}"))?;
+        answers[at].compare(problem, set, &found).map_err(|reason| format!("run {at}: {reason}"))?;
+        first.push(found);
+    }
+    for (output, (before, after)) in problem.network.outputs.iter().zip(first[0].iter().zip(&first[2])) {
+        compare(after, before, Tolerance::EXACT)
+            .map_err(|e| format!("output {} of the first sizes, run again: {e}", output.name))?;
+    }
+    Ok(())
+}
