@@ -15,8 +15,17 @@ use crate::python::onnx_data;
 use crate::zoo;
 
 /// Modules of the conformance suite that take longest, the longest first: what is begun last should be short.
-const LONGEST: &[&str] =
-    &["onnx_data", "parity", "unseen_shapes", "models", "cpu_kernels", "random_networks", "fused_kernels", "verified"];
+const LONGEST: &[&str] = &[
+    "onnx_data",
+    "parity",
+    "unseen_shapes",
+    "models",
+    "kernels",
+    "faults",
+    "random_networks",
+    "fused_kernels",
+    "verified",
+];
 
 /// What to run.
 #[derive(Args)]

@@ -11,7 +11,7 @@ use sinter_base::{BlockId, HostBlock, MemoryRef};
 
 use crate::kernel::{KernelError, ValueKernel};
 use crate::memory::Memory;
-use crate::queue::{Argument, Arguments, Event, KernelId, Queue, ResidentId, Seed};
+use crate::queue::{Argument, Arguments, CapturedId, Event, KernelId, Queue, ResidentId, Seed};
 use crate::region::Region;
 use crate::tactic::Recipe;
 use crate::target::Target;
@@ -100,6 +100,33 @@ pub trait Stream: Memory + Send {
     /// # Errors
     /// See there.
     fn finish(&mut self) -> Result<(), KernelError>;
+
+    /// See [`Queue::begin_capture`].
+    ///
+    /// # Errors
+    /// See there.
+    fn begin_capture(&mut self) -> Result<bool, KernelError> {
+        Ok(false)
+    }
+
+    /// See [`Queue::end_capture`].
+    ///
+    /// # Errors
+    /// See there.
+    fn end_capture(&mut self) -> Result<CapturedId, KernelError> {
+        Err(KernelError::Recipe("the device records no work".to_owned()))
+    }
+
+    /// See [`Queue::replay`].
+    ///
+    /// # Errors
+    /// See there.
+    fn replay(&mut self, _: CapturedId) -> Result<(), KernelError> {
+        Err(KernelError::Recipe("the device records no work".to_owned()))
+    }
+
+    /// See [`Queue::discard_capture`].
+    fn discard_capture(&mut self, _: CapturedId) {}
 
     /// See [`Queue::limit_scratch`].
     fn limit_scratch(&mut self, bytes: usize);
@@ -279,6 +306,22 @@ impl<M: Machine> Queue for Erased<M> {
 
     fn finish(&mut self) -> Result<(), KernelError> {
         self.stream.finish()
+    }
+
+    fn begin_capture(&mut self) -> Result<bool, KernelError> {
+        self.stream.begin_capture()
+    }
+
+    fn end_capture(&mut self) -> Result<CapturedId, KernelError> {
+        self.stream.end_capture()
+    }
+
+    fn replay(&mut self, captured: CapturedId) -> Result<(), KernelError> {
+        self.stream.replay(captured)
+    }
+
+    fn discard_capture(&mut self, captured: CapturedId) {
+        self.stream.discard_capture(captured);
     }
 
     fn limit_scratch(&mut self, bytes: usize) {

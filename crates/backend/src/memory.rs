@@ -4,16 +4,6 @@ use sinter_base::{BlockId, HostBlock, MemoryRef};
 
 use crate::kernel::KernelError;
 
-/// Where a value lies.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Place {
-    /// The memory of the host.
-    #[default]
-    Host,
-    /// The memory of a device of this index among those of a program.
-    Device(u16),
-}
-
 /// The memory that one queue works in.
 pub trait Memory {
     /// A block of this many bytes, contents unspecified, aligned for every kernel.

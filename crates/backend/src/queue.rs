@@ -19,6 +19,10 @@ pub struct ResidentId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event(pub u64);
 
+/// Work that a queue has recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CapturedId(pub u32);
+
 /// A tensor in the memory of a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Argument {
@@ -116,6 +120,27 @@ pub trait Queue: Memory + Send {
     /// # Errors
     /// Errors of work.
     fn finish(&mut self) -> Result<(), KernelError>;
+
+    /// Begins to record launches and copies instead of doing them. False, and nothing begun, where the device cannot.
+    ///
+    /// # Errors
+    /// Errors of work.
+    fn begin_capture(&mut self) -> Result<bool, KernelError>;
+
+    /// Ends recording. The blocks that the work touches stay where they are until it is discarded.
+    ///
+    /// # Errors
+    /// When nothing was begun, and errors of work.
+    fn end_capture(&mut self) -> Result<CapturedId, KernelError>;
+
+    /// Does recorded work again.
+    ///
+    /// # Errors
+    /// As [`Queue::launch`].
+    fn replay(&mut self, captured: CapturedId) -> Result<(), KernelError>;
+
+    /// Forgets recorded work.
+    fn discard_capture(&mut self, captured: CapturedId);
 
     /// Kernels may take this many bytes beside their arguments, for what they list or convert on the way.
     fn limit_scratch(&mut self, bytes: usize);

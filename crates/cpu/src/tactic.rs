@@ -64,6 +64,8 @@ pub(crate) fn estimate(region: &Region, sizing: &Sizing, speed: Speed) -> f64 {
 
 /// What a candidate says of its kernel.
 pub(crate) fn describe(candidate: &mut Candidate, region: &Region, kernel: &Loaded) {
+    // Random numbers depend on the seed of the run.
+    candidate.capturable = !region.body().nodes().iter().any(|node| node.op.effects().random);
     match kernel {
         Loaded::Values(_) => {
             (candidate.kind, candidate.capturable) = (KernelKind::HostValues, false);

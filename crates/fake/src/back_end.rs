@@ -15,6 +15,8 @@ pub struct Fake {
     pub(crate) faults: Arc<Faults>,
     pub(crate) account: Arc<Account>,
     pub(crate) loads: Arc<AtomicUsize>,
+    pub(crate) captures: Arc<AtomicUsize>,
+    pub(crate) replays: Arc<AtomicUsize>,
 }
 
 impl Default for Fake {
@@ -26,7 +28,13 @@ impl Default for Fake {
 impl Fake {
     /// A device with this many bytes of memory.
     pub fn with_memory(bytes: usize) -> Self {
-        Self { faults: Arc::default(), account: Account::of(bytes), loads: Arc::default() }
+        Self {
+            faults: Arc::default(),
+            account: Account::of(bytes),
+            loads: Arc::default(),
+            captures: Arc::default(),
+            replays: Arc::default(),
+        }
     }
 
     /// How it fails.
@@ -37,6 +45,11 @@ impl Fake {
     /// Its memory.
     pub fn account(&self) -> &Account {
         &self.account
+    }
+
+    /// How often work was recorded so far, and how often recorded work was done.
+    pub fn captures(&self) -> (usize, usize) {
+        (self.captures.load(Ordering::Relaxed), self.replays.load(Ordering::Relaxed))
     }
 
     /// Kernels that were loaded so far.

@@ -17,11 +17,19 @@ pub struct FakeMachine {
     pub(crate) faults: Arc<Faults>,
     pub(crate) account: Arc<Account>,
     loads: Arc<AtomicUsize>,
+    pub(crate) captures: Arc<AtomicUsize>,
+    pub(crate) replays: Arc<AtomicUsize>,
 }
 
 impl FakeMachine {
     pub(crate) fn new(fake: &Fake) -> Self {
-        Self { faults: fake.faults.clone(), account: fake.account.clone(), loads: fake.loads.clone() }
+        Self {
+            faults: fake.faults.clone(),
+            account: fake.account.clone(),
+            loads: fake.loads.clone(),
+            captures: fake.captures.clone(),
+            replays: fake.replays.clone(),
+        }
     }
 }
 

@@ -1,9 +1,10 @@
 //! Work of one context: a list of commands that nobody looks at before somebody waits.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use sinter_backend::{Argument, Arguments, Event, Input, KernelError, Memory, Output, Seed, Stream};
+use sinter_backend::{Argument, Arguments, CapturedId, Event, Input, KernelError, Memory, Output, Seed, Stream};
 use sinter_base::{BlockId, Buffer, HostBlock, MemoryRef, Value, View};
 use sinter_ops::{EvalContext, EvalError, Memory as Room, ReferenceEvaluator};
 
@@ -18,6 +19,7 @@ enum Block {
     Resident(Arc<Allocation>),
 }
 
+#[derive(Clone)]
 enum Command {
     Launch { kernel: Arc<FakeKernel>, arguments: Arguments, seed: Seed },
     Copy { from: MemoryRef, to: MemoryRef },
@@ -30,6 +32,9 @@ pub struct FakeStream {
     machine: Arc<FakeMachine>,
     blocks: Vec<Option<Block>>,
     commands: Vec<Command>,
+    /// Where commands go while they are recorded.
+    recording: Option<Vec<Command>>,
+    captured: Vec<Option<Vec<Command>>>,
     /// Results of the last launch whose sizes it told.
     opened: Vec<Option<Argument>>,
     /// Launches before each event.
@@ -52,8 +57,16 @@ fn recipe(error: impl std::fmt::Display) -> KernelError {
 
 impl FakeStream {
     pub(crate) fn new(machine: Arc<FakeMachine>) -> Self {
-        let (blocks, commands, opened, events) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { machine, blocks, commands, opened, events, launches: 0 }
+        Self {
+            machine,
+            blocks: Vec::new(),
+            commands: Vec::new(),
+            recording: None,
+            captured: Vec::new(),
+            opened: Vec::new(),
+            events: Vec::new(),
+            launches: 0,
+        }
     }
 
     fn insert(&mut self, block: Block) -> BlockId {
@@ -80,6 +93,11 @@ impl FakeStream {
         };
         let within = range.range().and_then(|range| bytes.get_mut(range));
         within.ok_or_else(|| recipe(format!("{range:?} is outside of its block")))
+    }
+
+    /// Puts a command where commands go.
+    fn push(&mut self, command: Command) {
+        self.recording.as_mut().unwrap_or(&mut self.commands).push(command);
     }
 
     /// Does all that was asked for. After an error the rest is not done, but for what gives memory back.
@@ -241,7 +259,7 @@ impl Stream for FakeStream {
             self.opened.clear();
             self.opened.resize_with(arguments.outputs.len(), || None);
         }
-        self.commands.push(Command::Launch { kernel: kernel.clone(), arguments: arguments.clone(), seed });
+        self.push(Command::Launch { kernel: kernel.clone(), arguments: arguments.clone(), seed });
         Ok(())
     }
 
@@ -254,7 +272,7 @@ impl Stream for FakeStream {
 
     fn copy(&mut self, from: MemoryRef, to: MemoryRef) -> Result<(), KernelError> {
         self.machine.faults.call(Call::Other)?;
-        self.commands.push(Command::Copy { from, to });
+        self.push(Command::Copy { from, to });
         Ok(())
     }
 
@@ -275,6 +293,38 @@ impl Stream for FakeStream {
     fn finish(&mut self) -> Result<(), KernelError> {
         self.machine.faults.call(Call::Other)?;
         self.work()
+    }
+
+    fn begin_capture(&mut self) -> Result<bool, KernelError> {
+        self.machine.faults.call(Call::Other)?;
+        self.recording = Some(Vec::new());
+        Ok(true)
+    }
+
+    fn end_capture(&mut self) -> Result<CapturedId, KernelError> {
+        self.machine.faults.call(Call::Other)?;
+        let recorded = self.recording.take().ok_or_else(|| recipe("nothing is being recorded"))?;
+        self.captured.push(Some(recorded));
+        self.machine.captures.fetch_add(1, Ordering::Relaxed);
+        u32::try_from(self.captured.len() - 1).map(CapturedId).map_err(recipe)
+    }
+
+    fn replay(&mut self, captured: CapturedId) -> Result<(), KernelError> {
+        self.machine.faults.call(Call::Other)?;
+        let at = usize::try_from(captured.0).unwrap_or(usize::MAX);
+        let recorded = self.captured.get(at).and_then(Option::as_ref);
+        let recorded = recorded.ok_or_else(|| recipe("the recorded work was discarded"))?;
+        self.launches += recorded.len() as u64;
+        self.commands.extend(recorded.iter().cloned());
+        self.machine.replays.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn discard_capture(&mut self, captured: CapturedId) {
+        let at = usize::try_from(captured.0).unwrap_or(usize::MAX);
+        if let Some(slot) = self.captured.get_mut(at) {
+            *slot = None;
+        }
     }
 
     fn limit_scratch(&mut self, _: usize) {}

@@ -52,7 +52,9 @@ impl Tactic for Reference {
         check(self, problem.region)?;
         let bytes = sinter_ops::operator::count_of(&problem.region.body().output_types()[0]);
         let estimate = problem.sizing.evaluate(&bytes).unwrap_or(1).max(1) as f64;
-        Ok(vec![Candidate::plain(self, Numerics::Ordered, estimate)])
+        let is_random = problem.region.body().nodes().iter().any(|node| node.op.effects().random);
+        let plain = Candidate::plain(self, Numerics::Ordered, estimate);
+        Ok(vec![Candidate { capturable: !is_random, ..plain }])
     }
 }
 

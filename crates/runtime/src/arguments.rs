@@ -36,6 +36,15 @@ impl Changing {
     }
 }
 
+impl Changing {
+    /// Is an operand made while the network runs, in memory that is new each time?
+    pub(crate) fn reads_made(&self, graph: &Graph, step: &Step) -> bool {
+        let ids = self.inputs.iter().filter_map(|at| step.inputs.get(*at).copied().flatten());
+        let home = |id: PlanValueId| graph.values.get(graph.whole(id).index()).map(|value| &value.home);
+        ids.into_iter().any(|id| home(id) == Some(&Home::Dynamic))
+    }
+}
+
 fn missing(id: PlanValueId) -> KernelError {
     KernelError::Recipe(format!("{id} has no place"))
 }

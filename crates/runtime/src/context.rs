@@ -8,6 +8,7 @@ use sinter_plan::{Home, Port};
 
 use crate::bind::bind;
 use crate::bindings::Bindings;
+use crate::capture::Captures;
 use crate::engine::Shared;
 use crate::error::RuntimeError;
 use crate::frame::Frame;
@@ -111,6 +112,7 @@ struct OnDevice {
     weights: Vec<Option<Argument>>,
     /// Memory for inputs that the device cannot read where they lie, by input.
     uploads: Vec<Option<MemoryRef>>,
+    captures: Captures,
 }
 
 /// Something of the bindings, which gets it back after the run.
@@ -133,7 +135,8 @@ impl OnDevice {
             let attached = resident.as_ref().map(|resident| resident.attach(&mut *queue));
             weights.push(attached.transpose().map_err(of_device)?);
         }
-        Ok(Self { queue, weights, uploads: engine.plan.inputs.iter().map(|_| None).collect() })
+        let uploads = engine.plan.inputs.iter().map(|_| None).collect();
+        Ok(Self { queue, weights, uploads, captures: Captures::default() })
     }
 
     /// Copies an input to the device.
@@ -143,6 +146,7 @@ impl OnDevice {
             return Err(RuntimeError::Damaged(format!("input {position} has no place")));
         };
         if let Some(small) = slot.take_if(|known| known.bytes < bytes.len()) {
+            self.captures.clear(&mut *self.queue);
             self.queue.release(small.block);
         }
         let room = match *slot {
@@ -194,13 +198,18 @@ impl State {
             return Ok(());
         }
         guard::check(plan, &self.registers)?;
-        let OnDevice { queue, weights, .. } = match &mut self.device {
+        let OnDevice { queue, weights, captures, .. } = match &mut self.device {
             Some(known) => known,
             none => none.insert(OnDevice::new(engine)?),
         };
         let (frame, limit) = (&mut self.frame, engine.max_memory);
         frame.clear(&plan.graph, &mut **queue);
+        let before = frame.arena_bytes;
         frame.lay_out(&plan.graph, &engine.loaded.layout, &self.registers, self.number, limit, &mut **queue)?;
+        if frame.arena_bytes != before {
+            // The arena lies elsewhere.
+            captures.clear(&mut **queue);
+        }
         queue.limit_scratch(limit.saturating_sub(frame.arena_bytes));
         bind_steps(&plan.graph, &engine.loaded, frame, weights)
     }
@@ -273,9 +282,10 @@ impl State {
     fn run(&mut self, engine: &Shared, observer: Option<&mut dyn Observer>) -> Result<(), RuntimeError> {
         let Self { device: Some(device), frame, registers, .. } = self else { return Err(without_device()) };
         let mut watch = observer.map(Watch::new);
-        let mut work = Work { engine, registers, weights: &device.weights, queue: &mut *device.queue };
+        let OnDevice { queue, weights, captures, .. } = device;
+        let mut work = Work { engine, registers, weights, queue: &mut **queue, captures: Some(captures) };
         run_steps(&engine.plan.graph, &engine.loaded, frame, &mut work, watch.as_mut())?;
-        device.queue.finish().map_err(RuntimeError::of_work)
+        queue.finish().map_err(RuntimeError::of_work)
     }
 
     /// Gives the outputs of a run that were not written where the bindings have them: memory that a kernel made as it is,
@@ -300,7 +310,8 @@ impl State {
                 continue;
             }
             let Some(argument) = frame.argument(&plan.graph, &device.weights, port.value) else {
-                let mut work = Work { engine, registers: &[], weights: &device.weights, queue: &mut *queue };
+                let weights = &device.weights;
+                let mut work = Work { engine, registers: &[], weights, queue: &mut *queue, captures: None };
                 let value = work.value(&plan.graph, frame, port.value).map_err(RuntimeError::of_work)?;
                 *slot = Some(HostValue::new(value));
                 continue;

@@ -1,5 +1,6 @@
 //! Graphs with their kernels loaded.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use sinter_backend::{KernelId, Kernels, Loaded};
@@ -7,6 +8,7 @@ use sinter_base::Dim;
 use sinter_plan::{Action, Graph, Home, PlanValueId, Step};
 
 use crate::arguments::Changing;
+use crate::capture::segments;
 use crate::error::RuntimeError;
 use crate::layout::Layout;
 use crate::offer;
@@ -19,6 +21,8 @@ pub(crate) enum LoadedAction {
         kernel: KernelId,
         /// Operands and results that lie elsewhere in every run.
         changing: Changing,
+        /// May a device record it?
+        is_capturable: bool,
     },
     /// A launch with results whose sizes are known only during the run.
     Open {
@@ -43,6 +47,8 @@ pub(crate) struct LoadedGraph {
     pub(crate) releases: Vec<Vec<PlanValueId>>,
     /// What its memory depends on.
     pub(crate) layout: Layout,
+    /// Steps that a device may record together. Bodies have none: what an iteration carries lies elsewhere each time.
+    pub(crate) segments: Vec<Range<usize>>,
 }
 
 impl LoadedGraph {
@@ -59,8 +65,11 @@ impl LoadedGraph {
     ) -> Result<Self, RuntimeError> {
         let load = |step: &Step| match &step.action {
             Action::Control { graphs, .. } => {
-                let inner = graphs.iter().map(|graph| Self::load(graph, sizes, &[], kernels));
-                Ok(LoadedAction::Control(inner.collect::<Result<_, _>>()?))
+                let load = |graph| {
+                    let body = Self::load(graph, sizes, &[], kernels)?;
+                    Ok::<_, RuntimeError>(Self { segments: Vec::new(), ..body })
+                };
+                Ok(LoadedAction::Control(graphs.iter().map(load).collect::<Result<_, _>>()?))
             }
             Action::Placed { .. } => Ok(LoadedAction::Placed),
             Action::Kernel { recipe, region, .. } => {
@@ -69,18 +78,22 @@ impl LoadedGraph {
                 let tactic = tactic.ok_or_else(|| RuntimeError::Tactic { tactic: name.clone() })?;
                 let failed = |source| RuntimeError::Load { tactic: name.clone(), source };
                 let loaded = kernels.load(recipe, region).map_err(failed)?;
-                offer::check(tactic, graph, step, sizes, kernels.device().target()).map_err(failed)?;
+                let candidate = offer::check(tactic, graph, step, sizes, kernels.device().target()).map_err(failed)?;
                 Ok(match *loaded {
                     Loaded::Values(_) => LoadedAction::Values(loaded),
                     Loaded::Kernel(kernel) if step.outputs.iter().all(|id| graph.is_in_arena(*id)) => {
-                        LoadedAction::Launch { kernel, changing: Changing::of(graph, step, direct) }
+                        let changing = Changing::of(graph, step, direct);
+                        let is_capturable = candidate.is_some_and(|candidate| candidate.capturable)
+                            && !changing.reads_made(graph, step);
+                        LoadedAction::Launch { kernel, changing, is_capturable }
                     }
                     Loaded::Kernel(kernel) => LoadedAction::Open { kernel, size_operands: region.size_operands() },
                 })
             }
         };
-        let actions = graph.steps.iter().map(load).collect::<Result<_, RuntimeError>>()?;
-        Ok(Self { actions, releases: releases(graph), layout: Layout::of(graph) })
+        let actions = graph.steps.iter().map(load).collect::<Result<Vec<_>, RuntimeError>>()?;
+        let segments = segments(&actions);
+        Ok(Self { actions, releases: releases(graph), layout: Layout::of(graph), segments })
     }
 }
 

@@ -20,6 +20,7 @@
 mod arguments;
 mod bind;
 pub mod bindings;
+mod capture;
 pub mod context;
 mod control;
 mod control_group;

@@ -7,7 +7,8 @@ use sinter_backend::{Candidate, KernelError, Numerics, Problem, Sizing, Tactic, 
 use sinter_base::{Dim, Truth};
 use sinter_plan::{Action, Graph, Home, PlanValueId, Register, Step};
 
-/// Checks a kernel's step of a graph; `sizes` are what the registers of the plan compute.
+/// Checks a kernel's step of a graph; `sizes` are what the registers of the plan compute. The candidate of its recipe, where
+/// the tactic still offers it.
 ///
 /// # Errors
 /// What the tactic does not offer.
@@ -17,8 +18,8 @@ pub(crate) fn check(
     step: &Step,
     sizes: &[Option<Dim>],
     target: &Target,
-) -> Result<(), KernelError> {
-    let Action::Kernel { recipe, region, in_place, packed, workspace } = &step.action else { return Ok(()) };
+) -> Result<Option<Candidate>, KernelError> {
+    let Action::Kernel { recipe, region, in_place, packed, workspace } = &step.action else { return Ok(None) };
     let wrong = |what: String| Err(KernelError::Recipe(format!("the plan is damaged: {what}")));
     let home = |id: &PlanValueId| graph.values.get(id.index()).map(|value| &value.home);
     let is_weight = |id: &Option<PlanValueId>| id.as_ref().and_then(home).is_some_and(|h| matches!(h, Home::Weight(_)));
@@ -27,7 +28,8 @@ pub(crate) fn check(
     let problem = Problem { region: &region, target, sizing: &sizing };
     let offered = tactic.offer(&problem, usize::MAX).unwrap_or_default();
     let plain = Candidate::plain(tactic, Numerics::Exact, 0.0);
-    let candidate = offered.iter().find(|candidate| candidate.recipe == *recipe).unwrap_or(&plain);
+    let known = offered.iter().find(|candidate| candidate.recipe == *recipe);
+    let candidate = known.unwrap_or(&plain);
     if candidate.packed != *packed {
         return wrong(format!("operands {packed:?} are packed, the kernel wants {:?}", candidate.packed));
     }
@@ -41,5 +43,5 @@ pub(crate) fn check(
     if !is_open && bytes.is_none_or(|bytes| candidate.workspace.less_or_equal(&bytes) != Truth::Yes) {
         return wrong(format!("the kernel needs {} bytes of scratch memory, and has less", candidate.workspace));
     }
-    Ok(())
+    Ok(known.cloned())
 }

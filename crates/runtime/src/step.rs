@@ -1,5 +1,7 @@
 //! Running steps: each is a launch on arguments that are made already, a call of a kernel on whole values, or control flow.
 
+use std::ops::Range;
+
 use sinter_backend::panic::caught;
 use sinter_backend::{
     Argument, Arguments, Input, KernelError, KernelId, Loaded, Output, Queue, Region, Seed, ValueKernel,
@@ -11,6 +13,7 @@ use sinter_ops::{InferContext, ValueId};
 use sinter_plan::{Action, Graph, Home, PlanValueId, Step};
 
 use crate::arguments::{Binder, Changing};
+use crate::capture::Captures;
 use crate::engine::Shared;
 use crate::error::RuntimeError;
 use crate::frame::Frame;
@@ -26,6 +29,8 @@ pub(crate) struct Work<'a> {
     /// The engine's weights in the queue's memory.
     pub(crate) weights: &'a [Option<Argument>],
     pub(crate) queue: &'a mut dyn Queue,
+    /// What the device has recorded; `None` where nothing is.
+    pub(crate) captures: Option<&'a mut Captures>,
 }
 
 /// Makes the arguments of all steps whose results lie in the arena, for a layout.
@@ -56,14 +61,25 @@ pub(crate) fn run_steps(
     work: &mut Work<'_>,
     mut watch: Option<&mut Watch<'_>>,
 ) -> Result<(), RuntimeError> {
-    let steps = graph.steps.iter().zip(&loaded.actions).zip(&loaded.releases);
-    for (position, ((step, action), releases)) in steps.enumerate() {
+    let mut segments = loaded.segments.iter().peekable();
+    let mut steps = graph.steps.iter().zip(&loaded.actions).zip(&loaded.releases).enumerate();
+    while let Some((position, ((step, action), releases))) = steps.next() {
+        if let Some(segment) = segments.next_if(|segment| segment.start == position)
+            // An observer wants to see each step.
+            && watch.is_none()
+            && work.captures.as_ref().is_some_and(|captures| captures.are_possible())
+        {
+            run_segment(graph, loaded, segment, frame, work)?;
+            // The steps behind the first one are done too.
+            steps.nth(segment.len() - 2);
+            continue;
+        }
         if let Some(watch) = &mut watch {
             watch.before(position);
         }
         let run = Run { graph, step, position };
         let result = match (action, &step.action) {
-            (LoadedAction::Launch { kernel, changing }, _) => run.launch(*kernel, changing, frame, work),
+            (LoadedAction::Launch { kernel, changing, .. }, _) => run.launch(*kernel, changing, frame, work),
             (LoadedAction::Open { kernel, size_operands }, Action::Kernel { region, .. }) => {
                 run.launch_open(*kernel, (region, size_operands), frame, work)
             }
@@ -83,6 +99,51 @@ pub(crate) fn run_steps(
             watch.after(position, &mut StepValues { engine, frame, weights, queue: &mut **queue })?;
         }
         frame.release(releases, work.queue);
+    }
+    Ok(())
+}
+
+/// Runs the steps of a segment at once.
+fn run_segment(
+    graph: &Graph,
+    loaded: &LoadedGraph,
+    segment: &Range<usize>,
+    frame: &mut Frame,
+    work: &mut Work<'_>,
+) -> Result<(), RuntimeError> {
+    let Work { registers, weights, queue, captures: Some(captures), .. } = work else { return Ok(()) };
+    let steps = || segment.clone().filter_map(|at| Some((at, graph.steps.get(at)?, loaded.actions.get(at)?)));
+    let of_step = |at: usize, source| {
+        let origins = graph.steps.get(at).map(|step| step.origins.join(", "));
+        RuntimeError::of_step(origins.unwrap_or_default(), source)
+    };
+    captures.begin();
+    for (position, step, action) in steps() {
+        let LoadedAction::Launch { changing, .. } = action else { continue };
+        let Some(slot) = frame.arguments.get_mut(position) else { continue };
+        let mut arguments = std::mem::take(slot);
+        let bound = Binder { graph, step, position, weights }.rebind(changing, frame, &mut arguments);
+        captures.add(&arguments, &changing.inputs, &changing.outputs);
+        if let Some(slot) = frame.arguments.get_mut(position) {
+            *slot = arguments;
+        }
+        bound.map_err(|source| of_step(position, source))?;
+    }
+    let (mut at, seed) = (segment.start, seed(frame));
+    let mut launch = |queue: &mut dyn Queue| {
+        for (position, _, action) in steps() {
+            let (LoadedAction::Launch { kernel, .. }, Some(arguments)) = (action, frame.arguments.get(position)) else {
+                continue;
+            };
+            at = position;
+            queue.launch(*kernel, arguments, seed)?;
+        }
+        Ok(())
+    };
+    let done = captures.run(segment.start, registers, &mut **queue, &mut launch);
+    done.map_err(|source| of_step(at, source))?;
+    for releases in segment.clone().filter_map(|at| loaded.releases.get(at)) {
+        frame.release(releases, &mut **queue);
     }
     Ok(())
 }

@@ -27,6 +27,7 @@ Examples:
   sinter bench model.plan --inputs x.npz --seconds 10 --json -
   sinter bench model.plan --shapes input:8x3x224x224         inputs of these sizes, made up
   sinter bench model.plan --iterations 1000 --percentiles 50,99,99.9
+  sinter bench model.plan --streams 4 --threads 1            four callers at once: what a server would get
   sinter bench model.plan --profile                          which step takes how long
   sinter bench model.onnx --shapes input:8x3x224x224         build in memory, then measure";
 
@@ -35,7 +36,7 @@ const MIN_RUNS: usize = 3;
 
 /// Measure latency and throughput.
 ///
-/// Runs inferences one after the other and times each as a caller sees it: one blocking call, from values in the caller's
+/// Runs inferences one after the other, or in several streams at once, and times each as a caller sees it: one blocking call, from values in the caller's
 /// memory to results in the caller's memory. Without --inputs the values are made up: floats are standard normal, masks are
 /// ones, integers are those that a plan was verified with, else they lie in 0..60 or where the model wants them. Free sizes
 /// are 1, or as near as the model takes.
@@ -57,6 +58,11 @@ pub struct Flags {
     #[arg(long, value_name = "N", conflicts_with = "seconds", allow_negative_numbers = true,
           value_parser = clap::value_parser!(u32).range(1..))]
     iterations: Option<u32>,
+
+    /// Callers that run inferences at the same time, each one after the other
+    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u16).range(1..=1024))]
+    streams: u16,
 
     /// Seconds to run before measuring
     #[arg(long, value_name = "S", default_value_t = 0.2, allow_negative_numbers = true, value_parser = seconds)]
@@ -138,7 +144,9 @@ pub struct Report {
     pub p99_ms: f64,
     /// The latencies that `--percentiles` asks for.
     pub percentiles: Vec<Percentile>,
-    /// Inferences per second, one after the other.
+    /// Callers at the same time.
+    pub streams: usize,
+    /// Inferences per second of all streams together.
     pub throughput: f64,
     /// Samples of one inference: the first size of all inputs and outputs; absent when they do not share it.
     pub batch: Option<usize>,
@@ -201,7 +209,8 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         Some(runs) => Budget::Runs(runs as usize),
         None => Budget::Time(Duration::from_secs_f64(arguments.seconds)),
     };
-    let mut times = measure(&engine, &inputs, budget)?;
+    let streams = usize::from(arguments.streams);
+    let Measured { mut times, wall } = measure(&engine, &inputs, budget, streams)?;
     if let Some(path) = &arguments.export_times {
         let all: Vec<f64> = times.iter().copied().map(milliseconds).collect();
         write_file(path, serde_json::json!(all).to_string().as_bytes())?;
@@ -212,7 +221,9 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     };
     times.sort_unstable();
     let total: Duration = times.iter().sum();
-    let throughput = times.len() as f64 / total.as_secs_f64().max(f64::MIN_POSITIVE);
+    // What one caller does between inferences is none of the engine's time.
+    let lasted = if streams == 1 { total } else { wall };
+    let throughput = times.len() as f64 / lasted.as_secs_f64().max(f64::MIN_POSITIVE);
     let port = |(name, value): &(String, Value)| Port { name: name.clone(), ty: type_text(&value.value_type()) };
     let report = Report {
         file: arguments.file.display().to_string(),
@@ -235,6 +246,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
             .iter()
             .map(|p| Percentile { percent: *p, ms: percentile(&times, *p) })
             .collect(),
+        streams,
         throughput,
         batch,
         samples_per_second: batch.map(|batch| batch as f64 * throughput),
@@ -259,15 +271,50 @@ enum Budget {
 }
 
 /// Times of inferences.
-fn measure(engine: &Engine, inputs: &[(String, Value)], budget: Budget) -> Result<Vec<Duration>, Failure> {
+struct Measured {
+    /// In order, stream by stream.
+    times: Vec<Duration>,
+    /// From the first begin to the last end.
+    wall: Duration,
+}
+
+/// Runs streams side by side; progress is that of the first one.
+fn measure(engine: &Engine, inputs: &[(String, Value)], budget: Budget, streams: usize) -> Result<Measured, Failure> {
+    let begin = Instant::now();
+    let done = std::thread::scope(|scope| {
+        // Runs that do not divide are the first streams' affair.
+        let own = |stream: usize| match budget {
+            Budget::Time(time) => Budget::Time(time),
+            Budget::Runs(all) => Budget::Runs(all / streams + usize::from(stream < all % streams)),
+        };
+        let others: Vec<_> = (1..streams)
+            .map(|stream| scope.spawn(move || measure_stream(engine, inputs, own(stream), false)))
+            .collect();
+        let mut done = vec![measure_stream(engine, inputs, own(0), true)];
+        done.extend(others.into_iter().map(|other| match other.join() {
+            Ok(times) => times,
+            Err(payload) => std::panic::resume_unwind(payload),
+        }));
+        done
+    });
+    let wall = begin.elapsed();
+    let times = done.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
+    Ok(Measured { times, wall })
+}
+
+/// Times of one stream's inferences.
+fn measure_stream(
+    engine: &Engine,
+    inputs: &[(String, Value)],
+    budget: Budget,
+    is_shown: bool,
+) -> Result<Vec<Duration>, Failure> {
     let parts = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    let stage = Stage::bar(
-        "measuring",
-        match budget {
-            Budget::Time(all) => parts(all),
-            Budget::Runs(all) => all as u64,
-        },
-    );
+    let whole = match budget {
+        Budget::Time(all) => parts(all),
+        Budget::Runs(all) => all as u64,
+    };
+    let stage = is_shown.then(|| Stage::bar("measuring", whole));
     let mut times = Vec::new();
     let mut shown = Instant::now();
     let begin = Instant::now();
@@ -280,11 +327,13 @@ fn measure(engine: &Engine, inputs: &[(String, Value)], budget: Budget) -> Resul
         times.push(start.elapsed());
         drop(outputs);
         // Between measurements, and seldom: drawing disturbs caches.
-        if shown.elapsed() > Duration::from_millis(200) {
-            stage.set(match budget {
-                Budget::Time(_) => parts(begin.elapsed()),
-                Budget::Runs(_) => times.len() as u64,
-            });
+        if is_shown && shown.elapsed() > Duration::from_millis(200) {
+            if let Some(stage) = &stage {
+                stage.set(match budget {
+                    Budget::Time(_) => parts(begin.elapsed()),
+                    Budget::Runs(_) => times.len() as u64,
+                });
+            }
             shown = Instant::now();
         }
     }
@@ -327,7 +376,8 @@ fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "  latency     median {median}, mean {mean}, min {min}, max {max}, deviation {deviation}")?;
     let percentiles = report.percentiles.iter().map(|p| format!("p{} {}", p.percent, time_text(p.ms)));
     writeln!(out, "              {}", percentiles.collect::<Vec<_>>().join(", "))?;
-    write!(out, "  throughput  {:.1} inferences/s over {}", report.throughput, count(report.runs, "run"))?;
+    let streams = if report.streams > 1 { format!(" in {} streams", report.streams) } else { String::new() };
+    write!(out, "  throughput  {:.1} inferences/s{streams} over {}", report.throughput, count(report.runs, "run"))?;
     match (report.samples_per_second, report.batch) {
         (Some(samples), Some(batch)) if batch > 1 => writeln!(out, "; {samples:.1} samples/s, {batch} each")?,
         _ => writeln!(out)?,

@@ -127,6 +127,40 @@ fn the_steady_state_of_the_fake_device() {
     the_steady_state(&fake, &|| fake.account().used());
 }
 
+/// A device that can do so records runs of steps once per layout, and does them again as recorded.
+#[test]
+fn segments_are_recorded_once_per_layout() {
+    let fake = Fake::default();
+    let mut recorded = 0;
+    for (network, plan) in plans(&fake, &Verify::Off) {
+        let engine = Engine::from_plan(plan, &[&fake as &dyn BackEnd], 1).expect("an engine");
+        let mut context = engine.context();
+        let mut bindings = context.bindings();
+        let mut run = |size: i64| {
+            let inputs = inputs_at(&network, size);
+            for (name, value) in &inputs {
+                bindings.set(name, value.clone()).expect("an input");
+            }
+            let before = fake.captures();
+            context.run_into(&mut bindings).expect("a run");
+            agree(&network, &inputs, &bindings.to_values().expect("outputs"));
+            let after = fake.captures();
+            (after.0 - before.0, after.1 - before.1)
+        };
+        let (new, done) = run(5);
+        assert_eq!(new, done, "'{}': what is recorded is done", network.name);
+        assert_eq!(run(5), (0, done), "'{}': the same sizes again", network.name);
+        let (smaller, _) = run(3);
+        assert!(smaller == 0 || smaller == new, "'{}': {smaller} for other sizes", network.name);
+        assert_eq!(run(5), (0, done), "'{}': sizes of an earlier run", network.name);
+        // More layouts than are kept.
+        (6..30).for_each(|size| _ = run(size));
+        recorded += new;
+    }
+    println!("{recorded} segments");
+    assert!(recorded > 20, "only {recorded} segments");
+}
+
 /// Memory of a caller.
 struct Array(Vec<f32>);
 

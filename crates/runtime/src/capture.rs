@@ -1,0 +1,111 @@
+//! Segments: maximal runs of steps that a device may record once and do again, as CUDA graphs do. They are found when a plan
+//! is loaded, and recorded per layout and per memory of the caller.
+
+use std::ops::Range;
+
+use sinter_backend::{Arguments, CapturedId, Input, KernelError, Output, Queue};
+use sinter_base::MemoryRef;
+
+use crate::graph::LoadedAction;
+
+/// A run of steps that is worth recording.
+const SHORTEST: usize = 2;
+/// Recorded segments that a context keeps; the one that was used longest ago goes first.
+const MOST: usize = 16;
+
+/// The segments of a graph.
+pub(crate) fn segments(actions: &[LoadedAction]) -> Vec<Range<usize>> {
+    let is_capturable = |action: &LoadedAction| matches!(action, LoadedAction::Launch { is_capturable: true, .. });
+    let mut segments: Vec<Range<usize>> = Vec::new();
+    for position in (0..actions.len()).filter(|at| actions.get(*at).is_some_and(is_capturable)) {
+        match segments.last_mut() {
+            Some(last) if last.end == position => last.end += 1,
+            _ => segments.push(position..position + 1),
+        }
+    }
+    segments.retain(|segment| segment.len() >= SHORTEST);
+    segments
+}
+
+/// What a segment was recorded for.
+#[derive(PartialEq)]
+struct Key {
+    /// First step of the segment.
+    first: usize,
+    /// The layout, by the sizes that it is for.
+    registers: Vec<i64>,
+    /// Where the changing arguments lie.
+    memory: Vec<MemoryRef>,
+}
+
+/// Recorded segments, the one used last at the end.
+#[derive(Default)]
+pub(crate) struct Captures {
+    known: Vec<(Key, CapturedId)>,
+    /// Memory of the segment at hand; kept, so that a run allocates nothing.
+    memory: Vec<MemoryRef>,
+    /// Has the device said that it records nothing?
+    is_refused: bool,
+}
+
+impl Captures {
+    /// Is it worth asking?
+    pub(crate) fn are_possible(&self) -> bool {
+        !self.is_refused
+    }
+
+    /// Begins to list where the changing arguments of a segment lie.
+    pub(crate) fn begin(&mut self) {
+        self.memory.clear();
+    }
+
+    /// Adds those of one step, at these positions.
+    pub(crate) fn add(&mut self, arguments: &Arguments, inputs: &[usize], outputs: &[usize]) {
+        let inputs = inputs.iter().filter_map(|at| match arguments.inputs.get(*at) {
+            Some(Input::Memory(argument)) => Some(argument.memory),
+            _ => None,
+        });
+        self.memory.extend(inputs);
+        let outputs = outputs.iter().filter_map(|at| match arguments.outputs.get(*at) {
+            Some(Output::Memory(argument)) => Some(argument.memory),
+            _ => None,
+        });
+        self.memory.extend(outputs);
+    }
+
+    /// Does the segment that begins at this step, for these sizes: as it was recorded, or by `launch`, which is recorded.
+    pub(crate) fn run(
+        &mut self,
+        first: usize,
+        registers: &[i64],
+        queue: &mut dyn Queue,
+        launch: &mut dyn FnMut(&mut dyn Queue) -> Result<(), KernelError>,
+    ) -> Result<(), KernelError> {
+        let is_it = |key: &Key| key.first == first && key.registers == registers && key.memory == self.memory;
+        if let Some(at) = self.known.iter().position(|(key, _)| is_it(key)) {
+            let found = self.known.remove(at);
+            let captured = found.1;
+            self.known.push(found);
+            return queue.replay(captured);
+        }
+        if !queue.begin_capture()? {
+            self.is_refused = true;
+            return launch(queue);
+        }
+        launch(queue)?;
+        let captured = queue.end_capture()?;
+        if self.known.len() >= MOST {
+            let (_, oldest) = self.known.remove(0);
+            queue.discard_capture(oldest);
+        }
+        self.known.push((Key { first, registers: registers.to_vec(), memory: self.memory.clone() }, captured));
+        queue.replay(captured)
+    }
+
+    /// Forgets all: memory that was recorded goes.
+    pub(crate) fn clear(&mut self, queue: &mut dyn Queue) {
+        for (_, captured) in self.known.drain(..) {
+            queue.discard_capture(captured);
+        }
+    }
+}
