@@ -23,7 +23,7 @@ pub(crate) fn rewrite(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>)
     let mut found = false;
     for (index, input) in inputs.iter_mut().enumerate().skip(1).take(2) {
         let Some(split) = input.and_then(|id| Split::of(graph, id)) else { continue };
-        let other = node.inputs[3 - index].and_then(|id| rank(graph, id));
+        let other = node.inputs.get(3 - index).copied().flatten().and_then(|id| rank(graph, id));
         if op.key_heads.is_some_and(|heads| heads != split.heads && other == Some(3)) {
             continue;
         }
@@ -32,7 +32,7 @@ pub(crate) fn rewrite(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>)
         origins.extend(split.nodes);
         found = true;
     }
-    let joined = match inputs[0].and_then(|id| Split::of(graph, id)) {
+    let joined = match inputs.first().copied().flatten().and_then(|id| Split::of(graph, id)) {
         Some(split) => {
             let joined = joined(graph, node.outputs[0]);
             if joined.is_none() && !found {

@@ -21,7 +21,8 @@ impl Repeated {
         for served in served {
             let [node] = served.group.nodes[..] else { continue };
             let node = &problem.body.nodes()[node];
-            let (Op::Dequantize(_), Some(stored), [result]) = (&node.op, node.inputs[0], &node.outputs[..]) else {
+            let (Op::Dequantize(_), Some(&Some(stored)), [result]) = (&node.op, node.inputs.first(), &node.outputs[..])
+            else {
                 continue;
             };
             let known = first.entry(stored).or_default();
