@@ -59,7 +59,7 @@ fn ones_beside(short: &[Dim], long: &[Dim]) -> Option<Vec<i64>> {
     let mut rest = short.iter().peekable();
     let mut ones = Vec::new();
     for (axis, dim) in (0i64..).zip(long) {
-        if rest.next_if(|own| own.equals(dim) == Truth::Yes).is_some() {
+        if rest.next_if(|own| dim.equals(own) == Truth::Yes).is_some() {
             continue;
         }
         if dim.as_constant() != Some(1) {
