@@ -73,6 +73,37 @@ fn access(source: &Source, own: &[usize], result: &[usize]) -> Result<Access, Ke
     }
 }
 
+/// What a quantization works on: values, scales, zero points where there are some, and the bounds of the result.
+#[derive(Clone, Copy)]
+struct Terms<'a> {
+    x: &'a [f32; LENGTH],
+    scale: &'a [f32; LENGTH],
+    zero: Option<&'a [f32; LENGTH]>,
+    low: f32,
+    high: f32,
+}
+
+/// Quantizes a whole column, whatever lies behind the elements that count: a loop of a fixed length becomes vectors.
+#[inline(always)]
+fn quotients(Terms { x, scale, zero, low, high }: Terms<'_>, y: &mut [f32; LENGTH]) {
+    match zero {
+        Some(zero) => (0..LENGTH).for_each(|i| y[i] = quantized(x[i], scale[i], zero[i], low, high)),
+        None => (0..LENGTH).for_each(|i| y[i] = quantized(x[i], scale[i], 0.0, low, high)),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
+fn quotients_avx512(terms: Terms<'_>, y: &mut [f32; LENGTH]) {
+    quotients(terms, y);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn quotients_avx2(terms: Terms<'_>, y: &mut [f32; LENGTH]) {
+    quotients(terms, y);
+}
+
 impl Run<'_> {
     /// Elements from number `first` on, with the vector width of the tier.
     fn on_tier(&self, tier: Tier, first: usize, bytes: &mut [u8], columns: &mut [Column]) {
@@ -83,24 +114,32 @@ impl Run<'_> {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Tier::Avx2 => unsafe { self.avx2(first, bytes, columns) },
-            _ => self.columns(first, bytes, columns),
+            _ => self.columns(first, bytes, columns, quotients),
         }
     }
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
     fn avx512(&self, first: usize, bytes: &mut [u8], columns: &mut [Column]) {
-        self.columns(first, bytes, columns);
+        // SAFETY: whoever calls this function knows that the machine has its instructions, which are those of the other.
+        self.columns(first, bytes, columns, |terms, y| unsafe { quotients_avx512(terms, y) });
     }
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,fma")]
     fn avx2(&self, first: usize, bytes: &mut [u8], columns: &mut [Column]) {
-        self.columns(first, bytes, columns);
+        // SAFETY: as above.
+        self.columns(first, bytes, columns, |terms, y| unsafe { quotients_avx2(terms, y) });
     }
 
     #[inline(always)]
-    fn columns(&self, first: usize, bytes: &mut [u8], columns: &mut [Column]) {
+    fn columns(
+        &self,
+        first: usize,
+        bytes: &mut [u8],
+        columns: &mut [Column],
+        quotients: impl Fn(Terms<'_>, &mut [f32; LENGTH]),
+    ) {
         self.fill(columns);
         let width = element_bytes(self.chain.data_type);
         let mut at = first;
@@ -108,7 +147,7 @@ impl Run<'_> {
             let length = bytes.len() / width;
             for position in 0..self.chain.work.len() {
                 let (before, rest) = columns.split_at_mut(position);
-                self.column(position, at, length, before, &mut rest[0]);
+                self.column(position, at, length, before, &mut rest[0], &quotients);
             }
             store(self.chain.data_type, &columns[self.chain.result].f32[..length], bytes);
             at += length;
@@ -144,13 +183,20 @@ impl Run<'_> {
 
     /// One column of elements from number `at` on.
     #[inline(always)]
-    fn column(&self, position: usize, at: usize, length: usize, before: &[Column], column: &mut Column) {
-        let y = &mut column.f32[..length];
+    fn column(
+        &self,
+        position: usize,
+        at: usize,
+        length: usize,
+        before: &[Column],
+        column: &mut Column,
+        quotients: &impl Fn(Terms<'_>, &mut [f32; LENGTH]),
+    ) {
         match &self.chain.work[position] {
             Work::Load(number) => {
                 let (view, access) = &self.operands[*number];
                 if !matches!(access, Access::Splat) {
-                    load(*view, access, self.sizes, at, length, y);
+                    load(*view, access, self.sizes, at, length, &mut column.f32[..length]);
                 }
             }
             Work::Scalar => {
@@ -159,33 +205,15 @@ impl Run<'_> {
                 }
             }
             Work::Quantize { x, scale, zero, low, high } => {
-                let terms = y.iter_mut().zip(&before[*x].f32).zip(&before[*scale].f32);
-                match zero {
-                    Some(zero) => {
-                        for (((y, &v), &s), &z) in terms.zip(&before[*zero].f32) {
-                            *y = quantized(v, s, z, *low, *high);
-                        }
-                    }
-                    None => {
-                        for ((y, &v), &s) in terms {
-                            *y = quantized(v, s, 0.0, *low, *high);
-                        }
-                    }
-                }
+                let (x, scale) = (&before[*x].f32, &before[*scale].f32);
+                let zero = zero.map(|zero| &before[zero].f32);
+                quotients(Terms { x, scale, zero, low: *low, high: *high }, &mut column.f32);
             }
             Work::Dequantize { x, scale, zero } => {
-                let terms = y.iter_mut().zip(&before[*x].f32).zip(&before[*scale].f32);
-                match zero {
-                    Some(zero) => {
-                        for (((y, &v), &s), &z) in terms.zip(&before[*zero].f32) {
-                            *y = (v - z) * s;
-                        }
-                    }
-                    None => {
-                        for ((y, &v), &s) in terms {
-                            *y = v * s;
-                        }
-                    }
+                let (x, scale, y) = (&before[*x].f32, &before[*scale].f32, &mut column.f32);
+                match zero.map(|zero| &before[zero].f32) {
+                    Some(zero) => (0..LENGTH).for_each(|i| y[i] = (x[i] - zero[i]) * scale[i]),
+                    None => (0..LENGTH).for_each(|i| y[i] = x[i] * scale[i]),
                 }
             }
         }
@@ -247,6 +275,6 @@ mod tests {
     #[test]
     fn quotients_are_vectors() {
         let division = machine_code::Work::Vectorized(iced_x86::Mnemonic::Vdivps);
-        assert_in_registers(&[kernel!(Run::avx512, Zmm, division), kernel!(Run::avx2, Ymm, division)]);
+        assert_in_registers(&[kernel!(quotients_avx512, Zmm, division), kernel!(quotients_avx2, Ymm, division)]);
     }
 }
