@@ -121,15 +121,13 @@ impl Run<'_> {
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
     fn avx512(&self, first: usize, bytes: &mut [u8], columns: &mut [Column]) {
-        // SAFETY: whoever calls this function knows that the machine has its instructions, which are those of the other.
-        self.columns(first, bytes, columns, |terms, y| unsafe { quotients_avx512(terms, y) });
+        self.columns(first, bytes, columns, |terms, y| quotients_avx512(terms, y));
     }
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,fma")]
     fn avx2(&self, first: usize, bytes: &mut [u8], columns: &mut [Column]) {
-        // SAFETY: as above.
-        self.columns(first, bytes, columns, |terms, y| unsafe { quotients_avx2(terms, y) });
+        self.columns(first, bytes, columns, |terms, y| quotients_avx2(terms, y));
     }
 
     #[inline(always)]
