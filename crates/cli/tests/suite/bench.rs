@@ -58,6 +58,19 @@ fn inputs_made_up_that_the_model_refuses_are_for_the_user_to_give() {
 }
 
 #[test]
+fn streams_share_the_runs() {
+    let folder = Folder::new();
+    let plan = folder.path("small.plan");
+    json(&arguments!["build", small_model(&folder)]);
+    let report = json(&arguments!["bench", plan, "--streams", "3", "--iterations", "8", "--threads", "1"]);
+    assert_eq!((&report["streams"], &report["runs"]), (&3.into(), &8.into()));
+    let shown = text(&sinter(&arguments!["bench", plan, "--streams", "2", "--iterations", "3"]).stdout);
+    assert!(shown.contains("in 2 streams over 3 runs"), "{shown}");
+    let refused = sinter(&arguments!["bench", plan, "--streams", "0"]);
+    assert_eq!(refused.status.code(), Some(2));
+}
+
+#[test]
 fn a_plan_is_measured_at_given_sizes() {
     let folder = Folder::new();
     let plan = folder.path("small.plan");
