@@ -35,7 +35,13 @@ impl Default for EngineOptions {
 /// A plan with its kernels loaded. Running needs only `&self`: each run borrows a context's memory from a pool.
 pub struct Engine {
     shared: Arc<Shared>,
-    pool: Mutex<Vec<State>>,
+    pool: Mutex<Vec<Pooled>>,
+}
+
+/// A context with its bindings, between runs.
+struct Pooled {
+    state: State,
+    bindings: Bindings,
 }
 
 /// What all contexts of an engine share.
@@ -145,7 +151,7 @@ impl Engine {
 
     /// Bytes of activations that the pooled contexts hold.
     pub fn arena_bytes(&self) -> usize {
-        self.pool.lock().map_or(0, |pool| pool.iter().map(|state| state.frame.arena_bytes).sum())
+        self.pool.lock().map_or(0, |pool| pool.iter().map(|pooled| pooled.state.frame.arena_bytes).sum())
     }
 
     fn run_in_pool(
@@ -153,19 +159,23 @@ impl Engine {
         inputs: Vec<(String, Value)>,
         observer: Option<&mut dyn Observer>,
     ) -> Result<Vec<Value>, RuntimeError> {
-        let mut bindings = Bindings::new(self.plan());
+        let pooled = self.pool.lock().ok().and_then(|mut pool| pool.pop());
+        let new = || Pooled { state: State::default(), bindings: Bindings::new(self.plan()) };
+        // What a run that failed had is dropped.
+        let Pooled { mut state, mut bindings } = pooled.unwrap_or_else(new);
         for (name, value) in inputs {
             bindings.set(&name, value)?;
         }
-        let pooled = self.pool.lock().ok().and_then(|mut pool| pool.pop());
-        let mut state = pooled.unwrap_or_default();
-        // A state whose run failed is dropped.
         state.infer(&self.shared, &mut bindings.inputs, &mut bindings.outputs, observer)?;
-        if let Ok(mut pool) = self.pool.lock() {
-            pool.push(state);
-        }
+        // Inputs go back to whom they belong to, and the next run has its own.
+        bindings.inputs.iter_mut().for_each(|input| *input = None);
         let missing = || RuntimeError::Damaged("an output was not made".to_owned());
-        bindings.outputs.into_iter().map(|output| output.ok_or_else(missing)?.into_value()).collect()
+        let outputs = bindings.outputs.iter_mut().map(|output| output.take().ok_or_else(missing)?.into_value());
+        let outputs = outputs.collect::<Result<_, _>>()?;
+        if let Ok(mut pool) = self.pool.lock() {
+            pool.push(Pooled { state, bindings });
+        }
+        Ok(outputs)
     }
 
     /// Runs the plan's sealed vectors and compares; returns how many there are.

@@ -2,7 +2,7 @@
 //!
 //! The caller is worker 0 of its team and waits for nobody outside of it, so contexts run beside each other. All teams
 //! together have no more threads than the machine has processors, or than the one that is alone asks for: with more, threads
-//! that spin would take the processors of those that work.
+//! that spin would take the processors of those that work. Who wants one thread has it, and leases nothing.
 
 use std::num::NonZero;
 use std::sync::{Mutex, OnceLock, PoisonError};

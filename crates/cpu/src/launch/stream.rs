@@ -8,6 +8,7 @@ use sinter_backend::{Argument, Arguments, End, Event, Input, KernelError, Memory
 use sinter_base::blocks::{Borrowed, recycled};
 use sinter_base::{BlockId, Blocks, Buffer, HostBlock, MemoryRef, Rows, View, ViewMut};
 
+use crate::alone::Alone;
 use crate::launch::kernel::{DynamicOutput, Kernel, Launch, Operand, Output, Workers};
 use crate::launch::lease::Lease;
 use crate::launch::machine::{HostKernel, Threads};
@@ -77,6 +78,7 @@ impl HostStream {
         let Self { blocks, rooms, threads, lease, lists, opened, .. } = self;
         let workers: &dyn Workers = match threads {
             Threads::Given(workers) => &**workers,
+            Threads::Leased(1) => &Alone,
             Threads::Leased(threads) => lease.get_or_insert_with(|| Lease::of(*threads)).workers(),
         };
         let Lists { reads, writes, .. } = lists;
