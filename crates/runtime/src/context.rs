@@ -198,6 +198,17 @@ impl State {
             return Ok(());
         }
         guard::check(plan, &self.registers)?;
+        let done = self.lay_out(engine);
+        if done.is_err() {
+            // Neither memory nor arguments that are half made are met by the next run.
+            self.give_up(false);
+        }
+        done
+    }
+
+    /// Places memory for the registers, and makes the arguments of all steps there.
+    fn lay_out(&mut self, engine: &Shared) -> Result<(), RuntimeError> {
+        let plan = &engine.plan;
         let OnDevice { queue, weights, captures, .. } = match &mut self.device {
             Some(known) => known,
             none => none.insert(OnDevice::new(engine)?),

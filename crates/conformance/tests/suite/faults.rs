@@ -122,10 +122,21 @@ fn a_device_with_little_memory_says_so() {
     let subject = of("product-batch");
     let small = Fake::with_memory(100_000);
     let engine = Engine::from_plan(subject.1.clone(), &[&small as &dyn BackEnd], 1).expect("the weights fit");
-    let run = |size| engine.run(inputs_at(&subject.0, size));
+    let weights = small.account().used();
+    let mut context = engine.context();
+    let mut bindings = context.bindings();
+    let mut run = |size| {
+        for (name, value) in inputs_at(&subject.0, size) {
+            bindings.set(&name, value).expect("an input");
+        }
+        context.run_into(&mut bindings)
+    };
     run(3).expect("it fits");
-    let error = run(3_000).expect_err("too much for the device");
-    assert!(tells(&error, Fault::Memory), "{error}");
+    for _ in 0..2 {
+        let error = run(3_000).expect_err("too much for the device");
+        assert!(tells(&error, Fault::Memory), "{error}");
+        assert_eq!(small.account().used(), weights, "a run that failed keeps memory");
+    }
     run(3).expect("a smaller one fits again");
     let tiny = Fake::with_memory(1_000);
     let error = Engine::from_plan(subject.1.clone(), &[&tiny as &dyn BackEnd], 1).err().expect("no room for weights");
