@@ -23,7 +23,7 @@ pub trait BackEnd: Send + Sync {
     }
 
     /// Every tactic, best first within a family: order breaks ties.
-    fn tactics(&self) -> Vec<&'static dyn Tactic>;
+    fn tactics(&self) -> Vec<&dyn Tactic>;
 
     /// Who proposes regions of several operators. None by default: every operator is a region then.
     fn proposers(&self) -> Vec<&'static dyn Proposer> {
@@ -31,7 +31,7 @@ pub trait BackEnd: Send + Sync {
     }
 
     /// The tactic of this name; plans refer to tactics by name.
-    fn tactic(&self, name: &str) -> Option<&'static dyn Tactic> {
+    fn tactic(&self, name: &str) -> Option<&dyn Tactic> {
         self.tactics().into_iter().find(|tactic| tactic.name() == name)
     }
 

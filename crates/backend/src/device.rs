@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use sinter_base::{BlockId, HostBlock, MemoryRef};
 
+use crate::code::Code;
 use crate::kernel::{KernelError, ValueKernel};
 use crate::memory::Memory;
 use crate::queue::{Argument, Arguments, CapturedId, Event, KernelId, Queue, ResidentId, Seed};
@@ -33,11 +34,12 @@ pub trait Machine: Send + Sync + 'static {
     /// A context's work.
     type Stream: Stream<Kernel = Self::Kernel, Resident = Self::Resident> + 'static;
 
-    /// The kernel of a recipe for this region, maybe made long ago on another machine.
+    /// The kernel of a recipe for this region, maybe chosen long ago on another machine; `code` is what the recipe's tactic
+    /// compiled then.
     ///
     /// # Errors
-    /// When recipe and region do not belong together, or the machine lacks what the recipe needs.
-    fn load(&self, recipe: &Recipe, region: &Region) -> Result<Loaded<Self::Kernel>, KernelError>;
+    /// When recipe, region and code do not belong together, or the machine lacks what the recipe needs.
+    fn load(&self, recipe: &Recipe, region: &Region, code: Option<&Code>) -> Result<Loaded<Self::Kernel>, KernelError>;
 
     /// A weight in the device's memory.
     ///
@@ -141,7 +143,7 @@ pub trait Device: Send + Sync {
     ///
     /// # Errors
     /// See there.
-    fn load(&self, recipe: &Recipe, region: &Region) -> Result<Loaded<KernelId>, KernelError>;
+    fn load(&self, recipe: &Recipe, region: &Region, code: Option<&Code>) -> Result<Loaded<KernelId>, KernelError>;
 
     /// A weight in the device's memory, until it is discarded.
     ///
@@ -196,8 +198,8 @@ impl<M: Machine> Device for Opened<M> {
         &self.target
     }
 
-    fn load(&self, recipe: &Recipe, region: &Region) -> Result<Loaded<KernelId>, KernelError> {
-        match self.machine.load(recipe, region)? {
+    fn load(&self, recipe: &Recipe, region: &Region, code: Option<&Code>) -> Result<Loaded<KernelId>, KernelError> {
+        match self.machine.load(recipe, region, code)? {
             Loaded::Values(kernel) => Ok(Loaded::Values(kernel)),
             Loaded::Kernel(kernel) => {
                 let mut kernels = self.tables.kernels.write().unwrap_or_else(PoisonError::into_inner);

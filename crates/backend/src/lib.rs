@@ -1,13 +1,14 @@
 //! Floor 2: what builder and runtime know of a back end.
 //!
 //! A [`Region`] is the problem: a few operators with typed operands. A [`Tactic`] is one algorithm: it answers a region
-//! with [`Candidate`]s or a [`Refusal`] that says why. A [`Device`] loads a candidate's [`Recipe`], and a [`Queue`] launches
-//! the kernel on [`Arguments`] in its [`Memory`]. Which operators
-//! could be one region a [`Proposer`] says.
+//! with [`Candidate`]s or a [`Refusal`] that says why, and compiles a candidate's [`Recipe`] to [`Code`] where its kernels are
+//! no part of the program. A [`Device`] loads the recipe, and a [`Queue`] launches the kernel on [`Arguments`] in its
+//! [`Memory`]. A [`Proposer`] says which operators could be one region.
 //!
 //! No kernels here, no host slices, no threads, no unsafe code, no networks.
 
 pub mod back_end;
+pub mod code;
 pub mod device;
 pub mod kernel;
 pub mod kernels;
@@ -21,6 +22,7 @@ pub mod tactic;
 pub mod target;
 
 pub use back_end::BackEnd;
+pub use code::Code;
 pub use device::{Device, Loaded, Machine, Stream, open};
 pub use kernel::{End, KernelError, StrideSupport, ValueKernel};
 pub use kernels::Kernels;

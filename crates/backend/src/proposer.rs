@@ -20,10 +20,12 @@ pub struct GraphView<'a> {
 }
 
 impl<'a> GraphView<'a> {
-    /// The view of a body; `is_weight` says which values are weights, also those that nodes make of weights.
-    pub fn new(body: &'a Body, is_weight: impl Fn(ValueId) -> bool) -> Self {
+    /// The view of a body; `is_weight` says which values are weights, also those that nodes make of weights, and `is_known`
+    /// which others are there before a run, so that their nodes do not run.
+    pub fn new(body: &'a Body, is_weight: impl Fn(ValueId) -> bool, is_known: impl Fn(ValueId) -> bool) -> Self {
         let weights: Vec<bool> = (0..body.value_count()).map(|at| is_weight(ValueId::new(at))).collect();
-        let living = living_nodes(body, &weights);
+        let known: Vec<bool> = (0..body.value_count()).map(|at| is_known(ValueId::new(at))).collect();
+        let living = living_nodes(body, &weights, &known);
         let mut makers = vec![None; body.value_count()];
         let mut readers = vec![Vec::new(); body.value_count()];
         let mut results = vec![false; body.value_count()];
@@ -119,10 +121,11 @@ impl<'a> GraphView<'a> {
 }
 
 /// Nodes whose results are used, directly or not, by a result of the body, or which must run anyway. Those that make weights
-/// do not run.
-fn living_nodes(body: &Body, weights: &[bool]) -> Vec<bool> {
+/// do not run, nor those whose results are known before.
+fn living_nodes(body: &Body, weights: &[bool], known: &[bool]) -> Vec<bool> {
     let mut used = vec![false; body.value_count()];
-    for id in body.outputs() {
+    let is_made = |id: &ValueId| !known[id.index()];
+    for id in body.outputs().iter().filter(|id| is_made(id)) {
         used[id.index()] = true;
     }
     let mut living = vec![false; body.nodes().len()];
@@ -132,7 +135,7 @@ fn living_nodes(body: &Body, weights: &[bool]) -> Vec<bool> {
         }
         if node.op.effects().asserts || node.outputs.iter().any(|id| used[id.index()]) {
             living[position] = true;
-            for id in node.inputs.iter().flatten() {
+            for id in node.inputs.iter().flatten().filter(|id| is_made(id)) {
                 used[id.index()] = true;
             }
         }
@@ -191,12 +194,14 @@ mod tests {
         let c = product(&mut body, b, a).expect("a product")[0];
         _ = product(&mut body, c, w).expect("a product");
         body.set_outputs(vec![c]);
-        let graph = GraphView::new(&body, |id| id == w || id == square);
+        let graph = GraphView::new(&body, |id| id == w || id == square, |_| false);
         assert_eq!(graph.living().collect::<Vec<_>>(), [1, 2, 3], "neither weights nor what nobody reads");
         assert_eq!((graph.maker(square), graph.maker(a), graph.readers(a)), (None, Some(1), &[2, 2, 3][..]));
         assert_eq!((graph.only_reader(b), graph.only_reader(a), graph.only_reader(c)), (Some(3), None, None));
         assert!(graph.is_convex(&[1, 2, 3]) && !graph.is_convex(&[1, 3]), "the second product is outside");
         assert!(graph.is_read_outside(a, &[2]) && !graph.is_read_outside(a, &[2, 3]));
+        let graph = GraphView::new(&body, |id| id == w || id == square, |id| id == b);
+        assert_eq!(graph.living().collect::<Vec<_>>(), [1, 3], "nor what is known");
         let mut proposals = Proposals::default();
         proposals.push([3, 1, 3]);
         assert_eq!(proposals.into_iter().collect::<Vec<_>>(), [vec![1, 3]]);

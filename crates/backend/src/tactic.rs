@@ -5,6 +5,7 @@ use std::fmt;
 use sinter_base::{Attr, Dim, Tensor};
 use sinter_ops::OpKind;
 
+use crate::code::Code;
 use crate::kernel::{End, KernelError, StrideSupport};
 use crate::region::Region;
 use crate::sizing::Sizing;
@@ -151,6 +152,15 @@ pub trait Tactic: Send + Sync {
     /// # Errors
     /// Why there is none.
     fn offer(&self, problem: &Problem<'_>, most: usize) -> Result<Vec<Candidate>, Refusal>;
+
+    /// The machine code of this recipe for a region, which a device of the target loads; `None` where the kernel is part of
+    /// the program. Only the builder asks, for recipes that it may take.
+    ///
+    /// # Errors
+    /// When the compiler is not at hand, or refuses the code.
+    fn compile(&self, _recipe: &Recipe, _region: &Region, _target: &Target) -> Result<Option<Code>, KernelError> {
+        Ok(None)
+    }
 
     /// A weight in the form that the kernel of this recipe takes it.
     ///

@@ -92,7 +92,8 @@ fn launch_time(
     Problem { region, values }: &Problem,
     (device, rounds): (&dyn Device, usize),
 ) -> Result<f64, String> {
-    match device.load(&candidate.recipe, region).map_err(|e| e.to_string())? {
+    let code = tactic.compile(&candidate.recipe, region, device.target()).map_err(|e| e.to_string())?;
+    match device.load(&candidate.recipe, region, code.as_ref()).map_err(|e| e.to_string())? {
         Loaded::Values(kernel) => time(rounds, || kernel.run(values).map(drop)).map_err(|e| e.to_string()),
         Loaded::Kernel(kernel) => {
             let workspace = candidate.workspace.as_constant().and_then(|b| usize::try_from(b).ok()).unwrap_or(0);

@@ -13,6 +13,7 @@ use sinter_runtime::default_memory;
 
 use crate::bound;
 use crate::cache::verdicts::{Verdict, VerdictCache, build_key, plan_hash};
+use crate::compile::compile;
 use crate::cover::Costs;
 use crate::draft::{Draft, Lowered, finish, lower};
 use crate::error::BuildError;
@@ -21,7 +22,7 @@ use crate::freedom::{ALL_PASSES, Freedom, least};
 use crate::parity::steps::Subject;
 use crate::parity::trace::Trace;
 use crate::parity::whole::Mismatch;
-use crate::parity::{self, Answers, Dropped, Unverified, Verification, Verify};
+use crate::parity::{self, Answers, Dropped, Failure, Unverified, Verification, Verify};
 use crate::parts::Moved;
 use crate::progress::{Progress, Stage};
 use crate::regions::{ConsideredRegion, considered};
@@ -130,6 +131,8 @@ struct Build<'b, 'o> {
     untimed: usize,
     engines: Option<Engines>,
     evidence: Evidence,
+    /// Kernels that do not compile.
+    uncompiled: Vec<Dropped>,
 }
 
 /// Builds a plan for one back end.
@@ -258,7 +261,17 @@ impl<'b, 'o> Build<'b, 'o> {
         }
         let left = tuning.as_ref().and_then(|tuning| tuning.budget).unwrap_or_default();
         let kernels = Kernels::new(back_end, back_end.open(options.threads).map_err(BuildError::Device)?);
-        Ok(Self { back_end, kernels, options, given_up: Vec::new(), left, untimed: 0, engines: None, evidence })
+        Ok(Self {
+            back_end,
+            kernels,
+            options,
+            given_up: Vec::new(),
+            left,
+            untimed: 0,
+            engines: None,
+            evidence,
+            uncompiled: Vec::new(),
+        })
     }
 
     /// Is there room for the judge, at the sizes of the given inputs or at the smallest ones?
@@ -379,10 +392,19 @@ impl<'b, 'o> Build<'b, 'o> {
     }
 
     /// The plan with these kernels.
-    fn plan(&self, network: &Network, max_memory: u64) -> Result<Draft, BuildError> {
-        let lowered = self.lower(network)?;
-        self.options.progress.begin(Stage::Weights);
-        finish(network, lowered, self.evidence.sizes(), self.back_end, max_memory, self.may(Freedom::SharedMemory))
+    fn plan(&mut self, network: &Network, max_memory: u64) -> Result<Draft, BuildError> {
+        loop {
+            let lowered = self.lower(network)?;
+            self.options.progress.begin(Stage::Weights);
+            let may_share = self.may(Freedom::SharedMemory);
+            let mut draft = finish(network, lowered, self.evidence.sizes(), self.back_end, max_memory, may_share)?;
+            let Err(failures) = compile(&mut draft.plan, &self.kernels) else { return Ok(draft) };
+            // Another kernel takes the place of one that does not compile.
+            for Failure { recipe, region, dropped } in failures {
+                self.evidence.ban(&recipe, &region);
+                self.uncompiled.push(dropped);
+            }
+        }
     }
 
     /// Both plans as whole engines; `None` where they are the same.
@@ -403,7 +425,8 @@ impl<'b, 'o> Build<'b, 'o> {
         Ok(race.known(&self.evidence))
     }
 
-    fn finish(self, mut draft: Draft, optimized: Optimized, verification: Verification) -> Built {
+    fn finish(self, mut draft: Draft, optimized: Optimized, mut verification: Verification) -> Built {
+        verification.dropped.extend(self.uncompiled);
         let regions = considered(&self.evidence, &draft.plan.graph);
         draft.plan.report = Some(report(&verification, &optimized.report, &regions, &draft.plan.graph));
         let budget = self.options.tuning.and_then(|tuning| tuning.budget).unwrap_or_default();

@@ -154,10 +154,12 @@ pub(crate) fn finish(
     let mut plan = Plan {
         name: network.name.clone(),
         target,
+        islands: Vec::new(),
         graph,
         inputs: network.inputs.iter().map(|i| port(&i.name, i.value)).collect(),
         outputs: network.outputs.iter().map(|o| port(&o.name, o.value)).collect(),
         weights: Vec::new(),
+        code: Vec::new(),
         shapes: program,
         guards: all
             .into_iter()
@@ -214,6 +216,9 @@ impl<'a> Numbering<'a> {
         let mut used: BTreeSet<PlanValueId> = graph.outputs.iter().copied().collect();
         used.extend(graph.steps.iter().flat_map(|s| s.inputs.iter().flatten()).copied());
         for (index, value) in graph.values.iter_mut().enumerate() {
+            if matches!(value.home, Home::Registers(_)) && !used.contains(&PlanValueId::new(index)) {
+                value.home = Home::Dynamic;
+            }
             let Home::Weight(old) = value.home else { continue };
             if !used.contains(&PlanValueId::new(index)) {
                 // Nothing refers to it; as an input of the outermost graph it would be asked for.

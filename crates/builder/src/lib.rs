@@ -9,6 +9,7 @@ pub mod bound;
 pub mod builder;
 pub mod cache;
 mod candidates;
+mod compile;
 mod cover;
 mod draft;
 pub mod error;

@@ -1,21 +1,25 @@
 //! From a network's body to the steps of a plan.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use sinter_backend::{BackEnd, Candidate, KernelKind, Recipe, Region, Target};
 use sinter_base::{DataType, Dim, Location, TensorType, ValueType};
 use sinter_ir::WeightExpr;
 use sinter_ops::control::nested::captures;
-use sinter_ops::{Body, InferContext, Op, Operands, ValueId, infer_types};
+use sinter_ops::{Body, Effects, InferContext, Op, Operands, ValueId, infer_types};
 use sinter_plan::{
-    Action, BufferId, Graph, Home, Part, PlanValue, PlanValueId, Register, ShapeCompiler, Slot, Step, WeightId,
+    Action, BufferId, Graph, Home, Launch, Part, Place, PlanValue, PlanValueId, Register, ShapeCompiler, Slot, Step,
+    Variant, WeightId,
 };
 
 use crate::candidates::Candidates;
 use crate::cover::{Costs, Cover, Folding, Piece, Problem, cover};
 use crate::error::Unserved;
 use crate::evidence::Evidence;
+
+/// Elements of a value that registers hold.
+const MOST_REGISTERS: usize = 64;
 
 /// Sizes of values as slots of the shape program, until that is finished.
 pub(crate) struct Sizes {
@@ -27,6 +31,8 @@ pub(crate) struct Sizes {
     pub(crate) bodies: Vec<Vec<Sizes>>,
     /// Values that lie in others.
     pub(crate) parts: Vec<(PlanValueId, PartSlots)>,
+    /// Values whose elements are sizes.
+    pub(crate) registers: Vec<(PlanValueId, Vec<Slot>)>,
 }
 
 /// Where a part lies, as slots of the shape program.
@@ -49,10 +55,13 @@ impl Sizes {
             let part = Part { whole, offset: register(offset), inner: register(inner), step: register(step) };
             graph.values[id.index()].home = Home::Part(part);
         }
+        for (id, slots) in &self.registers {
+            graph.values[id.index()].home = Home::Registers(slots.iter().map(|slot| register(*slot)).collect());
+        }
         for ((step, slot), bodies) in graph.steps.iter_mut().zip(&self.workspaces).zip(&self.bodies) {
             match &mut step.action {
-                Action::Kernel { workspace, .. } => *workspace = slot.map(register),
-                Action::Placed { .. } => {}
+                Action::Launch(launch) => launch.general.workspace = slot.map(register),
+                Action::Alias { .. } | Action::Copy => {}
                 Action::Control { graphs, .. } => {
                     graphs.iter_mut().zip(bodies).for_each(|(graph, sizes)| sizes.resolve(graph, register));
                 }
@@ -96,6 +105,26 @@ impl Lowering<'_> {
         known
     }
 
+    /// Values that nodes compute of sizes that are known before a run: each of their elements is a register, and no step
+    /// makes them.
+    fn registers(&self, body: &Body) -> BTreeMap<ValueId, Vec<Dim>> {
+        let mut found = BTreeMap::new();
+        for node in body.nodes().iter().filter(|node| node.op.effects() == Effects::NONE && !node.op.is_control()) {
+            let elements = |id: &ValueId| {
+                let tensor = body.ty(*id).as_tensor()?;
+                let is_integer = matches!(tensor.data_type, DataType::I64 | DataType::I32);
+                let dims = tensor.ints().filter(|dims| is_integer && dims.len() <= MOST_REGISTERS)?;
+                let is_known = tensor.shape.sizes().is_some() && dims.iter().all(|dim| self.is_known(dim));
+                is_known.then(|| (*id, dims.to_vec()))
+            };
+            // A node runs where any of its results is made.
+            if let Some(all) = node.outputs.iter().map(elements).collect::<Option<Vec<_>>>() {
+                found.extend(all);
+            }
+        }
+        found
+    }
+
     fn is_sized(&self, ty: &ValueType) -> bool {
         let Some(tensor) = ty.as_tensor() else { return false };
         tensor.data_type != DataType::String && tensor.dims().is_ok_and(|dims| dims.iter().all(|d| self.is_known(d)))
@@ -103,7 +132,9 @@ impl Lowering<'_> {
 
     /// Lowers all living nodes of a body.
     pub(crate) fn lower(&mut self, body: &Body, locations: &[Location], shapes: &mut ShapeCompiler) -> (Graph, Sizes) {
-        let body = &with_proved_contents(body);
+        let registers = self.registers(body);
+        let is_known = |id: ValueId| registers.contains_key(&id);
+        let body = &with_proved_contents(body, &is_known);
         let expression = |id: ValueId| self.expressions.get(self.weights.get(&id)?.index()).cloned();
         let folding = Folding::of(body, &expression);
         let problem = Problem {
@@ -114,9 +145,16 @@ impl Lowering<'_> {
             may_join: self.may_join,
             inputs: &expression,
             folding: &folding,
+            is_known: &is_known,
         };
         let mut graph = Graph::default();
-        let mut sizes = Sizes { values: Vec::new(), workspaces: Vec::new(), bodies: Vec::new(), parts: Vec::new() };
+        let mut sizes = Sizes {
+            values: Vec::new(),
+            workspaces: Vec::new(),
+            bodies: Vec::new(),
+            parts: Vec::new(),
+            registers: Vec::new(),
+        };
         let Cover { types, weights, pieces, costs } = match cover(&problem) {
             Ok(cover) => cover,
             Err(gaps) => {
@@ -139,6 +177,12 @@ impl Lowering<'_> {
         }
         for id in body.inputs() {
             graph.values[id.index()].home = self.weights.get(id).map_or(Home::Input, |w| Home::Weight(*w));
+        }
+        for (id, dims) in &registers {
+            // Their numbers follow when all sizes are known.
+            graph.values[id.index()].home = Home::Registers(Vec::new());
+            let slots = dims.iter().map(|dim| shapes.dim(dim)).collect();
+            sizes.registers.push((PlanValueId::new(id.index()), slots));
         }
         for (id, expression) in weights {
             let weight = WeightId::new(self.expressions.len());
@@ -172,7 +216,7 @@ impl Lowering<'_> {
             _ => None,
         };
         sizes.values.push(slots);
-        graph.values.push(PlanValue { ty, sizes: None, home: Home::Dynamic });
+        graph.values.push(PlanValue { ty, sizes: None, home: Home::Dynamic, place: Place::MAIN });
         PlanValueId::new(graph.values.len() - 1)
     }
 
@@ -205,7 +249,7 @@ impl Lowering<'_> {
         let is_open = |id: &PlanValueId| match graph.values[id.index()].home {
             Home::Dynamic => true,
             Home::Input => sizes.values[id.index()].is_none(),
-            Home::Weight(_) | Home::Arena(_) | Home::Part(_) => false,
+            Home::Weight(_) | Home::Arena(_) | Home::Part(_) | Home::Registers(_) => false,
         };
         let candidate = choice;
         let fixed = candidate.kind == KernelKind::Device
@@ -233,13 +277,9 @@ impl Lowering<'_> {
         // What was constant matters for the choice only.
         let region = Region::new(piece.region.body().clone());
         self.candidates.insert(&region, candidate.clone());
-        let action = Action::Kernel {
-            recipe: candidate.recipe,
-            region,
-            in_place: if fixed { candidate.in_place } else { Vec::new() },
-            packed: candidate.packed,
-            workspace: None,
-        };
+        let in_place = if fixed { candidate.in_place } else { Vec::new() };
+        let general = Variant { packed: candidate.packed, ..Variant::of(candidate.recipe) };
+        let action = Action::Launch(Launch { in_place, ..Launch::of(region, general) });
         graph.steps.push(Step { action, inputs, outputs, origins: origins_text });
     }
 
@@ -297,7 +337,7 @@ impl Lowering<'_> {
         }
         // The type follows when the weight is packed.
         let ty = graph.values[id.index()].ty.clone();
-        graph.values.push(PlanValue { ty, sizes: None, home });
+        graph.values.push(PlanValue { ty, sizes: None, home, place: Place::MAIN });
         sizes.values.push(None);
         PlanValueId::new(graph.values.len() - 1)
     }
@@ -339,8 +379,8 @@ impl Lowering<'_> {
 }
 
 /// The body without contents that follow from an evaluation only: a plan says of a value what its reader, who evaluates
-/// nothing, can prove.
-fn with_proved_contents(body: &Body) -> Body {
+/// nothing, can prove. Registers prove the contents of values that are known before a run.
+fn with_proved_contents(body: &Body, is_known: &dyn Fn(ValueId) -> bool) -> Body {
     let mut proved = body.clone();
     for node in body.nodes() {
         let has_contents = |id: &ValueId| proved.ty(*id).as_tensor().is_some_and(|ty| ty.value.is_some());
@@ -350,7 +390,7 @@ fn with_proved_contents(body: &Body) -> Body {
         let operands: Vec<Option<&ValueType>> = node.inputs.iter().map(|id| id.map(|id| proved.ty(id))).collect();
         let inferred = infer_types(&node.op, &Operands::new(&operands), &mut InferContext::default());
         let inferred = inferred.unwrap_or_default();
-        for (position, id) in node.outputs.iter().enumerate() {
+        for (position, id) in node.outputs.iter().enumerate().filter(|(_, id)| !is_known(**id)) {
             let contents = |ty: &ValueType| ty.as_tensor().and_then(|ty| ty.value.clone());
             if contents(proved.ty(*id)) != inferred.get(position).and_then(contents)
                 && let ValueType::Tensor(ty) = proved.ty(*id)

@@ -28,10 +28,7 @@ pub(crate) fn assign_buffers(graph: &mut Graph, may_share: bool) {
     for position in 0..graph.steps.len() {
         let step = &graph.steps[position];
         let (inputs, outputs) = (step.inputs.clone(), step.outputs.clone());
-        let pairs = match &step.action {
-            Action::Kernel { in_place, .. } if may_share => in_place.clone(),
-            Action::Kernel { .. } | Action::Placed { .. } | Action::Control { .. } => Vec::new(),
-        };
+        let pairs = if may_share { step.in_place().to_vec() } else { Vec::new() };
         let mut used_pairs = Vec::new();
         let mut taken_over = Vec::new();
         for (result, id) in outputs.iter().enumerate() {
@@ -67,8 +64,8 @@ pub(crate) fn assign_buffers(graph: &mut Graph, may_share: bool) {
             };
             graph.values[whole.index()].home = Home::Arena(buffer);
         }
-        if let Action::Kernel { in_place, .. } = &mut graph.steps[position].action {
-            *in_place = used_pairs;
+        if let Some(launch) = graph.steps[position].launch_mut() {
+            launch.in_place = used_pairs;
         }
     }
 }

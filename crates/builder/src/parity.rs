@@ -64,7 +64,7 @@ use crate::evidence::Evidence;
 pub(crate) use crate::parity::answers::{Answers, answers};
 use crate::parity::effects::same_effects;
 use crate::parity::rules::{Rule, agree};
-use crate::parity::steps::Failure;
+pub(crate) use crate::parity::steps::Failure;
 use crate::parity::trace::Trace;
 
 /// What the user wants to be verified with.

@@ -13,7 +13,7 @@
 mod placing;
 
 use sinter_plan::place::Place;
-use sinter_plan::{Action, BufferId, Graph, Home, PlanValue, PlanValueId, ShapeCompiler, Step};
+use sinter_plan::{Action, BufferId, Graph, Home, Launch, PlanValue, PlanValueId, ShapeCompiler, Step, Variant};
 
 use crate::candidates::Candidates;
 use crate::lower::{PartSlots, Sizes};
@@ -47,21 +47,22 @@ pub(crate) fn place(
         }
     }
     for (position, _) in is_placed.iter().enumerate().filter(|(_, is_placed)| **is_placed) {
-        graph.steps[position].action = Action::Placed { region: graph.steps[position].region().clone() };
+        let Some(region) = graph.steps[position].region().cloned() else { continue };
+        graph.steps[position].action = Action::Alias { region };
         sizes.workspaces[position] = None;
     }
     let mut steps = Vec::new();
-    for Copied { step, operand, from, place, region, candidate } in copied {
+    for Copied { step, operand, from, place: rows, region, candidate } in copied {
         let id = PlanValueId::new(graph.values.len());
         let ty = region.body().output_types().swap_remove(0);
         let dims = ty.as_tensor().and_then(|ty| ty.dims().ok()).unwrap_or_default();
         sizes.values.push(Some(dims.iter().map(|dim| shapes.dim(dim)).collect()));
-        graph.values.push(PlanValue { ty, sizes: None, home: Home::Arena(BufferId::new(0)) });
-        add(id, &place, sizes, shapes);
+        let place = graph.values[from.index()].place;
+        graph.values.push(PlanValue { ty, sizes: None, home: Home::Arena(BufferId::new(0)), place });
+        add(id, &rows, sizes, shapes);
         graph.steps[step].inputs[operand] = Some(id);
         candidates.insert(&region, candidate.clone());
-        let recipe = candidate.recipe;
-        let action = Action::Kernel { recipe, region, in_place: Vec::new(), packed: Vec::new(), workspace: None };
+        let action = Action::Launch(Launch::of(region, Variant::of(candidate.recipe)));
         let origins = graph.steps[step].origins.clone();
         steps.push((step, Step { action, inputs: vec![Some(from)], outputs: vec![id], origins }));
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use sinter_base::Attr;
-use sinter_plan::{Action, Graph};
+use sinter_plan::Graph;
 
 use crate::evidence::Evidence;
 use crate::tune::{nanoseconds, why_not};
@@ -44,10 +44,10 @@ pub struct ConsideredCandidate {
 pub(crate) fn considered(evidence: &Evidence, graph: &Graph) -> Vec<ConsideredRegion> {
     let mut steps: HashMap<String, Vec<(String, String)>> = HashMap::new();
     graph.visit_steps(&mut |step| {
-        if let Action::Kernel { recipe, region, .. } = &step.action {
-            let chosen = (recipe.tactic.clone(), recipe.parameters.to_string());
-            steps.entry(region.to_string()).or_default().push(chosen);
-        }
+        let Some(launch) = step.launch() else { return };
+        let chosen = launch.variants().map(|variant| &variant.recipe);
+        let chosen = chosen.map(|recipe| (recipe.tactic.clone(), recipe.parameters.to_string()));
+        steps.entry(launch.region.to_string()).or_default().extend(chosen);
     });
     let mut regions = Vec::new();
     for (_, asked) in evidence.asked() {

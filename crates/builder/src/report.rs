@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sinter_passes::PassReport;
 use sinter_plan::report::{FiredPass, Refused, Verification};
-use sinter_plan::{Action, Graph, Report};
+use sinter_plan::{Graph, Launch, Report};
 
 use crate::regions::ConsideredRegion;
 
@@ -30,7 +30,7 @@ fn refused(regions: &[ConsideredRegion], graph: &Graph) -> Vec<Refused> {
     let mut known: HashMap<String, usize> = HashMap::new();
     let mut position = 0;
     graph.visit_steps(&mut |step| {
-        if let Action::Kernel { region, .. } = &step.action {
+        if let Some(Launch { region, .. }) = step.launch() {
             let text = region.to_string();
             let at = *known.entry(text.clone()).or_insert_with(|| {
                 steps.push((text, Vec::new()));

@@ -69,7 +69,7 @@ fn units(graph: &Graph) -> Vec<f64> {
 fn of_step(step: &Step) -> f64 {
     match &step.action {
         Action::Control { graphs, .. } => graphs.iter().flat_map(|graph| &graph.steps).map(of_step).fold(0.0, f64::max),
-        _ => of_body(step.region().body()),
+        _ => step.region().map_or(0.0, |region| of_body(region.body())),
     }
 }
 

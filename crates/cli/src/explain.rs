@@ -8,7 +8,7 @@ use sinter::backend::{BackEnd, Problem, Refusal, Region, Sizing, Target};
 use sinter::base::{Attr, one_line};
 use sinter::builder::{ConsideredCandidate, ConsideredRegion};
 use sinter::ir::Network;
-use sinter::plan::{Action, Graph, Home, Plan, PlanValueId, Step};
+use sinter::plan::{Action, Graph, Home, Launch, Plan, PlanValueId, Step};
 
 use crate::failure::Failure;
 use crate::report::sources;
@@ -123,7 +123,7 @@ pub fn explain(
     let mut position = 0;
     visit(&plan.graph, &mut |graph, step| {
         position += 1;
-        if let Action::Kernel { region, .. } = &step.action
+        if let Some(Launch { region, .. }) = step.launch()
             && comes_from(step, node)
         {
             let text = region.to_string();
@@ -200,10 +200,7 @@ fn is_of(origin: &str, node: &str) -> bool {
 }
 
 fn explain_step(step: &Step, region: &Region, back_end: &dyn BackEnd, target: &Target) -> Explanation {
-    let chosen = match &step.action {
-        Action::Kernel { recipe, .. } => Some(recipe),
-        Action::Placed { .. } | Action::Control { .. } => None,
-    };
+    let chosen = step.launch().map(|launch| &launch.general.recipe);
     let (mut candidates, mut refusals) = (Vec::new(), Vec::new());
     let sizing = Sizing::default();
     let problem = Problem { region, target, sizing: &sizing };

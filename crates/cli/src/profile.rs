@@ -160,8 +160,7 @@ fn named_sizes(plan: &Plan, inputs: &[(String, Value)]) -> HashMap<String, i64> 
 
 /// Arithmetic of a step, where the sizes of the inputs decide it.
 fn operations(step: &Step, sizes: &HashMap<String, i64>) -> Option<f64> {
-    let Action::Kernel { region, .. } = &step.action else { return None };
-    let body = region.body();
+    let body = step.launch()?.region.body();
     let mut total = 0.0;
     for node in body.nodes() {
         let inputs: Vec<Option<&ValueType>> = node.inputs.iter().map(|id| id.map(|id| body.ty(id))).collect();

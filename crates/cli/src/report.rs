@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use sinter::backend::Target;
 use sinter::base::Location;
 use sinter::passes::PassReport;
+use sinter::plan::Step;
 use sinter::plan::report::{FiredPass, Verification};
-use sinter::plan::{Action, Step};
 use sinter::source::Declared;
 use terminal_size::terminal_size_of;
 
@@ -43,7 +43,10 @@ pub fn type_text(ty: &sinter::base::ValueType) -> String {
 
 /// The operators of a step.
 pub fn operators(step: &Step) -> Vec<String> {
-    step.region().body().nodes().iter().map(|node| node.op.name().to_owned()).collect()
+    match step.region() {
+        Some(region) => region.body().nodes().iter().map(|node| node.op.name().to_owned()).collect(),
+        None => vec!["Copy".to_owned()],
+    }
 }
 
 /// The nodes of the model that a step comes from, each once.
@@ -57,12 +60,10 @@ pub fn sources(step: &Step) -> Vec<String> {
     sources
 }
 
-/// The tactic of a step; control flow has none, nor has what lies where its operands do.
+/// The tactic of a step, that for all sizes where there are several; control flow has none, nor have copies and what lies
+/// where its operands do.
 pub fn tactic(step: &Step) -> Option<String> {
-    match &step.action {
-        Action::Kernel { recipe, .. } => Some(recipe.tactic.clone()),
-        Action::Placed { .. } | Action::Control { .. } => None,
-    }
+    step.launch().map(|launch| launch.general.recipe.tactic.clone())
 }
 
 /// What the judge said about a build.

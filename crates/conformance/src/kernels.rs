@@ -56,7 +56,8 @@ pub fn run_candidate(
     region: &Region,
     values: &[Option<Value>],
 ) -> Result<Vec<Value>, String> {
-    match device.load(&candidate.recipe, region).map_err(|e| e.to_string())? {
+    let code = tactic.compile(&candidate.recipe, region, device.target()).map_err(|e| e.to_string())?;
+    match device.load(&candidate.recipe, region, code.as_ref()).map_err(|e| e.to_string())? {
         Loaded::Values(kernel) => kernel.run(values).map_err(|e| e.to_string()),
         Loaded::Kernel(kernel) => {
             let workspace = candidate.workspace.as_constant().and_then(|b| usize::try_from(b).ok()).unwrap_or(0);

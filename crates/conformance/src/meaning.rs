@@ -12,7 +12,7 @@ use sinter_base::{Tensor, Value, ValueType};
 use sinter_builder::trial::launch_once;
 use sinter_interp::FastEvaluator;
 use sinter_ops::{Arguments, Body, EvalContext, EvalError, InferContext, Memory, Op, Steps, ValueId};
-use sinter_plan::{Action, Graph, Home, Plan, PlanValueId, Step};
+use sinter_plan::{Action, Graph, Home, Launch, Plan, PlanValueId, ShapeError, Step, Variant};
 
 /// Why a plan has no results.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,13 +56,20 @@ pub fn meaning(
 ) -> Result<Vec<Value>, Trouble> {
     let steps = Steps::of(limits.steps);
     let cx = EvalContext { memory: Memory::of(limits.bytes), steps: Some(&steps), ..EvalContext::new(&FastEvaluator) };
-    let outermost = Outermost { plan, back_end, cx };
     let mut values = HashMap::new();
     for port in &plan.inputs {
         let given = inputs.iter().find(|(name, _)| *name == port.name).map(|(_, value)| value.clone());
         let default = || port.default.map(|weight| Value::Tensor(plan.weights[weight.index()].tensor().clone()));
         let value = given.or_else(default).ok_or_else(|| refused(format!("'{}' is not given", port.name)))?;
         values.insert(port.value, value);
+    }
+    let registers = registers(plan, &values).map_err(refused)?;
+    let outermost = Outermost { plan, back_end, cx, registers: &registers };
+    for (position, value) in plan.graph.values.iter().enumerate() {
+        if matches!(value.home, Home::Registers(_)) {
+            let tensor = value.in_registers(&registers).ok_or_else(|| refused("sizes that do not fit"))?;
+            values.insert(PlanValueId::new(position), Value::Tensor(tensor));
+        }
     }
     for step in &plan.graph.steps {
         let results = outermost.step(step, &values)?;
@@ -72,15 +79,28 @@ pub fn meaning(
     plan.outputs.iter().map(|port| value(port.value)).collect()
 }
 
+/// What the registers of a plan are for these inputs.
+fn registers(plan: &Plan, inputs: &HashMap<PlanValueId, Value>) -> Result<Vec<i64>, ShapeError> {
+    let size = |name: &str| {
+        inputs.iter().find_map(|(id, value)| {
+            let dims = plan.graph.values[id.index()].ty.as_tensor()?.dims().ok()?;
+            let axis = dims.iter().position(|dim| dim.as_symbol() == Some(name))?;
+            i64::try_from(*value.as_tensor()?.sizes().get(axis)?).ok()
+        })
+    };
+    plan.shapes.registers(&size)
+}
+
 struct Outermost<'a> {
     plan: &'a Plan,
     back_end: &'a dyn BackEnd,
     cx: EvalContext<'a>,
+    registers: &'a [i64],
 }
 
 impl Outermost<'_> {
     fn value(&self, values: &HashMap<PlanValueId, Value>, id: PlanValueId) -> Result<Value, Trouble> {
-        match self.plan.graph.values[id.index()].home {
+        match &self.plan.graph.values[id.index()].home {
             Home::Weight(weight) => Ok(Value::Tensor(self.plan.weights[weight.index()].tensor().clone())),
             _ => values.get(&id).cloned().ok_or_else(|| refused(format!("{id} is never made"))),
         }
@@ -90,13 +110,16 @@ impl Outermost<'_> {
         let operand = |id: &Option<PlanValueId>| id.map(|id| self.value(values, id)).transpose();
         let operands: Vec<Option<Value>> = step.inputs.iter().map(operand).collect::<Result<_, _>>()?;
         match &step.action {
-            Action::Kernel { packed, .. } if !packed.is_empty() => self.alone(step, &operands),
-            Action::Kernel { region, .. } | Action::Placed { region } => {
+            Action::Launch(launch) if !launch.general.packed.is_empty() => self.alone(launch, &operands),
+            Action::Copy => {
+                operands.into_iter().map(|value| value.ok_or_else(|| refused("a copy of nothing"))).collect()
+            }
+            Action::Launch(Launch { region, .. }) | Action::Alias { region } => {
                 let given = operands.into_iter().filter(Option::is_some).collect();
                 Ok(region.body().evaluate(given, &self.cx)?)
             }
             Action::Control { .. } => {
-                let (op, weights) = whole(self.plan, step).map_err(Trouble::Refused)?;
+                let (op, weights) = whole((self.plan, self.registers), step).map_err(Trouble::Refused)?;
                 let operands = with_weights(&op, operands, weights);
                 Ok(op.reference(&Arguments::new(&operands), &self.cx)?)
             }
@@ -104,10 +127,11 @@ impl Outermost<'_> {
     }
 
     /// The kernel of a step in memory of its own.
-    fn alone(&self, step: &Step, operands: &[Option<Value>]) -> Result<Vec<Value>, Trouble> {
-        let Action::Kernel { recipe, region, packed, .. } = &step.action else { return Err(refused("no kernel")) };
+    fn alone(&self, launch: &Launch, operands: &[Option<Value>]) -> Result<Vec<Value>, Trouble> {
+        let Launch { region, general: Variant { recipe, packed, code, .. }, .. } = launch;
         let device = self.back_end.open(1).map_err(refused)?;
-        let loaded = device.load(recipe, region).map_err(refused)?;
+        let code = code.and_then(|code| self.plan.code.get(code.index()));
+        let loaded = device.load(recipe, region, code).map_err(refused)?;
         let Loaded::Kernel(kernel) = loaded else { return Err(refused("a kernel on values packs nothing")) };
         let mut types: Vec<ValueType> = Vec::new();
         for (position, value) in operands.iter().enumerate() {
@@ -126,8 +150,8 @@ impl Outermost<'_> {
 const SCRATCH: usize = 1 << 20;
 
 /// The operator of a control flow step with its graphs as bodies, and for each body the weights that it reads, which
-/// become inputs behind its own.
-fn whole(plan: &Plan, step: &Step) -> Result<(Op, Vec<Vec<Value>>), String> {
+/// become inputs behind its own, as do values in registers.
+fn whole(plan: (&Plan, &[i64]), step: &Step) -> Result<(Op, Vec<Vec<Value>>), String> {
     let Action::Control { region, graphs } = &step.action else { return Err("no control flow".to_owned()) };
     let node = region.only().ok_or("several operators")?;
     let inlined = graphs.iter().map(|graph| inlined(plan, graph)).collect::<Result<Vec<_>, _>>()?;
@@ -147,7 +171,7 @@ fn with_weights<T: Clone>(op: &Op, mut operands: Vec<Option<T>>, weights: Vec<Ve
 }
 
 /// The operators of a graph of a plan as one body, and the weights that are inputs behind those of the graph.
-fn inlined(plan: &Plan, graph: &Graph) -> Result<(Body, Vec<Value>), String> {
+fn inlined((plan, registers): (&Plan, &[i64]), graph: &Graph) -> Result<(Body, Vec<Value>), String> {
     let mut body = Body::new();
     let mut ids: HashMap<PlanValueId, ValueId> = HashMap::new();
     for id in &graph.inputs {
@@ -155,10 +179,13 @@ fn inlined(plan: &Plan, graph: &Graph) -> Result<(Body, Vec<Value>), String> {
     }
     let mut weights = Vec::new();
     for (position, value) in graph.values.iter().enumerate() {
-        if let Home::Weight(weight) = value.home {
-            ids.insert(PlanValueId::new(position), body.add_input(value.ty.clone()));
-            weights.push(Value::Tensor(plan.weights[weight.index()].tensor().clone()));
-        }
+        let tensor = match &value.home {
+            Home::Weight(weight) => plan.weights[weight.index()].tensor().clone(),
+            Home::Registers(_) => value.in_registers(registers).ok_or("sizes that do not fit")?,
+            _ => continue,
+        };
+        ids.insert(PlanValueId::new(position), body.add_input(value.ty.clone()));
+        weights.push(Value::Tensor(tensor));
     }
     let known = |ids: &HashMap<PlanValueId, ValueId>, id: &PlanValueId| {
         ids.get(id).copied().ok_or_else(|| format!("{id} is never made"))
@@ -167,9 +194,12 @@ fn inlined(plan: &Plan, graph: &Graph) -> Result<(Body, Vec<Value>), String> {
         let inputs: Vec<Option<ValueId>> =
             step.inputs.iter().map(|id| id.as_ref().map(|id| known(&ids, id)).transpose()).collect::<Result<_, _>>()?;
         let results: Vec<ValueId> = match &step.action {
-            Action::Kernel { packed, .. } if !packed.is_empty() => return Err("a packed weight in a body".to_owned()),
+            Action::Launch(launch) if !launch.general.packed.is_empty() => {
+                return Err("a packed weight in a body".to_owned());
+            }
+            Action::Copy => inputs.into_iter().flatten().collect(),
             Action::Control { region, .. } => {
-                let (op, inner) = whole(plan, step)?;
+                let (op, inner) = whole((plan, registers), step)?;
                 let mut added = Vec::new();
                 for values in inner {
                     let add = |value: &Value| body.add_input(value.value_type());
@@ -179,7 +209,7 @@ fn inlined(plan: &Plan, graph: &Graph) -> Result<(Body, Vec<Value>), String> {
                 let inputs = with_weights(&op, inputs, added);
                 body.add_typed(op, &inputs, region.body().output_types()).to_vec()
             }
-            Action::Kernel { region, .. } | Action::Placed { region } => {
+            Action::Launch(Launch { region, .. }) | Action::Alias { region } => {
                 let inner = region.body();
                 let mut own: HashMap<ValueId, ValueId> =
                     inner.inputs().iter().copied().zip(inputs.iter().copied().flatten()).collect();

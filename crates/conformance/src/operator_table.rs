@@ -141,11 +141,11 @@ fn by_plan(network: &Network, rows: &mut Rows) -> Result<(), String> {
     let graph: Graph = build(network, &Paper, options).map_err(|e| e.to_string())?.plan.graph;
     graph.visit_steps(&mut |step| {
         let served = match &step.action {
-            Action::Kernel { recipe, .. } => recipe.tactic.as_str(),
-            Action::Placed { .. } => PLACED,
-            Action::Control { .. } => RUNTIME,
+            Action::Launch(launch) => launch.general.recipe.tactic.as_str(),
+            Action::Alias { .. } => PLACED,
+            Action::Control { .. } | Action::Copy => RUNTIME,
         };
-        for node in step.region().body().nodes() {
+        for node in step.region().into_iter().flat_map(|region| region.body().nodes()) {
             rows.entry(node.op.name()).or_default().kernels.insert(served.to_owned(), true);
         }
     });

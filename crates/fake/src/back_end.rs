@@ -8,7 +8,7 @@ use sinter_backend::{BackEnd, Device, KernelError, Tactic, Target, open};
 use crate::faults::Faults;
 use crate::machine::FakeMachine;
 use crate::memory::Account;
-use crate::tactics::TACTICS;
+use crate::tactics::{Reference, all};
 
 /// See the module documentation.
 pub struct Fake {
@@ -17,6 +17,8 @@ pub struct Fake {
     pub(crate) loads: Arc<AtomicUsize>,
     pub(crate) captures: Arc<AtomicUsize>,
     pub(crate) replays: Arc<AtomicUsize>,
+    compiles: Arc<AtomicUsize>,
+    tactics: Vec<Reference>,
 }
 
 impl Default for Fake {
@@ -28,7 +30,10 @@ impl Default for Fake {
 impl Fake {
     /// A device with this many bytes of memory.
     pub fn with_memory(bytes: usize) -> Self {
+        let compiles = Arc::default();
         Self {
+            tactics: all(&compiles),
+            compiles,
             faults: Arc::default(),
             account: Account::of(bytes),
             loads: Arc::default(),
@@ -52,6 +57,11 @@ impl Fake {
         (self.captures.load(Ordering::Relaxed), self.replays.load(Ordering::Relaxed))
     }
 
+    /// Kernels that were compiled so far.
+    pub fn compiles(&self) -> usize {
+        self.compiles.load(Ordering::Relaxed)
+    }
+
     /// Kernels that were loaded so far.
     pub fn loads(&self) -> usize {
         self.loads.load(Ordering::Relaxed)
@@ -67,8 +77,8 @@ impl BackEnd for Fake {
         Target::unknown("fake", "reference", threads)
     }
 
-    fn tactics(&self) -> Vec<&'static dyn Tactic> {
-        TACTICS.to_vec()
+    fn tactics(&self) -> Vec<&dyn Tactic> {
+        self.tactics.iter().map(|tactic| tactic as &dyn Tactic).collect()
     }
 
     fn open(&self, threads: usize) -> Result<Arc<dyn Device>, KernelError> {

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use sinter_backend::{KernelError, Loaded, Machine, Recipe, Region};
+use sinter_backend::{Code, KernelError, Loaded, Machine, Recipe, Region};
 
 use crate::back_end::Fake;
 use crate::faults::{Call, Faults};
 use crate::memory::{Account, Allocation};
 use crate::stream::FakeStream;
-use crate::tactics::serves;
+use crate::tactics::{code_of, serves};
 
 /// See the module documentation.
 pub struct FakeMachine {
@@ -43,10 +43,15 @@ impl Machine for FakeMachine {
     type Resident = Arc<Allocation>;
     type Stream = FakeStream;
 
-    fn load(&self, recipe: &Recipe, region: &Region) -> Result<Loaded<FakeKernel>, KernelError> {
+    fn load(&self, recipe: &Recipe, region: &Region, code: Option<&Code>) -> Result<Loaded<FakeKernel>, KernelError> {
         self.faults.call(Call::Other)?;
         self.loads.fetch_add(1, Ordering::Relaxed);
         serves(recipe, region).map_err(|refusal| KernelError::Recipe(format!("{recipe}: {refusal}")))?;
+        if code != Some(&code_of(recipe, region)) {
+            return Err(KernelError::Recipe(format!(
+                "the code of {recipe} was compiled for something else, or not at all"
+            )));
+        }
         Ok(Loaded::Kernel(FakeKernel { region: region.clone() }))
     }
 

@@ -1,6 +1,10 @@
 //! What the device has kernels for: single operators of a list, on tensors of a few element types. All else stays elsewhere.
 
-use sinter_backend::{Candidate, Numerics, Problem, Recipe, Refusal, Region, Tactic};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use sinter_backend::{Candidate, Code, KernelError, Numerics, Problem, Recipe, Refusal, Region, Tactic, Target};
 use sinter_base::{DataType, ValueType};
 use sinter_ops::OpKind;
 
@@ -9,35 +13,44 @@ use sinter_ops::OpKind;
 pub struct Reference {
     name: &'static str,
     kind: [OpKind; 1],
-}
-
-const fn reference(name: &'static str, kind: OpKind) -> Reference {
-    Reference { name, kind: [kind] }
+    /// Counts what was compiled.
+    compiles: Arc<AtomicUsize>,
 }
 
 /// Element types of operands and results.
 pub const TYPES: &[DataType] = &[DataType::F32, DataType::I64, DataType::Bool];
 
-/// Every tactic.
-pub const TACTICS: &[&dyn Tactic] = &[
-    &reference("fake.pointwise.reference", OpKind::Pointwise),
-    &reference("fake.conv.reference", OpKind::Convolution),
-    &reference("fake.matmul.reference", OpKind::MatMul),
-    &reference("fake.pool.reference", OpKind::Pool),
-    &reference("fake.norm.reference", OpKind::Normalize),
-    &reference("fake.movement.reshape", OpKind::Reshape),
-    &reference("fake.movement.transpose", OpKind::Transpose),
-    &reference("fake.movement.slice", OpKind::Slice),
-    &reference("fake.movement.concat", OpKind::Concat),
-    &reference("fake.movement.expand", OpKind::Expand),
-    &reference("fake.movement.squeeze", OpKind::Squeeze),
-    &reference("fake.movement.unsqueeze", OpKind::Unsqueeze),
-    &reference("fake.index.gather", OpKind::Gather),
-    &reference("fake.index.non_zero", OpKind::NonZero),
-    &reference("fake.reduce.reference", OpKind::Reduce),
-    &reference("fake.reduce.softmax", OpKind::Softmax),
-    &reference("fake.random.fill", OpKind::RandomFill),
+/// Every tactic, by name and operator.
+pub const TACTICS: &[(&str, OpKind)] = &[
+    ("fake.pointwise.reference", OpKind::Pointwise),
+    ("fake.conv.reference", OpKind::Convolution),
+    ("fake.matmul.reference", OpKind::MatMul),
+    ("fake.pool.reference", OpKind::Pool),
+    ("fake.norm.reference", OpKind::Normalize),
+    ("fake.movement.reshape", OpKind::Reshape),
+    ("fake.movement.transpose", OpKind::Transpose),
+    ("fake.movement.slice", OpKind::Slice),
+    ("fake.movement.concat", OpKind::Concat),
+    ("fake.movement.expand", OpKind::Expand),
+    ("fake.movement.squeeze", OpKind::Squeeze),
+    ("fake.movement.unsqueeze", OpKind::Unsqueeze),
+    ("fake.index.gather", OpKind::Gather),
+    ("fake.index.non_zero", OpKind::NonZero),
+    ("fake.reduce.reference", OpKind::Reduce),
+    ("fake.reduce.softmax", OpKind::Softmax),
+    ("fake.random.fill", OpKind::RandomFill),
 ];
+
+/// The tactics of a device, which counts what they compile.
+pub(crate) fn all(compiles: &Arc<AtomicUsize>) -> Vec<Reference> {
+    let tactic = |(name, kind): &(&'static str, OpKind)| Reference { name, kind: [*kind], compiles: compiles.clone() };
+    TACTICS.iter().map(tactic).collect()
+}
+
+/// What the device's compiler makes of a recipe: what the device checks when it loads it.
+pub(crate) fn code_of(recipe: &Recipe, region: &Region) -> Code {
+    Code(Bytes::from(format!("{recipe}\n{region}")))
+}
 
 impl Tactic for Reference {
     fn name(&self) -> &str {
@@ -55,6 +68,11 @@ impl Tactic for Reference {
         let is_random = problem.region.body().nodes().iter().any(|node| node.op.effects().random);
         let plain = Candidate::plain(self, Numerics::Ordered, estimate);
         Ok(vec![Candidate { capturable: !is_random, ..plain }])
+    }
+
+    fn compile(&self, recipe: &Recipe, region: &Region, _: &Target) -> Result<Option<Code>, KernelError> {
+        self.compiles.fetch_add(1, Ordering::Relaxed);
+        Ok(Some(code_of(recipe, region)))
     }
 }
 
@@ -74,10 +92,9 @@ fn check(tactic: &Reference, region: &Region) -> Result<(), Refusal> {
 
 /// Does the recipe belong to the region?
 pub(crate) fn serves(recipe: &Recipe, region: &Region) -> Result<(), Refusal> {
-    let named = |tactic: &&&dyn Tactic| tactic.name() == recipe.tactic;
-    let tactic = TACTICS.iter().find(named).ok_or_else(|| Refusal::new("there is no such tactic"))?;
-    let kind = region.only().map(|node| node.op.kind());
-    match kind.is_some_and(|kind| tactic.roots().contains(&kind)) {
+    let known = TACTICS.iter().find(|(name, _)| *name == recipe.tactic);
+    let (_, own) = known.ok_or_else(|| Refusal::new("there is no such tactic"))?;
+    match region.only().is_some_and(|node| node.op.kind() == *own) {
         true => Ok(()),
         false => Err(Refusal::OtherOperator),
     }

@@ -10,6 +10,7 @@
 
 use std::collections::HashSet;
 
+use sinter_backend::Region;
 use sinter_base::{DataType, Dim, KnownValue, TensorType, ValueType};
 use sinter_ops::ValueId;
 use sinter_ops::control::nested::admits;
@@ -17,11 +18,14 @@ use sinter_ops::control::nested::admits;
 use crate::control;
 use crate::error::PlanError;
 use crate::parts;
-use crate::plan::{Action, Graph, Home, Plan, PlanValue, PlanValueId, PlanWeight, Step};
+use crate::plan::{Action, Graph, Home, Launch, Place, Plan, PlanValue, PlanValueId, PlanWeight, Step, Variant};
 use crate::regions::{self, Fit};
 use crate::shape_program::Register;
 
 type Checked = Result<(), PlanError>;
+
+/// Elements that a value in registers may have.
+const MOST_REGISTERS: usize = 1024;
 
 /// What is known while graphs are checked.
 struct Checker<'a> {
@@ -153,6 +157,9 @@ impl Checker<'_> {
                 return Err(format!("weight {weight} is not of type {}", value.ty));
             }
         }
+        if let Home::Registers(elements) = &value.home {
+            self.registers(&value.ty, elements)?;
+        }
         let Some(sizes) = &value.sizes else { return Ok(()) };
         let Some(ty) = value.ty.as_tensor().filter(|ty| ty.data_type != DataType::String) else {
             return Err(format!("a value of type {} has no sizes", value.ty));
@@ -165,20 +172,92 @@ impl Checker<'_> {
         }
     }
 
+    /// Is a value what its registers compute?
+    fn registers(&self, ty: &ValueType, elements: &[Register]) -> Result<(), String> {
+        let tensor = ty.as_tensor().filter(|ty| matches!(ty.data_type, DataType::I64 | DataType::I32));
+        let sizes = tensor.and_then(|ty| ty.shape.sizes());
+        let count = sizes.and_then(|sizes| sizes.iter().try_fold(1usize, |count, size| count.checked_mul(*size)));
+        if count != Some(elements.len()) || elements.len() > MOST_REGISTERS {
+            return Err(format!("{} registers are no value of type {ty}", elements.len()));
+        }
+        let computed = |register: &Register| usize::try_from(register.0).ok().and_then(|at| self.dims.get(at)).cloned();
+        let computed: Option<Vec<Dim>> = elements.iter().map(|register| computed(register).flatten()).collect();
+        let is_promised = match contents(ty) {
+            Some(known) => computed.is_some_and(|dims| same_contents(known, &KnownValue::Ints(dims))),
+            None => true,
+        };
+        if is_promised { Ok(()) } else { Err("its registers compute other contents".to_owned()) }
+    }
+
+    /// Do operands and results lie where a step can have them: on one device, those of a copy on two?
+    fn places(graph: &Graph, step: &Step) -> Result<(), String> {
+        let place = |id: &PlanValueId| graph.values.get(id.index()).map(|value| value.place);
+        if matches!(step.action, Action::Copy) {
+            let mut ends = step.inputs.iter().flatten().chain(&step.outputs).map(place);
+            return match (ends.next(), ends.next()) {
+                (Some(from), Some(to)) if from != to => Ok(()),
+                _ => Err("a copy within one device".to_owned()),
+            };
+        }
+        let replaced = step.launch().into_iter().flat_map(Launch::variants).flat_map(|variant| &variant.replaced);
+        let touched = step.inputs.iter().flatten().chain(&step.outputs).chain(replaced.map(|(_, id)| id));
+        let bodies: &[Graph] = match &step.action {
+            Action::Control { graphs, .. } => graphs,
+            _ => &[],
+        };
+        let inside = bodies.iter().flat_map(|body| {
+            let ends = body.inputs.iter().chain(&body.outputs);
+            ends.map(|id| body.values.get(id.index()).map(|value| value.place))
+        });
+        let mut places = touched.map(place).chain(inside);
+        let first = places.next();
+        match places.find(|place| Some(*place) != first) {
+            Some(_) => Err("its operands and results lie on several devices".to_owned()),
+            None => Ok(()),
+        }
+    }
+
+    /// The result of a copy: its operand, elsewhere.
+    fn copy(&self, graph: &Graph, step: &Step) -> Result<(), String> {
+        let value = |id: &PlanValueId| graph.values.get(id.index());
+        let ([Some(from)], [to]) = (step.inputs.as_slice(), step.outputs.as_slice()) else {
+            return Err("a copy has one operand and one result".to_owned());
+        };
+        let (Some(from), Some(to)) = (value(from), value(to)) else { return Err("a copy of nothing".to_owned()) };
+        let is_number = from.ty.as_tensor().is_some_and(|ty| ty.data_type != DataType::String);
+        let is_like = from.ty == to.ty || same_type(&from.ty, &to.ty) && promises(&to.ty, &from.ty);
+        let has_sizes = from.sizes.is_some() || matches!(from.home, Home::Weight(_));
+        match (&from.home, &to.home) {
+            _ if !is_number || !is_like => Err("a copy of another type than its operand".to_owned()),
+            (Home::Dynamic, Home::Dynamic) => Ok(()),
+            (Home::Input, Home::Dynamic) if !has_sizes => Ok(()),
+            (Home::Dynamic, _) | (_, Home::Dynamic) => Err("a copy whose sizes only a run knows".to_owned()),
+            (_, Home::Arena(_)) if has_sizes => Ok(()),
+            _ => Err("a copy into memory that is no copy's".to_owned()),
+        }
+    }
+
     fn step(&self, graph: &Graph, step: &Step) -> Checked {
         let at = || step.origins.join(", ");
         let wrong = |reason: String| PlanError::damaged(format!("the step of {}: {reason}", at()));
+        Self::places(graph, step).map_err(wrong)?;
+        if matches!(step.action, Action::Copy) {
+            return self.copy(graph, step).map_err(wrong);
+        }
         self.operands(graph, step).map_err(wrong)?;
         let home = |id: &PlanValueId| graph.values.get(id.index()).map(|value| &value.home);
         let is_fixed = |id: &PlanValueId| matches!(home(id), Some(Home::Arena(_) | Home::Part(_)));
         let fixed = step.outputs.iter().any(is_fixed);
         let is_known = |id: &PlanValueId| match home(id) {
-            Some(Home::Weight(_) | Home::Arena(_) | Home::Part(_)) => true,
+            Some(Home::Weight(_) | Home::Arena(_) | Home::Part(_) | Home::Registers(_)) => true,
             Some(Home::Input) => graph.values.get(id.index()).is_some_and(|value| value.sizes.is_some()),
             Some(Home::Dynamic) | None => false,
         };
         if fixed && !(step.outputs.iter().all(is_fixed) && step.inputs.iter().flatten().all(is_known)) {
             return Err(wrong("some of its operands or results have sizes and some have none".to_owned()));
+        }
+        if !fixed && step.launch().is_some_and(|launch| !launch.special.is_empty()) {
+            return Err(wrong("it has kernels for sizes that only a run knows".to_owned()));
         }
         let admits = |declared: &ValueType, inferred: &ValueType| admits(declared, inferred);
         let is_same = |declared: &ValueType, inferred: &ValueType| self.same_or_guarded(declared, inferred);
@@ -191,7 +270,8 @@ impl Checker<'_> {
         };
         let inferred = match &step.action {
             Action::Control { region, graphs } => control::results(graph, step, region, graphs),
-            Action::Kernel { region, .. } | Action::Placed { region } => regions::results(region, &fit),
+            Action::Launch(Launch { region, .. }) | Action::Alias { region } => regions::results(region, &fit),
+            Action::Copy => Ok(Vec::new()),
         };
         for (id, ty) in step.outputs.iter().zip(&inferred.map_err(wrong)?) {
             let declared = graph.values.get(id.index()).map(|value| &value.ty);
@@ -207,21 +287,39 @@ impl Checker<'_> {
         graphs.iter().try_for_each(|body| self.graph(body, false)).map_err(inside)
     }
 
-    /// Are the operands of a step what its region says?
+    /// Are the operands of a step what its region says, for each of its kernels?
     fn operands(&self, graph: &Graph, step: &Step) -> Result<(), String> {
-        let body = step.region().body();
-        if !regions::takes(step.region(), &step.inputs.iter().map(Option::is_some).collect::<Vec<_>>()) {
+        let Some(region) = step.region() else { return Ok(()) };
+        if !regions::takes(region, &step.inputs.iter().map(Option::is_some).collect::<Vec<_>>()) {
             return Err("its region takes other operands".to_owned());
         }
-        let packed: &[usize] = match &step.action {
-            Action::Kernel { packed, .. } => packed,
-            Action::Placed { .. } | Action::Control { .. } => &[],
-        };
-        let operands: Vec<Option<ValueId>> = match step.region().only() {
+        let Some(launch) = step.launch() else { return self.operands_of(graph, region, &step.inputs, &[]) };
+        for Variant { packed, replaced, .. } in launch.variants() {
+            let mut inputs = step.inputs.clone();
+            for (at, id) in replaced {
+                match inputs.get_mut(*at) {
+                    Some(Some(slot)) => *slot = *id,
+                    _ => return Err(format!("operand {at} is replaced, which it has not")),
+                }
+            }
+            self.operands_of(graph, region, &inputs, packed)?;
+        }
+        Ok(())
+    }
+
+    fn operands_of(
+        &self,
+        graph: &Graph,
+        region: &Region,
+        inputs: &[Option<PlanValueId>],
+        packed: &[usize],
+    ) -> Result<(), String> {
+        let body = region.body();
+        let operands: Vec<Option<ValueId>> = match region.only() {
             Some(node) => node.inputs.to_vec(),
             None => body.inputs().iter().copied().map(Some).collect(),
         };
-        for (position, (id, operand)) in step.inputs.iter().zip(operands).enumerate() {
+        for (position, (id, operand)) in inputs.iter().zip(operands).enumerate() {
             let Some((id, operand)) = id.as_ref().zip(operand) else { continue };
             let ty = body.ty(operand);
             let fits = graph.values.get(id.index()).is_some_and(|value| match value.home {
@@ -254,11 +352,16 @@ impl Checker<'_> {
     /// No value may be overwritten while it or a part of it lives.
     fn buffers(&self, graph: &Graph, last_use: &[usize]) -> Checked {
         let mut owners: Vec<Option<PlanValueId>> = vec![None; graph.values.len()];
+        let mut places: Vec<Option<Place>> = vec![None; graph.values.len()];
+        for value in &graph.values {
+            let Home::Arena(buffer) = value.home else { continue };
+            match places.get_mut(buffer.index()).map(|slot| *slot.get_or_insert(value.place)) {
+                Some(place) if place == value.place => {}
+                _ => return Err(PlanError::damaged(format!("there is no buffer {buffer}, or it lies on two devices"))),
+            }
+        }
         for (position, step) in graph.steps.iter().enumerate() {
-            let pairs = match &step.action {
-                Action::Kernel { in_place, .. } => in_place.as_slice(),
-                Action::Placed { .. } | Action::Control { .. } => &[],
-            };
+            let pairs = step.in_place();
             for (result, id) in step.outputs.iter().enumerate() {
                 let whole = graph.whole(*id);
                 let Some(Home::Arena(buffer)) = graph.values.get(whole.index()).map(|v| &v.home) else { continue };

@@ -21,11 +21,13 @@ mod codec;
 pub mod container;
 mod control;
 pub mod error;
+mod graph_codec;
 mod hash;
 mod parts;
 pub mod place;
 pub mod plan;
 pub mod range;
+pub mod reader;
 mod regions;
 pub mod report;
 mod report_codec;
@@ -33,18 +35,21 @@ pub mod sealed;
 mod sealed_codec;
 pub mod shape_program;
 mod symbolic;
+pub mod writer;
 
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::as_conversions, reason = "generated from the wire layout")]
 mod wire {
     include!(concat!(env!("OUT_DIR"), "/sinter.plan.rs"));
 }
 
-pub use container::{Trust, from_bytes, is_plan, read, to_bytes, write, write_to};
 pub use error::PlanError;
 pub use plan::{
-    Action, BufferId, Graph, Home, Part, Plan, PlanGuard, PlanValue, PlanValueId, PlanWeight, Port, Step, WeightId,
+    Action, BufferId, CodeId, Graph, Home, Launch, Part, Place, Plan, PlanGuard, PlanValue, PlanValueId, PlanWeight,
+    Port, Step, Variant, WeightId,
 };
 pub use range::SizeRange;
+pub use reader::{PlanFile, Trust, from_bytes, is_plan, read};
 pub use report::Report;
 pub use sealed::{Bound, Sealed, SealedInput, SealedOutput, SealedVector};
 pub use shape_program::{Register, ShapeCompiler, ShapeError, ShapeProgram, Slot};
+pub use writer::{programs_to_bytes, to_bytes, write, write_programs, write_to};

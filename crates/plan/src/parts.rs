@@ -6,6 +6,7 @@
 //! sizes and known contents, and must be what the registers of the part compute. That parts lie inside of their whole, the
 //! runtime checks besides whenever it lays memory out.
 
+use sinter_backend::Region;
 use sinter_base::Dim;
 use sinter_ops::Op;
 use sinter_ops::axes::axis_of;
@@ -23,7 +24,7 @@ pub(crate) fn check(graph: &Graph, sizes: &[Option<Dim>], is_outermost: bool) ->
     let wrong = |id: PlanValueId, reason: &str| Err(PlanError::damaged(format!("{id}: {reason}")));
     let home = |id: PlanValueId| graph.values.get(id.index()).map(|value| &value.home);
     for (position, value) in graph.values.iter().enumerate() {
-        let Home::Part(part) = value.home else { continue };
+        let Home::Part(part) = &value.home else { continue };
         let id = PlanValueId::new(position);
         let whole = graph.values.get(part.whole.index());
         let Some(whole) = whole.filter(|whole| whole.sizes.is_some() && is_outermost) else {
@@ -32,14 +33,17 @@ pub(crate) fn check(graph: &Graph, sizes: &[Option<Dim>], is_outermost: bool) ->
         if !matches!(whole.home, Home::Arena(_) | Home::Input) || whole.ty.data_type() != value.ty.data_type() {
             return wrong(id, "a part of a part, a weight, or a value of another element type");
         }
+        if whole.place != value.place {
+            return wrong(id, "a part of a value on another device");
+        }
     }
     // Operands of placed concatenations that lead to the whole.
     let mut is_joined = vec![false; graph.values.len()];
     let parts = Parts { graph, sizes };
     for step in graph.steps.iter().rev() {
         match &step.action {
-            Action::Placed { .. } => parts.placed(step, &mut is_joined)?,
-            Action::Kernel { .. } | Action::Control { .. } => {
+            Action::Alias { region } => parts.placed(step, region, &mut is_joined)?,
+            Action::Launch(_) | Action::Control { .. } | Action::Copy => {
                 let is_lost = |id: &&PlanValueId| {
                     matches!(home(**id), Some(Home::Part(_))) && is_joined.get(id.index()) != Some(&true)
                 };
@@ -65,7 +69,7 @@ impl Parts<'_> {
     /// Where a value lies, by the registers of the plan.
     fn place(&self, id: PlanValueId) -> Option<Place> {
         let dims = self.dims(id)?;
-        let Home::Part(part) = self.graph.values.get(id.index())?.home else {
+        let Home::Part(part) = &self.graph.values.get(id.index())?.home else {
             return Some(Place { whole: id, rows: Rows::along(0, &Dim::constant(0), dims, dims) });
         };
         let of = |register: Register| usize::try_from(register.0).ok().and_then(|at| self.sizes.get(at))?.clone();
@@ -82,7 +86,7 @@ impl Parts<'_> {
     }
 
     /// A step that does nothing must have nothing to do.
-    fn placed(&self, step: &Step, is_joined: &mut [bool]) -> Result<(), PlanError> {
+    fn placed(&self, step: &Step, region: &Region, is_joined: &mut [bool]) -> Result<(), PlanError> {
         let wrong = |reason: &str| {
             Err(PlanError::damaged(format!("the step of {} does nothing, but {reason}", step.origins.join(", "))))
         };
@@ -90,7 +94,6 @@ impl Parts<'_> {
         let [result] = step.outputs.as_slice() else { return wrong("has several results") };
         let whole = graph.whole(*result);
         let is_part = |id: PlanValueId| matches!(graph.values.get(id.index()).map(|v| &v.home), Some(Home::Part(_)));
-        let region = step.region();
         let Some(dims) = self.dims(*result) else { return wrong("its result has no sizes") };
         match region.only().map(|node| &node.op) {
             Some(Op::Concat(op)) => {

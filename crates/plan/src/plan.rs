@@ -1,6 +1,6 @@
 //! A plan in memory: what the builder writes and the runtime runs.
 
-use sinter_backend::{Recipe, Region, Target};
+use sinter_backend::{Code, Recipe, Region, Target};
 use sinter_base::{Tensor, ValueType, typed_id};
 
 use crate::report::Report;
@@ -20,6 +20,21 @@ typed_id! {
 typed_id! {
     /// A weight of the plan.
     WeightId "w"
+}
+
+typed_id! {
+    /// Machine code of the plan.
+    CodeId "c"
+}
+
+typed_id! {
+    /// A device that the plan runs on: 0 is that of its target, others are those of its islands.
+    Place "p"
+}
+
+impl Place {
+    /// The device of the plan's target.
+    pub const MAIN: Self = Self(0);
 }
 
 /// A part of another value: its elements in row-major order are rows of the whole's.
@@ -48,6 +63,8 @@ pub enum Home {
     Part(Part),
     /// Made by its step: sizes, or even the kind of value, are known only then.
     Dynamic,
+    /// A small tensor of integers, each of them in a register: sizes, or what is computed from them. No step makes it.
+    Registers(Vec<Register>),
 }
 
 /// One value.
@@ -59,27 +76,50 @@ pub struct PlanValue {
     pub sizes: Option<Vec<Register>>,
     /// Where it lives.
     pub home: Home,
+    /// On which device.
+    pub place: Place,
+}
+
+/// One kernel that a step may launch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Variant {
+    /// Pairs of registers: the variant is for sizes where each pair is equal.
+    pub guards: Vec<(Register, Register)>,
+    /// Which tactic with which parameters.
+    pub recipe: Recipe,
+    /// Operands that are weights in the form that the tactic packed them in: the kernel alone knows it.
+    pub packed: Vec<usize>,
+    /// Operands of this variant that are other values than those of the step: weights in another packed form.
+    pub replaced: Vec<(usize, PlanValueId)>,
+    /// Register with the bytes of scratch memory.
+    pub workspace: Option<Register>,
+    /// What the tactic compiled.
+    pub code: Option<CodeId>,
+}
+
+/// A kernel on a region.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Launch {
+    /// The problem that kernels were chosen for.
+    pub region: Region,
+    /// (operand, result) pairs that share memory.
+    pub in_place: Vec<(usize, usize)>,
+    /// The kernel for all sizes.
+    pub general: Variant,
+    /// Kernels for some sizes; the first whose guards hold is launched in place of the general one.
+    pub special: Vec<Variant>,
 }
 
 /// What a step does.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Launches the kernel of a recipe on its region.
-    Kernel {
-        /// Which tactic with which parameters.
-        recipe: Recipe,
-        /// The problem it was chosen for.
-        region: Region,
-        /// (operand, result) pairs that share memory.
-        in_place: Vec<(usize, usize)>,
-        /// Operands that are weights in the form that the tactic packed them in: the kernel alone knows it.
-        packed: Vec<usize>,
-        /// Register with the bytes of scratch memory.
-        workspace: Option<Register>,
-    },
+    /// Launches a kernel.
+    Launch(Launch),
+    /// Copies a value from one device to another.
+    Copy,
     /// Nothing: a concatenation whose operands were written where the result has them, or a slice that lies where the
     /// operand has it.
-    Placed {
+    Alias {
         /// The operator, as the only node of a region.
         region: Region,
     },
@@ -156,6 +196,8 @@ pub struct Plan {
     pub name: String,
     /// What its kernels were chosen for.
     pub target: Target,
+    /// What the kernels of its islands were chosen for: of place 1, 2 and so on.
+    pub islands: Vec<Target>,
     /// What is computed.
     pub graph: Graph,
     /// User inputs in order.
@@ -164,6 +206,8 @@ pub struct Plan {
     pub outputs: Vec<Port>,
     /// Weights.
     pub weights: Vec<PlanWeight>,
+    /// Machine code of its kernels.
+    pub code: Vec<Code>,
     /// All sizes.
     pub shapes: ShapeProgram,
     /// Conditions on sizes.
@@ -203,12 +247,72 @@ impl PartialEq for PlanWeight {
     }
 }
 
+impl PlanValue {
+    /// The elements of a value that registers hold, for these; `None` for any other value, and elements that do not fit.
+    pub fn in_registers(&self, registers: &[i64]) -> Option<Tensor> {
+        let Home::Registers(elements) = &self.home else { return None };
+        let tensor = self.ty.as_tensor()?;
+        let read = |register: &Register| usize::try_from(register.0).ok().and_then(|at| registers.get(at)).copied();
+        let elements: Vec<i128> =
+            elements.iter().map(|register| read(register).map(i128::from)).collect::<Option<_>>()?;
+        Tensor::from_ints(tensor.data_type, &tensor.shape.sizes()?, &elements).ok()
+    }
+}
+
+impl Variant {
+    /// A kernel for all sizes, without code, packed weights or scratch memory.
+    pub fn of(recipe: Recipe) -> Self {
+        Self { guards: Vec::new(), recipe, packed: Vec::new(), replaced: Vec::new(), workspace: None, code: None }
+    }
+}
+
+impl Launch {
+    /// One kernel for all sizes.
+    pub fn of(region: Region, general: Variant) -> Self {
+        Self { region, in_place: Vec::new(), general, special: Vec::new() }
+    }
+
+    /// All kernels, in the order in which their guards are asked.
+    pub fn variants(&self) -> impl Iterator<Item = &Variant> {
+        self.special.iter().chain([&self.general])
+    }
+
+    /// As [`Launch::variants`].
+    pub fn variants_mut(&mut self) -> impl Iterator<Item = &mut Variant> {
+        self.special.iter_mut().chain([&mut self.general])
+    }
+}
+
 impl Step {
-    /// The operators that it stands for.
-    pub fn region(&self) -> &Region {
+    /// The operators that it stands for; `None` for a copy.
+    pub fn region(&self) -> Option<&Region> {
         match &self.action {
-            Action::Kernel { region, .. } | Action::Placed { region } | Action::Control { region, .. } => region,
+            Action::Launch(Launch { region, .. }) | Action::Alias { region } | Action::Control { region, .. } => {
+                Some(region)
+            }
+            Action::Copy => None,
         }
+    }
+
+    /// What it launches, if it does.
+    pub fn launch(&self) -> Option<&Launch> {
+        match &self.action {
+            Action::Launch(launch) => Some(launch),
+            _ => None,
+        }
+    }
+
+    /// As [`Step::launch`].
+    pub fn launch_mut(&mut self) -> Option<&mut Launch> {
+        match &mut self.action {
+            Action::Launch(launch) => Some(launch),
+            _ => None,
+        }
+    }
+
+    /// (operand, result) pairs that share memory.
+    pub fn in_place(&self) -> &[(usize, usize)] {
+        self.launch().map_or(&[], |launch| &launch.in_place)
     }
 }
 
@@ -237,6 +341,8 @@ impl Graph {
         };
         for (position, step) in self.steps.iter().enumerate() {
             step.inputs.iter().flatten().chain(&step.outputs).for_each(|id| touch(*id, position));
+            let variants = step.launch().into_iter().flat_map(Launch::variants);
+            variants.flat_map(|variant| &variant.replaced).for_each(|(_, id)| touch(*id, position));
         }
         self.outputs.iter().for_each(|id| touch(*id, usize::MAX));
         last
@@ -258,10 +364,22 @@ impl Plan {
     pub fn tactics(&self) -> Vec<&str> {
         let mut names = Vec::new();
         self.graph.visit_steps(&mut |step| {
-            if let Action::Kernel { recipe, .. } = &step.action {
-                names.push(recipe.tactic.as_str());
-            }
+            let variants = step.launch().into_iter().flat_map(Launch::variants);
+            names.extend(variants.map(|variant| variant.recipe.tactic.as_str()));
         });
         names
+    }
+
+    /// What the kernels of a place were chosen for.
+    pub fn target_of(&self, place: Place) -> Option<&Target> {
+        match place.index().checked_sub(1) {
+            None => Some(&self.target),
+            Some(island) => self.islands.get(island),
+        }
+    }
+
+    /// Number of places.
+    pub fn places(&self) -> usize {
+        self.islands.len().saturating_add(1)
     }
 }

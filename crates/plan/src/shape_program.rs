@@ -167,6 +167,19 @@ impl ShapeProgram {
         self.instructions.get(position).copied()
     }
 
+    /// All registers for named sizes; names without a size are 0.
+    ///
+    /// # Errors
+    /// As [`ShapeProgram::run`].
+    pub fn registers(&self, size: &dyn Fn(&str) -> Option<i64>) -> Result<Vec<i64>, ShapeError> {
+        let mut registers = vec![0; self.register_count()];
+        for (register, name) in registers.iter_mut().skip(self.constants.len()).zip(&self.symbols) {
+            *register = size(name).unwrap_or(0);
+        }
+        self.run(&mut registers)?;
+        Ok(registers)
+    }
+
     /// Fills all registers; those of the named sizes must be set by the caller.
     ///
     /// # Errors

@@ -1,10 +1,11 @@
 //! What steps are launched on ([`Arguments`]): made once per layout, so that a run is a walk of launches. Only what lies outside of the
 //! arena is looked up in every run.
 
-use sinter_backend::{Argument, Arguments, Input, KernelError, Output};
-use sinter_plan::{Action, Graph, Home, PlanValueId, Step};
+use sinter_backend::{Arguments, Input, KernelError, Output};
+use sinter_plan::{Graph, Home, Place, PlanValueId, Step, Variant};
 
 use crate::frame::{Frame, unplaced};
+use crate::queues::Queues;
 
 /// Operands and results of a step that lie elsewhere in every run.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -20,13 +21,10 @@ impl Changing {
     pub(crate) fn of(graph: &Graph, step: &Step, direct: &[Option<PlanValueId>]) -> Self {
         let home = |id: PlanValueId| graph.values.get(id.index()).map(|value| &value.home);
         let changes = |id: PlanValueId| {
-            let is_fixed = matches!(home(graph.whole(id)), Some(Home::Arena(_) | Home::Weight(_)));
+            let is_fixed = matches!(home(graph.whole(id)), Some(Home::Arena(_) | Home::Weight(_) | Home::Registers(_)));
             !is_fixed || direct.contains(&Some(id))
         };
-        let pairs = match &step.action {
-            Action::Kernel { in_place, .. } => in_place.as_slice(),
-            Action::Placed { .. } | Action::Control { .. } => &[],
-        };
+        let pairs = step.in_place();
         let outputs = step.outputs.iter().enumerate().filter(|(_, id)| changes(**id));
         let outputs: Vec<usize> = outputs.map(|(position, _)| position).collect();
         // An operand stands for its result only where both lie in the arena.
@@ -54,16 +52,18 @@ pub(crate) struct Binder<'a> {
     pub(crate) graph: &'a Graph,
     pub(crate) step: &'a Step,
     pub(crate) position: usize,
-    pub(crate) weights: &'a [Option<Argument>],
+    pub(crate) place: Place,
+    pub(crate) queues: &'a Queues,
 }
 
 impl Binder<'_> {
-    /// All arguments that lie where they lie in every run of this layout.
+    /// All arguments of a kernel that lie where they lie in every run of this layout.
     ///
     /// # Errors
     /// When a value has no place.
     pub(crate) fn bind(
         &self,
+        variant: &Variant,
         changing: &Changing,
         frame: &Frame,
         arguments: &mut Arguments,
@@ -71,7 +71,9 @@ impl Binder<'_> {
         arguments.inputs.resize(self.step.inputs.len(), Input::Absent);
         for (position, slot) in arguments.inputs.iter_mut().enumerate() {
             if !changing.inputs.contains(&position) {
-                self.bind_input(position, frame, slot)?;
+                let replaced = variant.replaced.iter().find(|(at, _)| *at == position);
+                let own = || self.step.inputs.get(position).copied().flatten();
+                self.bind_input(position, replaced.map(|(_, id)| *id).or_else(own), frame, slot)?;
             }
         }
         arguments.outputs.resize_with(self.step.outputs.len(), || Output::Memory(unplaced()));
@@ -80,7 +82,7 @@ impl Binder<'_> {
                 self.bind_output(position, frame, slot)?;
             }
         }
-        arguments.workspace = frame.workspace(self.position);
+        arguments.workspace = frame.workspace(self.place, self.position);
         Ok(())
     }
 
@@ -96,7 +98,7 @@ impl Binder<'_> {
     ) -> Result<(), KernelError> {
         for &position in &changing.inputs {
             if let Some(slot) = arguments.inputs.get_mut(position) {
-                self.bind_input(position, frame, slot)?;
+                self.bind_input(position, self.step.inputs.get(position).copied().flatten(), frame, slot)?;
             }
         }
         for &position in &changing.outputs {
@@ -107,8 +109,14 @@ impl Binder<'_> {
         Ok(())
     }
 
-    fn bind_input(&self, position: usize, frame: &Frame, slot: &mut Input) -> Result<(), KernelError> {
-        let Some(id) = self.step.inputs.get(position).copied().flatten() else {
+    fn bind_input(
+        &self,
+        position: usize,
+        id: Option<PlanValueId>,
+        frame: &Frame,
+        slot: &mut Input,
+    ) -> Result<(), KernelError> {
+        let Some(id) = id else {
             *slot = Input::Absent;
             return Ok(());
         };
@@ -120,7 +128,7 @@ impl Binder<'_> {
             *slot = Input::Memory(unplaced());
         }
         let Input::Memory(argument) = slot else { return Ok(()) };
-        frame.place_argument(self.graph, self.weights, id, argument).ok_or_else(|| missing(id))
+        frame.place_argument(self.graph, self.queues, id, argument).ok_or_else(|| missing(id))
     }
 
     fn bind_output(&self, position: usize, frame: &Frame, slot: &mut Output) -> Result<(), KernelError> {
@@ -129,17 +137,16 @@ impl Binder<'_> {
             *slot = Output::Memory(unplaced());
         }
         let Output::Memory(argument) = slot else { return Ok(()) };
-        frame.place_argument(self.graph, self.weights, id, argument).ok_or_else(|| missing(id))
+        frame.place_argument(self.graph, self.queues, id, argument).ok_or_else(|| missing(id))
     }
 
     /// The result that lies where an operand lies, in this run.
     fn shared(&self, position: usize, id: PlanValueId, frame: &Frame) -> Option<usize> {
-        let Action::Kernel { in_place, .. } = &self.step.action else { return None };
         let lies_there = |output: &usize| {
             let Some(result) = self.step.outputs.get(*output) else { return false };
             let in_arena = [id, *result].iter().all(|id| self.graph.is_in_arena(*id) && !frame.is_outside(*id));
             in_arena && frame.ranges.get(result.index()) == frame.ranges.get(id.index())
         };
-        in_place.iter().filter(|(input, _)| *input == position).map(|(_, output)| *output).find(lies_there)
+        self.step.in_place().iter().filter(|(input, _)| *input == position).map(|(_, output)| *output).find(lies_there)
     }
 }

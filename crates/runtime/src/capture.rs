@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use sinter_backend::{Arguments, CapturedId, Input, KernelError, Output, Queue};
 use sinter_base::MemoryRef;
+use sinter_plan::Place;
 
 use crate::graph::LoadedAction;
 
@@ -15,7 +16,9 @@ const MOST: usize = 16;
 
 /// The segments of a graph.
 pub(crate) fn segments(actions: &[LoadedAction]) -> Vec<Range<usize>> {
-    let is_capturable = |action: &LoadedAction| matches!(action, LoadedAction::Launch { is_capturable: true, .. });
+    // Islands are on the host, which records nothing.
+    let is_capturable =
+        |action: &LoadedAction| matches!(action, LoadedAction::Launch { is_capturable: true, place: Place::MAIN, .. });
     let mut segments: Vec<Range<usize>> = Vec::new();
     for position in (0..actions.len()).filter(|at| actions.get(*at).is_some_and(is_capturable)) {
         match segments.last_mut() {

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use sinter_backend::{Argument, Queue};
+use sinter_backend::Argument;
 use sinter_base::{BlockId, MemoryRef, Value};
-use sinter_plan::{Home, Port};
+use sinter_plan::{Home, Place, PlanValueId, Port};
 
 use crate::bind::bind;
 use crate::bindings::Bindings;
@@ -16,6 +16,7 @@ use crate::guard;
 use crate::host_value::{HostTensor, HostValue, allocated, bytes_of};
 use crate::outside::{Outside, look};
 use crate::profile::{Observer, Watch};
+use crate::queues::Queues;
 use crate::step::{Work, bind_steps, run_steps};
 
 /// Activations, registers and scratch memory of one inference in flight. Made by [`crate::Engine::context`]; it keeps its
@@ -75,7 +76,7 @@ impl Context {
 
     /// Bytes of activations that the last shapes needed.
     pub fn arena_bytes(&self) -> usize {
-        self.state.frame.arena_bytes
+        self.state.frame.arena_bytes()
     }
 
     /// What was done so far.
@@ -88,7 +89,7 @@ impl Context {
 #[derive(Default)]
 pub(crate) struct State {
     /// Made by the first run.
-    device: Option<OnDevice>,
+    devices: Option<OnDevices>,
     registers: Vec<i64>,
     /// Which input gave each register its size.
     bound: Vec<Option<usize>>,
@@ -105,11 +106,9 @@ pub(crate) struct State {
     pub(crate) frame: Frame,
 }
 
-/// A queue, and what it has for all runs.
-struct OnDevice {
-    queue: Box<dyn Queue>,
-    /// The engine's weights.
-    weights: Vec<Option<Argument>>,
+/// Queues, and what they have for all runs.
+struct OnDevices {
+    queues: Queues,
     /// Memory for inputs that the device cannot read where they lie, by input.
     uploads: Vec<Option<MemoryRef>>,
     captures: Captures,
@@ -119,45 +118,39 @@ struct OnDevice {
 #[derive(Clone, Copy)]
 enum Lent {
     /// The memory of an input.
-    Input(usize, BlockId),
+    Input(usize, Place, BlockId),
     /// The value that is an input.
     Value(usize),
     /// The memory of an output.
-    Output(usize, BlockId),
+    Output(usize, Place, BlockId),
 }
 
-impl OnDevice {
+impl OnDevices {
     fn new(engine: &Shared) -> Result<Self, RuntimeError> {
-        let of_device = |source| RuntimeError::Device { source };
-        let mut queue = engine.device.queue().map_err(of_device)?;
-        let mut weights = Vec::with_capacity(engine.residents.len());
-        for resident in &engine.residents {
-            let attached = resident.as_ref().map(|resident| resident.attach(&mut *queue));
-            weights.push(attached.transpose().map_err(of_device)?);
-        }
         let uploads = engine.plan.inputs.iter().map(|_| None).collect();
-        Ok(Self { queue, weights, uploads, captures: Captures::default() })
+        Ok(Self { queues: Queues::new(engine)?, uploads, captures: Captures::default() })
     }
 
-    /// Copies an input to the device.
-    fn upload(&mut self, position: usize, bytes: &[u8]) -> Result<MemoryRef, RuntimeError> {
+    /// Copies an input to its device.
+    fn upload(&mut self, position: usize, place: Place, bytes: &[u8]) -> Result<MemoryRef, RuntimeError> {
         let of_device = |source| RuntimeError::Device { source };
         let Some(slot) = self.uploads.get_mut(position) else {
             return Err(RuntimeError::Damaged(format!("input {position} has no place")));
         };
         if let Some(small) = slot.take_if(|known| known.bytes < bytes.len()) {
-            self.captures.clear(&mut *self.queue);
-            self.queue.release(small.block);
+            self.captures.clear(self.queues.at(Place::MAIN));
+            self.queues.at(place).release(small.block);
         }
+        let queue = self.queues.at(place);
         let room = match *slot {
             Some(room) => room,
             None => {
-                let block = self.queue.allocate(bytes.len()).map_err(of_device)?;
+                let block = queue.allocate(bytes.len()).map_err(of_device)?;
                 *slot.insert(MemoryRef { block, offset: 0, bytes: bytes.len() })
             }
         };
         let range = MemoryRef { bytes: bytes.len(), ..room };
-        self.queue.write(range, bytes).map_err(of_device)?;
+        queue.write(range, bytes).map_err(of_device)?;
         Ok(range)
     }
 }
@@ -209,20 +202,21 @@ impl State {
     /// Places memory for the registers, and makes the arguments of all steps there.
     fn lay_out(&mut self, engine: &Shared) -> Result<(), RuntimeError> {
         let plan = &engine.plan;
-        let OnDevice { queue, weights, captures, .. } = match &mut self.device {
+        let OnDevices { queues, captures, .. } = match &mut self.devices {
             Some(known) => known,
-            none => none.insert(OnDevice::new(engine)?),
+            none => none.insert(OnDevices::new(engine)?),
         };
         let (frame, limit) = (&mut self.frame, engine.max_memory);
-        frame.clear(&plan.graph, &mut **queue);
-        let before = frame.arena_bytes;
-        frame.lay_out(&plan.graph, &engine.loaded.layout, &self.registers, self.number, limit, &mut **queue)?;
-        if frame.arena_bytes != before {
+        frame.clear(&plan.graph, queues);
+        let before = frame.arena_bytes();
+        frame.lay_out(&plan.graph, &engine.loaded.layout, &self.registers, self.number, limit, queues)?;
+        if frame.arena_bytes() != before {
             // The arena lies elsewhere.
-            captures.clear(&mut **queue);
+            captures.clear(queues.at(Place::MAIN));
         }
-        queue.limit_scratch(limit.saturating_sub(frame.arena_bytes));
-        bind_steps(&plan.graph, &engine.loaded, frame, weights)
+        let left = limit.saturating_sub(frame.arena_bytes());
+        queues.all().for_each(|(_, queue)| queue.limit_scratch(left));
+        bind_steps(&plan.graph, &engine.loaded, frame, queues)
     }
 
     /// Runs one inference. Memory of inputs and outputs is lent to the queue meanwhile, where its device works in the memory
@@ -249,7 +243,7 @@ impl State {
     fn give_up(&mut self, is_poisoned: bool) {
         let old = std::mem::take(&mut self.frame);
         (self.frame.layouts, self.frame.inferences) = (old.layouts, old.inferences);
-        self.device = None;
+        self.devices = None;
         self.is_poisoned = is_poisoned;
     }
 
@@ -261,13 +255,14 @@ impl State {
         outputs: &mut [Option<HostValue>],
     ) -> Result<(), RuntimeError> {
         let plan = &engine.plan;
-        let Self { device: Some(device), frame, lent, seed, .. } = self else { return Err(without_device()) };
-        frame.clear(&plan.graph, &mut *device.queue);
+        let Self { devices: Some(devices), frame, lent, seed, .. } = self else { return Err(without_device()) };
+        let place_of = |id: PlanValueId| plan.graph.values.get(id.index()).map_or(Place::MAIN, |value| value.place);
+        frame.clear(&plan.graph, &mut devices.queues);
         frame.seed = *seed;
         lent.clear();
         for (position, (port, slot)) in plan.inputs.iter().zip(inputs).enumerate() {
-            let value = lend_input(position, port, slot, device, lent, engine)?;
-            frame.keep(port.value, value, &mut *device.queue);
+            let value = lend_input((position, place_of(port.value)), port, slot, devices, lent, engine)?;
+            frame.keep(port.value, value, &mut devices.queues);
         }
         for (position, (id, slot)) in engine.direct.iter().zip(outputs).enumerate() {
             let Some(id) = id else { continue };
@@ -275,13 +270,14 @@ impl State {
             let (Some(data_type), Some(sizes)) = (data_type, frame.sizes.get(id.index())) else { continue };
             let tensor =
                 allocated(slot, data_type, sizes).map_err(|error| error.at_port(&port_name(engine, position)))?;
-            match device.queue.adopt(tensor.take_memory()) {
+            let place = place_of(*id);
+            match devices.queues.at(place).adopt(tensor.take_memory()) {
                 Ok(block) => {
-                    lent.push(Lent::Output(position, block));
+                    lent.push(Lent::Output(position, place, block));
                     let bytes = bytes_of(data_type, sizes).unwrap_or(0);
                     let memory = MemoryRef { block, offset: 0, bytes };
                     let argument = Argument { memory, data_type, sizes: sizes.clone(), rows: None };
-                    frame.keep(*id, Outside::Memory { argument, is_owned: false }, &mut *device.queue);
+                    frame.keep(*id, Outside::Memory { argument, place, is_owned: false }, &mut devices.queues);
                 }
                 Err(memory) => tensor.put_memory(memory),
             }
@@ -291,22 +287,22 @@ impl State {
 
     /// Runs all steps.
     fn run(&mut self, engine: &Shared, observer: Option<&mut dyn Observer>) -> Result<(), RuntimeError> {
-        let Self { device: Some(device), frame, registers, .. } = self else { return Err(without_device()) };
+        let Self { devices: Some(devices), frame, registers, .. } = self else { return Err(without_device()) };
         let mut watch = observer.map(Watch::new);
-        let OnDevice { queue, weights, captures, .. } = device;
-        let mut work = Work { engine, registers, weights, queue: &mut **queue, captures: Some(captures) };
+        let OnDevices { queues, captures, .. } = devices;
+        let mut work = Work { engine, registers, queues, captures: Some(captures) };
         run_steps(&engine.plan.graph, &engine.loaded, frame, &mut work, watch.as_mut())?;
-        queue.finish().map_err(RuntimeError::of_work)
+        queues.finish().map_err(RuntimeError::of_work)
     }
 
     /// Gives the outputs of a run that were not written where the bindings have them: memory that a kernel made as it is,
     /// others as copies in memory that is used again.
     fn give(&mut self, engine: &Shared, outputs: &mut [Option<HostValue>]) -> Result<(), RuntimeError> {
         let plan = &engine.plan;
-        let Self { device: Some(device), frame, lent, .. } = self else { return Err(without_device()) };
-        let queue = &mut *device.queue;
+        let Self { devices: Some(devices), frame, lent, .. } = self else { return Err(without_device()) };
+        let queues = &mut devices.queues;
         for (position, (port, slot)) in plan.outputs.iter().zip(outputs).enumerate() {
-            if lent.iter().any(|lent| matches!(lent, Lent::Output(output, _) if *output == position)) {
+            if lent.iter().any(|lent| matches!(lent, Lent::Output(output, ..) if *output == position)) {
                 continue;
             }
             let home = plan.graph.values.get(port.value.index()).map(|value| &value.home);
@@ -317,12 +313,11 @@ impl State {
                 && !is_lent
                 && let Some(made) = frame.outside.get_mut(port.value.index()).and_then(Option::take)
             {
-                *slot = Some(taken(made, queue)?);
+                *slot = Some(taken(made, queues)?);
                 continue;
             }
-            let Some(argument) = frame.argument(&plan.graph, &device.weights, port.value) else {
-                let weights = &device.weights;
-                let mut work = Work { engine, registers: &[], weights, queue: &mut *queue, captures: None };
+            let Some(argument) = frame.argument(&plan.graph, queues, port.value) else {
+                let mut work = Work { engine, registers: &[], queues, captures: None };
                 let value = work.value(&plan.graph, frame, port.value).map_err(RuntimeError::of_work)?;
                 *slot = Some(HostValue::new(value));
                 continue;
@@ -331,7 +326,8 @@ impl State {
             let room = room.map_err(|error| error.at_port(&port.name))?;
             let missing = || RuntimeError::Damaged(format!("output '{}' has no memory", port.name));
             let mut room = room.view_mut().ok_or_else(missing)?;
-            look(&argument, queue, |view| {
+            let place = plan.graph.values.get(port.value.index()).map_or(Place::MAIN, |value| value.place);
+            look(&argument, queues.at(place), |view| {
                 view.copy_to(room.bytes());
                 Ok(())
             })?;
@@ -341,17 +337,17 @@ impl State {
 
     /// Returns what was lent for a run, whether it succeeded or not.
     fn hand_back(&mut self, engine: &Shared, inputs: &mut [Option<HostValue>], outputs: &mut [Option<HostValue>]) {
-        let Self { device: Some(device), frame, lent, .. } = self else { return };
-        let mut put = |slot: Option<&mut Option<HostValue>>, block: BlockId| {
-            let memory = device.queue.reclaim(block);
+        let Self { devices: Some(devices), frame, lent, .. } = self else { return };
+        let mut put = |slot: Option<&mut Option<HostValue>>, place: Place, block: BlockId| {
+            let memory = devices.queues.at(place).reclaim(block);
             if let (Some(Some(HostValue::Tensor(tensor))), Some(memory)) = (slot, memory) {
                 tensor.put_memory(memory);
             }
         };
         for lent in lent.drain(..) {
             match lent {
-                Lent::Input(position, block) => put(inputs.get_mut(position), block),
-                Lent::Output(position, block) => put(outputs.get_mut(position), block),
+                Lent::Input(position, place, block) => put(inputs.get_mut(position), place, block),
+                Lent::Output(position, place, block) => put(outputs.get_mut(position), place, block),
                 Lent::Value(position) => {
                     let id = engine.plan.inputs.get(position).map(|port| port.value.index());
                     let place = id.and_then(|id| frame.outside.get_mut(id)).and_then(Option::take);
@@ -374,10 +370,10 @@ fn port_name(engine: &Shared, output: usize) -> String {
 
 /// An input where steps find it; of one that is not given, the default.
 fn lend_input(
-    position: usize,
+    (position, place): (usize, Place),
     port: &Port,
     slot: &mut Option<HostValue>,
-    device: &mut OnDevice,
+    devices: &mut OnDevices,
     lent: &mut Vec<Lent>,
     engine: &Shared,
 ) -> Result<Outside, RuntimeError> {
@@ -386,19 +382,20 @@ fn lend_input(
         Some(HostValue::Tensor(tensor)) => {
             let (data_type, sizes) = (tensor.data_type(), tensor.sizes().clone());
             let bytes = bytes_of(data_type, &sizes).ok_or_else(missing)?;
-            let memory = match device.queue.adopt(tensor.take_memory()) {
+            let memory = match devices.queues.at(place).adopt(tensor.take_memory()) {
                 Ok(block) => {
-                    lent.push(Lent::Input(position, block));
+                    lent.push(Lent::Input(position, place, block));
                     MemoryRef { block, offset: 0, bytes }
                 }
                 Err(memory) => {
                     let uploaded = memory.bytes().get(..bytes).ok_or_else(missing);
-                    let uploaded = uploaded.and_then(|bytes| device.upload(position, bytes));
+                    let uploaded = uploaded.and_then(|bytes| devices.upload(position, place, bytes));
                     tensor.put_memory(memory);
                     uploaded?
                 }
             };
-            Ok(Outside::Memory { argument: Argument { memory, data_type, sizes, rows: None }, is_owned: false })
+            let argument = Argument { memory, data_type, sizes, rows: None };
+            Ok(Outside::Memory { argument, place, is_owned: false })
         }
         Some(HostValue::Value(_)) => match slot.take() {
             Some(HostValue::Value(value)) => {
@@ -408,11 +405,11 @@ fn lend_input(
             _ => Err(missing()),
         },
         None => {
-            let weight = port.default.ok_or_else(missing)?.index();
-            match device.weights.get(weight).ok_or_else(missing)? {
-                Some(argument) => Ok(Outside::Memory { argument: argument.clone(), is_owned: false }),
+            let weight = port.default.ok_or_else(missing)?;
+            match devices.queues.weight(place, weight) {
+                Some(argument) => Ok(Outside::Memory { argument: argument.clone(), place, is_owned: false }),
                 None => {
-                    let weight = engine.plan.weights.get(weight).ok_or_else(missing)?;
+                    let weight = engine.plan.weights.get(weight.index()).ok_or_else(missing)?;
                     Ok(Outside::Value(Value::Tensor(weight.tensor().clone())))
                 }
             }
@@ -421,9 +418,12 @@ fn lend_input(
 }
 
 /// A value that a kernel made, in the memory that it made it in where the host can have that.
-fn taken(made: Outside, queue: &mut dyn Queue) -> Result<HostValue, RuntimeError> {
+fn taken(made: Outside, queues: &mut Queues) -> Result<HostValue, RuntimeError> {
     match made {
-        Outside::Memory { argument, is_owned: true } if argument.rows.is_none() && argument.memory.offset == 0 => {
+        Outside::Memory { argument, place, is_owned: true }
+            if argument.rows.is_none() && argument.memory.offset == 0 =>
+        {
+            let queue = queues.at(place);
             let memory = match queue.reclaim(argument.memory.block) {
                 Some(memory) => memory,
                 None => {
@@ -438,8 +438,8 @@ fn taken(made: Outside, queue: &mut dyn Queue) -> Result<HostValue, RuntimeError
             made.map(HostValue::Tensor).map_err(damaged)
         }
         other => {
-            let value = other.value(queue)?;
-            other.release(queue);
+            let value = other.value(queues)?;
+            other.release(queues);
             Ok(HostValue::new(value))
         }
     }

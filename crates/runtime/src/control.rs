@@ -6,17 +6,18 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use sinter_backend::{Argument, KernelError, Queue, Region};
+use sinter_backend::{Argument, KernelError, Region};
 use sinter_base::{DataType, MemoryRef, Sizes, Tensor, Value};
 use sinter_ops::Op;
 use sinter_ops::control::{Loop, Scan};
-use sinter_plan::{Graph, Home, PlanValueId};
+use sinter_plan::{Graph, Home, Place, PlanValueId};
 
 use crate::error::RuntimeError;
 use crate::frame::Frame;
 use crate::graph::LoadedGraph;
 use crate::outside::{Outside, look};
 use crate::profile::Watch;
+use crate::queues::Queues;
 use crate::stack::{slices, stacked};
 use crate::step::{Run, Work, bind_steps, run_steps, seed};
 
@@ -41,19 +42,32 @@ fn damaged(what: &str) -> KernelError {
 }
 
 /// Is a value the one bool true?
-fn condition(value: &Outside, queue: &mut dyn Queue) -> Result<bool, KernelError> {
+fn condition(value: &Outside, queues: &mut Queues) -> Result<bool, KernelError> {
     let not_one = || KernelError::Data("a condition must be one bool".to_owned());
-    let argument = value.argument().filter(|argument| argument.data_type == DataType::Bool).ok_or_else(not_one)?;
-    let truth = look(argument, queue, |view| Ok(<[u8; 1]>::try_from(view.bytes()).ok()));
+    let Outside::Memory { argument, place, .. } = value else { return Err(not_one()) };
+    if argument.data_type != DataType::Bool {
+        return Err(not_one());
+    }
+    let truth = look(argument, queues.at(*place), |view| Ok(<[u8; 1]>::try_from(view.bytes()).ok()));
     truth.map_err(RuntimeError::into_kernel_error)?.map(|[truth]| truth != 0).ok_or_else(not_one)
 }
 
 /// A tensor of one element, in memory of its own.
-fn scalar(data_type: DataType, bytes: &[u8], work: &mut Work<'_>) -> Result<Outside, KernelError> {
-    let block = work.queue.allocate(bytes.len())?;
-    let memory = MemoryRef { block, offset: 0, bytes: bytes.len() };
-    work.queue.write(memory, bytes)?;
-    Ok(Outside::Memory { argument: Argument { memory, data_type, sizes: Sizes::new(), rows: None }, is_owned: true })
+fn scalar(data_type: DataType, bytes: &[u8], place: Place, work: &mut Work<'_>) -> Result<Outside, KernelError> {
+    let queue = work.queues.at(place);
+    let memory = MemoryRef { block: queue.allocate(bytes.len())?, offset: 0, bytes: bytes.len() };
+    queue.write(memory, bytes)?;
+    let argument = Argument { memory, data_type, sizes: Sizes::new(), rows: None };
+    Ok(Outside::Memory { argument, place, is_owned: true })
+}
+
+/// What is referred to, in memory of its own.
+fn duplicate(argument: Argument, place: Place, work: &mut Work<'_>) -> Result<Outside, KernelError> {
+    let queue = work.queues.at(place);
+    let bytes = argument.memory.bytes;
+    let memory = MemoryRef { block: queue.allocate(bytes)?, offset: 0, bytes };
+    queue.copy(argument.memory, memory)?;
+    Ok(Outside::Memory { argument: Argument { memory, ..argument }, place, is_owned: true })
 }
 
 impl Running<'_, '_> {
@@ -67,10 +81,10 @@ impl Running<'_, '_> {
             && given != Some((declared.ty.data_type(), sizes))
         {
             let reason = format!("a value of type {} where {}{sizes:?} is declared", value.type_text(), declared.ty);
-            value.release(work.queue);
+            value.release(work.queues);
             return Err(KernelError::Data(reason));
         }
-        self.frame.keep(id, value, work.queue);
+        self.frame.keep(id, value, work.queues);
         Ok(())
     }
 
@@ -131,16 +145,12 @@ impl Running<'_, '_> {
 
     /// A value of the body in memory of its own.
     fn copied(&self, id: PlanValueId, work: &mut Work<'_>) -> Result<Outside, KernelError> {
-        match self.frame.argument(self.graph, work.weights, id) {
-            Some(argument) if argument.rows.is_none() => {
-                let bytes = argument.memory.bytes;
-                let memory = MemoryRef { block: work.queue.allocate(bytes)?, offset: 0, bytes };
-                work.queue.copy(argument.memory, memory)?;
-                Ok(Outside::Memory { argument: Argument { memory, ..argument }, is_owned: true })
-            }
+        let place = self.graph.values.get(id.index()).map_or(Place::MAIN, |value| value.place);
+        match self.frame.argument(self.graph, work.queues, id) {
+            Some(argument) if argument.rows.is_none() => duplicate(argument, place, work),
             _ => {
                 let value = work.value(self.graph, self.frame, id)?;
-                Outside::new(value, work.queue)
+                Outside::new(value, place, work.queues)
             }
         }
     }
@@ -182,7 +192,7 @@ impl Run<'_> {
             _ => Err(damaged("an operator has another number of bodies")),
         };
         for (inner, graph) in frames.iter_mut().zip(bodies.0) {
-            inner.clear(graph, work.queue);
+            inner.clear(graph, work.queues);
             frame.inferences += std::mem::take(&mut inner.inferences);
         }
         frame.bodies.insert(key, frames);
@@ -190,10 +200,16 @@ impl Run<'_> {
         // A result named twice would be taken apart.
         let distinct: HashSet<_> = self.step.outputs.iter().collect();
         if results.len() != self.step.outputs.len() || distinct.len() != results.len() {
-            results.into_iter().for_each(|value| value.release(work.queue));
+            results.into_iter().for_each(|value| value.release(work.queues));
             return Err(damaged("other results than declared"));
         }
         self.step.outputs.iter().zip(results).try_for_each(|(id, value)| self.keep(*id, value, frame, work))
+    }
+
+    /// The device of all operands and results.
+    fn place(&self) -> Place {
+        let ends = self.step.outputs.iter().chain(self.step.inputs.iter().flatten());
+        ends.map(|id| self.place_of(*id)).next().unwrap_or(Place::MAIN)
     }
 
     fn enter<'a, 'o>(
@@ -210,10 +226,10 @@ impl Run<'_> {
         let frame = frames.get_mut(which).ok_or_else(missing)?;
         let loaded = loaded.get(which).ok_or_else(missing)?;
         let limit = work.engine.max_memory;
-        frame.clear(graph, work.queue);
-        let is_new = frame.lay_out(graph, &loaded.layout, work.registers, outer.laid_out, limit, work.queue);
+        frame.clear(graph, work.queues);
+        let is_new = frame.lay_out(graph, &loaded.layout, work.registers, outer.laid_out, limit, work.queues);
         if is_new.map_err(RuntimeError::into_kernel_error)? {
-            bind_steps(graph, loaded, frame, work.weights).map_err(RuntimeError::of_body)?;
+            bind_steps(graph, loaded, frame, work.queues).map_err(RuntimeError::of_body)?;
         }
         let (seed, stream) = seed(outer);
         frame.seed = seed;
@@ -223,11 +239,12 @@ impl Run<'_> {
     /// An operand by reference, as long as the graph around does not go on; `None` when it is left out.
     fn referred(&self, index: usize, frame: &Frame, work: &mut Work<'_>) -> Result<Option<Outside>, KernelError> {
         let Some(id) = self.step.inputs.get(index).copied().flatten() else { return Ok(None) };
-        match frame.argument(self.graph, work.weights, id) {
-            Some(argument) if argument.rows.is_none() => Ok(Some(Outside::Memory { argument, is_owned: false })),
+        let place = self.place_of(id);
+        match frame.argument(self.graph, work.queues, id) {
+            Some(argument) if argument.rows.is_none() => Ok(Some(Outside::Memory { argument, place, is_owned: false })),
             _ => {
                 let value = self.value(id, frame, work)?;
-                Outside::new(value, work.queue).map(Some)
+                Outside::new(value, place, work.queues).map(Some)
             }
         }
     }
@@ -258,8 +275,8 @@ impl Run<'_> {
         watch: Option<&mut Watch<'_>>,
     ) -> Result<Vec<Outside>, KernelError> {
         let truth = self.referred(0, outer, work)?.ok_or_else(|| damaged("no condition"))?;
-        let is_true = condition(&truth, work.queue);
-        truth.release(work.queue);
+        let is_true = condition(&truth, work.queues);
+        truth.release(work.queues);
         let first_else = 1 + bodies.0.first().map_or(0, |g| g.inputs.len());
         let (which, range) = if is_true? { (0, 1..first_else) } else { (1, first_else..self.step.inputs.len()) };
         let mut body = self.enter(which, bodies, frames, outer, work, watch)?;
@@ -286,8 +303,8 @@ impl Run<'_> {
         };
         let mut goes_on = match self.referred(1, outer, work)? {
             Some(value) => {
-                let goes_on = condition(&value, work.queue);
-                value.release(work.queue);
+                let goes_on = condition(&value, work.queues);
+                value.release(work.queues);
                 goes_on?
             }
             None => true,
@@ -296,7 +313,7 @@ impl Run<'_> {
             let reason = "the loop never ends: it has no number of iterations, and its condition always holds";
             return Err(KernelError::Data(reason.to_owned()));
         }
-        let first_capture = 2 + op.carried;
+        let (first_capture, place) = (2 + op.carried, self.place());
         let mut carried = self.all_referred(2..first_capture, outer, work)?;
         body.capture(first_capture, first_capture..self.step.inputs.len(), outer, work)?;
         let stacked_ids = body.graph.outputs.get(1 + op.carried..).ok_or_else(|| damaged("too few results"))?;
@@ -304,17 +321,17 @@ impl Run<'_> {
         let mut number = 0usize;
         while goes_on && most.is_none_or(|most| number < most) {
             let count = i64::try_from(number).unwrap_or(i64::MAX);
-            let count = scalar(DataType::I64, &count.to_ne_bytes(), work)?;
+            let count = scalar(DataType::I64, &count.to_ne_bytes(), place, work)?;
             body.feed(0, count, work)?;
-            let truth = scalar(DataType::Bool, &[1], work)?;
+            let truth = scalar(DataType::Bool, &[1], place, work)?;
             body.feed(1, truth, work)?;
             for (i, value) in carried.drain(..).enumerate() {
                 body.feed(2 + i, value, work)?;
             }
             let mut results = body.once(Some(number), work)?.into_iter();
             let truth = results.next().ok_or_else(|| damaged("no condition"))?;
-            let holds = condition(&truth, work.queue);
-            truth.release(work.queue);
+            let holds = condition(&truth, work.queues);
+            truth.release(work.queues);
             goes_on = holds?;
             carried.extend(results.by_ref().take(op.carried));
             push(&mut stacks, results, work)?;
@@ -326,7 +343,7 @@ impl Run<'_> {
         }
         for (stack, id) in stacks.into_iter().zip(stacked_ids) {
             let joined = stacked(stack, body.graph.values.get(id.index()).map(|v| &v.ty), 0)?;
-            results.push(Outside::new(joined.into(), work.queue)?);
+            results.push(Outside::new(joined.into(), place, work.queues)?);
         }
         Ok(results)
     }
@@ -338,7 +355,7 @@ impl Run<'_> {
         outer: &Frame,
         work: &mut Work<'_>,
     ) -> Result<Vec<Outside>, KernelError> {
-        let first_capture = op.states + op.inputs.len();
+        let (first_capture, place) = (op.states + op.inputs.len(), self.place());
         let mut states = self.all_referred(0..op.states, outer, work)?;
         let mut walked = Vec::with_capacity(op.inputs.len());
         for (position, walk) in (op.states..first_capture).zip(&op.inputs) {
@@ -366,7 +383,7 @@ impl Run<'_> {
                 body.feed(i, value, work)?;
             }
             for (i, part) in walked.iter_mut().filter_map(Iterator::next).enumerate() {
-                let part = Outside::new(part.into(), work.queue)?;
+                let part = Outside::new(part.into(), place, work.queues)?;
                 body.feed(op.states + i, part, work)?;
             }
             let mut results = body.once(Some(number), work)?.into_iter();
@@ -382,7 +399,7 @@ impl Run<'_> {
                 stack.reverse();
             }
             let joined = stacked(stack, body.graph.values.get(id.index()).map(|v| &v.ty), walk.axis)?;
-            results.push(Outside::new(joined.into(), work.queue)?);
+            results.push(Outside::new(joined.into(), place, work.queues)?);
         }
         Ok(results)
     }
@@ -395,8 +412,8 @@ fn push(
     work: &mut Work<'_>,
 ) -> Result<(), KernelError> {
     for (stack, result) in stacks.iter_mut().zip(results) {
-        let value = result.value(work.queue);
-        result.release(work.queue);
+        let value = result.value(work.queues);
+        result.release(work.queues);
         stack.push(value.map_err(RuntimeError::into_kernel_error)?);
     }
     Ok(())
@@ -405,12 +422,7 @@ fn push(
 /// A value that no iteration carried further, in memory that outlives the step.
 fn owned(value: Outside, work: &mut Work<'_>) -> Result<Outside, KernelError> {
     match value {
-        Outside::Memory { argument, is_owned: false } => {
-            let bytes = argument.memory.bytes;
-            let memory = MemoryRef { block: work.queue.allocate(bytes)?, offset: 0, bytes };
-            work.queue.copy(argument.memory, memory)?;
-            Ok(Outside::Memory { argument: Argument { memory, ..argument }, is_owned: true })
-        }
+        Outside::Memory { argument, place, is_owned: false } => duplicate(argument, place, work),
         other => Ok(other),
     }
 }

@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use sinter_backend::{BackEnd, Device, Kernels};
+use sinter_backend::{BackEnd, Device, Kernels, Target};
 use sinter_base::Value;
-use sinter_plan::{Plan, PlanValueId, Trust, read};
+use sinter_plan::{Action, Graph, Home, Place, Plan, PlanFile, PlanValueId, Trust};
 
 use crate::bindings::Bindings;
 use crate::context::{Context, State};
 use crate::error::RuntimeError;
-use crate::graph::LoadedGraph;
+use crate::graph::{LoadedGraph, Loading};
 use crate::limit::default_memory;
 use crate::profile::Observer;
 use crate::results;
@@ -48,21 +48,29 @@ struct Pooled {
 pub(crate) struct Shared {
     pub(crate) plan: Plan,
     pub(crate) loaded: LoadedGraph,
-    /// The weights in the memory of the device; `None` for strings.
-    pub(crate) residents: Vec<Option<Arc<Resident>>>,
+    /// By place.
+    pub(crate) places: Vec<LoadedPlace>,
     /// Results that kernels write where the caller has them, by output.
     pub(crate) direct: Vec<Option<PlanValueId>>,
-    pub(crate) device: Arc<dyn Device>,
     pub(crate) max_memory: usize,
 }
 
+/// A device that an engine runs on.
+pub(crate) struct LoadedPlace {
+    pub(crate) device: Arc<dyn Device>,
+    /// The weights that steps read there, in its memory; `None` for others.
+    pub(crate) residents: Vec<Option<Arc<Resident>>>,
+}
+
 impl Engine {
-    /// Opens a plan file; hashes are checked.
+    /// Opens a plan file; hashes are checked. Of several programs it loads the first one that is made for a machine like
+    /// this, or else the first one whose back ends are at hand.
     ///
     /// # Errors
     /// When the file is no intact plan, or needs a back end or kernel that is not at hand.
     pub fn open(path: &Path, back_ends: &[&dyn BackEnd], threads: usize) -> Result<Self, RuntimeError> {
-        Self::from_plan(read(path, Trust::Nothing)?, back_ends, threads)
+        let file = PlanFile::open(path, Trust::Nothing)?;
+        Self::from_plan(file.program(suitable(&file, back_ends, threads))?, back_ends, threads)
     }
 
     /// As [`Engine::open`], without reading the weights: gigabytes of them are checked by nobody until they are used. For
@@ -71,7 +79,8 @@ impl Engine {
     /// # Errors
     /// As [`Engine::open`].
     pub fn open_trusted(path: &Path, back_ends: &[&dyn BackEnd], threads: usize) -> Result<Self, RuntimeError> {
-        Self::from_plan(read(path, Trust::Weights)?, back_ends, threads)
+        let file = PlanFile::open(path, Trust::Weights)?;
+        Self::from_plan(file.program(suitable(&file, back_ends, threads))?, back_ends, threads)
     }
 
     /// Loads a plan from memory. `threads` may differ from what the plan was built for.
@@ -87,25 +96,48 @@ impl Engine {
     /// # Errors
     /// When it needs a back end or kernel that is not at hand.
     pub fn load(plan: Plan, back_ends: &[&dyn BackEnd], options: &EngineOptions) -> Result<Self, RuntimeError> {
-        let back_end = back_ends.iter().find(|b| b.name() == plan.target.back_end).ok_or_else(|| {
-            let known: Vec<&str> = back_ends.iter().map(|b| b.name()).collect();
-            RuntimeError::BackEnd { needed: plan.target.back_end.clone(), known: known.join(", ") }
-        })?;
-        let device = back_end.open(options.threads).map_err(|source| RuntimeError::Device { source })?;
-        Self::with_kernels(plan, &Kernels::new(*back_end, device), options)
+        let targets = std::iter::once(&plan.target).chain(&plan.islands);
+        let opened = targets.map(|target| {
+            let back_end = back_ends.iter().find(|b| b.name() == target.back_end).ok_or_else(|| {
+                let known: Vec<&str> = back_ends.iter().map(|b| b.name()).collect();
+                RuntimeError::BackEnd { needed: target.back_end.clone(), known: known.join(", ") }
+            })?;
+            let device = back_end.open(options.threads).map_err(|source| RuntimeError::Device { source })?;
+            Ok(Kernels::new(*back_end, device))
+        });
+        let kernels = opened.collect::<Result<Vec<_>, RuntimeError>>()?;
+        Self::with_kernels(plan, &kernels.iter().collect::<Vec<_>>(), options)
     }
 
-    /// Loads a plan from memory with kernels of which some may be loaded already.
+    /// Loads a plan from memory with kernels, by place, of which some may be loaded already.
     ///
     /// # Errors
     /// When it needs a kernel that is not at hand.
-    pub fn with_kernels(mut plan: Plan, kernels: &Kernels<'_>, options: &EngineOptions) -> Result<Self, RuntimeError> {
+    pub fn with_kernels(
+        mut plan: Plan,
+        kernels: &[&Kernels<'_>],
+        options: &EngineOptions,
+    ) -> Result<Self, RuntimeError> {
         let direct = results::direct(&plan);
-        let loaded = LoadedGraph::load(&plan.graph, &plan.shapes.dims(), &direct, kernels)?;
-        let device = kernels.device().clone();
-        let residents = weights::share(&mut plan).iter().map(|weight| weight.at(&device)).collect::<Result<_, _>>();
-        let residents = residents.map_err(|source| RuntimeError::Device { source })?;
-        let shared = Shared { plan, loaded, residents, direct, device, max_memory: options.max_memory };
+        let loading = Loading { sizes: &plan.shapes.dims(), code: &plan.code, kernels };
+        let loaded = loading.graph(&plan.graph, &direct)?;
+        let weights = weights::share(&mut plan);
+        let place = |(place, kernels): (usize, &&Kernels<'_>)| {
+            let device = kernels.device().clone();
+            let used = used_weights(&plan, Place::new(place));
+            let resident = |(weight, is_used): (&Arc<weights::Weight>, bool)| match is_used {
+                true => weight.at(&device),
+                false => Ok(None),
+            };
+            let residents = weights.iter().zip(used).map(resident).collect::<Result<_, _>>();
+            Ok(LoadedPlace { residents: residents.map_err(|source| RuntimeError::Device { source })?, device })
+        };
+        let places =
+            kernels.iter().enumerate().take(plan.places()).map(place).collect::<Result<Vec<_>, RuntimeError>>()?;
+        if places.len() < plan.places() {
+            return Err(RuntimeError::Damaged("a plan with more places than devices".to_owned()));
+        }
+        let shared = Shared { plan, loaded, places, direct, max_memory: options.max_memory };
         Ok(Self { shared: Arc::new(shared), pool: Mutex::new(Vec::new()) })
     }
 
@@ -151,7 +183,7 @@ impl Engine {
 
     /// Bytes of activations that the pooled contexts hold.
     pub fn arena_bytes(&self) -> usize {
-        self.pool.lock().map_or(0, |pool| pool.iter().map(|pooled| pooled.state.frame.arena_bytes).sum())
+        self.pool.lock().map_or(0, |pool| pool.iter().map(|pooled| pooled.state.frame.arena_bytes()).sum())
     }
 
     fn run_in_pool(
@@ -224,4 +256,39 @@ pub struct KnownAnswer {
     pub output: String,
     /// How it differs from the known one; nothing when it agrees.
     pub difference: Option<String>,
+}
+
+/// The program of a file to load.
+fn suitable(file: &PlanFile, back_ends: &[&dyn BackEnd], threads: usize) -> usize {
+    let isa = |name: &str| back_ends.iter().find(|back_end| back_end.name() == name).map(|b| b.target(threads).isa);
+    let find = |is_suitable: &dyn Fn(&Target) -> bool| file.targets().position(is_suitable);
+    let same = find(&|target| isa(&target.back_end).as_ref() == Some(&target.isa));
+    same.or_else(|| find(&|target| isa(&target.back_end).is_some())).unwrap_or(0)
+}
+
+/// Which weights steps read at a place, or stand in for inputs there.
+fn used_weights(plan: &Plan, place: Place) -> Vec<bool> {
+    fn mark(graph: &Graph, place: Place, used: &mut [bool]) {
+        for value in graph.values.iter().filter(|value| value.place == place) {
+            if let Home::Weight(weight) = value.home
+                && let Some(slot) = used.get_mut(weight.index())
+            {
+                *slot = true;
+            }
+        }
+        for step in &graph.steps {
+            if let Action::Control { graphs, .. } = &step.action {
+                graphs.iter().for_each(|graph| mark(graph, place, used));
+            }
+        }
+    }
+    let mut used = vec![false; plan.weights.len()];
+    mark(&plan.graph, place, &mut used);
+    for port in &plan.inputs {
+        let is_there = plan.graph.values.get(port.value.index()).is_some_and(|value| value.place == place);
+        if let Some(slot) = port.default.filter(|_| is_there).and_then(|weight| used.get_mut(weight.index())) {
+            *slot = true;
+        }
+    }
+    used
 }

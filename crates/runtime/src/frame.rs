@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use sinter_backend::{Argument, Arguments, KernelError, Queue};
+use sinter_backend::{Argument, Arguments, KernelError, KernelId, Queue};
 use sinter_base::{BlockId, DataType, MemoryRef, Rows, Sizes, Value};
-use sinter_plan::{Graph, Home, PlanValueId};
+use sinter_plan::{Graph, Home, Place, PlanValueId};
 
 use crate::error::RuntimeError;
 use crate::layout::{Layout, Solved};
 use crate::outside::{Outside, read};
 use crate::placement::Placement;
+use crate::queues::Queues;
 
 /// The state of one graph: sizes, arena, values outside of the arena.
 #[derive(Default)]
@@ -21,15 +22,18 @@ pub(crate) struct Frame {
     pub(crate) ranges: Vec<Range<usize>>,
     /// How parts lie there, by value; nothing for others.
     pub(crate) rows: Vec<Rows>,
-    arena: Option<BlockId>,
-    /// Bytes of the arena.
-    pub(crate) arena_bytes: usize,
+    /// By place.
+    arenas: Vec<Arena>,
     /// Values outside of the arena, by value.
     pub(crate) outside: Vec<Option<Outside>>,
     /// Scratch memory of steps in the arena, by step; empty where there is none.
     workspaces: Vec<Range<usize>>,
-    /// What steps are launched on, by step; see `arguments.rs`.
-    pub(crate) arguments: Vec<Arguments>,
+    /// What steps launch, by step; see `arguments.rs`.
+    pub(crate) bound: Vec<Bound>,
+    /// Elements of a value in registers, while it is written.
+    elements: Vec<u8>,
+    /// Which of its kernels each step launches for these sizes.
+    pub(crate) chosen: Vec<usize>,
     /// Sizes of the distinct shapes, while they are laid out.
     pub(crate) shapes: Vec<Solved>,
     /// Places of buffers, while they are laid out.
@@ -48,6 +52,20 @@ pub(crate) struct Frame {
     pub(crate) stream: u64,
 }
 
+/// Memory of one device for values whose sizes are known before a run.
+#[derive(Default)]
+struct Arena {
+    block: Option<BlockId>,
+    bytes: usize,
+}
+
+/// What a step launches, and on what.
+#[derive(Default)]
+pub(crate) struct Bound {
+    pub(crate) kernel: Option<KernelId>,
+    pub(crate) arguments: Arguments,
+}
+
 /// An argument that lies nowhere.
 pub(crate) fn unplaced() -> Argument {
     let memory = MemoryRef { block: BlockId::new(0), offset: 0, bytes: 0 };
@@ -55,11 +73,10 @@ pub(crate) fn unplaced() -> Argument {
 }
 
 impl Frame {
-    /// Where a tensor of numbers lies; `None` for other values, and those that are not made yet. `weights` are those of the
-    /// engine, in the queue's memory.
-    pub(crate) fn argument(&self, graph: &Graph, weights: &[Option<Argument>], id: PlanValueId) -> Option<Argument> {
+    /// Where a tensor of numbers lies; `None` for other values, and those that are not made yet.
+    pub(crate) fn argument(&self, graph: &Graph, queues: &Queues, id: PlanValueId) -> Option<Argument> {
         let mut argument = unplaced();
-        self.place_argument(graph, weights, id, &mut argument)?;
+        self.place_argument(graph, queues, id, &mut argument)?;
         Some(argument)
     }
 
@@ -67,17 +84,17 @@ impl Frame {
     pub(crate) fn place_argument(
         &self,
         graph: &Graph,
-        weights: &[Option<Argument>],
+        queues: &Queues,
         id: PlanValueId,
         argument: &mut Argument,
     ) -> Option<()> {
         let value = graph.values.get(id.index())?;
         let outside = |id: PlanValueId| self.outside.get(id.index())?.as_ref()?.argument();
         let known = match value.home {
-            Home::Weight(weight) => Some(weights.get(weight.index())?.as_ref()?),
+            Home::Weight(weight) => Some(queues.weight(value.place, weight)?),
             Home::Input | Home::Dynamic => Some(outside(id)?),
             Home::Arena(_) if self.is_outside(id) => Some(outside(id)?),
-            Home::Arena(_) | Home::Part(_) => None,
+            Home::Arena(_) | Home::Part(_) | Home::Registers(_) => None,
         };
         if let Some(known) = known {
             argument.clone_from(known);
@@ -85,7 +102,7 @@ impl Frame {
         }
         let range = self.ranges.get(id.index())?;
         argument.memory = match graph.values.get(graph.whole(id).index())?.home {
-            Home::Arena(_) => self.in_arena(range)?,
+            Home::Arena(_) | Home::Registers(_) => self.in_arena(value.place, range)?,
             _ => {
                 let whole = outside(graph.whole(id))?.memory;
                 let is_inside = range.end <= whole.bytes;
@@ -106,28 +123,29 @@ impl Frame {
     }
 
     /// The scratch memory of a step; `None` where it has none.
-    pub(crate) fn workspace(&self, position: usize) -> Option<MemoryRef> {
-        self.workspaces.get(position).filter(|range| !range.is_empty()).and_then(|range| self.in_arena(range))
+    pub(crate) fn workspace(&self, place: Place, position: usize) -> Option<MemoryRef> {
+        self.workspaces.get(position).filter(|range| !range.is_empty()).and_then(|range| self.in_arena(place, range))
     }
 
-    fn in_arena(&self, range: &Range<usize>) -> Option<MemoryRef> {
-        Some(MemoryRef { block: self.arena?, offset: range.start, bytes: range.len() })
+    fn in_arena(&self, place: Place, range: &Range<usize>) -> Option<MemoryRef> {
+        let block = self.arenas.get(place.index())?.block?;
+        Some(MemoryRef { block, offset: range.start, bytes: range.len() })
+    }
+
+    /// Bytes of all arenas.
+    pub(crate) fn arena_bytes(&self) -> usize {
+        self.arenas.iter().map(|arena| arena.bytes).sum()
     }
 
     /// A copy of a value.
-    pub(crate) fn value(
-        &self,
-        graph: &Graph,
-        weights: &[Option<Argument>],
-        id: PlanValueId,
-        queue: &mut dyn Queue,
-    ) -> Result<Value, RuntimeError> {
+    pub(crate) fn value(&self, graph: &Graph, queues: &mut Queues, id: PlanValueId) -> Result<Value, RuntimeError> {
         if let Some(Some(Outside::Value(value))) = self.outside.get(id.index()) {
             return Ok(value.clone());
         }
-        let argument = self.argument(graph, weights, id);
-        let argument = argument.ok_or_else(|| RuntimeError::Damaged(format!("{id} was never made")))?;
-        read(&argument, queue).map(Value::Tensor)
+        let missing = || RuntimeError::Damaged(format!("{id} was never made"));
+        let argument = self.argument(graph, queues, id).ok_or_else(missing)?;
+        let place = graph.values.get(id.index()).map(|value| value.place).ok_or_else(missing)?;
+        read(&argument, queues.at(place)).map(Value::Tensor)
     }
 
     /// Does a value of the arena lie with the caller, in this run?
@@ -136,30 +154,30 @@ impl Frame {
     }
 
     /// Puts a value outside of the arena in its place.
-    pub(crate) fn keep(&mut self, id: PlanValueId, value: Outside, queue: &mut dyn Queue) {
+    pub(crate) fn keep(&mut self, id: PlanValueId, value: Outside, queues: &mut Queues) {
         match self.outside.get_mut(id.index()) {
             Some(slot) => {
                 if let Some(old) = slot.replace(value) {
-                    old.release(queue);
+                    old.release(queues);
                 }
             }
-            None => value.release(queue),
+            None => value.release(queues),
         }
     }
 
     /// Frees values that no later step needs.
-    pub(crate) fn release(&mut self, values: &[PlanValueId], queue: &mut dyn Queue) {
+    pub(crate) fn release(&mut self, values: &[PlanValueId], queues: &mut Queues) {
         for id in values {
             if let Some(value) = self.outside.get_mut(id.index()).and_then(Option::take) {
-                value.release(queue);
+                value.release(queues);
             }
         }
     }
 
     /// Empties all places of values outside of the arena.
-    pub(crate) fn clear(&mut self, graph: &Graph, queue: &mut dyn Queue) {
+    pub(crate) fn clear(&mut self, graph: &Graph, queues: &mut Queues) {
         for value in self.outside.drain(..).flatten() {
-            value.release(queue);
+            value.release(queues);
         }
         self.outside.resize_with(graph.values.len(), || None);
     }
@@ -173,7 +191,7 @@ impl Frame {
         registers: &[i64],
         number: u64,
         limit: usize,
-        queue: &mut dyn Queue,
+        queues: &mut Queues,
     ) -> Result<bool, RuntimeError> {
         if self.laid_out == number {
             return Ok(false);
@@ -181,12 +199,24 @@ impl Frame {
         self.laid_out = 0;
         self.sizes.resize_with(graph.values.len(), Sizes::new);
         self.ranges.resize(graph.values.len(), 0..0);
-        layout.require(registers, &mut self.shapes, &mut self.placement, limit)?;
-        let needed = self.placement.solve(&layout.lives).unwrap_or(usize::MAX);
-        if needed > limit {
-            return Err(RuntimeError::Memory { needed, limit });
+        layout.choose(registers, &mut self.chosen);
+        layout.require(registers, &self.chosen, &mut self.shapes, &mut self.placement, limit)?;
+        self.arenas.resize_with(layout.places, Arena::default);
+        let mut needed = 0usize;
+        for (place, queue) in queues.all().take(layout.places) {
+            let bytes = self.placement.solve(&layout.lives, |buffer| layout.is_at(buffer, place)).unwrap_or(usize::MAX);
+            needed = needed.saturating_add(bytes);
+            if needed > limit {
+                return Err(RuntimeError::Memory { needed, limit });
+            }
+            if let Some(arena) = self.arenas.get_mut(place.index()) {
+                arena.grow(bytes, &mut **queue).map_err(|source| match source {
+                    KernelError::Memory(_) => RuntimeError::Memory { needed, limit },
+                    source => RuntimeError::Device { source },
+                })?;
+            }
         }
-        for place in &layout.places {
+        for place in &layout.sized {
             let Some(solved) = self.shapes.get(place.shape) else { continue };
             if let Some(sizes) = self.sizes.get_mut(place.value) {
                 sizes.clone_from(&solved.sizes);
@@ -198,33 +228,63 @@ impl Frame {
             }
         }
         self.workspaces.clear();
-        for workspace in &layout.workspaces {
-            let range = workspace.map(|(register, buffer)| {
+        for (position, workspace) in layout.workspaces.iter().enumerate() {
+            let range = workspace.as_ref().and_then(|workspace| {
+                let register = workspace.register(self.chosen.get(position).copied())?;
                 let bytes = usize::try_from(register.0).ok().and_then(|at| registers.get(at)).copied().unwrap_or(0);
-                let start = self.placement.offset(buffer);
-                start..start.saturating_add(usize::try_from(bytes).unwrap_or(0))
+                let start = self.placement.offset(workspace.buffer);
+                Some(start..start.saturating_add(usize::try_from(bytes).unwrap_or(0)))
             });
             self.workspaces.push(range.unwrap_or(0..0));
         }
         self.place_parts(layout, registers)?;
-        self.grow(needed, queue).map_err(|source| match source {
-            KernelError::Memory(_) => RuntimeError::Memory { needed, limit },
-            source => RuntimeError::Device { source },
-        })?;
+        self.write_registers(graph, layout, registers, queues)?;
         self.layouts += 1;
         self.laid_out = number;
         Ok(true)
     }
 
-    /// An arena of at least this many bytes; what it has is used again.
-    fn grow(&mut self, bytes: usize, queue: &mut dyn Queue) -> Result<(), KernelError> {
-        if let Some(arena) = self.arena.take_if(|_| self.arena_bytes < bytes) {
-            queue.release(arena);
-            self.arena_bytes = 0;
+    /// Writes the values whose elements are in registers.
+    fn write_registers(
+        &mut self,
+        graph: &Graph,
+        layout: &Layout,
+        registers: &[i64],
+        queues: &mut Queues,
+    ) -> Result<(), RuntimeError> {
+        for id in &layout.in_registers {
+            let Some(value) = graph.values.get(id.index()) else { continue };
+            let (Home::Registers(elements), Some(range)) = (&value.home, self.ranges.get(id.index())) else { continue };
+            let bytes = &mut self.elements;
+            bytes.clear();
+            for register in elements {
+                let element = usize::try_from(register.0).ok().and_then(|at| registers.get(at)).copied().unwrap_or(0);
+                match value.ty.data_type() {
+                    DataType::I32 => {
+                        let reason = || "an element of an i32 tensor of sizes".to_owned();
+                        let wrong = |_| RuntimeError::Sizes { reason: reason(), left: element, right: i32::MAX.into() };
+                        bytes.extend(i32::try_from(element).map_err(wrong)?.to_ne_bytes());
+                    }
+                    _ => bytes.extend(element.to_ne_bytes()),
+                }
+            }
+            let Some(memory) = self.in_arena(value.place, range).filter(|memory| memory.bytes > 0) else { continue };
+            queues.at(value.place).write(memory, &self.elements).map_err(|source| RuntimeError::Device { source })?;
         }
-        if self.arena.is_none() {
-            self.arena = Some(queue.allocate(bytes)?);
-            self.arena_bytes = bytes;
+        Ok(())
+    }
+}
+
+impl Arena {
+    /// At least this many bytes; what it has is used again.
+    fn grow(&mut self, bytes: usize, queue: &mut dyn Queue) -> Result<(), KernelError> {
+        if let Some(block) = self.block.take_if(|_| self.bytes < bytes) {
+            queue.release(block);
+            self.bytes = 0;
+        }
+        if self.block.is_none() {
+            self.block = Some(queue.allocate(bytes)?);
+            self.bytes = bytes;
         }
         Ok(())
     }

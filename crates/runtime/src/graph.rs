@@ -3,9 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use sinter_backend::{KernelId, Kernels, Loaded};
+use sinter_backend::{Code, KernelError, KernelId, Kernels, Loaded};
 use sinter_base::Dim;
-use sinter_plan::{Action, Graph, Home, PlanValueId, Step};
+use sinter_plan::{Action, Graph, Home, Launch, Place, PlanValueId, Step, Variant};
 
 use crate::arguments::Changing;
 use crate::capture::segments;
@@ -17,8 +17,10 @@ use crate::offer;
 pub(crate) enum LoadedAction {
     /// A launch whose results lie in the arena, or with the caller.
     Launch {
-        /// What is launched.
-        kernel: KernelId,
+        /// One of these is launched, which the layout says: parallel to the variants of the plan.
+        kernels: Vec<KernelId>,
+        /// On which device.
+        place: Place,
         /// Operands and results that lie elsewhere in every run.
         changing: Changing,
         /// May a device record it?
@@ -28,13 +30,17 @@ pub(crate) enum LoadedAction {
     Open {
         /// What is launched.
         kernel: KernelId,
+        /// On which device.
+        place: Place,
         /// Operands whose contents decide sizes of the results.
         size_operands: Vec<usize>,
     },
     /// A call of a kernel on whole values.
     Values(Arc<Loaded<KernelId>>),
+    /// A copy to another device.
+    Copy,
     /// Nothing.
-    Placed,
+    Alias,
     /// The bodies of control flow.
     Control(Vec<LoadedGraph>),
 }
@@ -51,49 +57,94 @@ pub(crate) struct LoadedGraph {
     pub(crate) segments: Vec<Range<usize>>,
 }
 
-impl LoadedGraph {
-    /// Loads every kernel of a graph and of the graphs inside it; `sizes` are what the registers of the plan compute,
-    /// `direct` the values that may lie with the caller.
+/// What loading a graph needs to know.
+pub(crate) struct Loading<'a> {
+    /// What the registers of the plan compute.
+    pub(crate) sizes: &'a [Option<Dim>],
+    /// Machine code of the plan.
+    pub(crate) code: &'a [Code],
+    /// Kernels by place.
+    pub(crate) kernels: &'a [&'a Kernels<'a>],
+}
+
+impl Loading<'_> {
+    /// Loads every kernel of a graph and of the graphs inside it; `direct` are the values that may lie with the caller.
     ///
     /// # Errors
     /// When a kernel is unknown to the back end or cannot be loaded.
-    pub(crate) fn load(
-        graph: &Graph,
-        sizes: &[Option<Dim>],
-        direct: &[Option<PlanValueId>],
-        kernels: &Kernels<'_>,
-    ) -> Result<Self, RuntimeError> {
+    pub(crate) fn graph(&self, graph: &Graph, direct: &[Option<PlanValueId>]) -> Result<LoadedGraph, RuntimeError> {
         let load = |step: &Step| match &step.action {
             Action::Control { graphs, .. } => {
-                let load = |graph| {
-                    let body = Self::load(graph, sizes, &[], kernels)?;
-                    Ok::<_, RuntimeError>(Self { segments: Vec::new(), ..body })
-                };
-                Ok(LoadedAction::Control(graphs.iter().map(load).collect::<Result<_, _>>()?))
+                let load = |graph| Ok(LoadedGraph { segments: Vec::new(), ..self.graph(graph, &[])? });
+                let bodies: Result<_, RuntimeError> = graphs.iter().map(load).collect();
+                Ok(LoadedAction::Control(bodies?))
             }
-            Action::Placed { .. } => Ok(LoadedAction::Placed),
-            Action::Kernel { recipe, region, .. } => {
-                let name = &recipe.tactic;
-                let tactic = kernels.back_end().tactic(name);
-                let tactic = tactic.ok_or_else(|| RuntimeError::Tactic { tactic: name.clone() })?;
-                let failed = |source| RuntimeError::Load { tactic: name.clone(), source };
-                let loaded = kernels.load(recipe, region).map_err(failed)?;
-                let candidate = offer::check(tactic, graph, step, sizes, kernels.device().target()).map_err(failed)?;
-                Ok(match *loaded {
-                    Loaded::Values(_) => LoadedAction::Values(loaded),
-                    Loaded::Kernel(kernel) if step.outputs.iter().all(|id| graph.is_in_arena(*id)) => {
-                        let changing = Changing::of(graph, step, direct);
-                        let is_capturable = candidate.is_some_and(|candidate| candidate.capturable)
-                            && !changing.reads_made(graph, step);
-                        LoadedAction::Launch { kernel, changing, is_capturable }
-                    }
-                    Loaded::Kernel(kernel) => LoadedAction::Open { kernel, size_operands: region.size_operands() },
-                })
-            }
+            Action::Alias { .. } => Ok(LoadedAction::Alias),
+            Action::Copy => Ok(LoadedAction::Copy),
+            Action::Launch(launch) => self.launch(graph, step, launch, direct),
         };
         let actions = graph.steps.iter().map(load).collect::<Result<Vec<_>, RuntimeError>>()?;
         let segments = segments(&actions);
-        Ok(Self { actions, releases: releases(graph), layout: Layout::of(graph), segments })
+        Ok(LoadedGraph { actions, releases: releases(graph), layout: Layout::of(graph), segments })
+    }
+
+    fn launch(
+        &self,
+        graph: &Graph,
+        step: &Step,
+        launch: &Launch,
+        direct: &[Option<PlanValueId>],
+    ) -> Result<LoadedAction, RuntimeError> {
+        let ends = step.outputs.iter().chain(step.inputs.iter().flatten());
+        let place = ends.filter_map(|id| graph.values.get(id.index())).map(|value| value.place).next();
+        let place = place.unwrap_or(Place::MAIN);
+        let changing = Changing::of(graph, step, direct);
+        let (mut loaded, mut is_capturable) = (Vec::new(), !changing.reads_made(graph, step));
+        for variant in launch.variants() {
+            let (kernel, can_capture) = self.variant(graph, (step, variant), place)?;
+            is_capturable &= can_capture;
+            loaded.push(kernel);
+        }
+        let general =
+            loaded.last().cloned().ok_or_else(|| RuntimeError::Damaged("a step without kernel".to_owned()))?;
+        let kernel = match *general {
+            Loaded::Values(_) => return Ok(LoadedAction::Values(general)),
+            Loaded::Kernel(kernel) => kernel,
+        };
+        if !step.outputs.iter().all(|id| graph.is_in_arena(*id)) {
+            return Ok(LoadedAction::Open { kernel, place, size_operands: launch.region.size_operands() });
+        }
+        let number = |loaded: &Arc<Loaded<KernelId>>| match **loaded {
+            Loaded::Kernel(kernel) => Ok(kernel),
+            Loaded::Values(_) => {
+                Err(RuntimeError::Damaged("kernels of a step take memory and whole values".to_owned()))
+            }
+        };
+        let kernels = loaded.iter().map(number).collect::<Result<_, _>>()?;
+        Ok(LoadedAction::Launch { kernels, place, changing, is_capturable })
+    }
+
+    /// A kernel of a step, and whether a device may record its launches.
+    fn variant(
+        &self,
+        graph: &Graph,
+        (step, variant): (&Step, &Variant),
+        place: Place,
+    ) -> Result<(Arc<Loaded<KernelId>>, bool), RuntimeError> {
+        let name = &variant.recipe.tactic;
+        let failed = |source| RuntimeError::Load { tactic: name.clone(), source };
+        let unknown = || RuntimeError::Tactic { tactic: name.clone() };
+        let kernels = self.kernels.get(place.index()).ok_or_else(unknown)?;
+        let tactic = kernels.back_end().tactic(name).ok_or_else(unknown)?;
+        let region = step.region().ok_or_else(|| failed(KernelError::Recipe("a step without region".to_owned())))?;
+        let code = variant.code.map(|code| {
+            let missing = || failed(KernelError::Recipe(format!("there is no machine code {code}")));
+            self.code.get(code.index()).ok_or_else(missing)
+        });
+        let loaded = kernels.load(&variant.recipe, region, code.transpose()?).map_err(failed)?;
+        let target = kernels.device().target();
+        let candidate = offer::check(tactic, graph, (step, variant), self.sizes, target).map_err(failed)?;
+        Ok((loaded, candidate.is_some_and(|candidate| candidate.capturable)))
     }
 }
 

@@ -7,7 +7,7 @@ use sinter_base::Sizes;
 use sinter_base::shape::element_count;
 use sinter_base::view::element_bytes;
 use sinter_ops::Op;
-use sinter_plan::{Action, Graph, Home, Part, PlanValueId, Register};
+use sinter_plan::{Action, Graph, Home, Launch, Part, Place, PlanValueId, Register};
 
 use crate::error::RuntimeError;
 use crate::placement::{Life, Placement};
@@ -18,15 +18,40 @@ pub struct Layout {
     /// Distinct lists of sizes.
     pub(crate) shapes: Vec<Shape>,
     /// Values whose sizes are known before a run.
-    pub(crate) places: Vec<Place>,
+    pub(crate) sized: Vec<Sized>,
+    /// Number of devices.
+    pub(crate) places: usize,
+    /// The device of each buffer.
+    buffers: Vec<Place>,
+    /// Values whose elements are in registers.
+    pub(crate) in_registers: Vec<PlanValueId>,
+    /// Steps with kernels for some sizes: for each kernel the pairs of registers that are equal then.
+    choices: Vec<(usize, Vec<Guards>)>,
     /// When each buffer is needed: those of the plan, then one for each workspace.
     pub(crate) lives: Vec<Life>,
     /// Values that lie in others.
     pub(crate) parts: Vec<PlacedPart>,
     /// Values that are filled part by part.
     pub(crate) joins: Vec<Join>,
-    /// The scratch memory of steps: bytes and buffer, by step.
-    pub(crate) workspaces: Vec<Option<(Register, usize)>>,
+    /// The scratch memory of steps, by step.
+    pub(crate) workspaces: Vec<Option<Workspace>>,
+}
+
+/// Pairs of registers that are equal.
+type Guards = Vec<(Register, Register)>;
+
+/// The scratch memory of a step.
+pub(crate) struct Workspace {
+    /// Registers with its bytes, by kernel.
+    bytes: Vec<Option<Register>>,
+    pub(crate) buffer: usize,
+}
+
+impl Workspace {
+    /// The register with the bytes that a kernel of the step needs; by default the last one.
+    pub(crate) fn register(&self, chosen: Option<usize>) -> Option<Register> {
+        self.bytes.get(chosen.unwrap_or(usize::MAX)).or(self.bytes.last()).copied().flatten()
+    }
 }
 
 /// A value that is filled part by part.
@@ -61,7 +86,7 @@ pub(crate) struct Solved {
 }
 
 /// A value whose sizes are known before a run.
-pub(crate) struct Place {
+pub(crate) struct Sized {
     pub(crate) value: usize,
     pub(crate) shape: usize,
     /// Where it lies in the arena, and the bytes of an element.
@@ -80,7 +105,11 @@ impl Layout {
     pub fn of(graph: &Graph) -> Self {
         let mut layout = Self {
             shapes: Vec::new(),
-            places: Vec::new(),
+            sized: Vec::new(),
+            places: 1,
+            buffers: Vec::new(),
+            in_registers: Vec::new(),
+            choices: Vec::new(),
             lives: Vec::new(),
             parts: Vec::new(),
             joins: Vec::new(),
@@ -89,11 +118,16 @@ impl Layout {
         let mut known: HashMap<&[Register], usize> = HashMap::new();
         let values = lives(graph);
         for (index, value) in graph.values.iter().enumerate() {
+            layout.places = layout.places.max(value.place.index() + 1);
             let Some(registers) = &value.sizes else { continue };
+            let width = element_bytes(value.ty.data_type());
             let buffer = match value.home {
-                Home::Arena(buffer) => Some((buffer.index(), element_bytes(value.ty.data_type()))),
+                Home::Arena(buffer) => Some((buffer.index(), width)),
+                Home::Registers(_) => {
+                    layout.in_registers.push(PlanValueId::new(index));
+                    None
+                }
                 Home::Part(part) => {
-                    let width = element_bytes(value.ty.data_type());
                     layout.parts.push(PlacedPart { value: index, part, width });
                     None
                 }
@@ -112,21 +146,38 @@ impl Layout {
                 if let Some(known) = layout.lives.get_mut(buffer) {
                     *known = known.and(*life);
                 }
+                layout.buffers.resize(layout.lives.len(), Place::MAIN);
+                if let Some(place) = layout.buffers.get_mut(buffer) {
+                    *place = value.place;
+                }
             }
-            layout.places.push(Place { value: index, shape, buffer });
+            layout.sized.push(Sized { value: index, shape, buffer });
+        }
+        // They are written once per layout, and stay there.
+        for value in &mut layout.sized {
+            let Some(known) = graph.values.get(value.value) else { continue };
+            if matches!(known.home, Home::Registers(_)) {
+                value.buffer = Some((layout.lives.len(), element_bytes(known.ty.data_type())));
+                layout.lives.push(Life::WHOLE);
+                layout.buffers.push(known.place);
+            }
         }
         let places: HashMap<usize, usize> =
             layout.parts.iter().enumerate().map(|(place, part)| (part.value, place)).collect();
         for (position, step) in graph.steps.iter().enumerate() {
-            let workspace = match &step.action {
-                Action::Kernel { workspace, .. } => *workspace,
-                Action::Placed { .. } | Action::Control { .. } => None,
-            };
-            layout.workspaces.push(workspace.map(|register| (register, layout.lives.len())));
-            if workspace.is_some() {
+            let bytes: Vec<_> = step.launch().into_iter().flat_map(Launch::variants).map(|v| v.workspace).collect();
+            let has_any = bytes.iter().any(Option::is_some);
+            layout.workspaces.push(has_any.then(|| Workspace { bytes, buffer: layout.lives.len() }));
+            if has_any {
                 layout.lives.push(Life { first: position, last: position });
+                let place = step.outputs.first().and_then(|id| graph.values.get(id.index())).map(|value| value.place);
+                layout.buffers.push(place.unwrap_or(Place::MAIN));
             }
-            if let Action::Placed { region } = &step.action
+            if let Some(launch) = step.launch().filter(|launch| !launch.special.is_empty()) {
+                let guards = launch.special.iter().map(|variant| variant.guards.clone()).collect();
+                layout.choices.push((position, guards));
+            }
+            if let Action::Alias { region } = &step.action
                 && let Some(Op::Concat(_)) = region.only().map(|node| &node.op)
             {
                 let place = |id: &PlanValueId| places.get(&id.index()).copied();
@@ -140,7 +191,9 @@ impl Layout {
 
     /// Bytes of the arena for these registers; `None` for more than there can be, or sizes that are none.
     pub fn arena_bytes(&self, registers: &[i64]) -> Option<usize> {
-        self.required(registers)?.solve(&self.lives)
+        let mut required = self.required(registers)?;
+        let mut at = |place| required.solve(&self.lives, |buffer| self.is_at(buffer, Place::new(place)));
+        (0..self.places).try_fold(0usize, |sum, place| sum.checked_add(at(place)?))
     }
 
     /// The most bytes that live at one step for these registers: no arena can be smaller.
@@ -151,14 +204,38 @@ impl Layout {
     /// The room that each buffer needs, before any has its place.
     fn required(&self, registers: &[i64]) -> Option<Placement> {
         let mut placement = Placement::default();
-        self.require(registers, &mut Vec::new(), &mut placement, usize::MAX).ok()?;
+        let mut chosen = Vec::new();
+        self.choose(registers, &mut chosen);
+        self.require(registers, &chosen, &mut Vec::new(), &mut placement, usize::MAX).ok()?;
         Some(placement)
+    }
+
+    /// Does a buffer lie on this device?
+    pub(crate) fn is_at(&self, buffer: usize, place: Place) -> bool {
+        self.buffers.get(buffer) == Some(&place)
+    }
+
+    /// Says which of its kernels each step launches for these registers; the last one where the list has none for it.
+    pub(crate) fn choose(&self, registers: &[i64], chosen: &mut Vec<usize>) {
+        chosen.clear();
+        if self.choices.is_empty() {
+            return;
+        }
+        chosen.resize(self.workspaces.len(), usize::MAX);
+        let read = |register: &Register| usize::try_from(register.0).ok().and_then(|at| registers.get(at));
+        for (position, guards) in &self.choices {
+            let holds = |guards: &Guards| guards.iter().all(|(left, right)| read(left) == read(right));
+            if let Some(slot) = chosen.get_mut(*position) {
+                *slot = guards.iter().position(holds).unwrap_or(usize::MAX);
+            }
+        }
     }
 
     /// Solves all shapes, and says how much room each buffer needs.
     pub(crate) fn require(
         &self,
         registers: &[i64],
+        chosen: &[usize],
         shapes: &mut Vec<Solved>,
         placement: &mut Placement,
         limit: usize,
@@ -171,15 +248,17 @@ impl Layout {
             solved.count = element_count(&solved.sizes);
         }
         placement.begin(self.lives.len());
-        for place in &self.places {
+        for place in &self.sized {
             let (Some(solved), Some((buffer, width))) = (shapes.get(place.shape), place.buffer) else { continue };
             let bytes = solved.count.and_then(|count| count.checked_mul(width)).filter(|bytes| *bytes <= limit);
             placement.require(buffer, bytes.ok_or_else(too_large)?);
         }
-        for (register, buffer) in self.workspaces.iter().flatten() {
+        for (position, workspace) in self.workspaces.iter().enumerate() {
+            let Some(workspace) = workspace else { continue };
+            let Some(register) = workspace.register(chosen.get(position).copied()) else { continue };
             let bytes = usize::try_from(register.0).ok().and_then(|i| registers.get(i)).copied().unwrap_or(-1);
             let bytes = size_of_register(bytes, &|| "scratch memory".to_owned())?;
-            placement.require(*buffer, Some(bytes).filter(|bytes| *bytes <= limit).ok_or_else(too_large)?);
+            placement.require(workspace.buffer, Some(bytes).filter(|bytes| *bytes <= limit).ok_or_else(too_large)?);
         }
         Ok(())
     }

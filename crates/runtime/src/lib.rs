@@ -37,6 +37,7 @@ mod outside;
 mod parts;
 mod placement;
 pub mod profile;
+mod queues;
 mod registers;
 mod results;
 mod stack;

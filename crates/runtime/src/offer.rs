@@ -5,9 +5,9 @@
 
 use sinter_backend::{Candidate, KernelError, Numerics, Problem, Sizing, Tactic, Target};
 use sinter_base::{Dim, Truth};
-use sinter_plan::{Action, Graph, Home, PlanValueId, Register, Step};
+use sinter_plan::{Graph, Home, PlanValueId, Register, Step, Variant};
 
-/// Checks a kernel's step of a graph; `sizes` are what the registers of the plan compute. The candidate of its recipe, where
+/// Checks a kernel of a step of a graph; `sizes` are what the registers of the plan compute. The candidate of its recipe, where
 /// the tactic still offers it.
 ///
 /// # Errors
@@ -15,11 +15,12 @@ use sinter_plan::{Action, Graph, Home, PlanValueId, Register, Step};
 pub(crate) fn check(
     tactic: &dyn Tactic,
     graph: &Graph,
-    step: &Step,
+    (step, variant): (&Step, &Variant),
     sizes: &[Option<Dim>],
     target: &Target,
 ) -> Result<Option<Candidate>, KernelError> {
-    let Action::Kernel { recipe, region, in_place, packed, workspace } = &step.action else { return Ok(None) };
+    let Some(region) = step.region() else { return Ok(None) };
+    let Variant { recipe, packed, workspace, .. } = variant;
     let wrong = |what: String| Err(KernelError::Recipe(format!("the plan is damaged: {what}")));
     let home = |id: &PlanValueId| graph.values.get(id.index()).map(|value| &value.home);
     let is_weight = |id: &Option<PlanValueId>| id.as_ref().and_then(home).is_some_and(|h| matches!(h, Home::Weight(_)));
@@ -33,7 +34,7 @@ pub(crate) fn check(
     if candidate.packed != *packed {
         return wrong(format!("operands {packed:?} are packed, the kernel wants {:?}", candidate.packed));
     }
-    if let Some((operand, result)) = in_place.iter().find(|pair| !candidate.in_place.contains(pair)) {
+    if let Some((operand, result)) = step.in_place().iter().find(|pair| !candidate.in_place.contains(pair)) {
         return wrong(format!("the kernel cannot put result {result} where operand {operand} lies"));
     }
     let computed = |register: Register| usize::try_from(register.0).ok().and_then(|at| sizes.get(at))?.clone();

@@ -2,9 +2,11 @@
 
 use sinter_backend::{Argument, KernelError, Queue};
 use sinter_base::{Buffer, DataType, HostBlock, MemoryRef, Tensor, Value, View};
+use sinter_plan::Place;
 
 use crate::error::RuntimeError;
 use crate::host_value::{HostTensor, bytes_of, tensor_of};
+use crate::queues::Queues;
 
 /// A value outside of the arena.
 pub(crate) enum Outside {
@@ -12,6 +14,8 @@ pub(crate) enum Outside {
     Memory {
         /// Where it lies.
         argument: Argument,
+        /// On which device.
+        place: Place,
         /// Is its block released with it? Else it is the caller's, or that of the graph around.
         is_owned: bool,
     },
@@ -24,7 +28,8 @@ impl Outside {
     ///
     /// # Errors
     /// When the device has not so much.
-    pub(crate) fn new(value: Value, queue: &mut dyn Queue) -> Result<Self, KernelError> {
+    pub(crate) fn new(value: Value, place: Place, queues: &mut Queues) -> Result<Self, KernelError> {
+        let queue = queues.at(place);
         match value {
             Value::Tensor(tensor) if tensor.data_type() != DataType::String => {
                 let mut tensor = HostTensor::new(&tensor);
@@ -33,7 +38,8 @@ impl Outside {
                     Ok(block) => MemoryRef { block, offset: 0, bytes: bytes_of(data_type, &sizes).unwrap_or(0) },
                     Err(memory) => uploaded(&memory, queue)?,
                 };
-                Ok(Self::Memory { argument: Argument { memory, data_type, sizes, rows: None }, is_owned: true })
+                let argument = Argument { memory, data_type, sizes, rows: None };
+                Ok(Self::Memory { argument, place, is_owned: true })
             }
             other => Ok(Self::Value(other)),
         }
@@ -51,9 +57,9 @@ impl Outside {
     ///
     /// # Errors
     /// When the memory cannot be read.
-    pub(crate) fn value(&self, queue: &mut dyn Queue) -> Result<Value, RuntimeError> {
+    pub(crate) fn value(&self, queues: &mut Queues) -> Result<Value, RuntimeError> {
         match self {
-            Self::Memory { argument, .. } => read(argument, queue).map(Value::Tensor),
+            Self::Memory { argument, place, .. } => read(argument, queues.at(*place)).map(Value::Tensor),
             Self::Value(value) => Ok(value.clone()),
         }
     }
@@ -67,9 +73,9 @@ impl Outside {
     }
 
     /// Gives its memory back.
-    pub(crate) fn release(self, queue: &mut dyn Queue) {
-        if let Self::Memory { argument, is_owned: true } = self {
-            queue.release(argument.memory.block);
+    pub(crate) fn release(self, queues: &mut Queues) {
+        if let Self::Memory { argument, place, is_owned: true } = self {
+            queues.at(place).release(argument.memory.block);
         }
     }
 }

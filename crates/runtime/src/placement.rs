@@ -60,14 +60,18 @@ impl Placement {
         }
     }
 
-    /// Gives each buffer its offset, by the lives of all; the bytes of the whole block. `None` for more than there can be.
-    pub(crate) fn solve(&mut self, lives: &[Life]) -> Option<usize> {
+    /// Gives each buffer of one block its offset, by the lives of all; the bytes of the whole block. `None` for more than
+    /// there can be.
+    pub(crate) fn solve(&mut self, lives: &[Life], is_in_block: impl Fn(usize) -> bool) -> Option<usize> {
         let Self { bytes, offsets, by_size, placed } = self;
-        for room in bytes.iter_mut() {
-            *room = room.checked_next_multiple_of(ALIGNMENT)?;
-        }
         by_size.clear();
-        by_size.extend((0..bytes.len().min(lives.len())).filter(|&buffer| bytes.get(buffer).is_some_and(|b| *b > 0)));
+        for (buffer, room) in bytes.iter_mut().enumerate().take(lives.len()).filter(|(buffer, _)| is_in_block(*buffer))
+        {
+            *room = room.checked_next_multiple_of(ALIGNMENT)?;
+            if *room > 0 {
+                by_size.push(buffer);
+            }
+        }
         by_size.sort_unstable_by_key(|&buffer| (Reverse(bytes.get(buffer)), buffer));
         placed.clear();
         let mut total = 0usize;
@@ -123,7 +127,7 @@ mod tests {
         for (buffer, (bytes, ..)) in buffers.iter().enumerate() {
             placement.require(buffer, *bytes);
         }
-        let total = placement.solve(&lives).expect("a small block");
+        let total = placement.solve(&lives, |_| true).expect("a small block");
         (placement, total)
     }
 

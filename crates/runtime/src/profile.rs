@@ -7,13 +7,13 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use sinter_backend::{Argument, Queue};
 use sinter_base::Value;
 use sinter_plan::{Home, PlanValueId};
 
 use crate::engine::{Engine, Shared};
 use crate::error::RuntimeError;
 use crate::frame::Frame;
+use crate::queues::Queues;
 
 /// Is told about every step.
 pub trait Observer {
@@ -78,8 +78,7 @@ impl<'o> Watch<'o> {
 pub struct StepValues<'a> {
     pub(crate) engine: &'a Shared,
     pub(crate) frame: &'a Frame,
-    pub(crate) weights: &'a [Option<Argument>],
-    pub(crate) queue: &'a mut dyn Queue,
+    pub(crate) queues: &'a mut Queues,
 }
 
 impl StepValues<'_> {
@@ -88,7 +87,7 @@ impl StepValues<'_> {
     /// # Errors
     /// When it was not made yet, and errors of that work.
     pub fn value(&mut self, id: PlanValueId) -> Result<Value, RuntimeError> {
-        let Self { engine, frame, weights, queue } = self;
+        let Self { engine, frame, queues } = self;
         let graph = &engine.plan.graph;
         match graph.values.get(id.index()).map(|value| &value.home) {
             Some(Home::Weight(weight)) => {
@@ -96,7 +95,7 @@ impl StepValues<'_> {
                 let missing = || RuntimeError::Damaged(format!("{id} is no weight"));
                 Ok(Value::Tensor(weight.ok_or_else(missing)?.tensor().clone()))
             }
-            _ => frame.value(graph, weights, id, *queue),
+            _ => frame.value(graph, queues, id),
         }
     }
 }

@@ -10,25 +10,24 @@ use sinter_base::{MemoryRef, TensorType, Value, ValueType};
 use sinter_ops::control::nested::admits;
 use sinter_ops::shown::MAX_SHOWN;
 use sinter_ops::{InferContext, ValueId};
-use sinter_plan::{Action, Graph, Home, PlanValueId, Step};
+use sinter_plan::{Action, Graph, Home, Launch, Place, PlanValueId, Step};
 
 use crate::arguments::{Binder, Changing};
 use crate::capture::Captures;
 use crate::engine::Shared;
 use crate::error::RuntimeError;
-use crate::frame::Frame;
+use crate::frame::{Bound, Frame};
 use crate::graph::{LoadedAction, LoadedGraph};
 use crate::host_value::{bytes_of, tensor_of};
 use crate::outside::{Outside, look};
 use crate::profile::{StepValues, Watch};
+use crate::queues::Queues;
 
 /// What all steps of a run share.
 pub(crate) struct Work<'a> {
     pub(crate) engine: &'a Shared,
     pub(crate) registers: &'a [i64],
-    /// The engine's weights in the queue's memory.
-    pub(crate) weights: &'a [Option<Argument>],
-    pub(crate) queue: &'a mut dyn Queue,
+    pub(crate) queues: &'a mut Queues,
     /// What the device has recorded; `None` where nothing is.
     pub(crate) captures: Option<&'a mut Captures>,
 }
@@ -38,18 +37,23 @@ pub(crate) fn bind_steps(
     graph: &Graph,
     loaded: &LoadedGraph,
     frame: &mut Frame,
-    weights: &[Option<Argument>],
+    queues: &Queues,
 ) -> Result<(), RuntimeError> {
-    let mut all = std::mem::take(&mut frame.arguments);
-    all.resize_with(graph.steps.len(), Arguments::default);
+    let mut all = std::mem::take(&mut frame.bound);
+    all.resize_with(graph.steps.len(), Bound::default);
     let steps = graph.steps.iter().zip(&loaded.actions).zip(&mut all).enumerate();
-    for (position, ((step, action), arguments)) in steps {
-        if let LoadedAction::Launch { changing, .. } = action {
-            let bound = Binder { graph, step, position, weights }.bind(changing, frame, arguments);
-            bound.map_err(|source| RuntimeError::of_step(step.origins.join(", "), source))?;
+    for (position, ((step, action), bound)) in steps {
+        if let (LoadedAction::Launch { kernels, place, changing, .. }, Action::Launch(launch)) = (action, &step.action)
+        {
+            let chosen = frame.chosen.get(position).copied().unwrap_or(usize::MAX);
+            bound.kernel = kernels.get(chosen).or(kernels.last()).copied();
+            let variant = launch.special.get(chosen).unwrap_or(&launch.general);
+            let binder = Binder { graph, step, position, place: *place, queues };
+            let made = binder.bind(variant, changing, frame, &mut bound.arguments);
+            made.map_err(|source| RuntimeError::of_step(step.origins.join(", "), source))?;
         }
     }
-    frame.arguments = all;
+    frame.bound = all;
     Ok(())
 }
 
@@ -79,26 +83,27 @@ pub(crate) fn run_steps(
         }
         let run = Run { graph, step, position };
         let result = match (action, &step.action) {
-            (LoadedAction::Launch { kernel, changing, .. }, _) => run.launch(*kernel, changing, frame, work),
-            (LoadedAction::Open { kernel, size_operands }, Action::Kernel { region, .. }) => {
-                run.launch_open(*kernel, (region, size_operands), frame, work)
+            (LoadedAction::Launch { place, changing, .. }, _) => run.launch(*place, changing, frame, work),
+            (LoadedAction::Open { kernel, place, size_operands }, Action::Launch(Launch { region, .. })) => {
+                run.launch_open((*kernel, *place), (region, size_operands), frame, work)
             }
-            (LoadedAction::Values(kernel), Action::Kernel { recipe, .. }) => match &**kernel {
-                Loaded::Values(kernel) => run.call(&recipe.tactic, &**kernel, frame, work),
+            (LoadedAction::Copy, Action::Copy) => run.copy(frame, work),
+            (LoadedAction::Values(kernel), Action::Launch(Launch { general, .. })) => match &**kernel {
+                Loaded::Values(kernel) => run.call(&general.recipe.tactic, &**kernel, frame, work),
                 Loaded::Kernel(_) => Err(KernelError::Recipe("the step was loaded as something else".to_owned())),
             },
             (LoadedAction::Control(bodies), Action::Control { region, graphs }) => {
                 run.control(region, (graphs, bodies), frame, work, watch.as_deref_mut())
             }
-            (LoadedAction::Placed, Action::Placed { .. }) => Ok(()),
+            (LoadedAction::Alias, Action::Alias { .. }) => Ok(()),
             _ => Err(KernelError::Recipe("the step was loaded as something else".to_owned())),
         };
         result.map_err(|source| RuntimeError::of_step(step.origins.join(", "), source))?;
         if let Some(watch) = &mut watch {
-            let Work { engine, weights, queue, .. } = work;
-            watch.after(position, &mut StepValues { engine, frame, weights, queue: &mut **queue })?;
+            let Work { engine, queues, .. } = work;
+            watch.after(position, &mut StepValues { engine, frame, queues })?;
         }
-        frame.release(releases, work.queue);
+        frame.release(releases, work.queues);
     }
     Ok(())
 }
@@ -111,7 +116,7 @@ fn run_segment(
     frame: &mut Frame,
     work: &mut Work<'_>,
 ) -> Result<(), RuntimeError> {
-    let Work { registers, weights, queue, captures: Some(captures), .. } = work else { return Ok(()) };
+    let Work { registers, queues, captures: Some(captures), .. } = work else { return Ok(()) };
     let steps = || segment.clone().filter_map(|at| Some((at, graph.steps.get(at)?, loaded.actions.get(at)?)));
     let of_step = |at: usize, source| {
         let origins = graph.steps.get(at).map(|step| step.origins.join(", "));
@@ -119,31 +124,30 @@ fn run_segment(
     };
     captures.begin();
     for (position, step, action) in steps() {
-        let LoadedAction::Launch { changing, .. } = action else { continue };
-        let Some(slot) = frame.arguments.get_mut(position) else { continue };
-        let mut arguments = std::mem::take(slot);
-        let bound = Binder { graph, step, position, weights }.rebind(changing, frame, &mut arguments);
-        captures.add(&arguments, &changing.inputs, &changing.outputs);
-        if let Some(slot) = frame.arguments.get_mut(position) {
-            *slot = arguments;
+        let LoadedAction::Launch { changing, place, .. } = action else { continue };
+        let Some(slot) = frame.bound.get_mut(position) else { continue };
+        let mut bound = std::mem::take(slot);
+        let binder = Binder { graph, step, position, place: *place, queues };
+        let made = binder.rebind(changing, frame, &mut bound.arguments);
+        captures.add(&bound.arguments, &changing.inputs, &changing.outputs);
+        if let Some(slot) = frame.bound.get_mut(position) {
+            *slot = bound;
         }
-        bound.map_err(|source| of_step(position, source))?;
+        made.map_err(|source| of_step(position, source))?;
     }
     let (mut at, seed) = (segment.start, seed(frame));
     let mut launch = |queue: &mut dyn Queue| {
-        for (position, _, action) in steps() {
-            let (LoadedAction::Launch { kernel, .. }, Some(arguments)) = (action, frame.arguments.get(position)) else {
-                continue;
-            };
+        for (position, _, _) in steps() {
+            let Some(Bound { kernel: Some(kernel), arguments }) = frame.bound.get(position) else { continue };
             at = position;
             queue.launch(*kernel, arguments, seed)?;
         }
         Ok(())
     };
-    let done = captures.run(segment.start, registers, &mut **queue, &mut launch);
+    let done = captures.run(segment.start, registers, queues.at(Place::MAIN), &mut launch);
     done.map_err(|source| of_step(at, source))?;
     for releases in segment.clone().filter_map(|at| loaded.releases.get(at)) {
-        frame.release(releases, &mut **queue);
+        frame.release(releases, queues);
     }
     Ok(())
 }
@@ -169,34 +173,62 @@ impl Run<'_> {
         self.graph.values.get(id.index()).map(|v| &v.home)
     }
 
+    /// The device of a value.
+    pub(crate) fn place_of(&self, id: PlanValueId) -> Place {
+        self.graph.values.get(id.index()).map_or(Place::MAIN, |value| value.place)
+    }
+
     /// All results lie in the arena, or with the caller: nothing is inferred or allocated.
     fn launch(
         &self,
-        kernel: KernelId,
+        place: Place,
         changing: &Changing,
         frame: &mut Frame,
         work: &mut Work<'_>,
     ) -> Result<(), KernelError> {
-        let Some(slot) = frame.arguments.get_mut(self.position) else {
+        let Some(Bound { kernel: Some(kernel), arguments }) = frame.bound.get_mut(self.position) else {
             return Err(KernelError::Recipe("a step has no arguments".to_owned()));
         };
+        let kernel = *kernel;
         if *changing == Changing::default() {
-            return work.queue.launch(kernel, slot, (frame.seed, frame.stream));
+            return work.queues.at(place).launch(kernel, arguments, (frame.seed, frame.stream));
         }
-        let mut arguments = std::mem::take(slot);
-        let binder = Binder { graph: self.graph, step: self.step, position: self.position, weights: work.weights };
-        let bound = binder.rebind(changing, frame, &mut arguments);
-        let launched = bound.and_then(|()| work.queue.launch(kernel, &arguments, seed(frame)));
-        if let Some(slot) = frame.arguments.get_mut(self.position) {
-            *slot = arguments;
+        let mut arguments = std::mem::take(arguments);
+        let (graph, step, position) = (self.graph, self.step, self.position);
+        let made = Binder { graph, step, position, place, queues: work.queues }.rebind(changing, frame, &mut arguments);
+        let launched = made.and_then(|()| work.queues.at(place).launch(kernel, &arguments, seed(frame)));
+        if let Some(slot) = frame.bound.get_mut(self.position) {
+            slot.arguments = arguments;
         }
         launched
+    }
+
+    /// Copies a value to another device.
+    fn copy(&self, frame: &mut Frame, work: &mut Work<'_>) -> Result<(), KernelError> {
+        let missing = || KernelError::Recipe("a copy of nothing".to_owned());
+        let ([Some(from)], [to]) = (self.step.inputs.as_slice(), self.step.outputs.as_slice()) else {
+            return Err(missing());
+        };
+        let place = |id: PlanValueId| self.graph.values.get(id.index()).map(|value| value.place).ok_or_else(missing);
+        let (source, target) = (place(*from)?, place(*to)?);
+        let argument = frame.argument(self.graph, work.queues, *from).ok_or_else(missing)?;
+        if self.home(*to) != Some(&Home::Dynamic) {
+            let memory = frame.argument(self.graph, work.queues, *to).ok_or_else(missing)?.memory;
+            return work.queues.copy((source, &argument), (target, memory));
+        }
+        let bytes = bytes_of(argument.data_type, &argument.sizes).ok_or_else(missing)?;
+        let block = work.queues.at(target).allocate(bytes)?;
+        let memory = MemoryRef { block, offset: 0, bytes };
+        let copied = work.queues.copy((source, &argument), (target, memory));
+        let argument = Argument { memory, rows: None, ..argument };
+        self.keep(*to, Outside::Memory { argument, place: target, is_owned: true }, frame, work)?;
+        copied
     }
 
     /// Sizes are inferred from the actual operands; what stays open is told by the kernel.
     fn launch_open(
         &self,
-        kernel: KernelId,
+        (kernel, place): (KernelId, Place),
         problem: (&Region, &[usize]),
         frame: &mut Frame,
         work: &mut Work<'_>,
@@ -208,7 +240,7 @@ impl Run<'_> {
             arguments.inputs.push(match id {
                 None => Input::Absent,
                 Some(id) => {
-                    let argument = frame.argument(self.graph, work.weights, *id);
+                    let argument = frame.argument(self.graph, work.queues, *id);
                     let none = || KernelError::Recipe(format!("{id} is no tensor that a kernel can see"));
                     Input::Memory(argument.ok_or_else(none)?)
                 }
@@ -225,21 +257,21 @@ impl Run<'_> {
             let bytes = bytes_of(data_type, &sizes).filter(|bytes| *bytes <= limit);
             let too_large = || KernelError::Memory(format!("a result of type {data_type} and sizes {sizes:?}"));
             let bytes = bytes.ok_or_else(too_large)?;
-            let block = work.queue.allocate(bytes).map_err(|error| match error {
+            let block = work.queues.at(place).allocate(bytes).map_err(|error| match error {
                 KernelError::Memory(_) => too_large(),
                 other => other,
             })?;
             let memory = MemoryRef { block, offset: 0, bytes };
             arguments.outputs.push(Output::Memory(Argument { memory, data_type, sizes, rows: None }));
         }
-        let launched = work.queue.launch(kernel, &arguments, seed(frame));
+        let launched = work.queues.at(place).launch(kernel, &arguments, seed(frame));
         for (position, (id, output)) in self.step.outputs.iter().zip(arguments.outputs).enumerate() {
             let argument = match output {
                 Output::Memory(argument) => argument,
                 Output::Open { .. } if launched.is_err() => continue,
-                Output::Open { .. } => work.queue.opened(position)?,
+                Output::Open { .. } => work.queues.at(place).opened(position)?,
             };
-            self.keep(*id, Outside::Memory { argument, is_owned: true }, frame, work)?;
+            self.keep(*id, Outside::Memory { argument, place, is_owned: true }, frame, work)?;
         }
         launched
     }
@@ -264,7 +296,8 @@ impl Run<'_> {
             return Err(KernelError::Recipe(format!("{} results of {}", outputs.len(), self.step.outputs.len())));
         }
         for (id, value) in self.step.outputs.iter().zip(outputs) {
-            let value = Outside::new(value, work.queue)?;
+            let place = self.place_of(*id);
+            let value = Outside::new(value, place, work.queues)?;
             self.keep(*id, value, frame, work)?;
         }
         Ok(())
@@ -283,10 +316,10 @@ impl Run<'_> {
         work: &mut Work<'_>,
     ) -> Result<(), KernelError> {
         if self.home(id) != Some(&Home::Dynamic) {
-            value.release(work.queue);
+            value.release(work.queues);
             return Err(KernelError::Recipe(format!("{id} is made at run time and has a fixed place")));
         }
-        frame.keep(id, value, work.queue);
+        frame.keep(id, value, work.queues);
         Ok(())
     }
 
@@ -338,12 +371,13 @@ impl Run<'_> {
         frame: &Frame,
         work: &mut Work<'_>,
     ) -> Result<ValueType, KernelError> {
-        let Some(argument) = frame.argument(self.graph, work.weights, id) else {
+        let Some(argument) = frame.argument(self.graph, work.queues, id) else {
             return Ok(self.value(id, frame, work)?.value_type());
         };
         let count: usize = argument.sizes.iter().product();
         if shows_contents && count <= MAX_SHOWN {
-            let tensor = look(&argument, work.queue, tensor_of).map_err(RuntimeError::into_kernel_error)?;
+            let place = self.place_of(id);
+            let tensor = look(&argument, work.queues.at(place), tensor_of).map_err(RuntimeError::into_kernel_error)?;
             return Ok(TensorType::of(&tensor).into());
         }
         Ok(TensorType::new(argument.data_type, argument.sizes.as_slice().into()).into())
@@ -358,6 +392,6 @@ impl Work<'_> {
         {
             return Ok(Value::Tensor(weight.tensor().clone()));
         }
-        frame.value(graph, self.weights, id, self.queue).map_err(RuntimeError::into_kernel_error)
+        frame.value(graph, self.queues, id).map_err(RuntimeError::into_kernel_error)
     }
 }

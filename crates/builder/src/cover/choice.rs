@@ -210,6 +210,7 @@ mod tests {
             may_join: true,
             inputs: &weight,
             folding: &Folding::of(body, &weight),
+            is_known: &|_| false,
         };
         see(&cover(&problem).map_err(|gaps| gaps.len()).expect("everything has a kernel").pieces);
     }
@@ -362,6 +363,7 @@ mod tests {
                 may_join: true,
                 inputs: &weight,
                 folding: &Folding::of(&body, &weight),
+                is_known: &|_| false,
             };
             let costs = cover(&problem).map_err(|gaps| gaps.len()).expect("everything has a kernel").costs;
             let (least, choices) = brute_force(&problem);

@@ -33,6 +33,10 @@ pub(crate) fn emit(problem: &Problem<'_>, served: Vec<Served>, labels: &[usize])
     for id in body.inputs() {
         emitter.forms.insert((*id, Form::Plain), *id);
     }
+    // What is there before a run is there as the network has it.
+    for id in (0..body.value_count()).map(ValueId::new).filter(|id| (problem.is_known)(*id)) {
+        emitter.forms.insert((id, Form::Plain), id);
+    }
     for (served, &label) in served.into_iter().zip(labels) {
         if emitter.repeated.has(&served) {
             continue;

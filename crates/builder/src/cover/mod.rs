@@ -81,6 +81,8 @@ pub(crate) struct Problem<'a> {
     pub(crate) inputs: &'a dyn Fn(ValueId) -> Option<Arc<WeightExpr>>,
     /// Weights that nodes of the body make.
     pub(crate) folding: &'a Folding,
+    /// Is a value there before a run, though it is no weight?
+    pub(crate) is_known: &'a dyn Fn(ValueId) -> bool,
 }
 
 impl Problem<'_> {
@@ -91,7 +93,8 @@ impl Problem<'_> {
 
     /// The body as proposers see it.
     pub(crate) fn graph(&self) -> GraphView<'_> {
-        GraphView::new(self.body, |id| self.folding.expression(id).is_some() || (self.inputs)(id).is_some())
+        let is_weight = |id| self.folding.expression(id).is_some() || (self.inputs)(id).is_some();
+        GraphView::new(self.body, is_weight, self.is_known)
     }
 }
 

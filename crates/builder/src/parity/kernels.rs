@@ -7,7 +7,7 @@ use sinter_backend::{Candidate, KernelError, KernelId, Kernels, Loaded, Numerics
 use sinter_base::{Value, ValueType};
 use sinter_ops::shown::shown_type;
 use sinter_ops::{InferContext, Memory};
-use sinter_plan::{Action, Graph, Home, Step};
+use sinter_plan::{Graph, Home, Step, Variant};
 
 use crate::draft::Draft;
 use crate::parity::placed::Placement;
@@ -28,6 +28,7 @@ pub(crate) struct Trial<'a> {
     bench: &'a Bench<'a>,
     graph: &'a Graph,
     step: &'a Step,
+    variant: &'a Variant,
     region: &'a Region,
     candidate: &'a Candidate,
     /// The kernel, or why there is none.
@@ -45,16 +46,30 @@ pub(crate) enum Agreed {
 }
 
 impl Bench<'_> {
-    /// A kernel's step of a graph.
+    /// A kernel of a step of a graph.
     ///
     /// # Errors
     /// When it is no kernel that was offered.
-    pub(crate) fn trial<'t>(&'t self, graph: &'t Graph, step: &'t Step) -> Result<Trial<'t>, String> {
-        let Action::Kernel { recipe, region, .. } = &step.action else { return Err("no kernel".to_owned()) };
+    pub(crate) fn trial<'t>(
+        &'t self,
+        graph: &'t Graph,
+        step: &'t Step,
+        variant: &'t Variant,
+    ) -> Result<Trial<'t>, String> {
+        let (region, recipe) = (step.region().ok_or("no kernel")?, &variant.recipe);
         let candidate = self.draft.candidates.get(region, recipe);
         let candidate = candidate.ok_or_else(|| format!("{recipe} was never offered"))?;
-        let kernel = self.kernels.load(recipe, region).map_err(|e| e.to_string());
-        Ok(Trial { bench: self, graph, step, region, candidate, kernel, placement: Placement::of(graph, step) })
+        let kernel = self.kernels.make(recipe, region).map_err(|e| e.to_string());
+        Ok(Trial {
+            bench: self,
+            graph,
+            step,
+            variant,
+            region,
+            candidate,
+            kernel,
+            placement: Placement::of(graph, step),
+        })
     }
 }
 
@@ -91,7 +106,7 @@ impl Trial<'_> {
 
     /// The results of the kernel in memory of its own, and in memory as the plan places it, where that is something else.
     fn launch(&self, operands: &[Option<Value>]) -> Result<Vec<Vec<Value>>, String> {
-        let Self { graph, step, region, candidate, .. } = *self;
+        let Self { graph, step, variant, region, candidate, .. } = *self;
         let Bench { draft, kernels, .. } = *self.bench;
         let tactic = &candidate.recipe.tactic;
         let text = |e: KernelError| e.to_string();
@@ -101,6 +116,8 @@ impl Trial<'_> {
         };
         let mut tensors = Vec::new();
         for (position, (value, id)) in operands.iter().zip(&step.inputs).enumerate() {
+            let replaced = variant.replaced.iter().find(|(at, _)| *at == position);
+            let id = replaced.map(|(_, id)| *id).or(*id);
             let tensor = match (candidate.packed.contains(&position), id) {
                 (true, Some(id)) => match graph.values.get(id.index()).map(|v| &v.home) {
                     Some(Home::Weight(weight)) => Some(draft.plan.weights[weight.index()].tensor().clone()),

@@ -7,7 +7,7 @@ use sinter_backend::{
 };
 use sinter_base::view::element_bytes;
 use sinter_base::{Buffer, DataType, MemoryRef, Rows, Sizes, Tensor, Value, ValueType, View};
-use sinter_plan::{Action, Graph, Home, PlanValueId, Step};
+use sinter_plan::{Graph, Home, PlanValueId, Step};
 
 use crate::trial::{bytes_of, data, placed};
 
@@ -36,13 +36,13 @@ struct Image {
 impl Placement {
     /// That of a kernel's step; `None` where everything has a place of its own.
     pub(crate) fn of(graph: &Graph, step: &Step) -> Option<Self> {
-        let Action::Kernel { in_place, .. } = &step.action else { return None };
+        let in_place = step.in_place();
         let is_part =
             |id: &PlanValueId| graph.values.get(id.index()).is_some_and(|value| matches!(value.home, Home::Part(_)));
         let operands: Vec<bool> = step.inputs.iter().map(|id| id.as_ref().is_some_and(is_part)).collect();
         let results: Vec<bool> = step.outputs.iter().map(is_part).collect();
         let any = !in_place.is_empty() || operands.contains(&true) || results.contains(&true);
-        any.then(|| Self { operands, results, in_place: in_place.clone() })
+        any.then(|| Self { operands, results, in_place: in_place.to_vec() })
     }
 
     /// Launches a kernel once, on operands by their number in the region; `None` where results have open sizes.
@@ -246,7 +246,7 @@ mod tests {
         let problem = Problem { region: &region, target: &target, sizing: &Sizing::default() };
         let launch = |is_careful: bool, operand, result, in_place| {
             let candidate = TACTICS[usize::from(!is_careful)].offer(&problem, 1).unwrap().remove(0);
-            let Ok(backend::Loaded::Kernel(kernel)) = device.load(&candidate.recipe, &region) else {
+            let Ok(backend::Loaded::Kernel(kernel)) = device.load(&candidate.recipe, &region, None) else {
                 panic!("a kernel")
             };
             let placement = Placement { operands: vec![operand], results: vec![result], in_place };

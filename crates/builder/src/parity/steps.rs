@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use sinter_backend::{Kernels, Recipe, Region};
 use sinter_base::{Value, ValueType};
-use sinter_interp::inputs::batches;
+use sinter_interp::inputs::{batches, sizes_of};
 use sinter_interp::{FastEvaluator, evaluate_weight};
 use sinter_ir::{Input, Network, WeightExpr};
 use sinter_ops::control::nested::captures;
 use sinter_ops::{Body, EvalContext, Node, Steps, ValueId};
-use sinter_plan::{Action, Graph, Home, PlanValueId, Step};
+use sinter_plan::{Action, Graph, Home, Launch, PlanValueId, Step, Variant};
 
 use crate::draft::Draft;
 use crate::evidence::problem_text;
@@ -73,6 +73,7 @@ pub(crate) fn check(
         hints,
         answers,
         batches: batches(network),
+        registers: registers(draft, network, answers),
         seen: HashSet::new(),
         found: Verification::default(),
         wrong: Wrong::default(),
@@ -94,7 +95,8 @@ pub(crate) fn check(
     let is_idle = |unverified: &Unverified| unverified.reason == IDLE;
     let again = answers.again.as_ref().filter(|_| found.unverified.iter().any(is_idle));
     // What a body without a run leaves open, other inputs may show.
-    if let Some(Ok(values)) = again.map(|again| given(network, again)) {
+    if let Some((again, Ok(values))) = again.map(|again| (again, given(network, again))) {
+        checker.registers = registers(draft, network, again);
         checker.graph(&draft.plan.graph, source, values, progress, &|_, _| Ok(()));
         found.agreed = found.agreed.max(checker.found.agreed);
         found.unverified.retain(|one| !is_idle(one) || checker.found.unverified.contains(one));
@@ -117,6 +119,12 @@ fn given(network: &Network, answers: &Answers) -> Result<HashMap<PlanValueId, Va
         Ok((PlanValueId::new(input.value.index()), value))
     };
     network.inputs.iter().map(value).collect()
+}
+
+/// What the registers of a plan are for the judge's inputs.
+fn registers(draft: &Draft, network: &Network, answers: &Answers) -> Vec<i64> {
+    let sizes = sizes_of(network, &answers.inputs);
+    draft.plan.shapes.registers(&|name| sizes.get(name).copied()).unwrap_or_default()
 }
 
 /// Constants of a body, by its inputs.
@@ -147,6 +155,8 @@ struct Checker<'a> {
     answers: &'a Answers,
     /// Names of the sizes that count batches.
     batches: BTreeSet<String>,
+    /// What the registers of the plan are for the judge's inputs.
+    registers: Vec<i64>,
     /// Kernels and regions that were given fresh numbers: layers that are alike need them once.
     seen: HashSet<String>,
     found: Verification,
@@ -163,6 +173,10 @@ impl Checker<'_> {
         progress: Progress<'_>,
         see: See<'_>,
     ) -> HashMap<PlanValueId, Value> {
+        for (position, value) in graph.values.iter().enumerate() {
+            let Some(tensor) = value.in_registers(&self.registers) else { continue };
+            self.see(PlanValueId::new(position), Value::Tensor(tensor), "sizes", &mut values, see);
+        }
         let mut last_use = HashMap::new();
         for (position, step) in graph.steps.iter().enumerate() {
             for id in step.inputs.iter().flatten() {
@@ -214,22 +228,42 @@ impl Checker<'_> {
             operands.push(id.map(|id| self.value(graph, values, id)).transpose()?);
         }
         let memory = self.answers.memory;
-        let expected = evaluate(step.region().body(), &operands, memory)?;
+        let Some(region) = step.region() else {
+            // A copy is its operand.
+            let copied: Vec<Value> = operands.into_iter().flatten().collect();
+            self.note(step, &copied, values, see);
+            return Ok(());
+        };
+        let expected = evaluate(region.body(), &operands, memory)?;
         self.note(step, &expected, values, see);
         // Whether values were written where a step without a kernel finds them, the whole plan shows.
-        let Action::Kernel { recipe, region, .. } = &step.action else { return Ok(()) };
+        let variants: Vec<&Variant> = step.launch().into_iter().flat_map(Launch::variants).collect();
+        variants.into_iter().try_for_each(|variant| self.variant(graph, step, variant, &operands, &expected))
+    }
+
+    /// One kernel of a step.
+    fn variant(
+        &mut self,
+        graph: &Graph,
+        step: &Step,
+        variant: &Variant,
+        operands: &[Option<Value>],
+        expected: &[Value],
+    ) -> Result<(), Trouble> {
+        let Some(region) = step.region() else { return Ok(()) };
+        let (recipe, memory) = (&variant.recipe, self.answers.memory);
         let is_new = self.seen.insert(format!("{recipe:?}\n{}", problem_text(region)));
-        let trial = self.bench.trial(graph, step)?;
+        let trial = self.bench.trial(graph, step, variant)?;
         let agrees = |operands: &[Option<Value>], expected: &[Value]| {
             let (recipe, region) = (Box::new(recipe.clone()), Box::new(region.clone()));
             trial.agrees(operands, expected).map_err(|reason| Trouble::Disagrees { recipe, region, reason })
         };
-        let mut agreed = vec![agrees(&operands, &expected)?];
-        if let Some(turned) = trials::from_the_end(region.body(), &operands) {
-            agreed.push(agrees(&turned, &expected)?);
+        let mut agreed = vec![agrees(operands, expected)?];
+        if let Some(turned) = trials::from_the_end(region.body(), operands) {
+            agreed.push(agrees(&turned, expected)?);
         }
         if is_new {
-            for operands in self.fresh(graph, step, &operands, region) {
+            for operands in self.fresh(graph, step, operands, region) {
                 // What the judge does not take is no operand.
                 if let Ok(expected) = evaluate(region.body(), &operands, memory) {
                     agreed.push(agrees(&operands, &expected)?);
@@ -242,12 +276,22 @@ impl Checker<'_> {
     /// Notes what a step makes by its meaning, which may not be what the network makes.
     fn note(&mut self, step: &Step, results: &[Value], values: &mut HashMap<PlanValueId, Value>, see: See<'_>) {
         for (id, value) in step.outputs.iter().zip(results) {
-            if let Err(reason) = see(*id, value) {
-                let reason = format!("the regions together, at {}: {reason}", step.origins.join(", "));
-                self.wrong.together.get_or_insert(reason);
-            }
-            values.insert(*id, value.clone());
+            self.see(*id, value.clone(), &step.origins.join(", "), values, see);
         }
+    }
+
+    fn see(
+        &mut self,
+        id: PlanValueId,
+        value: Value,
+        origin: &str,
+        values: &mut HashMap<PlanValueId, Value>,
+        see: See<'_>,
+    ) {
+        if let Err(reason) = see(id, &value) {
+            self.wrong.together.get_or_insert(format!("the regions together, at {origin}: {reason}"));
+        }
+        values.insert(id, value);
     }
 
     /// A step of control flow: its bodies, each with what it was given; one that never ran could not be verified.

@@ -90,7 +90,7 @@ pub(crate) fn check(
     let max_memory = usize::try_from(max_memory).unwrap_or(usize::MAX);
     let options = EngineOptions { threads: plan.target.units, max_memory };
     let load = |plan: Plan, options: &EngineOptions| {
-        Engine::with_kernels(plan, kernels, options).map_err(|e| Mismatch::Differs(e.to_string()))
+        Engine::with_kernels(plan, &[kernels], options).map_err(|e| Mismatch::Differs(e.to_string()))
     };
     let engine = load(plan.clone(), &options)?;
     let apart = load(apart(plan), &EngineOptions { max_memory: max_memory.min(MOST_APART), ..options })?;
@@ -129,12 +129,12 @@ fn apart(plan: &Plan) -> Plan {
         }
         for step in &mut graph.steps {
             match &mut step.action {
-                Action::Kernel { in_place, .. } => in_place.clear(),
-                Action::Placed { .. } => {}
+                Action::Launch(launch) => launch.in_place.clear(),
+                Action::Alias { .. } | Action::Copy => {}
                 Action::Control { graphs, .. } => graphs.iter_mut().for_each(part),
             }
         }
-        let action = Action::Placed { region: Region::new(Body::new()) };
+        let action = Action::Alias { region: Region::new(Body::new()) };
         graph.steps.push(Step { action, inputs: all, outputs: Vec::new(), origins: Vec::new() });
     }
     let mut plan = plan.clone();

@@ -9,7 +9,7 @@ use sinter_ops::Op;
 use sinter_ops::axes::axis_of;
 use sinter_ops::movement::Concat;
 use sinter_plan::place::{Place, Rows, product, taken};
-use sinter_plan::{Action, Graph, Home, PlanValueId, Step};
+use sinter_plan::{Graph, Home, Launch, PlanValueId, Step};
 
 use crate::candidates::Candidates;
 use crate::evidence::Evidence;
@@ -78,8 +78,8 @@ impl<'a> Placing<'a> {
 
     fn new(graph: &'a Graph, candidates: &'a Candidates, known: &'a Known<'a>) -> Self {
         let kernel = |step: &Step| {
-            let Action::Kernel { recipe, region, .. } = &step.action else { return None };
-            candidates.get(region, recipe).filter(|candidate| candidate.kind == KernelKind::Device)
+            let Launch { region, general, .. } = step.launch()?;
+            candidates.get(region, &general.recipe).filter(|candidate| candidate.kind == KernelKind::Device)
         };
         let mut makers = vec![None; graph.values.len()];
         let mut readers = vec![Vec::new(); graph.values.len()];
@@ -104,7 +104,7 @@ impl<'a> Placing<'a> {
     fn note(&mut self, step: usize, reasons: Vec<String>) {
         let step = &self.graph.steps[step];
         let origin = step.origins.first().cloned().unwrap_or_default();
-        let operator = step.region().only().map_or("", |node| node.op.name());
+        let operator = only(step).map_or("", |op| op.name());
         self.moved.push(Moved { origin, operator, reasons });
     }
 
@@ -164,9 +164,9 @@ impl<'a> Placing<'a> {
 
     fn name(&self, step: usize) -> String {
         let step = &self.graph.steps[step];
-        match &step.action {
-            Action::Kernel { recipe, .. } => format!("{} of {}", recipe.tactic, step.origins.join(", ")),
-            Action::Placed { .. } | Action::Control { .. } => step.origins.join(", "),
+        match step.launch() {
+            Some(launch) => format!("{} of {}", launch.general.recipe.tactic, step.origins.join(", ")),
+            None => step.origins.join(", "),
         }
     }
 
@@ -353,7 +353,8 @@ impl<'a> Placing<'a> {
         if graph.outputs.contains(result) {
             return Err("it is a result of the network".to_owned());
         }
-        let (axis, start) = taken(step.region(), self.dims(data), self.dims(*result))?;
+        let region = step.region().ok_or("it is no slice")?;
+        let (axis, start) = taken(region, self.dims(data), self.dims(*result))?;
         let mut is_known = true;
         start.visit_symbols(&mut |name| is_known &= self.known.sizes.contains(name));
         if !is_known {
@@ -369,5 +370,5 @@ impl<'a> Placing<'a> {
 }
 
 fn only(step: &Step) -> Option<&Op> {
-    step.region().only().map(|node| &node.op)
+    step.region()?.only().map(|node| &node.op)
 }

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use sinter_backend::{BackEnd, Device, KernelId, Loaded, Problem, Recipe, Region, Sizing};
+use sinter_backend::{BackEnd, Device, KernelError, KernelId, Loaded, Problem, Recipe, Region, Sizing};
 use sinter_base::{DataType, Tensor, TensorType};
 
 use crate::cache::timings::Timing;
@@ -95,7 +95,9 @@ impl Bench<'_> {
         let problem = Problem { region, target: self.device.target(), sizing: &sizing };
         let offered = tactic.offer(&problem, MOST_CANDIDATES).map_err(|refusal| refusal.to_string())?;
         let candidate = offered.iter().find(|c| c.recipe == *recipe).ok_or("it is not offered at these sizes")?;
-        let kernel = match self.device.load(recipe, region).map_err(|e| e.to_string())? {
+        let text = |e: KernelError| e.to_string();
+        let code = tactic.compile(recipe, region, self.device.target()).map_err(text)?;
+        let kernel = match self.device.load(recipe, region, code.as_ref()).map_err(text)? {
             Loaded::Kernel(kernel) => kernel,
             Loaded::Values(_) => return Err("it works on whole values, not on memory".to_owned()),
         };

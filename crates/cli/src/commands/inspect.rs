@@ -228,7 +228,7 @@ fn collect(plan: &Plan, graph: &Graph, depth: usize, steps: &mut Vec<StepReport>
                 .map(|v| type_text(&v.ty))
                 .collect(),
             tactic: tactic(step),
-            placed: matches!(step.action, Action::Placed { .. }),
+            placed: matches!(step.action, Action::Alias { .. }),
             parameters: parameters(step),
             origins: sources(step),
             refusals: refusals(plan, steps.len()),
@@ -240,10 +240,8 @@ fn collect(plan: &Plan, graph: &Graph, depth: usize, steps: &mut Vec<StepReport>
 }
 
 fn parameters(step: &Step) -> Option<String> {
-    match &step.action {
-        Action::Kernel { recipe, .. } if recipe.parameters != Attr::Absent => Some(recipe.parameters.to_string()),
-        _ => None,
-    }
+    let recipe = &step.launch()?.general.recipe;
+    (recipe.parameters != Attr::Absent).then(|| recipe.parameters.to_string())
 }
 
 /// Shows a report; `exact` is the same one with the lines of the regions apart.

@@ -23,7 +23,7 @@ use sinter_cpu::Cpu;
 use sinter_fake::Fake;
 use sinter_interp::{Tolerance, compare};
 use sinter_ir::Network;
-use sinter_plan::{Action, Graph, Home, Plan, Register, Trust, from_bytes, to_bytes};
+use sinter_plan::{Graph, Home, Launch, Plan, Register, Trust, from_bytes, to_bytes};
 
 use crate::confusion::{bodies, body_at, confuse, with_attributes};
 use crate::devices;
@@ -174,7 +174,7 @@ fn unpacked(network: &Network) -> Result<Plan, String> {
     let plan = build(network, &Unpacked, options).map_err(|e| e.to_string())?.plan;
     let mut packed = 0;
     plan.graph.visit_steps(&mut |step| {
-        packed += usize::from(matches!(&step.action, Action::Kernel { packed, .. } if !packed.is_empty()));
+        packed += usize::from(step.launch().is_some_and(|launch| !launch.general.packed.is_empty()));
     });
     if packed == 0 { Ok(plan) } else { Err(format!("{packed} steps with packed weights")) }
 }
@@ -250,7 +250,7 @@ fn programs_of_bodies_read_their_own_operands() {
             for at in 0..steps {
                 let mut changed = plan.clone();
                 let body = body_at(&mut changed.graph, &mut number.clone()).expect("a body");
-                let Action::Kernel { region, .. } = &mut body.steps[at].action else { continue };
+                let Some(Launch { region, .. }) = body.steps[at].launch_mut() else { continue };
                 let beyond = |text: &str| text.replace("input.f32 0", "input.f32 2147483648");
                 let Some(other) = with_attributes(region, beyond).filter(|other| other != region) else { continue };
                 *region = other;
@@ -269,18 +269,14 @@ fn registers_of_scratch_memory_are_not_trusted() {
     let of = |name: &str| odd_networks::networks().into_iter().find(|n| n.name == name).expect("a network");
     let [plan] = plans_of(&[of("convolution-few")]).try_into().expect("one plan");
     let workspace = |plan: &mut Plan| -> Vec<Option<Register>> {
-        let own = plan.graph.steps.iter().filter_map(|step| match &step.action {
-            Action::Kernel { workspace, .. } => Some(*workspace),
-            Action::Placed { .. } | Action::Control { .. } => None,
-        });
-        own.collect()
+        plan.graph.steps.iter().filter_map(|step| Some(step.launch()?.general.workspace)).collect()
     };
     assert!(workspace(&mut plan.clone()).iter().any(Option::is_some), "a kernel with scratch memory");
     let mut fates = BTreeMap::new();
     for register in 0..=plan.shapes.register_count() {
         let mut changed = plan.clone();
         for step in &mut changed.graph.steps {
-            if let Action::Kernel { workspace: Some(own), .. } = &mut step.action {
+            if let Some(own) = step.launch_mut().and_then(|launch| launch.general.workspace.as_mut()) {
                 *own = Register(register as u32);
             }
         }

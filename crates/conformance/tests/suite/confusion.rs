@@ -6,7 +6,8 @@ use sinter_base::{Attr, KnownValue, ValueType};
 use sinter_conformance::random::Random;
 use sinter_ops::{Body, Node, Op, ValueId, catalog};
 use sinter_plan::{
-    Action, BufferId, Graph, Home, Part, Plan, PlanValue, PlanValueId, Register, ShapeProgram, Step, WeightId,
+    Action, BufferId, Graph, Home, Launch, Part, Plan, PlanValue, PlanValueId, Register, ShapeProgram, Step, Variant,
+    WeightId,
 };
 
 const NUMBERS: [i64; 9] = [0, 1, -1, 2, 7, 1 << 20, 1 << 40, i64::MAX, i64::MIN];
@@ -20,7 +21,7 @@ fn any<'a, T>(list: &'a [T], random: &mut Random) -> &'a T {
 pub(crate) fn bodies(graph: &Graph) -> usize {
     let of = |step: &Step| match &step.action {
         Action::Control { graphs, .. } => graphs.iter().map(|graph| 1 + bodies(graph)).sum(),
-        Action::Kernel { .. } | Action::Placed { .. } => 0,
+        Action::Launch(_) | Action::Alias { .. } | Action::Copy => 0,
     };
     graph.steps.iter().map(of).sum()
 }
@@ -82,7 +83,7 @@ fn confuse_graph(graph: &mut Graph, registers: usize, weights: usize, random: &m
     let register = |random: &mut Random| Register(random.below(registers) as u32);
     let values = &mut graph.values;
     let (value, other) = (random.below(values.len()), random.below(values.len()));
-    match random.below(14) {
+    match random.below(16) {
         0 => values[value].home = Home::Arena(BufferId::new(random.below(values.len()))),
         // Two values that have a place each lie in one: the change that matters most.
         1 | 2 => {
@@ -90,6 +91,19 @@ fn confuse_graph(graph: &mut Graph, registers: usize, weights: usize, random: &m
             let placed: Vec<usize> = (0..values.len()).filter(|at| placed(&values[*at])).collect();
             if !placed.is_empty() {
                 values[*any(&placed, random)].home = values[*any(&placed, random)].home.clone();
+            }
+        }
+        10 => {
+            let elements = (0..random.below(4)).map(|_| register(random)).collect();
+            values[value].home = Home::Registers(elements);
+        }
+        11 => {
+            let change = register(random);
+            if let Some(slot) = values.iter_mut().find_map(|value| match &mut value.home {
+                Home::Registers(elements) => elements.first_mut(),
+                _ => None,
+            }) {
+                *slot = change;
             }
         }
         3 => values[value].home = Home::Weight(WeightId::new(random.below(weights + 1))),
@@ -131,25 +145,25 @@ fn confuse_step(graph: &mut Graph, registers: usize, random: &mut Random) {
             }
         }
         4 => {
-            if let Action::Kernel { in_place, .. } = &mut steps[at].action {
+            if let Some(Launch { in_place, .. }) = steps[at].launch_mut() {
                 in_place.push((random.below(3), random.below(2)));
             }
         }
         5 => {
-            if let Action::Kernel { workspace, .. } = &mut steps[at].action {
+            if let Some(Launch { general: Variant { workspace, .. }, .. }) = steps[at].launch_mut() {
                 *workspace = (random.below(4) > 0).then_some(Register(random.below(registers) as u32));
             }
         }
         6 => {
-            if let Action::Kernel { packed, .. } = &mut steps[at].action
+            if let Some(Launch { general: Variant { packed, .. }, .. }) = steps[at].launch_mut()
                 && packed.pop().is_none()
             {
                 packed.push(random.below(3));
             }
         }
         7 => {
-            let region = steps[at].region().clone();
-            steps[at].action = Action::Placed { region };
+            let Some(region) = steps[at].region().cloned() else { return };
+            steps[at].action = Action::Alias { region };
         }
         8 => {
             if let Action::Control { graphs, .. } = &mut steps[at].action {
@@ -161,17 +175,17 @@ fn confuse_step(graph: &mut Graph, registers: usize, random: &mut Random) {
             }
         }
         9 => {
-            let of_other = match &steps[other].action {
-                Action::Kernel { recipe, .. } => recipe.clone(),
-                Action::Placed { .. } | Action::Control { .. } => return,
-            };
-            if let Action::Kernel { recipe, .. } = &mut steps[at].action {
-                *recipe = of_other;
+            let Some(of_other) = steps[other].launch().map(|launch| launch.general.recipe.clone()) else { return };
+            if let Some(launch) = steps[at].launch_mut() {
+                launch.general.recipe = of_other;
             }
         }
         _ => {
             let own = match &mut steps[at].action {
-                Action::Kernel { region, .. } | Action::Placed { region } | Action::Control { region, .. } => region,
+                Action::Launch(Launch { region, .. }) | Action::Alias { region } | Action::Control { region, .. } => {
+                    region
+                }
+                Action::Copy => return,
             };
             if let Some(changed) = confused(own, random) {
                 *own = changed;

@@ -10,7 +10,7 @@ use sinter_interp::{FastEvaluator, Tolerance, compare, run_with};
 use sinter_ir::{Network, NetworkBuilder};
 use sinter_ops::control::{If, Loop};
 use sinter_ops::matmul::MatMul;
-use sinter_plan::{Action, Home};
+use sinter_plan::{Action, Home, Step};
 
 fn weight(builder: &mut NetworkBuilder, name: &str, seed: usize) -> sinter_ir::Handle {
     let values = (0..19 * 19).map(|i| ((i * 7919 + seed) % 101) as f32 / 404.0 - 0.1).collect();
@@ -72,8 +72,8 @@ fn check(network: &Network, inputs: &HashMap<String, Value>) {
         assert!(!step.inputs.iter().flatten().any(is_weight), "a weight is handed in");
         let Action::Control { graphs, .. } = &step.action else { continue };
         for graph in graphs {
-            let packed = |action: &Action| matches!(action, Action::Kernel { packed, .. } if !packed.is_empty());
-            assert!(graph.steps.iter().all(|step| packed(&step.action)), "a product without a packed weight");
+            let packed = |step: &Step| step.launch().is_some_and(|launch| !launch.general.packed.is_empty());
+            assert!(graph.steps.iter().all(packed), "a product without a packed weight");
         }
     }
     let names: Vec<&str> = plan.weights.iter().map(|weight| weight.name.as_str()).collect();

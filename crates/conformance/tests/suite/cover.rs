@@ -116,7 +116,7 @@ fn transposes_that_are_formats_are_no_steps() {
         .graph
         .steps
         .iter()
-        .map(|step| step.region().body().nodes().iter().map(|node| node.op.kind()).collect())
+        .map(|step| step.region().expect("a region").body().nodes().iter().map(|node| node.op.kind()).collect())
         .collect();
     let moves = kinds.iter().filter(|kinds| kinds[..] == [OpKind::Transpose]).count();
     assert!(kinds.len() == 5 && moves == 2, "the input and the output are plain, all between is not: {kinds:?}");

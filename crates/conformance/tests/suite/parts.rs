@@ -107,7 +107,7 @@ fn planned(network: &Network, place_parts: bool) -> (Plan, Vec<Moved>) {
 
 /// Steps that do nothing.
 fn placed(plan: &Plan) -> usize {
-    plan.graph.steps.iter().filter(|step| matches!(step.action, Action::Placed { .. })).count()
+    plan.graph.steps.iter().filter(|step| matches!(step.action, Action::Alias { .. })).count()
 }
 
 pub(crate) fn inputs(network: &Network, batch: i64, seed: u64) -> HashMap<String, Value> {

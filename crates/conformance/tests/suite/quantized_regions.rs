@@ -24,7 +24,7 @@ use sinter_ops::quantize::{Dequantize, Quantize};
 use sinter_ops::reduce::Softmax;
 use sinter_ops::window::Padding;
 use sinter_ops::{Body, InferContext, Op, OpKind, ValueId};
-use sinter_plan::{Action, Graph, Home};
+use sinter_plan::{Graph, Home};
 
 /// A network under construction.
 struct Model {
@@ -83,7 +83,7 @@ fn numbers(sizes: &[usize], seed: usize) -> Value {
 
 fn kinds(graph: &Graph) -> Vec<Vec<OpKind>> {
     let of = |region: &Region| region.body().nodes().iter().map(|node| node.op.kind()).collect();
-    graph.steps.iter().map(|step| of(step.region())).collect()
+    graph.steps.iter().map(|step| of(step.region().expect("a region"))).collect()
 }
 
 /// `x W`, with W stored quantized, and W itself as a second output.
@@ -161,8 +161,8 @@ fn a_kernel_may_take_a_weight_as_it_is_stored() {
     let built = built(&network, &WithStored);
     let graph = &built.plan.graph;
     assert_eq!(kinds(graph), [[OpKind::Dequantize, OpKind::MatMul]]);
-    let Action::Kernel { recipe, .. } = &graph.steps[0].action else { panic!("a kernel") };
-    assert_eq!(recipe.tactic, "cpu.test.stored");
+    let launch = graph.steps[0].launch().expect("a kernel");
+    assert_eq!(launch.general.recipe.tactic, "cpu.test.stored");
     let is_stored = |id: &sinter_plan::PlanValueId| {
         let value = &graph.values[id.index()];
         matches!(value.home, Home::Weight(_)) && value.ty.data_type() == DataType::I8

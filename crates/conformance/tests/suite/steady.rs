@@ -11,7 +11,9 @@ use sinter_conformance::engine::{built, lean_program};
 use sinter_cpu::launch::{self, Threads, Workers};
 use sinter_cpu::{Cpu, Team};
 use sinter_lean::client::LeanProgram;
-use sinter_plan::{Action, Bound, Graph, Home, PlanValueId, Sealed, SealedInput, SealedOutput, SealedVector, to_bytes};
+use sinter_plan::{
+    Bound, Graph, Home, Launch, PlanValueId, Sealed, SealedInput, SealedOutput, SealedVector, Variant, to_bytes,
+};
 use sinter_runtime::{Engine, EngineOptions, Observer, RuntimeError, StepValues};
 use sinter_testkit::allocator::{Group, allocated_so_far};
 
@@ -74,7 +76,7 @@ fn no_kernel_allocates_in_the_steady_state() {
         engine.run_observed(given, &mut watch).expect("a run");
         let graph = &engine.plan().graph;
         for step in watch.allocating.into_iter().map(|position| &graph.steps[position]) {
-            if let Action::Kernel { recipe, .. } = &step.action
+            if let Some(Launch { general: Variant { recipe, .. }, .. }) = step.launch()
                 && !step.outputs.iter().any(|output| is_open(graph, *output))
             {
                 found.insert((name.clone(), recipe.tactic.clone()));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sinter_backend::{Device, KernelError, Loaded, Machine, Recipe, Region, Tactic, Target};
+use sinter_backend::{Code, Device, KernelError, Loaded, Machine, Recipe, Region, Tactic, Target};
 
 use crate::launch::kernel::{Kernel, Workers};
 use crate::launch::stream::HostStream;
@@ -48,7 +48,10 @@ impl Machine for HostMachine {
     type Resident = Bytes;
     type Stream = HostStream;
 
-    fn load(&self, recipe: &Recipe, region: &Region) -> Result<Loaded<HostKernel>, KernelError> {
+    fn load(&self, recipe: &Recipe, region: &Region, code: Option<&Code>) -> Result<Loaded<HostKernel>, KernelError> {
+        if code.is_some() {
+            return Err(KernelError::Recipe(format!("'{}' is part of the program and takes no code", recipe.tactic)));
+        }
         let tactic = self.tactics.iter().find(|tactic| tactic.name() == recipe.tactic);
         let missing = || KernelError::Recipe(format!("there is no tactic '{}'", recipe.tactic));
         Ok(match tactic.ok_or_else(missing)?.load(recipe, region)? {

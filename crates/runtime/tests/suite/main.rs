@@ -7,7 +7,9 @@ use sinter_base::{Attr, DataType, Dim, Tensor, Value, ValueType};
 use sinter_cpu::launch::{self, HostTactic, Kernel, Launch, Loaded, Output, Threads};
 use sinter_ops::OpKind;
 use sinter_ops::movement::Concat;
-use sinter_plan::{Action, BufferId, Graph, Home, Plan, PlanValue, PlanValueId, Port, ShapeCompiler, Step};
+use sinter_plan::{
+    Action, BufferId, Graph, Home, Place, Plan, PlanValue, PlanValueId, Port, ShapeCompiler, Step, Variant,
+};
 use sinter_runtime::{Engine, EngineOptions, RuntimeError};
 use sinter_testkit::allocator::{Counting, allocations};
 
@@ -85,17 +87,18 @@ fn plan() -> Plan {
     let mut compiler = ShapeCompiler::default();
     let slots = [compiler.dim(&n), compiler.dim(&many), compiler.dim(&twice)];
     let (shapes, register) = compiler.finish();
-    let value =
-        |dim: &Dim, slot: usize, home| PlanValue { ty: ty(dim), sizes: Some(vec![register(slots[slot])]), home };
+    let value = |dim: &Dim, slot: usize, home| PlanValue {
+        ty: ty(dim),
+        sizes: Some(vec![register(slots[slot])]),
+        home,
+        place: Place::MAIN,
+    };
     let id = PlanValueId::new;
     let step = |from: &Dim, count: usize, to: &Dim, input: usize, output: usize| Step {
-        action: Action::Kernel {
-            recipe: Recipe { tactic: "test.concat".to_owned(), parameters: Attr::Absent },
-            region: Region::single(Concat { axis: 0 }.into(), &vec![Some(ty(from)); count], vec![ty(to)]),
-            in_place: Vec::new(),
-            packed: Vec::new(),
-            workspace: None,
-        },
+        action: Action::Launch(sinter_plan::Launch::of(
+            Region::single(Concat { axis: 0 }.into(), &vec![Some(ty(from)); count], vec![ty(to)]),
+            Variant::of(Recipe { tactic: "test.concat".to_owned(), parameters: Attr::Absent }),
+        )),
         inputs: vec![Some(id(input)); count],
         outputs: vec![id(output)],
         origins: Vec::new(),
@@ -116,7 +119,9 @@ fn plan() -> Plan {
         },
         inputs: vec![port("x", 0)],
         outputs: vec![port("z", 2)],
+        islands: Vec::new(),
         weights: Vec::new(),
+        code: Vec::new(),
         shapes,
         guards: Vec::new(),
         sealed: None,

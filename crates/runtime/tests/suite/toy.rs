@@ -10,7 +10,8 @@ use sinter_ops::OpKind;
 use sinter_ops::movement::Concat;
 use sinter_ops::pointwise::Expr;
 use sinter_plan::{
-    Action, BufferId, Graph, Home, Plan, PlanValue, PlanValueId, Port, ShapeCompiler, Step, Trust, from_bytes, to_bytes,
+    Action, BufferId, Graph, Home, Place, Plan, PlanValue, PlanValueId, Port, ShapeCompiler, Step, Trust, Variant,
+    from_bytes, to_bytes,
 };
 use sinter_runtime::Engine;
 
@@ -153,7 +154,12 @@ pub(crate) fn plan_of(toy: Toy, m: Dim) -> Plan {
             Region::single(sum.into(), &operands, vec![z.clone()])
         }
     };
-    let value = |ty: ValueType, slot: usize, home| PlanValue { ty, sizes: Some(vec![register(slots[slot])]), home };
+    let value = |ty: ValueType, slot: usize, home| PlanValue {
+        ty,
+        sizes: Some(vec![register(slots[slot])]),
+        home,
+        place: Place::MAIN,
+    };
     let id = PlanValueId::new;
     let port = |name: &str, value: usize| Port { name: name.to_owned(), value: id(value), default: None };
     let plan = Plan {
@@ -168,13 +174,10 @@ pub(crate) fn plan_of(toy: Toy, m: Dim) -> Plan {
             inputs: vec![id(0), id(1)],
             outputs: vec![id(2)],
             steps: vec![Step {
-                action: Action::Kernel {
-                    recipe: Recipe { tactic: toy.name().to_owned(), parameters: Attr::Absent },
+                action: Action::Launch(sinter_plan::Launch::of(
                     region,
-                    in_place: Vec::new(),
-                    packed: Vec::new(),
-                    workspace: None,
-                },
+                    Variant::of(Recipe { tactic: toy.name().to_owned(), parameters: Attr::Absent }),
+                )),
                 inputs: vec![Some(id(0)), Some(id(1))],
                 outputs: vec![id(2)],
                 origins: vec!["Toy node 'z'".to_owned()],
@@ -182,7 +185,9 @@ pub(crate) fn plan_of(toy: Toy, m: Dim) -> Plan {
         },
         inputs: vec![port("x", 0), port("y", 1)],
         outputs: vec![port("z", 2)],
+        islands: Vec::new(),
         weights: Vec::new(),
+        code: Vec::new(),
         shapes,
         guards: Vec::new(),
         sealed: None,
