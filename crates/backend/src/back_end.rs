@@ -30,6 +30,12 @@ pub trait BackEnd: Send + Sync {
         Vec::new()
     }
 
+    /// Nanoseconds that it takes to copy so many bytes between the device and the memory of the host, waiting included.
+    fn copy_time(&self, bytes: u64) -> f64 {
+        // A round trip over a bus, and its bandwidth.
+        10_000.0 + bytes as f64 / 16.0
+    }
+
     /// The tactic of this name; plans refer to tactics by name.
     fn tactic(&self, name: &str) -> Option<&dyn Tactic> {
         self.tactics().into_iter().find(|tactic| tactic.name() == name)

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use sinter_backend::{BackEnd, Kernels};
+use sinter_backend::BackEnd;
 use sinter_base::Location;
 use sinter_interp::inputs::{generate_at, sizes_of};
 use sinter_ir::Network;
@@ -15,6 +15,7 @@ use crate::bound;
 use crate::cache::verdicts::{Verdict, VerdictCache, build_key, plan_hash};
 use crate::compile::compile;
 use crate::cover::Costs;
+use crate::devices::Devices;
 use crate::draft::{Draft, Lowered, finish, lower};
 use crate::error::BuildError;
 use crate::evidence::Evidence;
@@ -33,10 +34,14 @@ use crate::tune::point::PointSizes;
 use crate::tune::{self, Tuning};
 
 /// What the user decides about a build.
-#[derive(Debug)]
 pub struct BuildOptions<'a> {
     /// Threads to choose kernels for; the plan runs with any number.
     pub threads: usize,
+    /// The back end of islands: operators run there that the plan's own has no kernel for, and values are copied to and fro.
+    /// Default: none.
+    pub island: Option<&'a dyn BackEnd>,
+    /// Is it an error when an operator would run on an island?
+    pub forbid_islands: bool,
     /// What becomes of the passes.
     pub passes: PassOptions<'a>,
     /// What is known beforehand of sizes that stay free.
@@ -77,6 +82,8 @@ pub struct Built {
     pub moved: Vec<Moved>,
     /// Where weights are dequantized in the model that the plan has dequantized: no kernel takes them as they are stored.
     pub dequantized: Vec<Location>,
+    /// Nodes that run on the island: the plan's own back end has no kernel for them.
+    pub on_island: Vec<Location>,
     /// How tuning went, where the build is tuned.
     pub tuned: Option<Tuned>,
     /// The verdicts that were given, with this one.
@@ -100,6 +107,8 @@ impl Default for BuildOptions<'_> {
     fn default() -> Self {
         Self {
             threads: 1,
+            island: None,
+            forbid_islands: false,
             passes: PassOptions::default(),
             sizes: SizeHints::default(),
             place_parts: true,
@@ -123,7 +132,7 @@ struct Judged<'a> {
 struct Build<'b, 'o> {
     back_end: &'b dyn BackEnd,
     /// Those that were loaded to be verified.
-    kernels: Kernels<'b>,
+    devices: Devices<'b>,
     options: BuildOptions<'o>,
     given_up: Vec<Freedom>,
     /// Time for tuning that is left.
@@ -246,7 +255,7 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, mut options: BuildOption
     Ok(Built { verdicts, ..build.finish(draft, optimized, verification) })
 }
 
-impl<'b, 'o> Build<'b, 'o> {
+impl<'b, 'o: 'b> Build<'b, 'o> {
     fn new(network: &Network, back_end: &'b dyn BackEnd, options: BuildOptions<'o>) -> Result<Self, BuildError> {
         let BuildOptions { threads, sizes, max_memory, verify, tuning, .. } = &options;
         let known = input_symbols(network);
@@ -260,10 +269,10 @@ impl<'b, 'o> Build<'b, 'o> {
             evidence.set_usual_sizes(sizes_of(network, inputs));
         }
         let left = tuning.as_ref().and_then(|tuning| tuning.budget).unwrap_or_default();
-        let kernels = Kernels::new(back_end, back_end.open(options.threads).map_err(BuildError::Device)?);
+        let devices = Devices::open(back_end, options.island, options.threads).map_err(BuildError::Device)?;
         Ok(Self {
             back_end,
-            kernels,
+            devices,
             options,
             given_up: Vec::new(),
             left,
@@ -318,13 +327,13 @@ impl<'b, 'o> Build<'b, 'o> {
             let draft = self.draft(network)?;
             let BuildOptions { sizes, max_memory, progress, .. } = &self.options;
             let subject = Subject { draft: &draft, network, answers, trace, hints: sizes };
-            let wrong = parity::steps::check(&subject, &self.kernels, found, *progress);
+            let wrong = parity::steps::check(&subject, &self.devices, found, *progress);
             if parity::ban(wrong.failures, &mut self.evidence, found) {
                 continue;
             }
             let whole = match wrong.together {
                 Some(reason) => Err(Mismatch::Differs(reason)),
-                None => parity::whole::check(&draft.plan, imported, answers, &self.kernels, *max_memory),
+                None => parity::whole::check(&draft.plan, imported, answers, &self.devices, *max_memory),
             };
             return Ok((draft, whole));
         }
@@ -370,7 +379,7 @@ impl<'b, 'o> Build<'b, 'o> {
             }
             // Times make other covers worth while, which ask about other regions.
             let mut left = self.left - kept;
-            let on = (self.back_end, &**self.kernels.device());
+            let on = (self.back_end, &**self.devices.main.device());
             tune::tune(&mut self.evidence, on, (&mut left, whole), self.options.progress);
             self.left = left + kept;
             if left.is_zero() {
@@ -383,8 +392,10 @@ impl<'b, 'o> Build<'b, 'o> {
     /// Chooses kernels by what is known so far.
     fn lower(&self, network: &Network) -> Result<Lowered, BuildError> {
         self.options.progress.begin(Stage::Choose);
-        let mut lowered =
-            lower(network, self.back_end, self.options.threads, &self.evidence, self.may(Freedom::Regions))?;
+        let mut lowered = lower(network, &self.devices, &self.evidence, self.may(Freedom::Regions))?;
+        if self.options.forbid_islands && !lowered.on_island.is_empty() {
+            return Err(BuildError::Islands { nodes: lowered.on_island });
+        }
         if self.options.place_parts && self.may(Freedom::Parts) {
             lowered.place_parts(self.back_end, &self.evidence);
         }
@@ -397,8 +408,8 @@ impl<'b, 'o> Build<'b, 'o> {
             let lowered = self.lower(network)?;
             self.options.progress.begin(Stage::Weights);
             let may_share = self.may(Freedom::SharedMemory);
-            let mut draft = finish(network, lowered, self.evidence.sizes(), self.back_end, max_memory, may_share)?;
-            let Err(failures) = compile(&mut draft.plan, &self.kernels) else { return Ok(draft) };
+            let mut draft = finish(network, lowered, self.evidence.sizes(), &self.devices, max_memory, may_share)?;
+            let Err(failures) = compile(&mut draft.plan, &self.devices) else { return Ok(draft) };
             // Another kernel takes the place of one that does not compile.
             for Failure { recipe, region, dropped } in failures {
                 self.evidence.ban(&recipe, &region);
@@ -420,7 +431,8 @@ impl<'b, 'o> Build<'b, 'o> {
             };
             self.options.progress.at(Stage::Tune, whole.saturating_sub(self.left), whole);
             let BuildOptions { verify, max_memory, .. } = &self.options;
-            race.run(network, verify, &mut self.evidence, self.back_end, *max_memory, &mut self.left);
+            let back_ends: Vec<&dyn BackEnd> = [self.back_end].into_iter().chain(self.options.island).collect();
+            race.run(network, verify, &mut self.evidence, &back_ends, *max_memory, &mut self.left);
         }
         Ok(race.known(&self.evidence))
     }
@@ -443,6 +455,7 @@ impl<'b, 'o> Build<'b, 'o> {
             costs: draft.costs,
             moved: draft.moved,
             dequantized: draft.dequantized,
+            on_island: draft.on_island,
             tuned,
             verdicts: None,
         }

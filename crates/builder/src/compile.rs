@@ -8,10 +8,12 @@ use std::thread;
 use sinter_backend::{Code, KernelError, Kernels, Recipe, Region};
 use sinter_plan::{Action, CodeId, Graph, Launch, Plan, Variant};
 
+use crate::devices::Devices;
 use crate::parity::{Dropped, Failure};
 
 /// A kernel to compile.
 struct Job<'a> {
+    kernels: &'a Kernels<'a>,
     recipe: &'a Recipe,
     region: &'a Region,
     origin: String,
@@ -22,15 +24,16 @@ struct Job<'a> {
 ///
 /// # Errors
 /// Kernels that cannot be compiled, all of them.
-pub(crate) fn compile(plan: &mut Plan, kernels: &Kernels<'_>) -> Result<(), Vec<Failure>> {
+pub(crate) fn compile(plan: &mut Plan, devices: &Devices<'_>) -> Result<(), Vec<Failure>> {
     let mut jobs = Vec::new();
     let mut known: HashMap<(String, String), usize> = HashMap::new();
-    plan.graph.visit_steps(&mut |step| {
+    plan.graph.visit(&mut |graph, step| {
+        let kernels = devices.of(graph, step);
         let Some(Launch { region, .. }) = step.launch() else { return };
         for Variant { recipe, .. } in step.launch().into_iter().flat_map(Launch::variants) {
             known.entry((recipe.to_string(), region.key().to_string())).or_insert_with(|| {
                 let origin = step.origins.join(", ");
-                jobs.push(Job { recipe, region, origin, code: OnceLock::new() });
+                jobs.push(Job { kernels, recipe, region, origin, code: OnceLock::new() });
                 jobs.len() - 1
             });
         }
@@ -38,14 +41,14 @@ pub(crate) fn compile(plan: &mut Plan, kernels: &Kernels<'_>) -> Result<(), Vec<
     let next = AtomicUsize::new(0);
     let work = || {
         while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-            job.code.get_or_init(|| kernels.compile(job.recipe, job.region));
+            job.code.get_or_init(|| job.kernels.compile(job.recipe, job.region));
         }
     };
     work_on_all_processors(jobs.len(), &work);
     let mut failures = Vec::new();
     let mut all: Vec<Code> = Vec::new();
     let mut ids: Vec<Option<CodeId>> = Vec::new();
-    for Job { recipe, region, origin, code } in jobs {
+    for Job { recipe, region, origin, code, .. } in jobs {
         ids.push(match code.into_inner() {
             Some(Ok(Some(code))) => {
                 let at = all.iter().position(|known| *known == code);

@@ -12,7 +12,8 @@ use sinter_plan::{Action, Graph, Home, Plan, PlanGuard, PlanValueId, PlanWeight,
 
 use crate::bound::WeightBudget;
 use crate::candidates::Candidates;
-use crate::cover::Costs;
+use crate::cover::{Costs, Island};
+use crate::devices::Devices;
 use crate::error::BuildError;
 use crate::evidence::Evidence;
 use crate::lower::{Lowering, PACKED, Pack, Sizes};
@@ -35,11 +36,17 @@ pub(crate) struct Draft {
     pub(crate) moved: Vec<Moved>,
     /// Where weights are dequantized in the model that the plan has dequantized.
     pub(crate) dequantized: Vec<Location>,
+    /// Nodes on the island.
+    pub(crate) on_island: Vec<Location>,
 }
 
 /// A network with its kernels chosen, before weights are computed.
 pub(crate) struct Lowered {
     target: Target,
+    /// Of the island, where anything runs there.
+    island: Option<Target>,
+    /// Nodes on the island.
+    pub(crate) on_island: Vec<Location>,
     graph: Graph,
     candidates: Candidates,
     sizes: Sizes,
@@ -67,13 +74,13 @@ impl Lowered {
 /// Operators that have no kernel, all of them at once.
 pub(crate) fn lower(
     network: &Network,
-    back_end: &dyn BackEnd,
-    threads: usize,
+    devices: &Devices<'_>,
     evidence: &Evidence,
     may_join: bool,
 ) -> Result<Lowered, BuildError> {
     evidence.begin_cover();
-    let target = back_end.target(threads);
+    let (back_end, target) = (devices.main.back_end(), devices.main.device().target().clone());
+    let island = devices.island.as_ref().map(|kernels| (kernels.back_end(), kernels.device().target().clone()));
     let known = input_symbols(network);
     let weight_ids: HashMap<ValueId, WeightId> =
         network.weights.iter().enumerate().map(|(i, w)| (w.value, WeightId::new(i))).collect();
@@ -90,6 +97,8 @@ pub(crate) fn lower(
         weights: weight_ids,
         expressions: network.weights.iter().map(|w| w.expr.clone()).collect(),
         packs: Vec::new(),
+        island: island.as_ref().map(|(back_end, target)| Island { back_end: *back_end, target }),
+        on_island: Vec::new(),
         is_inside: false,
         guards: Vec::new(),
         unserved: Vec::new(),
@@ -101,9 +110,12 @@ pub(crate) fn lower(
     if !lowering.unserved.is_empty() {
         return Err(BuildError::Unserved(lowering.unserved));
     }
-    let Lowering { expressions, packs, guards, candidates, costs, dequantized, .. } = lowering;
+    let Lowering { expressions, packs, guards, candidates, costs, dequantized, on_island, .. } = lowering;
+    let island = island.filter(|_| !on_island.is_empty()).map(|(_, target)| target);
     Ok(Lowered {
         target,
+        island,
+        on_island,
         graph,
         candidates,
         sizes,
@@ -126,12 +138,12 @@ pub(crate) fn finish(
     network: &Network,
     lowered: Lowered,
     usual: &PointSizes,
-    back_end: &dyn BackEnd,
+    devices: &Devices<'_>,
     max_memory: u64,
     may_share: bool,
 ) -> Result<Draft, BuildError> {
     let Lowered { target, mut graph, candidates, sizes, mut shapes, known, expressions, packs, guards, .. } = lowered;
-    let Lowered { costs, moved, dequantized, .. } = lowered;
+    let Lowered { costs, moved, dequantized, island, on_island, .. } = lowered;
     // Ranges come first: their messages name the input.
     let of_network = network.guards.iter().map(|g| (g.left.clone(), g.right.clone(), g.reason.clone()));
     let decidable = usual.hints.guards().chain(of_network).filter(|(a, b, _)| is_over(a, &known) && is_over(b, &known));
@@ -154,7 +166,7 @@ pub(crate) fn finish(
     let mut plan = Plan {
         name: network.name.clone(),
         target,
-        islands: Vec::new(),
+        islands: island.into_iter().collect(),
         graph,
         inputs: network.inputs.iter().map(|i| port(&i.name, i.value)).collect(),
         outputs: network.outputs.iter().map(|o| port(&o.name, o.value)).collect(),
@@ -168,7 +180,7 @@ pub(crate) fn finish(
         sealed: None,
         report: None,
     };
-    let mut numbering = Numbering::new(&expressions, &packs, back_end, WeightBudget::new(max_memory));
+    let mut numbering = Numbering::new(&expressions, &packs, devices, WeightBudget::new(max_memory));
     numbering.graph(&mut plan.graph)?;
     let Numbering { weights, made, .. } = numbering;
     plan.weights = weights;
@@ -179,7 +191,7 @@ pub(crate) fn finish(
         }
     }
     let packs = made.into_iter().map(|(number, id)| (id, packs[number].clone())).collect();
-    Ok(Draft { plan, expressions, packs, candidates, costs, moved, dequantized })
+    Ok(Draft { plan, expressions, packs, candidates, costs, moved, dequantized, on_island })
 }
 
 fn is_over(dim: &Dim, known: &BTreeSet<String>) -> bool {
@@ -192,7 +204,7 @@ fn is_over(dim: &Dim, known: &BTreeSet<String>) -> bool {
 struct Numbering<'a> {
     expressions: &'a [Arc<WeightExpr>],
     packs: &'a [Pack],
-    back_end: &'a dyn BackEnd,
+    devices: &'a Devices<'a>,
     budget: WeightBudget,
     weights: Vec<PlanWeight>,
     numbers: HashMap<WeightId, WeightId>,
@@ -204,11 +216,11 @@ impl<'a> Numbering<'a> {
     fn new(
         expressions: &'a [Arc<WeightExpr>],
         packs: &'a [Pack],
-        back_end: &'a dyn BackEnd,
+        devices: &'a Devices<'a>,
         budget: WeightBudget,
     ) -> Self {
         let (weights, numbers, made) = (Vec::new(), HashMap::new(), Vec::new());
-        Self { expressions, packs, back_end, budget, weights, numbers, made }
+        Self { expressions, packs, devices, budget, weights, numbers, made }
     }
 
     /// The weights of a graph, then those of the bodies of control flow in it.
@@ -254,7 +266,7 @@ impl<'a> Numbering<'a> {
         self.budget.take(expression, pack.is_some())?;
         let mut tensor = evaluate_weight(expression).map_err(failed)?;
         if let Some(Pack { operand, recipe, region, .. }) = pack {
-            let tactic = self.back_end.tactic(&recipe.tactic);
+            let tactic = self.devices.tactic(&recipe.tactic);
             let tactic = tactic.ok_or_else(|| failed(EvalError::Invalid(format!("{} is gone", recipe.tactic))))?;
             let packed = tactic.pack(recipe, region, *operand, &tensor);
             tensor = packed.map_err(|e| failed(EvalError::Invalid(e.to_string())))?;

@@ -33,6 +33,12 @@ pub enum BuildError {
         /// The first difference.
         reason: String,
     },
+    /// Operators that would run on an island, where none may.
+    #[error("{}", on_island(nodes))]
+    Islands {
+        /// Their nodes in the model.
+        nodes: Vec<Location>,
+    },
     /// The device cannot be used.
     #[error("the device: {0}")]
     Device(KernelError),
@@ -75,6 +81,12 @@ fn list(unserved: &[Unserved]) -> String {
             text.push_str(&format!("\n    {tactic}: {}", one_line(reason)));
         }
     }
+    text
+}
+
+fn on_island(nodes: &[Location]) -> String {
+    let mut text = format!("{} nodes would run on another device, which is forbidden:", nodes.len());
+    nodes.iter().for_each(|node| text.push_str(&format!("\n  {node}")));
     text
 }
 

@@ -11,6 +11,7 @@ pub mod cache;
 mod candidates;
 mod compile;
 mod cover;
+mod devices;
 mod draft;
 pub mod error;
 pub mod evidence;

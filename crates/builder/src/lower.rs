@@ -14,7 +14,7 @@ use sinter_plan::{
 };
 
 use crate::candidates::Candidates;
-use crate::cover::{Costs, Cover, Folding, Piece, Problem, cover};
+use crate::cover::{Costs, Cover, Folding, Island, Piece, Problem, Work, cover};
 use crate::error::Unserved;
 use crate::evidence::Evidence;
 
@@ -85,6 +85,10 @@ pub(crate) struct Lowering<'a> {
     pub(crate) expressions: Vec<Arc<WeightExpr>>,
     /// Weights to be packed: number n is weight [`PACKED`] + n until all are numbered.
     pub(crate) packs: Vec<Pack>,
+    /// Where operators run that the back end has no kernel for.
+    pub(crate) island: Option<Island<'a>>,
+    /// Nodes on the island.
+    pub(crate) on_island: Vec<Location>,
     /// Inside control flow: a body may never run.
     pub(crate) is_inside: bool,
     /// Sizes that must be equal, or the run ends with an error.
@@ -146,6 +150,8 @@ impl Lowering<'_> {
             inputs: &expression,
             folding: &folding,
             is_known: &is_known,
+            island: self.island,
+            is_inside: self.is_inside,
         };
         let mut graph = Graph::default();
         let mut sizes = Sizes {
@@ -155,7 +161,7 @@ impl Lowering<'_> {
             parts: Vec::new(),
             registers: Vec::new(),
         };
-        let Cover { types, weights, pieces, costs } = match cover(&problem) {
+        let Cover { types, weights, on_island, known, outputs, pieces, costs } = match cover(&problem) {
             Ok(cover) => cover,
             Err(gaps) => {
                 for gap in gaps {
@@ -178,12 +184,14 @@ impl Lowering<'_> {
         for id in body.inputs() {
             graph.values[id.index()].home = self.weights.get(id).map_or(Home::Input, |w| Home::Weight(*w));
         }
-        for (id, dims) in &registers {
+        let copies = known.iter().filter_map(|(id, copy)| Some((copy, registers.get(id)?)));
+        for (id, dims) in registers.iter().chain(copies) {
             // Their numbers follow when all sizes are known.
             graph.values[id.index()].home = Home::Registers(Vec::new());
             let slots = dims.iter().map(|dim| shapes.dim(dim)).collect();
             sizes.registers.push((PlanValueId::new(id.index()), slots));
         }
+        on_island.iter().for_each(|id| graph.values[id.index()].place = Place::ISLAND);
         for (id, expression) in weights {
             let weight = WeightId::new(self.expressions.len());
             graph.values[id.index()].home = Home::Weight(weight);
@@ -195,7 +203,7 @@ impl Lowering<'_> {
         let plan_id = |id: ValueId| PlanValueId::new(id.index());
         let is_input = |id: &&ValueId| self.is_inside || !self.weights.contains_key(id);
         graph.inputs = body.inputs().iter().filter(is_input).map(|id| plan_id(*id)).collect();
-        graph.outputs = body.outputs().iter().map(|id| plan_id(*id)).collect();
+        graph.outputs = outputs.iter().map(|id| plan_id(*id)).collect();
         for piece in pieces {
             self.lower_piece(body, piece, locations, &mut graph, &mut sizes, shapes);
         }
@@ -235,27 +243,33 @@ impl Lowering<'_> {
         let mut inputs: Vec<Option<PlanValueId>> = piece.inputs.iter().map(|id| id.map(plan_id)).collect();
         let outputs: Vec<PlanValueId> = piece.outputs.iter().map(|id| plan_id(*id)).collect();
         let origins_text = origins.iter().map(Location::to_string).collect();
-        let Some(choice) = piece.choice else {
-            let location = origins.first().cloned().unwrap_or_default();
-            let op = &body.nodes()[piece.nodes[0]].op;
-            let graphs = self.lower_bodies(op, &mut inputs, &location, sizes, shapes);
-            for id in &outputs {
-                sizes.values[id.index()] = None;
+        let (region, candidate) = match piece.work {
+            Work::Launch(region, candidate) => (region, candidate),
+            Work::Copy { .. } => return self.lower_copy(inputs, outputs, origins_text, graph, sizes),
+            Work::Control(region) => {
+                let location = origins.first().cloned().unwrap_or_default();
+                let op = &body.nodes()[piece.nodes[0]].op;
+                let graphs = self.lower_bodies(op, &mut inputs, &location, sizes, shapes);
+                for id in &outputs {
+                    sizes.values[id.index()] = None;
+                }
+                let action = Action::Control { region, graphs };
+                graph.steps.push(Step { action, inputs, outputs, origins: origins_text });
+                return;
             }
-            let action = Action::Control { region: piece.region, graphs };
-            graph.steps.push(Step { action, inputs, outputs, origins: origins_text });
-            return;
         };
+        if outputs.iter().any(|id| graph.values[id.index()].place == Place::ISLAND) {
+            self.on_island.extend(origins.iter().cloned());
+        }
         let is_open = |id: &PlanValueId| match graph.values[id.index()].home {
             Home::Dynamic => true,
             Home::Input => sizes.values[id.index()].is_none(),
             Home::Weight(_) | Home::Arena(_) | Home::Part(_) | Home::Registers(_) => false,
         };
-        let candidate = choice;
         let fixed = candidate.kind == KernelKind::Device
             && !inputs.iter().flatten().any(is_open)
             && outputs.iter().all(|id| sizes.values[id.index()].is_some())
-            && self.sizes_are_certain(&piece.region, &origins, shapes);
+            && self.sizes_are_certain(&region, &origins, shapes);
         for id in &outputs {
             if fixed {
                 graph.values[id.index()].home = Home::Arena(BufferId::new(0));
@@ -264,8 +278,7 @@ impl Lowering<'_> {
             }
         }
         for &operand in &candidate.packed {
-            inputs[operand] =
-                inputs[operand].map(|id| self.packed(id, operand, &candidate, &piece.region, graph, sizes));
+            inputs[operand] = inputs[operand].map(|id| self.packed(id, operand, &candidate, &region, graph, sizes));
         }
         let workspace = match candidate.workspace.as_constant() {
             Some(0) => None,
@@ -275,12 +288,38 @@ impl Lowering<'_> {
         sizes.workspaces.push(workspace);
         sizes.bodies.push(Vec::new());
         // What was constant matters for the choice only.
-        let region = Region::new(piece.region.body().clone());
+        let region = Region::new(region.body().clone());
         self.candidates.insert(&region, candidate.clone());
         let in_place = if fixed { candidate.in_place } else { Vec::new() };
         let general = Variant { packed: candidate.packed, ..Variant::of(candidate.recipe) };
         let action = Action::Launch(Launch { in_place, ..Launch::of(region, general) });
         graph.steps.push(Step { action, inputs, outputs, origins: origins_text });
+    }
+
+    /// A copy to another device; its sizes are known before a run where those of its operand are.
+    fn lower_copy(
+        &mut self,
+        inputs: Vec<Option<PlanValueId>>,
+        outputs: Vec<PlanValueId>,
+        origins: Vec<String>,
+        graph: &mut Graph,
+        sizes: &mut Sizes,
+    ) {
+        let is_sized = |id: &PlanValueId| match graph.values[id.index()].home {
+            Home::Dynamic => false,
+            Home::Input => sizes.values[id.index()].is_some(),
+            Home::Weight(_) | Home::Arena(_) | Home::Part(_) | Home::Registers(_) => true,
+        };
+        let fixed = inputs.iter().flatten().all(is_sized);
+        for id in &outputs {
+            match fixed {
+                true => graph.values[id.index()].home = Home::Arena(BufferId::new(0)),
+                false => sizes.values[id.index()] = None,
+            }
+        }
+        sizes.workspaces.push(None);
+        sizes.bodies.push(Vec::new());
+        graph.steps.push(Step { action: Action::Copy, inputs, outputs, origins });
     }
 
     /// Are the sizes of a region's results certain before the run? What inference leaves open, and where the network
@@ -336,8 +375,8 @@ impl Lowering<'_> {
             return PlanValueId::new(value);
         }
         // The type follows when the weight is packed.
-        let ty = graph.values[id.index()].ty.clone();
-        graph.values.push(PlanValue { ty, sizes: None, home, place: Place::MAIN });
+        let PlanValue { ty, place, .. } = graph.values[id.index()].clone();
+        graph.values.push(PlanValue { ty, sizes: None, home, place });
         sizes.values.push(None);
         PlanValueId::new(graph.values.len() - 1)
     }

@@ -19,6 +19,46 @@ pub(crate) fn select(
     target: &Target,
     evidence: &Evidence,
 ) -> Result<Candidate, Vec<(String, Refusal)>> {
+    let (offered, refusals) = offered(region, back_end, target, evidence);
+    let point = evidence.note(region, &offered, &refusals);
+    let time = |candidate: &Candidate| evidence.time(point.as_ref()?, &candidate.recipe);
+    // Beside candidates with a time the others are out: they were too slow by far, or failed.
+    let any_timed = offered.iter().any(|candidate| time(candidate).is_some());
+    let mut best: Option<Candidate> = None;
+    for mut candidate in offered {
+        candidate.estimate = match time(&candidate) {
+            Some(time) => time,
+            None if any_timed => continue,
+            None => evidence.estimate(&candidate),
+        };
+        if best.as_ref().is_none_or(|best| candidate.estimate < best.estimate) {
+            best = Some(candidate);
+        }
+    }
+    best.ok_or(refusals)
+}
+
+/// As [`select`], by estimates alone: for kernels of an island, which are not timed.
+///
+/// # Errors
+/// As [`select`].
+pub(crate) fn best(
+    region: &Region,
+    back_end: &dyn BackEnd,
+    target: &Target,
+    evidence: &Evidence,
+) -> Result<Candidate, Vec<(String, Refusal)>> {
+    let (offered, refusals) = offered(region, back_end, target, evidence);
+    offered.into_iter().min_by(|a, b| a.estimate.total_cmp(&b.estimate)).ok_or(refusals)
+}
+
+/// Everything that tactics offer for a region but what is banned, and all refusals, by tactic.
+fn offered(
+    region: &Region,
+    back_end: &dyn BackEnd,
+    target: &Target,
+    evidence: &Evidence,
+) -> (Vec<Candidate>, Vec<(String, Refusal)>) {
     let (mut offered, mut refusals) = (Vec::new(), Vec::new());
     let problem = Problem { region, target, sizing: evidence.sizing() };
     let root = region.root();
@@ -36,20 +76,5 @@ pub(crate) fn select(
             Err(refusal) => refusals.push((tactic.name().to_owned(), refusal)),
         }
     }
-    let point = evidence.note(region, &offered, &refusals);
-    let time = |candidate: &Candidate| evidence.time(point.as_ref()?, &candidate.recipe);
-    // Beside candidates with a time the others are out: they were too slow by far, or failed.
-    let any_timed = offered.iter().any(|candidate| time(candidate).is_some());
-    let mut best: Option<Candidate> = None;
-    for mut candidate in offered {
-        candidate.estimate = match time(&candidate) {
-            Some(time) => time,
-            None if any_timed => continue,
-            None => evidence.estimate(&candidate),
-        };
-        if best.as_ref().is_none_or(|best| candidate.estimate < best.estimate) {
-            best = Some(candidate);
-        }
-    }
-    best.ok_or(refusals)
+    (offered, refusals)
 }

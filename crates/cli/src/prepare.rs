@@ -279,7 +279,6 @@ pub fn build_plan(
     let stages = Stages::default();
     let listener = |stage: sinter::builder::Stage, done| stages.show(stage, done);
     let options = BuildOptions {
-        place_parts: true,
         threads: device.threads(),
         passes: model.pass_options(&mut dump),
         sizes,
@@ -288,6 +287,7 @@ pub fn build_plan(
         tuning: model.tuning.tuning()?,
         verdicts: model.tuning.verdicts()?,
         progress: Progress(Some(&listener)),
+        ..BuildOptions::default()
     };
     let built = build(network, device.back_end(), options)?;
     drop(stages);

@@ -191,10 +191,16 @@ impl Checker<'_> {
 
     /// Do operands and results lie where a step can have them: on one device, those of a copy on two?
     fn places(graph: &Graph, step: &Step) -> Result<(), String> {
-        let place = |id: &PlanValueId| graph.values.get(id.index()).map(|value| value.place);
+        // Strings, sequences and optionals lie in the memory of no device.
+        let has_memory = |value: &PlanValue| value.ty.as_tensor().is_some_and(|ty| ty.data_type != DataType::String);
+        let value_of = |graph: &Graph, id: &PlanValueId| match graph.values.get(id.index()) {
+            Some(value) if has_memory(value) => Some(value.place),
+            _ => None,
+        };
+        let place = |id: &PlanValueId| value_of(graph, id);
         if matches!(step.action, Action::Copy) {
             let mut ends = step.inputs.iter().flatten().chain(&step.outputs).map(place);
-            return match (ends.next(), ends.next()) {
+            return match (ends.next().flatten(), ends.next().flatten()) {
                 (Some(from), Some(to)) if from != to => Ok(()),
                 _ => Err("a copy within one device".to_owned()),
             };
@@ -207,9 +213,9 @@ impl Checker<'_> {
         };
         let inside = bodies.iter().flat_map(|body| {
             let ends = body.inputs.iter().chain(&body.outputs);
-            ends.map(|id| body.values.get(id.index()).map(|value| value.place))
+            ends.map(|id| value_of(body, id))
         });
-        let mut places = touched.map(place).chain(inside);
+        let mut places = touched.map(place).chain(inside).flatten();
         let first = places.next();
         match places.find(|place| Some(*place) != first) {
             Some(_) => Err("its operands and results lie on several devices".to_owned()),

@@ -35,6 +35,8 @@ typed_id! {
 impl Place {
     /// The device of the plan's target.
     pub const MAIN: Self = Self(0);
+    /// The device of the first island.
+    pub const ISLAND: Self = Self(1);
 }
 
 /// A part of another value: its elements in row-major order are rows of the whole's.
@@ -350,10 +352,15 @@ impl Graph {
 
     /// Calls `visit` for every step, those of the bodies of control flow included, each before what is inside it.
     pub fn visit_steps<'a>(&'a self, visit: &mut dyn FnMut(&'a Step)) {
+        self.visit(&mut |_, step| visit(step));
+    }
+
+    /// As [`Graph::visit_steps`], with the graph of each step.
+    pub fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a Graph, &'a Step)) {
         for step in &self.steps {
-            visit(step);
+            visit(self, step);
             if let Action::Control { graphs, .. } = &step.action {
-                graphs.iter().for_each(|graph| graph.visit_steps(visit));
+                graphs.iter().for_each(|graph| graph.visit(visit));
             }
         }
     }

@@ -58,7 +58,7 @@ pub fn from_bytes(bytes: Bytes, trust: Trust) -> Result<Plan, PlanError> {
 struct Program {
     metadata: wire::Metadata,
     report: Bytes,
-    target: Target,
+    targets: Vec<Target>,
 }
 
 /// An open plan file.
@@ -99,8 +99,9 @@ impl PlanFile {
                 true => Section::find(&bytes, entries, Kind::Report, index)?.checked()?,
                 false => Bytes::new(),
             };
-            let target = codec::decode_target(&metadata.device.clone().unwrap_or_default())?;
-            Ok(Program { metadata, report, target })
+            let devices = metadata.device.iter().chain(&metadata.islands);
+            let targets = devices.map(codec::decode_target).collect::<Result<_, _>>()?;
+            Ok(Program { metadata, report, targets })
         };
         let programs = (0..programs).map(program).collect::<Result<Vec<_>, PlanError>>()?;
         let weights = Section::find(&bytes, entries, Kind::Weights, 0)?;
@@ -123,9 +124,9 @@ impl PlanFile {
         Ok(Self { programs, weights: weights.bytes, code, trust, has_hashes })
     }
 
-    /// What its programs are for, the preferred one first.
-    pub fn targets(&self) -> impl Iterator<Item = &Target> {
-        self.programs.iter().map(|program| &program.target)
+    /// What its programs are for, the preferred one first: the target of each, then those of its islands.
+    pub fn targets(&self) -> impl Iterator<Item = &[Target]> {
+        self.programs.iter().map(|program| program.targets.as_slice())
     }
 
     /// A program.
@@ -522,7 +523,7 @@ mod tests {
         let programs = [with_code("avx512", b"wide"), with_code("avx2", b"narrow")];
         let bytes = programs_to_bytes(&[&programs[0], &programs[1]]);
         let file = PlanFile::from_bytes(bytes.clone().into(), Trust::Nothing).unwrap();
-        assert_eq!(file.targets().map(|target| target.isa.as_str()).collect::<Vec<_>>(), ["avx512", "avx2"]);
+        assert_eq!(file.targets().map(|targets| targets[0].isa.as_str()).collect::<Vec<_>>(), ["avx512", "avx2"]);
         assert_eq!(file.into_programs().unwrap(), programs);
         let count = |needle: &[u8]| bytes.windows(needle.len()).filter(|window| *window == needle).count();
         let weight: Vec<u8> = [1f32, 2.0, 3.0].iter().flat_map(|v| v.to_ne_bytes()).collect();

@@ -261,7 +261,7 @@ pub struct KnownAnswer {
 /// The program of a file to load.
 fn suitable(file: &PlanFile, back_ends: &[&dyn BackEnd], threads: usize) -> usize {
     let isa = |name: &str| back_ends.iter().find(|back_end| back_end.name() == name).map(|b| b.target(threads).isa);
-    let find = |is_suitable: &dyn Fn(&Target) -> bool| file.targets().position(is_suitable);
+    let find = |is_suitable: &dyn Fn(&Target) -> bool| file.targets().position(|all| all.iter().all(is_suitable));
     let same = find(&|target| isa(&target.back_end).as_ref() == Some(&target.isa));
     same.or_else(|| find(&|target| isa(&target.back_end).is_some())).unwrap_or(0)
 }

@@ -10,24 +10,27 @@ use sinter_ops::quantize::{Dequantize, Quantize};
 use sinter_ops::{Body, InferContext, Node, Op, Operands, ValueId, infer};
 
 use crate::cover::groups::Group;
+use crate::cover::islands::{Island, has_place};
 use crate::cover::{Gap, Problem};
-use crate::select::select;
+use crate::select::{best, select};
 
 /// How the elements of a value lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Form {
+pub(crate) enum Format {
     /// As the network has it.
     Plain,
     /// With axis 1 behind all others, after leading axes of size 1 up to this rank.
     ChannelsLast(usize),
+    /// As the network has it, on the device of the island.
+    Island,
 }
 
 /// One way to compute a group.
 pub(crate) struct Alternative {
     pub(crate) region: Region,
-    pub(crate) inputs: Vec<Option<(ValueId, Form)>>,
+    pub(crate) inputs: Vec<Option<(ValueId, Format)>>,
     /// By result of the group.
-    pub(crate) results: Vec<Form>,
+    pub(crate) results: Vec<Format>,
     /// The kernel; none where nothing is to be done, since the result is the operand in another format.
     pub(crate) choice: Option<Candidate>,
 }
@@ -46,6 +49,8 @@ pub(crate) struct Served {
     pub(crate) results: Vec<ValueId>,
     /// Those that are plain throughout first.
     pub(crate) alternatives: Vec<Alternative>,
+    /// Does it run on the island?
+    pub(crate) is_island: bool,
 }
 
 impl Served {
@@ -57,16 +62,16 @@ impl Served {
     /// Do all alternatives read and write values as the network has them?
     pub(crate) fn is_plain(&self) -> bool {
         let forms = |a: &Alternative| {
-            a.inputs.iter().flatten().all(|(_, form)| *form == Form::Plain)
-                && a.results.iter().all(|form| *form == Form::Plain)
+            a.inputs.iter().flatten().all(|(_, form)| *form == Format::Plain)
+                && a.results.iter().all(|form| *form == Format::Plain)
         };
         self.alternatives.iter().all(forms)
     }
 }
 
 /// The type of a value in another form.
-pub(crate) fn type_in(ty: &ValueType, form: Form) -> Option<ValueType> {
-    let Form::ChannelsLast(rank) = form else { return Some(ty.clone()) };
+pub(crate) fn type_in(ty: &ValueType, form: Format) -> Option<ValueType> {
+    let Format::ChannelsLast(rank) = form else { return Some(ty.clone()) };
     let tensor = ty.as_tensor()?;
     let dims = tensor.dims().ok()?;
     let mut all = vec![Dim::constant(1); rank.checked_sub(dims.len())?];
@@ -83,35 +88,50 @@ pub(crate) fn type_in(ty: &ValueType, form: Form) -> Option<ValueType> {
 pub(crate) fn serve(problem: &Problem<'_>, graph: &GraphView<'_>, group: Group) -> Result<Served, Gap> {
     let results = group.results(graph);
     if !problem.body.nodes()[group.node()].op.bodies().is_empty() {
-        return Ok(Served { group, results, alternatives: Vec::new() });
+        return Ok(Served { group, results, alternatives: Vec::new(), is_island: false });
     }
     let reads = |node: &usize| problem.body.nodes()[*node].inputs.iter().flatten();
     let is_dequantized = |id: &ValueId| problem.folding.dequantization(*id).is_some();
     let has_stored = problem.may_join && group.nodes.iter().flat_map(reads).any(is_dequantized);
-    let best = |of: &dyn Fn(Weights) -> Option<Parts>| {
+    let cheapest = |of: &dyn Fn(Weights) -> Option<Parts>| {
         let stored = has_stored.then(|| of(Weights::Stored).map(|parts| choose(problem, parts))).flatten();
         of(Weights::Folded).map(|parts| cheaper(choose(problem, parts), stored))
     };
     let mut alternatives = Vec::new();
     let mut refusals = Vec::new();
-    match best(&|weights| Some(plain_region(problem, &group, &results, weights))) {
+    match cheapest(&|weights| Some(plain_region(problem, &group, &results, weights))) {
         Some(Ok(plain)) => alternatives.push(plain),
         Some(Err(reasons)) => refusals = reasons,
         None => {}
     }
     if problem.may_join || alternatives.is_empty() {
         for source in [Source::Last, Source::Plain] {
-            let last = best(&|weights| last_region(problem, &group, &results, weights, source));
+            let last = cheapest(&|weights| last_region(problem, &group, &results, weights, source));
             alternatives.extend(last.and_then(Result::ok));
         }
     }
     if problem.may_join {
         alternatives.extend(renamed(problem, &group, graph));
     }
-    match alternatives.is_empty() {
-        true => Err(Gap { node: group.node(), refusals }),
-        false => Ok(Served { group, results, alternatives }),
+    if !alternatives.is_empty() {
+        return Ok(Served { group, results, alternatives, is_island: false });
     }
+    match on_island(problem, &group, &results) {
+        Some(alternative) => Ok(Served { group, results, alternatives: vec![alternative], is_island: true }),
+        None => Err(Gap { node: group.node(), refusals }),
+    }
+}
+
+/// An operator by itself, on the island.
+fn on_island(problem: &Problem<'_>, group: &Group, results: &[ValueId]) -> Option<Alternative> {
+    let Island { back_end, target } = problem.island.filter(|_| group.nodes.len() == 1)?;
+    let (body, inputs, _) = plain_region(problem, group, results, Weights::Folded);
+    let region = region_of(problem, body, &inputs);
+    let choice = best(&region, back_end, target, problem.evidence).ok()?;
+    let place = |id: ValueId| if has_place(problem.body.ty(id)) { Format::Island } else { Format::Plain };
+    let inputs = inputs.into_iter().map(|input| input.map(|(id, _)| (id, place(id)))).collect();
+    let results = results.iter().map(|id| place(*id)).collect();
+    Some(Alternative { region, inputs, results, choice: Some(choice) })
 }
 
 /// A transposition that does nothing: what it makes is its operand with the channels last, or the other way round.
@@ -125,10 +145,10 @@ fn renamed(problem: &Problem<'_>, group: &Group, graph: &GraphView<'_>) -> Optio
         return None;
     }
     let (x_type, y_type) = (problem.body.ty(*x), problem.body.ty(*y));
-    let last = Form::ChannelsLast(rank);
+    let last = Format::ChannelsLast(rank);
     let (from, to) = match op {
-        op if *op == Transpose::to_channels_last(rank) && type_in(x_type, last)? == *y_type => (last, Form::Plain),
-        op if *op == Transpose::to_channels_first(rank) && type_in(y_type, last)? == *x_type => (Form::Plain, last),
+        op if *op == Transpose::to_channels_last(rank) && type_in(x_type, last)? == *y_type => (last, Format::Plain),
+        op if *op == Transpose::to_channels_first(rank) && type_in(y_type, last)? == *x_type => (Format::Plain, last),
         _ => return None,
     };
     let region = Region::single(op.clone().into(), &[Some(x_type.clone())], vec![y_type.clone()]);
@@ -169,16 +189,20 @@ fn cheaper(
 }
 
 /// A region before anyone was asked: its body, its operands and the format of its results.
-type Parts = (Body, Vec<Option<(ValueId, Form)>>, Form);
+type Parts = (Body, Vec<Option<(ValueId, Format)>>, Format);
 
 fn choose(problem: &Problem<'_>, parts: Parts) -> Result<Alternative, Refusals> {
     let (body, inputs, form) = parts;
-    let is_weight = |input: &Option<(ValueId, Form)>| input.is_some_and(|(id, _)| problem.weight(id).is_some());
-    let constants = inputs.iter().enumerate().filter(|(_, input)| is_weight(input)).map(|(i, _)| i).collect();
-    let region = Region::new(body).with_constants(constants);
+    let region = region_of(problem, body, &inputs);
     let choice = select(&region, problem.back_end, problem.target, problem.evidence)?;
     let results = vec![form; region.body().outputs().len()];
     Ok(Alternative { region, inputs, results, choice: Some(choice) })
+}
+
+fn region_of(problem: &Problem<'_>, body: Body, inputs: &[Option<(ValueId, Format)>]) -> Region {
+    let is_weight = |input: &Option<(ValueId, Format)>| input.is_some_and(|(id, _)| problem.weight(id).is_some());
+    let constants = inputs.iter().enumerate().filter(|(_, input)| is_weight(input)).map(|(i, _)| i).collect();
+    Region::new(body).with_constants(constants)
 }
 
 fn plain_region(problem: &Problem<'_>, group: &Group, results: &[ValueId], weights: Weights) -> Parts {
@@ -192,7 +216,7 @@ fn plain_region(problem: &Problem<'_>, group: &Group, results: &[ValueId], weigh
         let types = node.outputs.iter().map(|id| outer.ty(*id).clone()).collect();
         let made = body.add_typed(node.op.clone(), &operands, types);
         body.set_outputs(made[..results.len()].to_vec());
-        return (body, node.inputs.iter().map(|input| input.map(|id| (id, Form::Plain))).collect(), Form::Plain);
+        return (body, node.inputs.iter().map(|input| input.map(|id| (id, Format::Plain))).collect(), Format::Plain);
     }
     let mut inner = Inner::new(problem, group, weights);
     for &node in &group.nodes {
@@ -202,7 +226,7 @@ fn plain_region(problem: &Problem<'_>, group: &Group, results: &[ValueId], weigh
         let made = inner.body.add_typed(node.op.clone(), &operands, types);
         inner.made.extend(node.outputs.iter().copied().zip(made));
     }
-    inner.finish(results, Form::Plain)
+    inner.finish(results, Format::Plain)
 }
 
 /// The group in channels-last layout; `None` where that makes no sense.
@@ -244,7 +268,7 @@ fn last_region(
     if source == Source::Plain && !inner.reads_plain_image {
         return None;
     }
-    Some(inner.finish(results, Form::ChannelsLast(rank)))
+    Some(inner.finish(results, Format::ChannelsLast(rank)))
 }
 
 /// Which elements share a scale, with the channels last.
@@ -267,7 +291,7 @@ fn rank_of(ty: &ValueType) -> Option<usize> {
 struct Inner<'a> {
     problem: &'a Problem<'a>,
     body: Body,
-    inputs: Vec<Option<(ValueId, Form)>>,
+    inputs: Vec<Option<(ValueId, Format)>>,
     /// The operands of a single operator are numbered by its inputs, so one that comes twice counts twice.
     is_single: bool,
     weights: Weights,
@@ -285,9 +309,9 @@ impl<'a> Inner<'a> {
     }
 
     /// The operand that holds a value in a form; every one is an operand once, in a region of several operators.
-    fn operand(&mut self, id: ValueId, form: Form) -> Option<ValueId> {
+    fn operand(&mut self, id: ValueId, form: Format) -> Option<ValueId> {
         if self.weights == Weights::Stored
-            && form == Form::Plain
+            && form == Format::Plain
             && let Some(position) = self.problem.folding.dequantization(id)
         {
             return self.dequantized(id, position);
@@ -317,14 +341,14 @@ impl<'a> Inner<'a> {
 
     /// The value as the network has it.
     fn plain(&mut self, id: ValueId) -> ValueId {
-        let known = self.made.get(&id).copied().or_else(|| self.operand(id, Form::Plain));
+        let known = self.made.get(&id).copied().or_else(|| self.operand(id, Format::Plain));
         // Every value has a type as the network has it.
         known.unwrap_or(id)
     }
 
     /// The value with its channels last.
     fn last(&mut self, id: ValueId, rank: usize) -> Option<ValueId> {
-        self.made.get(&id).copied().or_else(|| self.operand(id, Form::ChannelsLast(rank)))
+        self.made.get(&id).copied().or_else(|| self.operand(id, Format::ChannelsLast(rank)))
     }
 
     /// An operator on windows of its first operand; all others stay as they are.
@@ -336,21 +360,21 @@ impl<'a> Inner<'a> {
             operands.push(match *input {
                 Some(id) if is_image && !self.made.contains_key(&id) => {
                     self.reads_plain_image = true;
-                    Some(self.operand(id, Form::Plain)?)
+                    Some(self.operand(id, Format::Plain)?)
                 }
                 Some(id) if index == 0 => {
                     let moved = self.last(id, rank)?;
                     let back = Transpose::to_channels_first(rank);
                     Some(self.body.add_typed(back.into(), &[Some(moved)], vec![outer.ty(id).clone()])[0])
                 }
-                Some(id) => Some(self.operand(id, Form::Plain)?),
+                Some(id) => Some(self.operand(id, Format::Plain)?),
                 None => None,
             });
         }
         let ty = outer.ty(node.outputs[0]);
         let product = self.body.add_typed(node.op.clone(), &operands, vec![ty.clone()])[0];
         let last = Transpose::to_channels_last(rank);
-        let ty = type_in(ty, Form::ChannelsLast(rank))?;
+        let ty = type_in(ty, Format::ChannelsLast(rank))?;
         Some(self.body.add_typed(last.into(), &[Some(product)], vec![ty])[0])
     }
 
@@ -362,7 +386,7 @@ impl<'a> Inner<'a> {
         let axis = usize::try_from(if op.axis < 0 { op.axis + i64::try_from(rank).ok()? } else { op.axis }).ok()?;
         let axis = Transpose::to_channels_last(rank).permutation?.iter().position(|a| *a == axis)?;
         let moved = Concat { axis: i64::try_from(axis).ok()? };
-        let ty = type_in(self.problem.body.ty(node.outputs[0]), Form::ChannelsLast(rank))?;
+        let ty = type_in(self.problem.body.ty(node.outputs[0]), Format::ChannelsLast(rank))?;
         Some(self.body.add_typed(moved.into(), &operands, vec![ty])[0])
     }
 
@@ -372,11 +396,11 @@ impl<'a> Inner<'a> {
         for (index, input) in node.inputs.iter().enumerate() {
             operands.push(match *input {
                 Some(id) if index == 0 => Some(self.last(id, rank)?),
-                Some(id) => Some(self.operand(id, Form::Plain)?),
+                Some(id) => Some(self.operand(id, Format::Plain)?),
                 None => None,
             });
         }
-        let ty = type_in(self.problem.body.ty(node.outputs[0]), Form::ChannelsLast(rank))?;
+        let ty = type_in(self.problem.body.ty(node.outputs[0]), Format::ChannelsLast(rank))?;
         Some(self.body.add_typed(op.into(), &operands, vec![ty])[0])
     }
 
@@ -387,18 +411,18 @@ impl<'a> Inner<'a> {
             let dims = outer.ty(id).as_tensor()?.dims().ok()?;
             let is_single = dims.iter().all(|d| *d == Dim::constant(1));
             operands.push(Some(if is_single && !self.made.contains_key(&id) {
-                self.operand(id, Form::Plain)?
+                self.operand(id, Format::Plain)?
             } else if dims.len() == rank || self.problem.weight(id).is_some() {
                 self.last(id, rank)?
             } else {
                 return None;
             }));
         }
-        let ty = type_in(outer.ty(node.outputs[0]), Form::ChannelsLast(rank))?;
+        let ty = type_in(outer.ty(node.outputs[0]), Format::ChannelsLast(rank))?;
         Some(self.body.add_typed(node.op.clone(), &operands, vec![ty])[0])
     }
 
-    fn finish(mut self, results: &[ValueId], form: Form) -> Parts {
+    fn finish(mut self, results: &[ValueId], form: Format) -> Parts {
         let outputs = results.iter().filter_map(|id| self.made.get(id).copied()).collect();
         self.body.set_outputs(outputs);
         (self.body, self.inputs, form)

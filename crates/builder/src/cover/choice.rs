@@ -9,6 +9,7 @@ use sinter_backend::GraphView;
 
 use crate::cover::alternatives::{Served, serve};
 use crate::cover::groups::{Group, propose};
+use crate::cover::islands::Islands;
 use crate::cover::partition::{Offer, partition};
 use crate::cover::search::{LaidOut, Member, Search};
 use crate::cover::{Costs, Gap, Problem};
@@ -23,6 +24,7 @@ pub(crate) struct Chosen {
     /// For each group: which alternative.
     pub(crate) labels: Vec<usize>,
     pub(crate) costs: Costs,
+    pub(crate) islands: Islands,
 }
 
 /// The cheapest groups of all living nodes that can run one after the other, with their formats.
@@ -37,9 +39,10 @@ pub(crate) fn choose(problem: &Problem<'_>, graph: &GraphView<'_>) -> Result<Cho
         .map(|group| serve(problem, graph, group).ok())
         .filter(Option::is_some)
         .collect();
+    let islands = Islands::of(problem, graph, &singles);
     let (LaidOut { members, labels, .. }, costs) = {
         let fused: Vec<&Served> = fused.iter().flatten().collect();
-        let search = Search::new(problem, graph, &singles, &fused);
+        let search = Search::new(problem, graph, &islands, &singles, &fused);
         let cheapest = partitioned(&search);
         let solved = search.better(cheapest.clone());
         let cost = |choice: &[usize]| search.cost(choice).unwrap_or(0);
@@ -62,7 +65,7 @@ pub(crate) fn choose(problem: &Problem<'_>, graph: &GraphView<'_>) -> Result<Cho
     if !gaps.is_empty() {
         return Err(gaps);
     }
-    Ok(Chosen { served, labels, costs })
+    Ok(Chosen { served, labels, costs, islands })
 }
 
 /// The cheapest groups, each at what its cheapest alternative costs, that can run one after the other.
@@ -211,6 +214,8 @@ mod tests {
             inputs: &weight,
             folding: &Folding::of(body, &weight),
             is_known: &|_| false,
+            island: None,
+            is_inside: false,
         };
         see(&cover(&problem).map_err(|gaps| gaps.len()).expect("everything has a kernel").pieces);
     }
@@ -314,7 +319,8 @@ mod tests {
         let groups = propose(problem, &graph).into_iter();
         let fused: Vec<Served> = groups.filter_map(|group| serve(problem, &graph, group).ok()).collect();
         let fused: Vec<&Served> = fused.iter().collect();
-        let search = Search::new(problem, &graph, &singles, &fused);
+        let islands = Islands::of(problem, &graph, &singles);
+        let search = Search::new(problem, &graph, &islands, &singles, &fused);
         let (mut least, mut choices) = (i64::MAX, 0);
         for mask in 0..1usize << fused.len() {
             let choice: Vec<usize> = (0..fused.len()).filter(|number| mask >> number & 1 == 1).collect();
@@ -328,7 +334,7 @@ mod tests {
                 Member::Single(node) => singles[node].as_ref().map_err(|_| ()).expect("everything has a kernel"),
             });
             let served: Vec<&Served> = served.collect();
-            let prices = Formats::of(problem).prices(&served);
+            let prices = Formats::of(problem, &islands).prices(&served);
             let sizes = prices.sizes();
             let mut labels = vec![0; sizes.len()];
             loop {
@@ -364,6 +370,8 @@ mod tests {
                 inputs: &weight,
                 folding: &Folding::of(&body, &weight),
                 is_known: &|_| false,
+                island: None,
+                is_inside: false,
             };
             let costs = cover(&problem).map_err(|gaps| gaps.len()).expect("everything has a kernel").costs;
             let (least, choices) = brute_force(&problem);

@@ -9,33 +9,49 @@ use sinter_ir::WeightExpr;
 use sinter_ops::ValueId;
 use sinter_ops::movement::{Reshape, Transpose};
 
-use crate::cover::alternatives::{Alternative, Form, Served, type_in};
+use crate::cover::alternatives::{Alternative, Format, Served, type_in};
 use crate::cover::formats::{conversion_region, scaled};
+use crate::cover::islands::{Islands, copy_time};
 use crate::cover::repeated::Repeated;
-use crate::cover::{Costs, Cover, Gap, Piece, Problem};
+use crate::cover::{Costs, Cover, Gap, Piece, Problem, Work};
 use crate::select::select;
 
 struct Emitter<'a> {
     problem: &'a Problem<'a>,
+    islands: &'a Islands,
     cover: Cover,
     /// Values that exist, by form.
-    forms: HashMap<(ValueId, Form), ValueId>,
+    forms: HashMap<(ValueId, Format), ValueId>,
     repeated: Repeated,
 }
 
 /// Makes the pieces; `labels` says which alternative each group takes.
-pub(crate) fn emit(problem: &Problem<'_>, served: Vec<Served>, labels: &[usize]) -> Result<Cover, Vec<Gap>> {
+pub(crate) fn emit(
+    problem: &Problem<'_>,
+    islands: &Islands,
+    served: Vec<Served>,
+    labels: &[usize],
+) -> Result<Cover, Vec<Gap>> {
     let body = problem.body;
     let types: Vec<ValueType> = (0..body.value_count()).map(|i| body.ty(ValueId::new(i)).clone()).collect();
-    let cover = Cover { types, weights: Vec::new(), pieces: Vec::new(), costs: Costs::default() };
+    let cover = Cover {
+        types,
+        weights: Vec::new(),
+        on_island: Vec::new(),
+        known: Vec::new(),
+        outputs: Vec::new(),
+        pieces: Vec::new(),
+        costs: Costs::default(),
+    };
     let repeated = Repeated::of(problem, served.iter());
-    let mut emitter = Emitter { problem, cover, forms: HashMap::new(), repeated };
+    let mut emitter = Emitter { problem, islands, cover, forms: HashMap::new(), repeated };
     for id in body.inputs() {
-        emitter.forms.insert((*id, Form::Plain), *id);
+        let format = if islands.is_native(*id) { Format::Island } else { Format::Plain };
+        emitter.is_made(*id, format, *id);
     }
     // What is there before a run is there as the network has it.
     for id in (0..body.value_count()).map(ValueId::new).filter(|id| (problem.is_known)(*id)) {
-        emitter.forms.insert((id, Form::Plain), id);
+        emitter.forms.insert((id, Format::Plain), id);
     }
     for (served, &label) in served.into_iter().zip(labels) {
         if emitter.repeated.has(&served) {
@@ -44,16 +60,17 @@ pub(crate) fn emit(problem: &Problem<'_>, served: Vec<Served>, labels: &[usize])
         emitter.add(served, label).map_err(|gap| vec![gap])?;
     }
     for id in body.outputs() {
-        emitter.value(*id, Form::Plain, 0).map_err(|gap| vec![gap])?;
+        let output = emitter.value(*id, islands.result_format(problem, *id), 0).map_err(|gap| vec![gap])?;
+        emitter.cover.outputs.push(output);
     }
-    let choices = emitter.cover.pieces.iter().filter_map(|piece| piece.choice.as_ref());
-    emitter.cover.costs.emitted = choices.map(|choice| scaled(choice.estimate)).fold(0, i64::saturating_add);
+    let costs = emitter.cover.pieces.iter().map(|piece| scaled(piece.work.estimate()));
+    emitter.cover.costs.emitted = costs.fold(0, i64::saturating_add);
     Ok(emitter.cover)
 }
 
 impl Emitter<'_> {
     fn add(&mut self, served: Served, label: usize) -> Result<(), Gap> {
-        let Served { group, results, alternatives } = served;
+        let Served { group, results, alternatives, is_island } = served;
         let first = group.node();
         let body = self.problem.body;
         let Some(alternative) = alternatives.into_iter().nth(label) else {
@@ -61,7 +78,7 @@ impl Emitter<'_> {
             let node = &body.nodes()[first];
             let mut inputs = Vec::new();
             for input in &node.inputs {
-                inputs.push(input.map(|id| self.value(id, Form::Plain, first)).transpose()?);
+                inputs.push(input.map(|id| self.value(id, Format::Plain, first)).transpose()?);
             }
             let types = |ids: &[ValueId]| ids.iter().map(|id| body.ty(*id).clone()).collect::<Vec<_>>();
             let operands: Vec<Option<ValueType>> =
@@ -69,10 +86,10 @@ impl Emitter<'_> {
             let shell = node.op.with_bodies(vec![Arc::default(); node.op.bodies().len()]);
             let region = Region::single(shell, &operands, types(&node.outputs));
             for id in &results {
-                self.forms.insert((*id, Form::Plain), *id);
+                self.forms.insert((*id, Format::Plain), *id);
             }
             let outputs = node.outputs.to_vec();
-            self.cover.pieces.push(Piece { region, inputs, outputs, nodes: vec![first], choice: None });
+            self.cover.pieces.push(Piece { work: Work::Control(region), inputs, outputs, nodes: vec![first] });
             return Ok(());
         };
         if let (None, [Some((operand, form))], [result]) =
@@ -89,14 +106,32 @@ impl Emitter<'_> {
         let mut outputs = Vec::new();
         let types = alternative.region.body().output_types();
         for ((id, form), ty) in results.iter().zip(alternative.results).zip(types) {
-            let made = if form == Form::Plain { *id } else { self.fresh(ty) };
-            self.forms.insert((*id, form), made);
+            let made = if self.is_native(*id, form) { *id } else { self.fresh(ty) };
+            self.is_made(*id, form, made);
+            if is_island && form != Format::Island {
+                // It lies nowhere, but its kernel runs there.
+                self.cover.on_island.push(made);
+            }
             outputs.push(made);
         }
         let nodes = group.nodes;
         let Alternative { region, choice, .. } = alternative;
-        self.cover.pieces.push(Piece { region, inputs, outputs, nodes, choice });
+        let choice = choice.ok_or(Gap { node: first, refusals: Vec::new() })?;
+        self.cover.pieces.push(Piece { work: Work::Launch(region, choice), inputs, outputs, nodes });
         Ok(())
+    }
+
+    /// Is this the format that the network's own number of a value stands for?
+    fn is_native(&self, id: ValueId, form: Format) -> bool {
+        form == if self.islands.is_native(id) { Format::Island } else { Format::Plain }
+    }
+
+    /// Notes that a value exists in a format, as `made`.
+    fn is_made(&mut self, id: ValueId, form: Format, made: ValueId) {
+        self.forms.insert((id, form), made);
+        if form == Format::Island {
+            self.cover.on_island.push(made);
+        }
     }
 
     fn fresh(&mut self, ty: ValueType) -> ValueId {
@@ -105,7 +140,7 @@ impl Emitter<'_> {
     }
 
     /// The value in a form; made when it does not exist yet. `node` is whom it is made for.
-    fn value(&mut self, id: ValueId, form: Form, node: usize) -> Result<ValueId, Gap> {
+    fn value(&mut self, id: ValueId, form: Format, node: usize) -> Result<ValueId, Gap> {
         let id = self.repeated.value(id);
         if let Some(known) = self.forms.get(&(id, form)) {
             return Ok(*known);
@@ -115,37 +150,43 @@ impl Emitter<'_> {
         let ty = type_in(plain, form).unwrap_or_else(|| plain.clone());
         let made = if let Some(weight) = self.problem.weight(id) {
             // One that a node makes is the node's result.
-            let made = if form == Form::Plain { id } else { self.fresh(ty) };
+            let made = if form == Format::Plain { id } else { self.fresh(ty) };
             self.cover.weights.push((made, moved_weight(weight, plain, form)));
+            made
+        } else if form == Format::Island && (self.problem.is_known)(id) {
+            let made = self.fresh(ty);
+            self.cover.known.push((id, made));
+            made
+        } else if form == Format::Island || form == Format::Plain && self.islands.is_native(id) {
+            let from = if form == Format::Island { Format::Plain } else { Format::Island };
+            let source = self.value(id, from, node)?;
+            let made = self.fresh(ty);
+            let work = Work::Copy { estimate: copy_time(self.problem, id) };
+            self.cover.pieces.push(Piece { work, inputs: vec![Some(source)], outputs: vec![made], nodes: vec![node] });
             made
         } else {
             let rank = plain.as_tensor().and_then(|t| t.dims().ok()).map_or(0, <[Dim]>::len);
-            let from = if form == Form::Plain { Form::ChannelsLast(rank) } else { Form::Plain };
+            let from = if form == Format::Plain { Format::ChannelsLast(rank) } else { Format::Plain };
             // Every value exists in the form that it was made in.
-            let source = self.forms.get(&(id, from)).copied().unwrap_or(id);
+            let source = if self.islands.is_native(id) { Some(self.value(id, from, node)?) } else { None };
+            let source = source.or(self.forms.get(&(id, from)).copied()).unwrap_or(id);
             let gap = |refusals| Gap { node, refusals };
             let region = conversion_region(self.problem, id, form).ok_or_else(|| gap(Vec::new()))?;
             let choice = select(&region, self.problem.back_end, self.problem.target, self.problem.evidence);
             let choice = choice.map_err(gap)?;
-            let made = if form == Form::Plain { id } else { self.fresh(ty) };
-            let piece = Piece {
-                region,
-                inputs: vec![Some(source)],
-                outputs: vec![made],
-                nodes: vec![node],
-                choice: Some(choice),
-            };
-            self.cover.pieces.push(piece);
+            let made = if form == Format::Plain { id } else { self.fresh(ty) };
+            let work = Work::Launch(region, choice);
+            self.cover.pieces.push(Piece { work, inputs: vec![Some(source)], outputs: vec![made], nodes: vec![node] });
             made
         };
-        self.forms.insert((id, form), made);
+        self.is_made(id, form, made);
         Ok(made)
     }
 }
 
 /// A weight in another form, as an expression of it.
-fn moved_weight(weight: Arc<WeightExpr>, ty: &ValueType, form: Form) -> Arc<WeightExpr> {
-    let Form::ChannelsLast(rank) = form else { return weight };
+fn moved_weight(weight: Arc<WeightExpr>, ty: &ValueType, form: Format) -> Arc<WeightExpr> {
+    let Format::ChannelsLast(rank) = form else { return weight };
     let sizes = ty.as_tensor().and_then(|t| t.shape.sizes()).unwrap_or_default();
     let mut widened = vec![1i64; rank.saturating_sub(sizes.len())];
     widened.extend(sizes.iter().map(|&s| i64::try_from(s).unwrap_or(i64::MAX)));

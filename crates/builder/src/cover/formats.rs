@@ -15,9 +15,10 @@ use sinter_ops::ValueId;
 use sinter_ops::movement::Transpose;
 
 use crate::cover::Problem;
-use crate::cover::alternatives::{Form, Served, type_in};
+use crate::cover::alternatives::{Format, Served, type_in};
 use crate::cover::cut::{Cut, NEVER};
 use crate::cover::eliminate::Labelling;
+use crate::cover::islands::{Islands, copy_time};
 use crate::cover::repeated::Repeated;
 use crate::select::select;
 
@@ -32,8 +33,9 @@ pub(crate) fn scaled(nanoseconds: f64) -> i64 {
 /// Chooses formats for groups of one problem.
 pub(crate) struct Formats<'a> {
     problem: &'a Problem<'a>,
+    islands: &'a Islands,
     /// Costs of conversions that were asked for.
-    known: RefCell<HashMap<(ValueId, Form), i64>>,
+    known: RefCell<HashMap<(ValueId, Format), i64>>,
 }
 
 /// A value in a format that somebody may want, in picoseconds; groups by their index, alternatives by theirs.
@@ -260,21 +262,24 @@ fn follows(is_so: bool, label: usize) -> i64 {
 }
 
 impl<'a> Formats<'a> {
-    pub(crate) fn of(problem: &'a Problem<'a>) -> Self {
-        Self { problem, known: RefCell::default() }
+    pub(crate) fn of(problem: &'a Problem<'a>, islands: &'a Islands) -> Self {
+        Self { problem, islands, known: RefCell::default() }
     }
 
     /// What it costs to bring a value into a format, as the back end's own kernels for that say.
-    fn conversion(&self, id: ValueId, form: Form) -> i64 {
+    fn conversion(&self, id: ValueId, form: Format) -> i64 {
         if let Some(known) = self.known.borrow().get(&(id, form)) {
             return *known;
         }
-        let cost = conversion_region(self.problem, id, form)
-            .and_then(|region| {
+        let cost = if form == Format::Island || form == Format::Plain && self.islands.is_native(id) {
+            scaled(copy_time(self.problem, id))
+        } else {
+            let candidate = conversion_region(self.problem, id, form).and_then(|region| {
                 let Problem { back_end, target, evidence, .. } = self.problem;
                 select(&region, *back_end, target, evidence).ok()
-            })
-            .map_or(NEVER / 1024, |candidate| scaled(candidate.estimate));
+            });
+            candidate.map_or(NEVER / 1024, |candidate| scaled(candidate.estimate))
+        };
         self.known.borrow_mut().insert((id, form), cost);
         cost
     }
@@ -298,33 +303,40 @@ impl<'a> Formats<'a> {
             }
         }
         // By value and format: groups with those of their alternatives that read it so.
-        let mut reads: BTreeMap<(ValueId, Form), BTreeMap<usize, BTreeSet<usize>>> = BTreeMap::new();
-        let mut always: BTreeSet<(ValueId, Form)> = BTreeSet::new();
+        let mut reads: BTreeMap<(ValueId, Format), BTreeMap<usize, BTreeSet<usize>>> = BTreeMap::new();
+        let mut always: BTreeSet<(ValueId, Format)> = BTreeSet::new();
         for (index, served) in served.iter().enumerate().filter(|(_, served)| !repeated.has(served)) {
             for (number, alternative) in served.alternatives.iter().enumerate() {
                 for (id, form) in alternative.inputs.iter().flatten() {
                     let id = repeated.value(*id);
-                    if problem.weight(id).is_none() {
-                        reads.entry((id, *form)).or_default().entry(index).or_default().insert(number);
+                    if problem.weight(id).is_some() || *form == Format::Island && (problem.is_known)(id) {
+                        continue;
+                    }
+                    let mut read =
+                        |form| _ = reads.entry((id, form)).or_default().entry(index).or_default().insert(number);
+                    read(*form);
+                    // What goes to another device, or comes from there in another layout, is plain on the way.
+                    if (*form == Format::Island) != self.islands.is_native(id) {
+                        read(Format::Plain);
                     }
                 }
             }
             if served.alternatives.is_empty() {
                 let inputs = body.nodes()[served.group.node()].inputs.iter().flatten();
                 let inputs = inputs.map(|id| repeated.value(*id)).filter(|id| problem.weight(*id).is_none());
-                always.extend(inputs.map(|id| (id, Form::Plain)));
+                always.extend(inputs.map(|id| (id, Format::Plain)));
             }
         }
-        always.extend(body.outputs().iter().map(|id| (*id, Form::Plain)));
+        always.extend(body.outputs().iter().map(|id| (*id, self.islands.result_format(problem, *id))));
         always.iter().for_each(|key| _ = reads.entry(*key).or_default());
         let mut conversions = Vec::new();
         for ((id, form), readers) in reads {
             let maker = match makers.get(&id) {
-                None => Err(form == Form::Plain),
+                None => Err(form == if self.islands.is_native(id) { Format::Island } else { Format::Plain }),
                 Some(&(maker, at)) => {
                     let alternatives = &served[maker].alternatives;
                     let makes: Vec<bool> = alternatives.iter().map(|a| a.results[at] == form).collect();
-                    if makes.is_empty() { Err(form == Form::Plain) } else { Ok((maker, makes)) }
+                    if makes.is_empty() { Err(form == Format::Plain) } else { Ok((maker, makes)) }
                 }
             };
             let exists_always = match &maker {
@@ -347,13 +359,14 @@ impl<'a> Formats<'a> {
 }
 
 /// The region that brings a value into a format, from the other one.
-pub(crate) fn conversion_region(problem: &Problem<'_>, id: ValueId, form: Form) -> Option<Region> {
+pub(crate) fn conversion_region(problem: &Problem<'_>, id: ValueId, form: Format) -> Option<Region> {
     let plain = problem.body.ty(id);
     let rank = plain.as_tensor()?.dims().ok()?.len();
-    let last = type_in(plain, Form::ChannelsLast(rank))?;
+    let last = type_in(plain, Format::ChannelsLast(rank))?;
     let (op, from, to) = match form {
-        Form::Plain => (Transpose::to_channels_first(rank), last, plain.clone()),
-        Form::ChannelsLast(_) => (Transpose::to_channels_last(rank), plain.clone(), last),
+        Format::Plain => (Transpose::to_channels_first(rank), last, plain.clone()),
+        Format::ChannelsLast(_) => (Transpose::to_channels_last(rank), plain.clone(), last),
+        Format::Island => return None,
     };
     Some(Region::single(op.into(), &[Some(from)], vec![to]))
 }

@@ -7,7 +7,7 @@
 //! not tangle, and [`order`] says in which order they can run. A value that one region makes in one format and others read in
 //! another costs a conversion, once for each format. [`formats`] finds the cheapest alternatives, exactly where few values
 //! tangle, by [`eliminate`], else by expansions with a minimum [`cut`] in each; [`search`] finds groups that are cheaper with
-//! their conversions. [`emit`] makes the pieces.
+//! their conversions. What no kernel takes runs on one of the [`islands`]. [`emit`] makes the pieces.
 
 mod alternatives;
 mod choice;
@@ -17,6 +17,7 @@ mod emit;
 mod folding;
 mod formats;
 mod groups;
+mod islands;
 mod order;
 mod partition;
 mod repeated;
@@ -32,17 +33,40 @@ use sinter_ops::{Body, ValueId};
 use crate::evidence::Evidence;
 
 pub(crate) use crate::cover::folding::Folding;
+pub(crate) use crate::cover::islands::Island;
 
-/// A region of the cover with what it reads and writes.
+/// What a piece of the cover does.
+pub(crate) enum Work {
+    /// A kernel computes a region.
+    Launch(Region, Candidate),
+    /// Control flow: the operator with empty bodies, as a region.
+    Control(Region),
+    /// A value is copied to another device.
+    Copy {
+        /// Nanoseconds that it is expected to take.
+        estimate: f64,
+    },
+}
+
+impl Work {
+    /// Nanoseconds that it is expected to take.
+    fn estimate(&self) -> f64 {
+        match self {
+            Self::Launch(_, candidate) => candidate.estimate,
+            Self::Control(_) => 0.0,
+            Self::Copy { estimate } => *estimate,
+        }
+    }
+}
+
+/// A piece of the cover with what it reads and writes.
 pub(crate) struct Piece {
-    pub(crate) region: Region,
+    pub(crate) work: Work,
     /// Operands by their number in the region.
     pub(crate) inputs: Vec<Option<ValueId>>,
     pub(crate) outputs: Vec<ValueId>,
     /// Positions of its nodes in the body.
     pub(crate) nodes: Vec<usize>,
-    /// The kernel; none for control flow.
-    pub(crate) choice: Option<Candidate>,
 }
 
 /// See the module documentation.
@@ -51,6 +75,12 @@ pub(crate) struct Cover {
     pub(crate) types: Vec<ValueType>,
     /// Weights in other formats, and those that nodes make.
     pub(crate) weights: Vec<(ValueId, Arc<WeightExpr>)>,
+    /// Values on the island.
+    pub(crate) on_island: Vec<ValueId>,
+    /// Values that are there before a run, each with the one on the island.
+    pub(crate) known: Vec<(ValueId, ValueId)>,
+    /// What the body gives.
+    pub(crate) outputs: Vec<ValueId>,
     /// In execution order.
     pub(crate) pieces: Vec<Piece>,
     pub(crate) costs: Costs,
@@ -83,6 +113,10 @@ pub(crate) struct Problem<'a> {
     pub(crate) folding: &'a Folding,
     /// Is a value there before a run, though it is no weight?
     pub(crate) is_known: &'a dyn Fn(ValueId) -> bool,
+    /// Where operators run that the back end has no kernel for.
+    pub(crate) island: Option<Island<'a>>,
+    /// Is it a body of control flow?
+    pub(crate) is_inside: bool,
 }
 
 impl Problem<'_> {
@@ -109,8 +143,8 @@ pub(crate) struct Gap {
 /// # Errors
 /// All nodes without a kernel.
 pub(crate) fn cover(problem: &Problem<'_>) -> Result<Cover, Vec<Gap>> {
-    let choice::Chosen { served, labels, costs } = choice::choose(problem, &problem.graph())?;
-    let cover = emit::emit(problem, served, &labels)?;
+    let choice::Chosen { served, labels, costs, islands } = choice::choose(problem, &problem.graph())?;
+    let cover = emit::emit(problem, &islands, served, &labels)?;
     let costs = Costs { emitted: cover.costs.emitted, ..costs };
     Ok(Cover { costs, ..cover })
 }

@@ -10,6 +10,7 @@ use sinter_backend::GraphView;
 use crate::cover::alternatives::Served;
 use crate::cover::formats::Formats;
 use crate::cover::groups::Group;
+use crate::cover::islands::Islands;
 use crate::cover::order::order;
 use crate::cover::{Gap, Problem};
 
@@ -52,10 +53,11 @@ impl<'a> Search<'a> {
     pub(crate) fn new(
         problem: &'a Problem<'a>,
         graph: &'a GraphView<'a>,
+        islands: &'a Islands,
         singles: &'a BTreeMap<usize, Result<Served, Gap>>,
         fused: &'a [&'a Served],
     ) -> Self {
-        Self { problem, graph, formats: Formats::of(problem), singles, fused }
+        Self { problem, graph, formats: Formats::of(problem, islands), singles, fused }
     }
 
     /// Everything in an order of execution.

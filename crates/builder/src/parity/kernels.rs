@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use sinter_backend::panic::caught;
-use sinter_backend::{Candidate, KernelError, KernelId, Kernels, Loaded, Numerics, Region};
+use sinter_backend::{Candidate, KernelError, KernelId, Loaded, Numerics, Region};
 use sinter_base::{Value, ValueType};
 use sinter_ops::shown::shown_type;
 use sinter_ops::{InferContext, Memory};
 use sinter_plan::{Graph, Home, Step, Variant};
 
+use crate::devices::Devices;
 use crate::draft::Draft;
 use crate::parity::placed::Placement;
 use crate::parity::rules::{Rule, agree, coarsest_rounding, rule_of, score_error};
@@ -18,7 +19,7 @@ use crate::trial::{launch_once, workspace_bytes};
 /// Where kernels are tried.
 pub(crate) struct Bench<'a> {
     pub(crate) draft: &'a Draft,
-    pub(crate) kernels: &'a Kernels<'a>,
+    pub(crate) devices: &'a Devices<'a>,
     /// What the judge may take.
     pub(crate) memory: Memory,
 }
@@ -59,7 +60,7 @@ impl Bench<'_> {
         let (region, recipe) = (step.region().ok_or("no kernel")?, &variant.recipe);
         let candidate = self.draft.candidates.get(region, recipe);
         let candidate = candidate.ok_or_else(|| format!("{recipe} was never offered"))?;
-        let kernel = self.kernels.make(recipe, region).map_err(|e| e.to_string());
+        let kernel = self.devices.of(graph, step).make(recipe, region).map_err(|e| e.to_string());
         Ok(Trial {
             bench: self,
             graph,
@@ -107,7 +108,7 @@ impl Trial<'_> {
     /// The results of the kernel in memory of its own, and in memory as the plan places it, where that is something else.
     fn launch(&self, operands: &[Option<Value>]) -> Result<Vec<Vec<Value>>, String> {
         let Self { graph, step, variant, region, candidate, .. } = *self;
-        let Bench { draft, kernels, .. } = *self.bench;
+        let Bench { draft, devices, .. } = *self.bench;
         let tactic = &candidate.recipe.tactic;
         let text = |e: KernelError| e.to_string();
         let kernel = match &**self.kernel.as_ref().map_err(Clone::clone)? {
@@ -133,7 +134,7 @@ impl Trial<'_> {
         let types: Vec<ValueType> = operands.iter().flatten().map(shown_type).collect();
         let results = region.infer(&types, &mut InferContext::default()).map_err(|e| e.to_string())?;
         let workspace = workspace_bytes(candidate, region, &types);
-        let device = &**kernels.device();
+        let device = &**devices.of(graph, step).device();
         let mut runs = vec![launch_once(device, kernel, &results, &tensors, workspace).map_err(text)?];
         if let Some(placement) = &self.placement {
             let placed = placement.launch(device, kernel, candidate, &results, &tensors, workspace);

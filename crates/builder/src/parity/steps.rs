@@ -8,7 +8,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use sinter_backend::{Kernels, Recipe, Region};
+use sinter_backend::{Recipe, Region};
 use sinter_base::{Value, ValueType};
 use sinter_interp::inputs::{batches, sizes_of};
 use sinter_interp::{FastEvaluator, evaluate_weight};
@@ -17,6 +17,7 @@ use sinter_ops::control::nested::captures;
 use sinter_ops::{Body, EvalContext, Node, Steps, ValueId};
 use sinter_plan::{Action, Graph, Home, Launch, PlanValueId, Step, Variant};
 
+use crate::devices::Devices;
 use crate::draft::Draft;
 use crate::evidence::problem_text;
 use crate::parity::discrete::is_discrete;
@@ -61,7 +62,7 @@ pub(crate) struct Subject<'a> {
 /// Holds every step of a draft against the judge.
 pub(crate) fn check(
     subject: &Subject<'_>,
-    kernels: &Kernels<'_>,
+    devices: &Devices<'_>,
     found: &mut Verification,
     progress: Progress<'_>,
 ) -> Wrong {
@@ -69,7 +70,7 @@ pub(crate) fn check(
     (found.agreed, found.skipped) = (0, None);
     found.unverified.clear();
     let mut checker = Checker {
-        bench: Bench { draft, kernels, memory: answers.memory },
+        bench: Bench { draft, devices, memory: answers.memory },
         hints,
         answers,
         batches: batches(network),

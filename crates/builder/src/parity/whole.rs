@@ -12,7 +12,7 @@
 
 use std::collections::HashMap;
 
-use sinter_backend::{KernelError, Kernels, Region};
+use sinter_backend::{KernelError, Region};
 use sinter_base::{DataType, Tensor, Value};
 use sinter_interp::{Tolerance, compare};
 use sinter_ir::Network;
@@ -20,6 +20,7 @@ use sinter_ops::{Body, Node};
 use sinter_plan::{Action, Bound, BufferId, Graph, Home, Plan, PlanValueId, SealedOutput, Step};
 use sinter_runtime::{Engine, EngineOptions, RuntimeError};
 
+use crate::devices::Devices;
 use crate::parity::discrete::dependent;
 use crate::parity::rules::rounding_of;
 use crate::parity::trials::opposite;
@@ -78,7 +79,7 @@ pub(crate) fn check(
     plan: &Plan,
     network: &Network,
     answers: &Answers,
-    kernels: &Kernels<'_>,
+    devices: &Devices<'_>,
     max_memory: u64,
 ) -> Result<(), Mismatch> {
     if is_random(&network.body) {
@@ -90,7 +91,7 @@ pub(crate) fn check(
     let max_memory = usize::try_from(max_memory).unwrap_or(usize::MAX);
     let options = EngineOptions { threads: plan.target.units, max_memory };
     let load = |plan: Plan, options: &EngineOptions| {
-        Engine::with_kernels(plan, &[kernels], options).map_err(|e| Mismatch::Differs(e.to_string()))
+        Engine::with_kernels(plan, &devices.all(), options).map_err(|e| Mismatch::Differs(e.to_string()))
     };
     let engine = load(plan.clone(), &options)?;
     let apart = load(apart(plan), &EngineOptions { max_memory: max_memory.min(MOST_APART), ..options })?;

@@ -313,7 +313,8 @@ impl<'a> Placing<'a> {
         for (operand, from, place) in others {
             // The concatenation counts on known contents, which no copy promises.
             let has_contents = self.graph.values[from.index()].ty.as_tensor().is_some_and(|ty| ty.value.is_some());
-            if self.whole(from) == place.whole || has_contents {
+            let is_on_island = self.graph.values[from.index()].place != sinter_plan::Place::MAIN;
+            if self.whole(from) == place.whole || has_contents || is_on_island {
                 return None;
             }
             let ty = ValueType::tensor(self.graph.values[from.index()].ty.data_type(), self.dims(from).to_vec());

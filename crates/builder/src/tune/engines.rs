@@ -92,13 +92,13 @@ impl<'a> Race<'a> {
         network: &Network,
         verify: &Verify,
         evidence: &mut Evidence,
-        back_end: &dyn BackEnd,
+        back_ends: &[&dyn BackEnd],
         max_memory: u64,
         left: &mut Duration,
     ) {
         let start = Instant::now();
         let inputs = usual_inputs(network, verify, evidence.sizes());
-        let timings = match self.time(inputs, back_end, max_memory, start + ENOUGH.min(*left)) {
+        let timings = match self.time(inputs, back_ends, max_memory, start + ENOUGH.min(*left)) {
             // Nothing takes no time: a clock of coarse steps must not make an engine free.
             Ok(times) => {
                 times.map(|t| Timing::Picoseconds(u64::try_from(t.as_nanos() * 1000).unwrap_or(u64::MAX).max(1)))
@@ -116,11 +116,11 @@ impl<'a> Race<'a> {
     fn time(
         &self,
         inputs: Vec<Result<HashMap<String, Value>, String>>,
-        back_end: &dyn BackEnd,
+        back_ends: &[&dyn BackEnd],
         max_memory: u64,
         deadline: Instant,
     ) -> Result<[Duration; 2], String> {
-        let mut runners = self.start(inputs, back_end, max_memory)?;
+        let mut runners = self.start(inputs, back_ends, max_memory)?;
         for turn in 0.. {
             if turn > 0 && Instant::now() >= deadline {
                 break;
@@ -140,13 +140,13 @@ impl<'a> Race<'a> {
     fn start(
         &self,
         inputs: Vec<Result<HashMap<String, Value>, String>>,
-        back_end: &dyn BackEnd,
+        back_ends: &[&dyn BackEnd],
         max_memory: u64,
     ) -> Result<[Runner; 2], String> {
         let max_memory = usize::try_from(max_memory).unwrap_or(usize::MAX);
         let engine = |plan: &Plan| {
             let options = EngineOptions { threads: plan.target.units, max_memory };
-            Engine::load(plan.clone(), &[back_end], &options).map_err(|e| e.to_string())
+            Engine::load(plan.clone(), back_ends, &options).map_err(|e| e.to_string())
         };
         let engines = [engine(self.plans[0])?, engine(self.plans[1])?];
         let mut first = None;

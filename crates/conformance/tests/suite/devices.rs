@@ -51,7 +51,7 @@ pub(crate) fn inputs_at(network: &Network, size: i64) -> Vec<(String, Value)> {
     generate_at(network, &size_of).expect("inputs").into_iter().collect()
 }
 
-fn agree(network: &Network, inputs: &[(String, Value)], found: &[Value]) {
+pub(crate) fn agree(network: &Network, inputs: &[(String, Value)], found: &[Value]) {
     let given = inputs.iter().cloned().collect();
     let expected = run_with(network, &given, &FastEvaluator).expect("the judge runs");
     for (found, expected) in found.iter().zip(&expected) {

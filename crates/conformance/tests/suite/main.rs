@@ -15,6 +15,7 @@ mod fused_kernels;
 mod golden;
 mod hostile;
 mod hostile_plans;
+mod islands;
 mod kernels;
 mod metrics;
 mod microsoft;
