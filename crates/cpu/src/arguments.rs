@@ -4,7 +4,7 @@ use sinter_backend::KernelError;
 use sinter_base::{DataType, Sizes, View, ViewMut};
 
 use crate::elements::{Elements, Numbers, load};
-use crate::launch::{Output, Rooms};
+use crate::launch::{Output, Scratch};
 
 /// An error about data, from anything that can say what is wrong.
 pub fn data_error(reason: impl std::fmt::Display) -> KernelError {
@@ -23,14 +23,14 @@ macro_rules! refuse_data {
 ///
 /// # Errors
 /// When they are no integers.
-pub fn integers<'a>(view: View<'a>, rooms: &'a Rooms) -> Result<Elements<'a, i64>, KernelError> {
+pub fn integers<'a>(view: View<'a>, scratch: &'a Scratch) -> Result<Elements<'a, i64>, KernelError> {
     match view.data_type() {
         DataType::I64 => Ok(Elements::Borrowed(view.elements())),
         DataType::U64 => {
             let saturated = view.elements::<u64>().iter().map(|&v| i64::try_from(v).unwrap_or(i64::MAX));
-            Ok(Elements::Converted(rooms.list(saturated)))
+            Ok(Elements::Converted(scratch.list(saturated)))
         }
-        other => match load(view, rooms) {
+        other => match load(view, scratch) {
             Numbers::Ints(values) => Ok(Elements::Converted(values)),
             Numbers::Floats(_) => refuse_data!("axes, sizes and indices must be integers, found {other}"),
         },
@@ -41,8 +41,8 @@ pub fn integers<'a>(view: View<'a>, rooms: &'a Rooms) -> Result<Elements<'a, i64
 ///
 /// # Errors
 /// When it has another number of elements or no integer type.
-pub fn single_integer(view: View<'_>, rooms: &Rooms) -> Result<i64, KernelError> {
-    match integers(view, rooms)?[..] {
+pub fn single_integer(view: View<'_>, scratch: &Scratch) -> Result<i64, KernelError> {
+    match integers(view, scratch)?[..] {
         [value] => Ok(value),
         _ => refuse_data!("one number is needed, found sizes {:?}", view.sizes()),
     }

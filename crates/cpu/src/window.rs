@@ -9,7 +9,7 @@ use bytemuck::{Pod, Zeroable};
 use sinter_ops::window::Axis;
 use smallvec::SmallVec;
 
-use crate::launch::{Room, Rooms};
+use crate::launch::{Scratch, ScratchBuffer};
 
 /// One axis.
 #[derive(Clone, Debug)]
@@ -93,8 +93,8 @@ impl Slide {
     }
 
     /// The reach of every tap.
-    pub fn reaches<'r>(&self, rooms: &'r Rooms) -> Room<'r, Reach> {
-        rooms.list((0..self.kernel).map(|tap| self.reach(tap)))
+    pub fn reaches<'r>(&self, scratch: &'r Scratch) -> ScratchBuffer<'r, Reach> {
+        scratch.list((0..self.kernel).map(|tap| self.reach(tap)))
     }
 }
 
@@ -122,6 +122,6 @@ mod tests {
     #[test]
     fn absurd_numbers_reach_nothing() {
         let slide = Slide { input: 3, output: 2, kernel: 2, stride: usize::MAX, dilation: usize::MAX, begin: i64::MIN };
-        assert!(slide.reaches(&Rooms::default()).iter().all(|r| r.count == 0));
+        assert!(slide.reaches(&Scratch::default()).iter().all(|r| r.count == 0));
     }
 }

@@ -13,7 +13,7 @@ use sinter_ops::OpKind;
 use sinter_ops::conv::Convolution;
 use sinter_ops::window::{Axis, Padding};
 
-use crate::launch::{Kernel, Launch, Loaded, Room, Rooms};
+use crate::launch::{Kernel, Launch, Loaded, Scratch, ScratchBuffer};
 use crate::only_operator;
 use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
@@ -90,14 +90,14 @@ struct Plane<'r> {
     /// Elements of a padded row.
     padded: usize,
     /// Start of what a tap meets for result 0, in a padded row.
-    column_taps: Room<'r, usize>,
+    column_taps: ScratchBuffer<'r, usize>,
 }
 
 impl<'r> Plane<'r> {
-    fn new(rows: Slide, columns: Slide, rooms: &'r Rooms) -> Self {
+    fn new(rows: Slide, columns: Slide, scratch: &'r Scratch) -> Self {
         let reach = columns.kernel.saturating_sub(1).saturating_mul(columns.dilation);
         let phase = columns.output.next_multiple_of(STRIP) + reach / columns.stride + 1;
-        let column_taps = rooms.list((0..columns.kernel).map(|tap| {
+        let column_taps = scratch.list((0..columns.kernel).map(|tap| {
             let offset = tap * columns.dilation;
             offset % columns.stride * phase + offset / columns.stride
         }));
@@ -223,7 +223,7 @@ impl Strip<'_> {
 impl Kernel for Depthwise {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let (x, w, bias) = (launch.input(0)?, launch.input(1)?, launch.optional(2));
-        let (workers, rooms) = (launch.workers, launch.rooms);
+        let (workers, scratch) = (launch.workers, launch.scratch);
         let y = launch.output(0);
         let spatial = self.op.strides.len();
         let slide = |index: usize| {
@@ -232,21 +232,21 @@ impl Kernel for Depthwise {
             Slide::new(&axis, x.sizes()[index + 2], y.sizes()[index + 2], w.sizes()[index + 2])
         };
         let rows = if spatial == 2 { slide(0) } else { Slide::single() };
-        let plane = Plane::new(rows, slide(spatial - 1), rooms);
+        let plane = Plane::new(rows, slide(spatial - 1), scratch);
         let padded = plane.rows.input * plane.padded;
-        rooms.reserve::<f32>(workers.count(), padded);
+        scratch.reserve::<f32>(workers.count(), padded);
         let (inputs, outputs) = (x.sizes()[1], y.sizes()[1]);
         let x_plane = plane.rows.input * plane.columns.input;
         let y_plane = plane.rows.output * plane.columns.output;
         let taps = plane.rows.kernel * plane.columns.kernel;
-        rooms.reserve::<[usize; 2]>(workers.count(), taps);
+        scratch.reserve::<[usize; 2]>(workers.count(), taps);
         let multiplier = (outputs / inputs.max(1)).max(1);
         let (x, w) = (x.elements::<f32>(), w.elements::<f32>());
         let bias = bias.map(|b| b.elements::<f32>());
-        share(workers, y.elements::<f32>(), y_plane, Cost::PerElement(2 * taps), |first, piece| {
-            let (mut padded, mut met) = (rooms.take(padded), rooms.take(taps));
+        share(workers, y.elements::<f32>(), y_plane, Cost::PerElement(2 * taps), |first, chunk| {
+            let (mut padded, mut met) = (scratch.allocate(padded), scratch.allocate(taps));
             let mut spread = usize::MAX;
-            for (i, target) in piece.chunks_exact_mut(y_plane).enumerate() {
+            for (i, target) in chunk.chunks_exact_mut(y_plane).enumerate() {
                 let (sample, output) = ((first + i) / outputs, (first + i) % outputs);
                 let input = sample * inputs + output / multiplier;
                 if spread != input {

@@ -61,9 +61,9 @@ impl Geometry {
 
     /// Image and coordinates of an output position; all images are numbered through.
     #[inline]
-    pub(crate) fn output_at(&self, number: usize) -> (usize, Triple) {
+    pub(crate) fn output_at(&self, index: usize) -> (usize, Triple) {
         let [depth, height, width] = self.output;
-        let (row, x) = (number / width, number % width);
+        let (row, x) = (index / width, index % width);
         let (plane, y) = (row / height, row % height);
         (plane / depth, [plane % depth, y, x])
     }

@@ -99,7 +99,7 @@ impl Kernel for ImplicitGemm {
         let (group_inputs, group_outputs) = (w_sizes[1], w_sizes[0] / groups.max(1));
         let (x, w) = (x.elements::<f32>(), w.elements::<f32>());
         let bias = bias.map(|b| b.elements::<f32>());
-        let (workers, rooms) = (launch.workers, launch.rooms);
+        let (workers, scratch) = (launch.workers, launch.scratch);
         let y = launch.output(0).elements::<f32>();
         let block = group_outputs * y_plane;
         if block == 0 {
@@ -119,7 +119,7 @@ impl Kernel for ImplicitGemm {
                 b: &windows,
                 row_bias: bias.map(|b| &b[group * group_outputs..(group + 1) * group_outputs]),
             }
-            .compute(self.tier, workers, rooms, y);
+            .compute(self.tier, workers, scratch, y);
         }
         Ok(())
     }

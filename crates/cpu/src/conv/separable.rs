@@ -15,13 +15,13 @@ use crate::conv::channels_last::{has_no_padding, heavy, image_and_weight, missin
 use crate::conv::depthwise_channels_last::{self as depthwise, Pixels};
 use crate::conv::geometry::Geometry;
 use crate::fused::{Fused, pair};
-use crate::launch::{Kernel, Launch, Loaded, Rooms};
+use crate::launch::{Kernel, Launch, Loaded, Scratch};
 use crate::packed::{Fit, PackedRow, one_recipe, packed_elements, packed_once, packed_tensor};
+use crate::product::batched::{MadeRows, compute, reserve};
 use crate::product::blocks::Blocks;
 use crate::product::epilogue::Plan;
 use crate::product::panel::{pack, packed_len};
 use crate::product::rows::{Matrix, RowProduct};
-use crate::product::together::{MadeRows, compute, reserve};
 use crate::tactic::Speed;
 use crate::tier::Tier;
 
@@ -118,8 +118,8 @@ impl MadeRows for Made<'_> {
         self.pixels.channels
     }
 
-    fn rooms(&self) -> &Rooms {
-        self.pixels.rooms
+    fn scratch(&self) -> &Scratch {
+        self.pixels.scratch
     }
 
     fn make(&self, _: Tier, rows: Range<usize>, made: &mut [f32]) {
@@ -146,12 +146,12 @@ impl Kernel for Separable {
             channels,
             epilogue: self.between.bind(launch, &between)?,
             tier,
-            rooms: launch.rooms,
+            scratch: launch.scratch,
         };
         let behind = self.behind.bind(launch, &y_sizes)?;
         let rows = y_sizes.iter().rev().skip(1).product();
         pixels.reserve(launch.workers);
-        reserve(launch.rooms, launch.workers, rows, channels);
+        reserve(launch.scratch, launch.workers, rows, channels);
         let b = packed_elements(weight, packed_len(channels, columns))?;
         let y = launch.outputs[0].view();
         let step = y.step_of(columns).ok_or_else(rows_of_other_length)?;

@@ -93,7 +93,7 @@ fn keep(order: &mut [usize], boxes: &[Extent], scores: &[f64], most: usize, limi
 
 /// A number that may be left out.
 fn number(launch: &Launch<'_, '_>, index: usize) -> Result<Option<f64>, KernelError> {
-    match launch.optional(index).map(|view| floats(view, launch.rooms)).as_deref() {
+    match launch.optional(index).map(|view| floats(view, launch.scratch)).as_deref() {
         None => Ok(None),
         Some(&[value]) => Ok(Some(value)),
         Some(values) => Err(KernelError::Data(format!("operand {index} has {} elements instead of 1", values.len()))),
@@ -112,12 +112,12 @@ impl Kernel for Suppression {
         let most = number(launch, 2)?.unwrap_or(0.0).max(0.0) as usize;
         let limit = number(launch, 3)?.unwrap_or(0.0);
         let exceeded = number(launch, 4)?.unwrap_or(f64::NEG_INFINITY);
-        let rooms = launch.rooms;
-        let (boxes, scores) = (floats(boxes, rooms), floats(scores, rooms));
-        let extents = rooms.list(boxes.chunks_exact(4).map(|b| Extent::new(b, self.op.centered)));
+        let scratch = launch.scratch;
+        let (boxes, scores) = (floats(boxes, scratch), floats(scores, scratch));
+        let extents = scratch.list(boxes.chunks_exact(4).map(|b| Extent::new(b, self.op.centered)));
         let tasks = batch * classes;
         // Of every class, how many boxes stay, and which.
-        let (mut kept, mut order) = (rooms.filled(tasks, 0usize), rooms.take::<usize>(tasks * count));
+        let (mut kept, mut order) = (scratch.filled(tasks, 0usize), scratch.allocate::<usize>(tasks * count));
         share_both(
             launch.workers,
             (&mut order, &mut kept),

@@ -9,7 +9,7 @@ use sinter_ops::image::resize_axis::ResizeAxis;
 use sinter_ops::image::{AspectRatio, Resize};
 use smallvec::SmallVec;
 
-use crate::launch::{Room, Rooms};
+use crate::launch::{Scratch, ScratchBuffer};
 
 /// The operands beside the tensor itself; empty where left out.
 #[derive(Clone, Copy, Debug)]
@@ -27,16 +27,16 @@ pub struct Resized<'r> {
     /// Which axis of the tensor.
     pub axis: usize,
     /// Of every element of the result, where its taps begin; behind the last, where they end.
-    starts: Room<'r, usize>,
-    sources: Room<'r, usize>,
-    weights: Room<'r, f64>,
+    starts: ScratchBuffer<'r, usize>,
+    sources: ScratchBuffer<'r, usize>,
+    weights: ScratchBuffer<'r, f64>,
     /// Per element of the result: 1 where a crop leaves the input.
-    outside: Room<'r, u8>,
+    outside: ScratchBuffer<'r, u8>,
 }
 
 impl<'r> Resized<'r> {
-    fn new(axis: usize, resize: &ResizeAxis<'_>, rooms: &'r Rooms) -> Self {
-        let (mut starts, mut outside) = (rooms.take(resize.output + 1), rooms.take(resize.output));
+    fn new(axis: usize, resize: &ResizeAxis<'_>, scratch: &'r Scratch) -> Self {
+        let (mut starts, mut outside) = (scratch.allocate(resize.output + 1), scratch.allocate(resize.output));
         let taps = |o: usize, visit: &mut dyn FnMut(usize, f64)| resize.each_tap(o, visit);
         let mut count = 0;
         for o in 0..resize.output {
@@ -44,7 +44,7 @@ impl<'r> Resized<'r> {
             outside[o] = u8::from(!taps(o, &mut |_, _| count += 1));
         }
         starts[resize.output] = count;
-        let (mut sources, mut weights) = (rooms.take(count), rooms.take(count));
+        let (mut sources, mut weights) = (scratch.allocate(count), scratch.allocate(count));
         let mut places = sources.iter_mut().zip(&mut *weights);
         for o in 0..resize.output {
             taps(o, &mut |from, weight| {
@@ -146,7 +146,7 @@ impl<'r> ResizePlan<'r> {
     ///
     /// # Errors
     /// When the operands do not fit, or there is nothing to read.
-    pub fn new(op: &Resize, x: &[usize], wanted: Wanted<'_>, rooms: &'r Rooms) -> Result<Self, KernelError> {
+    pub fn new(op: &Resize, x: &[usize], wanted: Wanted<'_>, scratch: &'r Scratch) -> Result<Self, KernelError> {
         let axes: Sizes = match &op.axes {
             Some(axes) => {
                 sinter_ops::axes::distinct_axes(axes, x.len()).map_err(|e| KernelError::Data(e.to_string()))?
@@ -181,7 +181,7 @@ impl<'r> ResizePlan<'r> {
                 interpolation: &op.interpolation,
                 exclude_outside: op.exclude_outside,
             };
-            let resized = Resized::new(axis, &resize, rooms);
+            let resized = Resized::new(axis, &resize, scratch);
             if output != inputs[i] || !resized.is_identity() {
                 plan.axes.push(resized);
             }

@@ -4,7 +4,7 @@ use sinter_backend::{End, KernelError, StrideSupport};
 use sinter_base::view::element_bytes;
 use sinter_base::{Buffer, DataType, Sizes, View, ViewMut};
 
-use crate::launch::rooms::Rooms;
+use crate::launch::scratch::Scratch;
 
 /// Threads that share the work of one kernel.
 pub trait Workers: Send + Sync {
@@ -126,8 +126,8 @@ pub struct Launch<'a, 'b> {
     /// Scratch memory of the size that the candidate asked for, where that was known before the run; to be
     /// read as a [`Workspace`].
     pub workspace: &'a mut [u8],
-    /// Memory for what the kernel lists or copies on the way.
-    pub rooms: &'a Rooms,
+    /// Allocator of the lists and copies that the kernel makes.
+    pub scratch: &'a Scratch,
     /// Seed of the run and position of the step, for random operators.
     pub seed: (u64, u64),
 }

@@ -53,7 +53,7 @@ impl Lease {
     pub fn workers(&self) -> &dyn Workers {
         match &self.team {
             Some(team) => team,
-            None => &crate::alone::Alone,
+            None => &crate::single_thread::SingleThread,
         }
     }
 }

@@ -6,12 +6,12 @@ pub mod kernel;
 pub mod lease;
 pub mod machine;
 pub mod panic;
-pub mod rooms;
+pub mod scratch;
 pub mod stream;
 pub mod workspace;
 
 pub use kernel::{DynamicOutput, Kernel, Launch, Loaded, Operand, Output, Workers};
 pub use machine::{HostTactic, Threads, open};
 pub use panic::caught;
-pub use rooms::{Room, Rooms};
+pub use scratch::{Scratch, ScratchBuffer};
 pub use workspace::Workspace;

@@ -8,17 +8,17 @@ use sinter_backend::{Argument, Arguments, End, Event, Input, KernelError, Memory
 use sinter_base::blocks::{Borrowed, recycled};
 use sinter_base::{BlockId, Blocks, Buffer, HostBlock, MemoryRef, Rows, View, ViewMut};
 
-use crate::alone::Alone;
 use crate::launch::kernel::{DynamicOutput, Kernel, Launch, Operand, Output, Workers};
 use crate::launch::lease::Lease;
 use crate::launch::machine::{HostKernel, Threads};
 use crate::launch::panic::caught;
-use crate::launch::rooms::Rooms;
+use crate::launch::scratch::Scratch;
+use crate::single_thread::SingleThread;
 
 /// See the module documentation.
 pub struct HostStream {
     blocks: Blocks,
-    rooms: Rooms,
+    scratch: Scratch,
     threads: Threads,
     lease: Option<Lease>,
     lists: Lists,
@@ -64,7 +64,7 @@ impl HostStream {
     pub(crate) fn new(threads: Threads) -> Self {
         Self {
             blocks: Blocks::default(),
-            rooms: Rooms::default(),
+            scratch: Scratch::default(),
             threads,
             lease: None,
             lists: Lists::default(),
@@ -75,10 +75,10 @@ impl HostStream {
 
     /// Launches a kernel on views of its arguments.
     fn run(&mut self, kernel: &HostKernel, arguments: &Arguments, seed: Seed) -> Result<(), KernelError> {
-        let Self { blocks, rooms, threads, lease, lists, opened, .. } = self;
+        let Self { blocks, scratch, threads, lease, lists, opened, .. } = self;
         let workers: &dyn Workers = match threads {
             Threads::Given(workers) => &**workers,
-            Threads::Leased(1) => &Alone,
+            Threads::Leased(1) => &SingleThread,
             Threads::Leased(threads) => lease.get_or_insert_with(|| Lease::of(*threads)).workers(),
         };
         let Lists { reads, writes, .. } = lists;
@@ -143,7 +143,7 @@ impl HostStream {
             inputs: &inputs,
             outputs: &mut outputs,
             workspace,
-            rooms,
+            scratch,
             seed,
         });
         lists.inputs = recycled(inputs);
@@ -249,6 +249,6 @@ impl Stream for HostStream {
     }
 
     fn limit_scratch(&mut self, bytes: usize) {
-        self.rooms.allow(bytes);
+        self.scratch.set_limit(bytes);
     }
 }

@@ -64,12 +64,12 @@ impl Kernel for ConcatKernel {
         let (bytes, workers) = (y.span_bytes(), launch.workers);
         match rows {
             None => {
-                share(workers, bytes, width, Cost::InAll(work), |first, piece| fill(&runs, row, first * width, piece))
+                share(workers, bytes, width, Cost::InAll(work), |first, chunk| fill(&runs, row, first * width, chunk))
             }
             Some(rows) => {
                 let (inner, step) = (rows.inner * width, rows.step * width);
-                share(workers, bytes, step, Cost::InAll(work), |first, piece| {
-                    for (at, target) in piece.chunks_mut(step).enumerate() {
+                share(workers, bytes, step, Cost::InAll(work), |first, chunk| {
+                    for (at, target) in chunk.chunks_mut(step).enumerate() {
                         fill(&runs, row, (first + at) * inner, &mut target[..inner]);
                     }
                 });
@@ -92,8 +92,8 @@ fn fill(runs: &[(Source<'_>, usize)], row: usize, at: usize, mut target: &mut [u
                 skipped -= run;
                 continue;
             }
-            let (piece, rest) = target.split_at_mut(target.len().min(run - skipped));
-            source.copy(outer * run + skipped, piece);
+            let (chunk, rest) = target.split_at_mut(target.len().min(run - skipped));
+            source.copy(outer * run + skipped, chunk);
             (target, skipped) = (rest, 0);
         }
         outer += 1;

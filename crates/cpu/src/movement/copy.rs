@@ -45,8 +45,8 @@ impl Kernel for Copy {
         if target.len() != bytes.len() {
             refuse_data!("{} bytes into {}", bytes.len(), target.len());
         }
-        share(launch.workers, target, 1, Cost::InAll(source.count()), |from, piece| {
-            piece.copy_from_slice(&bytes[from..from + piece.len()]);
+        share(launch.workers, target, 1, Cost::InAll(source.count()), |from, chunk| {
+            chunk.copy_from_slice(&bytes[from..from + chunk.len()]);
         });
         Ok(())
     }

@@ -31,8 +31,8 @@ impl<'a> Source<'a> {
         let (mut row, mut at, mut target) = (from / inner, from % inner, target);
         while !target.is_empty() {
             let length = target.len().min(self.inner - at);
-            let (piece, rest) = target.split_at_mut(length);
-            piece.copy_from_slice(&self.span[row * self.step + at..][..length]);
+            let (chunk, rest) = target.split_at_mut(length);
+            chunk.copy_from_slice(&self.span[row * self.step + at..][..length]);
             (row, at, target) = (row + 1, 0, rest);
         }
     }

@@ -12,10 +12,10 @@ use sinter_ops::pointwise::program::Step;
 use sinter_ops::pointwise::{Pointwise, Program};
 use sinter_ops::{InferContext, Op, Operands, infer_types};
 
-use crate::alone::Alone;
 use crate::arguments::data_error;
-use crate::launch::{DynamicOutput, Kernel, Launch, Loaded, Operand, Output, Rooms};
+use crate::launch::{DynamicOutput, Kernel, Launch, Loaded, Operand, Output, Scratch};
 use crate::refuse_data;
+use crate::single_thread::SingleThread;
 use crate::tactic::{Row, Speed};
 
 /// See the module documentation.
@@ -180,36 +180,36 @@ impl ValueKernel for Strings {
             .iter()
             .map(|n| n.as_ref().map_or(Ok(Operand::Absent), Numbered::operand))
             .collect::<Result<Vec<_>, _>>()?;
-        let mut rooms = Vec::with_capacity(results.len());
+        let mut storage = Vec::with_capacity(results.len());
         for ty in &results {
-            let mut room = DynamicOutput::new(ty.data_type());
+            let mut slot = DynamicOutput::new(ty.data_type());
             let sizes = ty.as_tensor().and_then(|t| t.shape.sizes());
             if let Some(sizes) = &sizes {
-                room.allocate(sizes)?;
+                slot.allocate(sizes)?;
             }
-            rooms.push((room, sizes));
+            storage.push((slot, sizes));
         }
-        let mut outputs = Vec::with_capacity(rooms.len());
-        for (room, sizes) in &mut rooms {
+        let mut outputs = Vec::with_capacity(storage.len());
+        for (slot, sizes) in &mut storage {
             outputs.push(match sizes {
-                Some(sizes) => Output::View(room.allocate(sizes)?),
-                None => Output::Dynamic(room),
+                Some(sizes) => Output::View(slot.allocate(sizes)?),
+                None => Output::Dynamic(slot),
             });
         }
         self.kernel.launch(&mut Launch {
-            workers: &Alone,
+            workers: &SingleThread,
             inputs: &operands,
             outputs: &mut outputs,
             workspace: &mut [],
-            rooms: &Rooms::default(),
+            scratch: &Scratch::default(),
             seed: (0, 0),
         })?;
         drop(outputs);
-        let named = |((room, _), is_text): (&(DynamicOutput, _), &bool)| match is_text {
-            true => named(room.view()?, &table),
-            false => room.view()?.to_tensor().map(Value::Tensor).map_err(data_error),
+        let named = |((slot, _), is_text): (&(DynamicOutput, _), &bool)| match is_text {
+            true => named(slot.view()?, &table),
+            false => slot.view()?.to_tensor().map(Value::Tensor).map_err(data_error),
         };
-        rooms.iter().zip(&self.texts).map(named).collect()
+        storage.iter().zip(&self.texts).map(named).collect()
     }
 }
 

@@ -9,7 +9,7 @@ use sinter_ops::pointwise::program::Step;
 use sinter_ops::pointwise::{Program, Scalar, ScalarOp};
 use smallvec::SmallVec;
 
-use crate::launch::{Launch, Room, Rooms};
+use crate::launch::{Launch, Scratch, ScratchBuffer};
 use crate::pointwise::column::{Column, Kind, LENGTH};
 use crate::pointwise::operand::splat;
 use crate::pointwise::program::apply;
@@ -39,7 +39,7 @@ pub struct Rest<'a> {
     /// Which operand of the program is the product.
     product: usize,
     operands: SmallVec<[Bound<'a>; 4]>,
-    rooms: &'a Rooms,
+    scratch: &'a Scratch,
 }
 
 /// How an operand follows rows and columns of the product: element (r, j) lies at
@@ -256,9 +256,9 @@ impl Plan {
                     let row_step = view.step_of(access.row_step).ok_or_else(wrong)?;
                     Ok(Some((view.span::<f32>(), Access { row_step, ..access })))
                 });
-                launch.rooms.reserve::<Column>(launch.workers.count(), program.steps().len());
+                launch.scratch.reserve::<Column>(launch.workers.count(), program.steps().len());
                 let operands = bound.collect::<Result<_, _>>()?;
-                Some(Rest { program, product: *product, operands, rooms: launch.rooms })
+                Some(Rest { program, product: *product, operands, scratch: launch.scratch })
             }
         };
         Ok(Epilogue { bias, clamp: self.clamp, rest })
@@ -266,9 +266,9 @@ impl Plan {
 }
 
 impl Rest<'_> {
-    /// Room for what passes between steps: one for each task, which calls [`Rest::apply`] with it.
-    pub fn columns(&self) -> Room<'_, Column> {
-        self.rooms.take(self.program.steps().len())
+    /// ScratchBuffer for what passes between steps: one for each task, which calls [`Rest::apply`] with it.
+    pub fn columns(&self) -> ScratchBuffer<'_, Column> {
+        self.scratch.allocate(self.program.steps().len())
     }
 
     /// Runs the program over neighbouring elements of a row, from column `first` on.

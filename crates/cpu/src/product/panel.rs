@@ -56,10 +56,10 @@ mod tests {
         assert_eq!(packed[48..50], b[16..18]);
         assert!(packed[50..64].iter().all(|v| *v == 0.0));
         // The transposed matrix, read with a stride, packs to the same.
-        let turned: Vec<f32> =
+        let transposed: Vec<f32> =
             (0..columns).flat_map(|n| (0..inner).map(move |k| (k * columns + n) as f32 + 1.0)).collect();
         let mut again = vec![f32::NAN; packed.len()];
-        pack(inner, columns, |k| (&turned[k..], inner), &mut again);
+        pack(inner, columns, |k| (&transposed[k..], inner), &mut again);
         assert_eq!(packed, again);
     }
 }

@@ -19,7 +19,7 @@ pub(super) const MOST_SOURCES: usize = 32;
 /// How one column is made of earlier ones.
 #[derive(Clone, Debug)]
 pub(super) enum Work {
-    /// Elements of an operand, by its number among the chain's.
+    /// Elements of an operand, by its index among the chain's.
     Load(usize),
     /// A constant, or an operation on columns: the step says which.
     Scalar,
@@ -130,7 +130,7 @@ impl Growing<'_> {
         let source = Source { value: id, axis };
         let known = self.chain.sources.iter().position(|other| *other == source);
         if let Some(known) = known {
-            let is_it = |work: &Work| matches!(work, Work::Load(number) if *number == known);
+            let is_it = |work: &Work| matches!(work, Work::Load(index) if *index == known);
             return self.chain.work.iter().position(is_it).ok_or_else(|| Refusal::new("an operand without a column"));
         }
         if self.chain.sources.len() == MOST_SOURCES {

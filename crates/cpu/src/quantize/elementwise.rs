@@ -47,7 +47,7 @@ struct Elementwise {
 
 impl Kernel for Elementwise {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
-        let means = Means { tier: self.tier, workers: launch.workers, rooms: launch.rooms };
+        let means = Means { tier: self.tier, workers: launch.workers, scratch: launch.scratch };
         let sizes = Sizes::from_slice(launch.output(0).sizes());
         let inputs = launch.inputs;
         let operand = |source: usize| {

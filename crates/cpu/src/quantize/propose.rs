@@ -50,7 +50,7 @@ fn is_rounded_exactly(program: &Program) -> bool {
     })
 }
 
-/// Dequantizations that make operands of a node, for it alone.
+/// Dequantizations that compute operands of a node and have no other reader.
 fn dequantizations(graph: &GraphView<'_>, position: usize, of: impl Fn(ValueId) -> bool) -> Vec<usize> {
     let mut found = Vec::new();
     for &id in graph.node(position).inputs.iter().flatten().filter(|id| of(**id)) {
@@ -63,7 +63,7 @@ fn dequantizations(graph: &GraphView<'_>, position: usize, of: impl Fn(ValueId) 
     found
 }
 
-/// The quantization that alone reads the result of a node.
+/// The quantization that is the only reader of the result of a node.
 fn quantization(graph: &GraphView<'_>, position: usize) -> Option<usize> {
     let [result] = graph.node(position).outputs[..] else { return None };
     graph.only_reader(result).filter(|reader| matches!(graph.node(*reader).op, Op::Quantize(_)))

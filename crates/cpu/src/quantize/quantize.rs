@@ -111,8 +111,8 @@ struct Generic {
 
 impl Kernel for Generic {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
-        let (workers, rooms) = (launch.workers, launch.rooms);
-        let x = floats(launch.input(0)?, rooms);
+        let (workers, scratch) = (launch.workers, launch.scratch);
+        let x = floats(launch.input(0)?, scratch);
         let parameters = Parameters::<f64>::of(launch, self.op.granularity)?;
         let precision = self.op.precision;
         let y = launch.output(0);
@@ -123,7 +123,7 @@ impl Kernel for Generic {
             None if quotient.is_nan() => zero,
             None => quotient.round_ties_even() + zero,
         };
-        let mut values = rooms.take(y.count());
+        let mut values = scratch.allocate(y.count());
         share(workers, &mut values, 1, Cost::PerElement(8), |first, y| {
             parameters.apply(&x, first, y, |v, scale, zero| {
                 join(precision.round(precision.round(v) / precision.round(scale)), zero)

@@ -1,7 +1,7 @@
 //! Takes a region around one operator apart: what makes its operands real, the operator, and what becomes of its result.
 //!
 //! `[chain]... operator [chain]`, where the operator may have the transpositions of its layout around it and a pointwise
-//! program behind it: then these are its kernel's affair.
+//! program behind it, which its kernel computes.
 
 use std::collections::HashMap;
 
@@ -52,7 +52,7 @@ fn maker(body: &Body, id: ValueId) -> Option<usize> {
     body.nodes().iter().position(|node| node.outputs.contains(&id))
 }
 
-/// The node that alone reads a value.
+/// The only reader of a value.
 fn reader(body: &Body, id: ValueId) -> Option<usize> {
     let reads = |node: &Node| node.inputs.iter().filter(|input| **input == Some(id)).count();
     let mut readers = body.nodes().iter().enumerate().filter(|(_, node)| reads(node) > 0);
@@ -70,7 +70,7 @@ pub(super) fn is_quantized(region: &Region) -> bool {
 }
 
 impl Split {
-    /// Takes a region apart; the pointwise program behind the operator is its kernel's if `with_program`.
+    /// Takes a region apart; the inner kernel computes the pointwise epilogue if `with_program`.
     ///
     /// # Errors
     /// When it has another form.

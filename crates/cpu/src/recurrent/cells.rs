@@ -83,7 +83,7 @@ impl<T: Float> Cell<'_, T> {
         self.peepholes.get(gate * self.hidden..(gate + 1) * self.hidden).unwrap_or_default()
     }
 
-    /// Updates the states, one after the other, by one step; `x` is the input part of every gate, `sums` room for as many
+    /// Updates the states, one after the other, by one step; `x` is the input part of every gate, `sums` space for as many
     /// numbers. `order` is that of the panels.
     pub fn step(&self, x: &[T], states: &mut [T], sums: &mut [T], order: Order) {
         let (h, c) = states.split_at_mut(self.hidden);
@@ -144,7 +144,7 @@ impl<T: Float> Cell<'_, T> {
         }
         add_product(output, self.peephole(1), c);
         self.apply(0, output);
-        // The room of the input gate holds the new cell.
+        // The buffer of the input gate holds the new cell.
         self.apply(2, input);
         h.iter_mut().zip(output.iter().zip(input)).for_each(|(h, (o, c))| *h = *o * *c);
     }
