@@ -27,18 +27,18 @@ pub fn built(network: &Network) -> Result<Plan, String> {
     build(network, &Cpu, options).map(|built| built.plan).map_err(|e| e.to_string())
 }
 
-/// Every step must be served by a kernel of the back end: the reference is none, and is in no tactic table.
+/// Checks that a kernel of the back end computes every step: the reference is none, and is in no tactic table.
 ///
 /// # Errors
 /// The step that is not.
 pub fn check_kernels(plan: &Plan) -> Result<(), String> {
     match plan.tactics().into_iter().find(|name| !name.starts_with("cpu.") || Cpu.tactic(name).is_none()) {
-        Some(name) => Err(format!("a step is served by '{name}', which is no kernel of the back end")),
+        Some(name) => Err(format!("a step uses '{name}', which is no kernel of the back end")),
         None => Ok(()),
     }
 }
 
-/// Builds a plan for the CPU whose every step is served by a kernel of the back end.
+/// Builds a plan for the CPU; a kernel of the back end computes every step.
 ///
 /// # Errors
 /// Why there is none, or the step that is not, in words.

@@ -29,8 +29,8 @@ pub struct Summary {
     pub ignored: usize,
     /// (case and how it ran, what is wrong).
     pub failed: Vec<(String, String)>,
-    /// Tactics that served each case that passed; none where nothing is left to compute.
-    pub served: BTreeMap<String, BTreeSet<String>>,
+    /// Tactics that computed each passed case; none where nothing is left to compute.
+    pub tactics: BTreeMap<String, BTreeSet<String>>,
     /// Cases of which verification makes another plan.
     pub other_plans: usize,
 }
@@ -56,7 +56,7 @@ struct Way {
 #[derive(Default)]
 struct Outcome {
     ways: Vec<Way>,
-    served: BTreeSet<String>,
+    tactics: BTreeSet<String>,
     is_other_plan: bool,
     /// What verification gave up: wrong whether the case is excused or not.
     dropped: Option<String>,
@@ -108,7 +108,7 @@ fn all_ways(folder: &Path, programs: &mut Programs) -> Outcome {
             return outcome;
         }
     };
-    outcome.served = plan.tactics().into_iter().map(str::to_owned).collect();
+    outcome.tactics = plan.tactics().into_iter().map(str::to_owned).collect();
     for (tier, program) in &mut programs.0 {
         outcome.note(*tier, on_tier(&case, &plan, program));
     }
@@ -127,7 +127,7 @@ fn all_ways(folder: &Path, programs: &mut Programs) -> Outcome {
 
 impl Summary {
     fn add(&mut self, name: String, outcome: Outcome, is_ignored: bool) {
-        let Outcome { ways, served, is_other_plan, dropped } = outcome;
+        let Outcome { ways, tactics, is_other_plan, dropped } = outcome;
         self.other_plans += usize::from(is_other_plan);
         let before = self.failed.len();
         self.failed.extend(dropped.map(|reason| (format!("{name}, built with verification"), reason)));
@@ -144,7 +144,7 @@ impl Summary {
             true if is_ignored => self.ignored += 1,
             true => {
                 self.passed += 1;
-                self.served.insert(name, served);
+                self.tactics.insert(name, tactics);
             }
             false => {}
         }

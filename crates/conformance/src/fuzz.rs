@@ -34,7 +34,7 @@ pub const TARGETS: &[(&str, Body)] = &[
 /// Memory that a fuzzed model or plan may take.
 const MAX_MEMORY: usize = 64 << 20;
 
-/// Stands in for open sizes of inputs.
+/// Substitute for dynamic dimensions of inputs.
 const OPEN_SIZE: usize = 2;
 
 /// Largest input that is made.
@@ -99,7 +99,7 @@ pub fn read_plan(bytes: Bytes) -> bool {
     true
 }
 
-/// Small inputs of the declared types; `None` where one is no tensor or too large. Each open size is by `apart` larger than
+/// Small inputs of the declared types; `None` where one is no tensor or too large. Each dynamic dimension is by `apart` larger than
 /// the one before.
 pub fn inputs_of(plan: &Plan, apart: usize) -> Option<Vec<(String, Value)>> {
     let mut open: Vec<sinter_base::Dim> = Vec::new();

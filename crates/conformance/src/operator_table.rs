@@ -140,13 +140,13 @@ fn by_plan(network: &Network, rows: &mut Rows) -> Result<(), String> {
     let options = BuildOptions { threads: 1, verify: Verify::Off, ..BuildOptions::default() };
     let graph: Graph = build(network, &Paper, options).map_err(|e| e.to_string())?.plan.graph;
     graph.visit_steps(&mut |step| {
-        let served = match &step.action {
+        let tactic = match &step.action {
             Action::Kernel { recipe, .. } => recipe.tactic.as_str(),
             Action::Placed { .. } => PLACED,
             Action::Control { .. } => RUNTIME,
         };
         for node in step.region().body().nodes() {
-            rows.entry(node.op.name()).or_default().kernels.insert(served.to_owned(), true);
+            rows.entry(node.op.name()).or_default().kernels.insert(tactic.to_owned(), true);
         }
     });
     Ok(())

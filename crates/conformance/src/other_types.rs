@@ -115,8 +115,8 @@ mod tests {
     fn products_take_numbers_and_lists_take_everything() {
         let info = catalog::by_name("MatMul").unwrap();
         let types: Vec<_> = info.examples().iter().flat_map(|e| problems(e, 1)).filter_map(|p| p.data_type()).collect();
-        for wanted in [DataType::F32, DataType::F64, DataType::F16, DataType::Bf16, DataType::I32] {
-            assert!(types.contains(&wanted), "{wanted}");
+        for expected in [DataType::F32, DataType::F64, DataType::F16, DataType::Bf16, DataType::I32] {
+            assert!(types.contains(&expected), "{expected}");
         }
         assert!(!types.contains(&DataType::String));
         let info = catalog::by_name("SequenceErase").unwrap();

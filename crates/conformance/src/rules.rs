@@ -123,8 +123,8 @@ fn dropped(found: &[Value], expected: &[Value], x: &Tensor, ratio: f64) -> Resul
     // Elements of the test data are never 0, so a zero was dropped.
     let mask: Vec<f64> = y.iter().map(|v| f64::from(u8::from(*v != 0.0))).collect();
     for ((y, x), kept) in y.iter().zip(x.to_floats()).zip(&mask) {
-        let wanted = kept * x / (1.0 - ratio);
-        if (y - wanted).abs() > 1e-5 * wanted.abs() {
+        let expected = kept * x / (1.0 - ratio);
+        if (y - expected).abs() > 1e-5 * expected.abs() {
             return Err(format!("{x} became {y}, expected 0 or {}", x / (1.0 - ratio)));
         }
     }

@@ -181,28 +181,28 @@ fn before(graph: &mut GraphProto, sets: &mut [HashMap<String, Value>], random: &
         };
         let rank = given[0].rank();
         // From the case outwards: each neighbour's result is what the one before it takes.
-        let mut wanted = name.clone();
+        let mut output = name.clone();
         let mut nodes = Vec::new();
         for round in 0..1 + random.below(2) {
             let source = format!("{name}~{round}");
             if random.below(2) == 0 {
-                nodes.push(node("Neg", &[&source], &wanted, None));
+                nodes.push(node("Neg", &[&source], &output, None));
                 given = given.iter().map(negated).collect::<Result<_, _>>()?;
             } else {
                 let order = random.order(rank);
-                nodes.push(node("Transpose", &[&source], &wanted, Some(permutation(&order))));
+                nodes.push(node("Transpose", &[&source], &output, Some(permutation(&order))));
                 given = given.iter().map(|t| untransposed(t, &order)).collect::<Result<_, _>>()?;
             }
-            wanted = source;
+            output = source;
         }
         let axis = random.below(rank);
         let smallest = given.iter().map(|t| t.sizes()[axis]).min().unwrap_or(0);
-        let mut parts = vec![(wanted.clone(), given.clone())];
+        let mut parts = vec![(output.clone(), given.clone())];
         if smallest > 1 {
             let at = 1 + random.below(smallest - 1);
             let halves = given.iter().map(|t| cut(t, axis, at)).collect::<Result<Vec<_>, _>>()?;
             let names = [format!("{name}~left"), format!("{name}~right")];
-            nodes.push(node("Concat", &[&names[0], &names[1]], &wanted, Some(axis_attribute(axis))));
+            nodes.push(node("Concat", &[&names[0], &names[1]], &output, Some(axis_attribute(axis))));
             let (left, right) = halves.into_iter().map(|[l, r]| (l, r)).unzip();
             parts = names.into_iter().zip([left, right]).collect();
         }

@@ -343,9 +343,9 @@ impl<'p, 'a> Assembly<'p, 'a> {
         self.patch.graph.body().nodes().len()
     }
 
-    fn node(&self, number: usize) -> &'p Node {
-        match number.checked_sub(self.old_count()) {
-            None => self.patch.graph.node(number),
+    fn node(&self, index: usize) -> &'p Node {
+        match index.checked_sub(self.old_count()) {
+            None => self.patch.graph.node(index),
             Some(new) => &self.patch.nodes[new].node,
         }
     }
@@ -361,8 +361,8 @@ impl<'p, 'a> Assembly<'p, 'a> {
     }
 
     /// Nodes that run whether or not somebody reads them.
-    fn must_run(&self, number: usize) -> bool {
-        let node = self.node(number);
+    fn must_run(&self, index: usize) -> bool {
+        let node = self.node(index);
         let replaced = !node.outputs.is_empty() && node.outputs.iter().all(|id| self.patch.is_replaced(*id));
         node.op.effects().asserts && !replaced
     }
@@ -374,11 +374,11 @@ impl<'p, 'a> Assembly<'p, 'a> {
             self.used[id.index()] = true;
             open.extend(self.producer(id));
         }
-        while let Some(number) = open.pop() {
-            if std::mem::replace(&mut self.living[number], true) {
+        while let Some(index) = open.pop() {
+            if std::mem::replace(&mut self.living[index], true) {
                 continue;
             }
-            for id in self.node(number).inputs.iter().flatten() {
+            for id in self.node(index).inputs.iter().flatten() {
                 let id = self.resolved[id.index()];
                 self.used[id.index()] = true;
                 open.extend(self.producer(id));
@@ -389,17 +389,17 @@ impl<'p, 'a> Assembly<'p, 'a> {
     fn place(&mut self, root: usize) -> Result<(), PatchError> {
         // (node, operands looked at): an explicit stack, since chains may be as long as the model.
         let mut stack: SmallVec<[(usize, usize); 8]> = smallvec![(root, 0)];
-        while let Some((number, seen)) = stack.pop() {
-            let node = self.node(number);
+        while let Some((index, seen)) = stack.pop() {
+            let node = self.node(index);
             if seen == 0 {
-                match self.placed[number] {
+                match self.placed[index] {
                     Placed::Yes => continue,
-                    _ => self.placed[number] = Placed::Open,
+                    _ => self.placed[index] = Placed::Open,
                 }
             }
             match node.inputs.get(seen) {
                 Some(input) => {
-                    stack.push((number, seen + 1));
+                    stack.push((index, seen + 1));
                     let producer = input.and_then(|id| self.producer(self.resolved[id.index()]));
                     match producer.map(|p| (p, self.placed[p])) {
                         Some((p, Placed::No)) => stack.push((p, 0)),
@@ -409,14 +409,14 @@ impl<'p, 'a> Assembly<'p, 'a> {
                         _ => {}
                     }
                 }
-                None => self.finish(number, node),
+                None => self.finish(index, node),
             }
         }
         Ok(())
     }
 
-    fn finish(&mut self, number: usize, node: &Node) {
-        self.placed[number] = Placed::Yes;
+    fn finish(&mut self, index: usize, node: &Node) {
+        self.placed[index] = Placed::Yes;
         let inputs: SmallVec<[Option<ValueId>; 4]> =
             node.inputs.iter().map(|i| i.and_then(|id| self.values[self.resolved[id.index()].index()])).collect();
         let types = node.outputs.iter().map(|id| self.patch.ty(*id).clone()).collect();
@@ -424,8 +424,8 @@ impl<'p, 'a> Assembly<'p, 'a> {
         for (old, new) in node.outputs.iter().zip(outputs) {
             self.values[old.index()] = Some(new);
         }
-        self.origins.push(match number.checked_sub(self.old_count()) {
-            None => smallvec![number],
+        self.origins.push(match index.checked_sub(self.old_count()) {
+            None => smallvec![index],
             Some(new) => self.patch.nodes[new].origins.clone(),
         });
     }
@@ -449,9 +449,9 @@ impl<'p, 'a> Assembly<'p, 'a> {
                 weights.push((input, expr.clone()));
             }
         }
-        for number in 0..self.living.len() {
-            if self.living[number] {
-                self.place(number)?;
+        for index in 0..self.living.len() {
+            if self.living[index] {
+                self.place(index)?;
             }
         }
         let outputs: Result<Vec<ValueId>, PatchError> = graph

@@ -236,8 +236,9 @@ fn solve(graph: &Graph<'_>, goal: Option<&Goal<'_>>, found: &mut Match) -> bool 
     match (&*pattern.0, term) {
         (Kind::Any, _) => go_on(found, goal.rest, None),
         (Kind::AnyNumber, _) => number_of(graph, term).is_some() && go_on(found, goal.rest, None),
-        (Kind::Number(wanted), _) => {
-            let near = |v: f64| v == *wanted || (v - wanted).abs() <= NUMBER_TOLERANCE * wanted.abs().min(f64::MAX);
+        (Kind::Number(expected), _) => {
+            let near =
+                |v: f64| v == *expected || (v - expected).abs() <= NUMBER_TOLERANCE * expected.abs().min(f64::MAX);
             number_of(graph, term).is_some_and(near) && go_on(found, goal.rest, None)
         }
         (Kind::Either(spellings), _) => spellings

@@ -401,7 +401,7 @@ impl<'t> Parser<'t> {
         }
         let name: Arc<str> = line.quoted()?.into();
         let ValueType::Tensor(ty) = line.ty(0)? else { return Err("a weight is a tensor".to_owned()) };
-        let Some(sizes) = ty.shape.sizes() else { return Err(format!("{ty} has open sizes")) };
+        let Some(sizes) = ty.shape.sizes() else { return Err(format!("{ty} has dynamic dimensions")) };
         let (tensor, ty) = if line.accept("...") {
             let bits = sizes.iter().try_fold(ty.data_type.bits(), |total, size| total.checked_mul(*size));
             let Some(bytes) = bits.map(|bits| bits.div_ceil(8)).filter(|bytes| *bytes <= MAX_BYTES) else {

@@ -6,9 +6,9 @@ use crate::body::{Body, Node};
 use crate::catalog::Op;
 use crate::error::EvalError;
 use crate::infer::{InferContext, infer};
+use crate::known::known_type;
 use crate::memory::{Memory, Steps, bytes_of, working_bytes};
 use crate::operands::{Arguments, Operands};
-use crate::shown::shown_type;
 
 /// Computes one operator. The judge has a plain one ([`ReferenceEvaluator`]) and a fast one.
 pub trait Evaluator: Sync {
@@ -140,7 +140,7 @@ fn check_bounds(node: &Node, arguments: &[Option<Value>], cx: &EvalContext<'_>) 
     if !node.op.bodies().is_empty() || !cx.memory.is_bounded() && steps.is_none() {
         return Ok(());
     }
-    let types: Vec<Option<ValueType>> = arguments.iter().map(|value| value.as_ref().map(shown_type)).collect();
+    let types: Vec<Option<ValueType>> = arguments.iter().map(|value| value.as_ref().map(known_type)).collect();
     let operands: Vec<Option<&ValueType>> = types.iter().map(Option::as_ref).collect();
     let operands = Operands::new(&operands);
     // What inference does not take, the operator itself refuses.

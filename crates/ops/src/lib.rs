@@ -13,10 +13,10 @@ pub mod error;
 pub mod evaluate;
 pub mod example;
 pub mod infer;
+pub mod known;
 pub mod memory;
 pub mod operands;
 pub mod operator;
-pub mod shown;
 
 pub mod attention;
 pub mod classical;

@@ -75,8 +75,8 @@ pub(crate) fn rewrite(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>)
     inputs.extend(mask.map(Some));
     let results = patch.add(attention, &inputs)?;
     let mut y = parts.heads.restored(patch, results[0], node.outputs[0])?;
-    if let Some((own, wanted)) = stretched(graph, patch, y, node.outputs[0]) {
-        miss!("a mask of {wanted} rows stretches {own} queries where they are one");
+    if let Some((own, required)) = stretched(graph, patch, y, node.outputs[0]) {
+        miss!("a mask of {required} rows stretches {own} queries where they are one");
     }
     if guard.is_some() {
         let own = Expr::input(0, patch.ty(y).data_type());
@@ -90,10 +90,11 @@ pub(crate) fn rewrite(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>)
 
 /// A size that attention takes from the queries and the formula from a mask.
 fn stretched(graph: &Graph<'_>, patch: &Patch<'_>, y: ValueId, result: ValueId) -> Option<(Dim, Dim)> {
-    let (own, wanted) = (patch.ty(y).as_tensor()?.dims().ok()?, graph.tensor(result)?.dims().ok()?);
-    let mut sizes = own.iter().zip(wanted);
-    let is_open = |(own, wanted): &(&Dim, &Dim)| own.as_constant().is_some() != wanted.as_constant().is_some();
-    sizes.find(is_open).map(|(own, wanted)| (own.clone(), wanted.clone()))
+    let (own, required) = (patch.ty(y).as_tensor()?.dims().ok()?, graph.tensor(result)?.dims().ok()?);
+    let mut sizes = own.iter().zip(required);
+    let is_dynamic_in_one =
+        |(own, required): &(&Dim, &Dim)| own.as_constant().is_some() != required.as_constant().is_some();
+    sizes.find(is_dynamic_in_one).map(|(own, required)| (own.clone(), required.clone()))
 }
 
 /// What is rounded to a quantized type and back here.

@@ -102,9 +102,9 @@ impl<'a> Literal<'a> {
         if self.0.trim().is_empty() { Ok(()) } else { Err(self.unexpected("an end")) }
     }
 
-    fn unexpected(&self, wanted: &str) -> String {
+    fn unexpected(&self, expected: &str) -> String {
         let found: String = self.0.chars().take(20).collect();
-        format!("its header has {found:?} where there should be {wanted}")
+        format!("its header has {found:?} where there should be {expected}")
     }
 
     fn quoted(&mut self) -> Result<&'a str, String> {

@@ -159,8 +159,8 @@ mod tests {
         write_npz(&path, &tensors).unwrap();
         let read = read_npz(&path, 1 << 20).unwrap();
         assert_eq!(read.len(), tensors.len());
-        for ((name, array), (wanted, tensor)) in read.iter().zip(&tensors) {
-            assert_eq!(name, wanted);
+        for ((name, array), (expected, tensor)) in read.iter().zip(&tensors) {
+            assert_eq!(name, expected);
             assert_eq!(&array.to_tensor(Some(tensor.data_type())).unwrap(), tensor);
         }
         assert!(read[0].1.to_tensor(Some(DataType::I64)).is_err());

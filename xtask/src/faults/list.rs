@@ -87,8 +87,8 @@ impl Fault {
     }
 
     /// The guarded text for the scratch copy.
-    pub(crate) fn guarded(&self, number: usize) -> String {
-        let condition = format!("if ::sinter_base::planted::is({number})");
+    pub(crate) fn guarded(&self, index: usize) -> String {
+        let condition = format!("if ::sinter_base::planted::is({index})");
         let (right, wrong) = (&self.find, &self.replace);
         if self.find.trim_end().ends_with(';') {
             format!("{condition} {{ {wrong} }} else {{ {right} }}")
@@ -120,8 +120,8 @@ pub(crate) fn load(root: &Path) -> Result<Vec<Fault>, String> {
 /// The text of a file with its faults behind their numbers.
 pub(crate) fn planted(text: &str, faults: &[(usize, &Fault)]) -> Result<String, String> {
     let mut places = Vec::new();
-    for (number, fault) in faults {
-        places.push((fault.place(text)?.range, *number, *fault));
+    for (index, fault) in faults {
+        places.push((fault.place(text)?.range, *index, *fault));
     }
     places.sort_by_key(|(range, ..)| range.start);
     if let Some(pair) = places.windows(2).find(|pair| pair[0].0.end > pair[1].0.start) {
@@ -129,9 +129,9 @@ pub(crate) fn planted(text: &str, faults: &[(usize, &Fault)]) -> Result<String, 
     }
     let mut result = String::new();
     let mut at = 0;
-    for (range, number, fault) in places {
+    for (range, index, fault) in places {
         result.push_str(&text[at..range.start]);
-        result.push_str(&fault.guarded(number));
+        result.push_str(&fault.guarded(index));
         at = range.end;
     }
     result.push_str(&text[at..]);

@@ -68,11 +68,11 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     scratch.build()?;
     let alarms = false_alarms(&scratch, &chosen, options.models)?;
     let mut rows = Vec::new();
-    for (number, fault) in chosen {
-        let facts = scratch.trial(Some(number), &fault.networks)?;
+    for (index, fault) in chosen {
+        let facts = scratch.trial(Some(index), &fault.networks)?;
         let gate = Gate::of(&facts);
         eprintln!("{:<28} {}", fault.name, gate.text());
-        let tests = if options.tests { Some(scratch.tests(number, &fault.tests)?) } else { None };
+        let tests = if options.tests { Some(scratch.tests(index, &fault.tests)?) } else { None };
         rows.push(Row { fault, gate, touched: facts.touched(), tests });
     }
     let missed = rows.iter().filter(|row| !row.gate.is_caught()).count();

@@ -21,8 +21,8 @@ static SELECTED: LazyLock<usize> =
 
 /// Is it this one?
 #[inline]
-pub fn is(number: usize) -> bool {
-    *SELECTED == number
+pub fn is(index: usize) -> bool {
+    *SELECTED == index
 }
 "#;
 
@@ -135,10 +135,10 @@ impl Scratch {
     }
 
     /// Builds networks with a fault, or without any, in which case outputs are kept for comparison.
-    pub(crate) fn trial(&self, number: Option<usize>, networks: &[String]) -> Result<Facts, String> {
+    pub(crate) fn trial(&self, index: Option<usize>, networks: &[String]) -> Result<Facts, String> {
         let mut program = self.program();
-        match number {
-            Some(number) => program.env(SELECTOR, number.to_string()).arg("--expect"),
+        match index {
+            Some(index) => program.env(SELECTOR, index.to_string()).arg("--expect"),
             None => program.env_remove(SELECTOR).arg("--keep"),
         };
         let output = output(program.arg(&self.kept).args(networks))?;
@@ -151,12 +151,12 @@ impl Scratch {
     }
 
     /// The tests that fail with a fault.
-    pub(crate) fn tests(&self, number: usize, tests: &[String]) -> Result<Vec<String>, String> {
+    pub(crate) fn tests(&self, index: usize, tests: &[String]) -> Result<Vec<String>, String> {
         let mut failing = Vec::new();
         for test in tests {
             let (package, filter) = test.split_once(' ').unwrap_or((test, ""));
             let mut cargo = self.cargo();
-            cargo.args(["test", "--quiet", "--package", package, filter]).env(SELECTOR, number.to_string());
+            cargo.args(["test", "--quiet", "--package", package, filter]).env(SELECTOR, index.to_string());
             let output = output(&mut cargo)?;
             let text = String::from_utf8_lossy(&output.stdout);
             let names = text.lines().filter_map(|line| line.strip_suffix(" --- FAILED").or(line.strip_prefix("    ")));

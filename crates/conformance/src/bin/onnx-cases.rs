@@ -2,7 +2,7 @@
 //!
 //! `onnx-cases [--suite node] [--by judge|engine|lean] [--tier avx2] [--form plain|symbolic|embedded] [FILTER ...]`; the
 //! data folder is `SINTER_ONNX_DATA`. `--full` runs every suite in every form on every tier, `--json` says which tactics
-//! served each case.
+//! computed each case.
 #![allow(clippy::print_stdout, reason = "this program prints its results")]
 
 use std::io::Write;
@@ -54,7 +54,7 @@ struct Arguments {
     /// Every suite in every form on every tier of the lean program.
     #[arg(long)]
     full: bool,
-    /// Writes what came out, and which tactics served each case, to a file; `-` means standard output, which then holds
+    /// Writes what came out, and which tactics computed each case, to a file; `-` means standard output, which then holds
     /// nothing else.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -84,7 +84,7 @@ fn json_of(suite: &str, form: Form, by: &str, tier: Option<&str>, report: &Repor
     json!({
         "suite": suite, "form": form.name(), "by": by, "tier": tier,
         "passed": report.passed, "failed": failed.collect::<Vec<_>>(), "ignored": report.ignored,
-        "skipped": report.skipped, "served_by": report.served,
+        "skipped": report.skipped, "served_by": report.tactics,
     })
 }
 

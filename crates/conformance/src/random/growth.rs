@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use sinter_base::{DataType, Dim, Location, Tensor, TensorType, Value, ValueType};
 use sinter_ir::NetworkBuilder;
 use sinter_ir::builder::Handle;
-use sinter_ops::shown::shown_type;
+use sinter_ops::known::known_type;
 use sinter_ops::{Arguments, EvalContext, InferContext, Op, Operands, ReferenceEvaluator, infer};
 
 use crate::random::shrink::tidied;
@@ -267,7 +267,7 @@ impl Growth {
             let given: Vec<Option<Value>> =
                 operands.iter().map(|at| at.map(|at| self.pool[at].values[run].clone())).collect();
             // A reference trusts whoever calls it with sizes.
-            let types: Vec<Option<ValueType>> = given.iter().map(|value| value.as_ref().map(shown_type)).collect();
+            let types: Vec<Option<ValueType>> = given.iter().map(|value| value.as_ref().map(known_type)).collect();
             let types: Vec<Option<&ValueType>> = types.iter().map(Option::as_ref).collect();
             let results = infer(&op, &Operands::new(&types), &mut InferContext::default()).ok()?;
             if !results.iter().all(is_small) {

@@ -66,7 +66,7 @@ fn convolutions(batch: Dim, channels: usize, side: usize) -> Network {
     builder.finish("convolutions", &[("y".to_owned(), value)])
 }
 
-/// Layouts are chosen for the sizes that kernels are chosen for: a free size counts as the one that is named, and a batch
+/// Layouts are chosen for the sizes that kernels are chosen for: a dynamic dimension counts as the named size, and a batch
 /// as one where none is.
 #[test]
 fn free_sizes_are_covered_as_their_usual_values_are() {

@@ -40,7 +40,7 @@ pub(crate) fn plans(back_end: &dyn BackEnd, verify: &Verify) -> Vec<(Network, Pl
     plans
 }
 
-/// Inputs of a network whose open sizes are these, and ones behind.
+/// Inputs of a network with these dynamic dimensions, followed by ones.
 pub(crate) fn inputs_at(network: &Network, size: i64) -> Vec<(String, Value)> {
     let apart = Mutex::new(HashMap::new());
     let size_of = |name: &str| {

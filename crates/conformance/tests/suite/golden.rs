@@ -17,7 +17,7 @@ use sinter_runtime::Engine;
 
 use crate::parts::{Maker, inputs};
 
-/// Convolutions with packed weights, a concatenation and slices of it, for a batch of open size.
+/// Convolutions with packed weights, a concatenation and slices of it, for a dynamic batch.
 fn joined() -> Network {
     let mut maker = Maker::default();
     let x = maker.batched(&[5, 6, 7]);

@@ -97,7 +97,7 @@ impl Workers for CountedWorkers {
     }
 
     fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
-        self.0.run(tasks, &|number| RUNS.watch(|| task(number)));
+        self.0.run(tasks, &|index| RUNS.watch(|| task(index)));
     }
 }
 
@@ -152,7 +152,7 @@ fn a_run_in_the_steady_state_allocates_nothing_on_any_thread() {
             }
         }
     }
-    println!("{watched} models without values of open sizes");
+    println!("{watched} models without values of dynamic sizes");
     assert_eq!(found, Vec::new());
 }
 

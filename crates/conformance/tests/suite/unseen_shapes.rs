@@ -1,4 +1,4 @@
-//! One plan of a whole language model with free sizes, run at sizes that nobody has seen before.
+//! Runs one plan of a whole language model with dynamic dimensions at sizes that the build did not see.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;

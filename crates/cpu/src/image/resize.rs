@@ -11,7 +11,7 @@ use sinter_ops::image::Resize;
 use smallvec::SmallVec;
 
 use crate::elements::floats;
-use crate::image::resize_plan::{ResizePlan, Resized, Wanted};
+use crate::image::resize_plan::{Requested, ResizePlan, Resized};
 use crate::launch::{Kernel, Launch, Loaded, Scratch, ScratchBuffer, Workers};
 use crate::number::{Formula, Inputs, Means, Number, evaluate};
 use crate::only_operator;
@@ -49,12 +49,12 @@ pub fn plan_of<'r>(op: &Resize, launch: &Launch<'r, '_>) -> Result<ResizePlan<'r
     let scratch = launch.scratch;
     let list = |index: usize| launch.optional(index).map(|view| floats(view, scratch));
     let (region, scales) = (list(1), list(2));
-    let wanted = Wanted {
+    let requested = Requested {
         region: region.as_deref().unwrap_or_default(),
         scales: scales.as_deref().unwrap_or_default(),
         sizes: launch.optional(3).map_or(&[], |v: View<'_>| v.elements::<i64>()),
     };
-    ResizePlan::new(op, launch.input(0)?.sizes(), wanted, scratch)
+    ResizePlan::new(op, launch.input(0)?.sizes(), requested, scratch)
 }
 
 impl Kernel for Separable {
@@ -131,18 +131,18 @@ impl Formula for Passes<'_, '_> {
         let mut axes: SmallVec<[&Resized<'_>; 4]> = self.plan.axes.iter().collect();
         let growth = |resized: &Resized<'_>| resized.output() as f64 / self.input[resized.axis] as f64;
         axes.sort_by(|a, b| growth(a).total_cmp(&growth(b)));
-        let (x, mut held): (&[T], Option<ScratchBuffer<'_, T>>) = (inputs.given(0), None);
+        let (x, mut intermediate): (&[T], Option<ScratchBuffer<'_, T>>) = (inputs.given(0), None);
         let count = axes.len();
         for (turn, resized) in axes.into_iter().enumerate() {
             let (input, inner) = (sizes[resized.axis], sizes[resized.axis + 1..].iter().product());
             sizes[resized.axis] = resized.output();
-            let source = held.as_deref().unwrap_or(x);
+            let source = intermediate.as_deref().unwrap_or(x);
             if turn + 1 == count {
                 pass(resized, (input, inner), source, y, workers, scratch);
             } else {
                 let mut next = scratch.allocate(sizes.iter().product());
                 pass(resized, (input, inner), source, &mut next, workers, scratch);
-                held = Some(next);
+                intermediate = Some(next);
             }
         }
         if count == 0 {

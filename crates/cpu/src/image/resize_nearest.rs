@@ -13,7 +13,7 @@ use sinter_ops::OpKind;
 use sinter_ops::image::{Coordinates, Interpolation, Resize};
 
 use crate::image::resize::plan_of;
-use crate::image::resize_plan::{ResizePlan, Resized, Wanted};
+use crate::image::resize_plan::{Requested, ResizePlan, Resized};
 use crate::launch::{Kernel, Launch, Loaded, Scratch, ScratchBuffer, Workers};
 use crate::only_operator;
 use crate::share::{Cost, share};
@@ -155,8 +155,8 @@ impl ValueKernel for Strings {
         let list = |index: usize| tensor(index).map(Tensor::to_floats).unwrap_or_default();
         let (region, scales) = (list(1), list(2));
         let sizes = tensor(3).map(Tensor::to_i64).unwrap_or_default();
-        let (wanted, scratch) = (Wanted { region: &region, scales: &scales, sizes: &sizes }, Scratch::default());
-        let plan = ResizePlan::new(&self.op, x.sizes(), wanted, &scratch)?;
+        let (requested, scratch) = (Requested { region: &region, scales: &scales, sizes: &sizes }, Scratch::default());
+        let plan = ResizePlan::new(&self.op, x.sizes(), requested, &scratch)?;
         check_inside(&plan)?;
         let strides = strides(x.sizes());
         let place = |flat: usize| {

@@ -13,7 +13,7 @@ use crate::launch::{Scratch, ScratchBuffer};
 
 /// The operands beside the tensor itself; empty where left out.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
+pub struct Requested<'a> {
     /// Starts, then ends, of the resized axes.
     pub region: &'a [f64],
     /// Factors of the resized axes.
@@ -114,12 +114,12 @@ fn size_of(size: f64) -> Result<usize, KernelError> {
 /// Scale and size of every resized axis.
 type Targets = SmallVec<[(f64, usize); 6]>;
 
-fn targets(op: &Resize, sizes: &[usize], wanted: Wanted<'_>) -> Result<Targets, KernelError> {
-    let given = if wanted.scales.is_empty() { wanted.sizes.len() } else { wanted.scales.len() };
+fn targets(op: &Resize, sizes: &[usize], requested: Requested<'_>) -> Result<Targets, KernelError> {
+    let given = if requested.scales.is_empty() { requested.sizes.len() } else { requested.scales.len() };
     if given != sizes.len() {
         return Err(KernelError::Data(format!("{given} scales or sizes for {} axes", sizes.len())));
     }
-    if !wanted.scales.is_empty() {
+    if !requested.scales.is_empty() {
         let target = |(&scale, &size): (&f64, &usize)| {
             if scale.is_nan() || scale <= 0.0 {
                 return Err(KernelError::Data(format!("scale {scale} is not positive")));
@@ -127,13 +127,13 @@ fn targets(op: &Resize, sizes: &[usize], wanted: Wanted<'_>) -> Result<Targets, 
             // In f32, as shapes are inferred.
             Ok((scale, size_of(f64::from((size as f32 * scale as f32).floor()))?))
         };
-        return wanted.scales.iter().zip(sizes).map(target).collect();
+        return requested.scales.iter().zip(sizes).map(target).collect();
     }
     let ratio = |(&asked, &size): (&i64, &usize)| asked as f64 / size as f64;
-    let mut ratios = wanted.sizes.iter().zip(sizes).map(ratio);
+    let mut ratios = requested.sizes.iter().zip(sizes).map(ratio);
     let uniform = match op.aspect_ratio {
         AspectRatio::Stretch => {
-            return ratios.zip(wanted.sizes).map(|(ratio, &asked)| Ok((ratio, size_of(asked as f64)?))).collect();
+            return ratios.zip(requested.sizes).map(|(ratio, &asked)| Ok((ratio, size_of(asked as f64)?))).collect();
         }
         AspectRatio::NotLarger => ratios.by_ref().fold(f64::INFINITY, f64::min),
         AspectRatio::NotSmaller => ratios.by_ref().fold(0.0, f64::max),
@@ -146,7 +146,7 @@ impl<'r> ResizePlan<'r> {
     ///
     /// # Errors
     /// When the operands do not fit, or there is nothing to read.
-    pub fn new(op: &Resize, x: &[usize], wanted: Wanted<'_>, scratch: &'r Scratch) -> Result<Self, KernelError> {
+    pub fn new(op: &Resize, x: &[usize], requested: Requested<'_>, scratch: &'r Scratch) -> Result<Self, KernelError> {
         let axes: Sizes = match &op.axes {
             Some(axes) => {
                 sinter_ops::axes::distinct_axes(axes, x.len()).map_err(|e| KernelError::Data(e.to_string()))?
@@ -154,7 +154,7 @@ impl<'r> ResizePlan<'r> {
             None => (0..x.len()).collect(),
         };
         let inputs: Sizes = axes.iter().map(|&axis| x[axis]).collect();
-        let targets = targets(op, &inputs, wanted)?;
+        let targets = targets(op, &inputs, requested)?;
         let mut plan = Self { sizes: Sizes::from_slice(x), axes: SmallVec::new() };
         for (&axis, &(_, size)) in axes.iter().zip(&targets) {
             plan.sizes[axis] = size;
@@ -166,8 +166,8 @@ impl<'r> ResizePlan<'r> {
             return Err(KernelError::Data(format!("{x:?} has no elements to resize to {:?}", plan.sizes)));
         }
         let crops = op.coordinates == sinter_ops::image::Coordinates::Crop;
-        if crops && wanted.region.len() != 2 * axes.len() {
-            let found = wanted.region.len();
+        if crops && requested.region.len() != 2 * axes.len() {
+            let found = requested.region.len();
             return Err(KernelError::Data(format!("{found} numbers describe a region of {} axes", axes.len())));
         }
         for (i, (&axis, (scale, output))) in axes.iter().zip(targets).enumerate() {
@@ -176,7 +176,7 @@ impl<'r> ResizePlan<'r> {
                 input: inputs[i],
                 output,
                 scale,
-                region: (end(wanted.region, i, 0.0), end(wanted.region, axes.len() + i, 1.0)),
+                region: (end(requested.region, i, 0.0), end(requested.region, axes.len() + i, 1.0)),
                 coordinates: op.coordinates,
                 interpolation: &op.interpolation,
                 exclude_outside: op.exclude_outside,

@@ -110,7 +110,7 @@ impl HostStream {
                 Input::Memory(Argument { data_type, sizes, rows, .. }) => {
                     let bytes = read.next().ok_or_else(missing)?;
                     let view = match rows {
-                        Some(rows) => View::stepped(*data_type, sizes, bytes, *rows),
+                        Some(rows) => View::strided(*data_type, sizes, bytes, *rows),
                         None => View::new(*data_type, sizes, bytes),
                     };
                     let view = view.map_err(data)?;
@@ -126,7 +126,7 @@ impl HostStream {
                 (Place::Memory(Argument { data_type, sizes, rows, .. }), None) => {
                     let bytes = written.next().ok_or_else(missing)?;
                     let view = match rows {
-                        Some(rows) => ViewMut::stepped(*data_type, sizes, bytes, *rows),
+                        Some(rows) => ViewMut::strided(*data_type, sizes, bytes, *rows),
                         None => ViewMut::new(*data_type, sizes, bytes),
                     };
                     let view = view.map_err(data)?;

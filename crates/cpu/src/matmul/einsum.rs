@@ -45,9 +45,9 @@ struct EinsumKernel {
 }
 
 /// Distance in an operand between neighbours along a label: a label twice walks the diagonal, a size of 1 stands still.
-fn stride_of(labels: &[Label], sizes: &[usize], wanted: Label) -> usize {
+fn stride_of(labels: &[Label], sizes: &[usize], label: Label) -> usize {
     let own = strides(sizes);
-    (0..labels.len()).filter(|&axis| labels[axis] == wanted && sizes[axis] != 1).map(|axis| own[axis]).sum()
+    (0..labels.len()).filter(|&axis| labels[axis] == label && sizes[axis] != 1).map(|axis| own[axis]).sum()
 }
 
 /// The axes of a batch of matrix products.

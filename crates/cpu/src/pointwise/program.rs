@@ -107,11 +107,11 @@ impl Kernel for PointwiseKernel {
             })
             .collect::<Result<SmallVec<[_; 8]>, _>>()?;
         let rows: SmallVec<[Option<Rows>; 4]> = launch.outputs.iter_mut().map(|target| target.view().rows()).collect();
-        // Columns end where rows do, of any stepped view; chunks where rows of all stepped results do.
+        // Columns end where rows do, of any strided view; chunks where rows of all strided results do.
         let lengths = rows.iter().copied().chain(operands.iter().map(|(view, _)| view.rows())).flatten();
         let row = lengths.map(|rows| rows.inner).reduce(common_divisor).unwrap_or(usize::MAX);
-        let stepped = rows.iter().flatten().map(|rows| rows.inner);
-        let whole_rows = stepped.reduce(|a, b| (a / common_divisor(a, b)).saturating_mul(b)).unwrap_or(LENGTH);
+        let strided = rows.iter().flatten().map(|rows| rows.inner);
+        let whole_rows = strided.reduce(|a, b| (a / common_divisor(a, b)).saturating_mul(b)).unwrap_or(LENGTH);
         let tasks = if count < WORTH_SHARING { 1 } else { launch.workers.count() * 4 };
         let chunk = count.div_ceil(tasks).div_ceil(whole_rows).saturating_mul(whole_rows);
         let (workers, scratch) = (launch.workers, launch.scratch);

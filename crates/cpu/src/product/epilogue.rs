@@ -223,7 +223,7 @@ impl Plan {
         Ok(self)
     }
 
-    /// Which stepped views a kernel with this epilogue takes that itself reads rows of operand `rows` and writes rows.
+    /// Which strided views a kernel with this epilogue takes that itself reads rows of operand `rows` and writes rows.
     pub fn stride_support(&self, end: End, rows: usize) -> StrideSupport {
         let follows = |operand| self.rest.as_ref().is_some_and(|(_, _, operands)| operands.contains(&operand));
         match end {

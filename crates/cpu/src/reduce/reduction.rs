@@ -98,8 +98,8 @@ impl<'r> Geometry<'r> {
             }
         }
         let inner = merged.pop().unwrap_or((1, 1, true));
-        let part = |wanted: bool| -> SmallVec<[(usize, usize); 6]> {
-            merged.iter().filter(|m| m.2 == wanted).map(|m| (m.0, m.1)).collect()
+        let part = |is_reduced: bool| -> SmallVec<[(usize, usize); 6]> {
+            merged.iter().filter(|m| m.2 == is_reduced).map(|m| (m.0, m.1)).collect()
         };
         let (outer_sizes, outer_steps): (Sizes, Sizes) = part(true).into_iter().unzip();
         let mut rows = scratch.allocate(outer_sizes.iter().product());

@@ -29,7 +29,7 @@ pub const GET: Row = row("cpu.optional.get", &[OpKind::OptionalGetElement], |reg
     Ok(Loaded::Values(Box::new(Get)))
 });
 
-fn held(inputs: &[Option<Value>]) -> Result<Option<&Value>, KernelError> {
+fn contained(inputs: &[Option<Value>]) -> Result<Option<&Value>, KernelError> {
     match value(inputs, 0)? {
         Value::Optional { item, .. } => Ok(item.as_deref()),
         other => Err(data(format!("{} is no optional", other.value_type()))),
@@ -51,7 +51,7 @@ struct Has;
 
 impl ValueKernel for Has {
     fn run(&self, inputs: &[Option<Value>]) -> Result<Vec<Value>, KernelError> {
-        let has = if held(inputs)?.is_some() { 1.0 } else { 0.0 };
+        let has = if contained(inputs)?.is_some() { 1.0 } else { 0.0 };
         Ok(vec![Tensor::scalar(DataType::Bool, has).into()])
     }
 }
@@ -60,6 +60,6 @@ struct Get;
 
 impl ValueKernel for Get {
     fn run(&self, inputs: &[Option<Value>]) -> Result<Vec<Value>, KernelError> {
-        held(inputs)?.cloned().map(|item| vec![item]).ok_or_else(|| data("the optional holds nothing"))
+        contained(inputs)?.cloned().map(|item| vec![item]).ok_or_else(|| data("the optional holds nothing"))
     }
 }

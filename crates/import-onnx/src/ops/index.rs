@@ -95,7 +95,7 @@ pub fn one_hot(cx: &mut NodeContext<'_, '_>) -> Imported {
     Ok(vec![elementwise(cx, [hit, on, off], |[hit, on, off]| hit.select(&on, &off))?])
 }
 
-/// A list turned to lie along the axis that has `behind` axes after it.
+/// A list reshaped to lie along the axis that has `behind` axes after it.
 pub fn along(cx: &mut NodeContext<'_, '_>, list: Handle, behind: usize) -> Result<Handle, Problem> {
     if behind == 0 {
         return Ok(list);
@@ -105,7 +105,7 @@ pub fn along(cx: &mut NodeContext<'_, '_>, list: Handle, behind: usize) -> Resul
     cx.add(Unsqueeze::default(), &[list, axes])
 }
 
-/// A list turned to lie along an axis of a tensor, so that both broadcast.
+/// A list reshaped to lie along an axis of a tensor, so that both broadcast.
 pub fn along_axis_of(cx: &mut NodeContext<'_, '_>, list: Handle, tensor: Handle, axis: i64) -> Result<Handle, Problem> {
     if let Ok(rank) = cx.rank(tensor) {
         return along(cx, list, rank - 1 - cx.axis(axis, rank)?);

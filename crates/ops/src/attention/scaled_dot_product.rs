@@ -303,8 +303,8 @@ impl Operator for Attention {
         let products = product_of((queries, [stack, rows, size]), stacked(&keys), true, cx)?;
         let mut weights = Vec::with_capacity(products.len());
         let mut recorded = Vec::with_capacity(products.len());
-        for (number, products) in products.chunks(total.max(1)).enumerate() {
-            let (b, h, i) = (number / length / heads, number / length % heads, number % length);
+        for (index, products) in products.chunks(total.max(1)).enumerate() {
+            let (b, h, i) = (index / length / heads, index / length % heads, index % length);
             let open = self.open_keys(i, length, (past, total), lengths.as_ref().map(|l| l[b]));
             let masked = |(j, score): (usize, &f64)| {
                 if j >= open {

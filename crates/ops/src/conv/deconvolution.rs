@@ -156,8 +156,8 @@ impl Operator for Deconvolution {
         });
 
         let mut y = vec![0.0; y_sizes.iter().product()];
-        for (number, target) in y.chunks_mut((group_outputs * y_plane).max(1)).enumerate() {
-            let (n, group) = (number / self.groups, number % self.groups);
+        for (index, target) in y.chunks_mut((group_outputs * y_plane).max(1)).enumerate() {
+            let (n, group) = (index / self.groups, index % self.groups);
             // Each input element scales a copy of its kernel: x^T W, then every copy is added where it lies.
             let mut columns = vec![0.0; x_plane * group_inputs];
             let mut weights = Vec::with_capacity(group_inputs * copies);

@@ -156,8 +156,8 @@ fn ranks_of(inputs: &Operands<'_>) -> Result<Vec<usize>, InferError> {
 /// Distance in each input between neighbours along every label: the sum of its axes' strides, 0 where it has size 1.
 fn label_strides(labels: &[Label], sizes: &[usize], order: &[Label]) -> Vec<usize> {
     let own = strides(sizes);
-    let along = |wanted: &Label| {
-        (0..labels.len()).filter(|&axis| labels[axis] == *wanted && sizes[axis] != 1).map(|axis| own[axis]).sum()
+    let along = |label: &Label| {
+        (0..labels.len()).filter(|&axis| labels[axis] == *label && sizes[axis] != 1).map(|axis| own[axis]).sum()
     };
     order.iter().map(along).collect()
 }

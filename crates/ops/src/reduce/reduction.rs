@@ -99,7 +99,7 @@ impl ReduceKind {
     /// The same on sizes, where that is an expression of sizes.
     fn dims(self, values: &[Dim]) -> Option<Dim> {
         let fold = |start: Dim, f: fn(&Dim, &Dim) -> Dim| {
-            // What is too large on the way is not followed to the end.
+            // An intermediate result that is too large ends the tracking.
             let all = |all: Dim, value| Some(f(&all, value)).filter(|all| !all.is_too_large());
             values.iter().try_fold(start, all)
         };
@@ -270,8 +270,8 @@ struct Groups {
 impl Groups {
     fn new(sizes: &[usize], axes: &[usize]) -> Self {
         let own = strides(sizes);
-        let positions = |wanted: bool| -> Vec<usize> {
-            let part: Sizes = (0..sizes.len()).filter(|a| axes.contains(a) == wanted).collect();
+        let positions = |is_reduced: bool| -> Vec<usize> {
+            let part: Sizes = (0..sizes.len()).filter(|a| axes.contains(a) == is_reduced).collect();
             let pick = |of: &[usize]| -> Sizes { part.iter().map(|&a| of[a]).collect() };
             let (sizes, strides) = (pick(sizes), pick(&own));
             (0..sizes.iter().product()).map(|i| ravel(&unravel(i, &sizes), &strides)).collect()

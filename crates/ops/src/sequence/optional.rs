@@ -55,7 +55,7 @@ fn optional_type<'a>(inputs: &Operands<'a>) -> Result<&'a ValueType, InferError>
     }
 }
 
-fn held<'a>(inputs: &Arguments<'a>) -> Result<Option<&'a Value>, EvalError> {
+fn contained<'a>(inputs: &Arguments<'a>) -> Result<Option<&'a Value>, EvalError> {
     match inputs.value(0)? {
         Value::Optional { item, .. } => Ok(item.as_deref()),
         other => {
@@ -130,7 +130,7 @@ impl Operator for OptionalHasElement {
     }
 
     fn reference(&self, inputs: &Arguments<'_>, _cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
-        let has = held(inputs)?.is_some();
+        let has = contained(inputs)?.is_some();
         Ok(vec![Tensor::scalar(DataType::Bool, f64::from(u8::from(has))).into()])
     }
 
@@ -160,7 +160,7 @@ impl Operator for OptionalGetElement {
     }
 
     fn reference(&self, inputs: &Arguments<'_>, _cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
-        match held(inputs)? {
+        match contained(inputs)? {
             Some(item) => Ok(vec![item.clone()]),
             None => invalid!(eval: "the optional holds nothing"),
         }

@@ -69,7 +69,7 @@ fn passes_do_what_the_files_say() {
     assert!(files.len() >= 20, "only {} files", files.len());
 }
 
-/// The judge finds the same before and after, with three for every open size and conditions of both kinds.
+/// The judge finds the same before and after, with 3 for every dynamic dimension and conditions of both kinds.
 fn check_results(given: &str) -> Result<(), String> {
     let (network, names) = parsed(given)?;
     let mut inputs = generate(&network, FreeSizes::all(3))?;

@@ -200,17 +200,17 @@ fn check(expected: &Expected, network: Network) -> Vec<String> {
     if found != again {
         failures.push("other counts with nodes permuted and values renamed".to_owned());
     }
-    let mut compare = |what: &str, wanted: usize, found: usize| {
-        if wanted != found {
-            failures.push(format!("{found} of {wanted} {what}"));
+    let mut compare = |what: &str, expected: usize, found: usize| {
+        if expected != found {
+            failures.push(format!("{found} of {expected} {what}"));
         }
     };
-    for ((what, wanted), found) in STRUCTURES.iter().zip(expected.structures).zip(found.structures) {
-        compare(what, wanted, found);
+    for ((what, expected), found) in STRUCTURES.iter().zip(expected.structures).zip(found.structures) {
+        compare(what, expected, found);
     }
     for function in FUNCTIONS {
-        let wanted = expected.activations.iter().find(|(known, _)| *known == function).map_or(0, |(_, count)| *count);
-        compare(&function.name(), wanted, found.activations.get(&function.name()).copied().unwrap_or(0));
+        let expected = expected.activations.iter().find(|(known, _)| *known == function).map_or(0, |(_, count)| *count);
+        compare(&function.name(), expected, found.activations.get(&function.name()).copied().unwrap_or(0));
     }
     eprintln!("{:40} {:?} {:?}", expected.graph, found.structures, found.activations);
     failures.iter().map(|failure| format!("{}: {failure}", expected.graph)).collect()
