@@ -27,7 +27,7 @@ const LONGEST: &[&str] = &[
     "verified",
 ];
 
-/// What to run.
+/// The selected tests.
 #[derive(Args)]
 pub(crate) struct Options {
     /// Graphs of the zoo to build beside the suites; none by default.
@@ -94,7 +94,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     }
 }
 
-/// What the tests need.
+/// The compiled tests.
 struct Compiled {
     tests: Vec<Program>,
     /// The lean program, which tests start: it is compiled with the others, as its own tests start it too.
@@ -157,8 +157,8 @@ fn suites_of(programs: &[Program]) -> Result<Vec<Suite>, String> {
     Ok(long.into_iter().map(|(_, suite)| suite).chain([documents]).chain(short).collect())
 }
 
-/// The modules of a test program, each test in exactly one. A filter `name::` takes no other module: it would have to end
-/// in that name.
+/// The modules of a test program, each test in exactly one. A filter `name::` takes no other module: it would have to
+/// end in that name.
 fn modules(executable: &Path) -> Result<Vec<String>, String> {
     let output = Command::new(executable).args(["--list", "--format", "terse"]).output().map_err(|e| e.to_string())?;
     let text = String::from_utf8_lossy(&output.stdout);

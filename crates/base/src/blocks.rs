@@ -1,5 +1,5 @@
-//! The blocks of host memory that one queue works in. A launch borrows disjoint ranges of them at once: all aliasing lives
-//! here.
+//! The blocks of host memory of one queue. A launch borrows disjoint ranges of several blocks at once; this file
+//! contains all aliasing.
 #![allow(unsafe_code, reason = "several disjoint ranges of blocks are borrowed at once")]
 
 use crate::block::{BlockId, HostBlock, MemoryRef};
@@ -112,8 +112,8 @@ impl Blocks {
             let range = range.range().filter(|range| range.end <= length).ok_or(error)?;
             // SAFETY: the range lies inside of its block, which stays borrowed mutably for the lifetime of the result.
             // Written ranges overlap neither each other nor a read one, so no byte is reachable through a mutable
-            // reference and any other reference at once. A buffer gives its pointer without a reference to its bytes; the
-            // bytes of lent memory are asked for once where one range of it is written.
+            // reference and any other reference at once. A buffer gives its pointer without a reference to its bytes;
+            // the bytes of lent memory are asked for once where one range of it is written.
             borrowed.writes.push(unsafe { std::slice::from_raw_parts_mut(start.add(range.start), range.len()) });
         }
         for range in reads {

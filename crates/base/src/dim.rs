@@ -1,11 +1,11 @@
 //! Symbolic dimensions: integer expressions over named sizes such as `N` or `S`.
 //!
-//! A dimension is kept as a canonical sum of products, so that equal expressions compare equal in most cases; what
-//! stays open is answered [`Truth::Unknown`] and becomes a check at run time. Named sizes are never negative.
+//! A dimension is a canonical sum of products, so that equal expressions compare equal in most cases. An undecided
+//! comparison gives [`Truth::Unknown`] and becomes a guard, which the run checks. Named sizes are never negative.
 //!
-//! Parts of expressions are shared in memory, but whoever reads one walks it as a tree, and a few squares make a tree of
-//! any size. So each expression knows the size of its tree, and inference does not follow those that are
-//! [too large](Dim::is_too_large): their values are known when the network runs.
+//! Expressions share parts in memory, but readers walk an expression as a tree, and a few squares make a tree of any
+//! size. So each expression stores the size of its tree, and inference replaces expressions that are
+//! [too large](Dim::is_too_large) by dynamic dimensions, whose values the run computes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -60,7 +60,7 @@ impl Extent {
 /// A sorted list of factors, repeated for powers.
 pub(crate) type Product = Vec<Factor>;
 
-/// What cannot be broken into a sum of products.
+/// A factor that is no sum of products.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Factor {
     Symbol(Arc<str>),
@@ -94,11 +94,11 @@ pub enum Fold<'a, T> {
 /// Expressions with more terms than this stop being expanded into sums of products.
 const MAX_TERMS: usize = 64;
 
-/// More factors and constants than this are not followed: several times what the anchors of a detector on five levels of
-/// an image take.
+/// An expression of more factors and constants than this is too large: several times what the anchors of a detector on
+/// five levels of an image take.
 const MAX_NODES: u64 = 512;
 
-/// Expressions that are nested deeper than this are not followed, and no text of them is read.
+/// Expressions that are nested deeper than this are too large, and the parser refuses their text.
 pub(crate) const MAX_DEPTH: usize = 64;
 
 impl Dim {

@@ -1,9 +1,9 @@
 //! The 16-bit floating-point types from float64, rounded once.
 //!
 //! Through float32, a number near the middle of two neighbours is rounded twice: first onto the middle, then away from
-//! the nearer one. Float32 can carry it all the same, if what it cannot hold is left behind as an odd last bit: more than
-//! two bits narrower types then see on which side of the middle the number lies (Boldo and Melquiond, "Emulation of a
-//! FMA and Correctly Rounded Sums: Proved Algorithms Using Rounding to Odd", 2008).
+//! the nearer one. Float32 suffices if the conversion to it rounds to odd, which keeps lost digits as an odd last bit:
+//! more than two bits narrower types then show on which side of the middle the number lies (Boldo and Melquiond,
+//! "Emulation of a FMA and Correctly Rounded Sums: Proved Algorithms Using Rounding to Odd", 2008).
 
 use half::{bf16, f16};
 

@@ -1,4 +1,4 @@
-//! Where a thing came from: file, node, attribute. Every message to a user carries one.
+//! Source locations: file, node, attribute. Every message to a user contains one.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Text of files that is shown to people: names of tensors, nodes and sizes, which anyone may have written.
+//! Escapes text from files before it is printed: names of tensors, nodes and sizes are untrusted.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! Opening files that callers and models name: regular files, nothing that can make the program wait.
+//! Opens files that callers and models name: only regular files, because pipes and devices can block the program.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// Opens a regular file for reading.
 ///
-/// A pipe or device in its place is an error at once: opening a pipe that nobody writes to would wait for ever, and a
+/// A pipe or device in its place is an error at once: opening a pipe without a writer would block for ever, and a
 /// question before opening would be out of date by then.
 ///
 /// # Errors

@@ -40,7 +40,7 @@ pub enum TensorError {
     /// The system has not so much memory.
     #[error("the system gives no {bytes} bytes of memory for a tensor")]
     Memory {
-        /// What was asked for.
+        /// Requested bytes.
         bytes: usize,
     },
     /// Bytes or elements do not match the sizes.
@@ -50,9 +50,9 @@ pub enum TensorError {
         data_type: DataType,
         /// Sizes asked for.
         sizes: Vec<usize>,
-        /// What the sizes need.
+        /// Bytes that the sizes need.
         expected: usize,
-        /// What was given.
+        /// Given bytes.
         found: usize,
     },
     /// The tensor has another element type.

@@ -4,7 +4,7 @@ use crate::shape::Shape;
 use crate::tensor::Tensor;
 use crate::types::{TensorType, ValueType};
 
-/// What flows between operators.
+/// A value that flows between operators.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// A tensor.

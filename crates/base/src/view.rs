@@ -1,8 +1,8 @@
 //! Views: typed, shaped, borrowed memory that kernels read and write.
 //!
-//! A view is row-major and aligned for its elements. It is contiguous, or it is strided: a part of a larger buffer whose
-//! elements lie in [`Rows`]. A kernel gets strided views only for operands that it declares. While a network runs, types
-//! below eight bits take one byte per element; only tensors and files pack them. Bools are bytes 0 and 1.
+//! A view is row-major and aligned for its elements. It is contiguous, or it is strided: a part of a larger buffer
+//! whose elements lie in [`Rows`]. A kernel gets strided views only for operands that it declares. While a network
+//! runs, types below eight bits take one byte per element; only tensors and files pack them. Bools are bytes 0 and 1.
 
 use crate::data_type::DataType;
 use crate::element::Element;
@@ -17,8 +17,8 @@ pub const fn element_bytes(data_type: DataType) -> usize {
     data_type.bits().div_ceil(8)
 }
 
-/// The row pitch of a strided view: in row-major order, each row has `inner` consecutive elements, and the next row begins
-/// `step` elements later. Other aliases of the buffer own the elements between the rows.
+/// The row pitch of a strided view: in row-major order, each row has `inner` consecutive elements, and the next row
+/// begins `step` elements later. Other aliases of the buffer own the elements between the rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rows {
     /// Elements of a row.

@@ -25,7 +25,7 @@ fn matrix(rows: &Dim, columns: i64) -> ValueType {
     ValueType::tensor(F32, vec![rows.clone(), columns.into()])
 }
 
-/// What the operator of a scope takes: its own operands, then what the scope captures.
+/// The operands of the operator of a scope: its own operands, then the captured values.
 fn with_captures(own: &[Option<Handle>], scopes: &[&Scoped]) -> Vec<Option<Handle>> {
     let captured = scopes.iter().flat_map(|scope| scope.captures.iter().copied().map(Some));
     own.iter().copied().chain(captured).collect()

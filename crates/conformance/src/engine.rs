@@ -1,4 +1,5 @@
-//! A network through the whole path: built for the CPU, written to bytes, read back and run, here or in the lean program.
+//! A network through the whole path: built for the CPU, written to bytes, read back and run, here or in the lean
+//! program.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -62,8 +63,8 @@ fn named(inputs: &HashMap<String, Value>) -> Vec<(String, Value)> {
     inputs.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-/// The lean program: where `SINTER_LEAN` says that it is, else compiled beside the program that is running. Compiled alone it
-/// has fewer features than in the workspace, so everything below it is compiled once more for that.
+/// The lean program: where `SINTER_LEAN` says that it is, else compiled beside the program that is running. Compiled
+/// alone it has fewer features than in the workspace, so everything below it is compiled once more for that.
 ///
 /// # Errors
 /// When it cannot be compiled.
@@ -86,7 +87,7 @@ pub fn lean_program() -> Result<PathBuf, String> {
     }
 }
 
-/// Saves a plan to bytes and runs it in the lean program, which has nothing but those bytes.
+/// Saves a plan to bytes and runs it in the lean program, which gets only those bytes.
 ///
 /// # Errors
 /// The first thing that fails, in words.

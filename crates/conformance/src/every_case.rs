@@ -1,6 +1,6 @@
-//! Every case of a suite once, with all that is asked of it: both judges run it; one plan, built without verification, runs
-//! in the lean program on every tier; one built with verification gives up no kernel and no pass, and where it is another
-//! plan, it runs too.
+//! Runs every case of a suite in all ways. Both evaluators of the reference executor run it. A plan that is built
+//! without verification runs in the lean program on every tier. A plan that is built with verification must keep all
+//! kernels and passes, and runs too if it differs from the first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use crate::TIERS;
 use crate::engine::{THREADS, checked, lean_program};
 use crate::onnx_cases::{Case, cases, ignored};
 
-/// What came out.
+/// The results of all cases.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
     /// Cases that passed in every way.
@@ -58,7 +58,7 @@ struct Outcome {
     ways: Vec<Way>,
     tactics: BTreeSet<String>,
     is_other_plan: bool,
-    /// What verification gave up: wrong whether the case is excused or not.
+    /// Kernels or passes that verification disabled: a failure even if the case is ignored.
     dropped: Option<String>,
 }
 

@@ -1,5 +1,5 @@
-//! The bodies of the fuzz targets in `fuzz/`: any bytes give a value or an error, never a panic. The same functions run on
-//! mutated files, and on the seeds in `fuzz/corpus`, in the ordinary tests.
+//! The bodies of the fuzz targets in `fuzz/`: any bytes give a value or an error, never a panic. The same functions run
+//! on mutated files, and on the seeds in `fuzz/corpus`, in the ordinary tests.
 
 use std::io::Cursor;
 use std::path::Path;
@@ -19,7 +19,7 @@ use crate::engine::built;
 /// Where the seeds of the targets lie, each in a folder of the target's name.
 pub const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus");
 
-/// What a target does with any bytes; true when they were more than refused.
+/// The body of a fuzz target; true when it accepted the bytes.
 pub type Body = fn(Bytes) -> bool;
 
 /// Every target of `fuzz/fuzz_targets`.
@@ -99,8 +99,8 @@ pub fn read_plan(bytes: Bytes) -> bool {
     true
 }
 
-/// Small inputs of the declared types; `None` where one is no tensor or too large. Each dynamic dimension is by `apart` larger than
-/// the one before.
+/// Small inputs of the declared types; `None` where one is no tensor or too large. Each dynamic dimension is by `apart`
+/// larger than the one before.
 pub fn inputs_of(plan: &Plan, apart: usize) -> Option<Vec<(String, Value)>> {
     let mut open: Vec<sinter_base::Dim> = Vec::new();
     let input = |port: &sinter_plan::Port| {

@@ -1,8 +1,8 @@
-//! What a plan means: every step computes its region on values, wherever the plan puts them.
+//! The semantics of a plan: every step computes its region on values, wherever the plan stores them.
 //!
-//! Buffers, parts, operands that are taken over and scratch memory are no part of the meaning, nor is the kernel of a step,
-//! but for one whose weights are packed: only that kernel knows what they stand for, so it runs alone, in memory of its own.
-//! A plan that a reader takes must give these results or an error, however strange it is.
+//! Buffers, aliases, operands that share memory and scratch memory are no part of the semantics, nor is the kernel of a
+//! step, except for one with packed weights: only that kernel can read them, so it runs by itself, in separate memory.
+//! A plan that the reader accepts must give these results or an error.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ fn refused(reason: impl ToString) -> Trouble {
     Trouble::Refused(reason.to_string())
 }
 
-/// What an evaluation may take.
+/// Limits of an evaluation.
 pub struct Limits {
     /// Operators, those in loops counted every time.
     pub steps: u64,

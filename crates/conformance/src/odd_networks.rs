@@ -1,5 +1,5 @@
-//! Small networks of odd sizes, one for each kind of kernel and pass: tails of every vector, borders of every window, ties,
-//! ends of ranges. Faults that are planted to try the parity gate (`cargo xtask faults`) are looked for in them.
+//! Small networks of odd sizes, one for each kind of kernel and pass: tails of every vector, borders of every window,
+//! ties, ends of ranges. `cargo xtask faults` builds them to test whether verification finds planted faults.
 
 use sinter_base::quantization::Granularity;
 use sinter_base::{DataType, Dim, Location, Tensor, TensorType};
@@ -413,7 +413,7 @@ fn recurrent() -> Vec<Network> {
     ]
 }
 
-/// What passes look for.
+/// Networks that passes rewrite.
 fn rewritten() -> Vec<Network> {
     let mean = || Reduce::new(ReduceKind::Mean, true);
     vec![
@@ -499,7 +499,7 @@ fn rewritten() -> Vec<Network> {
     ]
 }
 
-/// What only shows when a plan runs as a whole.
+/// Networks whose faults appear only when a plan runs as a whole.
 fn whole() -> Vec<Network> {
     vec![
         named("long-lived", |m| {

@@ -1,6 +1,6 @@
 //! `docs/operators.md`: for every operator of the catalog, the element types that the CPU back end has a kernel for and
-//! the kernels, with marks for what the ONNX node tests exercise. Made for a fixed device, so that every machine makes the
-//! same page.
+//! the kernels, with marks for what the ONNX node tests exercise. Made for a fixed device, so that every machine makes
+//! the same page.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -52,7 +52,7 @@ const GROUPS: &[(&str, &[DataType])] = &[
     ("small integers", &[DataType::I4, DataType::I2, DataType::U4, DataType::U2]),
 ];
 
-/// What the page says instead of a kernel.
+/// The entry of the page for an operator without a kernel.
 const RUNTIME: &str = "runtime";
 const PLACED: &str = "placed";
 
@@ -108,7 +108,7 @@ impl Row {
 
 type Rows = BTreeMap<&'static str, Row>;
 
-/// What the catalog's own examples reach.
+/// Adds the kernels of the catalog's own examples.
 fn by_examples(rows: &mut Rows) {
     for info in catalog::ALL {
         let row = rows.entry(info.name).or_default();
@@ -175,7 +175,7 @@ fn kernels_of(marked: &Marked<String>) -> String {
     marked.iter().map(text).collect::<Vec<_>>().join(", ")
 }
 
-/// What the words of the page mean, and the kernels that serve no operator alone.
+/// The legend of the page, and the kernels that compute no single operator.
 fn legend(rows: &Rows) -> String {
     let groups = GROUPS.iter().map(|(name, members)| {
         let members: Vec<String> = members.iter().map(DataType::to_string).collect();

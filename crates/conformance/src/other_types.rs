@@ -1,6 +1,6 @@
-//! An operator's examples at other element types: all operands of one type become operands of another, where `infer` has
-//! no objection. So every example says for which types a kernel exists, and tests it there. The type of scales (f8e8m0),
-//! an exponent without a sign, is left out: it holds next to no result of arithmetic.
+//! Converts an operator's examples to other element types: all operands of one type become operands of another, where
+//! `infer` accepts them. So every example shows for which types a kernel exists, and tests the kernel. The type of
+//! scales (f8e8m0), an exponent without a sign, is excluded: it represents almost no result of arithmetic.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
-//! How the outputs of an ONNX case are judged. Most by tolerance; for a few the stored data cannot be compared element
-//! by element, and a rule takes its place that a wrong result still fails.
+//! Comparison of the outputs of an ONNX case. Most cases have a tolerance; a few outputs cannot be compared element
+//! by element, and have a rule instead, which a wrong result still violates.
 
 use std::collections::HashMap;
 

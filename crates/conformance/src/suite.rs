@@ -1,4 +1,4 @@
-//! A suite of ONNX cases run in one way: by a machine (judge, engine, lean program) and as a variant.
+//! Runs a suite of ONNX cases in one way: by a machine (reference executor, engine, lean program) and as a variant.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -65,7 +65,7 @@ fn judged(network: &Network, inputs: &HashMap<String, Value>) -> Result<Vec<Valu
     run_with(network, inputs, &FastEvaluator).map_err(|e| e.to_string())
 }
 
-/// What is asked.
+/// The selected cases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// The case as it is.
@@ -105,7 +105,7 @@ impl Selection {
     }
 }
 
-/// What came out.
+/// The results of a suite.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// Cases that passed.
@@ -116,8 +116,8 @@ pub struct Report {
     pub skipped: BTreeMap<String, usize>,
     /// Cases that the ignore list excuses.
     pub ignored: usize,
-    /// Tactics that computed each passed case, by its name: none where the reference executor computed it, or where nothing is left
-    /// to compute.
+    /// Tactics that computed each passed case, by its name: none where the reference executor computed it, or where
+    /// nothing is left to compute.
     pub tactics: BTreeMap<String, BTreeSet<String>>,
 }
 
@@ -139,7 +139,8 @@ pub fn run_suite(
             continue;
         }
         match (run_one(&folder, machine, form), ignored.contains_key(name.as_str())) {
-            // The reference gives the expected values of an embedded case, and not the data that the list disagrees with.
+            // The reference gives the expected values of an embedded case, and not the data that the list disagrees
+            // with.
             (Ok(Outcome::Passed(tactics)), is_ignored) if !is_ignored || matches!(form, Form::Embedded(_)) => {
                 report.passed += 1;
                 report.tactics.insert(name, tactics);

@@ -1,4 +1,4 @@
-//! Variants of a test case that ask the same of other machinery: all input dimensions symbolic; embedded between random
+//! Variants of a test case that exercise other code: all input dimensions dynamic; embedded between random
 //! pointwise, concat and transpose neighbours, so that views, layouts and fusion are exercised.
 
 use std::collections::{HashMap, HashSet};
@@ -16,7 +16,7 @@ use sinter_ir::Network;
 use crate::onnx_cases::Case;
 use crate::random::Random;
 
-/// The version that serves the added nodes where a model names none.
+/// The version of the added nodes where a model names none.
 const DEFAULT_OPSET: i64 = 13;
 
 /// ONNX's number of an attribute type.
@@ -35,7 +35,7 @@ fn import(model: &ModelProto) -> Result<Network, String> {
     import_model(model, None, &ImportOptions::default()).map_err(|e| e.to_string())
 }
 
-/// What the model declares about its results no longer holds.
+/// Removes the declared shapes of results, which are no longer valid.
 fn forget_shapes(graph: &mut GraphProto) {
     graph.value_info.clear();
     for output in &mut graph.output {
@@ -143,8 +143,8 @@ fn is_plain_float(data_type: DataType) -> bool {
     matches!(data_type, DataType::F16 | DataType::F32 | DataType::F64)
 }
 
-/// Adds neighbours before float inputs and behind float outputs. Inputs are fed so that the case itself sees what it saw
-/// before, which keeps it inside of its domain; expected values come from the judge.
+/// Adds neighbours before float inputs and behind float outputs. Inputs are fed so that the case itself sees what it
+/// saw before, which keeps it inside of its domain; expected values come from the judge.
 ///
 /// # Errors
 /// Why the case has no such variant.

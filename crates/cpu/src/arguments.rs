@@ -1,4 +1,4 @@
-//! What kernels read before they compute: axes and indices with contents, and the memory of results.
+//! Arguments of kernels: axes and indices that they read before they compute, and the memory of results.
 
 use sinter_backend::KernelError;
 use sinter_base::{DataType, Sizes, View, ViewMut};
@@ -6,7 +6,7 @@ use sinter_base::{DataType, Sizes, View, ViewMut};
 use crate::elements::{Elements, Numbers, load};
 use crate::launch::{Output, Scratch};
 
-/// An error about data, from anything that can say what is wrong.
+/// Converts any error to an error about data.
 pub fn data_error(reason: impl std::fmt::Display) -> KernelError {
     KernelError::Data(reason.to_string())
 }

@@ -1,4 +1,4 @@
-//! Whole views as f64 or i64, for kernels that serve rare element types: plain loops, any type in and out.
+//! Whole views as f64 or i64, for kernels of rare element types: plain loops, any type in and out.
 
 use std::ops::Deref;
 

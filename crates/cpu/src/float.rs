@@ -1,4 +1,5 @@
-//! Products and activations of f32 and f64, for kernels written once: f32 for f32 operands, f64 for all other float types.
+//! Products and activations of f32 and f64, for kernels written once: f32 for f32 operands, f64 for all other float
+//! types.
 
 use sinter_backend::KernelError;
 use sinter_base::{View, ViewMut};
@@ -26,8 +27,8 @@ pub trait Float: Number {
     fn read<'a>(view: View<'a>, scratch: &'a Scratch) -> Result<Elements<'a, Self>, KernelError>;
     /// Writes all elements of a view.
     fn write(values: &[Self], target: &mut ViewMut<'_>);
-    /// `y[i] = bias + x[i] W` for `x` of rows of `inner` elements and W in the panels of [`Float::pack`]; one column per
-    /// element of the bias.
+    /// `y[i] = bias + x[i] W` for `x` of rows of `inner` elements and W in the panels of [`Float::pack`]; one column
+    /// per element of the bias.
     fn project(x: &[Self], w: &[Self], inner: usize, bias: &[Self], y: &mut [Self], workers: &dyn Workers);
     /// Elements of a packed matrix of `inner` rows.
     fn packed_len(inner: usize, columns: usize) -> usize;

@@ -1,10 +1,10 @@
 //! Floor 3: the x86-64 back end.
 //!
-//! Kernels are sorted by family; the `mod.rs` of a family is its tactic table, best first. [`launch`] gives kernels their
-//! memory, [`team`] the threads that they share, and [`tier`] the instruction sets; `SINTER_CPU` forces a tier.
+//! Kernels are sorted by family; the `mod.rs` of a family is its tactic table, best first. [`launch`] gives kernels
+//! their memory, [`team`] the threads that they share, and [`tier`] the instruction sets; `SINTER_CPU` forces a tier.
 //!
-//! A kernel sees one region at a time, never a network. No kernel calls the reference, because the reference verifies the
-//! kernels.
+//! A kernel sees one region at a time, never a network. No kernel calls the reference, because the reference verifies
+//! the kernels.
 
 pub mod arguments;
 pub mod back_end;

@@ -33,13 +33,13 @@ impl Vectors {
     }
 }
 
-/// What the main loops of a kernel do.
+/// The required work of the main loops of a kernel.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Work {
     /// So many multiply-adds per step, written out. The compiler may unroll: a loop has a multiple of them.
     MultiplyAdds(usize),
-    /// This operation, made vectors of by the compiler, which adds narrower loops for the remainder. Their sums may be an
-    /// array on the stack: those of a strip of columns are one by intent.
+    /// This operation, made vectors of by the compiler, which adds narrower loops for the remainder. Their sums may be
+    /// an array on the stack: those of a strip of columns are one by intent.
     Vectorized(Mnemonic),
 }
 
@@ -75,7 +75,7 @@ macro_rules! kernel {
 }
 pub(crate) use kernel;
 
-/// Asserts of all kernels that their main loops do what they promise, and leave the stack alone.
+/// Asserts that the main loops of all kernels do their required work, and do not touch the stack.
 ///
 /// # Panics
 /// When one does not: with everything that is wrong.
@@ -85,7 +85,7 @@ pub(crate) fn assert_in_registers(kernels: &[Kernel]) {
 }
 
 impl Kernel {
-    /// What is wrong with the main loops: the innermost ones that do the work.
+    /// The first problem of the main loops, which are the innermost loops that do the work.
     fn problem(&self) -> Option<String> {
         let body = match body(self.code as u64) {
             Ok(body) => body,
@@ -156,7 +156,8 @@ fn innermost_loops(body: &BTreeMap<u64, Instruction>) -> Vec<(u64, u64)> {
     loops.iter().map(|(&head, &end)| (head, end)).filter(|&(head, end)| is_innermost(head, end)).collect()
 }
 
-/// Registers that the stack is addressed by: others than its pointer only where a function copies it, as frame pointers.
+/// Registers that the stack is addressed by: others than its pointer only where a function copies it, as frame
+/// pointers.
 fn frame(body: &BTreeMap<u64, Instruction>) -> BTreeSet<Register> {
     let is_copy = |i: &&Instruction| i.mnemonic() == Mnemonic::Mov && i.op1_register() == Register::RSP;
     body.values().filter(is_copy).map(Instruction::op0_register).chain([Register::RSP]).collect()

@@ -83,7 +83,7 @@ impl<'a, T> Inputs<'a, T> {
     }
 }
 
-/// What a formula is computed with.
+/// Resources of a formula.
 #[derive(Clone, Copy)]
 pub struct Means<'a> {
     /// Threads.

@@ -36,8 +36,8 @@ pub fn chunk_count(workers: &dyn Workers, operations: usize) -> usize {
     if operations < WORTH_SHARING || workers.count() < 2 { 1 } else { workers.count() * CHUNKS_PER_WORKER }
 }
 
-/// Calls `task(first unit, units)` for chunks of `data` that together are all of it. A unit has `unit` elements; the last
-/// one may have fewer.
+/// Calls `task(first unit, units)` for chunks of `data` that together are all of it. A unit has `unit` elements; the
+/// last one may have fewer.
 pub fn share<T: Send>(
     workers: &dyn Workers,
     data: &mut [T],

@@ -62,7 +62,7 @@ pub(crate) fn estimate(region: &Region, sizing: &Sizing, speed: Speed) -> f64 {
     bytes * speed.per_byte + operations * speed.per_operation
 }
 
-/// What a candidate says of its kernel.
+/// Copies properties of the kernel to its candidate.
 pub(crate) fn describe(candidate: &mut Candidate, region: &Region, kernel: &Loaded) {
     // Random numbers depend on the seed of the run.
     candidate.capturable = !region.body().nodes().iter().any(|node| node.op.effects().random);

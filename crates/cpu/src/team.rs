@@ -2,7 +2,7 @@
 //!
 //! The caller is worker 0. The others spin for a short while after each job, then park. A job is open while the caller
 //! works on it; a thread joins an open job and the caller waits only for those that joined, so a thread that sleeps or
-//! is descheduled delays nobody. A second caller finds the team busy and does its work alone.
+//! is descheduled delays no other. A second caller finds the team busy and does its work on its own thread.
 #![allow(
     unsafe_code,
     reason = "a job borrows its caller's stack; the caller does not return before all who joined left"
@@ -35,10 +35,10 @@ struct Shared {
     /// Next task of the job.
     next: AtomicUsize,
     tasks: AtomicUsize,
-    /// The job itself, written only while the job is closed and nobody is joined.
+    /// The job itself, written only while the job is closed and no thread is joined.
     task: UnsafeCell<Option<Task<'static>>>,
     panicked: AtomicBool,
-    /// What the first panic of the job said.
+    /// The payload of the first panic of the job.
     payload: Mutex<Option<Box<dyn Any + Send>>>,
     stop: AtomicBool,
     sleepers: Mutex<usize>,
@@ -46,7 +46,8 @@ struct Shared {
 }
 
 // SAFETY: `task` is the only field that is not Sync. It is written by the caller that holds the team's lock while the
-// state is closed with nobody joined, and read only by threads that joined the open state afterwards (acquire on state).
+// state is closed with no thread joined, and read only by threads that joined the open state afterwards (acquire on
+// state).
 unsafe impl Sync for Shared {}
 // SAFETY: the reference in `task` points to a Sync closure, so it may be used from any thread.
 unsafe impl Send for Shared {}
@@ -186,7 +187,7 @@ impl Workers for Team {
         // SAFETY: only the lifetime changes. The reference is read by threads that join between the two state changes
         // below, and this function does not return before the last of them has left.
         let erased: Task<'static> = unsafe { std::mem::transmute::<Task<'_>, Task<'static>>(task) };
-        // SAFETY: the state is closed with nobody joined and the lock is held, so no other thread touches the cell.
+        // SAFETY: the state is closed with no thread joined and the lock is held, so no other thread touches the cell.
         unsafe { *shared.task.get() = Some(erased) };
         shared.state.fetch_add(EPOCH | OPEN, Ordering::AcqRel);
         if shared.sleepers.lock().is_ok_and(|sleepers| *sleepers > 0) {

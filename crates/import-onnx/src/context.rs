@@ -1,4 +1,4 @@
-//! What an import function sees of its node: inputs, attributes, and the means to add operators.
+//! The context of an import function: inputs and attributes of its node, and functions that add operators.
 
 use std::collections::BTreeSet;
 

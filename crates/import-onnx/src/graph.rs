@@ -22,11 +22,11 @@ use crate::types::value_type;
 /// Nodes that are imported, those of a loop's body more than once; beyond this the model is refused.
 const MAX_NODES: usize = 2_000_000;
 
-/// What the caller fixes about a model.
+/// The caller's options for a model.
 #[derive(Clone, Debug)]
 pub struct ImportOptions {
-    /// Concrete sizes of inputs by name. A symbolic dimension pinned by one input is pinned everywhere. Inputs that have
-    /// an initializer are constants and have no sizes to choose, unless they stay inputs.
+    /// Concrete sizes of inputs by name. A symbolic dimension pinned by one input is pinned everywhere. Inputs that
+    /// have an initializer are constants and have no sizes to choose, unless they stay inputs.
     pub shapes: HashMap<String, Vec<usize>>,
     /// Inputs that stay inputs although they have an initializer: it is their default. Other names have no effect.
     pub runtime_inputs: HashSet<String>,
@@ -80,7 +80,7 @@ pub fn import_model(
         }
     }
     if !importer.problems.is_empty() {
-        // What a function called twice has is found twice.
+        // A problem inside a function that is called twice is found twice.
         let mut told = HashSet::new();
         importer.problems.retain(|problem| told.insert(problem.to_string()));
         return Err(ImportError::Model(importer.problems));
@@ -88,7 +88,7 @@ pub fn import_model(
     Ok(importer.builder.finish(graph.name(), &outputs))
 }
 
-/// What a name stands for.
+/// The value of a name.
 #[derive(Clone, Debug)]
 pub(crate) enum Binding<'m> {
     /// A value.
@@ -119,7 +119,7 @@ pub(crate) struct Frame<'m> {
     pub(crate) opsets: Arc<HashMap<&'m str, i64>>,
 }
 
-/// What a node asks for.
+/// The operator that a node names.
 #[derive(Clone, Copy)]
 enum Operator<'m> {
     /// A function of the model.
@@ -202,7 +202,8 @@ impl<'m> Importer<'m> {
         })
     }
 
-    /// Adds the inputs, those with an initializer as weights unless they stay inputs; returns what is wrong with the shapes that the caller asks for.
+    /// Adds the inputs, those with an initializer as weights unless they stay inputs; returns what is wrong with the
+    /// shapes that the caller asks for.
     fn import_inputs(&mut self, graph: &'m GraphProto) -> Vec<Problem> {
         self.bind_weights(graph);
         let mut misfits = self.unknown_shapes(graph);
@@ -234,8 +235,8 @@ impl<'m> Importer<'m> {
             let name = info.name();
             let ty = ty.map_dims(&|dim| dim.substitute(&|name| pinned.get(name).map(|&v| Dim::constant(v))));
             let has_initializer = matches!(self.lookup(name), Some(Binding::Weight(_) | Binding::SparseWeight(_)));
-            // Before IR version 4 every weight had to be listed as an input, and many exporters go on doing so. What can
-            // be overridden would be neither folded nor packed, so such inputs are the weights that most are.
+            // Before IR version 4 every weight had to be listed as an input, and many exporters go on doing so. What
+            // can be overridden would be neither folded nor packed, so such inputs are the weights that most are.
             if has_initializer && !self.runtime_inputs.contains(name) {
                 continue;
             }
@@ -451,7 +452,8 @@ impl<'m> Importer<'m> {
         }
     }
 
-    /// What a node asks for; where there is no such thing, that is a problem, whatever becomes of the node's inputs.
+    /// Looks up the operator that a node names; an unknown operator is a problem, even if the inputs of the node have
+    /// problems.
     fn operator(&mut self, node: &'m NodeProto, location: &Location) -> Option<Operator<'m>> {
         let domain = domain_of(node.domain());
         if let Some(function) = self.functions.get(&key_of(node)).copied() {
@@ -501,7 +503,7 @@ impl<'m> Importer<'m> {
         }
     }
 
-    /// What is in force inside a function that is called here.
+    /// The frame inside a function that is called here.
     fn frame_of(&self, function: &'m FunctionProto, attributes: HashMap<&'m str, &'m AttributeProto>) -> Frame<'m> {
         let mut opsets: HashMap<&'m str, i64> = (*self.frame().opsets).clone();
         opsets.extend(function.opset_import.iter().map(|o| (domain_of(o.domain()), o.version())));

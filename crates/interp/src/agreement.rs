@@ -1,4 +1,4 @@
-//! When two results agree.
+//! Agreement of two results.
 
 use sinter_base::{DataType, Floats, Tensor, Value};
 
@@ -19,8 +19,9 @@ impl Tolerance {
     pub const EXACT: Self = Self { relative: 0.0, absolute: 0.0 };
 
     /// Widened to one unit in the last place of a narrow float type: two correct computations may round differently.
-    /// Expected values computed in f32 also carry noise of a few units in the last place of their *largest* element where
-    /// sums cancel (a transform of a cosine has zeros only in exact arithmetic); [`Tolerance::EXACT`] stays exact.
+    /// Expected values computed in f32 also carry noise of a few units in the last place of their *largest* element
+    /// where sums cancel (a transform of a cosine has zeros only in exact arithmetic); [`Tolerance::EXACT`] stays
+    /// exact.
     #[must_use]
     fn for_values(self, data_type: DataType, expected: &Floats<'_>) -> Self {
         if self == Self::EXACT {
@@ -41,9 +42,9 @@ pub enum Disagreement {
     /// Different kinds, element types or shapes.
     #[error("type {found}, expected {expected}")]
     Type {
-        /// What was computed.
+        /// The computed value.
         found: String,
-        /// What was expected.
+        /// The expected value.
         expected: String,
     },
     /// Elements out of tolerance.

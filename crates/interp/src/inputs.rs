@@ -1,7 +1,7 @@
 //! Synthetic inputs for verification and measurement when the user has none.
 //!
-//! Floats are standard normal. Integers lie in the range that their readers require ([`crate::roles`]), else in `0..60`;
-//! masks are ones. Equal names and sizes always give equal inputs.
+//! Floats are standard normal. Integers lie in the range that their readers require ([`crate::roles`]), else in
+//! `0..60`; masks are ones. Equal names and sizes always give equal inputs.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -132,7 +132,7 @@ pub fn generate_at(network: &Network, size_of: &dyn Fn(&str) -> i64) -> Result<H
     Ok(values)
 }
 
-/// What these inputs make of the named sizes.
+/// The values of the dynamic dimensions that these inputs define.
 pub fn sizes_of(network: &Network, inputs: &HashMap<String, Value>) -> BTreeMap<String, i64> {
     let mut sizes = BTreeMap::new();
     for input in &network.inputs {
@@ -170,7 +170,8 @@ pub fn check(network: &Network, inputs: &HashMap<String, Value>) -> Result<(), S
     Ok(())
 }
 
-/// Elements of an input of this name and type; integers lie in the range, where there is one; `stream` tells inputs apart.
+/// Elements of an input of this name and type; integers lie in the range, where there is one; `stream` tells inputs
+/// apart.
 pub fn elements(name: &str, data_type: DataType, range: Option<(i64, i64)>, stream: u64, count: usize) -> Vec<f64> {
     if !data_type.is_float() && (name.contains("mask") || data_type == DataType::Bool) {
         return vec![1.0; count];

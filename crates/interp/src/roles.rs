@@ -1,9 +1,9 @@
-//! What the integers of an input are for, by what reads them: an index must lie in its axis, a length within its batch, and
-//! a size should be small.
+//! Roles of integer inputs, derived from their readers: an index must lie in its axis, a length within its batch, and a
+//! size should be small.
 //!
-//! The way of the elements is followed through operators that move or convert them and through integer arithmetic, which
-//! usually wraps or shifts an index: behind it half of the axis is taken. What is guessed wrong costs nothing but an
-//! attempt: the judge refuses such inputs.
+//! The analysis follows elements through operators that move or convert them and through integer arithmetic, which
+//! usually wraps or shifts an index: after arithmetic, the range is half of the axis. A wrong guess only costs an
+//! attempt: the reference executor refuses such inputs.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,7 +11,7 @@ use sinter_base::{DataType, Dim, ValueType};
 use sinter_ir::Network;
 use sinter_ops::{Body, Node, Op, ValueId};
 
-/// What integers are for.
+/// The role of integers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// They count along an axis of so many elements.
@@ -72,7 +72,7 @@ impl Walk<'_> {
         }
     }
 
-    /// What a node makes of its input of this number.
+    /// Derives roles from the use of this input by a node.
     fn reader(&mut self, body: &Body, node: &Node, input: usize, is_computed: bool) {
         let sizes = |operand: usize| -> Option<Vec<i64>> {
             let id = node.inputs.get(operand).copied().flatten()?;

@@ -41,7 +41,7 @@ pub enum RunError {
     /// Sizes of inputs that do not go together.
     #[error("{reason}: {left} against {right}")]
     Sizes {
-        /// What the network demands.
+        /// The condition of the network.
         reason: String,
         /// One side of the condition.
         left: i64,
@@ -149,7 +149,8 @@ pub fn run_within(
     run_observed(network, inputs, cx, &mut |_, _| {})
 }
 
-/// As [`run_within`], showing the results of every node of the outermost body to `observe`, by the position of the node.
+/// As [`run_within`], showing the results of every node of the outermost body to `observe`, by the position of the
+/// node.
 ///
 /// # Errors
 /// As [`run_within`].

@@ -28,7 +28,7 @@ pub struct Handle {
 pub struct Scoped {
     /// The body; its inputs are the declared ones, then the captured ones.
     pub body: Arc<Body>,
-    /// What feeds the captured inputs, as handles of the enclosing scope.
+    /// Handles of the enclosing scope that feed the captured inputs.
     pub captures: Vec<Handle>,
 }
 
@@ -38,7 +38,7 @@ pub struct Scoped {
 pub struct BuildError {
     /// The node.
     pub location: Location,
-    /// What is wrong.
+    /// The error of inference.
     pub error: InferError,
 }
 

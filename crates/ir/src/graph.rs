@@ -1,4 +1,4 @@
-//! A body with the questions answered that every pass asks: who makes a value, who reads it, is it a weight.
+//! A body with the indices that passes need: the producer of a value, its readers, and whether it is a weight.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub struct Graph<'a> {
 }
 
 impl<'a> Graph<'a> {
-    /// The outermost body of a network; weights that nobody reads may go.
+    /// The outermost body of a network; unread weights may be removed.
     pub fn of_network(network: &'a Network) -> Self {
         let weights = network.weights.iter().map(|w| (w.value, w.expr.clone())).collect();
         Self { keeps_inputs: false, ..Self::of_body(&network.body, weights) }
@@ -68,7 +68,7 @@ impl<'a> Graph<'a> {
         self.body
     }
 
-    /// Must inputs stay that nobody reads?
+    /// Must unread inputs stay?
     pub fn keeps_inputs(&self) -> bool {
         self.keeps_inputs
     }

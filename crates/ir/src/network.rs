@@ -46,7 +46,7 @@ pub struct Input {
     pub name: String,
     /// The body input.
     pub value: ValueId,
-    /// What stands in when the user gives nothing.
+    /// The default when the user gives no value.
     pub default: Option<Tensor>,
 }
 
@@ -64,7 +64,7 @@ pub struct Output {
 pub struct Network {
     /// Name given by the model.
     pub name: String,
-    /// What is computed. Its inputs are those of `inputs` and `weights`, its outputs those of `outputs`.
+    /// The computation. Its inputs are those of `inputs` and `weights`, its outputs those of `outputs`.
     pub body: Body,
     /// User inputs in order.
     pub inputs: Vec<Input>,

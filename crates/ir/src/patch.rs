@@ -1,9 +1,9 @@
-//! A patch: what a pass changes, said all at once.
+//! A patch: all changes of a pass.
 //!
-//! New nodes and new weights, and old values that new ones replace. Applying it resolves replacements, orders the nodes
-//! so that every value is defined before it is used, and leaves out what nobody needs any more; nodes with effects stay
-//! unless all their results were replaced. Each new node names the old nodes whose work it does, so that source
-//! locations survive.
+//! A patch lists new nodes, new weights, and old values that new ones replace. Applying it resolves replacements,
+//! orders the nodes so that every value is defined before it is used, and removes dead nodes; nodes with effects stay
+//! unless all their results were replaced. Each new node names the old nodes that it replaces, so that source locations
+//! survive.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -80,7 +80,7 @@ pub struct Applied {
     pub body: Body,
     /// Old nodes behind each of its nodes.
     pub origins: Vec<Origins>,
-    /// What each old value is called now; `None` for values that are gone.
+    /// The new id of each old value; `None` for removed values.
     pub values: Vec<Option<ValueId>>,
     /// New inputs of the body, after the old ones, and the weights that they stand for.
     pub weights: Vec<(ValueId, Arc<WeightExpr>)>,
@@ -275,7 +275,7 @@ impl<'a> Patch<'a> {
         self.order.push(old);
     }
 
-    /// What stands in the place of a value by now.
+    /// The current replacement of a value.
     pub fn current(&self, id: ValueId) -> ValueId {
         self.resolve(id).unwrap_or(id)
     }
@@ -360,7 +360,7 @@ impl<'p, 'a> Assembly<'p, 'a> {
         }
     }
 
-    /// Nodes that run whether or not somebody reads them.
+    /// Does the node run even without readers?
     fn must_run(&self, index: usize) -> bool {
         let node = self.node(index);
         let replaced = !node.outputs.is_empty() && node.outputs.iter().all(|id| self.patch.is_replaced(*id));

@@ -31,7 +31,7 @@ pub enum Term {
 /// One scalar operation.
 #[derive(Clone, Debug)]
 pub struct Application {
-    /// What it does.
+    /// The operation.
     pub op: ScalarOp,
     /// The type it computes in.
     pub compute: DataType,
@@ -169,7 +169,7 @@ macro_rules! arithmetic {
 
 arithmetic!(Add add, Sub sub, Mul mul, Div div);
 
-/// What the parts of a pattern stand for.
+/// The values that the parts of a pattern matched.
 #[derive(Clone, Debug, Default)]
 pub struct Match {
     bindings: SmallVec<[(*const Kind, Term); 16]>,

@@ -44,7 +44,7 @@ const MAX_DEPTH: usize = 64;
 pub struct TextError {
     /// Number of the line, from 1.
     pub line: usize,
-    /// What is wrong.
+    /// The problem.
     pub reason: String,
 }
 
@@ -177,7 +177,7 @@ impl<'t> Line<'t> {
         }
     }
 
-    /// What comes up to one of these characters outside of quotes and brackets.
+    /// The text up to one of these characters outside of quotes and brackets.
     fn until(&mut self, ends: &[char]) -> &'t str {
         let text = self.rest.trim_start();
         let (mut depth, mut quote, mut escaped) = (0usize, None, false);
@@ -482,7 +482,7 @@ impl<'t> Parser<'t> {
         let mut bodies = Vec::new();
         for _ in 0..op.bodies().len() {
             self.next()?.expect("body")?;
-            // What a body captures carries its known contents inside.
+            // A captured value keeps its known contents inside the body.
             let fed = |body: &Body, offset: usize| -> HashMap<usize, ValueType> {
                 let captured = inputs.iter().skip(offset).flatten().enumerate();
                 captured.map(|(number, id)| (number, body.ty(*id).clone())).collect()

@@ -1,6 +1,6 @@
 //! A body: a typed list of operators in static single assignment form, without names or weights.
 //!
-//! Nodes stand in an order in which every value is defined before it is used. What a body takes from outside, captured
+//! Nodes are ordered so that every value is defined before it is used. All values from outside of a body, captured
 //! values and weights included, are explicit inputs.
 
 use std::fmt;
@@ -44,7 +44,8 @@ impl Body {
         Self::default()
     }
 
-    /// A body without nodes that takes and gives values of these types: the outside of one whose operators are elsewhere.
+    /// A body without nodes that takes and gives values of these types: the outside of one whose operators are
+    /// elsewhere.
     pub fn shell(inputs: Vec<ValueType>, results: Vec<ValueType>) -> Self {
         let mut body = Self::new();
         inputs.into_iter().for_each(|ty| _ = body.add_input(ty));

@@ -1,4 +1,4 @@
-//! What can be wrong with the inputs of an operator.
+//! Errors of operators about their inputs.
 
 use sinter_base::shape::{BroadcastError, Unranked};
 use sinter_base::{DataType, TensorError};
@@ -17,7 +17,7 @@ pub enum InferError {
     Kind {
         /// Position of the input.
         index: usize,
-        /// What the operator takes.
+        /// Inputs that the operator accepts.
         expected: &'static str,
         /// The type found, in words.
         found: String,
@@ -27,7 +27,7 @@ pub enum InferError {
     DataType {
         /// Position of the input.
         index: usize,
-        /// What the operator takes.
+        /// Inputs that the operator accepts.
         expected: String,
         /// The type found.
         found: DataType,
@@ -37,7 +37,7 @@ pub enum InferError {
     Rank {
         /// Position of the input.
         index: usize,
-        /// What the operator takes.
+        /// Inputs that the operator accepts.
         expected: String,
         /// The number found.
         found: usize,

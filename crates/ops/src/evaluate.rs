@@ -10,7 +10,7 @@ use crate::known::known_type;
 use crate::memory::{Memory, Steps, bytes_of, working_bytes};
 use crate::operands::{Arguments, Operands};
 
-/// Computes one operator. The judge has a plain one ([`ReferenceEvaluator`]) and a fast one.
+/// Computes one operator. The reference executor has a plain evaluator ([`ReferenceEvaluator`]) and a fast one.
 pub trait Evaluator: Sync {
     /// The results of `op` on `inputs`.
     ///
@@ -34,7 +34,7 @@ impl Evaluator for ReferenceEvaluator {
     }
 }
 
-/// What an evaluation knows beside its inputs.
+/// The context of an evaluation.
 #[derive(Clone, Copy)]
 pub struct EvalContext<'a> {
     /// Evaluates the nodes of bodies that control flow owns.
@@ -43,7 +43,7 @@ pub struct EvalContext<'a> {
     pub seed: u64,
     /// Number of the iteration of the loops around, mixed into random streams so that each draws different numbers.
     pub iteration: u64,
-    /// What may be kept at once.
+    /// The memory limit.
     pub memory: Memory,
     /// How long it may take; without it as long as it takes.
     pub steps: Option<&'a Steps>,
@@ -132,8 +132,8 @@ impl Body {
 /// Arithmetic operations of an iteration that count as one operator more.
 const OPERATIONS_OF_A_STEP: i64 = 1 << 15;
 
-/// Is there memory for the results of a node, and time? Those of control flow are made, and checked, inside. What a network
-/// does once takes as long as it takes; what a loop does, it may do for ages.
+/// Is there memory for the results of a node, and time? Those of control flow are made, and checked, inside. What a
+/// network does once takes as long as it takes; what a loop does, it may do for ages.
 fn check_bounds(node: &Node, arguments: &[Option<Value>], cx: &EvalContext<'_>) -> Result<(), EvalError> {
     cx.steps.map_or(Ok(()), |steps| steps.take(1))?;
     let steps = cx.steps.filter(|_| cx.iteration != 0);
@@ -143,7 +143,7 @@ fn check_bounds(node: &Node, arguments: &[Option<Value>], cx: &EvalContext<'_>) 
     let types: Vec<Option<ValueType>> = arguments.iter().map(|value| value.as_ref().map(known_type)).collect();
     let operands: Vec<Option<&ValueType>> = types.iter().map(Option::as_ref).collect();
     let operands = Operands::new(&operands);
-    // What inference does not take, the operator itself refuses.
+    // The operator itself reports inputs that inference refuses.
     let Ok(results) = infer(&node.op, &operands, &mut InferContext::default()) else { return Ok(()) };
     cx.memory.check(working_bytes(&results))?;
     let work = || node.op.cost(&operands, &results).operations.as_constant().unwrap_or(0) / OPERATIONS_OF_A_STEP;

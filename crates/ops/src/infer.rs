@@ -17,7 +17,7 @@ pub struct Guard {
     pub left: Dim,
     /// The other side.
     pub right: Dim,
-    /// What it means when they differ.
+    /// The meaning of a difference, for the error message.
     pub reason: String,
 }
 
@@ -68,8 +68,8 @@ impl InferContext {
         Ok(result)
     }
 
-    /// Requires that a shape can be broadcast to another one, last axes against last axes: each size is that of the other
-    /// shape, or 1. A condition on dynamic dimensions becomes a guard.
+    /// Requires that a shape can be broadcast to another one, last axes against last axes: each size is that of the
+    /// other shape, or 1. A condition on dynamic dimensions becomes a guard.
     ///
     /// # Errors
     /// When it cannot, for all sizes.
@@ -98,8 +98,8 @@ impl InferContext {
     }
 }
 
-/// Infers the result types of a node, with contents where the contents of all inputs are known. A size whose expression is
-/// too large becomes a new dynamic dimension, as does a size that only the run knows.
+/// Infers the result types of a node, with contents where the contents of all inputs are known. A size whose expression
+/// is too large becomes a new dynamic dimension, as does a size that only the run knows.
 ///
 /// # Errors
 /// When the operator does not take these inputs.

@@ -1,7 +1,7 @@
 //! The memory limit and the step limit of an evaluation.
 //!
-//! Declared sizes bound the memory of most networks beforehand. Values that a loop carries may grow with every iteration,
-//! and sizes may be contents of other values: the evaluation checks such values before it allocates them.
+//! Declared sizes bound the memory of most networks beforehand. Values that a loop carries may grow with every
+//! iteration, and sizes may be contents of other values: the evaluation checks such values before it allocates them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -2,10 +2,10 @@
 //!
 //! The factor may stand on the scores, on q, on k or on several of them; masks are added or chosen by a condition, also
 //! in another grouping of batches and heads ([`crate::heads`]); keys come transposed by a node of their own or by the
-//! product's flag, and may be repeated for the query heads that share them; the softmax may be computed in a wider type.
-//! Operands of three dimensions are taken as one head each. Source: Vaswani et al. 2017. Does not fire when the weights
-//! are read elsewhere too, when batches broadcast, or when scores or weights are quantized on the way: the operator has
-//! no place for that rounding, and leaving it out is not what the model says.
+//! product's flag, and may be repeated for the query heads that share them; the softmax may be computed in a wider
+//! type. Operands of three dimensions are taken as one head each. Source: Vaswani et al. 2017. Does not fire when the
+//! weights have other readers, when batches broadcast, or when scores or weights are quantized in between: the operator
+//! cannot express that rounding, and omitting it would change the results.
 
 use sinter_base::{DataType, Dim, Truth};
 use sinter_ir::pattern::{Application, Term, application};
@@ -97,14 +97,14 @@ fn stretched(graph: &Graph<'_>, patch: &Patch<'_>, y: ValueId, result: ValueId) 
     sizes.find(is_dynamic_in_one).map(|(own, required)| (own.clone(), required.clone()))
 }
 
-/// What is rounded to a quantized type and back here.
+/// The value that is quantized and dequantized here.
 fn quantized(graph: &Graph<'_>, value: ValueId) -> Option<ValueId> {
     let (node, _) = graph.producer(value).filter(|(node, _)| matches!(node.op, Op::Dequantize(_)))?;
     let (node, _) = graph.producer(node.inputs[0]?).filter(|(node, _)| matches!(node.op, Op::Quantize(_)))?;
     node.inputs[0]
 }
 
-/// What is converted from one float type to another here.
+/// The value that is converted from one float type to another here.
 fn cast(graph: &Graph<'_>, value: ValueId) -> Option<ValueId> {
     let made = application(graph, value).filter(|made| matches!(made.op, ScalarOp::Cast(_)))?;
     let [Term::Value(x)] = made.args[..] else { return None };
@@ -159,7 +159,7 @@ enum Meaning {
     Condition,
 }
 
-/// What is found on the way from the weights up to the product of q and k.
+/// The parts between the weights and the product of q and k.
 struct Parts<'g, 'a> {
     graph: &'g Graph<'a>,
     scale: f64,
@@ -284,7 +284,7 @@ impl<'g, 'a> Parts<'g, 'a> {
                 (scores, condition, Meaning::Condition)
             }
             (ScalarOp::Select, &[Term::Value(condition), then, otherwise]) => {
-                // What is put in the scores' place is so low that adding it does the same.
+                // The value that replaces the scores is so low that adding it has the same effect.
                 let compute = made.compute;
                 let low = |term: Term| self.number(term).filter(|v| *v <= -1e4);
                 let zero = Expr::constant(compute, 0.0);

@@ -1,4 +1,4 @@
-//! Drops expansions that their reader does by itself: elementwise work and matrix products broadcast.
+//! Removes expansions whose readers broadcast: elementwise operators and matrix products.
 //!
 //! An expansion whose target is computed, but for which the types say what it does, gets a constant target; its shape
 //! arithmetic goes with it.

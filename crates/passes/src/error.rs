@@ -1,4 +1,4 @@
-//! Why a network could not be optimized.
+//! Errors of the passes.
 
 use sinter_ir::{PatchError, VerifyError};
 
@@ -18,7 +18,7 @@ pub enum PassError {
     Patch {
         /// The pass.
         pass: &'static str,
-        /// What is wrong with the patch.
+        /// The error of the patch.
         source: PatchError,
     },
     /// The network is wrong after a pass: a mistake in the pass.
@@ -26,7 +26,7 @@ pub enum PassError {
     Verify {
         /// The pass; "import" for the network as given.
         pass: &'static str,
-        /// What is wrong.
+        /// The error of the verifier.
         source: VerifyError,
     },
 }

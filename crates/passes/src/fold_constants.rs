@@ -1,8 +1,8 @@
-//! Computes what depends on weights alone when the plan is written, and what is known already not at all.
+//! Replaces known values by constants, and nodes that depend on weights only by weight expressions.
 //!
 //! A value with known contents becomes a constant. A pure node whose operands are weights becomes a weight expression:
-//! nothing is evaluated here, and refit can replay it. Does not fire
-//! * across a quantization: that a weight is quantized is what chooses its kernels;
+//! the builder evaluates it when it writes the plan, and refit can replay it. Does not fire
+//! * across a quantization: kernels are chosen by the quantization of a weight;
 //! * where the result is larger than the operands: the plan would grow;
 //! * on expressions nested deeper than [`MAX_DEPTH`], so that evaluating them needs no deep stack.
 

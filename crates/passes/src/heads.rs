@@ -1,4 +1,4 @@
-//! Batches of matrices as attention wants them: one axis of batches, one of heads.
+//! Batches of matrices in the form that attention requires: one axis of batches, one of heads.
 //!
 //! Exporters group these leading axes as it suits a mask: `[B H, S, T]` becomes `[B, H, S, T]` to add one per batch,
 //! `[B W, H, S, T]` becomes `[B, W, H, S, T]` to add one per window. The finest grouping met decides: its first axis is

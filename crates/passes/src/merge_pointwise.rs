@@ -1,9 +1,9 @@
-//! Makes one pointwise program of elementwise nodes that follow each other.
+//! Merges consecutive elementwise nodes into one pointwise program.
 //!
 //! A node joins the program of its readers when all of them are in that one program and its result has the shape of the
-//! program's result. So nothing is computed twice, and nothing on a larger shape than before: a smaller operand that
-//! broadcasts stays a node of its own. Whether a value that others read too is also worth a program is a trade, which
-//! is left to the cover.
+//! program's result. So the pass neither repeats an operation nor computes it on a larger shape than before: a smaller
+//! operand that broadcasts stays a separate node. Recomputing a value that has other readers is a trade-off, which the
+//! cover decides.
 
 use std::collections::HashMap;
 
@@ -74,7 +74,7 @@ fn merge(graph: &Graph<'_>, group: &Group, patch: &mut Patch<'_>) -> usize {
     for &position in group.members.iter().rev() {
         let node = graph.node(position);
         let Op::Pointwise(op) = &node.op else { return 0 };
-        // Those that no step reads have a part in the shape all the same.
+        // Operands that no step reads contribute to the shape too.
         for id in node.inputs.iter().flatten() {
             if !step_of.contains_key(id) && !operands.contains(id) {
                 operands.push(*id);

@@ -1,4 +1,4 @@
-//! What a pass is, and how one is run over a network and all bodies inside.
+//! The definition of a pass, and its application to a network and all nested bodies.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ macro_rules! miss {
 }
 pub(crate) use miss;
 
-/// What a pass did.
+/// The report of a pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PassReport {
     /// Its name.

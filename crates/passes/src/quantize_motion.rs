@@ -1,8 +1,8 @@
-//! Moves a dequantization behind data movement, so that the elements move in their narrow type and stand before a
-//! quantization or a product in it.
+//! Moves a dequantization after data movement, so that kernels move the narrow type, and the dequantization is next to
+//! a quantization or a product.
 //!
-//! `move(dequantize(x)) = dequantize(move(x))` exactly for reshapes, transposes and slices where one scale serves the
-//! whole tensor. Does not fire with scales per axis or block, or when the real values are read elsewhere too.
+//! `move(dequantize(x)) = dequantize(move(x))` exactly for reshapes, transposes and slices where the whole tensor has
+//! one scale. Does not fire with scales per axis or block, or when the real values have other readers.
 
 use sinter_base::quantization::Granularity;
 use sinter_ir::{Graph, Patch};

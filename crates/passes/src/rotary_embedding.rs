@@ -60,7 +60,7 @@ static SPELLINGS: LazyLock<Vec<Spelling>> = LazyLock::new(|| {
     spellings
 });
 
-/// What is rotated and by which tables.
+/// The rotated value and the tables.
 struct Rotation {
     pairs: Pairs,
     /// [.., D], or [.., D / 2, 2] where pairs have an axis of their own.

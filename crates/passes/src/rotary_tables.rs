@@ -1,6 +1,6 @@
 //! The tables of a rotary embedding: cosine and sine by step and pair, as the operator reads them.
 //!
-//! A formula over all components wants each angle twice. Exporters make such tables by putting the angles together with
+//! A formula over all components needs each angle twice. Exporters make such tables by concatenating the angles with
 //! themselves, or ship them as weights; the operator reads each angle once, so that it must be certain that both are
 //! the same.
 

@@ -50,7 +50,7 @@ impl Kind {
     }
 }
 
-/// What an array's header asks for, within the bound.
+/// The size of the data of an array by its header, within the limit.
 pub(crate) struct Extent {
     /// Bytes that follow the header.
     pub(crate) stored: usize,
@@ -120,7 +120,8 @@ impl RawArray {
         self.clone().into_tensor(expected)
     }
 
-    /// The tensor, which takes the bytes over. `expected` says which of the types without a NumPy name raw bits stand for.
+    /// The tensor, which takes the bytes over. `expected` says which of the types without a NumPy name raw bits stand
+    /// for.
     ///
     /// # Errors
     /// The reason as text: a type other than the expected one, bits that it does not have, text that is not UTF-8.

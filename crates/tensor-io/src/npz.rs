@@ -46,7 +46,7 @@ pub enum NpzError {
     Invalid {
         /// The file.
         path: PathBuf,
-        /// What is wrong, with the array's name.
+        /// The problem, with the array's name.
         reason: String,
     },
 }

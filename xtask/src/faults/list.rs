@@ -7,7 +7,7 @@ use std::path::Path;
 #[derive(Clone, Debug)]
 pub(crate) struct Fault {
     pub(crate) name: String,
-    /// What it imitates.
+    /// The mistake that it imitates.
     pub(crate) imitates: String,
     /// kernel, pack, cover, pass or plan.
     pub(crate) place: String,

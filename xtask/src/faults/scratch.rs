@@ -10,8 +10,8 @@ use crate::faults::trial::Facts;
 /// The environment variable that selects a fault.
 const SELECTOR: &str = "SINTER_FAULT";
 
-/// The module that the scratch copy's `sinter-base` has more: which fault is in force. Read once, as faults stand in hot
-/// loops.
+/// The module that the scratch copy's `sinter-base` has more: which fault is in force. Read once, as faults stand in
+/// hot loops.
 const MODULE: &str = r#"//! Which planted fault is in force.
 
 use std::sync::LazyLock;
@@ -92,7 +92,7 @@ impl Scratch {
         let module = scratch.copy.join("crates/base/src/planted.rs");
         write(&module, MODULE.as_bytes())?;
         written.insert(module);
-        // What the repository no longer has would still be built.
+        // Removes files that the repository no longer has; cargo would still build them.
         for entry in walkdir::WalkDir::new(&scratch.copy).into_iter().flatten() {
             let is_made = entry.file_name() == "Cargo.lock" || entry.path().starts_with(scratch.copy.join("target"));
             if entry.file_type().is_file() && !written.contains(entry.path()) && !is_made {

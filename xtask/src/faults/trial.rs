@@ -1,4 +1,4 @@
-//! What `gate-trial` says, and what it means.
+//! The output of `gate-trial`, and its interpretation.
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -15,7 +15,7 @@ struct Fact {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Facts(Vec<Fact>);
 
-/// What the gate made of a fault.
+/// The verification result of a fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Gate {
     /// Dropped by name: kernel or pass, network, first difference.
@@ -65,7 +65,7 @@ impl Facts {
         self.0.extend(other.0);
     }
 
-    /// What should not be said where nothing is wrong.
+    /// Reports that are wrong without a fault.
     pub(crate) fn alarms(&self) -> Vec<String> {
         let wrong = self.0.iter().filter(|fact| ["dropped", "error", "panic", "run"].contains(&fact.kind.as_str()));
         wrong.map(|fact| format!("{}: {} {}", fact.network, fact.kind, fact.rest.join(", "))).collect()

@@ -1,5 +1,5 @@
-//! Host-only operators: what no back end but the processor's needs kernels for. Their kernels have one home, and nothing
-//! outside it looks into strings.
+//! Host-only operators: what no back end but the processor's needs kernels for. Their kernels have one home, and
+//! nothing outside it looks into strings.
 
 use crate::tidy::{BACK_ENDS, Finding, Source};
 
@@ -23,7 +23,7 @@ const HOME: &str = "crates/cpu/src/host/";
 const STRINGS: &[(&str, &str)] =
     &[("crates/cpu/src/movement/strings.rs", "numbers their places in a table, then moves numbers")];
 
-/// What looks into strings or makes them.
+/// Calls that read or create strings.
 const LOOKS: &[&str] = &[".strings()", "from_strings("];
 
 /// Does a text contain this word?

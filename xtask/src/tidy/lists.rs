@@ -1,6 +1,6 @@
 //! Lists: an operator that is in no catalog, an import function that is in no table, a pass that is not in the order, a
-//! tactic that its family does not offer or a back end that nobody can choose does not exist for the user; a kernel that is
-//! in no list has machine code that nobody looks at.
+//! tactic that its family does not offer or a back end that is in no list does not exist for the user; a kernel that is
+//! in no list has machine code that no test checks.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ fn text_of<'a>(sources: &'a [Source], path: &str) -> &'a str {
     sources.iter().find(|s| s.path == path).map_or("", |s| s.text.as_str())
 }
 
-/// What follows `prefix` in a line, up to the first character that is part of no identifier.
+/// The identifier after `prefix` in a line.
 fn identifier_after<'a>(line: &'a str, prefix: &str) -> Option<&'a str> {
     let rest = &line[line.find(prefix)? + prefix.len()..];
     let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());

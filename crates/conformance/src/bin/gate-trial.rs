@@ -1,9 +1,10 @@
-//! Builds networks with the parity gate on and prints what it says, one fact a line, fields apart by tabs.
+//! Builds networks with verification and prints its results, one per line, fields separated by tabs.
 //!
-//! `gate-trial [--keep FOLDER | --expect FOLDER] NETWORK ...`; a network is one of `sinter_conformance::odd_networks`, or a
-//! file. `--keep` runs each plan as it is without the gate and keeps its outputs; `--expect` says how many elements differ
-//! from those, bit by bit. A plan that does not agree as a whole counts as dropped. Lines: `dropped`, `unverified`, `passes`, `skipped`, `error`, `panic`, `agreed`, `tactics`, `differs`; the
-//! second field is the network. Used by `cargo xtask faults`.
+//! `gate-trial [--keep FOLDER | --expect FOLDER] NETWORK ...`; a network is one of `sinter_conformance::odd_networks`,
+//! or a file. `--keep` runs each plan as it is without the gate and keeps its outputs; `--expect` says how many
+//! elements differ from those, bit by bit. A plan that does not agree as a whole counts as dropped. Lines: `dropped`,
+//! `unverified`, `passes`, `skipped`, `error`, `panic`, `agreed`, `tactics`, `differs`; the second field is the
+//! network. Used by `cargo xtask faults`.
 #![allow(clippy::print_stdout, reason = "this program prints its results")]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

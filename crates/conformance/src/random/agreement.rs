@@ -1,11 +1,11 @@
-//! What rounding may do to the results of a whole network.
+//! Bounds of the effect of rounding on the results of a whole network.
 //!
-//! The judge runs a few times more with every float that it computes perturbed at random by some units in the last place of its
-//! type, to either side. A result may lie twice as far from the judge's as any of these runs, beside a bound of its own
-//! that holds where nothing is magnified: `1e-7 + 3e-5 max(abs(b)) + 2e-4 abs(b)`, one unit in the last place of a narrow
-//! type. (A sigmoid by way of tanh has an absolute error of one unit of 1, as in most libraries.)
-//! Integers and truth values are equal where no such run changes them. Where one changes how many elements there are,
-//! nothing can be said.
+//! The judge runs a few times more with every float that it computes perturbed at random by some units in the last
+//! place of its type, to either side. A result may lie twice as far from the judge's as any of these runs, beside a
+//! bound of its own that holds where nothing is magnified: `1e-7 + 3e-5 max(abs(b)) + 2e-4 abs(b)`, one unit in the
+//! last place of a narrow type. (A sigmoid by way of tanh has an absolute error of one unit of 1, as in most
+//! libraries.) Integers and truth values are equal where no such run changes them. Where one changes how many elements
+//! there are, nothing can be said.
 
 use std::collections::HashMap;
 
@@ -23,7 +23,7 @@ const RUNS: u64 = 12;
 const HALVES: u64 = 4;
 /// Units in the last place of f32 that numbers are perturbed by: more than sums of some dozens of products err by.
 const UNITS: f64 = 8.0;
-/// What a few runs may stay below the largest effect by.
+/// Factor between the largest effect and that of a few runs.
 const ALLOWANCE: f64 = 2.0;
 /// The bound on elements that no run moves: of any, of the largest, and of themselves.
 const ABSOLUTE: f64 = 1e-7;
@@ -44,7 +44,7 @@ fn unit(data_type: DataType) -> f64 {
     }
 }
 
-/// The judge with noise.
+/// The reference executor with noise.
 struct Noisy {
     run: u64,
 }
@@ -127,10 +127,10 @@ impl Evaluator for Noisy {
     }
 }
 
-/// The judge's answers for one run of a problem, and how far rounding moves them.
+/// The reference results of one run of a problem, and the effect of rounding on them.
 pub(super) struct Answers {
     pub(super) outputs: Vec<Value>,
-    /// With noise, once somebody asked.
+    /// The runs with noise, computed on demand.
     perturbed: Option<Vec<Vec<Value>>>,
 }
 

@@ -20,7 +20,7 @@ const THREADS: usize = 2;
 /// How a network that did nothing wrong ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// Both plans computed what the judge did.
+    /// Both plans agreed with the reference executor.
     Agrees,
     /// The back end has no kernel for an operator at this element type, and says so.
     Refused,
@@ -29,7 +29,7 @@ pub enum Found {
 /// Builds and runs a problem.
 ///
 /// # Errors
-/// What went wrong, in words.
+/// The failure, as text.
 pub fn check(problem: &Problem, seed: u64) -> Result<Found, String> {
     let mut answers = Vec::new();
     for set in &problem.sets {

@@ -1,5 +1,5 @@
-//! A network that grows node by node. What a node computes at both sizes is known before it is added: the network is valid,
-//! and its numbers stay finite.
+//! A network that grows node by node. What a node computes at both sizes is known before it is added: the network is
+//! valid, and its numbers stay finite.
 
 use std::collections::HashMap;
 
@@ -29,7 +29,7 @@ const FIRST_SIZES: [usize; 8] = [1, 2, 3, 4, 5, 6, 7, 8];
 #[derive(Clone)]
 pub(super) struct Known {
     pub(super) handle: Handle,
-    /// What it is in each run.
+    /// Its value in each run.
     pub(super) values: [Value; 2],
     /// Does any node read it?
     pub(super) is_read: bool,
@@ -266,7 +266,7 @@ impl Growth {
         let run = |run: usize| -> Option<Vec<Value>> {
             let given: Vec<Option<Value>> =
                 operands.iter().map(|at| at.map(|at| self.pool[at].values[run].clone())).collect();
-            // A reference trusts whoever calls it with sizes.
+            // A reference trusts the sizes of its caller.
             let types: Vec<Option<ValueType>> = given.iter().map(|value| value.as_ref().map(known_type)).collect();
             let types: Vec<Option<&ValueType>> = types.iter().map(Option::as_ref).collect();
             let results = infer(&op, &Operands::new(&types), &mut InferContext::default()).ok()?;

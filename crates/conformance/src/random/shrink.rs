@@ -1,5 +1,5 @@
-//! Nodes taken away from a network that fails, as long as it fails: a node's results become inputs, with the values that
-//! the judge computes for them.
+//! Removes nodes from a network that fails, as long as it still fails: a node's results become inputs, with the values
+//! that the reference executor computes.
 
 use std::collections::{BTreeSet, HashMap};
 

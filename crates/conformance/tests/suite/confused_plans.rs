@@ -1,9 +1,10 @@
-//! Plans that somebody changed and computed all hashes of anew: refused, an error, or what the plan says.
+//! Plans with a change and recomputed hashes: the reader refuses them, the run fails, or the results are those of the
+//! plan.
 //!
-//! What it says is what its regions compute on values, wherever these lie ([`meaning`]): so a changed attribute, operand or
-//! number of iterations may rightly give another result, and a changed buffer, part, register or operand that is taken
-//! over may not. A kernel that panics is no error but a failure, whoever catches it. A plan whose loops run longer than
-//! anybody waits is loaded and not run.
+//! The results of a plan are those that its regions compute on values, wherever these lie ([`meaning`]): so a changed
+//! attribute, operand or number of iterations may rightly give another result, and a changed buffer, part, register or
+//! operand that is taken over may not. A kernel that panics is no error but a failure, whoever catches it. A plan whose
+//! loops run longer than anybody waits is loaded and not run.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -31,19 +32,19 @@ use crate::hostile_plans::{corpus, folders};
 
 /// Changed plans of a test, unless `SINTER_HOSTILE_PLANS` says how many.
 const MUTATIONS: usize = 3_000;
-/// What a plan may take here.
+/// Limits of a plan.
 const LIMITS: Limits = Limits { steps: 20_000, bytes: 64 << 20 };
-/// How far results may lie apart: sums in other orders, in networks that nobody made to be stable.
+/// Tolerance of results: sums in other orders, in networks that may be unstable.
 const TOLERANCE: Tolerance = Tolerance { relative: 1e-2, absolute: 1e-4 };
 /// A round that takes longer than this does not end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What became of a plan with a change.
+/// The outcome of a plan with a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Fate {
     /// The reader or the loader refuses it.
     Refused,
-    /// It runs for so long, by what it says, that nobody waits.
+    /// Its loops would run longer than the test waits.
     Endless,
     /// It ends with an error.
     Failed,
@@ -132,8 +133,8 @@ fn plans_of(networks: &[Network]) -> Vec<Plan> {
     networks.iter().map(|network| built(network).expect("a plan")).collect()
 }
 
-/// The CPU without the kernels that take weights packed: what a packed weight in a body stands for, its kernel alone knows,
-/// and the operators of a body cannot be asked.
+/// The CPU without the kernels that take weights packed: what a packed weight in a body stands for, its kernel alone
+/// knows, and the operators of a body cannot be asked.
 struct Unpacked;
 
 /// Tactics that pack weights.

@@ -1,5 +1,5 @@
-//! Changes of a plan that no hash notices, because whoever made them computed the hashes anew: in the outermost graph and,
-//! half of them, in a body of control flow.
+//! Changes of a plan with recomputed hashes, which no hash detects: in the outermost graph and, half of them, in a body
+//! of control flow.
 
 use sinter_backend::Region;
 use sinter_base::{Attr, KnownValue, ValueType};

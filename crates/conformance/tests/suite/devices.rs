@@ -1,5 +1,5 @@
-//! Networks on every back end through the whole path: built with verification, saved, opened and run, against the judge;
-//! and what a run in the steady state may do there.
+//! Networks on every back end through the whole path: built with verification, saved, opened, run, and compared with
+//! the reference executor; and the limits of a run in the steady state.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -18,7 +18,7 @@ use sinter_runtime::Engine;
 
 /// Threads of all engines here.
 const THREADS: usize = 2;
-/// Sums in other orders, in networks that nobody made to be stable.
+/// Tolerance for sums in other orders, in networks that may be unstable.
 const TOLERANCE: Tolerance = Tolerance { relative: 1e-3, absolute: 1e-4 };
 
 /// The networks that a back end has kernels for, as plans.
@@ -61,7 +61,8 @@ fn agree(network: &Network, inputs: &[(String, Value)], found: &[Value]) {
     }
 }
 
-/// Builds, saves, opens and runs, at two sizes and in turns; what the second run of a size gives is what the first gave.
+/// Builds, saves, opens and runs, at two sizes and in turns; what the second run of a size gives is what the first
+/// gave.
 fn the_whole_path(back_end: &dyn BackEnd) -> usize {
     let plans = plans(back_end, &Verify::Generated);
     for (network, plan) in &plans {

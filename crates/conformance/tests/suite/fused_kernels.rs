@@ -13,7 +13,7 @@ use sinter_ops::pointwise::{Expr, ScalarOp};
 use sinter_ops::window::Padding;
 use sinter_ops::{Body, InferContext, Op};
 
-/// What stands behind the heavy operator.
+/// The epilogue of the heavy operator.
 #[derive(Clone, Copy, Debug)]
 enum Epilogue {
     Nothing,
@@ -246,8 +246,8 @@ fn normalized_rows() {
     check("cpu.norm.rows.f32", "Normalize", false);
 }
 
-/// Heavy operators of one operand, with and without a pointwise operator in front: `sizes` are those of the operand in the
-/// layout of the region, `gate` those of what it is multiplied with in front.
+/// Heavy operators of one operand, with and without a pointwise operator in front: `sizes` are those of the operand in
+/// the layout of the region, `gate` those of what it is multiplied with in front.
 fn check_siblings(tactic: &str, heavy: &[(Op, Vec<Vec<usize>>)], sizes: &[usize], gate: Option<&[usize]>) {
     let mut body = Body::new();
     let mut cx = InferContext::default();

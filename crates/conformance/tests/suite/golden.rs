@@ -1,5 +1,5 @@
-//! Plans of every format version, as its own writer wrote them: `tests/plans/VERSION/NAME.plan`. A new version is added by
-//! `SINTER_BLESS=1`; files that are there never change.
+//! Plans of every format version, as its own writer wrote them: `tests/plans/VERSION/NAME.plan`. A new version is added
+//! by `SINTER_BLESS=1`; files that are there never change.
 
 use std::path::{Path, PathBuf};
 

@@ -61,7 +61,7 @@ impl Maker {
         self.op(Slice {}, &[x, start, end, axis])
     }
 
-    /// A step that nobody folds into a movement.
+    /// A step that no pass folds into a movement.
     pub(crate) fn unary(&mut self, x: Handle, op: ScalarOp) -> Handle {
         let op = Expr::into_pointwise(&[Expr::input(0, F32).unary(op)]).expect("a program");
         self.op(op, &[x])
@@ -189,7 +189,7 @@ fn batches_of_open_size() {
     same(&maker.finish(&outputs), 3);
 }
 
-/// What is given, made twice, shared or a result stays where it is, and is copied.
+/// Values that are inputs, results, shared or written twice are no aliases, and are copied.
 #[test]
 fn operands_that_cannot_be_parts() {
     let mut maker = Maker::default();

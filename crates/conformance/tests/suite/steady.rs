@@ -1,4 +1,5 @@
-//! The steady state: nothing is allocated, nothing inferred, one layout per shape; memory flat over loading and unloading.
+//! The steady state: nothing is allocated, nothing inferred, one layout per shape; memory flat over loading and
+//! unloading.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -62,8 +63,8 @@ impl Observer for Watch {
     }
 }
 
-/// Where sizes are open the runtime allocates results, and bodies of control flow run steps of their own: those steps are
-/// left out here.
+/// Where sizes are open the runtime allocates results, and bodies of control flow run steps of their own: those steps
+/// are left out here.
 #[test]
 fn no_kernel_allocates_in_the_steady_state() {
     let mut found = BTreeSet::new();

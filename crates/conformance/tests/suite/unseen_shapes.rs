@@ -41,7 +41,7 @@ const SHAPES: [(usize, usize); 20] = [
     (7, 1),
 ];
 
-/// Those that the judge is asked about too: one token, a batch, more than a tile.
+/// Sizes that the reference executor computes too: one token, a batch, more than a tile.
 const JUDGED: [(usize, usize); 3] = [(1, 1), (3, 7), (1, 31)];
 
 /// Kernels of this network that may still take memory of their own; the runtime takes none.
@@ -137,7 +137,7 @@ fn bert_base_takes_any_batch_and_length() {
     let mut context = engine.context();
     let mut bindings = context.bindings();
 
-    // Sizes that nobody has seen cost one layout and nothing else.
+    // New sizes cost one layout and nothing else.
     let mut times: Vec<Duration> = Vec::new();
     for (batch, tokens) in SHAPES {
         bind(&mut bindings, batch, tokens);

@@ -72,7 +72,7 @@ fn floats<'r>(view: View<'_>, scratch: &'r Scratch) -> Result<ScratchBuffer<'r, 
     }
 }
 
-/// What is added to the scores.
+/// The mask that the kernel adds to the scores.
 struct Mask<'r, T: Float> {
     values: ScratchBuffer<'r, T>,
     strides: Sizes,

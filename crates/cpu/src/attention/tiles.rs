@@ -1,8 +1,9 @@
 //! `cpu.attention.tiles.f32`: scaled dot-product attention by two products per tile of queries.
 //!
-//! One task does all queries of one head, a tile of them at a time. The head's keys are packed as the right operand of the
-//! first product, its values as that of the second; between them the scores of a tile, which stay in the cache, get
-//! softcap, mask and softmax. Only for attention whose other results (joined keys and values, scores) nobody reads.
+//! One task does all queries of one head, a tile of them at a time. The head's keys are packed as the right operand of
+//! the first product, its values as that of the second; between them the scores of a tile, which stay in the cache, get
+//! softcap, mask and softmax. The tactic requires that attention's other results (joined keys and values, scores) are
+//! unread.
 
 use std::sync::Mutex;
 
@@ -69,7 +70,7 @@ struct Tiles {
     tier: Tier,
 }
 
-/// What is added to scores.
+/// The mask that the kernel adds to scores.
 struct Mask<'a> {
     view: View<'a>,
     strides: Sizes,

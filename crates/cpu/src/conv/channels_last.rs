@@ -6,8 +6,8 @@
 //! few channels that this would be short work, the image is first copied into its padding, and one kernel row at a time
 //! is consecutive. Such an image may also lie in plain layout.
 //!
-//! The kernel computes sibling convolutions of one image in one dispatch. Where their windows are single pixels, it applies
-//! a pointwise prologue to the pixels.
+//! The kernel computes sibling convolutions of one image in one dispatch. Where their windows are single pixels, it
+//! applies a pointwise prologue to the pixels.
 
 use sinter_backend::{End, KernelError, Refusal, Region, StrideSupport};
 use sinter_base::{DataType, Dim, Sizes, Tensor};
@@ -374,7 +374,7 @@ impl ChannelsLast {
     }
 }
 
-/// What [`StrideSupport::LastAxis`] excludes.
+/// The error for views that [`StrideSupport::LastAxis`] excludes.
 pub(crate) fn rows_of_other_length() -> KernelError {
     KernelError::Recipe("a part of an image whose rows are no pixels".to_owned())
 }

@@ -2,8 +2,8 @@
 //!
 //! A plane is copied once into padded rows, each split by the phase of its columns modulo the stride: the elements that
 //! one tap of a kernel row meets are then neighbours, whatever stride and dilation. Results are computed in strips of a
-//! fixed number of columns that stay in registers over all taps, without any test for the border. Their sums have names:
-//! of an array of them the compiler makes vectors that it takes apart again for every tap.
+//! fixed number of columns that stay in registers over all taps, without any test for the border. Their sums have
+//! names: of an array of them the compiler makes vectors that it takes apart again for every tap.
 #![allow(unsafe_code, reason = "vector instructions on slices whose lengths are checked before")]
 #![allow(clippy::erasing_op, clippy::identity_op, reason = "unrolled code multiplies by 0 and 1")]
 
@@ -73,7 +73,7 @@ struct Depthwise {
 /// Columns of a strip: enough independent sums to keep the units busy, few enough for the registers of every tier.
 const STRIP: usize = 32;
 
-/// What belongs to one channel of the result.
+/// The data of one channel of the result.
 struct Channel<'a> {
     /// The plane in padded rows.
     padded: &'a [f32],

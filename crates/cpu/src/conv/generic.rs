@@ -1,5 +1,5 @@
-//! `cpu.conv.generic`: convolution by plain loops, any element type, any number of spatial axes. Output planes are shared
-//! among the workers.
+//! `cpu.conv.generic`: convolution by plain loops, any element type, any number of spatial axes. Output planes are
+//! shared among the workers.
 
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::Sizes;
@@ -37,7 +37,7 @@ struct Generic {
 /// The problem of one launch.
 struct Planes<'r> {
     slides: Slides,
-    /// What each tap of the last axis reaches.
+    /// The reach of each tap of the last axis.
     reaches: ScratchBuffer<'r, Reach>,
     /// Output channels, and those of one group.
     channels: usize,

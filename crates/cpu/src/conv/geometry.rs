@@ -1,5 +1,5 @@
-//! How the windows of a convolution lie on its input: three spatial axes, outermost first. Fewer are padded with axes of
-//! size 1.
+//! How the windows of a convolution lie on its input: three spatial axes, outermost first. Fewer are padded with axes
+//! of size 1.
 
 use sinter_ops::conv::Convolution;
 use sinter_ops::window::Axis;
@@ -81,8 +81,8 @@ impl Geometry {
         Origin { image, at: std::array::from_fn(|i| (output[i] * self.stride[i]) as i64 - self.begin[i]) }
     }
 
-    /// Number of the input position that a window meets at a kernel position, all images numbered through; `None` in the
-    /// border.
+    /// Number of the input position that a window meets at a kernel position, all images numbered through; `None` in
+    /// the border.
     #[inline]
     pub(crate) fn met(&self, origin: Origin, tap: usize) -> Option<usize> {
         let tap = self.tap_at(tap);

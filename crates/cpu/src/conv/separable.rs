@@ -1,8 +1,8 @@
 //! `cpu.conv.separable.f32`: a convolution of each channel by itself and one of single pixels behind it, channels last.
 //!
-//! The pixels of the first are rows of the left operand of the second. A task makes a block of them in memory of its own,
-//! with what is done to them between, and multiplies them while they are in its cache: they are never written out. Each of
-//! both is computed as its own kernel does it, so the bits are the same.
+//! The pixels of the first are rows of the left operand of the second. A task makes a block of them in memory of its
+//! own, with what is done to them between, and multiplies them while they are in its cache: they are never written out.
+//! Each of both is computed as its own kernel does it, so the bits are the same.
 
 use std::ops::Range;
 

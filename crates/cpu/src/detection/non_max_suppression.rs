@@ -67,8 +67,8 @@ impl Extent {
     }
 }
 
-/// Moves what stays of one class to the front of `order` and says how many they are: at most `most` boxes that score more
-/// than `exceeded` and overlap no better one.
+/// Moves what stays of one class to the front of `order` and says how many they are: at most `most` boxes that score
+/// more than `exceeded` and overlap no better one.
 fn keep(order: &mut [usize], boxes: &[Extent], scores: &[f64], most: usize, limit: f64, exceeded: f64) -> usize {
     let mut candidates = 0;
     for index in (0..scores.len()).filter(|&i| scores[i] > exceeded) {

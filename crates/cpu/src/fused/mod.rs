@@ -1,10 +1,11 @@
-//! Regions around heavy operators that read the same operand: `[Pointwise] ([Transpose] heavy [Transpose] [Pointwise])...`.
+//! Regions around heavy operators that read the same operand: `[Pointwise] ([Transpose] heavy [Transpose]
+//! [Pointwise])...`.
 //!
-//! The transposes, where present, permute the channels of operand 0 and of the result behind the spatial axes: the region
-//! computes in channels-last layout. The pointwise operator after a heavy operator is its epilogue. It follows the
-//! transpose, so its operands have the layout of the result. The first transpose is missing where the kernel reads operand
-//! 0 in plain layout. The first pointwise operator is the prologue: it computes the operand that all heavy operators read,
-//! in the layout of the region. Each heavy operator is a branch and gives one result.
+//! The transposes, where present, permute the channels of operand 0 and of the result behind the spatial axes: the
+//! region computes in channels-last layout. The pointwise operator after a heavy operator is its epilogue. It follows
+//! the transpose, so its operands have the layout of the result. The first transpose is missing where the kernel reads
+//! operand 0 in plain layout. The first pointwise operator is the prologue: it computes the operand that all heavy
+//! operators read, in the layout of the region. Each heavy operator is a branch and gives one result.
 
 pub mod propose;
 

@@ -1,5 +1,5 @@
-//! Proposes regions of the form that [`crate::fused`] matches: a heavy operator with a pointwise prologue and epilogue, and
-//! sibling heavy operators that share an operand.
+//! Proposes regions of the form that [`crate::fused`] matches: a heavy operator with a pointwise prologue and epilogue,
+//! and sibling heavy operators that share an operand.
 
 use sinter_backend::{GraphView, Proposals, Proposer};
 use sinter_ops::{Node, Op, OpKind, ValueId};

@@ -89,7 +89,7 @@ impl Split {
             substrings.push(&rest[..end]);
             rest = rest[end..].trim_start();
         }
-        // What is left holds no white space, or may not be cut any more.
+        // The rest holds no white space, or the limit of substrings is reached.
         substrings.extend(Some(rest).filter(|rest| !rest.is_empty()));
         substrings
     }

@@ -1,7 +1,7 @@
 //! Decision trees, each row of x walked down every tree; rows are shared between threads.
 //!
-//! `cpu.trees.packed` takes nodes and sets as the plan packs them, so that a launch reads what its paths meet and nothing
-//! else. `cpu.trees.walk` takes any operands, and looks for the sets of all nodes in every launch.
+//! `cpu.trees.packed` takes nodes and sets as the plan packs them, so that a launch reads what its paths meet and
+//! nothing else. `cpu.trees.walk` takes any operands, and looks for the sets of all nodes in every launch.
 
 use std::sync::Mutex;
 

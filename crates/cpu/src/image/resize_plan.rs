@@ -66,7 +66,7 @@ impl<'r> Resized<'r> {
         self.starts[output]..self.starts[output + 1]
     }
 
-    /// What all taps read.
+    /// Positions that all taps read.
     pub fn sources(&self) -> &[usize] {
         &self.sources
     }
@@ -93,7 +93,7 @@ impl<'r> Resized<'r> {
     }
 }
 
-/// What becomes of each axis.
+/// The plan of each axis.
 pub struct ResizePlan<'r> {
     /// Sizes of the result.
     pub sizes: Sizes,

@@ -1,6 +1,7 @@
 //! `cpu.index.unique`: the different elements, or slices along an axis.
 //!
-//! Elements become keys, slices lists of keys; a sort brings equal ones together, the first occurrence of each foremost.
+//! Elements become keys, slices lists of keys; a sort brings equal ones together, the first occurrence of each
+//! foremost.
 
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::Sizes;

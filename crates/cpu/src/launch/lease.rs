@@ -1,8 +1,8 @@
 //! Teams of threads that streams lease from one pool of the process, from their first launch to the end of their work.
 //!
-//! The caller is worker 0 of its team and waits for nobody outside of it, so contexts run beside each other. All teams
-//! together have no more threads than the machine has processors, or than the one that is alone asks for: with more, threads
-//! that spin would take the processors of those that work. Who wants one thread has it, and leases nothing.
+//! The caller is worker 0 of its team and waits for no thread outside of it, so contexts run concurrently. All teams
+//! together have no more threads than the machine has processors, or than the only team requests: with more, threads
+//! that spin would take the processors of those that work. A context of one thread leases no team.
 
 use std::num::NonZero;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -11,7 +11,7 @@ use std::thread::available_parallelism;
 use crate::launch::kernel::Workers;
 use crate::team::Team;
 
-/// Teams that nobody has, and the threads of those that somebody has.
+/// Free teams, and the number of threads of the leased ones.
 struct Pool {
     idle: Vec<Team>,
     leased: usize,
@@ -27,7 +27,7 @@ fn processors() -> usize {
 
 /// A team until it is dropped.
 pub struct Lease {
-    /// `None` for the caller alone.
+    /// `None` for the calling thread only.
     team: Option<Team>,
     threads: usize,
 }

@@ -13,7 +13,7 @@ pub trait HostTactic: Tactic {
     /// The kernel of a recipe that this tactic offered for this region, maybe long ago on another machine.
     ///
     /// # Errors
-    /// When recipe and region do not belong together, or the machine lacks what the recipe needs.
+    /// When the recipe does not fit the region, or the machine lacks a resource of the recipe.
     fn load(&self, recipe: &Recipe, region: &Region) -> Result<super::Loaded, KernelError>;
 }
 

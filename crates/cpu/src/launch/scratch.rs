@@ -1,12 +1,12 @@
 //! The scratch allocator: memory for the lists and copies that a kernel makes while it runs, reused by later launches.
 //!
-//! A candidate's workspace holds scratch memory whose size is a formula of the operand sizes. A scratch buffer holds data
-//! whose size only the launch knows: tables of an axis, operands widened to another type. Dropping a buffer returns its
-//! memory to the allocator. Capacities are rounded up to the next power of two, so a launch that requests the same sizes
-//! again reuses the same memory: the steady state allocates nothing.
+//! A candidate's workspace holds scratch memory whose size is a formula of the operand sizes. A scratch buffer holds
+//! data whose size only the launch knows: tables of an axis, operands widened to another type. Dropping a buffer
+//! returns its memory to the allocator. Capacities are rounded up to the next power of two, so a launch that requests
+//! the same sizes again reuses the same memory: the steady state allocates nothing.
 //!
-//! The allocator has a byte limit. Kernels allocate in the middle of their work, on any thread; a request beyond the limit
-//! unwinds the launch, and [`crate::launch::panic::caught`] turns the unwinding into an error.
+//! The allocator has a byte limit. Kernels allocate in the middle of their work, on any thread; a request beyond the
+//! limit unwinds the launch, and [`crate::launch::panic::caught`] turns the unwinding into an error.
 
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};

@@ -6,8 +6,8 @@ use bytemuck::Pod;
 
 use crate::launch::scratch::{Scratch, ScratchBuffer};
 
-/// Scratch memory for a number of elements, contents unspecified: the workspace of the launch, or a scratch buffer of the
-/// context where the workspace is too small, as it is where only the run knows the sizes.
+/// Scratch memory for a number of elements, contents unspecified: the workspace of the launch, or a scratch buffer of
+/// the context where the workspace is too small, as it is where only the run knows the sizes.
 pub enum Workspace<'w, T: Pod> {
     /// The workspace of the launch.
     Given(&'w mut [T]),

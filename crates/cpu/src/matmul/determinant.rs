@@ -32,7 +32,7 @@ struct DeterminantKernel;
 /// Determinant of an `n` by `n` matrix, which becomes triangular.
 fn determinant(matrix: &mut [f64], n: usize) -> f64 {
     let mut product = 1.0;
-    // What is left is the matrix behind the rows and columns that are done.
+    // The remaining matrix lies after the finished rows and columns.
     for column in 0..n {
         let left = &mut matrix[column * n..];
         let size = |row: usize| left[row * n + column].abs();

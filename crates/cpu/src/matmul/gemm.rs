@@ -168,7 +168,7 @@ impl Product<'_> {
     }
 }
 
-/// What a segment of a row is added to.
+/// The initial value of a segment of a row.
 #[derive(Clone, Copy)]
 enum Base {
     Constant(f32),

@@ -1,7 +1,7 @@
 //! Tactics for MatMul.
 //!
-//! `cpu.matmul.blocked.f32` computes each matrix of the batch by the blocked product; `cpu.matmul.generic` serves every
-//! other element type by plain loops in f64 or wrapping 64-bit integers.
+//! `cpu.matmul.blocked.f32` computes each matrix of the batch by the blocked product; `cpu.matmul.generic` supports
+//! every other element type by plain loops in f64 or wrapping 64-bit integers.
 
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::shape::{broadcast_strides, for_each_index, ravel};

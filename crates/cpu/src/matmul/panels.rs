@@ -1,7 +1,7 @@
 //! `cpu.matmul.panels.f32`: matrix products with weights, packed in panels, each with an epilogue.
 //!
-//! The rows of the left operand, over all leading axes, are the rows of one product. The kernel computes sibling products
-//! of one left operand in one dispatch, and applies a pointwise prologue to its rows. See [`crate::product`].
+//! The rows of the left operand, over all leading axes, are the rows of one product. The kernel computes sibling
+//! products of one left operand in one dispatch, and applies a pointwise prologue to its rows. See [`crate::product`].
 
 use sinter_backend::{End, KernelError, Problem, Refusal, Region, StrideSupport};
 use sinter_base::{Attr, DataType, Dim, Sizes, Tensor};

@@ -1,5 +1,5 @@
-//! `cpu.movement.concat`: tensors one after the other along an axis, by runs of everything behind the axis. Operands and
-//! result may be parts of other values, in rows of any length.
+//! `cpu.movement.concat`: tensors one after the other along an axis, by runs of everything behind the axis. Operands
+//! and result may be parts of other values, in rows of any length.
 
 use sinter_backend::{End, KernelError, Numerics, Refusal, Region, StrideSupport};
 use sinter_base::view::element_bytes;

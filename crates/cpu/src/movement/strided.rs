@@ -1,5 +1,5 @@
-//! Copies from a strided source into a contiguous result, any element type: the work behind transposes, slices, expanded
-//! and tiled tensors.
+//! Copies from a strided source into a contiguous result, any element type: the work behind transposes, slices,
+//! expanded and tiled tensors.
 //!
 //! Axes that continue each other are merged first. What is left is copied by rows of the innermost axis: as whole runs
 //! where the source is contiguous, as fills where it stands still, else element by element. Where another axis than the

@@ -1,8 +1,8 @@
 //! `cpu.movement.strings`: tensors of strings through the kernels for numbers.
 //!
-//! All strings of all operands are sorted into one table, the empty string first, and replaced by their places in it.
-//! Places compare as the strings do, equal strings have equal ones, and the empty string has 0, which is what padding
-//! and tests for "not zero" need. So any kernel that moves, picks or orders 64-bit numbers serves strings too, and so
+//! The kernel sorts all strings of all operands into one table, the empty string first, and replaces them by positions.
+//! Positions compare as the strings do, equal strings have equal positions, and the empty string has 0, as padding and
+//! tests for "not zero" require. So any kernel that moves, picks or orders 64-bit numbers works for strings too, as
 //! does a pointwise program that chooses between strings.
 
 use sinter_backend::{KernelError, Numerics, Problem, Refusal, Region, Sizing, Target, ValueKernel};
@@ -52,7 +52,7 @@ const MOVES_STRINGS: &[OpKind] = &[
     OpKind::Pointwise,
 ];
 
-/// What stands for a string.
+/// Type of the position that represents a string.
 const PLACE: DataType = DataType::U64;
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {

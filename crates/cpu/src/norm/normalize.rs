@@ -103,8 +103,8 @@ impl NormalizeKernel {
         self.magnitude(sum(&|row| sum_of(row, |v| power(&self.op.measure, v))), count)
     }
 
-    /// As many groups as a row has elements; each takes one element of every row. `statistics` has space for their sums and
-    /// their means.
+    /// As many groups as a row has elements; each takes one element of every row. `statistics` has space for their sums
+    /// and their means.
     fn columns<T: Number>(
         &self,
         x: &[T],

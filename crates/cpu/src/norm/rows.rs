@@ -1,7 +1,7 @@
 //! `cpu.norm.rows.f32`: normalization of contiguous rows with a pointwise epilogue.
 //!
-//! The kernel measures and scales a row and applies the epilogue while the row is in the nearest cache: layer normalization
-//! with its scale and shift, for example. See `normalize.rs` for how rows are measured.
+//! The kernel measures and scales a row and applies the epilogue while the row is in the nearest cache: layer
+//! normalization with its scale and shift, for example. See `normalize.rs` for how rows are measured.
 
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::{DataType, Sizes};

@@ -1,7 +1,7 @@
 //! `cpu.pointwise.program`: any scalar program, column by column.
 //!
-//! The result is cut into chunks for the workers and each chunk into columns of [`LENGTH`] elements. For every column the
-//! steps run one after the other, each as one loop over the column: the loops become vector code, and what passes
+//! The result is cut into chunks for the workers and each chunk into columns of [`LENGTH`] elements. For every column
+//! the steps run one after the other, each as one loop over the column: the loops become vector code, and what passes
 //! between steps stays in the L1 cache. The whole thing is compiled once per instruction set tier.
 
 use std::sync::Mutex;
@@ -69,7 +69,7 @@ fn common_divisor(a: usize, b: usize) -> usize {
     a
 }
 
-/// What no task took yet. Tasks take their chunks one after the other; a list of chunks would be memory taken in every
+/// The remaining work. Tasks take their chunks one after the other; a list of chunks would allocate memory in every
 /// launch.
 struct Rest<'a> {
     task: usize,

@@ -18,7 +18,7 @@ use crate::window::{Reach, Slide, Slides};
 pub struct Windows<'r> {
     /// Spatial axes, at least one.
     slides: Slides,
-    /// What each tap of the last axis reaches.
+    /// The reach of each tap of the last axis.
     reaches: ScratchBuffer<'r, Reach>,
     /// Distances between the elements of x along the spatial axes.
     strides: Sizes,

@@ -77,10 +77,10 @@ impl Kernel for WithIndices {
     }
 }
 
-/// What every window looks at, in positions inside one channel.
+/// The positions of every window inside one channel.
 struct Search<'r> {
-    /// Per axis, output and element of the window inside x: its offset along that axis. As many places for each output as
-    /// the axis has taps.
+    /// Per axis, output and element of the window inside x: its offset along that axis. As many places for each output
+    /// as the axis has taps.
     places: ScratchBuffer<'r, usize>,
     /// Per axis and output, how many of its places are taken.
     taken: ScratchBuffer<'r, usize>,

@@ -1,9 +1,9 @@
 //! Batched sibling products: several products of the same rows in one dispatch of the team, with an optional prologue.
 //!
-//! Tasks of one block of rows run one after the other, whichever product they belong to, because the rows are in the cache
-//! then. A prologue, which is a program or another kernel, may compute the rows: a task computes a block of rows in its
-//! scratch buffer and all products of the block. Such blocks are shorter, so that they stay in the nearer caches and every
-//! worker gets some. Block borders depend on sizes only.
+//! Tasks of one block of rows run one after the other, whichever product they belong to, because the rows are in the
+//! cache then. A prologue, which is a program or another kernel, may compute the rows: a task computes a block of rows
+//! in its scratch buffer and all products of the block. Such blocks are shorter, so that they stay in the nearer caches
+//! and every worker gets some. Block borders depend on sizes only.
 
 use std::ops::Range;
 

@@ -1,7 +1,7 @@
 //! Epilogues: what happens to the sums of a product before they leave the cache.
 //!
-//! A pointwise program over the product is taken apart: a bias per column starts the sums, clamping to constants happens
-//! in registers, and what remains runs as a program over the rows of each finished tile.
+//! A pointwise program over the product is taken apart: a bias per column starts the sums, clamping to constants
+//! happens in registers, and what remains runs as a program over the rows of each finished tile.
 
 use sinter_backend::{End, KernelError, Refusal, StrideSupport};
 use sinter_base::{DataType, Dim};
@@ -21,12 +21,12 @@ pub struct Epilogue<'a> {
     pub bias: Option<&'a [f32]>,
     /// Bounds of the finished sums.
     pub clamp: (f32, f32),
-    /// What else happens.
+    /// The rest of the program.
     pub rest: Option<Rest<'a>>,
 }
 
 impl Epilogue<'_> {
-    /// Leaves the sums alone.
+    /// Does not change the sums.
     pub const NONE: Self = Self { bias: None, clamp: (f32::NEG_INFINITY, f32::INFINITY), rest: None };
 }
 
@@ -206,7 +206,7 @@ impl Plan {
         Ok(Self { rest: Some((rows.program.clone(), rows.product, rows.operands.clone())), ..Self::bias(None) })
     }
 
-    /// An epilogue that does nothing but add a bias.
+    /// An epilogue that only adds a bias.
     pub fn bias(operand: Option<usize>) -> Self {
         Self { bias: operand, clamp: (f32::NEG_INFINITY, f32::INFINITY), rest: None }
     }
@@ -223,7 +223,7 @@ impl Plan {
         Ok(self)
     }
 
-    /// Which strided views a kernel with this epilogue takes that itself reads rows of operand `rows` and writes rows.
+    /// The stride support of a kernel with this epilogue that reads rows of operand `rows` and writes rows.
     pub fn stride_support(&self, end: End, rows: usize) -> StrideSupport {
         let follows = |operand| self.rest.as_ref().is_some_and(|(_, _, operands)| operands.contains(&operand));
         match end {

@@ -1,8 +1,8 @@
 //! The product that matrix multiplication and convolution share: rows of memory times packed panels.
 //!
 //! `panel.rs` is the packed form of the right operand, `tile.rs` the microkernels, `rows.rs` the loops around them,
-//! `epilogue.rs` the work on a finished tile while it is still in the cache, `batched.rs` batched sibling products of the
-//! same rows. `wide.rs` is the product with one row only.
+//! `epilogue.rs` the work on a finished tile while it is still in the cache, `batched.rs` batched sibling products of
+//! the same rows. `wide.rs` is the product with one row only.
 
 pub mod batched;
 pub mod blocks;

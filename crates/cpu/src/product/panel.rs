@@ -2,7 +2,7 @@
 //!
 //! B with K rows and N columns becomes `ceil(N / 16)` panels; a panel holds 16 neighbouring columns, row after row, and
 //! missing columns are zero: element (k, n) lies at `(n / 16) 16 K + 16 k + n % 16`. The width is the same on every
-//! instruction set, so that a packed weight in a plan serves all of them: one AVX-512 register, two of AVX2.
+//! instruction set, so that a packed weight in a plan works on all of them: one AVX-512 register, two of AVX2.
 
 /// Columns of a panel.
 pub const WIDTH: usize = 16;

@@ -89,7 +89,7 @@ pub struct RowProduct<'a, 'e, R> {
     pub columns: usize,
     /// Distance between rows of C.
     pub step: usize,
-    /// What becomes of the sums.
+    /// The epilogue of the sums.
     pub epilogue: &'a Epilogue<'e>,
     /// How it is cut.
     pub blocks: Blocks,
@@ -182,7 +182,7 @@ impl<R: Rows> RowProduct<'_, '_, R> {
         })
     }
 
-    /// Some rows of one block of panels. Nobody else may compute them meanwhile.
+    /// Computes some rows of one block of panels. No other thread may compute them meanwhile.
     pub(super) fn block(&self, tier: Tier, rows: Range<usize>, panel_block: usize, target: &Output) {
         let panels = self.columns.div_ceil(WIDTH);
         let panels = panel_block * self.blocks.panels..panels.min((panel_block + 1) * self.blocks.panels);
@@ -277,13 +277,13 @@ impl<R: Rows> RowProduct<'_, '_, R> {
         }
     }
 
-    /// A tile whose last panel is wider than the result: computed apart, then copied. Its memory is in nobody's way either.
+    /// A tile whose last panel is wider than the result: computed in a separate buffer, then copied.
     #[inline(never)]
     fn narrow_tile(&self, tile: &Tile<'_>, tier: Tier, count: usize, width: usize, at: usize, target: &Output) {
         let taken = width.div_ceil(WIDTH);
         let padded = taken * WIDTH;
         let mut apart = [0f32; MAX_ROWS * MAX_PANELS * WIDTH];
-        // SAFETY: rows of the tile inside the result, see `row_tile`; nobody else uses them meanwhile.
+        // SAFETY: rows of the tile inside the result, see `row_tile`; no other thread uses them meanwhile.
         let row = |r: usize| unsafe { std::slice::from_raw_parts_mut(target.start.add(at + r * self.step), width) };
         if matches!(tile.start, Start::Earlier) {
             (0..count).for_each(|r| apart[r * padded..r * padded + width].copy_from_slice(row(r)));

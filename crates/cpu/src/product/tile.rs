@@ -45,7 +45,7 @@ impl<'a> Tap<'a> {
     }
 }
 
-/// What the sums start from, or are added to.
+/// Initial values of the sums.
 #[derive(Clone, Copy, Debug)]
 pub enum Start<'a> {
     /// Zero.
@@ -65,7 +65,7 @@ pub struct Tile<'a> {
     pub b: &'a [f32],
     /// Distance between panels.
     pub panel_step: usize,
-    /// What the sums start from.
+    /// Initial values of the sums.
     pub start: Start<'a>,
     /// Bounds that finished sums are clamped to; NaN stays.
     pub clamp: (f32, f32),
@@ -138,7 +138,7 @@ impl Tile<'_> {
     ///
     /// # Safety
     /// `c` must be valid for writes (and reads, when started from earlier contents) of `rows` rows of `16 panels`
-    /// elements, and nobody else may use them meanwhile. `rows` and `panels` must be a pair of the tier.
+    /// elements, and no other thread may use them meanwhile. `rows` and `panels` must be a pair of the tier.
     ///
     /// # Panics
     /// When B or the start are too short.

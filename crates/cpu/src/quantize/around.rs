@@ -1,8 +1,8 @@
 //! `cpu.quantize.around.f32`: one operator on quantized operands, by its f32 kernel.
 //!
-//! Operands are dequantized into scratch memory, the kernel of another tactic runs on them with its weights packed as ever,
-//! and its result is quantized from scratch memory. So the bits are those of the separate steps, for every operator that
-//! has a kernel; nothing real leaves the region.
+//! The kernel dequantizes operands into scratch memory, runs the kernel of another tactic on them, with weights packed
+//! as usual, and quantizes the result from scratch memory. So it computes the bits of the separate steps, for every
+//! operator that has a kernel; no real value leaves the region.
 
 use sinter_backend::{Candidate, KernelError, KernelKind, Problem, Recipe, Refusal, Region, Tactic};
 use sinter_base::view::{ALIGNMENT, element_bytes};
@@ -138,7 +138,7 @@ impl Split {
         self.inner.body().nodes().last().is_some_and(|node| node.op.kind() == OpKind::Pointwise)
     }
 
-    /// What kernels for the operator offer, with the chains around them.
+    /// The candidates of the kernels for the operator, with the chains around them.
     fn candidates(&self, problem: &Problem<'_>, has_program: bool) -> Vec<Candidate> {
         let Some(root) = self.inner.root() else { return Vec::new() };
         let inner = Problem { region: &self.inner, ..*problem };
@@ -191,8 +191,8 @@ impl Split {
         }
     }
 
-    /// Cost of the chains: their operations, and the bytes of the stored values. The estimate of the inner kernel already
-    /// counts the scratch memory, which all steps share.
+    /// Cost of the chains: their operations, and the bytes of the stored values. The estimate of the inner kernel
+    /// already counts the scratch memory, which all steps share.
     fn overhead(&self, problem: &Problem<'_>) -> f64 {
         let number = |dim: &Dim| problem.sizing.evaluate(dim).unwrap_or(0).max(0) as f64;
         let body = problem.region.body();

@@ -1,7 +1,8 @@
 //! Chains: quantizations, dequantizations and pointwise programs of a region, computed together element by element.
 //!
-//! All results of a chain's operators have the same sizes. Between its operators every value is a column of f32, quantized
-//! ones included: integers of at most 16 bits are exact in it. So the bits are those of one operator after the other.
+//! All results of a chain's operators have the same sizes. Between its operators every value is a column of f32,
+//! quantized ones included: integers of at most 16 bits are exact in it. So the bits are those of one operator after
+//! the other.
 
 use sinter_backend::{Refusal, Region};
 use sinter_base::quantization::Granularity;

@@ -1,4 +1,4 @@
-//! Chains at work: their operands are read in columns of f32, and the last column is written in the type of the result.
+//! Execution of chains: reads operands in columns of f32, and writes the last column in the type of the result.
 #![allow(unsafe_code, reason = "functions compiled for an instruction set may be called only where it exists")]
 
 use sinter_backend::KernelError;
@@ -33,7 +33,8 @@ struct Run<'a> {
 }
 
 impl Chain {
-    /// Computes the result, of these sizes, into consecutive elements; `operand` is the memory of a source by its index.
+    /// Computes the result, of these sizes, into consecutive elements; `operand` is the memory of a source by its
+    /// index.
     ///
     /// # Errors
     /// When an operand does not follow the result.
@@ -73,7 +74,7 @@ fn access(source: &Source, own: &[usize], result: &[usize]) -> Result<Access, Ke
     }
 }
 
-/// What a quantization works on: values, scales, zero points where there are some, and the bounds of the result.
+/// Operands of a quantization: values, scales, optional zero points, and the bounds of the result.
 #[derive(Clone, Copy)]
 struct Terms<'a> {
     x: &'a [f32; LENGTH],

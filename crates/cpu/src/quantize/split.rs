@@ -1,7 +1,8 @@
-//! Takes a region around one operator apart: what makes its operands real, the operator, and what becomes of its result.
+//! Splits a region around one operator: the chains that dequantize its operands, the operator, and the chain on its
+//! result.
 //!
-//! `[chain]... operator [chain]`, where the operator may have the transpositions of its layout around it and a pointwise
-//! program behind it, which its kernel computes.
+//! `[chain]... operator [chain]`, where the operator may have the transpositions of its layout around it and a
+//! pointwise program behind it, which its kernel computes.
 
 use std::collections::HashMap;
 
@@ -14,7 +15,7 @@ use crate::quantize::chain::{Chain, is_link};
 /// Most operands of the operator: their list lies on the stack.
 pub(super) const MOST_OPERANDS: usize = 16;
 
-/// What an operand of the operator is.
+/// The source of an operand of the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum From {
     /// An operand of the region.
@@ -23,7 +24,7 @@ pub(super) enum From {
     Made(usize),
 }
 
-/// What a chain behind the operator reads.
+/// The source of an operand of the chain after the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Read {
     /// An operand of the region.
@@ -34,7 +35,7 @@ pub(super) enum Read {
 
 /// See the module documentation.
 pub(super) struct Split {
-    /// The operator with what its kernel does besides.
+    /// The operator, with its layout transpositions and epilogue.
     pub(super) inner: Region,
     /// By operand of the inner region.
     pub(super) operands: Vec<Option<From>>,
@@ -62,7 +63,7 @@ fn reader(body: &Body, id: ValueId) -> Option<usize> {
     }
 }
 
-/// Is anything quantized or dequantized here, around an operator that is more than a link of a chain?
+/// Does the region quantize or dequantize values around an operator that is not elementwise?
 pub(super) fn is_quantized(region: &Region) -> bool {
     let nodes = region.body().nodes();
     nodes.iter().any(|node| matches!(node.op, Op::Quantize(_) | Op::Dequantize(_)))
@@ -70,10 +71,10 @@ pub(super) fn is_quantized(region: &Region) -> bool {
 }
 
 impl Split {
-    /// Takes a region apart; the inner kernel computes the pointwise epilogue if `with_program`.
+    /// Splits a region; the inner kernel computes the pointwise epilogue if `with_program`.
     ///
     /// # Errors
-    /// When it has another form.
+    /// When the region has another form.
     pub(super) fn of(region: &Region, with_program: bool) -> Result<Self, Refusal> {
         let body = region.body();
         let root = region.root().ok_or_else(other)?;

@@ -1,7 +1,8 @@
 //! One step of each kind of cell.
 //!
 //! The input part `w x` of all gates with the biases is given; what remains is the product with the state and the
-//! elementwise part, a gate at a time. The gates stand in the order of ONNX: of the LSTM i, o, f, c, of the GRU z, r, h.
+//! elementwise part, a gate at a time. The gates stand in the order of ONNX: of the LSTM i, o, f, c, of the GRU z, r,
+//! h.
 
 use sinter_ops::recurrent::activation::Activation;
 
@@ -36,8 +37,8 @@ impl Kind {
         if matches!(self, Kind::Lstm { .. }) { 2 } else { 1 }
     }
 
-    /// Gates whose rows of the recurrence matrix are multiplied together: those of the GRU's hidden gate may meet another
-    /// vector than the others do.
+    /// Gates whose rows of the recurrence matrix are multiplied together: those of the GRU's hidden gate may meet
+    /// another vector than the others do.
     pub fn products(self) -> &'static [usize] {
         match self {
             Kind::Rnn => &[1],
@@ -49,7 +50,7 @@ impl Kind {
 
 /// The parameters of one direction.
 pub struct Cell<'a, T> {
-    /// What it computes.
+    /// The kind of cell.
     pub kind: Kind,
     /// Hidden units.
     pub hidden: usize,
@@ -83,8 +84,8 @@ impl<T: Float> Cell<'_, T> {
         self.peepholes.get(gate * self.hidden..(gate + 1) * self.hidden).unwrap_or_default()
     }
 
-    /// Updates the states, one after the other, by one step; `x` is the input part of every gate, `sums` space for as many
-    /// numbers. `order` is that of the panels.
+    /// Updates the states, one after the other, by one step; `x` is the input part of every gate, `sums` space for as
+    /// many numbers. `order` is that of the panels.
     pub fn step(&self, x: &[T], states: &mut [T], sums: &mut [T], order: Order) {
         let (h, c) = states.split_at_mut(self.hidden);
         match self.kind {

@@ -2,8 +2,8 @@
 //!
 //! The input part of all steps is one blocked product per direction, done before the walk. The sequences of a batch and
 //! the directions are independent of each other: each is walked by one task, with its states in memory of its own.
-//! `cpu.recurrent.packed.f32` takes its weights packed in the plan, `cpu.recurrent.blocked` packs them in every launch and
-//! serves every float type.
+//! `cpu.recurrent.packed.f32` takes its weights packed in the plan, `cpu.recurrent.blocked` packs them in every launch
+//! and supports every float type.
 
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::{DataType, Dim, Sizes, Tensor, View};
@@ -150,7 +150,7 @@ impl Layer {
         let peepholes = if is_lstm { read(PEEPHOLES)? } else { None };
         let peepholes = peepholes.as_deref().unwrap_or_default();
         let given_bias = read(BIAS)?;
-        // What is added before the reset gate cannot be added to the input part.
+        // A bias before the reset gate cannot be added to the input part.
         let resets = matches!(self.kind, Kind::Gru { linear_before_reset: true });
         let joined = if resets { rows - hidden } else { rows };
         let mut bias = scratch.filled(directions * rows, T::default());

@@ -1,4 +1,4 @@
-//! `cpu.optional.*`: values that may be absent, made, asked and opened. Nothing is copied.
+//! `cpu.optional.*`: constructs, tests and opens optional values. No kernel copies an element.
 
 use sinter_backend::{KernelError, Numerics, Refusal, Region, ValueKernel};
 use sinter_base::{DataType, Tensor, Value, ValueType};
@@ -18,12 +18,12 @@ pub const CONSTRUCT: Row = row("cpu.optional.construct", &[OpKind::OptionalConst
     let element = only_operator!(region, OptionalConstruct).element.value_type();
     Ok(Loaded::Values(Box::new(Construct { element })))
 });
-/// Does it hold something?
+/// Does the optional contain a value?
 pub const HAS: Row = row("cpu.optional.has", &[OpKind::OptionalHasElement], |region| {
     only_operator!(region, OptionalHasElement);
     Ok(Loaded::Values(Box::new(Has)))
 });
-/// What it holds.
+/// The contained value.
 pub const GET: Row = row("cpu.optional.get", &[OpKind::OptionalGetElement], |region| {
     only_operator!(region, OptionalGetElement);
     Ok(Loaded::Values(Box::new(Get)))

@@ -1,6 +1,6 @@
 //! Picking and placing: Gather-1..13, GatherElements-11..13, GatherND-11..13, Scatter-9, ScatterElements-11..18,
-//! ScatterND-11..18, TensorScatter-24, OneHot-9..11, NonZero-9..13, Compress-9..11, Unique-11, TopK-1..24, EyeLike-9..22,
-//! Range-11, ai.onnx.ml ArrayFeatureExtractor-1.
+//! ScatterND-11..18, TensorScatter-24, OneHot-9..11, NonZero-9..13, Compress-9..11, Unique-11, TopK-1..24,
+//! EyeLike-9..22, Range-11, ai.onnx.ml ArrayFeatureExtractor-1.
 
 use sinter_base::{DataType, Tensor};
 use sinter_ir::Handle;

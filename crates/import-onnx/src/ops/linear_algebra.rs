@@ -28,7 +28,7 @@ pub fn gemm(cx: &mut NodeContext<'_, '_>) -> Imported {
     Ok(vec![matrix_product(cx)?])
 }
 
-/// What Gemm computes of its inputs and attributes.
+/// Adds the nodes that compute Gemm.
 pub(crate) fn matrix_product(cx: &mut NodeContext<'_, '_>) -> Result<Handle, Problem> {
     let (a, b) = (cx.input(0)?, cx.input(1)?);
     for (name, operand) in [("A", a), ("B", b)] {

@@ -182,7 +182,8 @@ fn inverse_deviation(cx: &mut NodeContext<'_, '_>, variance: Handle, epsilon: f6
     elementwise(cx, [variance], |[v]| (v + epsilon).unary(ScalarOp::Sqrt).unary(ScalarOp::Reciprocal))
 }
 
-/// Normalizes the axes from `axis` on. Results: the scaled elements, then mean and inverse deviation if the node has these outputs.
+/// Normalizes the axes from `axis` on. Results: the scaled elements, then mean and inverse deviation if the node has
+/// these outputs.
 ///
 /// # Errors
 /// When the axis does not exist.

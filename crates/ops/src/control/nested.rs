@@ -1,4 +1,4 @@
-//! What operators with bodies share: effects and cost of bodies, conditions, and combining results of iterations.
+//! Common parts of operators with bodies: effects and cost of bodies, conditions, and the results of iterations.
 
 use std::sync::Arc;
 

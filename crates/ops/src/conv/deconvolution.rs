@@ -29,7 +29,7 @@ pub struct Deconvolution {
     pub strides: Vec<usize>,
     /// Distance between the elements of the kernel, per spatial axis.
     pub dilations: Vec<usize>,
-    /// What is cut from the borders of the full result.
+    /// Elements that are cut from the borders of the full result.
     pub padding: Padding,
     /// Elements added at the end, per spatial axis.
     pub output_padding: Vec<usize>,

@@ -19,7 +19,7 @@ use crate::invalid;
 use crate::operands::{Arguments, Operands};
 use crate::operator::{Cost, Effects, Operator};
 
-/// What becomes of sizes that would change the aspect ratio.
+/// The treatment of sizes that would change the aspect ratio.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Attributes)]
 pub enum AspectRatio {
     /// They hold as they are.
@@ -47,7 +47,7 @@ pub struct Resize {
     pub aspect_ratio: AspectRatio,
 }
 
-/// What is asked for: factors or sizes.
+/// The request: scale factors or sizes.
 #[derive(Debug)]
 enum Requested<T> {
     Scales(Vec<f64>),
@@ -171,8 +171,8 @@ fn listed(inputs: &Operands<'_>, index: usize) -> Result<bool, InferError> {
     }
 }
 
-/// Interpolation along one axis; where there are no taps the result is 0. Interpolation of several axes is that of one after
-/// the other, since the weights of a neighbour are the products of those along each axis.
+/// Interpolation along one axis; where there are no taps the result is 0. Interpolation of several axes is that of one
+/// after the other, since the weights of a neighbour are the products of those along each axis.
 fn along(x: &[f64], sizes: &[usize], axis: usize, taps: &[Option<Taps>]) -> Vec<f64> {
     let inner: usize = sizes[axis + 1..].iter().product();
     let mut y = Vec::with_capacity(x.len() / sizes[axis].max(1) * taps.len());
@@ -257,7 +257,7 @@ impl Operator for Resize {
         if x.count() == 0 {
             invalid!(eval: "{:?} has no elements to resize to {y_sizes:?}", x.sizes());
         }
-        // What every index of every axis of the result reads; axes that are not resized read themselves.
+        // The input elements of every index of every axis of the result; axes that are not resized read themselves.
         let itself = |&size: &usize| (0..size).map(|i| Some(vec![(i, 1.0)])).collect::<Vec<_>>();
         let mut taps: Vec<Vec<Option<Taps>>> = x.sizes().iter().map(itself).collect();
         let sizes: Vec<usize> = axes.iter().map(|&a| x.sizes()[a]).collect();

@@ -21,7 +21,7 @@ use crate::pointwise::scalar::{Scalar, ScalarOp};
 /// See the module documentation.
 #[derive(Clone, Debug, PartialEq, Attributes)]
 pub struct Pointwise {
-    /// What happens to one element.
+    /// The scalar program that is applied to each element.
     pub program: Program,
 }
 
@@ -338,7 +338,7 @@ mod tests {
         let (a, b) = (known(Dim::symbol("N")), known(Dim::constant(3)));
         let types = op.infer(&Operands::new(&[Some(&a), Some(&b)]), &mut InferContext::default()).unwrap();
         assert_eq!(types[0].as_tensor().unwrap().ints().unwrap()[0].to_string(), "3*N + 1");
-        // Each square doubles the expression; those that nobody follows are known to nobody.
+        // Each square doubles the expression; inference treats expressions beyond the size limit as unknown.
         let squares = (0..14).fold(x.clone(), |u, _| &(&u * &u) + &x);
         let op = Expr::into_pointwise(&[squares, &x + 1.0]).unwrap();
         let types = op.infer(&Operands::new(&[Some(&a)]), &mut InferContext::default()).unwrap();

@@ -24,7 +24,7 @@ pub enum Step {
     },
     /// An operation.
     Apply {
-        /// What it does.
+        /// The operation.
         op: ScalarOp,
         /// The type it computes in.
         compute: DataType,

@@ -18,15 +18,15 @@ use crate::models::shared;
 use crate::round_trip;
 use crate::shuffled::shuffled;
 
-/// Graph, then how many of each its architecture has: layer and RMS norms, attentions, rotary embeddings, softmaxes that
-/// are no part of an attention, and activations of each kind of [`FUNCTIONS`].
+/// Graph, then how many of each its architecture has: layer and RMS norms, attentions, rotary embeddings, softmaxes
+/// that are no part of an attention, and activations of each kind of [`FUNCTIONS`].
 struct Expected {
     graph: &'static str,
     structures: [usize; 4],
     activations: &'static [(ScalarOp, usize)],
 }
 
-/// What `structures` counts.
+/// The structures that `structures` counts.
 const STRUCTURES: [&str; 4] = ["normalizations", "attentions", "rotary embeddings", "other softmaxes"];
 
 const fn expected(graph: &'static str, structures: [usize; 4], activations: &'static [(ScalarOp, usize)]) -> Expected {
@@ -188,7 +188,7 @@ fn zeros() -> tempfile::TempDir {
     folder
 }
 
-/// What is wrong with the counts of a network.
+/// The wrong counts of a network.
 fn check(expected: &Expected, network: Network) -> Vec<String> {
     let (_, again) = recognised(shuffled(&network, 11));
     let before = round_trip::check(&network);
