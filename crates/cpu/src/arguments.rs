@@ -11,7 +11,7 @@ pub fn data_error(reason: impl std::fmt::Display) -> KernelError {
     KernelError::Data(reason.to_string())
 }
 
-/// Leaves a kernel with an error about its data.
+/// Returns an error about the data from a kernel.
 #[macro_export]
 macro_rules! refuse_data {
     ($($reason:tt)*) => {
@@ -64,7 +64,7 @@ pub fn axes_in(axes: &[i64], rank: usize) -> Result<Sizes, KernelError> {
     sinter_ops::axes::distinct_axes(axes, rank).map_err(data_error)
 }
 
-/// Memory for a result of these sizes, whether they were known before the launch or not.
+/// Memory for a result of these sizes, which may be static or dynamic.
 ///
 /// # Errors
 /// When the sizes are too large, or other than the ones known before.

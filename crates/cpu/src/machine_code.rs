@@ -1,8 +1,9 @@
-//! The machine code of microkernels, read out of the running test binary: what their main loops do.
+//! Checks of the machine code of microkernels, read from the running test binary: registers and instructions of their
+//! main loops.
 //!
-//! A microkernel is as fast as its sums are in registers: a rolled loop over an array of them once cost five times the
-//! time. The code is decoded, never run, so kernels are checked for instruction sets that the machine does not have.
-//! Each file with kernels lists its own; `cargo xtask tidy` finds the one that does not.
+//! A microkernel is fast only if its sums stay in registers: a rolled loop over an array of them once took five times
+//! as long. The test decodes the code and never runs it, so it also checks instruction sets that the machine does not
+//! have. Each file with kernels lists its own; `cargo xtask tidy` finds the one that does not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -54,7 +55,7 @@ impl Work {
     }
 }
 
-/// The code of a function and what is expected of it; see [`kernel!`].
+/// The code of a function and its required work; see [`kernel!`].
 pub(crate) struct Kernel {
     pub(crate) name: &'static str,
     pub(crate) code: *const (),
@@ -77,8 +78,7 @@ pub(crate) use kernel;
 
 /// Asserts that the main loops of all kernels do their required work, and do not touch the stack.
 ///
-/// # Panics
-/// When one does not: with everything that is wrong.
+/// # Panics When one does not; the message lists all problems.
 pub(crate) fn assert_in_registers(kernels: &[Kernel]) {
     let wrong: Vec<String> = kernels.iter().filter_map(|k| Some(format!("{}: {}", k.name, k.problem()?))).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -174,7 +174,7 @@ fn touches(instruction: &Instruction, frame: &BTreeSet<Register>) -> bool {
 mod tests {
     use super::*;
 
-    /// A loop of machine code between a prologue and a return, with room to decode what is behind.
+    /// A loop of machine code between a prologue and a return, with space to decode the bytes after it.
     fn problem_of(loop_body: &[u8], prologue: &[u8], vectors: Vectors, step: usize) -> Option<String> {
         let back = -2 - i8::try_from(loop_body.len()).ok()?;
         // jne back; ret

@@ -27,7 +27,7 @@ pub struct PackedRow {
     pub roots: &'static [OpKind],
     /// Relative speed.
     pub speed: Speed,
-    /// Parameters of recipes, each with what the estimate is multiplied by, the best first.
+    /// Parameters of recipes, each with the factor of its estimate, the best first.
     pub recipes: fn(&Problem<'_>) -> Vec<(Attr, f64)>,
     /// The kernel for a region and the parameters of a recipe, or why there is none.
     pub fit: fn(&Region, &Attr) -> Result<Fit, Refusal>,

@@ -1,7 +1,7 @@
 //! `cpu.attention.rotary`: pairs of components rotated by the angle of their position.
 //!
-//! Every head of every step is one run of components; its row of the tables is looked up once and checked before
-//! anything is written.
+//! Every head of every step is one run of components; the kernel looks up its row of the tables once, and checks all
+//! rows before it writes.
 
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::DataType;

@@ -1,8 +1,8 @@
 //! `cpu.attention.rows`: scaled dot-product attention, one query row at a time.
 //!
-//! Past and new keys and values are written behind each other first, since they are results anyway; after that every
-//! head is contiguous. One task does one query head: its scores are products of contiguous rows, its results weighted
-//! sums of rows.
+//! The kernel first concatenates past and new keys and values, which are results as well; after that every head is
+//! contiguous. One task computes one query head: its scores are products of contiguous rows, its results weighted sums
+//! of rows.
 
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::{DataType, Sizes, View};
@@ -113,7 +113,7 @@ fn softmax<T: Float>(scores: &mut [T], sink: Option<f64>, fully_masked: FullyMas
     let most = scores.iter().fold(own, |most, s| most.max(s.wide()));
     let mut total = sink.map_or(0.0, |sink| (sink - most).exp());
     for score in scores.iter_mut() {
-        // Without any key or sink that takes part this is NaN, as the operator wants it.
+        // Without any unmasked key or sink this is NaN, as the operator defines.
         let power = (score.wide() - most).exp();
         total += power;
         *score = T::of(power);
@@ -173,7 +173,7 @@ impl Rows {
                 if let Some(mask) = &mask {
                     mask.add(b, h, i, scores);
                 }
-                // Without a past, the queries stand at the end of the keys that count.
+                // Without a past, the queries belong to the last of the counted keys.
                 let behind = match counted {
                     _ if !self.op.causal => total,
                     Some(counted) if !has_past => (counted + i + 1).saturating_sub(length),

@@ -1,9 +1,9 @@
 //! `cpu.attention.tiles.f32`: scaled dot-product attention by two products per tile of queries.
 //!
-//! One task does all queries of one head, a tile of them at a time. The head's keys are packed as the right operand of
-//! the first product, its values as that of the second; between them the scores of a tile, which stay in the cache, get
-//! softcap, mask and softmax. The tactic requires that attention's other results (joined keys and values, scores) are
-//! unread.
+//! One task computes all queries of one head, a tile of them at a time. It packs the head's keys as the right operand
+//! of the first product, and its values as that of the second; in between it applies softcap, mask and softmax to the
+//! scores of a tile, which stay in the cache. The tactic requires that attention's other results (joined keys and
+//! values, scores) are unread.
 
 use std::sync::Mutex;
 
@@ -41,7 +41,7 @@ pub const TILES: Row = Row {
 const MASK: usize = 3;
 /// Queries of a tile, at most as many as a word has bits.
 const TILE: usize = 64;
-/// Most parts of the result that are written side by side.
+/// Most parts of the result that tasks write concurrently.
 const LOCKS: usize = 64;
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {

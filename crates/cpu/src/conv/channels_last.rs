@@ -1,10 +1,10 @@
 //! `cpu.conv.channels_last.f32`: convolutions of channels-last images as one product per group, each with an epilogue.
 //!
 //! A row of the product is an output position, a column an output channel. With the channels of a pixel side by side,
-//! the elements that a window meets at one kernel position are consecutive: rows are read where they lie (see
-//! [`crate::product::tile::Tap`]), border positions read zeros, and no window is ever written out. Where a pixel has so
-//! few channels that this would be short work, the image is first copied into its padding, and one kernel row at a time
-//! is consecutive. Such an image may also lie in plain layout.
+//! the elements that a window meets at one kernel position are consecutive: the kernel reads rows in place (see
+//! [`crate::product::tile::Tap`]), border positions read zeros, and no window is ever copied. Where a pixel has few
+//! channels, such runs are too short: the kernel first copies the image into its padding, and one kernel row at a time
+//! is consecutive. Such an image may also have plain layout.
 //!
 //! The kernel computes sibling convolutions of one image in one dispatch. Where their windows are single pixels, it
 //! applies a pointwise prologue to the pixels.
@@ -85,7 +85,7 @@ pub(crate) fn has_no_padding(padding: &Padding) -> bool {
     }
 }
 
-/// The image and the sizes of the weight of a convolution with channels last that kernels with packed weights can do.
+/// The image and the sizes of the weight of a channels-last convolution that kernels with packed weights support.
 pub(crate) fn image_and_weight<'f>(fused: &'f Fused<'_>) -> Result<(&'f [Dim], Vec<usize>), Refusal> {
     let op = heavy(fused)?;
     let (x, w) = (fused.input(0).ok_or_else(missing)?, fused.input(1).ok_or_else(missing)?);
@@ -187,7 +187,7 @@ struct Branch {
     /// A pixel of the border.
     zeros: Vec<f32>,
     is_padded_row: bool,
-    /// Are the channels of the image in front of its pixels?
+    /// Are the channels of the image before its spatial axes?
     plain_source: bool,
     epilogue: Plan,
     op: Convolution,
@@ -272,7 +272,7 @@ impl Kernel for ChannelsLast {
 type BoundBranch<'a> = (Windows<'a>, &'a [f32], Epilogue<'a>);
 
 impl ChannelsLast {
-    /// Several convolutions, or one with a prologue; all have one group and read the image where it lies.
+    /// Computes siblings, or one convolution with a prologue; all have one group and read the image in place.
     fn launch_batched(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let x = launch.input(self.x)?;
         let x_step = x.step_of(x.sizes().last().copied().unwrap_or(0)).ok_or_else(rows_of_other_length)?;

@@ -1,7 +1,7 @@
-//! `cpu.conv.deformable`: convolution that reads every element of a window at an offset of its own.
+//! `cpu.conv.deformable`: convolution that reads every element of a window at a separate offset.
 //!
-//! Per image, the interpolated and weighted elements are written out as columns, `columns[(c, k), o]`; then each plane
-//! of the result is a sum of columns times weights, a row of positions at a time.
+//! For each image, the kernel writes the interpolated and weighted elements as columns, `columns[(c, k), o]`; each
+//! plane of the result is then a sum of columns times weights, a row of positions at a time.
 
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::Sizes;

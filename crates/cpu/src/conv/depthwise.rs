@@ -1,9 +1,9 @@
 //! `cpu.conv.depthwise.f32`: convolution of each channel by itself, one or two spatial axes.
 //!
-//! A plane is copied once into padded rows, each split by the phase of its columns modulo the stride: the elements that
-//! one tap of a kernel row meets are then neighbours, whatever stride and dilation. Results are computed in strips of a
-//! fixed number of columns that stay in registers over all taps, without any test for the border. Their sums have
-//! names: of an array of them the compiler makes vectors that it takes apart again for every tap.
+//! The kernel copies a plane once into padded rows, each split by the phase of its columns modulo the stride: the
+//! elements that one tap of a kernel row reads are then neighbours, for any stride and dilation. It computes results in
+//! strips of a fixed number of columns that stay in registers over all taps, without a test for the border. The sums
+//! are named variables: for an array of them, the compiler would split vectors again for every tap.
 #![allow(unsafe_code, reason = "vector instructions on slices whose lengths are checked before")]
 #![allow(clippy::erasing_op, clippy::identity_op, reason = "unrolled code multiplies by 0 and 1")]
 
@@ -26,12 +26,12 @@ pub const DEPTHWISE: Row = Row {
     roots: &[OpKind::Convolution],
     numerics: Numerics::Reassociated,
     in_place: &[],
-    // Twice the speed that is expected of the matrix product, which would multiply by mostly empty tiles.
+    // Twice the estimated speed of the matrix product, which would multiply mostly empty tiles.
     speed: Speed { per_byte: 0.1, per_operation: 0.015 },
     kernel,
 };
 
-/// Rows are copied with their border: a wider one is left to other kernels.
+/// The kernel copies rows with their border; other kernels handle wider borders.
 const MAX_BORDER: i64 = 1 << 12;
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
@@ -89,7 +89,7 @@ struct Plane<'r> {
     phase: usize,
     /// Elements of a padded row.
     padded: usize,
-    /// Start of what a tap meets for result 0, in a padded row.
+    /// Start of the elements that a tap reads for result 0, in a padded row.
     column_taps: ScratchBuffer<'r, usize>,
 }
 
@@ -134,7 +134,7 @@ impl<'r> Plane<'r> {
         }
     }
 
-    /// The results of a plane, with the vector width of the tier. `met` has room for all taps.
+    /// The results of a plane, with the vector width of the tier. `met` has space for all taps.
     fn convolve(&self, tier: Tier, channel: &Channel<'_>, met: &mut [[usize; 2]], y: &mut [f32]) {
         let kernel = self.columns.kernel;
         for (output, row) in y.chunks_exact_mut(self.columns.output).enumerate() {
@@ -159,7 +159,7 @@ struct Strip<'a> {
     channel: &'a Channel<'a>,
     /// Their first column.
     first: usize,
-    /// Where what column 0 meets lies in the padded plane, and the weight of it.
+    /// Position in the padded plane of the element that column 0 reads, and its weight.
     taps: &'a [[usize; 2]],
 }
 

@@ -1,6 +1,6 @@
 //! `cpu.conv.depthwise_channels_last.f32`: convolution of each channel by itself, channels last, with an epilogue.
 //!
-//! The elements that a window meets at one kernel position are a vector over the channels; an output pixel is a sum of
+//! The elements that a window reads at one kernel position are a vector over the channels; an output pixel is a sum of
 //! such vectors times vectors of weights, which are packed as [kernel..., C]. Positions in the border are left out.
 #![allow(unsafe_code, reason = "vector instructions on slices whose lengths are checked before")]
 #![allow(clippy::erasing_op, clippy::identity_op, reason = "unrolled code multiplies by 0 and 1")]
@@ -123,13 +123,13 @@ impl Pixels<'_> {
         self.scratch.reserve::<[usize; 2]>(workers.count(), self.taps());
     }
 
-    /// Pixels from number `first` on, so many elements apart.
+    /// Pixels from index `first` on, so many elements apart.
     pub(crate) fn compute(&self, first: usize, pixels: &mut [f32], y_step: usize) {
         let Self { x: (x, x_step), w, geometry, channels, epilogue, tier, scratch } = self;
         let (x_step, channels, taps) = (*x_step, *channels, self.taps());
         let (mut places, mut met) = (scratch.allocate::<[usize; 2]>(taps), 0);
         let mut columns = epilogue.rest.as_ref().map(Rest::columns);
-        // How far the taps of this pixel lie behind those in the list; none is made for the pixel before.
+        // Distance of the taps of this pixel from those in the list, which belongs to an earlier pixel.
         let mut shift = None;
         let (stride, reach) = (geometry.stride[2], (geometry.kernel[2].max(1) - 1) * geometry.dilation[2]);
         let is_inside = |x: usize| {
@@ -166,7 +166,7 @@ impl Pixels<'_> {
 struct Sum<'a> {
     x: &'a [f32],
     w: &'a [f32],
-    /// Where the vectors of the image and of the weights begin.
+    /// Start of the vectors of the image and of the weights.
     taps: &'a [[usize; 2]],
     bias: Option<&'a [f32]>,
     clamp: (f32, f32),

@@ -1,8 +1,8 @@
-//! `cpu.conv.implicit_gemm.f32`: convolution as a matrix product whose right operand is never written out.
+//! `cpu.conv.implicit_gemm.f32`: convolution as a matrix product whose right operand is never materialized.
 //!
 //! For each image and group, `Y[m, o] = sum over w of W[m, w] X[w, o]` with w running over channels and kernel taps and
-//! o over output positions. The product packs its right operand in small strips anyway; here the packing reads the
-//! windows straight from the image. Up to three spatial axes; fewer are padded with axes of size 1.
+//! o over output positions. The product packs its right operand in small strips; here the packing reads the windows
+//! directly from the image. Up to three spatial axes; fewer are padded with axes of size 1.
 
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::DataType;

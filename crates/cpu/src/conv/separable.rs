@@ -1,8 +1,9 @@
-//! `cpu.conv.separable.f32`: a convolution of each channel by itself and one of single pixels behind it, channels last.
+//! `cpu.conv.separable.f32`: a depthwise convolution followed by a pointwise (1x1) convolution, channels last.
 //!
-//! The pixels of the first are rows of the left operand of the second. A task makes a block of them in memory of its
-//! own, with what is done to them between, and multiplies them while they are in its cache: they are never written out.
-//! Each of both is computed as its own kernel does it, so the bits are the same.
+//! The pixels of the first convolution are rows of the left operand of the second. A task computes a block of them in
+//! its scratch buffer, applies the pointwise operator between the two, and multiplies the block while it is in the
+//! cache: the intermediate image is never stored. Each convolution uses the code of its own kernel, so the bits are the
+//! same.
 
 use std::ops::Range;
 
@@ -66,7 +67,7 @@ fn fit(region: &Region) -> Result<Fit, Refusal> {
     Ok(Fit { kernel, packed, workspace: Dim::constant(0), in_place: Vec::new() })
 }
 
-/// The image and the sizes of the weight of a convolution of each channel by itself.
+/// The image and the sizes of the weight of a depthwise convolution.
 fn depthwise_weight<'f>(fused: &'f Fused<'_>) -> Result<(&'f [Dim], Vec<usize>), Refusal> {
     let (op, (image, weight)) = (heavy(fused)?, image_and_weight(fused)?);
     if weight[1] != 1 || weight[0] != op.groups || fused.plain_source {

@@ -1,7 +1,7 @@
-//! `cpu.detection.non_max_suppression`: boxes that stay when each removes the worse ones that overlap it too much.
+//! `cpu.detection.non_max_suppression`: keeps boxes; each kept box removes worse boxes that overlap it too much.
 //!
-//! Every batch entry and class is a task: it sorts its boxes by score and tests each against those that stay, which are
-//! few. A score beyond what can stay is never compared.
+//! Every batch entry and class is a task: it sorts its boxes by score and tests each against the kept boxes, which are
+//! few.
 
 use bytemuck::{Pod, Zeroable};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
@@ -67,7 +67,7 @@ impl Extent {
     }
 }
 
-/// Moves what stays of one class to the front of `order` and says how many they are: at most `most` boxes that score
+/// Moves the kept boxes of one class to the front of `order` and returns their number: at most `most` boxes that score
 /// more than `exceeded` and overlap no better one.
 fn keep(order: &mut [usize], boxes: &[Extent], scores: &[f64], most: usize, limit: f64, exceeded: f64) -> usize {
     let mut candidates = 0;
@@ -116,7 +116,7 @@ impl Kernel for Suppression {
         let (boxes, scores) = (floats(boxes, scratch), floats(scores, scratch));
         let extents = scratch.list(boxes.chunks_exact(4).map(|b| Extent::new(b, self.op.centered)));
         let tasks = batch * classes;
-        // Of every class, how many boxes stay, and which.
+        // The number of kept boxes of every class, and the boxes.
         let (mut kept, mut order) = (scratch.filled(tasks, 0usize), scratch.allocate::<usize>(tasks * count));
         share_both(
             launch.workers,

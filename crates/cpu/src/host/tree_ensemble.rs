@@ -1,7 +1,7 @@
 //! Decision trees, each row of x walked down every tree; rows are shared between threads.
 //!
-//! `cpu.trees.packed` takes nodes and sets as the plan packs them, so that a launch reads what its paths meet and
-//! nothing else. `cpu.trees.walk` takes any operands, and looks for the sets of all nodes in every launch.
+//! `cpu.trees.packed` takes nodes and sets as the plan packs them, so that a launch reads only the nodes of its paths.
+//! `cpu.trees.walk` takes any operands, and looks for the sets of all nodes in every launch.
 
 use std::sync::Mutex;
 
@@ -52,11 +52,11 @@ fn fit(region: &Region) -> Result<Fit, Refusal> {
     Ok(Fit { kernel, packed, workspace: Dim::constant(0), in_place: Vec::new() })
 }
 
-/// Operations per score, about: a walk from root to leaf.
+/// Estimated operations per score: a walk from root to leaf.
 const WORK: usize = 64;
-/// Columns of the table of nodes; packed ones have one more, the number of the node's set.
+/// Columns of the table of nodes; packed tables have one more, the index of the node's set.
 const COLUMNS: usize = 7;
-/// Nodes with the numbers of their sets; sets with a table in front: how many they are, then where each of them begins
+/// Nodes with the indices of their sets; sets with a table in front: how many they are, then where each of them begins
 /// among the members, and where the last one ends.
 fn pack(_: &Region, operand: usize, weight: &Tensor) -> Result<Tensor, KernelError> {
     let failed = |e: sinter_base::TensorError| data(e.to_string());
@@ -297,7 +297,7 @@ fn softmax(scores: &mut [f64], left_out: impl Fn(f64) -> bool) {
         *score = if left_out(*score) { *score * (-most).exp() } else { (*score - most).exp() };
         total += *score;
     }
-    // Where no score stands out each is one half, as ONNX Runtime has it.
+    // If all scores are equal, each probability is one half, as in ONNX Runtime.
     scores.iter_mut().for_each(|s| *s = if total == 0.0 { 0.5 } else { *s / total });
 }
 

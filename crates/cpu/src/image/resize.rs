@@ -1,8 +1,8 @@
 //! `cpu.image.resize_separable`: resizing by weighted sums, one axis after the other.
 //!
-//! Weights of several axes multiply, so the axes may be done one at a time: 2n instead of n^2 products per element for
-//! n neighbours. Axes that shrink most come first, which leaves less for the others to do. An inner axis that stays as
-//! it is makes each pass a sum of whole rows. Also nearest neighbours of crops, which may lie outside.
+//! Weights of several axes multiply, so the kernel resizes one axis at a time: 2n instead of n^2 products per element
+//! for n neighbours. Axes that shrink most come first, which reduces the work of the others. If an inner axis is not
+//! resized, each pass is a sum of whole rows. Also nearest neighbours of crops, which may lie outside.
 
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::{DataType, Sizes, View};

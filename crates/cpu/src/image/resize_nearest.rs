@@ -1,4 +1,4 @@
-//! Resizing by the nearest element: bytes move, nothing is computed.
+//! Resizing by the nearest element: moves bytes, computes nothing.
 //!
 //! `cpu.image.resize_nearest` finds the source of every index of every axis once, then copies: whole runs where inner
 //! axes stay as they are, single elements along the innermost resized axis otherwise.

@@ -1,7 +1,7 @@
-//! The axes of a resize with their scales and sizes, from the operands as they are at run time.
+//! The axes of a resize with their scales and sizes, from the contents of the operands at run time.
 //!
-//! Where each element of an axis reads its input, and with what weights, is geometry that the operator defines (see
-//! [`ResizeAxis`]); it is found here once per axis, not per element.
+//! The operator defines the input elements and weights of each element of an axis (see [`ResizeAxis`]); the plan
+//! computes them once per axis, not per element.
 
 use sinter_backend::KernelError;
 use sinter_base::Sizes;

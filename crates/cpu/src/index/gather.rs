@@ -1,6 +1,6 @@
-//! `cpu.index.gather`, `cpu.index.gather_elements`, `cpu.index.gather_nd`: elements and slices picked by their number.
+//! `cpu.index.gather`, `cpu.index.gather_elements`, `cpu.index.gather_nd`: picks elements and slices by index.
 //!
-//! Indices are checked and turned into positions first, so that the copies that follow need no decisions: whole runs of
+//! The kernel first checks indices and converts them to positions, so that the copies need no decisions: whole runs of
 //! everything behind the indexed axes, or single elements of the operand's width.
 
 use bytemuck::Pod;
@@ -125,7 +125,7 @@ impl Kernel for Gather {
     }
 }
 
-/// Slices along one axis, `picked` their numbers.
+/// Slices along one axis; `picked` are their indices.
 fn gather_along<I: Copy + Into<i64> + Sync>(
     launch: &mut Launch<'_, '_>,
     x: View<'_>,

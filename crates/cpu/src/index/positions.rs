@@ -1,4 +1,4 @@
-//! From indices to flat positions, checked once for all elements that are moved afterwards.
+//! Converts indices to flat positions, checked once for all elements that the kernel then moves.
 
 use sinter_backend::KernelError;
 use sinter_base::View;

@@ -1,8 +1,8 @@
 //! `cpu.index.scatter` and `cpu.index.scatter_combine`: updates written into a copy of a tensor, or combined with it.
 //!
 //! The result starts as a copy of the data, or is the data where memory is shared. Updates follow in their order, by
-//! runs of elements: the last of several for one place stays. Combined, the numbers take the wide path: each element is
-//! rounded once, after all of its updates.
+//! runs of elements: the last of several for one position wins. Combined, the numbers take the wide path: each element
+//! is rounded once, after all of its updates.
 
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::view::element_bytes;
@@ -168,7 +168,7 @@ impl Kernel for Scatter {
             Some(data) => Sizes::from_slice(data.sizes()),
             None => Sizes::from_slice(launch.output(0).sizes()),
         };
-        // Every place is checked before anything is written.
+        // Checks every position before the first write.
         let runs = self.places.runs(launch, &sizes, updates.sizes())?;
         let (workers, scratch) = (launch.workers, launch.scratch);
         let mut y = result(&mut launch.outputs[0], &sizes)?;

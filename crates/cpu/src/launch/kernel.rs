@@ -22,7 +22,7 @@ pub enum Operand<'a> {
     Absent,
     /// Memory to read.
     View(View<'a>),
-    /// The contents that result number `0` already has: the pair was offered as in place.
+    /// The result with index `0` already holds the operand's contents: the candidate offered the pair as in place.
     InPlace(usize),
 }
 
@@ -36,7 +36,7 @@ impl<'a> Operand<'a> {
     }
 }
 
-/// A result whose sizes only the kernel can tell.
+/// A result whose sizes only the kernel can compute.
 pub struct DynamicOutput {
     /// Element type.
     pub data_type: DataType,
@@ -157,7 +157,7 @@ impl<'b> Launch<'_, 'b> {
 
 /// A kernel on views.
 pub trait Kernel: Send + Sync {
-    /// Which strided views the kernel takes for an operand or a result. It never meets others.
+    /// The strided views that the kernel supports for an operand or a result. It never gets others.
     fn stride_support(&self, _end: End) -> StrideSupport {
         StrideSupport::Contiguous
     }

@@ -19,7 +19,7 @@ struct Pool {
 
 static POOL: Mutex<Pool> = Mutex::new(Pool { idle: Vec::new(), leased: 0 });
 
-/// Processors that the process may use. The system is asked once: it reads files to tell.
+/// Number of processors that the process may use. The first call queries the system, which reads files.
 fn processors() -> usize {
     static PROCESSORS: OnceLock<usize> = OnceLock::new();
     *PROCESSORS.get_or_init(|| available_parallelism().map_or(1, NonZero::get))
@@ -33,7 +33,8 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// A team of at most this many threads, the caller included: of fewer where other teams have the processors.
+    /// Leases a team of at most this many threads, the caller included; it has fewer threads where other teams use the
+    /// processors.
     pub fn of(threads: usize) -> Self {
         let processors = processors();
         let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
@@ -63,7 +64,7 @@ impl Drop for Lease {
         let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
         pool.leased -= self.threads;
         let Some(team) = self.team.take() else { return };
-        // Another number of threads is asked for now and then, by tests most of all: a few teams are enough.
+        // Requests for other numbers of threads are rare, and come mostly from tests: the pool keeps only a few teams.
         let oldest = (pool.idle.len() >= MOST_IDLE).then(|| pool.idle.remove(0));
         pool.idle.push(team);
         drop(pool);

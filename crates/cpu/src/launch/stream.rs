@@ -1,4 +1,4 @@
-//! The work of a context on the host: blocks of memory, and launches that are done when they return.
+//! The stream of a context on the host: blocks of memory, and launches that complete before they return.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,12 +22,12 @@ pub struct HostStream {
     threads: Threads,
     lease: Option<Lease>,
     lists: Lists,
-    /// Results whose sizes the last launch told, by result.
+    /// Dynamic results whose sizes the last launch computed, by result.
     opened: Vec<Option<DynamicOutput>>,
     events: Vec<Instant>,
 }
 
-/// Lists that every launch needs, kept so that none allocates them.
+/// Lists that every launch needs, reused so that no launch allocates them.
 #[derive(Default)]
 struct Lists {
     reads: Vec<MemoryRef>,
@@ -49,7 +49,7 @@ fn no_range(range: MemoryRef) -> KernelError {
     recipe(format!("{} bytes at {} of block {} are not there", range.bytes, range.offset, range.block.index()))
 }
 
-/// A kernel must never meet a strided view that it was not written for, whatever the plan says.
+/// A kernel must never get a strided view that it does not support, even from a damaged plan.
 fn admit(kernel: &dyn Kernel, end: End, rows: Option<Rows>, sizes: &[usize]) -> Result<(), KernelError> {
     match rows {
         Some(rows) if !kernel.stride_support(end).admits(rows, sizes) => {

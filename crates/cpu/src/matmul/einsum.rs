@@ -1,8 +1,8 @@
 //! `cpu.matmul.einsum`: sums of products written as an equation.
 //!
-//! Two f32 operands whose summed labels are on both become a batch of matrix products: their axes are brought into the
-//! order batch, own, summed by strided copies (left out where they lie so already), multiplied by the blocked product,
-//! and the result is brought into its order. Everything else is summed term by term in f64 or wrapping integers.
+//! Two f32 operands that share all summed labels become a batch of matrix products: strided copies permute their axes
+//! into the order batch, own, summed (unless they have it already), the blocked product multiplies them, and another
+//! copy permutes the result. Everything else is summed term by term in f64 or wrapping integers.
 
 use bytemuck::Pod;
 use sinter_backend::{KernelError, Numerics, Refusal, Region};

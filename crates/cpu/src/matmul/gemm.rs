@@ -1,9 +1,9 @@
 //! The blocked f32 product `C = A B (+ what C holds)`, shared by matrix products and convolutions.
 //!
 //! C is cut into blocks of rows and columns, one task each. A task packs strips of A and B for a block of the inner
-//! dimension that fits the L2 cache and runs the microkernel over the tiles of its block. Where A and B come from is a
-//! matter of [`Source`]: a strided matrix, or windows of an image that are never written out. The order of sums depends
-//! on sizes only, never on the number of threads.
+//! dimension that fits the L2 cache and runs the microkernel over the tiles of its block. [`Source`] reads A and B: a
+//! strided matrix, or windows of an image that are never materialized. The order of sums depends on sizes only, never
+//! on the number of threads.
 
 use std::sync::Mutex;
 
@@ -24,7 +24,7 @@ const LOCKS: usize = 64;
 
 /// A matrix that can write parts of itself.
 pub trait Source: Sync {
-    /// Writes `count` consecutive elements of column or row number `lane` (see [`Product`]), at inner positions
+    /// Writes `count` consecutive elements of the column or row with index `lane` (see [`Product`]), at inner positions
     /// `first..first + count`, with a stride of `step` elements into `target`.
     fn pack(&self, lane: usize, first: usize, count: usize, target: &mut [f32], step: usize);
 }
@@ -79,8 +79,8 @@ impl Product<'_> {
         let block_rows = BLOCK_ROWS.next_multiple_of(tile.rows).min(self.rows.next_multiple_of(tile.rows));
         let row_blocks = self.rows.div_ceil(block_rows);
         let column_blocks = self.columns.div_ceil(BLOCK_COLUMNS);
-        // Row blocks are separate memory; column blocks of one share its rows and are done one after the other there,
-        // unless there are too few row blocks to go round.
+        // Row blocks are separate memory. Column blocks of a row block share its rows and run one after the other,
+        // unless there are fewer row blocks than workers.
         let split_columns = row_blocks < 2 * workers.count() && column_blocks > 1;
         let widest = self.columns.min(BLOCK_COLUMNS);
         let depth = self.inner.min(DEPTH);
@@ -110,7 +110,8 @@ impl Product<'_> {
         let bands: SmallVec<[Mutex<&mut [f32]>; LOCKS]> = bands.collect();
         workers.run(row_blocks * column_blocks, &|task| {
             let (band, block) = (task / column_blocks, task % column_blocks);
-            // Computed apart, then copied under the band's lock: columns of several tasks lie in the same rows.
+            // Computes into a separate buffer, then copies under the band's lock: columns of several tasks lie in the
+            // same rows.
             let first = block * BLOCK_COLUMNS;
             let width = BLOCK_COLUMNS.min(self.columns - first);
             let height = block_rows.min(self.rows - band * block_rows);
@@ -130,8 +131,8 @@ impl Product<'_> {
         });
     }
 
-    /// One block of C; `put(row in the block, column, values)` takes segments of rows, each in one or more turns: the
-    /// first replaces, later ones add.
+    /// One block of C; `put(row in the block, column, values)` takes segments of rows, each one or more times: the
+    /// first call replaces, later calls add.
     fn block(
         &self,
         tier: Tier,

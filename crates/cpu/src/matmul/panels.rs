@@ -119,7 +119,7 @@ struct Branch {
     epilogue: Plan,
 }
 
-/// An branch's right operand and epilogue in a launch.
+/// A branch's right operand and epilogue in a launch.
 type BoundBranch<'a> = (&'a [f32], Epilogue<'a>);
 
 impl Kernel for Panels {

@@ -1,5 +1,5 @@
 //! `cpu.movement.concat`: tensors one after the other along an axis, by runs of everything behind the axis. Operands
-//! and result may be parts of other values, in rows of any length.
+//! and result may be buffer aliases, in rows of any length.
 
 use sinter_backend::{End, KernelError, Numerics, Refusal, Region, StrideSupport};
 use sinter_base::view::element_bytes;
@@ -83,7 +83,7 @@ impl Kernel for ConcatKernel {
     }
 }
 
-/// Writes the bytes of the result from number `at` on; a run is what an operand adds to each row.
+/// Writes the bytes of the result from index `at` on; a run is the part of an operand in each row.
 fn fill(runs: &[(Source<'_>, usize)], row: usize, at: usize, mut target: &mut [u8]) {
     let (mut outer, mut skipped) = (at / row, at % row);
     while !target.is_empty() {

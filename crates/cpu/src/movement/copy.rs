@@ -1,6 +1,6 @@
 //! `cpu.movement.copy`: the same bytes in the same order, for operators that change only the shape or the type.
 //!
-//! The memory planner makes most of these disappear: operand and result are offered as one buffer.
+//! The memory planner removes most of these copies: the candidate offers operand and result as one buffer.
 
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_ops::{Op, OpKind};

@@ -1,4 +1,4 @@
-//! `cpu.movement.expand` and `cpu.movement.tile`: a tensor repeated, as strided copies that stand still or start over.
+//! `cpu.movement.expand` and `cpu.movement.tile`: repeats a tensor, by strided copies with stride 0 or with restarts.
 
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::Sizes;

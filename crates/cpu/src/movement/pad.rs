@@ -1,8 +1,8 @@
 //! `cpu.movement.pad`: a border around a tensor, or a cut.
 //!
-//! For every axis a table says where each position of the result comes from. The innermost padded axis is turned into
-//! segments, runs of the source or of the fill value, once; then each row of the result is written segment by segment.
-//! Axes behind it that stay as they are make the elements of such a row longer, not more.
+//! A table per axis gives the source of each position of the result. The kernel converts the innermost padded axis once
+//! into segments, which are runs of the source or of the fill value, and then writes each row of the result segment by
+//! segment. Unpadded axes after it only enlarge the elements of a row.
 
 use bytemuck::{Pod, Zeroable};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
@@ -40,7 +40,7 @@ struct PadKernel {
     mode: PadMode,
 }
 
-/// In a table: not of the source, but the fill value.
+/// Entry of a table for the fill value.
 const FILLER: usize = usize::MAX;
 
 impl PadKernel {

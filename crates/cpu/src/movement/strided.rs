@@ -1,10 +1,10 @@
 //! Copies from a strided source into a contiguous result, any element type: the work behind transposes, slices,
 //! expanded and tiled tensors.
 //!
-//! Axes that continue each other are merged first. What is left is copied by rows of the innermost axis: as whole runs
-//! where the source is contiguous, as fills where it stands still, else element by element. Where another axis than the
-//! innermost is contiguous in the source, the two are walked in square tiles, so that every cache line of the source is
-//! used whole while it is at hand.
+//! The copy first merges contiguous axes. It then copies rows of the innermost axis: as whole runs where the source is
+//! contiguous, as fills where the stride is 0, else element by element. Where another axis than the innermost is
+//! contiguous in the source, it walks the two axes in square tiles, so that it uses every cache line of the source
+//! completely while it is in the cache.
 
 use std::sync::Mutex;
 
@@ -108,7 +108,7 @@ fn shared<T: Pod + Send + Sync>(workers: &dyn Workers, source: &[T], start: isiz
     let below: usize = axes[depth + 1..].iter().map(|a| a.size).product();
     let chunks = cut.size.div_ceil(chunk);
     let outer_sizes: Sizes = axes[..depth].iter().map(|axis| axis.size).collect();
-    // Tasks take the parts of the result one after the other; a list of them would be memory taken in every launch.
+    // Tasks take the parts of the result one after the other; a list of them would allocate memory in every launch.
     let rest = Mutex::new((0, target));
     workers.run(lead * chunks, &|_| {
         let Some((job, size, part)) = rest.lock().ok().map(|mut rest| {

@@ -95,7 +95,7 @@ fn numbered(ty: &ValueType) -> ValueType {
     }
 }
 
-/// The operator with places instead of strings; only programs name types of their own.
+/// The operator on positions instead of strings; only pointwise programs contain types.
 fn on_places(op: &Op) -> Option<Op> {
     let Op::Pointwise(pointwise) = op else { return Some(op.clone()) };
     let place = |ty: DataType| if ty == DataType::String { PLACE } else { ty };
@@ -124,7 +124,7 @@ struct Strings {
     kernel: Box<dyn Kernel>,
 }
 
-/// An operand as the kernel for numbers sees it.
+/// An operand for the kernel for numbers.
 struct Numbered {
     ty: ValueType,
     data_type: DataType,
@@ -275,7 +275,7 @@ mod tests {
         let inputs = [number(&[1, 5, 2]), number(&[3]), texts(&[2, 1], &["b", ""]), texts(&[], &["a"])];
         let y = run(Expr::into_pointwise(&[chosen, sum]).unwrap(), &inputs);
         assert_eq!(y[0], texts(&[2, 3], &["a", "b", "a", "a", "", "a"]));
-        // The other result has the type of places, but stands for itself.
+        // The other result has the type of positions, but holds plain numbers.
         assert_eq!(y[1].as_tensor().unwrap().to_i64(), [4, 8, 5, 4, 8, 5]);
     }
 }

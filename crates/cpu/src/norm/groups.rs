@@ -1,4 +1,4 @@
-//! Which elements are normalized together, in as few axes as possible.
+//! The groups of elements that share statistics, in as few axes as possible.
 //!
 //! Axis 1 is split where it has groups, axes of one element are dropped, and neighbouring axes of the same kind are
 //! merged. Layer, instance and group normalization become rows of neighbours; normalization over the batch becomes

@@ -1,6 +1,6 @@
 //! Normalization.
 //!
-//! [`normalize`] with its shapes from [`groups`], [`rows`] with a pointwise operator behind, and [`local_response`].
+//! [`normalize`] with its shapes from [`groups`], [`rows`] with a pointwise epilogue, and [`local_response`].
 
 pub mod groups;
 pub mod local_response;

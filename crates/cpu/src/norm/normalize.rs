@@ -50,7 +50,7 @@ pub(super) struct Measured {
     report: [f64; 2],
 }
 
-/// The sum that a measure of elements other than the deviation rests on.
+/// The sum on which a measure other than the deviation is based.
 fn power<T: Number>(measure: &Measure, v: T) -> T {
     match measure {
         Measure::Norm { order } if *order == 1.0 => T::of(v.wide().abs()),
@@ -140,7 +140,7 @@ impl NormalizeKernel {
         }
     }
 
-    /// Writes the result, from `x` or from what `y` holds already, and returns the statistics.
+    /// Writes the result, from `x` or in place from the contents of `y`, and returns the statistics.
     fn compute<'r, T: Number>(
         &self,
         groups: &Groups,

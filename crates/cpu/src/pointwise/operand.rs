@@ -57,7 +57,7 @@ impl Access {
     }
 }
 
-/// Where element number `at` of a part lies in its span.
+/// Position of element `at` of an alias in its span.
 pub fn position_in(rows: Rows, at: usize) -> usize {
     at / rows.inner * rows.step + at % rows.inner
 }

@@ -1,8 +1,8 @@
 //! `cpu.pointwise.program`: any scalar program, column by column.
 //!
-//! The result is cut into chunks for the workers and each chunk into columns of [`LENGTH`] elements. For every column
-//! the steps run one after the other, each as one loop over the column: the loops become vector code, and what passes
-//! between steps stays in the L1 cache. The whole thing is compiled once per instruction set tier.
+//! The kernel splits the result into chunks for the workers and each chunk into columns of [`LENGTH`] elements. It runs
+//! the steps on a column one after the other, each as one loop over the column: the compiler vectorizes the loops, and
+//! the values between steps stay in the L1 cache. The code is compiled once per instruction set tier.
 
 use std::sync::Mutex;
 
@@ -157,7 +157,7 @@ struct Run<'a> {
     sizes: &'a [usize],
     /// How the results lie.
     rows: &'a [Option<Rows>],
-    /// Elements that a column must not reach beyond a multiple of.
+    /// Number of elements whose multiples no column may cross.
     row: usize,
 }
 
@@ -291,7 +291,7 @@ fn select(compute: DataType, condition: &[i64], then: &Column, otherwise: &Colum
 #[inline(always)]
 fn cast(from: DataType, to: DataType, mode: CastMode, a: &Column, column: &mut Column, length: usize) {
     let (Some(source), Some(target)) = (Kind::of(from), Kind::of(to)) else { return };
-    // Narrow floats with modes, and floats to integers that may not fit, take the exact way.
+    // Narrow floats with modes, and floats to integers that may overflow, use the exact conversion.
     let exact = to.mini_float().is_some() || source != Kind::I64 && target == Kind::I64;
     macro_rules! each {
         ($into:ident, $from:ident, $v:ident => $e:expr) => {

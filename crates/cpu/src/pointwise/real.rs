@@ -82,7 +82,7 @@ macro_rules! real {
                     }),
                     ScalarOp::Fmod => binary!(x, z => x % z),
                     ScalarOp::Pow => binary!(x, z => x.powf(z)),
-                    // The comparison is false for a NaN in z, which is then taken; a NaN in x is taken by the sum.
+                    // The comparison is false for a NaN in z, which then wins; the sum propagates a NaN in x.
                     ScalarOp::Min => binary!(x, z => if x.is_nan() { x } else if x < z { x } else { z }),
                     ScalarOp::Max => binary!(x, z => if x.is_nan() { x } else if x > z { x } else { z }),
                     _ => return false,

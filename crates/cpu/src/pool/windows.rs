@@ -1,7 +1,7 @@
 //! Folds over the windows of x: [N, C, spatial...], one row of results at a time.
 //!
-//! For every tap of the kernel the row of results takes in one run of a row of x: the loop over the last axis has no
-//! test for the border, and with stride 1 it is vector code.
+//! For every tap of the kernel, the row of results accumulates one run of a row of x: the loop over the last axis has
+//! no test for the border, and with stride 1 it is vector code.
 
 use sinter_backend::KernelError;
 use sinter_base::Sizes;

@@ -1,7 +1,7 @@
-//! Epilogues: what happens to the sums of a product before they leave the cache.
+//! Epilogues: pointwise work on the sums of a product before they leave the cache.
 //!
-//! A pointwise program over the product is taken apart: a bias per column starts the sums, clamping to constants
-//! happens in registers, and what remains runs as a program over the rows of each finished tile.
+//! The plan splits a pointwise program over the product: the sums start from a bias per column, the microkernel clamps
+//! to constants in registers, and the remaining program runs over the rows of each finished tile.
 
 use sinter_backend::{End, KernelError, Refusal, StrideSupport};
 use sinter_base::{DataType, Dim};
@@ -94,7 +94,7 @@ pub struct RowProgram<'a> {
     pub program: &'a Program,
     /// Which of its operands is the product.
     pub product: usize,
-    /// Which operand of the region each one is; nothing is asked about the product.
+    /// The region's operand of each operand of the program; the entry of the product is unused.
     pub operands: Vec<usize>,
     /// Dimensions of each operand.
     pub dims: Vec<&'a [Dim]>,
@@ -178,7 +178,7 @@ impl RowProgram<'_> {
     }
 }
 
-/// An epilogue as known when kernels are chosen: operands are positions of the region.
+/// An epilogue before binding: operands are positions of the region.
 #[derive(Clone, Debug)]
 pub struct Plan {
     bias: Option<usize>,
@@ -197,7 +197,7 @@ impl Plan {
         rows.simple().map_or_else(|| Self::whole(rows), Ok)
     }
 
-    /// The same without taking the program apart: for what is done to rows before they are multiplied.
+    /// The same without splitting the program, for prologues.
     ///
     /// # Errors
     /// When the program is not for this kernel.
@@ -211,7 +211,7 @@ impl Plan {
         Self { bias: operand, clamp: (f32::NEG_INFINITY, f32::INFINITY), rest: None }
     }
 
-    /// Adds the bias that the heavy operator has of its own.
+    /// Adds the heavy operator's own bias.
     ///
     /// # Errors
     /// When the program starts with a bias as well.
@@ -266,7 +266,7 @@ impl Plan {
 }
 
 impl Rest<'_> {
-    /// ScratchBuffer for what passes between steps: one for each task, which calls [`Rest::apply`] with it.
+    /// Columns for the values between steps: one set for each task, which passes it to [`Rest::apply`].
     pub fn columns(&self) -> ScratchBuffer<'_, Column> {
         self.scratch.allocate(self.program.steps().len())
     }
@@ -370,7 +370,7 @@ mod tests {
         };
         let relu6 = plan(&op.program);
         assert_eq!((relu6.bias, relu6.clamp, relu6.rest.is_none()), (Some(4), (0.0, 6.0), true));
-        // A bias behind the bound is no start of the sums.
+        // The sums cannot start from a bias that follows a clamp.
         let late = &y.binary(ScalarOp::Max, &Expr::constant(DataType::F32, 0.0)) + &b;
         let op = Expr::into_pointwise(&[late]).unwrap();
         assert!(plan(&op.program).rest.is_some());

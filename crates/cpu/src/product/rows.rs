@@ -1,9 +1,9 @@
 //! The loops around the microkernels: `C = A B`, cut into tasks, cache blocks and tiles.
 //!
-//! A is read in place through [`Rows`]; B is packed in panels. A task owns a block of rows and columns of C. Its inner
-//! dimension is cut so that the panels stay in the L2 cache while all rows pass by; for one tile of rows, which stay in
-//! the L1 cache, all panels of the block are done. Where the cuts lie depends on sizes only, never on the number of
-//! threads, so neither do the results.
+//! The loops read A in place through [`Rows`]; B is packed in panels. A task owns a block of rows and columns of C. It
+//! splits the inner dimension into blocks so that the panels stay in the L2 cache while it loops over the rows; for one
+//! tile of rows, which stays in the L1 cache, it computes all panels of the block. Block borders, and with them the
+//! results, depend on sizes only, never on the number of threads.
 #![allow(unsafe_code, reason = "tasks write disjoint tiles of one result")]
 
 use std::ops::Range;
@@ -18,7 +18,7 @@ use crate::product::panel::WIDTH;
 use crate::product::tile::{MAX_PANELS, MAX_ROWS, Start, Tap, Tile, panels_for, row_steps};
 use crate::tier::Tier;
 
-/// Multiply-adds below which a task is not worth handing out.
+/// Multiply-adds below which a task is not worth sharing.
 pub(super) const WORTH_SHARING: usize = 64 * 1024;
 /// Most taps of one tile: their list lies on the stack.
 const STACK_TAPS: usize = 64;
@@ -43,7 +43,7 @@ pub trait Rows: Sync {
 pub struct Matrix<'a> {
     /// The elements.
     pub data: &'a [f32],
-    /// Number of the row that lies at the start of `data`; rows before it are not asked for.
+    /// Index of the row at the start of `data`; callers do not request rows before it.
     pub first: usize,
     /// Number of rows of the whole matrix.
     pub rows: usize,
@@ -192,7 +192,7 @@ impl<R: Rows> RowProduct<'_, '_, R> {
             let mut row = rows.start;
             while row < rows.end {
                 let left = rows.end - row;
-                // A tile of more rows than are left repeats the last one; few are worth a smaller kernel.
+                // A tile of more rows than are left repeats the last row; a smaller kernel would rarely help.
                 let count = *row_steps(tier).iter().find(|&&s| s <= left).unwrap_or(&1);
                 let tile = RowTile { rows: row..row + count, panels: &panels, inner_block: &inner_block, target };
                 self.row_tile(tier, &tile, columns);

@@ -24,7 +24,7 @@ pub struct Tap<'a> {
     lifetime: std::marker::PhantomData<&'a [f32]>,
 }
 
-// SAFETY: a tap is a bundle of shared slices, read only.
+// SAFETY: a tap consists of shared slices, read only.
 unsafe impl Send for Tap<'_> {}
 // SAFETY: as above.
 unsafe impl Sync for Tap<'_> {}
@@ -52,7 +52,7 @@ pub enum Start<'a> {
     Zero,
     /// One value per column, at least as many as the tile has.
     Columns(&'a [f32]),
-    /// Zero, and what the tile of C holds is added in the end: sums of sums lose less to rounding than one long sum.
+    /// Zero; the microkernel adds the contents of C at the end: sums of sums lose less to rounding than one long sum.
     Earlier,
 }
 
@@ -95,7 +95,7 @@ pub const fn row_steps(tier: Tier) -> &'static [usize] {
     }
 }
 
-/// Panels that a tile of so many rows takes at once, when `left` are left to do.
+/// Number of panels that a tile of so many rows computes at once, when `left` remain.
 pub const fn panels_for(tier: Tier, rows: usize, left: usize) -> usize {
     match tier {
         Tier::Avx512 => {
@@ -168,7 +168,7 @@ impl Tile<'_> {
             earlier: matches!(self.start, Start::Earlier),
             clamp: self.clamp,
         };
-        // SAFETY: the rows of A were checked when the taps were made, B and the start above; C is the caller's word.
+        // SAFETY: the rows of A were checked when the taps were made, B and the start above; the caller guarantees C.
         // The tier in use is never above what the machine has.
         unsafe { problem.run(tier, rows, panels) }
     }

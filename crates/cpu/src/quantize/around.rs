@@ -24,7 +24,7 @@ pub const AROUND: Around = Around;
 /// The tactic.
 pub struct Around;
 
-/// A kernel of another tactic inside: what a recipe says.
+/// The parameters of a recipe: the kernel of another tactic inside.
 struct Inner {
     tactic: &'static dyn HostTactic,
     parameters: Attr,

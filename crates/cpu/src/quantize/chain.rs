@@ -1,8 +1,8 @@
 //! Chains: quantizations, dequantizations and pointwise programs of a region, computed together element by element.
 //!
 //! All results of a chain's operators have the same sizes. Between its operators every value is a column of f32,
-//! quantized ones included: integers of at most 16 bits are exact in it. So the bits are those of one operator after
-//! the other.
+//! quantized ones included: integers of at most 16 bits are exact in it. So a chain computes the bits of the separate
+//! operators.
 
 use sinter_backend::{Refusal, Region};
 use sinter_base::quantization::Granularity;
@@ -80,8 +80,7 @@ struct Growing<'a> {
 impl Chain {
     /// The chain of these nodes of a body, in order, whose result is the first output of the last one.
     ///
-    /// # Errors
-    /// When the operators or their types are none for chains.
+    /// # Errors When a chain does not support the operators or their types.
     pub(super) fn of(region: &Region, nodes: &[&Node]) -> Result<Self, Refusal> {
         let body = region.body();
         let last = nodes.last().and_then(|node| node.outputs.first().copied());

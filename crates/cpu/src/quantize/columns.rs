@@ -84,7 +84,7 @@ struct Terms<'a> {
     high: f32,
 }
 
-/// Quantizes a whole column, whatever lies behind the elements that count: a loop of a fixed length becomes vectors.
+/// Quantizes a whole column, including elements beyond its used length: the compiler vectorizes a loop of fixed length.
 #[inline(always)]
 fn quotients(Terms { x, scale, zero, low, high }: Terms<'_>, y: &mut [f32; LENGTH]) {
     match zero {

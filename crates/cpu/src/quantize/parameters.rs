@@ -8,7 +8,7 @@ use crate::launch::{Launch, ScratchBuffer};
 use crate::number::Number;
 use crate::quantize::spans::{Span, Spans};
 
-/// Operands 1 and 2 of a launch: what elements of operand 0 are scaled by, and what stands for zero.
+/// Operands 1 and 2 of a launch: scales and zero points of operand 0.
 pub struct Parameters<'a, T: Number> {
     scales: Elements<'a, T>,
     zeros: ScratchBuffer<'a, T>,

@@ -1,9 +1,9 @@
 //! Real values to stored ones.
 //!
 //! `cpu.quantize.to_integers.f32` takes f32 divided in f32 to integers of at most 16 bits. Rounding to even adds and
-//! subtracts 1.5 * 2^23, which a vector unit does everywhere; the quotient is brought into a range first in which that
-//! is exact and beyond which every result is saturated anyway. `cpu.quantize.generic` takes every other type, one
-//! element at a time in f64, rounded to the type of the division where the operator says so.
+//! subtracts 1.5 * 2^23, which a vector unit does everywhere; the kernel first clamps the quotient to a range in which
+//! that is exact, and beyond which every result saturates. `cpu.quantize.generic` takes every other type, one element
+//! at a time in f64, rounded to the type of the division where the operator says so.
 
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::DataType;
@@ -58,7 +58,7 @@ fn generic(region: &Region) -> Result<Loaded, Refusal> {
 /// Quotients beyond this saturate in every type of at most 16 bits, whatever the zero point.
 const FARTHEST: f32 = 131_072.0;
 
-/// Adding and subtracting it leaves no room for digits behind the point.
+/// Adding and subtracting it removes all digits after the point.
 const ROUNDER: f32 = 12_582_912.0;
 
 /// `saturate(round(v / scale) + zero)`, for ranges of at most 16 bits.

@@ -2,7 +2,7 @@
 //! result.
 //!
 //! `[chain]... operator [chain]`, where the operator may have the transpositions of its layout around it and a
-//! pointwise program behind it, which its kernel computes.
+//! pointwise epilogue, which its kernel computes.
 
 use std::collections::HashMap;
 
@@ -39,9 +39,9 @@ pub(super) struct Split {
     pub(super) inner: Region,
     /// By operand of the inner region.
     pub(super) operands: Vec<Option<From>>,
-    /// Chains in front, each with the region's operands behind its sources.
+    /// Chains before the operator, each with the region's operands of its sources.
     pub(super) before: Vec<(Chain, Vec<usize>)>,
-    /// The chain behind, with what its sources read.
+    /// The chain after the operator, with the sources of its operands.
     pub(super) behind: Option<(Chain, Vec<Read>)>,
 }
 
@@ -152,7 +152,7 @@ fn chain_behind(region: &Region, rest: &[usize], product: ValueId) -> Result<(Ch
     Ok((chain, reads))
 }
 
-/// The operator, the transpositions of its layout, and the program behind it.
+/// The operator, the transpositions of its layout, and its epilogue.
 fn core_of(body: &Body, heavy: usize, with_program: bool) -> Vec<usize> {
     let nodes = body.nodes();
     let is_transpose = |node: &usize| nodes[*node].op.kind() == OpKind::Transpose;
@@ -188,7 +188,7 @@ fn ancestors(body: &Body, values: impl IntoIterator<Item = ValueId>) -> Vec<usiz
     (0..found.len()).filter(|&node| found[node]).collect()
 }
 
-/// The region of some nodes, and what each of its operands is outside.
+/// The region of some nodes, and the outer value of each of its operands.
 fn inner_region(region: &Region, core: &[usize]) -> (Region, Vec<Option<ValueId>>) {
     let outer = region.body();
     let mut body = Body::new();

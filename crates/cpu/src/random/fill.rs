@@ -1,7 +1,7 @@
 //! `cpu.random.fill`: a tensor of random numbers by the Philox 4x32-10 generator.
 //!
-//! Ten rounds turn a 128-bit counter, the number of the block below the number of the stream, under a 64-bit key, the
-//! seed, into the four words of a block. Every block stands alone, so the workers share them freely. Source: Salmon,
+//! Ten rounds turn a 128-bit counter, the index of the block below the index of the stream, under a 64-bit key, the
+//! seed, into the four words of a block. Blocks are independent, so the workers share them freely. Source: Salmon,
 //! Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 
 use std::f64::consts::TAU;

@@ -37,8 +37,8 @@ impl Kind {
         if matches!(self, Kind::Lstm { .. }) { 2 } else { 1 }
     }
 
-    /// Gates whose rows of the recurrence matrix are multiplied together: those of the GRU's hidden gate may meet
-    /// another vector than the others do.
+    /// Gates whose rows of the recurrence matrix form one product: the GRU's hidden gate may multiply another vector
+    /// than the others.
     pub fn products(self) -> &'static [usize] {
         match self {
             Kind::Rnn => &[1],
@@ -56,7 +56,7 @@ pub struct Cell<'a, T> {
     pub hidden: usize,
     /// The recurrence matrix, its products one after the other in wide panels.
     pub r: &'a [T],
-    /// Added to the product with the state before the reset gate, of the GRU that wants it so.
+    /// Bias of the product with the state before the reset gate, of a GRU with `linear_before_reset`.
     pub reset_bias: &'a [T],
     /// [3 * hidden] of the gates i, o, f; may be empty.
     pub peepholes: &'a [T],

@@ -1,7 +1,7 @@
 //! Rnn, Gru and Lstm.
 //!
 //! The input part of all steps is one blocked product per direction, done before the walk. The sequences of a batch and
-//! the directions are independent of each other: each is walked by one task, with its states in memory of its own.
+//! the directions are independent of each other: one task walks each, with its states in separate memory.
 //! `cpu.recurrent.packed.f32` takes its weights packed in the plan, `cpu.recurrent.blocked` packs them in every launch
 //! and supports every float type.
 
@@ -185,7 +185,7 @@ impl Layer {
             *given = read(STATE + index)?;
         }
         let state_at = |d: usize, b: usize| if batch_first { b * directions + d } else { d * batch + b } * hidden;
-        // Of every task: its states, the sums of a step, and the first state after every step.
+        // For every task: its states, the sums of a step, and the first state after every step.
         let (own, made) = (states * hidden, steps * hidden);
         let unit = own + rows + made;
         let mut walked = scratch.allocate::<T>(directions * batch * unit);

@@ -1,7 +1,7 @@
 //! `cpu.reduce.arg`: the position of the largest or smallest element along an axis.
 //!
-//! All lines of one outer position are followed at once, one step along the axis at a time, so that memory is read in
-//! order. NaN beats every number.
+//! The kernel walks all lines of one outer position at once, one step along the axis at a time, so that it reads memory
+//! in order. NaN beats every number.
 
 use bytemuck::Pod;
 use sinter_backend::{KernelError, Numerics, Refusal, Region};

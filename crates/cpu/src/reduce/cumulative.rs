@@ -1,7 +1,7 @@
 //! `cpu.reduce.cumulative`: running sums or products along an axis.
 //!
-//! All lines of one outer position run together, one row of totals for all of them, so that memory is read in order.
-//! Floats run in f64 and are rounded once per result; integers wrap.
+//! The kernel walks all lines of one outer position together, with one row of totals for all of them, so that it reads
+//! memory in order. Floats run in f64 and are rounded once per result; integers wrap.
 
 use bytemuck::Pod;
 use sinter_backend::{KernelError, Numerics, Refusal, Region};

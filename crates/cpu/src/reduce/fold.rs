@@ -1,5 +1,5 @@
-//! The sums, products and extremes behind float reductions, always in f64: rounding shows only in the last bit of an
-//! f32, however many elements there are.
+//! The sums, products and extremes behind float reductions, always in f64: rounding affects only the last bit of an
+//! f32, for any number of elements.
 //!
 //! A formula is a [`Fold`] of mapped elements and an end. Rows are folded in [`LANES`] interleaved lanes that meet at
 //! the end; the order of operations depends on sizes only.

@@ -2,8 +2,8 @@
 //!
 //! Neighbouring axes of one kind are merged, so that kept and reduced axes alternate. When the innermost one is
 //! reduced, rows are folded to numbers; when it is kept, rows are folded into rows of results: either way the innermost
-//! loop runs over consecutive elements. Results are shared among the workers; a few results of long rows are shared by
-//! chunks of fixed length instead. Integers are computed in 128 bits and wrap at the end.
+//! loop runs over consecutive elements. The workers share the results; if there are only a few results of long rows,
+//! they share chunks of fixed length of the rows. Integers are computed in 128 bits and wrap at the end.
 
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::shape::{for_each_index, ravel, strides};
