@@ -12,7 +12,7 @@ thread_local! {
     static ATTEMPTS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Does what allocates; if there is no memory, `allocate` learns of it.
+/// Runs an allocation as an attempt; returns its failure to the caller.
 pub fn attempt<T>(allocate: impl FnOnce() -> T) -> T {
     /// Ends the attempt, also when `allocate` panics.
     struct Ended;
@@ -33,10 +33,9 @@ pub fn is_attempt() -> bool {
     ATTEMPTS.try_with(Cell::get).is_ok_and(|attempts| attempts > 0)
 }
 
-/// An empty list with room for so many elements.
+/// An empty list with capacity for so many elements.
 ///
-/// # Errors
-/// When the system has not so much memory.
+/// # Errors When the system does not have so much memory.
 pub fn with_capacity<T>(count: usize) -> Result<Vec<T>, TensorError> {
     let mut list = Vec::new();
     let memory = |_| TensorError::Memory { bytes: count.saturating_mul(size_of::<T>()) };

@@ -56,7 +56,7 @@ impl Blocks {
         BlockId::new(self.blocks.len() - 1)
     }
 
-    /// Gives a block back; `None` when it is not there.
+    /// Returns a block to its owner; `None` when the queue does not have it.
     pub fn remove(&mut self, id: BlockId) -> Option<HostBlock> {
         let block = self.blocks.get_mut(id.index())?.take()?;
         self.free.push(id);
@@ -79,7 +79,8 @@ impl Blocks {
     }
 
     /// Borrows several ranges at once: any number to read, which may overlap each other, and some to write, which may
-    /// overlap nothing. Of memory that a caller lent, one range is written or some are read. `lists` gives its memory.
+    /// overlap nothing. In memory that a caller lent, a launch writes one range or reads some. `lists` provides the
+    /// memory of the lists.
     ///
     /// # Errors
     /// When a range lies outside of its block or a written one overlaps another or may not be written.

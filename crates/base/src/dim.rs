@@ -45,7 +45,7 @@ pub(crate) struct Sum {
 struct Extent {
     /// Factors and constants; saturates.
     nodes: u64,
-    /// Quotients, rests, minima and maxima inside each other.
+    /// Nesting depth of quotients, remainders, minima and maxima.
     depth: usize,
 }
 
@@ -116,7 +116,7 @@ impl Dim {
         Self::from_terms(BTreeMap::from([(vec![factor], 1)]), 0)
     }
 
-    /// This size as one factor, which no product looks into: `floor_div(self, 1)`, which is written for nothing else.
+    /// This size as one opaque factor, which products do not expand: `floor_div(self, 1)`, a form without another use.
     #[must_use]
     pub fn opaque(&self) -> Dim {
         match self.parts() {
@@ -145,12 +145,12 @@ impl Dim {
         self.extent().nodes
     }
 
-    /// How deep quotients, rests, minima and maxima lie in each other.
+    /// Nesting depth of quotients, remainders, minima and maxima.
     pub fn depth(&self) -> usize {
         self.extent().depth
     }
 
-    /// Is this more than anybody should reason about? Such a size or number is known when the network runs.
+    /// Is this expression too large for inference? The run computes such a size or number.
     pub fn is_too_large(&self) -> bool {
         self.nodes() > MAX_NODES || self.depth() > MAX_DEPTH
     }
@@ -260,8 +260,8 @@ impl Dim {
         self.neg().floor_div(other).neg()
     }
 
-    /// The quotient when `other` divides every term of `self`. A symbolic divisor counts as non-zero: where it is
-    /// zero, a network has no elements and the quotient is whatever the surrounding sizes say.
+    /// The quotient when `other` divides every term of `self`. A symbolic divisor counts as non-zero: where it is zero,
+    /// the network has no elements and the value of the quotient does not matter.
     pub fn exact_div(&self, other: &Dim) -> Option<Dim> {
         if self == other {
             return Some(Dim::constant(1));
@@ -340,7 +340,7 @@ impl Dim {
         }
     }
 
-    /// The only factor, where the size is nothing else.
+    /// The only factor, if the size consists of one factor.
     fn as_factor(&self) -> Option<&Factor> {
         match self.parts() {
             ([(product, 1)], 0) => match product.as_slice() {
@@ -433,7 +433,7 @@ impl Dim {
         Some(total)
     }
 
-    /// The expression with symbols replaced where `replace` has an answer.
+    /// The expression with symbols replaced where `replace` returns a size.
     #[must_use]
     pub fn substitute(&self, replace: &dyn Fn(&str) -> Option<Dim>) -> Dim {
         let (terms, constant) = self.parts();
@@ -443,7 +443,7 @@ impl Dim {
         })
     }
 
-    /// Turns the expression into something else, bottom up, as a tree of two-sided operations.
+    /// Folds the expression bottom up, as a tree of binary operations.
     pub fn fold<T>(&self, build: &mut dyn FnMut(Fold<'_, T>) -> T) -> T {
         let (terms, constant) = self.parts();
         let mut total: Option<T> = None;

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-/// The text in one line, with nothing in it that steers a terminal: control characters, line separators and what turns
-/// the direction of writing round are escaped. So no name can look like a message of its own.
+/// The text in one line, with control characters, line separators and characters that change the writing direction
+/// escaped. So no name can control a terminal or look like a separate message.
 pub fn one_line(text: &str) -> Cow<'_, str> {
     if !text.chars().any(steers) {
         return Cow::Borrowed(text);
@@ -15,7 +15,7 @@ pub fn one_line(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Does a terminal do something else with it than show it?
+/// Is it a character that a terminal interprets instead of printing it?
 pub fn steers(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }

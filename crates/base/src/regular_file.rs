@@ -6,8 +6,8 @@ use std::path::Path;
 
 /// Opens a regular file for reading.
 ///
-/// A pipe or device in its place is an error at once: opening a pipe without a writer would block for ever, and a
-/// question before opening would be out of date by then.
+/// A pipe or device in its place is an error at once: opening a pipe without a writer would block for ever, and a check
+/// before opening could be out of date by then.
 ///
 /// # Errors
 /// As opening a file does, and for everything but regular files.

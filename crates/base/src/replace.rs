@@ -20,12 +20,12 @@ const MAX_WRITERS: usize = 1000;
 /// Stands between the name of the target and the id of the process that writes it.
 const MARK: &str = ".partial-";
 
-/// Replaces a file, or makes it: `write` writes to a temporary file beside it, of a name that nothing else has, which
-/// is renamed when it is complete and on disk. A link stays, what it leads to is replaced; pipes and devices are never.
-/// What writers of the same file left behind when they were killed is removed.
+/// Replaces or creates a file: `write` writes to a temporary file beside it, with a unique name, which is renamed when
+/// it is complete and on disk. A link stays, and its target is replaced; pipes and devices are never replaced. The
+/// function also removes partial files of writers that were killed.
 ///
-/// # Errors
-/// When the file cannot be written, or what has its name is no regular file; no temporary file stays.
+/// # Errors When the file cannot be written, or its name belongs to something other than a regular file; no temporary
+/// file remains.
 pub fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let target = behind_links(path);
     if target.metadata().is_ok_and(|found| !found.is_file()) {
@@ -70,8 +70,7 @@ fn create_partial(target: &Path) -> io::Result<(File, PathBuf)> {
         match File::create_new(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
-            // Another process may have found the file before it was locked, taken it for an abandoned one and removed
-            // it.
+            // Another process may have removed the file as abandoned before it was locked.
             Ok(file) if !matches!(file.try_lock(), Err(TryLockError::WouldBlock)) && is_linked(&file)? => {
                 return Ok((file, path));
             }
@@ -93,7 +92,7 @@ fn is_linked(_: &File) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Removes the partial files of a target that no living process writes. Where that cannot be found out, they stay.
+/// Removes the partial files of a target that no running process writes. Files whose state is unknown stay.
 fn remove_abandoned(target: &Path) {
     let Some(name) = target.file_name() else { return };
     let start = [name.as_encoded_bytes(), MARK.as_bytes()].concat();

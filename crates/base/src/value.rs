@@ -9,7 +9,7 @@ use crate::types::{TensorType, ValueType};
 pub enum Value {
     /// A tensor.
     Tensor(Tensor),
-    /// A list. The element type of an empty list is kept in `element`.
+    /// A list. `element` is the element type, also of an empty list.
     Sequence {
         /// Type of the elements, shapes unranked unless all agree.
         element: ValueType,

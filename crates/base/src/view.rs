@@ -79,7 +79,7 @@ pub struct ViewError {
     found: usize,
 }
 
-/// The rows that matter: none where elements lie one after the other.
+/// The row pitch; `None` if the elements are contiguous.
 fn check(data_type: DataType, sizes: &[usize], bytes: &[u8], rows: Option<Rows>) -> Result<Option<Rows>, ViewError> {
     let width = element_bytes(data_type);
     let count = element_count(sizes);
@@ -144,7 +144,7 @@ impl<'a> View<'a> {
         element_count(self.sizes).unwrap_or(0)
     }
 
-    /// How the elements lie; `None` when one after the other.
+    /// The row pitch; `None` if the view is contiguous.
     pub fn rows(&self) -> Option<Rows> {
         self.rows
     }
@@ -163,7 +163,7 @@ impl<'a> View<'a> {
         self.bytes
     }
 
-    /// The bytes from the first element to the last, with what lies between rows.
+    /// The bytes from the first element to the last, including those between rows.
     pub fn span_bytes(&self) -> &'a [u8] {
         self.bytes
     }
@@ -192,7 +192,7 @@ impl<'a> View<'a> {
         self.span()
     }
 
-    /// The elements from the first to the last, with what lies between rows.
+    /// The elements from the first to the last, including those between rows.
     ///
     /// # Panics
     /// When the view has another type: an error of the kernel, never of data.
@@ -213,8 +213,8 @@ impl<'a> ViewMut<'a> {
         Ok(Self { data_type, sizes, bytes, rows })
     }
 
-    /// A view of a part of a larger value; `bytes` reach from its first element to its last, and those between rows
-    /// belong to other parts: a kernel leaves them as they are.
+    /// A view of an alias of a larger buffer; `bytes` reach from its first element to its last. The bytes between rows
+    /// belong to other aliases: a kernel must not change them.
     ///
     /// # Errors
     /// When size or alignment do not match, or the elements are no whole rows.
@@ -243,7 +243,7 @@ impl<'a> ViewMut<'a> {
         element_count(self.sizes).unwrap_or(0)
     }
 
-    /// How the elements lie; `None` when one after the other.
+    /// The row pitch; `None` if the view is contiguous.
     pub fn rows(&self) -> Option<Rows> {
         self.rows
     }
@@ -262,7 +262,7 @@ impl<'a> ViewMut<'a> {
         self.bytes
     }
 
-    /// The bytes from the first element to the last; what lies between rows belongs to others.
+    /// The bytes from the first element to the last; those between rows belong to other aliases.
     pub fn span_bytes(&mut self) -> &mut [u8] {
         self.bytes
     }
@@ -276,7 +276,7 @@ impl<'a> ViewMut<'a> {
         self.span()
     }
 
-    /// The elements from the first to the last; what lies between rows belongs to others.
+    /// The elements from the first to the last; those between rows belong to other aliases.
     ///
     /// # Panics
     /// When the view has another type: an error of the kernel, never of data.

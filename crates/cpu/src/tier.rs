@@ -50,8 +50,8 @@ impl Tier {
         }
     }
 
-    /// Processors of this tier as targets: figures of a server core of its time, the same on every machine, so that
-    /// plans do not depend on the one that built them.
+    /// The target of this tier: figures of a typical server core, the same on every machine, so that plans do not
+    /// depend on the machine that built them.
     pub fn target(self, threads: usize) -> Target {
         let float = match self {
             Tier::Scalar => 4e9,
@@ -101,8 +101,8 @@ impl Tier {
         }
     }
 
-    /// The tier in use: what the machine has, or the lower one that `SINTER_CPU` names. Programs ask
-    /// [`Tier::requested`] first and end when it names none; here such a name counts for nothing, and so does a tier
+    /// The tier in use: what the machine has, or the lower one that `SINTER_CPU` names. Programs call
+    /// [`Tier::requested`] first and end when the name is unknown; this function ignores an unknown name, and a tier
     /// above the machine's.
     pub fn in_use() -> Self {
         static TIER: OnceLock<Tier> = OnceLock::new();

@@ -83,7 +83,7 @@ impl FreeNames {
     }
 }
 
-/// Names of the dimensions that count batches: the first axis of an input, where it is open.
+/// Names of the dimensions that count batches: the first axis of an input, where it is dynamic.
 pub fn batches(network: &Network) -> BTreeSet<String> {
     let first = |input: &Input| {
         let ty = network.body.ty(input.value).as_tensor()?;
@@ -147,7 +147,8 @@ pub fn sizes_of(network: &Network, inputs: &HashMap<String, Value>) -> BTreeMap<
     sizes
 }
 
-/// Could the network take these inputs, as far as types and sizes say? What depends on computed elements is not known.
+/// Do these inputs satisfy the network's conditions on types and sizes? Conditions on computed elements are not
+/// checked.
 ///
 /// # Errors
 /// The first operator that refuses.

@@ -102,7 +102,7 @@ impl<'a> Patch<'a> {
         }
     }
 
-    /// The old nodes whose work the nodes added from now on do.
+    /// The old nodes that nodes added from now on replace.
     pub fn set_origins(&mut self, origins: impl IntoIterator<Item = usize>) {
         self.origins = origins.into_iter().collect();
     }
@@ -122,8 +122,7 @@ impl<'a> Patch<'a> {
         }
     }
 
-    /// A condition on sizes that nothing before the mark asks for: what was added since would refuse sizes that the
-    /// network takes.
+    /// A condition on sizes that was added after the mark: the new nodes would refuse sizes that the network accepts.
     pub fn narrowed_since(&self, mark: Mark) -> Option<&Guard> {
         let (before, since) = self.infer.guards.split_at(mark.guards.min(self.infer.guards.len()));
         since.iter().find(|guard| !before.contains(guard))
@@ -250,7 +249,7 @@ impl<'a> Patch<'a> {
         }
     }
 
-    /// Puts `new` in the place of the old value `old`. A new value takes over what is known of the old one's type.
+    /// Replaces the old value `old` by `new`. A new value inherits known properties of the old type.
     pub fn replace(&mut self, old: ValueId, new: ValueId) {
         if old == new || self.is_replaced(old) {
             return;
@@ -306,7 +305,7 @@ impl<'a> Patch<'a> {
 /// The new body while it is put together. Nodes are numbered: old ones first, then new ones.
 struct Assembly<'p, 'a> {
     patch: &'p Patch<'a>,
-    /// By value, old and new: what it was replaced by in the end.
+    /// By value, old and new: its final replacement.
     resolved: Vec<ValueId>,
     living: Vec<bool>,
     used: Vec<bool>,

@@ -1,9 +1,9 @@
 //! Patterns that look like the mathematics: `&x * &x.unary(Sigmoid)` finds x times its sigmoid.
 //!
-//! A pattern is matched against the value that a network computes, on the normal form: one scalar operation per
-//! elementwise node. Names play no part. A pattern that is used twice stands for the same value both times; operands of
-//! commutative operations match in either order; numbers match constants to [`NUMBER_TOLERANCE`], since exporters round
-//! them. All ways to match are tried before a match fails.
+//! A pattern matches a value of a network in normal form: one scalar operation per elementwise node. Names do not
+//! matter. A pattern that is used twice must match the same value both times; operands of commutative operations match
+//! in either order; numbers match constants to [`NUMBER_TOLERANCE`], since exporters round them. All ways to match are
+//! tried before a match fails.
 
 use std::ops::{Add, Div, Mul, Sub};
 use std::sync::Arc;
@@ -39,7 +39,7 @@ pub struct Application {
     pub args: SmallVec<[Term; 3]>,
 }
 
-/// The operation that makes a value, where it is made by an elementwise node in normal form.
+/// The operation that computes a value, if its producer is an elementwise node in normal form.
 pub fn application(graph: &Graph<'_>, value: ValueId) -> Option<Application> {
     let (node, _) = graph.producer(value)?;
     let Op::Pointwise(pointwise) = &node.op else { return None };

@@ -91,7 +91,7 @@ static SPELLINGS: LazyLock<Vec<Spelling>> = LazyLock::new(|| {
     ]
 });
 
-/// The same with parts that are quantized: what comes near.
+/// The same with quantized parts, for reports of near misses.
 static NEAR: LazyLock<Vec<(ScalarOp, Pattern)>> = LazyLock::new(|| {
     let stored = |part: &Pattern| {
         let quantized = Pattern::node(|op| matches!(op, Op::Quantize(_)), &[part]);

@@ -127,7 +127,7 @@ fn swapped(patch: &mut Patch<'_>, x: ValueId) -> Result<ValueId, Miss> {
     Ok(patch.add_one(Transpose { permutation: Some(permutation) }, &[x])?)
 }
 
-/// The operator wants equal batches, and one head of keys and values for each of the queries or for all of them.
+/// The operator requires equal batches, and one head of keys and values for each of the queries or for all of them.
 fn check(patch: &Patch<'_>, q: ValueId, k: ValueId, v: ValueId) -> Result<(), Miss> {
     let [q, k, v] = [dims_of(patch, q)?, dims_of(patch, k)?, dims_of(patch, v)?];
     let equal = |a: &Dim, b: &Dim| a.equals(b) == Truth::Yes;
@@ -147,7 +147,7 @@ fn check(patch: &Patch<'_>, q: ValueId, k: ValueId, v: ValueId) -> Result<(), Mi
 struct Mask {
     value: ValueId,
     meaning: Meaning,
-    /// The leading axes of the scores that it meets.
+    /// The leading axes of the scores.
     grouping: Vec<Dim>,
 }
 
@@ -155,7 +155,7 @@ struct Mask {
 enum Meaning {
     /// Added after multiplication by this factor.
     Added(f64),
-    /// True takes part, everything else is minus infinity.
+    /// True keeps the score, false gives minus infinity.
     Condition,
 }
 

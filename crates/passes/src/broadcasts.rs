@@ -1,7 +1,7 @@
 //! Removes expansions whose readers broadcast: elementwise operators and matrix products.
 //!
-//! An expansion whose target is computed, but for which the types say what it does, gets a constant target; its shape
-//! arithmetic goes with it.
+//! An expansion with a computed target gets a constant target where the types determine it, which makes its shape
+//! arithmetic dead.
 
 use sinter_base::Truth;
 use sinter_ir::{Graph, Patch};

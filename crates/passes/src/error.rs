@@ -13,7 +13,7 @@ pub enum PassError {
         /// All names, in order.
         known: String,
     },
-    /// A pass made a patch that cannot be applied: a mistake in the pass; `--disable` it to go on.
+    /// A pass made an invalid patch, which is a bug of the pass; `--disable` it to continue.
     #[error("pass '{pass}' made a wrong patch, please report and disable it meanwhile: {source}")]
     Patch {
         /// The pass.
@@ -21,7 +21,7 @@ pub enum PassError {
         /// The error of the patch.
         source: PatchError,
     },
-    /// The network is wrong after a pass: a mistake in the pass.
+    /// The network is invalid after a pass, which is a bug of the pass.
     #[error("the network is wrong after pass '{pass}', please report and disable it meanwhile: {source}")]
     Verify {
         /// The pass; "import" for the network as given.

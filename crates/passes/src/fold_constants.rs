@@ -15,7 +15,7 @@ use sinter_ops::{Effects, Node, Op, ValueId};
 
 use crate::pass::{Miss, miss};
 
-/// Results with at most this many bytes may be larger than what they are made of.
+/// Results with at most this many bytes may be larger than their operands.
 const SMALL_BYTES: i64 = 1 << 16;
 
 /// Deepest nesting of weight expressions.
@@ -69,7 +69,7 @@ pub(crate) fn rewrite(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>)
     if !(is_float && of_weights) && becomes_constant(graph, node, patch) {
         return Ok(true);
     }
-    // Operands may be weights since this very sweep: what was replaced by a weight is one.
+    // Operands may have become weights in this sweep.
     let inputs: Option<Vec<Option<Arc<WeightExpr>>>> = node
         .inputs
         .iter()

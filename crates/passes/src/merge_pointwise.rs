@@ -27,7 +27,7 @@ struct Group {
     operands: usize,
 }
 
-/// Number of nodes that joined another one's program.
+/// Number of merged nodes.
 pub(crate) fn sweep(graph: &Graph<'_>, patch: &mut Patch<'_>) -> usize {
     let nodes = graph.body().nodes();
     let mut groups: Vec<Group> = Vec::new();
@@ -66,7 +66,7 @@ fn readers_group(graph: &Graph<'_>, position: usize, group_of: &[Option<usize>])
     readers.all(|reader| group_of[*reader] == Some(group)).then_some(group)
 }
 
-/// One program for a group: the number of nodes that joined its last one.
+/// Merges a group into one program; returns the number of nodes merged into its last one.
 fn merge(graph: &Graph<'_>, group: &Group, patch: &mut Patch<'_>) -> usize {
     let mut program = Program::default();
     let mut operands: Vec<ValueId> = Vec::new();

@@ -13,7 +13,7 @@ use crate::error::PassError;
 /// Near misses kept per pass.
 const MAX_MISSES: usize = 32;
 
-/// Why a pass that nearly applied to a node did not.
+/// The reason why a pass that nearly applied to a node did not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Miss(pub String);
 
@@ -54,7 +54,7 @@ pub(crate) enum Action {
     Body(Sweep),
 }
 
-/// A pass: its name, what it is for, and what it does.
+/// A pass: its name, its purpose and its function.
 #[derive(Clone, Copy)]
 pub struct Pass {
     /// Name in options, reports and errors.
@@ -181,7 +181,7 @@ fn run_inside(
         let inner = Graph::of_body(body, weights);
         results.push(run_on_graph(pass, &inner, &|_| locations(position), infer, report, false)?);
     }
-    // A body may never run, and its sizes are inferred anew when it does.
+    // A body may never run, and the run infers its sizes again when it does.
     infer.guards.truncate(guards);
     Ok(results.iter().any(Option::is_some).then_some(results))
 }

@@ -52,7 +52,7 @@ pub const GROUPS: &[(&str, &[Pass])] = &[
     ("quantized operands", &[QUANTIZED_OPERANDS]),
 ];
 
-/// Shows the network after a pass: its name, and the network.
+/// A callback for the network after a pass, with the name of the pass.
 pub type Dump<'a> = &'a mut dyn FnMut(&str, &Network);
 
 /// The user's options for the passes.
@@ -94,8 +94,7 @@ pub fn pass_names() -> Vec<&'static str> {
 
 /// Runs all passes over a network.
 ///
-/// # Errors
-/// When an option names no pass, the network given is wrong, or a pass makes a mistake.
+/// # Errors When an option names no pass, the given network is invalid, or a pass has a bug.
 pub fn optimize(network: Network, options: PassOptions<'_>) -> Result<Optimized, PassError> {
     run_groups(network, GROUPS, options)
 }

@@ -16,7 +16,7 @@ fn only_moves(op: &Op) -> bool {
     matches!(op, Op::Reshape(_) | Op::Squeeze(_) | Op::Unsqueeze(_) | Op::Transpose(_) | Op::Slice(_))
 }
 
-/// Moves the dequantization in front of one node behind it.
+/// Moves the dequantization before a node to after it.
 pub(crate) fn rewrite(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>) -> Result<bool, Miss> {
     let node = graph.node(position);
     let (true, &[result]) = (only_moves(&node.op), node.outputs.as_slice()) else { return Ok(false) };

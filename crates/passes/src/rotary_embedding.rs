@@ -246,7 +246,7 @@ fn rotated(graph: &Graph<'_>, rotation: &Rotation, patch: &mut Patch<'_>) -> Res
     Ok(patch.add_one(op, &inputs)?)
 }
 
-/// Components behind the rotated ones that are put together with them again are passed by the operator itself.
+/// If components after the rotated ones are concatenated with them again, the operator can pass them through.
 fn passed_by(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>) -> Result<bool, Miss> {
     let node = graph.node(position);
     let &[Some(front), Some(back)] = node.inputs.as_slice() else { return Ok(false) };
@@ -268,7 +268,8 @@ fn passed_by(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>) -> Resul
     patch.set_origins(graph.producer_position(front).into_iter().chain([position]));
     let y = patch.add(RotaryEmbedding { rotated, ..op.clone() }, &inputs)?[0];
     patch.replace(node.outputs[0], y);
-    // The rotation refuses positions outside of the tables, so that it stays unless something stands in its place.
+    // The rotation has an effect, because it refuses positions outside of the tables: it stays unless its result is
+    // replaced.
     let [start, end, axis] = [0, first.count, -1].map(|entry| patch.int_list(&[entry]));
     let part = patch.add_one(Slice::default(), &[y, start, end, axis])?;
     patch.replace(front, part);

@@ -44,7 +44,7 @@ pub(crate) fn rewrite(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>)
     let operands: Option<SmallVec<[ValueId; 4]>> = node.inputs.iter().copied().collect();
     let Some(operands) = operands else { return Ok(false) };
     let constants: Vec<Option<Scalar>> = operands.iter().map(|id| constant_of(graph, *id)).collect();
-    // Something must stay that gives the result its shape.
+    // At least one operand must stay, to define the shape of the result.
     let highest = operands.iter().zip(&constants).filter(|(_, c)| c.is_none()).filter_map(|(id, _)| rank(graph, *id));
     let highest = highest.max();
     let becomes_constant = |index: usize| constants[index].filter(|_| rank(graph, operands[index]) <= highest);

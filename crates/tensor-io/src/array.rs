@@ -1,4 +1,4 @@
-//! One array of a file: NumPy's type and raw bytes, and what it is as a tensor.
+//! One array of a file: NumPy's type and raw bytes, and its conversion to a tensor.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use sinter_base::{DataType, Tensor};
 
 use crate::header::Header;
 
-/// An array as the file has it; which tensor it is may depend on the type that the reader expects.
+/// An array of the file; its tensor may depend on the type that the reader expects.
 #[derive(Clone, Debug)]
 pub struct RawArray {
     kind: Kind,

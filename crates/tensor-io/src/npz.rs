@@ -41,7 +41,7 @@ pub enum NpzError {
         /// Bytes needed.
         bytes: usize,
     },
-    /// The file is damaged or holds what no tensor is.
+    /// The file is damaged, or holds an array that is no tensor.
     #[error("{path}: {}", one_line(reason))]
     Invalid {
         /// The file.
@@ -111,7 +111,7 @@ pub fn parse_npz(
     Ok(arrays)
 }
 
-/// Writes tensors by name, stored; the file appears complete or not at all.
+/// Writes tensors by name, uncompressed, and replaces the file atomically.
 ///
 /// # Errors
 /// When the file cannot be written.
@@ -166,7 +166,7 @@ mod tests {
         assert!(read[0].1.to_tensor(Some(DataType::I64)).is_err());
     }
 
-    /// An archive of arrays whose headers anyone could have written.
+    /// An archive of arrays with untrusted headers.
     fn archive(arrays: &[(&str, &[u8])]) -> Vec<u8> {
         let mut archive = ZipWriter::new(std::io::Cursor::new(Vec::new()));
         for (name, bytes) in arrays {

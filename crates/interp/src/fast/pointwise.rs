@@ -25,7 +25,7 @@ fn fits_float64(program: &Program) -> bool {
         .all(|step| fits(step.data_type()) && !matches!(step, Step::Apply { compute, .. } if !fits(*compute)))
 }
 
-/// An operand, and how it is walked where it is broadcast.
+/// An operand and its strides under broadcasting.
 struct Operand<'a> {
     elements: Floats<'a>,
     strides: Option<Sizes>,
@@ -199,7 +199,7 @@ fn apply_floats(op: ScalarOp, compute: DataType, args: &[&[f64]], wide: bool, co
     true
 }
 
-/// Any operation, as the reference does it. Integers travel as whole floats; scalar operations want them as integers.
+/// Any operation, as the reference does it. Integers travel as whole floats; scalar operations take them as integers.
 fn apply(
     op: ScalarOp,
     compute: DataType,
