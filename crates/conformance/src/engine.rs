@@ -41,8 +41,7 @@ pub fn check_kernels(plan: &Plan) -> Result<(), String> {
 
 /// Builds a plan for the CPU; a kernel of the back end computes every step.
 ///
-/// # Errors
-/// Why there is none, or the step that is not, in words.
+/// # Errors The error of the build, or the first step without a kernel, as text.
 pub fn checked(network: &Network) -> Result<Plan, String> {
     let plan = built(network)?;
     check_kernels(&plan)?;
@@ -51,8 +50,7 @@ pub fn checked(network: &Network) -> Result<Plan, String> {
 
 /// Saves a plan to bytes, opens them and runs; the outputs in order.
 ///
-/// # Errors
-/// The first thing that fails, in words.
+/// # Errors The first failure, as text.
 pub fn run_here(plan: &Plan, inputs: &HashMap<String, Value>) -> Result<Vec<Value>, String> {
     let plan = from_bytes(to_bytes(plan).into(), Trust::Nothing).map_err(|e| e.to_string())?;
     let engine = Engine::from_plan(plan, &[&Cpu], THREADS).map_err(|e| e.to_string())?;
@@ -63,8 +61,8 @@ fn named(inputs: &HashMap<String, Value>) -> Vec<(String, Value)> {
     inputs.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-/// The lean program: where `SINTER_LEAN` says that it is, else compiled beside the program that is running. Compiled
-/// alone it has fewer features than in the workspace, so everything below it is compiled once more for that.
+/// The lean program: the file that `SINTER_LEAN` names, else compiled beside the running program. Compiled by itself it
+/// has fewer features than in the workspace, so cargo compiles its dependencies once more.
 ///
 /// # Errors
 /// When it cannot be compiled.
@@ -89,8 +87,7 @@ pub fn lean_program() -> Result<PathBuf, String> {
 
 /// Saves a plan to bytes and runs it in the lean program, which gets only those bytes.
 ///
-/// # Errors
-/// The first thing that fails, in words.
+/// # Errors The first failure, as text.
 pub fn run_lean(lean: &mut LeanProgram, plan: &Plan, inputs: &HashMap<String, Value>) -> Result<Vec<Value>, String> {
     lean.run(Bytes::from(to_bytes(plan)), THREADS, named(inputs))
 }

@@ -31,7 +31,7 @@ pub struct Summary {
     pub failed: Vec<(String, String)>,
     /// Tactics that computed each passed case; none where nothing is left to compute.
     pub tactics: BTreeMap<String, BTreeSet<String>>,
-    /// Cases of which verification makes another plan.
+    /// Cases whose plan differs with verification.
     pub other_plans: usize,
 }
 
@@ -70,7 +70,7 @@ impl Outcome {
 
 fn on_tier(case: &Case, plan: &Plan, program: &mut LeanProgram) -> Result<(), String> {
     let mut bytes = Bytes::from(to_bytes(plan));
-    // The plan goes over once; an empty one stands for it afterwards.
+    // The lean program gets the plan once; an empty plan refers to it afterwards.
     let result = case.run(&mut |_, inputs| {
         let inputs = inputs.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
         program.run(std::mem::take(&mut bytes), THREADS, inputs)
@@ -78,7 +78,7 @@ fn on_tier(case: &Case, plan: &Plan, program: &mut LeanProgram) -> Result<(), St
     result.map_err(|e| e.to_string())
 }
 
-/// Builds with verification; what has kernels without it must keep them all.
+/// Builds with verification, which must keep all kernels of the build without it.
 fn verified(network: &Network) -> Result<Built, String> {
     let options = BuildOptions { threads: THREADS, ..BuildOptions::default() };
     let built = build(network, &Cpu, options).map_err(|e| e.to_string())?;

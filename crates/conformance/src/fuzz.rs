@@ -16,7 +16,7 @@ use sinter_tensor_io::parse_npz;
 
 use crate::engine::built;
 
-/// Where the seeds of the targets lie, each in a folder of the target's name.
+/// Folder of the seeds, with a folder for each target.
 pub const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus");
 
 /// The body of a fuzz target; true when it accepted the bytes.
@@ -50,7 +50,7 @@ pub fn decode_text(bytes: Bytes) -> bool {
     decode_text_model(&bytes).is_ok()
 }
 
-/// Reads an archive of arrays, and each as the tensor that it says it is; true when it could be read.
+/// Reads an archive of arrays, and converts each to its tensor; true when it could be read.
 pub fn read_npz(bytes: Bytes) -> bool {
     let Ok(arrays) = parse_npz(Cursor::new(bytes), Path::new("archive"), MAX_MEMORY) else { return false };
     arrays.iter().for_each(|(_, array)| {

@@ -17,7 +17,7 @@ use sinter_plan::{Action, Graph, Home, Plan, PlanValueId, Step};
 /// Why a plan has no results.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Trouble {
-    /// It runs longer, or takes more memory, than is allowed here.
+    /// The evaluation exceeds the limits.
     Endless,
     /// An operator refuses its operands.
     Refused(String),
@@ -122,7 +122,7 @@ impl Outermost<'_> {
     }
 }
 
-/// More scratch memory than the kernel of any small step asks for.
+/// More scratch memory than the kernel of any small step requests.
 const SCRATCH: usize = 1 << 20;
 
 /// The operator of a control flow step with its graphs as bodies, and for each body the weights that it reads, which

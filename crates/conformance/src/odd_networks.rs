@@ -143,7 +143,7 @@ fn products() -> Vec<Network> {
             let (x, w) = (m.input(&[9, 1700]), m.weight(&[1700, 40]));
             vec![m.op(matmul(), &[x, w])]
         }),
-        // The weight is packed for the product, and read as it is behind it.
+        // The product needs the weight packed, and a later operator reads it unpacked.
         named("product-plus-weight", |m| {
             let (x, w) = (m.input(&[21, 21]), m.weight(&[21, 37]));
             let y = m.op(matmul(), &[x, w]);

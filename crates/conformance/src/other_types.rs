@@ -17,7 +17,7 @@ const SCALE: f64 = 8.0;
 pub struct Problem {
     /// The operands.
     pub values: Vec<Option<Value>>,
-    /// All sizes concrete; operands but the first are weights, so that kernels that pack some are asked as well.
+    /// All sizes concrete; operands but the first are weights, so that kernels that pack weights run as well.
     pub region: Region,
 }
 

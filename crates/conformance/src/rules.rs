@@ -8,7 +8,7 @@ use sinter_import_onnx::proto::ModelProto;
 use sinter_interp::{Tolerance, compare};
 use sinter_ir::Network;
 
-/// Two correct samplers stray from the mean by more standard deviations than this once in 15,000 cases.
+/// A correct sampler deviates from the mean by more standard deviations than this once in 15,000 cases.
 const DEVIATIONS: f64 = 4.0;
 
 /// A rule for the outputs of one case.
@@ -44,7 +44,7 @@ pub fn rule_of(case: &str) -> Rule {
     Rule::Within(Tolerance::ONNX)
 }
 
-/// Repairs a model that does not say what its data was made with.
+/// Repairs a model that lacks an attribute with which its data was made.
 pub fn amend(case: &str, model: &mut ModelProto) {
     if case != "test_adam_multiple" {
         return;
@@ -62,8 +62,7 @@ pub fn amend(case: &str, model: &mut ModelProto) {
 impl Rule {
     /// Judges all outputs of one data set.
     ///
-    /// # Errors
-    /// The output and what is wrong with it.
+    /// # Errors The wrong output, and its difference.
     pub fn judge(
         self,
         network: &Network,

@@ -143,8 +143,8 @@ fn is_plain_float(data_type: DataType) -> bool {
     matches!(data_type, DataType::F16 | DataType::F32 | DataType::F64)
 }
 
-/// Adds neighbours before float inputs and behind float outputs. Inputs are fed so that the case itself sees what it
-/// saw before, which keeps it inside of its domain; expected values come from the judge.
+/// Adds neighbours before float inputs and behind float outputs. The case itself gets the same inputs as before, which
+/// keeps it inside of its domain; the reference executor computes the expected values.
 ///
 /// # Errors
 /// Why the case has no such variant.

@@ -19,7 +19,7 @@ use crate::table;
 use crate::tensor::{sparse_to_tensor, to_tensor};
 use crate::types::value_type;
 
-/// Nodes that are imported, those of a loop's body more than once; beyond this the model is refused.
+/// Limit of imported nodes, counting those of a loop's body once per import.
 const MAX_NODES: usize = 2_000_000;
 
 /// The caller's options for a model.
@@ -202,8 +202,8 @@ impl<'m> Importer<'m> {
         })
     }
 
-    /// Adds the inputs, those with an initializer as weights unless they stay inputs; returns what is wrong with the
-    /// shapes that the caller asks for.
+    /// Adds the inputs, those with an initializer as weights unless they stay inputs; returns the errors of the
+    /// requested shapes.
     fn import_inputs(&mut self, graph: &'m GraphProto) -> Vec<Problem> {
         self.bind_weights(graph);
         let mut misfits = self.unknown_shapes(graph);
@@ -235,15 +235,15 @@ impl<'m> Importer<'m> {
             let name = info.name();
             let ty = ty.map_dims(&|dim| dim.substitute(&|name| pinned.get(name).map(|&v| Dim::constant(v))));
             let has_initializer = matches!(self.lookup(name), Some(Binding::Weight(_) | Binding::SparseWeight(_)));
-            // Before IR version 4 every weight had to be listed as an input, and many exporters go on doing so. What
-            // can be overridden would be neither folded nor packed, so such inputs are the weights that most are.
+            // Before IR version 4 every weight had to be listed as an input, and many exporters go on doing so. An
+            // overridable input could be neither folded nor packed, so the importer treats such inputs as weights.
             if has_initializer && !self.runtime_inputs.contains(name) {
                 continue;
             }
             let mut default = None;
             if has_initializer {
                 match self.default_of(name, &declared) {
-                    // One that does not fit sizes asked for is none.
+                    // An initializer that does not fit the requested sizes is ignored.
                     Ok(tensor) => default = Some(tensor).filter(|tensor| fits(tensor, &ty)),
                     Err(reason) => {
                         let location = Location::default().with_detail(&format!("initializer '{name}'"));
@@ -356,8 +356,8 @@ impl<'m> Importer<'m> {
         }
     }
 
-    /// Holds an output against its declared element type. Declared sizes are often wrong, and the nodes decide them; a
-    /// type that differs means that the nodes are not what the exporter meant.
+    /// Compares an output with its declared element type. Declared sizes are often wrong, and inference replaces them;
+    /// another element type means that the nodes do not compute what the exporter intended.
     fn check_declared(&mut self, output: &ValueInfoProto, handle: Handle) {
         let found = self.builder.ty(handle);
         let declared = output.r#type.as_ref().and_then(|proto| value_type(proto, &mut |_| Dim::constant(1)).ok());
@@ -483,7 +483,7 @@ impl<'m> Importer<'m> {
         import.map(|import| Operator::Listed { import, version })
     }
 
-    /// Looks up the operators of nodes that are not imported, so that what is missing is reported at once.
+    /// Looks up the operators of nodes that are not imported, so that all unsupported operators are reported at once.
     fn survey(&mut self, nodes: &'m [NodeProto]) {
         for node in nodes {
             self.operator(node, &location_of(node));
@@ -491,7 +491,7 @@ impl<'m> Importer<'m> {
         }
     }
 
-    /// The same for what a node consists of: its graphs, or the nodes of the function that it calls.
+    /// The same for the nested nodes: those of its graphs, or of the function that it calls.
     fn survey_inside(&mut self, node: &'m NodeProto) {
         for graph in node.attribute.iter().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs)) {
             self.survey(&graph.node);
@@ -562,7 +562,7 @@ impl<'m> Importer<'m> {
             Some(outputs) if self.problems.len() == before => Ok(self.builder.close_scope(&outputs)),
             _ => {
                 self.builder.abandon_scope();
-                // The inner problems are reported already; this one says which node they belong to.
+                // The inner problems are reported already; this one names their outer node.
                 Err(Problem::new(location.clone(), format!("its subgraph '{}' could not be imported", graph.name())))
             }
         }

@@ -1,5 +1,5 @@
-//! Counts the nodes of a model with all functions inlined, before the importer inlines any: a chain of functions of
-//! which each calls the next twice has more nodes than any memory holds.
+//! Counts the nodes of a model with all functions inlined, before the importer inlines any: in a chain of functions,
+//! each of which calls the next twice, the count grows exponentially.
 
 use std::collections::HashMap;
 

@@ -1,8 +1,8 @@
 //! Refuses names that a scope defines twice, because their readers are ambiguous.
 //!
 //! An input that is an initializer too is one value with a default. A graph inside a node may define a name of the
-//! graph around it once more, although ONNX forbids it: exporters write that, and the inner one is meant. The same
-//! holds for attributes of a node, functions of a model, and versions of an operator set.
+//! graph around it once more, although ONNX forbids it: exporters write such models, and mean the inner definition. The
+//! same holds for attributes of a node, functions of a model, and versions of an operator set.
 
 use std::collections::{HashMap, HashSet};
 

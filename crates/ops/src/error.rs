@@ -3,7 +3,7 @@
 use sinter_base::shape::{BroadcastError, Unranked};
 use sinter_base::{DataType, TensorError};
 
-/// Types that an operator does not take. The caller adds where: the node and its names.
+/// Types that an operator does not accept. The caller adds the location: the node and its names.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum InferError {
     /// An input that the operator needs was left out.
@@ -22,7 +22,7 @@ pub enum InferError {
         /// The type found, in words.
         found: String,
     },
-    /// An element type that the operator does not take.
+    /// An element type that the operator does not support.
     #[error("input {index} must have data type {expected}, found {found}")]
     DataType {
         /// Position of the input.
@@ -70,13 +70,13 @@ pub enum EvalError {
         /// The bound.
         allowed: u64,
     },
-    /// A loop that runs longer than anybody wants to wait.
+    /// A loop that exceeds the step limit.
     #[error("more than {allowed} operators run, those in loops counted every time")]
     Steps {
         /// The bound.
         allowed: u64,
     },
-    /// Values that the operator does not take: an index out of range, a malformed image.
+    /// Values that the operator does not accept: an index out of range, a malformed image.
     #[error("{0}")]
     Invalid(String),
 }

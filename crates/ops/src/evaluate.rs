@@ -18,7 +18,7 @@ pub trait Evaluator: Sync {
     /// As the operator's reference.
     fn evaluate(&self, op: &Op, inputs: &Arguments<'_>, cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError>;
 
-    /// Told of every run of a body, before its first node.
+    /// An observer that is called before every run of a body.
     fn enters(&self, body: &Body, inputs: &[Option<Value>]) {
         let _ = (body, inputs);
     }
@@ -41,11 +41,11 @@ pub struct EvalContext<'a> {
     pub evaluator: &'a dyn Evaluator,
     /// Seed of the whole run, for random operators without a seed of their own.
     pub seed: u64,
-    /// Number of the iteration of the loops around, mixed into random streams so that each draws different numbers.
+    /// Iteration of the enclosing loops, mixed into random streams so that iterations draw different numbers.
     pub iteration: u64,
     /// The memory limit.
     pub memory: Memory,
-    /// How long it may take; without it as long as it takes.
+    /// The step limit; `None` for no limit.
     pub steps: Option<&'a Steps>,
 }
 
@@ -55,7 +55,7 @@ impl<'a> EvalContext<'a> {
         Self { evaluator, seed: 0, iteration: 0, memory: Memory::UNBOUNDED, steps: None }
     }
 
-    /// The same beside so many bytes that are kept meanwhile.
+    /// The same context with so many more live bytes.
     #[must_use]
     pub fn holding(self, bytes: u64) -> Self {
         Self { memory: self.memory.holding(bytes), ..self }
@@ -71,7 +71,7 @@ impl Body {
         self.evaluate_with(inputs, cx, &mut |_, _| {})
     }
 
-    /// As [`Body::evaluate`], showing every node's results to `observe` (node index, results).
+    /// As [`Body::evaluate`], and calls `observe` with every node's index and results.
     ///
     /// # Errors
     /// The first failing node's error.
@@ -90,7 +90,7 @@ impl Body {
         for (&id, value) in self.inputs().iter().zip(inputs) {
             values[id.index()] = value;
         }
-        // Bytes of what was made here and is still there; the inputs are the caller's.
+        // Bytes of live values that this evaluation computed; the caller owns the inputs.
         let mut alive = 0u64;
         for (position, node) in self.nodes().iter().enumerate() {
             let arguments: Vec<Option<Value>> = node
@@ -132,8 +132,8 @@ impl Body {
 /// Arithmetic operations of an iteration that count as one operator more.
 const OPERATIONS_OF_A_STEP: i64 = 1 << 15;
 
-/// Is there memory for the results of a node, and time? Those of control flow are made, and checked, inside. What a
-/// network does once takes as long as it takes; what a loop does, it may do for ages.
+/// Checks the memory limit and the step limit for a node. The evaluations of nested bodies check the nodes of control
+/// flow. Only work inside of loops counts against the step limit, because the rest of a network runs once.
 fn check_bounds(node: &Node, arguments: &[Option<Value>], cx: &EvalContext<'_>) -> Result<(), EvalError> {
     cx.steps.map_or(Ok(()), |steps| steps.take(1))?;
     let steps = cx.steps.filter(|_| cx.iteration != 0);

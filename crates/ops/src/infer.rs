@@ -10,7 +10,7 @@ use crate::evaluate::{EvalContext, ReferenceEvaluator};
 use crate::operands::{Arguments, Operands};
 use crate::operator::Operator;
 
-/// A condition on sizes that could not be decided at build time; checked when sizes are known.
+/// A condition on sizes that inference could not decide; the run checks it when it knows the sizes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Guard {
     /// One side.
@@ -21,7 +21,7 @@ pub struct Guard {
     pub reason: String,
 }
 
-/// State of inference over a network: names for sizes known only at run time, and collected guards.
+/// State of inference over a network: names of dynamic dimensions, and collected guards.
 #[derive(Clone, Debug, Default)]
 pub struct InferContext {
     next_symbol: usize,
@@ -30,18 +30,18 @@ pub struct InferContext {
 }
 
 impl InferContext {
-    /// A context that continues one which has given out names up to this number.
+    /// A context that continues one whose names are used up to this number.
     pub fn continuing(last: usize, guards: Vec<Guard>) -> Self {
         Self { next_symbol: last, guards }
     }
 
-    /// A new named size for something known only at run time. Names start with `?`, which no model's name can.
+    /// A new dynamic dimension. Its name starts with `?`, which no name of a model does.
     pub fn fresh(&mut self, what: &str) -> Dim {
         self.next_symbol += 1;
         Dim::symbol(&format!("?{what}{}", self.next_symbol))
     }
 
-    /// Demands that two sizes agree; an open question becomes a guard.
+    /// Requires that two sizes are equal; an undecided comparison becomes a guard.
     ///
     /// # Errors
     /// When they differ for all sizes.
@@ -56,7 +56,7 @@ impl InferContext {
         Ok(())
     }
 
-    /// Multidirectional broadcast, see [`broadcast_dims`]; where sizes leave open whether it is legal, guards say when.
+    /// Multidirectional broadcast, see [`broadcast_dims`]; undecided conditions become guards.
     ///
     /// # Errors
     /// When two sizes differ for all values and neither is 1.
@@ -155,7 +155,7 @@ fn fold_known(op: &Op, inputs: &Operands<'_>, types: &[ValueType]) -> Option<Vec
     if types.iter().all(known) || op.effects().random || !op.bodies().is_empty() {
         return None;
     }
-    // A constant behind a quantization must still be seen as quantized: that is what chooses its kernels.
+    // A quantized constant must stay quantized in the network: kernels are chosen by its quantization.
     if matches!(op, Op::Quantize(_) | Op::Dequantize(_)) {
         return None;
     }
@@ -195,7 +195,7 @@ pub fn result_sizes<O: Operator>(op: &O, inputs: &Arguments<'_>) -> Result<Vec<S
     results.iter().map(|ty| ty.as_tensor().and_then(|t| t.shape.sizes()).ok_or_else(|| open(ty))).collect()
 }
 
-/// Runs the reference on tensors and returns tensors: what hand-worked tests need.
+/// Runs the reference on tensors and returns tensors, for hand-worked tests.
 ///
 /// # Errors
 /// As the reference, or when a result is no tensor.
@@ -206,7 +206,7 @@ pub fn reference_of<O: Operator>(op: &O, inputs: &[&Tensor]) -> Result<Vec<Tenso
     results.iter().map(|v| tensor(v).ok_or(EvalError::Invalid("a result is no tensor".to_owned()))).collect()
 }
 
-/// Runs `infer` on types: what hand-worked tests need.
+/// Runs `infer` on types, for hand-worked tests.
 ///
 /// # Errors
 /// As `infer`.

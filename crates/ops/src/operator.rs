@@ -71,7 +71,8 @@ pub trait Operator: Attribute + Clone + Debug + PartialEq + Send + Sync + 'stati
     /// [`Operator::unranked`].
     fn infer(&self, inputs: &Operands<'_>, cx: &mut InferContext) -> Result<Vec<ValueType>, InferError>;
 
-    /// Types of the results when a rank that `infer` needs is unknown: right element types and count, shapes open.
+    /// Types of the results when a rank that `infer` needs is unknown: correct element types and count, unranked
+    /// shapes.
     ///
     /// # Errors
     /// When the operator does not take these inputs whatever their rank.
@@ -95,8 +96,7 @@ pub trait Operator: Attribute + Clone + Debug + PartialEq + Send + Sync + 'stati
         Effects::NONE
     }
 
-    /// Inputs whose contents decide sizes of the results, beside what the types of the inputs say: the shape of a
-    /// reshape, the number of a top-k.
+    /// Inputs whose contents determine sizes of the results: the shape of a reshape, the number of a top-k.
     fn size_inputs(&self) -> &'static [usize] {
         &[]
     }

@@ -1,11 +1,11 @@
 //! Bounds of the effect of rounding on the results of a whole network.
 //!
-//! The judge runs a few times more with every float that it computes perturbed at random by some units in the last
-//! place of its type, to either side. A result may lie twice as far from the judge's as any of these runs, beside a
-//! bound of its own that holds where nothing is magnified: `1e-7 + 3e-5 max(abs(b)) + 2e-4 abs(b)`, one unit in the
-//! last place of a narrow type. (A sigmoid by way of tanh has an absolute error of one unit of 1, as in most
-//! libraries.) Integers and truth values are equal where no such run changes them. Where one changes how many elements
-//! there are, nothing can be said.
+//! The reference executor runs a few more times, and perturbs every float that it computes at random by some units in
+//! the last place of its type, to either side. A result may differ from the reference by twice the largest difference
+//! of these runs, plus a fixed tolerance for networks that do not magnify errors: `1e-7 + 3e-5 max(abs(b)) + 2e-4
+//! abs(b)`, one unit in the last place of a narrow type. (A sigmoid by way of tanh has an absolute error of one unit of
+//! 1, as in most libraries.) Integers and truth values must be equal where no such run changes them. If a run changes
+//! the number of elements, the results are not compared.
 
 use std::collections::HashMap;
 
@@ -19,13 +19,14 @@ use crate::random::{Problem, Random};
 
 /// Runs with noise.
 const RUNS: u64 = 12;
-/// From this one on every other number stays as it is: what several numbers decide, some of them decide otherwise.
+/// From this run on every other number stays unchanged, because a decision on several numbers may depend on a
+/// perturbation of some of them.
 const HALVES: u64 = 4;
-/// Units in the last place of f32 that numbers are perturbed by: more than sums of some dozens of products err by.
+/// Perturbation in units in the last place of f32: more than the error of sums of some dozens of products.
 const UNITS: f64 = 8.0;
 /// Factor between the largest effect and that of a few runs.
 const ALLOWANCE: f64 = 2.0;
-/// The bound on elements that no run moves: of any, of the largest, and of themselves.
+/// The tolerance of elements that no run changes: absolute, relative to the largest element, and relative.
 const ABSOLUTE: f64 = 1e-7;
 const OF_LARGEST: f64 = 3e-5;
 const OF_ELEMENT: f64 = 2e-4;
@@ -65,7 +66,7 @@ impl Noisy {
         Tensor::from_floats(tensor.data_type(), tensor.sizes(), &perturbed).ok().map(Value::Tensor)
     }
 
-    /// The results of a program whose every step is perturbed.
+    /// The results of a program with every step perturbed.
     fn steps(&self, op: &Pointwise, inputs: &Arguments<'_>, cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
         let invalid = |error: AttributeError| EvalError::Invalid(error.to_string());
         let mut values: Vec<Value> = Vec::new();
@@ -109,7 +110,7 @@ impl Noisy {
 impl Evaluator for Noisy {
     fn evaluate(&self, op: &Op, inputs: &Arguments<'_>, cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
         let mut results = FastEvaluator.evaluate(op, inputs, cx)?;
-        // A program rounds inside, where no result shows it.
+        // A program also rounds intermediate values, which are no results of the node.
         if let Op::Pointwise(op) = op {
             let inside = self.steps(op, inputs, cx)?;
             for (value, inside) in results.iter_mut().zip(inside) {
@@ -141,8 +142,7 @@ impl Answers {
 
     /// Holds outputs against the answers.
     ///
-    /// # Errors
-    /// The first output that rounding does not explain.
+    /// # Errors The first output whose difference rounding does not explain.
     pub(super) fn compare(
         &mut self,
         problem: &Problem,
@@ -219,7 +219,7 @@ fn tensors_differ(found: &Tensor, expected: &Tensor, perturbed: &[&Tensor]) -> O
         return Some(format!("{}, expected {}", text(found), text(expected)));
     }
     if let (Ok(a), Ok(b)) = (found.strings(), expected.strings()) {
-        // Texts of numbers that rounding moves are others.
+        // Rounding may change the text of numbers.
         let is_free = |at: usize| perturbed.iter().any(|other| other.strings().is_ok_and(|texts| texts[at] != b[at]));
         let first = (0..b.len()).find(|&at| a[at] != b[at] && !is_free(at))?;
         return Some(format!("element {first} is {:?}, expected {:?}", a[first], b[first]));
@@ -234,7 +234,7 @@ fn tensors_differ(found: &Tensor, expected: &Tensor, perturbed: &[&Tensor]) -> O
     };
     let wrong = |&at: &usize| {
         let farthest = others.iter().map(|other| distance(other[at], b[at])).fold(0.0, f64::max);
-        // An element that a run with noise makes infinite, or another truth value or position, says nothing.
+        // Elements that are infinite, or other truth values or positions, in a run with noise are not compared.
         let is_free = farthest.is_nan() || farthest.is_infinite();
         let is_decided = !expected.data_type().is_float() && farthest > 0.0;
         let apart = distance(a[at], b[at]);

@@ -16,7 +16,7 @@ pub struct Fault {
     pub seed: u64,
     /// The failure.
     pub reason: String,
-    /// The smallest network that still goes wrong, with its inputs.
+    /// The smallest network that still fails, with its inputs.
     pub text: String,
 }
 
@@ -25,7 +25,7 @@ pub struct Fault {
 pub struct Summary {
     /// Networks that agree with the reference executor.
     pub agreed: usize,
-    /// Networks that the back end has no kernels for, and says so.
+    /// Networks that the build refuses, because the back end has no kernels for them.
     pub refused: usize,
     /// Those that went wrong.
     pub faults: Vec<Fault>,
@@ -44,7 +44,7 @@ fn checked(problem: &Problem, seed: u64) -> Result<Found, String> {
     catch_unwind(AssertUnwindSafe(|| check(problem, seed))).unwrap_or_else(|panic| Err(message(&*panic)))
 }
 
-/// One seed: the problem as far as there is one, and what came out.
+/// One seed: its problem, if any, and the result.
 fn tried(seed: u64) -> (Option<Problem>, Result<Found, Fault>) {
     let problem = match catch_unwind(|| grown(seed)) {
         Ok(problem) => problem,

@@ -22,7 +22,7 @@ const THREADS: usize = 2;
 pub enum Found {
     /// Both plans agreed with the reference executor.
     Agrees,
-    /// The back end has no kernel for an operator at this element type, and says so.
+    /// The build refuses the network: the back end has no kernel for an operator at this element type.
     Refused,
 }
 
@@ -47,7 +47,7 @@ pub fn check(problem: &Problem, seed: u64) -> Result<Found, String> {
     };
     check_kernels(&plain)?;
     check_plan(&plain, problem, &mut answers, seed).map_err(|reason| format!("unverified plan: {reason}"))?;
-    // By inputs that the builder makes up, or by these.
+    // Verified with synthetic inputs, or with these.
     let verify = if seed.is_multiple_of(2) { Verify::Generated } else { Verify::Given(problem.sets[0].clone()) };
     let built = build(&problem.network, &Cpu, options(verify)).map_err(|e| format!("build with verification: {e}"))?;
     if let Some(dropped) = built.verification.dropped.first() {
@@ -67,7 +67,7 @@ fn check_plan(plan: &Plan, problem: &Problem, answers: &mut [Answers], seed: u64
     let mut context = engine.context();
     let mut bindings = context.bindings();
     let mut first: Vec<Vec<Value>> = Vec::new();
-    // The first sizes once more at the end: what the second run left behind changes nothing.
+    // Runs the first sizes once more at the end, because the second run must not affect later results.
     for at in [0, 1, 0] {
         let set: &HashMap<String, Value> = &problem.sets[at];
         for (name, value) in set {

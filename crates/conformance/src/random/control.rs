@@ -54,7 +54,7 @@ impl Growth {
         (first..self.pool.len()).rev().find(|at| is_like(&self.pool[*at]))
     }
 
-    /// A body's value back to a narrow range, so that many rounds stay finite.
+    /// Maps a body's value to a narrow range, so that many iterations stay finite.
     fn bent(&mut self, at: usize) -> Option<usize> {
         use sinter_ops::pointwise::{Expr, ScalarOp};
         let x = Expr::input(0, self.pool[at].data_type());

@@ -9,7 +9,7 @@ use sinter_ir::Network;
 /// See the module documentation.
 #[derive(Clone)]
 pub struct Problem {
-    /// The network as an importer would hand it over.
+    /// The network as an importer would return it.
     pub network: Network,
     /// Inputs by name for each run. Dynamic dimensions have other sizes in the second.
     pub sets: [HashMap<String, Value>; 2],

@@ -58,7 +58,7 @@ pub fn center_crop_pad(cx: &mut NodeContext<'_, '_>) -> Imported {
     Ok(y)
 }
 
-/// The sizes asked for are the sizes of the result.
+/// The requested sizes are the sizes of the result.
 fn narrow_to_target(
     cx: &mut NodeContext<'_, '_>,
     x: Handle,

@@ -25,7 +25,7 @@ use crate::matmul::matmul::product_of;
 use crate::operands::{Arguments, Operands};
 use crate::operator::{Cost, Operator, count_of};
 
-/// Where the scores that are a result are taken.
+/// The stage at which the scores result is taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Attributes)]
 pub enum ScoreStage {
     /// `scale q k^T`.
