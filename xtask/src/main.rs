@@ -32,7 +32,7 @@ enum Task {
     Tidy,
     /// Runs the ONNX backend test cases and prints what fails.
     Conformance(conformance::Options),
-    /// Plants faults in a scratch copy and shows which of them the parity gate and the tests catch.
+    /// Plants faults in a scratch copy and shows which of them verification and the tests find.
     Faults(faults::Options),
     /// Builds and runs random networks and compares them with the reference executor.
     Random(random::Options),

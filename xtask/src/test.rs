@@ -1,4 +1,5 @@
-//! `cargo xtask test`: everything is compiled once, then suites run side by side as processes, each with its time.
+//! `cargo xtask test`: compiles everything once, then runs suites in parallel as processes, and reports the time of
+//! each.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use crate::command::{self, is_ci, root};
 use crate::python::onnx_data;
 use crate::zoo;
 
-/// Modules of the conformance suite that take longest, the longest first: what is begun last should be short.
+/// Modules of the conformance suite that take longest, the longest first, so that short ones start last.
 const LONGEST: &[&str] = &[
     "onnx_data",
     "parity",
@@ -128,7 +129,7 @@ fn program(message: &Json) -> Option<Program> {
     Some(Program { package, target, executable: executable.into(), folder })
 }
 
-/// A process for each program, but for each module of the conformance suite; documentation tests are one more.
+/// One process for each program, one for each module of the conformance suite, and one for documentation tests.
 fn suites_of(programs: &[Program]) -> Result<Vec<Suite>, String> {
     let mut long = Vec::new();
     let mut short = Vec::new();

@@ -20,12 +20,12 @@ use crate::other_types::problems;
 const HEAD: &str = "\
 # Operators and their CPU kernels
 
-Made by `cargo xtask docs`: for each operator of the catalog, the element types of its first operand (of its result,
-where it has none) for which the CPU has a kernel, and the kernels.
+`cargo xtask docs` writes this page: for each operator of the catalog, the element types of its first operand (of its
+result, where it has none) for which the CPU has a kernel, and the kernels.
 
-What is **bold** is exercised by the ONNX node tests: their networks have the operator at this type, and their plans
-serve it with this kernel, alone or in a fused region. The rest follows from the catalog's examples: a test runs every
-kernel here at every type here against the reference. Only scales (f8e8m0) are left to the node tests.
+The ONNX node tests exercise the **bold** entries: their networks contain the operator at this type, and their plans
+compute it with this kernel, alone or in a fused region. The other entries follow from the catalog's examples: a test
+compares every kernel here at every type here with the reference. Only the node tests cover scales (f8e8m0).
 
 ";
 
@@ -186,9 +186,9 @@ fn legend(rows: &Rows) -> String {
     let fused = fused.filter(|name| !rows.values().any(|row| row.kernels.contains_key(*name)));
     let fused: Vec<String> = fused.map(|name| format!("`{name}`")).collect();
     format!(
-        "- Types by groups, but for those in bold before: {groups}.\n\
-        - `{RUNTIME}` is control flow, `{PLACED}` a concatenation or slice that moves nothing.\n\
-        - Kernels of fused regions that no node test has: {}.\n",
+        "- Groups of types, which exclude the bold ones before them: {groups}.\n\
+        - `{RUNTIME}` is control flow, `{PLACED}` a concatenation or slice that moves no element.\n\
+        - Kernels of fused regions that no node test contains: {}.\n",
         fused.join(", ")
     )
 }

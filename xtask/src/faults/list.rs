@@ -1,4 +1,4 @@
-//! The list of faults, and whether it fits the sources.
+//! The list of faults, and the check that it fits the sources.
 
 use std::ops::Range;
 use std::path::Path;
@@ -60,10 +60,9 @@ impl Fault {
         })
     }
 
-    /// Where the fault stands in the text of its file.
+    /// Position of the fault in the text of its file.
     ///
-    /// # Errors
-    /// When it stands nowhere or more than once: the list is stale.
+    /// # Errors When the text does not occur, or occurs more than once: the list is stale.
     pub(crate) fn place(&self, text: &str) -> Result<Place, String> {
         let once = |text: &str, part: &str, what: &str| {
             let found: Vec<usize> = text.match_indices(part).map(|(at, _)| at).collect();
@@ -117,7 +116,7 @@ pub(crate) fn load(root: &Path) -> Result<Vec<Fault>, String> {
     Ok(faults)
 }
 
-/// The text of a file with its faults behind their numbers.
+/// The text of a file with its faults, each selected by its index.
 pub(crate) fn planted(text: &str, faults: &[(usize, &Fault)]) -> Result<String, String> {
     let mut places = Vec::new();
     for (index, fault) in faults {
@@ -159,8 +158,8 @@ mod tests {
         }
     }
 
-    /// The list fits the sources, and they are still Rust with it: who changes a line that a fault stands in learns it
-    /// here.
+    /// The list fits the sources, and the changed sources are valid Rust: this test fails when a change touches the
+    /// line of a fault.
     #[test]
     fn every_fault_has_its_place() {
         let faults = load(&root()).expect("a list that parses");

@@ -20,7 +20,7 @@ use crate::faults::report::Row;
 use crate::faults::scratch::Scratch;
 use crate::faults::trial::Gate;
 
-/// Most faults of the list that the gate may miss.
+/// Largest number of faults of the list that verification may miss.
 const MAX_MISSED: usize = 2;
 
 /// The selected faults and the form of the report.

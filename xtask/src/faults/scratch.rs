@@ -10,8 +10,8 @@ use crate::faults::trial::Facts;
 /// The environment variable that selects a fault.
 const SELECTOR: &str = "SINTER_FAULT";
 
-/// The module that the scratch copy's `sinter-base` has more: which fault is in force. Read once, as faults stand in
-/// hot loops.
+/// The additional module of `sinter-base` in the scratch copy: the index of the active fault. It is read once, because
+/// faults are in hot loops.
 const MODULE: &str = r#"//! Which planted fault is in force.
 
 use std::sync::LazyLock;
@@ -50,7 +50,7 @@ fn files(root: &Path) -> Result<Vec<String>, String> {
     Ok(names.split('\0').filter(|name| root.join(name).is_file()).map(str::to_owned).collect())
 }
 
-/// Writes only what is new, so that builds redo only what changed.
+/// Writes only changed files, so that cargo rebuilds only these.
 fn write(path: &Path, contents: &[u8]) -> Result<(), String> {
     if std::fs::read(path).is_ok_and(|old| old == contents) {
         return Ok(());
@@ -124,7 +124,7 @@ impl Scratch {
         if output.status.success() {
             return Ok(());
         }
-        // Guards make warnings, which do not matter here.
+        // The guards cause warnings, which do not matter here.
         let text = String::from_utf8_lossy(&output.stderr);
         let errors: Vec<&str> = text.lines().filter(|line| line.contains("error")).collect();
         Err(format!("the scratch copy does not compile:\n{}", errors.join("\n")))

@@ -20,7 +20,7 @@ pub(crate) struct Facts(Vec<Fact>);
 pub(crate) enum Gate {
     /// Dropped by name: kernel or pass, network, first difference.
     Caught { name: String, network: String, reason: String },
-    /// The build did not come to its end, or the plan does not run.
+    /// The build failed, or the plan does not run.
     Crashed(String),
     /// Nobody noticed.
     Missed,
@@ -71,8 +71,8 @@ impl Facts {
         wrong.map(|fact| format!("{}: {} {}", fact.network, fact.kind, fact.rest.join(", "))).collect()
     }
 
-    /// The least share of an output that is touched at all, over networks: what the fault itself touches, before later
-    /// operators spread it.
+    /// The smallest nonzero share of changed elements of an output, over networks: the elements that the fault itself
+    /// changes, before later operators spread the change.
     pub(crate) fn touched(&self) -> Option<Touched> {
         let differs = self.0.iter().filter(|fact| fact.kind == "differs").filter_map(|fact| {
             let number = |index: usize| fact.rest.get(index)?.parse::<usize>().ok();

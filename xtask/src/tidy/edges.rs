@@ -1,4 +1,4 @@
-//! Crate edges: each crate depends only on what its line allows. What is not in the list does not exist.
+//! Crate edges: a crate may depend only on the crates of its line. A crate without a line is an error.
 
 use std::path::Path;
 
@@ -24,8 +24,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("builder", &["base", "ops", "ir", "interp", "passes", "backend", "plan", "runtime"]),
     // The lean runtime: no network, no importer, no compiler.
     ("runtime", &["base", "ops", "backend", "plan"]),
-    // Floor 4: doors. The lean program runs plans and links nothing that could make one; the program sees the other
-    // crates only through the public interface.
+    // Layer 4: public crates. The lean program runs plans and links no code that could make one; the program uses the
+    // other crates only through the public interface.
     ("lean", &["base", "plan", "cpu", "runtime"]),
     (
         "sinter",
@@ -69,8 +69,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// (crate, what its tests may depend on as well, why). No test of a crate may know what the crate itself must not, beyond
-/// this list.
+/// (crate, what its tests may depend on as well, why). Tests of a crate may depend on other crates only if this list
+/// contains them.
 const TEST_EDGES: &[(&str, &[&str], &str)] = &[
     (
         "passes",
@@ -82,7 +82,8 @@ const TEST_EDGES: &[(&str, &[&str], &str)] = &[
     ("conformance", &["testkit"], "as above, for every operator"),
 ];
 
-/// All that the lean program may reach, over any number of edges: no network, no importer, no compiler, no judge.
+/// All crates that the lean program may link, directly or indirectly: no network, no importer, no compiler, no
+/// reference executor.
 const LEAN: (&str, &[&str]) = ("lean", &["macros", "base", "ops", "backend", "plan", "cpu", "runtime"]);
 
 /// Every crate that `from` reaches.
@@ -100,8 +101,8 @@ fn reached(from: &str) -> Vec<&'static str> {
     found
 }
 
-/// The crates of this workspace among a manifest's dependencies, those for tests apart, those for some targets only
-/// included.
+/// The crates of this workspace among a manifest's dependencies, with test dependencies listed separately, and
+/// including target-specific ones.
 fn dependencies(manifest: &toml::Table) -> (Vec<String>, Vec<String>) {
     let own = |table: &toml::Table, section: &str| -> Vec<String> {
         let entries = table.get(section).and_then(|v| v.as_table()).into_iter().flatten();

@@ -1,4 +1,4 @@
-//! `cargo xtask tidy`: what the architecture promises, checked.
+//! `cargo xtask tidy`: checks the rules of the architecture.
 
 mod documents;
 mod edges;
