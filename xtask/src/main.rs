@@ -27,8 +27,8 @@ enum Task {
     /// Runs every test, suites side by side as processes, with the time of each. Makes a Python environment with the
     /// ONNX package for the test data; without Python the rest still runs.
     Test(test::Options),
-    /// Checks the structure: crate edges, file sizes, lists, host-only operators, forgotten files, head comments, homes
-    /// of unsafe code, files that documents name.
+    /// Checks the structure: crate edges, file sizes, lists, host-only operators, forgotten files, head comments, files
+    /// with unsafe code, files that documents name.
     Tidy,
     /// Runs the ONNX backend test cases and prints what fails.
     Conformance(conformance::Options),

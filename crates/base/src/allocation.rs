@@ -35,7 +35,8 @@ pub fn is_attempt() -> bool {
 
 /// An empty list with capacity for so many elements.
 ///
-/// # Errors When the system does not have so much memory.
+/// # Errors
+/// When the system does not have so much memory.
 pub fn with_capacity<T>(count: usize) -> Result<Vec<T>, TensorError> {
     let mut list = Vec::new();
     let memory = |_| TensorError::Memory { bytes: count.saturating_mul(size_of::<T>()) };

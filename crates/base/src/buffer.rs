@@ -132,7 +132,8 @@ impl AsRef<[u8]> for Buffer {
 impl View<'_> {
     /// A tensor with a copy of the elements, packed where the type asks for it.
     ///
-    /// # Errors When the view exceeds the limit of tensors, or the system's memory.
+    /// # Errors
+    /// When the view exceeds the limit of tensors, or the system's memory.
     pub fn to_tensor(&self) -> Result<Tensor, TensorError> {
         if self.rows().is_some() {
             let bytes = self.count().saturating_mul(element_bytes(self.data_type()));

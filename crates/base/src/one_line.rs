@@ -8,11 +8,11 @@ pub fn one_line(text: &str) -> Cow<'_, str> {
     if !text.chars().any(steers) {
         return Cow::Borrowed(text);
     }
-    let mut shown = String::with_capacity(text.len());
+    let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
-        if steers(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
+        if steers(c) { escaped.extend(c.escape_default()) } else { escaped.push(c) }
     }
-    Cow::Owned(shown)
+    Cow::Owned(escaped)
 }
 
 /// Is it a character that a terminal interprets instead of printing it?

@@ -24,7 +24,8 @@ const MARK: &str = ".partial-";
 /// it is complete and on disk. A link stays, and its target is replaced; pipes and devices are never replaced. The
 /// function also removes partial files of writers that were killed.
 ///
-/// # Errors When the file cannot be written, or its name belongs to something other than a regular file; no temporary
+/// # Errors
+/// When the file cannot be written, or its name belongs to something other than a regular file; no temporary
 /// file remains.
 pub fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let target = behind_links(path);
@@ -149,7 +150,7 @@ mod tests {
 
     /// A process that is killed leaves its file without a lock; one that lives holds it, whatever its id.
     #[test]
-    fn partial_files_that_nobody_writes_are_removed_and_no_others() {
+    fn abandoned_partial_files_are_removed_and_no_others() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let own = format!("x.partial-{}", std::process::id());

@@ -41,7 +41,8 @@ pub fn check_kernels(plan: &Plan) -> Result<(), String> {
 
 /// Builds a plan for the CPU; a kernel of the back end computes every step.
 ///
-/// # Errors The error of the build, or the first step without a kernel, as text.
+/// # Errors
+/// The error of the build, or the first step without a kernel, as text.
 pub fn checked(network: &Network) -> Result<Plan, String> {
     let plan = built(network)?;
     check_kernels(&plan)?;
@@ -50,7 +51,8 @@ pub fn checked(network: &Network) -> Result<Plan, String> {
 
 /// Saves a plan to bytes, opens them and runs; the outputs in order.
 ///
-/// # Errors The first failure, as text.
+/// # Errors
+/// The first failure, as text.
 pub fn run_here(plan: &Plan, inputs: &HashMap<String, Value>) -> Result<Vec<Value>, String> {
     let plan = from_bytes(to_bytes(plan).into(), Trust::Nothing).map_err(|e| e.to_string())?;
     let engine = Engine::from_plan(plan, &[&Cpu], THREADS).map_err(|e| e.to_string())?;
@@ -87,7 +89,8 @@ pub fn lean_program() -> Result<PathBuf, String> {
 
 /// Saves a plan to bytes and runs it in the lean program, which gets only those bytes.
 ///
-/// # Errors The first failure, as text.
+/// # Errors
+/// The first failure, as text.
 pub fn run_lean(lean: &mut LeanProgram, plan: &Plan, inputs: &HashMap<String, Value>) -> Result<Vec<Value>, String> {
     lean.run(Bytes::from(to_bytes(plan)), THREADS, named(inputs))
 }

@@ -62,7 +62,8 @@ pub fn amend(case: &str, model: &mut ModelProto) {
 impl Rule {
     /// Judges all outputs of one data set.
     ///
-    /// # Errors The wrong output, and its difference.
+    /// # Errors
+    /// The wrong output, and its difference.
     pub fn judge(
         self,
         network: &Network,

@@ -1,4 +1,4 @@
-//! Floor 3: the x86-64 back end.
+//! Layer 3: the x86-64 back end.
 //!
 //! Kernels are sorted by family; the `mod.rs` of a family is its tactic table, best first. [`launch`] gives kernels
 //! their memory, [`team`] the threads that they share, and [`tier`] the instruction sets; `SINTER_CPU` forces a tier.

@@ -78,7 +78,8 @@ pub(crate) use kernel;
 
 /// Asserts that the main loops of all kernels do their required work, and do not touch the stack.
 ///
-/// # Panics When one does not; the message lists all problems.
+/// # Panics
+/// When one does not; the message lists all problems.
 pub(crate) fn assert_in_registers(kernels: &[Kernel]) {
     let wrong: Vec<String> = kernels.iter().filter_map(|k| Some(format!("{}: {}", k.name, k.problem()?))).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -7,7 +7,8 @@ use crate::launch::Output;
 
 /// The memory of a result of these sizes: its own where the sizes were known, else new.
 ///
-/// # Errors When the sizes differ from the known ones, or are too large.
+/// # Errors
+/// When the sizes differ from the known ones, or are too large.
 pub fn placed<'t>(target: &'t mut Output<'_>, sizes: &'t [usize]) -> Result<ViewMut<'t>, KernelError> {
     let view = match target {
         Output::Dynamic(target) => return target.allocate(sizes),

@@ -464,11 +464,11 @@ impl<'m> Importer<'m> {
             self.problem(location.clone(), reason);
             return None;
         };
-        let shown = if domain.is_empty() { "ai.onnx" } else { domain };
+        let domain_name = if domain.is_empty() { "ai.onnx" } else { domain };
         if let Some(newest) = table::newest(domain).filter(|newest| version > *newest) {
             if self.unknown_versions.insert((domain, version)) {
                 let reason = format!(
-                    "version {version} of operator set {shown} is not known, only versions up to {newest}, and may give \
+                    "version {version} of operator set {domain_name} is not known, only versions up to {newest}, and may give \
                      {} another meaning; export the model with version {newest} or older",
                     node.op_type()
                 );
@@ -478,7 +478,7 @@ impl<'m> Importer<'m> {
         }
         let import = table::find(domain, node.op_type(), version);
         if import.is_none() {
-            self.problem(location.clone(), table::unsupported(shown, domain, node.op_type(), version));
+            self.problem(location.clone(), table::unsupported(domain_name, domain, node.op_type(), version));
         }
         import.map(|import| Operator::Listed { import, version })
     }

@@ -45,9 +45,10 @@ fn check_versions(sets: &[OperatorSetIdProto], location: &Location, problems: &m
         let (domain, version) = (domain_of(set.domain()), set.version());
         let first = *versions.entry(domain).or_insert(version);
         if first != version {
-            let shown = if domain.is_empty() { "ai.onnx" } else { domain };
-            let reason =
-                format!("operator set {shown} is imported in version {first} and in version {version}; leave one");
+            let domain_name = if domain.is_empty() { "ai.onnx" } else { domain };
+            let reason = format!(
+                "operator set {domain_name} is imported in version {first} and in version {version}; leave one"
+            );
             problems.push(Problem::new(location.clone(), reason));
         }
     }

@@ -1,9 +1,9 @@
 //! Batches of matrices in the form that attention requires: one axis of batches, one of heads.
 //!
-//! Exporters group these leading axes to fit a mask: `[B H, S, T]` becomes `[B, H, S, T]` to add one per batch, `[B W,
-//! H, S, T]` becomes `[B, W, H, S, T]` to add one per window. The finest grouping met decides: its first axis is the
-//! batch, all others together are heads. So a mask that repeats over a part of the batch is one that differs by head,
-//! and does not grow with the batch.
+//! Exporters group these leading axes to fit a mask: `[B H, S, T]` becomes `[B, H, S, T]` to add one per batch,
+//! `[B W, H, S, T]` becomes `[B, W, H, S, T]` to add one per window. The finest grouping met decides: its first axis is
+//! the batch, all others together are heads. So a mask that repeats over a part of the batch is one that differs by
+//! head, and does not grow with the batch.
 
 use std::ops::Range;
 

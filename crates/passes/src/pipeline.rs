@@ -94,7 +94,8 @@ pub fn pass_names() -> Vec<&'static str> {
 
 /// Runs all passes over a network.
 ///
-/// # Errors When an option names no pass, the given network is invalid, or a pass has a bug.
+/// # Errors
+/// When an option names no pass, the given network is invalid, or a pass has a bug.
 pub fn optimize(network: Network, options: PassOptions<'_>) -> Result<Optimized, PassError> {
     run_groups(network, GROUPS, options)
 }

@@ -62,7 +62,8 @@ impl Fault {
 
     /// Position of the fault in the text of its file.
     ///
-    /// # Errors When the text does not occur, or occurs more than once: the list is stale.
+    /// # Errors
+    /// When the text does not occur, or occurs more than once: the list is stale.
     pub(crate) fn place(&self, text: &str) -> Result<Place, String> {
         let once = |text: &str, part: &str, what: &str| {
             let found: Vec<usize> = text.match_indices(part).map(|(at, _)| at).collect();

@@ -22,7 +22,7 @@ pub(crate) enum Gate {
     Caught { name: String, network: String, reason: String },
     /// The build failed, or the plan does not run.
     Crashed(String),
-    /// Nobody noticed.
+    /// Verification missed it.
     Missed,
 }
 

@@ -4,20 +4,20 @@ use std::path::Path;
 
 use crate::tidy::Finding;
 
-/// (crate, what it may depend on), floor by floor. DESIGN and ARCHITECTURE draw the same picture.
+/// (crate, what it may depend on), layer by layer. DESIGN and ARCHITECTURE draw the same picture.
 const EDGES: &[(&str, &[&str])] = &[
-    // Floor 0: words.
+    // Layer 0: shared types.
     ("macros", &[]),
     ("base", &["macros"]),
-    // Floor 1: meaning. `ops` knows no network.
+    // Layer 1: definitions of operators and networks. `ops` knows no network.
     ("ops", &["base"]),
     ("ir", &["base", "ops"]),
     ("interp", &["base", "ops", "ir"]),
-    // Floor 2: change and choice. Back ends see one region, never a network.
+    // Layer 2: rewriting and selection. Back ends see one region, never a network.
     ("passes", &["base", "ops", "ir"]),
     ("backend", &["base", "ops"]),
     ("plan", &["base", "ops", "backend"]),
-    // Floor 3: doing.
+    // Layer 3: execution, importers and builder.
     ("cpu", &["base", "ops", "backend"]),
     ("import-onnx", &["base", "ops", "ir"]),
     ("tensor-io", &["base"]),
@@ -45,7 +45,7 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("cli", &["sinter"]),
-    // Basement.
+    // Development crates.
     ("testkit", &[]),
     ("fake", &["base", "ops", "backend"]),
     ("bench", &["base", "ops", "backend", "cpu", "builder", "conformance"]),

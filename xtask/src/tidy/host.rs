@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn host_only_operators_have_one_home() {
+    fn host_only_operators_have_one_folder() {
         assert!(check(&right()).is_empty());
         let mut sources = right();
         sources.push(source("crates/cpu/src/image/other.rs", "Op::ImageDecoder(_)"));
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn strings_stay_at_home() {
+    fn strings_stay_in_their_folder() {
         let mut sources = right();
         sources.push(source("crates/cpu/src/reduce/longest.rs", "let words = tensor.strings()?;"));
         assert!(problems(check(&sources))[0].contains("may read strings"));

@@ -3,8 +3,8 @@
 //! `gate-trial [--keep FOLDER | --expect FOLDER] NETWORK ...`; a network is one of `sinter_conformance::odd_networks`,
 //! or a file. `--keep` runs each unverified plan and stores its outputs; `--expect` counts the elements that differ
 //! from those, bit by bit. A plan whose outputs disagree counts as dropped. Lines: `dropped`, `unverified`, `passes`,
-//! `skipped`, `error`, `panic`, `agreed`, `tactics`, `differs`; the second field is the network. Used by `cargo xtask
-//! faults`.
+//! `skipped`, `error`, `panic`, `agreed`, `tactics`, `differs`; the second field is the network. Used by
+//! `cargo xtask faults`.
 #![allow(clippy::print_stdout, reason = "this program prints its results")]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

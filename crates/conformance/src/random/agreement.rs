@@ -2,10 +2,10 @@
 //!
 //! The reference executor runs a few more times, and perturbs every float that it computes at random by some units in
 //! the last place of its type, to either side. A result may differ from the reference by twice the largest difference
-//! of these runs, plus a fixed tolerance for networks that do not magnify errors: `1e-7 + 3e-5 max(abs(b)) + 2e-4
-//! abs(b)`, one unit in the last place of a narrow type. (A sigmoid by way of tanh has an absolute error of one unit of
-//! 1, as in most libraries.) Integers and truth values must be equal where no such run changes them. If a run changes
-//! the number of elements, the results are not compared.
+//! of these runs, plus a fixed tolerance for networks that do not magnify errors:
+//! `1e-7 + 3e-5 max(abs(b)) + 2e-4 abs(b)`, one unit in the last place of a narrow type. (A sigmoid by way of tanh has
+//! an absolute error of one unit of 1, as in most libraries.) Integers and truth values must be equal where no such run
+//! changes them. If a run changes the number of elements, the results are not compared.
 
 use std::collections::HashMap;
 
@@ -142,7 +142,8 @@ impl Answers {
 
     /// Holds outputs against the answers.
     ///
-    /// # Errors The first output whose difference rounding does not explain.
+    /// # Errors
+    /// The first output whose difference rounding does not explain.
     pub(super) fn compare(
         &mut self,
         problem: &Problem,

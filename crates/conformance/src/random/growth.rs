@@ -244,7 +244,8 @@ impl Growth {
 
     /// Adds a node where types and both runs allow it, and returns its results.
     ///
-    /// # Panics When `infer` and the reference contradict each other, which is a bug.
+    /// # Panics
+    /// When `infer` and the reference contradict each other, which is a bug.
     pub(super) fn add(&mut self, op: Op, operands: &[Option<usize>]) -> Option<Vec<usize>> {
         let handles: Vec<Option<Handle>> = operands.iter().map(|at| at.map(|at| self.pool[at].handle)).collect();
         let types: Vec<Option<&ValueType>> = handles.iter().map(|h| h.map(|h| self.builder.ty(h))).collect();

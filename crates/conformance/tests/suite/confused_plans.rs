@@ -3,7 +3,7 @@
 //!
 //! The results of a plan are those that its regions compute on values, wherever these lie ([`meaning`]): so a changed
 //! attribute, operand or number of iterations may rightly give another result, and a changed buffer, part, register or
-//! operand that is taken over may not. A kernel that panics is no error but a failure, whoever catches it. A plan whose
+//! operand that is taken over may not. A kernel that panics is a failure, even if a caller catches it. A plan whose
 //! loops run longer than anybody waits is loaded and not run.
 
 use std::collections::BTreeMap;
@@ -117,7 +117,7 @@ fn confused(test: &str, seed: u64, plans: &[Plan], back_end: &dyn BackEnd) {
         let mut plan = plans[random.below(plans.len())].clone();
         (0..=random.below(2)).for_each(|_| confuse(&mut plan, &mut random));
         std::fs::write(&file, to_bytes(&plan)).expect("a file for the plan");
-        ticks.send(()).expect("somebody who waits");
+        ticks.send(()).expect("a receiver");
         let found =
             catch_unwind(AssertUnwindSafe(|| fate(&plan, back_end))).unwrap_or_else(|_| Err("a panic".to_owned()));
         let found = found.unwrap_or_else(|why| panic!("round {round}, '{}', {}: {why}", plan.name, file.display()));

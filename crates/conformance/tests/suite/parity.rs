@@ -199,7 +199,7 @@ fn spoiled_kernels_are_dropped_by_name() {
 }
 
 #[test]
-fn without_verification_nobody_looks() {
+fn without_verification_no_fault_is_found() {
     let options = BuildOptions { verify: Verify::Off, ..BuildOptions::default() };
     let built = build(&network(), &Bad(SPOILED), options).expect("a plan");
     assert!(built.verification.skipped.is_some() && built.verification.dropped.is_empty());

@@ -1,5 +1,5 @@
-//! Regions around heavy operators that read the same operand: `[Pointwise] ([Transpose] heavy [Transpose]
-//! [Pointwise])...`.
+//! Regions around heavy operators that read the same operand:
+//! `[Pointwise] ([Transpose] heavy [Transpose] [Pointwise])...`.
 //!
 //! The transposes, where present, permute the channels of operand 0 and of the result behind the spatial axes: the
 //! region computes in channels-last layout. The pointwise operator after a heavy operator is its epilogue. It follows

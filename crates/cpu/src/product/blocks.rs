@@ -124,7 +124,7 @@ mod tests {
             let slowdown = |blocks: &Blocks| blocks.slowdown(product, &target);
             Blocks::all().min_by(|a, b| slowdown(a).total_cmp(&slowdown(b))).expect("twelve choices")
         };
-        assert_eq!(best(1), Blocks::default(), "one thread has nobody to wait for");
+        assert_eq!(best(1), Blocks::default(), "one thread waits for no other");
         let many = best(8);
         assert!(many.rows < 96 || many.panels < 9, "{many:?}");
     }

@@ -80,7 +80,8 @@ struct Growing<'a> {
 impl Chain {
     /// The chain of these nodes of a body, in order, whose result is the first output of the last one.
     ///
-    /// # Errors When a chain does not support the operators or their types.
+    /// # Errors
+    /// When a chain does not support the operators or their types.
     pub(super) fn of(region: &Region, nodes: &[&Node]) -> Result<Self, Refusal> {
         let body = region.body();
         let last = nodes.last().and_then(|node| node.outputs.first().copied());

@@ -1,17 +1,17 @@
 //! Scaled dot-product attention with grouped heads and a cache of keys and values.
 //!
 //! `y = softmax(cap(scale q k^T) + mask) v`, where `cap(x) = softcap tanh(x / softcap)`, or x for a softcap of 0. The
-//! mask comes after the cap, which would make a finite score of minus infinity. Inputs: q [B, Hq, S, D]; k [B, Hk, T,
-//! D]; v [B, Hk, T, E], each also as [B, length, heads times size] where the numbers of heads are given; mask,
-//! optional, broadcast to [B, Hq, S, P + T] from the right, its last axis may be shorter: bool (true takes part) or
-//! float (added); past keys [B, Hk, P, D] and values [B, Hk, P, E], optional, which go in front of k and v; number n of
-//! keys that count [B] i64, optional; sinks [Hq], optional: `e^sink` is added to the sum of each softmax of the head,
-//! as a key would whose value is 0. Query head h reads key head h / (Hq / Hk). `causal` masks key j for query i when `j
-//! > i + first`, where the queries stand behind the past keys, `first = P`; or, with numbers of keys and no past, at
-//! the end of those that count, `first = n - S`. Results: y like q with E for D; all keys [B, Hk, P + T, D]; all
-//! values; the scores [B, Hq, S, P + T] at the chosen stage. A fully masked query, all of whose scores are minus
-//! infinity, gives NaN, or 0 where the attribute says so. Source: ONNX Attention-24 as corrected in onnx/onnx#7867 and
-//! #8068; sinks: GroupQueryAttention of ONNX Runtime, Xiao et al. 2023.
+//! mask comes after the cap, which would make a finite score of minus infinity.
+//! Inputs: q [B, Hq, S, D]; k [B, Hk, T, D]; v [B, Hk, T, E], each also as [B, length, heads times size] where the
+//! numbers of heads are given; mask, optional, broadcast to [B, Hq, S, P + T] from the right, its last axis may be
+//! shorter: bool (true takes part) or float (added); past keys [B, Hk, P, D] and values [B, Hk, P, E], optional, which
+//! go in front of k and v; number n of keys that count [B] i64, optional; sinks [Hq], optional: `e^sink` is added to the
+//! sum of each softmax of the head, as a key would whose value is 0. Query head h reads key head h / (Hq / Hk).
+//! `causal` masks key j for query i when `j > i + first`, where the queries stand behind the past keys, `first = P`; or,
+//! with numbers of keys and no past, at the end of those that count, `first = n - S`. Results: y like q with E for D; all
+//! keys [B, Hk, P + T, D]; all values; the scores [B, Hq, S, P + T] at the chosen stage. A fully masked query, all of whose
+//! scores are minus infinity, gives NaN, or 0 where the attribute says so. Source: ONNX Attention-24 as corrected in onnx/onnx#7867
+//! and #8068; sinks: GroupQueryAttention of ONNX Runtime, Xiao et al. 2023.
 
 use sinter_base::shape::{broadcast_sizes, broadcast_strides, ravel};
 use sinter_base::{Attributes, DataType, Dim, Tensor, Value, ValueType};

@@ -1,10 +1,11 @@
 //! Sums of products written as an equation.
 //!
-//! `"bij,bjk->bik"`: each input's axes carry labels (letters); `y[out] = sum over all other labels of the product of
-//! the inputs`. A label twice on one input takes its diagonal. `...` stands for any number of axes, which broadcast as
-//! in NumPy, aligned at the right. Without `->` the output has the axes of `...`, then the labels that occur once, in
-//! alphabetical order. A size of 1 broadcasts against other sizes of its label. Spaces are ignored. Elements: one float
-//! or integer type, integers wrap. Source: ONNX Einsum-12 (numpy.einsum).
+//! `"bij,bjk->bik"`: each input's axes carry labels (letters);
+//! `y[out] = sum over all other labels of the product of the inputs`. A label twice on one input takes its diagonal.
+//! `...` stands for any number of axes, which broadcast as in NumPy, aligned at the right. Without `->` the output has
+//! the axes of `...`, then the labels that occur once, in alphabetical order. A size of 1 broadcasts against other
+//! sizes of its label. Spaces are ignored. Elements: one float or integer type, integers wrap. Source: ONNX Einsum-12
+//! (numpy.einsum).
 
 use std::collections::BTreeMap;
 
