@@ -12,7 +12,7 @@ thread_local! {
     static ATTEMPTS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Runs an allocation as an attempt; returns its failure to the caller.
+/// Runs `allocate` as an attempt: failures of its allocations are expected, and its result reports them.
 pub fn attempt<T>(allocate: impl FnOnce() -> T) -> T {
     /// Ends the attempt, also when `allocate` panics.
     struct Ended;

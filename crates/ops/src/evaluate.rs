@@ -133,7 +133,8 @@ impl Body {
 const OPERATIONS_OF_A_STEP: i64 = 1 << 15;
 
 /// Checks the memory limit and the step limit for a node. The evaluations of nested bodies check the nodes of control
-/// flow. Only work inside of loops counts against the step limit, because the rest of a network runs once.
+/// flow. Every node counts as one step; inside of loops, its arithmetic operations count as further steps, because a
+/// loop may repeat them many times.
 fn check_bounds(node: &Node, arguments: &[Option<Value>], cx: &EvalContext<'_>) -> Result<(), EvalError> {
     cx.steps.map_or(Ok(()), |steps| steps.take(1))?;
     let steps = cx.steps.filter(|_| cx.iteration != 0);

@@ -75,10 +75,10 @@ const TEST_EDGES: &[(&str, &[&str], &str)] = &[
     (
         "passes",
         &["import-onnx", "interp", "tensor-io"],
-        "exported graphs go in, and the judge says that nothing changed",
+        "tests import exported graphs and compare results with the reference executor",
     ),
-    ("builder", &["cpu"], "kernels made for a test are launched by the device of the host"),
-    ("runtime", &["testkit", "cpu"], "a run in the steady state allocates nothing; kernels as above"),
+    ("builder", &["cpu"], "the host device launches kernels of tests"),
+    ("runtime", &["testkit", "cpu"], "tests prove that a run in the steady state allocates nothing; kernels as above"),
     ("conformance", &["testkit"], "as above, for every operator"),
 ];
 

@@ -13,7 +13,10 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
     ("crates/base/src/blocks.rs", "several disjoint ranges of blocks are borrowed at once"),
     ("crates/base/src/mapping.rs", "another process may change a file while it is mapped"),
     ("crates/cli/src/allocator.rs", "a global allocator is an unsafe interface"),
-    ("crates/interp/src/product.rs", "the gemm crate, which computes the judge's products, takes pointers only"),
+    (
+        "crates/interp/src/product.rs",
+        "the gemm crate, which computes the reference executor's products, takes pointers only",
+    ),
     ("crates/cpu/src/", "kernels: vector instructions, and tasks that write disjoint parts of one result"),
     ("crates/testkit/src/allocator.rs", "a global allocator is an unsafe interface"),
 ];

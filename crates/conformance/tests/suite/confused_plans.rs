@@ -2,9 +2,9 @@
 //! plan.
 //!
 //! The results of a plan are those that its regions compute on values, wherever these lie ([`meaning`]): so a changed
-//! attribute, operand or number of iterations may rightly give another result, and a changed buffer, part, register or
-//! operand that is taken over may not. A kernel that panics is a failure, even if a caller catches it. A plan whose
-//! loops run longer than anybody waits is loaded and not run.
+//! attribute, operand or number of iterations may rightly give another result, and a changed buffer, alias, register or
+//! operand with shared memory may not. A kernel that panics is a failure, even if a caller catches it. The test loads
+//! plans whose loops run too long, but does not run them.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -52,7 +52,7 @@ enum Fate {
     Right,
 }
 
-/// Runs a plan, if anybody takes it, with sizes that differ and with sizes that do not.
+/// Runs a plan, if the reader accepts it, with sizes that differ and with equal sizes.
 ///
 /// # Errors
 /// A panic, or results that are not what the regions of the plan say.
@@ -88,7 +88,7 @@ fn kept_file(test: &str) -> PathBuf {
     std::env::temp_dir().join(format!("sinter-{test}"))
 }
 
-/// Ends the program, which a round without an end would keep for ever.
+/// Ends the program when a round does not end.
 fn watch(file: PathBuf) -> mpsc::Sender<()> {
     let (ticks, rounds) = mpsc::channel();
     std::thread::spawn(move || {
@@ -133,8 +133,8 @@ fn plans_of(networks: &[Network]) -> Vec<Plan> {
     networks.iter().map(|network| built(network).expect("a plan")).collect()
 }
 
-/// The CPU without the kernels that take weights packed: what a packed weight in a body stands for, its kernel alone
-/// knows, and the operators of a body cannot be asked.
+/// The CPU without kernels with packed weights: only its kernel can read a packed weight, and the reference of a body
+/// cannot.
 struct Unpacked;
 
 /// Tactics that pack weights.

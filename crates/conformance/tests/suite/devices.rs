@@ -61,8 +61,8 @@ fn agree(network: &Network, inputs: &[(String, Value)], found: &[Value]) {
     }
 }
 
-/// Builds, saves, opens and runs, at two sizes and in turns; what the second run of a size gives is what the first
-/// gave.
+/// Builds, saves, opens and runs, at two sizes and in turns; the second run of a size gives the same results as the
+/// first.
 fn the_whole_path(back_end: &dyn BackEnd) -> usize {
     let plans = plans(back_end, &Verify::Generated);
     for (network, plan) in &plans {
@@ -128,7 +128,7 @@ fn the_steady_state_of_the_fake_device() {
     the_steady_state(&fake, &|| fake.account().used());
 }
 
-/// A device that can do so records runs of steps once per layout, and does them again as recorded.
+/// A device with this ability records runs of steps once per layout, and replays them.
 #[test]
 fn segments_are_recorded_once_per_layout() {
     let fake = Fake::default();

@@ -137,7 +137,7 @@ fn convolution_channels_last() {
     check("cpu.conv.channels_last.f32", "Convolution", true);
 }
 
-/// Images of few channels that lie as the network has them, with results whose channels are last.
+/// Images of few channels in the network's layout, with channels-last results.
 #[test]
 fn images_in_plain_layout() {
     let tactic = Cpu.tactic("cpu.conv.channels_last.f32").expect("a tactic of this name");
@@ -246,8 +246,8 @@ fn normalized_rows() {
     check("cpu.norm.rows.f32", "Normalize", false);
 }
 
-/// Heavy operators of one operand, with and without a pointwise operator in front: `sizes` are those of the operand in
-/// the layout of the region, `gate` those of what it is multiplied with in front.
+/// Sibling heavy operators, with and without a pointwise prologue: `sizes` are those of the shared operand in the
+/// layout of the region, `gate` those of the factor in the prologue.
 fn check_siblings(tactic: &str, heavy: &[(Op, Vec<Vec<usize>>)], sizes: &[usize], gate: Option<&[usize]>) {
     let mut body = Body::new();
     let mut cx = InferContext::default();

@@ -1,4 +1,4 @@
-//! The ONNX backend test data. `ignored.txt` lists what is not expected to pass, each with a reason.
+//! The ONNX backend test data. `ignored.txt` lists cases that are not expected to pass, each with a reason.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -36,13 +36,13 @@ fn check_tactics(tactics: &BTreeMap<String, BTreeSet<String>>, passed: usize, ha
         assert!(Cpu.tactic(name).is_some(), "{case} ran {name}");
     }
     let with_kernels = tactics.values().filter(|names| !names.is_empty()).count();
-    // A few networks are constant, or hand their inputs on.
+    // A few networks are constant, or return their inputs.
     let required = if has_kernels { passed * 9 / 10 } else { 0 };
     assert!(with_kernels >= required, "only {with_kernels} of {passed} cases ran any kernel");
 }
 
-/// By both judges, and by one plan in a program that links nothing that could make a plan, on every tier; built with
-/// verification, every case keeps its kernels.
+/// By both evaluators of the reference executor, and by one plan in a program that links no code that could make a
+/// plan, on every tier; built with verification, every case keeps its kernels.
 #[test]
 fn every_case_in_every_way() {
     let Some(data) = crate::onnx_data() else { return };

@@ -1,4 +1,4 @@
-//! The parity gate: kernels that compute almost the right thing are dropped by name, and the build goes on.
+//! Verification: the build drops almost correct kernels by name, and continues.
 
 use std::sync::Arc;
 
@@ -244,15 +244,16 @@ fn kernels_inside_bodies_are_dropped_by_name() {
     assert_eq!((built.verification.agreed, built.verification.unverified.len()), (3, 0));
 }
 
-/// softmax(softmax(softmax(x))): nothing joins, and the last one may take the memory of its operand, or of the first.
+/// softmax(softmax(softmax(x))): nothing is fused, and the last one may reuse the memory of its operand, or of the
+/// first.
 fn softened() -> Network {
     network_of("softened", &[5, 37], |m, x| {
         (0..3).fold(x, |y, _| add(m, sinter_ops::reduce::Softmax { axis: -1, log: false }, &[y]))
     })
 }
 
-/// A kernel that may not lie where its operand does is right in memory of its own; the trial in memory as the plan
-/// places it names it, and the verdict is known the next time.
+/// A kernel that must not work in place is correct in separate memory; the trial in memory as the plan places it names
+/// the kernel, and the next build knows the verification result.
 #[test]
 fn kernels_that_do_not_take_the_memory_of_their_plan_are_dropped_by_name() {
     let network = softened();
@@ -272,8 +273,8 @@ fn kernels_that_do_not_take_the_memory_of_their_plan_are_dropped_by_name() {
     assert_eq!(engine.self_test().expect("known answers"), 1);
 }
 
-/// Each kernel is right by itself; what it makes of what others left in its memory shows in the whole plan alone, and
-/// no plan with this kernel is right.
+/// Each kernel is correct by itself; a kernel that depends on earlier contents of its memory fails only in the whole
+/// plan, and no plan with this kernel is correct.
 #[test]
 fn what_the_whole_plan_shows_is_no_plan() {
     let error = build(&softened(), &Bad(STALE), BuildOptions::default()).expect_err("memory that others used");
@@ -408,8 +409,8 @@ fn not_a_number_behind_a_selection_is_verified() {
     assert_eq!((unverified.len(), built.plan.sealed.is_some()), (0, true), "{unverified:?}");
 }
 
-/// Sums that cancel in float64 and overflow in f32 on the way are no error of the kernel; what the plan is worth is
-/// said.
+/// Sums that cancel in float64 and overflow in f32 on the way are no error of the kernel; the build reports the error
+/// of the plan.
 #[test]
 fn overflow_of_f32_alone_is_reported() {
     let network = network_of("overflow", &[3, 64], |m, x| {

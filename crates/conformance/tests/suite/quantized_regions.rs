@@ -1,4 +1,4 @@
-//! Networks with quantized weights and values: which regions the cover makes of them, and what those compute.
+//! Networks with quantized weights and values: the regions of the cover, and their results.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -63,8 +63,8 @@ impl Observer for Watch {
     }
 }
 
-/// Where sizes are open the runtime allocates results, and bodies of control flow run steps of their own: those steps
-/// are left out here.
+/// Where sizes are dynamic the runtime allocates results, and bodies of control flow run steps of their own: those
+/// steps are left out here.
 #[test]
 fn no_kernel_allocates_in_the_steady_state() {
     let mut found = BTreeSet::new();

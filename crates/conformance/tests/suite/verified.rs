@@ -1,5 +1,5 @@
-//! Builds with verification drop nothing that is right: every odd network. (`onnx_data`, `models` and `random_networks`
-//! say the same of what they build.)
+//! Builds with verification drop no correct kernel: every odd network. (`onnx_data`, `models` and `random_networks`
+//! check the same for their builds.)
 
 use sinter_builder::{BuildOptions, build};
 use sinter_conformance::odd_networks;

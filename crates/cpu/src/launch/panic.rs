@@ -12,7 +12,7 @@ use crate::launch::scratch::OutOfScratch;
 /// # Errors
 /// The kernel's own, and its panics.
 pub fn caught<T>(tactic: &str, run: impl FnOnce() -> Result<T, KernelError>) -> Result<T, KernelError> {
-    // The caller discards the context of a failed launch, so no later launch reads the kernel's partial results.
+    // The caller discards the queue of a failed launch, so no later launch reads the kernel's partial results.
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|payload| {
         Err(match payload.downcast_ref() {
             Some(OutOfScratch { needed, limit }) => {

@@ -1,8 +1,8 @@
-//! Passes as data: `tests/passes/*.ir` hold a network, the passes to run, and what comes out.
+//! Passes as data: `tests/passes/*.ir` contain a network, the passes to run, and the network after them.
 //!
 //! A file: `# passes: NAME, ...`, a network, a line `==>`, the network after the passes, and lines `# fired NAME N` and
-//! `# miss NAME: reason`. `SINTER_BLESS=1` writes the second half. The judge runs both networks and compares, except
-//! where a line `# not run: reason` says that made-up inputs would be wrong.
+//! `# miss NAME: reason`. `SINTER_BLESS=1` writes the second half. The reference executor runs both networks, and the
+//! test compares the results, except where a line `# not run: reason` says that synthetic inputs would be invalid.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

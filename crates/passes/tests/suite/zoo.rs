@@ -1,4 +1,4 @@
-//! How many layer norms, activations, attentions and rotary embeddings are recognised in the zoo's graphs.
+//! Counts the layer norms, activations, attentions and rotary embeddings that the passes recognise in the zoo's graphs.
 //!
 //! Counting needs no weights: large ones are mapped from one sparse file of zeros.
 
