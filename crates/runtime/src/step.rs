@@ -1,5 +1,4 @@
-//! Running steps: each is a launch on arguments that are made already, a call of a kernel on whole values, or control
-//! flow.
+//! Running steps: each is a launch on arguments that are made already, a call of a kernel on whole values, or control flow.
 
 use std::ops::Range;
 
@@ -291,8 +290,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Result types of a region for the actual operands; of those operands whose contents decide sizes, these are
-    /// known.
+    /// Result types of a region for the actual operands; of those operands whose contents decide sizes, these are known.
     fn result_types(
         &self,
         (region, size_operands): (&Region, &[usize]),

@@ -89,8 +89,7 @@ impl Trial<'_> {
         }
     }
 
-    /// The results of the kernel in memory of its own, and in memory as the plan places it, where that is something
-    /// else.
+    /// The results of the kernel in memory of its own, and in memory as the plan places it, where that is something else.
     fn launch(&self, operands: &[Option<Value>]) -> Result<Vec<Vec<Value>>, String> {
         let Self { graph, step, region, candidate, .. } = *self;
         let Bench { draft, kernels, .. } = *self.bench;
