@@ -26,8 +26,8 @@ pub(crate) struct Options {
     /// Every suite in every form on every tier.
     #[arg(long)]
     full: bool,
-    /// Writes what came out, and which tactics served each case, to a file; `-` means standard output, which then holds
-    /// nothing else.
+    /// Writes what came out, and which tactics computed each case, to a file; `-` means standard output, which then
+    /// holds nothing else.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Only cases whose name contains one of these.

@@ -24,19 +24,19 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Runs every test, suites side by side as processes, with the time of each. Makes a Python environment with the ONNX
-    /// package for the test data; without Python the rest still runs.
+    /// Runs every test, suites side by side as processes, with the time of each. Makes a Python environment with the
+    /// ONNX package for the test data; without Python the rest still runs.
     Test(test::Options),
-    /// Checks the structure: crate edges, file sizes, lists, host-only operators, forgotten files, head comments, homes of
-    /// unsafe code, files that documents name.
+    /// Checks the structure: crate edges, file sizes, lists, host-only operators, forgotten files, head comments, files
+    /// with unsafe code, files that documents name.
     Tidy,
     /// Runs the ONNX backend test cases and prints what fails.
     Conformance(conformance::Options),
-    /// Plants faults in a scratch copy and shows which of them the parity gate and the tests catch.
+    /// Plants faults in a scratch copy and shows which of them verification and the tests find.
     Faults(faults::Options),
-    /// Builds and runs random networks and holds them against the judge.
+    /// Builds and runs random networks and compares them with the reference executor.
     Random(random::Options),
-    /// Builds full-size exporters' graphs, one at a time, and holds the engines against ONNX Runtime.
+    /// Builds full-size exporters' graphs, one at a time, and compares the engines with ONNX Runtime.
     Zoo(zoo::Options),
     /// Makes the generated pages of `docs/` anew.
     Docs,

@@ -13,15 +13,15 @@ pub(crate) fn environment() -> Result<PathBuf, String> {
     let folder = root().join(".venv");
     let python = folder.join("bin").join("python");
     let stamp = folder.join("packages");
-    let wanted = PACKAGES.join("\n");
-    if std::fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
+    let required = PACKAGES.join("\n");
+    if std::fs::read_to_string(&stamp).is_ok_and(|made| made == required) {
         return Ok(python);
     }
     // Standard output may be for results.
     eprintln!("making the Python environment of the tests ({})", PACKAGES.join(", "));
     run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
     run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(PACKAGES))?;
-    std::fs::write(&stamp, wanted).map_err(|e| format!("{}: {e}", stamp.display()))?;
+    std::fs::write(&stamp, required).map_err(|e| format!("{}: {e}", stamp.display()))?;
     Ok(python)
 }
 

@@ -1,4 +1,5 @@
-//! `cargo xtask test`: everything is compiled once, then suites run side by side as processes, each with its time.
+//! `cargo xtask test`: compiles everything once, then runs suites in parallel as processes, and reports the time of
+//! each.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use crate::command::{self, is_ci, root};
 use crate::python::onnx_data;
 use crate::zoo;
 
-/// Modules of the conformance suite that take longest, the longest first: what is begun last should be short.
+/// Modules of the conformance suite that take longest, the longest first, so that short ones start last.
 const LONGEST: &[&str] = &[
     "onnx_data",
     "parity",
@@ -27,7 +28,7 @@ const LONGEST: &[&str] = &[
     "verified",
 ];
 
-/// What to run.
+/// The selected tests.
 #[derive(Args)]
 pub(crate) struct Options {
     /// Graphs of the zoo to build beside the suites; none by default.
@@ -94,7 +95,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     }
 }
 
-/// What the tests need.
+/// The compiled tests.
 struct Compiled {
     tests: Vec<Program>,
     /// The lean program, which tests start: it is compiled with the others, as its own tests start it too.
@@ -128,7 +129,7 @@ fn program(message: &Json) -> Option<Program> {
     Some(Program { package, target, executable: executable.into(), folder })
 }
 
-/// A process for each program, but for each module of the conformance suite; documentation tests are one more.
+/// One process for each program, one for each module of the conformance suite, and one for documentation tests.
 fn suites_of(programs: &[Program]) -> Result<Vec<Suite>, String> {
     let mut long = Vec::new();
     let mut short = Vec::new();
@@ -157,8 +158,8 @@ fn suites_of(programs: &[Program]) -> Result<Vec<Suite>, String> {
     Ok(long.into_iter().map(|(_, suite)| suite).chain([documents]).chain(short).collect())
 }
 
-/// The modules of a test program, each test in exactly one. A filter `name::` takes no other module: it would have to end
-/// in that name.
+/// The modules of a test program, each test in exactly one. A filter `name::` takes no other module: it would have to
+/// end in that name.
 fn modules(executable: &Path) -> Result<Vec<String>, String> {
     let output = Command::new(executable).args(["--list", "--format", "terse"]).output().map_err(|e| e.to_string())?;
     let text = String::from_utf8_lossy(&output.stdout);

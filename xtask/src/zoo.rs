@@ -11,7 +11,7 @@ use crate::python::environment;
 /// Which graphs to build.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Where to fill graphs, one at a time; the largest takes 2 GB [default: the system's temporary folder]
+    /// Folder in which to fill graphs, one at a time; the largest takes 2 GB [default: the system's temporary folder]
     #[arg(long)]
     work: Option<PathBuf>,
     /// Names of graphs; all by default.

@@ -1,8 +1,8 @@
-//! Allocations whose failure is an error of its own.
+//! Fallible allocations.
 //!
-//! Sizes that come from files and callers may be more than the system gives. Where such memory is taken the failure is
-//! handed to the caller, and the allocation is marked as an attempt: a program that ends when memory runs out (its global
-//! allocator sees every failure, also those that somebody expects) leaves attempts alone.
+//! Sizes from files and callers may exceed the system's memory. The functions of this file return an error when such an
+//! allocation fails, and mark it as an attempt: a program that ends when memory runs out (its global allocator sees
+//! every failure, expected ones included) ignores failures of attempts.
 
 use std::cell::Cell;
 
@@ -12,7 +12,7 @@ thread_local! {
     static ATTEMPTS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Does what allocates; if there is no memory, `allocate` learns of it.
+/// Runs `allocate` as an attempt: failures of its allocations are expected, and its result reports them.
 pub fn attempt<T>(allocate: impl FnOnce() -> T) -> T {
     /// Ends the attempt, also when `allocate` panics.
     struct Ended;
@@ -28,15 +28,15 @@ pub fn attempt<T>(allocate: impl FnOnce() -> T) -> T {
     allocate()
 }
 
-/// Does somebody on this thread expect an allocation to fail?
+/// Does a caller on this thread expect that an allocation may fail?
 pub fn is_attempt() -> bool {
     ATTEMPTS.try_with(Cell::get).is_ok_and(|attempts| attempts > 0)
 }
 
-/// An empty list with room for so many elements.
+/// An empty list with capacity for so many elements.
 ///
 /// # Errors
-/// When the system has not so much memory.
+/// When the system does not have so much memory.
 pub fn with_capacity<T>(count: usize) -> Result<Vec<T>, TensorError> {
     let mut list = Vec::new();
     let memory = |_| TensorError::Memory { bytes: count.saturating_mul(size_of::<T>()) };

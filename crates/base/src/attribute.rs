@@ -1,4 +1,4 @@
-//! Attributes as a small tree, so that printing, parsing, encoding and hashing are written once for all operators.
+//! Attributes as a small tree: one implementation of printing, parsing, encoding and hashing for all operators.
 //!
 //! `#[derive(Attributes)]` maps a struct or enum to and from [`Attr`]; everything else works on the tree.
 

@@ -1,4 +1,4 @@
-//! Blocks: memory of one device, and ranges of it. Who has a reference has no access yet; only the device's queue does.
+//! Blocks: memory of one device, and ranges of it. A reference gives no access; only the device's queue has access.
 
 use bytes::Bytes;
 
@@ -12,7 +12,7 @@ impl BlockId {
     /// The block of this index.
     ///
     /// # Panics
-    /// Beyond `u32::MAX`: nobody has so many blocks.
+    /// Beyond `u32::MAX`: no queue has so many blocks.
     pub fn new(index: usize) -> Self {
         Self(u32::try_from(index).expect("fewer blocks"))
     }

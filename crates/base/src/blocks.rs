@@ -1,5 +1,5 @@
-//! The blocks of host memory that one queue works in. A launch borrows disjoint ranges of them at once: all aliasing lives
-//! here.
+//! The blocks of host memory of one queue. A launch borrows disjoint ranges of several blocks at once; this file
+//! contains all aliasing.
 #![allow(unsafe_code, reason = "several disjoint ranges of blocks are borrowed at once")]
 
 use crate::block::{BlockId, HostBlock, MemoryRef};
@@ -56,7 +56,7 @@ impl Blocks {
         BlockId::new(self.blocks.len() - 1)
     }
 
-    /// Gives a block back; `None` when it is not there.
+    /// Returns a block to its owner; `None` when the queue does not have it.
     pub fn remove(&mut self, id: BlockId) -> Option<HostBlock> {
         let block = self.blocks.get_mut(id.index())?.take()?;
         self.free.push(id);
@@ -79,7 +79,8 @@ impl Blocks {
     }
 
     /// Borrows several ranges at once: any number to read, which may overlap each other, and some to write, which may
-    /// overlap nothing. Of memory that a caller lent, one range is written or some are read. `lists` gives its memory.
+    /// overlap nothing. In memory that a caller lent, a launch writes one range or reads some. `lists` provides the
+    /// memory of the lists.
     ///
     /// # Errors
     /// When a range lies outside of its block or a written one overlaps another or may not be written.
@@ -112,8 +113,8 @@ impl Blocks {
             let range = range.range().filter(|range| range.end <= length).ok_or(error)?;
             // SAFETY: the range lies inside of its block, which stays borrowed mutably for the lifetime of the result.
             // Written ranges overlap neither each other nor a read one, so no byte is reachable through a mutable
-            // reference and any other reference at once. A buffer gives its pointer without a reference to its bytes; the
-            // bytes of lent memory are asked for once where one range of it is written.
+            // reference and any other reference at once. A buffer gives its pointer without a reference to its bytes;
+            // the bytes of lent memory are asked for once where one range of it is written.
             borrowed.writes.push(unsafe { std::slice::from_raw_parts_mut(start.add(range.start), range.len()) });
         }
         for range in reads {

@@ -13,8 +13,8 @@ use crate::view::{ALIGNMENT, View, element_bytes};
 /// Zeroed bytes at an address that is a multiple of [`ALIGNMENT`].
 #[derive(Default)]
 pub struct Buffer {
-    /// Elements that are no more aligned than every allocation is: only of such does the system hand out fresh pages, which
-    /// are zero already, without writing zeros to them.
+    /// Elements with the default alignment of allocations: only for these does the allocator return fresh, already zero
+    /// pages without clearing them.
     memory: Vec<u128>,
     /// Where the bytes start.
     start: usize,
@@ -32,14 +32,14 @@ impl Clone for Buffer {
 impl Buffer {
     /// Zeroed memory of this many bytes.
     ///
-    /// Ends the process, as every allocation does, when the system has not so much memory.
+    /// Ends the process, as every allocation does, when the system does not have so much memory.
     pub fn new(bytes: usize) -> Self {
         let mut buffer = Self::default();
         buffer.resize(bytes);
         buffer
     }
 
-    /// The elements of a tensor as views have them: types below eight bits unpacked. Strings have none.
+    /// The elements of a tensor in the form of views: types below eight bits unpacked. Strings have none.
     pub fn of(tensor: &Tensor) -> Self {
         let packed;
         let source: &[u8] = if tensor.data_type().is_packed() {
@@ -83,18 +83,18 @@ impl Buffer {
         self.memory.as_mut_ptr().cast::<u8>().wrapping_add(self.start)
     }
 
-    /// Changes the size; memory is only taken when it grows beyond what was ever used, and only then are the bytes
-    /// zero. Else they are unspecified.
+    /// Changes the size. The buffer allocates only when it grows beyond its largest size so far, and only then are the
+    /// bytes zero. Else they are unspecified.
     ///
-    /// Ends the process, as every allocation does, when the system has not so much memory.
+    /// Ends the process, as every allocation does, when the system does not have so much memory.
     pub fn resize(&mut self, bytes: usize) {
         if !self.grow(bytes) {
-            // A layout can be as large as this, no memory is.
+            // A valid layout, but more than any system's memory.
             handle_alloc_error(Layout::array::<u8>(bytes).unwrap_or(Layout::new::<u8>()));
         }
     }
 
-    /// As [`Buffer::resize`]; false, and nothing changed, when the system has not so much memory.
+    /// As [`Buffer::resize`]; false, and nothing changed, when the system does not have so much memory.
     #[must_use]
     pub fn try_resize(&mut self, bytes: usize) -> bool {
         attempt(|| self.grow(bytes))
@@ -133,7 +133,7 @@ impl View<'_> {
     /// A tensor with a copy of the elements, packed where the type asks for it.
     ///
     /// # Errors
-    /// When the view is larger than a tensor can be, or than the system has memory for.
+    /// When the view exceeds the limit of tensors, or the system's memory.
     pub fn to_tensor(&self) -> Result<Tensor, TensorError> {
         if self.rows().is_some() {
             let bytes = self.count().saturating_mul(element_bytes(self.data_type()));

@@ -1,7 +1,7 @@
 //! Element types of tensors.
 //!
-//! The set is that of ONNX 1.21 without the complex types, which no inference network of ours carries: transforms
-//! keep real and imaginary parts in a last dimension of two, as ONNX's DFT does.
+//! The set is that of ONNX 1.21 without the complex types, which no supported network contains: transforms keep real
+//! and imaginary parts in a last dimension of two, as ONNX's DFT does.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,11 +1,11 @@
 //! Symbolic dimensions: integer expressions over named sizes such as `N` or `S`.
 //!
-//! A dimension is kept as a canonical sum of products, so that equal expressions compare equal in most cases; what
-//! stays open is answered [`Truth::Unknown`] and becomes a check at run time. Named sizes are never negative.
+//! A dimension is a canonical sum of products, so that equal expressions compare equal in most cases. An undecided
+//! comparison gives [`Truth::Unknown`] and becomes a guard, which the run checks. Named sizes are never negative.
 //!
-//! Parts of expressions are shared in memory, but whoever reads one walks it as a tree, and a few squares make a tree of
-//! any size. So each expression knows the size of its tree, and inference does not follow those that are
-//! [too large](Dim::is_too_large): their values are known when the network runs.
+//! Expressions share parts in memory, but readers walk an expression as a tree, and a few squares make a tree of any
+//! size. So each expression stores the size of its tree, and inference replaces expressions that are
+//! [too large](Dim::is_too_large) by dynamic dimensions, whose values the run computes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -45,7 +45,7 @@ pub(crate) struct Sum {
 struct Extent {
     /// Factors and constants; saturates.
     nodes: u64,
-    /// Quotients, rests, minima and maxima inside each other.
+    /// Nesting depth of quotients, remainders, minima and maxima.
     depth: usize,
 }
 
@@ -60,7 +60,7 @@ impl Extent {
 /// A sorted list of factors, repeated for powers.
 pub(crate) type Product = Vec<Factor>;
 
-/// What cannot be broken into a sum of products.
+/// A factor that is no sum of products.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Factor {
     Symbol(Arc<str>),
@@ -94,11 +94,11 @@ pub enum Fold<'a, T> {
 /// Expressions with more terms than this stop being expanded into sums of products.
 const MAX_TERMS: usize = 64;
 
-/// More factors and constants than this are not followed: several times what the anchors of a detector on five levels of
-/// an image take.
+/// An expression of more factors and constants than this is too large: several times what the anchors of a detector on
+/// five levels of an image take.
 const MAX_NODES: u64 = 512;
 
-/// Expressions that are nested deeper than this are not followed, and no text of them is read.
+/// Expressions that are nested deeper than this are too large, and the parser refuses their text.
 pub(crate) const MAX_DEPTH: usize = 64;
 
 impl Dim {
@@ -116,7 +116,7 @@ impl Dim {
         Self::from_terms(BTreeMap::from([(vec![factor], 1)]), 0)
     }
 
-    /// This size as one factor, which no product looks into: `floor_div(self, 1)`, which is written for nothing else.
+    /// This size as one opaque factor, which products do not expand: `floor_div(self, 1)`, a form without another use.
     #[must_use]
     pub fn opaque(&self) -> Dim {
         match self.parts() {
@@ -145,12 +145,12 @@ impl Dim {
         self.extent().nodes
     }
 
-    /// How deep quotients, rests, minima and maxima lie in each other.
+    /// Nesting depth of quotients, remainders, minima and maxima.
     pub fn depth(&self) -> usize {
         self.extent().depth
     }
 
-    /// Is this more than anybody should reason about? Such a size or number is known when the network runs.
+    /// Is this expression too large for inference? The run computes such a size or number.
     pub fn is_too_large(&self) -> bool {
         self.nodes() > MAX_NODES || self.depth() > MAX_DEPTH
     }
@@ -260,8 +260,8 @@ impl Dim {
         self.neg().floor_div(other).neg()
     }
 
-    /// The quotient when `other` divides every term of `self`. A symbolic divisor counts as non-zero: where it is
-    /// zero, a network has no elements and the quotient is whatever the surrounding sizes say.
+    /// The quotient when `other` divides every term of `self`. A symbolic divisor counts as non-zero: where it is zero,
+    /// the network has no elements and the value of the quotient does not matter.
     pub fn exact_div(&self, other: &Dim) -> Option<Dim> {
         if self == other {
             return Some(Dim::constant(1));
@@ -340,7 +340,7 @@ impl Dim {
         }
     }
 
-    /// The only factor, where the size is nothing else.
+    /// The only factor, if the size consists of one factor.
     fn as_factor(&self) -> Option<&Factor> {
         match self.parts() {
             ([(product, 1)], 0) => match product.as_slice() {
@@ -433,7 +433,7 @@ impl Dim {
         Some(total)
     }
 
-    /// The expression with symbols replaced where `replace` has an answer.
+    /// The expression with symbols replaced where `replace` returns a size.
     #[must_use]
     pub fn substitute(&self, replace: &dyn Fn(&str) -> Option<Dim>) -> Dim {
         let (terms, constant) = self.parts();
@@ -443,7 +443,7 @@ impl Dim {
         })
     }
 
-    /// Turns the expression into something else, bottom up, as a tree of two-sided operations.
+    /// Folds the expression bottom up, as a tree of binary operations.
     pub fn fold<T>(&self, build: &mut dyn FnMut(Fold<'_, T>) -> T) -> T {
         let (terms, constant) = self.parts();
         let mut total: Option<T> = None;

@@ -1,4 +1,4 @@
-//! The elements of a tensor as float64 numbers, where they lie.
+//! Iterates over the elements of a tensor as float64 numbers, without copying the tensor.
 
 use std::borrow::Cow;
 

@@ -1,9 +1,9 @@
 //! The 16-bit floating-point types from float64, rounded once.
 //!
-//! Through float32, a number near the middle of two neighbours is rounded twice: first onto the middle, then away from
-//! the nearer one. Float32 can carry it all the same, if what it cannot hold is left behind as an odd last bit: more than
-//! two bits narrower types then see on which side of the middle the number lies (Boldo and Melquiond, "Emulation of a
-//! FMA and Correctly Rounded Sums: Proved Algorithms Using Rounding to Odd", 2008).
+//! A conversion through float32 would round a number near the middle of two neighbours twice: first onto the middle,
+//! then away from the nearer one. Float32 suffices if the conversion to it rounds to odd, which keeps lost digits as an
+//! odd last bit: more than two bits narrower types then show on which side of the middle the number lies (Boldo and
+//! Melquiond, "Emulation of a FMA and Correctly Rounded Sums: Proved Algorithms Using Rounding to Odd", 2008).
 
 use half::{bf16, f16};
 
@@ -33,7 +33,7 @@ pub fn bf16_of(value: f64) -> bf16 {
 /// integer: towards zero, and odd.
 pub fn float_of(value: i128) -> f64 {
     let nearest = value as f64;
-    // Only the largest integers become a float that no i128 is, and that is none of ours to compare.
+    // Only the largest integers become a float beyond i128, and no test compares these.
     let back = nearest as i128;
     if back == value {
         return nearest;
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn integers_are_rounded_once() {
-        // 257 2^54 is the middle of two bf16, and float64 cannot tell it from its neighbours.
+        // 257 2^54 is the middle of two bf16, and float64 cannot represent its neighbours.
         let middle = 257i128 << 54;
         let of = |value: i128| bf16_of(float_of(value)).to_f64();
         let (low, high) = (256.0 * 2f64.powi(54), 258.0 * 2f64.powi(54));

@@ -1,8 +1,8 @@
-//! Floor 0: the words that every other crate speaks.
+//! Layer 0: the types that all other crates share.
 //!
 //! Data types, symbolic dimensions, tensor types, host tensors and values, attribute trees, source locations.
 //!
-//! Does not know operators, networks, devices or file formats.
+//! This crate does not depend on operators, networks, devices or file formats.
 
 pub mod allocation;
 pub mod attribute;

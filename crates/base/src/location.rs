@@ -1,4 +1,4 @@
-//! Where a thing came from: file, node, attribute. Every message to a user carries one.
+//! Source locations: file, node, attribute. Every message to a user contains one.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ pub struct Location {
     pub node: Option<Arc<str>>,
     /// Attribute or input within the node.
     pub detail: Option<Arc<str>>,
-    /// Other places whose work is done here too, after nodes were merged.
+    /// Other locations whose nodes were merged into this one.
     pub others: Option<Arc<Vec<Location>>>,
 }
 
@@ -26,7 +26,7 @@ impl Location {
         Self { operator: Some(operator.into()), node: Some(node.into()), ..Self::default() }
     }
 
-    /// One location for what came from several: the first place leads, every distinct other one is kept.
+    /// Merges locations: the first one leads, and every other distinct one is kept.
     #[must_use]
     pub fn merged<'a>(places: impl IntoIterator<Item = &'a Location>) -> Self {
         let mut all: Vec<Location> = Vec::new();

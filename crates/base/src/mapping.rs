@@ -1,4 +1,4 @@
-//! Read-only file mappings: weights are used where they lie on disk.
+//! Read-only file mappings: the runtime reads weights from the mapped file without copying them.
 #![allow(unsafe_code, reason = "mapping a file is unsafe: another process may change it while it is mapped")]
 
 use std::io;

@@ -6,7 +6,7 @@
 //! Sources: OCP 8-bit Floating Point Specification 1.0; OCP Microscaling Formats 1.0 (E8M0, E2M1); the FNUZ variants
 //! as in ONNX "Float stored in 8 bits".
 
-/// What the codes with the largest exponent mean.
+/// Meaning of the codes with the largest exponent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Top {
     /// Infinity and NaN as in IEEE 754.
@@ -19,7 +19,7 @@ enum Top {
     Finite,
 }
 
-/// What becomes of a value beyond the largest finite one.
+/// Conversion of a value beyond the largest finite one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overflow {
     /// The largest finite value of that sign, also for infinities.

@@ -1,21 +1,21 @@
-//! Text of files that is shown to people: names of tensors, nodes and sizes, which anyone may have written.
+//! Escapes text from files before it is printed: names of tensors, nodes and sizes are untrusted.
 
 use std::borrow::Cow;
 
-/// The text in one line, with nothing in it that steers a terminal: control characters, line separators and what turns
-/// the direction of writing round are escaped. So no name can look like a message of its own.
+/// The text in one line, with control characters, line separators and characters that change the writing direction
+/// escaped. So no name can control a terminal or look like a separate message.
 pub fn one_line(text: &str) -> Cow<'_, str> {
     if !text.chars().any(steers) {
         return Cow::Borrowed(text);
     }
-    let mut shown = String::with_capacity(text.len());
+    let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
-        if steers(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
+        if steers(c) { escaped.extend(c.escape_default()) } else { escaped.push(c) }
     }
-    Cow::Owned(shown)
+    Cow::Owned(escaped)
 }
 
-/// Does a terminal do something else with it than show it?
+/// Is it a character that a terminal interprets instead of printing it?
 pub fn steers(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }

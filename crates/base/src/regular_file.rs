@@ -1,4 +1,4 @@
-//! Opening files that callers and models name: regular files, nothing that can make the program wait.
+//! Opens files that callers and models name: only regular files, because pipes and devices can block the program.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -6,8 +6,8 @@ use std::path::Path;
 
 /// Opens a regular file for reading.
 ///
-/// A pipe or device in its place is an error at once: opening a pipe that nobody writes to would wait for ever, and a
-/// question before opening would be out of date by then.
+/// A pipe or device in its place is an error at once: opening a pipe without a writer would block for ever, and a check
+/// before opening could be out of date by then.
 ///
 /// # Errors
 /// As opening a file does, and for everything but regular files.
@@ -50,7 +50,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_pipe_that_nobody_writes_to_is_an_error_at_once() {
+    fn a_pipe_without_a_writer_is_an_error_at_once() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pipe");
         assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());

@@ -1,9 +1,9 @@
-//! Files that appear whole or not at all.
+//! Atomic replacement of files.
 //!
-//! A file is written beside its target as `NAME.partial-PID` and renamed when it is complete and on disk. While it is
-//! written its writer holds a lock on it, which the system drops with the process: so whoever replaces the same file next
-//! knows which partial files nobody will complete any more, and removes them. A process id would not tell that: it is used
-//! again, and means nothing in another container that sees the same folder.
+//! The writer writes a file beside its target as `NAME.partial-PID` and renames it when it is complete and on disk.
+//! While it writes, it locks the partial file, and the system releases the lock when the process ends. So the next
+//! writer of the same file recognizes abandoned partial files, and removes them. A process id would not show this: the
+//! system reuses process ids, and they mean nothing in another container that sees the same folder.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -20,18 +20,19 @@ const MAX_WRITERS: usize = 1000;
 /// Stands between the name of the target and the id of the process that writes it.
 const MARK: &str = ".partial-";
 
-/// Replaces a file, or makes it: `write` writes to a temporary file beside it, of a name that nothing else has, which is
-/// renamed when it is complete and on disk. A link stays, what it leads to is replaced; pipes and devices are never. What
-/// writers of the same file left behind when they were killed is removed.
+/// Replaces or creates a file: `write` writes to a temporary file beside it, with a unique name, which is renamed when
+/// it is complete and on disk. A link stays, and its target is replaced; pipes and devices are never replaced. The
+/// function also removes partial files of writers that were killed.
 ///
 /// # Errors
-/// When the file cannot be written, or what has its name is no regular file; no temporary file stays.
+/// When the file cannot be written, or its name belongs to something other than a regular file; no temporary
+/// file remains.
 pub fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let target = behind_links(path);
     if target.metadata().is_ok_and(|found| !found.is_file()) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file but a folder, pipe or device"));
     }
-    // First, for the room that they take.
+    // First, to free their disk space.
     remove_abandoned(&target);
     let (mut file, partial) = create_partial(&target)?;
     let written = write(&mut file).and_then(|()| file.sync_all()).and_then(|()| std::fs::rename(&partial, &target));
@@ -41,7 +42,8 @@ pub fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> 
     })
 }
 
-/// The file that a name stands for when links are followed, whether it exists or not; two names of one file give the same.
+/// The file that a name stands for when links are followed, whether it exists or not; two names of one file give the
+/// same.
 pub fn behind_links(path: &Path) -> PathBuf {
     let mut path = path.to_owned();
     for _ in 0..MAX_LINKS {
@@ -69,7 +71,7 @@ fn create_partial(target: &Path) -> io::Result<(File, PathBuf)> {
         match File::create_new(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
-            // Another process may have found the file before it was locked, taken it for an abandoned one and removed it.
+            // Another process may have removed the file as abandoned before it was locked.
             Ok(file) if !matches!(file.try_lock(), Err(TryLockError::WouldBlock)) && is_linked(&file)? => {
                 return Ok((file, path));
             }
@@ -91,7 +93,7 @@ fn is_linked(_: &File) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Removes the partial files of a target that no living process writes. Where that cannot be found out, they stay.
+/// Removes the partial files of a target that no running process writes. Files whose state is unknown stay.
 fn remove_abandoned(target: &Path) {
     let Some(name) = target.file_name() else { return };
     let start = [name.as_encoded_bytes(), MARK.as_bytes()].concat();
@@ -148,7 +150,7 @@ mod tests {
 
     /// A process that is killed leaves its file without a lock; one that lives holds it, whatever its id.
     #[test]
-    fn partial_files_that_nobody_writes_are_removed_and_no_others() {
+    fn abandoned_partial_files_are_removed_and_no_others() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let own = format!("x.partial-{}", std::process::id());

@@ -104,10 +104,10 @@ pub struct BroadcastError {
 
 /// Multidirectional broadcast of symbolic shapes (ONNX "Broadcasting in ONNX", as in NumPy).
 ///
-/// A size that may or may not be 1 against a size known to exceed 1 takes the latter; a size against itself cut at a
-/// bound stays whole, since they fit only where nothing is cut; two other unknown sizes take their maximum, or 0 where
-/// one is 0. Each is right wherever the broadcast is legal; of named sizes, which have no elements in rare cases only, 0
-/// against 1 counts as illegal, for the sake of short expressions.
+/// An unknown size against a size known to exceed 1 gives the latter; a size against itself cut at a bound stays whole,
+/// since they fit only where nothing is cut; two other unknown sizes take their maximum, or 0 where one is 0. Each is
+/// right wherever the broadcast is legal; of named sizes, which have no elements in rare cases only, 0 against 1 counts
+/// as illegal, for the sake of short expressions.
 ///
 /// # Errors
 /// When two sizes differ for all values and neither is 1.

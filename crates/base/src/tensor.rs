@@ -28,7 +28,7 @@ enum Data {
     Strings(Arc<[String]>),
 }
 
-/// Data that does not make the tensor asked for.
+/// An error about data that does not fit the requested tensor.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TensorError {
     /// More elements than can be addressed.
@@ -40,7 +40,7 @@ pub enum TensorError {
     /// The system has not so much memory.
     #[error("the system gives no {bytes} bytes of memory for a tensor")]
     Memory {
-        /// What was asked for.
+        /// Requested bytes.
         bytes: usize,
     },
     /// Bytes or elements do not match the sizes.
@@ -50,9 +50,9 @@ pub enum TensorError {
         data_type: DataType,
         /// Sizes asked for.
         sizes: Vec<usize>,
-        /// What the sizes need.
+        /// Bytes that the sizes need.
         expected: usize,
-        /// What was given.
+        /// Given bytes.
         found: usize,
     },
     /// The tensor has another element type.
@@ -132,7 +132,7 @@ impl Tensor {
     /// When the element count does not match the sizes, or the type is string.
     pub fn from_floats(data_type: DataType, sizes: &[usize], values: &[f64]) -> Result<Self, TensorError> {
         match data_type {
-            // No number has a text of its own: conversion to text is an operator.
+            // Strings cannot be made from numbers here: conversion to text is an operator.
             DataType::String => return Err(TensorError::DataType { expected: DataType::F64, found: data_type }),
             DataType::F64 => return Self::from_vec(sizes, values.to_vec()),
             DataType::F32 => return Self::from_vec(sizes, values.iter().map(|&v| v as f32).collect()),
@@ -402,8 +402,8 @@ impl Tensor {
     }
 
     /// Builds a tensor element by element: element `i` of the result is the element of this tensor at flat position
-    /// `source(i)`, or the zero of the type (empty string) where that is `None`. This one function carries all data
-    /// movement of the reference implementations, for every data type.
+    /// `source(i)`, or the zero of the type (empty string) where that is `None`. The reference implementations use this
+    /// function for all data movement, for every data type.
     ///
     /// # Errors
     /// When the result is too large.

@@ -44,7 +44,7 @@ impl TensorType {
         Self::new(data_type, Shape::Ranked(dims))
     }
 
-    /// The same type with known contents, dropped when they are too many or too large to be followed.
+    /// The same type with known contents, dropped when they are too many or too large.
     #[must_use]
     pub fn with_value(mut self, value: KnownValue) -> Self {
         let most = MAX_KNOWN_ELEMENTS;

@@ -4,12 +4,12 @@ use crate::shape::Shape;
 use crate::tensor::Tensor;
 use crate::types::{TensorType, ValueType};
 
-/// What flows between operators.
+/// A value that flows between operators.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// A tensor.
     Tensor(Tensor),
-    /// A list. The element type of an empty list is kept in `element`.
+    /// A list. `element` is the element type, also of an empty list.
     Sequence {
         /// Type of the elements, shapes unranked unless all agree.
         element: ValueType,

@@ -1,8 +1,8 @@
 //! Views: typed, shaped, borrowed memory that kernels read and write.
 //!
-//! A view is row-major and aligned for its elements. It is contiguous, unless it is stepped: a part of a larger value
-//! whose elements lie in [`Rows`]. Kernels that were not written for stepped views never meet one. While a network runs,
-//! types below eight bits take one byte per element; they are packed only in tensors and files. Bools are bytes 0 and 1.
+//! A view is row-major and aligned for its elements. It is contiguous, or it is strided: a part of a larger buffer
+//! whose elements lie in [`Rows`]. A kernel gets strided views only for operands that it declares. While a network
+//! runs, types below eight bits take one byte per element; only tensors and files pack them. Bools are bytes 0 and 1.
 
 use crate::data_type::DataType;
 use crate::element::Element;
@@ -17,8 +17,8 @@ pub const fn element_bytes(data_type: DataType) -> usize {
     data_type.bits().div_ceil(8)
 }
 
-/// How the elements of a part lie in the whole: in row-major order, rows of so many elements one after the other, then
-/// what belongs to other parts.
+/// The row pitch of a strided view: in row-major order, each row has `inner` consecutive elements, and the next row
+/// begins `step` elements later. Other aliases of the buffer own the elements between the rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rows {
     /// Elements of a row.
@@ -79,7 +79,7 @@ pub struct ViewError {
     found: usize,
 }
 
-/// The rows that matter: none where elements lie one after the other.
+/// The row pitch; `None` if the elements are contiguous.
 fn check(data_type: DataType, sizes: &[usize], bytes: &[u8], rows: Option<Rows>) -> Result<Option<Rows>, ViewError> {
     let width = element_bytes(data_type);
     let count = element_count(sizes);
@@ -112,11 +112,11 @@ impl<'a> View<'a> {
         Ok(Self { data_type, sizes, bytes, rows })
     }
 
-    /// A view of a part of a larger value; `bytes` reach from its first element to its last.
+    /// A view of an alias of a larger buffer; `bytes` reach from its first element to its last.
     ///
     /// # Errors
     /// When size or alignment do not match, or the elements are no whole rows.
-    pub fn stepped(data_type: DataType, sizes: &'a [usize], bytes: &'a [u8], rows: Rows) -> Result<Self, ViewError> {
+    pub fn strided(data_type: DataType, sizes: &'a [usize], bytes: &'a [u8], rows: Rows) -> Result<Self, ViewError> {
         let rows = check(data_type, sizes, bytes, Some(rows))?;
         Ok(Self { data_type, sizes, bytes, rows })
     }
@@ -144,7 +144,7 @@ impl<'a> View<'a> {
         element_count(self.sizes).unwrap_or(0)
     }
 
-    /// How the elements lie; `None` when one after the other.
+    /// The row pitch; `None` if the view is contiguous.
     pub fn rows(&self) -> Option<Rows> {
         self.rows
     }
@@ -157,13 +157,13 @@ impl<'a> View<'a> {
     /// The bytes, one or more whole bytes per element.
     ///
     /// # Panics
-    /// When the view is stepped: an error of the kernel, never of data.
+    /// When the view is strided: an error of the kernel, never of data.
     pub fn bytes(&self) -> &'a [u8] {
-        assert!(self.rows.is_none(), "a kernel reads a stepped view as a contiguous one");
+        assert!(self.rows.is_none(), "a kernel reads a strided view as a contiguous one");
         self.bytes
     }
 
-    /// The bytes from the first element to the last, with what lies between rows.
+    /// The bytes from the first element to the last, including those between rows.
     pub fn span_bytes(&self) -> &'a [u8] {
         self.bytes
     }
@@ -186,13 +186,13 @@ impl<'a> View<'a> {
     /// The elements of a native type.
     ///
     /// # Panics
-    /// When the view has another type or is stepped: an error of the kernel, never of data.
+    /// When the view has another type or is strided: an error of the kernel, never of data.
     pub fn elements<T: Element>(&self) -> &'a [T] {
-        assert!(self.rows.is_none(), "a kernel reads a stepped view as a contiguous one");
+        assert!(self.rows.is_none(), "a kernel reads a strided view as a contiguous one");
         self.span()
     }
 
-    /// The elements from the first to the last, with what lies between rows.
+    /// The elements from the first to the last, including those between rows.
     ///
     /// # Panics
     /// When the view has another type: an error of the kernel, never of data.
@@ -213,12 +213,12 @@ impl<'a> ViewMut<'a> {
         Ok(Self { data_type, sizes, bytes, rows })
     }
 
-    /// A view of a part of a larger value; `bytes` reach from its first element to its last, and those between rows
-    /// belong to other parts: a kernel leaves them as they are.
+    /// A view of an alias of a larger buffer; `bytes` reach from its first element to its last. The bytes between rows
+    /// belong to other aliases: a kernel must not change them.
     ///
     /// # Errors
     /// When size or alignment do not match, or the elements are no whole rows.
-    pub fn stepped(
+    pub fn strided(
         data_type: DataType,
         sizes: &'a [usize],
         bytes: &'a mut [u8],
@@ -243,7 +243,7 @@ impl<'a> ViewMut<'a> {
         element_count(self.sizes).unwrap_or(0)
     }
 
-    /// How the elements lie; `None` when one after the other.
+    /// The row pitch; `None` if the view is contiguous.
     pub fn rows(&self) -> Option<Rows> {
         self.rows
     }
@@ -256,13 +256,13 @@ impl<'a> ViewMut<'a> {
     /// The bytes, one or more whole bytes per element.
     ///
     /// # Panics
-    /// When the view is stepped: an error of the kernel, never of data.
+    /// When the view is strided: an error of the kernel, never of data.
     pub fn bytes(&mut self) -> &mut [u8] {
-        assert!(self.rows.is_none(), "a kernel writes a stepped view as a contiguous one");
+        assert!(self.rows.is_none(), "a kernel writes a strided view as a contiguous one");
         self.bytes
     }
 
-    /// The bytes from the first element to the last; what lies between rows belongs to others.
+    /// The bytes from the first element to the last; those between rows belong to other aliases.
     pub fn span_bytes(&mut self) -> &mut [u8] {
         self.bytes
     }
@@ -270,13 +270,13 @@ impl<'a> ViewMut<'a> {
     /// The elements of a native type.
     ///
     /// # Panics
-    /// When the view has another type or is stepped: an error of the kernel, never of data.
+    /// When the view has another type or is strided: an error of the kernel, never of data.
     pub fn elements<T: Element>(&mut self) -> &mut [T] {
-        assert!(self.rows.is_none(), "a kernel writes a stepped view as a contiguous one");
+        assert!(self.rows.is_none(), "a kernel writes a strided view as a contiguous one");
         self.span()
     }
 
-    /// The elements from the first to the last; what lies between rows belongs to others.
+    /// The elements from the first to the last; those between rows belong to other aliases.
     ///
     /// # Panics
     /// When the view has another type: an error of the kernel, never of data.
@@ -314,19 +314,19 @@ mod tests {
     }
 
     #[test]
-    fn stepped_views_are_whole_rows() {
+    fn strided_views_are_whole_rows() {
         let numbers: Vec<f32> = (0..12u8).map(f32::from).collect();
         let bytes: &[u8] = bytemuck::cast_slice(&numbers);
         let rows = Rows { inner: 2, step: 5 };
         // Rows 1 2, 6 7 of a [2, 5].
-        let part = View::stepped(DataType::F32, &[2, 2], &bytes[4..32], rows).unwrap();
+        let part = View::strided(DataType::F32, &[2, 2], &bytes[4..32], rows).unwrap();
         assert_eq!((part.rows(), part.step_of(2), part.step_of(4)), (Some(rows), Some(5), None));
         assert_eq!(part.to_tensor().unwrap().to_floats(), [1.0, 2.0, 6.0, 7.0]);
-        assert!(View::stepped(DataType::F32, &[2, 2], &bytes[4..36], rows).is_err(), "a longer span");
-        assert!(View::stepped(DataType::F32, &[3, 1], &bytes[..48], rows).is_err(), "half a row");
-        assert!(View::stepped(DataType::F32, &[2, 2], &bytes[..12], Rows { inner: 2, step: 1 }).is_err());
-        let single = View::stepped(DataType::F32, &[1, 2], &bytes[4..12], rows).unwrap();
+        assert!(View::strided(DataType::F32, &[2, 2], &bytes[4..36], rows).is_err(), "a longer span");
+        assert!(View::strided(DataType::F32, &[3, 1], &bytes[..48], rows).is_err(), "half a row");
+        assert!(View::strided(DataType::F32, &[2, 2], &bytes[..12], Rows { inner: 2, step: 1 }).is_err());
+        let single = View::strided(DataType::F32, &[1, 2], &bytes[4..12], rows).unwrap();
         assert_eq!((single.rows(), single.elements::<f32>()), (None, &numbers[1..3]));
-        assert!(View::stepped(DataType::F32, &[0, 2], &[], rows).unwrap().elements::<f32>().is_empty());
+        assert!(View::strided(DataType::F32, &[0, 2], &[], rows).unwrap().elements::<f32>().is_empty());
     }
 }

@@ -17,7 +17,7 @@ pub fn time<E>(rounds: usize, mut call: impl FnMut() -> Result<(), E>) -> Result
         }
         Ok(start.elapsed())
     };
-    // Memory is touched and rooms are filled by the first call; then twice as many, until a round is long enough.
+    // The first call touches memory and fills the scratch allocator; then twice as many, until a round is long enough.
     round(1)?;
     let mut calls = 1;
     while round(calls)? < ROUND {

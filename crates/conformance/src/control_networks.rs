@@ -13,7 +13,7 @@ use sinter_ops::norm::Normalize;
 use sinter_ops::pointwise::ScalarOp;
 use sinter_ops::reduce::{Reduce, ReduceKind, Softmax};
 
-use crate::odd_networks::{Maker, named, padded, softmax, turned};
+use crate::odd_networks::{Maker, named, padded, permuted, softmax};
 
 const F32: DataType = DataType::F32;
 
@@ -25,7 +25,7 @@ fn matrix(rows: &Dim, columns: i64) -> ValueType {
     ValueType::tensor(F32, vec![rows.clone(), columns.into()])
 }
 
-/// What the operator of a scope takes: its own operands, then what the scope captures.
+/// The operands of the operator of a scope: its own operands, then the captured values.
 fn with_captures(own: &[Option<Handle>], scopes: &[&Scoped]) -> Vec<Option<Handle>> {
     let captured = scopes.iter().flat_map(|scope| scope.captures.iter().copied().map(Some));
     own.iter().copied().chain(captured).collect()
@@ -134,7 +134,7 @@ pub fn networks() -> Vec<Network> {
             let y = m.op(padded(2, 1, 1), &[x, w]);
             let y = m.pointwise(&[y], |v| v[0].binary(ScalarOp::Max, &v[0].same(0.0)));
             let y = m.op(padded(2, 1, 1), &[y, v]);
-            let y = m.op(turned(&[0, 2, 3, 1]), &[y]);
+            let y = m.op(permuted(&[0, 2, 3, 1]), &[y]);
             let norm = m.op(Normalize::deviation(vec![-1], 1e-5), &[y]);
             let then = m.pointwise(&[y, norm], |v| &v[0] + &v[1]);
             let then = m.builder.close_scope(&[then]);

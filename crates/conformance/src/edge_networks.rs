@@ -1,5 +1,5 @@
-//! Small networks in which a fault shows at an edge only: at sizes that differ, at the ends of a type, where there are NaN,
-//! behind an operator that quantizes, or in rows of a larger value.
+//! Small networks in which a fault appears only in an edge case: at sizes that differ, at the ends of a type, at NaN,
+//! after an operator that quantizes, or in rows of a larger buffer.
 
 use sinter_base::quantization::Granularity;
 use sinter_base::{DataType, Dim, Tensor};

@@ -1,4 +1,5 @@
-//! A network through the whole path: built for the CPU, written to bytes, read back and run, here or in the lean program.
+//! A network through the whole path: built for the CPU, written to bytes, read back and run, here or in the lean
+//! program.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -27,21 +28,21 @@ pub fn built(network: &Network) -> Result<Plan, String> {
     build(network, &Cpu, options).map(|built| built.plan).map_err(|e| e.to_string())
 }
 
-/// Every step must be served by a kernel of the back end: the reference is none, and is in no tactic table.
+/// Checks that a kernel of the back end computes every step: the reference is none, and is in no tactic table.
 ///
 /// # Errors
 /// The step that is not.
 pub fn check_kernels(plan: &Plan) -> Result<(), String> {
     match plan.tactics().into_iter().find(|name| !name.starts_with("cpu.") || Cpu.tactic(name).is_none()) {
-        Some(name) => Err(format!("a step is served by '{name}', which is no kernel of the back end")),
+        Some(name) => Err(format!("a step uses '{name}', which is no kernel of the back end")),
         None => Ok(()),
     }
 }
 
-/// Builds a plan for the CPU whose every step is served by a kernel of the back end.
+/// Builds a plan for the CPU; a kernel of the back end computes every step.
 ///
 /// # Errors
-/// Why there is none, or the step that is not, in words.
+/// The error of the build, or the first step without a kernel, as text.
 pub fn checked(network: &Network) -> Result<Plan, String> {
     let plan = built(network)?;
     check_kernels(&plan)?;
@@ -51,7 +52,7 @@ pub fn checked(network: &Network) -> Result<Plan, String> {
 /// Saves a plan to bytes, opens them and runs; the outputs in order.
 ///
 /// # Errors
-/// The first thing that fails, in words.
+/// The first failure, as text.
 pub fn run_here(plan: &Plan, inputs: &HashMap<String, Value>) -> Result<Vec<Value>, String> {
     let plan = from_bytes(to_bytes(plan).into(), Trust::Nothing).map_err(|e| e.to_string())?;
     let engine = Engine::from_plan(plan, &[&Cpu], THREADS).map_err(|e| e.to_string())?;
@@ -62,8 +63,8 @@ fn named(inputs: &HashMap<String, Value>) -> Vec<(String, Value)> {
     inputs.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-/// The lean program: where `SINTER_LEAN` says that it is, else compiled beside the program that is running. Compiled alone it
-/// has fewer features than in the workspace, so everything below it is compiled once more for that.
+/// The lean program: the file that `SINTER_LEAN` names, else compiled beside the running program. Compiled by itself it
+/// has fewer features than in the workspace, so cargo compiles its dependencies once more.
 ///
 /// # Errors
 /// When it cannot be compiled.
@@ -86,10 +87,10 @@ pub fn lean_program() -> Result<PathBuf, String> {
     }
 }
 
-/// Saves a plan to bytes and runs it in the lean program, which has nothing but those bytes.
+/// Saves a plan to bytes and runs it in the lean program, which gets only those bytes.
 ///
 /// # Errors
-/// The first thing that fails, in words.
+/// The first failure, as text.
 pub fn run_lean(lean: &mut LeanProgram, plan: &Plan, inputs: &HashMap<String, Value>) -> Result<Vec<Value>, String> {
     lean.run(Bytes::from(to_bytes(plan)), THREADS, named(inputs))
 }

@@ -1,6 +1,6 @@
-//! Every case of a suite once, with all that is asked of it: both judges run it; one plan, built without verification, runs
-//! in the lean program on every tier; one built with verification gives up no kernel and no pass, and where it is another
-//! plan, it runs too.
+//! Runs every case of a suite in all ways. Both evaluators of the reference executor run it. A plan that is built
+//! without verification runs in the lean program on every tier. A plan that is built with verification must keep all
+//! kernels and passes, and runs too if it differs from the first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use crate::TIERS;
 use crate::engine::{THREADS, checked, lean_program};
 use crate::onnx_cases::{Case, cases, ignored};
 
-/// What came out.
+/// The results of all cases.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
     /// Cases that passed in every way.
@@ -29,9 +29,9 @@ pub struct Summary {
     pub ignored: usize,
     /// (case and how it ran, what is wrong).
     pub failed: Vec<(String, String)>,
-    /// Tactics that served each case that passed; none where nothing is left to compute.
-    pub served: BTreeMap<String, BTreeSet<String>>,
-    /// Cases of which verification makes another plan.
+    /// Tactics that computed each passed case; none where nothing is left to compute.
+    pub tactics: BTreeMap<String, BTreeSet<String>>,
+    /// Cases whose plan differs with verification.
     pub other_plans: usize,
 }
 
@@ -56,9 +56,9 @@ struct Way {
 #[derive(Default)]
 struct Outcome {
     ways: Vec<Way>,
-    served: BTreeSet<String>,
+    tactics: BTreeSet<String>,
     is_other_plan: bool,
-    /// What verification gave up: wrong whether the case is excused or not.
+    /// Kernels or passes that verification disabled: a failure even if the case is ignored.
     dropped: Option<String>,
 }
 
@@ -70,7 +70,7 @@ impl Outcome {
 
 fn on_tier(case: &Case, plan: &Plan, program: &mut LeanProgram) -> Result<(), String> {
     let mut bytes = Bytes::from(to_bytes(plan));
-    // The plan goes over once; an empty one stands for it afterwards.
+    // The lean program gets the plan once; an empty plan refers to it afterwards.
     let result = case.run(&mut |_, inputs| {
         let inputs = inputs.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
         program.run(std::mem::take(&mut bytes), THREADS, inputs)
@@ -78,7 +78,7 @@ fn on_tier(case: &Case, plan: &Plan, program: &mut LeanProgram) -> Result<(), St
     result.map_err(|e| e.to_string())
 }
 
-/// Builds with verification; what has kernels without it must keep them all.
+/// Builds with verification, which must keep all kernels of the build without it.
 fn verified(network: &Network) -> Result<Built, String> {
     let options = BuildOptions { threads: THREADS, ..BuildOptions::default() };
     let built = build(network, &Cpu, options).map_err(|e| e.to_string())?;
@@ -108,7 +108,7 @@ fn all_ways(folder: &Path, programs: &mut Programs) -> Outcome {
             return outcome;
         }
     };
-    outcome.served = plan.tactics().into_iter().map(str::to_owned).collect();
+    outcome.tactics = plan.tactics().into_iter().map(str::to_owned).collect();
     for (tier, program) in &mut programs.0 {
         outcome.note(*tier, on_tier(&case, &plan, program));
     }
@@ -127,7 +127,7 @@ fn all_ways(folder: &Path, programs: &mut Programs) -> Outcome {
 
 impl Summary {
     fn add(&mut self, name: String, outcome: Outcome, is_ignored: bool) {
-        let Outcome { ways, served, is_other_plan, dropped } = outcome;
+        let Outcome { ways, tactics, is_other_plan, dropped } = outcome;
         self.other_plans += usize::from(is_other_plan);
         let before = self.failed.len();
         self.failed.extend(dropped.map(|reason| (format!("{name}, built with verification"), reason)));
@@ -144,7 +144,7 @@ impl Summary {
             true if is_ignored => self.ignored += 1,
             true => {
                 self.passed += 1;
-                self.served.insert(name, served);
+                self.tactics.insert(name, tactics);
             }
             false => {}
         }

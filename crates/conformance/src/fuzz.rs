@@ -1,5 +1,5 @@
-//! The bodies of the fuzz targets in `fuzz/`: any bytes give a value or an error, never a panic. The same functions run on
-//! mutated files, and on the seeds in `fuzz/corpus`, in the ordinary tests.
+//! The bodies of the fuzz targets in `fuzz/`: any bytes give a value or an error, never a panic. The same functions run
+//! on mutated files, and on the seeds in `fuzz/corpus`, in the ordinary tests.
 
 use std::io::Cursor;
 use std::path::Path;
@@ -16,10 +16,10 @@ use sinter_tensor_io::parse_npz;
 
 use crate::engine::built;
 
-/// Where the seeds of the targets lie, each in a folder of the target's name.
+/// Folder of the seeds, with a folder for each target.
 pub const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus");
 
-/// What a target does with any bytes; true when they were more than refused.
+/// The body of a fuzz target; true when it accepted the bytes.
 pub type Body = fn(Bytes) -> bool;
 
 /// Every target of `fuzz/fuzz_targets`.
@@ -34,7 +34,7 @@ pub const TARGETS: &[(&str, Body)] = &[
 /// Memory that a fuzzed model or plan may take.
 const MAX_MEMORY: usize = 64 << 20;
 
-/// Stands in for open sizes of inputs.
+/// Substitute for dynamic dimensions of inputs.
 const OPEN_SIZE: usize = 2;
 
 /// Largest input that is made.
@@ -50,7 +50,7 @@ pub fn decode_text(bytes: Bytes) -> bool {
     decode_text_model(&bytes).is_ok()
 }
 
-/// Reads an archive of arrays, and each as the tensor that it says it is; true when it could be read.
+/// Reads an archive of arrays, and converts each to its tensor; true when it could be read.
 pub fn read_npz(bytes: Bytes) -> bool {
     let Ok(arrays) = parse_npz(Cursor::new(bytes), Path::new("archive"), MAX_MEMORY) else { return false };
     arrays.iter().for_each(|(_, array)| {
@@ -99,8 +99,8 @@ pub fn read_plan(bytes: Bytes) -> bool {
     true
 }
 
-/// Small inputs of the declared types; `None` where one is no tensor or too large. Each open size is by `apart` larger than
-/// the one before.
+/// Small inputs of the declared types; `None` where one is no tensor or too large. Each dynamic dimension is by `apart`
+/// larger than the one before.
 pub fn inputs_of(plan: &Plan, apart: usize) -> Option<Vec<(String, Value)>> {
     let mut open: Vec<sinter_base::Dim> = Vec::new();
     let input = |port: &sinter_plan::Port| {

@@ -5,7 +5,7 @@ use sinter_base::{Tensor, Value, ValueType};
 use sinter_builder::trial::launch_once;
 use sinter_ops::{InferContext, Op, Operands, infer};
 
-/// The region of an operator on these very values: all sizes concrete.
+/// The region of an operator on these values: all sizes concrete.
 ///
 /// # Errors
 /// When the operator does not take the values.
@@ -71,7 +71,7 @@ pub fn run_candidate(
     }
 }
 
-/// The operands as the candidate wants them, packed ones packed.
+/// The operands in the form that the candidate requires, with packed weights.
 ///
 /// # Errors
 /// A packed operand that is left out, or that the tactic cannot pack.

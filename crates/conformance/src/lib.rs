@@ -1,9 +1,10 @@
-//! Basement: the suites that every back end must pass.
+//! Development crate: the suites that every back end must pass.
 //!
-//! `onnx_cases` reads the test data of the `onnx` Python package, `rules` judges outputs, `variants` asks the same of other
-//! machinery, `engine` builds plans and runs them here or in the lean program, `suite` counts what passed and which kernels
-//! served it in one way, `every_case` in every way with one plan. `other_types` takes the catalog's examples to every element
-//! type; `operator_table` makes a page of both. `random` makes networks of them.
+//! `onnx_cases` reads the test data of the `onnx` Python package, `rules` compares outputs, `variants` rewrites cases
+//! so that they exercise other code, `engine` builds plans and runs them here or in the lean program, `suite` runs all
+//! cases in one way and records the kernels, `every_case` runs them in every way with one plan. `other_types` converts
+//! the catalog's examples to every element type; `operator_table` writes a page of both. `random` builds networks from
+//! them.
 
 pub mod control_networks;
 mod edge_networks;

@@ -1,8 +1,8 @@
-//! What a plan means: every step computes its region on values, wherever the plan puts them.
+//! The semantics of a plan: every step computes its region on values, wherever the plan stores them.
 //!
-//! Buffers, parts, operands that are taken over and scratch memory are no part of the meaning, nor is the kernel of a step,
-//! but for one whose weights are packed: only that kernel knows what they stand for, so it runs alone, in memory of its own.
-//! A plan that a reader takes must give these results or an error, however strange it is.
+//! Buffers, aliases, operands that share memory and scratch memory are no part of the semantics, nor is the kernel of a
+//! step, except for one with packed weights: only that kernel can read them, so it runs by itself, in separate memory.
+//! A plan that the reader accepts must give these results or an error.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use sinter_plan::{Action, Graph, Home, Launch, Plan, PlanValueId, ShapeError, St
 /// Why a plan has no results.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Trouble {
-    /// It runs longer, or takes more memory, than is allowed here.
+    /// The evaluation exceeds the limits.
     Endless,
     /// An operator refuses its operands.
     Refused(String),
@@ -36,7 +36,7 @@ fn refused(reason: impl ToString) -> Trouble {
     Trouble::Refused(reason.to_string())
 }
 
-/// What an evaluation may take.
+/// Limits of an evaluation.
 pub struct Limits {
     /// Operators, those in loops counted every time.
     pub steps: u64,
@@ -146,7 +146,7 @@ impl Outermost<'_> {
     }
 }
 
-/// More scratch memory than the kernel of any small step asks for.
+/// More scratch memory than the kernel of any small step requests.
 const SCRATCH: usize = 1 << 20;
 
 /// The operator of a control flow step with its graphs as bodies, and for each body the weights that it reads, which

@@ -1,5 +1,5 @@
-//! Small networks of odd sizes, one for each kind of kernel and pass: tails of every vector, borders of every window, ties,
-//! ends of ranges. Faults that are planted to try the parity gate (`cargo xtask faults`) are looked for in them.
+//! Small networks of odd sizes, one for each kind of kernel and pass: tails of every vector, borders of every window,
+//! ties, ends of ranges. `cargo xtask faults` builds them to test whether verification finds planted faults.
 
 use sinter_base::quantization::Granularity;
 use sinter_base::{DataType, Dim, Location, Tensor, TensorType};
@@ -107,7 +107,7 @@ pub(crate) fn softmax(axis: i64) -> Softmax {
     Softmax { axis, log: false }
 }
 
-pub(crate) fn turned(order: &[usize]) -> Transpose {
+pub(crate) fn permuted(order: &[usize]) -> Transpose {
     Transpose { permutation: Some(order.to_vec()) }
 }
 
@@ -143,7 +143,7 @@ fn products() -> Vec<Network> {
             let (x, w) = (m.input(&[9, 1700]), m.weight(&[1700, 40]));
             vec![m.op(matmul(), &[x, w])]
         }),
-        // The weight is packed for the product, and read as it is behind it.
+        // The product needs the weight packed, and a later operator reads it unpacked.
         named("product-plus-weight", |m| {
             let (x, w) = (m.input(&[21, 21]), m.weight(&[21, 37]));
             let y = m.op(matmul(), &[x, w]);
@@ -179,10 +179,10 @@ fn products() -> Vec<Network> {
             let w = m.weight(&[53, 149]);
             vec![m.op(matmul(), &[x, w])]
         }),
-        named("product-turned", |m| {
+        named("product-transposed", |m| {
             let (x, w) = (m.input(&[37, 53]), m.weight(&[53, 53]));
-            let turned = MatMul { transpose_a: false, transpose_b: true };
-            vec![m.op(turned, &[x, w])]
+            let transposed = MatMul { transpose_a: false, transpose_b: true };
+            vec![m.op(transposed, &[x, w])]
         }),
         named("attention", |m| {
             let [q, k, v] = [m.input(&[1, 3, 37, 16]), m.input(&[1, 3, 41, 16]), m.input(&[1, 3, 41, 24])];
@@ -351,7 +351,7 @@ fn movements() -> Vec<Network> {
         }),
         named("transpose", |m| {
             let x = m.input(&[130, 3, 65]);
-            vec![m.op(turned(&[2, 1, 0]), &[x])]
+            vec![m.op(permuted(&[2, 1, 0]), &[x])]
         }),
         bordered("pad-edge", PadMode::Edge),
         bordered("pad-reflect", PadMode::Reflect),
@@ -385,12 +385,12 @@ fn quantized() -> Vec<Network> {
             let op = Dequantize { data_type: F32, granularity: Granularity::Axis { axis: 0 } };
             vec![m.op(op, &[x, scale, zero])]
         }),
-        named("dequantize-turned", |m| {
+        named("dequantize-transposed", |m| {
             let x = m.typed(DataType::I8, vec![37i64.into(), 37i64.into()]);
             let (scale, zero) = (m.positive_weight(&[channels]), zeros(m));
             let op = Dequantize { data_type: F32, granularity: Granularity::Axis { axis: 0 } };
             let real = m.op(op, &[x, scale, zero]);
-            vec![m.op(turned(&[1, 0]), &[real])]
+            vec![m.op(permuted(&[1, 0]), &[real])]
         }),
     ]
 }
@@ -413,7 +413,7 @@ fn recurrent() -> Vec<Network> {
     ]
 }
 
-/// What passes look for.
+/// Networks that passes rewrite.
 fn rewritten() -> Vec<Network> {
     let mean = || Reduce::new(ReduceKind::Mean, true);
     vec![
@@ -437,17 +437,17 @@ fn rewritten() -> Vec<Network> {
         }),
         named("transposes", |m| {
             let x = m.input(&[6, 6, 6]);
-            let a = m.op(turned(&[1, 2, 0]), &[x]);
-            vec![m.op(turned(&[0, 2, 1]), &[a])]
+            let a = m.op(permuted(&[1, 2, 0]), &[x]);
+            vec![m.op(permuted(&[0, 2, 1]), &[a])]
         }),
         named("transposed-product", |m| {
             let (x, w) = (m.input(&[4, 5, 5]), m.input(&[4, 5, 5]));
-            let t = m.op(turned(&[0, 2, 1]), &[x]);
+            let t = m.op(permuted(&[0, 2, 1]), &[x]);
             vec![m.op(MatMul::default(), &[t, w])]
         }),
         named("sunken-transposes", |m| {
             let (x, y) = (m.input(&[7, 7, 7]), m.input(&[7, 7, 7]));
-            let (a, b) = (m.op(turned(&[1, 0, 2]), &[x]), m.op(turned(&[0, 2, 1]), &[y]));
+            let (a, b) = (m.op(permuted(&[1, 0, 2]), &[x]), m.op(permuted(&[0, 2, 1]), &[y]));
             vec![m.pointwise(&[a, b], |v| &v[0] - &v[1])]
         }),
         named("reversed", |m| {
@@ -473,7 +473,7 @@ fn rewritten() -> Vec<Network> {
         named("formula-attention", |m| {
             let [q, k, v] = [m.input(&[1, 2, 9, 16]), m.input(&[1, 2, 9, 16]), m.input(&[1, 2, 9, 16])];
             let mask = m.input(&[9, 9]);
-            let k = m.op(turned(&[0, 1, 3, 2]), &[k]);
+            let k = m.op(permuted(&[0, 1, 3, 2]), &[k]);
             let scores = m.op(MatMul::default(), &[q, k]);
             let scores = m.pointwise(&[scores], |v| &v[0] * &v[0].same(0.3));
             let scores = m.pointwise(&[scores], |v| &v[0] / &v[0].same(0.7));
@@ -499,15 +499,15 @@ fn rewritten() -> Vec<Network> {
     ]
 }
 
-/// What only shows when a plan runs as a whole.
+/// Networks whose faults appear only when a plan runs as a whole.
 fn whole() -> Vec<Network> {
     vec![
         named("long-lived", |m| {
             let x = m.input(&[37, 37]);
             let a = m.op(softmax(0), &[x]);
-            let b = m.op(turned(&[1, 0]), &[a]);
+            let b = m.op(permuted(&[1, 0]), &[a]);
             let c = m.op(softmax(1), &[b]);
-            let d = m.op(turned(&[1, 0]), &[c]);
+            let d = m.op(permuted(&[1, 0]), &[c]);
             let e = m.op(softmax(1), &[d]);
             vec![m.pointwise(&[a, e], |v| &v[0] - &v[1])]
         }),

@@ -1,6 +1,6 @@
 //! `docs/operators.md`: for every operator of the catalog, the element types that the CPU back end has a kernel for and
-//! the kernels, with marks for what the ONNX node tests exercise. Made for a fixed device, so that every machine makes the
-//! same page.
+//! the kernels, with marks for what the ONNX node tests exercise. Made for a fixed device, so that every machine makes
+//! the same page.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -20,12 +20,12 @@ use crate::other_types::problems;
 const HEAD: &str = "\
 # Operators and their CPU kernels
 
-Made by `cargo xtask docs`: for each operator of the catalog, the element types of its first operand (of its result,
-where it has none) for which the CPU has a kernel, and the kernels.
+`cargo xtask docs` writes this page: for each operator of the catalog, the element types of its first operand (of its
+result, where it has none) for which the CPU has a kernel, and the kernels.
 
-What is **bold** is exercised by the ONNX node tests: their networks have the operator at this type, and their plans
-serve it with this kernel, alone or in a fused region. The rest follows from the catalog's examples: a test runs every
-kernel here at every type here against the reference. Only scales (f8e8m0) are left to the node tests.
+The ONNX node tests exercise the **bold** entries: their networks contain the operator at this type, and their plans
+compute it with this kernel, alone or in a fused region. The other entries follow from the catalog's examples: a test
+compares every kernel here at every type here with the reference. Only the node tests cover scales (f8e8m0).
 
 ";
 
@@ -52,7 +52,7 @@ const GROUPS: &[(&str, &[DataType])] = &[
     ("small integers", &[DataType::I4, DataType::I2, DataType::U4, DataType::U2]),
 ];
 
-/// What the page says instead of a kernel.
+/// The entry of the page for an operator without a kernel.
 const RUNTIME: &str = "runtime";
 const PLACED: &str = "placed";
 
@@ -108,7 +108,7 @@ impl Row {
 
 type Rows = BTreeMap<&'static str, Row>;
 
-/// What the catalog's own examples reach.
+/// Adds the kernels of the catalog's own examples.
 fn by_examples(rows: &mut Rows) {
     for info in catalog::ALL {
         let row = rows.entry(info.name).or_default();
@@ -140,13 +140,13 @@ fn by_plan(network: &Network, rows: &mut Rows) -> Result<(), String> {
     let options = BuildOptions { threads: 1, verify: Verify::Off, ..BuildOptions::default() };
     let graph: Graph = build(network, &Paper, options).map_err(|e| e.to_string())?.plan.graph;
     graph.visit_steps(&mut |step| {
-        let served = match &step.action {
+        let tactic = match &step.action {
             Action::Launch(launch) => launch.general.recipe.tactic.as_str(),
             Action::Alias { .. } => PLACED,
             Action::Control { .. } | Action::Copy => RUNTIME,
         };
         for node in step.region().into_iter().flat_map(|region| region.body().nodes()) {
-            rows.entry(node.op.name()).or_default().kernels.insert(served.to_owned(), true);
+            rows.entry(node.op.name()).or_default().kernels.insert(tactic.to_owned(), true);
         }
     });
     Ok(())
@@ -175,7 +175,7 @@ fn kernels_of(marked: &Marked<String>) -> String {
     marked.iter().map(text).collect::<Vec<_>>().join(", ")
 }
 
-/// What the words of the page mean, and the kernels that serve no operator alone.
+/// The legend of the page, and the kernels that compute no single operator.
 fn legend(rows: &Rows) -> String {
     let groups = GROUPS.iter().map(|(name, members)| {
         let members: Vec<String> = members.iter().map(DataType::to_string).collect();
@@ -186,9 +186,9 @@ fn legend(rows: &Rows) -> String {
     let fused = fused.filter(|name| !rows.values().any(|row| row.kernels.contains_key(*name)));
     let fused: Vec<String> = fused.map(|name| format!("`{name}`")).collect();
     format!(
-        "- Types by groups, but for those in bold before: {groups}.\n\
-        - `{RUNTIME}` is control flow, `{PLACED}` a concatenation or slice that moves nothing.\n\
-        - Kernels of fused regions that no node test has: {}.\n",
+        "- Groups of types, which exclude the bold ones before them: {groups}.\n\
+        - `{RUNTIME}` is control flow, `{PLACED}` a concatenation or slice that moves no element.\n\
+        - Kernels of fused regions that no node test contains: {}.\n",
         fused.join(", ")
     )
 }

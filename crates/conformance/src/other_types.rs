@@ -1,6 +1,6 @@
-//! An operator's examples at other element types: all operands of one type become operands of another, where `infer` has
-//! no objection. So every example says for which types a kernel exists, and tests it there. The type of scales (f8e8m0),
-//! an exponent without a sign, is left out: it holds next to no result of arithmetic.
+//! Converts an operator's examples to other element types: all operands of one type become operands of another, where
+//! `infer` accepts them. So every example shows for which types a kernel exists, and tests the kernel. The type of
+//! scales (f8e8m0), an exponent without a sign, is excluded: it represents almost no result of arithmetic.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ const SCALE: f64 = 8.0;
 pub struct Problem {
     /// The operands.
     pub values: Vec<Option<Value>>,
-    /// All sizes concrete; operands but the first are weights, so that kernels that pack some are asked as well.
+    /// All sizes concrete; operands but the first are weights, so that kernels that pack weights run as well.
     pub region: Region,
 }
 
@@ -115,8 +115,8 @@ mod tests {
     fn products_take_numbers_and_lists_take_everything() {
         let info = catalog::by_name("MatMul").unwrap();
         let types: Vec<_> = info.examples().iter().flat_map(|e| problems(e, 1)).filter_map(|p| p.data_type()).collect();
-        for wanted in [DataType::F32, DataType::F64, DataType::F16, DataType::Bf16, DataType::I32] {
-            assert!(types.contains(&wanted), "{wanted}");
+        for expected in [DataType::F32, DataType::F64, DataType::F16, DataType::Bf16, DataType::I32] {
+            assert!(types.contains(&expected), "{expected}");
         }
         assert!(!types.contains(&DataType::String));
         let info = catalog::by_name("SequenceErase").unwrap();

@@ -1,5 +1,5 @@
-//! How the outputs of an ONNX case are judged. Most by tolerance; for a few the stored data cannot be compared element
-//! by element, and a rule takes its place that a wrong result still fails.
+//! Comparison of the outputs of an ONNX case. Most cases have a tolerance; a few outputs cannot be compared element
+//! by element, and have a rule instead, which a wrong result still violates.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use sinter_import_onnx::proto::ModelProto;
 use sinter_interp::{Tolerance, compare};
 use sinter_ir::Network;
 
-/// Two correct samplers stray from the mean by more standard deviations than this once in 15,000 cases.
+/// A correct sampler deviates from the mean by more standard deviations than this once in 15,000 cases.
 const DEVIATIONS: f64 = 4.0;
 
 /// A rule for the outputs of one case.
@@ -44,7 +44,7 @@ pub fn rule_of(case: &str) -> Rule {
     Rule::Within(Tolerance::ONNX)
 }
 
-/// Repairs a model that does not say what its data was made with.
+/// Repairs a model that lacks an attribute with which its data was made.
 pub fn amend(case: &str, model: &mut ModelProto) {
     if case != "test_adam_multiple" {
         return;
@@ -63,7 +63,7 @@ impl Rule {
     /// Judges all outputs of one data set.
     ///
     /// # Errors
-    /// The output and what is wrong with it.
+    /// The wrong output, and its difference.
     pub fn judge(
         self,
         network: &Network,
@@ -123,8 +123,8 @@ fn dropped(found: &[Value], expected: &[Value], x: &Tensor, ratio: f64) -> Resul
     // Elements of the test data are never 0, so a zero was dropped.
     let mask: Vec<f64> = y.iter().map(|v| f64::from(u8::from(*v != 0.0))).collect();
     for ((y, x), kept) in y.iter().zip(x.to_floats()).zip(&mask) {
-        let wanted = kept * x / (1.0 - ratio);
-        if (y - wanted).abs() > 1e-5 * wanted.abs() {
+        let expected = kept * x / (1.0 - ratio);
+        if (y - expected).abs() > 1e-5 * expected.abs() {
             return Err(format!("{x} became {y}, expected 0 or {}", x / (1.0 - ratio)));
         }
     }

@@ -1,4 +1,4 @@
-//! A suite of ONNX cases run in one way: by a machine (judge, engine, lean program) and as a variant.
+//! Runs a suite of ONNX cases in one way: by a machine (reference executor, engine, lean program) and as a variant.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -14,11 +14,11 @@ use crate::random::Random;
 use crate::rules::Rule;
 use crate::variants::{Variant, embedded, is_float_case, symbolic};
 
-/// What computes the outputs.
+/// The program that computes the outputs.
 pub enum Machine {
-    /// The judge, by the plain reference.
+    /// The reference executor, by the plain reference.
     Judge,
-    /// The judge, by its fast evaluator.
+    /// The reference executor, by its fast evaluator.
     FastJudge,
     /// The built engine, in this process.
     Engine,
@@ -35,16 +35,16 @@ impl Machine {
         LeanProgram::start(&lean_program()?, tier).map(Self::Lean).map_err(|e| e.to_string())
     }
 
-    /// The outputs; the tactics that served them are added to `served`.
+    /// Computes the outputs, and adds the tactics of the plan to `tactics`.
     fn run(
         &mut self,
         network: &Network,
         inputs: &HashMap<String, Value>,
-        served: &mut BTreeSet<String>,
+        tactics: &mut BTreeSet<String>,
     ) -> Result<Vec<Value>, String> {
         let mut plan = || {
             let plan = checked(network)?;
-            served.extend(plan.tactics().into_iter().map(str::to_owned));
+            tactics.extend(plan.tactics().into_iter().map(str::to_owned));
             Ok::<_, String>(plan)
         };
         match self {
@@ -55,7 +55,7 @@ impl Machine {
         }
     }
 
-    /// Are its results computed by kernels, rather than by the judge?
+    /// Do kernels compute its results, rather than the reference executor?
     pub fn has_kernels(&self) -> bool {
         matches!(self, Self::Engine | Self::Lean(_))
     }
@@ -65,7 +65,7 @@ fn judged(network: &Network, inputs: &HashMap<String, Value>) -> Result<Vec<Valu
     run_with(network, inputs, &FastEvaluator).map_err(|e| e.to_string())
 }
 
-/// What is asked.
+/// The selected cases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// The case as it is.
@@ -105,7 +105,7 @@ impl Selection {
     }
 }
 
-/// What came out.
+/// The results of a suite.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// Cases that passed.
@@ -116,9 +116,9 @@ pub struct Report {
     pub skipped: BTreeMap<String, usize>,
     /// Cases that the ignore list excuses.
     pub ignored: usize,
-    /// Tactics that served each case that passed, by its name: none where the judge computed it, or where nothing is left
-    /// to compute.
-    pub served: BTreeMap<String, BTreeSet<String>>,
+    /// Tactics that computed each passed case, by its name: none where the reference executor computed it, or where
+    /// nothing is left to compute.
+    pub tactics: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// Runs a suite.
@@ -139,10 +139,11 @@ pub fn run_suite(
             continue;
         }
         match (run_one(&folder, machine, form), ignored.contains_key(name.as_str())) {
-            // The reference gives the expected values of an embedded case, and not the data that the list disagrees with.
-            (Ok(Outcome::Passed(served)), is_ignored) if !is_ignored || matches!(form, Form::Embedded(_)) => {
+            // The reference computes the expected values of an embedded case, so the ignore list, which is about the
+            // data, does not apply.
+            (Ok(Outcome::Passed(tactics)), is_ignored) if !is_ignored || matches!(form, Form::Embedded(_)) => {
                 report.passed += 1;
-                report.served.insert(name, served);
+                report.tactics.insert(name, tactics);
             }
             (Ok(Outcome::Passed(_)), _) => {
                 report.failed.push((name, "it passes, but stands in ignored.txt".to_owned()))
@@ -162,11 +163,11 @@ enum Outcome {
 }
 
 fn run_one(folder: &Path, machine: &mut Machine, form: Form) -> Result<Outcome, Failure> {
-    let (case, mut served) = (Case::load(folder)?, BTreeSet::new());
+    let (case, mut tactics) = (Case::load(folder)?, BTreeSet::new());
     let variant = match form {
         Form::Plain => {
-            case.run(&mut |network, inputs| machine.run(network, inputs, &mut served))?;
-            return Ok(Outcome::Passed(served));
+            case.run(&mut |network, inputs| machine.run(network, inputs, &mut tactics))?;
+            return Ok(Outcome::Passed(tactics));
         }
         _ if !is_float_case(&case) => return Ok(Outcome::Skipped("no floats".to_owned())),
         Form::Symbolic => symbolic(&case),
@@ -181,7 +182,7 @@ fn run_one(folder: &Path, machine: &mut Machine, form: Form) -> Result<Outcome, 
     };
     for (set, (given, data)) in inputs.iter().zip(&case.sets).enumerate() {
         let failure = |(index, reason)| Failure::Result { set, index, reason };
-        let found = machine.run(&network, given, &mut served).map_err(Failure::Run)?;
+        let found = machine.run(&network, given, &mut tactics).map_err(Failure::Run)?;
         if form == Form::Symbolic {
             case.rule.judge(&network, given, &found, &data.expected).map_err(failure)?;
             continue;
@@ -195,5 +196,5 @@ fn run_one(folder: &Path, machine: &mut Machine, form: Form) -> Result<Outcome, 
             compare(found, expected, tolerance).map_err(|e| failure((index, e.to_string())))?;
         }
     }
-    Ok(Outcome::Passed(served))
+    Ok(Outcome::Passed(tactics))
 }

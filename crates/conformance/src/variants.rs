@@ -1,4 +1,4 @@
-//! Variants of a test case that ask the same of other machinery: all input dimensions symbolic; embedded between random
+//! Variants of a test case that exercise other code: all input dimensions dynamic; embedded between random
 //! pointwise, concat and transpose neighbours, so that views, layouts and fusion are exercised.
 
 use std::collections::{HashMap, HashSet};
@@ -16,7 +16,7 @@ use sinter_ir::Network;
 use crate::onnx_cases::Case;
 use crate::random::Random;
 
-/// The version that serves the added nodes where a model names none.
+/// The version of the added nodes where a model names none.
 const DEFAULT_OPSET: i64 = 13;
 
 /// ONNX's number of an attribute type.
@@ -35,7 +35,7 @@ fn import(model: &ModelProto) -> Result<Network, String> {
     import_model(model, None, &ImportOptions::default()).map_err(|e| e.to_string())
 }
 
-/// What the model declares about its results no longer holds.
+/// Removes the declared shapes of results, which are no longer valid.
 fn forget_shapes(graph: &mut GraphProto) {
     graph.value_info.clear();
     for output in &mut graph.output {
@@ -143,8 +143,8 @@ fn is_plain_float(data_type: DataType) -> bool {
     matches!(data_type, DataType::F16 | DataType::F32 | DataType::F64)
 }
 
-/// Adds neighbours before float inputs and behind float outputs. Inputs are fed so that the case itself sees what it saw
-/// before, which keeps it inside of its domain; expected values come from the judge.
+/// Adds neighbours before float inputs and behind float outputs. The case itself gets the same inputs as before, which
+/// keeps it inside of its domain; the reference executor computes the expected values.
 ///
 /// # Errors
 /// Why the case has no such variant.
@@ -181,28 +181,28 @@ fn before(graph: &mut GraphProto, sets: &mut [HashMap<String, Value>], random: &
         };
         let rank = given[0].rank();
         // From the case outwards: each neighbour's result is what the one before it takes.
-        let mut wanted = name.clone();
+        let mut output = name.clone();
         let mut nodes = Vec::new();
         for round in 0..1 + random.below(2) {
             let source = format!("{name}~{round}");
             if random.below(2) == 0 {
-                nodes.push(node("Neg", &[&source], &wanted, None));
+                nodes.push(node("Neg", &[&source], &output, None));
                 given = given.iter().map(negated).collect::<Result<_, _>>()?;
             } else {
                 let order = random.order(rank);
-                nodes.push(node("Transpose", &[&source], &wanted, Some(permutation(&order))));
+                nodes.push(node("Transpose", &[&source], &output, Some(permutation(&order))));
                 given = given.iter().map(|t| untransposed(t, &order)).collect::<Result<_, _>>()?;
             }
-            wanted = source;
+            output = source;
         }
         let axis = random.below(rank);
         let smallest = given.iter().map(|t| t.sizes()[axis]).min().unwrap_or(0);
-        let mut parts = vec![(wanted.clone(), given.clone())];
+        let mut parts = vec![(output.clone(), given.clone())];
         if smallest > 1 {
             let at = 1 + random.below(smallest - 1);
             let halves = given.iter().map(|t| cut(t, axis, at)).collect::<Result<Vec<_>, _>>()?;
             let names = [format!("{name}~left"), format!("{name}~right")];
-            nodes.push(node("Concat", &[&names[0], &names[1]], &wanted, Some(axis_attribute(axis))));
+            nodes.push(node("Concat", &[&names[0], &names[1]], &output, Some(axis_attribute(axis))));
             let (left, right) = halves.into_iter().map(|[l, r]| (l, r)).unzip();
             parts = names.into_iter().zip([left, right]).collect();
         }

@@ -1,17 +1,17 @@
-//! What kernels read before they compute: axes and indices with contents, and the memory of results.
+//! Arguments of kernels: axes and indices that they read before they compute, and the memory of results.
 
 use sinter_backend::KernelError;
 use sinter_base::{DataType, Sizes, View, ViewMut};
 
 use crate::elements::{Elements, Numbers, load};
-use crate::launch::{Output, Rooms};
+use crate::launch::{Output, Scratch};
 
-/// An error about data, from anything that can say what is wrong.
+/// Converts any error to an error about data.
 pub fn data_error(reason: impl std::fmt::Display) -> KernelError {
     KernelError::Data(reason.to_string())
 }
 
-/// Leaves a kernel with an error about its data.
+/// Returns an error about the data from a kernel.
 #[macro_export]
 macro_rules! refuse_data {
     ($($reason:tt)*) => {
@@ -23,14 +23,14 @@ macro_rules! refuse_data {
 ///
 /// # Errors
 /// When they are no integers.
-pub fn integers<'a>(view: View<'a>, rooms: &'a Rooms) -> Result<Elements<'a, i64>, KernelError> {
+pub fn integers<'a>(view: View<'a>, scratch: &'a Scratch) -> Result<Elements<'a, i64>, KernelError> {
     match view.data_type() {
         DataType::I64 => Ok(Elements::Borrowed(view.elements())),
         DataType::U64 => {
             let saturated = view.elements::<u64>().iter().map(|&v| i64::try_from(v).unwrap_or(i64::MAX));
-            Ok(Elements::Converted(rooms.list(saturated)))
+            Ok(Elements::Converted(scratch.list(saturated)))
         }
-        other => match load(view, rooms) {
+        other => match load(view, scratch) {
             Numbers::Ints(values) => Ok(Elements::Converted(values)),
             Numbers::Floats(_) => refuse_data!("axes, sizes and indices must be integers, found {other}"),
         },
@@ -41,8 +41,8 @@ pub fn integers<'a>(view: View<'a>, rooms: &'a Rooms) -> Result<Elements<'a, i64
 ///
 /// # Errors
 /// When it has another number of elements or no integer type.
-pub fn single_integer(view: View<'_>, rooms: &Rooms) -> Result<i64, KernelError> {
-    match integers(view, rooms)?[..] {
+pub fn single_integer(view: View<'_>, scratch: &Scratch) -> Result<i64, KernelError> {
+    match integers(view, scratch)?[..] {
         [value] => Ok(value),
         _ => refuse_data!("one number is needed, found sizes {:?}", view.sizes()),
     }
@@ -64,7 +64,7 @@ pub fn axes_in(axes: &[i64], rank: usize) -> Result<Sizes, KernelError> {
     sinter_ops::axes::distinct_axes(axes, rank).map_err(data_error)
 }
 
-/// Memory for a result of these sizes, whether they were known before the launch or not.
+/// Memory for a result of these sizes, which may be static or dynamic.
 ///
 /// # Errors
 /// When the sizes are too large, or other than the ones known before.

@@ -1,4 +1,4 @@
-//! Code that moves elements without looking at them, once for every width.
+//! Code that moves elements without reading their values, instantiated for every width.
 
 /// The unsigned type of a width in bytes under a name, for code that moves elements without looking at them.
 #[macro_export]

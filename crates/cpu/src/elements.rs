@@ -1,4 +1,4 @@
-//! Whole views as f64 or i64, for kernels that serve rare element types: plain loops, any type in and out.
+//! Whole views as f64 or i64, for kernels of rare element types: plain loops, any type in and out.
 
 use std::ops::Deref;
 
@@ -8,21 +8,25 @@ use sinter_base::halves::{bf16_of, f16_of};
 use sinter_base::minifloat::Overflow;
 use sinter_base::{DataType, View, ViewMut};
 
-use crate::launch::{Room, Rooms};
+use crate::launch::{Scratch, ScratchBuffer};
 use crate::pointwise::column::wrap;
 
 /// The elements of a view in the widest type of their class.
 pub enum Numbers<'r> {
     /// Of a float type.
-    Floats(Room<'r, f64>),
+    Floats(ScratchBuffer<'r, f64>),
     /// Of an integer type or bool; u64 as its bits.
-    Ints(Room<'r, i64>),
+    Ints(ScratchBuffer<'r, i64>),
 }
 
 impl<'r> Numbers<'r> {
     /// Zeros of the class of a data type.
-    pub fn like(data_type: DataType, count: usize, rooms: &'r Rooms) -> Self {
-        if data_type.is_float() { Self::Floats(rooms.filled(count, 0.0)) } else { Self::Ints(rooms.filled(count, 0)) }
+    pub fn like(data_type: DataType, count: usize, scratch: &'r Scratch) -> Self {
+        if data_type.is_float() {
+            Self::Floats(scratch.filled(count, 0.0))
+        } else {
+            Self::Ints(scratch.filled(count, 0))
+        }
     }
 }
 
@@ -30,8 +34,8 @@ impl<'r> Numbers<'r> {
 pub enum Elements<'a, T: Pod> {
     /// Of an operand.
     Borrowed(&'a [T]),
-    /// In a room.
-    Converted(Room<'a, T>),
+    /// In a scratch buffer.
+    Converted(ScratchBuffer<'a, T>),
 }
 
 impl<T: Pod> Deref for Elements<'_, T> {
@@ -46,15 +50,15 @@ impl<T: Pod> Deref for Elements<'_, T> {
 }
 
 /// Reads all elements.
-pub fn load<'r>(view: View<'_>, rooms: &'r Rooms) -> Numbers<'r> {
+pub fn load<'r>(view: View<'_>, scratch: &'r Scratch) -> Numbers<'r> {
     macro_rules! floats {
         ($t:ty, $v:ident => $e:expr) => {
-            Numbers::Floats(rooms.list(view.elements::<$t>().iter().map(|&$v| $e)))
+            Numbers::Floats(scratch.list(view.elements::<$t>().iter().map(|&$v| $e)))
         };
     }
     macro_rules! ints {
         ($t:ty, $v:ident => $e:expr) => {
-            Numbers::Ints(rooms.list(view.elements::<$t>().iter().map(|&$v| $e)))
+            Numbers::Ints(scratch.list(view.elements::<$t>().iter().map(|&$v| $e)))
         };
     }
     let data_type = view.data_type();
@@ -70,8 +74,8 @@ pub fn load<'r>(view: View<'_>, rooms: &'r Rooms) -> Numbers<'r> {
         DataType::I16 => ints!(i16, v => i64::from(v)),
         DataType::U16 => ints!(u16, v => i64::from(v)),
         _ => match data_type.mini_float() {
-            Some(format) => Numbers::Floats(rooms.list(view.bytes().iter().map(|&b| format.decode(b)))),
-            None => Numbers::Ints(rooms.list(view.bytes().iter().map(|&b| wrap(data_type, i64::from(b))))),
+            Some(format) => Numbers::Floats(scratch.list(view.bytes().iter().map(|&b| format.decode(b)))),
+            None => Numbers::Ints(scratch.list(view.bytes().iter().map(|&b| wrap(data_type, i64::from(b))))),
         },
     }
 }
@@ -130,13 +134,13 @@ pub fn store_real(values: &[f64], target: &mut ViewMut<'_>) {
 }
 
 /// Reads all elements of a numeric type or bool as floats; integers beyond 53 bits are rounded.
-pub fn floats<'r>(view: View<'_>, rooms: &'r Rooms) -> Room<'r, f64> {
-    match load(view, rooms) {
+pub fn floats<'r>(view: View<'_>, scratch: &'r Scratch) -> ScratchBuffer<'r, f64> {
+    match load(view, scratch) {
         Numbers::Floats(values) => values,
         Numbers::Ints(values) if view.data_type() == DataType::U64 => {
-            rooms.list(values.iter().map(|&v| v as u64 as f64))
+            scratch.list(values.iter().map(|&v| v as u64 as f64))
         }
-        Numbers::Ints(values) => rooms.list(values.iter().map(|&v| v as f64)),
+        Numbers::Ints(values) => scratch.list(values.iter().map(|&v| v as f64)),
     }
 }
 

@@ -1,11 +1,12 @@
-//! Products and activations of f32 and f64, for kernels written once: f32 for f32 operands, f64 for all other float types.
+//! Products and activations of f32 and f64, for kernels written once: f32 for f32 operands, f64 for all other float
+//! types.
 
 use sinter_backend::KernelError;
 use sinter_base::{View, ViewMut};
 use sinter_ops::recurrent::activation::Activation;
 
 use crate::elements::{Elements, Numbers, load, store_real};
-use crate::launch::{Rooms, Workers};
+use crate::launch::{Scratch, Workers};
 use crate::number::Number;
 use crate::pointwise::functions;
 use crate::product::blocks::Blocks;
@@ -23,11 +24,11 @@ pub trait Float: Number {
     ///
     /// # Errors
     /// When they are no floats.
-    fn read<'a>(view: View<'a>, rooms: &'a Rooms) -> Result<Elements<'a, Self>, KernelError>;
+    fn read<'a>(view: View<'a>, scratch: &'a Scratch) -> Result<Elements<'a, Self>, KernelError>;
     /// Writes all elements of a view.
     fn write(values: &[Self], target: &mut ViewMut<'_>);
-    /// `y[i] = bias + x[i] W` for `x` of rows of `inner` elements and W in the panels of [`Float::pack`]; one column per
-    /// element of the bias.
+    /// `y[i] = bias + x[i] W` for `x` of rows of `inner` elements and W in the panels of [`Float::pack`]; one column
+    /// per element of the bias.
     fn project(x: &[Self], w: &[Self], inner: usize, bias: &[Self], y: &mut [Self], workers: &dyn Workers);
     /// Elements of a packed matrix of `inner` rows.
     fn packed_len(inner: usize, columns: usize) -> usize;
@@ -42,7 +43,7 @@ pub trait Float: Number {
 }
 
 impl Float for f32 {
-    fn read<'a>(view: View<'a>, _: &'a Rooms) -> Result<Elements<'a, Self>, KernelError> {
+    fn read<'a>(view: View<'a>, _: &'a Scratch) -> Result<Elements<'a, Self>, KernelError> {
         Ok(Elements::Borrowed(view.elements::<f32>()))
     }
 
@@ -82,8 +83,8 @@ impl Float for f32 {
 }
 
 impl Float for f64 {
-    fn read<'a>(view: View<'a>, rooms: &'a Rooms) -> Result<Elements<'a, Self>, KernelError> {
-        match load(view, rooms) {
+    fn read<'a>(view: View<'a>, scratch: &'a Scratch) -> Result<Elements<'a, Self>, KernelError> {
+        match load(view, scratch) {
             Numbers::Floats(values) => Ok(Elements::Converted(values)),
             Numbers::Ints(_) => Err(KernelError::Data(format!("{} is no float type", view.data_type()))),
         }

@@ -1,11 +1,11 @@
-//! Floor 3: the x86-64 back end.
+//! Layer 3: the x86-64 back end.
 //!
-//! Kernels by family; each family's `mod.rs` is its tactic table, best first. [`launch`] is how they see their memory,
-//! [`team`] the threads that they share, [`tier`] the instruction sets, forceable by `SINTER_CPU`.
+//! Kernels are sorted by family; the `mod.rs` of a family is its tactic table, best first. [`launch`] gives kernels
+//! their memory, [`team`] the threads that they share, and [`tier`] the instruction sets; `SINTER_CPU` forces a tier.
 //!
-//! Sees one region at a time, never a network, and never calls the reference: that is what judges it.
+//! A kernel sees one region at a time, never a network. No kernel calls the reference, because the reference verifies
+//! the kernels.
 
-pub mod alone;
 pub mod arguments;
 pub mod back_end;
 pub mod by_width;
@@ -18,6 +18,7 @@ mod machine_code;
 pub mod number;
 pub mod packed;
 pub mod share;
+pub mod single_thread;
 pub mod tactic;
 pub mod target;
 pub mod team;

@@ -1,8 +1,9 @@
-//! The machine code of microkernels, read out of the running test binary: what their main loops do.
+//! Checks of the machine code of microkernels, read from the running test binary: registers and instructions of their
+//! main loops.
 //!
-//! A microkernel is as fast as its sums are in registers: a rolled loop over an array of them once cost five times the
-//! time. The code is decoded, never run, so kernels are checked for instruction sets that the machine does not have.
-//! Each file with kernels lists its own; `cargo xtask tidy` finds the one that does not.
+//! A microkernel is fast only if its sums stay in registers: a rolled loop over an array of them once took five times
+//! as long. The test decodes the code and never runs it, so it also checks instruction sets that the machine does not
+//! have. Each file with kernels lists its own; `cargo xtask tidy` finds the one that does not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -33,13 +34,13 @@ impl Vectors {
     }
 }
 
-/// What the main loops of a kernel do.
+/// The required work of the main loops of a kernel.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Work {
     /// So many multiply-adds per step, written out. The compiler may unroll: a loop has a multiple of them.
     MultiplyAdds(usize),
-    /// This operation, made vectors of by the compiler, which adds narrower loops for the remainder. Their sums may be an
-    /// array on the stack: those of a strip of columns are one by intent.
+    /// This operation, made vectors of by the compiler, which adds narrower loops for the remainder. Their sums may be
+    /// an array on the stack: those of a strip of columns are one by intent.
     Vectorized(Mnemonic),
 }
 
@@ -54,7 +55,7 @@ impl Work {
     }
 }
 
-/// The code of a function and what is expected of it; see [`kernel!`].
+/// The code of a function and its required work; see [`kernel!`].
 pub(crate) struct Kernel {
     pub(crate) name: &'static str,
     pub(crate) code: *const (),
@@ -75,17 +76,17 @@ macro_rules! kernel {
 }
 pub(crate) use kernel;
 
-/// Asserts of all kernels that their main loops do what they promise, and leave the stack alone.
+/// Asserts that the main loops of all kernels do their required work, and do not touch the stack.
 ///
 /// # Panics
-/// When one does not: with everything that is wrong.
+/// When one does not; the message lists all problems.
 pub(crate) fn assert_in_registers(kernels: &[Kernel]) {
     let wrong: Vec<String> = kernels.iter().filter_map(|k| Some(format!("{}: {}", k.name, k.problem()?))).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 impl Kernel {
-    /// What is wrong with the main loops: the innermost ones that do the work.
+    /// The first problem of the main loops, which are the innermost loops that do the work.
     fn problem(&self) -> Option<String> {
         let body = match body(self.code as u64) {
             Ok(body) => body,
@@ -156,7 +157,8 @@ fn innermost_loops(body: &BTreeMap<u64, Instruction>) -> Vec<(u64, u64)> {
     loops.iter().map(|(&head, &end)| (head, end)).filter(|&(head, end)| is_innermost(head, end)).collect()
 }
 
-/// Registers that the stack is addressed by: others than its pointer only where a function copies it, as frame pointers.
+/// Registers that the stack is addressed by: others than its pointer only where a function copies it, as frame
+/// pointers.
 fn frame(body: &BTreeMap<u64, Instruction>) -> BTreeSet<Register> {
     let is_copy = |i: &&Instruction| i.mnemonic() == Mnemonic::Mov && i.op1_register() == Register::RSP;
     body.values().filter(is_copy).map(Instruction::op0_register).chain([Register::RSP]).collect()
@@ -173,7 +175,7 @@ fn touches(instruction: &Instruction, frame: &BTreeSet<Register>) -> bool {
 mod tests {
     use super::*;
 
-    /// A loop of machine code between a prologue and a return, with room to decode what is behind.
+    /// A loop of machine code between a prologue and a return, with space to decode the bytes after it.
     fn problem_of(loop_body: &[u8], prologue: &[u8], vectors: Vectors, step: usize) -> Option<String> {
         let back = -2 - i8::try_from(loop_body.len()).ok()?;
         // jne back; ret

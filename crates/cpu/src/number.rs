@@ -7,7 +7,7 @@ use sinter_base::{DataType, Element, View, ViewMut};
 use smallvec::SmallVec;
 
 use crate::elements::{Elements, floats, store_floats};
-use crate::launch::{Rooms, Workers};
+use crate::launch::{Scratch, Workers};
 
 /// f32 or f64.
 pub trait Number:
@@ -27,7 +27,7 @@ pub trait Number:
     fn wide(self) -> f64;
 
     /// The elements of a view.
-    fn elements<'a>(view: View<'a>, rooms: &'a Rooms) -> Elements<'a, Self>;
+    fn elements<'a>(view: View<'a>, scratch: &'a Scratch) -> Elements<'a, Self>;
 }
 
 impl Number for f32 {
@@ -41,10 +41,10 @@ impl Number for f32 {
         f64::from(self)
     }
 
-    fn elements<'a>(view: View<'a>, rooms: &'a Rooms) -> Elements<'a, f32> {
+    fn elements<'a>(view: View<'a>, scratch: &'a Scratch) -> Elements<'a, f32> {
         match view.data_type() {
             DataType::F32 => Elements::Borrowed(view.elements()),
-            _ => Elements::Converted(rooms.list(floats(view, rooms).iter().map(|&v| v as f32))),
+            _ => Elements::Converted(scratch.list(floats(view, scratch).iter().map(|&v| v as f32))),
         }
     }
 }
@@ -60,10 +60,10 @@ impl Number for f64 {
         self
     }
 
-    fn elements<'a>(view: View<'a>, rooms: &'a Rooms) -> Elements<'a, f64> {
+    fn elements<'a>(view: View<'a>, scratch: &'a Scratch) -> Elements<'a, f64> {
         match view.data_type() {
             DataType::F64 => Elements::Borrowed(view.elements()),
-            _ => Elements::Converted(floats(view, rooms)),
+            _ => Elements::Converted(floats(view, scratch)),
         }
     }
 }
@@ -83,13 +83,13 @@ impl<'a, T> Inputs<'a, T> {
     }
 }
 
-/// What a formula is computed with.
+/// Resources of a formula.
 #[derive(Clone, Copy)]
 pub struct Means<'a> {
     /// Threads.
     pub workers: &'a dyn Workers,
     /// Memory.
-    pub rooms: &'a Rooms,
+    pub scratch: &'a Scratch,
 }
 
 /// A result computed from operands, all of them floats of one width.
@@ -111,17 +111,17 @@ pub fn evaluate(
     operands: &[Option<View<'_>>],
     target: &mut ViewMut<'_>,
     workers: &dyn Workers,
-    rooms: &Rooms,
+    scratch: &Scratch,
 ) -> Result<(), KernelError> {
-    let means = Means { workers, rooms };
+    let means = Means { workers, scratch };
     let is_f32 = operands.iter().flatten().all(|v| v.data_type() == DataType::F32);
     if is_f32 && target.data_type() == DataType::F32 {
         let inputs = operands.iter().map(|view| view.map(|v| v.elements::<f32>()));
         return formula.compute(&Inputs(inputs.collect()), target.elements(), means);
     }
-    let converted: SmallVec<[_; 6]> = operands.iter().map(|view| view.map(|v| f64::elements(v, rooms))).collect();
+    let converted: SmallVec<[_; 6]> = operands.iter().map(|view| view.map(|v| f64::elements(v, scratch))).collect();
     let inputs = Inputs(converted.iter().map(Option::as_deref).collect());
-    let mut y = rooms.filled(target.count(), 0.0f64);
+    let mut y = scratch.filled(target.count(), 0.0f64);
     formula.compute(&inputs, &mut y, means)?;
     store_floats(&y, target);
     Ok(())

@@ -7,7 +7,7 @@ use sinter_ops::OpKind;
 use crate::launch::{HostTactic, Loaded};
 use crate::tactic::{Speed, describe, estimate};
 
-/// What such a tactic finds in a region.
+/// The kernel and the resources of a matched region.
 pub struct Fit {
     /// The kernel.
     pub kernel: Loaded,
@@ -27,7 +27,7 @@ pub struct PackedRow {
     pub roots: &'static [OpKind],
     /// Relative speed.
     pub speed: Speed,
-    /// Parameters of recipes, each with what the estimate is multiplied by, the best first.
+    /// Parameters of recipes, each with the factor of its estimate, the best first.
     pub recipes: fn(&Problem<'_>) -> Vec<(Attr, f64)>,
     /// The kernel for a region and the parameters of a recipe, or why there is none.
     pub fit: fn(&Region, &Attr) -> Result<Fit, Refusal>,
@@ -50,7 +50,7 @@ impl Tactic for PackedRow {
         if let Some(operand) = fit.packed.iter().find(|operand| !region.is_constant(**operand)) {
             return Err(Refusal::new(format!("operand {operand} is no weight")));
         }
-        // Whoever else reads it wants it as it is.
+        // Other readers of the weight need it unpacked.
         if let Some(operand) = fit.packed.iter().find(|operand| readers(region, **operand) > 1) {
             return Err(Refusal::new(format!("operand {operand} is read by several operators")));
         }
@@ -92,7 +92,7 @@ fn readers(region: &Region, operand: usize) -> usize {
     read.filter(|id| region.operand(**id) == Some(operand)).count()
 }
 
-/// The recipes of a tactic without parameters.
+/// The only recipe of a tactic without parameters.
 pub fn one_recipe(_: &Problem<'_>) -> Vec<(Attr, f64)> {
     vec![(Attr::Absent, 1.0)]
 }
@@ -108,10 +108,10 @@ pub fn packed_once(packed: &[usize]) -> Result<(), Refusal> {
     }
 }
 
-/// The elements of a packed weight, which a damaged plan may have too few of.
+/// The elements of a packed weight; a damaged plan may have too few.
 ///
 /// # Errors
-/// When their number is another one.
+/// When the weight has another number of elements.
 pub fn packed_elements(view: View<'_>, expected: usize) -> Result<&[f32], KernelError> {
     if view.data_type() != DataType::F32 || view.count() != expected {
         let found = view.count();

@@ -1,7 +1,7 @@
-//! Sharing results among the workers: consecutive pieces, each written by one task.
+//! Parallel loops over a result: consecutive chunks, each written by one task.
 //!
-//! A result is a row of units (a plane, a row, an element) that are computed independently of each other, so where the
-//! pieces begin, and with it the number of threads, has no influence on any element.
+//! A result consists of units (planes, rows, elements) that are computed independently of each other, so chunk borders,
+//! and with them the number of threads, have no influence on any element.
 
 use std::sync::Mutex;
 
@@ -10,10 +10,10 @@ use crate::launch::Workers;
 /// Operations below which waking the other workers costs more than it saves.
 pub const WORTH_SHARING: usize = 16 * 1024;
 
-/// Pieces per worker: enough that one late worker does not hold up the others.
-const PIECES: usize = 4;
+/// Chunks per worker: enough that one late worker does not delay the others.
+const CHUNKS_PER_WORKER: usize = 4;
 
-/// Operations that a result takes, about.
+/// Estimated operations of a result.
 #[derive(Clone, Copy, Debug)]
 pub enum Cost {
     /// For each of its elements; of two results, for those of the first.
@@ -31,13 +31,13 @@ impl Cost {
     }
 }
 
-/// How many pieces so many operations deserve.
-pub fn piece_count(workers: &dyn Workers, operations: usize) -> usize {
-    if operations < WORTH_SHARING || workers.count() < 2 { 1 } else { workers.count() * PIECES }
+/// Number of chunks for a result of so many operations.
+pub fn chunk_count(workers: &dyn Workers, operations: usize) -> usize {
+    if operations < WORTH_SHARING || workers.count() < 2 { 1 } else { workers.count() * CHUNKS_PER_WORKER }
 }
 
-/// Calls `task(first unit, units)` for pieces of `data` that together are all of it. A unit has `unit` elements; the last
-/// one may have fewer.
+/// Calls `task(first unit, units)` for chunks of `data` that together are all of it. A unit has `unit` elements; the
+/// last one may have fewer.
 pub fn share<T: Send>(
     workers: &dyn Workers,
     data: &mut [T],
@@ -46,8 +46,8 @@ pub fn share<T: Send>(
     task: impl Fn(usize, &mut [T]) + Sync,
 ) {
     let unit = unit.max(1);
-    let each = units_per_piece(workers, data.len().div_ceil(unit), cost.of(data.len()));
-    hand_out(workers, data.chunks_mut(each * unit), |index, piece| task(index * each, piece));
+    let each = units_per_chunk(workers, data.len().div_ceil(unit), cost.of(data.len()));
+    hand_out(workers, data.chunks_mut(each * unit), |index, chunk| task(index * each, chunk));
 }
 
 /// As [`share`] for two results of as many units each, of `units.0` and `units.1` elements.
@@ -59,32 +59,32 @@ pub fn share_both<T: Send, U: Send>(
     task: impl Fn(usize, &mut [T], &mut [U]) + Sync,
 ) {
     let units = (units.0.max(1), units.1.max(1));
-    let each = units_per_piece(workers, first.len().div_ceil(units.0), cost.of(first.len()));
-    let pieces = first.chunks_mut(each * units.0).zip(second.chunks_mut(each * units.1));
-    hand_out(workers, pieces, |index, (first, second)| task(index * each, first, second));
+    let each = units_per_chunk(workers, first.len().div_ceil(units.0), cost.of(first.len()));
+    let chunks = first.chunks_mut(each * units.0).zip(second.chunks_mut(each * units.1));
+    hand_out(workers, chunks, |index, (first, second)| task(index * each, first, second));
 }
 
-fn units_per_piece(workers: &dyn Workers, units: usize, operations: usize) -> usize {
-    units.div_ceil(piece_count(workers, operations)).max(1)
+fn units_per_chunk(workers: &dyn Workers, units: usize, operations: usize) -> usize {
+    units.div_ceil(chunk_count(workers, operations)).max(1)
 }
 
-/// Calls `task(number, piece)` for every piece.
+/// Calls `task(index, chunk)` for every chunk.
 fn hand_out<P: Send>(
     workers: &dyn Workers,
-    pieces: impl ExactSizeIterator<Item = P> + Send,
+    chunks: impl ExactSizeIterator<Item = P> + Send,
     task: impl Fn(usize, P) + Sync,
 ) {
-    let tasks = pieces.len();
-    let pieces = pieces.enumerate();
+    let tasks = chunks.len();
+    let chunks = chunks.enumerate();
     if tasks < 2 {
-        return pieces.for_each(|(index, piece)| task(index, piece));
+        return chunks.for_each(|(index, chunk)| task(index, chunk));
     }
-    // The lock is held only while a task takes its piece: a list of pieces would be memory taken in every launch.
-    let pieces = Mutex::new(pieces);
+    // A task holds the lock only while it takes its chunk. A list of chunks would allocate memory in every launch.
+    let chunks = Mutex::new(chunks);
     workers.run(tasks, &|_| {
-        let next = pieces.lock().ok().and_then(|mut pieces| pieces.next());
-        if let Some((index, piece)) = next {
-            task(index, piece);
+        let next = chunks.lock().ok().and_then(|mut chunks| chunks.next());
+        if let Some((index, chunk)) = next {
+            task(index, chunk);
         }
     });
 }
@@ -100,8 +100,8 @@ mod tests {
         for (units, unit) in [(0, 4), (1, 1), (7, 3), (1000, 50), (40_000, 3), (50_000, 1)] {
             for cost in [Cost::PerElement(1), Cost::InAll(WORTH_SHARING)] {
                 let mut data = vec![0usize; units * unit];
-                share(&team, &mut data, unit, cost, |first, piece| {
-                    for (i, part) in piece.chunks_mut(unit).enumerate() {
+                share(&team, &mut data, unit, cost, |first, chunk| {
+                    for (i, part) in chunk.chunks_mut(unit).enumerate() {
                         part.iter_mut().for_each(|v| *v += first + i + 1);
                     }
                 });
@@ -124,10 +124,10 @@ mod tests {
     }
 
     #[test]
-    fn little_work_is_one_piece() {
+    fn little_work_is_one_chunk() {
         let team = Team::new(4);
-        assert_eq!(piece_count(&team, WORTH_SHARING - 1), 1);
-        assert_eq!(piece_count(&team, WORTH_SHARING), 4 * PIECES);
-        assert_eq!(piece_count(&crate::alone::Alone, usize::MAX), 1);
+        assert_eq!(chunk_count(&team, WORTH_SHARING - 1), 1);
+        assert_eq!(chunk_count(&team, WORTH_SHARING), 4 * CHUNKS_PER_WORKER);
+        assert_eq!(chunk_count(&crate::single_thread::SingleThread, usize::MAX), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! A tactic as a row of a table: most kernels need a name, a question and a constructor.
+//! A tactic as a row of a table: most kernels need a name, a condition and a constructor.
 
 use sinter_backend::{
     Candidate, End, KernelError, KernelKind, Numerics, Problem, Recipe, Refusal, Region, Sizing, StrideSupport, Tactic,
@@ -24,7 +24,7 @@ pub struct Row {
     pub kernel: fn(&Region) -> Result<Loaded, Refusal>,
 }
 
-/// A crude model of a kernel on one core, good enough to rank algorithms before anything is timed.
+/// A simple cost model of a kernel on one core, good enough to rank algorithms without timing.
 #[derive(Clone, Copy, Debug)]
 pub struct Speed {
     /// Nanoseconds per byte read or written.
@@ -42,7 +42,7 @@ impl Speed {
     pub const VECTOR: Self = Self { per_byte: 0.1, per_operation: 0.03 };
 }
 
-/// Operations of all operators; bytes of operands and results only, what passes between operators stays in the cache.
+/// Operations of all operators; bytes of operands and results only, because intermediate values stay in the cache.
 pub(crate) fn estimate(region: &Region, sizing: &Sizing, speed: Speed) -> f64 {
     let number = |dim: &sinter_base::Dim| sizing.evaluate(dim).unwrap_or(0).max(0) as f64;
     let body = region.body();
@@ -62,7 +62,7 @@ pub(crate) fn estimate(region: &Region, sizing: &Sizing, speed: Speed) -> f64 {
     bytes * speed.per_byte + operations * speed.per_operation
 }
 
-/// What a candidate says of its kernel.
+/// Copies properties of the kernel to its candidate.
 pub(crate) fn describe(candidate: &mut Candidate, region: &Region, kernel: &Loaded) {
     // Random numbers depend on the seed of the run.
     candidate.capturable = !region.body().nodes().iter().any(|node| node.op.effects().random);

@@ -1,4 +1,4 @@
-//! Results whose sizes follow from the contents of operands: known beforehand or told by the kernel.
+//! Results whose sizes depend on the contents of operands: known before the launch, or set by the kernel.
 
 use sinter_backend::KernelError;
 use sinter_base::ViewMut;
@@ -8,7 +8,7 @@ use crate::launch::Output;
 /// The memory of a result of these sizes: its own where the sizes were known, else new.
 ///
 /// # Errors
-/// When the sizes were known as others, or are too large.
+/// When the sizes differ from the known ones, or are too large.
 pub fn placed<'t>(target: &'t mut Output<'_>, sizes: &'t [usize]) -> Result<ViewMut<'t>, KernelError> {
     let view = match target {
         Output::Dynamic(target) => return target.allocate(sizes),

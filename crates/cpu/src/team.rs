@@ -2,7 +2,7 @@
 //!
 //! The caller is worker 0. The others spin for a short while after each job, then park. A job is open while the caller
 //! works on it; a thread joins an open job and the caller waits only for those that joined, so a thread that sleeps or
-//! is descheduled delays nobody. A second caller finds the team busy and does its work alone.
+//! is descheduled delays no other. A second caller finds the team busy and does its work on its own thread.
 #![allow(
     unsafe_code,
     reason = "a job borrows its caller's stack; the caller does not return before all who joined left"
@@ -17,7 +17,7 @@ use std::thread::JoinHandle;
 
 use crate::launch::Workers;
 
-/// How often a worker looks for a new job before it parks: some tens of microseconds.
+/// How often a worker polls for a new job before it parks: some tens of microseconds.
 const SPINS: usize = 20_000;
 
 type Task<'a> = &'a (dyn Fn(usize) + Sync + 'a);
@@ -30,15 +30,15 @@ const OPEN: u64 = 0x1_0000;
 const EPOCH: u64 = 0x2_0000;
 
 struct Shared {
-    /// Number of the job, whether it is open, how many joined.
+    /// Index of the job, whether it is open, and the number of joined threads.
     state: AtomicU64,
     /// Next task of the job.
     next: AtomicUsize,
     tasks: AtomicUsize,
-    /// The job itself, written only while the job is closed and nobody is joined.
+    /// The job itself, written only while the job is closed and no thread is joined.
     task: UnsafeCell<Option<Task<'static>>>,
     panicked: AtomicBool,
-    /// What the first panic of the job said.
+    /// The payload of the first panic of the job.
     payload: Mutex<Option<Box<dyn Any + Send>>>,
     stop: AtomicBool,
     sleepers: Mutex<usize>,
@@ -46,7 +46,8 @@ struct Shared {
 }
 
 // SAFETY: `task` is the only field that is not Sync. It is written by the caller that holds the team's lock while the
-// state is closed with nobody joined, and read only by threads that joined the open state afterwards (acquire on state).
+// state is closed with no thread joined, and read only by threads that joined the open state afterwards (acquire on
+// state).
 unsafe impl Sync for Shared {}
 // SAFETY: the reference in `task` points to a Sync closure, so it may be used from any thread.
 unsafe impl Send for Shared {}
@@ -69,7 +70,7 @@ impl Shared {
         }
     }
 
-    /// Joins the open job unless it is the one seen last; returns its number.
+    /// Joins the open job unless it is the last seen one; returns its index.
     fn join(&self, seen: u64) -> Option<u64> {
         let mut state = self.state.load(Ordering::Acquire);
         loop {
@@ -107,7 +108,7 @@ impl Shared {
     fn park(&self, seen: u64) {
         let Ok(mut sleepers) = self.sleepers.lock() else { return };
         *sleepers += 1;
-        // The state is looked at again under the lock: a caller opens the job first and takes the lock afterwards.
+        // The worker checks the state again under the lock: a caller opens the job first and takes the lock afterwards.
         while !self.stop.load(Ordering::Acquire) {
             let state = self.state.load(Ordering::Acquire);
             if state & OPEN != 0 && state & !(OPEN | JOINED) != seen {
@@ -131,7 +132,7 @@ pub struct Team {
 }
 
 impl Team {
-    /// A team of this many threads, the caller included. Threads that the system refuses are done without.
+    /// A team of this many threads, the caller included. The team has fewer threads if the system refuses some.
     pub fn new(threads: usize) -> Self {
         let asked = threads;
         let shared = Arc::new(Shared {
@@ -165,7 +166,7 @@ impl Team {
     fn lease(&self) -> Option<MutexGuard<'_, ()>> {
         match self.busy.try_lock() {
             Ok(lease) => Some(lease),
-            // A job that panicked was over when it told its caller so.
+            // A job that panicked had ended when its caller got the panic.
             Err(TryLockError::Poisoned(lease)) => Some(lease.into_inner()),
             Err(TryLockError::WouldBlock) => None,
         }
@@ -186,7 +187,7 @@ impl Workers for Team {
         // SAFETY: only the lifetime changes. The reference is read by threads that join between the two state changes
         // below, and this function does not return before the last of them has left.
         let erased: Task<'static> = unsafe { std::mem::transmute::<Task<'_>, Task<'static>>(task) };
-        // SAFETY: the state is closed with nobody joined and the lock is held, so no other thread touches the cell.
+        // SAFETY: the state is closed with no thread joined and the lock is held, so no other thread touches the cell.
         unsafe { *shared.task.get() = Some(erased) };
         shared.state.fetch_add(EPOCH | OPEN, Ordering::AcqRel);
         if shared.sleepers.lock().is_ok_and(|sleepers| *sleepers > 0) {
@@ -197,7 +198,7 @@ impl Workers for Team {
         let mut turns = 0u32;
         while shared.state.load(Ordering::Acquire) & JOINED != 0 {
             turns += 1;
-            // A thread that joined may have lost its core: give it this one now and then.
+            // A joined thread may have lost its core: yields this one now and then.
             if turns.is_multiple_of(1024) { std::thread::yield_now() } else { std::hint::spin_loop() }
         }
         if shared.panicked.swap(false, Ordering::Relaxed) {
@@ -214,7 +215,7 @@ impl Drop for Team {
             self.shared.wake.notify_all();
         }
         for thread in self.threads.drain(..) {
-            // A worker catches the panics of its tasks; nothing is lost when it ends otherwise.
+            // A worker catches the panics of its tasks, so the result of `join` carries no information.
             let _ = thread.join();
         }
     }

@@ -12,7 +12,7 @@ const VARIABLE: &str = "SINTER_CPU";
 /// `SINTER_CPU` names no tier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownTier {
-    /// What it says.
+    /// The given name.
     pub name: String,
 }
 
@@ -26,7 +26,7 @@ impl fmt::Display for UnknownTier {
 
 impl std::error::Error for UnknownTier {}
 
-/// What the kernels may use, each tier including those before it.
+/// Instruction sets that the kernels may use; each tier includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Tier {
     /// The x86-64 baseline (SSE2), and every other machine.
@@ -50,8 +50,8 @@ impl Tier {
         }
     }
 
-    /// Processors of this tier as targets: figures of a server core of its time, the same on every machine, so that plans
-    /// do not depend on the one that built them.
+    /// The target of this tier: figures of a typical server core, the same on every machine, so that plans do not
+    /// depend on the machine that built them.
     pub fn target(self, threads: usize) -> Target {
         let float = match self {
             Tier::Scalar => 4e9,
@@ -67,7 +67,7 @@ impl Tier {
         }
     }
 
-    /// What the machine has.
+    /// The best tier of the machine.
     pub fn detected() -> Self {
         #[cfg(target_arch = "x86_64")]
         {
@@ -101,8 +101,8 @@ impl Tier {
         }
     }
 
-    /// The tier in use: what the machine has, or the lower one that `SINTER_CPU` names. Programs ask
-    /// [`Tier::requested`] first and end when it names none; here such a name counts for nothing, and so does a tier
+    /// The tier in use: what the machine has, or the lower one that `SINTER_CPU` names. Programs call
+    /// [`Tier::requested`] first and end when the name is unknown; this function ignores an unknown name, and a tier
     /// above the machine's.
     pub fn in_use() -> Self {
         static TIER: OnceLock<Tier> = OnceLock::new();

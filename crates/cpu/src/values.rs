@@ -1,4 +1,4 @@
-//! What kernels on whole values share: operands by position and kind, and errors of data.
+//! Helpers of kernels on whole values: operands by position and kind, and errors about data.
 
 use std::fmt::Display;
 

@@ -1,7 +1,7 @@
-//! Sliding windows of concrete sizes: which input elements meet which taps of the kernel along each axis.
+//! Sliding windows of concrete sizes: the input elements under each tap of the kernel along each axis.
 //!
-//! The inner loops of pooling and convolution run along the last axis. There a tap of the kernel meets the input in one
-//! run of outputs, found once per launch, so that the loops need no test for the border.
+//! The inner loops of pooling and convolution run along the last axis. There a tap of the kernel lies inside the input
+//! for one run of outputs, computed once per launch, so that the loops need no test for the border.
 
 use std::ops::Range;
 
@@ -9,7 +9,7 @@ use bytemuck::{Pod, Zeroable};
 use sinter_ops::window::Axis;
 use smallvec::SmallVec;
 
-use crate::launch::{Room, Rooms};
+use crate::launch::{Scratch, ScratchBuffer};
 
 /// One axis.
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ pub struct Slide {
     pub begin: i64,
 }
 
-/// The outputs that see the input through one tap.
+/// The outputs for which one tap lies inside the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Reach {
@@ -77,7 +77,7 @@ impl Slide {
         usize::try_from(at).ok().filter(|&at| at < self.input)
     }
 
-    /// The outputs that see the input through a tap.
+    /// The outputs for which a tap lies inside the input.
     pub fn reach(&self, tap: usize) -> Reach {
         let (offset, stride) = (self.offset(tap), signed(self.stride));
         // o stride + offset >= 0, and o stride + offset <= input - 1.
@@ -93,8 +93,8 @@ impl Slide {
     }
 
     /// The reach of every tap.
-    pub fn reaches<'r>(&self, rooms: &'r Rooms) -> Room<'r, Reach> {
-        rooms.list((0..self.kernel).map(|tap| self.reach(tap)))
+    pub fn reaches<'r>(&self, scratch: &'r Scratch) -> ScratchBuffer<'r, Reach> {
+        scratch.list((0..self.kernel).map(|tap| self.reach(tap)))
     }
 }
 
@@ -122,6 +122,6 @@ mod tests {
     #[test]
     fn absurd_numbers_reach_nothing() {
         let slide = Slide { input: 3, output: 2, kernel: 2, stride: usize::MAX, dilation: usize::MAX, begin: i64::MIN };
-        assert!(slide.reaches(&Rooms::default()).iter().all(|r| r.count == 0));
+        assert!(slide.reaches(&Scratch::default()).iter().all(|r| r.count == 0));
     }
 }

@@ -1,4 +1,4 @@
-//! What an import function sees of its node: inputs, attributes, and the means to add operators.
+//! The context of an import function: inputs and attributes of its node, and functions that add operators.
 
 use std::collections::BTreeSet;
 
@@ -51,7 +51,7 @@ impl<'a, 'm> NodeContext<'a, 'm> {
         self.node.output.iter().rposition(|n| !n.is_empty()).map_or(0, |last| last + 1)
     }
 
-    /// Is the output with this position named, hence wanted?
+    /// Does the node name the output at this position, that is, require it?
     pub fn wants_output(&self, index: usize) -> bool {
         self.node.output.get(index).is_some_and(|n| !n.is_empty())
     }

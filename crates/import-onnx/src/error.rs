@@ -1,4 +1,4 @@
-//! What can be wrong with a model file.
+//! Problems of a model file.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use sinter_base::{Location, one_line};
 pub struct Problem {
     /// Where: node, attribute, tensor.
     pub location: Location,
-    /// What is wrong and what was expected.
+    /// The problem and the expectation.
     pub reason: String,
 }
 

@@ -9,7 +9,7 @@ use sinter_base::mapping::map_file;
 use crate::decode::decode_file;
 use crate::proto::{GraphProto, NodeProto, SparseTensorProto, TensorProto};
 
-/// Files that hold external data of a model; none of what is no model.
+/// Files with external data of a model; empty if the file is no model.
 pub fn files_of(path: &Path) -> Vec<PathBuf> {
     let Ok(model) = decode_file(path) else { return Vec::new() };
     let mut locations = BTreeSet::new();
@@ -41,7 +41,7 @@ fn location(tensor: &TensorProto) -> Option<&str> {
     entry(tensor, "location")
 }
 
-/// One entry of what a tensor says of its external data.
+/// One entry of the external data of a tensor.
 fn entry<'a>(tensor: &'a TensorProto, key: &str) -> Option<&'a str> {
     tensor.external_data.iter().find(|e| e.key() == key).map(|e| e.value())
 }

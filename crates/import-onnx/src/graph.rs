@@ -19,14 +19,14 @@ use crate::table;
 use crate::tensor::{sparse_to_tensor, to_tensor};
 use crate::types::value_type;
 
-/// Nodes that are imported, those of a loop's body more than once; beyond this the model is refused.
+/// Limit of imported nodes, counting those of a loop's body once per import.
 const MAX_NODES: usize = 2_000_000;
 
-/// What the caller fixes about a model.
+/// The caller's options for a model.
 #[derive(Clone, Debug)]
 pub struct ImportOptions {
-    /// Concrete sizes of inputs by name. A symbolic dimension pinned by one input is pinned everywhere. Inputs that have
-    /// an initializer are constants and have no sizes to choose, unless they stay inputs.
+    /// Concrete sizes of inputs by name. A symbolic dimension pinned by one input is pinned everywhere. Inputs that
+    /// have an initializer are constants and have no sizes to choose, unless they stay inputs.
     pub shapes: HashMap<String, Vec<usize>>,
     /// Inputs that stay inputs although they have an initializer: it is their default. Other names have no effect.
     pub runtime_inputs: HashSet<String>,
@@ -80,7 +80,7 @@ pub fn import_model(
         }
     }
     if !importer.problems.is_empty() {
-        // What a function called twice has is found twice.
+        // A problem inside a function that is called twice is found twice.
         let mut told = HashSet::new();
         importer.problems.retain(|problem| told.insert(problem.to_string()));
         return Err(ImportError::Model(importer.problems));
@@ -88,7 +88,7 @@ pub fn import_model(
     Ok(importer.builder.finish(graph.name(), &outputs))
 }
 
-/// What a name stands for.
+/// The value of a name.
 #[derive(Clone, Debug)]
 pub(crate) enum Binding<'m> {
     /// A value.
@@ -119,7 +119,7 @@ pub(crate) struct Frame<'m> {
     pub(crate) opsets: Arc<HashMap<&'m str, i64>>,
 }
 
-/// What a node asks for.
+/// The operator that a node names.
 #[derive(Clone, Copy)]
 enum Operator<'m> {
     /// A function of the model.
@@ -202,7 +202,8 @@ impl<'m> Importer<'m> {
         })
     }
 
-    /// Adds the inputs, those with an initializer as weights unless they stay inputs; returns what is wrong with the shapes that the caller asks for.
+    /// Adds the inputs, those with an initializer as weights unless they stay inputs; returns the errors of the
+    /// requested shapes.
     fn import_inputs(&mut self, graph: &'m GraphProto) -> Vec<Problem> {
         self.bind_weights(graph);
         let mut misfits = self.unknown_shapes(graph);
@@ -234,15 +235,15 @@ impl<'m> Importer<'m> {
             let name = info.name();
             let ty = ty.map_dims(&|dim| dim.substitute(&|name| pinned.get(name).map(|&v| Dim::constant(v))));
             let has_initializer = matches!(self.lookup(name), Some(Binding::Weight(_) | Binding::SparseWeight(_)));
-            // Before IR version 4 every weight had to be listed as an input, and many exporters go on doing so. What can
-            // be overridden would be neither folded nor packed, so such inputs are the weights that most are.
+            // Before IR version 4 every weight had to be listed as an input, and many exporters go on doing so. An
+            // overridable input could be neither folded nor packed, so the importer treats such inputs as weights.
             if has_initializer && !self.runtime_inputs.contains(name) {
                 continue;
             }
             let mut default = None;
             if has_initializer {
                 match self.default_of(name, &declared) {
-                    // One that does not fit sizes asked for is none.
+                    // An initializer that does not fit the requested sizes is ignored.
                     Ok(tensor) => default = Some(tensor).filter(|tensor| fits(tensor, &ty)),
                     Err(reason) => {
                         let location = Location::default().with_detail(&format!("initializer '{name}'"));
@@ -355,8 +356,8 @@ impl<'m> Importer<'m> {
         }
     }
 
-    /// Holds an output against its declared element type. Declared sizes are often wrong, and the nodes decide them; a
-    /// type that differs means that the nodes are not what the exporter meant.
+    /// Compares an output with its declared element type. Declared sizes are often wrong, and inference replaces them;
+    /// another element type means that the nodes do not compute what the exporter intended.
     fn check_declared(&mut self, output: &ValueInfoProto, handle: Handle) {
         let found = self.builder.ty(handle);
         let declared = output.r#type.as_ref().and_then(|proto| value_type(proto, &mut |_| Dim::constant(1)).ok());
@@ -451,7 +452,8 @@ impl<'m> Importer<'m> {
         }
     }
 
-    /// What a node asks for; where there is no such thing, that is a problem, whatever becomes of the node's inputs.
+    /// Looks up the operator that a node names; an unknown operator is a problem, even if the inputs of the node have
+    /// problems.
     fn operator(&mut self, node: &'m NodeProto, location: &Location) -> Option<Operator<'m>> {
         let domain = domain_of(node.domain());
         if let Some(function) = self.functions.get(&key_of(node)).copied() {
@@ -462,11 +464,11 @@ impl<'m> Importer<'m> {
             self.problem(location.clone(), reason);
             return None;
         };
-        let shown = if domain.is_empty() { "ai.onnx" } else { domain };
+        let domain_name = if domain.is_empty() { "ai.onnx" } else { domain };
         if let Some(newest) = table::newest(domain).filter(|newest| version > *newest) {
             if self.unknown_versions.insert((domain, version)) {
                 let reason = format!(
-                    "version {version} of operator set {shown} is not known, only versions up to {newest}, and may give \
+                    "version {version} of operator set {domain_name} is not known, only versions up to {newest}, and may give \
                      {} another meaning; export the model with version {newest} or older",
                     node.op_type()
                 );
@@ -476,12 +478,12 @@ impl<'m> Importer<'m> {
         }
         let import = table::find(domain, node.op_type(), version);
         if import.is_none() {
-            self.problem(location.clone(), table::unsupported(shown, domain, node.op_type(), version));
+            self.problem(location.clone(), table::unsupported(domain_name, domain, node.op_type(), version));
         }
         import.map(|import| Operator::Listed { import, version })
     }
 
-    /// Looks up the operators of nodes that are not imported, so that what is missing is reported at once.
+    /// Looks up the operators of nodes that are not imported, so that all unsupported operators are reported at once.
     fn survey(&mut self, nodes: &'m [NodeProto]) {
         for node in nodes {
             self.operator(node, &location_of(node));
@@ -489,7 +491,7 @@ impl<'m> Importer<'m> {
         }
     }
 
-    /// The same for what a node consists of: its graphs, or the nodes of the function that it calls.
+    /// The same for the nested nodes: those of its graphs, or of the function that it calls.
     fn survey_inside(&mut self, node: &'m NodeProto) {
         for graph in node.attribute.iter().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs)) {
             self.survey(&graph.node);
@@ -501,7 +503,7 @@ impl<'m> Importer<'m> {
         }
     }
 
-    /// What is in force inside a function that is called here.
+    /// The frame inside a function that is called here.
     fn frame_of(&self, function: &'m FunctionProto, attributes: HashMap<&'m str, &'m AttributeProto>) -> Frame<'m> {
         let mut opsets: HashMap<&'m str, i64> = (*self.frame().opsets).clone();
         opsets.extend(function.opset_import.iter().map(|o| (domain_of(o.domain()), o.version())));
@@ -560,7 +562,7 @@ impl<'m> Importer<'m> {
             Some(outputs) if self.problems.len() == before => Ok(self.builder.close_scope(&outputs)),
             _ => {
                 self.builder.abandon_scope();
-                // The inner problems are reported already; this one says which node they belong to.
+                // The inner problems are reported already; this one names their outer node.
                 Err(Problem::new(location.clone(), format!("its subgraph '{}' could not be imported", graph.name())))
             }
         }

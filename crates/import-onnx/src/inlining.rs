@@ -1,5 +1,5 @@
-//! How large a model becomes when its functions are inlined, counted before anything is: a chain of functions of which
-//! each calls the next twice has more nodes than any memory holds.
+//! Counts the nodes of a model with all functions inlined, before the importer inlines any: in a chain of functions,
+//! each of which calls the next twice, the count grows exponentially.
 
 use std::collections::HashMap;
 
@@ -27,7 +27,7 @@ pub(crate) fn key_of(node: &NodeProto) -> Key<'_> {
     (domain_of(node.domain()), node.op_type(), node.overload())
 }
 
-/// What becomes of some nodes.
+/// The size of some nodes after inlining.
 #[derive(Clone, Copy, Default)]
 struct Size {
     /// Nodes after inlining, calls counted too.

@@ -1,10 +1,10 @@
-//! Floor 3: ONNX models in, networks out.
+//! Layer 3: the importer of ONNX models.
 //!
-//! [`table`] is THE list: (domain, operator, first version) to an import function in `ops/`. Problems are collected:
-//! the user gets all of them at once, with node, operator, version and reason.
+//! [`table`] is THE list: (domain, operator, first version) to an import function in `ops/`. The importer collects
+//! problems: it reports all of them at once, with node, operator, version and reason.
 //!
-//! Does not know passes, devices or kernels. Model files are hostile until proven otherwise: nothing here panics on
-//! them, and nothing is allocated on the word of a size field alone.
+//! This crate does not depend on passes, devices or kernels. Model files are untrusted: the importer never panics on
+//! them, and never allocates memory because of a size field alone.
 #![deny(clippy::unwrap_used, clippy::as_conversions, clippy::indexing_slicing, clippy::panic)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests may panic"))]
 

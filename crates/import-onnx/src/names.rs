@@ -1,8 +1,8 @@
-//! A name stands for one value: what a scope defines twice is refused, for its readers could mean either.
+//! Refuses names that a scope defines twice, because their readers are ambiguous.
 //!
-//! An input that is an initializer too is one value with a default. A graph inside a node may define a name of the graph
-//! around it once more, although ONNX forbids it: exporters write that, and the inner one is meant. The same holds for
-//! attributes of a node, functions of a model, and versions of an operator set.
+//! An input that is an initializer too is one value with a default. A graph inside a node may define a name of the
+//! graph around it once more, although ONNX forbids it: exporters write such models, and mean the inner definition. The
+//! same holds for attributes of a node, functions of a model, and versions of an operator set.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,7 +12,7 @@ use crate::error::Problem;
 use crate::graph::{domain_of, location_of};
 use crate::proto::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto};
 
-/// What is defined twice in any scope of a model.
+/// Names that a scope of the model defines twice.
 pub(crate) fn check_names(model: &ModelProto) -> Vec<Problem> {
     let mut problems = Vec::new();
     if let Some(graph) = &model.graph {
@@ -45,9 +45,10 @@ fn check_versions(sets: &[OperatorSetIdProto], location: &Location, problems: &m
         let (domain, version) = (domain_of(set.domain()), set.version());
         let first = *versions.entry(domain).or_insert(version);
         if first != version {
-            let shown = if domain.is_empty() { "ai.onnx" } else { domain };
-            let reason =
-                format!("operator set {shown} is imported in version {first} and in version {version}; leave one");
+            let domain_name = if domain.is_empty() { "ai.onnx" } else { domain };
+            let reason = format!(
+                "operator set {domain_name} is imported in version {first} and in version {version}; leave one"
+            );
             problems.push(Problem::new(location.clone(), reason));
         }
     }
@@ -63,7 +64,7 @@ fn check_attributes<'m>(names: impl Iterator<Item = &'m str>, location: &Locatio
     }
 }
 
-/// What is defined so far, by name: what it is, and where.
+/// The kind and the location of each definition so far, by name.
 #[derive(Default)]
 struct Scope<'m>(HashMap<&'m str, (&'static str, Location)>);
 

@@ -328,10 +328,12 @@ pub fn find(domain: &str, name: &str, version: i64) -> Option<ImportFn> {
 }
 
 /// Why there is no entry, in words.
-pub fn unsupported(shown: &str, domain: &str, name: &str, version: i64) -> String {
+pub fn unsupported(domain_name: &str, domain: &str, name: &str, version: i64) -> String {
     let first = ALL.iter().filter(|e| e.domain == domain && e.name == name).map(|e| e.since).min();
     match first {
-        Some(first) => format!("{shown}::{name} of version {version} is not supported, only from version {first} on"),
-        None => format!("operator {shown}::{name} (version {version}) is not supported"),
+        Some(first) => {
+            format!("{domain_name}::{name} of version {version} is not supported, only from version {first} on")
+        }
+        None => format!("operator {domain_name}::{name} (version {version}) is not supported"),
     }
 }

@@ -1,8 +1,8 @@
-//! When two results agree.
+//! Agreement of two results.
 
 use sinter_base::{DataType, Floats, Tensor, Value};
 
-/// How far an element may stray: `|a - b| <= absolute + relative |b|`, `b` being the expected one.
+/// Tolerance of an element: `|a - b| <= absolute + relative |b|`, `b` being the expected one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tolerance {
     /// Relative part.
@@ -18,9 +18,10 @@ impl Tolerance {
     /// Bitwise agreement of numbers.
     pub const EXACT: Self = Self { relative: 0.0, absolute: 0.0 };
 
-    /// Widened to one unit in the last place of a narrow float type: two correct computations may round differently.
-    /// Expected values computed in f32 also carry noise of a few units in the last place of their *largest* element where
-    /// sums cancel (a transform of a cosine has zeros only in exact arithmetic); [`Tolerance::EXACT`] stays exact.
+    /// At least one unit in the last place of a narrow float type: two correct computations may round differently.
+    /// Expected values computed in f32 also carry noise of a few units in the last place of their *largest* element
+    /// where sums cancel (a transform of a cosine has zeros only in exact arithmetic); [`Tolerance::EXACT`] stays
+    /// exact.
     #[must_use]
     fn for_values(self, data_type: DataType, expected: &Floats<'_>) -> Self {
         if self == Self::EXACT {
@@ -41,9 +42,9 @@ pub enum Disagreement {
     /// Different kinds, element types or shapes.
     #[error("type {found}, expected {expected}")]
     Type {
-        /// What was computed.
+        /// The computed value.
         found: String,
-        /// What was expected.
+        /// The expected value.
         expected: String,
     },
     /// Elements out of tolerance.

@@ -1,15 +1,15 @@
-//! Inputs for verification and measurement when the user has none.
+//! Synthetic inputs for verification and measurement when the user has none.
 //!
-//! Floats are standard normal. Integers lie where what reads them wants them ([`crate::roles`]), else in `0..60`; masks are
-//! ones. The same for the same names and sizes, every time.
+//! Floats are standard normal. Integers lie in the range that their readers require ([`crate::roles`]), else in
+//! `0..60`; masks are ones. Equal names and sizes always give equal inputs.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sinter_base::shape::element_count;
 use sinter_base::{DataType, Dim, Tensor, Value, ValueType};
 use sinter_ir::{Input, Network};
+use sinter_ops::known::known_type;
 use sinter_ops::random::philox::{block, unit};
-use sinter_ops::shown::shown_type;
 use sinter_ops::{InferContext, Operands, ValueId, infer};
 
 use crate::roles::roles;
@@ -17,17 +17,17 @@ use crate::roles::roles;
 /// Integers are below this.
 const INTEGERS: f64 = 60.0;
 
-/// Most elements of one input that is made up.
+/// Most elements of one synthetic input.
 const MAX_ELEMENTS: usize = 1 << 26;
 
-/// Sizes for dimensions that nothing pins.
+/// Sizes for dynamic dimensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FreeSizes {
-    /// Of those that count batches: the first one.
+    /// The first dimension that counts batches.
     pub batch: i64,
-    /// Of all others, tokens, samples, rows of a picture: the first one.
+    /// The first of all other dimensions: tokens, samples, rows of a picture.
     pub other: i64,
-    /// How much larger each of the others is than the one before; batches then differ by 1. With 0 all are equal.
+    /// Difference between one of the others and the next; batches then differ by 1. With 0 all are equal.
     pub apart: i64,
 }
 
@@ -48,7 +48,7 @@ impl FreeSizes {
     }
 }
 
-/// Names of dimensions that nothing pins, in the order in which they come.
+/// Names of dynamic dimensions, in order of appearance.
 #[derive(Clone, Debug, Default)]
 pub struct FreeNames {
     batches: Vec<String>,
@@ -83,7 +83,7 @@ impl FreeNames {
     }
 }
 
-/// Names of the dimensions that count batches: the first axis of an input, where it is open.
+/// Names of the dimensions that count batches: the first axis of an input, where it is dynamic.
 pub fn batches(network: &Network) -> BTreeSet<String> {
     let first = |input: &Input| {
         let ty = network.body.ty(input.value).as_tensor()?;
@@ -95,7 +95,7 @@ pub fn batches(network: &Network) -> BTreeSet<String> {
 /// A value for every input of a network that has no default.
 ///
 /// # Errors
-/// The input that cannot be made up, and why.
+/// The input that has no synthetic value, and why.
 pub fn generate(network: &Network, free: FreeSizes) -> Result<HashMap<String, Value>, String> {
     let names = FreeNames::of(network);
     generate_at(network, &|name| free.of(name, &names))
@@ -104,7 +104,7 @@ pub fn generate(network: &Network, free: FreeSizes) -> Result<HashMap<String, Va
 /// As [`generate`], for these named sizes.
 ///
 /// # Errors
-/// The input that cannot be made up, and why.
+/// The input that has no synthetic value, and why.
 pub fn generate_at(network: &Network, size_of: &dyn Fn(&str) -> i64) -> Result<HashMap<String, Value>, String> {
     let mut values = HashMap::new();
     let roles = roles(network, size_of);
@@ -113,7 +113,7 @@ pub fn generate_at(network: &Network, size_of: &dyn Fn(&str) -> i64) -> Result<H
             continue;
         }
         let ty = network.body.ty(input.value);
-        let refuse = |why: &str| format!("no values can be made up for input '{}' ({ty}): {why}", input.name);
+        let refuse = |why: &str| format!("no synthetic values exist for input '{}' ({ty}): {why}", input.name);
         let tensor = ty.as_tensor().ok_or_else(|| refuse("it is no tensor"))?;
         if tensor.data_type == DataType::String {
             return Err(refuse("it holds text"));
@@ -132,7 +132,7 @@ pub fn generate_at(network: &Network, size_of: &dyn Fn(&str) -> i64) -> Result<H
     Ok(values)
 }
 
-/// What these inputs make of the named sizes.
+/// The values of the dynamic dimensions that these inputs define.
 pub fn sizes_of(network: &Network, inputs: &HashMap<String, Value>) -> BTreeMap<String, i64> {
     let mut sizes = BTreeMap::new();
     for input in &network.inputs {
@@ -147,7 +147,8 @@ pub fn sizes_of(network: &Network, inputs: &HashMap<String, Value>) -> BTreeMap<
     sizes
 }
 
-/// Could the network take these inputs, as far as types and sizes say? What depends on computed elements is not known.
+/// Do these inputs satisfy the network's conditions on types and sizes? Conditions on computed elements are not
+/// checked.
 ///
 /// # Errors
 /// The first operator that refuses.
@@ -156,7 +157,7 @@ pub fn check(network: &Network, inputs: &HashMap<String, Value>) -> Result<(), S
     let mut types: Vec<ValueType> = (0..body.value_count()).map(|at| body.ty(ValueId::new(at)).clone()).collect();
     for input in &network.inputs {
         if let Some(value) = inputs.get(&input.name) {
-            types[input.value.index()] = shown_type(value);
+            types[input.value.index()] = known_type(value);
         }
     }
     for node in body.nodes().iter().filter(|node| node.op.bodies().is_empty()) {
@@ -170,7 +171,8 @@ pub fn check(network: &Network, inputs: &HashMap<String, Value>) -> Result<(), S
     Ok(())
 }
 
-/// Elements of an input of this name and type; integers lie in the range, where there is one; `stream` tells inputs apart.
+/// Elements of an input of this name and type; integers lie in the range, where there is one; `stream` tells inputs
+/// apart.
 pub fn elements(name: &str, data_type: DataType, range: Option<(i64, i64)>, stream: u64, count: usize) -> Vec<f64> {
     if !data_type.is_float() && (name.contains("mask") || data_type == DataType::Bool) {
         return vec![1.0; count];

@@ -1,6 +1,7 @@
-//! Floor 1: the judge. Runs a network with `Operator::reference` only, and says whether two results agree.
+//! Layer 1: the reference executor (the judge). It runs a network with `Operator::reference` only, and decides whether
+//! two results agree.
 //!
-//! Does not know passes, devices or kernels: it is what they are measured against.
+//! This crate does not depend on passes, devices or kernels, because it verifies them.
 
 pub mod agreement;
 pub mod fast;

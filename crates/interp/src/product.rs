@@ -1,4 +1,4 @@
-//! Float64 matrix products for the fast judge, by the `gemm` crate.
+//! Float64 matrix products for the fast evaluator, by the `gemm` crate.
 #![allow(unsafe_code, reason = "the gemm crate takes pointers; this one function checks what it may touch")]
 
 use gemm::Parallelism;

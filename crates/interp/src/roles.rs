@@ -1,9 +1,9 @@
-//! What the integers of an input are for, by what reads them: an index must lie in its axis, a length within its batch, and
-//! a size should be small.
+//! Roles of integer inputs, derived from their readers: an index must lie in its axis, a length within its batch, and a
+//! size should be small.
 //!
-//! The way of the elements is followed through operators that move or convert them and through integer arithmetic, which
-//! usually wraps or shifts an index: behind it half of the axis is taken. What is guessed wrong costs nothing but an
-//! attempt: the judge refuses such inputs.
+//! The analysis follows elements through operators that move or convert them and through integer arithmetic, which
+//! usually wraps or shifts an index: after arithmetic, the range is half of the axis. A wrong guess only costs an
+//! attempt: the reference executor refuses such inputs.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,10 +11,10 @@ use sinter_base::{DataType, Dim, ValueType};
 use sinter_ir::Network;
 use sinter_ops::{Body, Node, Op, ValueId};
 
-/// What integers are for.
+/// The role of integers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// They count along an axis of so many elements.
+    /// Indices of an axis of so many elements.
     Index(i64),
     /// They say how many of so many elements count.
     Length(i64),
@@ -56,7 +56,7 @@ pub fn role_of(network: &Network, value: ValueId, size_of: &dyn Fn(&str) -> i64)
 struct Walk<'a> {
     size_of: &'a dyn Fn(&str) -> i64,
     role: Role,
-    /// Values of bodies, which are told apart by where they lie.
+    /// Values of bodies, distinguished by the path of their body.
     seen: HashSet<(*const Body, ValueId)>,
 }
 
@@ -72,7 +72,7 @@ impl Walk<'_> {
         }
     }
 
-    /// What a node makes of its input of this number.
+    /// Derives roles from the use of this input by a node.
     fn reader(&mut self, body: &Body, node: &Node, input: usize, is_computed: bool) {
         let sizes = |operand: usize| -> Option<Vec<i64>> {
             let id = node.inputs.get(operand).copied().flatten()?;
@@ -109,7 +109,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Goes on where the elements go on as integers.
+    /// Continues with results that hold the elements as integers.
     fn follow(&mut self, body: &Body, node: &Node, input: usize, is_computed: bool) {
         let moves = match &node.op {
             Op::Pointwise(_) | Op::Concat(_) => true,
@@ -134,7 +134,7 @@ impl Walk<'_> {
     }
 }
 
-/// The inputs of an operator's bodies that hold its input of this number as it is.
+/// The inputs of an operator's bodies that hold its input of this index unchanged.
 fn inner_inputs(op: &Op, input: usize) -> Vec<(&Body, ValueId)> {
     let inner = |body: &'_ std::sync::Arc<Body>, first: usize| -> Option<ValueId> {
         body.inputs().get(input.checked_sub(first)?).copied()
@@ -184,7 +184,7 @@ mod tests {
         let (wide, narrow) = (m.add_weight("wide", table(30)), m.add_weight("narrow", table(20)));
         let gather = Gather { axis: 0 };
         let y = m.add(gather.clone(), &[Some(wide), Some(ids)], &at).unwrap()[0];
-        // The same numbers, moved by one, pick from a smaller table.
+        // The same numbers, shifted by one, index a smaller table.
         let next = Expr::into_pointwise(&[&Expr::input(0, DataType::I64) + 1.0]).unwrap();
         let next = m.add(next, &[Some(ids)], &at).unwrap()[0];
         let z = m.add(gather, &[Some(narrow), Some(next)], &at).unwrap()[0];

@@ -41,7 +41,7 @@ pub enum RunError {
     /// Sizes of inputs that do not go together.
     #[error("{reason}: {left} against {right}")]
     Sizes {
-        /// What the network demands.
+        /// The condition of the network.
         reason: String,
         /// One side of the condition.
         left: i64,
@@ -61,7 +61,7 @@ pub fn evaluate_weight(expr: &WeightExpr) -> Result<Tensor, EvalError> {
     evaluate_once(expr, &mut HashMap::new())
 }
 
-/// As [`evaluate_weight`], with what several expressions share computed once.
+/// As [`evaluate_weight`], but computes shared subexpressions once.
 fn evaluate_once(expr: &WeightExpr, known: &mut HashMap<*const WeightExpr, Tensor>) -> Result<Tensor, EvalError> {
     match expr {
         WeightExpr::Source { tensor, .. } => Ok(tensor.clone()),
@@ -103,7 +103,7 @@ fn fits(value: &Value, declared: &ValueType) -> bool {
     }
 }
 
-/// The conditions on sizes that the inputs decide.
+/// Checks the conditions on sizes that the inputs decide.
 fn check_guards(network: &Network, inputs: &HashMap<String, Value>) -> Result<(), RunError> {
     let sizes = sizes_of(network, inputs);
     let value = |dim: &Dim| dim.evaluate(&|name| sizes.get(name).copied());
@@ -149,7 +149,8 @@ pub fn run_within(
     run_observed(network, inputs, cx, &mut |_, _| {})
 }
 
-/// As [`run_within`], showing the results of every node of the outermost body to `observe`, by the position of the node.
+/// As [`run_within`], and calls `observe` with the results of every node of the outermost body, by the position of the
+/// node.
 ///
 /// # Errors
 /// As [`run_within`].

@@ -28,7 +28,7 @@ pub struct Handle {
 pub struct Scoped {
     /// The body; its inputs are the declared ones, then the captured ones.
     pub body: Arc<Body>,
-    /// What feeds the captured inputs, as handles of the enclosing scope.
+    /// Handles of the enclosing scope that feed the captured inputs.
     pub captures: Vec<Handle>,
 }
 
@@ -38,7 +38,7 @@ pub struct Scoped {
 pub struct BuildError {
     /// The node.
     pub location: Location,
-    /// What is wrong.
+    /// The error of inference.
     pub error: InferError,
 }
 
@@ -141,7 +141,7 @@ impl NetworkBuilder {
         assert!(self.scopes.len() > 1, "the outermost scope is closed by finish");
         let outputs: Vec<ValueId> = outputs.iter().map(|h| self.local(*h)).collect();
         let scope = self.scopes.pop().unwrap_or_default();
-        // A body may never run, and its sizes are inferred anew when it does.
+        // A body may never run, and the run infers its sizes again when it does.
         self.infer.guards.truncate(scope.guards);
         let depth = self.scopes.len() - 1;
         let mut body = scope.body;
@@ -193,7 +193,7 @@ impl NetworkBuilder {
         self.scopes[handle.depth].body.ty(handle.value)
     }
 
-    /// Replaces the type of a value, to narrow what inference left open.
+    /// Replaces the type of a value by a more specific one.
     pub fn set_type(&mut self, handle: Handle, ty: ValueType) {
         self.scopes[handle.depth].body.set_type(handle.value, ty);
     }
@@ -240,7 +240,7 @@ mod tests {
     use sinter_base::Dim;
     use sinter_ops::matmul::MatMul;
 
-    /// The product of both asks whether N equals M, which only a run can answer.
+    /// The product of both requires that N equals M, which only a run can decide.
     fn product(builder: &mut NetworkBuilder, a: Handle, b: Handle) -> Handle {
         let op = MatMul { transpose_a: false, transpose_b: false };
         builder.add(op, &[Some(a), Some(b)], &Location::default()).unwrap()[0]

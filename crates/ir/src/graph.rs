@@ -1,4 +1,4 @@
-//! A body with the questions answered that every pass asks: who makes a value, who reads it, is it a weight.
+//! A body with the indices that passes need: the producer of a value, its readers, and whether it is a weight.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ pub type Weights = HashMap<ValueId, Arc<WeightExpr>>;
 pub struct Graph<'a> {
     body: &'a Body,
     weights: Weights,
-    /// By value: the node that makes it and which of its results it is.
+    /// By value: its producer, and its index among the results.
     producers: Vec<Option<(usize, usize)>>,
     /// Readers of value `v`: `users[starts[v]..starts[v + 1]]`, once per operand.
     users: Vec<usize>,
@@ -26,13 +26,13 @@ pub struct Graph<'a> {
 }
 
 impl<'a> Graph<'a> {
-    /// The outermost body of a network; weights that nobody reads may go.
+    /// The outermost body of a network; unread weights may be removed.
     pub fn of_network(network: &'a Network) -> Self {
         let weights = network.weights.iter().map(|w| (w.value, w.expr.clone())).collect();
         Self { keeps_inputs: false, ..Self::of_body(&network.body, weights) }
     }
 
-    /// A body inside; its inputs stay as they are. `weights` says which of them stand for weights.
+    /// A nested body, whose inputs must not change. `weights` lists those that are weights.
     pub fn of_body(body: &'a Body, weights: Weights) -> Self {
         let count = body.value_count();
         let mut producers = vec![None; count];
@@ -68,7 +68,7 @@ impl<'a> Graph<'a> {
         self.body
     }
 
-    /// Must inputs stay that nobody reads?
+    /// Must unread inputs stay?
     pub fn keeps_inputs(&self) -> bool {
         self.keeps_inputs
     }
@@ -78,12 +78,12 @@ impl<'a> Graph<'a> {
         &self.body.nodes()[position]
     }
 
-    /// Position of the node that makes a value; `None` for inputs.
+    /// Position of the producer of a value; `None` for inputs.
     pub fn producer_position(&self, id: ValueId) -> Option<usize> {
         self.producers[id.index()].map(|(position, _)| position)
     }
 
-    /// The node that makes a value, and which of its results it is.
+    /// The producer of a value, and the value's index among its results.
     pub fn producer(&self, id: ValueId) -> Option<(&'a Node, usize)> {
         self.producers[id.index()].map(|(position, index)| (self.node(position), index))
     }

@@ -1,6 +1,6 @@
-//! Floor 1: networks, which are bodies with names, weights and source locations.
+//! Layer 1: networks, which are bodies with names, weights and source locations.
 //!
-//! Does not know source formats, passes, devices or kernels.
+//! This crate does not depend on source formats, passes, devices or kernels.
 
 pub mod builder;
 pub mod graph;

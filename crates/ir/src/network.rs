@@ -8,8 +8,8 @@ use sinter_ops::{Body, Guard, InferContext, Op, ValueId};
 
 use crate::patch::Applied;
 
-/// Where a weight's elements come from. Folding composes expressions instead of forgetting the source, so that refit,
-/// adapters and re-packing can replay them.
+/// The source of a weight's elements. Folding composes expressions and keeps the source, so that refit, adapters and
+/// re-packing can replay them.
 #[derive(Clone, Debug, PartialEq)]
 pub enum WeightExpr {
     /// A tensor of the model file.
@@ -46,7 +46,7 @@ pub struct Input {
     pub name: String,
     /// The body input.
     pub value: ValueId,
-    /// What stands in when the user gives nothing.
+    /// The default when the user gives no value.
     pub default: Option<Tensor>,
 }
 
@@ -64,7 +64,7 @@ pub struct Output {
 pub struct Network {
     /// Name given by the model.
     pub name: String,
-    /// What is computed. Its inputs are those of `inputs` and `weights`, its outputs those of `outputs`.
+    /// The computation. Its inputs are those of `inputs` and `weights`, its outputs those of `outputs`.
     pub body: Body,
     /// User inputs in order.
     pub inputs: Vec<Input>,
@@ -79,7 +79,7 @@ pub struct Network {
 }
 
 impl WeightExpr {
-    /// Shows every expression below these roots once, operands before what uses them.
+    /// Visits every expression below these roots once, operands before their users.
     pub fn visit<'a>(roots: impl IntoIterator<Item = &'a Arc<WeightExpr>>, see: &mut dyn FnMut(&'a Arc<WeightExpr>)) {
         let mut seen: HashSet<*const WeightExpr> = HashSet::new();
         let mut stack: Vec<(&'a Arc<WeightExpr>, bool)> = Vec::new();
@@ -131,7 +131,7 @@ impl Network {
         let now = |id: ValueId| values[id.index()];
         let inputs = self.inputs.into_iter().filter_map(|i| Some(Input { value: now(i.value)?, ..i })).collect();
         let is_input: HashSet<ValueId> = body.inputs().iter().copied().collect();
-        // A weight that was replaced by another one is that other one now, and stands in the list once.
+        // A weight that was replaced by another one is merged with it, and is in the list once.
         let mut taken: HashSet<ValueId> = weights.iter().map(|(value, _)| *value).collect();
         let kept = self.weights.into_iter().filter_map(|w| Some(Weight { value: now(w.value)?, ..w }));
         let kept: Vec<Weight> = kept.filter(|w| is_input.contains(&w.value) && taken.insert(w.value)).collect();

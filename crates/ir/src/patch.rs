@@ -1,9 +1,9 @@
-//! A patch: what a pass changes, said all at once.
+//! A patch: all changes of a pass.
 //!
-//! New nodes and new weights, and old values that new ones replace. Applying it resolves replacements, orders the nodes
-//! so that every value is defined before it is used, and leaves out what nobody needs any more; nodes with effects stay
-//! unless all their results were replaced. Each new node names the old nodes whose work it does, so that source
-//! locations survive.
+//! A patch lists new nodes, new weights, and old values that new ones replace. Applying it resolves replacements,
+//! orders the nodes so that every value is defined before it is used, and removes dead nodes; nodes with effects stay
+//! unless all their results were replaced. Each new node names the old nodes that it replaces, so that source locations
+//! survive.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -80,7 +80,7 @@ pub struct Applied {
     pub body: Body,
     /// Old nodes behind each of its nodes.
     pub origins: Vec<Origins>,
-    /// What each old value is called now; `None` for values that are gone.
+    /// The new id of each old value; `None` for removed values.
     pub values: Vec<Option<ValueId>>,
     /// New inputs of the body, after the old ones, and the weights that they stand for.
     pub weights: Vec<(ValueId, Arc<WeightExpr>)>,
@@ -102,7 +102,7 @@ impl<'a> Patch<'a> {
         }
     }
 
-    /// The old nodes whose work the nodes added from now on do.
+    /// The old nodes that nodes added from now on replace.
     pub fn set_origins(&mut self, origins: impl IntoIterator<Item = usize>) {
         self.origins = origins.into_iter().collect();
     }
@@ -122,8 +122,7 @@ impl<'a> Patch<'a> {
         }
     }
 
-    /// A condition on sizes that nothing before the mark asks for: what was added since would refuse sizes that the
-    /// network takes.
+    /// A condition on sizes that was added after the mark: the new nodes would refuse sizes that the network accepts.
     pub fn narrowed_since(&self, mark: Mark) -> Option<&Guard> {
         let (before, since) = self.infer.guards.split_at(mark.guards.min(self.infer.guards.len()));
         since.iter().find(|guard| !before.contains(guard))
@@ -250,7 +249,7 @@ impl<'a> Patch<'a> {
         }
     }
 
-    /// Puts `new` in the place of the old value `old`. A new value takes over what is known of the old one's type.
+    /// Replaces the old value `old` by `new`. A new value inherits known properties of the old type.
     pub fn replace(&mut self, old: ValueId, new: ValueId) {
         if old == new || self.is_replaced(old) {
             return;
@@ -275,7 +274,7 @@ impl<'a> Patch<'a> {
         self.order.push(old);
     }
 
-    /// What stands in the place of a value by now.
+    /// The current replacement of a value.
     pub fn current(&self, id: ValueId) -> ValueId {
         self.resolve(id).unwrap_or(id)
     }
@@ -306,7 +305,7 @@ impl<'a> Patch<'a> {
 /// The new body while it is put together. Nodes are numbered: old ones first, then new ones.
 struct Assembly<'p, 'a> {
     patch: &'p Patch<'a>,
-    /// By value, old and new: what it was replaced by in the end.
+    /// By value, old and new: its final replacement.
     resolved: Vec<ValueId>,
     living: Vec<bool>,
     used: Vec<bool>,
@@ -343,9 +342,9 @@ impl<'p, 'a> Assembly<'p, 'a> {
         self.patch.graph.body().nodes().len()
     }
 
-    fn node(&self, number: usize) -> &'p Node {
-        match number.checked_sub(self.old_count()) {
-            None => self.patch.graph.node(number),
+    fn node(&self, index: usize) -> &'p Node {
+        match index.checked_sub(self.old_count()) {
+            None => self.patch.graph.node(index),
             Some(new) => &self.patch.nodes[new].node,
         }
     }
@@ -360,9 +359,9 @@ impl<'p, 'a> Assembly<'p, 'a> {
         }
     }
 
-    /// Nodes that run whether or not somebody reads them.
-    fn must_run(&self, number: usize) -> bool {
-        let node = self.node(number);
+    /// Does the node run even without readers?
+    fn must_run(&self, index: usize) -> bool {
+        let node = self.node(index);
         let replaced = !node.outputs.is_empty() && node.outputs.iter().all(|id| self.patch.is_replaced(*id));
         node.op.effects().asserts && !replaced
     }
@@ -374,11 +373,11 @@ impl<'p, 'a> Assembly<'p, 'a> {
             self.used[id.index()] = true;
             open.extend(self.producer(id));
         }
-        while let Some(number) = open.pop() {
-            if std::mem::replace(&mut self.living[number], true) {
+        while let Some(index) = open.pop() {
+            if std::mem::replace(&mut self.living[index], true) {
                 continue;
             }
-            for id in self.node(number).inputs.iter().flatten() {
+            for id in self.node(index).inputs.iter().flatten() {
                 let id = self.resolved[id.index()];
                 self.used[id.index()] = true;
                 open.extend(self.producer(id));
@@ -389,17 +388,17 @@ impl<'p, 'a> Assembly<'p, 'a> {
     fn place(&mut self, root: usize) -> Result<(), PatchError> {
         // (node, operands looked at): an explicit stack, since chains may be as long as the model.
         let mut stack: SmallVec<[(usize, usize); 8]> = smallvec![(root, 0)];
-        while let Some((number, seen)) = stack.pop() {
-            let node = self.node(number);
+        while let Some((index, seen)) = stack.pop() {
+            let node = self.node(index);
             if seen == 0 {
-                match self.placed[number] {
+                match self.placed[index] {
                     Placed::Yes => continue,
-                    _ => self.placed[number] = Placed::Open,
+                    _ => self.placed[index] = Placed::Open,
                 }
             }
             match node.inputs.get(seen) {
                 Some(input) => {
-                    stack.push((number, seen + 1));
+                    stack.push((index, seen + 1));
                     let producer = input.and_then(|id| self.producer(self.resolved[id.index()]));
                     match producer.map(|p| (p, self.placed[p])) {
                         Some((p, Placed::No)) => stack.push((p, 0)),
@@ -409,14 +408,14 @@ impl<'p, 'a> Assembly<'p, 'a> {
                         _ => {}
                     }
                 }
-                None => self.finish(number, node),
+                None => self.finish(index, node),
             }
         }
         Ok(())
     }
 
-    fn finish(&mut self, number: usize, node: &Node) {
-        self.placed[number] = Placed::Yes;
+    fn finish(&mut self, index: usize, node: &Node) {
+        self.placed[index] = Placed::Yes;
         let inputs: SmallVec<[Option<ValueId>; 4]> =
             node.inputs.iter().map(|i| i.and_then(|id| self.values[self.resolved[id.index()].index()])).collect();
         let types = node.outputs.iter().map(|id| self.patch.ty(*id).clone()).collect();
@@ -424,8 +423,8 @@ impl<'p, 'a> Assembly<'p, 'a> {
         for (old, new) in node.outputs.iter().zip(outputs) {
             self.values[old.index()] = Some(new);
         }
-        self.origins.push(match number.checked_sub(self.old_count()) {
-            None => smallvec![number],
+        self.origins.push(match index.checked_sub(self.old_count()) {
+            None => smallvec![index],
             Some(new) => self.patch.nodes[new].origins.clone(),
         });
     }
@@ -449,9 +448,9 @@ impl<'p, 'a> Assembly<'p, 'a> {
                 weights.push((input, expr.clone()));
             }
         }
-        for number in 0..self.living.len() {
-            if self.living[number] {
-                self.place(number)?;
+        for index in 0..self.living.len() {
+            if self.living[index] {
+                self.place(index)?;
             }
         }
         let outputs: Result<Vec<ValueId>, PatchError> = graph

@@ -1,9 +1,9 @@
 //! Patterns that look like the mathematics: `&x * &x.unary(Sigmoid)` finds x times its sigmoid.
 //!
-//! A pattern is matched against the value that a network computes, on the normal form: one scalar operation per
-//! elementwise node. Names play no part. A pattern that is used twice stands for the same value both times; operands of
-//! commutative operations match in either order; numbers match constants to [`NUMBER_TOLERANCE`], since exporters round
-//! them. All ways to match are tried before a match fails.
+//! A pattern matches a value of a network in normal form: one scalar operation per elementwise node. Names do not
+//! matter. A pattern that is used twice must match the same value both times; operands of commutative operations match
+//! in either order; numbers match constants to [`NUMBER_TOLERANCE`], since exporters round them. All ways to match are
+//! tried before a match fails.
 
 use std::ops::{Add, Div, Mul, Sub};
 use std::sync::Arc;
@@ -31,7 +31,7 @@ pub enum Term {
 /// One scalar operation.
 #[derive(Clone, Debug)]
 pub struct Application {
-    /// What it does.
+    /// The operation.
     pub op: ScalarOp,
     /// The type it computes in.
     pub compute: DataType,
@@ -39,7 +39,7 @@ pub struct Application {
     pub args: SmallVec<[Term; 3]>,
 }
 
-/// The operation that makes a value, where it is made by an elementwise node in normal form.
+/// The operation that computes a value, if its producer is an elementwise node in normal form.
 pub fn application(graph: &Graph<'_>, value: ValueId) -> Option<Application> {
     let (node, _) = graph.producer(value)?;
     let Op::Pointwise(pointwise) = &node.op else { return None };
@@ -169,7 +169,7 @@ macro_rules! arithmetic {
 
 arithmetic!(Add add, Sub sub, Mul mul, Div div);
 
-/// What the parts of a pattern stand for.
+/// The values that the parts of a pattern matched.
 #[derive(Clone, Debug, Default)]
 pub struct Match {
     bindings: SmallVec<[(*const Kind, Term); 16]>,
@@ -236,8 +236,9 @@ fn solve(graph: &Graph<'_>, goal: Option<&Goal<'_>>, found: &mut Match) -> bool 
     match (&*pattern.0, term) {
         (Kind::Any, _) => go_on(found, goal.rest, None),
         (Kind::AnyNumber, _) => number_of(graph, term).is_some() && go_on(found, goal.rest, None),
-        (Kind::Number(wanted), _) => {
-            let near = |v: f64| v == *wanted || (v - wanted).abs() <= NUMBER_TOLERANCE * wanted.abs().min(f64::MAX);
+        (Kind::Number(expected), _) => {
+            let near =
+                |v: f64| v == *expected || (v - expected).abs() <= NUMBER_TOLERANCE * expected.abs().min(f64::MAX);
             number_of(graph, term).is_some_and(near) && go_on(found, goal.rest, None)
         }
         (Kind::Either(spellings), _) => spellings

@@ -44,7 +44,7 @@ const MAX_DEPTH: usize = 64;
 pub struct TextError {
     /// Number of the line, from 1.
     pub line: usize,
-    /// What is wrong.
+    /// The problem.
     pub reason: String,
 }
 
@@ -177,7 +177,7 @@ impl<'t> Line<'t> {
         }
     }
 
-    /// What comes up to one of these characters outside of quotes and brackets.
+    /// The text up to one of these characters outside of quotes and brackets.
     fn until(&mut self, ends: &[char]) -> &'t str {
         let text = self.rest.trim_start();
         let (mut depth, mut quote, mut escaped) = (0usize, None, false);
@@ -401,7 +401,7 @@ impl<'t> Parser<'t> {
         }
         let name: Arc<str> = line.quoted()?.into();
         let ValueType::Tensor(ty) = line.ty(0)? else { return Err("a weight is a tensor".to_owned()) };
-        let Some(sizes) = ty.shape.sizes() else { return Err(format!("{ty} has open sizes")) };
+        let Some(sizes) = ty.shape.sizes() else { return Err(format!("{ty} has dynamic dimensions")) };
         let (tensor, ty) = if line.accept("...") {
             let bits = sizes.iter().try_fold(ty.data_type.bits(), |total, size| total.checked_mul(*size));
             let Some(bytes) = bits.map(|bits| bits.div_ceil(8)).filter(|bytes| *bytes <= MAX_BYTES) else {
@@ -482,7 +482,7 @@ impl<'t> Parser<'t> {
         let mut bodies = Vec::new();
         for _ in 0..op.bodies().len() {
             self.next()?.expect("body")?;
-            // What a body captures carries its known contents inside.
+            // A captured value keeps its known contents inside the body.
             let fed = |body: &Body, offset: usize| -> HashMap<usize, ValueType> {
                 let captured = inputs.iter().skip(offset).flatten().enumerate();
                 captured.map(|(number, id)| (number, body.ty(*id).clone())).collect()

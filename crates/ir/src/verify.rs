@@ -1,4 +1,4 @@
-//! Checks that a network is one: run after every pass, with the pass's name in the error.
+//! The verifier of networks. It runs after every pass, and its errors contain the name of the pass.
 //!
 //! Every value is defined once and before it is used; types are those that inference gives, as far as both are decided;
 //! results exist; there is one location per node; inputs, weights and outputs stand for values of the body.
@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use crate::network::Network;
 
-/// What is wrong with a network.
+/// An error of a network.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum VerifyError {
     /// A value is read before it is defined, or defined nowhere.
@@ -38,13 +38,13 @@ pub enum VerifyError {
     Type {
         /// The operator.
         operator: &'static str,
-        /// What differs.
+        /// The difference.
         reason: String,
     },
     /// The lists of the network and its body disagree.
     #[error("{reason}")]
     Lists {
-        /// What differs.
+        /// The difference.
         reason: String,
     },
 }

@@ -1,6 +1,6 @@
 //! A body: a typed list of operators in static single assignment form, without names or weights.
 //!
-//! Nodes stand in an order in which every value is defined before it is used. What a body takes from outside, captured
+//! Nodes are ordered so that every value is defined before it is used. All values from outside of a body, captured
 //! values and weights included, are explicit inputs.
 
 use std::fmt;
@@ -44,7 +44,8 @@ impl Body {
         Self::default()
     }
 
-    /// A body without nodes that takes and gives values of these types: the outside of one whose operators are elsewhere.
+    /// A body without nodes with inputs and outputs of these types: the signature of a body whose operators are
+    /// elsewhere.
     pub fn shell(inputs: Vec<ValueType>, results: Vec<ValueType>) -> Self {
         let mut body = Self::new();
         inputs.into_iter().for_each(|ty| _ = body.add_input(ty));
@@ -82,7 +83,7 @@ impl Body {
         Ok(self.add_typed(op, inputs, types))
     }
 
-    /// Adds a node whose result types are known already, from a text form or another body.
+    /// Adds a node with given result types, from a text form or another body.
     pub fn add_typed(&mut self, op: Op, inputs: &[Option<ValueId>], types: Vec<ValueType>) -> SmallVec<[ValueId; 2]> {
         let outputs: SmallVec<[ValueId; 2]> = types.into_iter().map(|ty| self.add_value(ty)).collect();
         self.nodes.push(Node { op, inputs: inputs.into(), outputs: outputs.clone() });

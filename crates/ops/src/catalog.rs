@@ -1,7 +1,7 @@
 //! THE list of operators.
 //!
-//! Numbers are part of the plan format: they are never reused and never change. From an operator's line follow the
-//! text form, the plan codec, its examples' tests on every kernel and their benchmark, and its row of `docs/operators.md`.
+//! Numbers are part of the plan format: they are never reused and never change. An operator's line determines its text
+//! form, its plan codec, the tests and benchmarks of its examples on every kernel, and its row of `docs/operators.md`.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::infer::InferContext;
 use crate::operands::{Arguments, Operands};
 use crate::operator::{Cost, Effects, Operator};
 
-/// What can be said about an operator without an instance of it.
+/// Properties of an operator that do not depend on an instance.
 #[derive(Clone, Copy)]
 pub struct OperatorInfo {
     /// Number in plan files.
@@ -63,8 +63,8 @@ macro_rules! catalog {
         }
 
         impl OperatorInfo {
-            /// See [`Operator::examples`]. A function beside the table, not a column of it: programs that run plans know the
-            /// table, and link neither examples nor what examples are made with.
+            /// See [`Operator::examples`]. A function beside the table, not a column of it: programs that run plans
+            /// link the table, but neither examples nor their helpers.
             pub fn examples(&self) -> Vec<Example> {
                 match self.tag {
                     $($tag => <$path as Operator>::examples(),)*

@@ -1,9 +1,9 @@
-//! What can be wrong with the inputs of an operator.
+//! Errors of operators about their inputs.
 
 use sinter_base::shape::{BroadcastError, Unranked};
 use sinter_base::{DataType, TensorError};
 
-/// Types that an operator does not take. The caller adds where: the node and its names.
+/// Types that an operator does not accept. The caller adds the location: the node and its names.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum InferError {
     /// An input that the operator needs was left out.
@@ -17,17 +17,17 @@ pub enum InferError {
     Kind {
         /// Position of the input.
         index: usize,
-        /// What the operator takes.
+        /// Inputs that the operator accepts.
         expected: &'static str,
         /// The type found, in words.
         found: String,
     },
-    /// An element type that the operator does not take.
+    /// An element type that the operator does not support.
     #[error("input {index} must have data type {expected}, found {found}")]
     DataType {
         /// Position of the input.
         index: usize,
-        /// What the operator takes.
+        /// Inputs that the operator accepts.
         expected: String,
         /// The type found.
         found: DataType,
@@ -37,7 +37,7 @@ pub enum InferError {
     Rank {
         /// Position of the input.
         index: usize,
-        /// What the operator takes.
+        /// Inputs that the operator accepts.
         expected: String,
         /// The number found.
         found: usize,
@@ -70,13 +70,13 @@ pub enum EvalError {
         /// The bound.
         allowed: u64,
     },
-    /// A loop that runs longer than anybody wants to wait.
+    /// A loop that exceeds the step limit.
     #[error("more than {allowed} operators run, those in loops counted every time")]
     Steps {
         /// The bound.
         allowed: u64,
     },
-    /// Values that the operator does not take: an index out of range, a malformed image.
+    /// Values that the operator does not accept: an index out of range, a malformed image.
     #[error("{0}")]
     Invalid(String),
 }

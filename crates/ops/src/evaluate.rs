@@ -6,11 +6,11 @@ use crate::body::{Body, Node};
 use crate::catalog::Op;
 use crate::error::EvalError;
 use crate::infer::{InferContext, infer};
+use crate::known::known_type;
 use crate::memory::{Memory, Steps, bytes_of, working_bytes};
 use crate::operands::{Arguments, Operands};
-use crate::shown::shown_type;
 
-/// Computes one operator. The judge has a plain one ([`ReferenceEvaluator`]) and a fast one.
+/// Computes one operator. The reference executor has a plain evaluator ([`ReferenceEvaluator`]) and a fast one.
 pub trait Evaluator: Sync {
     /// The results of `op` on `inputs`.
     ///
@@ -18,7 +18,7 @@ pub trait Evaluator: Sync {
     /// As the operator's reference.
     fn evaluate(&self, op: &Op, inputs: &Arguments<'_>, cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError>;
 
-    /// Told of every run of a body, before its first node.
+    /// An observer that is called before every run of a body.
     fn enters(&self, body: &Body, inputs: &[Option<Value>]) {
         let _ = (body, inputs);
     }
@@ -34,18 +34,18 @@ impl Evaluator for ReferenceEvaluator {
     }
 }
 
-/// What an evaluation knows beside its inputs.
+/// The context of an evaluation.
 #[derive(Clone, Copy)]
 pub struct EvalContext<'a> {
     /// Evaluates the nodes of bodies that control flow owns.
     pub evaluator: &'a dyn Evaluator,
     /// Seed of the whole run, for random operators without a seed of their own.
     pub seed: u64,
-    /// Number of the iteration of the loops around, mixed into random streams so that each draws different numbers.
+    /// Iteration of the enclosing loops, mixed into random streams so that iterations draw different numbers.
     pub iteration: u64,
-    /// What may be kept at once.
+    /// The memory limit.
     pub memory: Memory,
-    /// How long it may take; without it as long as it takes.
+    /// The step limit; `None` for no limit.
     pub steps: Option<&'a Steps>,
 }
 
@@ -55,7 +55,7 @@ impl<'a> EvalContext<'a> {
         Self { evaluator, seed: 0, iteration: 0, memory: Memory::UNBOUNDED, steps: None }
     }
 
-    /// The same beside so many bytes that are kept meanwhile.
+    /// The same context with so many more live bytes.
     #[must_use]
     pub fn holding(self, bytes: u64) -> Self {
         Self { memory: self.memory.holding(bytes), ..self }
@@ -71,7 +71,7 @@ impl Body {
         self.evaluate_with(inputs, cx, &mut |_, _| {})
     }
 
-    /// As [`Body::evaluate`], showing every node's results to `observe` (node index, results).
+    /// As [`Body::evaluate`], and calls `observe` with every node's index and results.
     ///
     /// # Errors
     /// The first failing node's error.
@@ -90,7 +90,7 @@ impl Body {
         for (&id, value) in self.inputs().iter().zip(inputs) {
             values[id.index()] = value;
         }
-        // Bytes of what was made here and is still there; the inputs are the caller's.
+        // Bytes of live values that this evaluation computed; the caller owns the inputs.
         let mut alive = 0u64;
         for (position, node) in self.nodes().iter().enumerate() {
             let arguments: Vec<Option<Value>> = node
@@ -132,18 +132,19 @@ impl Body {
 /// Arithmetic operations of an iteration that count as one operator more.
 const OPERATIONS_OF_A_STEP: i64 = 1 << 15;
 
-/// Is there memory for the results of a node, and time? Those of control flow are made, and checked, inside. What a network
-/// does once takes as long as it takes; what a loop does, it may do for ages.
+/// Checks the memory limit and the step limit for a node. The evaluations of nested bodies check the nodes of control
+/// flow. Every node counts as one step; inside of loops, its arithmetic operations count as further steps, because a
+/// loop may repeat them many times.
 fn check_bounds(node: &Node, arguments: &[Option<Value>], cx: &EvalContext<'_>) -> Result<(), EvalError> {
     cx.steps.map_or(Ok(()), |steps| steps.take(1))?;
     let steps = cx.steps.filter(|_| cx.iteration != 0);
     if !node.op.bodies().is_empty() || !cx.memory.is_bounded() && steps.is_none() {
         return Ok(());
     }
-    let types: Vec<Option<ValueType>> = arguments.iter().map(|value| value.as_ref().map(shown_type)).collect();
+    let types: Vec<Option<ValueType>> = arguments.iter().map(|value| value.as_ref().map(known_type)).collect();
     let operands: Vec<Option<&ValueType>> = types.iter().map(Option::as_ref).collect();
     let operands = Operands::new(&operands);
-    // What inference does not take, the operator itself refuses.
+    // The operator itself reports inputs that inference refuses.
     let Ok(results) = infer(&node.op, &operands, &mut InferContext::default()) else { return Ok(()) };
     cx.memory.check(working_bytes(&results))?;
     let work = || node.op.cost(&operands, &results).operations.as_constant().unwrap_or(0) / OPERATIONS_OF_A_STEP;

@@ -7,7 +7,7 @@ use crate::catalog::Op;
 /// One problem.
 #[derive(Clone, Debug)]
 pub struct Example {
-    /// What is special about it, in a few words.
+    /// Its special property, in a few words.
     pub name: &'static str,
     /// The operator with its attributes.
     pub op: Op,

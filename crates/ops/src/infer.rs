@@ -10,18 +10,18 @@ use crate::evaluate::{EvalContext, ReferenceEvaluator};
 use crate::operands::{Arguments, Operands};
 use crate::operator::Operator;
 
-/// A condition on sizes that could not be decided at build time; checked when sizes are known.
+/// A condition on sizes that inference could not decide; the run checks it when it knows the sizes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Guard {
     /// One side.
     pub left: Dim,
     /// The other side.
     pub right: Dim,
-    /// What it means when they differ.
+    /// The meaning of a difference, for the error message.
     pub reason: String,
 }
 
-/// State of inference over a network: names for sizes known only at run time, and collected guards.
+/// State of inference over a network: names of dynamic dimensions, and collected guards.
 #[derive(Clone, Debug, Default)]
 pub struct InferContext {
     next_symbol: usize,
@@ -30,18 +30,18 @@ pub struct InferContext {
 }
 
 impl InferContext {
-    /// A context that continues one which has given out names up to this number.
+    /// A context that continues one whose names are used up to this number.
     pub fn continuing(last: usize, guards: Vec<Guard>) -> Self {
         Self { next_symbol: last, guards }
     }
 
-    /// A new named size for something known only at run time. Names start with `?`, which no model's name can.
+    /// A new dynamic dimension. Its name starts with `?`, which no name of a model does.
     pub fn fresh(&mut self, what: &str) -> Dim {
         self.next_symbol += 1;
         Dim::symbol(&format!("?{what}{}", self.next_symbol))
     }
 
-    /// Demands that two sizes agree; an open question becomes a guard.
+    /// Requires that two sizes are equal; an undecided comparison becomes a guard.
     ///
     /// # Errors
     /// When they differ for all sizes.
@@ -56,7 +56,7 @@ impl InferContext {
         Ok(())
     }
 
-    /// Multidirectional broadcast, see [`broadcast_dims`]; where sizes leave open whether it is legal, guards say when.
+    /// Multidirectional broadcast, see [`broadcast_dims`]; undecided conditions become guards.
     ///
     /// # Errors
     /// When two sizes differ for all values and neither is 1.
@@ -68,8 +68,8 @@ impl InferContext {
         Ok(result)
     }
 
-    /// Demands that a shape can be broadcast to another one, last axes against last axes: each size is that of the other
-    /// shape, or 1. Open questions become guards.
+    /// Requires that a shape can be broadcast to another one, last axes against last axes: each size is that of the
+    /// other shape, or 1. A condition on dynamic dimensions becomes a guard.
     ///
     /// # Errors
     /// When it cannot, for all sizes.
@@ -78,19 +78,19 @@ impl InferContext {
         if from.len() > to.len() {
             return Err(InferError::Invalid(format!("{reason}: {} axes against {}", from.len(), to.len())));
         }
-        for (size, wanted) in from.iter().rev().zip(to.iter().rev()) {
+        for (size, target) in from.iter().rev().zip(to.iter().rev()) {
             // A size cut at a bound is 1 only where the whole one is.
             let equal = match size.equals(&one) {
                 Truth::Yes => continue,
-                Truth::No => wanted.clone(),
-                Truth::Unknown if size.is_cut_of(wanted) => wanted.clone(),
+                Truth::No => target.clone(),
+                Truth::Unknown if size.is_cut_of(target) => target.clone(),
                 Truth::Unknown => {
-                    // 1 where the size is 1, else the wanted one.
+                    // 1 where the size is 1, else the target.
                     let distance = size.sub(&one).maximum(&one.sub(size)).minimum(&one);
-                    one.add(&wanted.sub(&one).mul(&distance))
+                    one.add(&target.sub(&one).mul(&distance))
                 }
             };
-            if size != wanted {
+            if size != target {
                 self.require_equal(size, &equal, reason)?;
             }
         }
@@ -98,27 +98,27 @@ impl InferContext {
     }
 }
 
-/// Result types of a node, with contents where all inputs' contents are known. Sizes that are too large to be followed
-/// get names of their own, as those do that are known only at run time.
+/// Infers the result types of a node, with contents where the contents of all inputs are known. A size whose expression
+/// is too large becomes a new dynamic dimension, as does a size that only the run knows.
 ///
 /// # Errors
 /// When the operator does not take these inputs.
 pub fn infer(op: &Op, inputs: &Operands<'_>, cx: &mut InferContext) -> Result<Vec<ValueType>, InferError> {
     let types = own_types(op, inputs, cx)?;
     let types = fold_known(op, inputs, &types).unwrap_or(types);
-    Ok(followed_types(types, cx))
+    Ok(bounded_types(types, cx))
 }
 
-/// As [`infer`], but never evaluates the operator: what a runtime needs, which has no reference.
+/// As [`infer`], but never evaluates the operator: the runtime has no reference to evaluate it with.
 ///
 /// # Errors
 /// When the operator does not take these inputs.
 pub fn infer_types(op: &Op, inputs: &Operands<'_>, cx: &mut InferContext) -> Result<Vec<ValueType>, InferError> {
     let types = own_types(op, inputs, cx)?;
-    Ok(followed_types(types, cx))
+    Ok(bounded_types(types, cx))
 }
 
-/// By the operator's own rule.
+/// Applies the operator's own rule.
 fn own_types(op: &Op, inputs: &Operands<'_>, cx: &mut InferContext) -> Result<Vec<ValueType>, InferError> {
     match op.infer(inputs, cx) {
         Err(InferError::Unranked(_)) => op.unranked(inputs),
@@ -126,13 +126,13 @@ fn own_types(op: &Op, inputs: &Operands<'_>, cx: &mut InferContext) -> Result<Ve
     }
 }
 
-fn followed_types(types: Vec<ValueType>, cx: &mut InferContext) -> Vec<ValueType> {
+fn bounded_types(types: Vec<ValueType>, cx: &mut InferContext) -> Vec<ValueType> {
     let mut named = Vec::new();
-    types.into_iter().map(|ty| followed(ty, &mut named, cx)).collect()
+    types.into_iter().map(|ty| bounded(ty, &mut named, cx)).collect()
 }
 
-/// The type with names for sizes that are too large; `named` are those that have one.
-fn followed(ty: ValueType, named: &mut Vec<(Dim, Dim)>, cx: &mut InferContext) -> ValueType {
+/// Replaces size expressions that are too large by dynamic dimensions; `named` lists the replacements so far.
+fn bounded(ty: ValueType, named: &mut Vec<(Dim, Dim)>, cx: &mut InferContext) -> ValueType {
     match ty {
         ValueType::Tensor(mut tensor) => {
             if let Shape::Ranked(dims) = &mut tensor.shape {
@@ -144,8 +144,8 @@ fn followed(ty: ValueType, named: &mut Vec<(Dim, Dim)>, cx: &mut InferContext) -
             }
             ValueType::Tensor(tensor)
         }
-        ValueType::Sequence(item) => ValueType::Sequence(Box::new(followed(*item, named, cx))),
-        ValueType::Optional(item) => ValueType::Optional(Box::new(followed(*item, named, cx))),
+        ValueType::Sequence(item) => ValueType::Sequence(Box::new(bounded(*item, named, cx))),
+        ValueType::Optional(item) => ValueType::Optional(Box::new(bounded(*item, named, cx))),
     }
 }
 
@@ -155,7 +155,7 @@ fn fold_known(op: &Op, inputs: &Operands<'_>, types: &[ValueType]) -> Option<Vec
     if types.iter().all(known) || op.effects().random || !op.bodies().is_empty() {
         return None;
     }
-    // A constant behind a quantization must still be seen as quantized: that is what chooses its kernels.
+    // A quantized constant must stay quantized in the network: kernels are chosen by its quantization.
     if matches!(op, Op::Quantize(_) | Op::Dequantize(_)) {
         return None;
     }
@@ -195,7 +195,7 @@ pub fn result_sizes<O: Operator>(op: &O, inputs: &Arguments<'_>) -> Result<Vec<S
     results.iter().map(|ty| ty.as_tensor().and_then(|t| t.shape.sizes()).ok_or_else(|| open(ty))).collect()
 }
 
-/// Runs the reference on tensors and returns tensors: what hand-worked tests need.
+/// Runs the reference on tensors and returns tensors, for hand-worked tests.
 ///
 /// # Errors
 /// As the reference, or when a result is no tensor.
@@ -206,7 +206,7 @@ pub fn reference_of<O: Operator>(op: &O, inputs: &[&Tensor]) -> Result<Vec<Tenso
     results.iter().map(|v| tensor(v).ok_or(EvalError::Invalid("a result is no tensor".to_owned()))).collect()
 }
 
-/// Runs `infer` on types: what hand-worked tests need.
+/// Runs `infer` on types, for hand-worked tests.
 ///
 /// # Errors
 /// As `infer`.

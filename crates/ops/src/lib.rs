@@ -1,10 +1,10 @@
-//! Floor 1: what operators mean.
+//! Layer 1: the definitions of operators.
 //!
 //! [`catalog`] is THE list. Each operator is one file: attributes, `infer` (types in, types out), `reference` (tensors
 //! in, tensors out; plain, slow, obviously right), `cost`, `effects`, `examples`. [`body`] holds typed lists of
 //! operators without names or weights; control flow owns such bodies.
 //!
-//! Does not know networks, weights, source formats, devices or kernels.
+//! This crate does not depend on networks, weights, source formats, devices or kernels.
 
 pub mod axes;
 pub mod body;
@@ -13,10 +13,10 @@ pub mod error;
 pub mod evaluate;
 pub mod example;
 pub mod infer;
+pub mod known;
 pub mod memory;
 pub mod operands;
 pub mod operator;
-pub mod shown;
 
 pub mod attention;
 pub mod classical;

@@ -1,7 +1,7 @@
-//! The bounds on what an evaluation keeps at once, and on how long it takes.
+//! The memory limit and the step limit of an evaluation.
 //!
-//! Declared sizes bound most networks beforehand. What a loop carries may grow with every iteration, and sizes may be
-//! contents of other values: those are known only on the way, and are checked there before memory is taken.
+//! Declared sizes bound the memory of most networks beforehand. Values that a loop carries may grow with every
+//! iteration, and sizes may be contents of other values: the evaluation checks such values before it allocates them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,20 +13,20 @@ use crate::error::EvalError;
 /// References compute in float64.
 const WORKING_BYTES: u64 = 8;
 
-/// Bytes that an evaluation may keep, and what is kept by those who called for it.
+/// The memory limit of an evaluation, and the bytes that its callers keep live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
-    held: u64,
+    live: u64,
     allowed: u64,
 }
 
 impl Memory {
     /// No bound.
-    pub const UNBOUNDED: Self = Self { held: 0, allowed: u64::MAX };
+    pub const UNBOUNDED: Self = Self { live: 0, allowed: u64::MAX };
 
     /// At most so many bytes.
     pub fn of(allowed: u64) -> Self {
-        Self { held: 0, allowed }
+        Self { live: 0, allowed }
     }
 
     /// Is there a bound at all?
@@ -34,24 +34,24 @@ impl Memory {
         self.allowed < u64::MAX
     }
 
-    /// What is left beside so many bytes more that are kept.
+    /// The same limit with so many more live bytes.
     #[must_use]
     pub fn holding(self, bytes: u64) -> Self {
-        Self { held: self.held.saturating_add(bytes), ..self }
+        Self { live: self.live.saturating_add(bytes), ..self }
     }
 
-    /// May so many bytes be taken?
+    /// Checks that an allocation of so many bytes stays within the limit.
     ///
     /// # Errors
-    /// The sum, when it is larger than the bound.
+    /// The sum of live and new bytes, when it exceeds the limit.
     pub fn check(self, bytes: u64) -> Result<(), EvalError> {
-        let needed = self.held.saturating_add(bytes);
+        let needed = self.live.saturating_add(bytes);
         if needed <= self.allowed { Ok(()) } else { Err(EvalError::Memory { needed, allowed: self.allowed }) }
     }
 }
 
-/// How many operators an evaluation may run. Inside of loops work counts as well: so many arithmetic operations are as much
-/// as one operator.
+/// The number of operators that an evaluation may run. Inside of loops, arithmetic operations count as well, at a fixed
+/// number of operations per operator.
 #[derive(Debug)]
 pub struct Steps {
     left: AtomicU64,

@@ -41,14 +41,14 @@ fn bytes_of(ty: &ValueType) -> sinter_base::Dim {
     count_of(ty).mul(&bits.into()).ceil_div(&8i64.into())
 }
 
-/// What an operator does beside computing its results. Passes may neither drop, repeat nor reorder what has effects
+/// The side effects of an operator. Passes may neither drop, repeat nor reorder operators with effects
 /// that forbid it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Effects {
     /// Draws random numbers: equal nodes are not merged, and nothing is folded at build time.
     pub random: bool,
     /// Fails on purpose on values that `infer` cannot see: kept even when unused. An index beyond an axis is no such
-    /// purpose: shape arithmetic is made of indexing, and what nobody reads may go.
+    /// purpose: shape arithmetic consists of indexing, and passes may remove unread results.
     pub asserts: bool,
 }
 
@@ -71,7 +71,8 @@ pub trait Operator: Attribute + Clone + Debug + PartialEq + Send + Sync + 'stati
     /// [`Operator::unranked`].
     fn infer(&self, inputs: &Operands<'_>, cx: &mut InferContext) -> Result<Vec<ValueType>, InferError>;
 
-    /// Types of the results when a rank that `infer` needs is unknown: right element types and count, shapes open.
+    /// Types of the results when a rank that `infer` needs is unknown: correct element types and count, unranked
+    /// shapes.
     ///
     /// # Errors
     /// When the operator does not take these inputs whatever their rank.
@@ -95,8 +96,7 @@ pub trait Operator: Attribute + Clone + Debug + PartialEq + Send + Sync + 'stati
         Effects::NONE
     }
 
-    /// Inputs whose contents decide sizes of the results, beside what the types of the inputs say: the shape of a reshape,
-    /// the number of a top-k.
+    /// Inputs whose contents determine sizes of the results: the shape of a reshape, the number of a top-k.
     fn size_inputs(&self) -> &'static [usize] {
         &[]
     }

@@ -1,9 +1,9 @@
-//! Activation functions from their formulas, in any exporter's spelling: GELU by erf and by tanh, Swish, hard sigmoid and
-//! hard Swish, Mish, and the sigmoid and softplus inside them.
+//! Activation functions from their formulas, in any exporter's spelling: GELU by erf and by tanh, Swish, hard sigmoid
+//! and hard Swish, Mish, and the sigmoid and softplus inside them.
 //!
-//! The function is computed with one rounding where the formula has several, and is what the formula is at the ends: NaN at
+//! The function is computed with one rounding where the formula has several, and equals the formula at the ends: NaN at
 //! minus infinity, which is infinity times 0. Does not fire where parts of the formula are
-//! quantized: the function has no place for that rounding. Sources: Hendrycks and Gimpel 2016 (GELU),
+//! quantized: the function cannot express that rounding. Sources: Hendrycks and Gimpel 2016 (GELU),
 //! Ramachandran et al. 2017 (Swish), Howard et al. 2019 (hard Swish), Misra 2019 (Mish).
 
 use std::sync::LazyLock;
@@ -91,7 +91,7 @@ static SPELLINGS: LazyLock<Vec<Spelling>> = LazyLock::new(|| {
     ]
 });
 
-/// The same with parts that are quantized: what comes near.
+/// The same with quantized parts, for reports of near misses.
 static NEAR: LazyLock<Vec<(ScalarOp, Pattern)>> = LazyLock::new(|| {
     let stored = |part: &Pattern| {
         let quantized = Pattern::node(|op| matches!(op, Op::Quantize(_)), &[part]);

@@ -2,10 +2,10 @@
 //!
 //! The factor may stand on the scores, on q, on k or on several of them; masks are added or chosen by a condition, also
 //! in another grouping of batches and heads ([`crate::heads`]); keys come transposed by a node of their own or by the
-//! product's flag, and may be repeated for the query heads that share them; the softmax may be computed in a wider type.
-//! Operands of three dimensions are taken as one head each. Source: Vaswani et al. 2017. Does not fire when the weights
-//! are read elsewhere too, when batches broadcast, or when scores or weights are quantized on the way: the operator has
-//! no place for that rounding, and leaving it out is not what the model says.
+//! product's flag, and may be repeated for the query heads that share them; the softmax may be computed in a wider
+//! type. Operands of three dimensions are taken as one head each. Source: Vaswani et al. 2017. Does not fire when the
+//! weights have other readers, when batches broadcast, or when scores or weights are quantized in between: the operator
+//! cannot express that rounding, and omitting it would change the results.
 
 use sinter_base::{DataType, Dim, Truth};
 use sinter_ir::pattern::{Application, Term, application};
@@ -75,8 +75,8 @@ pub(crate) fn rewrite(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>)
     inputs.extend(mask.map(Some));
     let results = patch.add(attention, &inputs)?;
     let mut y = parts.heads.restored(patch, results[0], node.outputs[0])?;
-    if let Some((own, wanted)) = stretched(graph, patch, y, node.outputs[0]) {
-        miss!("a mask of {wanted} rows stretches {own} queries where they are one");
+    if let Some((own, required)) = stretched(graph, patch, y, node.outputs[0]) {
+        miss!("a mask of {required} rows stretches {own} queries where they are one");
     }
     if guard.is_some() {
         let own = Expr::input(0, patch.ty(y).data_type());
@@ -90,20 +90,21 @@ pub(crate) fn rewrite(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>)
 
 /// A size that attention takes from the queries and the formula from a mask.
 fn stretched(graph: &Graph<'_>, patch: &Patch<'_>, y: ValueId, result: ValueId) -> Option<(Dim, Dim)> {
-    let (own, wanted) = (patch.ty(y).as_tensor()?.dims().ok()?, graph.tensor(result)?.dims().ok()?);
-    let mut sizes = own.iter().zip(wanted);
-    let is_open = |(own, wanted): &(&Dim, &Dim)| own.as_constant().is_some() != wanted.as_constant().is_some();
-    sizes.find(is_open).map(|(own, wanted)| (own.clone(), wanted.clone()))
+    let (own, required) = (patch.ty(y).as_tensor()?.dims().ok()?, graph.tensor(result)?.dims().ok()?);
+    let mut sizes = own.iter().zip(required);
+    let is_dynamic_in_one =
+        |(own, required): &(&Dim, &Dim)| own.as_constant().is_some() != required.as_constant().is_some();
+    sizes.find(is_dynamic_in_one).map(|(own, required)| (own.clone(), required.clone()))
 }
 
-/// What is rounded to a quantized type and back here.
+/// The value that is quantized and dequantized here.
 fn quantized(graph: &Graph<'_>, value: ValueId) -> Option<ValueId> {
     let (node, _) = graph.producer(value).filter(|(node, _)| matches!(node.op, Op::Dequantize(_)))?;
     let (node, _) = graph.producer(node.inputs[0]?).filter(|(node, _)| matches!(node.op, Op::Quantize(_)))?;
     node.inputs[0]
 }
 
-/// What is converted from one float type to another here.
+/// The value that is converted from one float type to another here.
 fn cast(graph: &Graph<'_>, value: ValueId) -> Option<ValueId> {
     let made = application(graph, value).filter(|made| matches!(made.op, ScalarOp::Cast(_)))?;
     let [Term::Value(x)] = made.args[..] else { return None };
@@ -126,7 +127,7 @@ fn swapped(patch: &mut Patch<'_>, x: ValueId) -> Result<ValueId, Miss> {
     Ok(patch.add_one(Transpose { permutation: Some(permutation) }, &[x])?)
 }
 
-/// The operator wants equal batches, and one head of keys and values for each of the queries or for all of them.
+/// The operator requires equal batches, and one head of keys and values for each of the queries or for all of them.
 fn check(patch: &Patch<'_>, q: ValueId, k: ValueId, v: ValueId) -> Result<(), Miss> {
     let [q, k, v] = [dims_of(patch, q)?, dims_of(patch, k)?, dims_of(patch, v)?];
     let equal = |a: &Dim, b: &Dim| a.equals(b) == Truth::Yes;
@@ -146,7 +147,7 @@ fn check(patch: &Patch<'_>, q: ValueId, k: ValueId, v: ValueId) -> Result<(), Mi
 struct Mask {
     value: ValueId,
     meaning: Meaning,
-    /// The leading axes of the scores that it meets.
+    /// The leading axes of the scores.
     grouping: Vec<Dim>,
 }
 
@@ -154,11 +155,11 @@ struct Mask {
 enum Meaning {
     /// Added after multiplication by this factor.
     Added(f64),
-    /// True takes part, everything else is minus infinity.
+    /// True keeps the score, false gives minus infinity.
     Condition,
 }
 
-/// What is found on the way from the weights up to the product of q and k.
+/// The parts between the weights and the product of q and k.
 struct Parts<'g, 'a> {
     graph: &'g Graph<'a>,
     scale: f64,
@@ -283,7 +284,7 @@ impl<'g, 'a> Parts<'g, 'a> {
                 (scores, condition, Meaning::Condition)
             }
             (ScalarOp::Select, &[Term::Value(condition), then, otherwise]) => {
-                // What is put in the scores' place is so low that adding it does the same.
+                // The value that replaces the scores is so low that adding it has the same effect.
                 let compute = made.compute;
                 let low = |term: Term| self.number(term).filter(|v| *v <= -1e4);
                 let zero = Expr::constant(compute, 0.0);

@@ -1,9 +1,9 @@
-//! Attention that reads and writes positions with their heads side by side: what splits the heads off goes.
+//! Attention that reads and writes positions with their heads side by side: removes the operators that split heads.
 //!
-//! `transpose(reshape(x, [B, L, H, D]), [0, 2, 1, 3])` as an operand of attention becomes `x [B, L, H D]` with the number of
-//! heads as an attribute, each of q, k and v by itself. With q the result changes: `transpose(y, [0, 2, 1, 3])` becomes a
-//! reshape of it, which what joins the heads again cancels. Does not fire on q when the result is read in another order, or
-//! when the number of heads is not known.
+//! `transpose(reshape(x, [B, L, H, D]), [0, 2, 1, 3])` as an operand of attention becomes `x [B, L, H D]` with the
+//! number of heads as an attribute, each of q, k and v by itself. With q the result changes:
+//! `transpose(y, [0, 2, 1, 3])` becomes a reshape of it, which cancels with the operators that join the heads. Does not
+//! fire on q when a reader needs another order, or when the number of heads is not known.
 
 use sinter_base::{Dim, Truth};
 use sinter_ir::{Graph, Patch};

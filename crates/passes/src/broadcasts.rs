@@ -1,7 +1,7 @@
-//! Drops expansions that their reader does by itself: elementwise work and matrix products broadcast.
+//! Removes expansions whose readers broadcast: elementwise operators and matrix products.
 //!
-//! An expansion whose target is computed, but for which the types say what it does, gets a constant target; its shape
-//! arithmetic goes with it.
+//! An expansion with a computed target gets a constant target where the types determine it, which makes its shape
+//! arithmetic dead.
 
 use sinter_base::Truth;
 use sinter_ir::{Graph, Patch};
@@ -50,7 +50,7 @@ fn settle(graph: &Graph<'_>, node: &Node, patch: &mut Patch<'_>) -> Result<bool,
 
 fn drop_expansions(graph: &Graph<'_>, node: &Node, patch: &mut Patch<'_>) -> Result<bool, Miss> {
     let Some(&result) = node.outputs.first() else { return Ok(false) };
-    let Some(wanted) = graph.tensor(result).and_then(|ty| ty.dims().ok()) else { return Ok(false) };
+    let Some(required) = graph.tensor(result).and_then(|ty| ty.dims().ok()) else { return Ok(false) };
     let mut inputs: SmallVec<[Option<ValueId>; 4]> = node.inputs.iter().copied().collect();
     let mut dropped = false;
     for index in 0..inputs.len() {
@@ -64,7 +64,7 @@ fn drop_expansions(graph: &Graph<'_>, node: &Node, patch: &mut Patch<'_>) -> Res
         let results = patch.add(node.op.clone(), &tried);
         let fits = results.is_ok_and(|results| {
             let dims = patch.ty(results[0]).as_tensor().and_then(|ty| ty.dims().ok());
-            dims.is_some_and(|dims| same_dims(dims, wanted)) && patch.narrowed_since(mark).is_none()
+            dims.is_some_and(|dims| same_dims(dims, required)) && patch.narrowed_since(mark).is_none()
         });
         patch.undo_to(mark);
         if fits {

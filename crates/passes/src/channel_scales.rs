@@ -1,8 +1,9 @@
-//! Factors and offsets per channel go into the weights of the product in front of them.
+//! Folds factors and offsets per channel into the weights of the preceding product.
 //!
-//! `conv(x, w, b) * s = conv(x, w s, b s)`, `conv(x, w, b) + c = conv(x, w, b + c)` with s and c per output channel, and
-//! `(x W) s = x (W s)` with s per column. This is how batch normalization disappears (Jacob et al. 2018, section 3.2).
-//! Weights become expressions of the old ones. A bias on a matrix product stays: it has no place inside.
+//! `conv(x, w, b) * s = conv(x, w s, b s)`, `conv(x, w, b) + c = conv(x, w, b + c)` with s and c per output channel,
+//! and `(x W) s = x (W s)` with s per column. This is how batch normalization disappears (Jacob et al. 2018, section
+//! 3.2). Weights become expressions of the old ones. A bias on a matrix product stays, because the operator has no
+//! bias.
 
 use sinter_base::{DataType, Dim, Tensor};
 use sinter_ir::pattern::{Application, Term, application};

@@ -1,4 +1,4 @@
-//! Computes equal things once: nodes with equal operators and operands, weights with equal expressions.
+//! Merges equal nodes (equal operators and operands) and equal weights (equal expressions).
 //!
 //! Random operators are never equal, nor are nodes that may fail on purpose: which of them fails is visible.
 
@@ -12,7 +12,7 @@ use sinter_ops::{Effects, Node, ValueId};
 /// Constants up to this many bytes are compared by content.
 const COMPARED_BYTES: usize = 256;
 
-/// What equal weights have in common; only weights with equal keys are compared.
+/// The hash key of a weight; only weights with equal keys are compared.
 #[derive(PartialEq, Eq, Hash)]
 enum WeightKey {
     Same(*const WeightExpr),
@@ -45,7 +45,7 @@ fn same_weight(a: &WeightExpr, b: &WeightExpr) -> bool {
 /// Number of values that equal an earlier one.
 pub(crate) fn sweep(graph: &Graph<'_>, patch: &mut Patch<'_>) -> usize {
     let mut found = 0;
-    // What each value is called by its first equal.
+    // The first equal value of each value.
     let mut first: Vec<ValueId> = (0..graph.body().value_count()).map(ValueId::new).collect();
     let mut weights: HashMap<WeightKey, Vec<ValueId>> = HashMap::new();
     for id in graph.body().inputs() {

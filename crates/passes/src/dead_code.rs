@@ -1,6 +1,6 @@
-//! Removes what nobody needs: nodes without effects whose results are not read, and weights that only they read.
+//! Removes dead code: nodes without effects whose results have no readers, and weights that only such nodes read.
 //!
-//! Applying any patch does this; the pass exists so that a network is clean before the first other pass counts uses.
+//! Applying any patch does this too; the pass runs first so that later passes count only uses that matter.
 
 use sinter_ir::{Graph, Patch};
 

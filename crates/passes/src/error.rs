@@ -1,4 +1,4 @@
-//! Why a network could not be optimized.
+//! Errors of the passes.
 
 use sinter_ir::{PatchError, VerifyError};
 
@@ -13,20 +13,20 @@ pub enum PassError {
         /// All names, in order.
         known: String,
     },
-    /// A pass made a patch that cannot be applied: a mistake in the pass; `--disable` it to go on.
+    /// A pass made an invalid patch, which is a bug of the pass; `--disable` it to continue.
     #[error("pass '{pass}' made a wrong patch, please report and disable it meanwhile: {source}")]
     Patch {
         /// The pass.
         pass: &'static str,
-        /// What is wrong with the patch.
+        /// The error of the patch.
         source: PatchError,
     },
-    /// The network is wrong after a pass: a mistake in the pass.
+    /// The network is invalid after a pass, which is a bug of the pass.
     #[error("the network is wrong after pass '{pass}', please report and disable it meanwhile: {source}")]
     Verify {
         /// The pass; "import" for the network as given.
         pass: &'static str,
-        /// What is wrong.
+        /// The error of the verifier.
         source: VerifyError,
     },
 }

@@ -1,8 +1,8 @@
-//! Computes what depends on weights alone when the plan is written, and what is known already not at all.
+//! Replaces known values by constants, and nodes that depend on weights only by weight expressions.
 //!
 //! A value with known contents becomes a constant. A pure node whose operands are weights becomes a weight expression:
-//! nothing is evaluated here, and refit can replay it. Does not fire
-//! * across a quantization: that a weight is quantized is what chooses its kernels;
+//! the builder evaluates it when it writes the plan, and refit can replay it. Does not fire
+//! * across a quantization: kernels are chosen by the quantization of a weight;
 //! * where the result is larger than the operands: the plan would grow;
 //! * on expressions nested deeper than [`MAX_DEPTH`], so that evaluating them needs no deep stack.
 
@@ -15,7 +15,7 @@ use sinter_ops::{Effects, Node, Op, ValueId};
 
 use crate::pass::{Miss, miss};
 
-/// Results with at most this many bytes may be larger than what they are made of.
+/// Results with at most this many bytes may be larger than their operands.
 const SMALL_BYTES: i64 = 1 << 16;
 
 /// Deepest nesting of weight expressions.
@@ -69,7 +69,7 @@ pub(crate) fn rewrite(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>)
     if !(is_float && of_weights) && becomes_constant(graph, node, patch) {
         return Ok(true);
     }
-    // Operands may be weights since this very sweep: what was replaced by a weight is one.
+    // Operands may have become weights in this sweep.
     let inputs: Option<Vec<Option<Arc<WeightExpr>>>> = node
         .inputs
         .iter()

@@ -1,6 +1,6 @@
-//! Batches of matrices as attention wants them: one axis of batches, one of heads.
+//! Batches of matrices in the form that attention requires: one axis of batches, one of heads.
 //!
-//! Exporters group these leading axes as it suits a mask: `[B H, S, T]` becomes `[B, H, S, T]` to add one per batch,
+//! Exporters group these leading axes to fit a mask: `[B H, S, T]` becomes `[B, H, S, T]` to add one per batch,
 //! `[B W, H, S, T]` becomes `[B, W, H, S, T]` to add one per window. The finest grouping met decides: its first axis is
 //! the batch, all others together are heads. So a mask that repeats over a part of the batch is one that differs by
 //! head, and does not grow with the batch.
@@ -16,7 +16,7 @@ use crate::identities::same_dims;
 use crate::pass::{Miss, miss};
 use crate::reshapes::{dims_of, is_reshape, reshaped};
 
-/// The leading axes of the scores, as fine as they are met.
+/// The leading axes of the scores, in the finest grouping found.
 pub(crate) struct Heads {
     fine: Vec<Dim>,
 }
@@ -58,7 +58,7 @@ impl Heads {
         Ok(Self { fine: matrices(patch, scores)?.0 })
     }
 
-    /// Takes the grouping in front of a reshape into account; false when it does more than group leading axes.
+    /// Refines the grouping by that of a reshape; false when the reshape does more than group leading axes.
     pub(crate) fn regroup(&mut self, patch: &Patch<'_>, from: ValueId, to: ValueId) -> Result<bool, Miss> {
         let ((before, own), (_, matrix)) = (matrices(patch, from)?, matrices(patch, to)?);
         if before.len() > self.fine.len() {

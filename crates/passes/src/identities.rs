@@ -1,7 +1,7 @@
-//! Removes what changes nothing: copies, reshapes to the same shape, full slices, empty pads, products with one.
+//! Removes identities: copies, reshapes to the same shape, full slices, empty pads, products with one.
 //!
-//! Only what is exact for every value is left out: `x * 1`, `x / 1`, `x - 0`, and `x + 0` of integers; `x + 0` of floats
-//! would turn -0 into 0.
+//! The pass removes only operations that are exact for every value: `x * 1`, `x / 1`, `x - 0`, and `x + 0` of integers;
+//! `x + 0` of floats would turn -0 into 0.
 
 use sinter_base::{Dim, Truth};
 use sinter_ir::{Graph, Patch};

@@ -1,9 +1,9 @@
-//! Floor 2: what is always better, whatever the machine.
+//! Layer 2: rewrites that are always an improvement, on every device.
 //!
-//! [`pipeline`] is THE order. Each pass is one file; it looks at the network and says in a patch what to change. What is
-//! a trade (fusion, layout, precision, placement) is no pass.
+//! [`pipeline`] is THE order. Each pass is one file; it inspects the network and describes its changes in a patch. A
+//! trade-off (fusion, layout, precision, placement) is no pass.
 //!
-//! Does not know source formats, devices or kernels.
+//! This crate does not depend on source formats, devices or kernels.
 
 mod activations;
 mod attention;

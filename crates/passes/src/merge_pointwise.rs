@@ -1,9 +1,9 @@
-//! Makes one pointwise program of elementwise nodes that follow each other.
+//! Merges consecutive elementwise nodes into one pointwise program.
 //!
 //! A node joins the program of its readers when all of them are in that one program and its result has the shape of the
-//! program's result. So nothing is computed twice, and nothing on a larger shape than before: a smaller operand that
-//! broadcasts stays a node of its own. Whether a value that others read too is also worth a program is a trade, which
-//! is left to the cover.
+//! program's result. So the pass neither repeats an operation nor computes it on a larger shape than before: a smaller
+//! operand that broadcasts stays a separate node. Recomputing a value that has other readers is a trade-off, which the
+//! cover decides.
 
 use std::collections::HashMap;
 
@@ -27,7 +27,7 @@ struct Group {
     operands: usize,
 }
 
-/// Number of nodes that joined another one's program.
+/// Number of merged nodes.
 pub(crate) fn sweep(graph: &Graph<'_>, patch: &mut Patch<'_>) -> usize {
     let nodes = graph.body().nodes();
     let mut groups: Vec<Group> = Vec::new();
@@ -66,7 +66,7 @@ fn readers_group(graph: &Graph<'_>, position: usize, group_of: &[Option<usize>])
     readers.all(|reader| group_of[*reader] == Some(group)).then_some(group)
 }
 
-/// One program for a group: the number of nodes that joined its last one.
+/// Merges a group into one program; returns the number of nodes merged into its last one.
 fn merge(graph: &Graph<'_>, group: &Group, patch: &mut Patch<'_>) -> usize {
     let mut program = Program::default();
     let mut operands: Vec<ValueId> = Vec::new();
@@ -74,7 +74,7 @@ fn merge(graph: &Graph<'_>, group: &Group, patch: &mut Patch<'_>) -> usize {
     for &position in group.members.iter().rev() {
         let node = graph.node(position);
         let Op::Pointwise(op) = &node.op else { return 0 };
-        // Those that no step reads have a part in the shape all the same.
+        // Operands that no step reads contribute to the shape too.
         for id in node.inputs.iter().flatten() {
             if !step_of.contains_key(id) && !operands.contains(id) {
                 operands.push(*id);

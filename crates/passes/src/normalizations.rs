@@ -1,10 +1,10 @@
 //! Layer and RMS normalization from their formulas, in any exporter's spelling.
 //!
 //! `d / sqrt(mean(d^2) + epsilon)` with `d = x - mean(x)`, and `x / sqrt(mean(x^2) + epsilon)`, over constant axes that
-//! stay with size 1. The mean of squares may be `mean(x^2) - mean(x)^2`; a mean may be a sum times a number. A scale may
-//! stand inside, `d (scale / sqrt(..))`, and a bias too, `x s + (bias - mean(x) s)` with `s = scale / sqrt(..)`: behind the
-//! operator, both are elementwise work. Sources: Ba et al. 2016, Zhang and Sennrich 2019. Does not fire when the means
-//! run over different axes, or drop them.
+//! stay with size 1. The mean of squares may be `mean(x^2) - mean(x)^2`; a mean may be a sum times a number. A scale
+//! may stand inside, `d (scale / sqrt(..))`, and a bias too, `x s + (bias - mean(x) s)` with `s = scale / sqrt(..)`:
+//! behind the operator, both are elementwise work. Sources: Ba et al. 2016, Zhang and Sennrich 2019. Does not fire when
+//! the means run over different axes, or drop them.
 
 use std::sync::LazyLock;
 
@@ -25,7 +25,7 @@ struct Spelling {
     epsilon: Pattern,
     /// The means, all over the same axes.
     means: Vec<Pattern>,
-    /// What is computed from them, with the axes in place.
+    /// Values computed from them, with the reduced axes kept.
     kept: Vec<Pattern>,
     scale: Pattern,
     bias: Pattern,

@@ -1,4 +1,4 @@
-//! What a pass is, and how one is run over a network and all bodies inside.
+//! The definition of a pass, and its application to a network and all nested bodies.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::error::PassError;
 /// Near misses kept per pass.
 const MAX_MISSES: usize = 32;
 
-/// Why a pass that nearly applied to a node did not.
+/// The reason why a pass that nearly applied to a node did not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Miss(pub String);
 
@@ -29,7 +29,7 @@ macro_rules! miss {
 }
 pub(crate) use miss;
 
-/// What a pass did.
+/// The report of a pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PassReport {
     /// Its name.
@@ -54,7 +54,7 @@ pub(crate) enum Action {
     Body(Sweep),
 }
 
-/// A pass: its name, what it is for, and what it does.
+/// A pass: its name, its purpose and its function.
 #[derive(Clone, Copy)]
 pub struct Pass {
     /// Name in options, reports and errors.
@@ -181,7 +181,7 @@ fn run_inside(
         let inner = Graph::of_body(body, weights);
         results.push(run_on_graph(pass, &inner, &|_| locations(position), infer, report, false)?);
     }
-    // A body may never run, and its sizes are inferred anew when it does.
+    // A body may never run, and the run infers its sizes again when it does.
     infer.guards.truncate(guards);
     Ok(results.iter().any(Option::is_some).then_some(results))
 }

@@ -1,7 +1,7 @@
 //! THE order of the passes.
 //!
-//! Groups run until nothing changes, at most [`MAX_ROUNDS`] times: each round makes the next one's chances, and a network
-//! that is not settled by then is correct all the same.
+//! A group runs until nothing changes, at most [`MAX_ROUNDS`] times: each round may enable rewrites of the next one,
+//! and a network that still changes after the last round is correct too.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -52,15 +52,15 @@ pub const GROUPS: &[(&str, &[Pass])] = &[
     ("quantized operands", &[QUANTIZED_OPERANDS]),
 ];
 
-/// Shows the network after a pass: its name, and the network.
+/// A callback for the network after a pass, with the name of the pass.
 pub type Dump<'a> = &'a mut dyn FnMut(&str, &Network);
 
-/// What the user decides about the passes.
+/// The user's options for the passes.
 #[derive(Default)]
 pub struct PassOptions<'a> {
     /// Passes that do not run.
     pub disabled: BTreeSet<String>,
-    /// After every run of this pass the network is shown to `dump`.
+    /// `dump` gets the network after every run of this pass.
     pub dump_after: Option<String>,
     /// Receives networks.
     pub dump: Option<Dump<'a>>,
@@ -77,7 +77,7 @@ impl fmt::Debug for PassOptions<'_> {
 pub struct Optimized {
     /// The network.
     pub network: Network,
-    /// What every pass did, in order of first appearance.
+    /// The report of every pass, in order of first appearance.
     pub report: Vec<PassReport>,
 }
 
@@ -95,7 +95,7 @@ pub fn pass_names() -> Vec<&'static str> {
 /// Runs all passes over a network.
 ///
 /// # Errors
-/// When an option names no pass, the network given is wrong, or a pass makes a mistake.
+/// When an option names no pass, the given network is invalid, or a pass has a bug.
 pub fn optimize(network: Network, options: PassOptions<'_>) -> Result<Optimized, PassError> {
     run_groups(network, GROUPS, options)
 }

@@ -1,8 +1,8 @@
-//! Moves a dequantization behind data movement, so that the elements move in their narrow type and stand before a
-//! quantization or a product in it.
+//! Moves a dequantization after data movement, so that kernels move the narrow type, and the dequantization is next to
+//! a quantization or a product.
 //!
-//! `move(dequantize(x)) = dequantize(move(x))` exactly for reshapes, transposes and slices where one scale serves the
-//! whole tensor. Does not fire with scales per axis or block, or when the real values are read elsewhere too.
+//! `move(dequantize(x)) = dequantize(move(x))` exactly for reshapes, transposes and slices where the whole tensor has
+//! one scale. Does not fire with scales per axis or block, or when the real values have other readers.
 
 use sinter_base::quantization::Granularity;
 use sinter_ir::{Graph, Patch};
@@ -16,7 +16,7 @@ fn only_moves(op: &Op) -> bool {
     matches!(op, Op::Reshape(_) | Op::Squeeze(_) | Op::Unsqueeze(_) | Op::Transpose(_) | Op::Slice(_))
 }
 
-/// Moves the dequantization in front of one node behind it.
+/// Moves the dequantization before a node to after it.
 pub(crate) fn rewrite(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>) -> Result<bool, Miss> {
     let node = graph.node(position);
     let (true, &[result]) = (only_moves(&node.op), node.outputs.as_slice()) else { return Ok(false) };

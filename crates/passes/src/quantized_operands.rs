@@ -1,9 +1,9 @@
-//! Gives every reader of dequantized values a dequantization of its own: how an operand is quantized is a property of the
-//! operand, and one region computes both then.
+//! Gives every reader of dequantized values its own dequantization: the quantization is a property of the operand, and
+//! a region can then contain both operators.
 //!
-//! `f(d), g(d) with d = dequantize(x)` becomes `f(dequantize(x)), g(dequantize(x))`. The first reader keeps the one that is
-//! there. Does not fire on dequantized weights, which no run computes, or in front of control flow. The passes that compute
-//! equal things once come before this one.
+//! `f(d), g(d) with d = dequantize(x)` becomes `f(dequantize(x)), g(dequantize(x))`. The first reader keeps the
+//! existing one. Does not fire on dequantized weights, which no run computes, or in front of control flow. The passes
+//! that merge equal nodes come before this one.
 
 use std::collections::HashMap;
 

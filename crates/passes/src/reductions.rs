@@ -1,4 +1,4 @@
-//! Reductions inside of formulas: over which axes they run, and whether these axes stay with size 1.
+//! Reductions inside of formulas: their axes, and whether these axes stay with size 1.
 //!
 //! Exporters keep the axes, or drop them and put them back by a reshape.
 
@@ -34,7 +34,8 @@ pub(crate) fn axes(graph: &Graph<'_>, reduction: ValueId) -> Option<Vec<i64>> {
     Some(axes)
 }
 
-/// Are the axes there with size 1, and all others as in x? A reshape keeps the elements, so that one size may be open.
+/// Are the axes there with size 1, and all others as in x? A reshape keeps the elements, so that one size may be
+/// dynamic.
 pub(crate) fn keeps_axes(graph: &Graph<'_>, x: ValueId, reduced: ValueId, axes: &[i64]) -> bool {
     let dims = |id: ValueId| graph.tensor(id).and_then(|ty| ty.dims().ok());
     let (Some(x), Some(reduced)) = (dims(x), dims(reduced)) else { return false };

@@ -1,10 +1,10 @@
-//! One reshape with a constant target instead of chains of reshapes, squeezes and unsqueezes with computed ones.
+//! Replaces chains of reshapes, squeezes and unsqueezes with computed targets by one reshape with a constant target.
 //!
-//! All of them keep elements and order, so a chain is one of them. The target is made of the result's dimensions: a
-//! number as it is, a size of the input at the same place as 0 ("keep"), one other unknown size as -1. So the shape
-//! arithmetic that exporters write disappears with its last reader. Beside a size that may be 0 nothing tells what -1 is:
-//! where only axes of size 1 come or go, an unsqueeze or a squeeze says so instead. Does not fire when two sizes can only be
-//! computed from values at run time.
+//! All of them keep elements and order, so a chain is one of them. The target is derived from the result's dimensions:
+//! a number stays, a size of the input at the same position becomes 0 ("keep"), and one other unknown size becomes -1.
+//! So the exporter's shape arithmetic becomes dead. If a size may be 0, -1 is ambiguous: where only axes of size 1 are
+//! added or removed, the pass uses an unsqueeze or a squeeze instead. Does not fire when two sizes can only be computed
+//! from values at run time.
 
 use sinter_base::{Dim, Truth};
 use sinter_ir::{Graph, Patch};
@@ -14,7 +14,7 @@ use sinter_ops::{Node, Op, ValueId};
 use crate::identities::same_dims;
 use crate::pass::{Miss, miss};
 
-/// Does the node only give its first operand another shape?
+/// Does the node only change the shape of its first operand?
 pub(crate) fn is_reshape(op: &Op) -> bool {
     matches!(op, Op::Reshape(_) | Op::Squeeze(_) | Op::Unsqueeze(_))
 }

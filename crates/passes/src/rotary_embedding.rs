@@ -1,7 +1,7 @@
 //! Rotary embedding from its formula: pairs of components `(a, b)` become `(a cos - b sin, a sin + b cos)`.
 //!
 //! The two results are put together as halves or as neighbours; or the rotation is written over all components at once,
-//! `x cos + turned(x) sin` with the pairs `(-b, a)` in `turned(x)`, and the tables hold each angle twice
+//! `x cos + rotated(x) sin` with the pairs `(-b, a)` in `rotated(x)`, and the tables hold each angle twice
 //! ([`crate::rotary_tables`]). Heads may lie before the steps or inside of them; components behind the rotated ones may
 //! pass by. Source: Su et al. 2021. Does not fire when tables differ by head, or may differ within a pair.
 
@@ -23,7 +23,7 @@ use crate::rotary_tables::{Arrangement, Pairs, Table, holds_twice, once};
 /// A formula and its parts. Data and tables enter alike, so that a match may call one by the other's name.
 struct Spelling {
     pairs: Pairs,
-    /// All components and the turned ones, where they are rotated at once.
+    /// All components and the rotated ones, where they are rotated at once.
     whole: Option<[Pattern; 2]>,
     a: Pattern,
     b: Pattern,
@@ -52,15 +52,15 @@ static SPELLINGS: LazyLock<Vec<Spelling>> = LazyLock::new(|| {
         spellings.push(Spelling { pairs, whole: None, a, b, cos, sin, formula });
 
         let [x, a, b, cos, sin] = [(); 5].map(|()| Pattern::any());
-        let turned = joined(pairs, &Pattern::either(&[&b.unary(ScalarOp::Neg), &(&b * -1.0)]), &a);
-        let turned = if pairs == Pairs::Neighbours { Pattern::node(is_reshape, &[&turned]) } else { turned };
-        let formula = &(&x * &cos) + &(&turned * &sin);
-        spellings.push(Spelling { pairs, whole: Some([x, turned]), a, b, cos, sin, formula });
+        let rotated = joined(pairs, &Pattern::either(&[&b.unary(ScalarOp::Neg), &(&b * -1.0)]), &a);
+        let rotated = if pairs == Pairs::Neighbours { Pattern::node(is_reshape, &[&rotated]) } else { rotated };
+        let formula = &(&x * &cos) + &(&rotated * &sin);
+        spellings.push(Spelling { pairs, whole: Some([x, rotated]), a, b, cos, sin, formula });
     }
     spellings
 });
 
-/// What is rotated and by which tables.
+/// The rotated value and the tables.
 struct Rotation {
     pairs: Pairs,
     /// [.., D], or [.., D / 2, 2] where pairs have an axis of their own.
@@ -106,13 +106,13 @@ fn rotation(graph: &Graph<'_>, spelling: &Spelling, found: &Match) -> Option<Rot
         let own = dims(graph, id).and_then(<[Dim]>::split_last);
         own.is_some_and(|(_, leading)| joined.len() > leading.len() && same_dims(leading, &joined[..leading.len()]))
     };
-    let Some([x, turned]) = &spelling.whole else {
+    let Some([x, rotated]) = &spelling.whole else {
         let [(a, b), (cos, sin)] = if is_data(a) { [(a, b), (cos, sin)] } else { [(cos, sin), (a, b)] };
         let (x, has_own_axis) = components(graph, a, b, pairs).filter(|_| is_data(a))?;
         return Some(Rotation { pairs, x, has_own_axis, cos, sin, twice: false });
     };
-    let (source, x, turned) = (components(graph, a, b, pairs)?.0, found.value(x)?, found.value(turned)?);
-    let is_x = |id: ValueId| root(graph, id) == root(graph, source) && same_shape(graph, id, turned);
+    let (source, x, rotated) = (components(graph, a, b, pairs)?.0, found.value(x)?, found.value(rotated)?);
+    let is_x = |id: ValueId| root(graph, id) == root(graph, source) && same_shape(graph, id, rotated);
     let (x, cos) = if is_x(x) { (x, cos) } else { (cos, x) };
     is_x(x).then_some(Rotation { pairs, x, has_own_axis: false, cos, sin, twice: true })
 }
@@ -166,12 +166,12 @@ fn component(graph: &Graph<'_>, value: ValueId, pairs: Pairs) -> Option<Componen
     if has_own_axis && !(part.count == 1 && dims(graph, value).is_some_and(|own| same_dims(own, leading))) {
         return None;
     }
-    let wanted = match pairs {
+    let expected = match pairs {
         Pairs::Halves => (1, part.count),
         Pairs::Neighbours => (2, 1),
     };
-    let is_wanted = part.step == wanted.0 && (part.start == 0 || part.start == wanted.1);
-    is_wanted.then_some(Component { x: part.x, is_second: part.start > 0, has_own_axis })
+    let is_half = part.step == expected.0 && (part.start == 0 || part.start == expected.1);
+    is_half.then_some(Component { x: part.x, is_second: part.start > 0, has_own_axis })
 }
 
 /// A part of a value along its last axis.
@@ -246,13 +246,13 @@ fn rotated(graph: &Graph<'_>, rotation: &Rotation, patch: &mut Patch<'_>) -> Res
     Ok(patch.add_one(op, &inputs)?)
 }
 
-/// Components behind the rotated ones that are put together with them again are passed by the operator itself.
+/// If components after the rotated ones are concatenated with them again, the operator can pass them through.
 fn passed_by(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>) -> Result<bool, Miss> {
     let node = graph.node(position);
     let &[Some(front), Some(back)] = node.inputs.as_slice() else { return Ok(false) };
-    let Some((turned, 0)) = graph.producer(front) else { return Ok(false) };
-    let (Op::Concat(concat), Op::RotaryEmbedding(op)) = (&node.op, &turned.op) else { return Ok(false) };
-    let Some(&Some(x)) = turned.inputs.first() else { return Ok(false) };
+    let Some((rotation, 0)) = graph.producer(front) else { return Ok(false) };
+    let (Op::Concat(concat), Op::RotaryEmbedding(op)) = (&node.op, &rotation.op) else { return Ok(false) };
+    let Some(&Some(x)) = rotation.inputs.first() else { return Ok(false) };
     let (Some(first), Some(rest)) = (part_of_last(graph, x), part_of_last(graph, back)) else { return Ok(false) };
     let Some(size) = dims(graph, first.x).and_then(|dims| dims.last()?.as_constant()) else { return Ok(false) };
     let is_whole = first.x == rest.x
@@ -263,12 +263,13 @@ fn passed_by(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>) -> Resul
         return Ok(false);
     }
     let rotated = usize::try_from(first.count).unwrap_or(0);
-    let mut inputs = turned.inputs.clone();
+    let mut inputs = rotation.inputs.clone();
     inputs[0] = Some(first.x);
     patch.set_origins(graph.producer_position(front).into_iter().chain([position]));
     let y = patch.add(RotaryEmbedding { rotated, ..op.clone() }, &inputs)?[0];
     patch.replace(node.outputs[0], y);
-    // The rotation refuses positions outside of the tables, so that it stays unless something stands in its place.
+    // The rotation has an effect, because it refuses positions outside of the tables: it stays unless its result is
+    // replaced.
     let [start, end, axis] = [0, first.count, -1].map(|entry| patch.int_list(&[entry]));
     let part = patch.add_one(Slice::default(), &[y, start, end, axis])?;
     patch.replace(front, part);

@@ -1,8 +1,7 @@
 //! The tables of a rotary embedding: cosine and sine by step and pair, as the operator reads them.
 //!
-//! A formula over all components wants each angle twice. Exporters make such tables by putting the angles together with
-//! themselves, or ship them as weights; the operator reads each angle once, so that it must be certain that both are
-//! the same.
+//! A formula over all components needs each angle twice. Exporters make such tables by concatenating the angles with
+//! themselves, or ship them as weights; the operator reads each angle once, so the pass must prove that both are equal.
 
 use std::sync::Arc;
 
@@ -87,7 +86,7 @@ pub(crate) fn once(patch: &mut Patch<'_>, table: ValueId, pairs: Pairs) -> Resul
     Ok(patch.add_one(Slice::default(), &[table, start, end, axis, step])?)
 }
 
-/// Does the last axis certainly hold everything twice, in the places of a pair?
+/// Does the last axis provably hold every angle twice, at the positions of a pair?
 pub(crate) fn holds_twice(graph: &Graph<'_>, value: ValueId, pairs: Pairs) -> bool {
     let dims = |id: ValueId| graph.tensor(id).and_then(|ty| ty.dims().ok()).unwrap_or_default();
     let last = |id: ValueId| dims(id).last().and_then(Dim::as_constant);
@@ -141,7 +140,7 @@ fn is_side_by_side(graph: &Graph<'_>, value: ValueId) -> bool {
     }
 }
 
-/// The same of a weight with as many axes. What is known of its contents is as sure as that of any other constant.
+/// The same of a weight with as many axes. Its known contents are as reliable as those of any other constant.
 fn weight_holds_twice(expr: &Arc<WeightExpr>, pairs: Pairs, rank: usize) -> bool {
     match &**expr {
         WeightExpr::Source { tensor, .. } => tensor_holds_twice(tensor, pairs),

@@ -1,7 +1,7 @@
 //! The normal form of elementwise work: one scalar operation per node, constants of one element inside the program.
 //!
-//! Every exporter groups scalar operations in its own way; in this form recognisers see them all alike. Each operation
-//! keeps its compute type, so nothing changes in the results. [`crate::merge_pointwise`] puts the operations together
+//! Every exporter groups scalar operations in its own way; in this form patterns match all of them. Each operation
+//! keeps its compute type, so the results do not change. [`crate::merge_pointwise`] merges the operations
 //! again at the end.
 
 use sinter_base::DataType;
@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 use crate::identities::same_dims;
 use crate::pass::{Miss, miss};
 
-/// What an argument of an operation is.
+/// The source of an argument of an operation.
 #[derive(Clone)]
 enum Argument {
     Value(ValueId),
@@ -44,7 +44,7 @@ pub(crate) fn rewrite(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>)
     let operands: Option<SmallVec<[ValueId; 4]>> = node.inputs.iter().copied().collect();
     let Some(operands) = operands else { return Ok(false) };
     let constants: Vec<Option<Scalar>> = operands.iter().map(|id| constant_of(graph, *id)).collect();
-    // Something must stay that gives the result its shape.
+    // At least one operand must stay, to define the shape of the result.
     let highest = operands.iter().zip(&constants).filter(|(_, c)| c.is_none()).filter_map(|(id, _)| rank(graph, *id));
     let highest = highest.max();
     let becomes_constant = |index: usize| constants[index].filter(|_| rank(graph, operands[index]) <= highest);

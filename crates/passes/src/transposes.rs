@@ -1,6 +1,6 @@
-//! Fewer transposes: two in a row become one, one that only moves axes of size 1 becomes a reshape, one that swaps the
-//! last two axes in front of a matrix product becomes the product's flag, and those of all operands of elementwise work
-//! are done once behind it.
+//! Removes transposes: two in a row become one, one that only permutes axes of size 1 becomes a reshape, one that swaps
+//! the last two axes before a matrix product becomes the product's flag, and those of all operands of an elementwise
+//! operator become one after it.
 
 use sinter_base::Dim;
 use sinter_ir::{Graph, Patch};
@@ -40,7 +40,7 @@ fn merge(graph: &Graph<'_>, node: &Node, op: &Transpose, patch: &mut Patch<'_>) 
     let (Some(&Some(input)), &[result]) = (node.inputs.first(), node.outputs.as_slice()) else { return Ok(false) };
     let Some(dims) = graph.tensor(input).and_then(|ty| ty.dims().ok()) else { return Ok(false) };
     let Some(permutation) = &op.permutation else {
-        // Written out, so that every transpose reads alike.
+        // Explicit, so that all transposes have the same form.
         let reversed = Transpose { permutation: Some((0..dims.len()).rev().collect()) };
         let spelt = patch.add_one(reversed, &[input])?;
         patch.replace(result, spelt);
@@ -104,7 +104,7 @@ fn sink(graph: &Graph<'_>, node: &Node, patch: &mut Patch<'_>) -> Result<bool, M
         }
     }
     let Some(permutation) = common else { return Ok(false) };
-    // Behind a single operand it only pays where another transpose follows.
+    // With a single operand this only helps if another transpose follows.
     let followed = node
         .outputs
         .iter()

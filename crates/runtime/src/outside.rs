@@ -92,7 +92,7 @@ fn uploaded(memory: &HostBlock, queue: &mut dyn Queue) -> Result<MemoryRef, Kern
 pub(crate) fn view<'a>(argument: &'a Argument, bytes: &'a [u8]) -> Result<View<'a>, RuntimeError> {
     let Argument { data_type, sizes, rows, .. } = argument;
     let view = match rows {
-        Some(rows) => View::stepped(*data_type, sizes, bytes, *rows),
+        Some(rows) => View::strided(*data_type, sizes, bytes, *rows),
         None => View::new(*data_type, sizes, bytes),
     };
     view.map_err(|e| RuntimeError::Damaged(e.to_string()))

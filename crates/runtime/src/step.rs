@@ -8,7 +8,7 @@ use sinter_backend::{
 };
 use sinter_base::{MemoryRef, TensorType, Value, ValueType};
 use sinter_ops::control::nested::admits;
-use sinter_ops::shown::MAX_SHOWN;
+use sinter_ops::known::MAX_KNOWN;
 use sinter_ops::{InferContext, ValueId};
 use sinter_plan::{Action, Graph, Home, Launch, Place, PlanValueId, Step};
 
@@ -375,7 +375,7 @@ impl Run<'_> {
             return Ok(self.value(id, frame, work)?.value_type());
         };
         let count: usize = argument.sizes.iter().product();
-        if shows_contents && count <= MAX_SHOWN {
+        if shows_contents && count <= MAX_KNOWN {
             let place = self.place_of(id);
             let tensor = look(&argument, work.queues.at(place), tensor_of).map_err(RuntimeError::into_kernel_error)?;
             return Ok(TensorType::of(&tensor).into());

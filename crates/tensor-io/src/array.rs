@@ -1,4 +1,4 @@
-//! One array of a file: NumPy's type and raw bytes, and what it is as a tensor.
+//! One array of a file: NumPy's type and raw bytes, and its conversion to a tensor.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use sinter_base::{DataType, Tensor};
 
 use crate::header::Header;
 
-/// An array as the file has it; which tensor it is may depend on the type that the reader expects.
+/// An array of the file; its tensor may depend on the type that the reader expects.
 #[derive(Clone, Debug)]
 pub struct RawArray {
     kind: Kind,
@@ -50,7 +50,7 @@ impl Kind {
     }
 }
 
-/// What an array's header asks for, within the bound.
+/// The size of the data of an array by its header, within the limit.
 pub(crate) struct Extent {
     /// Bytes that follow the header.
     pub(crate) stored: usize,
@@ -120,7 +120,8 @@ impl RawArray {
         self.clone().into_tensor(expected)
     }
 
-    /// The tensor, which takes the bytes over. `expected` says which of the types without a NumPy name raw bits stand for.
+    /// The tensor, which takes the bytes over. `expected` says which of the types without a NumPy name raw bits stand
+    /// for.
     ///
     /// # Errors
     /// The reason as text: a type other than the expected one, bits that it does not have, text that is not UTF-8.

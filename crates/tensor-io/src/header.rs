@@ -13,7 +13,7 @@ const MAX_HEADER: usize = 1 << 16;
 /// As many axes as NumPy has at most.
 const MAX_AXES: usize = 64;
 
-/// What the bytes after it are.
+/// The type and layout of the bytes after the header.
 #[derive(Debug)]
 pub(crate) struct Header {
     pub(crate) type_str: TypeStr,
@@ -82,7 +82,7 @@ fn bytes<const N: usize>(array: &mut impl Read) -> Result<[u8; N], String> {
     Ok(bytes)
 }
 
-/// What is left of the text.
+/// The rest of the text.
 struct Literal<'a>(&'a str);
 
 impl<'a> Literal<'a> {
@@ -102,9 +102,9 @@ impl<'a> Literal<'a> {
         if self.0.trim().is_empty() { Ok(()) } else { Err(self.unexpected("an end")) }
     }
 
-    fn unexpected(&self, wanted: &str) -> String {
+    fn unexpected(&self, expected: &str) -> String {
         let found: String = self.0.chars().take(20).collect();
-        format!("its header has {found:?} where there should be {wanted}")
+        format!("its header has {found:?} where there should be {expected}")
     }
 
     fn quoted(&mut self) -> Result<&'a str, String> {

@@ -1,10 +1,10 @@
-//! Floor 3: named tensors in files that users and other programs make: NumPy's `.npz`.
+//! Layer 3: named tensors in files of users and other programs: NumPy's `.npz`.
 //!
 //! Types that NumPy does not have (bf16, fp8, sub-byte integers) travel as raw bits, one element per byte below eight
-//! bits. Object arrays are refused: they are programs, not data. Files are hostile until proven otherwise: nothing is
-//! allocated on the word of a size field alone. What is written appears whole or not at all.
+//! bits. The reader refuses object arrays: they are programs, not data. Files are untrusted: the reader never allocates
+//! memory because of a size field alone. The writer replaces files atomically.
 //!
-//! Does not know networks or operators.
+//! This crate does not depend on networks or operators.
 #![deny(clippy::unwrap_used, clippy::as_conversions, clippy::indexing_slicing, clippy::panic)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests may panic"))]
 

@@ -41,12 +41,12 @@ pub enum NpzError {
         /// Bytes needed.
         bytes: usize,
     },
-    /// The file is damaged or holds what no tensor is.
+    /// The file is damaged, or holds an array that is no tensor.
     #[error("{path}: {}", one_line(reason))]
     Invalid {
         /// The file.
         path: PathBuf,
-        /// What is wrong, with the array's name.
+        /// The problem, with the array's name.
         reason: String,
     },
 }
@@ -111,7 +111,7 @@ pub fn parse_npz(
     Ok(arrays)
 }
 
-/// Writes tensors by name, stored; the file appears complete or not at all.
+/// Writes tensors by name, uncompressed, and replaces the file atomically.
 ///
 /// # Errors
 /// When the file cannot be written.
@@ -159,14 +159,14 @@ mod tests {
         write_npz(&path, &tensors).unwrap();
         let read = read_npz(&path, 1 << 20).unwrap();
         assert_eq!(read.len(), tensors.len());
-        for ((name, array), (wanted, tensor)) in read.iter().zip(&tensors) {
-            assert_eq!(name, wanted);
+        for ((name, array), (expected, tensor)) in read.iter().zip(&tensors) {
+            assert_eq!(name, expected);
             assert_eq!(&array.to_tensor(Some(tensor.data_type())).unwrap(), tensor);
         }
         assert!(read[0].1.to_tensor(Some(DataType::I64)).is_err());
     }
 
-    /// An archive of arrays whose headers anyone could have written.
+    /// An archive of arrays with untrusted headers.
     fn archive(arrays: &[(&str, &[u8])]) -> Vec<u8> {
         let mut archive = ZipWriter::new(std::io::Cursor::new(Vec::new()));
         for (name, bytes) in arrays {

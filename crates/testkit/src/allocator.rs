@@ -1,5 +1,6 @@
-//! A global allocator that counts, to prove that something allocates nothing. Each thread counts for itself, so tests that
-//! run side by side do not disturb each other; threads that work for one test together count in its [`Group`].
+//! A global allocator that counts allocations, to prove that code allocates nothing. Each thread counts for itself, so
+//! tests that run side by side do not disturb each other; threads that work for one test together count in its
+//! [`Group`].
 #![allow(unsafe_code, reason = "a global allocator is an unsafe interface; every call is handed on unchanged")]
 
 use std::alloc::{GlobalAlloc, Layout, System};

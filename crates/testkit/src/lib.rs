@@ -1,3 +1,3 @@
-//! Basement: what tests need and no product links.
+//! Development crate: helpers of tests, which no product links.
 
 pub mod allocator;

@@ -1,4 +1,4 @@
-//! The list of faults, and whether it fits the sources.
+//! The list of faults, and the check that it fits the sources.
 
 use std::ops::Range;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::path::Path;
 #[derive(Clone, Debug)]
 pub(crate) struct Fault {
     pub(crate) name: String,
-    /// What it imitates.
+    /// The mistake that it imitates.
     pub(crate) imitates: String,
     /// kernel, pack, cover, pass or plan.
     pub(crate) place: String,
@@ -60,10 +60,10 @@ impl Fault {
         })
     }
 
-    /// Where the fault stands in the text of its file.
+    /// Position of the fault in the text of its file.
     ///
     /// # Errors
-    /// When it stands nowhere or more than once: the list is stale.
+    /// When the text does not occur, or occurs more than once: the list is stale.
     pub(crate) fn place(&self, text: &str) -> Result<Place, String> {
         let once = |text: &str, part: &str, what: &str| {
             let found: Vec<usize> = text.match_indices(part).map(|(at, _)| at).collect();
@@ -87,8 +87,8 @@ impl Fault {
     }
 
     /// The guarded text for the scratch copy.
-    pub(crate) fn guarded(&self, number: usize) -> String {
-        let condition = format!("if ::sinter_base::planted::is({number})");
+    pub(crate) fn guarded(&self, index: usize) -> String {
+        let condition = format!("if ::sinter_base::planted::is({index})");
         let (right, wrong) = (&self.find, &self.replace);
         if self.find.trim_end().ends_with(';') {
             format!("{condition} {{ {wrong} }} else {{ {right} }}")
@@ -117,11 +117,11 @@ pub(crate) fn load(root: &Path) -> Result<Vec<Fault>, String> {
     Ok(faults)
 }
 
-/// The text of a file with its faults behind their numbers.
+/// The text of a file with its faults, each selected by its index.
 pub(crate) fn planted(text: &str, faults: &[(usize, &Fault)]) -> Result<String, String> {
     let mut places = Vec::new();
-    for (number, fault) in faults {
-        places.push((fault.place(text)?.range, *number, *fault));
+    for (index, fault) in faults {
+        places.push((fault.place(text)?.range, *index, *fault));
     }
     places.sort_by_key(|(range, ..)| range.start);
     if let Some(pair) = places.windows(2).find(|pair| pair[0].0.end > pair[1].0.start) {
@@ -129,9 +129,9 @@ pub(crate) fn planted(text: &str, faults: &[(usize, &Fault)]) -> Result<String, 
     }
     let mut result = String::new();
     let mut at = 0;
-    for (range, number, fault) in places {
+    for (range, index, fault) in places {
         result.push_str(&text[at..range.start]);
-        result.push_str(&fault.guarded(number));
+        result.push_str(&fault.guarded(index));
         at = range.end;
     }
     result.push_str(&text[at..]);
@@ -159,8 +159,8 @@ mod tests {
         }
     }
 
-    /// The list fits the sources, and they are still Rust with it: who changes a line that a fault stands in learns it
-    /// here.
+    /// The list fits the sources, and the changed sources are valid Rust: this test fails when a change touches the
+    /// line of a fault.
     #[test]
     fn every_fault_has_its_place() {
         let faults = load(&root()).expect("a list that parses");

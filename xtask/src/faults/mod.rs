@@ -1,11 +1,11 @@
-//! `cargo xtask faults`: does the parity gate catch what could go wrong?
+//! `cargo xtask faults`: does verification find planted faults?
 //!
-//! A committed list (`xtask/faults/*.toml`) names places in the sources and what a slip of the pen would make of them.
-//! All faults are planted at once in a scratch copy of the repository, each behind a number that an environment variable
-//! selects, so that one build serves them all; shipped code has no such switch. Networks in which the faulty code runs
-//! are then built with each fault, and a fault counts as caught when the build drops a kernel or a pass by name that it
-//! keeps without the fault. An error or a panic is not a catch. That nothing is dropped without any fault is seen to
-//! first.
+//! A committed list (`xtask/faults/*.toml`) names places in the sources, each with a plausible mistake. The command
+//! plants all faults at once in a scratch copy of the repository, each behind an index that an environment variable
+//! selects, so that one build contains all of them; shipped code has no such switch. It then builds the networks in
+//! which the faulty code runs with each fault. Verification finds a fault if the build drops a kernel or a pass by name
+//! that it keeps without the fault. An error or a panic does not count. A first build checks that verification drops
+//! nothing without a fault.
 
 mod list;
 mod report;
@@ -20,10 +20,10 @@ use crate::faults::report::Row;
 use crate::faults::scratch::Scratch;
 use crate::faults::trial::Gate;
 
-/// Most faults of the list that the gate may miss.
+/// Largest number of faults of the list that verification may miss.
 const MAX_MISSED: usize = 2;
 
-/// What to plant and how to show it.
+/// The selected faults and the form of the report.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -68,11 +68,11 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     scratch.build()?;
     let alarms = false_alarms(&scratch, &chosen, options.models)?;
     let mut rows = Vec::new();
-    for (number, fault) in chosen {
-        let facts = scratch.trial(Some(number), &fault.networks)?;
+    for (index, fault) in chosen {
+        let facts = scratch.trial(Some(index), &fault.networks)?;
         let gate = Gate::of(&facts);
         eprintln!("{:<28} {}", fault.name, gate.text());
-        let tests = if options.tests { Some(scratch.tests(number, &fault.tests)?) } else { None };
+        let tests = if options.tests { Some(scratch.tests(index, &fault.tests)?) } else { None };
         rows.push(Row { fault, gate, touched: facts.touched(), tests });
     }
     let missed = rows.iter().filter(|row| !row.gate.is_caught()).count();
@@ -88,8 +88,8 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     }
 }
 
-/// What is dropped where nothing is wrong: on the networks of one fault or on all odd networks, and on the shared models
-/// when asked for.
+/// Kernels and passes that verification drops without a fault: on the networks of one fault or on all odd networks, and
+/// on the shared models if requested.
 fn false_alarms(scratch: &Scratch, chosen: &[(usize, &Fault)], models: bool) -> Result<Vec<String>, String> {
     let networks = match chosen {
         [(_, fault)] => fault.networks.clone(),

@@ -10,8 +10,8 @@ use crate::faults::trial::Facts;
 /// The environment variable that selects a fault.
 const SELECTOR: &str = "SINTER_FAULT";
 
-/// The module that the scratch copy's `sinter-base` has more: which fault is in force. Read once, as faults stand in hot
-/// loops.
+/// The additional module of `sinter-base` in the scratch copy: the index of the active fault. It is read once, because
+/// faults are in hot loops.
 const MODULE: &str = r#"//! Which planted fault is in force.
 
 use std::sync::LazyLock;
@@ -21,8 +21,8 @@ static SELECTED: LazyLock<usize> =
 
 /// Is it this one?
 #[inline]
-pub fn is(number: usize) -> bool {
-    *SELECTED == number
+pub fn is(index: usize) -> bool {
+    *SELECTED == index
 }
 "#;
 
@@ -50,7 +50,7 @@ fn files(root: &Path) -> Result<Vec<String>, String> {
     Ok(names.split('\0').filter(|name| root.join(name).is_file()).map(str::to_owned).collect())
 }
 
-/// Writes only what is new, so that builds redo only what changed.
+/// Writes only changed files, so that cargo rebuilds only these.
 fn write(path: &Path, contents: &[u8]) -> Result<(), String> {
     if std::fs::read(path).is_ok_and(|old| old == contents) {
         return Ok(());
@@ -92,7 +92,7 @@ impl Scratch {
         let module = scratch.copy.join("crates/base/src/planted.rs");
         write(&module, MODULE.as_bytes())?;
         written.insert(module);
-        // What the repository no longer has would still be built.
+        // Removes files that the repository no longer has; cargo would still build them.
         for entry in walkdir::WalkDir::new(&scratch.copy).into_iter().flatten() {
             let is_made = entry.file_name() == "Cargo.lock" || entry.path().starts_with(scratch.copy.join("target"));
             if entry.file_type().is_file() && !written.contains(entry.path()) && !is_made {
@@ -124,7 +124,7 @@ impl Scratch {
         if output.status.success() {
             return Ok(());
         }
-        // Guards make warnings, which do not matter here.
+        // The guards cause warnings, which do not matter here.
         let text = String::from_utf8_lossy(&output.stderr);
         let errors: Vec<&str> = text.lines().filter(|line| line.contains("error")).collect();
         Err(format!("the scratch copy does not compile:\n{}", errors.join("\n")))
@@ -135,10 +135,10 @@ impl Scratch {
     }
 
     /// Builds networks with a fault, or without any, in which case outputs are kept for comparison.
-    pub(crate) fn trial(&self, number: Option<usize>, networks: &[String]) -> Result<Facts, String> {
+    pub(crate) fn trial(&self, index: Option<usize>, networks: &[String]) -> Result<Facts, String> {
         let mut program = self.program();
-        match number {
-            Some(number) => program.env(SELECTOR, number.to_string()).arg("--expect"),
+        match index {
+            Some(index) => program.env(SELECTOR, index.to_string()).arg("--expect"),
             None => program.env_remove(SELECTOR).arg("--keep"),
         };
         let output = output(program.arg(&self.kept).args(networks))?;
@@ -151,12 +151,12 @@ impl Scratch {
     }
 
     /// The tests that fail with a fault.
-    pub(crate) fn tests(&self, number: usize, tests: &[String]) -> Result<Vec<String>, String> {
+    pub(crate) fn tests(&self, index: usize, tests: &[String]) -> Result<Vec<String>, String> {
         let mut failing = Vec::new();
         for test in tests {
             let (package, filter) = test.split_once(' ').unwrap_or((test, ""));
             let mut cargo = self.cargo();
-            cargo.args(["test", "--quiet", "--package", package, filter]).env(SELECTOR, number.to_string());
+            cargo.args(["test", "--quiet", "--package", package, filter]).env(SELECTOR, index.to_string());
             let output = output(&mut cargo)?;
             let text = String::from_utf8_lossy(&output.stdout);
             let names = text.lines().filter_map(|line| line.strip_suffix(" --- FAILED").or(line.strip_prefix("    ")));

@@ -1,4 +1,4 @@
-//! What `gate-trial` says, and what it means.
+//! The output of `gate-trial`, and its interpretation.
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -15,14 +15,14 @@ struct Fact {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Facts(Vec<Fact>);
 
-/// What the gate made of a fault.
+/// The verification result of a fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Gate {
     /// Dropped by name: kernel or pass, network, first difference.
     Caught { name: String, network: String, reason: String },
-    /// The build did not come to its end, or the plan does not run.
+    /// The build failed, or the plan does not run.
     Crashed(String),
-    /// Nobody noticed.
+    /// Verification missed it.
     Missed,
 }
 
@@ -65,14 +65,14 @@ impl Facts {
         self.0.extend(other.0);
     }
 
-    /// What should not be said where nothing is wrong.
+    /// Reports that are wrong without a fault.
     pub(crate) fn alarms(&self) -> Vec<String> {
         let wrong = self.0.iter().filter(|fact| ["dropped", "error", "panic", "run"].contains(&fact.kind.as_str()));
         wrong.map(|fact| format!("{}: {} {}", fact.network, fact.kind, fact.rest.join(", "))).collect()
     }
 
-    /// The least share of an output that is touched at all, over networks: what the fault itself touches, before later
-    /// operators spread it.
+    /// The smallest nonzero share of changed elements of an output, over networks: the elements that the fault itself
+    /// changes, before later operators spread the change.
     pub(crate) fn touched(&self) -> Option<Touched> {
         let differs = self.0.iter().filter(|fact| fact.kind == "differs").filter_map(|fact| {
             let number = |index: usize| fact.rest.get(index)?.parse::<usize>().ok();

@@ -1,4 +1,4 @@
-//! Documents: a page that names a file which does not exist sends its reader nowhere.
+//! Documents: checks that the files which pages name exist.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::tidy::{Finding, Source};
 /// Ends of names that are looked up.
 const ENDS: &[&str] = &[".rs", ".toml", ".md", ".txt", ".py", ".json"];
 
-/// Does a folder hold nothing of ours?
+/// Does the folder contain only foreign files?
 fn is_foreign(name: &str) -> bool {
     matches!(name, "target" | ".git" | ".venv")
 }
@@ -21,7 +21,7 @@ fn files(root: &Path) -> Vec<String> {
     entries.filter_map(|e| Some(e.path().strip_prefix(root).ok()?.to_string_lossy().into_owned())).collect()
 }
 
-/// Names of files between backticks and in links; those with placeholders are none.
+/// Names of files between backticks and in links, without those that contain placeholders.
 fn named(text: &str) -> impl Iterator<Item = &str> {
     let quoted = text.lines().flat_map(|line| line.split('`').skip(1).step_by(2));
     let linked = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
@@ -46,7 +46,7 @@ fn missing(documents: &[Source], files: &[String]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for document in documents {
         for name in named(&document.text) {
-            // The end of a path will do where the reader knows the folder.
+            // The end of a path suffices where the reader knows the folder.
             let end = format!("/{name}");
             if !files.iter().any(|path| path == name || path.ends_with(&end)) {
                 findings.push(Finding::new(document.path.clone(), format!("there is no file {name}")));

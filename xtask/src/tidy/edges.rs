@@ -1,31 +1,31 @@
-//! Crate edges: each crate depends only on what its line allows. What is not in the list does not exist.
+//! Crate edges: a crate may depend only on the crates of its line. A crate without a line is an error.
 
 use std::path::Path;
 
 use crate::tidy::Finding;
 
-/// (crate, what it may depend on), floor by floor. DESIGN and ARCHITECTURE draw the same picture.
+/// (crate, what it may depend on), layer by layer. DESIGN and ARCHITECTURE draw the same picture.
 const EDGES: &[(&str, &[&str])] = &[
-    // Floor 0: words.
+    // Layer 0: shared types.
     ("macros", &[]),
     ("base", &["macros"]),
-    // Floor 1: meaning. `ops` knows no network.
+    // Layer 1: definitions of operators and networks. `ops` knows no network.
     ("ops", &["base"]),
     ("ir", &["base", "ops"]),
     ("interp", &["base", "ops", "ir"]),
-    // Floor 2: change and choice. Back ends see one region, never a network.
+    // Layer 2: rewriting and selection. Back ends see one region, never a network.
     ("passes", &["base", "ops", "ir"]),
     ("backend", &["base", "ops"]),
     ("plan", &["base", "ops", "backend"]),
-    // Floor 3: doing.
+    // Layer 3: execution, importers and builder.
     ("cpu", &["base", "ops", "backend"]),
     ("import-onnx", &["base", "ops", "ir"]),
     ("tensor-io", &["base"]),
     ("builder", &["base", "ops", "ir", "interp", "passes", "backend", "plan", "runtime"]),
     // The lean runtime: no network, no importer, no compiler.
     ("runtime", &["base", "ops", "backend", "plan"]),
-    // Floor 4: doors. The lean program runs plans and links nothing that could make one; the program sees the other
-    // crates only through the public interface.
+    // Layer 4: public crates. The lean program runs plans and links no code that could make one; the program uses the
+    // other crates only through the public interface.
     ("lean", &["base", "plan", "cpu", "runtime"]),
     (
         "sinter",
@@ -45,7 +45,7 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("cli", &["sinter"]),
-    // Basement.
+    // Development crates.
     ("testkit", &[]),
     ("fake", &["base", "ops", "backend"]),
     ("bench", &["base", "ops", "backend", "cpu", "builder", "conformance"]),
@@ -69,20 +69,21 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// (crate, what its tests may depend on as well, why). No test of a crate may know what the crate itself must not, beyond
-/// this list.
+/// (crate, what its tests may depend on as well, why). Tests of a crate may depend on other crates only if this list
+/// contains them.
 const TEST_EDGES: &[(&str, &[&str], &str)] = &[
     (
         "passes",
         &["import-onnx", "interp", "tensor-io"],
-        "exported graphs go in, and the judge says that nothing changed",
+        "tests import exported graphs and compare results with the reference executor",
     ),
-    ("builder", &["cpu"], "kernels made for a test are launched by the device of the host"),
-    ("runtime", &["testkit", "cpu"], "a run in the steady state allocates nothing; kernels as above"),
+    ("builder", &["cpu"], "the host device launches kernels of tests"),
+    ("runtime", &["testkit", "cpu"], "tests prove that a run in the steady state allocates nothing; kernels as above"),
     ("conformance", &["testkit"], "as above, for every operator"),
 ];
 
-/// All that the lean program may reach, over any number of edges: no network, no importer, no compiler, no judge.
+/// All crates that the lean program may link, directly or indirectly: no network, no importer, no compiler, no
+/// reference executor.
 const LEAN: (&str, &[&str]) = ("lean", &["macros", "base", "ops", "backend", "plan", "cpu", "runtime"]);
 
 /// Every crate that `from` reaches.
@@ -100,8 +101,8 @@ fn reached(from: &str) -> Vec<&'static str> {
     found
 }
 
-/// The crates of this workspace among a manifest's dependencies, those for tests apart, those for some targets only
-/// included.
+/// The crates of this workspace among a manifest's dependencies, with test dependencies listed separately, and
+/// including target-specific ones.
 fn dependencies(manifest: &toml::Table) -> (Vec<String>, Vec<String>) {
     let own = |table: &toml::Table, section: &str| -> Vec<String> {
         let entries = table.get(section).and_then(|v| v.as_table()).into_iter().flatten();

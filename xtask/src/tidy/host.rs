@@ -1,9 +1,9 @@
-//! Host-only operators: what no back end but the processor's needs kernels for. Their kernels have one home, and nothing
-//! outside it looks into strings.
+//! Host-only operators: only the CPU back end needs kernels for them. Their kernels are in one folder, and no code
+//! outside of it reads strings.
 
 use crate::tidy::{BACK_ENDS, Finding, Source};
 
-/// Operators that run on the host whatever the device: all of `crates/ops/src/host`, each with a reason.
+/// Operators that run on the host, for every device: all of `crates/ops/src/host`, each with a reason.
 const HOST_ONLY: &[(&str, &str)] = &[
     ("StringConcat", "strings have no fixed size"),
     ("StringEqual", "as above"),
@@ -16,14 +16,14 @@ const HOST_ONLY: &[(&str, &str)] = &[
     ("ImageDecoder", "files of images"),
 ];
 
-/// Home of their kernels.
-const HOME: &str = "crates/cpu/src/host/";
+/// Folder of their kernels.
+const FOLDER: &str = "crates/cpu/src/host/";
 
-/// Files elsewhere in back ends that look into strings, each with a reason.
+/// Files elsewhere in back ends that read strings, each with a reason.
 const STRINGS: &[(&str, &str)] =
     &[("crates/cpu/src/movement/strings.rs", "numbers their places in a table, then moves numbers")];
 
-/// What looks into strings or makes them.
+/// Calls that read or create strings.
 const LOOKS: &[&str] = &[".strings()", "from_strings("];
 
 /// Does a text contain this word?
@@ -42,22 +42,22 @@ pub(crate) fn check(sources: &[Source]) -> Vec<Finding> {
             .push(Finding::new("crates/ops/src/catalog.rs", format!("{name} is not listed as host-only in {here}")));
     }
     let back_ends = sources.iter().filter(|s| BACK_ENDS.iter().any(|folder| s.path.starts_with(folder)));
-    let (home, elsewhere): (Vec<&Source>, Vec<&Source>) = back_ends.partition(|s| s.path.starts_with(HOME));
+    let (inside, elsewhere): (Vec<&Source>, Vec<&Source>) = back_ends.partition(|s| s.path.starts_with(FOLDER));
     for (name, _) in HOST_ONLY {
         if !host.contains(name) {
             findings.push(Finding::new(here, format!("{name} is no operator of crates/ops/src/host")));
         }
-        if !home.iter().any(|s| names(&s.text, name)) {
-            findings.push(Finding::new(HOME, format!("no kernel names {name}")));
+        if !inside.iter().any(|s| names(&s.text, name)) {
+            findings.push(Finding::new(FOLDER, format!("no kernel names {name}")));
         }
         for source in elsewhere.iter().filter(|s| names(&s.text, name)) {
             findings
-                .push(Finding::new(source.path.clone(), format!("{name} is host-only; its kernels live in {HOME}")));
+                .push(Finding::new(source.path.clone(), format!("{name} is host-only; its kernels live in {FOLDER}")));
         }
     }
     let looks = |s: &Source| LOOKS.iter().any(|call| s.text.contains(call));
     for source in elsewhere.iter().filter(|s| looks(s) && !STRINGS.iter().any(|(path, _)| *path == s.path)) {
-        findings.push(Finding::new(source.path.clone(), format!("strings are the business of {HOME}")));
+        findings.push(Finding::new(source.path.clone(), format!("only {FOLDER} may read strings")));
     }
     for (path, _) in STRINGS.iter().filter(|(path, _)| !elsewhere.iter().any(|s| s.path == *path && looks(s))) {
         findings.push(Finding::new(here, format!("{path} does not look into strings")));
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn host_only_operators_have_one_home() {
+    fn host_only_operators_have_one_folder() {
         assert!(check(&right()).is_empty());
         let mut sources = right();
         sources.push(source("crates/cpu/src/image/other.rs", "Op::ImageDecoder(_)"));
@@ -96,10 +96,10 @@ mod tests {
     }
 
     #[test]
-    fn strings_stay_at_home() {
+    fn strings_stay_in_their_folder() {
         let mut sources = right();
         sources.push(source("crates/cpu/src/reduce/longest.rs", "let words = tensor.strings()?;"));
-        assert!(problems(check(&sources))[0].contains("strings are the business"));
+        assert!(problems(check(&sources))[0].contains("may read strings"));
         let mut sources = right();
         sources[2].text.clear();
         assert!(problems(check(&sources))[0].contains("does not look into strings"));

@@ -1,6 +1,6 @@
-//! Lists: an operator that is in no catalog, an import function that is in no table, a pass that is not in the order, a
-//! tactic that its family does not offer or a back end that nobody can choose does not exist for the user; a kernel that is
-//! in no list has machine code that nobody looks at.
+//! Lists: an operator outside of the catalog, an import function outside of the table, a pass outside of the order, a
+//! tactic outside of its family's table and a back end outside of the list are unreachable for the user; no test checks
+//! the machine code of a kernel outside of its list.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ fn text_of<'a>(sources: &'a [Source], path: &str) -> &'a str {
     sources.iter().find(|s| s.path == path).map_or("", |s| s.text.as_str())
 }
 
-/// What follows `prefix` in a line, up to the first character that is part of no identifier.
+/// The identifier after `prefix` in a line.
 fn identifier_after<'a>(line: &'a str, prefix: &str) -> Option<&'a str> {
     let rest = &line[line.find(prefix)? + prefix.len()..];
     let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
@@ -28,7 +28,7 @@ pub(crate) fn check(sources: &[Source]) -> Vec<Finding> {
     findings
 }
 
-/// Files with functions for an instruction set whose machine code no test looks at, each with a reason.
+/// Files with functions for an instruction set whose machine code no test checks, each with a reason.
 const INTERPRETERS: &[(&str, &str)] = &[
     ("crates/cpu/src/pointwise/program.rs", "loops over columns in memory, behind a jump for every operation"),
     ("crates/cpu/src/product/epilogue.rs", "as above"),
@@ -98,13 +98,14 @@ fn passes(sources: &[Source]) -> Vec<Finding> {
     findings
 }
 
-/// Each back end has its sources among those that are looked at here, and can be chosen.
+/// Checks that this program covers the sources of each back end, and that the user can select it.
 fn back_ends(sources: &[Source]) -> Vec<Finding> {
     let list = text_of(sources, "crates/sinter/src/backends.rs");
     let mut findings = Vec::new();
-    // Those of the conformance suites stand for others, and the fake device is for tests alone.
-    let basement = ["crates/conformance/", "crates/fake/"];
-    let shipped = |s: &&Source| s.path.contains("/src/") && !basement.iter().any(|home| s.path.starts_with(home));
+    // Those of the conformance suites imitate others, and the fake device is for tests only.
+    let development = ["crates/conformance/", "crates/fake/"];
+    let shipped =
+        |s: &&Source| s.path.contains("/src/") && !development.iter().any(|folder| s.path.starts_with(folder));
     for source in sources.iter().filter(shipped) {
         for name in source.text.lines().filter_map(|line| line.strip_prefix("impl BackEnd for ")) {
             let name = words(name).next().unwrap_or_default();
@@ -119,7 +120,7 @@ fn back_ends(sources: &[Source]) -> Vec<Finding> {
     findings
 }
 
-/// Each tactic stands in its family's table, each table in that of the back end.
+/// Checks that each tactic is in its family's table, and each table in that of the back end.
 fn tactics(folder: &str, sources: &[Source]) -> Vec<Finding> {
     let back_end = format!("{folder}back_end.rs");
     let families = text_of(sources, &back_end);
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_back_end_that_nobody_can_choose_is_found() {
+    fn a_back_end_outside_of_the_list_is_found() {
         let files = |path: &str, list: &str| {
             vec![source(path, "impl BackEnd for Cpu {"), source("crates/sinter/src/backends.rs", list)]
         };

@@ -1,4 +1,4 @@
-//! `cargo xtask tidy`: what the architecture promises, checked.
+//! `cargo xtask tidy`: checks the rules of the architecture.
 
 mod documents;
 mod edges;
@@ -81,7 +81,7 @@ mod tests {
         Source { path: path.to_owned(), text: text.to_owned() }
     }
 
-    /// What was found.
+    /// The texts of findings.
     pub(crate) fn problems(findings: Vec<Finding>) -> Vec<String> {
         findings.into_iter().map(|finding| finding.problem).collect()
     }

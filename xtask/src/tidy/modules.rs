@@ -1,4 +1,4 @@
-//! Modules: a file that no `mod` line names is compiled by nobody.
+//! Modules: cargo does not compile a file that no `mod` line names.
 
 use crate::tidy::{Finding, Source};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sinter_backend::panic::caught;
 use sinter_backend::{Candidate, KernelError, KernelId, Loaded, Numerics, Region};
 use sinter_base::{Value, ValueType};
-use sinter_ops::shown::shown_type;
+use sinter_ops::known::known_type;
 use sinter_ops::{InferContext, Memory};
 use sinter_plan::{Graph, Home, Step, Variant};
 
@@ -131,7 +131,7 @@ impl Trial<'_> {
             }
             tensors.push(tensor);
         }
-        let types: Vec<ValueType> = operands.iter().flatten().map(shown_type).collect();
+        let types: Vec<ValueType> = operands.iter().flatten().map(known_type).collect();
         let results = region.infer(&types, &mut InferContext::default()).map_err(|e| e.to_string())?;
         let workspace = workspace_bytes(candidate, region, &types);
         let device = &**devices.of(graph, step).device();

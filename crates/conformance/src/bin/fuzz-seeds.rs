@@ -37,7 +37,7 @@ fn damaged(bytes: &[u8], random: &mut Random) -> [Vec<u8>; 2] {
     [cut, flipped]
 }
 
-/// Writes named seeds of a target in place of those that it had.
+/// Replaces the named seeds of a target.
 fn write(target: &str, seeds: &[(String, Vec<u8>)]) -> Result<(), Box<dyn Error>> {
     let folder = Path::new(CORPUS).join(target);
     std::fs::create_dir_all(&folder)?;

@@ -1,9 +1,10 @@
-//! Builds networks with the parity gate on and prints what it says, one fact a line, fields apart by tabs.
+//! Builds networks with verification and prints its results, one per line, fields separated by tabs.
 //!
-//! `gate-trial [--keep FOLDER | --expect FOLDER] NETWORK ...`; a network is one of `sinter_conformance::odd_networks`, or a
-//! file. `--keep` runs each plan as it is without the gate and keeps its outputs; `--expect` says how many elements differ
-//! from those, bit by bit. A plan that does not agree as a whole counts as dropped. Lines: `dropped`, `unverified`, `passes`, `skipped`, `error`, `panic`, `agreed`, `tactics`, `differs`; the
-//! second field is the network. Used by `cargo xtask faults`.
+//! `gate-trial [--keep FOLDER | --expect FOLDER] NETWORK ...`; a network is one of `sinter_conformance::odd_networks`,
+//! or a file. `--keep` runs each unverified plan and stores its outputs; `--expect` counts the elements that differ
+//! from those, bit by bit. A plan whose outputs disagree counts as dropped. Lines: `dropped`, `unverified`, `passes`,
+//! `skipped`, `error`, `panic`, `agreed`, `tactics`, `differs`; the second field is the network. Used by
+//! `cargo xtask faults`.
 #![allow(clippy::print_stdout, reason = "this program prints its results")]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,10 +23,10 @@ use sinter_runtime::Engine;
 
 /// Threads of all builds.
 const THREADS: usize = 2;
-/// Sizes of dimensions that nothing pins, until a plan runs.
+/// Sizes of dynamic dimensions, tried until a plan runs.
 const FREE_SIZES: [i64; 4] = [3, 1, 16, 64];
 
-/// Builds networks with the parity gate on and prints what it says.
+/// Builds networks with verification and prints its results.
 #[derive(Parser)]
 struct Arguments {
     /// Keeps the outputs of the plans in this folder.
@@ -50,7 +51,7 @@ fn network_of(name: &str, odd: &[Network]) -> Result<Network, String> {
     import_file(Path::new(name), &ImportOptions::default()).map_err(|e| e.to_string())
 }
 
-/// Operators that no kernel is left for: those that the gate dropped are the refusals that say so.
+/// Unsupported operators; the refusals name the kernels that verification dropped.
 fn unserved(name: &str, gaps: &[Unserved]) {
     let mut dropped = gaps.iter().flat_map(|gap| gap.refusals.iter().map(move |refusal| (gap, refusal)));
     match dropped.find(|(_, (_, reason))| reason.contains("does not agree with the judge")) {
@@ -84,7 +85,7 @@ fn gate(name: &str, network: &Network) {
     line(&["agreed", name, &built.agreed.to_string()]);
 }
 
-/// The outputs of the plan as it is, nothing dropped.
+/// The outputs of the unverified plan, with all kernels.
 fn outputs(network: &Network) -> Result<Vec<Value>, String> {
     let options = BuildOptions { threads: THREADS, verify: Verify::Off, ..BuildOptions::default() };
     let plan = build(network, &Cpu, options).map_err(|e| e.to_string())?.plan;

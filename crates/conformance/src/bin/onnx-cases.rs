@@ -1,8 +1,8 @@
 //! Runs ONNX test cases and prints what fails.
 //!
-//! `onnx-cases [--suite node] [--by judge|engine|lean] [--tier avx2] [--form plain|symbolic|embedded] [FILTER ...]`; the
-//! data folder is `SINTER_ONNX_DATA`. `--full` runs every suite in every form on every tier, `--json` says which tactics
-//! served each case.
+//! `onnx-cases [--suite node] [--by judge|engine|lean] [--tier avx2] [--form plain|symbolic|embedded] [FILTER ...]`;
+//! the data folder is `SINTER_ONNX_DATA`. `--full` runs every suite in every form on every tier, `--json` says which
+//! tactics computed each case.
 #![allow(clippy::print_stdout, reason = "this program prints its results")]
 
 use std::io::Write;
@@ -39,7 +39,8 @@ struct Arguments {
     /// Which suite: node, simple, pytorch-converted, pytorch-operator.
     #[arg(long, default_value = "node")]
     suite: String,
-    /// What computes the outputs: the judge, the built engine here, or its plan in the lean program.
+    /// The program that computes the outputs: the reference executor (judge), the engine, or its plan in the lean
+    /// program.
     #[arg(long, value_enum, default_value = "judge")]
     by: By,
     /// Instruction set of the lean program: scalar, avx2, avx512.
@@ -54,8 +55,8 @@ struct Arguments {
     /// Every suite in every form on every tier of the lean program.
     #[arg(long)]
     full: bool,
-    /// Writes what came out, and which tactics served each case, to a file; `-` means standard output, which then holds
-    /// nothing else.
+    /// Writes what came out, and which tactics computed each case, to a file; `-` means standard output, which then
+    /// holds nothing else.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Writes the page of operators and their kernels instead.
@@ -84,7 +85,7 @@ fn json_of(suite: &str, form: Form, by: &str, tier: Option<&str>, report: &Repor
     json!({
         "suite": suite, "form": form.name(), "by": by, "tier": tier,
         "passed": report.passed, "failed": failed.collect::<Vec<_>>(), "ignored": report.ignored,
-        "skipped": report.skipped, "served_by": report.served,
+        "skipped": report.skipped, "served_by": report.tactics,
     })
 }
 

@@ -1,4 +1,5 @@
-//! Random networks against the judge: `random-networks COUNT [--from SEED]`. `cargo xtask random` runs it.
+//! Compares random networks with the reference executor: `random-networks COUNT [--from SEED]`. `cargo xtask random`
+//! runs it.
 #![allow(clippy::print_stdout, reason = "this program prints its results")]
 
 use std::process::ExitCode;
@@ -6,7 +7,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use sinter_conformance::random::{campaign, grown};
 
-/// Runs random networks against the judge.
+/// Compares random networks with the reference executor.
 #[derive(Parser)]
 struct Arguments {
     /// How many.

@@ -1,11 +1,11 @@
-//! What rounding may do to the results of a whole network.
+//! Bounds of the effect of rounding on the results of a whole network.
 //!
-//! The judge runs a few times more with every float that it computes moved at random by some units in the last place of its
-//! type, to either side. A result may lie twice as far from the judge's as any of these runs, beside a bound of its own
-//! that holds where nothing is magnified: `1e-7 + 3e-5 max(abs(b)) + 2e-4 abs(b)`, one unit in the last place of a narrow
-//! type. (A sigmoid by way of tanh has an absolute error of one unit of 1, as in most libraries.)
-//! Integers and truth values are equal where no such run changes them. Where one changes how many elements there are,
-//! nothing can be said.
+//! The reference executor runs a few more times, and perturbs every float that it computes at random by some units in
+//! the last place of its type, to either side. A result may differ from the reference by twice the largest difference
+//! of these runs, plus a fixed tolerance for networks that do not magnify errors:
+//! `1e-7 + 3e-5 max(abs(b)) + 2e-4 abs(b)`, one unit in the last place of a narrow type. (A sigmoid by way of tanh has
+//! an absolute error of one unit of 1, as in most libraries.) Integers and truth values must be equal where no such run
+//! changes them. If a run changes the number of elements, the results are not compared.
 
 use std::collections::HashMap;
 
@@ -19,13 +19,14 @@ use crate::random::{Problem, Random};
 
 /// Runs with noise.
 const RUNS: u64 = 12;
-/// From this one on every other number stays as it is: what several numbers decide, some of them decide otherwise.
+/// From this run on every other number stays unchanged, because a decision on several numbers may depend on a
+/// perturbation of some of them.
 const HALVES: u64 = 4;
-/// Units in the last place of f32 that numbers are moved by: more than sums of some dozens of products err by.
+/// Perturbation in units in the last place of f32: more than the error of sums of some dozens of products.
 const UNITS: f64 = 8.0;
-/// What a few runs may stay below the largest effect by.
+/// Factor between the largest effect and that of a few runs.
 const ALLOWANCE: f64 = 2.0;
-/// The bound on elements that no run moves: of any, of the largest, and of themselves.
+/// The tolerance of elements that no run changes: absolute, relative to the largest element, and relative.
 const ABSOLUTE: f64 = 1e-7;
 const OF_LARGEST: f64 = 3e-5;
 const OF_ELEMENT: f64 = 2e-4;
@@ -44,28 +45,28 @@ fn unit(data_type: DataType) -> f64 {
     }
 }
 
-/// The judge with noise.
+/// The reference executor with noise.
 struct Noisy {
     run: u64,
 }
 
 impl Noisy {
-    fn moved(&self, value: &Value, units: f64, stream: u64) -> Option<Value> {
+    fn perturbed(&self, value: &Value, units: f64, stream: u64) -> Option<Value> {
         let tensor = value.as_tensor().filter(|tensor| tensor.data_type().is_float())?;
         let noise = units * unit(tensor.data_type());
         // Runs come in pairs: the same noise to either side, since an edge lies on one of them.
         let mut random = Random::of("noise", (self.run / 2) << 32 | stream << 24 | tensor.count() as u64);
         let side = if self.run.is_multiple_of(2) { 1.0 } else { -1.0 };
-        let mut move_one = |v: f64| {
+        let mut perturb_one = |v: f64| {
             let part = 2.0 * (random.bits() >> 11) as f64 / (1u64 << 53) as f64 - 1.0;
             let stays = !v.is_finite() || self.run >= HALVES && random.below(2) == 0;
             if stays { v } else { v * (1.0 + side * noise * part) }
         };
-        let moved: Vec<f64> = tensor.to_floats().into_iter().map(&mut move_one).collect();
-        Tensor::from_floats(tensor.data_type(), tensor.sizes(), &moved).ok().map(Value::Tensor)
+        let perturbed: Vec<f64> = tensor.to_floats().into_iter().map(&mut perturb_one).collect();
+        Tensor::from_floats(tensor.data_type(), tensor.sizes(), &perturbed).ok().map(Value::Tensor)
     }
 
-    /// The results of a program whose every step is moved.
+    /// The results of a program with every step perturbed.
     fn steps(&self, op: &Pointwise, inputs: &Arguments<'_>, cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
         let invalid = |error: AttributeError| EvalError::Invalid(error.to_string());
         let mut values: Vec<Value> = Vec::new();
@@ -91,8 +92,8 @@ impl Noisy {
             let made = FastEvaluator.evaluate(&Pointwise { program }.into(), &Arguments::new(&operands), cx)?;
             let made = made.into_iter().next().ok_or_else(|| EvalError::Invalid("no result".to_owned()))?;
             let is_computed = matches!(step, Step::Apply { .. });
-            let moved = is_computed.then(|| self.moved(&made, Self::units(&made), stream)).flatten();
-            values.push(moved.unwrap_or(made));
+            let perturbed = is_computed.then(|| self.perturbed(&made, Self::units(&made), stream)).flatten();
+            values.push(perturbed.unwrap_or(made));
         }
         Ok(op.program.results().iter().map(|result| values[*result].clone()).collect())
     }
@@ -109,7 +110,7 @@ impl Noisy {
 impl Evaluator for Noisy {
     fn evaluate(&self, op: &Op, inputs: &Arguments<'_>, cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
         let mut results = FastEvaluator.evaluate(op, inputs, cx)?;
-        // A program rounds inside, where no result shows it.
+        // A program also rounds intermediate values, which are no results of the node.
         if let Op::Pointwise(op) = op {
             let inside = self.steps(op, inputs, cx)?;
             for (value, inside) in results.iter_mut().zip(inside) {
@@ -119,30 +120,30 @@ impl Evaluator for Noisy {
             }
         }
         for (stream, value) in (0u64..).zip(&mut results) {
-            if let Some(moved) = self.moved(value, Self::units(value), stream) {
-                *value = moved;
+            if let Some(perturbed) = self.perturbed(value, Self::units(value), stream) {
+                *value = perturbed;
             }
         }
         Ok(results)
     }
 }
 
-/// The judge's answers for one run of a problem, and how far rounding moves them.
+/// The reference results of one run of a problem, and the effect of rounding on them.
 pub(super) struct Answers {
     pub(super) outputs: Vec<Value>,
-    /// With noise, once somebody asked.
-    moved: Option<Vec<Vec<Value>>>,
+    /// The runs with noise, computed on demand.
+    perturbed: Option<Vec<Vec<Value>>>,
 }
 
 impl Answers {
     pub(super) fn new(outputs: Vec<Value>) -> Self {
-        Self { outputs, moved: None }
+        Self { outputs, perturbed: None }
     }
 
     /// Holds outputs against the answers.
     ///
     /// # Errors
-    /// The first output that rounding does not explain.
+    /// The first output whose difference rounding does not explain.
     pub(super) fn compare(
         &mut self,
         problem: &Problem,
@@ -157,8 +158,8 @@ impl Answers {
                 continue;
             }
             let run = |run: u64| run_with(&problem.network, set, &Noisy { run }).ok();
-            let moved = self.moved.get_or_insert_with(|| (0..RUNS).filter_map(run).collect());
-            let others: Vec<&Value> = moved.iter().filter_map(|outputs| outputs.get(index)).collect();
+            let perturbed = self.perturbed.get_or_insert_with(|| (0..RUNS).filter_map(run).collect());
+            let others: Vec<&Value> = perturbed.iter().filter_map(|outputs| outputs.get(index)).collect();
             if let Some(reason) = differs(&found[index], &self.outputs[index], &others) {
                 return Err(format!("output {}: {reason}", problem.network.outputs[index].name));
             }
@@ -167,27 +168,27 @@ impl Answers {
     }
 }
 
-/// The first difference that the moved results do not explain.
-fn differs(found: &Value, expected: &Value, moved: &[&Value]) -> Option<String> {
+/// The first difference that the perturbed results do not explain.
+fn differs(found: &Value, expected: &Value, perturbed: &[&Value]) -> Option<String> {
     match (found, expected) {
         (Value::Tensor(found), Value::Tensor(expected)) => {
-            let moved: Option<Vec<&Tensor>> = moved.iter().map(|value| value.as_tensor()).collect();
-            tensors_differ(found, expected, &moved?)
+            let perturbed: Option<Vec<&Tensor>> = perturbed.iter().map(|value| value.as_tensor()).collect();
+            tensors_differ(found, expected, &perturbed?)
         }
         (Value::Sequence { items: a, .. }, Value::Sequence { items: b, .. }) => {
-            if moved.iter().any(|other| items(other).len() != b.len()) {
+            if perturbed.iter().any(|other| items(other).len() != b.len()) {
                 return None;
             }
             if a.len() != b.len() {
                 return Some(format!("{} items, {} expected", a.len(), b.len()));
             }
-            let at = |index: usize| -> Vec<&Value> { moved.iter().map(|other| &items(other)[index]).collect() };
+            let at = |index: usize| -> Vec<&Value> { perturbed.iter().map(|other| &items(other)[index]).collect() };
             (0..a.len()).find_map(|index| differs(&a[index], &b[index], &at(index)))
         }
         (Value::Optional { item: a, .. }, Value::Optional { item: b, .. }) => match (a, b) {
             (None, None) => None,
             (Some(a), Some(b)) => {
-                let items = moved.iter().filter_map(|value| match value {
+                let items = perturbed.iter().filter_map(|value| match value {
                     Value::Optional { item, .. } => item.as_deref(),
                     _ => None,
                 });
@@ -210,8 +211,8 @@ fn items(value: &Value) -> &[Value] {
     }
 }
 
-fn tensors_differ(found: &Tensor, expected: &Tensor, moved: &[&Tensor]) -> Option<String> {
-    if found.data_type() == expected.data_type() && moved.iter().any(|other| other.sizes() != expected.sizes()) {
+fn tensors_differ(found: &Tensor, expected: &Tensor, perturbed: &[&Tensor]) -> Option<String> {
+    if found.data_type() == expected.data_type() && perturbed.iter().any(|other| other.sizes() != expected.sizes()) {
         return None;
     }
     if found.data_type() != expected.data_type() || found.sizes() != expected.sizes() {
@@ -219,13 +220,13 @@ fn tensors_differ(found: &Tensor, expected: &Tensor, moved: &[&Tensor]) -> Optio
         return Some(format!("{}, expected {}", text(found), text(expected)));
     }
     if let (Ok(a), Ok(b)) = (found.strings(), expected.strings()) {
-        // Texts of numbers that rounding moves are others.
-        let is_free = |at: usize| moved.iter().any(|other| other.strings().is_ok_and(|texts| texts[at] != b[at]));
+        // Rounding may change the text of numbers.
+        let is_free = |at: usize| perturbed.iter().any(|other| other.strings().is_ok_and(|texts| texts[at] != b[at]));
         let first = (0..b.len()).find(|&at| a[at] != b[at] && !is_free(at))?;
         return Some(format!("element {first} is {:?}, expected {:?}", a[first], b[first]));
     }
     let (a, b) = (found.to_floats(), expected.to_floats());
-    let others: Vec<Vec<f64>> = moved.iter().map(|tensor| tensor.to_floats()).collect();
+    let others: Vec<Vec<f64>> = perturbed.iter().map(|tensor| tensor.to_floats()).collect();
     let largest = b.iter().filter(|v| v.is_finite()).fold(0f64, |most, v| most.max(v.abs()));
     let distance = |x: f64, y: f64| if x == y || x.is_nan() && y.is_nan() { 0.0 } else { (x - y).abs() };
     let own = |v: f64| match expected.data_type() {
@@ -234,7 +235,7 @@ fn tensors_differ(found: &Tensor, expected: &Tensor, moved: &[&Tensor]) -> Optio
     };
     let wrong = |&at: &usize| {
         let farthest = others.iter().map(|other| distance(other[at], b[at])).fold(0.0, f64::max);
-        // An element that a run with noise makes infinite, or another truth value or position, says nothing.
+        // Elements that are infinite, or other truth values or positions, in a run with noise are not compared.
         let is_free = farthest.is_nan() || farthest.is_infinite();
         let is_decided = !expected.data_type().is_float() && farthest > 0.0;
         let apart = distance(a[at], b[at]);

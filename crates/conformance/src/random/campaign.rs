@@ -14,18 +14,18 @@ use crate::random::{Found, Problem, check, grown, reduced};
 pub struct Fault {
     /// Its seed.
     pub seed: u64,
-    /// What went wrong.
+    /// The failure.
     pub reason: String,
-    /// The smallest network that still goes wrong, with its inputs.
+    /// The smallest network that still fails, with its inputs.
     pub text: String,
 }
 
-/// What came out.
+/// The results of a campaign.
 #[derive(Debug, Default)]
 pub struct Summary {
-    /// Networks that agree with the judge.
+    /// Networks that agree with the reference executor.
     pub agreed: usize,
-    /// Networks that the back end has no kernels for, and says so.
+    /// Networks that the build refuses, because the back end has no kernels for them.
     pub refused: usize,
     /// Those that went wrong.
     pub faults: Vec<Fault>,
@@ -44,7 +44,7 @@ fn checked(problem: &Problem, seed: u64) -> Result<Found, String> {
     catch_unwind(AssertUnwindSafe(|| check(problem, seed))).unwrap_or_else(|panic| Err(message(&*panic)))
 }
 
-/// One seed: the problem as far as there is one, and what came out.
+/// One seed: its problem, if any, and the result.
 fn tried(seed: u64) -> (Option<Problem>, Result<Found, Fault>) {
     let problem = match catch_unwind(|| grown(seed)) {
         Ok(problem) => problem,
@@ -58,7 +58,7 @@ fn tried(seed: u64) -> (Option<Problem>, Result<Found, Fault>) {
     (Some(problem), result)
 }
 
-/// Runs seeds; `tell` is shown each fault when it is found.
+/// Runs seeds; `tell` gets each fault when it is found.
 pub fn run(seeds: Range<u64>, tell: &(dyn Fn(&Fault) + Sync)) -> Summary {
     let (next, summary) = (AtomicU64::new(seeds.start), Mutex::new(Summary::default()));
     let work = || {

@@ -1,4 +1,5 @@
-//! One network through the whole path: built without and with verification, saved, read, run at two sizes, each twice.
+//! One network through the whole path: built without and with verification, saved, read, run at two sizes, each twice; some
+//! on the fake device too, with islands on the processor.
 
 use std::collections::HashMap;
 
@@ -6,6 +7,7 @@ use sinter_backend::BackEnd;
 use sinter_base::Value;
 use sinter_builder::{BuildError, BuildOptions, Verify, build};
 use sinter_cpu::Cpu;
+use sinter_fake::Fake;
 use sinter_interp::{FastEvaluator, Tolerance, compare, run, run_with};
 use sinter_plan::{Plan, Trust, from_bytes, to_bytes};
 use sinter_runtime::Engine;
@@ -17,19 +19,22 @@ use crate::random::agreement::Answers;
 /// Threads that kernels are chosen for.
 const THREADS: usize = 2;
 
+/// One network of so many runs on the fake device.
+const ON_FAKE: u64 = 4;
+
 /// How a network that did nothing wrong ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// Both plans computed what the judge did.
+    /// Both plans agreed with the reference executor.
     Agrees,
-    /// The back end has no kernel for an operator at this element type, and says so.
+    /// The build refuses the network: the back end has no kernel for an operator at this element type.
     Refused,
 }
 
 /// Builds and runs a problem.
 ///
 /// # Errors
-/// What went wrong, in words.
+/// The failure, as text.
 pub fn check(problem: &Problem, seed: u64) -> Result<Found, String> {
     let mut answers = Vec::new();
     for set in &problem.sets {
@@ -46,28 +51,52 @@ pub fn check(problem: &Problem, seed: u64) -> Result<Found, String> {
         Err(error) => return Err(format!("build without verification: {error}")),
     };
     check_kernels(&plain)?;
-    check_plan(&plain, problem, &mut answers, seed).map_err(|reason| format!("unverified plan: {reason}"))?;
-    // By inputs that the builder makes up, or by these.
+    check_plan(&plain, problem, &mut answers, &[&Cpu], seed).map_err(|reason| format!("unverified plan: {reason}"))?;
+    // Verified with synthetic inputs, or with these.
     let verify = if seed.is_multiple_of(2) { Verify::Generated } else { Verify::Given(problem.sets[0].clone()) };
     let built = build(&problem.network, &Cpu, options(verify)).map_err(|e| format!("build with verification: {e}"))?;
     if let Some(dropped) = built.verification.dropped.first() {
         return Err(format!("dropped: {}: {}: {}", dropped.name, dropped.origin, dropped.reason));
     }
     if built.plan.graph != plain.graph {
-        let checked = check_plan(&built.plan, problem, &mut answers, seed);
+        let checked = check_plan(&built.plan, problem, &mut answers, &[&Cpu], seed);
         checked.map_err(|reason| format!("verified plan: {reason}"))?;
+    }
+    if seed.is_multiple_of(ON_FAKE) {
+        on_fake(problem, &mut answers, seed).map_err(|reason| format!("with islands: {reason}"))?;
     }
     Ok(Found::Agrees)
 }
 
-fn check_plan(plan: &Plan, problem: &Problem, answers: &mut [Answers], seed: u64) -> Result<(), String> {
+/// The network on the fake device; what that has no kernels for runs on the processor.
+fn on_fake(problem: &Problem, answers: &mut [Answers], seed: u64) -> Result<(), String> {
+    let fake = Fake::default();
+    let options = BuildOptions { threads: THREADS, verify: Verify::Off, island: Some(&Cpu), ..BuildOptions::default() };
+    let built = build(&problem.network, &fake, options).map_err(|e| format!("build: {e}"))?;
+    if built.costs.solved != built.costs.emitted {
+        return Err(format!("the cover costs {}, its pieces {}", built.costs.solved, built.costs.emitted));
+    }
+    check_plan(&built.plan, problem, answers, &[&fake, &Cpu], seed)?;
+    match fake.account().used() {
+        0 => Ok(()),
+        bytes => Err(format!("{bytes} bytes of the device are lost")),
+    }
+}
+
+fn check_plan(
+    plan: &Plan,
+    problem: &Problem,
+    answers: &mut [Answers],
+    back_ends: &[&dyn BackEnd],
+    seed: u64,
+) -> Result<(), String> {
     let plan = from_bytes(to_bytes(plan).into(), Trust::Nothing).map_err(|e| format!("reading it back: {e}"))?;
     let threads = 1 + (seed / 2 % 2) as usize;
-    let engine = Engine::from_plan(plan, &[&Cpu as &dyn BackEnd], threads).map_err(|e| format!("loading: {e}"))?;
+    let engine = Engine::from_plan(plan, back_ends, threads).map_err(|e| format!("loading: {e}"))?;
     let mut context = engine.context();
     let mut bindings = context.bindings();
     let mut first: Vec<Vec<Value>> = Vec::new();
-    // The first sizes once more at the end: what the second run left behind changes nothing.
+    // Runs the first sizes once more at the end, because the second run must not affect later results.
     for at in [0, 1, 0] {
         let set: &HashMap<String, Value> = &problem.sets[at];
         for (name, value) in set {

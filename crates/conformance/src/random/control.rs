@@ -54,7 +54,7 @@ impl Growth {
         (first..self.pool.len()).rev().find(|at| is_like(&self.pool[*at]))
     }
 
-    /// A body's value back to a narrow range, so that many rounds stay finite.
+    /// Maps a body's value to a narrow range, so that many iterations stay finite.
     fn bent(&mut self, at: usize) -> Option<usize> {
         use sinter_ops::pointwise::{Expr, ScalarOp};
         let x = Expr::input(0, self.pool[at].data_type());
@@ -69,7 +69,7 @@ impl Growth {
         self.builder.open_scope();
         let results = grow(self);
         let handles: Option<Vec<Handle>> = results.map(|all| all.iter().map(|at| self.pool[*at].handle).collect());
-        // What leaves and weights were made inside stays known, for bodies capture them.
+        // The values of leaves and weights of the scope stay known, because bodies capture them.
         let made = self.pool.split_off(pool);
         self.pool.extend(made.into_iter().filter(Known::is_outermost));
         match handles {
@@ -166,7 +166,7 @@ fn sizes_of(value: &Value) -> Option<Vec<usize>> {
     value.as_tensor().map(|tensor| tensor.sizes().to_vec())
 }
 
-/// What is known of one value's contents holds for no other.
+/// The type without known contents, which are valid for one value only.
 fn without_contents(ty: &ValueType) -> Option<ValueType> {
     let tensor = ty.as_tensor()?;
     Some(ValueType::tensor(tensor.data_type, tensor.dims().ok()?.to_vec()))

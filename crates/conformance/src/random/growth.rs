@@ -1,12 +1,12 @@
-//! A network that grows node by node. What a node computes at both sizes is known before it is added: the network is valid,
-//! and its numbers stay finite.
+//! A network that grows node by node. The generator computes a node at both sizes before it adds it: the network is
+//! valid, and its numbers stay finite.
 
 use std::collections::HashMap;
 
 use sinter_base::{DataType, Dim, Location, Tensor, TensorType, Value, ValueType};
 use sinter_ir::NetworkBuilder;
 use sinter_ir::builder::Handle;
-use sinter_ops::shown::shown_type;
+use sinter_ops::known::known_type;
 use sinter_ops::{Arguments, EvalContext, InferContext, Op, Operands, ReferenceEvaluator, infer};
 
 use crate::random::shrink::tidied;
@@ -16,11 +16,11 @@ use crate::random::{Problem, Random};
 const MAX_ELEMENTS: usize = 1 << 13;
 /// Largest number: products of a few stay far from what f16 holds.
 const LARGEST: f64 = 1e3;
-/// Smallest number beside 0: f32 holds its square, and that of the square.
+/// Smallest nonzero magnitude: f32 can represent its square and its fourth power.
 const SMALLEST: f64 = 1e-8;
 /// Most axes.
 const MAX_RANK: usize = 6;
-/// Times that a node is tried before another one takes its place.
+/// Attempts at a node before the generator tries another one.
 const ATTEMPTS: usize = 12;
 /// Sizes of dynamic dimensions in the first run; those in the second run are others.
 const FIRST_SIZES: [usize; 8] = [1, 2, 3, 4, 5, 6, 7, 8];
@@ -29,7 +29,7 @@ const FIRST_SIZES: [usize; 8] = [1, 2, 3, 4, 5, 6, 7, 8];
 #[derive(Clone)]
 pub(super) struct Known {
     pub(super) handle: Handle,
-    /// What it is in each run.
+    /// Its value in each run.
     pub(super) values: [Value; 2],
     /// Does any node read it?
     pub(super) is_read: bool,
@@ -144,7 +144,7 @@ impl Growth {
         }
     }
 
-    /// Any type of numbers, the usual ones more often.
+    /// Any type of numbers, frequent ones more often.
     pub(super) fn data_type(&mut self) -> DataType {
         let usual = [
             DataType::F32,
@@ -245,7 +245,7 @@ impl Growth {
     /// Adds a node where types and both runs allow it, and returns its results.
     ///
     /// # Panics
-    /// When `infer` and the reference contradict each other: that is a fault.
+    /// When `infer` and the reference contradict each other, which is a bug.
     pub(super) fn add(&mut self, op: Op, operands: &[Option<usize>]) -> Option<Vec<usize>> {
         let handles: Vec<Option<Handle>> = operands.iter().map(|at| at.map(|at| self.pool[at].handle)).collect();
         let types: Vec<Option<&ValueType>> = handles.iter().map(|h| h.map(|h| self.builder.ty(h))).collect();
@@ -266,8 +266,8 @@ impl Growth {
         let run = |run: usize| -> Option<Vec<Value>> {
             let given: Vec<Option<Value>> =
                 operands.iter().map(|at| at.map(|at| self.pool[at].values[run].clone())).collect();
-            // A reference trusts whoever calls it with sizes.
-            let types: Vec<Option<ValueType>> = given.iter().map(|value| value.as_ref().map(shown_type)).collect();
+            // A reference trusts the sizes of its caller.
+            let types: Vec<Option<ValueType>> = given.iter().map(|value| value.as_ref().map(known_type)).collect();
             let types: Vec<Option<&ValueType>> = types.iter().map(Option::as_ref).collect();
             let results = infer(&op, &Operands::new(&types), &mut InferContext::default()).ok()?;
             if !results.iter().all(is_small) {
@@ -303,7 +303,7 @@ impl Growth {
             if added.is_some() {
                 return;
             }
-            // Leaves of a node that came to nothing stay inputs that nothing reads; they are not for others.
+            // Leaves of a rejected node stay unread inputs; other nodes do not read them.
             self.pool.truncate(pool);
         }
     }

@@ -129,7 +129,7 @@ impl Growth {
             let condition = x.binary(ScalarOp::Less, &y);
             return condition.select(x, &y);
         }
-        // Whether two computed floats are equal, and whether one divides the other, any rounding decides.
+        // Equality and divisibility of computed floats depend on rounding.
         let is_rounded = |op: &ScalarOp| matches!(op, ScalarOp::Equal | ScalarOp::Mod | ScalarOp::Fmod);
         let takes = |op: &ScalarOp| match op.class() {
             _ if data_type.is_float() && is_rounded(op) => false,
@@ -139,7 +139,7 @@ impl Growth {
             Class::Logic => data_type == DataType::Bool,
             _ => false,
         };
-        // The usual ones more often: sums and products.
+        // Frequent ones more often: sums and products.
         let usual = [ScalarOp::Add, ScalarOp::Mul, ScalarOp::Sub, ScalarOp::Max];
         if data_type != DataType::Bool && self.random.below(2) == 0 {
             return x.binary(usual[self.random.below(usual.len())], &y);

@@ -9,7 +9,7 @@ use sinter_ir::Network;
 /// See the module documentation.
 #[derive(Clone)]
 pub struct Problem {
-    /// The network as an importer would hand it over.
+    /// The network as an importer would return it.
     pub network: Network,
     /// Inputs by name for each run. Dynamic dimensions have other sizes in the second.
     pub sets: [HashMap<String, Value>; 2],
@@ -18,7 +18,7 @@ pub struct Problem {
 /// Elements of an input that are printed.
 const SHOWN: usize = 40;
 
-fn shown(value: &Value) -> String {
+fn described(value: &Value) -> String {
     let Some(tensor) = value.as_tensor() else { return format!("{}", value.value_type()) };
     let elements: Vec<String> = match tensor.strings() {
         Ok(strings) => strings.iter().take(SHOWN).map(|text| format!("{text:?}")).collect(),
@@ -34,7 +34,7 @@ impl fmt::Display for Problem {
         for (number, set) in self.sets.iter().enumerate() {
             for input in &self.network.inputs {
                 if let Some(value) = set.get(&input.name) {
-                    writeln!(f, "run {number}, {}: {}", input.name, shown(value))?;
+                    writeln!(f, "run {number}, {}: {}", input.name, described(value))?;
                 }
             }
         }

@@ -1,5 +1,5 @@
-//! Nodes taken away from a network that fails, as long as it fails: a node's results become inputs, with the values that
-//! the judge computes for them.
+//! Removes nodes from a network that fails, as long as it still fails: a node's results become inputs, with the values
+//! that the reference executor computes.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -112,9 +112,9 @@ fn part(problem: &Problem, outputs: &BTreeSet<usize>, cut: &BTreeSet<usize>) -> 
             set.insert(input.name.clone(), known.get(&input.name)?.clone());
         }
     }
-    for (number, weight) in network.weights.iter().enumerate().filter(|(_, weight)| needed.contains(&weight.value)) {
+    for (index, weight) in network.weights.iter().enumerate().filter(|(_, weight)| needed.contains(&weight.value)) {
         let tensor = evaluate_weight(&weight.expr).ok()?;
-        handles.insert(weight.value, builder.add_weight(&format!("w{number}"), tensor));
+        handles.insert(weight.value, builder.add_weight(&format!("w{index}"), tensor));
     }
     for (position, node) in body.nodes().iter().enumerate() {
         if kept.contains(&position) {
@@ -160,8 +160,8 @@ fn with_fixed_sizes(problem: &Problem) -> Option<Problem> {
         };
         handles.insert(input.value, builder.add_network_input(&input.name, ty, None));
     }
-    for (number, weight) in network.weights.iter().enumerate() {
-        handles.insert(weight.value, builder.add_weight(&format!("w{number}"), evaluate_weight(&weight.expr).ok()?));
+    for (index, weight) in network.weights.iter().enumerate() {
+        handles.insert(weight.value, builder.add_weight(&format!("w{index}"), evaluate_weight(&weight.expr).ok()?));
     }
     for node in network.body.nodes() {
         let operands: Vec<Option<Handle>> =

@@ -1,4 +1,4 @@
-//! What choosing kernels costs, and whether the choice is what it says: counted on every model.
+//! The cost of kernel selection, and the correctness of its reported cost: counted on every model.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -15,7 +15,7 @@ use sinter_runtime::layout::Layout;
 
 use crate::models::{network_of, onnx_models};
 
-/// Most tactics that may be asked about one region.
+/// Most tactics that may be queried about one region.
 const MOST_ASKED: usize = 8;
 
 #[derive(Default)]
@@ -96,8 +96,8 @@ impl BackEnd for CountedCpu {
     }
 }
 
-/// Few tactics are asked about a region, none is loaded before verification, the cover's cost is that of the plan, and the
-/// arena is close to what lives at once.
+/// The builder queries few tactics about a region and loads none before verification, the cover's cost is that of the
+/// plan, and the arena is close to the largest sum of live values.
 #[test]
 fn choices_are_cheap_and_cost_what_they_say() {
     let Some(folder) = crate::shared("models") else { return };
@@ -141,7 +141,8 @@ fn choices_are_cheap_and_cost_what_they_say() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Steps that are alike, trials with other numbers, the plan as a whole: all of it with the kernels that were loaded once.
+/// Steps that are alike, trials with other numbers, the plan as a whole: all of it with the kernels that were loaded
+/// once.
 #[test]
 fn a_verified_build_loads_each_kernel_once() {
     let Some(folder) = crate::shared("models") else { return };

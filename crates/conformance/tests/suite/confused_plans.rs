@@ -1,9 +1,10 @@
-//! Plans that somebody changed and computed all hashes of anew: refused, an error, or what the plan says.
+//! Plans with a change and recomputed hashes: the reader refuses them, the run fails, or the results are those of the
+//! plan.
 //!
-//! What it says is what its regions compute on values, wherever these lie ([`meaning`]): so a changed attribute, operand or
-//! number of iterations may rightly give another result, and a changed buffer, part, register or operand that is taken
-//! over may not. A kernel that panics is no error but a failure, whoever catches it. A plan whose loops run longer than
-//! anybody waits is loaded and not run.
+//! The results of a plan are those that its regions compute on values, wherever these lie ([`meaning`]): so a changed
+//! attribute, operand or number of iterations may rightly give another result, and a changed buffer, alias, register or
+//! operand with shared memory may not. A kernel that panics is a failure, even if a caller catches it. The test loads
+//! plans whose loops run too long, but does not run them.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -31,19 +32,19 @@ use crate::hostile_plans::{corpus, folders};
 
 /// Changed plans of a test, unless `SINTER_HOSTILE_PLANS` says how many.
 const MUTATIONS: usize = 3_000;
-/// What a plan may take here.
+/// Limits of a plan.
 const LIMITS: Limits = Limits { steps: 20_000, bytes: 64 << 20 };
-/// How far results may lie apart: sums in other orders, in networks that nobody made to be stable.
+/// Tolerance of results: sums in other orders, in networks that may be unstable.
 const TOLERANCE: Tolerance = Tolerance { relative: 1e-2, absolute: 1e-4 };
 /// A round that takes longer than this does not end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What became of a plan with a change.
+/// The outcome of a plan with a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Fate {
     /// The reader or the loader refuses it.
     Refused,
-    /// It runs for so long, by what it says, that nobody waits.
+    /// Its loops would run longer than the test waits.
     Endless,
     /// It ends with an error.
     Failed,
@@ -51,7 +52,7 @@ enum Fate {
     Right,
 }
 
-/// Runs a plan, if anybody takes it, with sizes that differ and with sizes that do not.
+/// Runs a plan, if the reader accepts it, with sizes that differ and with equal sizes.
 ///
 /// # Errors
 /// A panic, or results that are not what the regions of the plan say.
@@ -87,7 +88,7 @@ fn kept_file(test: &str) -> PathBuf {
     std::env::temp_dir().join(format!("sinter-{test}"))
 }
 
-/// Ends the program, which a round without an end would keep for ever.
+/// Ends the program when a round does not end.
 fn watch(file: PathBuf) -> mpsc::Sender<()> {
     let (ticks, rounds) = mpsc::channel();
     std::thread::spawn(move || {
@@ -116,7 +117,7 @@ fn confused(test: &str, seed: u64, plans: &[Plan], back_end: &dyn BackEnd) {
         let mut plan = plans[random.below(plans.len())].clone();
         (0..=random.below(2)).for_each(|_| confuse(&mut plan, &mut random));
         std::fs::write(&file, to_bytes(&plan)).expect("a file for the plan");
-        ticks.send(()).expect("somebody who waits");
+        ticks.send(()).expect("a receiver");
         let found =
             catch_unwind(AssertUnwindSafe(|| fate(&plan, back_end))).unwrap_or_else(|_| Err("a panic".to_owned()));
         let found = found.unwrap_or_else(|why| panic!("round {round}, '{}', {}: {why}", plan.name, file.display()));
@@ -132,8 +133,8 @@ fn plans_of(networks: &[Network]) -> Vec<Plan> {
     networks.iter().map(|network| built(network).expect("a plan")).collect()
 }
 
-/// The CPU without the kernels that take weights packed: what a packed weight in a body stands for, its kernel alone knows,
-/// and the operators of a body cannot be asked.
+/// The CPU without kernels with packed weights: only its kernel can read a packed weight, and the reference of a body
+/// cannot.
 struct Unpacked;
 
 /// Tactics that pack weights.

@@ -1,5 +1,5 @@
-//! Changes of a plan that no hash notices, because whoever made them computed the hashes anew: in the outermost graph and,
-//! half of them, in a body of control flow.
+//! Changes of a plan with recomputed hashes, which no hash detects: in the outermost graph and, half of them, in a body
+//! of control flow.
 
 use sinter_backend::Region;
 use sinter_base::{Attr, KnownValue, ValueType};
@@ -27,15 +27,15 @@ pub(crate) fn bodies(graph: &Graph) -> usize {
 }
 
 /// One of the bodies, each before those inside of it.
-pub(crate) fn body_at<'a>(graph: &'a mut Graph, number: &mut usize) -> Option<&'a mut Graph> {
+pub(crate) fn body_at<'a>(graph: &'a mut Graph, index: &mut usize) -> Option<&'a mut Graph> {
     for step in &mut graph.steps {
         let Action::Control { graphs, .. } = &mut step.action else { continue };
         for graph in graphs {
-            if *number == 0 {
+            if *index == 0 {
                 return Some(graph);
             }
-            *number -= 1;
-            if let Some(found) = body_at(graph, number) {
+            *index -= 1;
+            if let Some(found) = body_at(graph, index) {
                 return Some(found);
             }
         }
@@ -65,9 +65,9 @@ pub(crate) fn confuse(plan: &mut Plan, random: &mut Random) {
         _ => {
             let (registers, weights) = (plan.shapes.register_count(), plan.weights.len());
             let count = bodies(&plan.graph);
-            let mut number = random.below(count);
+            let mut index = random.below(count);
             let is_inside = count > 0 && random.below(2) == 0;
-            let graph = match is_inside.then(|| body_at(&mut plan.graph, &mut number)).flatten() {
+            let graph = match is_inside.then(|| body_at(&mut plan.graph, &mut index)).flatten() {
                 Some(body) => body,
                 None => &mut plan.graph,
             };

@@ -1,4 +1,4 @@
-//! Many contexts of one engine, in threads, with different shapes: the bits are those of one context alone.
+//! Many contexts of one engine, in threads, with different shapes: the bits are those of a single context.
 
 use std::collections::HashMap;
 

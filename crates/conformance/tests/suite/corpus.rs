@@ -1,4 +1,5 @@
-//! The seeds of the fuzz targets, replayed: own models and plans, damaged ones, and every file that once did harm.
+//! The seeds of the fuzz targets, replayed: our models and plans, damaged ones, and every file that once caused a
+//! failure.
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};

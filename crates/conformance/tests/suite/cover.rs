@@ -1,4 +1,4 @@
-//! Networks that the cover once got wrong, built without verification and held against the judge.
+//! Networks for which the cover was once wrong, built without verification and compared with the reference executor.
 
 use std::collections::HashMap;
 
@@ -66,10 +66,10 @@ fn convolutions(batch: Dim, channels: usize, side: usize) -> Network {
     builder.finish("convolutions", &[("y".to_owned(), value)])
 }
 
-/// Layouts are chosen for the sizes that kernels are chosen for: a free size counts as the one that is named, and a batch
-/// as one where none is.
+/// Layouts are chosen for the sizes that kernels are chosen for: a dynamic dimension counts as the named size, and a
+/// batch as one where none is.
 #[test]
-fn free_sizes_are_covered_as_their_usual_values_are() {
+fn dynamic_dimensions_are_covered_at_their_optima() {
     let tactics = |network: &Network, opt: Option<i64>| {
         let hint = |opt| ("N".to_owned(), SizeHint { opt: Some(opt), ..SizeHint::default() });
         let sizes = SizeHints(opt.map(hint).into_iter().collect());
@@ -88,8 +88,8 @@ fn free_sizes_are_covered_as_their_usual_values_are() {
     }
 }
 
-/// A product over the channels between convolutions, as exporters write it: what one convolution makes with channels last is
-/// read by the product as it lies, and what the product makes by the next convolution.
+/// A product over the channels between convolutions, as exporters write it: the product reads the channels-last result
+/// of one convolution in place, and the next convolution reads the product's result in place.
 #[test]
 fn transposes_that_are_formats_are_no_steps() {
     let mut builder = NetworkBuilder::new();

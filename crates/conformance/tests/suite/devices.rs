@@ -1,5 +1,5 @@
-//! Networks on every back end through the whole path: built with verification, saved, opened and run, against the judge;
-//! and what a run in the steady state may do there.
+//! Networks on every back end through the whole path: built with verification, saved, opened, run, and compared with
+//! the reference executor; and the limits of a run in the steady state.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -18,7 +18,7 @@ use sinter_runtime::Engine;
 
 /// Threads of all engines here.
 const THREADS: usize = 2;
-/// Sums in other orders, in networks that nobody made to be stable.
+/// Tolerance for sums in other orders, in networks that may be unstable.
 const TOLERANCE: Tolerance = Tolerance { relative: 1e-3, absolute: 1e-4 };
 
 /// The networks that a back end has kernels for, as plans.
@@ -40,7 +40,7 @@ pub(crate) fn plans(back_end: &dyn BackEnd, verify: &Verify) -> Vec<(Network, Pl
     plans
 }
 
-/// Inputs of a network whose open sizes are these, and ones behind.
+/// Inputs of a network with these dynamic dimensions, followed by ones.
 pub(crate) fn inputs_at(network: &Network, size: i64) -> Vec<(String, Value)> {
     let apart = Mutex::new(HashMap::new());
     let size_of = |name: &str| {
@@ -61,7 +61,8 @@ pub(crate) fn agree(network: &Network, inputs: &[(String, Value)], found: &[Valu
     }
 }
 
-/// Builds, saves, opens and runs, at two sizes and in turns; what the second run of a size gives is what the first gave.
+/// Builds, saves, opens and runs, at two sizes and in turns; the second run of a size gives the same results as the
+/// first.
 fn the_whole_path(back_end: &dyn BackEnd) -> usize {
     let plans = plans(back_end, &Verify::Generated);
     for (network, plan) in &plans {
@@ -127,7 +128,7 @@ fn the_steady_state_of_the_fake_device() {
     the_steady_state(&fake, &|| fake.account().used());
 }
 
-/// A device that can do so records runs of steps once per layout, and does them again as recorded.
+/// A device with this ability records runs of steps once per layout, and replays them.
 #[test]
 fn segments_are_recorded_once_per_layout() {
     let fake = Fake::default();

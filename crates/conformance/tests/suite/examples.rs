@@ -1,5 +1,5 @@
-//! Every operator's own examples: what `infer` promises is what `reference` delivers, symbolically too, and the text
-//! form of the attributes reads back.
+//! Every operator's own examples: the types of `infer` are those of the results of `reference`, symbolically too, and
+//! the text form of the attributes reads back.
 
 use std::collections::HashMap;
 

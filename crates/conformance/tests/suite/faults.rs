@@ -1,5 +1,5 @@
-//! A device that fails at any call: a typed error, no memory lost, and an engine that works afterwards or says that it
-//! cannot.
+//! A device that fails at any call: a typed error, no memory leak, and an engine that works afterwards or reports that
+//! it cannot.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ const ROUNDS: usize = 3_000;
 /// One fault in so many meets an engine that is being opened. A run in the steady state asks for little memory.
 const AT_LOAD: [(Fault, usize); 3] = [(Fault::Launch, 8), (Fault::Memory, 2), (Fault::Lost, 8)];
 
-/// Is it an error that says that the device failed so?
+/// Does the error report this failure of the device?
 fn tells(error: &RuntimeError, fault: Fault) -> bool {
     let source = match error {
         RuntimeError::Device { source } | RuntimeError::Step { source, .. } | RuntimeError::Load { source, .. } => {

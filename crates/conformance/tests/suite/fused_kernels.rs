@@ -13,9 +13,9 @@ use sinter_ops::pointwise::{Expr, ScalarOp};
 use sinter_ops::window::Padding;
 use sinter_ops::{Body, InferContext, Op};
 
-/// What stands behind the heavy operator.
+/// The epilogue of the heavy operator.
 #[derive(Clone, Copy, Debug)]
-enum Tail {
+enum Epilogue {
     Nothing,
     Bounds,
     Column,
@@ -23,7 +23,8 @@ enum Tail {
     Gelu,
 }
 
-const TAILS: [Tail; 5] = [Tail::Nothing, Tail::Bounds, Tail::Column, Tail::Residual, Tail::Gelu];
+const EPILOGUES: [Epilogue; 5] =
+    [Epilogue::Nothing, Epilogue::Bounds, Epilogue::Column, Epilogue::Residual, Epilogue::Gelu];
 
 fn tensor_of(sizes: &[usize], seed: usize) -> Tensor {
     let count = sizes.iter().product();
@@ -32,7 +33,7 @@ fn tensor_of(sizes: &[usize], seed: usize) -> Tensor {
 }
 
 /// The region of an example, and its operands.
-fn fused(op: &Op, values: &[Value], channels_last: bool, tail: Tail) -> (Region, Vec<Option<Value>>) {
+fn fused(op: &Op, values: &[Value], channels_last: bool, epilogue: Epilogue) -> (Region, Vec<Option<Value>>) {
     let mut body = Body::new();
     let mut cx = InferContext::default();
     let mut operands: Vec<Value> = Vec::new();
@@ -40,13 +41,14 @@ fn fused(op: &Op, values: &[Value], channels_last: bool, tail: Tail) -> (Region,
     for (index, value) in values.iter().enumerate() {
         let rank = value.as_tensor().unwrap().rank();
         if index == 0 && channels_last {
-            let moved = Op::from(Transpose::to_channels_last(rank));
+            let transpose = Op::from(Transpose::to_channels_last(rank));
             let evaluator = ReferenceEvaluator;
             let arguments = [Some(value.clone())];
-            let moved = moved.reference(&sinter_ops::Arguments::new(&arguments), &EvalContext::new(&evaluator));
-            let moved = moved.unwrap().remove(0);
-            let id = body.add_input(moved.value_type());
-            operands.push(moved);
+            let transposed =
+                transpose.reference(&sinter_ops::Arguments::new(&arguments), &EvalContext::new(&evaluator));
+            let transposed = transposed.unwrap().remove(0);
+            let id = body.add_input(transposed.value_type());
+            operands.push(transposed);
             let back = Transpose::to_channels_first(rank);
             ids.push(Some(body.add(back.into(), &[Some(id)], &mut cx).unwrap()[0]));
         } else {
@@ -64,12 +66,14 @@ fn fused(op: &Op, values: &[Value], channels_last: bool, tail: Tail) -> (Region,
     let (y, z) = (Expr::input(0, DataType::F32), Expr::input(1, DataType::F32));
     let zero = Expr::constant(DataType::F32, 0.0);
     let relu = |e: &Expr| e.binary(ScalarOp::Max, &zero);
-    let (program, other) = match tail {
-        Tail::Nothing => (None, None),
-        Tail::Bounds => (Some(relu(&y).binary(ScalarOp::Min, &Expr::constant(DataType::F32, 0.5))), None),
-        Tail::Column => (Some(relu(&(&y + &z))), Some(sizes.last().map_or_else(Vec::new, |&columns| vec![columns]))),
-        Tail::Residual => (Some(relu(&(&z + &y))), Some(sizes.to_vec())),
-        Tail::Gelu => (Some(&(&y * 0.5) * &(&(&y * 0.7).unary(ScalarOp::Erf) + 1.0)), None),
+    let (program, other) = match epilogue {
+        Epilogue::Nothing => (None, None),
+        Epilogue::Bounds => (Some(relu(&y).binary(ScalarOp::Min, &Expr::constant(DataType::F32, 0.5))), None),
+        Epilogue::Column => {
+            (Some(relu(&(&y + &z))), Some(sizes.last().map_or_else(Vec::new, |&columns| vec![columns])))
+        }
+        Epilogue::Residual => (Some(relu(&(&z + &y))), Some(sizes.to_vec())),
+        Epilogue::Gelu => (Some(&(&y * 0.5) * &(&(&y * 0.7).unary(ScalarOp::Erf) + 1.0)), None),
     };
     let mut outputs = vec![product];
     if let Some(program) = program {
@@ -101,14 +105,14 @@ fn check(tactic: &str, kind: &str, channels_last: bool) {
         if channels_last && values[0].as_tensor().unwrap().rank() < 3 {
             continue;
         }
-        for tail in TAILS {
+        for epilogue in EPILOGUES {
             // A column of its own beside the operator's bias is for the program behind it.
-            let (region, operands) = fused(&example.op, &values, channels_last, tail);
+            let (region, operands) = fused(&example.op, &values, channels_last, epilogue);
             let expected = region.body().evaluate(operands.clone(), &EvalContext::new(&ReferenceEvaluator)).unwrap();
             let candidates = match offers(tactic, &region, device.target()) {
                 Ok(candidates) => candidates,
                 Err(reason) => {
-                    refused.push(format!("'{}' with {tail:?}: {reason}", example.name));
+                    refused.push(format!("'{}' with {epilogue:?}: {reason}", example.name));
                     continue;
                 }
             };
@@ -119,7 +123,7 @@ fn check(tactic: &str, kind: &str, channels_last: bool) {
                 let agreed =
                     found.and_then(|found| compare(&found[0], &expected[0], tolerance).map_err(|e| e.to_string()));
                 if let Err(difference) = agreed {
-                    panic!("{kind} '{}' with {tail:?} by {}: {difference}", example.name, candidate.recipe);
+                    panic!("{kind} '{}' with {epilogue:?} by {}: {difference}", example.name, candidate.recipe);
                 }
             }
         }
@@ -133,7 +137,7 @@ fn convolution_channels_last() {
     check("cpu.conv.channels_last.f32", "Convolution", true);
 }
 
-/// Images of few channels that lie as the network has them, with results whose channels are last.
+/// Images of few channels in the network's layout, with channels-last results.
 #[test]
 fn images_in_plain_layout() {
     let tactic = Cpu.tactic("cpu.conv.channels_last.f32").expect("a tactic of this name");
@@ -242,9 +246,9 @@ fn normalized_rows() {
     check("cpu.norm.rows.f32", "Normalize", false);
 }
 
-/// Heavy operators of one operand, with and without a pointwise operator in front: `sizes` are those of the operand in the
-/// layout of the region, `gate` those of what it is multiplied with in front.
-fn check_together(tactic: &str, heavy: &[(Op, Vec<Vec<usize>>)], sizes: &[usize], gate: Option<&[usize]>) {
+/// Sibling heavy operators, with and without a pointwise prologue: `sizes` are those of the shared operand in the
+/// layout of the region, `gate` those of the factor in the prologue.
+fn check_siblings(tactic: &str, heavy: &[(Op, Vec<Vec<usize>>)], sizes: &[usize], gate: Option<&[usize]>) {
     let mut body = Body::new();
     let mut cx = InferContext::default();
     let mut operands: Vec<Tensor> = Vec::new();
@@ -278,7 +282,7 @@ fn check_together(tactic: &str, heavy: &[(Op, Vec<Vec<usize>>)], sizes: &[usize]
             let last = Transpose::to_channels_last(rank);
             product = body.add(last.into(), &[Some(product)], &mut cx).unwrap()[0];
         }
-        // Every other one has a tail.
+        // Every other one has a epilogue.
         if position % 2 == 1 {
             let other = body.ty(product).as_tensor().unwrap().shape.sizes().unwrap();
             let other = input(&mut body, &other);
@@ -308,17 +312,17 @@ fn check_together(tactic: &str, heavy: &[(Op, Vec<Vec<usize>>)], sizes: &[usize]
 #[test]
 fn products_of_one_operand() {
     let product = |inner: usize, columns: usize| (Op::from(MatMul::default()), vec![vec![inner, columns]]);
-    let turned = |inner: usize, columns: usize| {
+    let transposed = |inner: usize, columns: usize| {
         let op = MatMul { transpose_b: true, ..MatMul::default() };
         (Op::from(op), vec![vec![columns, inner]])
     };
     for (sizes, gate) in [(vec![2, 130, 20], vec![2, 1, 20]), (vec![3, 300], vec![300]), (vec![1, 7], vec![1, 1])] {
         let inner = sizes[sizes.len() - 1];
-        let arms = [product(inner, 33), turned(inner, 160), product(inner, 1)];
-        for count in 1..=arms.len() {
+        let siblings = [product(inner, 33), transposed(inner, 160), product(inner, 1)];
+        for count in 1..=siblings.len() {
             let tactic = "cpu.matmul.panels.f32";
-            check_together(tactic, &arms[..count], &sizes, Some(&gate));
-            check_together(tactic, &arms[..count], &sizes, None);
+            check_siblings(tactic, &siblings[..count], &sizes, Some(&gate));
+            check_siblings(tactic, &siblings[..count], &sizes, None);
         }
     }
 }
@@ -335,9 +339,9 @@ fn convolutions_of_one_operand() {
     let pixels = [padded(1, 1, 33), padded(1, 1, 160)];
     let sizes = [2, 13, 9, 20];
     for count in 1..=pixels.len() {
-        check_together(tactic, &pixels[..count], &sizes, Some(&[2, 1, 1, 20]));
-        check_together(tactic, &pixels[..count], &sizes, Some(&sizes));
+        check_siblings(tactic, &pixels[..count], &sizes, Some(&[2, 1, 1, 20]));
+        check_siblings(tactic, &pixels[..count], &sizes, Some(&sizes));
     }
     // Of windows and steps of all kinds, with other numbers of rows.
-    check_together(tactic, &[padded(1, 1, 33), padded(3, 1, 50), padded(3, 2, 161), padded(1, 2, 4)], &sizes, None);
+    check_siblings(tactic, &[padded(1, 1, 33), padded(3, 1, 50), padded(3, 2, 161), padded(1, 2, 4)], &sizes, None);
 }

@@ -1,5 +1,5 @@
-//! Plans of every format version, as its own writer wrote them: `tests/plans/VERSION/NAME.plan`. A new version is added by
-//! `SINTER_BLESS=1`; files that are there never change.
+//! Plans of every format version, as its own writer wrote them: `tests/plans/VERSION/NAME.plan`. A new version is added
+//! by `SINTER_BLESS=1`; files that are there never change.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ use sinter_runtime::Engine;
 
 use crate::parts::{Maker, inputs};
 
-/// Convolutions with packed weights, a concatenation and slices of it, for a batch of open size.
+/// Convolutions with packed weights, a concatenation and slices of it, for a dynamic batch.
 fn joined() -> Network {
     let mut maker = Maker::default();
     let x = maker.batched(&[5, 6, 7]);

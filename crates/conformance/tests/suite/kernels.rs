@@ -1,5 +1,5 @@
-//! Every operator's examples, at every element type, through every tactic of every back end that takes them, against the
-//! reference.
+//! Every operator's examples, at every element type, through every tactic of every back end that takes them, against
+//! the reference.
 
 use sinter_backend::{BackEnd, Numerics};
 use sinter_base::{DataType, Tensor, Value};
@@ -13,7 +13,7 @@ use sinter_ops::{Arguments, EvalContext, ReferenceEvaluator, catalog};
 /// Fresh inputs per example.
 const ROUNDS: u64 = 3;
 
-/// What a kernel of each class may differ by on inputs of ordinary size. Sums of a hundred products in f32 stay within
+/// The tolerance of a kernel of each class on inputs of ordinary size. Sums of a hundred products in f32 stay within
 /// 1e-5 relative; cancellation near zero is bounded absolutely. A result that falls between two numbers of an 8-bit or
 /// 4-bit type may become either.
 fn tolerance(numerics: Numerics, result: &Value) -> Tolerance {

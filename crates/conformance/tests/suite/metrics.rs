@@ -1,4 +1,4 @@
-//! What the shared models are for: their metrics through the built engine. Top-1 within one sample of the stated figure,
+//! Metrics of the shared models through the built engine: top-1 within one sample of the stated figure,
 //! tokens and decisions identical, recurrent runs as a whole.
 
 use std::path::{Path, PathBuf};

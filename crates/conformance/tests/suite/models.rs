@@ -1,5 +1,5 @@
-//! The shared real models through the judge and through the built engine, with their own inputs and expected outputs.
-//! Engines run in the lean program, from the bytes of the saved plan.
+//! The shared real models through the reference executor and through the built engine, with their own inputs and
+//! expected outputs. Engines run in the lean program, from the bytes of the saved plan.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -108,8 +108,8 @@ pub(crate) fn onnx_models(folder: &Path) -> Vec<(String, PathBuf)> {
     models
 }
 
-/// Models on which the judge and the expected values part at a tie of a quantization, with what is known. The engine
-/// agrees with all of them; an entry with which the judge agrees fails the test.
+/// Models on which the reference executor and the expected values differ at a tie of a quantization, with the known
+/// cause. The engine agrees with all of them; an entry with which the reference executor agrees fails the test.
 const TIES: &[(&str, &str)] = &[(
     "fastestdet-qdq-int8",
     "in its second data set one activation of the first convolution is -22.49999996 quantization steps; sums in f32, ONNX \
@@ -157,13 +157,13 @@ fn shared_models_agree_by_the_engine() {
         check_kernels(&plan)?;
         let mut run = |plan: &Plan| {
             let mut bytes = Bytes::from(to_bytes(plan));
-            // The plan goes over once; an empty one stands for it afterwards.
+            // The lean program gets the plan once; an empty plan refers to it afterwards.
             check_model(name, folder, &network, &mut |given| {
                 lean.run(std::mem::take(&mut bytes), 2, given.into_iter().collect())
             })
         };
         let sets = run(&plan)?;
-        // Verification, with the first inputs, finds nothing to give up; where it makes another plan, that one runs too.
+        // Verification, with the first inputs, keeps all kernels; if its plan differs, that plan runs too.
         let inputs = tensors(&folder.join("inputs_0.npz"))?.into_iter();
         let inputs = inputs.map(|(name, tensor)| (name, Value::Tensor(tensor))).collect();
         let options = BuildOptions { threads: 2, verify: Verify::Given(inputs), ..BuildOptions::default() };

@@ -1,4 +1,4 @@
-//! The ONNX backend test data. `ignored.txt` lists what is not expected to pass, each with a reason.
+//! The ONNX backend test data. `ignored.txt` lists cases that are not expected to pass, each with a reason.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -18,8 +18,8 @@ fn run(data: &Path, suite: &str, machine: &mut Machine, form: Form, one_of: usiz
     let report = run_suite(data, suite, machine, form, &selection).expect("the suite's folder");
     let wrong: Vec<String> = report.failed.iter().map(|(name, reason)| format!("{name}: {reason}")).collect();
     assert!(wrong.is_empty(), "{suite} {}, {} cases:\n{}", form.name(), wrong.len(), wrong.join("\n"));
-    assert_eq!(report.served.len(), report.passed);
-    check_served(&report.served, report.passed, machine.has_kernels());
+    assert_eq!(report.tactics.len(), report.passed);
+    check_tactics(&report.tactics, report.passed, machine.has_kernels());
     let skipped: usize = report.skipped.values().sum();
     println!(
         "{suite} {}: {} passed, {} ignored, {skipped} without this form",
@@ -30,19 +30,19 @@ fn run(data: &Path, suite: &str, machine: &mut Machine, form: Form, one_of: usiz
     report.passed
 }
 
-/// Which kernels served each case is on record; all are in the back end's tables, where the reference is not.
-fn check_served(served: &BTreeMap<String, BTreeSet<String>>, passed: usize, has_kernels: bool) {
-    for (case, name) in served.iter().flat_map(|(case, names)| names.iter().map(move |name| (case, name))) {
-        assert!(Cpu.tactic(name).is_some(), "{case} is served by {name}");
+/// Checks the recorded kernels of each case: all are in the back end's tables, where the reference is not.
+fn check_tactics(tactics: &BTreeMap<String, BTreeSet<String>>, passed: usize, has_kernels: bool) {
+    for (case, name) in tactics.iter().flat_map(|(case, names)| names.iter().map(move |name| (case, name))) {
+        assert!(Cpu.tactic(name).is_some(), "{case} ran {name}");
     }
-    let with_kernels = served.values().filter(|names| !names.is_empty()).count();
-    // A few networks are constant, or hand their inputs on.
-    let wanted = if has_kernels { passed * 9 / 10 } else { 0 };
-    assert!(with_kernels >= wanted, "only {with_kernels} of {passed} cases ran any kernel");
+    let with_kernels = tactics.values().filter(|names| !names.is_empty()).count();
+    // A few networks are constant, or return their inputs.
+    let required = if has_kernels { passed * 9 / 10 } else { 0 };
+    assert!(with_kernels >= required, "only {with_kernels} of {passed} cases ran any kernel");
 }
 
-/// By both judges, and by one plan in a program that links nothing that could make a plan, on every tier; built with
-/// verification, every case keeps its kernels.
+/// By both evaluators of the reference executor, and by one plan in a program that links no code that could make a
+/// plan, on every tier; built with verification, every case keeps its kernels.
 #[test]
 fn every_case_in_every_way() {
     let Some(data) = crate::onnx_data() else { return };
@@ -50,7 +50,7 @@ fn every_case_in_every_way() {
         let summary = run_every_case(&data, suite).expect("the suite");
         let wrong: Vec<String> = summary.failed.iter().map(|(name, reason)| format!("{name}: {reason}")).collect();
         assert!(wrong.is_empty(), "{suite}, {} of {}:\n{}", wrong.len(), summary.passed, wrong.join("\n"));
-        check_served(&summary.served, summary.passed, true);
+        check_tactics(&summary.tactics, summary.passed, true);
         let Summary { passed, ignored, other_plans, .. } = summary;
         println!("{suite}: {passed} passed, {ignored} ignored; {other_plans} plans differ after verification");
         assert!(*suite != "node" || passed >= 1600, "only {passed} node tests passed");

@@ -1,4 +1,4 @@
-//! The parity gate: kernels that compute almost the right thing are dropped by name, and the build goes on.
+//! Verification: the build drops almost correct kernels by name, and continues.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use sinter_ops::pool::{Pool, PoolMode};
 use sinter_ops::reduce::{ArgReduce, Reduce, ReduceKind};
 use sinter_runtime::Engine;
 
-/// What is wrong with a result.
+/// The fault of a result.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
     /// The last element is left as it was.
@@ -61,7 +61,7 @@ impl Kernel for Spoiled {
             Fault::Column => y.chunks_exact_mut(columns).for_each(|row| row[columns / 2] = row[columns / 2 - 1]),
             Fault::Scale => y.iter_mut().for_each(|v| *v *= 1.0 + 1.0 / 1024.0),
             Fault::Stale => {
-                // What trials and new memory hold is no number that a step makes.
+                // Poisoned and new memory holds no number that a step computes.
                 let left = before.filter(|v| (1e-6..1e3).contains(v));
                 if let (Some(last), Some(left)) = (y.last_mut(), left) {
                     *last += left;
@@ -199,7 +199,7 @@ fn spoiled_kernels_are_dropped_by_name() {
 }
 
 #[test]
-fn without_verification_nobody_looks() {
+fn without_verification_no_fault_is_found() {
     let options = BuildOptions { verify: Verify::Off, ..BuildOptions::default() };
     let built = build(&network(), &Bad(SPOILED), options).expect("a plan");
     assert!(built.verification.skipped.is_some() && built.verification.dropped.is_empty());
@@ -244,15 +244,16 @@ fn kernels_inside_bodies_are_dropped_by_name() {
     assert_eq!((built.verification.agreed, built.verification.unverified.len()), (3, 0));
 }
 
-/// softmax(softmax(softmax(x))): nothing joins, and the last one may take the memory of its operand, or of the first.
+/// softmax(softmax(softmax(x))): nothing is fused, and the last one may reuse the memory of its operand, or of the
+/// first.
 fn softened() -> Network {
     network_of("softened", &[5, 37], |m, x| {
         (0..3).fold(x, |y, _| add(m, sinter_ops::reduce::Softmax { axis: -1, log: false }, &[y]))
     })
 }
 
-/// A kernel that may not lie where its operand does is right in memory of its own; the trial in memory as the plan places it
-/// names it, and the verdict is known the next time.
+/// A kernel that must not work in place is correct in separate memory; the trial in memory as the plan places it names
+/// the kernel, and the next build knows the verification result.
 #[test]
 fn kernels_that_do_not_take_the_memory_of_their_plan_are_dropped_by_name() {
     let network = softened();
@@ -272,8 +273,8 @@ fn kernels_that_do_not_take_the_memory_of_their_plan_are_dropped_by_name() {
     assert_eq!(engine.self_test().expect("known answers"), 1);
 }
 
-/// Each kernel is right by itself; what it makes of what others left in its memory shows in the whole plan alone, and no plan
-/// with this kernel is right.
+/// Each kernel is correct by itself; a kernel that depends on earlier contents of its memory fails only in the whole
+/// plan, and no plan with this kernel is correct.
 #[test]
 fn what_the_whole_plan_shows_is_no_plan() {
     let error = build(&softened(), &Bad(STALE), BuildOptions::default()).expect_err("memory that others used");
@@ -362,7 +363,7 @@ fn what_rounding_explains_raises_no_alarm() {
     }
 }
 
-/// What a build says of a network, where it drops nothing: how much agreed, and what is not verified.
+/// The report of a build that drops no kernel: the agreed outputs, and the unverified ones.
 fn verified(network: &Network) -> (Built, Vec<String>) {
     let built = build(network, &Cpu, BuildOptions::default()).expect("a plan");
     assert!(built.verification.dropped.is_empty(), "{}: {:?}", network.name, built.verification);
@@ -408,7 +409,8 @@ fn not_a_number_behind_a_selection_is_verified() {
     assert_eq!((unverified.len(), built.plan.sealed.is_some()), (0, true), "{unverified:?}");
 }
 
-/// Sums that cancel in float64 and overflow in f32 on the way are no error of the kernel; what the plan is worth is said.
+/// Sums that cancel in float64 and overflow in f32 on the way are no error of the kernel; the build reports the error
+/// of the plan.
 #[test]
 fn overflow_of_f32_alone_is_reported() {
     let network = network_of("overflow", &[3, 64], |m, x| {
@@ -424,7 +426,7 @@ fn overflow_of_f32_alone_is_reported() {
     assert!(engine.run(vec![("x".to_owned(), x.into())]).is_ok(), "a plan that runs");
 }
 
-/// A loop that nobody can wait for: its body is verified on what it is given at first, and the rest is reported.
+/// A loop that runs too long: the build verifies its body on the first iterations, and reports the rest.
 #[test]
 fn endless_loops_are_verified_as_far_as_they_go() {
     let begun = std::time::Instant::now();

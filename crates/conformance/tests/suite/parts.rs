@@ -1,4 +1,4 @@
-//! Values that lie in others: a plan with concatenations and slices in place against the plan that copies, bit by bit.
+//! Buffer aliases: compares a plan with concatenations and slices in place with the plan that copies, bit by bit.
 
 use std::collections::HashMap;
 
@@ -61,7 +61,7 @@ impl Maker {
         self.op(Slice {}, &[x, start, end, axis])
     }
 
-    /// A step that nobody folds into a movement.
+    /// A step that no pass folds into a movement.
     pub(crate) fn unary(&mut self, x: Handle, op: ScalarOp) -> Handle {
         let op = Expr::into_pointwise(&[Expr::input(0, F32).unary(op)]).expect("a program");
         self.op(op, &[x])
@@ -122,7 +122,7 @@ pub(crate) fn inputs(network: &Network, batch: i64, seed: u64) -> HashMap<String
     made.collect()
 }
 
-/// Runs with and without parts at all batches; the least number of steps that must have nothing to do.
+/// Runs with and without aliases at all batches; `at_least` is the smallest number of steps that must move nothing.
 fn same(network: &Network, at_least: usize) {
     let ((plan, moved), (copying, _)) = (planned(network, true), planned(network, false));
     assert_eq!(placed(&copying), 0);
@@ -189,7 +189,7 @@ fn batches_of_open_size() {
     same(&maker.finish(&outputs), 3);
 }
 
-/// What is given, made twice, shared or a result stays where it is, and is copied.
+/// Values that are inputs, results, shared or written twice are no aliases, and are copied.
 #[test]
 fn operands_that_cannot_be_parts() {
     let mut maker = Maker::default();
@@ -257,7 +257,7 @@ fn nothing_at_all() {
     same(&maker.finish(&outputs), 1);
 }
 
-/// Whatever registers a plan names: an error when the plan is read, or before anything runs.
+/// Any register in a plan: an error when the plan is read, or before the run starts.
 #[test]
 fn parts_outside_of_their_wholes() {
     let mut maker = Maker::default();

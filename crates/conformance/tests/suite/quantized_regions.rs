@@ -1,4 +1,4 @@
-//! Networks with quantized weights and values: which regions the cover makes of them, and what those compute.
+//! Networks with quantized weights and values: the regions of the cover, and their results.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -245,7 +245,7 @@ fn reference(region: &Region, operands: &[Option<Value>]) -> Value {
 #[test]
 fn chains_are_exact() {
     let types = [DataType::I8, DataType::U8, DataType::I16, DataType::U16];
-    for (number, data_type) in types.into_iter().enumerate() {
+    for (index, data_type) in types.into_iter().enumerate() {
         for (sizes, axis) in
             [(vec![3, 5, 7], None), (vec![2, 3, 300], Some(1)), (vec![41, 1030], Some(1)), (vec![0, 3], None)]
         {
@@ -253,9 +253,9 @@ fn chains_are_exact() {
             let count = axis.map(|axis| sizes[axis]);
             let quantize = |data_type| Quantize { granularity, ..Quantize::plain(data_type) };
             let mut built = Growing::default();
-            let (x, y) = (built.codes(data_type, &sizes), built.codes(types[3 - number], &sizes));
+            let (x, y) = (built.codes(data_type, &sizes), built.codes(types[3 - index], &sizes));
             let [s, z] = built.parameters(data_type, 0.02, count);
-            let [t, u] = built.parameters(types[3 - number], 0.013, count);
+            let [t, u] = built.parameters(types[3 - index], 0.013, count);
             let (a, b) = (built.add(to_real(granularity), &[x, s, z]), built.add(to_real(granularity), &[y, t, u]));
             let sum = built.add(sum_and_bound(), &[a, b]);
             let [v, w] = built.parameters(data_type, 0.031, count);

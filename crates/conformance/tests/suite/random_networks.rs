@@ -1,4 +1,4 @@
-//! Random networks: no panic, no wrong value, no kernel that the gate drops.
+//! Random networks: no panic, no wrong value, no kernel that verification drops.
 
 use sinter_conformance::random::campaign;
 
@@ -15,6 +15,6 @@ fn a_thousand_agree_with_the_judge() {
     assert!(summary.agreed as u64 >= COUNT * 9 / 10, "only {} were built", summary.agreed);
     let missing: Vec<&str> = sinter_ops::catalog::ALL.iter().map(|info| info.name).collect();
     let missing: Vec<&str> = missing.into_iter().filter(|name| !summary.operators.contains_key(name)).collect();
-    // Random numbers are drawn otherwise by judge and engine.
+    // The reference executor and the engine draw different random numbers.
     assert_eq!(missing, ["RandomFill"], "operators that no network has");
 }

@@ -15,7 +15,7 @@ use sinter_runtime::Engine;
 
 use crate::models::{network_of, onnx_models, tensors};
 
-/// A verified plan, which is the unverified one with known answers and another report.
+/// A verified plan, which is the unverified one with self-test vectors and another report.
 fn verified(folder: &Path) -> Result<Plan, String> {
     let network = network_of(folder)?;
     let options = BuildOptions { threads: 2, ..BuildOptions::default() };
@@ -28,7 +28,7 @@ fn verified(folder: &Path) -> Result<Plan, String> {
     if bare(plan.clone()) == bare(built(&network)?) { Ok(plan) } else { Err("two builds give two plans".to_owned()) }
 }
 
-/// The plan opened by a program of its own, in a folder of its own, agrees with its sealed vectors, where it has some.
+/// The plan, opened by a separate program in a separate folder, agrees with its self-test vectors, if any.
 fn check_self_test(lean: &Path, bytes: &[u8], is_sealed: bool) -> Result<(), String> {
     let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
     let plan = folder.path().join("elsewhere.plan");

@@ -1,4 +1,5 @@
-//! The steady state: nothing is allocated, nothing inferred, one layout per shape; memory flat over loading and unloading.
+//! The steady state: nothing is allocated, nothing inferred, one layout per shape; memory flat over loading and
+//! unloading.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -64,8 +65,8 @@ impl Observer for Watch {
     }
 }
 
-/// Where sizes are open the runtime allocates results, and bodies of control flow run steps of their own: those steps are
-/// left out here.
+/// Where sizes are dynamic the runtime allocates results, and bodies of control flow run steps of their own: those
+/// steps are left out here.
 #[test]
 fn no_kernel_allocates_in_the_steady_state() {
     let mut found = BTreeSet::new();
@@ -99,7 +100,7 @@ impl Workers for CountedWorkers {
     }
 
     fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
-        self.0.run(tasks, &|number| RUNS.watch(|| task(number)));
+        self.0.run(tasks, &|index| RUNS.watch(|| task(index)));
     }
 }
 
@@ -154,7 +155,7 @@ fn a_run_in_the_steady_state_allocates_nothing_on_any_thread() {
             }
         }
     }
-    println!("{watched} models without values of open sizes");
+    println!("{watched} models without values of dynamic sizes");
     assert_eq!(found, Vec::new());
 }
 

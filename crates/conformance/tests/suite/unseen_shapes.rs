@@ -1,4 +1,4 @@
-//! One plan of a whole language model with free sizes, run at sizes that nobody has seen before.
+//! Runs one plan of a whole language model with dynamic dimensions at sizes that the build did not see.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -41,13 +41,13 @@ const SHAPES: [(usize, usize); 20] = [
     (7, 1),
 ];
 
-/// Those that the judge is asked about too: one token, a batch, more than a tile.
+/// Sizes that the reference executor computes too: one token, a batch, more than a tile.
 const JUDGED: [(usize, usize); 3] = [(1, 1), (3, 7), (1, 31)];
 
 /// Kernels of this network that may still take memory of their own; the runtime takes none.
 const ALLOCATING: &[&str] = &["cpu.index.gather_elements", "cpu.index.range", "cpu.norm.normalize"];
 
-/// The CPU, counting how often it is asked for a tactic: who chooses, packs or loads one must ask.
+/// The CPU, counting look-ups of tactics: choosing, packing and loading require a look-up.
 struct Asked(AtomicUsize);
 
 impl BackEnd for Asked {
@@ -127,7 +127,7 @@ fn bind(bindings: &mut Bindings, batch: usize, tokens: usize) {
     }
 }
 
-/// Everything about one plan, since it takes long to make.
+/// All checks of one plan, because building it takes long.
 #[test]
 fn bert_base_takes_any_batch_and_length() {
     let Some(network) = zoo_network("bert_base") else { return };
@@ -137,7 +137,7 @@ fn bert_base_takes_any_batch_and_length() {
     let mut context = engine.context();
     let mut bindings = context.bindings();
 
-    // Sizes that nobody has seen cost one layout and nothing else.
+    // New sizes cost one layout and nothing else.
     let mut times: Vec<Duration> = Vec::new();
     for (batch, tokens) in SHAPES {
         bind(&mut bindings, batch, tokens);
@@ -181,7 +181,7 @@ fn bert_base_takes_any_batch_and_length() {
         let largest = expected.iter().fold(0f64, |largest, v| largest.max(v.abs()));
         let worst = found.iter().zip(&expected).fold(0f64, |worst, (a, b)| worst.max((f64::from(*a) - b).abs()));
         println!("{batch} x {tokens}: differs by {worst:e} from the judge, whose largest element is {largest:.2}");
-        // Scores of made-up weights reach 5e3, where one rounding of f32 is 5e-4: the exponential makes it relative.
+        // Scores of synthetic weights reach 5e3, where one rounding of f32 is 5e-4: the exponential makes it relative.
         assert!(worst <= 1e-2 * largest, "{batch} x {tokens}");
     }
 

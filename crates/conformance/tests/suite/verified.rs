@@ -1,14 +1,14 @@
-//! Builds with verification drop nothing that is right: every odd network. (`onnx_data`, `models` and `random_networks` say
-//! the same of what they build.)
+//! Builds with verification drop no correct kernel: every odd network. (`onnx_data`, `models` and `random_networks`
+//! check the same for their builds.)
 
 use sinter_builder::{BuildOptions, build};
 use sinter_conformance::odd_networks;
 use sinter_cpu::Cpu;
 use sinter_ir::Network;
 
-/// What a build with verification says that one without does not.
+/// The report of a build with verification that differs from one without.
 fn alarm(network: &Network) -> Option<String> {
-    // What has no kernels has none without verification either.
+    // A network without kernels has none without verification either.
     sinter_conformance::engine::built(network).ok()?;
     match build(network, &Cpu, BuildOptions { threads: 2, ..BuildOptions::default() }) {
         Ok(built) => built.verification.dropped.first().map(|d| format!("{}: {}: {}", d.name, d.origin, d.reason)),

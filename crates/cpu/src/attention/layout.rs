@@ -1,10 +1,10 @@
-//! Where the operands of attention lie: heads before positions, or inside of them.
+//! Layout of the operands of attention: heads before positions, or inside of them.
 
 use sinter_backend::KernelError;
 use sinter_base::Sizes;
 use sinter_base::shape::{broadcast_sizes, broadcast_strides};
 
-/// Where the rows of an operand of three or four dimensions lie.
+/// Positions of the rows of an operand of three or four dimensions.
 #[derive(Clone, Copy)]
 pub(crate) struct Layout {
     pub(crate) batch: usize,
@@ -43,8 +43,8 @@ impl Layout {
     }
 }
 
-/// How a mask of these sizes lies over scores [batch, heads, queries, keys]: its strides, and how many keys it covers; those
-/// behind take no part.
+/// Broadcast of a mask of these sizes to scores [batch, heads, queries, keys]: its strides, and the number of keys that
+/// it covers; later keys are masked.
 ///
 /// # Errors
 /// When it does not broadcast to the scores.

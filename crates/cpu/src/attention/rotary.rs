@@ -1,7 +1,7 @@
 //! `cpu.attention.rotary`: pairs of components rotated by the angle of their position.
 //!
-//! Every head of every step is one run of components; its row of the tables is looked up once and checked before
-//! anything is written.
+//! Every head of every step is one run of components; the kernel looks up its row of the tables once, and checks all
+//! rows before it writes.
 
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::DataType;
@@ -34,7 +34,7 @@ struct Rotary {
 
 impl Rotary {
     fn run<T: Float>(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
-        let (x, rooms) = (launch.input(0)?, launch.rooms);
+        let (x, scratch) = (launch.input(0)?, launch.scratch);
         // Distance in heads between two steps, and between two heads of a step.
         let (batch, heads, length, size, inside) = match (x.sizes(), self.op.heads) {
             (&[batch, heads, length, size], _) => (batch, heads, length, size, false),
@@ -46,10 +46,10 @@ impl Rotary {
             return Err(KernelError::Data(format!("{rotated} of {size} components cannot be rotated")));
         }
         let half = rotated / 2;
-        let (cos, sin) = (T::read(launch.input(1)?, rooms)?, T::read(launch.input(2)?, rooms)?);
+        let (cos, sin) = (T::read(launch.input(1)?, scratch)?, T::read(launch.input(2)?, scratch)?);
         let table_rows = cos.len().min(sin.len()).checked_div(half).unwrap_or(usize::MAX);
         let positions = launch.optional(3).map(|view| (view.elements::<i64>(), view.sizes().len()));
-        let mut rows = rooms.take(batch * length);
+        let mut rows = scratch.allocate(batch * length);
         for (step, place) in rows.iter_mut().enumerate() {
             let within = (step % length) as i64;
             let row = match positions {
@@ -61,7 +61,7 @@ impl Rotary {
             let outside = || KernelError::Data(format!("position {row} in tables of {table_rows} rows"));
             *place = known.ok_or_else(outside)?;
         }
-        let mut y = rooms.copy(&T::read(x, rooms)?);
+        let mut y = scratch.copy(&T::read(x, scratch)?);
         for (at, head) in y.chunks_exact_mut(size.max(1)).enumerate() {
             let (b, s) = (at / (heads * length), if inside { at / heads % length } else { at % length });
             let row = rows[b * length + s] * half;

@@ -1,8 +1,8 @@
 //! `cpu.attention.rows`: scaled dot-product attention, one query row at a time.
 //!
-//! Past and new keys and values are written behind each other first, since they are results anyway; after that every
-//! head is contiguous. One task does one query head: its scores are products of contiguous rows, its results weighted
-//! sums of rows.
+//! The kernel first concatenates past and new keys and values, which are results as well; after that every head is
+//! contiguous. One task computes one query head: its scores are products of contiguous rows, its results weighted sums
+//! of rows.
 
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::{DataType, Sizes, View};
@@ -12,7 +12,7 @@ use sinter_ops::attention::{Attention, FullyMasked, ScoreStage};
 use crate::attention::layout::{Layout, mask_over};
 use crate::elements::{Numbers, load};
 use crate::float::{Float, dot};
-use crate::launch::{Kernel, Launch, Loaded, Room, Rooms};
+use crate::launch::{Kernel, Launch, Loaded, Scratch, ScratchBuffer};
 use crate::only_operator;
 use crate::share::{Cost, share_both};
 use crate::tactic::{Row, Speed};
@@ -47,14 +47,14 @@ fn joined<'r, T: Float>(
     past: Option<View<'_>>,
     new: View<'_>,
     at: Layout,
-    rooms: &'r Rooms,
-) -> Result<(Room<'r, T>, usize), KernelError> {
+    scratch: &'r Scratch,
+) -> Result<(ScratchBuffer<'r, T>, usize), KernelError> {
     let past_length = past.and_then(|p| p.sizes().get(2).copied()).unwrap_or(0);
-    let (old, new) = (past.map(|past| T::read(past, rooms)).transpose()?, T::read(new, rooms)?);
+    let (old, new) = (past.map(|past| T::read(past, scratch)).transpose()?, T::read(new, scratch)?);
     let old = old.as_deref().unwrap_or_default();
     let old_run = past_length * at.size;
     let run = old_run + at.length * at.size;
-    let mut all = rooms.take(at.batch * at.heads * run);
+    let mut all = scratch.allocate(at.batch * at.heads * run);
     for (head, joined) in all.chunks_exact_mut(run.max(1)).enumerate() {
         let (first, rest) = joined.split_at_mut(old_run);
         first.copy_from_slice(&old[head * old_run..(head + 1) * old_run]);
@@ -65,29 +65,29 @@ fn joined<'r, T: Float>(
     Ok((all, past_length))
 }
 
-fn floats<'r>(view: View<'_>, rooms: &'r Rooms) -> Result<Room<'r, f64>, KernelError> {
-    match load(view, rooms) {
+fn floats<'r>(view: View<'_>, scratch: &'r Scratch) -> Result<ScratchBuffer<'r, f64>, KernelError> {
+    match load(view, scratch) {
         Numbers::Floats(values) => Ok(values),
         Numbers::Ints(_) => Err(KernelError::Data(format!("{} where floats are expected", view.data_type()))),
     }
 }
 
-/// What is added to the scores.
+/// The mask that the kernel adds to the scores.
 struct Mask<'r, T: Float> {
-    values: Room<'r, T>,
+    values: ScratchBuffer<'r, T>,
     strides: Sizes,
     /// Keys from here on take no part.
     covered: usize,
 }
 
 impl<'r, T: Float> Mask<'r, T> {
-    fn of(view: View<'_>, scores: [usize; 4], rooms: &'r Rooms) -> Result<Self, KernelError> {
-        let values = match load(view, rooms) {
+    fn of(view: View<'_>, scores: [usize; 4], scratch: &'r Scratch) -> Result<Self, KernelError> {
+        let values = match load(view, scratch) {
             Numbers::Ints(bits) if view.data_type() == DataType::Bool => {
-                rooms.list(bits.iter().map(|&v| T::of(if v != 0 { 0.0 } else { f64::NEG_INFINITY })))
+                scratch.list(bits.iter().map(|&v| T::of(if v != 0 { 0.0 } else { f64::NEG_INFINITY })))
             }
-            Numbers::Ints(values) => rooms.list(values.iter().map(|&v| T::of(v as f64))),
-            Numbers::Floats(values) => rooms.list(values.iter().map(|&v| T::of(v))),
+            Numbers::Ints(values) => scratch.list(values.iter().map(|&v| T::of(v as f64))),
+            Numbers::Floats(values) => scratch.list(values.iter().map(|&v| T::of(v))),
         };
         let (strides, covered) = mask_over(view.sizes(), scores)?;
         Ok(Self { values, strides, covered })
@@ -113,7 +113,7 @@ fn softmax<T: Float>(scores: &mut [T], sink: Option<f64>, fully_masked: FullyMas
     let most = scores.iter().fold(own, |most, s| most.max(s.wide()));
     let mut total = sink.map_or(0.0, |sink| (sink - most).exp());
     for score in scores.iter_mut() {
-        // Without any key or sink that takes part this is NaN, as the operator wants it.
+        // Without any unmasked key or sink this is NaN, as the operator defines.
         let power = (score.wide() - most).exp();
         total += power;
         *score = T::of(power);
@@ -124,28 +124,28 @@ fn softmax<T: Float>(scores: &mut [T], sink: Option<f64>, fully_masked: FullyMas
 impl Rows {
     fn run<T: Float>(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let (q_view, k_view, v_view) = (launch.input(0)?, launch.input(1)?, launch.input(2)?);
-        let rooms = launch.rooms;
+        let scratch = launch.scratch;
         let q_at = Layout::of(q_view.sizes(), self.op.query_heads)?;
         let k_at = Layout::of(k_view.sizes(), self.op.key_heads)?;
         let v_at = Layout::of(v_view.sizes(), self.op.key_heads)?;
         let has_past = launch.optional(PAST_KEY).is_some();
-        let (keys, past) = joined::<T>(launch.optional(PAST_KEY), k_view, k_at, rooms)?;
-        let (values, _) = joined::<T>(launch.optional(PAST_VALUE), v_view, v_at, rooms)?;
-        let q = T::read(q_view, rooms)?;
+        let (keys, past) = joined::<T>(launch.optional(PAST_KEY), k_view, k_at, scratch)?;
+        let (values, _) = joined::<T>(launch.optional(PAST_VALUE), v_view, v_at, scratch)?;
+        let q = T::read(q_view, scratch)?;
         let total = past + k_at.length;
         let Layout { batch, heads, length, size, .. } = q_at;
-        let mask = launch.optional(MASK).map(|m| Mask::<T>::of(m, [batch, heads, length, total], rooms));
+        let mask = launch.optional(MASK).map(|m| Mask::<T>::of(m, [batch, heads, length, total], scratch));
         let mask = mask.transpose()?;
         let counted = launch.optional(LENGTHS).map(|l| l.elements::<i64>());
-        let sinks = launch.optional(SINKS).map(|sinks| floats(sinks, rooms)).transpose()?;
+        let sinks = launch.optional(SINKS).map(|sinks| floats(sinks, scratch)).transpose()?;
         let narrowed = |v: f64| self.op.softmax_type.map_or(v, |narrow| narrow.round(v));
         let scale = T::of(self.op.scale.unwrap_or_else(|| 1.0 / (size as f64).sqrt()));
         let shared = (heads / k_at.heads.max(1)).max(1);
         let value_size = v_at.size;
         // Results of one query head after the other, and its scores: to record, then of one query.
         let (run, score_run) = (length * value_size, (length + 1) * total);
-        let mut heads_y = rooms.filled(batch * heads * run, T::default());
-        let mut heads_scores = rooms.take::<T>(batch * heads * score_run);
+        let mut heads_y = scratch.filled(batch * heads * run, T::default());
+        let mut heads_scores = scratch.allocate::<T>(batch * heads * score_run);
         let one_head = |task: usize, y: &mut [T], scores: &mut [T]| {
             let (b, h) = (task / heads, task % heads);
             let head = b * k_at.heads + h / shared;
@@ -173,7 +173,7 @@ impl Rows {
                 if let Some(mask) = &mask {
                     mask.add(b, h, i, scores);
                 }
-                // Without a past, the queries stand at the end of the keys that count.
+                // Without a past, the queries belong to the last of the counted keys.
                 let behind = match counted {
                     _ if !self.op.causal => total,
                     Some(counted) if !has_past => (counted + i + 1).saturating_sub(length),
@@ -205,8 +205,9 @@ impl Rows {
             },
         );
         let y_at = Layout { size: value_size, ..q_at };
-        let mut y = rooms.take::<T>(batch * heads * run);
-        let mut recorded = rooms.take::<T>(if launch.outputs.len() > 3 { batch * heads * length * total } else { 0 });
+        let mut y = scratch.allocate::<T>(batch * heads * run);
+        let mut recorded =
+            scratch.allocate::<T>(if launch.outputs.len() > 3 { batch * heads * length * total } else { 0 });
         for task in 0..batch * heads {
             for i in 0..length {
                 let start = y_at.start(task / heads, task % heads, i);

@@ -1,8 +1,9 @@
 //! `cpu.attention.tiles.f32`: scaled dot-product attention by two products per tile of queries.
 //!
-//! One task does all queries of one head, a tile of them at a time. The head's keys are packed as the right operand of the
-//! first product, its values as that of the second; between them the scores of a tile, which stay in the cache, get
-//! softcap, mask and softmax. Only for attention whose other results (joined keys and values, scores) nobody reads.
+//! One task computes all queries of one head, a tile of them at a time. It packs the head's keys as the right operand
+//! of the first product, and its values as that of the second; in between it applies softcap, mask and softmax to the
+//! scores of a tile, which stay in the cache. The tactic requires that attention's other results (joined keys and
+//! values, scores) are unread.
 
 use std::sync::Mutex;
 
@@ -13,7 +14,6 @@ use sinter_ops::attention::{Attention, FullyMasked};
 use sinter_ops::recurrent::activation::Activation;
 use smallvec::SmallVec;
 
-use crate::alone::Alone;
 use crate::attention::layout::{Layout, mask_over};
 use crate::launch::{Kernel, Launch, Loaded};
 use crate::only_operator;
@@ -23,6 +23,7 @@ use crate::product::panel::{pack, packed_len};
 use crate::product::rows::{Matrix, RowProduct};
 use crate::recurrent::activation::activate_on_tier;
 use crate::reduce::softmax::softmax_lines;
+use crate::single_thread::SingleThread;
 use crate::tactic::{Row, Speed};
 use crate::tier::Tier;
 
@@ -40,7 +41,7 @@ pub const TILES: Row = Row {
 const MASK: usize = 3;
 /// Queries of a tile, at most as many as a word has bits.
 const TILE: usize = 64;
-/// Most parts of the result that are written side by side.
+/// Most parts of the result that tasks write concurrently.
 const LOCKS: usize = 64;
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
@@ -69,7 +70,7 @@ struct Tiles {
     tier: Tier,
 }
 
-/// What is added to scores.
+/// The mask that the kernel adds to scores.
 struct Mask<'a> {
     view: View<'a>,
     strides: Sizes,
@@ -122,25 +123,25 @@ impl Kernel for Tiles {
         let mask = launch.optional(MASK).map(|m| Mask::of(m, [batch, heads, length, total])).transpose()?;
         let (q, k, v) = (q.elements::<f32>(), k.elements::<f32>(), v.elements::<f32>());
         let y_at = Layout { size: v_at.size, ..q_at };
-        let (workers, rooms) = (launch.workers, launch.rooms);
+        let (workers, scratch) = (launch.workers, launch.scratch);
         let y = launch.output(0).elements::<f32>();
         if y.is_empty() {
             return Ok(());
         }
         let shared = (heads / k_at.heads.max(1)).max(1);
         let head = Head { op: self, q_at, k_at, v_at, shared, mask: mask.as_ref(), q, k, v };
-        // Pieces of the result that one task writes: all rows of one head, or of one batch when heads lie inside rows.
+        // Chunks of the result that one task writes: all rows of one head, or of one batch when heads lie inside rows.
         let unit = length * v_at.size * if y_at.inside { heads } else { 1 };
         // Few enough locks for the stack; a lock is held only while finished rows are copied.
         let per_unit = if y_at.inside { heads } else { 1 };
         let tasks = y.len() / unit * per_unit;
         let grouped = (y.len() / unit).div_ceil(LOCKS);
         let groups: SmallVec<[Mutex<&mut [f32]>; LOCKS]> = y.chunks_mut(grouped * unit).map(Mutex::new).collect();
-        rooms.reserve::<f32>(workers.count(), head.room());
+        scratch.reserve::<f32>(workers.count(), head.scratch_len());
         workers.run(tasks, &|task| {
             let (b, h) = (task / heads, task % heads);
-            let mut room = rooms.take(head.room());
-            let mut parts = head.parts(&mut room);
+            let mut buffer = scratch.allocate(head.scratch_len());
+            let mut parts = head.parts(&mut buffer);
             head.prepare(b, h, &mut parts);
             for first in (0..length).step_by(TILE) {
                 let count = TILE.min(length - first);
@@ -170,22 +171,22 @@ struct Head<'a> {
 }
 
 impl Head<'_> {
-    /// Lengths of the parts of a task's room.
+    /// Lengths of the parts of a task's buffer.
     fn lengths(&self) -> [usize; 4] {
         let (total, tile) = (self.k_at.length, TILE.min(self.q_at.length));
         let (keys, values) = (packed_len(self.q_at.size, total), packed_len(total, self.v_at.size));
         [keys, values, tile * total, tile * self.v_at.size]
     }
 
-    fn room(&self) -> usize {
+    fn scratch_len(&self) -> usize {
         self.lengths().iter().sum()
     }
 
-    fn parts<'a>(&self, room: &'a mut [f32]) -> Parts<'a> {
+    fn parts<'a>(&self, buffer: &'a mut [f32]) -> Parts<'a> {
         let [keys, values, scores, _] = self.lengths();
-        let (keys, room) = room.split_at_mut(keys);
-        let (values, room) = room.split_at_mut(values);
-        let (scores, rows) = room.split_at_mut(scores);
+        let (keys, rest) = buffer.split_at_mut(keys);
+        let (values, rest) = rest.split_at_mut(values);
+        let (scores, rows) = rest.split_at_mut(scores);
         Parts { keys, values, scores, rows }
     }
 
@@ -214,7 +215,7 @@ impl Head<'_> {
             epilogue: &Epilogue::NONE,
             blocks: Blocks::default(),
         };
-        product.compute(tier, &Alone, scores);
+        product.compute(tier, &SingleThread, scores);
         let op = &self.op.op;
         let scale = op.scale.unwrap_or_else(|| 1.0 / (size as f64).sqrt());
         if op.softcap > 0.0 {
@@ -247,7 +248,7 @@ impl Head<'_> {
             epilogue: &Epilogue::NONE,
             blocks: Blocks::default(),
         };
-        product.compute(tier, &Alone, rows);
+        product.compute(tier, &SingleThread, rows);
         match op.fully_masked {
             // A softmax over nothing is 0 / 0.
             FullyMasked::Nan if total == 0 => rows.fill(f32::NAN),

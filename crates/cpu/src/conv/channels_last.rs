@@ -1,13 +1,13 @@
 //! `cpu.conv.channels_last.f32`: convolutions of channels-last images as one product per group, each with an epilogue.
 //!
 //! A row of the product is an output position, a column an output channel. With the channels of a pixel side by side,
-//! the elements that a window meets at one kernel position are consecutive: rows are read where they lie (see
-//! [`crate::product::tile::Tap`]), border positions read zeros, and no window is ever written out. Where a pixel has so
-//! few channels that this would be short work, the image is first copied into its padding, and one kernel row at a time
-//! is consecutive. Such an image may also lie in plain layout.
+//! the elements that a window meets at one kernel position are consecutive: the kernel reads rows in place (see
+//! [`crate::product::tile::Tap`]), border positions read zeros, and no window is ever copied. Where a pixel has few
+//! channels, such runs are too short: the kernel first copies the image into its padding, and one kernel row at a time
+//! is consecutive. Such an image may also have plain layout.
 //!
-//! Several convolutions of one image are done in one dispatch, and where their windows are single pixels a pointwise
-//! operator in front is done to these on the way.
+//! The kernel computes sibling convolutions of one image in one dispatch. Where their windows are single pixels, it
+//! applies a pointwise prologue to the pixels.
 
 use sinter_backend::{End, KernelError, Refusal, Region, StrideSupport};
 use sinter_base::{DataType, Dim, Sizes, Tensor};
@@ -17,14 +17,14 @@ use sinter_ops::{Op, OpKind};
 use smallvec::SmallVec;
 
 use crate::conv::geometry::{Geometry, Origin, Triple};
-use crate::fused::{Bundle, Fused, Head};
+use crate::fused::{Fused, FusedGroup, FusedPrologue};
 use crate::launch::{Kernel, Launch, Loaded, Workspace};
 use crate::packed::{Fit, PackedRow, one_recipe, packed_elements, packed_once, packed_tensor};
+use crate::product::batched::{MadeRows, Prologue, compute};
 use crate::product::blocks::Blocks;
 use crate::product::epilogue::{Epilogue, Plan};
 use crate::product::panel::{pack, packed_len};
 use crate::product::rows::{RowProduct, Rows};
-use crate::product::together::{MadeRows, Prologue, compute};
 use crate::share::{Cost, share};
 use crate::tactic::Speed;
 use crate::tier::Tier;
@@ -50,28 +50,30 @@ pub(crate) fn heavy<'a>(fused: &Fused<'a>) -> Result<&'a Convolution, Refusal> {
 }
 
 fn fit(region: &Region) -> Result<Fit, Refusal> {
-    let bundle = Bundle::of(region)?;
+    let fused_group = FusedGroup::of(region)?;
     let mut workspace = Dim::constant(0);
-    let mut arms = Vec::new();
-    for fused in &bundle.arms {
-        let (arm, bytes) = arm(fused)?;
-        let is_single_pixel = arm.weight[2..].iter().all(|size| *size == 1)
-            && arm.op.strides.iter().all(|stride| *stride == 1)
-            && has_no_padding(&arm.op.padding);
-        if bundle.head.is_some() && !is_single_pixel {
-            return Err(Refusal::new("an operator in front of windows of several pixels"));
+    let mut branches = Vec::new();
+    for fused in &fused_group.branches {
+        let (branch, bytes) = branch(fused)?;
+        let is_single_pixel = branch.weight[2..].iter().all(|size| *size == 1)
+            && branch.op.strides.iter().all(|stride| *stride == 1)
+            && has_no_padding(&branch.op.padding);
+        if fused_group.prologue.is_some() && !is_single_pixel {
+            return Err(Refusal::new("a prologue before windows of several pixels"));
         }
-        if (bundle.arms.len() > 1 || bundle.head.is_some()) && (arm.is_padded_row || arm.op.groups > 1) {
-            return Err(Refusal::new("groups, or few channels, beside other operators"));
+        if (fused_group.branches.len() > 1 || fused_group.prologue.is_some())
+            && (branch.is_padded_row || branch.op.groups > 1)
+        {
+            return Err(Refusal::new("groups, or few channels, with siblings or a prologue"));
         }
         workspace = bytes;
-        arms.push(arm);
+        branches.push(branch);
     }
-    let packed: Vec<usize> = arms.iter().map(|arm| arm.w).collect();
+    let packed: Vec<usize> = branches.iter().map(|branch| branch.w).collect();
     packed_once(&packed)?;
-    let x = bundle.operand().ok_or_else(missing)?;
-    let prologue = bundle.head.as_ref().map(Head::plan).transpose()?;
-    let kernel = Loaded::Kernel(Box::new(ChannelsLast { x, prologue, arms, tier: Tier::in_use() }));
+    let x = fused_group.operand().ok_or_else(missing)?;
+    let prologue = fused_group.prologue.as_ref().map(FusedPrologue::plan).transpose()?;
+    let kernel = Loaded::Kernel(Box::new(ChannelsLast { x, prologue, branches, tier: Tier::in_use() }));
     Ok(Fit { kernel, packed, workspace, in_place: Vec::new() })
 }
 
@@ -83,7 +85,7 @@ pub(crate) fn has_no_padding(padding: &Padding) -> bool {
     }
 }
 
-/// The image and the sizes of the weight of a convolution with channels last that kernels with packed weights can do.
+/// The image and the sizes of the weight of a channels-last convolution that kernels with packed weights support.
 pub(crate) fn image_and_weight<'f>(fused: &'f Fused<'_>) -> Result<(&'f [Dim], Vec<usize>), Refusal> {
     let op = heavy(fused)?;
     let (x, w) = (fused.input(0).ok_or_else(missing)?, fused.input(1).ok_or_else(missing)?);
@@ -110,7 +112,7 @@ pub(crate) fn missing() -> Refusal {
 }
 
 /// One convolution, and the bytes of scratch memory that it needs.
-fn arm(fused: &Fused<'_>) -> Result<(Arm, Dim), Refusal> {
+fn branch(fused: &Fused<'_>) -> Result<(Branch, Dim), Refusal> {
     let op = heavy(fused)?;
     let (x, weight) = image_and_weight(fused)?;
     let spatial = op.strides.len();
@@ -120,7 +122,7 @@ fn arm(fused: &Fused<'_>) -> Result<(Arm, Dim), Refusal> {
         return Err(Refusal::new("channels of the image are not last, and it is not copied"));
     }
     let workspace = if is_padded_row { padded_bytes(op, x, &weight)? } else { Dim::constant(0) };
-    let arm = Arm {
+    let branch = Branch {
         w: fused.operand(1).ok_or_else(missing)?,
         zeros: vec![0.0; weight[1]],
         weight,
@@ -129,7 +131,7 @@ fn arm(fused: &Fused<'_>) -> Result<(Arm, Dim), Refusal> {
         epilogue: fused.epilogue(fused.operand(2))?,
         op: op.clone(),
     };
-    Ok((arm, workspace))
+    Ok((branch, workspace))
 }
 
 /// Bytes of the image inside its padding.
@@ -152,8 +154,8 @@ fn padded_bytes(op: &Convolution, x: &[Dim], weight: &[usize]) -> Result<Dim, Re
 
 fn pack_weight(region: &Region, operand: usize, weight: &Tensor) -> Result<Tensor, KernelError> {
     let wrong = |refusal: Refusal| KernelError::Recipe(refusal.to_string());
-    let bundle = Bundle::of(region).map_err(wrong)?;
-    let op = heavy(bundle.of_weight(operand).map_err(wrong)?).map_err(wrong)?;
+    let fused_group = FusedGroup::of(region).map_err(wrong)?;
+    let op = heavy(fused_group.of_weight(operand).map_err(wrong)?).map_err(wrong)?;
     let values = weight.elements::<f32>().map_err(|e| KernelError::Data(e.to_string()))?;
     let sizes = weight.sizes();
     let (group_inputs, taps) = (sizes[1], sizes[2..].iter().product::<usize>());
@@ -173,25 +175,25 @@ fn pack_weight(region: &Region, operand: usize, weight: &Tensor) -> Result<Tenso
 struct ChannelsLast {
     x: usize,
     prologue: Option<Plan>,
-    arms: Vec<Arm>,
+    branches: Vec<Branch>,
     tier: Tier,
 }
 
 /// One of the convolutions.
-struct Arm {
+struct Branch {
     w: usize,
     /// Sizes of the weight: [M, C / G, kernel...].
     weight: Vec<usize>,
     /// A pixel of the border.
     zeros: Vec<f32>,
     is_padded_row: bool,
-    /// Are the channels of the image in front of its pixels?
+    /// Are the channels of the image before its spatial axes?
     plain_source: bool,
     epilogue: Plan,
     op: Convolution,
 }
 
-impl Arm {
+impl Branch {
     /// The windows of images whose channels are last, and whose pixels lie `step` elements apart in `data`.
     fn windows<'a>(&'a self, (data, step): (&'a [f32], usize), images: usize, geometry: Geometry) -> Windows<'a> {
         Windows { data, zeros: &self.zeros, geometry, images, step, first: 0, inner: self.weight[1] }
@@ -249,16 +251,16 @@ impl Rows for Windows<'_> {
 
 impl Kernel for ChannelsLast {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
-        match &self.arms[..] {
-            [arm] if self.prologue.is_none() => self.alone(arm, launch),
-            _ => self.together(launch),
+        match &self.branches[..] {
+            [branch] if self.prologue.is_none() => self.launch_single(branch, launch),
+            _ => self.launch_batched(launch),
         }
     }
 
     fn stride_support(&self, end: End) -> StrideSupport {
-        match (&self.arms[..], end) {
-            ([arm], End::Operand(operand)) if arm.plain_source && operand == self.x => StrideSupport::Contiguous,
-            ([arm], _) if self.prologue.is_none() => arm.epilogue.stride_support(end, self.x),
+        match (&self.branches[..], end) {
+            ([branch], End::Operand(operand)) if branch.plain_source && operand == self.x => StrideSupport::Contiguous,
+            ([branch], _) if self.prologue.is_none() => branch.epilogue.stride_support(end, self.x),
             (_, End::Result(_)) => StrideSupport::LastAxis,
             (_, End::Operand(operand)) if operand == self.x => StrideSupport::LastAxis,
             (_, End::Operand(_)) => StrideSupport::Contiguous,
@@ -267,67 +269,70 @@ impl Kernel for ChannelsLast {
 }
 
 /// The windows of a convolution, its packed weight and its epilogue in a launch.
-type BoundArm<'a> = (Windows<'a>, &'a [f32], Epilogue<'a>);
+type BoundBranch<'a> = (Windows<'a>, &'a [f32], Epilogue<'a>);
 
 impl ChannelsLast {
-    /// Several convolutions, or one with a prologue; all have one group and read the image where it lies.
-    fn together(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
+    /// Computes siblings, or one convolution with a prologue; all have one group and read the image in place.
+    fn launch_batched(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let x = launch.input(self.x)?;
         let x_step = x.step_of(x.sizes().last().copied().unwrap_or(0)).ok_or_else(rows_of_other_length)?;
-        let mut bound = SmallVec::<[BoundArm<'_>; 4]>::new();
-        for (position, arm) in self.arms.iter().enumerate() {
+        let mut bound = SmallVec::<[BoundBranch<'_>; 4]>::new();
+        for (position, branch) in self.branches.iter().enumerate() {
             let sizes = Sizes::from_slice(launch.output(position).sizes());
-            let geometry = Geometry::channels_last(&arm.op, x.sizes(), &sizes, &arm.weight);
-            let w = packed_elements(launch.input(arm.w)?, arm.packed_group())?;
-            let windows = arm.windows((x.span::<f32>(), x_step), x.sizes()[0], geometry);
-            bound.push((windows, w, arm.epilogue.bind(launch, &sizes)?));
+            let geometry = Geometry::channels_last(&branch.op, x.sizes(), &sizes, &branch.weight);
+            let w = packed_elements(launch.input(branch.w)?, branch.packed_group())?;
+            let windows = branch.windows((x.span::<f32>(), x_step), x.sizes()[0], geometry);
+            bound.push((windows, w, branch.epilogue.bind(launch, &sizes)?));
         }
         let prologue = self.prologue.as_ref().map(|plan| Prologue::bind(plan, self.x, launch)).transpose()?;
-        let mut arms = SmallVec::<[_; 4]>::new();
-        for ((arm, (windows, w, epilogue)), target) in self.arms.iter().zip(&bound).zip(launch.outputs.iter_mut()) {
-            let (columns, y) = (arm.weight[0], target.view());
+        let mut branches = SmallVec::<[_; 4]>::new();
+        for ((branch, (windows, w, epilogue)), target) in
+            self.branches.iter().zip(&bound).zip(launch.outputs.iter_mut())
+        {
+            let (columns, y) = (branch.weight[0], target.view());
             let step = y.step_of(columns).ok_or_else(rows_of_other_length)?;
-            arms.push((
+            branches.push((
                 RowProduct { a: windows, b: w, columns, step, epilogue, blocks: Blocks::default() },
                 y.span::<f32>(),
             ));
         }
         let made = prologue.as_ref().map(|prologue| prologue as &dyn MadeRows);
-        compute(arms.into_iter(), made, self.tier, launch.workers);
+        compute(branches.into_iter(), made, self.tier, launch.workers);
         Ok(())
     }
 
     /// One convolution.
-    fn alone(&self, arm: &Arm, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
-        let (x, w) = (launch.input(self.x)?, launch.input(arm.w)?);
+    fn launch_single(&self, branch: &Branch, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
+        let (x, w) = (launch.input(self.x)?, launch.input(branch.w)?);
         let y_sizes = Sizes::from_slice(launch.output(0).sizes());
-        let geometry = match arm.plain_source {
-            true => Geometry::channels_first(&arm.op, x.sizes(), &y_sizes, &arm.weight),
-            false => Geometry::channels_last(&arm.op, x.sizes(), &y_sizes, &arm.weight),
+        let geometry = match branch.plain_source {
+            true => Geometry::channels_first(&branch.op, x.sizes(), &y_sizes, &branch.weight),
+            false => Geometry::channels_last(&branch.op, x.sizes(), &y_sizes, &branch.weight),
         };
-        let epilogue = arm.epilogue.bind(launch, &y_sizes)?;
-        let channels = arm.weight[1] * arm.op.groups;
-        let x_step = if arm.plain_source { channels } else { x.step_of(channels).ok_or_else(rows_of_other_length)? };
-        let mut windows = arm.windows((x.span::<f32>(), x_step), x.sizes()[0], geometry);
+        let epilogue = branch.epilogue.bind(launch, &y_sizes)?;
+        let channels = branch.weight[1] * branch.op.groups;
+        let x_step =
+            if branch.plain_source { channels } else { x.step_of(channels).ok_or_else(rows_of_other_length)? };
+        let mut windows = branch.windows((x.span::<f32>(), x_step), x.sizes()[0], geometry);
         let (x, images) = (x.span::<f32>(), windows.images);
         let workers = launch.workers;
-        let (group_inputs, outputs, groups) = (arm.weight[1], arm.weight[0], arm.op.groups);
+        let (group_inputs, outputs, groups) = (branch.weight[1], branch.weight[0], branch.op.groups);
         let y = launch.outputs[0].view();
         let y_step = y.step_of(outputs).ok_or_else(rows_of_other_length)?;
         let y = y.span::<f32>();
-        let each = arm.packed_group();
+        let each = branch.packed_group();
         let w = packed_elements(w, each * groups)?;
         let mut workspace: Option<Workspace<'_, f32>> = None;
-        if arm.is_padded_row {
+        if branch.is_padded_row {
             let padded: Triple = std::array::from_fn(|i| {
                 geometry.input[i] + (geometry.begin[i].max(0) + geometry.end[i].max(0)) as usize
             });
             let length = images * padded.iter().product::<usize>() * channels;
-            let target = workspace.insert(Workspace::of(launch.workspace, launch.rooms, length));
+            let target = workspace.insert(Workspace::of(launch.workspace, launch.scratch, length));
             let before = geometry.begin.map(|b| b.max(0) as usize);
             share(workers, target, padded[2] * channels, Cost::PerElement(1), |first, rows| {
                 for (i, row) in rows.chunks_exact_mut(padded[2] * channels).enumerate() {
-                    let image = Image { data: x, step: x_step, channels, is_plain: arm.plain_source };
+                    let image = Image { data: x, step: x_step, channels, is_plain: branch.plain_source };
                     image.copy_row(row, first + i, &geometry.input, &padded, &before);
                 }
             });
@@ -369,7 +374,7 @@ impl ChannelsLast {
     }
 }
 
-/// What [`StrideSupport::LastAxis`] excludes.
+/// The error for views that [`StrideSupport::LastAxis`] excludes.
 pub(crate) fn rows_of_other_length() -> KernelError {
     KernelError::Recipe("a part of an image whose rows are no pixels".to_owned())
 }
@@ -386,10 +391,10 @@ struct Image<'a> {
 
 impl Image<'_> {
     /// One row of the padded image.
-    fn copy_row(&self, row: &mut [f32], number: usize, input: &Triple, padded: &Triple, before: &Triple) {
+    fn copy_row(&self, row: &mut [f32], index: usize, input: &Triple, padded: &Triple, before: &Triple) {
         row.fill(0.0);
         let Self { data, step, channels, is_plain } = *self;
-        let (plane, y) = (number / padded[1], number % padded[1]);
+        let (plane, y) = (index / padded[1], index % padded[1]);
         let (image, z) = (plane / padded[0], plane % padded[0]);
         let (Some(z), Some(y)) = (z.checked_sub(before[0]), y.checked_sub(before[1])) else { return };
         if z >= input[0] || y >= input[1] {

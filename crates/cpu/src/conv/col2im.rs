@@ -73,8 +73,8 @@ impl Formula for Planes {
         let workers = means.workers;
         let columns = inputs.given(0);
         let positions = self.scatter.positions();
-        share(workers, y, self.image, Cost::PerElement(self.taps), |first, piece| {
-            for (i, plane) in piece.chunks_exact_mut(self.image).enumerate() {
+        share(workers, y, self.image, Cost::PerElement(self.taps), |first, chunk| {
+            for (i, plane) in chunk.chunks_exact_mut(self.image).enumerate() {
                 plane.fill(T::default());
                 let from = (first + i) * self.taps * positions;
                 let mut rows = columns[from..from + self.taps * positions].chunks_exact(positions.max(1));
@@ -109,9 +109,9 @@ impl Kernel for Merge {
         }
         let mut sizes = Sizes::from_slice(&[samples, rows / taps]);
         sizes.extend_from_slice(&image);
-        let (workers, rooms) = (launch.workers, launch.rooms);
+        let (workers, scratch) = (launch.workers, launch.scratch);
         let mut y = placed(&mut launch.outputs[0], &sizes)?;
         let planes = Planes { scatter: Scatter::new(slides), taps, image: image.iter().product() };
-        evaluate(&planes, &[Some(columns)], &mut y, workers, rooms)
+        evaluate(&planes, &[Some(columns)], &mut y, workers, scratch)
     }
 }

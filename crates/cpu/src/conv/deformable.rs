@@ -1,7 +1,7 @@
-//! `cpu.conv.deformable`: convolution that reads every element of a window at an offset of its own.
+//! `cpu.conv.deformable`: convolution that reads every element of a window at a separate offset.
 //!
-//! Per image, the interpolated and weighted elements are written out as columns, `columns[(c, k), o]`; then each plane
-//! of the result is a sum of columns times weights, a row of positions at a time.
+//! For each image, the kernel writes the interpolated and weighted elements as columns, `columns[(c, k), o]`; each
+//! plane of the result is then a sum of columns times weights, a row of positions at a time.
 
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::Sizes;
@@ -90,9 +90,9 @@ impl Problem<'_> {
         let taps: usize = kernel.iter().product();
         let (channels, spatial) = (self.x[1], image.len());
         let per_offset_group = (channels / self.op.offset_groups).max(1);
-        share(workers, columns, positions, Cost::PerElement(16 << spatial), |first, piece| {
+        share(workers, columns, positions, Cost::PerElement(16 << spatial), |first, chunk| {
             let mut position: SmallVec<[f64; MAX_AXES]> = smallvec![0.0; spatial];
-            for (i, row) in piece.chunks_exact_mut(positions).enumerate() {
+            for (i, row) in chunk.chunks_exact_mut(positions).enumerate() {
                 let (channel, tap_index) = ((first + i) / taps, (first + i) % taps);
                 let tap = unravel(tap_index, kernel);
                 let plane = (sample * channels + channel) * image_count;
@@ -119,19 +119,19 @@ impl Problem<'_> {
 
 impl Formula for Problem<'_> {
     fn compute<T: Number>(&self, inputs: &Inputs<'_, T>, y: &mut [T], means: Means<'_>) -> Result<(), KernelError> {
-        let Means { workers, rooms } = means;
+        let Means { workers, scratch } = means;
         let (x, w, offsets) = (inputs.given(0), inputs.given(1), inputs.given(2));
         let (bias, mask) = (inputs.optional(3), inputs.optional(4));
         let positions: usize = self.y[2..].iter().product();
         let taps: usize = self.w[2..].iter().product();
         let group_outputs = (self.w[0] / self.op.groups).max(1);
         let window = self.w[1] * taps;
-        let mut columns = rooms.take::<T>(self.x[1] * taps * positions);
+        let mut columns = scratch.allocate::<T>(self.x[1] * taps * positions);
         for (sample, image) in y.chunks_exact_mut((self.y[1] * positions).max(1)).enumerate() {
             self.read(sample, (x, offsets, mask), &mut columns, workers);
             let columns = &columns;
-            share(workers, image, positions, Cost::PerElement(window), |first, piece| {
-                for (i, plane) in piece.chunks_exact_mut(positions).enumerate() {
+            share(workers, image, positions, Cost::PerElement(window), |first, chunk| {
+                for (i, plane) in chunk.chunks_exact_mut(positions).enumerate() {
                     let output = first + i;
                     plane.fill(bias.map_or(T::default(), |b| b[output]));
                     let start = output / group_outputs * window * positions;
@@ -150,7 +150,7 @@ impl Kernel for Deformable {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let (x, w, offsets) = (launch.input(0)?, launch.input(1)?, launch.input(2)?);
         let (bias, mask) = (launch.optional(3), launch.optional(4));
-        let (workers, rooms) = (launch.workers, launch.rooms);
+        let (workers, scratch) = (launch.workers, launch.scratch);
         let y = launch.output(0);
         let spatial = self.op.strides.len();
         if [x.sizes(), w.sizes(), offsets.sizes(), y.sizes()].iter().any(|sizes| sizes.len() != spatial + 2) {
@@ -171,6 +171,6 @@ impl Kernel for Deformable {
             y: Sizes::from_slice(y.sizes()),
             begins: (0..spatial).map(begin).collect(),
         };
-        evaluate(&problem, &[Some(x), Some(w), Some(offsets), bias, mask], y, workers, rooms)
+        evaluate(&problem, &[Some(x), Some(w), Some(offsets), bias, mask], y, workers, scratch)
     }
 }

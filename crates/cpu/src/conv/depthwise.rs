@@ -1,9 +1,9 @@
 //! `cpu.conv.depthwise.f32`: convolution of each channel by itself, one or two spatial axes.
 //!
-//! A plane is copied once into padded rows, each split by the phase of its columns modulo the stride: the elements that
-//! one tap of a kernel row meets are then neighbours, whatever stride and dilation. Results are computed in strips of a
-//! fixed number of columns that stay in registers over all taps, without any test for the border. Their sums have names:
-//! of an array of them the compiler makes vectors that it takes apart again for every tap.
+//! The kernel copies a plane once into padded rows, each split by the phase of its columns modulo the stride: the
+//! elements that one tap of a kernel row reads are then neighbours, for any stride and dilation. It computes results in
+//! strips of a fixed number of columns that stay in registers over all taps, without a test for the border. The sums
+//! are named variables: for an array of them, the compiler would split vectors again for every tap.
 #![allow(unsafe_code, reason = "vector instructions on slices whose lengths are checked before")]
 #![allow(clippy::erasing_op, clippy::identity_op, reason = "unrolled code multiplies by 0 and 1")]
 
@@ -13,7 +13,7 @@ use sinter_ops::OpKind;
 use sinter_ops::conv::Convolution;
 use sinter_ops::window::{Axis, Padding};
 
-use crate::launch::{Kernel, Launch, Loaded, Room, Rooms};
+use crate::launch::{Kernel, Launch, Loaded, Scratch, ScratchBuffer};
 use crate::only_operator;
 use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
@@ -26,12 +26,12 @@ pub const DEPTHWISE: Row = Row {
     roots: &[OpKind::Convolution],
     numerics: Numerics::Reassociated,
     in_place: &[],
-    // Twice the speed that is expected of the matrix product, which would multiply by mostly empty tiles.
+    // Twice the estimated speed of the matrix product, which would multiply mostly empty tiles.
     speed: Speed { per_byte: 0.1, per_operation: 0.015 },
     kernel,
 };
 
-/// Rows are copied with their border: a wider one is left to other kernels.
+/// The kernel copies rows with their border; other kernels handle wider borders.
 const MAX_BORDER: i64 = 1 << 12;
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
@@ -73,7 +73,7 @@ struct Depthwise {
 /// Columns of a strip: enough independent sums to keep the units busy, few enough for the registers of every tier.
 const STRIP: usize = 32;
 
-/// What belongs to one channel of the result.
+/// The data of one channel of the result.
 struct Channel<'a> {
     /// The plane in padded rows.
     padded: &'a [f32],
@@ -89,15 +89,15 @@ struct Plane<'r> {
     phase: usize,
     /// Elements of a padded row.
     padded: usize,
-    /// Start of what a tap meets for result 0, in a padded row.
-    column_taps: Room<'r, usize>,
+    /// Start of the elements that a tap reads for result 0, in a padded row.
+    column_taps: ScratchBuffer<'r, usize>,
 }
 
 impl<'r> Plane<'r> {
-    fn new(rows: Slide, columns: Slide, rooms: &'r Rooms) -> Self {
+    fn new(rows: Slide, columns: Slide, scratch: &'r Scratch) -> Self {
         let reach = columns.kernel.saturating_sub(1).saturating_mul(columns.dilation);
         let phase = columns.output.next_multiple_of(STRIP) + reach / columns.stride + 1;
-        let column_taps = rooms.list((0..columns.kernel).map(|tap| {
+        let column_taps = scratch.list((0..columns.kernel).map(|tap| {
             let offset = tap * columns.dilation;
             offset % columns.stride * phase + offset / columns.stride
         }));
@@ -134,7 +134,7 @@ impl<'r> Plane<'r> {
         }
     }
 
-    /// The results of a plane, with the vector width of the tier. `met` has room for all taps.
+    /// The results of a plane, with the vector width of the tier. `met` has space for all taps.
     fn convolve(&self, tier: Tier, channel: &Channel<'_>, met: &mut [[usize; 2]], y: &mut [f32]) {
         let kernel = self.columns.kernel;
         for (output, row) in y.chunks_exact_mut(self.columns.output).enumerate() {
@@ -159,7 +159,7 @@ struct Strip<'a> {
     channel: &'a Channel<'a>,
     /// Their first column.
     first: usize,
-    /// Where what column 0 meets lies in the padded plane, and the weight of it.
+    /// Position in the padded plane of the element that column 0 reads, and its weight.
     taps: &'a [[usize; 2]],
 }
 
@@ -223,7 +223,7 @@ impl Strip<'_> {
 impl Kernel for Depthwise {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let (x, w, bias) = (launch.input(0)?, launch.input(1)?, launch.optional(2));
-        let (workers, rooms) = (launch.workers, launch.rooms);
+        let (workers, scratch) = (launch.workers, launch.scratch);
         let y = launch.output(0);
         let spatial = self.op.strides.len();
         let slide = |index: usize| {
@@ -232,21 +232,21 @@ impl Kernel for Depthwise {
             Slide::new(&axis, x.sizes()[index + 2], y.sizes()[index + 2], w.sizes()[index + 2])
         };
         let rows = if spatial == 2 { slide(0) } else { Slide::single() };
-        let plane = Plane::new(rows, slide(spatial - 1), rooms);
+        let plane = Plane::new(rows, slide(spatial - 1), scratch);
         let padded = plane.rows.input * plane.padded;
-        rooms.reserve::<f32>(workers.count(), padded);
+        scratch.reserve::<f32>(workers.count(), padded);
         let (inputs, outputs) = (x.sizes()[1], y.sizes()[1]);
         let x_plane = plane.rows.input * plane.columns.input;
         let y_plane = plane.rows.output * plane.columns.output;
         let taps = plane.rows.kernel * plane.columns.kernel;
-        rooms.reserve::<[usize; 2]>(workers.count(), taps);
+        scratch.reserve::<[usize; 2]>(workers.count(), taps);
         let multiplier = (outputs / inputs.max(1)).max(1);
         let (x, w) = (x.elements::<f32>(), w.elements::<f32>());
         let bias = bias.map(|b| b.elements::<f32>());
-        share(workers, y.elements::<f32>(), y_plane, Cost::PerElement(2 * taps), |first, piece| {
-            let (mut padded, mut met) = (rooms.take(padded), rooms.take(taps));
+        share(workers, y.elements::<f32>(), y_plane, Cost::PerElement(2 * taps), |first, chunk| {
+            let (mut padded, mut met) = (scratch.allocate(padded), scratch.allocate(taps));
             let mut spread = usize::MAX;
-            for (i, target) in piece.chunks_exact_mut(y_plane).enumerate() {
+            for (i, target) in chunk.chunks_exact_mut(y_plane).enumerate() {
                 let (sample, output) = ((first + i) / outputs, (first + i) % outputs);
                 let input = sample * inputs + output / multiplier;
                 if spread != input {

@@ -1,6 +1,6 @@
 //! `cpu.conv.depthwise_channels_last.f32`: convolution of each channel by itself, channels last, with an epilogue.
 //!
-//! The elements that a window meets at one kernel position are a vector over the channels; an output pixel is a sum of
+//! The elements that a window reads at one kernel position are a vector over the channels; an output pixel is a sum of
 //! such vectors times vectors of weights, which are packed as [kernel..., C]. Positions in the border are left out.
 #![allow(unsafe_code, reason = "vector instructions on slices whose lengths are checked before")]
 #![allow(clippy::erasing_op, clippy::identity_op, reason = "unrolled code multiplies by 0 and 1")]
@@ -13,7 +13,7 @@ use sinter_ops::conv::Convolution;
 use crate::conv::channels_last::{heavy, image_and_weight, missing, rows_of_other_length};
 use crate::conv::geometry::Geometry;
 use crate::fused::Fused;
-use crate::launch::{Kernel, Launch, Loaded, Rooms, Workers};
+use crate::launch::{Kernel, Launch, Loaded, Scratch, Workers};
 use crate::packed::{Fit, PackedRow, one_recipe, packed_elements, packed_tensor};
 use crate::product::epilogue::{Epilogue, Plan, Rest};
 use crate::share::{Cost, share};
@@ -85,7 +85,7 @@ impl Kernel for Depthwise {
             channels,
             epilogue: self.epilogue.bind(launch, &y_sizes)?,
             tier: self.tier,
-            rooms: launch.rooms,
+            scratch: launch.scratch,
         };
         let workers = launch.workers;
         let y = launch.outputs[0].view();
@@ -110,7 +110,7 @@ pub(crate) struct Pixels<'a> {
     pub(crate) channels: usize,
     pub(crate) epilogue: Epilogue<'a>,
     pub(crate) tier: Tier,
-    pub(crate) rooms: &'a Rooms,
+    pub(crate) scratch: &'a Scratch,
 }
 
 impl Pixels<'_> {
@@ -120,16 +120,16 @@ impl Pixels<'_> {
 
     /// Sees to memory for all threads.
     pub(crate) fn reserve(&self, workers: &dyn Workers) {
-        self.rooms.reserve::<[usize; 2]>(workers.count(), self.taps());
+        self.scratch.reserve::<[usize; 2]>(workers.count(), self.taps());
     }
 
-    /// Pixels from number `first` on, so many elements apart.
+    /// Pixels from index `first` on, so many elements apart.
     pub(crate) fn compute(&self, first: usize, pixels: &mut [f32], y_step: usize) {
-        let Self { x: (x, x_step), w, geometry, channels, epilogue, tier, rooms } = self;
+        let Self { x: (x, x_step), w, geometry, channels, epilogue, tier, scratch } = self;
         let (x_step, channels, taps) = (*x_step, *channels, self.taps());
-        let (mut places, mut met) = (rooms.take::<[usize; 2]>(taps), 0);
+        let (mut places, mut met) = (scratch.allocate::<[usize; 2]>(taps), 0);
         let mut columns = epilogue.rest.as_ref().map(Rest::columns);
-        // How far the taps of this pixel lie behind those in the list; none is made for the pixel before.
+        // Distance of the taps of this pixel from those in the list, which belongs to an earlier pixel.
         let mut shift = None;
         let (stride, reach) = (geometry.stride[2], (geometry.kernel[2].max(1) - 1) * geometry.dilation[2]);
         let is_inside = |x: usize| {
@@ -137,8 +137,8 @@ impl Pixels<'_> {
             start >= 0 && start + (reach as i64) < geometry.input[2] as i64
         };
         for (i, pixel) in pixels.chunks_mut(y_step.max(1)).map(|row| &mut row[..channels]).enumerate() {
-            let number = first + i;
-            let (image, output) = geometry.output_at(number);
+            let index = first + i;
+            let (image, output) = geometry.output_at(index);
             // Along a row, windows inside the image meet the same taps, one stride further.
             let follows = output[2] > 0 && is_inside(output[2]) && is_inside(output[2] - 1);
             let at = match shift.filter(|_| follows) {
@@ -156,7 +156,7 @@ impl Pixels<'_> {
             let sum = Sum { x, w, taps: &places[..met], bias: epilogue.bias, clamp: epilogue.clamp };
             sum.compute(*tier, pixel);
             if let (Some(rest), Some(columns)) = (&epilogue.rest, &mut columns) {
-                rest.apply(*tier, number, 0, pixel, columns);
+                rest.apply(*tier, index, 0, pixel, columns);
             }
         }
     }
@@ -166,7 +166,7 @@ impl Pixels<'_> {
 struct Sum<'a> {
     x: &'a [f32],
     w: &'a [f32],
-    /// Where the vectors of the image and of the weights begin.
+    /// Start of the vectors of the image and of the weights.
     taps: &'a [[usize; 2]],
     bias: Option<&'a [f32]>,
     clamp: (f32, f32),

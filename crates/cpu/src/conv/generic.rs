@@ -1,5 +1,5 @@
-//! `cpu.conv.generic`: convolution by plain loops, any element type, any number of spatial axes. Output planes are shared
-//! among the workers.
+//! `cpu.conv.generic`: convolution by plain loops, any element type, any number of spatial axes. Output planes are
+//! shared among the workers.
 
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::Sizes;
@@ -9,7 +9,7 @@ use sinter_ops::conv::Convolution;
 use sinter_ops::window::Axis;
 
 use crate::elements::{Numbers, load, store};
-use crate::launch::{Kernel, Launch, Loaded, Room, Rooms};
+use crate::launch::{Kernel, Launch, Loaded, Scratch, ScratchBuffer};
 use crate::only_operator;
 use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
@@ -37,8 +37,8 @@ struct Generic {
 /// The problem of one launch.
 struct Planes<'r> {
     slides: Slides,
-    /// What each tap of the last axis reaches.
-    reaches: Room<'r, Reach>,
+    /// The reach of each tap of the last axis.
+    reaches: ScratchBuffer<'r, Reach>,
     /// Output channels, and those of one group.
     channels: usize,
     group: usize,
@@ -52,7 +52,7 @@ struct Planes<'r> {
 }
 
 impl<'r> Planes<'r> {
-    fn of(op: &Convolution, x: &[usize], w: &[usize], y: &[usize], rooms: &'r Rooms) -> Self {
+    fn of(op: &Convolution, x: &[usize], w: &[usize], y: &[usize], scratch: &'r Scratch) -> Self {
         let axis = |index: usize| Axis {
             stride: op.strides[index],
             dilation: op.dilations[index],
@@ -63,7 +63,7 @@ impl<'r> Planes<'r> {
         let slide = |index: usize| Slide::new(&axis(index), x[index + 2], y[index + 2], w[index + 2]);
         let slides: Slides = (0..x.len() - 2).map(slide).collect();
         Self {
-            reaches: slides.last().map_or_else(|| rooms.take(0), |last| last.reaches(rooms)),
+            reaches: slides.last().map_or_else(|| scratch.allocate(0), |last| last.reaches(scratch)),
             slides,
             channels: y[1].max(1),
             group: (w[0] / op.groups.max(1)).max(1),
@@ -78,8 +78,8 @@ impl<'r> Planes<'r> {
     /// Adds all products to output planes from `first` on. Each output's products come in the order of the formula:
     /// channels, then taps.
     fn add<T: Copy>(&self, first: usize, ys: &mut [T], xs: &[T], ws: &[T], add: impl Fn(T, T, T) -> T) {
-        for (number, y) in ys.chunks_exact_mut(self.output).enumerate() {
-            let (n, m) = ((first + number) / self.channels, (first + number) % self.channels);
+        for (index, y) in ys.chunks_exact_mut(self.output).enumerate() {
+            let (n, m) = ((first + index) / self.channels, (first + index) % self.channels);
             for channel in 0..self.seen {
                 let x = (n * self.inputs + m / self.group * self.seen + channel) * self.input;
                 let w = (m * self.seen + channel) * self.taps;
@@ -119,27 +119,27 @@ impl<'r> Planes<'r> {
 impl Kernel for Generic {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let (x, w) = (launch.input(0)?, launch.input(1)?);
-        let rooms = launch.rooms;
-        let bias = launch.optional(2).map(|bias| load(bias, rooms));
-        let planes = Planes::of(&self.op, x.sizes(), w.sizes(), launch.output(0).sizes(), rooms);
-        let mut y = Numbers::like(x.data_type(), launch.output(0).count(), rooms);
+        let scratch = launch.scratch;
+        let bias = launch.optional(2).map(|bias| load(bias, scratch));
+        let planes = Planes::of(&self.op, x.sizes(), w.sizes(), launch.output(0).sizes(), scratch);
+        let mut y = Numbers::like(x.data_type(), launch.output(0).count(), scratch);
         let (plane, work, workers) = (planes.output, planes.seen * planes.taps, launch.workers);
         let channel_of = |output: usize| output / plane.max(1) % planes.channels;
-        match (load(x, rooms), load(w, rooms), &mut y) {
+        match (load(x, scratch), load(w, scratch), &mut y) {
             (Numbers::Floats(xs), Numbers::Floats(ws), Numbers::Floats(ys)) => {
                 if let Some(Numbers::Floats(b)) = &bias {
                     ys.iter_mut().enumerate().for_each(|(i, y)| *y = b[channel_of(i)]);
                 }
-                share(workers, ys, plane, Cost::PerElement(work), |first, piece| {
-                    planes.add(first, piece, &xs, &ws, |y, x, w| y + x * w);
+                share(workers, ys, plane, Cost::PerElement(work), |first, chunk| {
+                    planes.add(first, chunk, &xs, &ws, |y, x, w| y + x * w);
                 });
             }
             (Numbers::Ints(xs), Numbers::Ints(ws), Numbers::Ints(ys)) => {
                 if let Some(Numbers::Ints(b)) = &bias {
                     ys.iter_mut().enumerate().for_each(|(i, y)| *y = b[channel_of(i)]);
                 }
-                share(workers, ys, plane, Cost::PerElement(work), |first, piece| {
-                    planes.add(first, piece, &xs, &ws, |y, x, w| y.wrapping_add(x.wrapping_mul(w)));
+                share(workers, ys, plane, Cost::PerElement(work), |first, chunk| {
+                    planes.add(first, chunk, &xs, &ws, |y, x, w| y.wrapping_add(x.wrapping_mul(w)));
                 });
             }
             _ => return Err(KernelError::Data("operands of different kinds".to_owned())),

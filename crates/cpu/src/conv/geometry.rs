@@ -1,5 +1,4 @@
-//! How the windows of a convolution lie on its input: three spatial axes, outermost first. Fewer are padded with axes of
-//! size 1.
+//! Geometry of the windows of a convolution: three spatial axes, outermost first. Fewer are padded with axes of size 1.
 
 use sinter_ops::conv::Convolution;
 use sinter_ops::window::Axis;
@@ -20,7 +19,7 @@ pub(crate) struct Geometry {
     pub(crate) end: [i64; 3],
 }
 
-/// The first input position of a window, and the image that it lies in.
+/// The first input position of a window, and the index of its image.
 #[derive(Clone, Copy)]
 pub(crate) struct Origin {
     pub(crate) image: usize,
@@ -59,11 +58,11 @@ impl Geometry {
         Self::new(op, &x[2..], &y[1..=spatial], &weight[2..])
     }
 
-    /// Image and coordinates of an output position; all images are numbered through.
+    /// Image and coordinates of an output position; indices count through all images.
     #[inline]
-    pub(crate) fn output_at(&self, number: usize) -> (usize, Triple) {
+    pub(crate) fn output_at(&self, index: usize) -> (usize, Triple) {
         let [depth, height, width] = self.output;
-        let (row, x) = (number / width, number % width);
+        let (row, x) = (index / width, index % width);
         let (plane, y) = (row / height, row % height);
         (plane / depth, [plane % depth, y, x])
     }
@@ -81,7 +80,7 @@ impl Geometry {
         Origin { image, at: std::array::from_fn(|i| (output[i] * self.stride[i]) as i64 - self.begin[i]) }
     }
 
-    /// Number of the input position that a window meets at a kernel position, all images numbered through; `None` in the
+    /// Index of the input position that a window reads at a kernel position, counted through all images; `None` in the
     /// border.
     #[inline]
     pub(crate) fn met(&self, origin: Origin, tap: usize) -> Option<usize> {

@@ -1,8 +1,8 @@
-//! `cpu.conv.implicit_gemm.f32`: convolution as a matrix product whose right operand is never written out.
+//! `cpu.conv.implicit_gemm.f32`: convolution as a matrix product whose right operand is never materialized.
 //!
-//! For each image and group, `Y[m, o] = sum over w of W[m, w] X[w, o]` with w running over channels and kernel taps and o
-//! over output positions. The product packs its right operand in small strips anyway; here the packing reads the
-//! windows straight from the image. Up to three spatial axes; fewer are padded with axes of size 1.
+//! For each image and group, `Y[m, o] = sum over w of W[m, w] X[w, o]` with w running over channels and kernel taps and
+//! o over output positions. The product packs its right operand in small strips; here the packing reads the windows
+//! directly from the image. Up to three spatial axes; fewer are padded with axes of size 1.
 
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::DataType;
@@ -99,7 +99,7 @@ impl Kernel for ImplicitGemm {
         let (group_inputs, group_outputs) = (w_sizes[1], w_sizes[0] / groups.max(1));
         let (x, w) = (x.elements::<f32>(), w.elements::<f32>());
         let bias = bias.map(|b| b.elements::<f32>());
-        let (workers, rooms) = (launch.workers, launch.rooms);
+        let (workers, scratch) = (launch.workers, launch.scratch);
         let y = launch.output(0).elements::<f32>();
         let block = group_outputs * y_plane;
         if block == 0 {
@@ -119,7 +119,7 @@ impl Kernel for ImplicitGemm {
                 b: &windows,
                 row_bias: bias.map(|b| &b[group * group_outputs..(group + 1) * group_outputs]),
             }
-            .compute(self.tier, workers, rooms, y);
+            .compute(self.tier, workers, scratch, y);
         }
         Ok(())
     }

@@ -32,7 +32,7 @@ pub const TACTICS: &[&dyn HostTactic] = &[
     &col2im::COL2IM,
 ];
 
-/// What kernels do together with others.
+/// Proposers of fused regions.
 pub const PROPOSERS: &[&dyn Proposer] = &[
     &Heavy { kind: OpKind::Convolution, shares_operand: |op| matches!(op, Op::Convolution(op) if op.groups == 1) },
     &Pair {

@@ -1,7 +1,7 @@
 //! Adds rows of numbers into an image at the places where the taps of a kernel fall.
 //!
 //! The transpose of reading windows: position i of a window and tap k meet the image at `i s + k d - p`. Transposed
-//! convolution and the merging of columns both end here.
+//! convolution and `col2im` use it.
 
 use sinter_base::Sizes;
 use sinter_base::shape::{for_each_index, strides};
@@ -10,7 +10,7 @@ use smallvec::smallvec;
 use crate::number::Number;
 use crate::window::{Slide, Slides};
 
-/// Windows over an image; the positions of the windows are where the numbers come from.
+/// Windows over an image; the numbers come from the positions of the windows.
 pub struct Scatter {
     /// Per spatial axis: `input` is the image, `output` the positions.
     slides: Slides,

@@ -1,8 +1,9 @@
-//! `cpu.conv.separable.f32`: a convolution of each channel by itself and one of single pixels behind it, channels last.
+//! `cpu.conv.separable.f32`: a depthwise convolution followed by a pointwise (1x1) convolution, channels last.
 //!
-//! The pixels of the first are rows of the left operand of the second. A task makes a block of them in memory of its own,
-//! with what is done to them between, and multiplies them while they are in its cache: they are never written out. Each of
-//! both is computed as its own kernel does it, so the bits are the same.
+//! The pixels of the first convolution are rows of the left operand of the second. A task computes a block of them in
+//! its scratch buffer, applies the pointwise operator between the two, and multiplies the block while it is in the
+//! cache: the intermediate image is never stored. Each convolution uses the code of its own kernel, so the bits are the
+//! same.
 
 use std::ops::Range;
 
@@ -15,13 +16,13 @@ use crate::conv::channels_last::{has_no_padding, heavy, image_and_weight, missin
 use crate::conv::depthwise_channels_last::{self as depthwise, Pixels};
 use crate::conv::geometry::Geometry;
 use crate::fused::{Fused, pair};
-use crate::launch::{Kernel, Launch, Loaded, Rooms};
+use crate::launch::{Kernel, Launch, Loaded, Scratch};
 use crate::packed::{Fit, PackedRow, one_recipe, packed_elements, packed_once, packed_tensor};
+use crate::product::batched::{MadeRows, compute, reserve};
 use crate::product::blocks::Blocks;
 use crate::product::epilogue::Plan;
 use crate::product::panel::{pack, packed_len};
 use crate::product::rows::{Matrix, RowProduct};
-use crate::product::together::{MadeRows, compute, reserve};
 use crate::tactic::Speed;
 use crate::tier::Tier;
 
@@ -66,7 +67,7 @@ fn fit(region: &Region) -> Result<Fit, Refusal> {
     Ok(Fit { kernel, packed, workspace: Dim::constant(0), in_place: Vec::new() })
 }
 
-/// The image and the sizes of the weight of a convolution of each channel by itself.
+/// The image and the sizes of the weight of a depthwise convolution.
 fn depthwise_weight<'f>(fused: &'f Fused<'_>) -> Result<(&'f [Dim], Vec<usize>), Refusal> {
     let (op, (image, weight)) = (heavy(fused)?, image_and_weight(fused)?);
     if weight[1] != 1 || weight[0] != op.groups || fused.plain_source {
@@ -118,8 +119,8 @@ impl MadeRows for Made<'_> {
         self.pixels.channels
     }
 
-    fn rooms(&self) -> &Rooms {
-        self.pixels.rooms
+    fn scratch(&self) -> &Scratch {
+        self.pixels.scratch
     }
 
     fn make(&self, _: Tier, rows: Range<usize>, made: &mut [f32]) {
@@ -146,12 +147,12 @@ impl Kernel for Separable {
             channels,
             epilogue: self.between.bind(launch, &between)?,
             tier,
-            rooms: launch.rooms,
+            scratch: launch.scratch,
         };
         let behind = self.behind.bind(launch, &y_sizes)?;
         let rows = y_sizes.iter().rev().skip(1).product();
         pixels.reserve(launch.workers);
-        reserve(launch.rooms, launch.workers, rows, channels);
+        reserve(launch.scratch, launch.workers, rows, channels);
         let b = packed_elements(weight, packed_len(channels, columns))?;
         let y = launch.outputs[0].view();
         let step = y.step_of(columns).ok_or_else(rows_of_other_length)?;

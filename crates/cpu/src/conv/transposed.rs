@@ -13,7 +13,7 @@ use sinter_ops::conv::Deconvolution;
 use sinter_ops::window::Padding;
 
 use crate::conv::scatter::Scatter;
-use crate::launch::{Kernel, Launch, Loaded, Rooms, Workers};
+use crate::launch::{Kernel, Launch, Loaded, Scratch, Workers};
 use crate::matmul::gemm::{Product, Strided};
 use crate::number::{Formula, Inputs, Means, Number, evaluate};
 use crate::only_operator;
@@ -135,12 +135,12 @@ impl Geometry {
         (x, w, bias): (&[f32], &[f32], Option<&[f32]>),
         y: &mut [f32],
         workers: &dyn Workers,
-        rooms: &Rooms,
+        scratch: &Scratch,
     ) {
         let tier = Tier::in_use();
         let rows_per_plane = self.taps * self.x_plane;
         let planes = (BUFFER / rows_per_plane.max(1)).clamp(1, self.group_outputs.max(1));
-        let mut buffer = rooms.take::<f32>(planes * rows_per_plane);
+        let mut buffer = scratch.allocate::<f32>(planes * rows_per_plane);
         let group_weights = self.group_inputs * self.group_outputs * self.taps;
         for (block, y) in y.chunks_mut(self.group_outputs * self.y_plane).enumerate() {
             let group = block % self.groups;
@@ -163,10 +163,10 @@ impl Geometry {
                     b: &Strided { data: x, lane: 1, inner: self.x_plane },
                     row_bias: None,
                 }
-                .compute(tier, workers, rooms, columns);
+                .compute(tier, workers, scratch, columns);
                 let columns = &*columns;
-                share(workers, y, self.y_plane, Cost::PerElement(self.taps), |plane, piece| {
-                    for (i, target) in piece.chunks_exact_mut(self.y_plane).enumerate() {
+                share(workers, y, self.y_plane, Cost::PerElement(self.taps), |plane, chunk| {
+                    for (i, target) in chunk.chunks_exact_mut(self.y_plane).enumerate() {
                         let output = plane + i;
                         target.fill(bias.map_or(0.0, |b| b[group * self.group_outputs + first + output]));
                         self.add_plane(&columns[output * rows_per_plane..(output + 1) * rows_per_plane], target);
@@ -179,13 +179,13 @@ impl Geometry {
 
 impl Formula for Geometry {
     fn compute<T: Number>(&self, inputs: &Inputs<'_, T>, y: &mut [T], means: Means<'_>) -> Result<(), KernelError> {
-        let Means { workers, rooms } = means;
+        let Means { workers, scratch } = means;
         let (x, w, bias) = (inputs.given(0), inputs.given(1), inputs.optional(2));
         let channels = self.groups * self.group_outputs;
-        rooms.reserve::<T>(workers.count(), self.x_plane);
-        share(workers, y, self.y_plane, Cost::PerElement(self.group_inputs * self.taps), |first, piece| {
-            let mut row = rooms.take::<T>(self.x_plane);
-            for (i, target) in piece.chunks_exact_mut(self.y_plane).enumerate() {
+        scratch.reserve::<T>(workers.count(), self.x_plane);
+        share(workers, y, self.y_plane, Cost::PerElement(self.group_inputs * self.taps), |first, chunk| {
+            let mut row = scratch.allocate::<T>(self.x_plane);
+            for (i, target) in chunk.chunks_exact_mut(self.y_plane).enumerate() {
                 let (sample, output) = ((first + i) / channels, (first + i) % channels);
                 target.fill(bias.map_or(T::default(), |b| b[output]));
                 let (group, inside) = (output / self.group_outputs, output % self.group_outputs);
@@ -210,7 +210,7 @@ impl Formula for Geometry {
 impl Kernel for Transposed {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let (x, w, bias) = (launch.input(0)?, launch.input(1)?, launch.optional(2));
-        let (workers, rooms) = (launch.workers, launch.rooms);
+        let (workers, scratch) = (launch.workers, launch.scratch);
         let y = launch.output(0);
         let y_sizes = Sizes::from_slice(y.sizes());
         let geometry = self.geometry(x.sizes(), w.sizes(), &y_sizes)?;
@@ -218,10 +218,10 @@ impl Kernel for Transposed {
             return Ok(());
         }
         if !self.blocked {
-            return evaluate(&geometry, &[Some(x), Some(w), bias], y, workers, rooms);
+            return evaluate(&geometry, &[Some(x), Some(w), bias], y, workers, scratch);
         }
         let bias = bias.map(|b| b.elements::<f32>());
-        geometry.blocked((x.elements(), w.elements(), bias), y.elements(), workers, rooms);
+        geometry.blocked((x.elements(), w.elements(), bias), y.elements(), workers, scratch);
         Ok(())
     }
 }

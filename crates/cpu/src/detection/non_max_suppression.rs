@@ -1,7 +1,7 @@
-//! `cpu.detection.non_max_suppression`: boxes that stay when each removes the worse ones that overlap it too much.
+//! `cpu.detection.non_max_suppression`: keeps boxes; each kept box removes worse boxes that overlap it too much.
 //!
-//! Every batch entry and class is a task: it sorts its boxes by score and tests each against those that stay, which are
-//! few. A score beyond what can stay is never compared.
+//! Every batch entry and class is a task: it sorts its boxes by score and tests each against the kept boxes, which are
+//! few.
 
 use bytemuck::{Pod, Zeroable};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
@@ -67,8 +67,8 @@ impl Extent {
     }
 }
 
-/// Moves what stays of one class to the front of `order` and says how many they are: at most `most` boxes that score more
-/// than `exceeded` and overlap no better one.
+/// Moves the kept boxes of one class to the front of `order` and returns their number: at most `most` boxes that score
+/// more than `exceeded` and overlap no better one.
 fn keep(order: &mut [usize], boxes: &[Extent], scores: &[f64], most: usize, limit: f64, exceeded: f64) -> usize {
     let mut candidates = 0;
     for index in (0..scores.len()).filter(|&i| scores[i] > exceeded) {
@@ -93,7 +93,7 @@ fn keep(order: &mut [usize], boxes: &[Extent], scores: &[f64], most: usize, limi
 
 /// A number that may be left out.
 fn number(launch: &Launch<'_, '_>, index: usize) -> Result<Option<f64>, KernelError> {
-    match launch.optional(index).map(|view| floats(view, launch.rooms)).as_deref() {
+    match launch.optional(index).map(|view| floats(view, launch.scratch)).as_deref() {
         None => Ok(None),
         Some(&[value]) => Ok(Some(value)),
         Some(values) => Err(KernelError::Data(format!("operand {index} has {} elements instead of 1", values.len()))),
@@ -112,12 +112,12 @@ impl Kernel for Suppression {
         let most = number(launch, 2)?.unwrap_or(0.0).max(0.0) as usize;
         let limit = number(launch, 3)?.unwrap_or(0.0);
         let exceeded = number(launch, 4)?.unwrap_or(f64::NEG_INFINITY);
-        let rooms = launch.rooms;
-        let (boxes, scores) = (floats(boxes, rooms), floats(scores, rooms));
-        let extents = rooms.list(boxes.chunks_exact(4).map(|b| Extent::new(b, self.op.centered)));
+        let scratch = launch.scratch;
+        let (boxes, scores) = (floats(boxes, scratch), floats(scores, scratch));
+        let extents = scratch.list(boxes.chunks_exact(4).map(|b| Extent::new(b, self.op.centered)));
         let tasks = batch * classes;
-        // Of every class, how many boxes stay, and which.
-        let (mut kept, mut order) = (rooms.filled(tasks, 0usize), rooms.take::<usize>(tasks * count));
+        // The number of kept boxes of every class, and the boxes.
+        let (mut kept, mut order) = (scratch.filled(tasks, 0usize), scratch.allocate::<usize>(tasks * count));
         share_both(
             launch.workers,
             (&mut order, &mut kept),

@@ -1,10 +1,11 @@
-//! Regions around heavy operators that read the same operand: `[Pointwise] ([Transpose] heavy [Transpose] [Pointwise])...`.
+//! Regions around heavy operators that read the same operand:
+//! `[Pointwise] ([Transpose] heavy [Transpose] [Pointwise])...`.
 //!
-//! The transposes, when there, move the channels of operand 0 and of the result behind the spatial axes: the region
-//! computes in channels-last layout. The pointwise operator behind a heavy one is its epilogue; it stands behind the
-//! transpose, so its operands are in the layout of the result. The transpose in front is missing where operand 0 is read as it
-//! lies in plain layout. The pointwise operator in front makes the operand that all
-//! heavy operators read, in the layout of the region. Each heavy operator gives one result.
+//! The transposes, where present, permute the channels of operand 0 and of the result behind the spatial axes: the
+//! region computes in channels-last layout. The pointwise operator after a heavy operator is its epilogue. It follows
+//! the transpose, so its operands have the layout of the result. The first transpose is missing where the kernel reads
+//! operand 0 in plain layout. The first pointwise operator is the prologue: it computes the operand that all heavy
+//! operators read, in the layout of the region. Each heavy operator is a branch and gives one result.
 
 pub mod propose;
 
@@ -18,41 +19,41 @@ use smallvec::SmallVec;
 use crate::product::epilogue::{Plan, RowProgram};
 
 /// See the module documentation.
-pub struct Bundle<'a> {
-    /// What makes the operand that is read by all.
-    pub head: Option<Head<'a>>,
-    /// The heavy operators, in the order of the results.
-    pub arms: SmallVec<[Fused<'a>; 4]>,
+pub struct FusedGroup<'a> {
+    /// The operator that computes the shared operand.
+    pub prologue: Option<FusedPrologue<'a>>,
+    /// The sibling heavy operators, in the order of the results.
+    pub branches: SmallVec<[Fused<'a>; 4]>,
 }
 
-/// A pointwise operator in front: what it works on is as large as its result.
-pub struct Head<'a> {
+/// A pointwise operator before the heavy ones; one of its operands has the dimensions of its result.
+pub struct FusedPrologue<'a> {
     region: &'a Region,
     result: ValueId,
     work: OnRows<'a>,
 }
 
-/// One heavy operator with what stands around it.
+/// One heavy operator with its transposes and its epilogue.
 pub struct Fused<'a> {
     region: &'a Region,
     /// The heavy operator.
     pub node: &'a Node,
     /// Channels behind the spatial axes in the result, and in operand 0 unless that is plain.
     pub channels_last: bool,
-    /// Of a region with channels last: operand 0 has its channels in front.
+    /// In a region with channels last: operand 0 has its channels before the spatial axes.
     pub plain_source: bool,
-    /// The pointwise operator at the end, on the product.
-    pub tail: Option<OnRows<'a>>,
-    /// What operand 0 is, in the layout of the region.
+    /// The pointwise operator on the product.
+    pub epilogue: Option<OnRows<'a>>,
+    /// Operand 0 in the layout of the region.
     source: Option<ValueId>,
-    /// What the pointwise operator works on, or the region's result.
+    /// The value that the epilogue reads, or the region's result.
     product: ValueId,
 }
 
 /// A pointwise operator that works on the rows of one of its operands.
 pub struct OnRows<'a> {
     program: &'a Program,
-    /// Which operand.
+    /// Index of that operand.
     rows: usize,
     inputs: SmallVec<[ValueId; 4]>,
 }
@@ -69,52 +70,54 @@ fn maker(body: &Body, id: ValueId) -> Option<&Node> {
 }
 
 fn other() -> Refusal {
-    Refusal::new("takes one operator with transposes and pointwise operators around it, or several of one operand")
+    Refusal::new(
+        "takes one operator with transposes and pointwise operators around it, or siblings that share an operand",
+    )
 }
 
 fn dims(body: &Body, id: ValueId) -> Option<&[Dim]> {
     body.ty(id).as_tensor().and_then(|t| t.dims().ok())
 }
 
-/// Two heavy operators, the second on what the first makes, each with a pointwise operator behind it or none.
+/// Two heavy operators, each with an optional epilogue; the second reads the result of the first.
 ///
 /// # Errors
 /// When the region has another form.
 pub fn pair(region: &Region) -> Result<(Fused<'_>, Fused<'_>), Refusal> {
     let body = region.body();
     let [result] = body.outputs() else { return Err(other()) };
-    let second = Fused::behind(region, *result)?;
-    let first = Fused::behind(region, second.source.ok_or_else(other)?)?;
+    let second = Fused::ending_at(region, *result)?;
+    let first = Fused::ending_at(region, second.source.ok_or_else(other)?)?;
     match first.nodes() + second.nodes() == body.nodes().len() {
         true => Ok((first, second)),
         false => Err(other()),
     }
 }
 
-impl<'a> Bundle<'a> {
-    /// Takes a region apart.
+impl<'a> FusedGroup<'a> {
+    /// Matches a region.
     ///
     /// # Errors
-    /// When it has another form.
+    /// When the region has another form.
     pub fn of(region: &'a Region) -> Result<Self, Refusal> {
         let body = region.body();
-        let mut arms = SmallVec::<[Fused<'a>; 4]>::new();
+        let mut branches = SmallVec::<[Fused<'a>; 4]>::new();
         for result in body.outputs() {
-            arms.push(Fused::behind(region, *result)?);
+            branches.push(Fused::ending_at(region, *result)?);
         }
-        let source = arms.first().ok_or_else(other)?.source;
-        if arms.iter().any(|arm| arm.source != source) {
+        let source = branches.first().ok_or_else(other)?.source;
+        if branches.iter().any(|branch| branch.source != source) {
             return Err(other());
         }
-        let head = match source.and_then(|id| maker(body, id)) {
-            Some(node) => Some(Head::of(region, node)?),
+        let prologue = match source.and_then(|id| maker(body, id)) {
+            Some(node) => Some(FusedPrologue::of(region, node)?),
             None => None,
         };
-        let nodes: usize = arms.iter().map(Fused::nodes).sum::<usize>() + usize::from(head.is_some());
+        let nodes: usize = branches.iter().map(Fused::nodes).sum::<usize>() + usize::from(prologue.is_some());
         if nodes != body.nodes().len() {
             return Err(other());
         }
-        Ok(Self { head, arms })
+        Ok(Self { prologue, branches })
     }
 
     /// The heavy operator whose weight is this operand of the region.
@@ -122,20 +125,20 @@ impl<'a> Bundle<'a> {
     /// # Errors
     /// When there is none.
     pub fn of_weight(&self, operand: usize) -> Result<&Fused<'a>, Refusal> {
-        let arm = self.arms.iter().find(|arm| arm.operand(1) == Some(operand));
-        arm.ok_or_else(|| Refusal::new(format!("operand {operand} is no weight")))
+        let branch = self.branches.iter().find(|branch| branch.operand(1) == Some(operand));
+        branch.ok_or_else(|| Refusal::new(format!("operand {operand} is no weight")))
     }
 
-    /// The region's operand that the heavy operators read, or that the head makes theirs of.
+    /// The region's operand that the heavy operators read, or that the prologue reads for them.
     pub fn operand(&self) -> Option<usize> {
-        match &self.head {
-            Some(head) => head.operand(),
-            None => self.arms.first()?.operand(0),
+        match &self.prologue {
+            Some(prologue) => prologue.operand(),
+            None => self.branches.first()?.operand(0),
         }
     }
 }
 
-impl<'a> Head<'a> {
+impl<'a> FusedPrologue<'a> {
     fn of(region: &'a Region, node: &'a Node) -> Result<Self, Refusal> {
         let body = region.body();
         let (Op::Pointwise(op), [result]) = (&node.op, &node.outputs[..]) else { return Err(other()) };
@@ -143,7 +146,7 @@ impl<'a> Head<'a> {
         let inputs: SmallVec<[ValueId; 4]> = node.inputs.iter().flatten().copied().collect();
         let is_row = |id: &ValueId| body.ty(*id).data_type() == DataType::F32 && dims(body, *id) == Some(own);
         let rows = inputs.iter().position(is_row);
-        let rows = rows.ok_or_else(|| Refusal::new("no operand in front is as large as what is made of it"))?;
+        let rows = rows.ok_or_else(|| Refusal::new("no operand of the prologue has the dimensions of its result"))?;
         Ok(Self { region, result: *result, work: OnRows { program: &op.program, rows, inputs } })
     }
 
@@ -152,7 +155,7 @@ impl<'a> Head<'a> {
         self.region.operand(self.work.inputs[self.work.rows])
     }
 
-    /// What is done to its rows.
+    /// The program of the prologue, row by row.
     ///
     /// # Errors
     /// When the pointwise operator does not fit.
@@ -163,7 +166,7 @@ impl<'a> Head<'a> {
 }
 
 impl<'a> OnRows<'a> {
-    /// The program with its operands in the region; `result` are the dimensions of what it works on.
+    /// The program with its operands in the region; `result` are the dimensions of the value that it works on.
     fn program(&self, region: &'a Region, result: &'a [Dim]) -> Result<RowProgram<'a>, Refusal> {
         let (mut operands, mut all) = (Vec::new(), Vec::new());
         for (index, id) in self.inputs.iter().enumerate() {
@@ -179,25 +182,25 @@ impl<'a> OnRows<'a> {
 }
 
 impl<'a> Fused<'a> {
-    /// Takes a region of one heavy operator with nothing in front apart.
+    /// Matches a region of one heavy operator without a prologue.
     ///
     /// # Errors
-    /// When it has another form.
+    /// When the region has another form.
     pub fn of(region: &'a Region) -> Result<Self, Refusal> {
-        let mut bundle = Bundle::of(region)?;
-        match (bundle.arms.len(), bundle.head) {
-            (1, None) => bundle.arms.pop().ok_or_else(other),
-            (1, Some(_)) => Err(Refusal::new("takes no operator in front")),
+        let mut group = FusedGroup::of(region)?;
+        match (group.branches.len(), group.prologue) {
+            (1, None) => group.branches.pop().ok_or_else(other),
+            (1, Some(_)) => Err(Refusal::new("takes no prologue")),
             _ => Err(Refusal::new("takes one operator at a time")),
         }
     }
 
-    /// The heavy operator behind a result.
-    fn behind(region: &'a Region, result: ValueId) -> Result<Self, Refusal> {
+    /// The branch that computes a result.
+    fn ending_at(region: &'a Region, result: ValueId) -> Result<Self, Refusal> {
         let body = region.body();
         let mut node = maker(body, result).ok_or_else(other)?;
         let mut product = result;
-        let mut tail = None;
+        let mut epilogue = None;
         if let Op::Pointwise(op) = &node.op {
             let inputs: SmallVec<[ValueId; 4]> = node.inputs.iter().flatten().copied().collect();
             let at = inputs.iter().position(|id| maker(body, *id).is_some()).ok_or_else(other)?;
@@ -205,7 +208,7 @@ impl<'a> Fused<'a> {
             if node.outputs.len() != 1 || inputs.iter().filter(|id| maker(body, **id).is_some()).count() != 1 {
                 return Err(other());
             }
-            tail = Some(OnRows { program: &op.program, rows: at, inputs });
+            epilogue = Some(OnRows { program: &op.program, rows: at, inputs });
             node = maker(body, product).ok_or_else(other)?;
         }
         let channels_last = body.nodes().len() > 1 && is_transpose(node, Transpose::to_channels_last);
@@ -226,16 +229,16 @@ impl<'a> Fused<'a> {
         if node.outputs.len() != 1 || node.inputs.iter().skip(1).any(is_made) {
             return Err(other());
         }
-        Ok(Self { region, node, channels_last, plain_source, tail, source, product })
+        Ok(Self { region, node, channels_last, plain_source, epilogue, source, product })
     }
 
-    /// Nodes of the region that it takes.
+    /// Number of nodes of the region that belong to the branch.
     fn nodes(&self) -> usize {
         let transposes = usize::from(self.channels_last) + usize::from(self.channels_last && !self.plain_source);
-        1 + transposes + usize::from(self.tail.is_some())
+        1 + transposes + usize::from(self.epilogue.is_some())
     }
 
-    /// Number of the region's operand that feeds this input of the heavy operator.
+    /// Index of the region's operand that feeds this input of the heavy operator.
     pub fn operand(&self, input: usize) -> Option<usize> {
         let id = if input == 0 { self.source } else { self.node.inputs.get(input).copied().flatten() };
         self.region.operand(id?)
@@ -257,16 +260,16 @@ impl<'a> Fused<'a> {
     /// # Errors
     /// When the pointwise operator does not fit.
     pub fn epilogue(&self, bias: Option<usize>) -> Result<Plan, Refusal> {
-        let Some(tail) = &self.tail else { return Ok(Plan::bias(bias)) };
-        Plan::apart(&tail.program(self.region, self.product_dims())?)?.with_bias(bias)
+        let Some(epilogue) = &self.epilogue else { return Ok(Plan::bias(bias)) };
+        Plan::apart(&epilogue.program(self.region, self.product_dims())?)?.with_bias(bias)
     }
 
-    /// The pointwise end as a program, for kernels that do nothing else to their results.
+    /// The whole epilogue as a program, for kernels that do nothing else to their results.
     ///
     /// # Errors
     /// When it does not fit.
-    pub fn tail_plan(&self) -> Result<Option<Plan>, Refusal> {
-        let Some(tail) = &self.tail else { return Ok(None) };
-        Plan::whole(&tail.program(self.region, self.product_dims())?).map(Some)
+    pub fn epilogue_program(&self) -> Result<Option<Plan>, Refusal> {
+        let Some(epilogue) = &self.epilogue else { return Ok(None) };
+        Plan::whole(&epilogue.program(self.region, self.product_dims())?).map(Some)
     }
 }

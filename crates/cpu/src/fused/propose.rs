@@ -1,20 +1,19 @@
-//! Proposed regions of the form that [`crate::fused`] takes apart: a heavy operator with pointwise operators in front of it
-//! and behind it, and several heavy operators of one operand.
+//! Proposes regions of the form that [`crate::fused`] matches: a heavy operator with a pointwise prologue and epilogue,
+//! and sibling heavy operators that share an operand.
 
 use sinter_backend::{GraphView, Proposals, Proposer};
 use sinter_ops::{Node, Op, OpKind, ValueId};
 
 /// Most nodes of a region of several heavy operators.
 const MOST_NODES: usize = 16;
-/// Nodes that may stand between the first and the last of operators that read the same: what is computed early has to be
-/// kept for long.
+/// Most nodes between the first and the last sibling: results that are computed early stay live for long.
 const NEAR: usize = 64;
 
 /// Proposes around heavy operators of one kind.
 pub struct Heavy {
     /// The kind of operator.
     pub kind: OpKind,
-    /// Can the kernel do several such operators of one operand, and a pointwise operator that makes it?
+    /// Can the kernel compute siblings that share an operand, and a prologue that computes the operand?
     pub shares_operand: fn(&Op) -> bool,
 }
 
@@ -66,7 +65,7 @@ impl Heavy {
             let mut taken = 0;
             for &branch in left.iter().take_while(|&&branch| branch - first <= NEAR) {
                 let epilogue = epilogue_of(graph, branch).filter(|epilogue| {
-                    // What another branch makes is no operand of an epilogue, which belongs to one branch.
+                    // An epilogue belongs to one branch, so it must not read the result of another branch.
                     let mut inputs = graph.node(*epilogue).inputs.iter().flatten();
                     inputs.all(|id| graph.maker(*id).is_none_or(|maker| maker == branch || !left.contains(&maker)))
                 });
@@ -90,7 +89,7 @@ impl Heavy {
     }
 }
 
-/// Proposes two heavy operators, the second on what the first makes, each with what is done to its result.
+/// Proposes two heavy operators, each with its epilogue; the second reads the result of the first.
 pub struct Pair {
     /// May this be the first?
     pub first: fn(&Op) -> bool,
@@ -124,14 +123,15 @@ fn is_program(node: &Node) -> bool {
     matches!(node.op, Op::Pointwise(_)) && node.outputs.len() == 1
 }
 
-/// The pointwise operator that makes a value for these readers alone.
+/// The pointwise operator that computes a value for only these readers.
 fn prologue_of(graph: &GraphView<'_>, read: ValueId, readers: &[usize]) -> Option<usize> {
     let prologue = graph.maker(read)?;
     let is_theirs = graph.readers(read) == readers && !graph.is_read_outside(read, readers);
     (is_theirs && is_program(graph.node(prologue))).then_some(prologue)
 }
 
-/// The pointwise operator that can be done on the result of a heavy one as it is made: no operand makes the result larger.
+/// The pointwise operator that a kernel can apply to the result of a heavy operator: no operand enlarges the result by
+/// broadcasting.
 pub fn epilogue_of(graph: &GraphView<'_>, heavy: usize) -> Option<usize> {
     let [product] = graph.node(heavy).outputs[..] else { return None };
     let reader = graph.only_reader(product)?;

@@ -40,7 +40,7 @@ struct NGrams {
 #[derive(Default)]
 struct Trie {
     edges: HashMap<(usize, usize), usize>,
-    /// By node: number of the n-gram that ends there.
+    /// By node: index of the n-gram that ends there.
     numbers: Vec<Option<usize>>,
 }
 

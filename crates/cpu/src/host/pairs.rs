@@ -25,7 +25,7 @@ pub const EQUAL: Row = row("cpu.text.equal", &[OpKind::StringEqual], |region| {
     Ok(Loaded::Values(Box::new(Equal)))
 });
 
-/// What `each` makes of every pair, and the sizes of the result.
+/// Applies `each` to every pair, and returns the sizes of the result with the elements.
 fn map_pairs<T>(inputs: &[Option<Value>], each: impl Fn(&str, &str) -> T) -> Result<(Sizes, Vec<T>), KernelError> {
     let (a, b) = (tensor(inputs, 0)?, tensor(inputs, 1)?);
     let sizes = broadcast_sizes(&[a.sizes(), b.sizes()]);

@@ -1,7 +1,7 @@
 //! `cpu.text.cast`: numbers to text and back.
 //!
-//! The shortest digits come from the standard library for f32 and f64; narrower floats try one digit more until the text
-//! reads back to the same number. The form is NumPy's.
+//! The shortest digits come from the standard library for f32 and f64; narrower floats try one digit more until the
+//! text reads back to the same number. The form is NumPy's.
 
 use sinter_backend::{KernelError, Numerics, Refusal, Region, ValueKernel};
 use sinter_base::{DataType, Tensor, Value};
@@ -101,7 +101,7 @@ fn text_to_integer(text: &str, to: DataType) -> Result<i128, KernelError> {
     let does_not_fit = || data(format!("'{text}' does not fit {to}"));
     let value = match text.trim().parse::<i128>() {
         Ok(value) => value,
-        // What stands after the point is dropped.
+        // Drops the digits after the point.
         Err(_) => {
             let value = text_to_float(text)?;
             if !value.is_finite() {

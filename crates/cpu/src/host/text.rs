@@ -78,37 +78,37 @@ struct Split {
 }
 
 impl Split {
-    fn pieces<'t>(&self, text: &'t str) -> Vec<&'t str> {
+    fn substrings<'t>(&self, text: &'t str) -> Vec<&'t str> {
         let most = self.op.most_splits.unwrap_or(usize::MAX);
         if !self.op.delimiter.is_empty() {
             return text.splitn(most.saturating_add(1), self.op.delimiter.as_str()).collect();
         }
-        let mut pieces = Vec::new();
+        let mut substrings = Vec::new();
         let mut rest = text.trim_start();
-        while let Some(end) = rest.find(char::is_whitespace).filter(|_| pieces.len() < most) {
-            pieces.push(&rest[..end]);
+        while let Some(end) = rest.find(char::is_whitespace).filter(|_| substrings.len() < most) {
+            substrings.push(&rest[..end]);
             rest = rest[end..].trim_start();
         }
-        // What is left holds no white space, or may not be cut any more.
-        pieces.extend(Some(rest).filter(|rest| !rest.is_empty()));
-        pieces
+        // The rest holds no white space, or the limit of substrings is reached.
+        substrings.extend(Some(rest).filter(|rest| !rest.is_empty()));
+        substrings
     }
 }
 
 impl ValueKernel for Split {
     fn run(&self, inputs: &[Option<Value>]) -> Result<Vec<Value>, KernelError> {
         let x = tensor(inputs, 0)?;
-        let lists: Vec<Vec<&str>> = x.strings().map_err(data)?.iter().map(|text| self.pieces(text)).collect();
+        let lists: Vec<Vec<&str>> = x.strings().map_err(data)?.iter().map(|text| self.substrings(text)).collect();
         let longest = lists.iter().map(Vec::len).max().unwrap_or(0);
         let mut all = Vec::with_capacity(lists.len() * longest);
         for list in &lists {
-            all.extend(list.iter().map(|piece| (*piece).to_owned()));
+            all.extend(list.iter().map(|substring| (*substring).to_owned()));
             all.extend(std::iter::repeat_n(String::new(), longest - list.len()));
         }
         let counts = lists.iter().map(|list| list.len() as i64).collect();
         let sizes = [x.sizes(), &[longest]].concat();
-        let pieces = Tensor::from_strings(&sizes, all).map_err(data)?;
-        Ok(vec![pieces.into(), Tensor::from_vec(x.sizes(), counts).map_err(data)?.into()])
+        let substrings = Tensor::from_strings(&sizes, all).map_err(data)?;
+        Ok(vec![substrings.into(), Tensor::from_vec(x.sizes(), counts).map_err(data)?.into()])
     }
 }
 

@@ -1,7 +1,7 @@
 //! Decision trees, each row of x walked down every tree; rows are shared between threads.
 //!
-//! `cpu.trees.packed` takes nodes and sets as the plan packs them, so that a launch reads what its paths meet and nothing
-//! else. `cpu.trees.walk` takes any operands, and looks for the sets of all nodes in every launch.
+//! `cpu.trees.packed` takes nodes and sets as the plan packs them, so that a launch reads only the nodes of its paths.
+//! `cpu.trees.walk` takes any operands, and looks for the sets of all nodes in every launch.
 
 use std::sync::Mutex;
 
@@ -12,7 +12,7 @@ use sinter_ops::classical::tree_ensemble::{BASE, LEAVES, MEMBER, MEMBERS, NODES,
 use sinter_ops::classical::{Aggregate, ScoreTransform, TreeEnsemble};
 
 use crate::elements::{Numbers, load, store_real};
-use crate::launch::{Kernel, Launch, Loaded, Room, Rooms};
+use crate::launch::{Kernel, Launch, Loaded, Scratch, ScratchBuffer};
 use crate::only_operator;
 use crate::packed::{Fit, PackedRow, one_recipe};
 use crate::share::{Cost, share};
@@ -52,11 +52,11 @@ fn fit(region: &Region) -> Result<Fit, Refusal> {
     Ok(Fit { kernel, packed, workspace: Dim::constant(0), in_place: Vec::new() })
 }
 
-/// Operations per score, about: a walk from root to leaf.
+/// Estimated operations per score: a walk from root to leaf.
 const WORK: usize = 64;
-/// Columns of the table of nodes; packed ones have one more, the number of the node's set.
+/// Columns of the table of nodes; packed tables have one more, the index of the node's set.
 const COLUMNS: usize = 7;
-/// Nodes with the numbers of their sets; sets with a table in front: how many they are, then where each of them begins
+/// Nodes with the indices of their sets; sets with a table in front: how many they are, then where each of them begins
 /// among the members, and where the last one ends.
 fn pack(_: &Region, operand: usize, weight: &Tensor) -> Result<Tensor, KernelError> {
     let failed = |e: sinter_base::TensorError| data(e.to_string());
@@ -89,15 +89,15 @@ struct Walk {
 enum Reals<'a> {
     F32(&'a [f32]),
     F64(&'a [f64]),
-    Loaded(Room<'a, f64>),
+    Loaded(ScratchBuffer<'a, f64>),
 }
 
 impl<'a> Reals<'a> {
-    fn of(view: View<'a>, rooms: &'a Rooms) -> Result<Self, KernelError> {
+    fn of(view: View<'a>, scratch: &'a Scratch) -> Result<Self, KernelError> {
         match view.data_type() {
             DataType::F32 => Ok(Self::F32(view.elements())),
             DataType::F64 => Ok(Self::F64(view.elements())),
-            other => match load(view, rooms) {
+            other => match load(view, scratch) {
                 Numbers::Floats(values) => Ok(Self::Loaded(values)),
                 Numbers::Ints(_) => Err(data(format!("{other} where floats are expected"))),
             },
@@ -124,7 +124,7 @@ impl<'a> Reals<'a> {
 /// Which members are in the set of a node.
 enum Sets<'a> {
     /// The members of all sets one after the other, NaN between them, and of each node where its set begins and ends.
-    Listed { members: Reals<'a>, bounds: Room<'a, [usize; 2]> },
+    Listed { members: Reals<'a>, bounds: ScratchBuffer<'a, [usize; 2]> },
     /// As [`pack`] makes them.
     Packed(Reals<'a>),
 }
@@ -142,9 +142,9 @@ struct Forest<'a> {
 }
 
 /// Where the sets of all nodes begin and end.
-fn bounds<'a>(nodes: &[i64], members: &Reals<'_>, rooms: &'a Rooms) -> Room<'a, [usize; 2]> {
+fn bounds<'a>(nodes: &[i64], members: &Reals<'_>, scratch: &'a Scratch) -> ScratchBuffer<'a, [usize; 2]> {
     let mut start = 0;
-    rooms.list(nodes.chunks_exact(COLUMNS).map(|node| {
+    scratch.list(nodes.chunks_exact(COLUMNS).map(|node| {
         if node[1] != MEMBER {
             return [0; 2];
         }
@@ -157,14 +157,14 @@ fn bounds<'a>(nodes: &[i64], members: &Reals<'_>, rooms: &'a Rooms) -> Room<'a, 
 
 impl<'a> Forest<'a> {
     fn of<'r: 'a, 'v: 'a>(launch: &Launch<'r, 'v>, is_packed: bool) -> Result<Self, KernelError> {
-        let rooms = launch.rooms;
+        let scratch = launch.scratch;
         let ints = |index: usize| launch.input(index).map(|v| v.elements::<i64>());
-        let reals = |index: usize| launch.input(index).and_then(|view| Reals::of(view, rooms));
+        let reals = |index: usize| launch.input(index).and_then(|view| Reals::of(view, scratch));
         let nodes = ints(NODES)?;
-        let sets = match launch.optional(MEMBERS).map(|view| Reals::of(view, rooms)).transpose()? {
+        let sets = match launch.optional(MEMBERS).map(|view| Reals::of(view, scratch)).transpose()? {
             None => None,
             Some(members) if is_packed => Some(Sets::Packed(members)),
-            Some(members) => Some(Sets::Listed { bounds: bounds(nodes, &members, rooms), members }),
+            Some(members) => Some(Sets::Listed { bounds: bounds(nodes, &members, scratch), members }),
         };
         Ok(Self {
             nodes,
@@ -248,7 +248,7 @@ impl<'a> Forest<'a> {
 }
 
 impl Walk {
-    /// Scores of one row before the base values; `reached` is room for a mark per score.
+    /// Scores of one row before the base values; `reached` has space for a mark per score.
     fn scores(
         &self,
         forest: &Forest<'_>,
@@ -297,7 +297,7 @@ fn softmax(scores: &mut [f64], left_out: impl Fn(f64) -> bool) {
         *score = if left_out(*score) { *score * (-most).exp() } else { (*score - most).exp() };
         total += *score;
     }
-    // Where no score stands out each is one half, as ONNX Runtime has it.
+    // If all scores are equal, each probability is one half, as in ONNX Runtime.
     scores.iter_mut().for_each(|s| *s = if total == 0.0 { 0.5 } else { *s / total });
 }
 
@@ -315,15 +315,15 @@ impl Kernel for Walk {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let x = launch.input(0)?;
         let &[rows, features] = x.sizes() else { return Err(data(format!("x of sizes {:?}", x.sizes()))) };
-        let (workers, rooms) = (launch.workers, launch.rooms);
-        let (x, forest) = (Reals::of(x, rooms)?, Forest::of(launch, self.is_packed)?);
-        let base = launch.optional(BASE).map(|view| Reals::of(view, rooms)).transpose()?;
+        let (workers, scratch) = (launch.workers, launch.scratch);
+        let (x, forest) = (Reals::of(x, scratch)?, Forest::of(launch, self.is_packed)?);
+        let base = launch.optional(BASE).map(|view| Reals::of(view, scratch)).transpose()?;
         let targets = self.op.targets;
-        let mut y = rooms.filled(rows * targets, 0.0);
+        let mut y = scratch.filled(rows * targets, 0.0);
         let failure: Mutex<Option<KernelError>> = Mutex::new(None);
-        rooms.reserve::<u8>(workers.count(), targets);
+        scratch.reserve::<u8>(workers.count(), targets);
         share(workers, &mut y, targets, Cost::PerElement(WORK), |first, part| {
-            let mut reached = rooms.take(targets);
+            let mut reached = scratch.allocate(targets);
             for (at, scores) in part.chunks_mut(targets).enumerate() {
                 let row = (first + at) * features;
                 let feature = |feature: usize| if feature < features { x.get(row + feature) } else { None };

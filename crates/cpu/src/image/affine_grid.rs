@@ -61,8 +61,8 @@ impl Formula for Positions<'_> {
         let theta = inputs.given(0);
         let axes = self.sizes.len();
         let positions: usize = self.sizes.iter().product();
-        share(workers, y, axes, Cost::PerElement(4 * axes), |first, piece| {
-            for (i, position) in piece.chunks_exact_mut(axes).enumerate() {
+        share(workers, y, axes, Cost::PerElement(4 * axes), |first, chunk| {
+            for (i, position) in chunk.chunks_exact_mut(axes).enumerate() {
                 let sample = (first + i) / positions;
                 let at = unravel((first + i) % positions, self.sizes);
                 let mut start = 0;
@@ -90,23 +90,23 @@ impl Kernel for Grid {
         let &[samples, axes, columns] = theta.sizes() else {
             return Err(KernelError::Data(format!("transformations of sizes {:?}", theta.sizes())));
         };
-        let wanted: Option<Sizes> = size.iter().map(|&s| usize::try_from(s).ok()).collect();
-        let wanted = wanted.filter(|w| w.len() == axes + 2 && columns == axes + 1 && w[0] == samples && axes > 0);
-        let Some(wanted) = wanted else {
+        let requested: Option<Sizes> = size.iter().map(|&s| usize::try_from(s).ok()).collect();
+        let requested = requested.filter(|w| w.len() == axes + 2 && columns == axes + 1 && w[0] == samples && axes > 0);
+        let Some(requested) = requested else {
             let message = format!("an image of sizes {size:?} by transformations of sizes {:?}", theta.sizes());
             return Err(KernelError::Data(message));
         };
         let mut sizes = Sizes::from_slice(&[samples]);
-        sizes.extend_from_slice(&wanted[2..]);
+        sizes.extend_from_slice(&requested[2..]);
         sizes.push(axes);
-        let (workers, rooms) = (launch.workers, launch.rooms);
+        let (workers, scratch) = (launch.workers, launch.scratch);
         let mut y = placed(&mut launch.outputs[0], &sizes)?;
         if y.count() == 0 {
             return Ok(());
         }
-        let sizes = &wanted[2..];
+        let sizes = &requested[2..];
         let along = |&size: &usize| (0..size).map(move |i| self.coordinate(i, size));
-        let coordinates = rooms.list_of(sizes.iter().sum(), sizes.iter().flat_map(along));
-        evaluate(&Positions { sizes, coordinates: &coordinates }, &[Some(theta)], &mut y, workers, rooms)
+        let coordinates = scratch.list_of(sizes.iter().sum(), sizes.iter().flat_map(along));
+        evaluate(&Positions { sizes, coordinates: &coordinates }, &[Some(theta)], &mut y, workers, scratch)
     }
 }

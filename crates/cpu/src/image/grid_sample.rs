@@ -175,16 +175,17 @@ impl Problem<'_> {
 
 impl Formula for Problem<'_> {
     fn compute<T: Number>(&self, inputs: &Inputs<'_, T>, y: &mut [T], means: Means<'_>) -> Result<(), KernelError> {
-        let Means { workers, rooms } = means;
+        let Means { workers, scratch } = means;
         let x = inputs.given(0);
         let image: usize = self.image.iter().product();
         let unit = self.sampler.neighbour_count().pow(self.image.len() as u32);
-        let (mut places, mut weights) = (rooms.take(self.positions * unit), rooms.take::<T>(self.positions * unit));
+        let (mut places, mut weights) =
+            (scratch.allocate(self.positions * unit), scratch.allocate::<T>(self.positions * unit));
         for (sample, y) in y.chunks_exact_mut(self.channels * self.positions).enumerate() {
             self.list(sample, (&mut places, &mut weights), workers);
             let (places, weights) = (&*places, &*weights);
-            share(workers, y, self.positions, Cost::PerElement(unit), |first, piece| {
-                for (i, plane) in piece.chunks_exact_mut(self.positions).enumerate() {
+            share(workers, y, self.positions, Cost::PerElement(unit), |first, chunk| {
+                for (i, plane) in chunk.chunks_exact_mut(self.positions).enumerate() {
                     let from = (sample * self.channels + first + i) * image;
                     let source = &x[from..from + image];
                     let entries = places.chunks_exact(unit).zip(weights.chunks_exact(unit));
@@ -202,7 +203,7 @@ impl Formula for Problem<'_> {
 impl Kernel for Sampler {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let (x, grid) = (launch.input(0)?, launch.input(1)?);
-        let (workers, rooms) = (launch.workers, launch.rooms);
+        let (workers, scratch) = (launch.workers, launch.scratch);
         let y = launch.output(0);
         if y.count() == 0 {
             return Ok(());
@@ -216,7 +217,7 @@ impl Kernel for Sampler {
         if image.len() > MAX_AXES {
             return Err(KernelError::Data(format!("{} spatial axes, at most {MAX_AXES}", image.len())));
         }
-        let positions = floats(grid, rooms);
+        let positions = floats(grid, scratch);
         let problem = Problem {
             sampler: self,
             strides: strides(&image),
@@ -226,6 +227,6 @@ impl Kernel for Sampler {
             grid: &positions,
             grid_type: grid.data_type(),
         };
-        evaluate(&problem, &[Some(x)], y, workers, rooms)
+        evaluate(&problem, &[Some(x)], y, workers, scratch)
     }
 }

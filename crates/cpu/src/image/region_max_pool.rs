@@ -48,8 +48,8 @@ impl Formula for Problem<'_> {
             refuse_data!("a region of sample {}, but there are {samples} samples", region[0].wide());
         }
         let (plane, map) = (cell_rows * cell_columns, height * width);
-        share(means.workers, y, channels * plane, Cost::PerElement(16), |first, piece| {
-            for (y, region) in piece.chunks_exact_mut(channels * plane).zip(regions.chunks_exact(5).skip(first)) {
+        share(means.workers, y, channels * plane, Cost::PerElement(16), |first, chunk| {
+            for (y, region) in chunk.chunks_exact_mut(channels * plane).zip(regions.chunks_exact(5).skip(first)) {
                 let corner = |index: usize| region[index].wide();
                 let columns = self.op.extent(corner(1), corner(3), self.data_type);
                 let rows = self.op.extent(corner(2), corner(4), self.data_type);
@@ -82,11 +82,11 @@ impl Formula for Problem<'_> {
 impl Kernel for RegionMaxPoolKernel {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let (x, regions) = (launch.input(0)?, launch.input(1)?);
-        let (workers, rooms) = (launch.workers, launch.rooms);
+        let (workers, scratch) = (launch.workers, launch.scratch);
         let &[samples, channels, height, width] = x.sizes() else {
             refuse_data!("a feature map of sizes {:?}", x.sizes());
         };
         let problem = Problem { op: &self.op, x: [samples, channels, height, width], data_type: x.data_type() };
-        evaluate(&problem, &[Some(x), Some(regions)], launch.output(0), workers, rooms)
+        evaluate(&problem, &[Some(x), Some(regions)], launch.output(0), workers, scratch)
     }
 }

@@ -1,8 +1,8 @@
 //! `cpu.image.resize_separable`: resizing by weighted sums, one axis after the other.
 //!
-//! Weights of several axes multiply, so the axes may be done one at a time: 2n instead of n^2 products per element for
-//! n neighbours. Axes that shrink most come first, which leaves less for the others to do. An inner axis that stays as
-//! it is makes each pass a sum of whole rows. Also nearest neighbours of crops, which may lie outside.
+//! Weights of several axes multiply, so the kernel resizes one axis at a time: 2n instead of n^2 products per element
+//! for n neighbours. Axes that shrink most come first, which reduces the work of the others. If an inner axis is not
+//! resized, each pass is a sum of whole rows. Also nearest neighbours of crops, which may lie outside.
 
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::{DataType, Sizes, View};
@@ -11,8 +11,8 @@ use sinter_ops::image::Resize;
 use smallvec::SmallVec;
 
 use crate::elements::floats;
-use crate::image::resize_plan::{ResizePlan, Resized, Wanted};
-use crate::launch::{Kernel, Launch, Loaded, Room, Rooms, Workers};
+use crate::image::resize_plan::{Requested, ResizePlan, Resized};
+use crate::launch::{Kernel, Launch, Loaded, Scratch, ScratchBuffer, Workers};
 use crate::number::{Formula, Inputs, Means, Number, evaluate};
 use crate::only_operator;
 use crate::share::{Cost, share};
@@ -46,15 +46,15 @@ struct Separable {
 /// # Errors
 /// When they do not fit.
 pub fn plan_of<'r>(op: &Resize, launch: &Launch<'r, '_>) -> Result<ResizePlan<'r>, KernelError> {
-    let rooms = launch.rooms;
-    let list = |index: usize| launch.optional(index).map(|view| floats(view, rooms));
+    let scratch = launch.scratch;
+    let list = |index: usize| launch.optional(index).map(|view| floats(view, scratch));
     let (region, scales) = (list(1), list(2));
-    let wanted = Wanted {
+    let requested = Requested {
         region: region.as_deref().unwrap_or_default(),
         scales: scales.as_deref().unwrap_or_default(),
         sizes: launch.optional(3).map_or(&[], |v: View<'_>| v.elements::<i64>()),
     };
-    ResizePlan::new(op, launch.input(0)?.sizes(), wanted, rooms)
+    ResizePlan::new(op, launch.input(0)?.sizes(), requested, scratch)
 }
 
 impl Kernel for Separable {
@@ -65,7 +65,7 @@ impl Kernel for Separable {
         if leaves && !x.data_type().is_float() && !x.data_type().is_integer() {
             return Err(KernelError::Data(format!("a crop of {} elements leaves the input", x.data_type())));
         }
-        let (workers, rooms) = (launch.workers, launch.rooms);
+        let (workers, scratch) = (launch.workers, launch.scratch);
         let mut y = placed(&mut launch.outputs[0], &plan.sizes)?;
         if y.count() == 0 {
             return Ok(());
@@ -76,7 +76,7 @@ impl Kernel for Separable {
             extrapolation: self.op.extrapolation,
             whole: !x.data_type().is_float(),
         };
-        evaluate(&passes, &[Some(x)], &mut y, workers, rooms)
+        evaluate(&passes, &[Some(x)], &mut y, workers, scratch)
     }
 }
 
@@ -95,16 +95,16 @@ fn pass<T: Number>(
     x: &[T],
     y: &mut [T],
     workers: &dyn Workers,
-    rooms: &Rooms,
+    scratch: &Scratch,
 ) {
-    let weights = rooms.list(resized.weights().iter().map(|&weight| T::of(weight)));
+    let weights = scratch.list(resized.weights().iter().map(|&weight| T::of(weight)));
     let (sources, weights) = (resized.sources(), &*weights);
     let output = resized.output();
     let taps = |at: usize| sources[resized.taps(at)].iter().zip(&weights[resized.taps(at)]);
     let work = resized.taps(0).len() + 1;
     if inner == 1 {
-        share(workers, y, output, Cost::PerElement(work), |first, piece| {
-            for (row, source) in piece.chunks_exact_mut(output).zip(x[first * input..].chunks_exact(input)) {
+        share(workers, y, output, Cost::PerElement(work), |first, chunk| {
+            for (row, source) in chunk.chunks_exact_mut(output).zip(x[first * input..].chunks_exact(input)) {
                 for (at, y) in row.iter_mut().enumerate() {
                     *y = taps(at).fold(T::default(), |sum, (&from, &weight)| sum + weight * source[from]);
                 }
@@ -112,8 +112,8 @@ fn pass<T: Number>(
         });
         return;
     }
-    share(workers, y, inner, Cost::PerElement(work), |first, piece| {
-        for (i, row) in piece.chunks_exact_mut(inner).enumerate() {
+    share(workers, y, inner, Cost::PerElement(work), |first, chunk| {
+        for (i, row) in chunk.chunks_exact_mut(inner).enumerate() {
             let (outer, at) = ((first + i) / output, (first + i) % output);
             row.fill(T::default());
             for (&from, &weight) in taps(at) {
@@ -126,23 +126,23 @@ fn pass<T: Number>(
 
 impl Formula for Passes<'_, '_> {
     fn compute<T: Number>(&self, inputs: &Inputs<'_, T>, y: &mut [T], means: Means<'_>) -> Result<(), KernelError> {
-        let Means { workers, rooms } = means;
+        let Means { workers, scratch } = means;
         let mut sizes = self.input.clone();
         let mut axes: SmallVec<[&Resized<'_>; 4]> = self.plan.axes.iter().collect();
         let growth = |resized: &Resized<'_>| resized.output() as f64 / self.input[resized.axis] as f64;
         axes.sort_by(|a, b| growth(a).total_cmp(&growth(b)));
-        let (x, mut held): (&[T], Option<Room<'_, T>>) = (inputs.given(0), None);
+        let (x, mut intermediate): (&[T], Option<ScratchBuffer<'_, T>>) = (inputs.given(0), None);
         let count = axes.len();
         for (turn, resized) in axes.into_iter().enumerate() {
             let (input, inner) = (sizes[resized.axis], sizes[resized.axis + 1..].iter().product());
             sizes[resized.axis] = resized.output();
-            let source = held.as_deref().unwrap_or(x);
+            let source = intermediate.as_deref().unwrap_or(x);
             if turn + 1 == count {
-                pass(resized, (input, inner), source, y, workers, rooms);
+                pass(resized, (input, inner), source, y, workers, scratch);
             } else {
-                let mut next = rooms.take(sizes.iter().product());
-                pass(resized, (input, inner), source, &mut next, workers, rooms);
-                held = Some(next);
+                let mut next = scratch.allocate(sizes.iter().product());
+                pass(resized, (input, inner), source, &mut next, workers, scratch);
+                intermediate = Some(next);
             }
         }
         if count == 0 {

@@ -1,4 +1,4 @@
-//! Resizing by the nearest element: bytes move, nothing is computed.
+//! Resizing by the nearest element: moves bytes, computes nothing.
 //!
 //! `cpu.image.resize_nearest` finds the source of every index of every axis once, then copies: whole runs where inner
 //! axes stay as they are, single elements along the innermost resized axis otherwise.
@@ -13,8 +13,8 @@ use sinter_ops::OpKind;
 use sinter_ops::image::{Coordinates, Interpolation, Resize};
 
 use crate::image::resize::plan_of;
-use crate::image::resize_plan::{ResizePlan, Resized, Wanted};
-use crate::launch::{Kernel, Launch, Loaded, Room, Rooms, Workers};
+use crate::image::resize_plan::{Requested, ResizePlan, Resized};
+use crate::launch::{Kernel, Launch, Loaded, Scratch, ScratchBuffer, Workers};
 use crate::only_operator;
 use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
@@ -75,12 +75,12 @@ impl Kernel for Nearest {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let x = launch.input(0)?;
         let plan = plan_of(&self.op, launch)?;
-        let (workers, rooms) = (launch.workers, launch.rooms);
+        let (workers, scratch) = (launch.workers, launch.scratch);
         let mut y = placed(&mut launch.outputs[0], &plan.sizes)?;
         if y.count() == 0 {
             return Ok(());
         }
-        let places = Places::new(&plan, x.sizes(), rooms)?;
+        let places = Places::new(&plan, x.sizes(), scratch)?;
         let (source, target) = (x.bytes(), y.bytes());
         macro_rules! move_as {
             ($t:ty) => {
@@ -102,20 +102,20 @@ struct Places<'r> {
     /// Sizes of the result down to the innermost resized axis.
     sizes: Sizes,
     /// Offsets in x along these axes, one axis after the other.
-    offsets: Room<'r, usize>,
+    offsets: ScratchBuffer<'r, usize>,
     /// Elements inside of it, which stay together.
     run: usize,
 }
 
 impl<'r> Places<'r> {
-    fn new(plan: &ResizePlan<'_>, x: &[usize], rooms: &'r Rooms) -> Result<Self, KernelError> {
+    fn new(plan: &ResizePlan<'_>, x: &[usize], scratch: &'r Scratch) -> Result<Self, KernelError> {
         check_inside(plan)?;
         let strides = strides(x);
         let depth = plan.axes.iter().map(|resized| resized.axis + 1).max().unwrap_or(0);
         let sizes = Sizes::from_slice(&plan.sizes[..depth]);
         let along = |axis: usize| (0..plan.sizes[axis]).map(move |i| (axis, i));
         let offset = |(axis, i): (usize, usize)| plan.nearest(axis, i) * strides[axis];
-        let offsets = rooms.list_of(sizes.iter().sum(), (0..depth).flat_map(along).map(offset));
+        let offsets = scratch.list_of(sizes.iter().sum(), (0..depth).flat_map(along).map(offset));
         Ok(Self { sizes, offsets, run: x[depth..].iter().product() })
     }
 
@@ -123,8 +123,8 @@ impl<'r> Places<'r> {
         let Some((&length, outer)) = self.sizes.split_last() else { return y.copy_from_slice(x) };
         let (before, last) = self.offsets.split_at(self.offsets.len() - length);
         let unit = length * self.run;
-        share(workers, y, unit, Cost::PerElement(1), |first, piece| {
-            for (i, row) in piece.chunks_exact_mut(unit).enumerate() {
+        share(workers, y, unit, Cost::PerElement(1), |first, chunk| {
+            for (i, row) in chunk.chunks_exact_mut(unit).enumerate() {
                 let at = unravel(first + i, outer);
                 let (mut from, mut axis) = (0, 0);
                 for (i, size) in at.iter().zip(outer) {
@@ -155,8 +155,8 @@ impl ValueKernel for Strings {
         let list = |index: usize| tensor(index).map(Tensor::to_floats).unwrap_or_default();
         let (region, scales) = (list(1), list(2));
         let sizes = tensor(3).map(Tensor::to_i64).unwrap_or_default();
-        let (wanted, rooms) = (Wanted { region: &region, scales: &scales, sizes: &sizes }, Rooms::default());
-        let plan = ResizePlan::new(&self.op, x.sizes(), wanted, &rooms)?;
+        let (requested, scratch) = (Requested { region: &region, scales: &scales, sizes: &sizes }, Scratch::default());
+        let plan = ResizePlan::new(&self.op, x.sizes(), requested, &scratch)?;
         check_inside(&plan)?;
         let strides = strides(x.sizes());
         let place = |flat: usize| {

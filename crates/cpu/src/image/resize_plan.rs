@@ -1,7 +1,7 @@
-//! The axes of a resize with their scales and sizes, from the operands as they are at run time.
+//! The axes of a resize with their scales and sizes, from the contents of the operands at run time.
 //!
-//! Where each element of an axis reads its input, and with what weights, is geometry that the operator defines (see
-//! [`ResizeAxis`]); it is found here once per axis, not per element.
+//! The operator defines the input elements and weights of each element of an axis (see [`ResizeAxis`]); the plan
+//! computes them once per axis, not per element.
 
 use sinter_backend::KernelError;
 use sinter_base::Sizes;
@@ -9,11 +9,11 @@ use sinter_ops::image::resize_axis::ResizeAxis;
 use sinter_ops::image::{AspectRatio, Resize};
 use smallvec::SmallVec;
 
-use crate::launch::{Room, Rooms};
+use crate::launch::{Scratch, ScratchBuffer};
 
 /// The operands beside the tensor itself; empty where left out.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
+pub struct Requested<'a> {
     /// Starts, then ends, of the resized axes.
     pub region: &'a [f64],
     /// Factors of the resized axes.
@@ -27,16 +27,16 @@ pub struct Resized<'r> {
     /// Which axis of the tensor.
     pub axis: usize,
     /// Of every element of the result, where its taps begin; behind the last, where they end.
-    starts: Room<'r, usize>,
-    sources: Room<'r, usize>,
-    weights: Room<'r, f64>,
+    starts: ScratchBuffer<'r, usize>,
+    sources: ScratchBuffer<'r, usize>,
+    weights: ScratchBuffer<'r, f64>,
     /// Per element of the result: 1 where a crop leaves the input.
-    outside: Room<'r, u8>,
+    outside: ScratchBuffer<'r, u8>,
 }
 
 impl<'r> Resized<'r> {
-    fn new(axis: usize, resize: &ResizeAxis<'_>, rooms: &'r Rooms) -> Self {
-        let (mut starts, mut outside) = (rooms.take(resize.output + 1), rooms.take(resize.output));
+    fn new(axis: usize, resize: &ResizeAxis<'_>, scratch: &'r Scratch) -> Self {
+        let (mut starts, mut outside) = (scratch.allocate(resize.output + 1), scratch.allocate(resize.output));
         let taps = |o: usize, visit: &mut dyn FnMut(usize, f64)| resize.each_tap(o, visit);
         let mut count = 0;
         for o in 0..resize.output {
@@ -44,7 +44,7 @@ impl<'r> Resized<'r> {
             outside[o] = u8::from(!taps(o, &mut |_, _| count += 1));
         }
         starts[resize.output] = count;
-        let (mut sources, mut weights) = (rooms.take(count), rooms.take(count));
+        let (mut sources, mut weights) = (scratch.allocate(count), scratch.allocate(count));
         let mut places = sources.iter_mut().zip(&mut *weights);
         for o in 0..resize.output {
             taps(o, &mut |from, weight| {
@@ -66,7 +66,7 @@ impl<'r> Resized<'r> {
         self.starts[output]..self.starts[output + 1]
     }
 
-    /// What all taps read.
+    /// Positions that all taps read.
     pub fn sources(&self) -> &[usize] {
         &self.sources
     }
@@ -93,7 +93,7 @@ impl<'r> Resized<'r> {
     }
 }
 
-/// What becomes of each axis.
+/// The plan of each axis.
 pub struct ResizePlan<'r> {
     /// Sizes of the result.
     pub sizes: Sizes,
@@ -114,12 +114,12 @@ fn size_of(size: f64) -> Result<usize, KernelError> {
 /// Scale and size of every resized axis.
 type Targets = SmallVec<[(f64, usize); 6]>;
 
-fn targets(op: &Resize, sizes: &[usize], wanted: Wanted<'_>) -> Result<Targets, KernelError> {
-    let given = if wanted.scales.is_empty() { wanted.sizes.len() } else { wanted.scales.len() };
+fn targets(op: &Resize, sizes: &[usize], requested: Requested<'_>) -> Result<Targets, KernelError> {
+    let given = if requested.scales.is_empty() { requested.sizes.len() } else { requested.scales.len() };
     if given != sizes.len() {
         return Err(KernelError::Data(format!("{given} scales or sizes for {} axes", sizes.len())));
     }
-    if !wanted.scales.is_empty() {
+    if !requested.scales.is_empty() {
         let target = |(&scale, &size): (&f64, &usize)| {
             if scale.is_nan() || scale <= 0.0 {
                 return Err(KernelError::Data(format!("scale {scale} is not positive")));
@@ -127,13 +127,13 @@ fn targets(op: &Resize, sizes: &[usize], wanted: Wanted<'_>) -> Result<Targets, 
             // In f32, as shapes are inferred.
             Ok((scale, size_of(f64::from((size as f32 * scale as f32).floor()))?))
         };
-        return wanted.scales.iter().zip(sizes).map(target).collect();
+        return requested.scales.iter().zip(sizes).map(target).collect();
     }
     let ratio = |(&asked, &size): (&i64, &usize)| asked as f64 / size as f64;
-    let mut ratios = wanted.sizes.iter().zip(sizes).map(ratio);
+    let mut ratios = requested.sizes.iter().zip(sizes).map(ratio);
     let uniform = match op.aspect_ratio {
         AspectRatio::Stretch => {
-            return ratios.zip(wanted.sizes).map(|(ratio, &asked)| Ok((ratio, size_of(asked as f64)?))).collect();
+            return ratios.zip(requested.sizes).map(|(ratio, &asked)| Ok((ratio, size_of(asked as f64)?))).collect();
         }
         AspectRatio::NotLarger => ratios.by_ref().fold(f64::INFINITY, f64::min),
         AspectRatio::NotSmaller => ratios.by_ref().fold(0.0, f64::max),
@@ -146,7 +146,7 @@ impl<'r> ResizePlan<'r> {
     ///
     /// # Errors
     /// When the operands do not fit, or there is nothing to read.
-    pub fn new(op: &Resize, x: &[usize], wanted: Wanted<'_>, rooms: &'r Rooms) -> Result<Self, KernelError> {
+    pub fn new(op: &Resize, x: &[usize], requested: Requested<'_>, scratch: &'r Scratch) -> Result<Self, KernelError> {
         let axes: Sizes = match &op.axes {
             Some(axes) => {
                 sinter_ops::axes::distinct_axes(axes, x.len()).map_err(|e| KernelError::Data(e.to_string()))?
@@ -154,7 +154,7 @@ impl<'r> ResizePlan<'r> {
             None => (0..x.len()).collect(),
         };
         let inputs: Sizes = axes.iter().map(|&axis| x[axis]).collect();
-        let targets = targets(op, &inputs, wanted)?;
+        let targets = targets(op, &inputs, requested)?;
         let mut plan = Self { sizes: Sizes::from_slice(x), axes: SmallVec::new() };
         for (&axis, &(_, size)) in axes.iter().zip(&targets) {
             plan.sizes[axis] = size;
@@ -166,8 +166,8 @@ impl<'r> ResizePlan<'r> {
             return Err(KernelError::Data(format!("{x:?} has no elements to resize to {:?}", plan.sizes)));
         }
         let crops = op.coordinates == sinter_ops::image::Coordinates::Crop;
-        if crops && wanted.region.len() != 2 * axes.len() {
-            let found = wanted.region.len();
+        if crops && requested.region.len() != 2 * axes.len() {
+            let found = requested.region.len();
             return Err(KernelError::Data(format!("{found} numbers describe a region of {} axes", axes.len())));
         }
         for (i, (&axis, (scale, output))) in axes.iter().zip(targets).enumerate() {
@@ -176,12 +176,12 @@ impl<'r> ResizePlan<'r> {
                 input: inputs[i],
                 output,
                 scale,
-                region: (end(wanted.region, i, 0.0), end(wanted.region, axes.len() + i, 1.0)),
+                region: (end(requested.region, i, 0.0), end(requested.region, axes.len() + i, 1.0)),
                 coordinates: op.coordinates,
                 interpolation: &op.interpolation,
                 exclude_outside: op.exclude_outside,
             };
-            let resized = Resized::new(axis, &resize, rooms);
+            let resized = Resized::new(axis, &resize, scratch);
             if output != inputs[i] || !resized.is_identity() {
                 plan.axes.push(resized);
             }

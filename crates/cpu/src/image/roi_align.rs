@@ -131,7 +131,7 @@ impl Problem<'_> {
 
 impl Formula for Problem<'_> {
     fn compute<T: Number>(&self, inputs: &Inputs<'_, T>, y: &mut [T], means: Means<'_>) -> Result<(), KernelError> {
-        let Means { workers, rooms } = means;
+        let Means { workers, scratch } = means;
         let (x, regions) = (inputs.given(0), inputs.given(1));
         let [batch, channels, height, width] = self.x;
         let (cell_rows, cell_columns) = (self.op.output_height, self.op.output_width);
@@ -148,13 +148,13 @@ impl Formula for Problem<'_> {
             most = (rows.points.max(most.0), columns.points.max(most.1));
         }
         let (most_rows, most_columns) = (most.0, most.1 * cell_columns);
-        rooms.reserve::<Point>(2 * workers.count(), most_rows.max(most_columns));
+        scratch.reserve::<Point>(2 * workers.count(), most_rows.max(most_columns));
         let (plane, map) = (cell_rows * cell_columns, height * width);
-        share(workers, y, channels * plane, Cost::PerElement(16), |first, piece| {
-            let room = || rooms.take::<Point>(most_rows.max(most_columns));
-            let (mut row_points, mut column_points) = (room(), room());
+        share(workers, y, channels * plane, Cost::PerElement(16), |first, chunk| {
+            let points = || scratch.allocate::<Point>(most_rows.max(most_columns));
+            let (mut row_points, mut column_points) = (points(), points());
             let own = regions.chunks_exact(4).zip(self.samples).skip(first);
-            for (y, region) in piece.chunks_exact_mut(channels * plane).zip(own) {
+            for (y, region) in chunk.chunks_exact_mut(channels * plane).zip(own) {
                 let Ok((sample, rows, columns)) = located(region) else { continue };
                 let points = (0..cell_columns).flat_map(|c| columns.points_of(c, width));
                 column_points.iter_mut().zip(points).for_each(|(place, point)| *place = point);
@@ -178,12 +178,12 @@ impl Formula for Problem<'_> {
 impl Kernel for Align {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let (x, regions) = (launch.input(0)?, launch.input(1)?);
-        let samples = integers(launch.input(2)?, launch.rooms)?;
-        let (workers, rooms) = (launch.workers, launch.rooms);
+        let samples = integers(launch.input(2)?, launch.scratch)?;
+        let (workers, scratch) = (launch.workers, launch.scratch);
         let &[batch, channels, height, width] = x.sizes() else {
             return Err(KernelError::Data(format!("a feature map of sizes {:?}", x.sizes())));
         };
         let problem = Problem { op: &self.op, x: [batch, channels, height, width], samples: &samples };
-        evaluate(&problem, &[Some(x), Some(regions)], launch.output(0), workers, rooms)
+        evaluate(&problem, &[Some(x), Some(regions)], launch.output(0), workers, scratch)
     }
 }

@@ -1,6 +1,6 @@
-//! `cpu.index.gather`, `cpu.index.gather_elements`, `cpu.index.gather_nd`: elements and slices picked by their number.
+//! `cpu.index.gather`, `cpu.index.gather_elements`, `cpu.index.gather_nd`: picks elements and slices by index.
 //!
-//! Indices are checked and turned into positions first, so that the copies that follow need no decisions: whole runs of
+//! The kernel first checks indices and converts them to positions, so that the copies need no decisions: whole runs of
 //! everything behind the indexed axes, or single elements of the operand's width.
 
 use bytemuck::Pod;
@@ -84,8 +84,8 @@ fn copy_runs(
         return;
     }
     let (bytes, work) = (run * width, target.len() / width);
-    share(workers, target, bytes, Cost::InAll(work), |from, piece| {
-        for (at, part) in piece.chunks_exact_mut(bytes).enumerate() {
+    share(workers, target, bytes, Cost::InAll(work), |from, chunk| {
+        for (at, part) in chunk.chunks_exact_mut(bytes).enumerate() {
             let from = start(from + at) * width;
             part.copy_from_slice(&source[from..from + bytes]);
         }
@@ -98,8 +98,8 @@ fn copy_elements<T: Pod + Send + Sync>(
     target: &mut [T],
     start: impl Fn(usize) -> usize + Sync,
 ) {
-    share(workers, target, 1, Cost::PerElement(1), |from, piece| {
-        for (at, element) in piece.iter_mut().enumerate() {
+    share(workers, target, 1, Cost::PerElement(1), |from, chunk| {
+        for (at, element) in chunk.iter_mut().enumerate() {
             *element = source[start(from + at)];
         }
     });
@@ -118,14 +118,14 @@ impl Kernel for Gather {
             DataType::I64 => gather_along(launch, x, indices, axis, indices.elements::<i64>()),
             DataType::I32 => gather_along(launch, x, indices, axis, indices.elements::<i32>()),
             _ => {
-                let picked = integers(indices, launch.rooms)?;
+                let picked = integers(indices, launch.scratch)?;
                 gather_along(launch, x, indices, axis, &picked)
             }
         }
     }
 }
 
-/// Slices along one axis, `picked` their numbers.
+/// Slices along one axis; `picked` are their indices.
 fn gather_along<I: Copy + Into<i64> + Sync>(
     launch: &mut Launch<'_, '_>,
     x: View<'_>,
@@ -159,7 +159,7 @@ impl Kernel for GatherElements {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let (x, indices) = (launch.input(0)?, launch.input(1)?);
         let axis = axis_in(self.axis, x.sizes().len())?;
-        let positions = element_positions(x.sizes(), indices, axis, launch.rooms)?;
+        let positions = element_positions(x.sizes(), indices, axis, launch.scratch)?;
         let workers = launch.workers;
         let mut y = result(&mut launch.outputs[0], indices.sizes())?;
         copy_runs(workers, (x.bytes(), y.bytes()), 1, element_bytes(x.data_type()), |at| positions[at]);
@@ -174,7 +174,7 @@ struct GatherNd {
 impl Kernel for GatherNd {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let (x, indices) = (launch.input(0)?, launch.input(1)?);
-        let slices = slice_starts(x.sizes(), indices, self.batch_axes, launch.rooms)?;
+        let slices = slice_starts(x.sizes(), indices, self.batch_axes, launch.scratch)?;
         let vectors = &indices.sizes()[..indices.sizes().len() - 1];
         let sizes: Sizes = vectors.iter().chain(slices.sizes).copied().collect();
         let run = slices.sizes.iter().product();

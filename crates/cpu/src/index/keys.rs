@@ -7,7 +7,7 @@
 use sinter_base::{DataType, View};
 
 use crate::elements::{Numbers, load};
-use crate::launch::{Room, Rooms};
+use crate::launch::{Scratch, ScratchBuffer};
 
 /// The key of a number.
 #[inline]
@@ -21,12 +21,12 @@ pub fn float_key(value: f64) -> i64 {
 }
 
 /// The keys of all elements.
-pub fn keys<'r>(view: View<'_>, rooms: &'r Rooms) -> Room<'r, i64> {
+pub fn keys<'r>(view: View<'_>, scratch: &'r Scratch) -> ScratchBuffer<'r, i64> {
     if view.data_type() == DataType::F32 {
-        return rooms.list(view.elements::<f32>().iter().map(|&v| float_key(f64::from(v))));
+        return scratch.list(view.elements::<f32>().iter().map(|&v| float_key(f64::from(v))));
     }
-    match load(view, rooms) {
-        Numbers::Floats(values) => rooms.list(values.iter().map(|&v| float_key(v))),
+    match load(view, scratch) {
+        Numbers::Floats(values) => scratch.list(values.iter().map(|&v| float_key(v))),
         Numbers::Ints(mut values) if view.data_type() == DataType::U64 => {
             values.iter_mut().for_each(|v| *v ^= i64::MIN);
             values

@@ -8,7 +8,7 @@ use sinter_ops::OpKind;
 
 use crate::arguments::result;
 use crate::elements::{Numbers, load};
-use crate::launch::{Kernel, Launch, Loaded, Room, Rooms};
+use crate::launch::{Kernel, Launch, Loaded, Scratch, ScratchBuffer};
 use crate::movement::takes_views;
 use crate::only_operator;
 use crate::tactic::{Row, Speed};
@@ -32,20 +32,20 @@ fn kernel(region: &Region) -> Result<Loaded, Refusal> {
 struct NonZeroKernel;
 
 /// Flat positions of the elements that are not zero.
-fn positions<'r>(x: View<'_>, rooms: &'r Rooms) -> Room<'r, usize> {
-    fn of<'r, T: Copy>(values: &[T], rooms: &'r Rooms, set: impl Fn(T) -> bool) -> Room<'r, usize> {
-        rooms.list_of(values.len(), (0..values.len()).filter(|&i| set(values[i])))
+fn positions<'r>(x: View<'_>, scratch: &'r Scratch) -> ScratchBuffer<'r, usize> {
+    fn of<'r, T: Copy>(values: &[T], scratch: &'r Scratch, set: impl Fn(T) -> bool) -> ScratchBuffer<'r, usize> {
+        scratch.list_of(values.len(), (0..values.len()).filter(|&i| set(values[i])))
     }
     match x.data_type() {
-        DataType::F32 => of(x.elements::<f32>(), rooms, |v| v != 0.0),
-        DataType::F16 => of(x.elements::<f16>(), rooms, |v| v != f16::ZERO),
-        DataType::Bf16 => of(x.elements::<bf16>(), rooms, |v| v != bf16::ZERO),
-        DataType::I64 => of(x.elements::<i64>(), rooms, |v| v != 0),
-        DataType::I32 => of(x.elements::<i32>(), rooms, |v| v != 0),
-        DataType::Bool => of(x.bytes(), rooms, |v| v != 0),
-        _ => match load(x, rooms) {
-            Numbers::Floats(values) => of(&values, rooms, |v| v != 0.0),
-            Numbers::Ints(values) => of(&values, rooms, |v| v != 0),
+        DataType::F32 => of(x.elements::<f32>(), scratch, |v| v != 0.0),
+        DataType::F16 => of(x.elements::<f16>(), scratch, |v| v != f16::ZERO),
+        DataType::Bf16 => of(x.elements::<bf16>(), scratch, |v| v != bf16::ZERO),
+        DataType::I64 => of(x.elements::<i64>(), scratch, |v| v != 0),
+        DataType::I32 => of(x.elements::<i32>(), scratch, |v| v != 0),
+        DataType::Bool => of(x.bytes(), scratch, |v| v != 0),
+        _ => match load(x, scratch) {
+            Numbers::Floats(values) => of(&values, scratch, |v| v != 0.0),
+            Numbers::Ints(values) => of(&values, scratch, |v| v != 0),
         },
     }
 }
@@ -53,7 +53,7 @@ fn positions<'r>(x: View<'_>, rooms: &'r Rooms) -> Room<'r, usize> {
 impl Kernel for NonZeroKernel {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let x = launch.input(0)?;
-        let found = positions(x, launch.rooms);
+        let found = positions(x, launch.scratch);
         let rank = x.sizes().len();
         let mut y = result(&mut launch.outputs[0], &[rank, found.len()])?;
         let entries = y.elements::<i64>();

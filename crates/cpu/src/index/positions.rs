@@ -1,11 +1,11 @@
-//! From indices to flat positions, checked once for all elements that are moved afterwards.
+//! Converts indices to flat positions, checked once for all elements that the kernel then moves.
 
 use sinter_backend::KernelError;
 use sinter_base::View;
 use sinter_base::shape::{element_count, strides, unravel};
 
 use crate::arguments::integers;
-use crate::launch::{Room, Rooms};
+use crate::launch::{Scratch, ScratchBuffer};
 use crate::refuse_data;
 
 /// An index, negative from the end, as a position in `0..size`.
@@ -24,19 +24,19 @@ pub fn element_positions<'r>(
     sizes: &[usize],
     indices: View<'_>,
     axis: usize,
-    rooms: &'r Rooms,
-) -> Result<Room<'r, usize>, KernelError> {
+    scratch: &'r Scratch,
+) -> Result<ScratchBuffer<'r, usize>, KernelError> {
     let own = indices.sizes();
     if own.len() != sizes.len() || (0..sizes.len()).any(|a| a != axis && own[a] > sizes[a]) {
         refuse_data!("indices of sizes {own:?} do not lie within sizes {sizes:?} beside axis {axis}");
     }
-    let values = integers(indices, rooms)?;
-    let Some(&row) = own.last().filter(|_| !values.is_empty()) else { return Ok(rooms.take(0)) };
+    let values = integers(indices, scratch)?;
+    let Some(&row) = own.last().filter(|_| !values.is_empty()) else { return Ok(scratch.allocate(0)) };
     let steps = strides(sizes);
     let (step, size, last) = (steps[axis], sizes[axis], own.len() - 1);
     // Within a row of indices either the axis runs, or the position beside it.
     let along = usize::from(axis != last);
-    let mut positions = rooms.take(values.len());
+    let mut positions = scratch.allocate(values.len());
     for (number, (row, positions)) in values.chunks_exact(row).zip(positions.chunks_exact_mut(row)).enumerate() {
         let at = unravel(number, &own[..last]);
         let start: usize = (0..last).filter(|&a| a != axis).map(|a| at[a] * steps[a]).sum();
@@ -53,7 +53,7 @@ pub fn element_positions<'r>(
 /// Slices that index vectors name.
 pub struct Slices<'a, 'r> {
     /// Flat position of the first element of each.
-    pub starts: Room<'r, usize>,
+    pub starts: ScratchBuffer<'r, usize>,
     /// Sizes of each.
     pub sizes: &'a [usize],
 }
@@ -67,7 +67,7 @@ pub fn slice_starts<'a, 'r>(
     sizes: &'a [usize],
     indices: View<'_>,
     batch_axes: usize,
-    rooms: &'r Rooms,
+    scratch: &'r Scratch,
 ) -> Result<Slices<'a, 'r>, KernelError> {
     let Some((&length, vectors)) = indices.sizes().split_last() else {
         refuse_data!("the indices are a scalar, at least one dimension is needed")
@@ -79,12 +79,12 @@ pub fn slice_starts<'a, 'r>(
             indices.sizes()
         );
     }
-    let (values, steps) = (integers(indices, rooms)?, strides(sizes));
+    let (values, steps) = (integers(indices, scratch)?, strides(sizes));
     let count = element_count(vectors).unwrap_or(0);
     // Vectors per batch entry; batch axes lead in both, so an entry's number is its flat position over them.
     let each = element_count(&vectors[batch_axes..]).unwrap_or(0).max(1);
     let block: usize = sizes[batch_axes..].iter().product();
-    let mut starts = rooms.take(count);
+    let mut starts = scratch.allocate(count);
     for (vector, place) in starts.iter_mut().enumerate() {
         let mut start = vector / each * block;
         for (k, &index) in values[vector * length..(vector + 1) * length].iter().enumerate() {

@@ -38,10 +38,10 @@ impl Kernel for RangeKernel {
         if let Some(other) = bounds.iter().find(|b| b.count() != 1) {
             refuse_data!("a bound of a range has {} elements", other.count());
         }
-        let rooms = launch.rooms;
+        let scratch = launch.scratch;
         let unsigned = bounds[0].data_type() == DataType::U64;
         // The result first: an absurd length must fail before memory is taken for it.
-        match bounds.map(|bound: View<'_>| load(bound, rooms)) {
+        match bounds.map(|bound: View<'_>| load(bound, scratch)) {
             [Numbers::Floats(start), Numbers::Floats(limit), Numbers::Floats(delta)] => {
                 let (start, limit, delta) = (start[0], limit[0], delta[0]);
                 let count = ((limit - start) / delta).ceil();
@@ -51,7 +51,7 @@ impl Kernel for RangeKernel {
                 // The conversion makes negative counts 0.
                 let count = count as usize;
                 let mut y = result(&mut launch.outputs[0], &[count])?;
-                store_real(&rooms.list((0..count).map(|k| start + k as f64 * delta)), &mut y);
+                store_real(&scratch.list((0..count).map(|k| start + k as f64 * delta)), &mut y);
             }
             [Numbers::Ints(start), Numbers::Ints(limit), Numbers::Ints(delta)] => {
                 let wide = |v: i64| if unsigned { i128::from(v.cast_unsigned()) } else { i128::from(v) };
@@ -66,7 +66,7 @@ impl Kernel for RangeKernel {
                 }
                 let mut y = result(&mut launch.outputs[0], &[count as usize])?;
                 let values = (0..count as usize).map(|k| (start + k as i128 * delta) as i64);
-                store(&Numbers::Ints(rooms.list(values)), &mut y);
+                store(&Numbers::Ints(scratch.list(values)), &mut y);
             }
             _ => refuse_data!("the bounds of a range are of different kinds"),
         }

@@ -1,8 +1,8 @@
 //! `cpu.index.scatter` and `cpu.index.scatter_combine`: updates written into a copy of a tensor, or combined with it.
 //!
 //! The result starts as a copy of the data, or is the data where memory is shared. Updates follow in their order, by
-//! runs of elements: the last of several for one place stays. Combined, the numbers take the wide path: each element is
-//! rounded once, after all of its updates.
+//! runs of elements: the last of several for one position wins. Combined, the numbers take the wide path: each element
+//! is rounded once, after all of its updates.
 
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::view::element_bytes;
@@ -13,7 +13,7 @@ use sinter_ops::{Op, OpKind};
 use crate::arguments::{Lines, axis_in, integers, result};
 use crate::elements::{Numbers, load, store};
 use crate::index::positions::{element_positions, slice_starts};
-use crate::launch::{Kernel, Launch, Loaded, Operand, Room, Rooms};
+use crate::launch::{Kernel, Launch, Loaded, Operand, Scratch, ScratchBuffer};
 use crate::movement::takes_views;
 use crate::refuse_data;
 use crate::share::{Cost, share};
@@ -82,7 +82,7 @@ struct Scatter {
 
 /// Where runs of elements of the updates go, in order.
 struct Runs<'r> {
-    targets: Room<'r, usize>,
+    targets: ScratchBuffer<'r, usize>,
     length: usize,
 }
 
@@ -103,11 +103,11 @@ impl Places {
                     refuse_data!("indices of sizes {:?} for updates of sizes {updates:?}", indices.sizes());
                 }
                 let axis = axis_in(axis, sizes.len())?;
-                Ok(Runs { targets: element_positions(sizes, indices, axis, launch.rooms)?, length: 1 })
+                Ok(Runs { targets: element_positions(sizes, indices, axis, launch.scratch)?, length: 1 })
             }
             Places::Slices => {
                 let indices = launch.input(1)?;
-                let slices = slice_starts(sizes, indices, 0, launch.rooms)?;
+                let slices = slice_starts(sizes, indices, 0, launch.scratch)?;
                 let expected = indices.sizes()[..indices.sizes().len() - 1].iter().chain(slices.sizes);
                 let expected: Sizes = expected.copied().collect();
                 if updates != &*expected {
@@ -135,15 +135,15 @@ fn sequence_runs<'a>(
     if !fits {
         refuse_data!("an update of sizes {updates:?} along axis {axis} of a cache of sizes {sizes:?}");
     }
-    let rooms = launch.rooms;
-    let positions = launch.optional(2).map(|positions| integers(positions, rooms)).transpose()?;
+    let scratch = launch.scratch;
+    let positions = launch.optional(2).map(|positions| integers(positions, scratch)).transpose()?;
     if let Some(positions) = positions.as_deref().filter(|positions| positions.len() != sizes[0]) {
         refuse_data!("{} write positions for {} batch entries", positions.len(), sizes[0]);
     }
     let Lines { outer, length: capacity, inner } = Lines::along(sizes, axis);
     let limit = i64::try_from(capacity).unwrap_or(i64::MAX);
     let lines_each = outer / sizes[0].max(1);
-    let mut targets = rooms.take(outer * updates[axis]);
+    let mut targets = scratch.allocate(outer * updates[axis]);
     let mut places = targets.iter_mut();
     for line in 0..outer {
         let first = positions.as_deref().map_or(0, |positions| positions[line / lines_each]);
@@ -168,24 +168,24 @@ impl Kernel for Scatter {
             Some(data) => Sizes::from_slice(data.sizes()),
             None => Sizes::from_slice(launch.output(0).sizes()),
         };
-        // Every place is checked before anything is written.
+        // Checks every position before the first write.
         let runs = self.places.runs(launch, &sizes, updates.sizes())?;
-        let (workers, rooms) = (launch.workers, launch.rooms);
+        let (workers, scratch) = (launch.workers, launch.scratch);
         let mut y = result(&mut launch.outputs[0], &sizes)?;
         if updates.data_type() != y.data_type() {
             refuse_data!("updates of type {} for data of type {}", updates.data_type(), y.data_type());
         }
         if let Some(data) = data {
             let source = data.bytes();
-            share(workers, y.bytes(), 1, Cost::InAll(data.count()), |from, piece| {
-                piece.copy_from_slice(&source[from..from + piece.len()]);
+            share(workers, y.bytes(), 1, Cost::InAll(data.count()), |from, chunk| {
+                chunk.copy_from_slice(&source[from..from + chunk.len()]);
             });
         }
         if self.reduction == ScatterReduction::None {
             replace(&mut y, updates, &runs);
             return Ok(());
         }
-        combine(self.reduction, &mut y, updates, &runs, rooms)
+        combine(self.reduction, &mut y, updates, &runs, scratch)
     }
 }
 
@@ -206,12 +206,12 @@ fn combine(
     y: &mut ViewMut<'_>,
     updates: View<'_>,
     runs: &Runs<'_>,
-    rooms: &Rooms,
+    scratch: &Scratch,
 ) -> Result<(), KernelError> {
     let data_type = y.data_type();
-    let mut values = load(y.as_view(), rooms);
+    let mut values = load(y.as_view(), scratch);
     let places = runs.targets.iter().flat_map(|&start| start..start + runs.length);
-    match (&mut values, load(updates, rooms)) {
+    match (&mut values, load(updates, scratch)) {
         (Numbers::Floats(values), Numbers::Floats(updates)) => {
             // A comparison with NaN is false, and NaN wins.
             let join: fn(f64, f64) -> f64 = match reduction {
@@ -250,7 +250,7 @@ mod tests {
     use crate::launch::Output;
 
     use super::*;
-    use crate::alone::Alone;
+    use crate::single_thread::SingleThread;
 
     #[test]
     fn shared_memory_is_updated_where_it_lies() {
@@ -268,11 +268,11 @@ mod tests {
             let kernel = Scatter { places: Places::Elements { axis: 0 }, reduction };
             kernel
                 .launch(&mut Launch {
-                    workers: &Alone,
+                    workers: &SingleThread,
                     inputs: &inputs,
                     outputs: &mut [Output::View(view)],
                     workspace: &mut [],
-                    rooms: &Rooms::default(),
+                    scratch: &Scratch::default(),
                     seed: (0, 0),
                 })
                 .unwrap();

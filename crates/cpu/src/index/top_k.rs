@@ -39,7 +39,7 @@ struct TopKKernel {
 
 impl Kernel for TopKKernel {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
-        let (x, k) = (launch.input(0)?, single_integer(launch.input(1)?, launch.rooms)?);
+        let (x, k) = (launch.input(0)?, single_integer(launch.input(1)?, launch.scratch)?);
         let axis = axis_in(self.op.axis, x.sizes().len())?;
         let lines = Lines::along(x.sizes(), axis);
         let Lines { outer, length, inner } = lines;
@@ -50,16 +50,16 @@ impl Kernel for TopKKernel {
         sizes[axis] = k;
         // Descending order is ascending order of the complements.
         let flip = if self.op.largest { -1 } else { 0 };
-        let (workers, rooms) = (launch.workers, launch.rooms);
-        let keys = keys(x, rooms);
-        rooms.reserve::<[i64; 2]>(workers.count(), length);
+        let (workers, scratch) = (launch.workers, launch.scratch);
+        let keys = keys(x, scratch);
+        scratch.reserve::<[i64; 2]>(workers.count(), length);
         let [values, positions, ..] = &mut *launch.outputs else { refuse_data!("two results are needed") };
         let mut positions = result(positions, &sizes)?;
         let places = positions.elements::<i64>();
-        share(workers, places, k * inner, Cost::InAll(x.count()), |from, piece| {
+        share(workers, places, k * inner, Cost::InAll(x.count()), |from, chunk| {
             // Keys with their positions.
-            let mut line = rooms.take::<[i64; 2]>(length);
-            for (at, block) in piece.chunks_exact_mut(k * inner).enumerate() {
+            let mut line = scratch.allocate::<[i64; 2]>(length);
+            for (at, block) in chunk.chunks_exact_mut(k * inner).enumerate() {
                 for i in 0..inner {
                     let start = (from + at) * length * inner + i;
                     for (p, entry) in line.iter_mut().enumerate() {

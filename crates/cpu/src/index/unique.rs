@@ -1,6 +1,7 @@
 //! `cpu.index.unique`: the different elements, or slices along an axis.
 //!
-//! Elements become keys, slices lists of keys; a sort brings equal ones together, the first occurrence of each foremost.
+//! Elements become keys, slices lists of keys; a sort brings equal ones together, the first occurrence of each
+//! foremost.
 
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::Sizes;
@@ -10,7 +11,7 @@ use sinter_ops::index::Unique;
 
 use crate::arguments::{Lines, axis_in, result};
 use crate::index::keys::keys;
-use crate::launch::{Kernel, Launch, Loaded, Output, Room, Rooms};
+use crate::launch::{Kernel, Launch, Loaded, Output, Scratch, ScratchBuffer};
 use crate::movement::takes_views;
 use crate::only_operator;
 use crate::tactic::{Row, Speed};
@@ -38,20 +39,21 @@ struct UniqueKernel {
 /// The classes of equal slices.
 struct Classes<'r> {
     /// First slice of each class.
-    first: Room<'r, usize>,
+    first: ScratchBuffer<'r, usize>,
     /// Number of slices in each.
-    count: Room<'r, usize>,
+    count: ScratchBuffer<'r, usize>,
     /// Class of every slice.
-    of: Room<'r, usize>,
+    of: ScratchBuffer<'r, usize>,
 }
 
 /// Classes of `slices` lists of `length` keys, in ascending order, or in that of their first slices.
-fn classes<'r>(keys: &[i64], slices: usize, length: usize, sorted: bool, rooms: &'r Rooms) -> Classes<'r> {
+fn classes<'r>(keys: &[i64], slices: usize, length: usize, sorted: bool, scratch: &'r Scratch) -> Classes<'r> {
     let slice = |k: usize| &keys[k * length..(k + 1) * length];
-    let mut order = rooms.list(0..slices);
+    let mut order = scratch.list(0..slices);
     // Positions break ties: the first occurrence leads its class.
     order.sort_unstable_by(|&a, &b| slice(a).cmp(slice(b)).then(a.cmp(&b)));
-    let mut result = Classes { first: rooms.take(slices), count: rooms.take(slices), of: rooms.take(slices) };
+    let mut result =
+        Classes { first: scratch.allocate(slices), count: scratch.allocate(slices), of: scratch.allocate(slices) };
     let mut found = 0;
     for group in order.chunk_by(|&a, &b| slice(a) == slice(b)) {
         (result.first[found], result.count[found]) = (group[0], group.len());
@@ -63,14 +65,14 @@ fn classes<'r>(keys: &[i64], slices: usize, length: usize, sorted: bool, rooms: 
     if sorted {
         return result;
     }
-    let mut by_first = rooms.list(0..found);
+    let mut by_first = scratch.list(0..found);
     by_first.sort_unstable_by_key(|&class| result.first[class]);
-    let mut renamed = rooms.take(found);
+    let mut renamed = scratch.allocate(found);
     by_first.iter().enumerate().for_each(|(new, &old)| renamed[old] = new);
     Classes {
-        first: rooms.list(by_first.iter().map(|&class| result.first[class])),
-        count: rooms.list(by_first.iter().map(|&class| result.count[class])),
-        of: rooms.list(result.of.iter().map(|&class| renamed[class])),
+        first: scratch.list(by_first.iter().map(|&class| result.first[class])),
+        count: scratch.list(by_first.iter().map(|&class| result.count[class])),
+        of: scratch.list(result.of.iter().map(|&class| renamed[class])),
     }
 }
 
@@ -85,17 +87,17 @@ impl Kernel for UniqueKernel {
             None => (Lines { outer: 1, length: x.count(), inner: 1 }, None),
         };
         let Lines { outer, length, inner } = lines;
-        let rooms = launch.rooms;
-        let mut all = keys(x, rooms);
+        let scratch = launch.scratch;
+        let mut all = keys(x, scratch);
         if outer > 1 {
             // Slices side by side.
             let source = |at: usize| {
                 let (k, o, i) = (at / (outer * inner), at / inner % outer, at % inner);
                 all[(o * length + k) * inner + i]
             };
-            all = rooms.list((0..all.len()).map(source));
+            all = scratch.list((0..all.len()).map(source));
         }
-        let classes = classes(&all, length, outer * inner, self.op.sorted, rooms);
+        let classes = classes(&all, length, outer * inner, self.op.sorted, scratch);
         let mut sizes = axis.map_or_else(|| Sizes::from_slice(&[0]), |_| Sizes::from_slice(x.sizes()));
         sizes[axis.unwrap_or(0)] = classes.first.len();
         let width = element_bytes(x.data_type());

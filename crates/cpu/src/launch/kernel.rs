@@ -4,7 +4,7 @@ use sinter_backend::{End, KernelError, StrideSupport};
 use sinter_base::view::element_bytes;
 use sinter_base::{Buffer, DataType, Sizes, View, ViewMut};
 
-use crate::launch::rooms::Rooms;
+use crate::launch::scratch::Scratch;
 
 /// Threads that share the work of one kernel.
 pub trait Workers: Send + Sync {
@@ -22,7 +22,7 @@ pub enum Operand<'a> {
     Absent,
     /// Memory to read.
     View(View<'a>),
-    /// The contents that result number `0` already has: the pair was offered as in place.
+    /// The result with index `0` already holds the operand's contents: the candidate offered the pair as in place.
     InPlace(usize),
 }
 
@@ -36,7 +36,7 @@ impl<'a> Operand<'a> {
     }
 }
 
-/// A result whose sizes only the kernel can tell.
+/// A result whose sizes only the kernel can compute.
 pub struct DynamicOutput {
     /// Element type.
     pub data_type: DataType,
@@ -126,8 +126,8 @@ pub struct Launch<'a, 'b> {
     /// Scratch memory of the size that the candidate asked for, where that was known before the run; to be
     /// read as a [`Workspace`].
     pub workspace: &'a mut [u8],
-    /// Memory for what the kernel lists or copies on the way.
-    pub rooms: &'a Rooms,
+    /// Allocator of the lists and copies that the kernel makes.
+    pub scratch: &'a Scratch,
     /// Seed of the run and position of the step, for random operators.
     pub seed: (u64, u64),
 }
@@ -157,7 +157,7 @@ impl<'b> Launch<'_, 'b> {
 
 /// A kernel on views.
 pub trait Kernel: Send + Sync {
-    /// Which strided views the kernel takes for an operand or a result. It never meets others.
+    /// The strided views that the kernel supports for an operand or a result. It never gets others.
     fn stride_support(&self, _end: End) -> StrideSupport {
         StrideSupport::Contiguous
     }

@@ -1,8 +1,8 @@
 //! Teams of threads that streams lease from one pool of the process, from their first launch to the end of their work.
 //!
-//! The caller is worker 0 of its team and waits for nobody outside of it, so contexts run beside each other. All teams
-//! together have no more threads than the machine has processors, or than the one that is alone asks for: with more, threads
-//! that spin would take the processors of those that work. Who wants one thread has it, and leases nothing.
+//! The caller is worker 0 of its team and waits for no thread outside of it, so contexts run concurrently. All teams
+//! together have no more threads than the machine has processors, or than the only team requests: with more, threads
+//! that spin would take the processors of those that work. A context of one thread leases no team.
 
 use std::num::NonZero;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -11,7 +11,7 @@ use std::thread::available_parallelism;
 use crate::launch::kernel::Workers;
 use crate::team::Team;
 
-/// Teams that nobody has, and the threads of those that somebody has.
+/// Free teams, and the number of threads of the leased ones.
 struct Pool {
     idle: Vec<Team>,
     leased: usize,
@@ -19,7 +19,7 @@ struct Pool {
 
 static POOL: Mutex<Pool> = Mutex::new(Pool { idle: Vec::new(), leased: 0 });
 
-/// Processors that the process may use. The system is asked once: it reads files to tell.
+/// Number of processors that the process may use. The first call queries the system, which reads files.
 fn processors() -> usize {
     static PROCESSORS: OnceLock<usize> = OnceLock::new();
     *PROCESSORS.get_or_init(|| available_parallelism().map_or(1, NonZero::get))
@@ -27,13 +27,14 @@ fn processors() -> usize {
 
 /// A team until it is dropped.
 pub struct Lease {
-    /// `None` for the caller alone.
+    /// `None` for the calling thread only.
     team: Option<Team>,
     threads: usize,
 }
 
 impl Lease {
-    /// A team of at most this many threads, the caller included: of fewer where other teams have the processors.
+    /// Leases a team of at most this many threads, the caller included; it has fewer threads where other teams use the
+    /// processors.
     pub fn of(threads: usize) -> Self {
         let processors = processors();
         let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
@@ -53,7 +54,7 @@ impl Lease {
     pub fn workers(&self) -> &dyn Workers {
         match &self.team {
             Some(team) => team,
-            None => &crate::alone::Alone,
+            None => &crate::single_thread::SingleThread,
         }
     }
 }
@@ -63,7 +64,7 @@ impl Drop for Lease {
         let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
         pool.leased -= self.threads;
         let Some(team) = self.team.take() else { return };
-        // Another number of threads is asked for now and then, by tests most of all: a few teams are enough.
+        // Requests for other numbers of threads are rare, and come mostly from tests: the pool keeps only a few teams.
         let oldest = (pool.idle.len() >= MOST_IDLE).then(|| pool.idle.remove(0));
         pool.idle.push(team);
         drop(pool);

@@ -10,17 +10,17 @@ use crate::launch::stream::HostStream;
 
 /// A tactic whose kernels run on the host.
 pub trait HostTactic: Tactic {
-    /// The kernel of a recipe that this tactic offered for this region, maybe long ago on another machine.
+    /// Loads the kernel of a recipe that this tactic offered for this region, possibly on another machine.
     ///
     /// # Errors
-    /// When recipe and region do not belong together, or the machine lacks what the recipe needs.
+    /// When the recipe does not fit the region, or the machine lacks a resource of the recipe.
     fn load(&self, recipe: &Recipe, region: &Region) -> Result<super::Loaded, KernelError>;
 }
 
-/// Where a stream has the threads from that its kernels share.
+/// The source of the threads of a stream.
 #[derive(Clone)]
 pub enum Threads {
-    /// So many of the process, the caller included; see [`crate::launch::lease`].
+    /// At most so many, leased from the process's pool, the caller included; see [`crate::launch::lease`].
     Leased(usize),
     /// These.
     Given(Arc<dyn Workers>),

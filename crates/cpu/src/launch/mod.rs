@@ -1,17 +1,17 @@
-//! Launching kernels on the host: the views that kernels see, the threads that they share, the memory that they work in.
+//! Launching kernels on the host: the views of operands, the threads, and the scratch memory that kernels use.
 //!
-//! [`open`] makes a device of tactics whose kernels work in the memory of the host; the CPU's is one of them.
+//! [`open`] builds a device from tactics whose kernels work in host memory; the CPU is one of these devices.
 
 pub mod kernel;
 pub mod lease;
 pub mod machine;
 pub mod panic;
-pub mod rooms;
+pub mod scratch;
 pub mod stream;
 pub mod workspace;
 
 pub use kernel::{DynamicOutput, Kernel, Launch, Loaded, Operand, Output, Workers};
 pub use machine::{HostTactic, Threads, open};
 pub use panic::caught;
-pub use rooms::{Room, Rooms};
+pub use scratch::{Scratch, ScratchBuffer};
 pub use workspace::Workspace;

@@ -1,4 +1,4 @@
-//! The work of a context on the host: blocks of memory, and launches that are done when they return.
+//! The stream of a context on the host: blocks of memory, and launches that complete before they return.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,26 +8,26 @@ use sinter_backend::{Argument, Arguments, End, Event, Input, KernelError, Memory
 use sinter_base::blocks::{Borrowed, recycled};
 use sinter_base::{BlockId, Blocks, Buffer, HostBlock, MemoryRef, Rows, View, ViewMut};
 
-use crate::alone::Alone;
 use crate::launch::kernel::{DynamicOutput, Kernel, Launch, Operand, Output, Workers};
 use crate::launch::lease::Lease;
 use crate::launch::machine::{HostKernel, Threads};
 use crate::launch::panic::caught;
-use crate::launch::rooms::Rooms;
+use crate::launch::scratch::Scratch;
+use crate::single_thread::SingleThread;
 
 /// See the module documentation.
 pub struct HostStream {
     blocks: Blocks,
-    rooms: Rooms,
+    scratch: Scratch,
     threads: Threads,
     lease: Option<Lease>,
     lists: Lists,
-    /// Results whose sizes the last launch told, by result.
+    /// Dynamic results whose sizes the last launch computed, by result.
     opened: Vec<Option<DynamicOutput>>,
     events: Vec<Instant>,
 }
 
-/// Lists that every launch needs, kept so that none allocates them.
+/// Lists that every launch needs, reused so that no launch allocates them.
 #[derive(Default)]
 struct Lists {
     reads: Vec<MemoryRef>,
@@ -49,7 +49,7 @@ fn no_range(range: MemoryRef) -> KernelError {
     recipe(format!("{} bytes at {} of block {} are not there", range.bytes, range.offset, range.block.index()))
 }
 
-/// A kernel must never meet a strided view that it was not written for, whatever the plan says.
+/// A kernel must never get a strided view that it does not support, even from a damaged plan.
 fn admit(kernel: &dyn Kernel, end: End, rows: Option<Rows>, sizes: &[usize]) -> Result<(), KernelError> {
     match rows {
         Some(rows) if !kernel.stride_support(end).admits(rows, sizes) => {
@@ -64,7 +64,7 @@ impl HostStream {
     pub(crate) fn new(threads: Threads) -> Self {
         Self {
             blocks: Blocks::default(),
-            rooms: Rooms::default(),
+            scratch: Scratch::default(),
             threads,
             lease: None,
             lists: Lists::default(),
@@ -75,10 +75,10 @@ impl HostStream {
 
     /// Launches a kernel on views of its arguments.
     fn run(&mut self, kernel: &HostKernel, arguments: &Arguments, seed: Seed) -> Result<(), KernelError> {
-        let Self { blocks, rooms, threads, lease, lists, opened, .. } = self;
+        let Self { blocks, scratch, threads, lease, lists, opened, .. } = self;
         let workers: &dyn Workers = match threads {
             Threads::Given(workers) => &**workers,
-            Threads::Leased(1) => &Alone,
+            Threads::Leased(1) => &SingleThread,
             Threads::Leased(threads) => lease.get_or_insert_with(|| Lease::of(*threads)).workers(),
         };
         let Lists { reads, writes, .. } = lists;
@@ -110,7 +110,7 @@ impl HostStream {
                 Input::Memory(Argument { data_type, sizes, rows, .. }) => {
                     let bytes = read.next().ok_or_else(missing)?;
                     let view = match rows {
-                        Some(rows) => View::stepped(*data_type, sizes, bytes, *rows),
+                        Some(rows) => View::strided(*data_type, sizes, bytes, *rows),
                         None => View::new(*data_type, sizes, bytes),
                     };
                     let view = view.map_err(data)?;
@@ -126,7 +126,7 @@ impl HostStream {
                 (Place::Memory(Argument { data_type, sizes, rows, .. }), None) => {
                     let bytes = written.next().ok_or_else(missing)?;
                     let view = match rows {
-                        Some(rows) => ViewMut::stepped(*data_type, sizes, bytes, *rows),
+                        Some(rows) => ViewMut::strided(*data_type, sizes, bytes, *rows),
                         None => ViewMut::new(*data_type, sizes, bytes),
                     };
                     let view = view.map_err(data)?;
@@ -143,7 +143,7 @@ impl HostStream {
             inputs: &inputs,
             outputs: &mut outputs,
             workspace,
-            rooms,
+            scratch,
             seed,
         });
         lists.inputs = recycled(inputs);
@@ -249,6 +249,6 @@ impl Stream for HostStream {
     }
 
     fn limit_scratch(&mut self, bytes: usize) {
-        self.rooms.allow(bytes);
+        self.scratch.set_limit(bytes);
     }
 }

@@ -32,7 +32,7 @@ struct DeterminantKernel;
 /// Determinant of an `n` by `n` matrix, which becomes triangular.
 fn determinant(matrix: &mut [f64], n: usize) -> f64 {
     let mut product = 1.0;
-    // What is left is the matrix behind the rows and columns that are done.
+    // The remaining matrix lies after the finished rows and columns.
     for column in 0..n {
         let left = &mut matrix[column * n..];
         let size = |row: usize| left[row * n + column].abs();
@@ -61,11 +61,13 @@ impl Kernel for DeterminantKernel {
         if n != columns {
             refuse_data!("a matrix of {n} rows and {columns} columns has no determinant");
         }
-        let (workers, rooms) = (launch.workers, launch.rooms);
-        let Numbers::Floats(mut elements) = load(x, rooms) else { refuse_data!("a determinant of {}", x.data_type()) };
+        let (workers, scratch) = (launch.workers, launch.scratch);
+        let Numbers::Floats(mut elements) = load(x, scratch) else {
+            refuse_data!("a determinant of {}", x.data_type())
+        };
         let (n, matrix) = (*n, n * n);
         let mut target = result(&mut launch.outputs[0], batch)?;
-        let mut y = rooms.filled(target.count(), 1.0);
+        let mut y = scratch.filled(target.count(), 1.0);
         if matrix > 0 {
             share_both(workers, (&mut elements, &mut y), (matrix, 1), Cost::PerElement(n), |_, matrices, y| {
                 let matrices = matrices.chunks_exact_mut(matrix).zip(y);

@@ -1,8 +1,8 @@
 //! `cpu.matmul.einsum`: sums of products written as an equation.
 //!
-//! Two f32 operands whose summed labels are on both become a batch of matrix products: their axes are brought into the
-//! order batch, own, summed by strided copies (left out where they lie so already), multiplied by the blocked product,
-//! and the result is brought into its order. Everything else is summed term by term in f64 or wrapping integers.
+//! Two f32 operands that share all summed labels become a batch of matrix products: strided copies permute their axes
+//! into the order batch, own, summed (unless they have it already), the blocked product multiplies them, and another
+//! copy permutes the result. Everything else is summed term by term in f64 or wrapping integers.
 
 use bytemuck::Pod;
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
@@ -13,7 +13,7 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::arguments::result;
 use crate::elements::{Numbers, load, store};
-use crate::launch::{Kernel, Launch, Loaded, Room, Rooms, Workers};
+use crate::launch::{Kernel, Launch, Loaded, Scratch, ScratchBuffer, Workers};
 use crate::matmul::equation::{ByLabel, Equation, Label, Labels};
 use crate::matmul::gemm::{Product, Strided};
 use crate::movement::strided::{Walk, Walks, copy};
@@ -45,9 +45,9 @@ struct EinsumKernel {
 }
 
 /// Distance in an operand between neighbours along a label: a label twice walks the diagonal, a size of 1 stands still.
-fn stride_of(labels: &[Label], sizes: &[usize], wanted: Label) -> usize {
+fn stride_of(labels: &[Label], sizes: &[usize], label: Label) -> usize {
     let own = strides(sizes);
-    (0..labels.len()).filter(|&axis| labels[axis] == wanted && sizes[axis] != 1).map(|axis| own[axis]).sum()
+    (0..labels.len()).filter(|&axis| labels[axis] == label && sizes[axis] != 1).map(|axis| own[axis]).sum()
 }
 
 /// The axes of a batch of matrix products.
@@ -82,7 +82,7 @@ impl Matrices {
 /// An operand with its axes in another order.
 enum Packed<'a> {
     AsItIs(&'a [f32]),
-    Copied(Room<'a, f32>),
+    Copied(ScratchBuffer<'a, f32>),
 }
 
 impl Packed<'_> {
@@ -94,7 +94,12 @@ impl Packed<'_> {
     }
 }
 
-fn packed<'a>(x: View<'a>, axes: &[Walk], workers: &dyn Workers, rooms: &'a Rooms) -> Result<Packed<'a>, KernelError> {
+fn packed<'a>(
+    x: View<'a>,
+    axes: &[Walk],
+    workers: &dyn Workers,
+    scratch: &'a Scratch,
+) -> Result<Packed<'a>, KernelError> {
     let sizes: Sizes = axes.iter().map(|a| a.size).collect();
     let natural = strides(&sizes);
     let in_order = axes.iter().zip(&natural).all(|(a, &s)| a.size == 1 || a.stride == s.cast_signed());
@@ -103,7 +108,7 @@ fn packed<'a>(x: View<'a>, axes: &[Walk], workers: &dyn Workers, rooms: &'a Room
     if in_order && count == elements.len() {
         return Ok(Packed::AsItIs(elements));
     }
-    let mut target = rooms.take::<f32>(count);
+    let mut target = scratch.allocate::<f32>(count);
     copy(workers, x.bytes(), 4, 0, axes, bytemuck::cast_slice_mut(&mut target))?;
     Ok(Packed::Copied(target))
 }
@@ -117,7 +122,7 @@ impl EinsumKernel {
         sizes: &ByLabel,
         operands: &[View<'_>],
         y: &mut [f32],
-        rooms: &Rooms,
+        scratch: &Scratch,
     ) -> Result<(), KernelError> {
         let size = |label: &Label| sizes.get(*label).unwrap_or(1);
         let count = |labels: &[Label]| labels.iter().map(size).product::<usize>();
@@ -126,7 +131,7 @@ impl EinsumKernel {
             let order = matrices.batch.iter().chain(own).chain(&matrices.inner);
             let axes: Walks =
                 order.map(|label| Walk::new(size(label), stride_of(labels, operand.sizes(), *label))).collect();
-            packed(operand, &axes, workers, rooms)
+            packed(operand, &axes, workers, scratch)
         };
         let (a, b) = (pack(0, &matrices.rows)?, pack(1, &matrices.columns)?);
         let (rows, columns, inner) = (count(&matrices.rows), count(&matrices.columns), count(&matrices.inner));
@@ -140,7 +145,7 @@ impl EinsumKernel {
                 b: &Strided { data: &b.elements()[matrix(columns)], lane: inner, inner: 1 },
                 row_bias: None,
             }
-            .compute(self.tier, workers, rooms, c);
+            .compute(self.tier, workers, scratch, c);
         };
         let multiply = |c: &mut [f32]| {
             if rows * columns > 0 {
@@ -152,7 +157,7 @@ impl EinsumKernel {
             multiply(y);
             return Ok(());
         }
-        let mut c = rooms.take::<f32>(y.len());
+        let mut c = scratch.allocate::<f32>(y.len());
         multiply(&mut c);
         let made: Sizes = order.iter().map(size).collect();
         let steps = strides(&made);
@@ -199,7 +204,7 @@ impl Terms {
     fn sum<T: Pod>(
         &self,
         flat: usize,
-        operands: &[Room<'_, T>],
+        operands: &[ScratchBuffer<'_, T>],
         (zero, one): (T, T),
         add: impl Fn(T, T) -> T,
         multiply: impl Fn(T, T) -> T,
@@ -239,7 +244,7 @@ impl Kernel for EinsumKernel {
         let equation = Equation::of(&self.equation, &all.iter().map(|s| s.len()).collect::<Sizes>())?;
         let sizes = equation.sizes(&all)?;
         let result_sizes: Sizes = equation.output.iter().map(|&label| sizes.get(label).unwrap_or(1)).collect();
-        let (workers, rooms) = (launch.workers, launch.rooms);
+        let (workers, scratch) = (launch.workers, launch.scratch);
         let mut y = result(&mut launch.outputs[0], &result_sizes)?;
         if operands.iter().any(|x| x.data_type() != y.data_type()) {
             refuse_data!("operands of different types");
@@ -247,26 +252,26 @@ impl Kernel for EinsumKernel {
         if y.data_type() == DataType::F32
             && let Some(matrices) = Matrices::of(&equation)
         {
-            return self.multiply(workers, (&matrices, &equation), &sizes, &operands, y.elements::<f32>(), rooms);
+            return self.multiply(workers, (&matrices, &equation), &sizes, &operands, y.elements::<f32>(), scratch);
         }
         let terms = Terms::of(&equation, &sizes, &operands);
         let work = y.count().saturating_mul(terms.inner.iter().product());
         let (mut floats, mut ints): (SmallVec<[_; 4]>, SmallVec<[_; 4]>) = (SmallVec::new(), SmallVec::new());
         for operand in &operands {
-            match load(*operand, rooms) {
+            match load(*operand, scratch) {
                 Numbers::Floats(values) => floats.push(values),
                 Numbers::Ints(values) => ints.push(values),
             }
         }
-        let mut numbers = Numbers::like(y.data_type(), y.count(), rooms);
+        let mut numbers = Numbers::like(y.data_type(), y.count(), scratch);
         match &mut numbers {
-            Numbers::Floats(y) => share(workers, y, 1, Cost::InAll(work), |from, piece| {
-                for (at, y) in piece.iter_mut().enumerate() {
+            Numbers::Floats(y) => share(workers, y, 1, Cost::InAll(work), |from, chunk| {
+                for (at, y) in chunk.iter_mut().enumerate() {
                     *y = terms.sum(from + at, &floats, (0.0, 1.0), |a, b| a + b, |a, b| a * b);
                 }
             }),
-            Numbers::Ints(y) => share(workers, y, 1, Cost::InAll(work), |from, piece| {
-                for (at, y) in piece.iter_mut().enumerate() {
+            Numbers::Ints(y) => share(workers, y, 1, Cost::InAll(work), |from, chunk| {
+                for (at, y) in chunk.iter_mut().enumerate() {
                     *y = terms.sum(from + at, &ints, (0, 1), i64::wrapping_add, i64::wrapping_mul);
                 }
             }),

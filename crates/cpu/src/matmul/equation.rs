@@ -29,7 +29,7 @@ impl ByLabel {
         self.0.iter().map(|entry| entry.0)
     }
 
-    /// The number of a label, to change; `first` when it is new.
+    /// A mutable reference to the number of a label, `first` when the label is new.
     fn entry(&mut self, label: Label, first: usize) -> &mut usize {
         let at = self.0.binary_search_by_key(&label, |entry| entry.0).unwrap_or_else(|at| {
             self.0.insert(at, (label, first));
@@ -100,7 +100,7 @@ impl Equation {
         Ok(Self { inputs, output })
     }
 
-    /// The size of every label; 1 gives way to others.
+    /// The size of every label; other sizes replace 1.
     ///
     /// # Errors
     /// When a label has two sizes.

@@ -1,19 +1,19 @@
 //! The blocked f32 product `C = A B (+ what C holds)`, shared by matrix products and convolutions.
 //!
-//! C is cut into blocks of rows and columns, one task each. A task packs strips of A and B for a piece of the inner
-//! dimension that fits the L2 cache and runs the microkernel over the tiles of its block. Where A and B come from is a
-//! matter of [`Source`]: a strided matrix, or windows of an image that are never written out. The order of sums depends
-//! on sizes only, never on the number of threads.
+//! C is cut into blocks of rows and columns, one task each. A task packs strips of A and B for a block of the inner
+//! dimension that fits the L2 cache and runs the microkernel over the tiles of its block. [`Source`] reads A and B: a
+//! strided matrix, or windows of an image that are never materialized. The order of sums depends on sizes only, never
+//! on the number of threads.
 
 use std::sync::Mutex;
 
 use smallvec::SmallVec;
 
-use crate::launch::{Rooms, Workers};
+use crate::launch::{Scratch, Workers};
 use crate::matmul::microkernel::{MAX_TILE, Tile, tile_product};
 use crate::tier::Tier;
 
-/// Inner dimension of one packed piece: a strip of B of this depth stays in the L1 cache.
+/// Inner dimension of one packed block: a strip of B of this depth stays in the L1 cache.
 const DEPTH: usize = 256;
 /// Rows of C per task, about.
 const BLOCK_ROWS: usize = 112;
@@ -24,7 +24,7 @@ const LOCKS: usize = 64;
 
 /// A matrix that can write parts of itself.
 pub trait Source: Sync {
-    /// Writes `count` consecutive elements of column or row number `lane` (see [`Product`]), at inner positions
+    /// Writes `count` consecutive elements of the column or row with index `lane` (see [`Product`]), at inner positions
     /// `first..first + count`, with a stride of `step` elements into `target`.
     fn pack(&self, lane: usize, first: usize, count: usize, target: &mut [f32], step: usize);
 }
@@ -70,7 +70,7 @@ impl Product<'_> {
     ///
     /// # Panics
     /// When `c` has another length than rows times columns.
-    pub fn compute(&self, tier: Tier, workers: &dyn Workers, rooms: &Rooms, c: &mut [f32]) {
+    pub fn compute(&self, tier: Tier, workers: &dyn Workers, scratch: &Scratch, c: &mut [f32]) {
         assert_eq!(c.len(), self.rows * self.columns, "the result has another size");
         if c.is_empty() {
             return;
@@ -79,23 +79,23 @@ impl Product<'_> {
         let block_rows = BLOCK_ROWS.next_multiple_of(tile.rows).min(self.rows.next_multiple_of(tile.rows));
         let row_blocks = self.rows.div_ceil(block_rows);
         let column_blocks = self.columns.div_ceil(BLOCK_COLUMNS);
-        // Row blocks are separate memory; column blocks of one share its rows and are done one after the other there,
-        // unless there are too few row blocks to go round.
+        // Row blocks are separate memory. Column blocks of a row block share its rows and run one after the other,
+        // unless there are fewer row blocks than workers.
         let split_columns = row_blocks < 2 * workers.count() && column_blocks > 1;
         let widest = self.columns.min(BLOCK_COLUMNS);
         let depth = self.inner.min(DEPTH);
-        let a_room = block_rows * depth;
-        let b_room = widest.next_multiple_of(tile.columns) * depth;
+        let a_len = block_rows * depth;
+        let b_len = widest.next_multiple_of(tile.columns) * depth;
         // A task's strips of A and B, and its block of C where columns are split.
-        let room = a_room + b_room + if split_columns { block_rows * widest } else { 0 };
-        rooms.reserve::<f32>(workers.count(), room);
+        let needed = a_len + b_len + if split_columns { block_rows * widest } else { 0 };
+        scratch.reserve::<f32>(workers.count(), needed);
         if !split_columns {
             let bands = Mutex::new(c.chunks_mut(block_rows * self.columns).enumerate());
             workers.run(row_blocks, &|_| {
                 let next = bands.lock().ok().and_then(|mut bands| bands.next());
                 let Some((band, rows)) = next else { return };
-                let mut room = rooms.take(room);
-                let strips = room.split_at_mut(a_room);
+                let mut buffer = scratch.allocate(needed);
+                let strips = buffer.split_at_mut(a_len);
                 for block in 0..column_blocks {
                     let first = (band * block_rows, block * BLOCK_COLUMNS);
                     self.block(tier, first, (&mut *strips.0, &mut *strips.1), &mut |i, j, value| {
@@ -110,13 +110,14 @@ impl Product<'_> {
         let bands: SmallVec<[Mutex<&mut [f32]>; LOCKS]> = bands.collect();
         workers.run(row_blocks * column_blocks, &|task| {
             let (band, block) = (task / column_blocks, task % column_blocks);
-            // Computed apart, then copied under the band's lock: columns of several tasks lie in the same rows.
+            // Computes into a separate buffer, then copies under the band's lock: columns of several tasks lie in the
+            // same rows.
             let first = block * BLOCK_COLUMNS;
             let width = BLOCK_COLUMNS.min(self.columns - first);
             let height = block_rows.min(self.rows - band * block_rows);
-            let mut room = rooms.take(room);
-            let (a_strips, rest) = room.split_at_mut(a_room);
-            let (b_strips, apart) = rest.split_at_mut(b_room);
+            let mut buffer = scratch.allocate(needed);
+            let (a_strips, rest) = buffer.split_at_mut(a_len);
+            let (b_strips, apart) = rest.split_at_mut(b_len);
             let apart = &mut apart[..width * height];
             self.block(tier, (band * block_rows, first), (a_strips, b_strips), &mut |i, j, value| {
                 store(&mut apart[i * width + j - first..], value);
@@ -130,14 +131,14 @@ impl Product<'_> {
         });
     }
 
-    /// One block of C; `put(row in the block, column, values)` takes pieces of rows, each in one or more turns: the
-    /// first replaces, later ones add.
+    /// One block of C; `put(row in the block, column, values)` takes segments of rows, each one or more times: the
+    /// first call replaces, later calls add.
     fn block(
         &self,
         tier: Tier,
         (first_row, first_column): (usize, usize),
         (a_strips, b_strips): (&mut [f32], &mut [f32]),
-        put: &mut dyn FnMut(usize, usize, Piece<'_>),
+        put: &mut dyn FnMut(usize, usize, RowSegment<'_>),
     ) {
         let tile = Tile::of(tier);
         let rows = (self.rows - first_row).min(BLOCK_ROWS.next_multiple_of(tile.rows));
@@ -160,7 +161,7 @@ impl Product<'_> {
                             (0, None) => Base::Constant(0.0),
                             _ => Base::Earlier,
                         };
-                        put(i + row, first_column + j, Piece { values, base });
+                        put(i + row, first_column + j, RowSegment { values, base });
                     }
                 }
             }
@@ -168,22 +169,22 @@ impl Product<'_> {
     }
 }
 
-/// What a piece of a row is added to.
+/// The initial value of a segment of a row.
 #[derive(Clone, Copy)]
 enum Base {
     Constant(f32),
     Earlier,
 }
 
-struct Piece<'a> {
+struct RowSegment<'a> {
     values: &'a [f32],
     base: Base,
 }
 
 #[inline]
-fn store(target: &mut [f32], piece: Piece<'_>) {
-    let pairs = target.iter_mut().zip(piece.values);
-    match piece.base {
+fn store(target: &mut [f32], segment: RowSegment<'_>) {
+    let pairs = target.iter_mut().zip(segment.values);
+    match segment.base {
         Base::Constant(base) => pairs.for_each(|(t, v)| *t = base + v),
         Base::Earlier => pairs.for_each(|(t, v)| *t += v),
     }
@@ -245,7 +246,7 @@ mod tests {
                     b: &Strided { data: &b, lane: 1, inner: columns },
                     row_bias: Some(&bias),
                 }
-                .compute(tier, &team, &Rooms::default(), &mut c);
+                .compute(tier, &team, &Scratch::default(), &mut c);
                 for i in 0..rows {
                     for j in 0..columns {
                         let terms = (0..inner).map(|p| f64::from(a[i * inner + p]) * f64::from(b[p * columns + j]));

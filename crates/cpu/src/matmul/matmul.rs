@@ -1,7 +1,7 @@
 //! Tactics for MatMul.
 //!
-//! `cpu.matmul.blocked.f32` computes each matrix of the batch by the blocked product; `cpu.matmul.generic` serves every
-//! other element type by plain loops in f64 or wrapping 64-bit integers.
+//! `cpu.matmul.blocked.f32` computes each matrix of the batch by the blocked product; `cpu.matmul.generic` supports
+//! every other element type by plain loops in f64 or wrapping 64-bit integers.
 
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::shape::{broadcast_strides, for_each_index, ravel};
@@ -114,7 +114,7 @@ impl Kernel for Blocked {
         let (a, b) = (launch.input(0)?, launch.input(1)?);
         let geometry = Geometry::of(&self.op, a.sizes(), b.sizes())?;
         let (a, b) = (a.elements::<f32>(), b.elements::<f32>());
-        let (workers, rooms) = (launch.workers, launch.rooms);
+        let (workers, scratch) = (launch.workers, launch.scratch);
         let c = launch.output(0).elements::<f32>();
         let matrix = geometry.rows * geometry.columns;
         geometry.for_each(|a_start, b_start, position| {
@@ -126,7 +126,7 @@ impl Kernel for Blocked {
                 b: &Strided { data: b.get(b_start..).unwrap_or_default(), lane: geometry.b.0, inner: geometry.b.1 },
                 row_bias: None,
             }
-            .compute(self.tier, workers, rooms, &mut c[position * matrix..(position + 1) * matrix]);
+            .compute(self.tier, workers, scratch, &mut c[position * matrix..(position + 1) * matrix]);
         });
         Ok(())
     }
@@ -141,9 +141,9 @@ impl Kernel for Generic {
         let (a, b): (View<'_>, View<'_>) = (launch.input(0)?, launch.input(1)?);
         let geometry = Geometry::of(&self.op, a.sizes(), b.sizes())?;
         let Geometry { rows, columns, inner, a: a_step, b: b_step, .. } = geometry;
-        let rooms = launch.rooms;
-        let mut c = Numbers::like(a.data_type(), geometry.batch.iter().product::<usize>() * rows * columns, rooms);
-        match (load(a, rooms), load(b, rooms), &mut c) {
+        let scratch = launch.scratch;
+        let mut c = Numbers::like(a.data_type(), geometry.batch.iter().product::<usize>() * rows * columns, scratch);
+        match (load(a, scratch), load(b, scratch), &mut c) {
             (Numbers::Floats(a), Numbers::Floats(b), Numbers::Floats(c)) => geometry.for_each(|a0, b0, position| {
                 for (at, c) in c[position * rows * columns..].iter_mut().take(rows * columns).enumerate() {
                     let (i, j) = (at / columns, at % columns);

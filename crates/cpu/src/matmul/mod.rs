@@ -1,7 +1,7 @@
 //! Matrix products.
 //!
-//! `gemm.rs` is the blocked product that convolution shares, `microkernel.rs` its innermost tile, `equation.rs` reads the
-//! equations of Einstein sums.
+//! `gemm.rs` is the blocked product that convolution shares, `microkernel.rs` its innermost tile, `equation.rs` reads
+//! the equations of Einstein sums.
 
 pub mod determinant;
 pub mod einsum;
@@ -21,6 +21,6 @@ use crate::launch::HostTactic;
 pub const TACTICS: &[&dyn HostTactic] =
     &[&panels::PANELS, &matmul::BLOCKED, &matmul::GENERIC, &einsum::EINSUM, &determinant::DETERMINANT];
 
-/// What kernels do together with others.
+/// Proposers of fused regions.
 pub const PROPOSERS: &[&dyn Proposer] =
     &[&Heavy { kind: OpKind::MatMul, shares_operand: |op| matches!(op, Op::MatMul(op) if !op.transpose_a) }];

@@ -1,7 +1,7 @@
 //! `cpu.matmul.panels.f32`: matrix products with weights, packed in panels, each with an epilogue.
 //!
-//! The rows of the left operand, over all leading axes, are rows of one product. Several products of one left operand are
-//! done in one dispatch, and a pointwise operator in front is done to its rows on the way. See [`crate::product`].
+//! The rows of the left operand, over all leading axes, are the rows of one product. The kernel computes sibling
+//! products of one left operand in one dispatch, and applies a pointwise prologue to its rows. See [`crate::product`].
 
 use sinter_backend::{End, KernelError, Problem, Refusal, Region, StrideSupport};
 use sinter_base::{Attr, DataType, Dim, Sizes, Tensor};
@@ -9,14 +9,14 @@ use sinter_ops::matmul::MatMul;
 use sinter_ops::{Op, OpKind};
 use smallvec::SmallVec;
 
-use crate::fused::{Bundle, Fused, Head};
+use crate::fused::{Fused, FusedGroup, FusedPrologue};
 use crate::launch::{Kernel, Launch, Loaded};
 use crate::packed::{Fit, PackedRow, packed_elements, packed_once, packed_tensor};
+use crate::product::batched::{MadeRows, Prologue, compute};
 use crate::product::blocks::{Blocks, Extent, candidates};
 use crate::product::epilogue::{Epilogue, Plan};
 use crate::product::panel::{pack, packed_len};
 use crate::product::rows::{Matrix, RowProduct};
-use crate::product::together::{MadeRows, Prologue, compute};
 use crate::tactic::Speed;
 use crate::tier::Tier;
 
@@ -37,7 +37,7 @@ fn heavy<'a>(fused: &Fused<'a>) -> Result<&'a MatMul, Refusal> {
     }
 }
 
-/// Block sizes for the first of the products; the others are of the same rows.
+/// Block sizes for the first of the products; its siblings have the same rows.
 fn recipes(problem: &Problem<'_>) -> Vec<(Attr, f64)> {
     let number = |dim: &Dim| problem.sizing.evaluate(dim).unwrap_or(0).max(0) as f64;
     let extent = |fused: &Fused<'_>| {
@@ -47,23 +47,23 @@ fn recipes(problem: &Problem<'_>) -> Vec<(Attr, f64)> {
         let rows = leading.iter().map(number).product();
         Some(Extent { rows, columns: number(columns), inner: number(inner) })
     };
-    let product = Bundle::of(problem.region).ok().and_then(|bundle| extent(bundle.arms.first()?));
+    let product = FusedGroup::of(problem.region).ok().and_then(|group| extent(group.branches.first()?));
     product.map_or_else(|| vec![(Attr::Absent, 1.0)], |product| candidates(problem, product))
 }
 
 fn fit(region: &Region, parameters: &Attr) -> Result<Fit, Refusal> {
     let blocks = Blocks::of_parameters(parameters).map_err(|e| Refusal::new(e.to_string()))?;
-    let bundle = Bundle::of(region)?;
-    let arms: Vec<Arm> = bundle.arms.iter().map(arm).collect::<Result<_, _>>()?;
-    let a = bundle.operand().ok_or_else(|| Refusal::new("an operand is no tensor of known rank"))?;
-    let packed: Vec<usize> = arms.iter().map(|arm| arm.b).collect();
+    let group = FusedGroup::of(region)?;
+    let branches: Vec<Branch> = group.branches.iter().map(branch).collect::<Result<_, _>>()?;
+    let a = group.operand().ok_or_else(|| Refusal::new("an operand is no tensor of known rank"))?;
+    let packed: Vec<usize> = branches.iter().map(|branch| branch.b).collect();
     packed_once(&packed)?;
-    let prologue = bundle.head.as_ref().map(Head::plan).transpose()?;
-    let kernel = Loaded::Kernel(Box::new(Panels { a, prologue, arms, blocks, tier: Tier::in_use() }));
+    let prologue = group.prologue.as_ref().map(FusedPrologue::plan).transpose()?;
+    let kernel = Loaded::Kernel(Box::new(Panels { a, prologue, branches, blocks, tier: Tier::in_use() }));
     Ok(Fit { kernel, packed, workspace: Dim::constant(0), in_place: Vec::new() })
 }
 
-fn arm(fused: &Fused<'_>) -> Result<Arm, Refusal> {
+fn branch(fused: &Fused<'_>) -> Result<Branch, Refusal> {
     let op = heavy(fused)?;
     let missing = || Refusal::new("an operand is no tensor of known rank");
     let (a, b) = (fused.input(0).ok_or_else(missing)?, fused.input(1).ok_or_else(missing)?);
@@ -81,13 +81,13 @@ fn arm(fused: &Fused<'_>) -> Result<Arm, Refusal> {
     let dims = b.dims().map_err(|_| missing())?;
     let columns = if op.transpose_b { &dims[0] } else { &dims[1] };
     let columns = columns.as_constant().and_then(|c| usize::try_from(c).ok()).ok_or_else(missing)?;
-    Ok(Arm { b: b_operand, columns, epilogue: fused.epilogue(None)? })
+    Ok(Branch { b: b_operand, columns, epilogue: fused.epilogue(None)? })
 }
 
 fn pack_weight(region: &Region, operand: usize, weight: &Tensor) -> Result<Tensor, KernelError> {
     let wrong = |refusal: Refusal| KernelError::Recipe(refusal.to_string());
-    let bundle = Bundle::of(region).map_err(wrong)?;
-    let op = heavy(bundle.of_weight(operand).map_err(wrong)?).map_err(wrong)?;
+    let group = FusedGroup::of(region).map_err(wrong)?;
+    let op = heavy(group.of_weight(operand).map_err(wrong)?).map_err(wrong)?;
     let values = weight.elements::<f32>().map_err(|e| KernelError::Data(e.to_string()))?;
     let &[rows, columns] = weight.sizes() else {
         return Err(KernelError::Data(format!("a weight of sizes {:?}", weight.sizes())));
@@ -107,50 +107,50 @@ fn pack_weight(region: &Region, operand: usize, weight: &Tensor) -> Result<Tenso
 struct Panels {
     a: usize,
     prologue: Option<Plan>,
-    arms: Vec<Arm>,
+    branches: Vec<Branch>,
     blocks: Blocks,
     tier: Tier,
 }
 
-/// One of the products.
-struct Arm {
+/// One of the sibling products.
+struct Branch {
     b: usize,
     columns: usize,
     epilogue: Plan,
 }
 
-/// An arm's right operand and epilogue in a launch.
-type BoundArm<'a> = (&'a [f32], Epilogue<'a>);
+/// A branch's right operand and epilogue in a launch.
+type BoundBranch<'a> = (&'a [f32], Epilogue<'a>);
 
 impl Kernel for Panels {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let a = launch.input(self.a)?;
         let inner = a.sizes().last().copied().unwrap_or(1);
         let rows = a.sizes().iter().rev().skip(1).product();
-        let mut bound = SmallVec::<[BoundArm<'_>; 4]>::new();
-        for (position, arm) in self.arms.iter().enumerate() {
+        let mut bound = SmallVec::<[BoundBranch<'_>; 4]>::new();
+        for (position, branch) in self.branches.iter().enumerate() {
             let sizes = Sizes::from_slice(launch.output(position).sizes());
-            let b = packed_elements(launch.input(arm.b)?, packed_len(inner, arm.columns))?;
-            bound.push((b, arm.epilogue.bind(launch, &sizes)?));
+            let b = packed_elements(launch.input(branch.b)?, packed_len(inner, branch.columns))?;
+            bound.push((b, branch.epilogue.bind(launch, &sizes)?));
         }
         let prologue = self.prologue.as_ref().map(|plan| Prologue::bind(plan, self.a, launch)).transpose()?;
-        let missing = || KernelError::Recipe("a part of a matrix whose rows are no rows of it".to_owned());
+        let missing = || KernelError::Recipe("a buffer alias whose rows are no rows of the matrix".to_owned());
         let a = Matrix { data: a.span(), first: 0, rows, inner, step: a.step_of(inner).ok_or_else(missing)? };
-        let mut arms = SmallVec::<[_; 4]>::new();
-        for ((arm, (b, epilogue)), target) in self.arms.iter().zip(&bound).zip(launch.outputs.iter_mut()) {
+        let mut branches = SmallVec::<[_; 4]>::new();
+        for ((branch, (b, epilogue)), target) in self.branches.iter().zip(&bound).zip(launch.outputs.iter_mut()) {
             let c = target.view();
-            let step = c.step_of(arm.columns).ok_or_else(missing)?;
-            let product = RowProduct { a: &a, b, columns: arm.columns, step, epilogue, blocks: self.blocks };
-            arms.push((product, c.span::<f32>()));
+            let step = c.step_of(branch.columns).ok_or_else(missing)?;
+            let product = RowProduct { a: &a, b, columns: branch.columns, step, epilogue, blocks: self.blocks };
+            branches.push((product, c.span::<f32>()));
         }
         let made = prologue.as_ref().map(|prologue| prologue as &dyn MadeRows);
-        compute(arms.into_iter(), made, self.tier, launch.workers);
+        compute(branches.into_iter(), made, self.tier, launch.workers);
         Ok(())
     }
 
     fn stride_support(&self, end: End) -> StrideSupport {
-        match (&self.arms[..], end) {
-            ([arm], _) if self.prologue.is_none() => arm.epilogue.stride_support(end, self.a),
+        match (&self.branches[..], end) {
+            ([branch], _) if self.prologue.is_none() => branch.epilogue.stride_support(end, self.a),
             (_, End::Result(_)) => StrideSupport::LastAxis,
             (_, End::Operand(operand)) if operand == self.a => StrideSupport::LastAxis,
             (_, End::Operand(_)) => StrideSupport::Contiguous,

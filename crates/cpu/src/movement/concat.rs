@@ -1,5 +1,5 @@
-//! `cpu.movement.concat`: tensors one after the other along an axis, by runs of everything behind the axis. Operands and
-//! result may be parts of other values, in rows of any length.
+//! `cpu.movement.concat`: tensors one after the other along an axis, by runs of everything behind the axis. Operands
+//! and result may be buffer aliases, in rows of any length.
 
 use sinter_backend::{End, KernelError, Numerics, Refusal, Region, StrideSupport};
 use sinter_base::view::element_bytes;
@@ -64,12 +64,12 @@ impl Kernel for ConcatKernel {
         let (bytes, workers) = (y.span_bytes(), launch.workers);
         match rows {
             None => {
-                share(workers, bytes, width, Cost::InAll(work), |first, piece| fill(&runs, row, first * width, piece))
+                share(workers, bytes, width, Cost::InAll(work), |first, chunk| fill(&runs, row, first * width, chunk))
             }
             Some(rows) => {
                 let (inner, step) = (rows.inner * width, rows.step * width);
-                share(workers, bytes, step, Cost::InAll(work), |first, piece| {
-                    for (at, target) in piece.chunks_mut(step).enumerate() {
+                share(workers, bytes, step, Cost::InAll(work), |first, chunk| {
+                    for (at, target) in chunk.chunks_mut(step).enumerate() {
                         fill(&runs, row, (first + at) * inner, &mut target[..inner]);
                     }
                 });
@@ -83,7 +83,7 @@ impl Kernel for ConcatKernel {
     }
 }
 
-/// Writes the bytes of the result from number `at` on; a run is what an operand adds to each row.
+/// Writes the bytes of the result from index `at` on; a run is the part of an operand in each row.
 fn fill(runs: &[(Source<'_>, usize)], row: usize, at: usize, mut target: &mut [u8]) {
     let (mut outer, mut skipped) = (at / row, at % row);
     while !target.is_empty() {
@@ -92,8 +92,8 @@ fn fill(runs: &[(Source<'_>, usize)], row: usize, at: usize, mut target: &mut [u
                 skipped -= run;
                 continue;
             }
-            let (piece, rest) = target.split_at_mut(target.len().min(run - skipped));
-            source.copy(outer * run + skipped, piece);
+            let (chunk, rest) = target.split_at_mut(target.len().min(run - skipped));
+            source.copy(outer * run + skipped, chunk);
             (target, skipped) = (rest, 0);
         }
         outer += 1;

@@ -1,6 +1,6 @@
 //! `cpu.movement.copy`: the same bytes in the same order, for operators that change only the shape or the type.
 //!
-//! The memory planner makes most of these disappear: operand and result are offered as one buffer.
+//! The memory planner removes most of these copies: the candidate offers operand and result as one buffer.
 
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_ops::{Op, OpKind};
@@ -45,8 +45,8 @@ impl Kernel for Copy {
         if target.len() != bytes.len() {
             refuse_data!("{} bytes into {}", bytes.len(), target.len());
         }
-        share(launch.workers, target, 1, Cost::InAll(source.count()), |from, piece| {
-            piece.copy_from_slice(&bytes[from..from + piece.len()]);
+        share(launch.workers, target, 1, Cost::InAll(source.count()), |from, chunk| {
+            chunk.copy_from_slice(&bytes[from..from + chunk.len()]);
         });
         Ok(())
     }

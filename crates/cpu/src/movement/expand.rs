@@ -1,4 +1,4 @@
-//! `cpu.movement.expand` and `cpu.movement.tile`: a tensor repeated, as strided copies that stand still or start over.
+//! `cpu.movement.expand` and `cpu.movement.tile`: repeats a tensor, by strided copies with stride 0 or with restarts.
 
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::Sizes;
@@ -49,7 +49,7 @@ struct ExpandKernel;
 
 impl Kernel for ExpandKernel {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
-        let (x, shape) = (launch.input(0)?, integers(launch.input(1)?, launch.rooms)?);
+        let (x, shape) = (launch.input(0)?, integers(launch.input(1)?, launch.scratch)?);
         let entries: Option<Sizes> = shape.iter().map(|&size| usize::try_from(size).ok()).collect();
         let Some(sizes) = entries.and_then(|entries| broadcast_sizes(&[x.sizes(), &entries])) else {
             refuse_data!("sizes {:?} cannot be expanded to {:?}", x.sizes(), &*shape)
@@ -65,7 +65,7 @@ struct TileKernel;
 
 impl Kernel for TileKernel {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
-        let (x, repeats) = (launch.input(0)?, integers(launch.input(1)?, launch.rooms)?);
+        let (x, repeats) = (launch.input(0)?, integers(launch.input(1)?, launch.scratch)?);
         if repeats.len() != x.sizes().len() {
             refuse_data!("{} repeats for sizes {:?}", repeats.len(), x.sizes());
         }

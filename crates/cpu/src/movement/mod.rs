@@ -35,7 +35,7 @@ pub const TACTICS: &[&dyn HostTactic] = &[
     &strings::STRINGS,
 ];
 
-/// Are all operands and results tensors that views can show?
+/// Do all operands and results have types that views support?
 ///
 /// # Errors
 /// When one is not.

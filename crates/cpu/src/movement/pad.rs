@@ -1,8 +1,8 @@
 //! `cpu.movement.pad`: a border around a tensor, or a cut.
 //!
-//! For every axis a table says where each position of the result comes from. The innermost padded axis is turned into
-//! segments, runs of the source or of the fill value, once; then each row of the result is written segment by segment.
-//! Axes behind it that stay as they are make the elements of such a row longer, not more.
+//! A table per axis gives the source of each position of the result. The kernel converts the innermost padded axis once
+//! into segments, which are runs of the source or of the fill value, and then writes each row of the result segment by
+//! segment. Unpadded axes after it only enlarge the elements of a row.
 
 use bytemuck::{Pod, Zeroable};
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
@@ -14,7 +14,7 @@ use sinter_ops::movement::pad::PadMode;
 use smallvec::{SmallVec, smallvec};
 
 use crate::arguments::{axes_in, integers, result};
-use crate::launch::{Kernel, Launch, Loaded, Room, Rooms};
+use crate::launch::{Kernel, Launch, Loaded, Scratch, ScratchBuffer};
 use crate::movement::takes_views;
 use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
@@ -40,12 +40,12 @@ struct PadKernel {
     mode: PadMode,
 }
 
-/// In a table: not of the source, but the fill value.
+/// Entry of a table for the fill value.
 const FILLER: usize = usize::MAX;
 
 impl PadKernel {
     /// Where each position of an axis of `size` elements comes from: an index or [`FILLER`].
-    fn table<'r>(&self, size: usize, (begin, end): (i64, i64), rooms: &'r Rooms) -> Room<'r, usize> {
+    fn table<'r>(&self, size: usize, (begin, end): (i64, i64), scratch: &'r Scratch) -> ScratchBuffer<'r, usize> {
         let (first, last) = kept(size, (begin, end));
         let (size, begin, end, left) = (size as i128, i128::from(begin), i128::from(end), last - first + 1);
         let padded = usize::try_from(size + begin + end).unwrap_or(0);
@@ -64,7 +64,7 @@ impl PadKernel {
             };
             usize::try_from(inside).unwrap_or(FILLER)
         };
-        rooms.list((0..padded).map(source))
+        scratch.list((0..padded).map(source))
     }
 }
 
@@ -81,18 +81,18 @@ struct Segment {
     source: usize,
 }
 
-fn segments<'r>(table: &[usize], rooms: &'r Rooms) -> Room<'r, Segment> {
+fn segments<'r>(table: &[usize], scratch: &'r Scratch) -> ScratchBuffer<'r, Segment> {
     let follows = |a: &usize, b: &usize| *b == if *a == FILLER { FILLER } else { a + 1 };
     let stretches = table.chunk_by(follows).map(|stretch| Segment { length: stretch.len(), source: stretch[0] });
-    rooms.list_of(table.len(), stretches)
+    scratch.list_of(table.len(), stretches)
 }
 
 impl Kernel for PadKernel {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
-        let (x, pads) = (launch.input(0)?, integers(launch.input(1)?, launch.rooms)?);
+        let (x, pads) = (launch.input(0)?, integers(launch.input(1)?, launch.scratch)?);
         let rank = x.sizes().len();
         let axes = match launch.optional(3) {
-            Some(axes) => axes_in(&integers(axes, launch.rooms)?, rank)?,
+            Some(axes) => axes_in(&integers(axes, launch.scratch)?, rank)?,
             None => (0..rank).collect(),
         };
         if pads.len() != 2 * axes.len() {
@@ -122,7 +122,7 @@ impl Kernel for PadKernel {
             }
             sizes.push(padded);
         }
-        let (workers, rooms) = (launch.workers, launch.rooms);
+        let (workers, scratch) = (launch.workers, launch.scratch);
         let mut y = result(&mut launch.outputs[0], &sizes)?;
         if y.count() == 0 {
             return Ok(());
@@ -130,22 +130,22 @@ impl Kernel for PadKernel {
         // The axes behind the last padded one move as a whole.
         let padded = borders.iter().rposition(|&b| b != (0, 0)).map_or(0, |last| last + 1);
         let unit = x.sizes()[padded..].iter().product::<usize>() * width;
-        let table = |axis: usize| self.table(x.sizes()[axis], borders[axis], rooms);
-        let tables: SmallVec<[Room<'_, usize>; 6]> = (0..padded).map(table).collect();
+        let table = |axis: usize| self.table(x.sizes()[axis], borders[axis], scratch);
+        let tables: SmallVec<[ScratchBuffer<'_, usize>; 6]> = (0..padded).map(table).collect();
         let Some((last, outer)) = tables.split_last() else {
             y.bytes().copy_from_slice(x.bytes());
             return Ok(());
         };
         let own: Sizes = strides(&x.sizes()[..padded]).iter().map(|s| s * unit).collect();
-        let runs = segments(last, rooms);
-        let mut filler = rooms.take::<u8>(last.len() * unit);
+        let runs = segments(last, scratch);
+        let mut filler = scratch.allocate::<u8>(last.len() * unit);
         filler.chunks_exact_mut(width).for_each(|element| element.copy_from_slice(value));
         let filler = &*filler;
         let source = x.bytes();
         let row = last.len() * unit;
         let work = y.count();
-        share(workers, y.bytes(), row, Cost::InAll(work), |from, piece| {
-            for (at, row) in piece.chunks_exact_mut(row).enumerate() {
+        share(workers, y.bytes(), row, Cost::InAll(work), |from, chunk| {
+            for (at, row) in chunk.chunks_exact_mut(row).enumerate() {
                 write_row(row, &runs, row_start(from + at, outer, &own), source, unit, filler);
             }
         });
@@ -154,7 +154,7 @@ impl Kernel for PadKernel {
 }
 
 /// Where a row of the source starts in bytes; `None` when the row is border.
-fn row_start(mut row: usize, outer: &[Room<'_, usize>], steps: &[usize]) -> Option<usize> {
+fn row_start(mut row: usize, outer: &[ScratchBuffer<'_, usize>], steps: &[usize]) -> Option<usize> {
     let mut start = 0;
     for (table, step) in outer.iter().zip(steps).rev() {
         match table[row % table.len()] {

@@ -37,7 +37,7 @@ struct ReverseKernel {
 
 impl Kernel for ReverseKernel {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
-        let (x, given) = (launch.input(0)?, integers(launch.input(1)?, launch.rooms)?);
+        let (x, given) = (launch.input(0)?, integers(launch.input(1)?, launch.scratch)?);
         let rank = x.sizes().len();
         let (batch, time) = (axis_in(self.op.batch_axis, rank)?, axis_in(self.op.time_axis, rank)?);
         if batch == time || given.len() != x.sizes()[batch] {
@@ -54,8 +54,8 @@ impl Kernel for ReverseKernel {
         let (source, count) = (x.bytes(), x.count());
         let workers = launch.workers;
         let mut y = result(&mut launch.outputs[0], x.sizes())?;
-        share(workers, y.bytes(), run, Cost::InAll(count), |from, piece| {
-            for (at, row) in piece.chunks_exact_mut(run).enumerate() {
+        share(workers, y.bytes(), run, Cost::InAll(count), |from, chunk| {
+            for (at, row) in chunk.chunks_exact_mut(run).enumerate() {
                 let mut index = unravel(from + at, &rows);
                 let length = length_of(given[index[batch]]).unwrap_or(0);
                 if index[time] < length {

@@ -1,4 +1,4 @@
-//! Views by their bytes, whether elements lie one after the other or in rows: what movement kernels read.
+//! Byte access to contiguous and strided views, for movement kernels.
 
 use sinter_base::View;
 use sinter_base::shape::strides;
@@ -24,15 +24,15 @@ impl<'a> Source<'a> {
         Self { span, inner, step }
     }
 
-    /// Copies the bytes from number `from` on, as many as the target has.
+    /// Copies the bytes from index `from` on, as many as the target has.
     #[inline]
     pub fn copy(&self, from: usize, target: &mut [u8]) {
         let Some(inner) = std::num::NonZeroUsize::new(self.inner) else { return };
         let (mut row, mut at, mut target) = (from / inner, from % inner, target);
         while !target.is_empty() {
             let length = target.len().min(self.inner - at);
-            let (piece, rest) = target.split_at_mut(length);
-            piece.copy_from_slice(&self.span[row * self.step + at..][..length]);
+            let (chunk, rest) = target.split_at_mut(length);
+            chunk.copy_from_slice(&self.span[row * self.step + at..][..length]);
             (row, at, target) = (row + 1, 0, rest);
         }
     }

@@ -56,9 +56,9 @@ fn taken(size: usize, start: i64, end: i64, step: i64) -> Result<(isize, isize, 
 impl Kernel for SliceKernel {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let x = launch.input(0)?;
-        let rooms = launch.rooms;
-        let given = |index: usize| launch.optional(index).map(|view| integers(view, rooms)).transpose();
-        let (starts, ends) = (integers(launch.input(1)?, rooms)?, integers(launch.input(2)?, rooms)?);
+        let scratch = launch.scratch;
+        let given = |index: usize| launch.optional(index).map(|view| integers(view, scratch)).transpose();
+        let (starts, ends) = (integers(launch.input(1)?, scratch)?, integers(launch.input(2)?, scratch)?);
         let axes = match given(3)? {
             Some(axes) => axes_in(&axes, x.sizes().len())?,
             None if starts.len() > x.sizes().len() => refuse_data!("{} starts for {:?}", starts.len(), x.sizes()),

@@ -1,10 +1,10 @@
-//! Copies from a strided source into a contiguous result, any element type: the work behind transposes, slices, expanded
-//! and tiled tensors.
+//! Copies from a strided source into a contiguous result, any element type: the work behind transposes, slices,
+//! expanded and tiled tensors.
 //!
-//! Axes that continue each other are merged first. What is left is copied by rows of the innermost axis: as whole runs
-//! where the source is contiguous, as fills where it stands still, else element by element. Where another axis than the
-//! innermost is contiguous in the source, the two are walked in square tiles, so that every cache line of the source is
-//! used whole while it is at hand.
+//! The copy first merges contiguous axes. It then copies rows of the innermost axis: as whole runs where the source is
+//! contiguous, as fills where the stride is 0, else element by element. Where another axis than the innermost is
+//! contiguous in the source, it walks the two axes in square tiles, so that it uses every cache line of the source
+//! completely while it is in the cache.
 
 use std::sync::Mutex;
 
@@ -15,7 +15,7 @@ use sinter_base::shape::unravel;
 use smallvec::SmallVec;
 
 use crate::launch::Workers;
-use crate::share::piece_count;
+use crate::share::chunk_count;
 use crate::{by_width, refuse_data};
 
 /// Side of a tile in elements: a cache line of f32 and more.
@@ -93,7 +93,7 @@ fn merged(axes: &[Walk]) -> Walks {
 
 /// Cuts the walk along its outermost axes.
 fn shared<T: Pod + Send + Sync>(workers: &dyn Workers, source: &[T], start: isize, axes: &[Walk], target: &mut [T]) {
-    let tasks = piece_count(workers, target.len());
+    let tasks = chunk_count(workers, target.len());
     if tasks < 2 || axes.is_empty() {
         return serial(source, start, axes, target);
     }
@@ -104,25 +104,25 @@ fn shared<T: Pod + Send + Sync>(workers: &dyn Workers, source: &[T], start: isiz
         depth += 1;
     }
     let cut = axes[depth];
-    let piece = cut.size.div_ceil(tasks.div_ceil(lead)).max(1);
+    let chunk = cut.size.div_ceil(tasks.div_ceil(lead)).max(1);
     let below: usize = axes[depth + 1..].iter().map(|a| a.size).product();
-    let pieces = cut.size.div_ceil(piece);
+    let chunks = cut.size.div_ceil(chunk);
     let outer_sizes: Sizes = axes[..depth].iter().map(|axis| axis.size).collect();
-    // Tasks take the parts of the result one after the other; a list of them would be memory taken in every launch.
+    // Tasks take the parts of the result one after the other; a list of them would allocate memory in every launch.
     let rest = Mutex::new((0, target));
-    workers.run(lead * pieces, &|_| {
+    workers.run(lead * chunks, &|_| {
         let Some((job, size, part)) = rest.lock().ok().map(|mut rest| {
             let job = rest.0;
-            let size = piece.min(cut.size - job % pieces * piece);
+            let size = chunk.min(cut.size - job % chunks * chunk);
             let (part, later) = std::mem::take(&mut rest.1).split_at_mut(size * below);
             *rest = (job + 1, later);
             (job, size, part)
         }) else {
             return;
         };
-        let place = unravel(job / pieces, &outer_sizes);
+        let place = unravel(job / chunks, &outer_sizes);
         let outer: isize = place.iter().zip(axes).map(|(&i, axis)| i.cast_signed() * axis.stride).sum();
-        let first = (job % pieces * piece).cast_signed() * cut.stride;
+        let first = (job % chunks * chunk).cast_signed() * cut.stride;
         let mut own = Walks::from_slice(&axes[depth..]);
         own[0].size = size;
         serial(source, start + outer + first, &own, part);
@@ -260,8 +260,8 @@ mod tests {
         let source = [0u8; 10];
         let mut target = [0u8; 4];
         let axes = [Walk { size: 4, stride: 3 }];
-        assert!(copy(&crate::alone::Alone, &source, 1, 0, &axes, &mut target).is_ok());
-        assert!(copy(&crate::alone::Alone, &source, 1, 1, &axes, &mut target).is_err());
-        assert!(copy(&crate::alone::Alone, &source, 1, -1, &axes, &mut target).is_err());
+        assert!(copy(&crate::single_thread::SingleThread, &source, 1, 0, &axes, &mut target).is_ok());
+        assert!(copy(&crate::single_thread::SingleThread, &source, 1, 1, &axes, &mut target).is_err());
+        assert!(copy(&crate::single_thread::SingleThread, &source, 1, -1, &axes, &mut target).is_err());
     }
 }

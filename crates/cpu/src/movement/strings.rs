@@ -1,8 +1,8 @@
 //! `cpu.movement.strings`: tensors of strings through the kernels for numbers.
 //!
-//! All strings of all operands are sorted into one table, the empty string first, and replaced by their places in it.
-//! Places compare as the strings do, equal strings have equal ones, and the empty string has 0, which is what padding
-//! and tests for "not zero" need. So any kernel that moves, picks or orders 64-bit numbers serves strings too, and so
+//! The kernel sorts all strings of all operands into one table, the empty string first, and replaces them by positions.
+//! Positions compare as the strings do, equal strings have equal positions, and the empty string has 0, as padding and
+//! tests for "not zero" require. So any kernel that moves, picks or orders 64-bit numbers works for strings too, as
 //! does a pointwise program that chooses between strings.
 
 use sinter_backend::{KernelError, Numerics, Problem, Refusal, Region, Sizing, Target, ValueKernel};
@@ -12,10 +12,10 @@ use sinter_ops::pointwise::program::Step;
 use sinter_ops::pointwise::{Pointwise, Program};
 use sinter_ops::{InferContext, Op, Operands, infer_types};
 
-use crate::alone::Alone;
 use crate::arguments::data_error;
-use crate::launch::{DynamicOutput, Kernel, Launch, Loaded, Operand, Output, Rooms};
+use crate::launch::{DynamicOutput, Kernel, Launch, Loaded, Operand, Output, Scratch};
 use crate::refuse_data;
+use crate::single_thread::SingleThread;
 use crate::tactic::{Row, Speed};
 
 /// See the module documentation.
@@ -52,7 +52,7 @@ const MOVES_STRINGS: &[OpKind] = &[
     OpKind::Pointwise,
 ];
 
-/// What stands for a string.
+/// Type of the position that represents a string.
 const PLACE: DataType = DataType::U64;
 
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
@@ -95,7 +95,7 @@ fn numbered(ty: &ValueType) -> ValueType {
     }
 }
 
-/// The operator with places instead of strings; only programs name types of their own.
+/// The operator on positions instead of strings; only pointwise programs contain types.
 fn on_places(op: &Op) -> Option<Op> {
     let Op::Pointwise(pointwise) = op else { return Some(op.clone()) };
     let place = |ty: DataType| if ty == DataType::String { PLACE } else { ty };
@@ -124,7 +124,7 @@ struct Strings {
     kernel: Box<dyn Kernel>,
 }
 
-/// An operand as the kernel for numbers sees it.
+/// An operand for the kernel for numbers.
 struct Numbered {
     ty: ValueType,
     data_type: DataType,
@@ -180,36 +180,36 @@ impl ValueKernel for Strings {
             .iter()
             .map(|n| n.as_ref().map_or(Ok(Operand::Absent), Numbered::operand))
             .collect::<Result<Vec<_>, _>>()?;
-        let mut rooms = Vec::with_capacity(results.len());
+        let mut storage = Vec::with_capacity(results.len());
         for ty in &results {
-            let mut room = DynamicOutput::new(ty.data_type());
+            let mut slot = DynamicOutput::new(ty.data_type());
             let sizes = ty.as_tensor().and_then(|t| t.shape.sizes());
             if let Some(sizes) = &sizes {
-                room.allocate(sizes)?;
+                slot.allocate(sizes)?;
             }
-            rooms.push((room, sizes));
+            storage.push((slot, sizes));
         }
-        let mut outputs = Vec::with_capacity(rooms.len());
-        for (room, sizes) in &mut rooms {
+        let mut outputs = Vec::with_capacity(storage.len());
+        for (slot, sizes) in &mut storage {
             outputs.push(match sizes {
-                Some(sizes) => Output::View(room.allocate(sizes)?),
-                None => Output::Dynamic(room),
+                Some(sizes) => Output::View(slot.allocate(sizes)?),
+                None => Output::Dynamic(slot),
             });
         }
         self.kernel.launch(&mut Launch {
-            workers: &Alone,
+            workers: &SingleThread,
             inputs: &operands,
             outputs: &mut outputs,
             workspace: &mut [],
-            rooms: &Rooms::default(),
+            scratch: &Scratch::default(),
             seed: (0, 0),
         })?;
         drop(outputs);
-        let named = |((room, _), is_text): (&(DynamicOutput, _), &bool)| match is_text {
-            true => named(room.view()?, &table),
-            false => room.view()?.to_tensor().map(Value::Tensor).map_err(data_error),
+        let named = |((slot, _), is_text): (&(DynamicOutput, _), &bool)| match is_text {
+            true => named(slot.view()?, &table),
+            false => slot.view()?.to_tensor().map(Value::Tensor).map_err(data_error),
         };
-        rooms.iter().zip(&self.texts).map(named).collect()
+        storage.iter().zip(&self.texts).map(named).collect()
     }
 }
 
@@ -275,7 +275,7 @@ mod tests {
         let inputs = [number(&[1, 5, 2]), number(&[3]), texts(&[2, 1], &["b", ""]), texts(&[], &["a"])];
         let y = run(Expr::into_pointwise(&[chosen, sum]).unwrap(), &inputs);
         assert_eq!(y[0], texts(&[2, 3], &["a", "b", "a", "a", "", "a"]));
-        // The other result has the type of places, but stands for itself.
+        // The other result has the type of positions, but holds plain numbers.
         assert_eq!(y[1].as_tensor().unwrap().to_i64(), [4, 8, 5, 4, 8, 5]);
     }
 }

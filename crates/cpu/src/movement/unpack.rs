@@ -38,8 +38,8 @@ impl Kernel for UnpackKernel {
             refuse_data!("{} elements out of {} bytes", y.len(), x.len());
         }
         let mask = u8::MAX >> (8 - self.bits);
-        share(workers, y, self.per_byte, Cost::PerElement(1), |from, piece| {
-            for (elements, &byte) in piece.chunks_exact_mut(self.per_byte).zip(&x[from..]) {
+        share(workers, y, self.per_byte, Cost::PerElement(1), |from, chunk| {
+            for (elements, &byte) in chunk.chunks_exact_mut(self.per_byte).zip(&x[from..]) {
                 for (place, element) in elements.iter_mut().enumerate() {
                     *element = byte >> (place * self.bits) & mask;
                 }

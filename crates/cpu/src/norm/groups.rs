@@ -1,4 +1,4 @@
-//! Which elements are normalized together, in as few axes as possible.
+//! The groups of elements that share statistics, in as few axes as possible.
 //!
 //! Axis 1 is split where it has groups, axes of one element are dropped, and neighbouring axes of the same kind are
 //! merged. Layer, instance and group normalization become rows of neighbours; normalization over the batch becomes
@@ -9,7 +9,7 @@ use sinter_base::Sizes;
 use sinter_base::shape::{for_each_index, ravel, strides};
 use smallvec::{SmallVec, smallvec};
 
-use crate::launch::{Room, Rooms};
+use crate::launch::{Scratch, ScratchBuffer};
 
 /// Axes of alternating kinds.
 #[derive(Debug)]
@@ -91,12 +91,12 @@ impl Groups {
         (pick(&self.sizes), pick(&strides))
     }
 
-    /// Where the rows of each bundle of groups begin: a bundle is what shares its rows, one group when rows belong to
-    /// one group and as many as a row has elements otherwise.
-    pub fn bundles<'r>(&self, rooms: &'r Rooms) -> Bundles<'r> {
+    /// Where the rows of each block of groups begin. The groups of a block share their rows: a block is one group where
+    /// each row belongs to one group, and as many groups as a row has elements otherwise.
+    pub fn blocks<'r>(&self, scratch: &'r Scratch) -> GroupBlocks<'r> {
         let ((starts, start_strides), (rows, row_strides)) = (self.outer(false), self.outer(true));
         let list = |sizes: &Sizes, strides: &Sizes| {
-            let mut positions = rooms.take(sizes.iter().product());
+            let mut positions = scratch.allocate(sizes.iter().product());
             let mut places = positions.iter_mut();
             for_each_index(sizes, |at| {
                 if let Some(place) = places.next() {
@@ -105,32 +105,32 @@ impl Groups {
             });
             positions
         };
-        Bundles { starts: list(&starts, &start_strides), rows: list(&rows, &row_strides) }
+        GroupBlocks { starts: list(&starts, &start_strides), rows: list(&rows, &row_strides) }
     }
 
-    /// The bundle of every row, in row-major order of the rows.
-    pub fn bundle_of_rows<'r>(&self, rooms: &'r Rooms) -> Room<'r, usize> {
+    /// The block of every row, in row-major order of the rows.
+    pub fn block_of_rows<'r>(&self, scratch: &'r Scratch) -> ScratchBuffer<'r, usize> {
         let last = self.sizes.len().saturating_sub(1);
         let (kept, _) = self.outer(false);
         let kept_strides = strides(&kept);
-        let mut bundles = rooms.take(self.sizes[..last].iter().product());
-        let mut places = bundles.iter_mut();
+        let mut blocks = scratch.allocate(self.sizes[..last].iter().product());
+        let mut places = blocks.iter_mut();
         for_each_index(&self.sizes[..last], |at| {
             let kept = at.iter().zip(&self.together).filter(|(_, together)| !**together).map(|(i, _)| i);
             if let Some(place) = places.next() {
                 *place = kept.zip(&kept_strides).map(|(i, s)| i * s).sum();
             }
         });
-        bundles
+        blocks
     }
 }
 
 /// Positions of the rows of groups.
-pub struct Bundles<'r> {
-    /// First element of every bundle.
-    pub starts: Room<'r, usize>,
-    /// The rows of a bundle, counted from its first element.
-    pub rows: Room<'r, usize>,
+pub struct GroupBlocks<'r> {
+    /// First element of every block.
+    pub starts: ScratchBuffer<'r, usize>,
+    /// The rows of a block, counted from its first element.
+    pub rows: ScratchBuffer<'r, usize>,
 }
 
 #[cfg(test)]
@@ -154,14 +154,14 @@ mod tests {
     }
 
     #[test]
-    fn rows_know_their_bundle() {
+    fn rows_know_their_block() {
         let batch = groups(&[2, 3, 4], &[0, 2], None);
-        let rooms = Rooms::default();
-        let bundles = batch.bundles(&rooms);
-        assert_eq!((bundles.starts[..].to_vec(), bundles.rows[..].to_vec()), (vec![0, 4, 8], vec![0, 12]));
-        assert_eq!(batch.bundle_of_rows(&rooms)[..], [0, 1, 2, 0, 1, 2]);
+        let scratch = Scratch::default();
+        let blocks = batch.blocks(&scratch);
+        assert_eq!((blocks.starts[..].to_vec(), blocks.rows[..].to_vec()), (vec![0, 4, 8], vec![0, 12]));
+        assert_eq!(batch.block_of_rows(&scratch)[..], [0, 1, 2, 0, 1, 2]);
         let middle = groups(&[2, 3, 4], &[1], None);
-        assert_eq!((middle.row(), middle.bundles(&rooms).starts[..].to_vec()), ((4, false), vec![0, 12]));
-        assert_eq!(middle.bundle_of_rows(&rooms)[..], [0, 0, 0, 1, 1, 1]);
+        assert_eq!((middle.row(), middle.blocks(&scratch).starts[..].to_vec()), ((4, false), vec![0, 12]));
+        assert_eq!(middle.block_of_rows(&scratch)[..], [0, 0, 0, 1, 1, 1]);
     }
 }

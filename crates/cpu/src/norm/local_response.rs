@@ -36,13 +36,13 @@ struct LocalResponse {
 impl Kernel for LocalResponse {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let x = launch.input(0)?;
-        let (workers, rooms) = (launch.workers, launch.rooms);
+        let (workers, scratch) = (launch.workers, launch.scratch);
         let sizes = Sizes::from_slice(x.sizes());
         let [_, channels, spatial @ ..] = sizes.as_slice() else {
             return Err(KernelError::Data(format!("sizes {sizes:?} have no channels")));
         };
         let formula = Response { op: &self.op, channels: *channels, pixels: spatial.iter().product() };
-        evaluate(&formula, &[Some(x)], launch.output(0), workers, rooms)
+        evaluate(&formula, &[Some(x)], launch.output(0), workers, scratch)
     }
 }
 
@@ -72,8 +72,8 @@ impl Formula for Response<'_> {
         let x = inputs.given(0);
         let (before, after) = ((self.op.size - 1) / 2, self.op.size / 2);
         let (bias, factor) = (self.op.bias, self.op.alpha / self.op.size as f64);
-        share(workers, y, self.pixels, Cost::PerElement(self.op.size.min(self.channels) + 16), |first, piece| {
-            for (i, row) in piece.chunks_exact_mut(self.pixels).enumerate() {
+        share(workers, y, self.pixels, Cost::PerElement(self.op.size.min(self.channels) + 16), |first, chunk| {
+            for (i, row) in chunk.chunks_exact_mut(self.pixels).enumerate() {
                 let plane = first + i;
                 let channel = plane % self.channels;
                 let sample = plane - channel;

@@ -1,6 +1,6 @@
 //! Normalization.
 //!
-//! [`normalize`] with its shapes from [`groups`], [`rows`] with a pointwise operator behind, and [`local_response`].
+//! [`normalize`] with its shapes from [`groups`], [`rows`] with a pointwise epilogue, and [`local_response`].
 
 pub mod groups;
 pub mod local_response;
@@ -16,5 +16,5 @@ use crate::launch::HostTactic;
 /// Best first.
 pub const TACTICS: &[&dyn HostTactic] = &[&rows::ROWS, &normalize::NORMALIZE, &local_response::LOCAL_RESPONSE];
 
-/// What kernels do together with others.
+/// Proposers of fused regions.
 pub const PROPOSERS: &[&dyn Proposer] = &[&Heavy { kind: OpKind::Normalize, shares_operand: |_| false }];

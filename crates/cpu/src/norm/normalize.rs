@@ -1,7 +1,7 @@
 //! `cpu.norm.normalize`: every form of normalization by a measure of the input itself.
 //!
 //! Where groups are rows of neighbours, a task measures a row and scales it while it is in the cache. Other shapes take
-//! two passes: measure all groups, then scale all rows. Sums run in short pieces in the element type whose totals are
+//! two passes: measure all groups, then scale all rows. Sums run in short chunks in the element type whose totals are
 //! added in f64; the variance is taken around the mean, not as a difference of squares, which would cancel. f32 is
 //! computed as it is, every other float type in f64.
 
@@ -12,7 +12,7 @@ use sinter_ops::OpKind;
 use sinter_ops::norm::{Measure, Normalize};
 
 use crate::elements::{floats, store_floats};
-use crate::launch::{Kernel, Launch, Loaded, Operand, Room, Rooms, Workers};
+use crate::launch::{Kernel, Launch, Loaded, Operand, Scratch, ScratchBuffer, Workers};
 use crate::norm::groups::Groups;
 use crate::number::{Number, sum_of};
 use crate::only_operator;
@@ -50,7 +50,7 @@ pub(super) struct Measured {
     report: [f64; 2],
 }
 
-/// The sum that a measure of elements other than the deviation rests on.
+/// The sum on which a measure other than the deviation is based.
 fn power<T: Number>(measure: &Measure, v: T) -> T {
     match measure {
         Measure::Norm { order } if *order == 1.0 => T::of(v.wide().abs()),
@@ -103,18 +103,18 @@ impl NormalizeKernel {
         self.magnitude(sum(&|row| sum_of(row, |v| power(&self.op.measure, v))), count)
     }
 
-    /// As many groups as a row has elements; each takes one element of every row. `scratch` is room for their sums and
-    /// their means.
+    /// As many groups as a row has elements; each takes one element of every row. `statistics` has space for their sums
+    /// and their means.
     fn columns<T: Number>(
         &self,
         x: &[T],
         start: usize,
         rows: &[usize],
         measured: &mut [Measured],
-        scratch: &mut [f64],
+        statistics: &mut [f64],
     ) {
         let (length, count) = (measured.len(), rows.len() as f64);
-        let (sums, means) = scratch.split_at_mut(length);
+        let (sums, means) = statistics.split_at_mut(length);
         sums.fill(0.0);
         for row in rows {
             let row = &x[start + row..][..length];
@@ -140,15 +140,15 @@ impl NormalizeKernel {
         }
     }
 
-    /// Writes the result, from `x` or from what `y` holds already, and returns the statistics.
+    /// Writes the result, from `x` or in place from the contents of `y`, and returns the statistics.
     fn compute<'r, T: Number>(
         &self,
         groups: &Groups,
         x: Option<&[T]>,
         y: &mut [T],
-        (workers, rooms): (&dyn Workers, &'r Rooms),
-    ) -> Room<'r, Measured> {
-        let mut measured = rooms.filled(groups.count(), Measured::default());
+        (workers, scratch): (&dyn Workers, &'r Scratch),
+    ) -> ScratchBuffer<'r, Measured> {
+        let mut measured = scratch.filled(groups.count(), Measured::default());
         if y.is_empty() {
             // Statistics of nothing are as undefined as those of 0 / 0.
             measured.iter_mut().for_each(|m| *m = self.row::<T>(&[]));
@@ -165,27 +165,27 @@ impl NormalizeKernel {
             });
             return measured;
         }
-        let ((length, together), bundles) = (groups.row(), groups.bundles(rooms));
+        let ((length, together), blocks) = (groups.row(), groups.blocks(scratch));
         let unit = if together { 1 } else { length };
         {
             let source = x.unwrap_or(y);
-            rooms.reserve::<f64>(workers.count(), 2 * unit);
-            share(workers, &mut measured, unit, Cost::PerElement(groups.elements()), |first, piece| {
-                let mut scratch = rooms.take(2 * unit);
-                for (bundle, measured) in bundles.starts[first..].iter().zip(piece.chunks_exact_mut(unit)) {
+            scratch.reserve::<f64>(workers.count(), 2 * unit);
+            share(workers, &mut measured, unit, Cost::PerElement(groups.elements()), |first, chunk| {
+                let mut statistics = scratch.allocate(2 * unit);
+                for (block, measured) in blocks.starts[first..].iter().zip(chunk.chunks_exact_mut(unit)) {
                     match measured {
-                        [m] if together => *m = self.rows(source, *bundle, &bundles.rows, length),
-                        columns => self.columns(source, *bundle, &bundles.rows, columns, &mut scratch),
+                        [m] if together => *m = self.rows(source, *block, &blocks.rows, length),
+                        columns => self.columns(source, *block, &blocks.rows, columns, &mut statistics),
                     }
                 }
             });
         }
-        let of_rows = groups.bundle_of_rows(rooms);
-        share(workers, y, length, Cost::PerElement(2), |first, piece| {
-            for (i, row) in piece.chunks_exact_mut(length).enumerate() {
+        let of_rows = groups.block_of_rows(scratch);
+        share(workers, y, length, Cost::PerElement(2), |first, chunk| {
+            for (i, row) in chunk.chunks_exact_mut(length).enumerate() {
                 let source = x.map(|x| &x[(first + i) * length..(first + i + 1) * length]);
-                let bundle = &measured[of_rows[first + i] * unit..][..unit];
-                match bundle {
+                let block = &measured[of_rows[first + i] * unit..][..unit];
+                match block {
                     [m] if together => scale(row, source, T::of(m.shift), T::of(m.scale)),
                     columns => {
                         if let Some(source) = source {
@@ -212,8 +212,8 @@ pub(super) fn scale<T: Number>(row: &mut [T], source: Option<&[T]>, shift: T, fa
 
 impl Kernel for NormalizeKernel {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
-        let rooms = launch.rooms;
-        let means = (launch.workers, rooms);
+        let scratch = launch.scratch;
+        let means = (launch.workers, scratch);
         let x = match launch.inputs.first() {
             Some(Operand::InPlace(_)) => None,
             _ => Some(launch.input(0)?),
@@ -227,13 +227,13 @@ impl Kernel for NormalizeKernel {
             let x = x.map(|x: View<'_>| x.elements::<f32>());
             self.compute(&groups, x, first.elements::<f32>(), means)
         } else {
-            let mut y = floats(x.unwrap_or(first.as_view()), rooms);
+            let mut y = floats(x.unwrap_or(first.as_view()), scratch);
             let measured = self.compute::<f64>(&groups, None, &mut y, means);
             store_floats(&y, first);
             measured
         };
         for (which, target) in statistics.iter_mut().enumerate().take(2) {
-            let values = rooms.list(measured.iter().map(|m| m.report[which]));
+            let values = scratch.list(measured.iter().map(|m| m.report[which]));
             store_floats(&values, target.view());
         }
         Ok(())

@@ -1,7 +1,7 @@
-//! `cpu.norm.rows.f32`: normalization of rows of neighbours with a pointwise operator behind it.
+//! `cpu.norm.rows.f32`: normalization of contiguous rows with a pointwise epilogue.
 //!
-//! A row is measured, scaled and handed to the program of the operator behind it while it is in the nearest cache: layer
-//! normalization with its scale and shift, say. See `normalize.rs` for how rows are measured.
+//! The kernel measures and scales a row and applies the epilogue while the row is in the nearest cache: layer
+//! normalization with its scale and shift, for example. See `normalize.rs` for how rows are measured.
 
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::{DataType, Sizes};
@@ -30,7 +30,7 @@ fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let Op::Normalize(op) = &fused.node.op else {
         return Err(Refusal::OtherOperator);
     };
-    let Some(tail) = fused.tail_plan()? else { return Err(Refusal::new("no operator behind")) };
+    let Some(epilogue) = fused.epilogue_program()? else { return Err(Refusal::new("no epilogue")) };
     if fused.input(0).map(|t| t.data_type) != Some(DataType::F32) {
         return Err(Refusal::new("another element type than f32"));
     }
@@ -43,7 +43,7 @@ fn kernel(region: &Region) -> Result<Loaded, Refusal> {
         Ok(axes) if op.groups.is_none() && !axes.is_empty() && axes.iter().copied().eq(rank - axes.len()..rank) => {
             let x = fused.operand(0).ok_or_else(|| Refusal::new("no operand"))?;
             let normalize = NormalizeKernel { op: op.clone() };
-            Ok(Loaded::Kernel(Box::new(Rows { x, axes: axes.len(), normalize, tail, tier: Tier::in_use() })))
+            Ok(Loaded::Kernel(Box::new(Rows { x, axes: axes.len(), normalize, epilogue, tier: Tier::in_use() })))
         }
         _ => Err(Refusal::new("other axes than the last ones, or parts of one, are normalized together")),
     }
@@ -54,7 +54,7 @@ struct Rows {
     /// How many of the last axes are normalized.
     axes: usize,
     normalize: NormalizeKernel,
-    tail: Plan,
+    epilogue: Plan,
     tier: Tier,
 }
 
@@ -64,21 +64,21 @@ impl Kernel for Rows {
         let sizes = Sizes::from_slice(launch.output(0).sizes());
         let columns = sizes.last().copied().unwrap_or(1);
         let length = sizes[sizes.len() - self.axes..].iter().product::<usize>();
-        let tail = self.tail.bind(launch, &sizes)?.rest;
+        let epilogue = self.epilogue.bind(launch, &sizes)?.rest;
         let workers = launch.workers;
         let y = launch.output(0).elements::<f32>();
         if y.is_empty() {
             return Ok(());
         }
         share(workers, y, length, Cost::PerElement(4), |first, rows| {
-            let mut room = tail.as_ref().map(Rest::columns);
+            let mut columns_scratch = epilogue.as_ref().map(Rest::columns);
             for (i, row) in rows.chunks_exact_mut(length).enumerate() {
                 let source = &x[(first + i) * length..(first + i + 1) * length];
                 let measured = self.normalize.row(source);
                 scale(row, Some(source), measured.shift as f32, measured.scale as f32);
-                let (Some(tail), Some(room)) = (&tail, &mut room) else { continue };
+                let (Some(epilogue), Some(columns_scratch)) = (&epilogue, &mut columns_scratch) else { continue };
                 for (j, part) in row.chunks_exact_mut(columns).enumerate() {
-                    tail.apply(self.tier, (first + i) * (length / columns) + j, 0, part, room);
+                    epilogue.apply(self.tier, (first + i) * (length / columns) + j, 0, part, columns_scratch);
                 }
             }
         });

@@ -9,7 +9,7 @@ use sinter_base::DataType;
 /// Elements per column.
 pub const LENGTH: usize = 256;
 
-/// What a column is made of.
+/// The source of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Floats of at most 32 bits.

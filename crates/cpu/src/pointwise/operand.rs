@@ -57,7 +57,7 @@ impl Access {
     }
 }
 
-/// Where element number `at` of a part lies in its span.
+/// Position of element `at` of an alias in its span.
 pub fn position_in(rows: Rows, at: usize) -> usize {
     at / rows.inner * rows.step + at % rows.inner
 }
@@ -65,7 +65,7 @@ pub fn position_in(rows: Rows, at: usize) -> usize {
 /// Reads elements `start..start + length` of the result's order into a column.
 pub fn read(view: View<'_>, access: &Access, sizes: &[usize], start: usize, length: usize, column: &mut Column) {
     let Column { f32: reals, f64: doubles, i64: integers } = column;
-    // A column never reaches beyond a row of a stepped view.
+    // A column never reaches beyond a row of a strided view.
     let start = match (access, view.rows()) {
         (Access::Same, Some(rows)) => position_in(rows, start),
         _ => start,

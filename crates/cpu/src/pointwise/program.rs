@@ -1,8 +1,8 @@
 //! `cpu.pointwise.program`: any scalar program, column by column.
 //!
-//! The result is cut into pieces for the workers and each piece into columns of [`LENGTH`] elements. For every column the
-//! steps run one after the other, each as one loop over the column: the loops become vector code, and what passes
-//! between steps stays in the L1 cache. The whole thing is compiled once per instruction set tier.
+//! The kernel splits the result into chunks for the workers and each chunk into columns of [`LENGTH`] elements. It runs
+//! the steps on a column one after the other, each as one loop over the column: the compiler vectorizes the loops, and
+//! the values between steps stay in the L1 cache. The code is compiled once per instruction set tier.
 
 use std::sync::Mutex;
 
@@ -69,19 +69,19 @@ fn common_divisor(a: usize, b: usize) -> usize {
     a
 }
 
-/// What no task took yet. Tasks take their pieces one after the other; a list of pieces would be memory taken in every
+/// The remaining work. Tasks take their chunks one after the other; a list of chunks would allocate memory in every
 /// launch.
 struct Rest<'a> {
     task: usize,
-    /// Per result its remaining memory, and the bytes of a piece.
+    /// Per result its remaining memory, and the bytes of a chunk.
     results: SmallVec<[(&'a mut [u8], usize); 4]>,
 }
 
 impl<'a> Rest<'a> {
     /// Number and memory of the next task.
     fn next(&mut self) -> (usize, SmallVec<[&'a mut [u8]; 4]>) {
-        let take = |(rest, piece): &mut (&'a mut [u8], usize)| {
-            let length = rest.len().min(*piece);
+        let take = |(rest, chunk): &mut (&'a mut [u8], usize)| {
+            let length = rest.len().min(*chunk);
             let (part, later) = std::mem::take(rest).split_at_mut(length);
             *rest = later;
             part
@@ -107,26 +107,26 @@ impl Kernel for PointwiseKernel {
             })
             .collect::<Result<SmallVec<[_; 8]>, _>>()?;
         let rows: SmallVec<[Option<Rows>; 4]> = launch.outputs.iter_mut().map(|target| target.view().rows()).collect();
-        // Columns end where rows do, of any stepped view; pieces where rows of all stepped results do.
+        // Columns end where rows do, of any strided view; chunks where rows of all strided results do.
         let lengths = rows.iter().copied().chain(operands.iter().map(|(view, _)| view.rows())).flatten();
         let row = lengths.map(|rows| rows.inner).reduce(common_divisor).unwrap_or(usize::MAX);
-        let stepped = rows.iter().flatten().map(|rows| rows.inner);
-        let whole_rows = stepped.reduce(|a, b| (a / common_divisor(a, b)).saturating_mul(b)).unwrap_or(LENGTH);
+        let strided = rows.iter().flatten().map(|rows| rows.inner);
+        let whole_rows = strided.reduce(|a, b| (a / common_divisor(a, b)).saturating_mul(b)).unwrap_or(LENGTH);
         let tasks = if count < WORTH_SHARING { 1 } else { launch.workers.count() * 4 };
-        let piece = count.div_ceil(tasks).div_ceil(whole_rows).saturating_mul(whole_rows);
-        let (workers, rooms) = (launch.workers, launch.rooms);
+        let chunk = count.div_ceil(tasks).div_ceil(whole_rows).saturating_mul(whole_rows);
+        let (workers, scratch) = (launch.workers, launch.scratch);
         let results = launch.outputs.iter_mut().zip(&self.types).zip(&rows);
         let results = results.map(|((target, ty), rows)| {
-            let elements = rows.map_or(piece, |rows| piece / rows.inner * rows.step);
+            let elements = rows.map_or(chunk, |rows| chunk / rows.inner * rows.step);
             (target.view().span_bytes(), elements * element_bytes(*ty))
         });
         let rest = Mutex::new(Rest { task: 0, results: results.collect() });
         let steps = self.program.steps().len();
-        rooms.reserve::<Column>(workers.count(), steps);
-        workers.run(count.div_ceil(piece), &|_| {
+        scratch.reserve::<Column>(workers.count(), steps);
+        workers.run(count.div_ceil(chunk), &|_| {
             let next = rest.lock().map(|mut rest| rest.next());
             let Ok((task, mut outputs)) = next else { return };
-            let start = task * piece;
+            let start = task * chunk;
             let run = Run {
                 program: &self.program,
                 types: &self.types,
@@ -135,8 +135,8 @@ impl Kernel for PointwiseKernel {
                 rows: &rows,
                 row,
             };
-            let mut columns = rooms.take(steps);
-            run.on_tier(self.tier, start, count.min(start + piece), &mut outputs, &mut columns);
+            let mut columns = scratch.allocate(steps);
+            run.on_tier(self.tier, start, count.min(start + chunk), &mut outputs, &mut columns);
         });
         Ok(())
     }
@@ -157,7 +157,7 @@ struct Run<'a> {
     sizes: &'a [usize],
     /// How the results lie.
     rows: &'a [Option<Rows>],
-    /// Elements that a column must not reach beyond a multiple of.
+    /// Number of elements whose multiples no column may cross.
     row: usize,
 }
 
@@ -291,7 +291,7 @@ fn select(compute: DataType, condition: &[i64], then: &Column, otherwise: &Colum
 #[inline(always)]
 fn cast(from: DataType, to: DataType, mode: CastMode, a: &Column, column: &mut Column, length: usize) {
     let (Some(source), Some(target)) = (Kind::of(from), Kind::of(to)) else { return };
-    // Narrow floats with modes, and floats to integers that may not fit, take the exact way.
+    // Narrow floats with modes, and floats to integers that may overflow, use the exact conversion.
     let exact = to.mini_float().is_some() || source != Kind::I64 && target == Kind::I64;
     macro_rules! each {
         ($into:ident, $from:ident, $v:ident => $e:expr) => {

@@ -82,7 +82,7 @@ macro_rules! real {
                     }),
                     ScalarOp::Fmod => binary!(x, z => x % z),
                     ScalarOp::Pow => binary!(x, z => x.powf(z)),
-                    // The comparison is false for a NaN in z, which is then taken; a NaN in x is taken by the sum.
+                    // The comparison is false for a NaN in z, which then wins; the sum propagates a NaN in x.
                     ScalarOp::Min => binary!(x, z => if x.is_nan() { x } else if x < z { x } else { z }),
                     ScalarOp::Max => binary!(x, z => if x.is_nan() { x } else if x > z { x } else { z }),
                     _ => return false,
@@ -125,7 +125,7 @@ real!(
     |x: f64| 0.5 * x * (1.0 + erf64(x * std::f64::consts::FRAC_1_SQRT_2))
 );
 
-/// erf in f64 by numerical integration of its derivative: Simpson's rule over 512 pieces, error below 1e-13.
+/// erf in f64 by numerical integration of its derivative: Simpson's rule over 512 intervals, error below 1e-13.
 ///
 /// The derivative is smooth and nothing of it is left beyond 6.
 fn erf64(x: f64) -> f64 {
@@ -133,11 +133,11 @@ fn erf64(x: f64) -> f64 {
         return x;
     }
     let a = x.abs().min(6.0);
-    let pieces = 512;
-    let step = a / f64::from(pieces);
+    let intervals = 512;
+    let step = a / f64::from(intervals);
     let density = |i: i32| (-(f64::from(i) * step).powi(2)).exp();
-    let weighted = |i: i32| if i == 0 || i == pieces { density(i) } else { density(i) * f64::from(2 + 2 * (i % 2)) };
-    let total: f64 = (0..=pieces).map(weighted).sum();
+    let weighted = |i: i32| if i == 0 || i == intervals { density(i) } else { density(i) * f64::from(2 + 2 * (i % 2)) };
+    let total: f64 = (0..=intervals).map(weighted).sum();
     (std::f64::consts::FRAC_2_SQRT_PI * total * step / 3.0).copysign(x)
 }
 

@@ -32,7 +32,7 @@ fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let Op::Pool(op) = &fused.node.op else {
         return Err(Refusal::OtherOperator);
     };
-    if !fused.channels_last || fused.plain_source || fused.tail.is_some() {
+    if !fused.channels_last || fused.plain_source || fused.epilogue.is_some() {
         return Err(Refusal::new("takes channels-last images, without an epilogue"));
     }
     let data_type = fused.input(0).map(|t| t.data_type);
@@ -176,15 +176,15 @@ impl Kernel for ChannelsLast {
         let is_largest = self.op.mode == PoolMode::Max;
         share(workers, y.span::<f32>(), y_step, Cost::PerElement(window), |first, pixels| {
             for (i, y) in pixels.chunks_mut(y_step.max(1)).map(|row| &mut row[..channels]).enumerate() {
-                let number = first + i;
+                let index = first + i;
                 let mut output = [0; MAX_AXES];
-                let mut left = number % outputs;
+                let mut left = index % outputs;
                 for (axis, steps) in axes.iter().enumerate().rev() {
                     (output[axis], left) = (left % steps.output, left / steps.output);
                 }
                 y.fill(if is_largest { f32::NEG_INFINITY } else { 0.0 });
                 let mut count = 0usize;
-                visit(&axes, &output[..axes.len()], number / outputs, &mut |pixel| {
+                visit(&axes, &output[..axes.len()], index / outputs, &mut |pixel| {
                     count += 1;
                     fold(self.tier, is_largest, y, &x[pixel * x_step..pixel * x_step + channels]);
                 });

@@ -10,7 +10,7 @@ use sinter_ops::OpKind;
 use sinter_ops::pool::{Pool, PoolMode};
 
 use crate::elements::{Numbers, load, store};
-use crate::launch::{Kernel, Launch, Loaded, Room, Workers};
+use crate::launch::{Kernel, Launch, Loaded, ScratchBuffer, Workers};
 use crate::number::{Formula, Inputs, Means, Number, evaluate, sum_of};
 use crate::only_operator;
 use crate::pool::windows::Windows;
@@ -39,30 +39,30 @@ struct PoolKernel {
 impl Kernel for PoolKernel {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let x = launch.input(0)?;
-        let (workers, rooms) = (launch.workers, launch.rooms);
+        let (workers, scratch) = (launch.workers, launch.scratch);
         let y = launch.output(0);
         let windows = match &self.op.window {
-            Some(window) => Some(Windows::new(window, x.sizes(), y.sizes(), rooms)?),
+            Some(window) => Some(Windows::new(window, x.sizes(), y.sizes(), scratch)?),
             None => None,
         };
         let sizes = Sizes::from_slice(x.sizes());
         let plane: usize = sizes.get(2..).unwrap_or_default().iter().product();
         if self.op.mode == PoolMode::Max
             && !x.data_type().is_float()
-            && let Numbers::Ints(values) = load(x, rooms)
+            && let Numbers::Ints(values) = load(x, scratch)
         {
-            let mut largest = rooms.take(y.count());
+            let mut largest = scratch.allocate(y.count());
             largest_integers((values, &mut largest), x.data_type(), windows.as_ref(), plane, workers);
             store(&Numbers::Ints(largest), y);
             return Ok(());
         }
-        evaluate(&Pooling { mode: &self.op.mode, windows: windows.as_ref(), plane }, &[Some(x)], y, workers, rooms)
+        evaluate(&Pooling { mode: &self.op.mode, windows: windows.as_ref(), plane }, &[Some(x)], y, workers, scratch)
     }
 }
 
 /// The largest of integers: unsigned 64-bit ones are compared with their top bit flipped.
 fn largest_integers(
-    (mut x, y): (Room<'_, i64>, &mut [i64]),
+    (mut x, y): (ScratchBuffer<'_, i64>, &mut [i64]),
     data_type: DataType,
     windows: Option<&Windows<'_>>,
     plane: usize,
@@ -93,8 +93,8 @@ fn over_planes<T: Copy + Send + Sync>(
     workers: &dyn Workers,
     reduce: impl Fn(&[T]) -> T + Sync,
 ) {
-    share(workers, y, 1, Cost::PerElement(plane), |first, piece| {
-        piece.iter_mut().enumerate().for_each(|(i, y)| *y = reduce(&x[(first + i) * plane..(first + i + 1) * plane]));
+    share(workers, y, 1, Cost::PerElement(plane), |first, chunk| {
+        chunk.iter_mut().enumerate().for_each(|(i, y)| *y = reduce(&x[(first + i) * plane..(first + i + 1) * plane]));
     });
 }
 

@@ -1,7 +1,7 @@
 //! Folds over the windows of x: [N, C, spatial...], one row of results at a time.
 //!
-//! For every tap of the kernel the row of results takes in one run of a row of x: the loop over the last axis has no
-//! test for the border, and with stride 1 it is vector code.
+//! For every tap of the kernel, the row of results accumulates one run of a row of x: the loop over the last axis has
+//! no test for the border, and with stride 1 it is vector code.
 
 use sinter_backend::KernelError;
 use sinter_base::Sizes;
@@ -10,7 +10,7 @@ use sinter_ops::pool::PoolWindow;
 use sinter_ops::window::Axis;
 use smallvec::smallvec;
 
-use crate::launch::{Room, Rooms, Workers};
+use crate::launch::{Scratch, ScratchBuffer, Workers};
 use crate::share::{Cost, share};
 use crate::window::{Reach, Slide, Slides};
 
@@ -18,14 +18,14 @@ use crate::window::{Reach, Slide, Slides};
 pub struct Windows<'r> {
     /// Spatial axes, at least one.
     slides: Slides,
-    /// What each tap of the last axis reaches.
-    reaches: Room<'r, Reach>,
+    /// The reach of each tap of the last axis.
+    reaches: ScratchBuffer<'r, Reach>,
     /// Distances between the elements of x along the spatial axes.
     strides: Sizes,
     /// Per axis and output, elements of a window that lie inside x: one axis after the other.
-    inside: Room<'r, usize>,
+    inside: ScratchBuffer<'r, usize>,
     /// As many of elements that lie inside x or its padding.
-    padded: Room<'r, usize>,
+    padded: ScratchBuffer<'r, usize>,
 }
 
 impl<'r> Windows<'r> {
@@ -33,7 +33,7 @@ impl<'r> Windows<'r> {
     ///
     /// # Errors
     /// When the window has another number of axes than the sizes.
-    pub fn new(window: &PoolWindow, x: &[usize], y: &[usize], rooms: &'r Rooms) -> Result<Self, KernelError> {
+    pub fn new(window: &PoolWindow, x: &[usize], y: &[usize], scratch: &'r Scratch) -> Result<Self, KernelError> {
         let spatial = window.kernel.len();
         if x.len() != spatial + 2 || y.len() != spatial + 2 {
             return Err(KernelError::Data(format!("windows of {spatial} axes over sizes {x:?}")));
@@ -41,16 +41,16 @@ impl<'r> Windows<'r> {
         if spatial == 0 {
             let slide = Slide::single();
             return Ok(Self {
-                reaches: slide.reaches(rooms),
+                reaches: slide.reaches(scratch),
                 slides: smallvec![slide],
                 strides: Sizes::from_slice(&[1]),
-                inside: rooms.filled(1, 1),
-                padded: rooms.filled(1, 1),
+                inside: scratch.filled(1, 1),
+                padded: scratch.filled(1, 1),
             });
         }
         let strides = strides(&x[2..]);
         let outputs: usize = y[2..].iter().sum();
-        let (mut inside, mut padded) = (rooms.take(outputs), rooms.take(outputs));
+        let (mut inside, mut padded) = (scratch.allocate(outputs), scratch.allocate(outputs));
         let (mut slides, mut counted) = (Slides::new(), 0);
         for (index, &kernel) in window.kernel.iter().enumerate() {
             let (stride, dilation) = (window.strides[index], window.dilations[index]);
@@ -70,7 +70,7 @@ impl<'r> Windows<'r> {
             counted += output;
             slides.push(slide);
         }
-        let reaches = slides.last().map_or_else(|| rooms.take(0), |last| last.reaches(rooms));
+        let reaches = slides.last().map_or_else(|| scratch.allocate(0), |last| last.reaches(scratch));
         Ok(Self { slides, reaches, strides, inside, padded })
     }
 

@@ -11,7 +11,7 @@ use sinter_ops::pool::MaxPoolWithIndices;
 use smallvec::SmallVec;
 
 use crate::elements::{Numbers, load, store};
-use crate::launch::{Kernel, Launch, Loaded, Room, Rooms, Workers};
+use crate::launch::{Kernel, Launch, Loaded, Scratch, ScratchBuffer, Workers};
 use crate::only_operator;
 use crate::pool::windows::Windows;
 use crate::share::{Cost, share_both};
@@ -39,13 +39,13 @@ struct WithIndices {
 impl Kernel for WithIndices {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let x = launch.input(0)?;
-        let (workers, rooms) = (launch.workers, launch.rooms);
+        let (workers, scratch) = (launch.workers, launch.scratch);
         let [largest, indices] = &mut *launch.outputs else {
             return Err(KernelError::Recipe(format!("{} results instead of 2", launch.outputs.len())));
         };
         let (y, indices) = (largest.view(), indices.view());
-        let windows = Windows::new(&self.op.window, x.sizes(), y.sizes(), rooms)?;
-        let mut search = Search::new(&windows, x.sizes(), rooms);
+        let windows = Windows::new(&self.op.window, x.sizes(), y.sizes(), scratch)?;
+        let mut search = Search::new(&windows, x.sizes(), scratch);
         if self.op.column_major {
             search.report_columns(x.sizes());
         }
@@ -55,9 +55,9 @@ impl Kernel for WithIndices {
             search.run(x.elements::<f32>(), y, indices, f32::NEG_INFINITY, workers);
             return Ok(());
         }
-        let numbers = match load(x, rooms) {
+        let numbers = match load(x, scratch) {
             Numbers::Floats(values) => {
-                let mut found = rooms.take(y.count());
+                let mut found = scratch.allocate(y.count());
                 search.run(&values, &mut found, indices, f64::NEG_INFINITY, workers);
                 Numbers::Floats(found)
             }
@@ -66,7 +66,7 @@ impl Kernel for WithIndices {
                 let flip = if x.data_type() == DataType::U64 { i64::MIN } else { 0 };
                 let low = x.data_type().integer_range().map_or(0, |(low, _)| low as i64);
                 values.iter_mut().for_each(|v| *v ^= flip);
-                let mut found = rooms.take(y.count());
+                let mut found = scratch.allocate(y.count());
                 search.run(&values, &mut found, indices, low ^ flip, workers);
                 found.iter_mut().for_each(|v| *v ^= flip);
                 Numbers::Ints(found)
@@ -77,13 +77,13 @@ impl Kernel for WithIndices {
     }
 }
 
-/// What every window looks at, in positions inside one channel.
+/// The positions of every window inside one channel.
 struct Search<'r> {
-    /// Per axis, output and element of the window inside x: its offset along that axis. As many places for each output as
-    /// the axis has taps.
-    places: Room<'r, usize>,
+    /// Per axis, output and element of the window inside x: its offset along that axis. As many places for each output
+    /// as the axis has taps.
+    places: ScratchBuffer<'r, usize>,
     /// Per axis and output, how many of its places are taken.
-    taken: Room<'r, usize>,
+    taken: ScratchBuffer<'r, usize>,
     kernel: Sizes,
     outputs: Sizes,
     plane: usize,
@@ -93,10 +93,10 @@ struct Search<'r> {
 }
 
 impl<'r> Search<'r> {
-    fn new(windows: &Windows<'_>, x: &[usize], rooms: &'r Rooms) -> Self {
+    fn new(windows: &Windows<'_>, x: &[usize], scratch: &'r Scratch) -> Self {
         let slides = windows.slides();
-        let mut places = rooms.take(slides.iter().map(|s| s.output * s.kernel).sum());
-        let mut taken = rooms.take(slides.iter().map(|s| s.output).sum());
+        let mut places = scratch.allocate(slides.iter().map(|s| s.output * s.kernel).sum());
+        let mut taken = scratch.allocate(slides.iter().map(|s| s.output).sum());
         let (mut rest, mut counts) = (&mut *places, taken.iter_mut());
         for (slide, &stride) in slides.iter().zip(windows.strides()) {
             for (output, count) in (0..slide.output).zip(&mut counts) {

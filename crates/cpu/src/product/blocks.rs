@@ -1,4 +1,4 @@
-//! Block sizes of a product: how it is cut into tasks and cache blocks.
+//! Block sizes of a product, which divide it into tasks and cache blocks.
 //!
 //! The sizes are the parameters of a recipe. Fewer, larger tasks read operands less often; more, smaller ones keep all
 //! threads at work to the end. The inner size says how many terms one register sums.
@@ -44,7 +44,7 @@ impl Blocks {
         sizes.flat_map(|(rows, panels)| [256, 128].map(|inner| Self { rows, panels, inner }))
     }
 
-    /// The parameters of a recipe; the usual sizes need none.
+    /// The parameters of a recipe; the default sizes need none.
     pub fn parameters(self) -> Attr {
         if self == Self::default() { Attr::Absent } else { self.to_attr() }
     }
@@ -61,8 +61,8 @@ impl Blocks {
         }
     }
 
-    /// How much longer a product takes with these sizes than it would with all threads at work and operands read once: what
-    /// the last tasks leave idle, and what each task reads again.
+    /// Factor by which a product takes longer with these sizes than with all threads busy and operands read once: the
+    /// threads that the last tasks leave idle, and the operands that each task reads again.
     pub fn slowdown(self, product: Extent, target: &Target) -> f64 {
         let panels = (product.columns / WIDTH as f64).ceil().max(1.0);
         let (own_rows, own_panels) = ((self.rows as f64).min(product.rows.max(1.0)), (self.panels as f64).min(panels));
@@ -81,12 +81,12 @@ impl Blocks {
     }
 }
 
-/// The model is coarse: other sizes than the usual ones must promise this much more.
+/// The model is coarse: other sizes than the default must be better by this factor.
 const WORTH: f64 = 1.1;
 /// How much faster the second-level cache of one unit is than the memory of all.
 const NEAR: f64 = 8.0;
 
-/// The candidates of a product, each with what its estimate is multiplied by: the usual sizes stand at 1.
+/// The candidates of a product, each with the factor of its estimate, which is 1 for the default sizes.
 pub fn candidates(problem: &Problem<'_>, product: Extent) -> Vec<(Attr, f64)> {
     let usual = Blocks::default().slowdown(product, problem.target);
     let relative = |blocks: Blocks| {
@@ -124,7 +124,7 @@ mod tests {
             let slowdown = |blocks: &Blocks| blocks.slowdown(product, &target);
             Blocks::all().min_by(|a, b| slowdown(a).total_cmp(&slowdown(b))).expect("twelve choices")
         };
-        assert_eq!(best(1), Blocks::default(), "one thread has nobody to wait for");
+        assert_eq!(best(1), Blocks::default(), "one thread waits for no other");
         let many = best(8);
         assert!(many.rows < 96 || many.panels < 9, "{many:?}");
     }

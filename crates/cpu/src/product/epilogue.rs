@@ -1,7 +1,7 @@
-//! Epilogues: what happens to the sums of a product before they leave the cache.
+//! Epilogues: pointwise work on the sums of a product before they leave the cache.
 //!
-//! A pointwise program over the product is taken apart: a bias per column starts the sums, clamping to constants happens
-//! in registers, and what remains runs as a program over the rows of each finished tile.
+//! The plan splits a pointwise program over the product: the sums start from a bias per column, the microkernel clamps
+//! to constants in registers, and the remaining program runs over the rows of each finished tile.
 
 use sinter_backend::{End, KernelError, Refusal, StrideSupport};
 use sinter_base::{DataType, Dim};
@@ -9,7 +9,7 @@ use sinter_ops::pointwise::program::Step;
 use sinter_ops::pointwise::{Program, Scalar, ScalarOp};
 use smallvec::SmallVec;
 
-use crate::launch::{Launch, Room, Rooms};
+use crate::launch::{Launch, Scratch, ScratchBuffer};
 use crate::pointwise::column::{Column, Kind, LENGTH};
 use crate::pointwise::operand::splat;
 use crate::pointwise::program::apply;
@@ -21,12 +21,12 @@ pub struct Epilogue<'a> {
     pub bias: Option<&'a [f32]>,
     /// Bounds of the finished sums.
     pub clamp: (f32, f32),
-    /// What else happens.
+    /// The rest of the program.
     pub rest: Option<Rest<'a>>,
 }
 
 impl Epilogue<'_> {
-    /// Leaves the sums alone.
+    /// Does not change the sums.
     pub const NONE: Self = Self { bias: None, clamp: (f32::NEG_INFINITY, f32::INFINITY), rest: None };
 }
 
@@ -39,7 +39,7 @@ pub struct Rest<'a> {
     /// Which operand of the program is the product.
     product: usize,
     operands: SmallVec<[Bound<'a>; 4]>,
-    rooms: &'a Rooms,
+    scratch: &'a Scratch,
 }
 
 /// How an operand follows rows and columns of the product: element (r, j) lies at
@@ -94,7 +94,7 @@ pub struct RowProgram<'a> {
     pub program: &'a Program,
     /// Which of its operands is the product.
     pub product: usize,
-    /// Which operand of the region each one is; nothing is asked about the product.
+    /// The region's operand of each operand of the program; the entry of the product is unused.
     pub operands: Vec<usize>,
     /// Dimensions of each operand.
     pub dims: Vec<&'a [Dim]>,
@@ -178,7 +178,7 @@ impl RowProgram<'_> {
     }
 }
 
-/// An epilogue as known when kernels are chosen: operands are positions of the region.
+/// An epilogue before binding: operands are positions of the region.
 #[derive(Clone, Debug)]
 pub struct Plan {
     bias: Option<usize>,
@@ -197,7 +197,7 @@ impl Plan {
         rows.simple().map_or_else(|| Self::whole(rows), Ok)
     }
 
-    /// The same without taking the program apart: for what is done to rows before they are multiplied.
+    /// The same without splitting the program, for prologues.
     ///
     /// # Errors
     /// When the program is not for this kernel.
@@ -206,12 +206,12 @@ impl Plan {
         Ok(Self { rest: Some((rows.program.clone(), rows.product, rows.operands.clone())), ..Self::bias(None) })
     }
 
-    /// An epilogue that does nothing but add a bias.
+    /// An epilogue that only adds a bias.
     pub fn bias(operand: Option<usize>) -> Self {
         Self { bias: operand, clamp: (f32::NEG_INFINITY, f32::INFINITY), rest: None }
     }
 
-    /// Adds the bias that the heavy operator has of its own.
+    /// Adds the heavy operator's own bias.
     ///
     /// # Errors
     /// When the program starts with a bias as well.
@@ -223,7 +223,7 @@ impl Plan {
         Ok(self)
     }
 
-    /// Which stepped views a kernel with this epilogue takes that itself reads rows of operand `rows` and writes rows.
+    /// The stride support of a kernel with this epilogue that reads rows of operand `rows` and writes rows.
     pub fn stride_support(&self, end: End, rows: usize) -> StrideSupport {
         let follows = |operand| self.rest.as_ref().is_some_and(|(_, _, operands)| operands.contains(&operand));
         match end {
@@ -256,9 +256,9 @@ impl Plan {
                     let row_step = view.step_of(access.row_step).ok_or_else(wrong)?;
                     Ok(Some((view.span::<f32>(), Access { row_step, ..access })))
                 });
-                launch.rooms.reserve::<Column>(launch.workers.count(), program.steps().len());
+                launch.scratch.reserve::<Column>(launch.workers.count(), program.steps().len());
                 let operands = bound.collect::<Result<_, _>>()?;
-                Some(Rest { program, product: *product, operands, rooms: launch.rooms })
+                Some(Rest { program, product: *product, operands, scratch: launch.scratch })
             }
         };
         Ok(Epilogue { bias, clamp: self.clamp, rest })
@@ -266,9 +266,9 @@ impl Plan {
 }
 
 impl Rest<'_> {
-    /// Room for what passes between steps: one for each task, which calls [`Rest::apply`] with it.
-    pub fn columns(&self) -> Room<'_, Column> {
-        self.rooms.take(self.program.steps().len())
+    /// Columns for the values between steps: one set for each task, which passes it to [`Rest::apply`].
+    pub fn columns(&self) -> ScratchBuffer<'_, Column> {
+        self.scratch.allocate(self.program.steps().len())
     }
 
     /// Runs the program over neighbouring elements of a row, from column `first` on.
@@ -370,7 +370,7 @@ mod tests {
         };
         let relu6 = plan(&op.program);
         assert_eq!((relu6.bias, relu6.clamp, relu6.rest.is_none()), (Some(4), (0.0, 6.0), true));
-        // A bias behind the bound is no start of the sums.
+        // The sums cannot start from a bias that follows a clamp.
         let late = &y.binary(ScalarOp::Max, &Expr::constant(DataType::F32, 0.0)) + &b;
         let op = Expr::into_pointwise(&[late]).unwrap();
         assert!(plan(&op.program).rest.is_some());

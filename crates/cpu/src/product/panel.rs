@@ -2,7 +2,7 @@
 //!
 //! B with K rows and N columns becomes `ceil(N / 16)` panels; a panel holds 16 neighbouring columns, row after row, and
 //! missing columns are zero: element (k, n) lies at `(n / 16) 16 K + 16 k + n % 16`. The width is the same on every
-//! instruction set, so that a packed weight in a plan serves all of them: one AVX-512 register, two of AVX2.
+//! instruction set, so that a packed weight in a plan works on all of them: one AVX-512 register, two of AVX2.
 
 /// Columns of a panel.
 pub const WIDTH: usize = 16;
@@ -56,10 +56,10 @@ mod tests {
         assert_eq!(packed[48..50], b[16..18]);
         assert!(packed[50..64].iter().all(|v| *v == 0.0));
         // The transposed matrix, read with a stride, packs to the same.
-        let turned: Vec<f32> =
+        let transposed: Vec<f32> =
             (0..columns).flat_map(|n| (0..inner).map(move |k| (k * columns + n) as f32 + 1.0)).collect();
         let mut again = vec![f32::NAN; packed.len()];
-        pack(inner, columns, |k| (&turned[k..], inner), &mut again);
+        pack(inner, columns, |k| (&transposed[k..], inner), &mut again);
         assert_eq!(packed, again);
     }
 }

@@ -1,9 +1,9 @@
 //! The loops around the microkernels: `C = A B`, cut into tasks, cache blocks and tiles.
 //!
-//! A is read in place through [`Rows`]; B is packed in panels. A task owns a block of rows and columns of C. Its inner
-//! dimension is cut so that the panels stay in the L2 cache while all rows pass by; for one tile of rows, which stay in
-//! the L1 cache, all panels of the block are done. Where the cuts lie depends on sizes only, never on the number of
-//! threads, so neither do the results.
+//! The loops read A in place through [`Rows`]; B is packed in panels. A task owns a block of rows and columns of C. It
+//! splits the inner dimension into blocks so that the panels stay in the L2 cache while it loops over the rows; for one
+//! tile of rows, which stays in the L1 cache, it computes all panels of the block. Block borders, and with them the
+//! results, depend on sizes only, never on the number of threads.
 #![allow(unsafe_code, reason = "tasks write disjoint tiles of one result")]
 
 use std::ops::Range;
@@ -18,7 +18,7 @@ use crate::product::panel::WIDTH;
 use crate::product::tile::{MAX_PANELS, MAX_ROWS, Start, Tap, Tile, panels_for, row_steps};
 use crate::tier::Tier;
 
-/// Multiply-adds below which a task is not worth handing out.
+/// Multiply-adds below which a task is not worth sharing.
 pub(super) const WORTH_SHARING: usize = 64 * 1024;
 /// Most taps of one tile: their list lies on the stack.
 const STACK_TAPS: usize = 64;
@@ -43,7 +43,7 @@ pub trait Rows: Sync {
 pub struct Matrix<'a> {
     /// The elements.
     pub data: &'a [f32],
-    /// Number of the row that lies at the start of `data`; rows before it are not asked for.
+    /// Index of the row at the start of `data`; callers do not request rows before it.
     pub first: usize,
     /// Number of rows of the whole matrix.
     pub rows: usize,
@@ -89,7 +89,7 @@ pub struct RowProduct<'a, 'e, R> {
     pub columns: usize,
     /// Distance between rows of C.
     pub step: usize,
-    /// What becomes of the sums.
+    /// The epilogue of the sums.
     pub epilogue: &'a Epilogue<'e>,
     /// How it is cut.
     pub blocks: Blocks,
@@ -104,8 +104,8 @@ pub(super) struct Output {
 // SAFETY: tasks write disjoint tiles, see `RowProduct::compute`.
 unsafe impl Sync for Output {}
 
-/// A piece of the inner dimension: some taps, or some elements of the only one.
-struct Piece {
+/// A block of the inner dimension: some taps, or some elements of the only one.
+struct InnerBlock {
     taps: Range<usize>,
     elements: Range<usize>,
     is_first: bool,
@@ -116,7 +116,7 @@ struct Piece {
 struct RowTile<'a> {
     rows: Range<usize>,
     panels: &'a Range<usize>,
-    piece: &'a Piece,
+    inner_block: &'a InnerBlock,
     target: &'a Output,
 }
 
@@ -167,13 +167,13 @@ impl<R: Rows> RowProduct<'_, '_, R> {
         self.block(tier, rows, panel_block, target);
     }
 
-    /// Pieces of the inner dimension.
-    fn pieces(&self) -> impl Iterator<Item = Piece> {
+    /// Blocks of the inner dimension.
+    fn inner_blocks(&self) -> impl Iterator<Item = InnerBlock> {
         let (taps, inner, most) = (self.a.taps(), self.a.inner(), self.blocks.inner);
         let taps_each = if taps > 1 { (most / inner.max(1)).clamp(1, STACK_TAPS) } else { 1 };
         let elements_each = if taps > 1 { inner.max(1) } else { most };
         (0..taps.max(1)).step_by(taps_each).flat_map(move |tap| {
-            (0..inner.max(1)).step_by(elements_each).map(move |first| Piece {
+            (0..inner.max(1)).step_by(elements_each).map(move |first| InnerBlock {
                 taps: tap..taps.min(tap + taps_each),
                 elements: first..inner.min(first + elements_each),
                 is_first: tap + first == 0,
@@ -182,19 +182,19 @@ impl<R: Rows> RowProduct<'_, '_, R> {
         })
     }
 
-    /// Some rows of one block of panels. Nobody else may compute them meanwhile.
+    /// Computes some rows of one block of panels. No other thread may compute them meanwhile.
     pub(super) fn block(&self, tier: Tier, rows: Range<usize>, panel_block: usize, target: &Output) {
         let panels = self.columns.div_ceil(WIDTH);
         let panels = panel_block * self.blocks.panels..panels.min((panel_block + 1) * self.blocks.panels);
         let mut columns = self.epilogue.rest.as_ref().map(Rest::columns);
         let columns = columns.as_deref_mut().unwrap_or_default();
-        for piece in self.pieces() {
+        for inner_block in self.inner_blocks() {
             let mut row = rows.start;
             while row < rows.end {
                 let left = rows.end - row;
-                // A tile of more rows than are left repeats the last one; few are worth a smaller kernel.
+                // A tile of more rows than are left repeats the last row; a smaller kernel would rarely help.
                 let count = *row_steps(tier).iter().find(|&&s| s <= left).unwrap_or(&1);
-                let tile = RowTile { rows: row..row + count, panels: &panels, piece: &piece, target };
+                let tile = RowTile { rows: row..row + count, panels: &panels, inner_block: &inner_block, target };
                 self.row_tile(tier, &tile, columns);
                 row += count;
             }
@@ -203,17 +203,17 @@ impl<R: Rows> RowProduct<'_, '_, R> {
 
     /// The rows of a tile at some taps.
     fn taps(&self, tile: &RowTile<'_>) -> impl Iterator<Item = Tap<'_>> {
-        let (row, count, elements) = (tile.rows.start, tile.rows.len(), tile.piece.elements.clone());
+        let (row, count, elements) = (tile.rows.start, tile.rows.len(), tile.inner_block.elements.clone());
         let positions: [R::Position; MAX_ROWS] = std::array::from_fn(|r| self.a.position(row + r.min(count - 1)));
         let slice = move |tap: usize, r: usize| &self.a.slice(positions[r], tap)[elements.start..];
-        let inner = tile.piece.elements.len();
-        tile.piece.taps.clone().map(move |tap| Tap::new(count, inner, |r| slice(tap, r)))
+        let inner = tile.inner_block.elements.len();
+        tile.inner_block.taps.clone().map(move |tap| Tap::new(count, inner, |r| slice(tap, r)))
     }
 
     /// All panels of the block for one tile of rows.
     fn row_tile(&self, tier: Tier, tile: &RowTile<'_>, columns: &mut [Column]) {
         match self.taps(tile).next() {
-            Some(tap) if tile.piece.taps.len() == 1 => self.panels(tier, tile, &[tap], columns),
+            Some(tap) if tile.inner_block.taps.len() == 1 => self.panels(tier, tile, &[tap], columns),
             _ => self.row_tile_of_taps(tier, tile, columns),
         }
     }
@@ -227,10 +227,10 @@ impl<R: Rows> RowProduct<'_, '_, R> {
     }
 
     fn panels(&self, tier: Tier, tile: &RowTile<'_>, taps: &[Tap<'_>], program_columns: &mut [Column]) {
-        let RowTile { rows, panels, piece, target } = tile;
+        let RowTile { rows, panels, inner_block, target } = tile;
         let (row, count) = (rows.start, rows.len());
         let depth = self.a.taps() * self.a.inner();
-        let skipped = (piece.taps.start * self.a.inner() + piece.elements.start) * WIDTH;
+        let skipped = (inner_block.taps.start * self.a.inner() + inner_block.elements.start) * WIDTH;
         let panel_step = depth * WIDTH;
         let mut panel = panels.start;
         while panel < panels.end {
@@ -240,7 +240,7 @@ impl<R: Rows> RowProduct<'_, '_, R> {
             let padded = taken * WIDTH;
             let mut columns = [0f32; MAX_PANELS * WIDTH];
             let start = match self.epilogue.bias {
-                _ if !piece.is_first => Start::Earlier,
+                _ if !inner_block.is_first => Start::Earlier,
                 Some(bias) if width == padded => Start::Columns(&bias[first..first + width]),
                 Some(bias) => {
                     columns[..width].copy_from_slice(&bias[first..first + width]);
@@ -253,7 +253,7 @@ impl<R: Rows> RowProduct<'_, '_, R> {
                 b: &self.b[panel * panel_step + skipped..],
                 panel_step,
                 start,
-                clamp: if piece.is_last { self.epilogue.clamp } else { (f32::NEG_INFINITY, f32::INFINITY) },
+                clamp: if inner_block.is_last { self.epilogue.clamp } else { (f32::NEG_INFINITY, f32::INFINITY) },
             };
             let at = row * self.step + first;
             assert!(at + (count - 1) * self.step + width <= target.length, "a tile outside the result");
@@ -264,7 +264,7 @@ impl<R: Rows> RowProduct<'_, '_, R> {
             } else {
                 self.narrow_tile(&tile, tier, count, width, at, target);
             }
-            if piece.is_last
+            if inner_block.is_last
                 && let Some(rest) = &self.epilogue.rest
             {
                 for r in 0..count {
@@ -277,13 +277,13 @@ impl<R: Rows> RowProduct<'_, '_, R> {
         }
     }
 
-    /// A tile whose last panel is wider than the result: computed apart, then copied. Its memory is in nobody's way either.
+    /// A tile whose last panel is wider than the result: computed in a separate buffer, then copied.
     #[inline(never)]
     fn narrow_tile(&self, tile: &Tile<'_>, tier: Tier, count: usize, width: usize, at: usize, target: &Output) {
         let taken = width.div_ceil(WIDTH);
         let padded = taken * WIDTH;
         let mut apart = [0f32; MAX_ROWS * MAX_PANELS * WIDTH];
-        // SAFETY: rows of the tile inside the result, see `row_tile`; nobody else uses them meanwhile.
+        // SAFETY: rows of the tile inside the result, see `row_tile`; no other thread uses them meanwhile.
         let row = |r: usize| unsafe { std::slice::from_raw_parts_mut(target.start.add(at + r * self.step), width) };
         if matches!(tile.start, Start::Earlier) {
             (0..count).for_each(|r| apart[r * padded..r * padded + width].copy_from_slice(row(r)));

@@ -24,7 +24,7 @@ pub struct Tap<'a> {
     lifetime: std::marker::PhantomData<&'a [f32]>,
 }
 
-// SAFETY: a tap is a bundle of shared slices, read only.
+// SAFETY: a tap consists of shared slices, read only.
 unsafe impl Send for Tap<'_> {}
 // SAFETY: as above.
 unsafe impl Sync for Tap<'_> {}
@@ -45,14 +45,14 @@ impl<'a> Tap<'a> {
     }
 }
 
-/// What the sums start from, or are added to.
+/// Initial values of the sums.
 #[derive(Clone, Copy, Debug)]
 pub enum Start<'a> {
     /// Zero.
     Zero,
     /// One value per column, at least as many as the tile has.
     Columns(&'a [f32]),
-    /// Zero, and what the tile of C holds is added in the end: sums of sums lose less to rounding than one long sum.
+    /// Zero; the microkernel adds the contents of C at the end: sums of sums lose less to rounding than one long sum.
     Earlier,
 }
 
@@ -65,7 +65,7 @@ pub struct Tile<'a> {
     pub b: &'a [f32],
     /// Distance between panels.
     pub panel_step: usize,
-    /// What the sums start from.
+    /// Initial values of the sums.
     pub start: Start<'a>,
     /// Bounds that finished sums are clamped to; NaN stays.
     pub clamp: (f32, f32),
@@ -95,7 +95,7 @@ pub const fn row_steps(tier: Tier) -> &'static [usize] {
     }
 }
 
-/// Panels that a tile of so many rows takes at once, when `left` are left to do.
+/// Number of panels that a tile of so many rows computes at once, when `left` remain.
 pub const fn panels_for(tier: Tier, rows: usize, left: usize) -> usize {
     match tier {
         Tier::Avx512 => {
@@ -138,7 +138,7 @@ impl Tile<'_> {
     ///
     /// # Safety
     /// `c` must be valid for writes (and reads, when started from earlier contents) of `rows` rows of `16 panels`
-    /// elements, and nobody else may use them meanwhile. `rows` and `panels` must be a pair of the tier.
+    /// elements, and no other thread may use them meanwhile. `rows` and `panels` must be a pair of the tier.
     ///
     /// # Panics
     /// When B or the start are too short.
@@ -168,7 +168,7 @@ impl Tile<'_> {
             earlier: matches!(self.start, Start::Earlier),
             clamp: self.clamp,
         };
-        // SAFETY: the rows of A were checked when the taps were made, B and the start above; C is the caller's word.
+        // SAFETY: the rows of A were checked when the taps were made, B and the start above; the caller guarantees C.
         // The tier in use is never above what the machine has.
         unsafe { problem.run(tier, rows, panels) }
     }

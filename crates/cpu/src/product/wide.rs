@@ -1,6 +1,6 @@
 //! A vector times a matrix: the recurrent part of every step of a recurrent layer.
 //!
-//! Nothing of the matrix is used twice in a step, so the work is bound by the cache that it lies in. It is packed in wide
+//! A step reads each element of the matrix once, so the bandwidth of the cache limits its speed. It is packed in wide
 //! panels, 64 columns each, row after row: one panel is one stream of memory, and its sums stay in registers. The next
 //! step can begin with the panels that the last one ended with, which are then still in the nearest cache.
 #![allow(clippy::erasing_op, clippy::identity_op, reason = "unrolled code multiplies by 0 and 1")]
@@ -12,7 +12,7 @@ use crate::tier::Tier;
 /// Columns of a panel.
 const WIDTH: usize = 64;
 
-/// Which panels come first. The sums are the same.
+/// The order of the panels, which does not affect the sums.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// The first ones.

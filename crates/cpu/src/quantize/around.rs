@@ -1,8 +1,8 @@
 //! `cpu.quantize.around.f32`: one operator on quantized operands, by its f32 kernel.
 //!
-//! Operands are dequantized into scratch memory, the kernel of another tactic runs on them with its weights packed as ever,
-//! and its result is quantized from scratch memory. So the bits are those of the separate steps, for every operator that
-//! has a kernel; nothing real leaves the region.
+//! The kernel dequantizes operands into scratch memory, runs the kernel of another tactic on them, with weights packed
+//! as usual, and quantizes the result from scratch memory. So it computes the bits of the separate steps, for every
+//! operator that has a kernel; no real value leaves the region.
 
 use sinter_backend::{Candidate, KernelError, KernelKind, Problem, Recipe, Refusal, Region, Tactic};
 use sinter_base::view::{ALIGNMENT, element_bytes};
@@ -24,11 +24,11 @@ pub const AROUND: Around = Around;
 /// The tactic.
 pub struct Around;
 
-/// A kernel of another tactic inside: what a recipe says.
+/// The parameters of a recipe: the kernel of another tactic inside.
 struct Inner {
     tactic: &'static dyn HostTactic,
     parameters: Attr,
-    /// Is the program behind the operator its affair?
+    /// Does that kernel compute the epilogue?
     has_program: bool,
 }
 
@@ -138,7 +138,7 @@ impl Split {
         self.inner.body().nodes().last().is_some_and(|node| node.op.kind() == OpKind::Pointwise)
     }
 
-    /// What kernels for the operator offer, with the chains around them.
+    /// The candidates of the kernels for the operator, with the chains around them.
     fn candidates(&self, problem: &Problem<'_>, has_program: bool) -> Vec<Candidate> {
         let Some(root) = self.inner.root() else { return Vec::new() };
         let inner = Problem { region: &self.inner, ..*problem };
@@ -191,8 +191,8 @@ impl Split {
         }
     }
 
-    /// What the chains take: their operations, and the bytes of what is stored. Scratch memory is the same for all steps, and
-    /// counted by the kernel inside already.
+    /// Cost of the chains: their operations, and the bytes of the stored values. The estimate of the inner kernel
+    /// already counts the scratch memory, which all steps share.
     fn overhead(&self, problem: &Problem<'_>) -> f64 {
         let number = |dim: &Dim| problem.sizing.evaluate(dim).unwrap_or(0).max(0) as f64;
         let body = problem.region.body();
@@ -219,13 +219,13 @@ struct Composed {
     tier: Tier,
 }
 
-/// Scratch memory that is handed out piece by piece.
-struct Pieces<'w> {
+/// Divides the workspace into consecutive ranges.
+struct Ranges<'w> {
     given: &'w mut [u8],
 }
 
-impl<'w> Pieces<'w> {
-    /// Memory of so many bytes that begins with a line of the cache; nothing where there is less.
+impl<'w> Ranges<'w> {
+    /// The next `bytes` of the workspace, aligned to a cache line; empty where fewer are left.
     fn take(&mut self, bytes: usize) -> &'w mut [u8] {
         let given = std::mem::take(&mut self.given);
         let before = given.as_ptr().align_offset(ALIGNMENT);
@@ -233,9 +233,9 @@ impl<'w> Pieces<'w> {
             self.given = given;
             return &mut [];
         }
-        let (piece, rest) = given[before..].split_at_mut(bytes);
+        let (range, rest) = given[before..].split_at_mut(bytes);
         self.given = rest;
-        piece
+        range
     }
 }
 
@@ -251,24 +251,24 @@ fn wrong(error: sinter_base::view::ViewError) -> KernelError {
 impl Kernel for Composed {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let Split { inner, operands, before, behind } = &self.split;
-        let means = Means { tier: self.tier, workers: launch.workers, rooms: launch.rooms };
-        let (inputs, rooms) = (launch.inputs, launch.rooms);
-        let mut pieces = Pieces { given: std::mem::take(&mut launch.workspace) };
+        let means = Means { tier: self.tier, workers: launch.workers, scratch: launch.scratch };
+        let (inputs, scratch) = (launch.inputs, launch.scratch);
+        let mut ranges = Ranges { given: std::mem::take(&mut launch.workspace) };
         let mut made: SmallVec<[(DataType, Sizes, Workspace<'_, f32>); MOST_OPERANDS]> = SmallVec::new();
         for (chain, sources) in before {
             let sizes = Sizes::from_slice(view_of(inputs, sources[chain.whole])?.sizes());
             let count: usize = sizes.iter().product();
-            let mut scratch = Workspace::<f32>::of(pieces.take(count.saturating_mul(4)), rooms, count);
-            let bytes = bytemuck::cast_slice_mut(&mut scratch[..]);
+            let mut buffer = Workspace::<f32>::of(ranges.take(count.saturating_mul(4)), scratch, count);
+            let bytes = bytemuck::cast_slice_mut(&mut buffer[..]);
             chain.run(|source| view_of(inputs, sources[source]), &sizes, bytes, means)?;
-            made.push((chain.data_type, sizes, scratch));
+            made.push((chain.data_type, sizes, buffer));
         }
         let output = launch.outputs[0].view();
         let sizes = Sizes::from_slice(output.sizes());
         let mut product = None;
         if behind.is_some() {
             let count: usize = sizes.iter().product();
-            product = Some(Workspace::<f32>::of(pieces.take(count.saturating_mul(4)), rooms, count));
+            product = Some(Workspace::<f32>::of(ranges.take(count.saturating_mul(4)), scratch, count));
         }
         let mut views: SmallVec<[Operand<'_>; MOST_OPERANDS]> = SmallVec::new();
         for from in operands {
@@ -276,8 +276,8 @@ impl Kernel for Composed {
                 None => Operand::Absent,
                 Some(From::Operand(operand)) => inputs.get(*operand).copied().unwrap_or(Operand::Absent),
                 Some(From::Made(chain)) => {
-                    let (data_type, sizes, scratch) = &made[*chain];
-                    let bytes = bytemuck::cast_slice(&scratch[..]);
+                    let (data_type, sizes, buffer) = &made[*chain];
+                    let bytes = bytemuck::cast_slice(&buffer[..]);
                     Operand::View(View::new(*data_type, sizes, bytes).map_err(wrong)?)
                 }
             });
@@ -294,8 +294,8 @@ impl Kernel for Composed {
             workers: launch.workers,
             inputs: &views,
             outputs: &mut outputs,
-            workspace: pieces.take(pieces.given.len().saturating_sub(ALIGNMENT)),
-            rooms,
+            workspace: ranges.take(ranges.given.len().saturating_sub(ALIGNMENT)),
+            scratch,
             seed: launch.seed,
         })?;
         let (Some((chain, reads)), Some(product)) = (behind, &product) else { return Ok(()) };

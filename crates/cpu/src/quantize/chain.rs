@@ -1,7 +1,8 @@
 //! Chains: quantizations, dequantizations and pointwise programs of a region, computed together element by element.
 //!
-//! All results of a chain's operators have the same sizes. Between its operators every value is a column of f32, quantized
-//! ones included: integers of at most 16 bits are exact in it. So the bits are those of one operator after the other.
+//! All results of a chain's operators have the same sizes. Between its operators every value is a column of f32,
+//! quantized ones included: integers of at most 16 bits are exact in it. So a chain computes the bits of the separate
+//! operators.
 
 use sinter_backend::{Refusal, Region};
 use sinter_base::quantization::Granularity;
@@ -19,7 +20,7 @@ pub(super) const MOST_SOURCES: usize = 32;
 /// How one column is made of earlier ones.
 #[derive(Clone, Debug)]
 pub(super) enum Work {
-    /// Elements of an operand, by its number among the chain's.
+    /// Elements of an operand, by its index among the chain's.
     Load(usize),
     /// A constant, or an operation on columns: the step says which.
     Scalar,
@@ -80,7 +81,7 @@ impl Chain {
     /// The chain of these nodes of a body, in order, whose result is the first output of the last one.
     ///
     /// # Errors
-    /// When the operators or their types are none for chains.
+    /// When a chain does not support the operators or their types.
     pub(super) fn of(region: &Region, nodes: &[&Node]) -> Result<Self, Refusal> {
         let body = region.body();
         let last = nodes.last().and_then(|node| node.outputs.first().copied());
@@ -130,7 +131,7 @@ impl Growing<'_> {
         let source = Source { value: id, axis };
         let known = self.chain.sources.iter().position(|other| *other == source);
         if let Some(known) = known {
-            let is_it = |work: &Work| matches!(work, Work::Load(number) if *number == known);
+            let is_it = |work: &Work| matches!(work, Work::Load(index) if *index == known);
             return self.chain.work.iter().position(is_it).ok_or_else(|| Refusal::new("an operand without a column"));
         }
         if self.chain.sources.len() == MOST_SOURCES {

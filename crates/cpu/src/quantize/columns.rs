@@ -1,4 +1,4 @@
-//! Chains at work: their operands are read in columns of f32, and the last column is written in the type of the result.
+//! Execution of chains: reads operands in columns of f32, and writes the last column in the type of the result.
 #![allow(unsafe_code, reason = "functions compiled for an instruction set may be called only where it exists")]
 
 use sinter_backend::KernelError;
@@ -8,7 +8,7 @@ use sinter_ops::pointwise::Scalar;
 use sinter_ops::pointwise::program::Step;
 use smallvec::SmallVec;
 
-use crate::launch::{Rooms, Workers};
+use crate::launch::{Scratch, Workers};
 use crate::pointwise::column::{Column, Kind, LENGTH};
 use crate::pointwise::operand::{Access, splat};
 use crate::pointwise::program::apply;
@@ -22,7 +22,7 @@ use crate::tier::Tier;
 pub(super) struct Means<'a> {
     pub(super) tier: Tier,
     pub(super) workers: &'a dyn Workers,
-    pub(super) rooms: &'a Rooms,
+    pub(super) scratch: &'a Scratch,
 }
 
 /// A chain with the operands of one launch.
@@ -33,7 +33,8 @@ struct Run<'a> {
 }
 
 impl Chain {
-    /// Computes the result, of these sizes, into consecutive elements; `operand` is the memory of a source by its number.
+    /// Computes the result, of these sizes, into consecutive elements; `operand` is the memory of a source by its
+    /// index.
     ///
     /// # Errors
     /// When an operand does not follow the result.
@@ -42,18 +43,18 @@ impl Chain {
         operand: impl Fn(usize) -> Result<View<'v>, KernelError>,
         sizes: &[usize],
         result: &mut [u8],
-        Means { tier, workers, rooms }: Means<'_>,
+        Means { tier, workers, scratch }: Means<'_>,
     ) -> Result<(), KernelError> {
         let mut operands: SmallVec<[(View<'_>, Access); MOST_SOURCES]> = SmallVec::new();
-        for (number, source) in self.sources.iter().enumerate() {
-            let view = operand(number)?;
+        for (index, source) in self.sources.iter().enumerate() {
+            let view = operand(index)?;
             operands.push((view, access(source, view.sizes(), sizes)?));
         }
         let width = element_bytes(self.data_type);
         let run = Run { chain: self, operands: &operands, sizes };
-        rooms.reserve::<Column>(workers.count(), self.work.len());
+        scratch.reserve::<Column>(workers.count(), self.work.len());
         share(workers, result, width, Cost::PerElement(self.work.len()), |first, bytes| {
-            let mut columns = rooms.take(self.work.len());
+            let mut columns = scratch.allocate(self.work.len());
             run.on_tier(tier, first, bytes, &mut columns);
         });
         Ok(())
@@ -73,7 +74,7 @@ fn access(source: &Source, own: &[usize], result: &[usize]) -> Result<Access, Ke
     }
 }
 
-/// What a quantization works on: values, scales, zero points where there are some, and the bounds of the result.
+/// Operands of a quantization: values, scales, optional zero points, and the bounds of the result.
 #[derive(Clone, Copy)]
 struct Terms<'a> {
     x: &'a [f32; LENGTH],
@@ -83,7 +84,7 @@ struct Terms<'a> {
     high: f32,
 }
 
-/// Quantizes a whole column, whatever lies behind the elements that count: a loop of a fixed length becomes vectors.
+/// Quantizes a whole column, including elements beyond its used length: the compiler vectorizes a loop of fixed length.
 #[inline(always)]
 fn quotients(Terms { x, scale, zero, low, high }: Terms<'_>, y: &mut [f32; LENGTH]) {
     match zero {
@@ -105,7 +106,7 @@ fn quotients_avx2(terms: Terms<'_>, y: &mut [f32; LENGTH]) {
 }
 
 impl Run<'_> {
-    /// Elements from number `first` on, with the vector width of the tier.
+    /// Elements from index `first` on, with the vector width of the tier.
     fn on_tier(&self, tier: Tier, first: usize, bytes: &mut [u8], columns: &mut [Column]) {
         match tier {
             // SAFETY: the tier in use is never above what the machine was detected to have.
@@ -157,8 +158,8 @@ impl Run<'_> {
     fn fill(&self, columns: &mut [Column]) {
         for ((work, step), column) in self.chain.work.iter().zip(&self.chain.steps).zip(columns) {
             match (work, step) {
-                (Work::Load(number), _) => {
-                    let (view, access) = &self.operands[*number];
+                (Work::Load(index), _) => {
+                    let (view, access) = &self.operands[*index];
                     if matches!(access, Access::Splat) && view.count() > 0 {
                         load(*view, access, self.sizes, 0, 1, &mut column.f32);
                         let value = column.f32[0];
@@ -179,7 +180,7 @@ impl Run<'_> {
         }
     }
 
-    /// One column of elements from number `at` on.
+    /// One column of elements from index `at` on.
     #[inline(always)]
     fn column(
         &self,
@@ -191,8 +192,8 @@ impl Run<'_> {
         quotients: &impl Fn(Terms<'_>, &mut [f32; LENGTH]),
     ) {
         match &self.chain.work[position] {
-            Work::Load(number) => {
-                let (view, access) = &self.operands[*number];
+            Work::Load(index) => {
+                let (view, access) = &self.operands[*index];
                 if !matches!(access, Access::Splat) {
                     load(*view, access, self.sizes, at, length, &mut column.f32[..length]);
                 }
@@ -218,7 +219,7 @@ impl Run<'_> {
     }
 }
 
-/// Reads elements from number `start` of the result on.
+/// Reads elements from index `start` of the result on.
 #[inline(always)]
 fn load(view: View<'_>, access: &Access, sizes: &[usize], start: usize, length: usize, y: &mut [f32]) {
     macro_rules! read {

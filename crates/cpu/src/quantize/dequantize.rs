@@ -98,10 +98,10 @@ struct Generic {
 
 impl Kernel for Generic {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
-        let (workers, rooms) = (launch.workers, launch.rooms);
-        let x = floats(launch.input(0)?, rooms);
+        let (workers, scratch) = (launch.workers, launch.scratch);
+        let x = floats(launch.input(0)?, scratch);
         let parameters = Parameters::<f64>::of(launch, self.op.granularity)?;
-        let mut values = rooms.take(x.len());
+        let mut values = scratch.allocate(x.len());
         share(workers, &mut values, 1, Cost::PerElement(4), |first, y| {
             parameters.apply(&x, first, y, |v, s, z| (v - z) * s);
         });

@@ -33,7 +33,7 @@ fn kernel(region: &Region) -> Result<Loaded, Refusal> {
         return Err(Refusal::new("the result is not that of the last operator"));
     }
     let chain = Chain::of(region, &nodes)?;
-    let operand = |value| region.operand(value).ok_or_else(|| Refusal::new("a value that nobody makes"));
+    let operand = |value| region.operand(value).ok_or_else(|| Refusal::new("a value that is no operand of the region"));
     let operands = chain.sources.iter().map(|source| operand(source.value)).collect::<Result<_, _>>()?;
     Ok(Loaded::Kernel(Box::new(Elementwise { chain, operands, tier: Tier::in_use() })))
 }
@@ -47,7 +47,7 @@ struct Elementwise {
 
 impl Kernel for Elementwise {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
-        let means = Means { tier: self.tier, workers: launch.workers, rooms: launch.rooms };
+        let means = Means { tier: self.tier, workers: launch.workers, scratch: launch.scratch };
         let sizes = Sizes::from_slice(launch.output(0).sizes());
         let inputs = launch.inputs;
         let operand = |source: usize| {

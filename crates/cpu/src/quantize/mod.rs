@@ -1,8 +1,8 @@
 //! Between stored and real values.
 //!
-//! [`spans`] says which elements share a scale; [`quantize`] and [`dequantize`] run along spans. Several of them with
-//! pointwise programs between are a [`chain`], which [`columns`] computes and [`elementwise`] offers; [`around`] is any
-//! other operator with chains around it, which [`split`] takes apart.
+//! [`spans`] lists the elements that share a scale; [`quantize`] and [`dequantize`] run along spans. Several of them
+//! with pointwise programs between them are a [`chain`], which [`columns`] computes and [`elementwise`] offers;
+//! [`around`] runs any other operator with chains around it, after [`split`] has matched the region.
 
 pub mod around;
 pub mod chain;
@@ -30,5 +30,5 @@ pub const TACTICS: &[&dyn HostTactic] = &[
     &around::AROUND,
 ];
 
-/// What kernels do together with others.
+/// Proposers of fused regions.
 pub const PROPOSERS: &[&dyn Proposer] = &[&propose::Around, &propose::Chains];

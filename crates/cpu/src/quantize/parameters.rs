@@ -4,14 +4,14 @@ use sinter_backend::KernelError;
 use sinter_base::quantization::Granularity;
 
 use crate::elements::{Elements, floats};
-use crate::launch::{Launch, Room};
+use crate::launch::{Launch, ScratchBuffer};
 use crate::number::Number;
 use crate::quantize::spans::{Span, Spans};
 
-/// Operands 1 and 2 of a launch: what elements of operand 0 are scaled by, and what stands for zero.
+/// Operands 1 and 2 of a launch: scales and zero points of operand 0.
 pub struct Parameters<'a, T: Number> {
     scales: Elements<'a, T>,
-    zeros: Room<'a, T>,
+    zeros: ScratchBuffer<'a, T>,
     spans: Spans,
 }
 
@@ -21,15 +21,15 @@ impl<'a, T: Number> Parameters<'a, T> {
     /// # Errors
     /// When scales or zero points are not as many as the granularity asks for.
     pub fn of(launch: &Launch<'a, '_>, granularity: Granularity) -> Result<Self, KernelError> {
-        let (x, scales, rooms) = (launch.input(0)?, launch.input(1)?, launch.rooms);
+        let (x, scales, scratch) = (launch.input(0)?, launch.input(1)?, launch.scratch);
         let count = scales.count();
-        let zeros = launch.optional(2).map_or_else(|| rooms.filled(count, 0.0), |view| floats(view, rooms));
+        let zeros = launch.optional(2).map_or_else(|| scratch.filled(count, 0.0), |view| floats(view, scratch));
         if zeros.len() != count {
             return Err(KernelError::Data(format!("{} zero points for {count} scales", zeros.len())));
         }
         Ok(Self {
-            scales: T::elements(scales, rooms),
-            zeros: rooms.list(zeros.iter().map(|&zero| T::of(zero))),
+            scales: T::elements(scales, scratch),
+            zeros: scratch.list(zeros.iter().map(|&zero| T::of(zero))),
             spans: Spans::new(granularity, x.sizes(), count)?,
         })
     }

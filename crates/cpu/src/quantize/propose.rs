@@ -1,8 +1,9 @@
-//! Proposed regions with quantizations: an operator with the dequantizations of its operands and the quantization of its
-//! result, as [`crate::quantize::split`] takes them apart, and chains of what is elementwise.
+//! Proposes regions with quantizations: an operator with the dequantizations of its operands and the quantization of
+//! its result, as [`crate::quantize::split`] matches them, and chains of elementwise operators.
 //!
-//! Where a result is rounded to a quantized value, the last bit of a number may decide. So in the middle of a region a value
-//! is quantized only where all in front is rounded exactly: sums and bounds of dequantized values, never a product.
+//! Where a kernel rounds a result to a quantized value, the last bit of a number may decide. So a region quantizes a
+//! value in its middle only where all earlier operations are exact: sums and bounds of dequantized values, never a
+//! product.
 
 use sinter_backend::{GraphView, Proposals, Proposer};
 use sinter_ops::pointwise::program::Step;
@@ -18,7 +19,7 @@ const MOST_NODES: usize = 16;
 /// An operator between quantizations.
 pub struct Around;
 
-/// What is elementwise between operators.
+/// Proposes chains of elementwise operators.
 pub struct Chains;
 
 fn is_quantization(op: &Op) -> bool {
@@ -50,7 +51,7 @@ fn is_rounded_exactly(program: &Program) -> bool {
     })
 }
 
-/// Dequantizations that make operands of a node, for it alone.
+/// Dequantizations that compute operands of a node and have no other reader.
 fn dequantizations(graph: &GraphView<'_>, position: usize, of: impl Fn(ValueId) -> bool) -> Vec<usize> {
     let mut found = Vec::new();
     for &id in graph.node(position).inputs.iter().flatten().filter(|id| of(**id)) {
@@ -63,7 +64,7 @@ fn dequantizations(graph: &GraphView<'_>, position: usize, of: impl Fn(ValueId) 
     found
 }
 
-/// The quantization that alone reads the result of a node.
+/// The quantization that is the only reader of the result of a node.
 fn quantization(graph: &GraphView<'_>, position: usize) -> Option<usize> {
     let [result] = graph.node(position).outputs[..] else { return None };
     graph.only_reader(result).filter(|reader| matches!(graph.node(*reader).op, Op::Quantize(_)))
@@ -98,7 +99,7 @@ impl Proposer for Around {
 }
 
 impl Proposer for Chains {
-    /// All that ends with the seed and is done element by element, with and without quantizations in the middle.
+    /// Elementwise operators that end with the seed, with and without quantizations in the middle.
     fn propose(&self, graph: &GraphView<'_>, seed: usize, proposals: &mut Proposals) {
         let node = graph.node(seed);
         if !is_link(&node.op) || node.outputs.len() != 1 {
@@ -136,7 +137,7 @@ fn chain(graph: &GraphView<'_>, sink: usize, across: bool) -> Vec<usize> {
     nodes
 }
 
-/// Is all exact in front of quantizations in the middle?
+/// Are all operations before quantizations in the middle exact?
 fn is_exact_inside(graph: &GraphView<'_>, sink: usize, nodes: &[usize]) -> bool {
     let is_last = |position: usize| position == sink || quantization(graph, position) == Some(sink);
     nodes.iter().all(|&position| match &graph.node(position).op {

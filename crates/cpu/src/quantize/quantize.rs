@@ -1,9 +1,9 @@
 //! Real values to stored ones.
 //!
 //! `cpu.quantize.to_integers.f32` takes f32 divided in f32 to integers of at most 16 bits. Rounding to even adds and
-//! subtracts 1.5 * 2^23, which a vector unit does everywhere; the quotient is brought into a range first in which that
-//! is exact and beyond which every result is saturated anyway. `cpu.quantize.generic` takes every other type, one
-//! element at a time in f64, rounded to the type of the division where the operator says so.
+//! subtracts 1.5 * 2^23, which a vector unit does everywhere; the kernel first clamps the quotient to a range in which
+//! that is exact, and beyond which every result saturates. `cpu.quantize.generic` takes every other type, one element
+//! at a time in f64, rounded to the type of the division where the operator says so.
 
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::DataType;
@@ -58,7 +58,7 @@ fn generic(region: &Region) -> Result<Loaded, Refusal> {
 /// Quotients beyond this saturate in every type of at most 16 bits, whatever the zero point.
 const FARTHEST: f32 = 131_072.0;
 
-/// Adding and subtracting it leaves no room for digits behind the point.
+/// Adding and subtracting it removes all digits after the point.
 const ROUNDER: f32 = 12_582_912.0;
 
 /// `saturate(round(v / scale) + zero)`, for ranges of at most 16 bits.
@@ -111,8 +111,8 @@ struct Generic {
 
 impl Kernel for Generic {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
-        let (workers, rooms) = (launch.workers, launch.rooms);
-        let x = floats(launch.input(0)?, rooms);
+        let (workers, scratch) = (launch.workers, launch.scratch);
+        let x = floats(launch.input(0)?, scratch);
         let parameters = Parameters::<f64>::of(launch, self.op.granularity)?;
         let precision = self.op.precision;
         let y = launch.output(0);
@@ -123,7 +123,7 @@ impl Kernel for Generic {
             None if quotient.is_nan() => zero,
             None => quotient.round_ties_even() + zero,
         };
-        let mut values = rooms.take(y.count());
+        let mut values = scratch.allocate(y.count());
         share(workers, &mut values, 1, Cost::PerElement(8), |first, y| {
             parameters.apply(&x, first, y, |v, scale, zero| {
                 join(precision.round(precision.round(v) / precision.round(scale)), zero)

@@ -96,13 +96,13 @@ impl Spans {
 mod tests {
     use super::*;
 
-    /// The position of every element's scale, by spans from pieces of all lengths.
-    fn positions(granularity: Granularity, sizes: &[usize], scales: usize, piece: usize) -> Vec<usize> {
+    /// The position of every element's scale, by spans from chunks of all lengths.
+    fn positions(granularity: Granularity, sizes: &[usize], scales: usize, chunk: usize) -> Vec<usize> {
         let spans = Spans::new(granularity, sizes, scales).unwrap();
         let count = sizes.iter().product::<usize>();
         let mut found = Vec::new();
-        for start in (0..count).step_by(piece) {
-            spans.for_each(start..count.min(start + piece), |span| {
+        for start in (0..count).step_by(chunk) {
+            spans.for_each(start..count.min(start + chunk), |span| {
                 assert_eq!(span.elements.start, found.len());
                 found.extend(
                     span.elements.clone().map(|i| span.scale + if span.moving { i - span.elements.start } else { 0 }),
@@ -114,8 +114,8 @@ mod tests {
 
     #[test]
     fn every_element_finds_its_scale() {
-        for piece in [1, 2, 5, 100] {
-            let of = |granularity, sizes: &[usize], scales| positions(granularity, sizes, scales, piece);
+        for chunk in [1, 2, 5, 100] {
+            let of = |granularity, sizes: &[usize], scales| positions(granularity, sizes, scales, chunk);
             assert_eq!(of(Granularity::Tensor, &[2, 3], 1), [0; 6]);
             assert_eq!(of(Granularity::Axis { axis: 1 }, &[2, 3], 3), [0, 1, 2, 0, 1, 2]);
             assert_eq!(of(Granularity::Axis { axis: 0 }, &[2, 3], 2), [0, 0, 0, 1, 1, 1]);

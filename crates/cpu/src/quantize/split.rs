@@ -1,7 +1,8 @@
-//! Takes a region around one operator apart: what makes its operands real, the operator, and what becomes of its result.
+//! Splits a region around one operator: the chains that dequantize its operands, the operator, and the chain on its
+//! result.
 //!
-//! `[chain]... operator [chain]`, where the operator may have the transpositions of its layout around it and a pointwise
-//! program behind it: then these are its kernel's affair.
+//! `[chain]... operator [chain]`, where the operator may have the transpositions of its layout around it and a
+//! pointwise epilogue, which its kernel computes.
 
 use std::collections::HashMap;
 
@@ -14,7 +15,7 @@ use crate::quantize::chain::{Chain, is_link};
 /// Most operands of the operator: their list lies on the stack.
 pub(super) const MOST_OPERANDS: usize = 16;
 
-/// What an operand of the operator is.
+/// The source of an operand of the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum From {
     /// An operand of the region.
@@ -23,7 +24,7 @@ pub(super) enum From {
     Made(usize),
 }
 
-/// What a chain behind the operator reads.
+/// The source of an operand of the chain after the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Read {
     /// An operand of the region.
@@ -34,13 +35,13 @@ pub(super) enum Read {
 
 /// See the module documentation.
 pub(super) struct Split {
-    /// The operator with what its kernel does besides.
+    /// The operator, with its layout transpositions and epilogue.
     pub(super) inner: Region,
     /// By operand of the inner region.
     pub(super) operands: Vec<Option<From>>,
-    /// Chains in front, each with the region's operands behind its sources.
+    /// Chains before the operator, each with the region's operands of its sources.
     pub(super) before: Vec<(Chain, Vec<usize>)>,
-    /// The chain behind, with what its sources read.
+    /// The chain after the operator, with the sources of its operands.
     pub(super) behind: Option<(Chain, Vec<Read>)>,
 }
 
@@ -52,7 +53,7 @@ fn maker(body: &Body, id: ValueId) -> Option<usize> {
     body.nodes().iter().position(|node| node.outputs.contains(&id))
 }
 
-/// The node that alone reads a value.
+/// The only reader of a value.
 fn reader(body: &Body, id: ValueId) -> Option<usize> {
     let reads = |node: &Node| node.inputs.iter().filter(|input| **input == Some(id)).count();
     let mut readers = body.nodes().iter().enumerate().filter(|(_, node)| reads(node) > 0);
@@ -62,7 +63,7 @@ fn reader(body: &Body, id: ValueId) -> Option<usize> {
     }
 }
 
-/// Is anything quantized or dequantized here, around an operator that is more than a link of a chain?
+/// Does the region quantize or dequantize values around an operator that is not elementwise?
 pub(super) fn is_quantized(region: &Region) -> bool {
     let nodes = region.body().nodes();
     nodes.iter().any(|node| matches!(node.op, Op::Quantize(_) | Op::Dequantize(_)))
@@ -70,10 +71,10 @@ pub(super) fn is_quantized(region: &Region) -> bool {
 }
 
 impl Split {
-    /// Takes a region apart; the pointwise program behind the operator is its kernel's if `with_program`.
+    /// Splits a region; the inner kernel computes the pointwise epilogue if `with_program`.
     ///
     /// # Errors
-    /// When it has another form.
+    /// When the region has another form.
     pub(super) fn of(region: &Region, with_program: bool) -> Result<Self, Refusal> {
         let body = region.body();
         let root = region.root().ok_or_else(other)?;
@@ -151,7 +152,7 @@ fn chain_behind(region: &Region, rest: &[usize], product: ValueId) -> Result<(Ch
     Ok((chain, reads))
 }
 
-/// The operator, the transpositions of its layout, and the program behind it.
+/// The operator, the transpositions of its layout, and its epilogue.
 fn core_of(body: &Body, heavy: usize, with_program: bool) -> Vec<usize> {
     let nodes = body.nodes();
     let is_transpose = |node: &usize| nodes[*node].op.kind() == OpKind::Transpose;
@@ -187,7 +188,7 @@ fn ancestors(body: &Body, values: impl IntoIterator<Item = ValueId>) -> Vec<usiz
     (0..found.len()).filter(|&node| found[node]).collect()
 }
 
-/// The region of some nodes, and what each of its operands is outside.
+/// The region of some nodes, and the outer value of each of its operands.
 fn inner_region(region: &Region, core: &[usize]) -> (Region, Vec<Option<ValueId>>) {
     let outer = region.body();
     let mut body = Body::new();

@@ -1,7 +1,7 @@
 //! `cpu.random.fill`: a tensor of random numbers by the Philox 4x32-10 generator.
 //!
-//! Ten rounds turn a 128-bit counter, the number of the block below the number of the stream, under a 64-bit key, the
-//! seed, into the four words of a block. Every block stands alone, so the workers share them freely. Source: Salmon,
+//! Ten rounds turn a 128-bit counter, the index of the block below the index of the stream, under a 64-bit key, the
+//! seed, into the four words of a block. Blocks are independent, so the workers share them freely. Source: Salmon,
 //! Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 
 use std::f64::consts::TAU;
@@ -39,9 +39,9 @@ struct Fill {
     op: RandomFill,
 }
 
-/// Words of block `number` of the stream of a seed and a node.
-fn words((seed, node): (u64, u64), number: u64) -> [u32; 4] {
-    let mut counter = [number as u32, (number >> 32) as u32, node as u32, (node >> 32) as u32];
+/// Words of block `block` of the stream of a seed and a node.
+fn words((seed, node): (u64, u64), block: u64) -> [u32; 4] {
+    let mut counter = [block as u32, (block >> 32) as u32, node as u32, (node >> 32) as u32];
     let mut key = [seed as u32, (seed >> 32) as u32];
     for _ in 0..10 {
         let first = u64::from(counter[0]) * 0xD251_1F53;
@@ -81,27 +81,27 @@ fn numbers(distribution: Distribution, words: [u32; 4]) -> [f64; 4] {
 
 impl Kernel for Fill {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
-        let shape = integers(launch.input(0)?, launch.rooms)?;
+        let shape = integers(launch.input(0)?, launch.scratch)?;
         let sizes: Option<Sizes> = shape.iter().map(|&size| usize::try_from(size).ok()).collect();
         let Some(sizes) = sizes else { refuse_data!("random numbers of shape {:?}", &*shape) };
         let stream = (self.op.seed.map_or(launch.seed.0, i64::cast_unsigned), launch.seed.1 ^ self.op.stream as u64);
-        let (workers, rooms) = (launch.workers, launch.rooms);
+        let (workers, scratch) = (launch.workers, launch.scratch);
         let mut y = result(&mut launch.outputs[0], &sizes)?;
         let count = y.count();
-        let block = |number: usize| numbers(self.op.distribution, words(stream, number as u64));
+        let block = |index: usize| numbers(self.op.distribution, words(stream, index as u64));
         // Some ten operations per number.
         let cost = Cost::PerElement(8);
         if y.data_type() == DataType::F32 {
-            share(workers, y.elements::<f32>(), 4, cost, |from, piece| {
-                for (at, four) in piece.chunks_mut(4).enumerate() {
+            share(workers, y.elements::<f32>(), 4, cost, |from, chunk| {
+                for (at, four) in chunk.chunks_mut(4).enumerate() {
                     four.iter_mut().zip(block(from + at)).for_each(|(y, v)| *y = v as f32);
                 }
             });
             return Ok(());
         }
-        let mut values = rooms.take(count);
-        share(workers, &mut values, 4, cost, |from, piece| {
-            for (at, four) in piece.chunks_mut(4).enumerate() {
+        let mut values = scratch.allocate(count);
+        share(workers, &mut values, 4, cost, |from, chunk| {
+            for (at, four) in chunk.chunks_mut(4).enumerate() {
                 four.iter_mut().zip(block(from + at)).for_each(|(y, v)| *y = v);
             }
         });

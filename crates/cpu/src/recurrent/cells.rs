@@ -1,7 +1,8 @@
 //! One step of each kind of cell.
 //!
 //! The input part `w x` of all gates with the biases is given; what remains is the product with the state and the
-//! elementwise part, a gate at a time. The gates stand in the order of ONNX: of the LSTM i, o, f, c, of the GRU z, r, h.
+//! elementwise part, a gate at a time. The gates stand in the order of ONNX: of the LSTM i, o, f, c, of the GRU z, r,
+//! h.
 
 use sinter_ops::recurrent::activation::Activation;
 
@@ -36,8 +37,8 @@ impl Kind {
         if matches!(self, Kind::Lstm { .. }) { 2 } else { 1 }
     }
 
-    /// Gates whose rows of the recurrence matrix are multiplied together: those of the GRU's hidden gate may meet another
-    /// vector than the others do.
+    /// Gates whose rows of the recurrence matrix form one product: the GRU's hidden gate may multiply another vector
+    /// than the others.
     pub fn products(self) -> &'static [usize] {
         match self {
             Kind::Rnn => &[1],
@@ -49,13 +50,13 @@ impl Kind {
 
 /// The parameters of one direction.
 pub struct Cell<'a, T> {
-    /// What it computes.
+    /// The kind of cell.
     pub kind: Kind,
     /// Hidden units.
     pub hidden: usize,
     /// The recurrence matrix, its products one after the other in wide panels.
     pub r: &'a [T],
-    /// Added to the product with the state before the reset gate, of the GRU that wants it so.
+    /// Bias of the product with the state before the reset gate, of a GRU with `linear_before_reset`.
     pub reset_bias: &'a [T],
     /// [3 * hidden] of the gates i, o, f; may be empty.
     pub peepholes: &'a [T],
@@ -83,8 +84,8 @@ impl<T: Float> Cell<'_, T> {
         self.peepholes.get(gate * self.hidden..(gate + 1) * self.hidden).unwrap_or_default()
     }
 
-    /// Updates the states, one after the other, by one step; `x` is the input part of every gate, `sums` room for as many
-    /// numbers. `order` is that of the panels.
+    /// Updates the states, one after the other, by one step; `x` is the input part of every gate, `sums` space for as
+    /// many numbers. `order` is that of the panels.
     pub fn step(&self, x: &[T], states: &mut [T], sums: &mut [T], order: Order) {
         let (h, c) = states.split_at_mut(self.hidden);
         match self.kind {
@@ -144,7 +145,7 @@ impl<T: Float> Cell<'_, T> {
         }
         add_product(output, self.peephole(1), c);
         self.apply(0, output);
-        // The room of the input gate holds the new cell.
+        // The buffer of the input gate holds the new cell.
         self.apply(2, input);
         h.iter_mut().zip(output.iter().zip(input)).for_each(|(h, (o, c))| *h = *o * *c);
     }

@@ -1,9 +1,9 @@
 //! Rnn, Gru and Lstm.
 //!
 //! The input part of all steps is one blocked product per direction, done before the walk. The sequences of a batch and
-//! the directions are independent of each other: each is walked by one task, with its states in memory of its own.
-//! `cpu.recurrent.packed.f32` takes its weights packed in the plan, `cpu.recurrent.blocked` packs them in every launch and
-//! serves every float type.
+//! the directions are independent of each other: one task walks each, with its states in separate memory.
+//! `cpu.recurrent.packed.f32` takes its weights packed in the plan, `cpu.recurrent.blocked` packs them in every launch
+//! and supports every float type.
 
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::{DataType, Dim, Sizes, Tensor, View};
@@ -118,7 +118,7 @@ fn lengths(view: Option<View<'_>>, steps: usize) -> Result<impl Fn(usize) -> usi
 
 impl Layer {
     fn run<T: Float>(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
-        let (workers, rooms) = (launch.workers, launch.rooms);
+        let (workers, scratch) = (launch.workers, launch.scratch);
         let (x, w, r) = (launch.input(0)?, launch.input(W)?, launch.input(R)?);
         let &[first, second, features] = x.sizes() else {
             return Err(KernelError::Data(format!("x of sizes {:?}", x.sizes())));
@@ -133,10 +133,11 @@ impl Layer {
         let weights = Weights { kind: self.kind, directions, features, hidden };
         let (rows, w_len, r_len) = (weights.rows(), weights.w_len::<T>(), weights.r_len());
         let length = lengths(launch.optional(LENGTHS), steps)?;
-        let read = |index: usize| launch.optional(index).map(|view| T::read(view, rooms)).transpose();
-        let (x, mut w, mut r) = (T::read(x, rooms)?, T::read(w, rooms)?, T::read(r, rooms)?);
+        let read = |index: usize| launch.optional(index).map(|view| T::read(view, scratch)).transpose();
+        let (x, mut w, mut r) = (T::read(x, scratch)?, T::read(w, scratch)?, T::read(r, scratch)?);
         if self.packed.is_none() {
-            let (mut w_packed, mut r_packed) = (rooms.take(directions * w_len), rooms.take(directions * r_len));
+            let (mut w_packed, mut r_packed) =
+                (scratch.allocate(directions * w_len), scratch.allocate(directions * r_len));
             weights.pack_w(&w, &mut w_packed);
             weights.pack_r(&r, &mut r_packed);
             (w, r) = (Elements::Converted(w_packed), Elements::Converted(r_packed));
@@ -149,11 +150,11 @@ impl Layer {
         let peepholes = if is_lstm { read(PEEPHOLES)? } else { None };
         let peepholes = peepholes.as_deref().unwrap_or_default();
         let given_bias = read(BIAS)?;
-        // What is added before the reset gate cannot be added to the input part.
+        // A bias before the reset gate cannot be added to the input part.
         let resets = matches!(self.kind, Kind::Gru { linear_before_reset: true });
         let joined = if resets { rows - hidden } else { rows };
-        let mut bias = rooms.filled(directions * rows, T::default());
-        let mut reset_bias = rooms.filled(directions * hidden, T::default());
+        let mut bias = scratch.filled(directions * rows, T::default());
+        let mut reset_bias = scratch.filled(directions * hidden, T::default());
         for (d, given) in given_bias.as_deref().unwrap_or_default().chunks_exact((2 * rows).max(1)).enumerate() {
             let (of_w, of_r) = given.split_at(rows);
             let own = &mut bias[d * rows..(d + 1) * rows];
@@ -163,7 +164,7 @@ impl Layer {
                 reset_bias[d * hidden..(d + 1) * hidden].copy_from_slice(&of_r[joined..]);
             }
         }
-        let mut projected = rooms.take::<T>(directions * steps * batch * rows);
+        let mut projected = scratch.allocate::<T>(directions * steps * batch * rows);
         for (d, projected) in projected.chunks_exact_mut((steps * batch * rows).max(1)).enumerate() {
             let (w, bias) = (&w[d * w_len..(d + 1) * w_len], &bias[d * rows..(d + 1) * rows]);
             T::project(&x, w, features, bias, projected, workers);
@@ -184,16 +185,16 @@ impl Layer {
             *given = read(STATE + index)?;
         }
         let state_at = |d: usize, b: usize| if batch_first { b * directions + d } else { d * batch + b } * hidden;
-        // Of every task: its states, the sums of a step, and the first state after every step.
+        // For every task: its states, the sums of a step, and the first state after every step.
         let (own, made) = (states * hidden, steps * hidden);
         let unit = own + rows + made;
-        let mut walked = rooms.take::<T>(directions * batch * unit);
-        let walk = |task: usize, room: &mut [T]| {
+        let mut walked = scratch.allocate::<T>(directions * batch * unit);
+        let walk = |task: usize, buffer: &mut [T]| {
             let (d, b) = (task / batch, task % batch);
             let cell = cell(d);
             let backward = self.recurrence.direction == Direction::Reverse || d == 1;
-            let (states, room) = room.split_at_mut(own);
-            let (sums, made) = room.split_at_mut(rows);
+            let (states, buffer) = buffer.split_at_mut(own);
+            let (sums, made) = buffer.split_at_mut(rows);
             for (state, given) in states.chunks_exact_mut(hidden.max(1)).zip(&given_states) {
                 match given {
                     Some(given) => state.copy_from_slice(&given[state_at(d, b)..][..hidden]),
@@ -210,18 +211,18 @@ impl Layer {
             }
             made[length * hidden..].fill(T::default());
         };
-        share(workers, &mut walked, unit, Cost::PerElement(hidden * self.kind.gates()), |first, rooms| {
-            rooms.chunks_exact_mut(unit).enumerate().for_each(|(i, room)| walk(first + i, room));
+        share(workers, &mut walked, unit, Cost::PerElement(hidden * self.kind.gates()), |first, chunk| {
+            chunk.chunks_exact_mut(unit).enumerate().for_each(|(i, buffer)| walk(first + i, buffer));
         });
-        let mut y = rooms.take::<T>(directions * batch * made);
-        let mut last = rooms.take::<T>(directions * batch * own);
-        for (task, room) in walked.chunks_exact(unit.max(1)).enumerate() {
+        let mut y = scratch.allocate::<T>(directions * batch * made);
+        let mut last = scratch.allocate::<T>(directions * batch * own);
+        for (task, buffer) in walked.chunks_exact(unit.max(1)).enumerate() {
             let (d, b) = (task / batch, task % batch);
-            for (t, state) in room[own + rows..].chunks_exact(hidden.max(1)).enumerate() {
+            for (t, state) in buffer[own + rows..].chunks_exact(hidden.max(1)).enumerate() {
                 let at = if batch_first { (b * steps + t) * directions + d } else { (t * directions + d) * batch + b };
                 y[at * hidden..(at + 1) * hidden].copy_from_slice(state);
             }
-            for (index, state) in room[..own].chunks_exact(hidden.max(1)).enumerate() {
+            for (index, state) in buffer[..own].chunks_exact(hidden.max(1)).enumerate() {
                 last[index * directions * batch * hidden + state_at(d, b)..][..hidden].copy_from_slice(state);
             }
         }

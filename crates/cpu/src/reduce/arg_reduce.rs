@@ -1,7 +1,7 @@
 //! `cpu.reduce.arg`: the position of the largest or smallest element along an axis.
 //!
-//! All lines of one outer position are followed at once, one step along the axis at a time, so that memory is read in
-//! order. NaN beats every number.
+//! The kernel walks all lines of one outer position at once, one step along the axis at a time, so that it reads memory
+//! in order. NaN beats every number.
 
 use bytemuck::Pod;
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
@@ -56,12 +56,12 @@ impl ArgKernel {
         y: &[usize],
     ) -> Result<(), KernelError> {
         let Lines { length, inner, .. } = lines;
-        let (workers, rooms) = (launch.workers, launch.rooms);
+        let (workers, scratch) = (launch.workers, launch.scratch);
         let mut y = result(&mut launch.outputs[0], y)?;
-        rooms.reserve::<T>(workers.count(), inner);
-        share(workers, y.elements::<i64>(), inner, Cost::InAll(x.len()), |from, piece| {
-            let mut best = rooms.take::<T>(inner);
-            for (at, positions) in piece.chunks_exact_mut(inner).enumerate() {
+        scratch.reserve::<T>(workers.count(), inner);
+        share(workers, y.elements::<i64>(), inner, Cost::InAll(x.len()), |from, chunk| {
+            let mut best = scratch.allocate::<T>(inner);
+            for (at, positions) in chunk.chunks_exact_mut(inner).enumerate() {
                 let block = &x[(from + at) * lines.block()..][..lines.block()];
                 best.copy_from_slice(&block[..inner]);
                 positions.fill(0);
@@ -96,7 +96,7 @@ impl Kernel for ArgKernel {
         if x.data_type() == DataType::F32 {
             return self.run(launch, x.elements::<f32>(), lines, &sizes);
         }
-        match load(x, launch.rooms) {
+        match load(x, launch.scratch) {
             Numbers::Floats(values) => self.run(launch, &values, lines, &sizes),
             Numbers::Ints(mut values) if x.data_type() == DataType::U64 => {
                 // With the sign bit flipped, unsigned numbers compare as signed ones do.

@@ -1,7 +1,7 @@
 //! `cpu.reduce.cumulative`: running sums or products along an axis.
 //!
-//! All lines of one outer position run together, one row of totals for all of them, so that memory is read in order.
-//! Floats run in f64 and are rounded once per result; integers wrap.
+//! The kernel walks all lines of one outer position together, with one row of totals for all of them, so that it reads
+//! memory in order. Floats run in f64 and are rounded once per result; integers wrap.
 
 use bytemuck::Pod;
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
@@ -11,7 +11,7 @@ use sinter_ops::reduce::Cumulative;
 
 use crate::arguments::{Lines, axis_in, result, single_integer};
 use crate::elements::{Numbers, load, store};
-use crate::launch::{Kernel, Launch, Loaded, Rooms, Workers};
+use crate::launch::{Kernel, Launch, Loaded, Scratch, Workers};
 use crate::movement::takes_views;
 use crate::only_operator;
 use crate::share::{Cost, share};
@@ -41,17 +41,17 @@ impl CumulativeKernel {
     /// Runs along all lines of `x` into `y`, totals of type `W`.
     fn run<T: Copy + Sync, W: Pod + Sync, Y: Send>(
         &self,
-        (workers, rooms): (&dyn Workers, &Rooms),
+        (workers, scratch): (&dyn Workers, &Scratch),
         lines: Lines,
         (x, y): (&[T], &mut [Y]),
         (start, join): (W, impl Fn(W, T) -> W + Sync),
         narrow: impl Fn(W) -> Y + Sync,
     ) {
         let Lines { length, inner, .. } = lines;
-        rooms.reserve::<W>(workers.count(), inner);
-        share(workers, y, lines.block(), Cost::PerElement(1), |from, piece| {
-            let mut totals = rooms.take(inner);
-            for (at, block) in piece.chunks_exact_mut(lines.block()).enumerate() {
+        scratch.reserve::<W>(workers.count(), inner);
+        share(workers, y, lines.block(), Cost::PerElement(1), |from, chunk| {
+            let mut totals = scratch.allocate(inner);
+            for (at, block) in chunk.chunks_exact_mut(lines.block()).enumerate() {
                 let source = &x[(from + at) * lines.block()..][..lines.block()];
                 totals.fill(start);
                 for step in 0..length {
@@ -70,11 +70,11 @@ impl CumulativeKernel {
 
 impl Kernel for CumulativeKernel {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
-        let (x, axis) = (launch.input(0)?, single_integer(launch.input(1)?, launch.rooms)?);
+        let (x, axis) = (launch.input(0)?, single_integer(launch.input(1)?, launch.scratch)?);
         let axis = axis_in(axis, x.sizes().len())?;
         let lines = Lines::along(x.sizes(), axis);
-        let (rooms, product) = (launch.rooms, self.op.product);
-        let means = (launch.workers, rooms);
+        let (scratch, product) = (launch.scratch, self.op.product);
+        let means = (launch.workers, scratch);
         let mut y = result(&mut launch.outputs[0], x.sizes())?;
         if x.data_type() == DataType::F32 {
             let pair = (x.elements::<f32>(), y.elements::<f32>());
@@ -84,9 +84,9 @@ impl Kernel for CumulativeKernel {
             }
             return Ok(());
         }
-        let numbers = match load(x, rooms) {
+        let numbers = match load(x, scratch) {
             Numbers::Floats(x) => {
-                let mut y = rooms.take(x.len());
+                let mut y = scratch.allocate(x.len());
                 match product {
                     true => self.run(means, lines, (&x, &mut y), (1.0, |a: f64, b: f64| a * b), |v| v),
                     false => self.run(means, lines, (&x, &mut y), (0.0, |a: f64, b: f64| a + b), |v| v),
@@ -95,7 +95,7 @@ impl Kernel for CumulativeKernel {
             }
             Numbers::Ints(x) => {
                 // Low bits of sums and products depend on low bits only: the store wraps to the type.
-                let mut y = rooms.take(x.len());
+                let mut y = scratch.allocate(x.len());
                 match product {
                     true => self.run(means, lines, (&x, &mut y), (1, i64::wrapping_mul), |v| v),
                     false => self.run(means, lines, (&x, &mut y), (0, i64::wrapping_add), |v| v),

@@ -1,8 +1,8 @@
-//! The sums, products and extremes behind float reductions, always in f64: rounding shows only in the last bit of an
-//! f32, however many elements there are.
+//! The sums, products and extremes behind float reductions, always in f64: rounding affects only the last bit of an
+//! f32, for any number of elements.
 //!
-//! A formula is a [`Fold`] of mapped elements and an end. Rows are folded in [`LANES`] interleaved lanes that meet at the
-//! end; the order of operations depends on sizes only.
+//! A formula is a [`Fold`] of mapped elements and an end. Rows are folded in [`LANES`] interleaved lanes that meet at
+//! the end; the order of operations depends on sizes only.
 
 use sinter_ops::reduce::ReduceKind;
 
@@ -83,7 +83,7 @@ macro_rules! with_fold {
 }
 
 impl Fold {
-    /// What a fold of nothing gives.
+    /// The result of an empty fold.
     pub fn start(self) -> f64 {
         match self {
             Fold::Sum | Fold::Absolute | Fold::Squares | Fold::Exponentials => 0.0,

@@ -1,9 +1,9 @@
 //! `cpu.reduce.floats` and `cpu.reduce.integers`: one value from all elements along some axes.
 //!
-//! Neighbouring axes of one kind are merged, so that kept and reduced axes alternate. When the innermost one is reduced,
-//! rows are folded to numbers; when it is kept, rows are folded into rows of results: either way the innermost loop runs
-//! over consecutive elements. Results are shared among the workers; a few results of long rows are shared by pieces of
-//! fixed length instead. Integers are computed in 128 bits and wrap at the end.
+//! Neighbouring axes of one kind are merged, so that kept and reduced axes alternate. When the innermost one is
+//! reduced, rows are folded to numbers; when it is kept, rows are folded into rows of results: either way the innermost
+//! loop runs over consecutive elements. The workers share the results; if there are only a few results of long rows,
+//! they share chunks of fixed length of the rows. Integers are computed in 128 bits and wrap at the end.
 
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::shape::{for_each_index, ravel, strides};
@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 
 use crate::arguments::{axes_in, integers, result};
 use crate::elements::{Numbers, load, store};
-use crate::launch::{Kernel, Launch, Loaded, Room, Rooms, Workers};
+use crate::launch::{Kernel, Launch, Loaded, Scratch, ScratchBuffer, Workers};
 use crate::movement::takes_views;
 use crate::reduce::fold::{Fold, Wide, finish, fold_of};
 use crate::share::{Cost, WORTH_SHARING, share};
@@ -60,14 +60,14 @@ fn integer_kernel(region: &Region) -> Result<Loaded, Refusal> {
 }
 
 /// Elements of a long row that are folded as one task.
-const PIECE: usize = 32 * 1024;
+const CHUNK: usize = 32 * 1024;
 
 /// The walk through the elements of a reduction.
 struct Geometry<'r> {
     /// Sizes and strides of kept axes but an innermost one.
     kept: SmallVec<[(usize, usize); 6]>,
     /// Starts of the rows that go into one result or one row of results.
-    rows: Room<'r, usize>,
+    rows: ScratchBuffer<'r, usize>,
     /// Elements of a row.
     row: usize,
     /// Is the innermost axis kept?
@@ -79,7 +79,7 @@ struct Geometry<'r> {
 }
 
 impl<'r> Geometry<'r> {
-    fn of(op: &Reduce, sizes: &[usize], given: Option<&[i64]>, rooms: &'r Rooms) -> Result<Self, KernelError> {
+    fn of(op: &Reduce, sizes: &[usize], given: Option<&[i64]>, scratch: &'r Scratch) -> Result<Self, KernelError> {
         let axes = match given {
             None | Some([]) if op.noop_with_empty_axes => Sizes::new(),
             None | Some([]) => (0..sizes.len()).collect(),
@@ -98,11 +98,11 @@ impl<'r> Geometry<'r> {
             }
         }
         let inner = merged.pop().unwrap_or((1, 1, true));
-        let part = |wanted: bool| -> SmallVec<[(usize, usize); 6]> {
-            merged.iter().filter(|m| m.2 == wanted).map(|m| (m.0, m.1)).collect()
+        let part = |is_reduced: bool| -> SmallVec<[(usize, usize); 6]> {
+            merged.iter().filter(|m| m.2 == is_reduced).map(|m| (m.0, m.1)).collect()
         };
         let (outer_sizes, outer_steps): (Sizes, Sizes) = part(true).into_iter().unzip();
-        let mut rows = rooms.take(outer_sizes.iter().product());
+        let mut rows = scratch.allocate(outer_sizes.iter().product());
         let mut places = rows.iter_mut();
         for_each_index(&outer_sizes, |at| {
             if let Some(place) = places.next() {
@@ -127,7 +127,7 @@ impl<'r> Geometry<'r> {
     /// Fills `totals`, all results, by folding.
     fn fold<T: Wide>(
         &self,
-        (workers, rooms): (&dyn Workers, &Rooms),
+        (workers, scratch): (&dyn Workers, &Scratch),
         x: &[T],
         fold: Fold,
         shifts: &[f64],
@@ -139,8 +139,8 @@ impl<'r> Geometry<'r> {
             self.rows.iter().map(move |row| &x[start + row..start + row + self.row])
         };
         if self.by_columns {
-            share(workers, totals, self.row, Cost::InAll(work), |from, piece| {
-                for (at, totals) in piece.chunks_exact_mut(self.row).enumerate() {
+            share(workers, totals, self.row, Cost::InAll(work), |from, chunk| {
+                for (at, totals) in chunk.chunks_exact_mut(self.row).enumerate() {
                     totals.fill(fold.start());
                     let shifts = shifts.get((from + at) * self.row..).unwrap_or_default();
                     rows(from + at).for_each(|row| fold.columns(totals, row, shifts));
@@ -149,24 +149,24 @@ impl<'r> Geometry<'r> {
             return;
         }
         let shift = |at: usize| shifts.get(at).copied().unwrap_or(0.0);
-        if self.row >= 2 * PIECE && totals.len() * self.rows.len() < 16 && work >= WORTH_SHARING {
+        if self.row >= 2 * CHUNK && totals.len() * self.rows.len() < 16 && work >= WORTH_SHARING {
             for (at, total) in totals.iter_mut().enumerate() {
-                let per_row = self.row.div_ceil(PIECE);
+                let per_row = self.row.div_ceil(CHUNK);
                 let start = self.start(at);
-                let mut parts = rooms.take(self.rows.len() * per_row);
+                let mut parts = scratch.allocate(self.rows.len() * per_row);
                 share(workers, &mut parts, 1, Cost::InAll(work), |from, parts| {
                     for (i, part) in parts.iter_mut().enumerate() {
-                        let (row, piece) = ((from + i) / per_row, (from + i) % per_row);
+                        let (row, chunk) = ((from + i) / per_row, (from + i) % per_row);
                         let row = &x[start + self.rows[row]..][..self.row];
-                        *part = fold.row(&row[piece * PIECE..self.row.min((piece + 1) * PIECE)], shift(at));
+                        *part = fold.row(&row[chunk * CHUNK..self.row.min((chunk + 1) * CHUNK)], shift(at));
                     }
                 });
                 *total = parts.iter().fold(fold.start(), |a, &b| fold.join(a, b));
             }
             return;
         }
-        share(workers, totals, 1, Cost::InAll(work), |from, piece| {
-            for (at, total) in piece.iter_mut().enumerate() {
+        share(workers, totals, 1, Cost::InAll(work), |from, chunk| {
+            for (at, total) in chunk.iter_mut().enumerate() {
                 let parts = rows(from + at).map(|row| fold.row(row, shift(from + at)));
                 *total = parts.fold(fold.start(), |a, b| fold.join(a, b));
             }
@@ -176,18 +176,18 @@ impl<'r> Geometry<'r> {
     /// All results of a formula.
     fn formula<'m, T: Wide>(
         &self,
-        (workers, rooms): (&dyn Workers, &'m Rooms),
+        (workers, scratch): (&dyn Workers, &'m Scratch),
         x: &[T],
         kind: ReduceKind,
-    ) -> Room<'m, f64> {
+    ) -> ScratchBuffer<'m, f64> {
         let results: usize = self.sizes.iter().product();
         let shifted = kind == ReduceKind::LogSumExp;
-        let mut shifts = rooms.filled(if shifted { results } else { 0 }, f64::NEG_INFINITY);
+        let mut shifts = scratch.filled(if shifted { results } else { 0 }, f64::NEG_INFINITY);
         if shifted {
-            self.fold((workers, rooms), x, Fold::Max, &[], &mut shifts);
+            self.fold((workers, scratch), x, Fold::Max, &[], &mut shifts);
         }
-        let mut totals = rooms.filled(results, 0.0);
-        self.fold((workers, rooms), x, fold_of(kind), &shifts, &mut totals);
+        let mut totals = scratch.filled(results, 0.0);
+        self.fold((workers, scratch), x, fold_of(kind), &shifts, &mut totals);
         let shift = |at: usize| shifts.get(at).copied().unwrap_or(0.0);
         totals.iter_mut().enumerate().for_each(|(at, total)| *total = finish(kind, *total, self.count, shift(at)));
         totals
@@ -201,14 +201,14 @@ struct Floats {
 impl Kernel for Floats {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let x = launch.input(0)?;
-        let (workers, rooms) = (launch.workers, launch.rooms);
-        let given = launch.optional(1).map(|view| integers(view, rooms)).transpose()?;
-        let geometry = Geometry::of(&self.op, x.sizes(), given.as_deref(), rooms)?;
+        let (workers, scratch) = (launch.workers, launch.scratch);
+        let given = launch.optional(1).map(|view| integers(view, scratch)).transpose()?;
+        let geometry = Geometry::of(&self.op, x.sizes(), given.as_deref(), scratch)?;
         let totals = if x.data_type() == DataType::F32 {
-            geometry.formula((workers, rooms), x.elements::<f32>(), self.op.kind)
+            geometry.formula((workers, scratch), x.elements::<f32>(), self.op.kind)
         } else {
-            let Numbers::Floats(values) = load(x, rooms) else { refuse_data!("elements of type {}", x.data_type()) };
-            geometry.formula((workers, rooms), &values, self.op.kind)
+            let Numbers::Floats(values) = load(x, scratch) else { refuse_data!("elements of type {}", x.data_type()) };
+            geometry.formula((workers, scratch), &values, self.op.kind)
         };
         let mut y = result(&mut launch.outputs[0], &geometry.sizes)?;
         store(&Numbers::Floats(totals), &mut y);
@@ -223,30 +223,30 @@ struct Integers {
 impl Kernel for Integers {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let x = launch.input(0)?;
-        let rooms = launch.rooms;
-        let given = launch.optional(1).map(|view| integers(view, rooms)).transpose()?;
-        let geometry = Geometry::of(&self.op, x.sizes(), given.as_deref(), rooms)?;
-        let values = wide_integers(x, rooms)?;
+        let scratch = launch.scratch;
+        let given = launch.optional(1).map(|view| integers(view, scratch)).transpose()?;
+        let geometry = Geometry::of(&self.op, x.sizes(), given.as_deref(), scratch)?;
+        let values = wide_integers(x, scratch)?;
         let y = result(&mut launch.outputs[0], &geometry.sizes)?;
-        self.reduce(&geometry, &values, y, rooms);
+        self.reduce(&geometry, &values, y, scratch);
         Ok(())
     }
 }
 
 /// The elements, large unsigned ones included.
-fn wide_integers<'r>(x: View<'_>, rooms: &'r Rooms) -> Result<Room<'r, i128>, KernelError> {
+fn wide_integers<'r>(x: View<'_>, scratch: &'r Scratch) -> Result<ScratchBuffer<'r, i128>, KernelError> {
     let unsigned = x.data_type() == DataType::U64;
-    match load(x, rooms) {
-        Numbers::Ints(values) if unsigned => Ok(rooms.list(values.iter().map(|v| i128::from(v.cast_unsigned())))),
-        Numbers::Ints(values) => Ok(rooms.list(values.iter().map(|&v| i128::from(v)))),
+    match load(x, scratch) {
+        Numbers::Ints(values) if unsigned => Ok(scratch.list(values.iter().map(|v| i128::from(v.cast_unsigned())))),
+        Numbers::Ints(values) => Ok(scratch.list(values.iter().map(|&v| i128::from(v)))),
         Numbers::Floats(_) => refuse_data!("elements of type {} where integers are needed", x.data_type()),
     }
 }
 
 impl Integers {
-    fn reduce(&self, geometry: &Geometry<'_>, x: &[i128], mut y: ViewMut<'_>, rooms: &Rooms) {
+    fn reduce(&self, geometry: &Geometry<'_>, x: &[i128], mut y: ViewMut<'_>, scratch: &Scratch) {
         let data_type = y.data_type();
-        let (mut group, mut values) = (rooms.take(geometry.count), rooms.take(y.count()));
+        let (mut group, mut values) = (scratch.allocate(geometry.count), scratch.allocate(y.count()));
         for (at, result) in values.iter_mut().enumerate() {
             if geometry.by_columns {
                 let start = geometry.start(at / geometry.row) + at % geometry.row;
@@ -257,17 +257,17 @@ impl Integers {
                 parts.for_each(|(part, row)| part.copy_from_slice(&x[start + row..][..geometry.row]));
             }
             // The low 64 bits: the store wraps them to the type.
-            *result = integer_formula(self.op.kind, &group, data_type, rooms) as i64;
+            *result = integer_formula(self.op.kind, &group, data_type, scratch) as i64;
         }
         store(&Numbers::Ints(values), &mut y);
     }
 }
 
-fn integer_formula(kind: ReduceKind, values: &[i128], data_type: DataType, rooms: &Rooms) -> i128 {
+fn integer_formula(kind: ReduceKind, values: &[i128], data_type: DataType, scratch: &Scratch) -> i128 {
     let (low, high) = data_type.integer_range().unwrap_or((0, 1));
     let sum = |map: &dyn Fn(i128) -> i128| values.iter().fold(0i128, |sum, &v| sum.wrapping_add(map(v)));
     let rooted = |fold: Fold| {
-        let floats = rooms.list(values.iter().map(|&v| v as f64));
+        let floats = scratch.list(values.iter().map(|&v| v as f64));
         let shift = if fold == Fold::Exponentials { Fold::Max.row(&floats, 0.0) } else { 0.0 };
         // The conversion truncates, saturates and makes NaN 0.
         (finish(kind, fold.row(&floats, shift), floats.len(), shift) as i128).clamp(low, high)
@@ -289,7 +289,7 @@ mod tests {
     use sinter_base::shape::unravel;
 
     use super::*;
-    use crate::alone::Alone;
+    use crate::single_thread::SingleThread;
     use crate::team::Team;
 
     /// By definition: every element goes to the result that its kept axes name.
@@ -308,25 +308,25 @@ mod tests {
         let sizes = [3, 1, 5, 7, 4];
         let x: Vec<f32> = (0..420).map(|v| (v % 17) as f32).collect();
         let op = Reduce::new(ReduceKind::Sum, false);
-        let rooms = Rooms::default();
+        let scratch = Scratch::default();
         for mask in 1..32usize {
             let axes: Vec<usize> = (0..5).filter(|a| mask >> a & 1 == 1).collect();
             let given: Vec<i64> = axes.iter().map(|&a| a as i64).collect();
-            let geometry = Geometry::of(&op, &sizes, Some(&given), &rooms).unwrap();
-            let found = geometry.formula((&Alone, &rooms), &x, ReduceKind::Sum);
+            let geometry = Geometry::of(&op, &sizes, Some(&given), &scratch).unwrap();
+            let found = geometry.formula((&SingleThread, &scratch), &x, ReduceKind::Sum);
             assert_eq!(found[..], plain(&x, &sizes, &axes), "{axes:?}");
         }
     }
 
     #[test]
-    fn long_rows_are_shared_by_pieces() {
+    fn long_rows_are_shared_by_chunks() {
         let x: Vec<f32> = (0..300_000).map(|v| (v as f32).sin()).collect();
         let op = Reduce::new(ReduceKind::LogSumExp, false);
-        let rooms = Rooms::default();
-        let geometry = Geometry::of(&op, &[2, 150_000], Some(&[1]), &rooms).unwrap();
-        let alone = geometry.formula((&Alone, &rooms), &x, ReduceKind::LogSumExp);
-        assert_eq!(alone[..], geometry.formula((&Team::new(3), &rooms), &x, ReduceKind::LogSumExp)[..]);
+        let scratch = Scratch::default();
+        let geometry = Geometry::of(&op, &[2, 150_000], Some(&[1]), &scratch).unwrap();
+        let single = geometry.formula((&SingleThread, &scratch), &x, ReduceKind::LogSumExp);
+        assert_eq!(single[..], geometry.formula((&Team::new(3), &scratch), &x, ReduceKind::LogSumExp)[..]);
         let exact: f64 = x[..150_000].iter().map(|&v| f64::from(v).exp()).sum::<f64>().ln();
-        assert!((alone[0] - exact).abs() < 1e-9);
+        assert!((single[0] - exact).abs() < 1e-9);
     }
 }

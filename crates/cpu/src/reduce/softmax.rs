@@ -176,12 +176,12 @@ impl Kernel for Rows {
         let x = x.map(|x| x.elements::<f32>());
         let y = y.elements::<f32>();
         // Exponentials are a handful of operations each.
-        share(workers, y, lines.block(), Cost::PerElement(4), |from, piece| {
+        share(workers, y, lines.block(), Cost::PerElement(4), |from, chunk| {
             if let Some(x) = x {
                 let start = from * lines.block();
-                piece.copy_from_slice(&x[start..start + piece.len()]);
+                chunk.copy_from_slice(&x[start..start + chunk.len()]);
             }
-            on_tier(self.tier, piece, lines, self.op.log);
+            on_tier(self.tier, chunk, lines, self.op.log);
         });
         Ok(())
     }
@@ -195,11 +195,11 @@ impl Kernel for Generic {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let x = launch.input(0)?;
         let lines = Lines::along(x.sizes(), axis_in(self.op.axis, x.sizes().len())?);
-        let Numbers::Floats(mut y) = load(x, launch.rooms) else { refuse_data!("a softmax of {}", x.data_type()) };
+        let Numbers::Floats(mut y) = load(x, launch.scratch) else { refuse_data!("a softmax of {}", x.data_type()) };
         let Lines { length, inner, .. } = lines;
         let log = self.op.log;
-        share(launch.workers, &mut y, lines.block(), Cost::PerElement(8), |_, piece| {
-            for block in piece.chunks_exact_mut(lines.block()) {
+        share(launch.workers, &mut y, lines.block(), Cost::PerElement(8), |_, chunk| {
+            for block in chunk.chunks_exact_mut(lines.block()) {
                 for i in 0..inner {
                     let line = || (0..length).map(|k| k * inner + i);
                     let largest = line().map(|at| block[at]).fold(f64::NEG_INFINITY, f64::max);

@@ -1,4 +1,5 @@
-//! `cpu.sequence.*`: lists made, asked, and changed by one element. Tensors are shared, never copied.
+//! `cpu.sequence.*`: constructs and reads lists, and adds or removes an element. The lists share tensors, never copy
+//! them.
 
 use sinter_backend::{KernelError, Numerics, Refusal, Region, ValueKernel};
 use sinter_base::{DataType, Shape, Tensor, TensorType, Value, ValueType};

@@ -1,5 +1,5 @@
-//! Lists of tensors, and values that may be absent: kernels on whole values. Elements share their memory with the lists
-//! that hold them, so only joining and cutting move any.
+//! Lists of tensors, and optional values: kernels on whole values. Elements share their memory with the lists that
+//! contain them, so only concatenating and splitting move any.
 
 pub mod list;
 pub mod optional;

@@ -1,4 +1,4 @@
-//! `cpu.optional.*`: values that may be absent, made, asked and opened. Nothing is copied.
+//! `cpu.optional.*`: constructs, tests and opens optional values. No kernel copies an element.
 
 use sinter_backend::{KernelError, Numerics, Refusal, Region, ValueKernel};
 use sinter_base::{DataType, Tensor, Value, ValueType};
@@ -18,18 +18,18 @@ pub const CONSTRUCT: Row = row("cpu.optional.construct", &[OpKind::OptionalConst
     let element = only_operator!(region, OptionalConstruct).element.value_type();
     Ok(Loaded::Values(Box::new(Construct { element })))
 });
-/// Does it hold something?
+/// Does the optional contain a value?
 pub const HAS: Row = row("cpu.optional.has", &[OpKind::OptionalHasElement], |region| {
     only_operator!(region, OptionalHasElement);
     Ok(Loaded::Values(Box::new(Has)))
 });
-/// What it holds.
+/// The contained value.
 pub const GET: Row = row("cpu.optional.get", &[OpKind::OptionalGetElement], |region| {
     only_operator!(region, OptionalGetElement);
     Ok(Loaded::Values(Box::new(Get)))
 });
 
-fn held(inputs: &[Option<Value>]) -> Result<Option<&Value>, KernelError> {
+fn contained(inputs: &[Option<Value>]) -> Result<Option<&Value>, KernelError> {
     match value(inputs, 0)? {
         Value::Optional { item, .. } => Ok(item.as_deref()),
         other => Err(data(format!("{} is no optional", other.value_type()))),
@@ -51,7 +51,7 @@ struct Has;
 
 impl ValueKernel for Has {
     fn run(&self, inputs: &[Option<Value>]) -> Result<Vec<Value>, KernelError> {
-        let has = if held(inputs)?.is_some() { 1.0 } else { 0.0 };
+        let has = if contained(inputs)?.is_some() { 1.0 } else { 0.0 };
         Ok(vec![Tensor::scalar(DataType::Bool, has).into()])
     }
 }
@@ -60,6 +60,6 @@ struct Get;
 
 impl ValueKernel for Get {
     fn run(&self, inputs: &[Option<Value>]) -> Result<Vec<Value>, KernelError> {
-        held(inputs)?.cloned().map(|item| vec![item]).ok_or_else(|| data("the optional holds nothing"))
+        contained(inputs)?.cloned().map(|item| vec![item]).ok_or_else(|| data("the optional holds nothing"))
     }
 }

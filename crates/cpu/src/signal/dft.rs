@@ -75,14 +75,14 @@ impl Kernel for DftKernel {
         if outer_sizes.is_empty() || !(1..=2).contains(parts) {
             refuse_data!("a signal of sizes {:?} has no last axis of 1 or 2 parts", x.sizes());
         }
-        let axis = launch.optional(2).map(|view| single_integer(view, launch.rooms)).transpose()?.unwrap_or(-2);
+        let axis = launch.optional(2).map(|view| single_integer(view, launch.scratch)).transpose()?.unwrap_or(-2);
         let axis = axis_in(axis, x.sizes().len())?;
         if axis == outer_sizes.len() {
             refuse_data!("axis {axis} holds the parts of the numbers and cannot be transformed");
         }
         let Dft { inverse, onesided } = self.op;
         let lines = Lines::along(outer_sizes, axis);
-        let length = match launch.optional(1).map(|view| single_integer(view, launch.rooms)).transpose()? {
+        let length = match launch.optional(1).map(|view| single_integer(view, launch.scratch)).transpose()? {
             Some(length) => usize::try_from(length).unwrap_or(0),
             None if inverse && onesided => 2 * lines.length.saturating_sub(1),
             None => lines.length,
@@ -94,27 +94,27 @@ impl Kernel for DftKernel {
         let kept = if onesided && inverse { 1 } else { 2 };
         let mut sizes = Sizes::from_slice(x.sizes());
         (sizes[axis], sizes[outer_sizes.len()]) = (bins, kept);
-        let (workers, rooms) = (launch.workers, launch.rooms);
+        let (workers, scratch) = (launch.workers, launch.scratch);
         let mut y = result(&mut launch.outputs[0], &sizes)?;
-        let Numbers::Floats(elements) = load(x, rooms) else { refuse_data!("a transform of {}", x.data_type()) };
+        let Numbers::Floats(elements) = load(x, scratch) else { refuse_data!("a transform of {}", x.data_type()) };
         let signal = Signal { elements: &elements, lines, parts: *parts };
-        let fourier = Fourier::new(length, rooms);
+        let fourier = Fourier::new(length, scratch);
         // A line and the scratch memory of its transform.
-        let room = length + fourier.scratch();
-        rooms.reserve::<Complex>(workers.count(), room);
+        let needed = length + fourier.scratch();
+        scratch.reserve::<Complex>(workers.count(), needed);
         // Lines one after the other; they are spread along the axis when all are done.
-        let mut made = rooms.take::<f64>(y.count());
-        share(workers, &mut made, bins * kept, Cost::PerElement(16), |from, piece| {
-            let mut room = rooms.take::<Complex>(room);
-            let (line, scratch) = room.split_at_mut(length);
-            for (at, target) in piece.chunks_exact_mut(bins * kept).enumerate() {
+        let mut made = scratch.allocate::<f64>(y.count());
+        share(workers, &mut made, bins * kept, Cost::PerElement(16), |from, chunk| {
+            let mut buffer = scratch.allocate::<Complex>(needed);
+            let (line, workspace) = buffer.split_at_mut(length);
+            for (at, target) in chunk.chunks_exact_mut(bins * kept).enumerate() {
                 signal.read(from + at, line);
                 if inverse && onesided {
                     mirror(line);
                 }
                 match inverse {
-                    true => fourier.inverse(line, scratch),
-                    false => fourier.forward(line, scratch),
+                    true => fourier.inverse(line, workspace),
+                    false => fourier.forward(line, workspace),
                 }
                 for (parts, value) in target.chunks_exact_mut(kept).zip(&*line) {
                     parts.copy_from_slice(&value[..kept]);
@@ -128,7 +128,7 @@ impl Kernel for DftKernel {
                 let (o, k, i) = (rest / inner / bins, rest / inner % bins, rest % inner);
                 made[((o * inner + i) * bins + k) * kept + part]
             };
-            made = rooms.list((0..made.len()).map(spread));
+            made = scratch.list((0..made.len()).map(spread));
         }
         store_real(&made, &mut y);
         Ok(())

@@ -7,7 +7,7 @@
 
 use std::f64::consts::{PI, TAU};
 
-use crate::launch::{Room, Rooms};
+use crate::launch::{Scratch, ScratchBuffer};
 
 /// A complex number.
 pub type Complex = [f64; 2];
@@ -29,12 +29,12 @@ fn turn(angle: f64) -> Complex {
 /// Transforms of one power of two.
 struct PowerOfTwo<'r> {
     /// `e^(-2 pi i k / n)` for the first half.
-    turns: Room<'r, Complex>,
+    turns: ScratchBuffer<'r, Complex>,
 }
 
 impl<'r> PowerOfTwo<'r> {
-    fn new(length: usize, rooms: &'r Rooms) -> Self {
-        Self { turns: rooms.list((0..length / 2).map(|k| turn(-TAU * k as f64 / length as f64))) }
+    fn new(length: usize, scratch: &'r Scratch) -> Self {
+        Self { turns: scratch.list((0..length / 2).map(|k| turn(-TAU * k as f64 / length as f64))) }
     }
 
     fn transform(&self, data: &mut [Complex]) {
@@ -67,24 +67,24 @@ impl<'r> PowerOfTwo<'r> {
 /// The convolution with a chirp.
 struct Chirp<'r> {
     /// `c_j`.
-    chirp: Room<'r, Complex>,
+    chirp: ScratchBuffer<'r, Complex>,
     /// Transform of `conj(c_j)` for `j` in `-L + 1 .. L`, scaled by the length of the inner transforms.
-    spectrum: Room<'r, Complex>,
+    spectrum: ScratchBuffer<'r, Complex>,
     inner: PowerOfTwo<'r>,
 }
 
 impl<'r> Chirp<'r> {
-    fn new(length: usize, rooms: &'r Rooms) -> Self {
-        let room = (2 * length - 1).next_power_of_two();
-        let inner = PowerOfTwo::new(room, rooms);
+    fn new(length: usize, scratch: &'r Scratch) -> Self {
+        let padded = (2 * length - 1).next_power_of_two();
+        let inner = PowerOfTwo::new(padded, scratch);
         // j^2 modulo 2 L: the angle stays small, however long the line.
         let square = |j: usize| (j as u128 * j as u128 % (2 * length as u128)) as f64;
-        let chirp = rooms.list((0..length).map(|j| turn(-PI * square(j) / length as f64)));
-        let mut spectrum = rooms.filled(room, [0.0; 2]);
+        let chirp = scratch.list((0..length).map(|j| turn(-PI * square(j) / length as f64)));
+        let mut spectrum = scratch.filled(padded, [0.0; 2]);
         for (j, &value) in chirp.iter().enumerate() {
-            let value = [value[0] / room as f64, -value[1] / room as f64];
+            let value = [value[0] / padded as f64, -value[1] / padded as f64];
             spectrum[j] = value;
-            spectrum[(room - j) % room] = value;
+            spectrum[(padded - j) % padded] = value;
         }
         inner.transform(&mut spectrum);
         Self { chirp, spectrum, inner }
@@ -119,11 +119,11 @@ pub struct Fourier<'r> {
 
 impl<'r> Fourier<'r> {
     /// Prepares transforms of a length of at least 1.
-    pub fn new(length: usize, rooms: &'r Rooms) -> Self {
+    pub fn new(length: usize, scratch: &'r Scratch) -> Self {
         let algorithm = if length.is_power_of_two() {
-            Algorithm::PowerOfTwo(PowerOfTwo::new(length, rooms))
+            Algorithm::PowerOfTwo(PowerOfTwo::new(length, scratch))
         } else {
-            Algorithm::Chirp(Chirp::new(length, rooms))
+            Algorithm::Chirp(Chirp::new(length, scratch))
         };
         Self { length, algorithm }
     }
@@ -161,8 +161,8 @@ mod tests {
     fn every_length_follows_the_definition_and_returns() {
         for length in [1, 2, 3, 4, 5, 7, 8, 12, 16, 31, 64, 100, 243] {
             let x: Vec<Complex> = (0..length).map(|j| [(j as f64 * 0.7).sin(), (j as f64).cos()]).collect();
-            let rooms = Rooms::default();
-            let fourier = Fourier::new(length, &rooms);
+            let scratch = Scratch::default();
+            let fourier = Fourier::new(length, &scratch);
             let (mut y, mut scratch) = (x.clone(), vec![[0.0; 2]; fourier.scratch()]);
             fourier.forward(&mut y, &mut scratch);
             for (k, y) in y.iter().enumerate() {

@@ -12,7 +12,7 @@ use crate::error::Problem;
 /// Every failed comparison opens at least one more dimension or rank; more rounds than this mean that none is stable.
 const MAX_ROUNDS: usize = 256;
 
-/// What fills a body: from its inputs to its results.
+/// A function that adds the nodes of a body: from its inputs to its results.
 pub type Fill<'f, 'a, 'm> = &'f mut dyn FnMut(&mut NodeContext<'a, 'm>, &[Handle]) -> Result<Vec<Handle>, Problem>;
 
 /// A body with inputs of these types, filled by a function.
@@ -74,7 +74,7 @@ pub fn stable_body<'a, 'm>(
         if stable {
             return Ok(scoped);
         }
-        // What the discarded body demanded of sizes held only for its narrower types.
+        // The guards of the discarded body are valid only for its narrower types.
         cx.builder().infer.guards.truncate(guards);
     }
     Err(cx.problem("the types of the carried values do not settle"))

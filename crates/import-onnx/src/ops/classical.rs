@@ -39,7 +39,7 @@ fn list(cx: &mut NodeContext<'_, '_>, side: &str) -> Result<Tensor, Problem> {
     }
 }
 
-/// What stands for unknown keys, of the type of the values.
+/// The default for unknown keys, of the type of the values.
 fn default_label(cx: &mut NodeContext<'_, '_>, data_type: DataType) -> Result<Tensor, Problem> {
     if let Some(tensor) = cx.tensor("default_tensor")? {
         return Ok(tensor);

@@ -38,7 +38,7 @@ pub fn loop_while(cx: &mut NodeContext<'_, '_>) -> Imported {
     let mut types = vec![ValueType::tensor(DataType::I64, Vec::new()), holding_condition()];
     types.extend(initial.iter().map(|h| cx.ty(*h).clone()));
     let carried = 2..2 + initial.len();
-    // A value may start as an optional and become what the optional holds: it is carried as an optional.
+    // A value may start as an optional and become its contained value: the loop carries it as an optional.
     let mut wrapped = vec![false; initial.len()];
     let scoped = stable_body(cx, &types, carried, 1, &mut |cx, inputs| {
         let mut results = cx.inline_subgraph("body", inputs)?;

@@ -193,7 +193,7 @@ pub fn skip_simplified_layer_normalization(cx: &mut NodeContext<'_, '_>) -> Impo
     let epsilon = skip_epsilon(cx);
     let results = rms_normalization_of(cx, sum, Some(scale), None, -1, epsilon)?;
     match results.as_slice() {
-        // The unnamed second output gets a value that nobody reads.
+        // The unnamed second output gets an unread value.
         &[y, inverse] => Ok(vec![y, inverse, inverse, sum]),
         _ => Ok(results),
     }

@@ -62,7 +62,7 @@ fn operands(cx: &mut NodeContext<'_, '_>) -> Result<([Handle; 3], Heads), Proble
     }
 }
 
-/// Refuses what changes the formula and is not expressed here.
+/// Refuses attributes that change the formula and are not supported.
 fn check(cx: &NodeContext<'_, '_>) -> Result<(), Problem> {
     refuse(cx, &[(12, "k_scale"), (13, "v_scale"), (14, "q_norm_weight"), (15, "k_norm_weight")])?;
     // Each with the value that stands for its absence.

@@ -1,6 +1,6 @@
 //! Picking and placing: Gather-1..13, GatherElements-11..13, GatherND-11..13, Scatter-9, ScatterElements-11..18,
-//! ScatterND-11..18, TensorScatter-24, OneHot-9..11, NonZero-9..13, Compress-9..11, Unique-11, TopK-1..24, EyeLike-9..22,
-//! Range-11, ai.onnx.ml ArrayFeatureExtractor-1.
+//! ScatterND-11..18, TensorScatter-24, OneHot-9..11, NonZero-9..13, Compress-9..11, Unique-11, TopK-1..24,
+//! EyeLike-9..22, Range-11, ai.onnx.ml ArrayFeatureExtractor-1.
 
 use sinter_base::{DataType, Tensor};
 use sinter_ir::Handle;
@@ -95,7 +95,7 @@ pub fn one_hot(cx: &mut NodeContext<'_, '_>) -> Imported {
     Ok(vec![elementwise(cx, [hit, on, off], |[hit, on, off]| hit.select(&on, &off))?])
 }
 
-/// A list turned to lie along the axis that has `behind` axes after it.
+/// A list reshaped to lie along the axis that has `behind` axes after it.
 pub fn along(cx: &mut NodeContext<'_, '_>, list: Handle, behind: usize) -> Result<Handle, Problem> {
     if behind == 0 {
         return Ok(list);
@@ -105,7 +105,7 @@ pub fn along(cx: &mut NodeContext<'_, '_>, list: Handle, behind: usize) -> Resul
     cx.add(Unsqueeze::default(), &[list, axes])
 }
 
-/// A list turned to lie along an axis of a tensor, so that both broadcast.
+/// A list reshaped to lie along an axis of a tensor, so that both broadcast.
 pub fn along_axis_of(cx: &mut NodeContext<'_, '_>, list: Handle, tensor: Handle, axis: i64) -> Result<Handle, Problem> {
     if let Ok(rank) = cx.rank(tensor) {
         return along(cx, list, rank - 1 - cx.axis(axis, rank)?);

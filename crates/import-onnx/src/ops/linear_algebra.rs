@@ -28,7 +28,7 @@ pub fn gemm(cx: &mut NodeContext<'_, '_>) -> Imported {
     Ok(vec![matrix_product(cx)?])
 }
 
-/// What Gemm computes of its inputs and attributes.
+/// Adds the nodes that compute Gemm.
 pub(crate) fn matrix_product(cx: &mut NodeContext<'_, '_>) -> Result<Handle, Problem> {
     let (a, b) = (cx.input(0)?, cx.input(1)?);
     for (name, operand) in [("A", a), ("B", b)] {
@@ -42,7 +42,7 @@ pub(crate) fn matrix_product(cx: &mut NodeContext<'_, '_>) -> Result<Handle, Pro
     let op = MatMul { transpose_a: cx.flag("transA", false), transpose_b: cx.flag("transB", false) };
     let product = cx.add(op, &[a, b])?;
     Ok(match cx.optional(2) {
-        // Whatever `C` holds, even NaN, is multiplied by 0: that is what the formula says.
+        // By the formula, any `C`, even NaN, is multiplied by 0.
         Some(c) => elementwise(cx, [product, c], |[ab, c]| &scaled(&ab, alpha) + &scaled(&c, beta))?,
         None if alpha == 1.0 => product,
         None => elementwise(cx, [product], |[ab]| scaled(&ab, alpha))?,

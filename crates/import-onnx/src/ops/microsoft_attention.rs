@@ -39,7 +39,7 @@ fn heads(cx: &NodeContext<'_, '_>) -> Result<usize, Problem> {
     heads.ok_or_else(|| cx.problem(format!("num_heads is {given}")))
 }
 
-/// What both operators make of their attributes.
+/// The attention operator of the attributes that both operators share.
 fn operator(cx: &NodeContext<'_, '_>) -> Result<Attention, Problem> {
     let heads = heads(cx)?;
     Ok(Attention {
@@ -60,13 +60,14 @@ pub(crate) fn refuse(cx: &NodeContext<'_, '_>, inputs: &[(usize, &str)]) -> Resu
     }
 }
 
-/// What is added to the scores of keys that do not count.
+/// The number that is added to the scores of masked keys.
 fn low(cx: &NodeContext<'_, '_>) -> f64 {
     cx.float("mask_filter_value", -10000.0)
 }
 
-/// A padding mask as something added to the scores [B, H, S, T]: [B, T] (1 for keys that count) or [B, S, T]; a list [B]
-/// of the positions behind the keys that count, or [2 B] with the positions where they start behind those. `total` is T.
+/// A padding mask as something added to the scores [B, H, S, T]: [B, T] (1 for keys that count) or [B, S, T]; a list
+/// [B] of the positions behind the keys that count, or [2 B] with the positions where they start behind those. `total`
+/// is T.
 fn padding(
     cx: &mut NodeContext<'_, '_>,
     mask: Option<Handle>,
@@ -206,8 +207,8 @@ fn operands(cx: &mut NodeContext<'_, '_>) -> Result<[Handle; 3], Problem> {
 }
 
 /// MultiHeadAttention: query, key and value, each [B, length, heads times size], key and value also with the heads in
-/// front; or packed, as [B, length, heads, 3, size] or, key and value, [B, length, heads, 2, size]. Biases, padding and a
-/// cache are optional.
+/// front; or packed, as [B, length, heads, 3, size] or, key and value, [B, length, heads, 2, size]. Biases, padding and
+/// a cache are optional.
 pub fn multi_head_attention(cx: &mut NodeContext<'_, '_>) -> Imported {
     refuse(cx, &[(8, "past_sequence_length"), (9, "cache_indirection")])?;
     let op = operator(cx)?;
@@ -235,7 +236,7 @@ pub fn multi_head_attention(cx: &mut NodeContext<'_, '_>) -> Imported {
     cx.add_optional(op, &[Some(query), Some(key), Some(value), mask, cx.optional(6), cx.optional(7)])
 }
 
-/// What attention to the input itself may have besides it.
+/// Optional operands of self-attention.
 struct Extras {
     bias: Option<Handle>,
     mask: Option<Handle>,

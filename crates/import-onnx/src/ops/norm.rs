@@ -182,7 +182,8 @@ fn inverse_deviation(cx: &mut NodeContext<'_, '_>, variance: Handle, epsilon: f6
     elementwise(cx, [variance], |[v]| (v + epsilon).unary(ScalarOp::Sqrt).unary(ScalarOp::Reciprocal))
 }
 
-/// Normalizes the axes from `axis` on. Results: the scaled elements, then mean and inverse deviation if wanted.
+/// Normalizes the axes from `axis` on. Results: the scaled elements, then mean and inverse deviation if the node has
+/// these outputs.
 ///
 /// # Errors
 /// When the axis does not exist.
@@ -194,8 +195,8 @@ pub fn layer_normalization_of(
     axis: i64,
     epsilon: f64,
 ) -> Imported {
-    let wanted = cx.output_count() > 1;
-    let statistics = if wanted { Some(stash_type(cx)?) } else { None };
+    let has_statistics = cx.output_count() > 1;
+    let statistics = if has_statistics { Some(stash_type(cx)?) } else { None };
     let axes = axes_from(cx, x, axis)?;
     let results = cx.add_all(Normalize { statistics, ..Normalize::deviation(axes, epsilon) }, &[x])?;
     match *results.as_slice() {
@@ -209,7 +210,7 @@ pub fn layer_normalization_of(
 }
 
 /// Divides the axes from `axis` on by their root mean square. Results: the scaled elements, then the inverse root mean
-/// square if a second output is wanted.
+/// square if the node has a second output.
 ///
 /// # Errors
 /// When the axis does not exist.
@@ -221,8 +222,8 @@ pub fn rms_normalization_of(
     axis: i64,
     epsilon: f64,
 ) -> Imported {
-    let wanted = cx.output_count() > 1;
-    let statistics = if wanted { Some(stash_type(cx)?) } else { None };
+    let has_statistics = cx.output_count() > 1;
+    let statistics = if has_statistics { Some(stash_type(cx)?) } else { None };
     let op = Normalize {
         measure: Measure::RootMeanSquare,
         axes: axes_from(cx, x, axis)?,

@@ -124,7 +124,7 @@ fn blocks_of(cx: &mut NodeContext<'_, '_>, count: i64, block: i64) -> Result<Han
 
 /// MatMulNBits: `a b^T + bias` for b: [N, K], stored by rows in blocks along K. Zero points are stored as the weights
 /// are, or are real numbers; `g_idx` names the block of each element along K where blocks are no neighbours.
-/// `accuracy_level` is a permission to compute less exactly, which is not taken.
+/// `accuracy_level` permits less exact computation, which the importer does not use.
 pub fn matmul_n_bits(cx: &mut NodeContext<'_, '_>) -> Imported {
     if cx.int("weight_prepacked", 0) != 0 {
         return Err(cx.problem("weight_prepacked is an order of bytes for one device; export the original model"));

@@ -58,7 +58,7 @@ pub fn center_crop_pad(cx: &mut NodeContext<'_, '_>) -> Imported {
     Ok(y)
 }
 
-/// The sizes asked for are the sizes of the result.
+/// The requested sizes are the sizes of the result.
 fn narrow_to_target(
     cx: &mut NodeContext<'_, '_>,
     x: Handle,
@@ -66,10 +66,10 @@ fn narrow_to_target(
     target: Handle,
     axes: Option<&[i64]>,
 ) -> Result<(), Problem> {
-    let wanted: Option<Vec<Dim>> = cx.tensor_type(target)?.ints().map(<[Dim]>::to_vec);
-    let (Some(wanted), Ok(dims), Some(&y)) = (wanted, cx.dims(x), y.first()) else { return Ok(()) };
+    let sizes: Option<Vec<Dim>> = cx.tensor_type(target)?.ints().map(<[Dim]>::to_vec);
+    let (Some(sizes), Ok(dims), Some(&y)) = (sizes, cx.dims(x), y.first()) else { return Ok(()) };
     let mut dims = dims;
-    for (k, size) in wanted.into_iter().enumerate() {
+    for (k, size) in sizes.into_iter().enumerate() {
         let axis = match axes {
             Some(axes) => axes.get(k).copied().unwrap_or(0),
             None => i64::try_from(k).unwrap_or(0),

@@ -1,4 +1,4 @@
-//! What keeps a model from being imported is reported at once.
+//! The importer reports all problems of a model at once.
 
 use sinter_import_onnx::decode::decode_text;
 use sinter_import_onnx::{ImportError, ImportOptions, import_model};

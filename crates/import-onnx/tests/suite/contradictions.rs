@@ -113,7 +113,7 @@ fn inputs_with_an_initializer_are_constants() {
     let model = decode_text(text.as_bytes()).unwrap();
     let network = import_model(&model, None, &ImportOptions::default()).unwrap();
     assert_eq!(network.inputs.iter().map(|input| input.name.as_str()).collect::<Vec<_>>(), ["x"]);
-    // Listed twice, it is one all the same.
+    // A value that is listed twice is still one value.
     assert_eq!((network.weights.len(), network.outputs.len()), (1, 1));
     let shapes = [("w".to_owned(), vec![2])].into();
     let error = import_model(&model, None, &ImportOptions { shapes, ..ImportOptions::default() }).unwrap_err();

@@ -1,4 +1,5 @@
-//! Operands of weights of few bits: whatever is packed to another width or along another axis is refused, with its sizes.
+//! Operands with weights of few bits: the importer refuses operands packed to another width or along another axis, and
+//! reports their sizes.
 
 use sinter_import_onnx::decode::decode_text;
 use sinter_import_onnx::{ImportOptions, import_model};

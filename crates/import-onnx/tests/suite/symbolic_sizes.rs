@@ -135,7 +135,7 @@ fn lengths_of_keys_may_have_a_batch_of_another_name() {
     assert!(network("dim_value: 5").unwrap_err().to_string().contains("only one or two each"));
 }
 
-/// What GroupQueryAttention has for other formulas is refused, each by its name.
+/// The importer refuses attributes of GroupQueryAttention for other formulas, each by its name.
 #[test]
 fn grouped_attention_says_what_it_does_not_express() {
     let import = |input: &str, attribute: &str| {
@@ -162,7 +162,7 @@ fn grouped_attention_says_what_it_does_not_express() {
     assert!(output.contains("qk_output is 1; only 0 is supported"), "{output}");
 }
 
-/// What an exporter writes where it knows no name is no symbol, which would be one size wherever it stands.
+/// A placeholder that an exporter writes for an unknown name is no symbol, which would be one size at every occurrence.
 #[test]
 fn marks_for_unknown_sizes_name_nothing() {
     let relu = "node { op_type: 'Relu' input: 'x' output: 'y0' }";

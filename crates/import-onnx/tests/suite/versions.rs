@@ -22,7 +22,7 @@ fn problems(domain: &str, version: i64, op: &str) -> Vec<String> {
 
 #[test]
 fn operators_of_a_newer_set_are_not_guessed() {
-    for (domain, shown, op) in
+    for (domain, domain_name, op) in
         [("", "ai.onnx", "Relu"), ("ai.onnx", "ai.onnx", "Relu"), ("com.microsoft", "com.microsoft", "Gelu")]
     {
         let newest = table::newest(if domain == "ai.onnx" { "" } else { domain }).unwrap();
@@ -30,7 +30,9 @@ fn operators_of_a_newer_set_are_not_guessed() {
         let later = problems(domain, newest + 1, op);
         // Once, not for every node.
         let [problem] = later.as_slice() else { panic!("{later:?}") };
-        for part in [op, shown, &format!("version {}", newest + 1), &format!("up to {newest}"), "export the model"] {
+        for part in
+            [op, domain_name, &format!("version {}", newest + 1), &format!("up to {newest}"), "export the model"]
+        {
             assert!(problem.contains(part), "{problem} does not say '{part}'");
         }
     }

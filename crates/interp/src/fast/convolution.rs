@@ -17,7 +17,7 @@ const UNFOLDED: usize = 1 << 18;
 /// Fewest columns of a block, however large the windows: a product of few columns reads all weights for little.
 const COLUMNS: usize = 64;
 
-/// Stands for an element of the padding: beyond every plane.
+/// Position of elements of the padding: beyond every plane.
 const PADDING: usize = usize::MAX;
 
 /// `None` for what float64 cannot sum exactly.
@@ -52,7 +52,7 @@ pub(super) fn convolution(op: &Convolution, inputs: &Arguments<'_>) -> Result<Op
     let is_copy =
         taps == 1 && op.strides.iter().all(|s| *s == 1) && x_plane == y_plane && begins.iter().all(|b| *b == 0);
     let blocks: Vec<usize> = (0..y_plane).step_by(block).collect();
-    // Where each tap of each window lies inside a channel's plane; the same for all channels and pictures.
+    // Position of each tap of each window inside a channel's plane; the same for all channels and images.
     let sources: Vec<Vec<usize>> = blocks
         .par_iter()
         .map(|&first| {
@@ -74,7 +74,7 @@ pub(super) fn convolution(op: &Convolution, inputs: &Arguments<'_>) -> Result<Op
             sources
         })
         .collect();
-    // The results of one group in one picture; blocks of columns go side by side where there are several.
+    // Computes the results of one group in one image, with blocks of columns in parallel where there are several.
     let group_of = |picture: usize, group: usize, target: &mut [f64], threads: Threads| {
         let planes = &xs[(picture * x.sizes()[1] + group * group_inputs) * x_plane..][..group_inputs * x_plane];
         let weights =

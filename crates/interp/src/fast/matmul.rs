@@ -10,7 +10,7 @@ use sinter_ops::{Arguments, EvalError};
 use crate::fast::{rounded, sums_are_exact};
 use crate::product::{MatrixView, Threads, product};
 
-/// `None` for vectors, and for what float64 cannot sum exactly.
+/// `None` for vectors, and for sums that float64 cannot represent exactly.
 pub(super) fn matmul(op: &MatMul, inputs: &Arguments<'_>) -> Result<Option<Vec<Value>>, EvalError> {
     let (a, b) = (inputs.tensor(0)?, inputs.tensor(1)?);
     if a.rank() < 2 || b.rank() < 2 {

@@ -1,8 +1,8 @@
-//! The fast judge: the same meaning as `reference`, for whole networks in reasonable time.
+//! The fast evaluator of the reference executor: the same results as `reference`, fast enough for whole networks.
 //!
 //! Convolutions and matrix products go through blocked float64 products, pointwise programs run column by column.
-//! Everything is still computed in float64 and rounded where the reference rounds; the test of this file holds it
-//! against the reference. What is not sped up here runs as it is.
+//! It computes in float64 and rounds where the reference rounds; the test of this file compares it with the reference.
+//! All other operators run by their reference.
 
 mod concat;
 mod convolution;

@@ -25,7 +25,7 @@ fn fits_float64(program: &Program) -> bool {
         .all(|step| fits(step.data_type()) && !matches!(step, Step::Apply { compute, .. } if !fits(*compute)))
 }
 
-/// An operand, and how it is walked where it is broadcast.
+/// An operand and its strides under broadcasting.
 struct Operand<'a> {
     elements: Floats<'a>,
     strides: Option<Sizes>,
@@ -103,7 +103,7 @@ impl Column {
     }
 }
 
-/// `None` for programs and sizes that the reference serves as well.
+/// `None` for programs and sizes for which the reference is as fast.
 pub(super) fn pointwise(op: &Pointwise, inputs: &Arguments<'_>) -> Result<Option<Vec<Value>>, EvalError> {
     if !fits_float64(&op.program) || inputs.is_empty() {
         return Ok(None);
@@ -161,7 +161,7 @@ fn compute(program: &Program, operands: &[Operand<'_>], sizes: &[usize], range: 
     }
 }
 
-/// What networks are mostly made of, without a value of its own for every element; false where it is something else.
+/// The most frequent operations, computed without a temporary value per element; false for other operations.
 /// `wide`: all arguments and the compute type are floats, of 32 bits or more where they are rounded to.
 fn apply_floats(op: ScalarOp, compute: DataType, args: &[&[f64]], wide: bool, column: &mut Vec<f64>) -> bool {
     let truth = |b: bool| f64::from(u8::from(b));
@@ -199,7 +199,7 @@ fn apply_floats(op: ScalarOp, compute: DataType, args: &[&[f64]], wide: bool, co
     true
 }
 
-/// Any operation, as the reference does it. Integers travel as whole floats; scalar operations want them as integers.
+/// Any operation, as the reference does it. Integers travel as whole floats; scalar operations take them as integers.
 fn apply(
     op: ScalarOp,
     compute: DataType,

@@ -25,7 +25,7 @@ use crate::matmul::matmul::product_of;
 use crate::operands::{Arguments, Operands};
 use crate::operator::{Cost, Operator, count_of};
 
-/// Where the scores that are a result are taken.
+/// The stage at which the scores result is taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Attributes)]
 pub enum ScoreStage {
     /// `scale q k^T`.
@@ -64,9 +64,9 @@ pub struct Attention {
     pub causal: bool,
     /// Type in which the softmax is computed; that of q by default.
     pub softmax_type: Option<DataType>,
-    /// What the last result holds.
+    /// The stage of the scores in the last result.
     pub scores: ScoreStage,
-    /// What becomes of fully masked queries.
+    /// The result of fully masked queries.
     #[attributes(default)]
     pub fully_masked: FullyMasked,
 }
@@ -136,7 +136,7 @@ fn joined(past: Option<&Operand>, new: &Operand) -> Operand {
     Operand { values, sizes: [batch, heads, past_length + length, size], heads_inside: false }
 }
 
-/// What is added to a score.
+/// The mask that is added to a score.
 struct Mask {
     values: Vec<f64>,
     strides: sinter_base::Sizes,
@@ -303,8 +303,8 @@ impl Operator for Attention {
         let products = product_of((queries, [stack, rows, size]), stacked(&keys), true, cx)?;
         let mut weights = Vec::with_capacity(products.len());
         let mut recorded = Vec::with_capacity(products.len());
-        for (number, products) in products.chunks(total.max(1)).enumerate() {
-            let (b, h, i) = (number / length / heads, number / length % heads, number % length);
+        for (index, products) in products.chunks(total.max(1)).enumerate() {
+            let (b, h, i) = (index / length / heads, index / length % heads, index % length);
             let open = self.open_keys(i, length, (past, total), lengths.as_ref().map(|l| l[b]));
             let masked = |(j, score): (usize, &f64)| {
                 if j >= open {

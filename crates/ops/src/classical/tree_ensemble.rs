@@ -32,7 +32,7 @@ pub enum Aggregate {
     Largest,
 }
 
-/// What happens to the scores of one row.
+/// The transformation of the scores of one row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Attributes)]
 pub enum ScoreTransform {
     /// Nothing.
@@ -84,7 +84,7 @@ pub struct TreeEnsemble {
     pub targets: usize,
     /// How weights become a score.
     pub aggregate: Aggregate,
-    /// What happens to the scores.
+    /// The transformation of the scores.
     pub transform: ScoreTransform,
 }
 

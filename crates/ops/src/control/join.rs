@@ -1,4 +1,4 @@
-//! The narrowest type that two types fit: what a value is that comes from either of two places.
+//! The narrowest type that includes two types: the type of a value with two possible sources.
 
 use sinter_base::{Shape, TensorType, ValueType};
 
@@ -6,7 +6,7 @@ use crate::error::InferError;
 use crate::infer::InferContext;
 use crate::invalid;
 
-/// The type of a value that has one of two types. Equal dimensions and contents stay; others are left open.
+/// The type of a value that has one of two types. Equal dimensions and contents stay; others become dynamic or unknown.
 ///
 /// # Errors
 /// When the kinds or the element types differ.

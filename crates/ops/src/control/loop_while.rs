@@ -41,7 +41,7 @@ impl Loop {
         self.body.inputs().get(1) == Some(condition) || known.as_deref().is_some_and(|v| v == [1])
     }
 
-    /// Number of iterations as an expression, when nothing but the trip count ends the loop.
+    /// Number of iterations as an expression, when only the trip count ends the loop.
     fn iterations(&self, inputs: &Operands<'_>) -> Option<Dim> {
         let always = |ty: Option<&ValueType>| {
             let known = ty.and_then(ValueType::as_tensor).and_then(|t| t.constant_ints());

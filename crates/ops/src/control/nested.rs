@@ -1,4 +1,4 @@
-//! What operators with bodies share: effects and cost of bodies, conditions, and combining results of iterations.
+//! Common parts of operators with bodies: effects and cost of bodies, conditions, and the results of iterations.
 
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ pub fn condition(value: &Value) -> Result<bool, EvalError> {
     }
 }
 
-/// The context of one iteration: random operators draw other numbers in each.
+/// The context of one iteration: random operators draw different numbers in each.
 pub fn iteration<'a>(cx: &EvalContext<'a>, number: usize) -> EvalContext<'a> {
     EvalContext {
         iteration: cx.iteration.wrapping_mul(0x100_0000_01b3) ^ (number as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15),
@@ -115,7 +115,7 @@ pub fn check_fed(body: &Body, first: usize, inputs: &Operands<'_>, index: usize)
     Ok(())
 }
 
-/// May a value of the type `found` stand where the type `declared` is?
+/// Is a value of the type `found` valid where the type `declared` is required?
 pub fn admits(declared: &ValueType, found: &ValueType) -> bool {
     match (declared, found) {
         (ValueType::Tensor(a), ValueType::Tensor(b)) => {
@@ -132,7 +132,8 @@ pub fn admits(declared: &ValueType, found: &ValueType) -> bool {
     }
 }
 
-/// One result per iteration, stacked along a new axis. Without iterations the sizes come from the type, open ones as 0.
+/// One result per iteration, stacked along a new axis. Without iterations the sizes come from the type, with 0 for
+/// dynamic dimensions.
 ///
 /// # Errors
 /// When the results are no tensors of one shape.

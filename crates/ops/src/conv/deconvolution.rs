@@ -29,7 +29,7 @@ pub struct Deconvolution {
     pub strides: Vec<usize>,
     /// Distance between the elements of the kernel, per spatial axis.
     pub dilations: Vec<usize>,
-    /// What is cut from the borders of the full result.
+    /// Elements that are cut from the borders of the full result.
     pub padding: Padding,
     /// Elements added at the end, per spatial axis.
     pub output_padding: Vec<usize>,
@@ -156,8 +156,8 @@ impl Operator for Deconvolution {
         });
 
         let mut y = vec![0.0; y_sizes.iter().product()];
-        for (number, target) in y.chunks_mut((group_outputs * y_plane).max(1)).enumerate() {
-            let (n, group) = (number / self.groups, number % self.groups);
+        for (index, target) in y.chunks_mut((group_outputs * y_plane).max(1)).enumerate() {
+            let (n, group) = (index / self.groups, index % self.groups);
             // Each input element scales a copy of its kernel: x^T W, then every copy is added where it lies.
             let mut columns = vec![0.0; x_plane * group_inputs];
             let mut weights = Vec::with_capacity(group_inputs * copies);

@@ -1,4 +1,4 @@
-//! Operators on strings and images, and lookups by them. They run on the host whatever the device.
+//! Operators on strings and images, and lookups by them. They run on the host, for every device.
 
 pub mod image_decoder;
 pub mod label_encoder;

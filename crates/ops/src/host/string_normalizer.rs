@@ -15,7 +15,7 @@ use crate::invalid;
 use crate::operands::{Arguments, Operands};
 use crate::operator::Operator;
 
-/// What happens to the case of what stays.
+/// The case conversion of the remaining strings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Attributes)]
 pub enum CaseChange {
     /// Nothing.
@@ -34,7 +34,7 @@ pub struct StringNormalizer {
     pub case_change: CaseChange,
     /// Stop words must match in case too.
     pub case_sensitive: bool,
-    /// What is removed.
+    /// Strings that are removed.
     pub stop_words: Vec<String>,
 }
 

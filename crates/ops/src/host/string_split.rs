@@ -17,7 +17,7 @@ use crate::operator::Operator;
 /// See the module documentation.
 #[derive(Clone, Debug, Default, PartialEq, Attributes)]
 pub struct StringSplit {
-    /// What separates; white space when empty.
+    /// The separator; white space when empty.
     pub delimiter: String,
     /// Most cuts in one string.
     pub most_splits: Option<usize>,

@@ -17,7 +17,7 @@ use crate::invalid;
 use crate::operands::{Arguments, Operands};
 use crate::operator::Operator;
 
-/// What is written for an n-gram.
+/// The value that the result holds for an n-gram.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Attributes)]
 pub enum Weighting {
     /// How often it occurs.
@@ -32,7 +32,7 @@ pub enum Weighting {
 /// See the module documentation.
 #[derive(Clone, Debug, Default, PartialEq, Attributes)]
 pub struct TfIdfVectorizer {
-    /// What is written.
+    /// The value that the result holds.
     pub weighting: Weighting,
     /// Length of the shortest n-grams that count.
     pub shortest: usize,

@@ -31,7 +31,7 @@ pub enum GridInterpolation {
     Cubic,
 }
 
-/// What lies outside.
+/// Values outside of the image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Attributes)]
 pub enum GridPadding {
     /// Zeros.
@@ -47,7 +47,7 @@ pub enum GridPadding {
 pub struct GridSample {
     /// Combination of elements.
     pub interpolation: GridInterpolation,
-    /// What lies outside.
+    /// Values outside of the image.
     pub padding: GridPadding,
     /// -1 and 1 are the centres of the outermost elements, not their outer edges.
     pub align_corners: bool,

@@ -57,14 +57,14 @@ impl RegionMaxPool {
     pub fn extent(&self, low: f64, high: f64, data_type: DataType) -> Extent {
         let place = |corner: f64| {
             let scaled = data_type.round(corner * self.spatial_scale).round();
-            // A corner that is no number lies nowhere, which the first element is as good as any.
+            // A NaN corner has no position; the first element is as good as any other.
             if scaled.is_nan() { 0 } else { scaled.clamp(-FAR, FAR) as i64 }
         };
         let (first, last) = (place(low), place(high));
         Extent { first, count: (last - first + 1).max(1) }
     }
 
-    /// The sample of a region, if there is one of that number.
+    /// The sample of a region, if its index is valid.
     pub fn sample(number: f64, samples: usize) -> Option<usize> {
         (number >= 0.0 && number < samples as f64 && number.fract() == 0.0).then_some(number as usize)
     }

@@ -19,7 +19,7 @@ use crate::invalid;
 use crate::operands::{Arguments, Operands};
 use crate::operator::{Cost, Effects, Operator};
 
-/// What becomes of sizes that would change the aspect ratio.
+/// The treatment of sizes that would change the aspect ratio.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Attributes)]
 pub enum AspectRatio {
     /// They hold as they are.
@@ -47,9 +47,9 @@ pub struct Resize {
     pub aspect_ratio: AspectRatio,
 }
 
-/// What is asked for: factors or sizes.
+/// The request: scale factors or sizes.
 #[derive(Debug)]
-enum Wanted<T> {
+enum Requested<T> {
     Scales(Vec<f64>),
     Sizes(Vec<T>),
 }
@@ -81,16 +81,16 @@ impl Resize {
     }
 
     /// Scale and size per resized axis, where everything is concrete.
-    fn targets(&self, sizes: &[usize], wanted: &Wanted<i64>) -> Result<Vec<(f64, usize)>, InferError> {
+    fn targets(&self, sizes: &[usize], requested: &Requested<i64>) -> Result<Vec<(f64, usize)>, InferError> {
         let size_of = |size: f64| -> Result<usize, InferError> {
             if size.is_finite() && size >= 0.0 && size < 2f64.powi(53) {
                 Ok(size as usize)
             } else {
-                invalid!("{sizes:?} resized by {wanted:?} has an axis of {size} elements")
+                invalid!("{sizes:?} resized by {requested:?} has an axis of {size} elements")
             }
         };
-        match wanted {
-            Wanted::Scales(scales) => scales
+        match requested {
+            Requested::Scales(scales) => scales
                 .iter()
                 .zip(sizes)
                 .map(|(&scale, &size)| {
@@ -100,7 +100,7 @@ impl Resize {
                     Ok((scale, size_of(scaled_size(size, scale))?))
                 })
                 .collect(),
-            Wanted::Sizes(asked) => {
+            Requested::Sizes(asked) => {
                 if let Some(negative) = asked.iter().find(|&&v| v < 0) {
                     invalid!("an axis cannot have {negative} elements");
                 }
@@ -119,20 +119,25 @@ impl Resize {
     }
 
     /// Dimensions of the resized axes, as far as they are known.
-    fn target_dims(&self, dims: &[Dim], wanted: Wanted<Dim>, cx: &mut InferContext) -> Result<Vec<Dim>, InferError> {
+    fn target_dims(
+        &self,
+        dims: &[Dim],
+        requested: Requested<Dim>,
+        cx: &mut InferContext,
+    ) -> Result<Vec<Dim>, InferError> {
         let concrete: Option<Vec<usize>> =
             dims.iter().map(|d| d.as_constant().and_then(|v| usize::try_from(v).ok())).collect();
-        let constant: Option<Wanted<i64>> = match &wanted {
-            Wanted::Scales(scales) => Some(Wanted::Scales(scales.clone())),
-            Wanted::Sizes(sizes) => sizes.iter().map(Dim::as_constant).collect::<Option<_>>().map(Wanted::Sizes),
+        let constant: Option<Requested<i64>> = match &requested {
+            Requested::Scales(scales) => Some(Requested::Scales(scales.clone())),
+            Requested::Sizes(sizes) => sizes.iter().map(Dim::as_constant).collect::<Option<_>>().map(Requested::Sizes),
         };
         if let (Some(sizes), Some(constant)) = (&concrete, &constant) {
             return Ok(self.targets(sizes, constant)?.into_iter().map(|(_, size)| size.into()).collect());
         }
-        Ok(match wanted {
-            Wanted::Sizes(sizes) if self.aspect_ratio == AspectRatio::Stretch => sizes,
-            Wanted::Sizes(_) => dims.iter().map(|_| cx.fresh("resize")).collect(),
-            Wanted::Scales(scales) => {
+        Ok(match requested {
+            Requested::Sizes(sizes) if self.aspect_ratio == AspectRatio::Stretch => sizes,
+            Requested::Sizes(_) => dims.iter().map(|_| cx.fresh("resize")).collect(),
+            Requested::Scales(scales) => {
                 let resized = |(d, &s): (&Dim, &f64)| symbolic_size(d, s).unwrap_or_else(|| cx.fresh("resize"));
                 dims.iter().zip(&scales).map(resized).collect()
             }
@@ -166,8 +171,8 @@ fn listed(inputs: &Operands<'_>, index: usize) -> Result<bool, InferError> {
     }
 }
 
-/// Interpolation along one axis; where there are no taps the result is 0. Interpolation of several axes is that of one after
-/// the other, since the weights of a neighbour are the products of those along each axis.
+/// Interpolation along one axis; where there are no taps the result is 0. Interpolation of several axes is that of one
+/// after the other, since the weights of a neighbour are the products of those along each axis.
 fn along(x: &[f64], sizes: &[usize], axis: usize, taps: &[Option<Taps>]) -> Vec<f64> {
     let inner: usize = sizes[axis + 1..].iter().product();
     let mut y = Vec::with_capacity(x.len() / sizes[axis].max(1) * taps.len());
@@ -210,13 +215,13 @@ impl Operator for Resize {
             }
         }
         let resized: Vec<Dim> = axes.iter().map(|&a| x[a].clone()).collect();
-        let wanted = match (scales, inputs.floats(2), inputs.ints(3)) {
-            (true, Some(values), _) if values.len() == axes.len() => Some(Wanted::Scales(values.to_vec())),
-            (false, _, Some(values)) if values.len() == axes.len() => Some(Wanted::Sizes(values.to_vec())),
+        let requested = match (scales, inputs.floats(2), inputs.ints(3)) {
+            (true, Some(values), _) if values.len() == axes.len() => Some(Requested::Scales(values.to_vec())),
+            (false, _, Some(values)) if values.len() == axes.len() => Some(Requested::Sizes(values.to_vec())),
             _ => None,
         };
-        let targets = match wanted {
-            Some(wanted) => self.target_dims(&resized, wanted, cx)?,
+        let targets = match requested {
+            Some(requested) => self.target_dims(&resized, requested, cx)?,
             None => axes.iter().map(|_| cx.fresh("resize")).collect(),
         };
         let mut y = x.to_vec();
@@ -237,10 +242,10 @@ impl Operator for Resize {
         let list = |index: usize| -> Result<Option<&Tensor>, EvalError> {
             Ok(inputs.optional_tensor(index)?.filter(|t| t.count() > 0))
         };
-        let wanted = match (list(2)?, list(3)?) {
-            (Some(scales), _) => Wanted::Scales(scales.to_floats()),
-            (None, Some(sizes)) => Wanted::Sizes(sizes.to_i64()),
-            (None, None) => Wanted::Sizes(Vec::new()),
+        let requested = match (list(2)?, list(3)?) {
+            (Some(scales), _) => Requested::Scales(scales.to_floats()),
+            (None, Some(sizes)) => Requested::Sizes(sizes.to_i64()),
+            (None, None) => Requested::Sizes(Vec::new()),
         };
         let region = list(1)?.map(Tensor::to_floats).unwrap_or_default();
         if self.coordinates == Coordinates::Crop && region.len() != 2 * axes.len() {
@@ -252,11 +257,11 @@ impl Operator for Resize {
         if x.count() == 0 {
             invalid!(eval: "{:?} has no elements to resize to {y_sizes:?}", x.sizes());
         }
-        // What every index of every axis of the result reads; axes that are not resized read themselves.
+        // The input elements of every index of every axis of the result; axes that are not resized read themselves.
         let itself = |&size: &usize| (0..size).map(|i| Some(vec![(i, 1.0)])).collect::<Vec<_>>();
         let mut taps: Vec<Vec<Option<Taps>>> = x.sizes().iter().map(itself).collect();
         let sizes: Vec<usize> = axes.iter().map(|&a| x.sizes()[a]).collect();
-        for (i, (scale, output)) in self.targets(&sizes, &wanted)?.into_iter().enumerate() {
+        for (i, (scale, output)) in self.targets(&sizes, &requested)?.into_iter().enumerate() {
             let axis = ResizeAxis {
                 input: sizes[i],
                 output,

@@ -18,7 +18,7 @@ use crate::invalid;
 use crate::operands::{Arguments, Operands};
 use crate::operator::{Cost, Effects, Operator};
 
-/// What becomes of the points of a cell.
+/// The reduction of the points of a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Attributes)]
 pub enum RegionPooling {
     /// Their mean.
@@ -30,7 +30,7 @@ pub enum RegionPooling {
 /// See the module documentation.
 #[derive(Clone, Debug, PartialEq, Attributes)]
 pub struct RoiAlign {
-    /// What becomes of the points of a cell.
+    /// The reduction of the points of a cell.
     pub pooling: RegionPooling,
     /// Cells per column.
     pub output_height: usize,

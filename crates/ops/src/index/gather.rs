@@ -1,4 +1,4 @@
-//! Slices of a tensor picked by their number along one axis.
+//! Slices of a tensor picked by their index along one axis.
 //!
 //! Inputs: data of any type and of at least one dimension; indices of any shape, i32 or i64. The result has the
 //! indices' shape in place of the axis: `y[o.., i.., r..] = x[o.., indices[i..], r..]`. Negative indices count from the

@@ -1,4 +1,4 @@
-//! Single elements picked by their number along one axis.
+//! Single elements picked by their index along one axis.
 //!
 //! Inputs: data of any type; indices of the same rank, i32 or i64, along the other axes no longer than the data.
 //! `y[.., i, ..] = x[.., indices[.., i, ..], ..]`, the result has the indices' shape. Negative indices count from the

@@ -70,7 +70,7 @@ impl Operator for Range {
     }
 
     fn unranked(&self, inputs: &Operands<'_>) -> Result<Vec<ValueType>, InferError> {
-        // The bounds are single numbers whatever their rank; only the length is open, which has no name here.
+        // The bounds are single numbers whatever their rank; only the length is dynamic.
         Ok(vec![ValueType::unranked(inputs.same_data_type(0)?)])
     }
 

@@ -1,4 +1,4 @@
-//! What scattering operators share: how an update meets the element that is there.
+//! Common parts of scatter operators: the combination of an update with the present element.
 
 use sinter_base::{Attributes, DataType, Tensor};
 

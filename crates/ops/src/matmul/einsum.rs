@@ -1,10 +1,11 @@
 //! Sums of products written as an equation.
 //!
-//! `"bij,bjk->bik"`: each input's axes carry labels (letters); `y[out] = sum over all other labels of the product of
-//! the inputs`. A label twice on one input takes its diagonal. `...` stands for any number of axes, which broadcast as
-//! in NumPy, aligned at the right. Without `->` the output has the axes of `...`, then the labels that occur once, in
-//! alphabetical order. A size of 1 broadcasts against other sizes of its label. Spaces are ignored. Elements: one float
-//! or integer type, integers wrap. Source: ONNX Einsum-12 (numpy.einsum).
+//! `"bij,bjk->bik"`: each input's axes carry labels (letters);
+//! `y[out] = sum over all other labels of the product of the inputs`. A label twice on one input takes its diagonal.
+//! `...` stands for any number of axes, which broadcast as in NumPy, aligned at the right. Without `->` the output has
+//! the axes of `...`, then the labels that occur once, in alphabetical order. A size of 1 broadcasts against other
+//! sizes of its label. Spaces are ignored. Elements: one float or integer type, integers wrap. Source: ONNX Einsum-12
+//! (numpy.einsum).
 
 use std::collections::BTreeMap;
 
@@ -156,8 +157,8 @@ fn ranks_of(inputs: &Operands<'_>) -> Result<Vec<usize>, InferError> {
 /// Distance in each input between neighbours along every label: the sum of its axes' strides, 0 where it has size 1.
 fn label_strides(labels: &[Label], sizes: &[usize], order: &[Label]) -> Vec<usize> {
     let own = strides(sizes);
-    let along = |wanted: &Label| {
-        (0..labels.len()).filter(|&axis| labels[axis] == *wanted && sizes[axis] != 1).map(|axis| own[axis]).sum()
+    let along = |label: &Label| {
+        (0..labels.len()).filter(|&axis| labels[axis] == *label && sizes[axis] != 1).map(|axis| own[axis]).sum()
     };
     order.iter().map(along).collect()
 }

@@ -24,8 +24,8 @@ pub struct MatMul {
     pub transpose_b: bool,
 }
 
-/// The product of two stacks of matrices of float64 numbers, inside the reference of another operator: by whoever evaluates
-/// that one, so that a fast evaluator is fast there too.
+/// The product of two stacks of matrices of float64 numbers, inside the reference of another operator: by the evaluator
+/// of that one, so that a fast evaluator is fast there too.
 ///
 /// # Errors
 /// Sizes that do not fit the numbers or each other.

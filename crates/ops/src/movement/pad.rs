@@ -18,7 +18,7 @@ use crate::invalid;
 use crate::operands::{Arguments, Operands};
 use crate::operator::{Cost, Operator};
 
-/// What the border is made of.
+/// The source of the border elements.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Attributes)]
 pub enum PadMode {
     /// One value.
@@ -35,7 +35,7 @@ pub enum PadMode {
 /// See the module documentation.
 #[derive(Clone, Debug, Default, PartialEq, Attributes)]
 pub struct Pad {
-    /// What the border is made of.
+    /// The source of the border elements.
     pub mode: PadMode,
 }
 

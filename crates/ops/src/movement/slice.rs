@@ -71,7 +71,7 @@ fn from_front(at: &Dim, size: &Dim) -> Option<Dim> {
     }
 }
 
-/// Number of elements along one axis; `None` when a bound's sign or the step is open.
+/// Number of elements along one axis; `None` when a bound's sign or the step is unknown.
 fn part_dim(size: &Dim, start: &Dim, end: &Dim, step: &Dim) -> Result<Option<Dim>, InferError> {
     let constants = [size, start, end, step].map(Dim::as_constant);
     if let [Some(size), Some(start), Some(end), Some(step)] = constants {
@@ -135,7 +135,7 @@ fn chosen_axes(axes: Option<&[i64]>, count: usize, rank: usize) -> Result<Sizes,
 }
 
 impl Slice {
-    /// Result dimensions, with a fresh name where a size is open.
+    /// Result dimensions, with a new dynamic dimension where a size is unknown.
     fn dims(&self, inputs: &Operands<'_>, cx: &mut InferContext) -> Result<Vec<Dim>, InferError> {
         let mut dims = inputs.dims(0)?.to_vec();
         let count = list_length(inputs, 1)?;

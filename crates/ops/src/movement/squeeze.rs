@@ -38,7 +38,7 @@ impl Operator for Squeeze {
             }
             dims.iter().enumerate().filter(|(axis, _)| !axes.contains(axis)).map(|(_, d)| d.clone()).collect()
         } else {
-            // An axis that may or may not have size 1 leaves even the rank open.
+            // If the size of an axis may be 1, even the rank is unknown.
             if dims.iter().any(|d| d.equals(&one) == Truth::Unknown) {
                 return self.unranked(inputs);
             }

@@ -25,7 +25,7 @@ use crate::invalid;
 use crate::operands::{Arguments, Operands};
 use crate::operator::{Cost, Operator};
 
-/// What elements are divided by.
+/// The measure that divides the elements.
 #[derive(Clone, Debug, PartialEq, Attributes)]
 pub enum Measure {
     /// The standard deviation, after the mean is subtracted.
@@ -42,7 +42,7 @@ pub enum Measure {
 /// See the module documentation.
 #[derive(Clone, Debug, PartialEq, Attributes)]
 pub struct Normalize {
-    /// What elements are divided by.
+    /// The measure that divides the elements.
     pub measure: Measure,
     /// The normalized axes; negative ones count from the last.
     pub axes: Vec<i64>,

@@ -20,7 +20,7 @@ enum Tree {
 }
 
 impl Expr {
-    /// Operand number `index`, of this element type.
+    /// The operand with this index, of this element type.
     pub fn input(index: usize, data_type: DataType) -> Self {
         Expr(Rc::new(Tree::Leaf(Step::Input { index, data_type })))
     }

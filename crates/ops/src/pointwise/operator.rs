@@ -21,7 +21,7 @@ use crate::pointwise::scalar::{Scalar, ScalarOp};
 /// See the module documentation.
 #[derive(Clone, Debug, PartialEq, Attributes)]
 pub struct Pointwise {
-    /// What happens to one element.
+    /// The scalar program that is applied to each element.
     pub program: Program,
 }
 
@@ -52,7 +52,7 @@ impl Pointwise {
             operands.push((inputs.ints(index)?, shape::broadcast_strides(&own, &sizes)));
         }
         let mut results: Vec<Option<Vec<Dim>>> = vec![Some(Vec::new()); self.program.results().len()];
-        // Contents that would be dropped are not worked out to the end.
+        // Skips contents that would exceed the limit.
         let mut nodes = vec![0; results.len()];
         shape::for_each_index(&sizes, |at| {
             if results.iter().all(Option::is_none) {
@@ -156,7 +156,8 @@ impl Operator for Pointwise {
         let tensors = (0..inputs.len()).map(|i| inputs.tensor(i)).collect::<Result<Vec<_>, _>>()?;
         let shapes: Vec<&[usize]> = tensors.iter().map(|t| t.sizes()).collect();
         let Some(sizes) = broadcast_sizes(&shapes) else { invalid!(eval: "shapes {shapes:?} do not broadcast") };
-        // Programs choose between strings and compute nothing with them: a position in the list of all stands for each.
+        // Programs choose between strings and do not compute with them: positions in a list of all strings represent
+        // them.
         let texts: Vec<&String> = tensors.iter().filter_map(|t| t.strings().ok()).flatten().collect();
         let mut first = 0;
         let mut elements = |tensor: &Tensor| match tensor.strings() {
@@ -338,7 +339,7 @@ mod tests {
         let (a, b) = (known(Dim::symbol("N")), known(Dim::constant(3)));
         let types = op.infer(&Operands::new(&[Some(&a), Some(&b)]), &mut InferContext::default()).unwrap();
         assert_eq!(types[0].as_tensor().unwrap().ints().unwrap()[0].to_string(), "3*N + 1");
-        // Each square doubles the expression; those that nobody follows are known to nobody.
+        // Each square doubles the expression; inference treats expressions beyond the size limit as unknown.
         let squares = (0..14).fold(x.clone(), |u, _| &(&u * &u) + &x);
         let op = Expr::into_pointwise(&[squares, &x + 1.0]).unwrap();
         let types = op.infer(&Operands::new(&[Some(&a)]), &mut InferContext::default()).unwrap();

@@ -24,7 +24,7 @@ pub enum Step {
     },
     /// An operation.
     Apply {
-        /// What it does.
+        /// The operation.
         op: ScalarOp,
         /// The type it computes in.
         compute: DataType,
@@ -72,7 +72,7 @@ impl Program {
             return fail("wrong arguments");
         }
         let types: SmallVec<[DataType; 3]> = args.iter().map(|&a| self.steps[a].data_type()).collect();
-        let all = |wanted: DataType| types.iter().all(|t| *t == wanted);
+        let all = |expected: DataType| types.iter().all(|t| *t == expected);
         let right = match op.class() {
             Class::FloatUnary | Class::FloatTest => compute.is_float() && all(compute),
             Class::Unary | Class::Binary => (compute.is_float() || compute.is_integer()) && all(compute),

@@ -21,7 +21,7 @@ use crate::operator::{Cost, Operator, count_of};
 use crate::pool::windows::PoolWindow;
 use crate::window::Padding;
 
-/// What becomes of the elements of a window.
+/// The reduction of the elements of a window.
 #[derive(Clone, Debug, PartialEq, Attributes)]
 pub enum PoolMode {
     /// The largest.
@@ -41,7 +41,7 @@ pub enum PoolMode {
 /// See the module documentation.
 #[derive(Clone, Debug, PartialEq, Attributes)]
 pub struct Pool {
-    /// What becomes of a window.
+    /// The reduction of a window.
     pub mode: PoolMode,
     /// The windows; none for one window over all spatial elements.
     pub window: Option<PoolWindow>,

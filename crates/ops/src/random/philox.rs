@@ -1,11 +1,11 @@
 //! The generator behind all random numbers: Philox 4x32-10.
 //!
 //! A counter-based generator: four 32-bit words come from a 128-bit counter under a 64-bit key by ten rounds of
-//! multiplication and exchange, so that every word can be computed alone, on any back end, in any order. Source: Salmon,
-//! Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
+//! multiplication and exchange, so that every word can be computed alone, on any back end, in any order. Source:
+//! Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 //!
 //! Here the key is the seed and the counter holds the block number in its lower half and the node in its upper half;
-//! block `b` serves elements `4 b .. 4 b + 4`.
+//! block `b` gives elements `4 b .. 4 b + 4`.
 
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
 const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];

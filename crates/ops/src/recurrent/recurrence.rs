@@ -1,4 +1,4 @@
-//! What all recurrent layers share: directions, layouts, types, and the walk over the steps.
+//! Common parts of all recurrent layers: directions, layouts, types, and the loop over the steps.
 //!
 //! Inputs: x [T, B, I]; w [D, G H, I]; r [D, G H, H]; bias [D, 2 G H] (of w, then of r), optional; sequence lengths
 //! [B] i32, optional; initial states [D, B, H], optional. Results: y [T, D, B, H]; last states [D, B, H]. With

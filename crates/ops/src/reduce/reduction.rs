@@ -4,9 +4,10 @@
 //! unless `noop_with_empty_axes`, which then leaves the reduction out and applies the rest of the formula to every
 //! element. Formulas: sum; mean = sum / count; product; max; min; L1 = sum |x|; L2 = sqrt(sum x^2); log sum = ln(sum);
 //! log sum exp = ln(sum e^x), shifted by the maximum so that nothing overflows; sum of squares. NaN makes max and min
-//! NaN. Nothing to reduce gives 0 for sums, 1 for the product, -inf or the smallest integer for max, +inf or the largest
-//! for min, NaN for the mean, -inf for the logarithms. Integers: sums wrap, the mean truncates toward zero, roots and
-//! logarithms are computed as floats and truncated. Source: ONNX ReduceSum-13, ReduceMax-20, the others of version 18.
+//! NaN. Nothing to reduce gives 0 for sums, 1 for the product, -inf or the smallest integer for max, +inf or the
+//! largest for min, NaN for the mean, -inf for the logarithms. Integers: sums wrap, the mean truncates toward zero,
+//! roots and logarithms are computed as floats and truncated. Source: ONNX ReduceSum-13, ReduceMax-20, the others of
+//! version 18.
 
 use sinter_base::shape::{ravel, strides, unravel};
 use sinter_base::{Attributes, DataType, Dim, KnownValue, Sizes, Tensor, TensorType, Value, ValueType};
@@ -19,7 +20,7 @@ use crate::infer::InferContext;
 use crate::operands::{Arguments, Operands};
 use crate::operator::{Cost, Operator, count_of};
 
-/// What is computed.
+/// The reduction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Attributes)]
 pub enum ReduceKind {
     /// Sum.
@@ -99,7 +100,7 @@ impl ReduceKind {
     /// The same on sizes, where that is an expression of sizes.
     fn dims(self, values: &[Dim]) -> Option<Dim> {
         let fold = |start: Dim, f: fn(&Dim, &Dim) -> Dim| {
-            // What is too large on the way is not followed to the end.
+            // An intermediate result that is too large ends the tracking.
             let all = |all: Dim, value| Some(f(&all, value)).filter(|all| !all.is_too_large());
             values.iter().try_fold(start, all)
         };
@@ -117,7 +118,7 @@ impl ReduceKind {
 /// See the module documentation.
 #[derive(Clone, Debug, PartialEq, Attributes)]
 pub struct Reduce {
-    /// What is computed.
+    /// The reduction.
     pub kind: ReduceKind,
     /// Reduced axes stay with size 1.
     pub keep_dims: bool,
@@ -270,8 +271,8 @@ struct Groups {
 impl Groups {
     fn new(sizes: &[usize], axes: &[usize]) -> Self {
         let own = strides(sizes);
-        let positions = |wanted: bool| -> Vec<usize> {
-            let part: Sizes = (0..sizes.len()).filter(|a| axes.contains(a) == wanted).collect();
+        let positions = |is_reduced: bool| -> Vec<usize> {
+            let part: Sizes = (0..sizes.len()).filter(|a| axes.contains(a) == is_reduced).collect();
             let pick = |of: &[usize]| -> Sizes { part.iter().map(|&a| of[a]).collect() };
             let (sizes, strides) = (pick(sizes), pick(&own));
             (0..sizes.iter().product()).map(|i| ravel(&unravel(i, &sizes), &strides)).collect()

@@ -1,4 +1,4 @@
-//! Values that may be absent: making one, asking whether it holds something, taking out what it holds.
+//! Optional values: construction, the test for a contained value, and access to it.
 //!
 //! Source: ONNX Optional-15, OptionalHasElement-18, OptionalGetElement-18. On values that are no optionals the last two
 //! mean "yes" and "itself", which the importer resolves.
@@ -14,7 +14,7 @@ use crate::invalid;
 use crate::operands::{Arguments, Operands};
 use crate::operator::{Effects, Operator};
 
-/// What an optional without a value would hold.
+/// Element type of an optional without a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Attributes)]
 pub enum OptionalElement {
     /// A tensor.
@@ -55,7 +55,7 @@ fn optional_type<'a>(inputs: &Operands<'a>) -> Result<&'a ValueType, InferError>
     }
 }
 
-fn held<'a>(inputs: &Arguments<'a>) -> Result<Option<&'a Value>, EvalError> {
+fn contained<'a>(inputs: &Arguments<'a>) -> Result<Option<&'a Value>, EvalError> {
     match inputs.value(0)? {
         Value::Optional { item, .. } => Ok(item.as_deref()),
         other => {
@@ -76,7 +76,7 @@ fn optional_of(item: Value) -> Value {
 /// Wraps its input, a tensor or a sequence; nothing when it has none.
 #[derive(Clone, Debug, PartialEq, Attributes)]
 pub struct OptionalConstruct {
-    /// What it would hold.
+    /// Type of the absent value.
     pub element: OptionalElement,
 }
 
@@ -130,7 +130,7 @@ impl Operator for OptionalHasElement {
     }
 
     fn reference(&self, inputs: &Arguments<'_>, _cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
-        let has = held(inputs)?.is_some();
+        let has = contained(inputs)?.is_some();
         Ok(vec![Tensor::scalar(DataType::Bool, f64::from(u8::from(has))).into()])
     }
 
@@ -144,7 +144,7 @@ impl Operator for OptionalHasElement {
     }
 }
 
-/// What the optional holds; an error at run time when that is nothing.
+/// The value that the optional contains; an error at run time when it contains none.
 #[derive(Clone, Debug, Default, PartialEq, Attributes)]
 pub struct OptionalGetElement {}
 
@@ -160,7 +160,7 @@ impl Operator for OptionalGetElement {
     }
 
     fn reference(&self, inputs: &Arguments<'_>, _cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
-        match held(inputs)? {
+        match contained(inputs)? {
             Some(item) => Ok(vec![item.clone()]),
             None => invalid!(eval: "the optional holds nothing"),
         }

@@ -1,8 +1,8 @@
-//! Passes as data: `tests/passes/*.ir` hold a network, the passes to run, and what comes out.
+//! Passes as data: `tests/passes/*.ir` contain a network, the passes to run, and the network after them.
 //!
 //! A file: `# passes: NAME, ...`, a network, a line `==>`, the network after the passes, and lines `# fired NAME N` and
-//! `# miss NAME: reason`. `SINTER_BLESS=1` writes the second half. The judge runs both networks and compares, except where
-//! a line `# not run: reason` says that made-up inputs would be wrong.
+//! `# miss NAME: reason`. `SINTER_BLESS=1` writes the second half. The reference executor runs both networks, and the
+//! test compares the results, except where a line `# not run: reason` says that synthetic inputs would be invalid.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -69,7 +69,8 @@ fn passes_do_what_the_files_say() {
     assert!(files.len() >= 20, "only {} files", files.len());
 }
 
-/// The judge finds the same before and after, with three for every open size and conditions of both kinds.
+/// The reference executor computes the same before and after, with 3 for every dynamic dimension and conditions of both
+/// kinds.
 fn check_results(given: &str) -> Result<(), String> {
     let (network, names) = parsed(given)?;
     let mut inputs = generate(&network, FreeSizes::all(3))?;

@@ -1,4 +1,4 @@
-//! The passes against the judge, on random networks and on real ones, and their text forms before and after.
+//! Tests of the passes: results of the reference executor on random and real networks, and text forms before and after.
 
 mod file_tests;
 mod models;

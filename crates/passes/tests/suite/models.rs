@@ -1,4 +1,4 @@
-//! The shared real models: after the passes the judge finds what it found before.
+//! The shared real models: the reference executor computes the same results after the passes as before.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

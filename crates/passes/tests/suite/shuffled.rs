@@ -23,7 +23,7 @@ pub(crate) fn shuffled(network: &Network, seed: u64) -> Network {
     let mut waiting: Vec<usize> = (0..old.nodes().len()).collect();
     let mut locations = Vec::new();
     while !waiting.is_empty() {
-        // Any node whose operands are there may be next: one is looked for from a random place on.
+        // Any node whose operands are defined may be next: the search starts at a random position.
         let start = draw(waiting.len());
         let ready = |at: &usize| old.nodes()[waiting[*at]].inputs.iter().flatten().all(|id| now.contains_key(id));
         let at = (start..waiting.len()).chain(0..start).find(ready).expect("an acyclic body");

@@ -1,4 +1,4 @@
-//! How many layer norms, activations, attentions and rotary embeddings are recognised in the zoo's graphs.
+//! Counts the layer norms, activations, attentions and rotary embeddings that the passes recognise in the zoo's graphs.
 //!
 //! Counting needs no weights: large ones are mapped from one sparse file of zeros.
 
@@ -18,15 +18,15 @@ use crate::models::shared;
 use crate::round_trip;
 use crate::shuffled::shuffled;
 
-/// Graph, then how many of each its architecture has: layer and RMS norms, attentions, rotary embeddings, softmaxes that
-/// are no part of an attention, and activations of each kind of [`FUNCTIONS`].
+/// Graph, then how many of each its architecture has: layer and RMS norms, attentions, rotary embeddings, softmaxes
+/// that are no part of an attention, and activations of each kind of [`FUNCTIONS`].
 struct Expected {
     graph: &'static str,
     structures: [usize; 4],
     activations: &'static [(ScalarOp, usize)],
 }
 
-/// What `structures` counts.
+/// The structures that `structures` counts.
 const STRUCTURES: [&str; 4] = ["normalizations", "attentions", "rotary embeddings", "other softmaxes"];
 
 const fn expected(graph: &'static str, structures: [usize; 4], activations: &'static [(ScalarOp, usize)]) -> Expected {
@@ -188,7 +188,7 @@ fn zeros() -> tempfile::TempDir {
     folder
 }
 
-/// What is wrong with the counts of a network.
+/// The wrong counts of a network.
 fn check(expected: &Expected, network: Network) -> Vec<String> {
     let (_, again) = recognised(shuffled(&network, 11));
     let before = round_trip::check(&network);
@@ -200,17 +200,17 @@ fn check(expected: &Expected, network: Network) -> Vec<String> {
     if found != again {
         failures.push("other counts with nodes permuted and values renamed".to_owned());
     }
-    let mut compare = |what: &str, wanted: usize, found: usize| {
-        if wanted != found {
-            failures.push(format!("{found} of {wanted} {what}"));
+    let mut compare = |what: &str, expected: usize, found: usize| {
+        if expected != found {
+            failures.push(format!("{found} of {expected} {what}"));
         }
     };
-    for ((what, wanted), found) in STRUCTURES.iter().zip(expected.structures).zip(found.structures) {
-        compare(what, wanted, found);
+    for ((what, expected), found) in STRUCTURES.iter().zip(expected.structures).zip(found.structures) {
+        compare(what, expected, found);
     }
     for function in FUNCTIONS {
-        let wanted = expected.activations.iter().find(|(known, _)| *known == function).map_or(0, |(_, count)| *count);
-        compare(&function.name(), wanted, found.activations.get(&function.name()).copied().unwrap_or(0));
+        let expected = expected.activations.iter().find(|(known, _)| *known == function).map_or(0, |(_, count)| *count);
+        compare(&function.name(), expected, found.activations.get(&function.name()).copied().unwrap_or(0));
     }
     eprintln!("{:40} {:?} {:?}", expected.graph, found.structures, found.activations);
     failures.iter().map(|failure| format!("{}: {failure}", expected.graph)).collect()

@@ -91,8 +91,8 @@ impl Kernel for Toy {
             launch.workers.run(2, &|task| assert!(task == 0 || *first != -2.0, "worker {task} gives up"));
         }
         if let (Toy::Roomy, Some(first)) = (self, x.first()) {
-            let (rooms, bytes) = (launch.rooms, *first as usize);
-            launch.workers.run(2, &|task| drop(rooms.take::<u8>(task * bytes)));
+            let (scratch, bytes) = (launch.scratch, *first as usize);
+            launch.workers.run(2, &|task| drop(scratch.allocate::<u8>(task * bytes)));
         }
         let z = launch.output(0).elements::<f32>();
         WRITTEN.set(z.as_ptr().addr());

@@ -1,4 +1,4 @@
-//! Activations, written as their formulas; a pass may find them again in one piece.
+//! Activations, written as their formulas; a pass may recognize the formulas again.
 
 use sinter_ops::pointwise::{Expr, ScalarOp};
 

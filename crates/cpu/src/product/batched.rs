@@ -1,28 +1,29 @@
-//! Several products of the same rows in one dispatch of the team, and rows that are made on the way.
+//! Batched sibling products: several products of the same rows in one dispatch of the team, with an optional prologue.
 //!
-//! Tasks of one block of rows come one after the other, whichever product they belong to: the rows are in the cache then.
-//! Rows may be made on the way, by a program or by another kernel: a task makes a block of them in memory of its own and does
-//! all products of it; blocks are shorter then, so that they stay in the nearer caches and there are enough to go round. Where they begin depends on sizes only.
+//! Tasks of one block of rows run one after the other, whichever product they belong to, because the rows are in the
+//! cache then. A prologue, which is a program or another kernel, may compute the rows: a task computes a block of rows
+//! in its scratch buffer and all products of the block. Such blocks are shorter, so that they stay in the nearer caches
+//! and every worker gets some. Block borders depend on sizes only.
 
 use std::ops::Range;
 
 use sinter_backend::KernelError;
 use smallvec::SmallVec;
 
-use crate::launch::{Launch, Rooms, Workers};
+use crate::launch::{Launch, Scratch, Workers};
 use crate::product::blocks::Blocks;
 use crate::product::epilogue::{Plan, Rest};
 use crate::product::rows::{Matrix, Output, RowProduct, Rows, WORTH_SHARING};
 use crate::tier::Tier;
 
-/// Elements of a block of rows that is made on the way: half of a second-level cache of 512 KiB.
+/// Elements of a block of rows that a prologue computes: half of a second-level cache of 512 KiB.
 const MADE_ELEMENTS: usize = 64 * 1024;
-/// Tasks that are enough to go round.
+/// Number of blocks that gives every worker some.
 const MADE_BLOCKS: usize = 16;
 /// Rows of the largest tile.
 const TILE_ROWS: usize = 8;
 
-/// Rows that are made on the way.
+/// Rows that a prologue computes.
 pub trait MadeRows: Sync {
     /// Number of rows.
     fn count(&self) -> usize;
@@ -30,28 +31,28 @@ pub trait MadeRows: Sync {
     /// Elements of a row.
     fn inner(&self) -> usize;
 
-    /// Memory for blocks.
-    fn rooms(&self) -> &Rooms;
+    /// Allocator of the buffers for blocks.
+    fn scratch(&self) -> &Scratch;
 
-    /// Makes some rows, one after the other.
+    /// Computes some rows, one after the other.
     fn make(&self, tier: Tier, rows: Range<usize>, made: &mut [f32]);
 }
 
-/// Rows of one block of so many, of so many elements each.
+/// Rows per block, for so many rows of so many elements.
 fn block_of(rows: usize, inner: usize) -> usize {
     let fitting = MADE_ELEMENTS / inner.max(1);
     let block = rows.div_ceil(MADE_BLOCKS).min(fitting).min(Blocks::default().rows);
     block.next_multiple_of(TILE_ROWS).max(TILE_ROWS)
 }
 
-/// Sees to memory for the blocks of all threads.
-pub fn reserve(rooms: &Rooms, workers: &dyn Workers, rows: usize, inner: usize) {
-    rooms.reserve::<f32>(workers.count(), block_of(rows, inner) * inner);
+/// Reserves scratch memory for the blocks of all threads.
+pub fn reserve(scratch: &Scratch, workers: &dyn Workers, rows: usize, inner: usize) {
+    scratch.reserve::<f32>(workers.count(), block_of(rows, inner) * inner);
 }
 
-/// Rows that are made of others by a program.
+/// A pointwise program that computes rows from the rows of an operand.
 pub struct Prologue<'a> {
-    /// The elements that rows are made of.
+    /// The elements of the operand.
     pub data: &'a [f32],
     /// Elements per row.
     pub inner: usize,
@@ -60,11 +61,11 @@ pub struct Prologue<'a> {
     /// Number of rows.
     pub rows: usize,
     rest: Rest<'a>,
-    rooms: &'a Rooms,
+    scratch: &'a Scratch,
 }
 
 impl<'a> Prologue<'a> {
-    /// Binds the operands of a launch; operand `source` holds what rows are made of.
+    /// Binds the operands of a launch; operand `source` holds the source rows.
     ///
     /// # Errors
     /// When an operand's sizes do not follow those of the rows.
@@ -72,13 +73,13 @@ impl<'a> Prologue<'a> {
         let view = launch.input(source)?;
         let sizes = view.sizes();
         let (data, inner) = (view.span::<f32>(), sizes.last().copied().unwrap_or(1));
-        let missing = || KernelError::Recipe("a part of a value whose rows are no rows of it".to_owned());
+        let missing = || KernelError::Recipe("a buffer alias whose rows are no rows of its base buffer".to_owned());
         let step = view.step_of(inner).ok_or_else(missing)?;
         let rest = plan.bind(launch, sizes)?.rest;
         let rest = rest.ok_or_else(|| KernelError::Recipe("a prologue without a program".to_owned()))?;
         let rows = sizes.iter().rev().skip(1).product();
-        reserve(launch.rooms, launch.workers, rows, inner);
-        Ok(Self { data, inner, step, rows, rest, rooms: launch.rooms })
+        reserve(launch.scratch, launch.workers, rows, inner);
+        Ok(Self { data, inner, step, rows, rest, scratch: launch.scratch })
     }
 }
 
@@ -91,8 +92,8 @@ impl MadeRows for Prologue<'_> {
         self.inner
     }
 
-    fn rooms(&self) -> &Rooms {
-        self.rooms
+    fn scratch(&self) -> &Scratch {
+        self.scratch
     }
 
     fn make(&self, tier: Tier, rows: Range<usize>, made: &mut [f32]) {
@@ -104,32 +105,32 @@ impl MadeRows for Prologue<'_> {
     }
 }
 
-/// A product and the memory of its result.
-type Arm<'a, 'e, 'c, R> = (RowProduct<'a, 'e, R>, &'c mut [f32]);
+/// One of the sibling products, and the memory of its result.
+type Branch<'a, 'e, 'c, R> = (RowProduct<'a, 'e, R>, &'c mut [f32]);
 
-/// Computes all products; where rows are made, they take the place of theirs.
+/// Computes all products. The rows of `made`, if any, replace the left operands of the products.
 ///
 /// # Panics
-/// When a result or a packed operand is too short, or others rows are made than the products have.
+/// When a result or a packed operand is too short, or `made` has other sizes than the left operands.
 pub fn compute<'a, 'e: 'a, 'c, R: Rows + 'a>(
-    arms: impl Iterator<Item = Arm<'a, 'e, 'c, R>>,
+    branches: impl Iterator<Item = Branch<'a, 'e, 'c, R>>,
     made: Option<&dyn MadeRows>,
     tier: Tier,
     workers: &dyn Workers,
 ) {
-    let arms: SmallVec<[(RowProduct<'a, 'e, R>, Output); 4]> =
-        arms.filter_map(|(product, c)| product.target(c).map(|target| (product, target))).collect();
-    let is_small = arms.iter().map(|(product, _)| product.work()).sum::<usize>() < WORTH_SHARING;
+    let branches: SmallVec<[(RowProduct<'a, 'e, R>, Output); 4]> =
+        branches.filter_map(|(product, c)| product.target(c).map(|target| (product, target))).collect();
+    let is_small = branches.iter().map(|(product, _)| product.work()).sum::<usize>() < WORTH_SHARING;
     let run = |tasks: usize, each: &(dyn Fn(usize) + Sync)| match is_small || workers.count() < 2 {
         true => (0..tasks).for_each(each),
         false => workers.run(tasks, each),
     };
     let Some(source) = made else {
-        let row_blocks = arms.iter().map(|(product, _)| product.blocks().0).max().unwrap_or(0);
-        let panel_blocks = arms.iter().map(|(product, _)| product.blocks().1).sum::<usize>();
+        let row_blocks = branches.iter().map(|(product, _)| product.blocks().0).max().unwrap_or(0);
+        let panel_blocks = branches.iter().map(|(product, _)| product.blocks().1).sum::<usize>();
         return run(row_blocks * panel_blocks, &|task| {
             let (row_block, mut panel_block) = (task / panel_blocks, task % panel_blocks);
-            for (product, target) in &arms {
+            for (product, target) in &branches {
                 let (own_rows, own_panels) = product.blocks();
                 if panel_block < own_panels {
                     if row_block < own_rows {
@@ -144,18 +145,18 @@ pub fn compute<'a, 'e: 'a, 'c, R: Rows + 'a>(
     let same = |product: &RowProduct<'_, '_, R>| {
         (product.a.count(), product.a.taps() * product.a.inner()) == (source.count(), source.inner())
     };
-    assert!(arms.iter().all(|(product, _)| same(product)), "rows of other sizes are made");
-    if arms.is_empty() {
+    assert!(branches.iter().all(|(product, _)| same(product)), "the prologue computes rows of other sizes");
+    if branches.is_empty() {
         return;
     }
     let (count, inner) = (source.count(), source.inner());
     let block = block_of(count, inner);
     run(count.div_ceil(block), &|task| {
         let rows = task * block..count.min((task + 1) * block);
-        let mut made = source.rooms().take::<f32>(rows.len() * inner);
+        let mut made = source.scratch().allocate::<f32>(rows.len() * inner);
         source.make(tier, rows.clone(), &mut made);
         let a = Matrix { data: &made, first: rows.start, rows: count, inner, step: inner };
-        for (product, target) in &arms {
+        for (product, target) in &branches {
             let RowProduct { b, columns, step, epilogue, blocks, .. } = *product;
             let product = RowProduct { a: &a, b, columns, step, epilogue, blocks };
             for panel_block in 0..product.blocks().1 {

@@ -1,11 +1,11 @@
-//! The calling thread alone as workers, for kernels inside of kernels.
+//! The calling thread as the only worker, for kernels that run inside of a kernel.
 
 use crate::launch::Workers;
 
 /// See the module documentation.
-pub struct Alone;
+pub struct SingleThread;
 
-impl Workers for Alone {
+impl Workers for SingleThread {
     fn count(&self) -> usize {
         1
     }
