@@ -46,6 +46,10 @@ pub struct BuildOptions<'a> {
     pub passes: PassOptions<'a>,
     /// What is known beforehand of sizes that stay free.
     pub sizes: SizeHints,
+    /// Further profiles: for sizes within the range of one, each step launches the kernel that is best at its optimum. The
+    /// plan takes all sizes within the least range that takes in those of all profiles. A size with an optimum alone is that
+    /// size.
+    pub profiles: Vec<SizeHints>,
     /// May concatenations and slices lie in the memory of other values? Copies may need less memory, and more time.
     pub place_parts: bool,
     /// Most bytes that the build may take for weights and values; checked before they are taken. Default: half of the
@@ -111,6 +115,7 @@ impl Default for BuildOptions<'_> {
             forbid_islands: false,
             passes: PassOptions::default(),
             sizes: SizeHints::default(),
+            profiles: Vec::new(),
             place_parts: true,
             max_memory: u64::try_from(default_memory()).unwrap_or(u64::MAX),
             verify: Verify::default(),
@@ -142,6 +147,22 @@ struct Build<'b, 'o> {
     evidence: Evidence,
     /// Kernels that do not compile.
     uncompiled: Vec<Dropped>,
+}
+
+/// The profiles of sizes, the first one included; the options have their hull afterwards.
+fn profiles(options: &mut BuildOptions<'_>) -> Result<Vec<SizeHints>, BuildError> {
+    let mut all = vec![options.sizes.clone()];
+    for (number, mut profile) in std::mem::take(&mut options.profiles).into_iter().enumerate() {
+        for hint in profile.0.values_mut().filter(|hint| hint.min.is_none() && hint.max.is_none()) {
+            (hint.min, hint.max) = (hint.opt, hint.opt);
+        }
+        if profile.guards().next().is_none() {
+            return Err(BuildError::Profile { number: number + 1 });
+        }
+        all.push(profile);
+    }
+    options.sizes = SizeHints::hull(&all);
+    Ok(all)
 }
 
 /// Builds a plan for one back end.
@@ -182,8 +203,12 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, mut options: BuildOption
     progress.begin(Stage::Judge);
     build.check_judge(imported)?;
     let BuildOptions { verify, sizes, max_memory, .. } = &build.options;
+    let of_profile = |sizes: &PointSizes| parity::answers(imported, &Verify::Generated, &sizes.hints, *max_memory);
     let answers = match parity::answers(imported, verify, sizes, *max_memory) {
-        Ok(answers) => answers,
+        Ok(mut answers) => {
+            answers.of_profiles = build.evidence.profiles().iter().skip(1).map(of_profile).collect();
+            answers
+        }
         Err(reason) => {
             verification.skipped = Some(reason);
             let draft = build.draft(&optimized.network)?;
@@ -256,15 +281,18 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, mut options: BuildOption
 }
 
 impl<'b, 'o: 'b> Build<'b, 'o> {
-    fn new(network: &Network, back_end: &'b dyn BackEnd, options: BuildOptions<'o>) -> Result<Self, BuildError> {
+    fn new(network: &Network, back_end: &'b dyn BackEnd, mut options: BuildOptions<'o>) -> Result<Self, BuildError> {
+        let profiles = profiles(&mut options)?;
         let BuildOptions { threads, sizes, max_memory, verify, tuning, .. } = &options;
         let known = input_symbols(network);
-        if let Some(name) = sizes.0.keys().find(|name| !known.contains(*name)) {
+        let named = profiles.iter().flat_map(|profile| profile.0.keys());
+        if let Some(name) = named.into_iter().find(|name| !known.contains(*name)) {
             return Err(BuildError::UnknownSize { name: name.clone(), known: known.into_iter().collect() });
         }
         bound::check(network, sizes, *max_memory)?;
         let times = tuning.as_ref().map(|tuning| tune::begin(tuning, back_end, &back_end.target(*threads)));
-        let mut evidence = Evidence::new(PointSizes::of_network(network, sizes, *max_memory), times);
+        let points = profiles.iter().map(|sizes| PointSizes::of_network(network, sizes, *max_memory));
+        let mut evidence = Evidence::new(points.collect(), times);
         if let Verify::Given(inputs) = verify {
             evidence.set_usual_sizes(sizes_of(network, inputs));
         }
@@ -408,7 +436,7 @@ impl<'b, 'o: 'b> Build<'b, 'o> {
             let lowered = self.lower(network)?;
             self.options.progress.begin(Stage::Weights);
             let may_share = self.may(Freedom::SharedMemory);
-            let mut draft = finish(network, lowered, self.evidence.sizes(), &self.devices, max_memory, may_share)?;
+            let mut draft = finish(network, lowered, &self.options.sizes, &self.devices, max_memory, may_share)?;
             let Err(failures) = compile(&mut draft.plan, &self.devices) else { return Ok(draft) };
             // Another kernel takes the place of one that does not compile.
             for Failure { recipe, region, dropped } in failures {

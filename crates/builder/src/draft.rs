@@ -8,7 +8,9 @@ use sinter_base::{Dim, Location, TensorType};
 use sinter_interp::evaluate_weight;
 use sinter_ir::{Network, WeightExpr};
 use sinter_ops::{EvalError, ValueId};
-use sinter_plan::{Action, Graph, Home, Plan, PlanGuard, PlanValueId, PlanWeight, Port, ShapeCompiler, Slot, WeightId};
+use sinter_plan::{
+    Action, Graph, Home, Launch, Plan, PlanGuard, PlanValueId, PlanWeight, Port, ShapeCompiler, Slot, Step, WeightId,
+};
 
 use crate::bound::WeightBudget;
 use crate::candidates::Candidates;
@@ -19,8 +21,7 @@ use crate::evidence::Evidence;
 use crate::lower::{Lowering, PACKED, Pack, Sizes};
 use crate::memory::assign_buffers;
 use crate::parts::{self, Known, Moved};
-use crate::sizes::input_symbols;
-use crate::tune::point::PointSizes;
+use crate::sizes::{SizeHints, input_symbols};
 
 /// A plan with what its weights were made of.
 pub(crate) struct Draft {
@@ -137,7 +138,7 @@ pub(crate) fn lower(
 pub(crate) fn finish(
     network: &Network,
     lowered: Lowered,
-    usual: &PointSizes,
+    ranges: &SizeHints,
     devices: &Devices<'_>,
     max_memory: u64,
     may_share: bool,
@@ -146,7 +147,7 @@ pub(crate) fn finish(
     let Lowered { costs, moved, dequantized, island, on_island, .. } = lowered;
     // Ranges come first: their messages name the input.
     let of_network = network.guards.iter().map(|g| (g.left.clone(), g.right.clone(), g.reason.clone()));
-    let decidable = usual.hints.guards().chain(of_network).filter(|(a, b, _)| is_over(a, &known) && is_over(b, &known));
+    let decidable = ranges.guards().chain(of_network).filter(|(a, b, _)| is_over(a, &known) && is_over(b, &known));
     let mut all: Vec<(Slot, Slot, String)> = Vec::new();
     let slots: Vec<_> =
         decidable.map(|(left, right, reason)| (shapes.dim(&left), shapes.dim(&right), reason)).collect();
@@ -227,6 +228,8 @@ impl<'a> Numbering<'a> {
     fn graph(&mut self, graph: &mut Graph) -> Result<(), BuildError> {
         let mut used: BTreeSet<PlanValueId> = graph.outputs.iter().copied().collect();
         used.extend(graph.steps.iter().flat_map(|s| s.inputs.iter().flatten()).copied());
+        let variants = graph.steps.iter().filter_map(Step::launch).flat_map(Launch::variants);
+        used.extend(variants.flat_map(|variant| &variant.replaced).map(|(_, id)| *id));
         for (index, value) in graph.values.iter_mut().enumerate() {
             if matches!(value.home, Home::Registers(_)) && !used.contains(&PlanValueId::new(index)) {
                 value.home = Home::Dynamic;

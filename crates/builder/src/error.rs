@@ -33,6 +33,12 @@ pub enum BuildError {
         /// The first difference.
         reason: String,
     },
+    /// A profile of sizes that bounds none.
+    #[error("profile {number} says nothing of the sizes that it is for; give a range or an optimum")]
+    Profile {
+        /// Its number, counted from 0.
+        number: usize,
+    },
     /// Operators that would run on an island, where none may.
     #[error("{}", on_island(nodes))]
     Islands {

@@ -31,15 +31,15 @@ pub(crate) struct Times {
 }
 
 /// See the module documentation.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Evidence {
     /// Recipes that failed verification on a region.
     banned: HashSet<(String, RegionKey)>,
     pub(crate) times: Option<Times>,
     /// Are kernels chosen by times, where there are some?
     by_times: bool,
-    /// Sizes that kernels are chosen for.
-    sizes: PointSizes,
+    /// Sizes that kernels are chosen for, by profile; at least one.
+    profiles: Vec<PointSizes>,
     /// By the text of the problem.
     asked: RefCell<BTreeMap<String, Asked>>,
 }
@@ -54,15 +54,30 @@ pub(crate) fn problem_text(region: &Region) -> String {
     text
 }
 
+/// Nothing is known, and all sizes are open.
+impl Default for Evidence {
+    fn default() -> Self {
+        Self {
+            banned: HashSet::new(),
+            times: None,
+            by_times: false,
+            profiles: vec![PointSizes::default()],
+            asked: RefCell::default(),
+        }
+    }
+}
+
 impl Evidence {
-    /// Evidence for a network whose free sizes are as said.
-    pub(crate) fn new(sizes: PointSizes, times: Option<Times>) -> Self {
-        Self { sizes, times, ..Self::default() }
+    /// Evidence for a network whose dynamic sizes are as said, by profile.
+    pub(crate) fn new(profiles: Vec<PointSizes>, times: Option<Times>) -> Self {
+        Self { profiles, times, ..Self::default() }
     }
 
     /// Kernels are chosen for these sizes, where the user names no usual ones.
     pub(crate) fn set_usual_sizes(&mut self, sizes: BTreeMap<String, i64>) {
-        self.sizes.set_usual(sizes);
+        if let Some(first) = self.profiles.first_mut() {
+            first.set_usual(sizes);
+        }
     }
 
     /// Never choose this recipe for this region again.
@@ -96,14 +111,19 @@ impl Evidence {
         self.by_times = by_times && self.times.is_some();
     }
 
-    /// Sizes that kernels are chosen for.
+    /// Sizes that kernels are chosen for: those of the first profile.
     pub(crate) fn sizes(&self) -> &PointSizes {
-        &self.sizes
+        &self.profiles[0]
+    }
+
+    /// Sizes that kernels are chosen for, by profile.
+    pub(crate) fn profiles(&self) -> &[PointSizes] {
+        &self.profiles
     }
 
     /// Sizes that kernels are chosen for, as tactics see them.
     pub(crate) fn sizing(&self) -> &Sizing {
-        &self.sizes.sizing
+        &self.sizes().sizing
     }
 
     /// Starts a new cover: counts begin again, and what was asked before a ban is forgotten.
@@ -111,16 +131,26 @@ impl Evidence {
         self.asked.borrow_mut().clear();
     }
 
-    /// Notes that kernels were asked for, and says where the region is timed.
-    pub(crate) fn note(&self, region: &Region, offered: &[Candidate], refusals: &[(String, Refusal)]) -> Option<Point> {
+    /// Notes that kernels were asked for at the sizes of a profile, and says where the region is timed.
+    pub(crate) fn note(
+        &self,
+        region: &Region,
+        profile: usize,
+        offered: &[Candidate],
+        refusals: &[(String, Refusal)],
+    ) -> Option<Point> {
         let mut asked = self.asked.borrow_mut();
-        let entry = asked.entry(problem_text(region)).or_insert_with(|| Asked {
+        let mut key = problem_text(region);
+        if profile > 0 {
+            key.push_str(&format!("profile {profile}\n"));
+        }
+        let entry = asked.entry(key).or_insert_with(|| Asked {
             region: region.clone(),
             count: 0,
             offered: offered.to_vec(),
             refusals: refusals.to_vec(),
             point: match &self.times {
-                Some(_) => concrete(region, &self.sizes),
+                Some(_) => concrete(region, &self.profiles[profile]),
                 None => Err("the build is not tuned".to_owned()),
             },
         });

@@ -17,6 +17,7 @@ use crate::candidates::Candidates;
 use crate::cover::{Costs, Cover, Folding, Island, Piece, Problem, Work, cover};
 use crate::error::Unserved;
 use crate::evidence::Evidence;
+use crate::select::select_at;
 
 /// Elements of a value that registers hold.
 const MOST_REGISTERS: usize = 64;
@@ -25,8 +26,8 @@ const MOST_REGISTERS: usize = 64;
 pub(crate) struct Sizes {
     /// Parallel to the graph's values.
     pub(crate) values: Vec<Option<Vec<Slot>>>,
-    /// Parallel to the graph's steps.
-    pub(crate) workspaces: Vec<Option<Slot>>,
+    /// Parallel to the graph's steps: those of each kernel, the one for all sizes last.
+    pub(crate) kernels: Vec<Vec<KernelSlots>>,
     /// Parallel to the graph's steps: those of the bodies inside.
     pub(crate) bodies: Vec<Vec<Sizes>>,
     /// Values that lie in others.
@@ -44,6 +45,14 @@ pub(crate) struct PartSlots {
     pub(crate) step: Slot,
 }
 
+/// What a kernel of a step needs of sizes, as slots of the shape program.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KernelSlots {
+    pub(crate) workspace: Option<Slot>,
+    /// Pairs that must be equal.
+    pub(crate) guards: Vec<(Slot, Slot)>,
+}
+
 impl Sizes {
     /// Writes the finished registers into the graph.
     pub(crate) fn resolve(&self, graph: &mut Graph, register: &dyn Fn(Slot) -> Register) {
@@ -58,9 +67,14 @@ impl Sizes {
         for (id, slots) in &self.registers {
             graph.values[id.index()].home = Home::Registers(slots.iter().map(|slot| register(*slot)).collect());
         }
-        for ((step, slot), bodies) in graph.steps.iter_mut().zip(&self.workspaces).zip(&self.bodies) {
+        for ((step, kernels), bodies) in graph.steps.iter_mut().zip(&self.kernels).zip(&self.bodies) {
             match &mut step.action {
-                Action::Launch(launch) => launch.general.workspace = slot.map(register),
+                Action::Launch(launch) => {
+                    for (variant, slots) in launch.variants_mut().zip(kernels) {
+                        variant.workspace = slots.workspace.map(register);
+                        variant.guards = slots.guards.iter().map(|(a, b)| (register(*a), register(*b))).collect();
+                    }
+                }
                 Action::Alias { .. } | Action::Copy => {}
                 Action::Control { graphs, .. } => {
                     graphs.iter_mut().zip(bodies).for_each(|(graph, sizes)| sizes.resolve(graph, register));
@@ -156,7 +170,7 @@ impl Lowering<'_> {
         let mut graph = Graph::default();
         let mut sizes = Sizes {
             values: Vec::new(),
-            workspaces: Vec::new(),
+            kernels: Vec::new(),
             bodies: Vec::new(),
             parts: Vec::new(),
             registers: Vec::new(),
@@ -277,23 +291,59 @@ impl Lowering<'_> {
                 sizes.values[id.index()] = None;
             }
         }
+        let given = inputs.clone();
         for &operand in &candidate.packed {
             inputs[operand] = inputs[operand].map(|id| self.packed(id, operand, &candidate, &region, graph, sizes));
         }
-        let workspace = match candidate.workspace.as_constant() {
-            Some(0) => None,
-            _ if self.is_known(&candidate.workspace) => Some(shapes.dim(&candidate.workspace)),
-            _ => None,
-        };
-        sizes.workspaces.push(workspace);
-        sizes.bodies.push(Vec::new());
         // What was constant matters for the choice only.
-        let region = Region::new(region.body().clone());
-        self.candidates.insert(&region, candidate.clone());
-        let in_place = if fixed { candidate.in_place } else { Vec::new() };
+        let plain = Region::new(region.body().clone());
+        let others = if fixed { self.for_profiles(&region, &candidate) } else { Vec::new() };
+        let mut in_place = if fixed { candidate.in_place.clone() } else { Vec::new() };
+        let (mut special, mut slots) = (Vec::new(), Vec::new());
+        for (profile, other) in others {
+            let mut replaced = Vec::new();
+            for (operand, id) in given.iter().enumerate() {
+                let Some(mut id) = *id else { continue };
+                if other.packed.contains(&operand) {
+                    id = self.packed(id, operand, &other, &region, graph, sizes);
+                }
+                if inputs[operand] != Some(id) {
+                    replaced.push((operand, id));
+                }
+            }
+            let guards = self.evidence.profiles()[profile].hints.guards();
+            let guards = guards.map(|(cut, size, _)| (shapes.dim(&cut), shapes.dim(&size))).collect();
+            slots.push(KernelSlots { workspace: self.workspace(&other, shapes), guards });
+            in_place.retain(|pair| other.in_place.contains(pair));
+            self.candidates.insert(&plain, other.clone());
+            special.push(Variant { packed: other.packed, replaced, ..Variant::of(other.recipe) });
+        }
+        slots.push(KernelSlots { workspace: self.workspace(&candidate, shapes), guards: Vec::new() });
+        sizes.kernels.push(slots);
+        sizes.bodies.push(Vec::new());
+        self.candidates.insert(&plain, candidate.clone());
         let general = Variant { packed: candidate.packed, ..Variant::of(candidate.recipe) };
-        let action = Action::Launch(Launch { in_place, ..Launch::of(region, general) });
+        let action = Action::Launch(Launch { region: plain, in_place, general, special });
         graph.steps.push(Step { action, inputs, outputs, origins: origins_text });
+    }
+
+    /// The bytes of scratch memory of a kernel; none where they are 0, or only a run knows them.
+    fn workspace(&self, candidate: &Candidate, shapes: &mut ShapeCompiler) -> Option<Slot> {
+        let is_any = candidate.workspace.as_constant() != Some(0);
+        (is_any && self.is_known(&candidate.workspace)).then(|| shapes.dim(&candidate.workspace))
+    }
+
+    /// The kernels of profiles of sizes after the first one, where they are other ones than the general kernel.
+    fn for_profiles(&self, region: &Region, general: &Candidate) -> Vec<(usize, Candidate)> {
+        let mut found: Vec<(usize, Candidate)> = Vec::new();
+        for profile in 1..self.evidence.profiles().len() {
+            let best = select_at(region, profile, self.back_end, self.target, self.evidence);
+            let Ok(best) = best else { continue };
+            if best.recipe != general.recipe && best.kind == general.kind {
+                found.push((profile, best));
+            }
+        }
+        found
     }
 
     /// A copy to another device; its sizes are known before a run where those of its operand are.
@@ -317,7 +367,7 @@ impl Lowering<'_> {
                 false => sizes.values[id.index()] = None,
             }
         }
-        sizes.workspaces.push(None);
+        sizes.kernels.push(Vec::new());
         sizes.bodies.push(Vec::new());
         graph.steps.push(Step { action: Action::Copy, inputs, outputs, origins });
     }
@@ -411,7 +461,7 @@ impl Lowering<'_> {
             inner.push(sizes);
         }
         (self.is_inside, self.weights) = (was_inside, outer);
-        sizes.workspaces.push(None);
+        sizes.kernels.push(Vec::new());
         sizes.bodies.push(inner);
         graphs
     }

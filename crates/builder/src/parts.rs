@@ -49,7 +49,7 @@ pub(crate) fn place(
     for (position, _) in is_placed.iter().enumerate().filter(|(_, is_placed)| **is_placed) {
         let Some(region) = graph.steps[position].region().cloned() else { continue };
         graph.steps[position].action = Action::Alias { region };
-        sizes.workspaces[position] = None;
+        sizes.kernels[position] = Vec::new();
     }
     let mut steps = Vec::new();
     for Copied { step, operand, from, place: rows, region, candidate } in copied {
@@ -70,7 +70,7 @@ pub(crate) fn place(
     steps.sort_by_key(|(position, _)| std::cmp::Reverse(*position));
     for (position, step) in steps {
         graph.steps.insert(position, step);
-        sizes.workspaces.insert(position, None);
+        sizes.kernels.insert(position, Vec::new());
         sizes.bodies.insert(position, Vec::new());
     }
     moved

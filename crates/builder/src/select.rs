@@ -9,7 +9,8 @@ use crate::evidence::Evidence;
 pub(crate) const MOST_CANDIDATES: usize = 16;
 
 /// The best candidate of all tactics for the region, without those that are banned; its estimate is the measured time where
-/// there is one.
+/// there is one. Where there are several profiles of sizes, the candidate is the best one for the first of them, and its
+/// estimate the sum of what the best ones take in all.
 ///
 /// # Errors
 /// All refusals, by tactic, when none takes the region.
@@ -19,8 +20,27 @@ pub(crate) fn select(
     target: &Target,
     evidence: &Evidence,
 ) -> Result<Candidate, Vec<(String, Refusal)>> {
-    let (offered, refusals) = offered(region, back_end, target, evidence);
-    let point = evidence.note(region, &offered, &refusals);
+    let mut best = select_at(region, 0, back_end, target, evidence)?;
+    for profile in 1..evidence.profiles().len() {
+        let other = select_at(region, profile, back_end, target, evidence);
+        best.estimate += other.map_or(best.estimate, |other| other.estimate);
+    }
+    Ok(best)
+}
+
+/// As [`select`], for the sizes of one profile.
+///
+/// # Errors
+/// As [`select`].
+pub(crate) fn select_at(
+    region: &Region,
+    profile: usize,
+    back_end: &dyn BackEnd,
+    target: &Target,
+    evidence: &Evidence,
+) -> Result<Candidate, Vec<(String, Refusal)>> {
+    let (offered, refusals) = offered(region, profile, back_end, target, evidence);
+    let point = evidence.note(region, profile, &offered, &refusals);
     let time = |candidate: &Candidate| evidence.time(point.as_ref()?, &candidate.recipe);
     // Beside candidates with a time the others are out: they were too slow by far, or failed.
     let any_timed = offered.iter().any(|candidate| time(candidate).is_some());
@@ -48,19 +68,20 @@ pub(crate) fn best(
     target: &Target,
     evidence: &Evidence,
 ) -> Result<Candidate, Vec<(String, Refusal)>> {
-    let (offered, refusals) = offered(region, back_end, target, evidence);
+    let (offered, refusals) = offered(region, 0, back_end, target, evidence);
     offered.into_iter().min_by(|a, b| a.estimate.total_cmp(&b.estimate)).ok_or(refusals)
 }
 
 /// Everything that tactics offer for a region but what is banned, and all refusals, by tactic.
 fn offered(
     region: &Region,
+    profile: usize,
     back_end: &dyn BackEnd,
     target: &Target,
     evidence: &Evidence,
 ) -> (Vec<Candidate>, Vec<(String, Refusal)>) {
     let (mut offered, mut refusals) = (Vec::new(), Vec::new());
-    let problem = Problem { region, target, sizing: evidence.sizing() };
+    let problem = Problem { region, target, sizing: &evidence.profiles()[profile].sizing };
     let root = region.root();
     for tactic in
         back_end.tactics().into_iter().filter(|tactic| root.is_some_and(|root| tactic.roots().contains(&root)))

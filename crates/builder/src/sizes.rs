@@ -43,13 +43,31 @@ impl SizeHints {
         hints
     }
 
+    /// The least range that takes in those of all profiles, with the optima of the first one; a size that a profile leaves
+    /// open is open.
+    pub fn hull(profiles: &[SizeHints]) -> SizeHints {
+        let Some((first, others)) = profiles.split_first() else { return SizeHints::default() };
+        let mut hull = first.clone();
+        for (name, hint) in &mut hull.0 {
+            for other in others {
+                let other = other.0.get(name).copied().unwrap_or_default();
+                hint.min = hint.min.zip(other.min).map(|(a, b)| a.min(b));
+                hint.max = hint.max.zip(other.max).map(|(a, b)| a.max(b));
+            }
+        }
+        for (name, hint) in others.iter().flat_map(|other| &other.0) {
+            hull.0.entry(name.clone()).or_insert(SizeHint { opt: hint.opt, ..SizeHint::default() });
+        }
+        hull
+    }
+
     /// The largest value, where it is known.
     pub fn max(&self, name: &str) -> Option<i64> {
         self.0.get(name)?.max
     }
 
     /// The ranges as pairs of sizes that must be equal, each with what it means when they are not.
-    pub(crate) fn guards(&self) -> impl Iterator<Item = (Dim, Dim, String)> {
+    pub(crate) fn guards(&self) -> impl Iterator<Item = (Dim, Dim, String)> + '_ {
         self.0.iter().flat_map(|(name, hint)| {
             let size = Dim::symbol(name);
             let low = hint.min.filter(|min| *min > 0).map(|min| (size.maximum(&min.into()), format!("at least {min}")));
@@ -74,6 +92,23 @@ pub(crate) fn input_symbols(network: &Network) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn profiles_have_a_hull() {
+        let profile =
+            |name: &str, min, opt, max| SizeHints(BTreeMap::from([(name.to_owned(), SizeHint { min, opt, max })]));
+        let some = |min, opt, max| profile("N", Some(min), Some(opt), Some(max));
+        assert_eq!(SizeHints::hull(&[some(1, 1, 1), some(16, 32, 64)]), some(1, 1, 64));
+        assert_eq!(
+            SizeHints::hull(&[some(1, 1, 1), profile("N", Some(4), None, None)]),
+            profile("N", Some(1), Some(1), None)
+        );
+        let both = SizeHints::hull(&[some(1, 1, 1), profile("S", Some(8), Some(9), Some(10))]);
+        let (n, s) =
+            (SizeHint { opt: Some(1), ..SizeHint::default() }, SizeHint { opt: Some(9), ..SizeHint::default() });
+        assert_eq!(both, SizeHints(BTreeMap::from([("N".to_owned(), n), ("S".to_owned(), s)])));
+        assert_eq!(SizeHints::hull(&[]), SizeHints::default());
+    }
 
     #[test]
     fn ranges_become_guards() {

@@ -173,6 +173,7 @@ impl From<BuildError> for Failure {
                 .help("`sinter doctor` shows the devices of this machine"),
             BuildError::Islands { .. } => Self::list(Exit::OutsideBounds, error.to_string())
                 .help("without the flag that forbids it, these nodes run there and their values are copied"),
+            BuildError::Profile { .. } => Self::usage(error.to_string()),
             BuildError::Memory(error) => error.clone().into(),
             BuildError::UnknownSize { .. } => Self::usage(error.to_string()),
             BuildError::Weight { .. } => Self::new(Exit::Damaged, error.to_string()),

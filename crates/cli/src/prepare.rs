@@ -259,29 +259,31 @@ fn shapes(inputs: &[(String, Value)]) -> Vec<Shape> {
     inputs.iter().filter_map(shape).collect()
 }
 
-/// Optimizes a network and builds it for a device; `sizes` says what is known of those that stay free. What the user gives
+/// Optimizes a network and builds it for a device; `profiles` say what is known of sizes that stay free. What the user gives
 /// an inference is what the plan is verified with, unless a flag says otherwise.
 ///
 /// # Errors
 /// When operators have no kernel, or more memory is needed than allowed.
 pub fn build_plan(
     network: &Network,
-    sizes: SizeHints,
+    mut profiles: Vec<SizeHints>,
     model: &ModelFlags,
     device: &DeviceFlags,
     given: &[(String, Value)],
 ) -> Result<Built, Failure> {
     let mut dump = |pass: &str, network: &Network| eprint!("{}", printable(&format!("after {pass}:\n{network}\n")));
-    let verify = match model.verify(network, &sizes)? {
+    let verify = match model.verify(network, &SizeHints::hull(&profiles))? {
         Verify::Generated if !given.is_empty() => Verify::Given(given.iter().cloned().collect()),
         other => other,
     };
+    let others = profiles.split_off(profiles.len().min(1));
     let stages = Stages::default();
     let listener = |stage: sinter::builder::Stage, done| stages.show(stage, done);
     let options = BuildOptions {
         threads: device.threads(),
         passes: model.pass_options(&mut dump),
-        sizes,
+        sizes: profiles.pop().unwrap_or_default(),
+        profiles: others,
         max_memory: model.max_memory(),
         verify,
         tuning: model.tuning.tuning()?,
@@ -316,7 +318,7 @@ pub fn engine(
     let (plan, networks) = match source {
         Source::Plan(plan) => (*plan, None),
         Source::Model(imported) => {
-            let built = build_plan(&imported, SizeHints::default(), model, device, inputs)?;
+            let built = build_plan(&imported, Vec::new(), model, device, inputs)?;
             (built.plan, Some((*imported, built.network)))
         }
     };

@@ -303,9 +303,12 @@ impl Checker<'_> {
         for Variant { packed, replaced, .. } in launch.variants() {
             let mut inputs = step.inputs.clone();
             for (at, id) in replaced {
+                let is_weight = |id: &PlanValueId| {
+                    matches!(graph.values.get(id.index()).map(|value| &value.home), Some(Home::Weight(_)))
+                };
                 match inputs.get_mut(*at) {
-                    Some(Some(slot)) => *slot = *id,
-                    _ => return Err(format!("operand {at} is replaced, which it has not")),
+                    Some(Some(slot)) if is_weight(slot) && is_weight(id) => *slot = *id,
+                    _ => return Err(format!("operand {at} is replaced, and is no weight")),
                 }
             }
             self.operands_of(graph, region, &inputs, packed)?;

@@ -167,7 +167,7 @@ impl Layout {
         for (position, step) in graph.steps.iter().enumerate() {
             let bytes: Vec<_> = step.launch().into_iter().flat_map(Launch::variants).map(|v| v.workspace).collect();
             let has_any = bytes.iter().any(Option::is_some);
-            layout.workspaces.push(has_any.then(|| Workspace { bytes, buffer: layout.lives.len() }));
+            layout.workspaces.push(has_any.then_some(Workspace { bytes, buffer: layout.lives.len() }));
             if has_any {
                 layout.lives.push(Life { first: position, last: position });
                 let place = step.outputs.first().and_then(|id| graph.values.get(id.index())).map(|value| value.place);

@@ -24,6 +24,8 @@ pub(crate) struct Answers {
     pub(crate) unfinished: Option<String>,
     /// The same on other inputs, where a body may run another number of times.
     pub(crate) again: Option<Box<Answers>>,
+    /// The same at sizes of each further profile, or why there are none.
+    pub(crate) of_profiles: Vec<Result<Answers, String>>,
     /// What the judge may take.
     pub(crate) memory: Memory,
     /// The same with rounding errors, once somebody asked.
@@ -35,7 +37,7 @@ pub(crate) struct Answers {
 impl Answers {
     fn with(inputs: HashMap<String, Value>, outputs: Vec<Value>, unfinished: Option<String>, memory: Memory) -> Self {
         let (rounded, decisions) = (OnceCell::new(), OnceCell::new());
-        Self { inputs, outputs, unfinished, again: None, memory, rounded, decisions }
+        Self { inputs, outputs, unfinished, again: None, of_profiles: Vec::new(), memory, rounded, decisions }
     }
 
     /// Runs the judge on the network as imported.

@@ -96,6 +96,13 @@ pub(crate) fn check(
     let engine = load(plan.clone(), &options)?;
     let apart = load(apart(plan), &EngineOptions { max_memory: max_memory.min(MOST_APART), ..options })?;
     let mut all = vec![agrees(&engine, &apart, network, answers)];
+    if has_variants(&plan.graph) {
+        // Other sizes launch other kernels.
+        all.extend(answers.of_profiles.iter().map(|answers| match answers {
+            Ok(answers) => agrees(&engine, &apart, network, answers),
+            Err(reason) => Err(Mismatch::Unverifiable(format!("at the sizes of another profile: {reason}"))),
+        }));
+    }
     if has_control_flow(network) {
         let again = answers.again.as_deref();
         // Where the judge does not go there is nothing to compare.
@@ -111,6 +118,12 @@ fn worst(mut all: Vec<Result<(), Mismatch>>) -> Result<(), Mismatch> {
     let is_wrong = |result: &Result<(), Mismatch>| matches!(result, Err(Mismatch::Differs(_)));
     let worst = all.iter().position(is_wrong).or_else(|| all.iter().position(Result::is_err));
     worst.map_or(Ok(()), |at| all.swap_remove(at))
+}
+
+fn has_variants(graph: &Graph) -> bool {
+    let mut has = false;
+    graph.visit_steps(&mut |step| has |= step.launch().is_some_and(|launch| !launch.special.is_empty()));
+    has
 }
 
 fn has_control_flow(network: &Network) -> bool {

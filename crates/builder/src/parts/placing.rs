@@ -41,8 +41,8 @@ pub(crate) struct Copied {
 pub(crate) struct Placing<'a> {
     known: &'a Known<'a>,
     graph: &'a Graph,
-    /// By step; none where whole values are taken, or bodies run.
-    kernels: Vec<Option<&'a Candidate>>,
+    /// By step, all that it may launch; none where whole values are taken, or bodies run.
+    kernels: Vec<Vec<&'a Candidate>>,
     /// By value: the step that makes it, and as which result.
     makers: Vec<Option<(usize, usize)>>,
     /// By value: the steps that read it, and as which operand.
@@ -78,8 +78,10 @@ impl<'a> Placing<'a> {
 
     fn new(graph: &'a Graph, candidates: &'a Candidates, known: &'a Known<'a>) -> Self {
         let kernel = |step: &Step| {
-            let Launch { region, general, .. } = step.launch()?;
-            candidates.get(region, &general.recipe).filter(|candidate| candidate.kind == KernelKind::Device)
+            let variants = step.launch().into_iter().flat_map(Launch::variants);
+            let region = step.region();
+            let known = variants.filter_map(|variant| candidates.get(region?, &variant.recipe));
+            known.filter(|candidate| candidate.kind == KernelKind::Device).collect()
         };
         let mut makers = vec![None; graph.values.len()];
         let mut readers = vec![Vec::new(); graph.values.len()];
@@ -150,8 +152,8 @@ impl<'a> Placing<'a> {
         }
         for &(step, operand) in &self.readers[id.index()] {
             // Whatever takes whole values gets a copy.
-            let Some(kernel) = self.kernels[step] else { continue };
-            if !self.is_placed[step] && !Self::admits(kernel, End::Operand(operand), self.dims(id), &place.rows) {
+            let admits = |kernel: &&Candidate| Self::admits(kernel, End::Operand(operand), self.dims(id), &place.rows);
+            if !self.is_placed[step] && !self.kernels[step].iter().all(admits) {
                 return Err(format!("{} reads no such rows", self.name(step)));
             }
         }
@@ -203,8 +205,9 @@ impl<'a> Placing<'a> {
             return Err("it comes twice".to_owned());
         }
         if !place.rows.is_contiguous(&self.count(id)) {
-            let kernel = self.kernels[maker];
-            if !kernel.is_some_and(|k| Self::admits(k, End::Result(result), self.dims(id), &place.rows)) {
+            let kernels = &self.kernels[maker];
+            let admits = |kernel: &&Candidate| Self::admits(kernel, End::Result(result), self.dims(id), &place.rows);
+            if kernels.is_empty() || !kernels.iter().all(admits) {
                 return Err(format!("{} writes no such rows", self.name(maker)));
             }
         }

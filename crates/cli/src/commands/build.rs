@@ -196,9 +196,9 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     let import_seconds = seconds_since(start);
     let start = Instant::now();
     let nodes = network.body.nodes().len();
-    let sizes = arguments.ranges.hints(&network)?;
+    let profiles = arguments.ranges.profiles(&network)?;
     let Built { plan, passes, verification, is_known_verdict, regions, costs, tuned, .. } =
-        build_plan(&network, sizes, &arguments.model_flags, &arguments.device, &[])?;
+        build_plan(&network, profiles, &arguments.model_flags, &arguments.device, &[])?;
     if let (Some(reason), false) = (&verification.skipped, arguments.model_flags.no_verify()) {
         let what = format!("the plan could not be verified: {reason}");
         return Err(Failure::usage(what).at(&arguments.model).help(

@@ -27,7 +27,7 @@ use crate::interrupt::while_writing;
 use crate::output::deliver;
 use crate::prepare::build_plan;
 use crate::report::{PassSummary, fired, milliseconds, operators, pass_summaries, sources, tactic};
-use sinter::builder::{Built, SizeHints};
+use sinter::builder::Built;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -126,8 +126,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     arguments.device.check();
     let (images, labels) = digits()?;
     let network = network()?;
-    let Built { plan, passes, .. } =
-        build_plan(&network, SizeHints::default(), &ModelFlags::default(), &arguments.device, &[])?;
+    let Built { plan, passes, .. } = build_plan(&network, Vec::new(), &ModelFlags::default(), &arguments.device, &[])?;
     let (engine, plan_bytes) = saved_and_loaded(&plan, arguments.device.threads())?;
 
     let start = Instant::now();

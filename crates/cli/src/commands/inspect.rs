@@ -7,7 +7,6 @@ use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinter::base::Attr;
-use sinter::builder::SizeHints;
 use sinter::plan::{Action, Graph, Plan, Step};
 use sinter::source::{self, Source};
 
@@ -164,7 +163,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
                 if let Some(node) = &arguments.explain {
                     check_node(&network, node)?;
                 }
-                let built = build_plan(&network, SizeHints::default(), &arguments.model, &arguments.device, &[])?;
+                let built = build_plan(&network, Vec::new(), &arguments.model, &arguments.device, &[])?;
                 let moved = built.moved.into_iter().map(|moved| MovedReport {
                     origin: moved.origin,
                     operator: moved.operator.to_owned(),

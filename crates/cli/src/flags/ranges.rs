@@ -16,7 +16,9 @@ use crate::flags::Shape;
 pub struct RangeFlags {
     /// Smallest sizes of inputs whose dimensions stay free: NAME:1x128,OTHER:1x128
     ///
-    /// The engine refuses smaller ones and says so.
+    /// The engine refuses smaller ones and says so. An input that is named a second time begins a second profile of sizes,
+    /// and so on: `--opt-shapes x:1x3x224x224 --opt-shapes x:64x3x224x224` chooses kernels for both, and each run launches
+    /// those of the profile that its sizes belong to.
     #[arg(long, value_name = "NAME:SIZES,...", value_delimiter = ',')]
     min_shapes: Vec<Shape>,
 
@@ -38,23 +40,28 @@ pub struct RangeFlags {
 type Part = fn(&mut SizeHint) -> &mut Option<i64>;
 
 impl RangeFlags {
-    /// What the flags say of the named sizes of a network's inputs.
+    /// What the flags say of the named sizes of a network's inputs, by profile; at least one.
     ///
     /// # Errors
     /// When a flag names no input, sizes do not fit the input, or the three contradict each other.
-    pub fn hints(&self, network: &Network) -> Result<SizeHints, Failure> {
-        let mut hints = SizeHints::default();
+    pub fn profiles(&self, network: &Network) -> Result<Vec<SizeHints>, Failure> {
+        let mut profiles = vec![SizeHints::default()];
         let flags: [(&str, &[Shape], Part); 3] = [
             ("--min-shapes", &self.min_shapes, |hint| &mut hint.min),
             ("--opt-shapes", &self.opt_shapes, |hint| &mut hint.opt),
             ("--max-shapes", &self.max_shapes, |hint| &mut hint.max),
         ];
         for (flag, shapes, part) in flags {
-            for shape in shapes {
-                take(flag, shape, part, network, &mut hints)?;
+            for (position, shape) in shapes.iter().enumerate() {
+                // An input that is named again is that of the next profile.
+                let profile = shapes.iter().take(position).filter(|earlier| earlier.name == shape.name).count();
+                if profiles.len() <= profile {
+                    profiles.resize_with(profile + 1, SizeHints::default);
+                }
+                take(flag, shape, part, network, &mut profiles[profile])?;
             }
         }
-        for (name, SizeHint { min, opt, max }) in &hints.0 {
+        for (name, SizeHint { min, opt, max }) in profiles.iter().flat_map(|profile| &profile.0) {
             let order = [("--min-shapes", min), ("--opt-shapes", opt), ("--max-shapes", max)];
             let given: Vec<(&str, i64)> = order.into_iter().filter_map(|(flag, size)| Some((flag, (*size)?))).collect();
             if let Some([(flag, size), (above, bound)]) = given.array_windows().find(|[(_, a), (_, b)]| a > b) {
@@ -62,7 +69,7 @@ impl RangeFlags {
                 return Err(Failure::usage(what).help("give sizes with min <= opt <= max"));
             }
         }
-        Ok(hints)
+        Ok(profiles)
     }
 }
 

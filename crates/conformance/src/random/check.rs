@@ -5,9 +5,10 @@ use std::collections::HashMap;
 
 use sinter_backend::BackEnd;
 use sinter_base::Value;
-use sinter_builder::{BuildError, BuildOptions, Verify, build};
+use sinter_builder::{BuildError, BuildOptions, SizeHint, SizeHints, Verify, build};
 use sinter_cpu::Cpu;
 use sinter_fake::Fake;
+use sinter_interp::inputs::sizes_of;
 use sinter_interp::{FastEvaluator, Tolerance, compare, run, run_with};
 use sinter_plan::{Plan, Trust, from_bytes, to_bytes};
 use sinter_runtime::Engine;
@@ -19,7 +20,7 @@ use crate::random::agreement::Answers;
 /// Threads that kernels are chosen for.
 const THREADS: usize = 2;
 
-/// One network of so many runs on the fake device.
+/// One network of so many runs on the fake device, and one with two profiles of sizes.
 const ON_FAKE: u64 = 4;
 
 /// How a network that did nothing wrong ended.
@@ -62,10 +63,34 @@ pub fn check(problem: &Problem, seed: u64) -> Result<Found, String> {
         let checked = check_plan(&built.plan, problem, &mut answers, &[&Cpu], seed);
         checked.map_err(|reason| format!("verified plan: {reason}"))?;
     }
+    if seed % ON_FAKE == 1 {
+        with_profiles(problem, &mut answers, seed).map_err(|reason| format!("with profiles: {reason}"))?;
+    }
     if seed.is_multiple_of(ON_FAKE) {
         on_fake(problem, &mut answers, seed).map_err(|reason| format!("with islands: {reason}"))?;
     }
     Ok(Found::Agrees)
+}
+
+/// The network with kernels for its first sizes, and others for its second ones.
+fn with_profiles(problem: &Problem, answers: &mut [Answers], seed: u64) -> Result<(), String> {
+    let [first, second] = &problem.sets;
+    let profile = |set: &HashMap<String, Value>| {
+        let hint = |size: i64| SizeHint { min: Some(size), opt: Some(size), max: Some(size) };
+        SizeHints(sizes_of(&problem.network, set).into_iter().map(|(name, size)| (name, hint(size))).collect())
+    };
+    if profile(first).0.is_empty() {
+        return Ok(());
+    }
+    let options = BuildOptions {
+        threads: THREADS,
+        verify: Verify::Off,
+        sizes: profile(first),
+        profiles: vec![profile(second)],
+        ..BuildOptions::default()
+    };
+    let built = build(&problem.network, &Cpu, options).map_err(|e| format!("build: {e}"))?;
+    check_plan(&built.plan, problem, answers, &[&Cpu], seed)
 }
 
 /// The network on the fake device; what that has no kernels for runs on the processor.

@@ -134,7 +134,7 @@ fn confuse_graph(graph: &mut Graph, registers: usize, weights: usize, random: &m
 fn confuse_step(graph: &mut Graph, registers: usize, random: &mut Random) {
     let Graph { values, steps, .. } = graph;
     let (at, other) = (random.below(steps.len()), random.below(steps.len()));
-    match random.below(16) {
+    match random.below(18) {
         0 => steps.swap(at, other),
         1 => steps[at].action = steps[other].action.clone(),
         2 | 3 => {
@@ -164,6 +164,18 @@ fn confuse_step(graph: &mut Graph, registers: usize, random: &mut Random) {
         7 => {
             let Some(region) = steps[at].region().cloned() else { return };
             steps[at].action = Action::Alias { region };
+        }
+        10 => {
+            let elsewhere = PlanValueId::new(random.below(values.len()));
+            let recipe = steps[other].launch().map(|launch| launch.general.clone());
+            if let (Some(launch), Some(mut variant)) = (steps[at].launch_mut(), recipe) {
+                let mut register = || Register(random.below(registers) as u32);
+                variant.guards = vec![(register(), register())];
+                if random.below(2) == 0 {
+                    variant.replaced.push((random.below(3), elsewhere));
+                }
+                launch.special.push(variant);
+            }
         }
         8 => {
             if let Action::Control { graphs, .. } = &mut steps[at].action {

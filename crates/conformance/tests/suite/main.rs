@@ -23,6 +23,7 @@ mod models;
 mod onnx_data;
 mod parity;
 mod parts;
+mod profiles;
 mod quantized_regions;
 mod random_networks;
 mod reproducible;
