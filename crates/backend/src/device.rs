@@ -73,11 +73,11 @@ pub trait Stream: Memory + Send {
     /// See there.
     fn launch(&mut self, kernel: &Arc<Self::Kernel>, arguments: &Arguments, seed: Seed) -> Result<(), KernelError>;
 
-    /// See [`Queue::opened`].
+    /// See [`Queue::dynamic_result`].
     ///
     /// # Errors
     /// See there.
-    fn opened(&mut self, output: usize) -> Result<Argument, KernelError>;
+    fn dynamic_result(&mut self, output: usize) -> Result<Argument, KernelError>;
 
     /// See [`Queue::copy`].
     ///
@@ -290,8 +290,8 @@ impl<M: Machine> Queue for Erased<M> {
         self.stream.launch(self.kernels.get(at).ok_or_else(missing)?, arguments, seed)
     }
 
-    fn opened(&mut self, output: usize) -> Result<Argument, KernelError> {
-        self.stream.opened(output)
+    fn dynamic_result(&mut self, output: usize) -> Result<Argument, KernelError> {
+        self.stream.dynamic_result(output)
     }
 
     fn copy(&mut self, from: MemoryRef, to: MemoryRef) -> Result<(), KernelError> {

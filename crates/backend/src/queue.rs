@@ -52,8 +52,8 @@ pub enum Input {
 pub enum Output {
     /// To be written.
     Memory(Argument),
-    /// The kernel tells the sizes; see [`Queue::opened`].
-    Open {
+    /// The kernel tells the sizes; see [`Queue::dynamic_result`].
+    Dynamic {
         /// Element type.
         data_type: DataType,
         /// Most bytes that it may take.
@@ -95,7 +95,7 @@ pub trait Queue: Memory + Send {
     ///
     /// # Errors
     /// When the kernel told none, and errors of work.
-    fn opened(&mut self, output: usize) -> Result<Argument, KernelError>;
+    fn dynamic_result(&mut self, output: usize) -> Result<Argument, KernelError>;
 
     /// Copies one range to another of the same length.
     ///

@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::{Value as Json, json};
 use sinter_backend::{BackEnd, Candidate, Device, Loaded, Region, Tactic};
 use sinter_base::{Attr, Dim};
-use sinter_builder::trial::Setup;
+use sinter_builder::harness::Setup;
 use sinter_conformance::kernels::{offers, operands_of};
 use sinter_conformance::other_types::{Problem, problems};
 use sinter_cpu::Cpu;

@@ -8,30 +8,30 @@ use sinter_base::Location;
 use sinter_interp::inputs::{generate_at, sizes_of};
 use sinter_ir::Network;
 use sinter_passes::{Optimized, PassOptions, PassReport, optimize};
-use sinter_plan::{Graph, Home, Plan};
+use sinter_plan::{Graph, Plan, Storage};
 use sinter_runtime::default_memory;
 
-use crate::bound;
-use crate::cache::verdicts::{Verdict, VerdictCache, build_key, plan_hash};
-use crate::compile::compile;
-use crate::cover::Costs;
+use crate::assemble::aliasing::Moved;
+use crate::assemble::compile::compile;
+use crate::assemble::lowered::{LoweredGraph, LoweredPlan, finish, lower};
+use crate::choose::cover::Costs;
+use crate::choose::point::Optimum;
+use crate::choose::tune::{self, Tuning};
+use crate::choose::tuning_database::TuningDatabase;
 use crate::devices::Devices;
-use crate::draft::{Draft, Lowered, finish, lower};
+use crate::engine_comparison::{EngineComparison, Engines, SHARE};
 use crate::error::BuildError;
-use crate::evidence::Evidence;
-use crate::freedom::{ALL_PASSES, Freedom, least};
-use crate::parity::steps::Subject;
-use crate::parity::trace::Trace;
-use crate::parity::whole::Mismatch;
-use crate::parity::{self, Answers, Dropped, Failure, Unverified, Verification, Verify};
-use crate::parts::Moved;
+use crate::fallback::{ALL_PASSES, Fallback, least};
+use crate::known_verifications::{KnownVerification, VerificationCache, build_key, plan_hash};
+use crate::memory_budget;
 use crate::progress::{Progress, Stage};
 use crate::regions::{ConsideredRegion, considered};
 use crate::report::report;
 use crate::sizes::{SizeHints, input_symbols};
-use crate::tune::engines::{Engines, Race};
-use crate::tune::point::PointSizes;
-use crate::tune::{self, Tuning};
+use crate::verify::steps::Subject;
+use crate::verify::trace::Trace;
+use crate::verify::whole::Mismatch;
+use crate::verify::{self, Answers, Dropped, Failure, Unverified, Verification, Verify};
 
 /// What the user decides about a build.
 pub struct BuildOptions<'a> {
@@ -51,7 +51,7 @@ pub struct BuildOptions<'a> {
     /// size.
     pub profiles: Vec<SizeHints>,
     /// May concatenations and slices lie in the memory of other values? Copies may need less memory, and more time.
-    pub place_parts: bool,
+    pub alias_buffers: bool,
     /// Most bytes that the build may take for weights and values; checked before they are taken. Default: half of the
     /// memory of the machine, or of the control group when that is less.
     pub max_memory: u64,
@@ -60,7 +60,7 @@ pub struct BuildOptions<'a> {
     /// How kernels are timed; without it no clock is read, and the plan depends on nothing but what is given here.
     pub tuning: Option<Tuning>,
     /// Verdicts of earlier builds; `None` asks the judge in any case.
-    pub verdicts: Option<VerdictCache>,
+    pub verifications: Option<VerificationCache>,
     /// Who is told how far the build is.
     pub progress: Progress<'a>,
 }
@@ -77,7 +77,7 @@ pub struct Built {
     /// What the judge said.
     pub verification: Verification,
     /// Is that what it said in an earlier build, of the same plan?
-    pub is_known_verdict: bool,
+    pub is_known_verification: bool,
     /// Every region that was considered, and what was chosen.
     pub regions: Vec<ConsideredRegion>,
     /// What the cover is expected to take, and what others would.
@@ -90,15 +90,15 @@ pub struct Built {
     pub on_island: Vec<Location>,
     /// How tuning went, where the build is tuned.
     pub tuned: Option<Tuned>,
-    /// The verdicts that were given, with this one.
-    pub verdicts: Option<VerdictCache>,
+    /// The verifications that were given, with this one.
+    pub verifications: Option<VerificationCache>,
 }
 
 /// How tuning went.
 #[derive(Clone, Debug, Default)]
 pub struct Tuned {
     /// All timings: those that were given, and new ones.
-    pub cache: crate::cache::timings::TimingCache,
+    pub cache: crate::choose::timings::TimingCache,
     /// How long kernels and engines were timed.
     pub spent: Duration,
     /// Candidates that there was no time for.
@@ -116,11 +116,11 @@ impl Default for BuildOptions<'_> {
             passes: PassOptions::default(),
             sizes: SizeHints::default(),
             profiles: Vec::new(),
-            place_parts: true,
+            alias_buffers: true,
             max_memory: u64::try_from(default_memory()).unwrap_or(u64::MAX),
             verify: Verify::default(),
             tuning: None,
-            verdicts: None,
+            verifications: None,
             progress: Progress::default(),
         }
     }
@@ -139,12 +139,12 @@ struct Build<'b, 'o> {
     /// Those that were loaded to be verified.
     devices: Devices<'b>,
     options: BuildOptions<'o>,
-    given_up: Vec<Freedom>,
+    fallbacks: Vec<Fallback>,
     /// Time for tuning that is left.
     left: Duration,
     untimed: usize,
     engines: Option<Engines>,
-    evidence: Evidence,
+    database: TuningDatabase,
     /// Kernels that do not compile.
     uncompiled: Vec<Dropped>,
 }
@@ -172,52 +172,54 @@ fn profiles(options: &mut BuildOptions<'_>) -> Result<Vec<SizeHints>, BuildError
 /// than allowed, or timings are missing that a locked build needs.
 pub fn build(network: &Network, back_end: &dyn BackEnd, mut options: BuildOptions<'_>) -> Result<Built, BuildError> {
     let imported = network;
-    let (passes, mut verdicts) = (std::mem::take(&mut options.passes), options.verdicts.take());
+    let (passes, mut verifications) = (std::mem::take(&mut options.passes), options.verifications.take());
     let progress = options.progress;
     let mut build = Build::new(imported, back_end, options)?;
     let disabled = passes.disabled.clone();
     progress.begin(Stage::Passes);
     let mut optimized = optimize(imported.clone(), passes)?;
-    let key = verdicts.as_ref().and_then(|_| {
+    let key = verifications.as_ref().and_then(|_| {
         let device = tune::device_name(back_end, &back_end.target(build.options.threads));
         build_key(imported, &device, disabled.iter(), &build.options.verify)
     });
-    if let Some(verdict) = key.as_ref().zip(verdicts.as_ref()).and_then(|(key, verdicts)| verdicts.get(key)) {
-        let optimized = match &verdict.without {
+    if let Some(known) =
+        key.as_ref().zip(verifications.as_ref()).and_then(|(key, verifications)| verifications.get(key))
+    {
+        let optimized = match &known.without {
             None => optimized.clone(),
             Some(pass) => without(imported, &disabled, pass)?,
         };
-        build.evidence.ban_all(&verdict.bans);
-        build.given_up = verdict.given_up;
+        build.database.ban_all(&known.bans);
+        build.fallbacks = known.fallbacks;
         let mut draft = build.draft(&optimized.network)?;
-        if plan_hash(&draft.plan) == verdict.plan {
-            draft.plan.sealed = verdict.sealed;
-            let built = build.finish(draft, optimized, verdict.found);
-            return Ok(Built { is_known_verdict: true, verdicts, ..built });
+        if plan_hash(&draft.plan) == known.plan {
+            draft.plan.self_test = known.self_test;
+            let built = build.finish(draft, optimized, known.found);
+            return Ok(Built { is_known_verification: true, verifications, ..built });
         }
-        // The verdict was of another plan: what it drops may serve this one. Timings hold.
-        build.evidence.forget_bans();
-        build.given_up.clear();
+        // The known was of another plan: what it drops may serve this one. Timings hold.
+        build.database.forget_bans();
+        build.fallbacks.clear();
     }
     let mut verification = Verification::default();
     progress.begin(Stage::Judge);
     build.check_judge(imported)?;
     let BuildOptions { verify, sizes, max_memory, .. } = &build.options;
-    let of_profile = |sizes: &PointSizes| parity::answers(imported, &Verify::Generated, &sizes.hints, *max_memory);
-    let answers = match parity::answers(imported, verify, sizes, *max_memory) {
+    let of_profile = |sizes: &Optimum| verify::answers(imported, &Verify::Generated, &sizes.hints, *max_memory);
+    let answers = match verify::answers(imported, verify, sizes, *max_memory) {
         Ok(mut answers) => {
-            answers.of_profiles = build.evidence.profiles().iter().skip(1).map(of_profile).collect();
+            answers.of_profiles = build.database.profiles().iter().skip(1).map(of_profile).collect();
             answers
         }
         Err(reason) => {
             verification.skipped = Some(reason);
             let draft = build.draft(&optimized.network)?;
-            return Ok(Built { verdicts, ..build.finish(draft, optimized, verification) });
+            return Ok(Built { verifications, ..build.finish(draft, optimized, verification) });
         }
     };
     let mut left_out = None;
     let mut trace = Trace::of(&optimized.network, &answers);
-    if let Err(reason) = parity::keeps_meaning(imported, &optimized.network, &answers, &trace) {
+    if let Err(reason) = verify::keeps_meaning(imported, &optimized.network, &answers, &trace) {
         let (name, again) = without_wrong_pass(imported, optimized, &disabled, &answers)?;
         let origin = "the whole network".to_owned();
         verification.dropped.push(Dropped { name: name.clone(), origin, reason });
@@ -227,28 +229,28 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, mut options: BuildOption
     let judged = Judged { imported, answers: &answers };
     let (mut draft, mut whole) = build.attempt(&optimized.network, &trace, judged, &mut verification)?;
     if let Err(Mismatch::Differs(reason)) = whole {
-        let freedoms = build.freedoms(&draft.plan.graph, &optimized);
+        let possible_fallbacks = build.possible_fallbacks(&draft.plan.graph, &optimized);
         drop(draft);
-        let found = least(&freedoms, |given_up| {
-            build.given_up = given_up.to_vec();
-            let (_, whole) = if given_up.contains(&Freedom::Passes) {
+        let found = least(&possible_fallbacks, |fallbacks| {
+            build.fallbacks = fallbacks.to_vec();
+            let (_, whole) = if fallbacks.contains(&Fallback::Passes) {
                 build.attempt(imported, &Trace::of(imported, &answers), judged, &mut verification)?
             } else {
                 build.attempt(&optimized.network, &trace, judged, &mut verification)?
             };
             Ok::<bool, BuildError>(!matches!(whole, Err(Mismatch::Differs(_))))
         })?;
-        let Some(given_up) = found else { return Err(BuildError::Disagrees { reason }) };
-        if given_up.contains(&Freedom::Passes) {
+        let Some(fallbacks) = found else { return Err(BuildError::Disagrees { reason }) };
+        if fallbacks.contains(&Fallback::Passes) {
             optimized = without(imported, &disabled, ALL_PASSES)?;
             trace = Trace::of(imported, &answers);
             left_out = Some(ALL_PASSES.to_owned());
         }
         let origin = "the whole plan";
-        let dropped = given_up.iter().map(|freedom| freedom.name());
+        let dropped = fallbacks.iter().map(|fallback| fallback.name());
         let dropped = dropped.map(|name| Dropped { name: name.into(), origin: origin.into(), reason: reason.clone() });
         verification.dropped.extend(dropped);
-        build.given_up = given_up;
+        build.fallbacks = fallbacks;
         (draft, whole) = build.attempt(&optimized.network, &trace, judged, &mut verification)?;
     }
     let whole_agrees = whole.is_ok();
@@ -264,20 +266,20 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, mut options: BuildOption
         Err(Mismatch::Differs(reason)) => return Err(BuildError::Disagrees { reason }),
     }
     if whole_agrees {
-        draft.plan.sealed = parity::seal(&draft.plan, imported, &answers);
+        draft.plan.self_test = verify::self_test_of(&draft.plan, imported, &answers);
     }
-    if let (Some(key), Some(verdicts), None) = (&key, &mut verdicts, &verification.skipped) {
-        let verdict = Verdict {
+    if let (Some(key), Some(verifications), None) = (&key, &mut verifications, &verification.skipped) {
+        let known = KnownVerification {
             plan: plan_hash(&draft.plan),
             without: left_out,
-            bans: build.evidence.bans(),
-            given_up: build.given_up.clone(),
+            bans: build.database.bans(),
+            fallbacks: build.fallbacks.clone(),
             found: verification.clone(),
-            sealed: draft.plan.sealed.clone(),
+            self_test: draft.plan.self_test.clone(),
         };
-        verdicts.insert(key, verdict);
+        verifications.insert(key, known);
     }
-    Ok(Built { verdicts, ..build.finish(draft, optimized, verification) })
+    Ok(Built { verifications, ..build.finish(draft, optimized, verification) })
 }
 
 impl<'b, 'o: 'b> Build<'b, 'o> {
@@ -289,12 +291,12 @@ impl<'b, 'o: 'b> Build<'b, 'o> {
         if let Some(name) = named.into_iter().find(|name| !known.contains(*name)) {
             return Err(BuildError::UnknownSize { name: name.clone(), known: known.into_iter().collect() });
         }
-        bound::check(network, sizes, *max_memory)?;
+        memory_budget::check(network, sizes, *max_memory)?;
         let times = tuning.as_ref().map(|tuning| tune::begin(tuning, back_end, &back_end.target(*threads)));
-        let points = profiles.iter().map(|sizes| PointSizes::of_network(network, sizes, *max_memory));
-        let mut evidence = Evidence::new(points.collect(), times);
+        let points = profiles.iter().map(|sizes| Optimum::of_network(network, sizes, *max_memory));
+        let mut database = TuningDatabase::new(points.collect(), times);
         if let Verify::Given(inputs) = verify {
-            evidence.set_usual_sizes(sizes_of(network, inputs));
+            database.set_optimum(sizes_of(network, inputs));
         }
         let left = tuning.as_ref().and_then(|tuning| tuning.budget).unwrap_or_default();
         let devices = Devices::open(back_end, options.island, options.threads).map_err(BuildError::Device)?;
@@ -302,11 +304,11 @@ impl<'b, 'o: 'b> Build<'b, 'o> {
             back_end,
             devices,
             options,
-            given_up: Vec::new(),
+            fallbacks: Vec::new(),
             left,
             untimed: 0,
             engines: None,
-            evidence,
+            database,
             uncompiled: Vec::new(),
         })
     }
@@ -316,11 +318,11 @@ impl<'b, 'o: 'b> Build<'b, 'o> {
         let BuildOptions { verify, sizes, max_memory, .. } = &self.options;
         match verify {
             Verify::Off => {}
-            Verify::Given(inputs) => bound::check_judge(network, inputs, *max_memory)?,
+            Verify::Given(inputs) => memory_budget::check_judge(network, inputs, *max_memory)?,
             Verify::Generated => {
                 // What cannot be made up is told by the judge.
                 if let Ok(inputs) = generate_at(network, &|name| sizes.near(name, 1)) {
-                    bound::check_judge(network, &inputs, *max_memory)?;
+                    memory_budget::check_judge(network, &inputs, *max_memory)?;
                 }
             }
         }
@@ -328,18 +330,18 @@ impl<'b, 'o: 'b> Build<'b, 'o> {
     }
 
     /// What there is to give up: what was done at all.
-    fn freedoms(&self, graph: &Graph, optimized: &Optimized) -> Vec<Freedom> {
-        let was_done = |freedom: &Freedom| match freedom {
-            Freedom::Parts => has_parts(graph),
-            Freedom::SharedMemory | Freedom::Regions => true,
-            Freedom::Passes => optimized.report.iter().any(|pass| pass.fired > 0),
+    fn possible_fallbacks(&self, graph: &Graph, optimized: &Optimized) -> Vec<Fallback> {
+        let was_done = |fallback: &Fallback| match fallback {
+            Fallback::Aliases => has_aliases(graph),
+            Fallback::SharedMemory | Fallback::Regions => true,
+            Fallback::Passes => optimized.report.iter().any(|pass| pass.fired > 0),
         };
-        let all = [Freedom::Parts, Freedom::SharedMemory, Freedom::Regions, Freedom::Passes];
+        let all = [Fallback::Aliases, Fallback::SharedMemory, Fallback::Regions, Fallback::Passes];
         all.into_iter().filter(was_done).collect()
     }
 
-    fn may(&self, freedom: Freedom) -> bool {
-        !self.given_up.contains(&freedom)
+    fn may(&self, fallback: Fallback) -> bool {
+        !self.fallbacks.contains(&fallback)
     }
 
     /// A plan whose steps agree with the judge, as far as they can be verified, and whether the whole does.
@@ -349,19 +351,19 @@ impl<'b, 'o: 'b> Build<'b, 'o> {
         trace: &Trace,
         judged: Judged<'_>,
         found: &mut Verification,
-    ) -> Result<(Draft, Result<(), Mismatch>), BuildError> {
+    ) -> Result<(LoweredPlan, Result<(), Mismatch>), BuildError> {
         let Judged { imported, answers } = judged;
         loop {
             let draft = self.draft(network)?;
             let BuildOptions { sizes, max_memory, progress, .. } = &self.options;
             let subject = Subject { draft: &draft, network, answers, trace, hints: sizes };
-            let wrong = parity::steps::check(&subject, &self.devices, found, *progress);
-            if parity::ban(wrong.failures, &mut self.evidence, found) {
+            let wrong = verify::steps::check(&subject, &self.devices, found, *progress);
+            if verify::ban(wrong.failures, &mut self.database, found) {
                 continue;
             }
             let whole = match wrong.together {
                 Some(reason) => Err(Mismatch::Differs(reason)),
-                None => parity::whole::check(&draft.plan, imported, answers, &self.devices, *max_memory),
+                None => verify::whole::check(&draft.plan, imported, answers, &self.devices, *max_memory),
             };
             return Ok((draft, whole));
         }
@@ -369,20 +371,20 @@ impl<'b, 'o: 'b> Build<'b, 'o> {
 
     /// A plan by what is known so far. Where the build is tuned, kernels that it asks about are timed first, and the plan by
     /// their times takes the place of the one by estimates when the whole engine is faster.
-    fn draft(&mut self, network: &Network) -> Result<Draft, BuildError> {
+    fn draft(&mut self, network: &Network) -> Result<LoweredPlan, BuildError> {
         if self.options.tuning.is_none() {
             return self.plan(network, self.options.max_memory);
         }
-        self.evidence.go_by_times(true);
+        self.database.go_by_times(true);
         self.time_kernels(network)?;
         let timed = self.plan(network, self.options.max_memory)?;
-        let asked = self.evidence.take_asked();
-        self.evidence.go_by_times(false);
+        let asked = self.database.take_queries();
+        self.database.go_by_times(false);
         let weights: usize = timed.plan.weights.iter().map(|weight| weight.tensor().bytes().len()).sum();
         let estimated = self.plan(network, self.options.max_memory.saturating_sub(weights as u64))?;
-        self.engines = self.race(network, &timed, &estimated)?;
+        self.engines = self.comparison(network, &timed, &estimated)?;
         if self.engines.as_ref().is_none_or(Engines::is_won_by_times) {
-            self.evidence.put_asked(asked);
+            self.database.put_queries(asked);
             return Ok(timed);
         }
         Ok(estimated)
@@ -393,13 +395,13 @@ impl<'b, 'o: 'b> Build<'b, 'o> {
         let device = self.back_end.target(self.options.threads);
         let budget = self.options.tuning.as_ref().and_then(|tuning| tuning.budget);
         // Whole engines need some of the time as well.
-        let kept = budget.unwrap_or_default().mul_f64(tune::engines::SHARE);
+        let kept = budget.unwrap_or_default().mul_f64(SHARE);
         loop {
             self.lower(network)?;
-            let missing = tune::missing(&self.evidence);
+            let missing = tune::missing(&self.database);
             self.untimed = missing.len();
             let Some(whole) = budget else {
-                let (device, known) = (tune::device_name(self.back_end, &device), self.evidence.devices());
+                let (device, known) = (tune::device_name(self.back_end, &device), self.database.devices());
                 return if missing.is_empty() { Ok(()) } else { Err(BuildError::Untimed { missing, device, known }) };
             };
             if missing.is_empty() || self.left <= kept {
@@ -408,90 +410,95 @@ impl<'b, 'o: 'b> Build<'b, 'o> {
             // Times make other covers worth while, which ask about other regions.
             let mut left = self.left - kept;
             let on = (self.back_end, &**self.devices.main.device());
-            tune::tune(&mut self.evidence, on, (&mut left, whole), self.options.progress);
+            tune::tune(&mut self.database, on, (&mut left, whole), self.options.progress);
             self.left = left + kept;
             if left.is_zero() {
-                let scale = tune::scale(&self.evidence);
-                self.evidence.set_scale(scale);
+                let scale = tune::scale(&self.database);
+                self.database.set_scale(scale);
             }
         }
     }
 
     /// Chooses kernels by what is known so far.
-    fn lower(&self, network: &Network) -> Result<Lowered, BuildError> {
+    fn lower(&self, network: &Network) -> Result<LoweredGraph, BuildError> {
         self.options.progress.begin(Stage::Choose);
-        let mut lowered = lower(network, &self.devices, &self.evidence, self.may(Freedom::Regions))?;
+        let mut lowered = lower(network, &self.devices, &self.database, self.may(Fallback::Regions))?;
         if self.options.forbid_islands && !lowered.on_island.is_empty() {
             return Err(BuildError::Islands { nodes: lowered.on_island });
         }
-        if self.options.place_parts && self.may(Freedom::Parts) {
-            lowered.place_parts(self.back_end, &self.evidence);
+        if self.options.alias_buffers && self.may(Fallback::Aliases) {
+            lowered.alias_buffers(self.back_end, &self.database);
         }
         Ok(lowered)
     }
 
     /// The plan with these kernels.
-    fn plan(&mut self, network: &Network, max_memory: u64) -> Result<Draft, BuildError> {
+    fn plan(&mut self, network: &Network, max_memory: u64) -> Result<LoweredPlan, BuildError> {
         loop {
             let lowered = self.lower(network)?;
             self.options.progress.begin(Stage::Weights);
-            let may_share = self.may(Freedom::SharedMemory);
+            let may_share = self.may(Fallback::SharedMemory);
             let mut draft = finish(network, lowered, &self.options.sizes, &self.devices, max_memory, may_share)?;
             let Err(failures) = compile(&mut draft.plan, &self.devices) else { return Ok(draft) };
             // Another kernel takes the place of one that does not compile.
             for Failure { recipe, region, dropped } in failures {
-                self.evidence.ban(&recipe, &region);
+                self.database.ban(&recipe, &region);
                 self.uncompiled.push(dropped);
             }
         }
     }
 
     /// Both plans as whole engines; `None` where they are the same.
-    fn race(&mut self, network: &Network, timed: &Draft, estimated: &Draft) -> Result<Option<Engines>, BuildError> {
+    fn comparison(
+        &mut self,
+        network: &Network,
+        timed: &LoweredPlan,
+        estimated: &LoweredPlan,
+    ) -> Result<Option<Engines>, BuildError> {
         let Some(Tuning { budget, .. }) = self.options.tuning else { return Ok(None) };
-        let race = Race::between(&timed.plan, &estimated.plan, self.evidence.sizes());
-        let Some(race) = race else { return Ok(None) };
+        let comparison = EngineComparison::between(&timed.plan, &estimated.plan, self.database.sizes());
+        let Some(comparison) = comparison else { return Ok(None) };
         let device = self.back_end.target(self.options.threads);
-        if race.known(&self.evidence).is_none() {
+        if comparison.known(&self.database).is_none() {
             let Some(whole) = budget else {
-                let (device, known) = (tune::device_name(self.back_end, &device), self.evidence.devices());
-                return Err(BuildError::Untimed { missing: race.missing(), device, known });
+                let (device, known) = (tune::device_name(self.back_end, &device), self.database.devices());
+                return Err(BuildError::Untimed { missing: comparison.missing(), device, known });
             };
             self.options.progress.at(Stage::Tune, whole.saturating_sub(self.left), whole);
             let BuildOptions { verify, max_memory, .. } = &self.options;
             let back_ends: Vec<&dyn BackEnd> = [self.back_end].into_iter().chain(self.options.island).collect();
-            race.run(network, verify, &mut self.evidence, &back_ends, *max_memory, &mut self.left);
+            comparison.run(network, verify, &mut self.database, &back_ends, *max_memory, &mut self.left);
         }
-        Ok(race.known(&self.evidence))
+        Ok(comparison.known(&self.database))
     }
 
-    fn finish(self, mut draft: Draft, optimized: Optimized, mut verification: Verification) -> Built {
+    fn finish(self, mut draft: LoweredPlan, optimized: Optimized, mut verification: Verification) -> Built {
         verification.dropped.extend(self.uncompiled);
-        let regions = considered(&self.evidence, &draft.plan.graph);
+        let regions = considered(&self.database, &draft.plan.graph);
         draft.plan.report = Some(report(&verification, &optimized.report, &regions, &draft.plan.graph));
         let budget = self.options.tuning.and_then(|tuning| tuning.budget).unwrap_or_default();
         let spent = budget.saturating_sub(self.left);
         let (untimed, engines) = (self.untimed, self.engines);
-        let tuned = self.evidence.times.map(|times| Tuned { cache: times.cache, spent, untimed, engines });
+        let tuned = self.database.times.map(|times| Tuned { cache: times.cache, spent, untimed, engines });
         Built {
             plan: draft.plan,
             passes: optimized.report,
             network: optimized.network,
             verification,
-            is_known_verdict: false,
+            is_known_verification: false,
             regions,
             costs: draft.costs,
             moved: draft.moved,
             dequantized: draft.dequantized,
             on_island: draft.on_island,
             tuned,
-            verdicts: None,
+            verifications: None,
         }
     }
 }
 
-fn has_parts(graph: &Graph) -> bool {
-    graph.values.iter().any(|value| matches!(value.home, Home::Part(_)))
+fn has_aliases(graph: &Graph) -> bool {
+    graph.values.iter().any(|value| matches!(value.storage, Storage::Alias(_)))
 }
 
 /// The network after all passes but one, or without any.
@@ -514,7 +521,7 @@ fn without_wrong_pass(
     for report in optimized.report.iter().filter(|report| report.fired > 0) {
         let again = without(imported, disabled, report.pass)?;
         let trace = Trace::of(&again.network, answers);
-        if parity::keeps_meaning(imported, &again.network, answers, &trace).is_ok() {
+        if verify::keeps_meaning(imported, &again.network, answers, &trace).is_ok() {
             return Ok((report.pass.to_owned(), again));
         }
     }

@@ -4,12 +4,12 @@ use sinter_backend::KernelError;
 use sinter_base::{Location, one_line};
 use sinter_ops::EvalError;
 
-use crate::bound::MemoryError;
-use crate::tune::MissingTiming;
+use crate::choose::tune::MissingTiming;
+use crate::memory_budget::MemoryError;
 
 /// A region that no tactic takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unserved {
+pub struct Unsupported {
     /// The node in the model.
     pub location: Location,
     /// The operator.
@@ -23,7 +23,7 @@ pub struct Unserved {
 pub enum BuildError {
     /// Operators without a kernel; all of them at once.
     #[error("{}", list(.0))]
-    Unserved(Vec<Unserved>),
+    Unsupported(Vec<Unsupported>),
     /// A pass is unknown or made a mistake.
     #[error(transparent)]
     Pass(#[from] sinter_passes::PassError),
@@ -79,9 +79,9 @@ pub enum BuildError {
     },
 }
 
-fn list(unserved: &[Unserved]) -> String {
-    let mut text = format!("no kernel for {} nodes:", unserved.len());
-    for node in unserved {
+fn list(unsupported: &[Unsupported]) -> String {
+    let mut text = format!("no kernel for {} nodes:", unsupported.len());
+    for node in unsupported {
         text.push_str(&format!("\n  {} ({})", node.location, node.operator));
         for (tactic, reason) in &node.refusals {
             text.push_str(&format!("\n    {tactic}: {}", one_line(reason)));

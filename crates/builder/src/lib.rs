@@ -1,46 +1,38 @@
 //! Floor 3: the story of a build.
 //!
-//! [`build`] takes a network and a back end, asks every tactic for each region, takes the best candidate, plans memory
-//! and makes the plan.
+//! [`build`] takes a network and a back end. `choose` finds regions and the best candidate for each, `assemble` makes a plan of
+//! them, and `verify` compares the plan with the reference executor; `builder.rs` tells the story from beginning to end.
 //!
 //! Does not know source formats or particular kernels.
 
-pub mod bound;
+mod assemble;
 pub mod builder;
-pub mod cache;
-mod candidates;
-mod compile;
-mod cover;
+pub mod cache_file;
+mod choose;
 mod devices;
-mod draft;
+mod engine_comparison;
 pub mod error;
-pub mod evidence;
-mod freedom;
-mod lower;
-pub mod made_up;
-mod memory;
-pub mod parity;
-mod parts;
+mod fallback;
+pub mod harness;
+mod known_verifications;
+pub mod memory_budget;
 pub mod progress;
 pub mod regions;
 mod report;
-pub mod select;
 pub mod sizes;
-pub mod trial;
-pub mod tune;
-mod wanted;
+pub mod verify;
 
-pub use bound::MemoryError;
+pub use assemble::aliasing::Moved;
 pub use builder::{BuildOptions, Built, build};
-pub use cache::CacheError;
-pub use cache::timings::{Timing, TimingCache};
-pub use cache::verdicts::VerdictCache;
-pub use cover::Costs;
+pub use cache_file::CacheError;
+pub use choose::cover::Costs;
+pub use choose::timings::{Timing, TimingCache};
+pub use choose::tune::{MissingTiming, Tuning};
+pub use engine_comparison::Engines;
 pub use error::BuildError;
-pub use parity::{Dropped, Unverified, Verification, Verify};
-pub use parts::Moved;
+pub use known_verifications::VerificationCache;
+pub use memory_budget::MemoryError;
 pub use progress::{Progress, Stage};
 pub use regions::{ConsideredCandidate, ConsideredRegion};
 pub use sizes::{SizeHint, SizeHints};
-pub use tune::engines::Engines;
-pub use tune::{MissingTiming, Tuning};
+pub use verify::{Dropped, Unverified, Verification, Verify};

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use sinter_base::Attr;
 use sinter_plan::Graph;
 
-use crate::evidence::Evidence;
-use crate::tune::{nanoseconds, why_not};
+use crate::choose::tune::{nanoseconds, why_not};
+use crate::choose::tuning_database::TuningDatabase;
 
 /// A region that the build considered.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,7 +41,7 @@ pub struct ConsideredCandidate {
 }
 
 /// All regions of the last cover, with what the plan took.
-pub(crate) fn considered(evidence: &Evidence, graph: &Graph) -> Vec<ConsideredRegion> {
+pub(crate) fn considered(database: &TuningDatabase, graph: &Graph) -> Vec<ConsideredRegion> {
     let mut steps: HashMap<String, Vec<(String, String)>> = HashMap::new();
     graph.visit_steps(&mut |step| {
         let Some(launch) = step.launch() else { return };
@@ -50,11 +50,11 @@ pub(crate) fn considered(evidence: &Evidence, graph: &Graph) -> Vec<ConsideredRe
         steps.entry(launch.region.to_string()).or_default().extend(chosen);
     });
     let mut regions = Vec::new();
-    for (_, asked) in evidence.asked() {
+    for (_, asked) in database.asked() {
         let region = asked.region.to_string();
         let chosen = steps.get(&region).map(Vec::as_slice).unwrap_or_default();
         let candidate = |candidate: &sinter_backend::Candidate| {
-            let known = asked.point.as_ref().ok().and_then(|point| evidence.timing(point, &candidate.recipe));
+            let known = asked.point.as_ref().ok().and_then(|point| database.timing(point, &candidate.recipe));
             let recipe = &candidate.recipe;
             ConsideredCandidate {
                 tactic: recipe.tactic.clone(),

@@ -35,7 +35,7 @@ impl SizeHints {
 
     /// The same, with these as usual sizes where the user names none.
     #[must_use]
-    pub(crate) fn with_usual(&self, sizes: BTreeMap<String, i64>) -> Self {
+    pub(crate) fn with_optimum(&self, sizes: BTreeMap<String, i64>) -> Self {
         let mut hints = self.clone();
         for (name, size) in sizes {
             hints.0.entry(name).or_default().opt.get_or_insert(size);
@@ -117,7 +117,7 @@ mod tests {
         assert_eq!([1, 3, 100].map(|usual| hints.near("S", usual)), [2, 3, 64]);
         assert_eq!((hints.near("N", 3), hints.opt("S"), hints.opt("N"), hints.max("S")), (3, Some(8), None, Some(64)));
         let given = BTreeMap::from([("N".to_owned(), 5), ("S".to_owned(), 5)]);
-        let with = hints.with_usual(given);
+        let with = hints.with_optimum(given);
         assert_eq!((with.opt("N"), with.opt("S")), (Some(5), Some(8)), "what the user says counts");
         let s = Dim::symbol("S");
         let found: Vec<(Dim, Dim)> = hints.guards().map(|(left, right, _)| (left, right)).collect();

@@ -8,7 +8,7 @@ use sinter::backend::{BackEnd, Problem, Refusal, Region, Sizing, Target};
 use sinter::base::{Attr, one_line};
 use sinter::builder::{ConsideredCandidate, ConsideredRegion};
 use sinter::ir::Network;
-use sinter::plan::{Action, Graph, Home, Launch, Plan, PlanValueId, Step};
+use sinter::plan::{Action, Graph, Launch, Plan, PlanValueId, Step, Storage};
 
 use crate::failure::Failure;
 use crate::report::sources;
@@ -172,9 +172,9 @@ pub fn refusals(plan: &Plan, step: usize) -> Vec<RefusalReport> {
 
 /// Operands that are weights: a plan keeps this with its values, not with its regions.
 fn constants(graph: &Graph, step: &Step) -> Vec<usize> {
-    let home = |id: PlanValueId| graph.values.get(id.index()).map(|value| &value.home);
+    let storage = |id: PlanValueId| graph.values.get(id.index()).map(|value| &value.storage);
     let is_weight = |operand: &usize| {
-        step.inputs.get(*operand).copied().flatten().is_some_and(|id| matches!(home(id), Some(Home::Weight(_))))
+        step.inputs.get(*operand).copied().flatten().is_some_and(|id| matches!(storage(id), Some(Storage::Weight(_))))
     };
     (0..step.inputs.len()).filter(is_weight).collect()
 }

@@ -161,7 +161,7 @@ impl From<BuildError> for Failure {
         match &error {
             BuildError::Disagrees { .. } => Self::new(Exit::OutsideBounds, error.to_string())
                 .help("--disable PASS may lead around it; --no-verify builds the plan as it is"),
-            BuildError::Unserved(_) => Self::list(Exit::OutsideBounds, error.to_string())
+            BuildError::Unsupported(_) => Self::list(Exit::OutsideBounds, error.to_string())
                 .help("report the nodes named above; every valid operator should have a kernel"),
             BuildError::Pass(PassError::Unknown { .. }) => Self::usage(error.to_string()),
             BuildError::Pass(_) => Self::new(Exit::Damaged, error.to_string())
@@ -212,7 +212,7 @@ impl From<RuntimeError> for Failure {
             RuntimeError::Shape(_) => {
                 Self::new(Exit::Damaged, what).help("the sizes of the inputs do not suit the model")
             }
-            RuntimeError::Unsealed => {
+            RuntimeError::NoSelfTest => {
                 Self::usage(what).help("`sinter build MODEL` without --no-verify makes such a plan")
             }
             RuntimeError::SelfTest { .. } => Self::new(Exit::OutsideBounds, what)

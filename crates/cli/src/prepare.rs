@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use sinter::backend::KernelError;
 use sinter::base::Value;
-use sinter::builder::made_up::to_measure;
+use sinter::builder::verify::synthetic::to_measure;
 use sinter::builder::{BuildOptions, Built, Progress, SizeHints, Verify, build};
 use sinter::ir::Network;
-use sinter::plan::{Plan, Port, SealedInput, SizeRange};
+use sinter::plan::{Plan, Port, SelfTestInput, SizeRange};
 use sinter::runtime::{Engine, EngineOptions, RuntimeError};
 use sinter::source::{self, Declared, Source};
 use sinter::tensor_io::read_npz;
@@ -242,8 +242,8 @@ pub fn refusal(error: RuntimeError, given: &InputFlags) -> Failure {
 
 /// The inputs that a plan was verified with, where it keeps them as they are.
 fn sealed_inputs(plan: &Plan) -> Option<Vec<(String, Value)>> {
-    let vector = plan.sealed.as_ref()?.vectors.first()?;
-    let value = |(port, input): (&Port, &SealedInput)| Some((port.name.clone(), input.tensor().ok()?.into()));
+    let vector = plan.self_test.as_ref()?.vectors.first()?;
+    let value = |(port, input): (&Port, &SelfTestInput)| Some((port.name.clone(), input.tensor().ok()?.into()));
     plan.inputs.iter().zip(&vector.inputs).map(value).collect()
 }
 
@@ -287,7 +287,7 @@ pub fn build_plan(
         max_memory: model.max_memory(),
         verify,
         tuning: model.tuning.tuning()?,
-        verdicts: model.tuning.verdicts()?,
+        verifications: model.tuning.verdicts()?,
         progress: Progress(Some(&listener)),
         ..BuildOptions::default()
     };

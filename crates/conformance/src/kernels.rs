@@ -2,7 +2,7 @@
 
 use sinter_backend::{Candidate, Device, KernelError, Loaded, Problem, Refusal, Region, Sizing, Tactic, Target};
 use sinter_base::{Tensor, Value, ValueType};
-use sinter_builder::trial::launch_once;
+use sinter_builder::harness::launch_once;
 use sinter_ops::{InferContext, Op, Operands, infer};
 
 /// The region of an operator on these values: all sizes concrete.

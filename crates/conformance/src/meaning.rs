@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use sinter_backend::{BackEnd, Loaded};
 use sinter_base::{Tensor, Value, ValueType};
-use sinter_builder::trial::launch_once;
+use sinter_builder::harness::launch_once;
 use sinter_interp::FastEvaluator;
 use sinter_ops::{Arguments, Body, EvalContext, EvalError, InferContext, Memory, Op, Steps, ValueId};
-use sinter_plan::{Action, Graph, Home, Launch, Plan, PlanValueId, ShapeError, Step, Variant};
+use sinter_plan::{Action, Graph, Launch, Plan, PlanValueId, ShapeError, Step, Storage, Variant};
 
 /// Why a plan has no results.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,7 +66,7 @@ pub fn meaning(
     let registers = registers(plan, &values).map_err(refused)?;
     let outermost = Outermost { plan, back_end, cx, registers: &registers };
     for (position, value) in plan.graph.values.iter().enumerate() {
-        if matches!(value.home, Home::Registers(_)) {
+        if matches!(value.storage, Storage::Registers(_)) {
             let tensor = value.in_registers(&registers).ok_or_else(|| refused("sizes that do not fit"))?;
             values.insert(PlanValueId::new(position), Value::Tensor(tensor));
         }
@@ -100,8 +100,8 @@ struct Outermost<'a> {
 
 impl Outermost<'_> {
     fn value(&self, values: &HashMap<PlanValueId, Value>, id: PlanValueId) -> Result<Value, Trouble> {
-        match &self.plan.graph.values[id.index()].home {
-            Home::Weight(weight) => Ok(Value::Tensor(self.plan.weights[weight.index()].tensor().clone())),
+        match &self.plan.graph.values[id.index()].storage {
+            Storage::Weight(weight) => Ok(Value::Tensor(self.plan.weights[weight.index()].tensor().clone())),
             _ => values.get(&id).cloned().ok_or_else(|| refused(format!("{id} is never made"))),
         }
     }
@@ -179,9 +179,9 @@ fn inlined((plan, registers): (&Plan, &[i64]), graph: &Graph) -> Result<(Body, V
     }
     let mut weights = Vec::new();
     for (position, value) in graph.values.iter().enumerate() {
-        let tensor = match &value.home {
-            Home::Weight(weight) => plan.weights[weight.index()].tensor().clone(),
-            Home::Registers(_) => value.in_registers(registers).ok_or("sizes that do not fit")?,
+        let tensor = match &value.storage {
+            Storage::Weight(weight) => plan.weights[weight.index()].tensor().clone(),
+            Storage::Registers(_) => value.in_registers(registers).ok_or("sizes that do not fit")?,
             _ => continue,
         };
         ids.insert(PlanValueId::new(position), body.add_input(value.ty.clone()));

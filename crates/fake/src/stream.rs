@@ -36,7 +36,7 @@ pub struct FakeStream {
     recording: Option<Vec<Command>>,
     captured: Vec<Option<Vec<Command>>>,
     /// Results of the last launch whose sizes it told.
-    opened: Vec<Option<Argument>>,
+    dynamic: Vec<Option<Argument>>,
     /// Launches before each event.
     events: Vec<u64>,
     launches: u64,
@@ -63,7 +63,7 @@ impl FakeStream {
             commands: Vec::new(),
             recording: None,
             captured: Vec::new(),
-            opened: Vec::new(),
+            dynamic: Vec::new(),
             events: Vec::new(),
             launches: 0,
         }
@@ -179,7 +179,7 @@ impl FakeStream {
                 Output::Memory(argument) => {
                     return Err(data(format!("a result of sizes {sizes:?} where {:?} has its place", argument.sizes)));
                 }
-                Output::Open { data_type, limit } => {
+                Output::Dynamic { data_type, limit } => {
                     if bytes.len() > *limit {
                         return Err(KernelError::Memory(format!("a result of {} bytes", bytes.len())));
                     }
@@ -189,7 +189,7 @@ impl FakeStream {
                     let block = self.insert(Block::Own(memory));
                     let memory = MemoryRef { block, offset: 0, bytes: bytes.len() };
                     let made = Argument { memory, data_type: *data_type, sizes: sizes.into(), rows: None };
-                    if let Some(slot) = self.opened.get_mut(position) {
+                    if let Some(slot) = self.dynamic.get_mut(position) {
                         *slot = Some(made);
                     }
                 }
@@ -252,21 +252,21 @@ impl Stream for FakeStream {
     fn launch(&mut self, kernel: &Arc<FakeKernel>, arguments: &Arguments, seed: Seed) -> Result<(), KernelError> {
         self.machine.faults.call(Call::Other)?;
         self.launches += 1;
-        let has_open = arguments.outputs.iter().any(|output| matches!(output, Output::Open { .. }));
+        let has_open = arguments.outputs.iter().any(|output| matches!(output, Output::Dynamic { .. }));
         if has_open {
             // The results of the launch before are taken, or nobody wants them.
             self.work()?;
-            self.opened.clear();
-            self.opened.resize_with(arguments.outputs.len(), || None);
+            self.dynamic.clear();
+            self.dynamic.resize_with(arguments.outputs.len(), || None);
         }
         self.push(Command::Launch { kernel: kernel.clone(), arguments: arguments.clone(), seed });
         Ok(())
     }
 
-    fn opened(&mut self, output: usize) -> Result<Argument, KernelError> {
+    fn dynamic_result(&mut self, output: usize) -> Result<Argument, KernelError> {
         self.machine.faults.call(Call::Other)?;
         self.work()?;
-        let made = self.opened.get_mut(output).and_then(Option::take);
+        let made = self.dynamic.get_mut(output).and_then(Option::take);
         made.ok_or_else(|| recipe(format!("result {output} has a known size or is taken")))
     }
 

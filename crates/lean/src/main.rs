@@ -43,7 +43,7 @@ fn check(path: &Path) -> ExitCode {
     };
     match engine.self_test() {
         Ok(vectors) => {
-            println!("{}: {vectors} sealed vectors agree", path.display());
+            println!("{}: {vectors} self_test vectors agree", path.display());
             ExitCode::SUCCESS
         }
         Err(error) => {

@@ -15,10 +15,10 @@ use sinter_base::{DataType, Dim, KnownValue, TensorType, ValueType};
 use sinter_ops::ValueId;
 use sinter_ops::control::nested::admits;
 
+use crate::alias_check;
 use crate::control;
 use crate::error::PlanError;
-use crate::parts;
-use crate::plan::{Action, Graph, Home, Launch, Place, Plan, PlanValue, PlanValueId, PlanWeight, Step, Variant};
+use crate::plan::{Action, Graph, Launch, Place, Plan, PlanValue, PlanValueId, PlanWeight, Step, Storage, Variant};
 use crate::regions::{self, Fit};
 use crate::shape_program::Register;
 
@@ -44,7 +44,7 @@ pub(crate) fn check(plan: &Plan) -> Checked {
     checker.symbols()?;
     checker.ports()?;
     checker.graph(&plan.graph, true)?;
-    checker.sealed()
+    checker.self_test()
 }
 
 /// Same element type and shape, whatever is known of the contents.
@@ -94,7 +94,7 @@ impl Checker<'_> {
         for (position, port) in self.plan.inputs.iter().enumerate() {
             let value = graph.values.get(port.value.index());
             let again = self.plan.inputs.iter().take(position).any(|p| p.value == port.value || p.name == port.name);
-            let Some(value) = value.filter(|value| value.home == Home::Input && !again) else {
+            let Some(value) = value.filter(|value| value.storage == Storage::Input && !again) else {
                 return Err(PlanError::damaged(format!("input '{}' has no place of its own", port.name)));
             };
             // A run binds names to sizes, and takes an expression of them on trust.
@@ -115,11 +115,11 @@ impl Checker<'_> {
         }
     }
 
-    fn sealed(&self) -> Checked {
+    fn self_test(&self) -> Checked {
         let (inputs, outputs) = (self.plan.inputs.len(), self.plan.outputs.len());
-        let vectors = self.plan.sealed.iter().flat_map(|sealed| &sealed.vectors);
+        let vectors = self.plan.self_test.iter().flat_map(|self_test| &self_test.vectors);
         match vectors.into_iter().find(|v| v.inputs.len() != inputs || v.outputs.len() != outputs) {
-            Some(_) => Err(PlanError::damaged("a sealed vector has another number of inputs or outputs")),
+            Some(_) => Err(PlanError::damaged("a self_test vector has another number of inputs or outputs")),
             None => Ok(()),
         }
     }
@@ -127,9 +127,9 @@ impl Checker<'_> {
     fn graph(&self, graph: &Graph, is_outermost: bool) -> Checked {
         let mut seen = HashSet::new();
         // A weight that a body captures is its own, in some packed form maybe.
-        let is_input = |id: &PlanValueId| match graph.values.get(id.index()).map(|value| &value.home) {
-            Some(Home::Input) => true,
-            Some(Home::Weight(_)) => !is_outermost,
+        let is_input = |id: &PlanValueId| match graph.values.get(id.index()).map(|value| &value.storage) {
+            Some(Storage::Input) => true,
+            Some(Storage::Weight(_)) => !is_outermost,
             _ => false,
         };
         if let Some(id) = graph.inputs.iter().find(|id| !is_input(id) || !seen.insert(**id)) {
@@ -140,12 +140,12 @@ impl Checker<'_> {
                 .map_err(|reason| PlanError::damaged(format!("{}: {reason}", PlanValueId::new(position))))?;
         }
         graph.steps.iter().try_for_each(|step| self.step(graph, step))?;
-        parts::check(graph, &self.dims, is_outermost)?;
+        alias_check::check(graph, &self.dims, is_outermost)?;
         self.buffers(graph, &graph.last_uses())
     }
 
     fn value(&self, value: &PlanValue) -> Result<(), String> {
-        if let Home::Weight(weight) = value.home {
+        if let Storage::Weight(weight) = value.storage {
             let tensor = self.plan.weights.get(weight.index()).map(PlanWeight::tensor);
             let ty = value.ty.as_tensor().zip(tensor);
             let fits = ty.is_some_and(|(ty, tensor)| {
@@ -157,7 +157,7 @@ impl Checker<'_> {
                 return Err(format!("weight {weight} is not of type {}", value.ty));
             }
         }
-        if let Home::Registers(elements) = &value.home {
+        if let Storage::Registers(elements) = &value.storage {
             self.registers(&value.ty, elements)?;
         }
         let Some(sizes) = &value.sizes else { return Ok(()) };
@@ -232,13 +232,13 @@ impl Checker<'_> {
         let (Some(from), Some(to)) = (value(from), value(to)) else { return Err("a copy of nothing".to_owned()) };
         let is_number = from.ty.as_tensor().is_some_and(|ty| ty.data_type != DataType::String);
         let is_like = from.ty == to.ty || same_type(&from.ty, &to.ty) && promises(&to.ty, &from.ty);
-        let has_sizes = from.sizes.is_some() || matches!(from.home, Home::Weight(_));
-        match (&from.home, &to.home) {
+        let has_sizes = from.sizes.is_some() || matches!(from.storage, Storage::Weight(_));
+        match (&from.storage, &to.storage) {
             _ if !is_number || !is_like => Err("a copy of another type than its operand".to_owned()),
-            (Home::Dynamic, Home::Dynamic) => Ok(()),
-            (Home::Input, Home::Dynamic) if !has_sizes => Ok(()),
-            (Home::Dynamic, _) | (_, Home::Dynamic) => Err("a copy whose sizes only a run knows".to_owned()),
-            (_, Home::Arena(_)) if has_sizes => Ok(()),
+            (Storage::Dynamic, Storage::Dynamic) => Ok(()),
+            (Storage::Input, Storage::Dynamic) if !has_sizes => Ok(()),
+            (Storage::Dynamic, _) | (_, Storage::Dynamic) => Err("a copy whose sizes only a run knows".to_owned()),
+            (_, Storage::Arena(_)) if has_sizes => Ok(()),
             _ => Err("a copy into memory that is no copy's".to_owned()),
         }
     }
@@ -251,13 +251,13 @@ impl Checker<'_> {
             return self.copy(graph, step).map_err(wrong);
         }
         self.operands(graph, step).map_err(wrong)?;
-        let home = |id: &PlanValueId| graph.values.get(id.index()).map(|value| &value.home);
-        let is_fixed = |id: &PlanValueId| matches!(home(id), Some(Home::Arena(_) | Home::Part(_)));
+        let storage = |id: &PlanValueId| graph.values.get(id.index()).map(|value| &value.storage);
+        let is_fixed = |id: &PlanValueId| matches!(storage(id), Some(Storage::Arena(_) | Storage::Alias(_)));
         let fixed = step.outputs.iter().any(is_fixed);
-        let is_known = |id: &PlanValueId| match home(id) {
-            Some(Home::Weight(_) | Home::Arena(_) | Home::Part(_) | Home::Registers(_)) => true,
-            Some(Home::Input) => graph.values.get(id.index()).is_some_and(|value| value.sizes.is_some()),
-            Some(Home::Dynamic) | None => false,
+        let is_known = |id: &PlanValueId| match storage(id) {
+            Some(Storage::Weight(_) | Storage::Arena(_) | Storage::Alias(_) | Storage::Registers(_)) => true,
+            Some(Storage::Input) => graph.values.get(id.index()).is_some_and(|value| value.sizes.is_some()),
+            Some(Storage::Dynamic) | None => false,
         };
         if fixed && !(step.outputs.iter().all(is_fixed) && step.inputs.iter().flatten().all(is_known)) {
             return Err(wrong("some of its operands or results have sizes and some have none".to_owned()));
@@ -304,7 +304,7 @@ impl Checker<'_> {
             let mut inputs = step.inputs.clone();
             for (at, id) in replaced {
                 let is_weight = |id: &PlanValueId| {
-                    matches!(graph.values.get(id.index()).map(|value| &value.home), Some(Home::Weight(_)))
+                    matches!(graph.values.get(id.index()).map(|value| &value.storage), Some(Storage::Weight(_)))
                 };
                 match inputs.get_mut(*at) {
                     Some(Some(slot)) if is_weight(slot) && is_weight(id) => *slot = *id,
@@ -331,9 +331,9 @@ impl Checker<'_> {
         for (position, (id, operand)) in inputs.iter().zip(operands).enumerate() {
             let Some((id, operand)) = id.as_ref().zip(operand) else { continue };
             let ty = body.ty(operand);
-            let fits = graph.values.get(id.index()).is_some_and(|value| match value.home {
-                Home::Weight(_) if packed.contains(&position) => true,
-                Home::Weight(weight) if contents(ty).is_some() => {
+            let fits = graph.values.get(id.index()).is_some_and(|value| match value.storage {
+                Storage::Weight(_) if packed.contains(&position) => true,
+                Storage::Weight(weight) if contents(ty).is_some() => {
                     let tensor = self.plan.weights.get(weight.index()).map(PlanWeight::tensor);
                     same_type(&value.ty, ty) && tensor.is_some_and(|t| promises(ty, &TensorType::of(t).into()))
                 }
@@ -363,7 +363,7 @@ impl Checker<'_> {
         let mut owners: Vec<Option<PlanValueId>> = vec![None; graph.values.len()];
         let mut places: Vec<Option<Place>> = vec![None; graph.values.len()];
         for value in &graph.values {
-            let Home::Arena(buffer) = value.home else { continue };
+            let Storage::Arena(buffer) = value.storage else { continue };
             match places.get_mut(buffer.index()).map(|slot| *slot.get_or_insert(value.place)) {
                 Some(place) if place == value.place => {}
                 _ => return Err(PlanError::damaged(format!("there is no buffer {buffer}, or it lies on two devices"))),
@@ -372,21 +372,21 @@ impl Checker<'_> {
         for (position, step) in graph.steps.iter().enumerate() {
             let pairs = step.in_place();
             for (result, id) in step.outputs.iter().enumerate() {
-                let whole = graph.whole(*id);
-                let Some(Home::Arena(buffer)) = graph.values.get(whole.index()).map(|v| &v.home) else { continue };
+                let base = graph.base(*id);
+                let Some(Storage::Arena(buffer)) = graph.values.get(base.index()).map(|v| &v.storage) else { continue };
                 let Some(slot) = owners.get_mut(buffer.index()) else {
                     return Err(PlanError::damaged(format!("there is no buffer {buffer}")));
                 };
-                if let Some(owner) = slot.filter(|owner| *owner != whole) {
+                if let Some(owner) = slot.filter(|owner| *owner != base) {
                     let last = last_use.get(owner.index()).copied().unwrap_or(usize::MAX);
-                    let takes = |pair: &&(usize, usize)| pair.1 == result && whole == *id;
+                    let takes = |pair: &&(usize, usize)| pair.1 == result && base == *id;
                     let shares = pairs.iter().filter(takes).any(|(i, _)| step.inputs.get(*i) == Some(&Some(owner)));
-                    let uses = step.inputs.iter().flatten().filter(|i| graph.whole(**i) == owner).count();
+                    let uses = step.inputs.iter().flatten().filter(|i| graph.base(**i) == owner).count();
                     if last > position || last == position && !(shares && uses == 1) {
                         return Err(PlanError::damaged(format!("{id} overwrites {owner}, which is still needed")));
                     }
                 }
-                *slot = Some(whole);
+                *slot = Some(base);
             }
         }
         Ok(())

@@ -7,8 +7,8 @@ use sinter_ops::{Body, Op, ValueId, catalog};
 use crate::error::PlanError;
 use crate::graph_codec::{Limits, decode_graph, encode_graph};
 use crate::plan::{Graph, PlanGuard, PlanValueId, Port, WeightId};
-use crate::sealed::Sealed;
-use crate::sealed_codec::{decode_vector, encode_vector};
+use crate::self_test::SelfTest;
+use crate::self_test_codec::{decode_vector, encode_vector};
 use crate::shape_program::{Operation, Register, ShapeProgram};
 use crate::wire;
 
@@ -185,7 +185,7 @@ pub(crate) struct Parts {
     pub(crate) outputs: Vec<Port>,
     pub(crate) shapes: ShapeProgram,
     pub(crate) guards: Vec<PlanGuard>,
-    pub(crate) sealed: Option<Sealed>,
+    pub(crate) self_test: Option<SelfTest>,
 }
 
 fn encode_port(port: &Port) -> wire::Port {
@@ -237,7 +237,7 @@ pub(crate) fn encode(plan: &crate::plan::Plan, weights: Vec<wire::Weight>, code:
             .iter()
             .map(|g| wire::Guard { left: g.left.0, right: g.right.0, reason: g.reason.clone() })
             .collect(),
-        sealed: plan.sealed.iter().flat_map(|s| &s.vectors).map(encode_vector).collect(),
+        self_test: plan.self_test.iter().flat_map(|s| &s.vectors).map(encode_vector).collect(),
     }
 }
 
@@ -277,7 +277,7 @@ pub(crate) fn decode(metadata: &wire::Metadata) -> Decoded<Parts> {
     let guards = metadata.guards.iter().map(guard).collect::<Decoded<Vec<_>>>()?;
     let target = decode_target(&metadata.device.clone().unwrap_or_default())?;
     let islands = metadata.islands.iter().map(decode_target).collect::<Decoded<_>>()?;
-    let vectors = metadata.sealed.iter().cloned().map(decode_vector).collect::<Decoded<Vec<_>>>()?;
-    let sealed = (!vectors.is_empty()).then_some(Sealed { vectors });
-    Ok(Parts { name: metadata.name.clone(), target, islands, graph, inputs, outputs, shapes, guards, sealed })
+    let vectors = metadata.self_test.iter().cloned().map(decode_vector).collect::<Decoded<Vec<_>>>()?;
+    let self_test = (!vectors.is_empty()).then_some(SelfTest { vectors });
+    Ok(Parts { name: metadata.name.clone(), target, islands, graph, inputs, outputs, shapes, guards, self_test })
 }

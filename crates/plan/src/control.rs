@@ -8,7 +8,7 @@ use sinter_ops::control::nested::captures;
 use sinter_ops::{Body, InferContext, Op, Operands, infer_types};
 
 use crate::check::{contents, promises};
-use crate::plan::{Graph, Home, PlanValueId, Step};
+use crate::plan::{Graph, PlanValueId, Step, Storage};
 
 /// Types of the results of a step that runs these graphs.
 ///
@@ -30,7 +30,8 @@ pub(crate) fn results(outer: &Graph, step: &Step, region: &Region, graphs: &[Gra
         };
         for (id, operand) in graph.inputs.iter().skip(first).zip(operands.iter_mut().skip(operand)) {
             let own = graph.values.get(id.index());
-            let own = own.filter(|value| matches!(value.home, Home::Weight(_)) || operand.is_none() && is_idle(id));
+            let own =
+                own.filter(|value| matches!(value.storage, Storage::Weight(_)) || operand.is_none() && is_idle(id));
             *operand = operand.or(own.map(|value| &value.ty));
         }
     }

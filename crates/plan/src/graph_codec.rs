@@ -7,7 +7,7 @@ use crate::codec::{
 };
 use crate::error::PlanError;
 use crate::plan::{
-    Action, BufferId, CodeId, Graph, Home, Launch, Part, Place, PlanValue, PlanValueId, Step, Variant, WeightId,
+    Action, Alias, BufferId, CodeId, Graph, Launch, Place, PlanValue, PlanValueId, Step, Storage, Variant, WeightId,
 };
 use crate::shape_program::Register;
 use crate::wire;
@@ -24,21 +24,21 @@ pub(crate) fn encode_graph(graph: &Graph) -> wire::Graph {
 
 fn encode_value(value: &PlanValue) -> wire::Value {
     let (mut buffer, mut weight, mut part, mut registers) = (0, 0, None, None);
-    match &value.home {
-        Home::Arena(id) => buffer = number(id.index() + 1),
-        Home::Weight(id) => weight = number(id.index() + 1),
-        Home::Registers(elements) => {
+    match &value.storage {
+        Storage::Arena(id) => buffer = number(id.index() + 1),
+        Storage::Weight(id) => weight = number(id.index() + 1),
+        Storage::Registers(elements) => {
             registers = Some(wire::Registers { elements: elements.iter().map(|r| r.0).collect() });
         }
-        Home::Part(place) => {
+        Storage::Alias(place) => {
             part = Some(wire::Part {
-                whole: number(place.whole.index()),
+                base: number(place.base.index()),
                 offset: place.offset.0,
                 inner: place.inner.0,
                 step: place.step.0,
             });
         }
-        Home::Input | Home::Dynamic => {}
+        Storage::Input | Storage::Dynamic => {}
     }
     wire::Value {
         r#type: Some(encode_type(&value.ty)),
@@ -128,7 +128,8 @@ pub(crate) fn decode_graph(graph: &wire::Graph, limits: &Limits, depth: usize) -
 
 /// Every value is made once, before it is used.
 fn check_order(graph: &Graph) -> Decoded<()> {
-    let is_given = |value: &PlanValue| matches!(value.home, Home::Input | Home::Weight(_) | Home::Registers(_));
+    let is_given =
+        |value: &PlanValue| matches!(value.storage, Storage::Input | Storage::Weight(_) | Storage::Registers(_));
     let mut made: Vec<bool> = graph.values.iter().map(is_given).collect();
     for step in &graph.steps {
         for input in step.inputs.iter().flatten() {
@@ -158,8 +159,8 @@ fn decode_value(value: &wire::Value, limits: &Limits, count: usize, is_input: bo
         return damaged(format!("a value of type {ty} has another number of sizes"));
     }
     let part = |part: &wire::Part| {
-        Ok(Home::Part(Part {
-            whole: PlanValueId::new(position(part.whole, count, "value")?),
+        Ok(Storage::Alias(Alias {
+            base: PlanValueId::new(position(part.base, count, "value")?),
             offset: limits.register(part.offset)?,
             inner: limits.register(part.inner)?,
             step: limits.register(part.step)?,
@@ -169,18 +170,18 @@ fn decode_value(value: &wire::Value, limits: &Limits, count: usize, is_input: bo
     let (buffer, weight) =
         (optional(value.buffer, count, "buffer")?, optional(value.weight, limits.weights, "weight")?);
     let registers = value.registers.as_ref().map(|registers| {
-        registers.elements.iter().map(|&r| limits.register(r)).collect::<Decoded<Vec<_>>>().map(Home::Registers)
+        registers.elements.iter().map(|&r| limits.register(r)).collect::<Decoded<Vec<_>>>().map(Storage::Registers)
     });
-    let home = match (buffer, weight, part.or(registers.transpose()?)) {
-        (None, Some(weight), None) => Home::Weight(WeightId::new(weight)),
-        (Some(buffer), None, None) if sizes.is_some() => Home::Arena(BufferId::new(buffer)),
+    let storage = match (buffer, weight, part.or(registers.transpose()?)) {
+        (None, Some(weight), None) => Storage::Weight(WeightId::new(weight)),
+        (Some(buffer), None, None) if sizes.is_some() => Storage::Arena(BufferId::new(buffer)),
         (None, None, Some(known)) if sizes.is_some() && !is_input => known,
-        (None, None, None) if is_input => Home::Input,
-        (None, None, None) => Home::Dynamic,
+        (None, None, None) if is_input => Storage::Input,
+        (None, None, None) => Storage::Dynamic,
         _ => return damaged("a value lives in two places, or in a buffer without sizes"),
     };
     let place = Place::new(position(value.place, limits.places, "place")?);
-    Ok(PlanValue { ty, sizes, home, place })
+    Ok(PlanValue { ty, sizes, storage, place })
 }
 
 /// Pairs of numbers, each of which `one` decodes.

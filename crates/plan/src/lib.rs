@@ -16,6 +16,8 @@
     )
 )]
 
+mod alias_check;
+pub mod aliasing;
 mod check;
 mod codec;
 pub mod container;
@@ -23,16 +25,14 @@ mod control;
 pub mod error;
 mod graph_codec;
 mod hash;
-mod parts;
-pub mod place;
 pub mod plan;
 pub mod range;
 pub mod reader;
 mod regions;
 pub mod report;
 mod report_codec;
-pub mod sealed;
-mod sealed_codec;
+pub mod self_test;
+mod self_test_codec;
 pub mod shape_program;
 mod symbolic;
 pub mod writer;
@@ -44,12 +44,12 @@ mod wire {
 
 pub use error::PlanError;
 pub use plan::{
-    Action, BufferId, CodeId, Graph, Home, Launch, Part, Place, Plan, PlanGuard, PlanValue, PlanValueId, PlanWeight,
-    Port, Step, Variant, WeightId,
+    Action, Alias, BufferId, CodeId, Graph, Launch, Place, Plan, PlanGuard, PlanValue, PlanValueId, PlanWeight, Port,
+    Step, Storage, Variant, WeightId,
 };
 pub use range::SizeRange;
 pub use reader::{PlanFile, Trust, from_bytes, is_plan, read};
 pub use report::Report;
-pub use sealed::{Bound, Sealed, SealedInput, SealedOutput, SealedVector};
+pub use self_test::{Bound, SelfTest, SelfTestInput, SelfTestOutput, SelfTestVector};
 pub use shape_program::{Register, ShapeCompiler, ShapeError, ShapeProgram, Slot};
 pub use writer::{programs_to_bytes, to_bytes, write, write_programs, write_to};

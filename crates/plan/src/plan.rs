@@ -4,7 +4,7 @@ use sinter_backend::{Code, Recipe, Region, Target};
 use sinter_base::{Tensor, ValueType, typed_id};
 
 use crate::report::Report;
-use crate::sealed::Sealed;
+use crate::self_test::SelfTest;
 use crate::shape_program::{Register, ShapeProgram};
 
 typed_id! {
@@ -41,9 +41,9 @@ impl Place {
 
 /// A part of another value: its elements in row-major order are rows of the whole's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct Alias {
     /// The value that owns the memory: one of the arena, or an input; no part itself.
-    pub whole: PlanValueId,
+    pub base: PlanValueId,
     /// Register with the element of the whole that is the first one.
     pub offset: Register,
     /// Register with the elements of a row, which lie one after the other.
@@ -54,7 +54,7 @@ pub struct Part {
 
 /// Where a value lives while its graph runs.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Home {
+pub enum Storage {
     /// Given from outside: an input of the graph.
     Input,
     /// In the weights section.
@@ -62,7 +62,7 @@ pub enum Home {
     /// In a buffer of the arena; sizes are known before the run.
     Arena(BufferId),
     /// In the memory of another value.
-    Part(Part),
+    Alias(Alias),
     /// Made by its step: sizes, or even the kind of value, are known only then.
     Dynamic,
     /// A small tensor of integers, each of them in a register: sizes, or what is computed from them. No step makes it.
@@ -77,7 +77,7 @@ pub struct PlanValue {
     /// Registers with its sizes, when they are known before the run.
     pub sizes: Option<Vec<Register>>,
     /// Where it lives.
-    pub home: Home,
+    pub storage: Storage,
     /// On which device.
     pub place: Place,
 }
@@ -215,7 +215,7 @@ pub struct Plan {
     /// Conditions on sizes.
     pub guards: Vec<PlanGuard>,
     /// Known answers; `None` in a plan that nobody verified.
-    pub sealed: Option<Sealed>,
+    pub self_test: Option<SelfTest>,
     /// How it came about; `None` in a plan that was made by hand, or before there were reports.
     pub report: Option<Report>,
 }
@@ -252,7 +252,7 @@ impl PartialEq for PlanWeight {
 impl PlanValue {
     /// The elements of a value that registers hold, for these; `None` for any other value, and elements that do not fit.
     pub fn in_registers(&self, registers: &[i64]) -> Option<Tensor> {
-        let Home::Registers(elements) = &self.home else { return None };
+        let Storage::Registers(elements) = &self.storage else { return None };
         let tensor = self.ty.as_tensor()?;
         let read = |register: &Register| usize::try_from(register.0).ok().and_then(|at| registers.get(at)).copied();
         let elements: Vec<i128> =
@@ -320,24 +320,24 @@ impl Step {
 
 impl Graph {
     /// The value that owns the memory of this one: itself, unless it is a part.
-    pub fn whole(&self, id: PlanValueId) -> PlanValueId {
-        match self.values.get(id.index()).map(|value| &value.home) {
-            Some(Home::Part(part)) => part.whole,
+    pub fn base(&self, id: PlanValueId) -> PlanValueId {
+        match self.values.get(id.index()).map(|value| &value.storage) {
+            Some(Storage::Alias(part)) => part.base,
             _ => id,
         }
     }
 
     /// Does the value lie in the arena, in a place of its own or as a part?
     pub fn is_in_arena(&self, id: PlanValueId) -> bool {
-        let whole = self.whole(id);
-        matches!(self.values.get(whole.index()).map(|value| &value.home), Some(Home::Arena(_)))
+        let base = self.base(id);
+        matches!(self.values.get(base.index()).map(|value| &value.storage), Some(Storage::Arena(_)))
     }
 
     /// For every value with memory of its own, the last step that touches it or a part of it; `usize::MAX` for results.
     pub fn last_uses(&self) -> Vec<usize> {
         let mut last = vec![0; self.values.len()];
         let mut touch = |id: PlanValueId, position: usize| {
-            if let Some(slot) = last.get_mut(self.whole(id).index()) {
+            if let Some(slot) = last.get_mut(self.base(id).index()) {
                 *slot = position;
             }
         };

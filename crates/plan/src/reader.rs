@@ -213,7 +213,7 @@ pub(crate) fn assemble(
         code,
         shapes: parts.shapes,
         guards: parts.guards,
-        sealed: parts.sealed,
+        self_test: parts.self_test,
         report: report_codec::decode(report, steps)?,
     };
     check(&plan)?;
@@ -322,7 +322,7 @@ mod tests {
     use super::*;
     use crate::container::ALIGNMENT;
     use crate::plan::{
-        Action, BufferId, CodeId, Graph, Home, Launch, Place, PlanValue, PlanValueId, Port, Step, Variant, WeightId,
+        Action, BufferId, CodeId, Graph, Launch, Place, PlanValue, PlanValueId, Port, Step, Storage, Variant, WeightId,
     };
     use crate::report::{Refused, Report, Verification};
     use crate::shape_program::ShapeCompiler;
@@ -345,7 +345,7 @@ mod tests {
         let slots = [compiler.dim(&n), compiler.dim(&Dim::constant(3))];
         let (shapes, register) = compiler.finish();
         let sizes = Some(slots.map(&register).to_vec());
-        let value = |ty: &ValueType, sizes, home| PlanValue { ty: ty.clone(), sizes, home, place: Place::MAIN };
+        let value = |ty: &ValueType, sizes, storage| PlanValue { ty: ty.clone(), sizes, storage, place: Place::MAIN };
         let id = PlanValueId::new;
         Plan {
             name: "test".to_owned(),
@@ -356,9 +356,9 @@ mod tests {
             },
             graph: Graph {
                 values: vec![
-                    value(&ty, sizes.clone(), Home::Input),
-                    value(types[1].as_ref().unwrap(), None, Home::Weight(WeightId::new(0))),
-                    value(&ty, sizes, Home::Arena(BufferId::new(0))),
+                    value(&ty, sizes.clone(), Storage::Input),
+                    value(types[1].as_ref().unwrap(), None, Storage::Weight(WeightId::new(0))),
+                    value(&ty, sizes, Storage::Arena(BufferId::new(0))),
                 ],
                 inputs: vec![id(0)],
                 outputs: vec![id(2)],
@@ -385,7 +385,7 @@ mod tests {
             weights: vec![PlanWeight::new("w".to_owned(), Tensor::from_vec(&[3], vec![1f32, 2.0, 3.0]).unwrap())],
             shapes,
             guards: Vec::new(),
-            sealed: None,
+            self_test: None,
             report: Some(report()),
         }
     }
@@ -445,7 +445,7 @@ mod tests {
         cyclic.graph.steps[0].inputs[0] = Some(PlanValueId::new(2));
         assert!(matches!(from_bytes(to_bytes(&cyclic).into(), Trust::Nothing), Err(PlanError::Damaged(_))));
         let mut outside = plan();
-        outside.graph.values[1].home = Home::Weight(WeightId::new(9));
+        outside.graph.values[1].storage = Storage::Weight(WeightId::new(9));
         assert!(from_bytes(to_bytes(&outside).into(), Trust::Nothing).is_err());
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.plan");

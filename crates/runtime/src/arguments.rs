@@ -2,7 +2,7 @@
 //! arena is looked up in every run.
 
 use sinter_backend::{Arguments, Input, KernelError, Output};
-use sinter_plan::{Graph, Home, Place, PlanValueId, Step, Variant};
+use sinter_plan::{Graph, Place, PlanValueId, Step, Storage, Variant};
 
 use crate::frame::{Frame, unplaced};
 use crate::queues::Queues;
@@ -19,9 +19,10 @@ pub(crate) struct Changing {
 impl Changing {
     /// Those of a step; `direct` are the values that may lie with the caller.
     pub(crate) fn of(graph: &Graph, step: &Step, direct: &[Option<PlanValueId>]) -> Self {
-        let home = |id: PlanValueId| graph.values.get(id.index()).map(|value| &value.home);
+        let storage = |id: PlanValueId| graph.values.get(id.index()).map(|value| &value.storage);
         let changes = |id: PlanValueId| {
-            let is_fixed = matches!(home(graph.whole(id)), Some(Home::Arena(_) | Home::Weight(_) | Home::Registers(_)));
+            let is_fixed =
+                matches!(storage(graph.base(id)), Some(Storage::Arena(_) | Storage::Weight(_) | Storage::Registers(_)));
             !is_fixed || direct.contains(&Some(id))
         };
         let pairs = step.in_place();
@@ -38,8 +39,8 @@ impl Changing {
     /// Is an operand made while the network runs, in memory that is new each time?
     pub(crate) fn reads_made(&self, graph: &Graph, step: &Step) -> bool {
         let ids = self.inputs.iter().filter_map(|at| step.inputs.get(*at).copied().flatten());
-        let home = |id: PlanValueId| graph.values.get(graph.whole(id).index()).map(|value| &value.home);
-        ids.into_iter().any(|id| home(id) == Some(&Home::Dynamic))
+        let storage = |id: PlanValueId| graph.values.get(graph.base(id).index()).map(|value| &value.storage);
+        ids.into_iter().any(|id| storage(id) == Some(&Storage::Dynamic))
     }
 }
 

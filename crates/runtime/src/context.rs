@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sinter_backend::Argument;
 use sinter_base::{BlockId, MemoryRef, Value};
-use sinter_plan::{Home, Place, PlanValueId, Port};
+use sinter_plan::{Place, PlanValueId, Port, Storage};
 
 use crate::bind::bind;
 use crate::bindings::Bindings;
@@ -94,7 +94,7 @@ pub(crate) struct State {
     /// Which input gave each register its size.
     bound: Vec<Option<usize>>,
     /// Registers that the layout is for.
-    laid_out: Vec<i64>,
+    placed_for: Vec<i64>,
     /// Counts the sizes that were laid out.
     number: u64,
     /// What random numbers are drawn from.
@@ -183,15 +183,15 @@ impl State {
             }
         }
         plan.shapes.run(&mut self.registers)?;
-        if self.registers != self.laid_out || self.number == 0 {
+        if self.registers != self.placed_for || self.number == 0 {
             self.number += 1;
-            self.laid_out.clone_from(&self.registers);
+            self.placed_for.clone_from(&self.registers);
         }
-        if self.frame.laid_out == self.number {
+        if self.frame.placed_for == self.number {
             return Ok(());
         }
         guard::check(plan, &self.registers)?;
-        let done = self.lay_out(engine);
+        let done = self.place_buffers(engine);
         if done.is_err() {
             // Neither memory nor arguments that are half made are met by the next run.
             self.give_up(false);
@@ -200,7 +200,7 @@ impl State {
     }
 
     /// Places memory for the registers, and makes the arguments of all steps there.
-    fn lay_out(&mut self, engine: &Shared) -> Result<(), RuntimeError> {
+    fn place_buffers(&mut self, engine: &Shared) -> Result<(), RuntimeError> {
         let plan = &engine.plan;
         let OnDevices { queues, captures, .. } = match &mut self.devices {
             Some(known) => known,
@@ -209,7 +209,7 @@ impl State {
         let (frame, limit) = (&mut self.frame, engine.max_memory);
         frame.clear(&plan.graph, queues);
         let before = frame.arena_bytes();
-        frame.lay_out(&plan.graph, &engine.loaded.layout, &self.registers, self.number, limit, queues)?;
+        frame.place_buffers(&plan.graph, &engine.loaded.layout, &self.registers, self.number, limit, queues)?;
         if frame.arena_bytes() != before {
             // The arena lies elsewhere.
             captures.clear(queues.at(Place::MAIN));
@@ -305,10 +305,10 @@ impl State {
             if lent.iter().any(|lent| matches!(lent, Lent::Output(output, ..) if *output == position)) {
                 continue;
             }
-            let home = plan.graph.values.get(port.value.index()).map(|value| &value.home);
+            let storage = plan.graph.values.get(port.value.index()).map(|value| &value.storage);
             let again = plan.outputs.iter().skip(position + 1).any(|later| later.value == port.value);
             let is_lent = slot.as_ref().and_then(HostValue::tensor).is_some_and(HostTensor::is_lent);
-            if home == Some(&Home::Dynamic)
+            if storage == Some(&Storage::Dynamic)
                 && !again
                 && !is_lent
                 && let Some(made) = frame.outside.get_mut(port.value.index()).and_then(Option::take)

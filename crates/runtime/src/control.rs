@@ -10,7 +10,7 @@ use sinter_backend::{Argument, KernelError, Region};
 use sinter_base::{DataType, MemoryRef, Sizes, Tensor, Value};
 use sinter_ops::Op;
 use sinter_ops::control::{Loop, Scan};
-use sinter_plan::{Graph, Home, Place, PlanValueId};
+use sinter_plan::{Graph, Place, PlanValueId, Storage};
 
 use crate::error::RuntimeError;
 use crate::frame::Frame;
@@ -128,7 +128,7 @@ impl Running<'_, '_> {
         done.map_err(RuntimeError::of_body)?;
         let mut results = Vec::with_capacity(self.graph.outputs.len());
         for (position, id) in self.graph.outputs.iter().enumerate() {
-            let is_made = self.graph.values.get(id.index()).is_some_and(|v| v.home == Home::Dynamic);
+            let is_made = self.graph.values.get(id.index()).is_some_and(|v| v.storage == Storage::Dynamic);
             let later = self.graph.outputs.get(position + 1..).unwrap_or_default();
             let moved = match self.frame.outside.get_mut(id.index()) {
                 // The last use of a value made inside takes it along.
@@ -227,7 +227,7 @@ impl Run<'_> {
         let loaded = loaded.get(which).ok_or_else(missing)?;
         let limit = work.engine.max_memory;
         frame.clear(graph, work.queues);
-        let is_new = frame.lay_out(graph, &loaded.layout, work.registers, outer.laid_out, limit, work.queues);
+        let is_new = frame.place_buffers(graph, &loaded.layout, work.registers, outer.placed_for, limit, work.queues);
         if is_new.map_err(RuntimeError::into_kernel_error)? {
             bind_steps(graph, loaded, frame, work.queues).map_err(RuntimeError::of_body)?;
         }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use sinter_backend::{BackEnd, Device, Kernels, Target};
 use sinter_base::Value;
-use sinter_plan::{Action, Graph, Home, Place, Plan, PlanFile, PlanValueId, Trust};
+use sinter_plan::{Action, Graph, Place, Plan, PlanFile, PlanValueId, Storage, Trust};
 
 use crate::bindings::Bindings;
 use crate::context::{Context, State};
@@ -210,7 +210,7 @@ impl Engine {
         Ok(outputs)
     }
 
-    /// Runs the plan's sealed vectors and compares; returns how many there are.
+    /// Runs the plan's self_test vectors and compares; returns how many there are.
     ///
     /// # Errors
     /// When the plan has none, one cannot be run, or an output differs.
@@ -220,19 +220,19 @@ impl Engine {
                 return Err(RuntimeError::SelfTest { vector, output, reason });
             }
         }
-        Ok(self.plan().sealed.as_ref().map_or(0, |sealed| sealed.vectors.len()))
+        Ok(self.plan().self_test.as_ref().map_or(0, |self_test| self_test.vectors.len()))
     }
 
-    /// Runs the plan's sealed vectors, and says of each output whether it is the known one.
+    /// Runs the plan's self_test vectors, and says of each output whether it is the known one.
     ///
     /// # Errors
     /// When the plan has none, or one cannot be run.
     pub fn known_answers(&self) -> Result<Vec<KnownAnswer>, RuntimeError> {
         let plan = self.plan();
-        let sealed = plan.sealed.as_ref().ok_or(RuntimeError::Unsealed)?;
+        let self_test = plan.self_test.as_ref().ok_or(RuntimeError::NoSelfTest)?;
         let mut answers = Vec::new();
-        for (number, vector) in sealed.vectors.iter().enumerate() {
-            let made = |(port, input): (&sinter_plan::Port, &sinter_plan::SealedInput)| {
+        for (number, vector) in self_test.vectors.iter().enumerate() {
+            let made = |(port, input): (&sinter_plan::Port, &sinter_plan::SelfTestInput)| {
                 Ok((port.name.clone(), Value::Tensor(input.tensor()?)))
             };
             let inputs = plan.inputs.iter().zip(&vector.inputs).map(made).collect::<Result<Vec<_>, RuntimeError>>()?;
@@ -247,7 +247,7 @@ impl Engine {
     }
 }
 
-/// An output of one of a plan's sealed vectors.
+/// An output of one of a plan's self_test vectors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownAnswer {
     /// Which vector.
@@ -270,7 +270,7 @@ fn suitable(file: &PlanFile, back_ends: &[&dyn BackEnd], threads: usize) -> usiz
 fn used_weights(plan: &Plan, place: Place) -> Vec<bool> {
     fn mark(graph: &Graph, place: Place, used: &mut [bool]) {
         for value in graph.values.iter().filter(|value| value.place == place) {
-            if let Home::Weight(weight) = value.home
+            if let Storage::Weight(weight) = value.storage
                 && let Some(slot) = used.get_mut(weight.index())
             {
                 *slot = true;

@@ -197,7 +197,7 @@ pub enum RuntimeError {
     Bindings,
     /// A self-test of a plan without known answers.
     #[error("the plan carries no self-test vectors; build it with verification to have some")]
-    Unsealed,
+    NoSelfTest,
     /// An output other than the known one.
     #[error("self-test: output '{}' of vector {vector} differs: {}", one_line(output), one_line(reason))]
     SelfTest {

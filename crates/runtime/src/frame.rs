@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use sinter_backend::{Argument, Arguments, KernelError, KernelId, Queue};
 use sinter_base::{BlockId, DataType, MemoryRef, Rows, Sizes, Value};
-use sinter_plan::{Graph, Home, Place, PlanValueId};
+use sinter_plan::{Graph, Place, PlanValueId, Storage};
 
 use crate::error::RuntimeError;
 use crate::layout::{Layout, Solved};
@@ -39,7 +39,7 @@ pub(crate) struct Frame {
     /// Places of buffers, while they are laid out.
     pub(crate) placement: Placement,
     /// The sizes that the layout is for: a number that the context counts up.
-    pub(crate) laid_out: u64,
+    pub(crate) placed_for: u64,
     /// How often memory was laid out.
     pub(crate) layouts: usize,
     /// How often sizes had to be inferred while running.
@@ -90,30 +90,30 @@ impl Frame {
     ) -> Option<()> {
         let value = graph.values.get(id.index())?;
         let outside = |id: PlanValueId| self.outside.get(id.index())?.as_ref()?.argument();
-        let known = match value.home {
-            Home::Weight(weight) => Some(queues.weight(value.place, weight)?),
-            Home::Input | Home::Dynamic => Some(outside(id)?),
-            Home::Arena(_) if self.is_outside(id) => Some(outside(id)?),
-            Home::Arena(_) | Home::Part(_) | Home::Registers(_) => None,
+        let known = match value.storage {
+            Storage::Weight(weight) => Some(queues.weight(value.place, weight)?),
+            Storage::Input | Storage::Dynamic => Some(outside(id)?),
+            Storage::Arena(_) if self.is_outside(id) => Some(outside(id)?),
+            Storage::Arena(_) | Storage::Alias(_) | Storage::Registers(_) => None,
         };
         if let Some(known) = known {
             argument.clone_from(known);
             return Some(());
         }
         let range = self.ranges.get(id.index())?;
-        argument.memory = match graph.values.get(graph.whole(id).index())?.home {
-            Home::Arena(_) | Home::Registers(_) => self.in_arena(value.place, range)?,
+        argument.memory = match graph.values.get(graph.base(id).index())?.storage {
+            Storage::Arena(_) | Storage::Registers(_) => self.in_arena(value.place, range)?,
             _ => {
-                let whole = outside(graph.whole(id))?.memory;
-                let is_inside = range.end <= whole.bytes;
-                let offset = whole.offset.checked_add(range.start).filter(|_| is_inside)?;
-                MemoryRef { offset, bytes: range.len(), ..whole }
+                let base = outside(graph.base(id))?.memory;
+                let is_inside = range.end <= base.bytes;
+                let offset = base.offset.checked_add(range.start).filter(|_| is_inside)?;
+                MemoryRef { offset, bytes: range.len(), ..base }
             }
         };
         argument.data_type = value.ty.data_type();
         argument.sizes.clone_from(self.sizes.get(id.index())?);
-        argument.rows = match value.home {
-            Home::Part(_) => {
+        argument.rows = match value.storage {
+            Storage::Alias(_) => {
                 let count: usize = argument.sizes.iter().product();
                 Some(*self.rows.get(id.index())?).filter(|rows| !rows.is_contiguous(count))
             }
@@ -184,7 +184,7 @@ impl Frame {
 
     /// Places every arena value for these registers. `number` names the sizes; the same number again changes nothing, and
     /// false is returned.
-    pub(crate) fn lay_out(
+    pub(crate) fn place_buffers(
         &mut self,
         graph: &Graph,
         layout: &Layout,
@@ -193,10 +193,10 @@ impl Frame {
         limit: usize,
         queues: &mut Queues,
     ) -> Result<bool, RuntimeError> {
-        if self.laid_out == number {
+        if self.placed_for == number {
             return Ok(false);
         }
-        self.laid_out = 0;
+        self.placed_for = 0;
         self.sizes.resize_with(graph.values.len(), Sizes::new);
         self.ranges.resize(graph.values.len(), 0..0);
         layout.choose(registers, &mut self.chosen);
@@ -240,7 +240,7 @@ impl Frame {
         self.place_parts(layout, registers)?;
         self.write_registers(graph, layout, registers, queues)?;
         self.layouts += 1;
-        self.laid_out = number;
+        self.placed_for = number;
         Ok(true)
     }
 
@@ -254,7 +254,9 @@ impl Frame {
     ) -> Result<(), RuntimeError> {
         for id in &layout.in_registers {
             let Some(value) = graph.values.get(id.index()) else { continue };
-            let (Home::Registers(elements), Some(range)) = (&value.home, self.ranges.get(id.index())) else { continue };
+            let (Storage::Registers(elements), Some(range)) = (&value.storage, self.ranges.get(id.index())) else {
+                continue;
+            };
             let bytes = &mut self.elements;
             bytes.clear();
             for register in elements {

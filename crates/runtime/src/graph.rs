@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sinter_backend::{Code, KernelError, KernelId, Kernels, Loaded};
 use sinter_base::Dim;
-use sinter_plan::{Action, Graph, Home, Launch, Place, PlanValueId, Step, Variant};
+use sinter_plan::{Action, Graph, Launch, Place, PlanValueId, Step, Storage, Variant};
 
 use crate::arguments::Changing;
 use crate::capture::segments;
@@ -27,7 +27,7 @@ pub(crate) enum LoadedAction {
         is_capturable: bool,
     },
     /// A launch with results whose sizes are known only during the run.
-    Open {
+    Dynamic {
         /// What is launched.
         kernel: KernelId,
         /// On which device.
@@ -112,7 +112,7 @@ impl Loading<'_> {
             Loaded::Kernel(kernel) => kernel,
         };
         if !step.outputs.iter().all(|id| graph.is_in_arena(*id)) {
-            return Ok(LoadedAction::Open { kernel, place, size_operands: launch.region.size_operands() });
+            return Ok(LoadedAction::Dynamic { kernel, place, size_operands: launch.region.size_operands() });
         }
         let number = |loaded: &Arc<Loaded<KernelId>>| match **loaded {
             Loaded::Kernel(kernel) => Ok(kernel),
@@ -160,7 +160,7 @@ fn releases(graph: &Graph) -> Vec<Vec<PlanValueId>> {
     let mut releases = vec![Vec::new(); graph.steps.len()];
     for (index, (value, last)) in graph.values.iter().zip(last).enumerate() {
         let id = PlanValueId::new(index);
-        let dies = value.home == Home::Dynamic && !graph.outputs.contains(&id);
+        let dies = value.storage == Storage::Dynamic && !graph.outputs.contains(&id);
         if let Some(list) = last.filter(|_| dies).and_then(|position| releases.get_mut(position)) {
             list.push(id);
         }

@@ -7,7 +7,7 @@ use sinter_base::Sizes;
 use sinter_base::shape::element_count;
 use sinter_base::view::element_bytes;
 use sinter_ops::Op;
-use sinter_plan::{Action, Graph, Home, Launch, Part, Place, PlanValueId, Register};
+use sinter_plan::{Action, Alias, Graph, Launch, Place, PlanValueId, Register, Storage};
 
 use crate::error::RuntimeError;
 use crate::placement::{Life, Placement};
@@ -30,7 +30,7 @@ pub struct Layout {
     /// When each buffer is needed: those of the plan, then one for each workspace.
     pub(crate) lives: Vec<Life>,
     /// Values that lie in others.
-    pub(crate) parts: Vec<PlacedPart>,
+    pub(crate) parts: Vec<AliasedValue>,
     /// Values that are filled part by part.
     pub(crate) joins: Vec<Join>,
     /// The scratch memory of steps, by step.
@@ -56,7 +56,7 @@ impl Workspace {
 
 /// A value that is filled part by part.
 pub(crate) struct Join {
-    pub(crate) whole: PlanValueId,
+    pub(crate) base: PlanValueId,
     /// Its place among the parts, when it is one.
     pub(crate) own: Option<usize>,
     /// Places of its parts, side by side; `None` for a value that is none.
@@ -64,9 +64,9 @@ pub(crate) struct Join {
 }
 
 /// A value that lies in another one.
-pub(crate) struct PlacedPart {
+pub(crate) struct AliasedValue {
     pub(crate) value: usize,
-    pub(crate) part: Part,
+    pub(crate) part: Alias,
     /// Bytes of an element.
     pub(crate) width: usize,
 }
@@ -121,19 +121,19 @@ impl Layout {
             layout.places = layout.places.max(value.place.index() + 1);
             let Some(registers) = &value.sizes else { continue };
             let width = element_bytes(value.ty.data_type());
-            let buffer = match value.home {
-                Home::Arena(buffer) => Some((buffer.index(), width)),
-                Home::Registers(_) => {
+            let buffer = match value.storage {
+                Storage::Arena(buffer) => Some((buffer.index(), width)),
+                Storage::Registers(_) => {
                     layout.in_registers.push(PlanValueId::new(index));
                     None
                 }
-                Home::Part(part) => {
-                    layout.parts.push(PlacedPart { value: index, part, width });
+                Storage::Alias(part) => {
+                    layout.parts.push(AliasedValue { value: index, part, width });
                     None
                 }
-                Home::Input => None,
+                Storage::Input => None,
                 // What a region computes on its way has a type and no place.
-                Home::Weight(_) | Home::Dynamic => continue,
+                Storage::Weight(_) | Storage::Dynamic => continue,
             };
             let shape = *known.entry(registers).or_insert(layout.shapes.len());
             if shape == layout.shapes.len() {
@@ -156,7 +156,7 @@ impl Layout {
         // They are written once per layout, and stay there.
         for value in &mut layout.sized {
             let Some(known) = graph.values.get(value.value) else { continue };
-            if matches!(known.home, Home::Registers(_)) {
+            if matches!(known.storage, Storage::Registers(_)) {
                 value.buffer = Some((layout.lives.len(), element_bytes(known.ty.data_type())));
                 layout.lives.push(Life::WHOLE);
                 layout.buffers.push(known.place);
@@ -182,7 +182,7 @@ impl Layout {
             {
                 let place = |id: &PlanValueId| places.get(&id.index()).copied();
                 let parts: Vec<_> = step.inputs.iter().flatten().map(place).collect();
-                let join = |whole: &PlanValueId| Join { whole: *whole, own: place(whole), parts: parts.clone() };
+                let join = |base: &PlanValueId| Join { base: *base, own: place(base), parts: parts.clone() };
                 layout.joins.extend(step.outputs.iter().map(join));
             }
         }
@@ -264,12 +264,12 @@ impl Layout {
     }
 }
 
-/// When the memory of each value is needed; that of parts is needed as part of their whole.
+/// When the memory of each value is needed; that of parts is needed as part of their base.
 fn lives(graph: &Graph) -> Vec<Life> {
     let mut lives = vec![Life::NONE; graph.values.len()];
     for (position, step) in graph.steps.iter().enumerate() {
         for id in &step.outputs {
-            if let Some(life) = lives.get_mut(graph.whole(*id).index()) {
+            if let Some(life) = lives.get_mut(graph.base(*id).index()) {
                 *life = life.and(Life { first: position, last: position });
             }
         }

@@ -17,6 +17,7 @@
     )
 )]
 
+mod aliasing;
 mod arguments;
 mod bind;
 pub mod bindings;
@@ -34,7 +35,6 @@ pub mod layout;
 mod limit;
 mod offer;
 mod outside;
-mod parts;
 mod placement;
 pub mod profile;
 mod queues;

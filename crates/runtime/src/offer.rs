@@ -5,7 +5,7 @@
 
 use sinter_backend::{Candidate, KernelError, Numerics, Problem, Sizing, Tactic, Target};
 use sinter_base::{Dim, Truth};
-use sinter_plan::{Graph, Home, PlanValueId, Register, Step, Variant};
+use sinter_plan::{Graph, PlanValueId, Register, Step, Storage, Variant};
 
 /// Checks a kernel of a step of a graph; `sizes` are what the registers of the plan compute. The candidate of its recipe, where
 /// the tactic still offers it.
@@ -22,8 +22,9 @@ pub(crate) fn check(
     let Some(region) = step.region() else { return Ok(None) };
     let Variant { recipe, packed, workspace, .. } = variant;
     let wrong = |what: String| Err(KernelError::Recipe(format!("the plan is damaged: {what}")));
-    let home = |id: &PlanValueId| graph.values.get(id.index()).map(|value| &value.home);
-    let is_weight = |id: &Option<PlanValueId>| id.as_ref().and_then(home).is_some_and(|h| matches!(h, Home::Weight(_)));
+    let storage = |id: &PlanValueId| graph.values.get(id.index()).map(|value| &value.storage);
+    let is_weight =
+        |id: &Option<PlanValueId>| id.as_ref().and_then(storage).is_some_and(|h| matches!(h, Storage::Weight(_)));
     let weights = step.inputs.iter().enumerate().filter(|(_, id)| is_weight(id)).map(|(position, _)| position);
     let (region, sizing) = (region.clone().with_constants(weights.collect()), Sizing::default());
     let problem = Problem { region: &region, target, sizing: &sizing };

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use sinter_base::Value;
-use sinter_plan::{Home, PlanValueId};
+use sinter_plan::{PlanValueId, Storage};
 
 use crate::engine::{Engine, Shared};
 use crate::error::RuntimeError;
@@ -89,8 +89,8 @@ impl StepValues<'_> {
     pub fn value(&mut self, id: PlanValueId) -> Result<Value, RuntimeError> {
         let Self { engine, frame, queues } = self;
         let graph = &engine.plan.graph;
-        match graph.values.get(id.index()).map(|value| &value.home) {
-            Some(Home::Weight(weight)) => {
+        match graph.values.get(id.index()).map(|value| &value.storage) {
+            Some(Storage::Weight(weight)) => {
                 let weight = engine.plan.weights.get(weight.index());
                 let missing = || RuntimeError::Damaged(format!("{id} is no weight"));
                 Ok(Value::Tensor(weight.ok_or_else(missing)?.tensor().clone()))

@@ -10,7 +10,7 @@ use sinter_base::{MemoryRef, TensorType, Value, ValueType};
 use sinter_ops::control::nested::admits;
 use sinter_ops::known::MAX_KNOWN;
 use sinter_ops::{InferContext, ValueId};
-use sinter_plan::{Action, Graph, Home, Launch, Place, PlanValueId, Step};
+use sinter_plan::{Action, Graph, Launch, Place, PlanValueId, Step, Storage};
 
 use crate::arguments::{Binder, Changing};
 use crate::capture::Captures;
@@ -84,8 +84,8 @@ pub(crate) fn run_steps(
         let run = Run { graph, step, position };
         let result = match (action, &step.action) {
             (LoadedAction::Launch { place, changing, .. }, _) => run.launch(*place, changing, frame, work),
-            (LoadedAction::Open { kernel, place, size_operands }, Action::Launch(Launch { region, .. })) => {
-                run.launch_open((*kernel, *place), (region, size_operands), frame, work)
+            (LoadedAction::Dynamic { kernel, place, size_operands }, Action::Launch(Launch { region, .. })) => {
+                run.launch_dynamic((*kernel, *place), (region, size_operands), frame, work)
             }
             (LoadedAction::Copy, Action::Copy) => run.copy(frame, work),
             (LoadedAction::Values(kernel), Action::Launch(Launch { general, .. })) => match &**kernel {
@@ -169,8 +169,8 @@ pub(crate) fn seed(frame: &Frame) -> Seed {
 }
 
 impl Run<'_> {
-    fn home(&self, id: PlanValueId) -> Option<&Home> {
-        self.graph.values.get(id.index()).map(|v| &v.home)
+    fn storage(&self, id: PlanValueId) -> Option<&Storage> {
+        self.graph.values.get(id.index()).map(|v| &v.storage)
     }
 
     /// The device of a value.
@@ -212,7 +212,7 @@ impl Run<'_> {
         let place = |id: PlanValueId| self.graph.values.get(id.index()).map(|value| value.place).ok_or_else(missing);
         let (source, target) = (place(*from)?, place(*to)?);
         let argument = frame.argument(self.graph, work.queues, *from).ok_or_else(missing)?;
-        if self.home(*to) != Some(&Home::Dynamic) {
+        if self.storage(*to) != Some(&Storage::Dynamic) {
             let memory = frame.argument(self.graph, work.queues, *to).ok_or_else(missing)?.memory;
             return work.queues.copy((source, &argument), (target, memory));
         }
@@ -226,7 +226,7 @@ impl Run<'_> {
     }
 
     /// Sizes are inferred from the actual operands; what stays open is told by the kernel.
-    fn launch_open(
+    fn launch_dynamic(
         &self,
         (kernel, place): (KernelId, Place),
         problem: (&Region, &[usize]),
@@ -251,7 +251,7 @@ impl Run<'_> {
             let tensor = ty.as_tensor().ok_or_else(|| KernelError::Recipe(format!("a result of type {ty}")))?;
             let data_type = tensor.data_type;
             let Some(sizes) = tensor.shape.sizes() else {
-                arguments.outputs.push(Output::Open { data_type, limit });
+                arguments.outputs.push(Output::Dynamic { data_type, limit });
                 continue;
             };
             let bytes = bytes_of(data_type, &sizes).filter(|bytes| *bytes <= limit);
@@ -268,8 +268,8 @@ impl Run<'_> {
         for (position, (id, output)) in self.step.outputs.iter().zip(arguments.outputs).enumerate() {
             let argument = match output {
                 Output::Memory(argument) => argument,
-                Output::Open { .. } if launched.is_err() => continue,
-                Output::Open { .. } => work.queues.at(place).opened(position)?,
+                Output::Dynamic { .. } if launched.is_err() => continue,
+                Output::Dynamic { .. } => work.queues.at(place).dynamic_result(position)?,
             };
             self.keep(*id, Outside::Memory { argument, place, is_owned: true }, frame, work)?;
         }
@@ -315,7 +315,7 @@ impl Run<'_> {
         frame: &mut Frame,
         work: &mut Work<'_>,
     ) -> Result<(), KernelError> {
-        if self.home(id) != Some(&Home::Dynamic) {
+        if self.storage(id) != Some(&Storage::Dynamic) {
             value.release(work.queues);
             return Err(KernelError::Recipe(format!("{id} is made at run time and has a fixed place")));
         }
@@ -353,7 +353,7 @@ impl Run<'_> {
     ) -> Result<ValueType, KernelError> {
         let declared = region.body().ty(input);
         // A weight may be packed: the region knows what it stands for.
-        if let Some(Home::Weight(_)) = self.home(id) {
+        if let Some(Storage::Weight(_)) = self.storage(id) {
             return Ok(declared.clone());
         }
         // The kernel was made for what the region says.
@@ -387,7 +387,7 @@ impl Run<'_> {
 impl Work<'_> {
     /// A copy of a value, on the host. Weights are where the plan has them.
     pub(crate) fn value(&mut self, graph: &Graph, frame: &Frame, id: PlanValueId) -> Result<Value, KernelError> {
-        if let Some(Home::Weight(weight)) = graph.values.get(id.index()).map(|value| &value.home)
+        if let Some(Storage::Weight(weight)) = graph.values.get(id.index()).map(|value| &value.storage)
             && let Some(weight) = self.engine.plan.weights.get(weight.index())
         {
             return Ok(Value::Tensor(weight.tensor().clone()));

@@ -3,7 +3,7 @@
 use sinter_plan::Plan;
 use sinter_runtime::layout::Layout;
 
-pub use sinter_builder::bound::{MemoryError, check};
+pub use sinter_builder::memory_budget::{MemoryError, check};
 
 /// Bytes of memory for values between steps of a plan, at the largest sizes that it takes; `None` when it takes inputs of
 /// any size.

@@ -197,7 +197,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     let start = Instant::now();
     let nodes = network.body.nodes().len();
     let profiles = arguments.ranges.profiles(&network)?;
-    let Built { plan, passes, verification, is_known_verdict, regions, costs, tuned, .. } =
+    let Built { plan, passes, verification, is_known_verification, regions, costs, tuned, .. } =
         build_plan(&network, profiles, &arguments.model_flags, &arguments.device, &[])?;
     if let (Some(reason), false) = (&verification.skipped, arguments.model_flags.no_verify()) {
         let what = format!("the plan could not be verified: {reason}");
@@ -224,7 +224,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         nodes,
         passes: pass_summaries(&passes),
         verification: verification_summary(&plan.report.clone().unwrap_or_default().verification, &plan.target),
-        known_verdict: is_known_verdict,
+        known_verdict: is_known_verification,
         steps: plan.graph.steps.len(),
         cover: CoverSummary {
             single_us: costs.single as f64 * 1e-6,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use sinter::builder::{Built, CacheError, TimingCache, Tuning, VerdictCache};
+use sinter::builder::{Built, CacheError, TimingCache, Tuning, VerificationCache};
 
 use crate::failure::{Failure, advice};
 use crate::files::{Files, Form};
@@ -94,13 +94,13 @@ impl TuningFlags {
     ///
     /// # Errors
     /// When the file is something else, or cannot be read.
-    pub fn verdicts(&self) -> Result<Option<VerdictCache>, Failure> {
+    pub fn verdicts(&self) -> Result<Option<VerificationCache>, Failure> {
         let Some(path) = &self.verdict_cache else { return Ok(None) };
-        match VerdictCache::load(path) {
+        match VerificationCache::load(path) {
             Ok(cache) => Ok(Some(cache)),
             Err(error @ (CacheError::Damaged { .. } | CacheError::Version { .. })) => {
                 warn(&format!("{error}; it is made anew"));
-                Ok(Some(VerdictCache::default()))
+                Ok(Some(VerificationCache::default()))
             }
             Err(error) => Err(failure(error)),
         }
@@ -114,7 +114,9 @@ impl TuningFlags {
         if let (Some(path), Some(tuned), false) = (&self.timing_cache, &built.tuned, self.locked) {
             while_writing(|| tuned.cache.save(path)).map_err(failure)?;
         }
-        if let (Some(path), Some(verdicts), false) = (&self.verdict_cache, &built.verdicts, built.is_known_verdict) {
+        if let (Some(path), Some(verdicts), false) =
+            (&self.verdict_cache, &built.verifications, built.is_known_verification)
+        {
             while_writing(|| verdicts.save(path)).map_err(failure)?;
         }
         Ok(())

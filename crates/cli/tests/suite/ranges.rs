@@ -95,7 +95,11 @@ fn flags_that_contradict_the_model_or_each_other_are_refused() {
             &["--opt-shapes", "x:9x3", "--max-shapes", "x:2x3"],
             &["--opt-shapes", "'N' as 9", "--max-shapes as 2"],
         ),
-        (&small, &["--max-shapes", "x:9x3,x:8x3"], &["--max-shapes", "'N' as 9 and as 8"]),
+        (
+            &small,
+            &["--min-shapes", "x:1x3,x:9x3", "--max-shapes", "x:1x3", "--max-shapes", "x:8x3"],
+            &["--min-shapes", "'N' as 9, --max-shapes as 8"],
+        ),
         (&small, &["--shapes", "x:5x3", "--max-shapes", "x:9x3"], &["--max-shapes", "[9, 3]", "f32[5, 3]"]),
         (&unranked, &["--max-shapes", "x:9x3"], &["--max-shapes", "[9, 3]"]),
     ] {

@@ -45,7 +45,7 @@ fn an_answer_that_is_not_the_known_one_ends_with_1() {
     json(&arguments!["build", small_model(&folder)]);
     let path = folder.path("small.plan");
     let mut plan = read(&path, Trust::Nothing).unwrap();
-    let known = &mut plan.sealed.as_mut().unwrap().vectors[0].outputs[0].kept;
+    let known = &mut plan.self_test.as_mut().unwrap().vectors[0].outputs[0].kept;
     let others: Vec<f64> = known.to_floats().iter().map(|v| v + 100.0).collect();
     *known = Tensor::from_floats(known.data_type(), known.sizes(), &others).unwrap();
     write(&path, &plan).unwrap();

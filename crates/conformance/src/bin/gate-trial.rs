@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use sinter_base::Value;
-use sinter_builder::error::Unserved;
+use sinter_builder::error::Unsupported;
 use sinter_builder::{BuildError, BuildOptions, Unverified, Verify, build};
 use sinter_conformance::odd_networks::networks;
 use sinter_cpu::Cpu;
@@ -52,11 +52,11 @@ fn network_of(name: &str, odd: &[Network]) -> Result<Network, String> {
 }
 
 /// Unsupported operators; the refusals name the kernels that verification dropped.
-fn unserved(name: &str, gaps: &[Unserved]) {
+fn unserved(name: &str, gaps: &[Unsupported]) {
     let mut dropped = gaps.iter().flat_map(|gap| gap.refusals.iter().map(move |refusal| (gap, refusal)));
     match dropped.find(|(_, (_, reason))| reason.contains("does not agree with the judge")) {
         Some((gap, (tactic, reason))) => line(&["dropped", name, tactic, &gap.location.to_string(), reason]),
-        None => line(&["error", name, &BuildError::Unserved(gaps.to_vec()).to_string()]),
+        None => line(&["error", name, &BuildError::Unsupported(gaps.to_vec()).to_string()]),
     }
 }
 
@@ -67,7 +67,7 @@ fn gate(name: &str, network: &Network) {
             built.verification
         }
         Err(BuildError::Disagrees { reason }) => return line(&["dropped", name, "whole plan", "", &reason]),
-        Err(BuildError::Unserved(gaps)) => return unserved(name, &gaps),
+        Err(BuildError::Unsupported(gaps)) => return unserved(name, &gaps),
         Err(error) => return line(&["error", name, &error.to_string()]),
     };
     for dropped in &built.dropped {

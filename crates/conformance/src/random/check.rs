@@ -48,7 +48,7 @@ pub fn check(problem: &Problem, seed: u64) -> Result<Found, String> {
     let options = |verify| BuildOptions { threads: THREADS, verify, ..BuildOptions::default() };
     let plain = match build(&problem.network, &Cpu, options(Verify::Off)) {
         Ok(built) => built.plan,
-        Err(BuildError::Unserved(_)) => return Ok(Found::Refused),
+        Err(BuildError::Unsupported(_)) => return Ok(Found::Refused),
         Err(error) => return Err(format!("build without verification: {error}")),
     };
     check_kernels(&plain)?;

@@ -24,7 +24,7 @@ use sinter_cpu::Cpu;
 use sinter_fake::Fake;
 use sinter_interp::{Tolerance, compare};
 use sinter_ir::Network;
-use sinter_plan::{Graph, Home, Launch, Plan, Register, Trust, from_bytes, to_bytes};
+use sinter_plan::{Graph, Launch, Plan, Register, Storage, Trust, from_bytes, to_bytes};
 
 use crate::confusion::{bodies, body_at, confuse, with_attributes};
 use crate::devices;
@@ -218,7 +218,7 @@ fn values_of_bodies_do_not_overwrite_each_other() {
     for plan in unpacked_plans(&control_networks::networks()) {
         for number in 0..bodies(&plan.graph) {
             let placed = |graph: &Graph| -> Vec<usize> {
-                let is_placed = |at: &usize| matches!(graph.values[*at].home, Home::Arena(_));
+                let is_placed = |at: &usize| matches!(graph.values[*at].storage, Storage::Arena(_));
                 (0..graph.values.len()).filter(is_placed).collect()
             };
             let mut own = plan.clone();
@@ -226,7 +226,7 @@ fn values_of_bodies_do_not_overwrite_each_other() {
             for (a, b) in all.iter().flat_map(|a| all.iter().map(move |b| (*a, *b))) {
                 let mut changed = plan.clone();
                 let body = body_at(&mut changed.graph, &mut number.clone()).expect("a body");
-                let (from, to) = (body.values[a].home.clone(), &mut body.values[b].home);
+                let (from, to) = (body.values[a].storage.clone(), &mut body.values[b].storage);
                 if std::mem::replace(to, from.clone()) == from {
                     continue;
                 }

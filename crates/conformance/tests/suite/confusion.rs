@@ -6,8 +6,8 @@ use sinter_base::{Attr, KnownValue, ValueType};
 use sinter_conformance::random::Random;
 use sinter_ops::{Body, Node, Op, ValueId, catalog};
 use sinter_plan::{
-    Action, BufferId, Graph, Home, Launch, Part, Plan, PlanValue, PlanValueId, Register, ShapeProgram, Step, Variant,
-    WeightId,
+    Action, Alias, BufferId, Graph, Launch, Plan, PlanValue, PlanValueId, Register, ShapeProgram, Step, Storage,
+    Variant, WeightId,
 };
 
 const NUMBERS: [i64; 9] = [0, 1, -1, 2, 7, 1 << 20, 1 << 40, i64::MAX, i64::MIN];
@@ -84,30 +84,30 @@ fn confuse_graph(graph: &mut Graph, registers: usize, weights: usize, random: &m
     let values = &mut graph.values;
     let (value, other) = (random.below(values.len()), random.below(values.len()));
     match random.below(16) {
-        0 => values[value].home = Home::Arena(BufferId::new(random.below(values.len()))),
+        0 => values[value].storage = Storage::Arena(BufferId::new(random.below(values.len()))),
         // Two values that have a place each lie in one: the change that matters most.
         1 | 2 => {
-            let placed = |value: &PlanValue| matches!(value.home, Home::Arena(_));
+            let placed = |value: &PlanValue| matches!(value.storage, Storage::Arena(_));
             let placed: Vec<usize> = (0..values.len()).filter(|at| placed(&values[*at])).collect();
             if !placed.is_empty() {
-                values[*any(&placed, random)].home = values[*any(&placed, random)].home.clone();
+                values[*any(&placed, random)].storage = values[*any(&placed, random)].storage.clone();
             }
         }
         10 => {
             let elements = (0..random.below(4)).map(|_| register(random)).collect();
-            values[value].home = Home::Registers(elements);
+            values[value].storage = Storage::Registers(elements);
         }
         11 => {
             let change = register(random);
-            if let Some(slot) = values.iter_mut().find_map(|value| match &mut value.home {
-                Home::Registers(elements) => elements.first_mut(),
+            if let Some(slot) = values.iter_mut().find_map(|value| match &mut value.storage {
+                Storage::Registers(elements) => elements.first_mut(),
                 _ => None,
             }) {
                 *slot = change;
             }
         }
-        3 => values[value].home = Home::Weight(WeightId::new(random.below(weights + 1))),
-        4 => values[value].home = [Home::Dynamic, Home::Input][random.below(2)].clone(),
+        3 => values[value].storage = Storage::Weight(WeightId::new(random.below(weights + 1))),
+        4 => values[value].storage = [Storage::Dynamic, Storage::Input][random.below(2)].clone(),
         5 => values[value].ty = values[other].ty.clone(),
         6 => values[value].sizes = values[other].sizes.clone(),
         7 => {
@@ -117,7 +117,7 @@ fn confuse_graph(graph: &mut Graph, registers: usize, weights: usize, random: &m
         }
         8 => {
             let [offset, inner, step] = std::array::from_fn(|_| register(random));
-            values[value].home = Home::Part(Part { whole: PlanValueId::new(other), offset, inner, step });
+            values[value].storage = Storage::Alias(Alias { base: PlanValueId::new(other), offset, inner, step });
         }
         9 => {
             let list = if random.below(2) == 0 { &mut graph.inputs } else { &mut graph.outputs };

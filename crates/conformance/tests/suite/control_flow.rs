@@ -10,7 +10,7 @@ use sinter_interp::{FastEvaluator, Tolerance, compare, run_with};
 use sinter_ir::{Network, NetworkBuilder};
 use sinter_ops::control::{If, Loop};
 use sinter_ops::matmul::MatMul;
-use sinter_plan::{Action, Home, Step};
+use sinter_plan::{Action, Step, Storage};
 
 fn weight(builder: &mut NetworkBuilder, name: &str, seed: usize) -> sinter_ir::Handle {
     let values = (0..19 * 19).map(|i| ((i * 7919 + seed) % 101) as f32 / 404.0 - 0.1).collect();
@@ -68,7 +68,8 @@ fn check(network: &Network, inputs: &HashMap<String, Value>) {
     assert!(built.verification.unverified.is_empty(), "{:?}", built.verification.unverified);
     let plan = built.plan;
     for step in &plan.graph.steps {
-        let is_weight = |id: &sinter_plan::PlanValueId| matches!(plan.graph.values[id.index()].home, Home::Weight(_));
+        let is_weight =
+            |id: &sinter_plan::PlanValueId| matches!(plan.graph.values[id.index()].storage, Storage::Weight(_));
         assert!(!step.inputs.iter().flatten().any(is_weight), "a weight is handed in");
         let Action::Control { graphs, .. } = &step.action else { continue };
         for graph in graphs {

@@ -27,7 +27,7 @@ pub(crate) fn plans(back_end: &dyn BackEnd, verify: &Verify) -> Vec<(Network, Pl
     for network in odd_networks::networks() {
         let options = BuildOptions { threads: THREADS, verify: verify.clone(), ..BuildOptions::default() };
         match build(&network, back_end, options) {
-            Err(BuildError::Unserved(_)) => {}
+            Err(BuildError::Unsupported(_)) => {}
             Err(error) => panic!("'{}' on {}: {error}", network.name, back_end.name()),
             Ok(built) => {
                 let dropped: Vec<_> = built.verification.dropped.iter().map(|dropped| &dropped.reason).collect();

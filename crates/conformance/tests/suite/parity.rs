@@ -6,7 +6,7 @@ use sinter_backend::{
     BackEnd, Candidate, Device, KernelError, Problem, Proposer, Recipe, Refusal, Region, Tactic, Target,
 };
 use sinter_base::{DataType, Location, Tensor, TensorType};
-use sinter_builder::{BuildOptions, Built, Unverified, VerdictCache, Verify, build};
+use sinter_builder::{BuildOptions, Built, Unverified, VerificationCache, Verify, build};
 use sinter_conformance::control_networks::endless;
 use sinter_cpu::Cpu;
 use sinter_cpu::launch::{self, HostTactic, Kernel, Launch, Loaded, Threads};
@@ -204,7 +204,7 @@ fn without_verification_no_fault_is_found() {
     let built = build(&network(), &Bad(SPOILED), options).expect("a plan");
     assert!(built.verification.skipped.is_some() && built.verification.dropped.is_empty());
     assert!(built.plan.tactics().into_iter().any(|name| SPOILED.iter().any(|spoiled| spoiled.name == name)));
-    assert!(built.plan.sealed.is_none());
+    assert!(built.plan.self_test.is_none());
 }
 
 #[test]
@@ -257,17 +257,17 @@ fn softened() -> Network {
 #[test]
 fn kernels_that_do_not_take_the_memory_of_their_plan_are_dropped_by_name() {
     let network = softened();
-    let mut verdicts = VerdictCache::default();
+    let mut verdicts = VerificationCache::default();
     let mut once = || {
-        let options = BuildOptions { verdicts: Some(verdicts.clone()), ..BuildOptions::default() };
+        let options = BuildOptions { verifications: Some(verdicts.clone()), ..BuildOptions::default() };
         let built = build(&network, &Bad(EARLY), options).expect("a plan without the kernel");
         let dropped = &built.verification.dropped;
         assert!(!dropped.is_empty() && dropped.iter().all(|d| d.name == "cpu.reduce.early"), "{dropped:?}");
-        verdicts = built.verdicts.clone().expect("verdicts");
+        verdicts = built.verifications.clone().expect("verdicts");
         built
     };
     let (built, again) = (once(), once());
-    assert_eq!((built.is_known_verdict, again.is_known_verdict), (false, true));
+    assert_eq!((built.is_known_verification, again.is_known_verification), (false, true));
     assert_eq!(sinter_plan::to_bytes(&built.plan), sinter_plan::to_bytes(&again.plan));
     let engine = Engine::from_plan(built.plan, &[&Bad(EARLY)], 1).expect("an engine");
     assert_eq!(engine.self_test().expect("known answers"), 1);
@@ -286,7 +286,7 @@ fn kernels_that_panic_are_dropped_by_name() {
     let built = build(&softened(), &Bad(PANICS), BuildOptions::default()).expect("a plan without the kernel");
     let dropped = &built.verification.dropped;
     assert!(dropped.iter().all(|d| d.name == "cpu.reduce.panics" && d.reason.contains("spoiled")), "{dropped:?}");
-    assert_eq!((dropped.is_empty(), built.plan.sealed.is_some()), (false, true));
+    assert_eq!((dropped.is_empty(), built.plan.self_test.is_some()), (false, true));
 }
 
 /// One step of a narrow type is no error.
@@ -301,7 +301,7 @@ fn narrow_types_raise_no_alarm() {
         let y = builder.add(Expr::into_pointwise(&[mish]).unwrap(), &[Some(x)], &Location::default()).unwrap()[0];
         let network = builder.finish("mish", &[("y".to_owned(), y)]);
         let built = build(&network, &Cpu, BuildOptions::default()).expect("a plan");
-        assert!(built.verification.dropped.is_empty() && built.plan.sealed.is_some(), "{:?}", built.verification);
+        assert!(built.verification.dropped.is_empty() && built.plan.self_test.is_some(), "{:?}", built.verification);
     }
 }
 
@@ -387,7 +387,7 @@ fn infinities_beside_a_selection_are_verified() {
     let best = add(&mut builder, arg, &[scores]);
     let network = builder.finish("masked", &[("s".to_owned(), scores), ("i".to_owned(), best)]);
     let (built, unverified) = verified(&network);
-    assert_eq!((unverified.len(), built.plan.sealed.is_some()), (0, true), "{unverified:?}");
+    assert_eq!((unverified.len(), built.plan.self_test.is_some()), (0, true), "{unverified:?}");
     let engine = Engine::from_plan(built.plan, &[&Cpu], 1).expect("an engine");
     assert_eq!(engine.self_test().expect("known answers"), 1);
 }
@@ -406,7 +406,7 @@ fn not_a_number_behind_a_selection_is_verified() {
     let top = top.expect("an operator that fits")[0];
     let network = builder.finish("not-a-number", &[("y".to_owned(), product), ("t".to_owned(), top)]);
     let (built, unverified) = verified(&network);
-    assert_eq!((unverified.len(), built.plan.sealed.is_some()), (0, true), "{unverified:?}");
+    assert_eq!((unverified.len(), built.plan.self_test.is_some()), (0, true), "{unverified:?}");
 }
 
 /// Sums that cancel in float64 and overflow in f32 on the way are no error of the kernel; the build reports the error
@@ -433,6 +433,6 @@ fn endless_loops_are_verified_as_far_as_they_go() {
     let (built, unverified) = verified(&endless());
     assert!(unverified.iter().any(|one| one.starts_with("the whole plan: more than")), "{unverified:?}");
     assert!(built.verification.agreed >= 6, "the steps of the body: {}", built.verification.agreed);
-    assert!(built.plan.sealed.is_none());
+    assert!(built.plan.self_test.is_none());
     assert!(begun.elapsed().as_secs() < 60, "{:?}", begun.elapsed());
 }

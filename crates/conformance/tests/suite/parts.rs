@@ -15,7 +15,7 @@ use sinter_ops::movement::{Concat, Slice};
 use sinter_ops::pointwise::{Expr, ScalarOp};
 use sinter_ops::pool::{Pool, PoolMode, PoolWindow};
 use sinter_ops::window::Padding;
-use sinter_plan::{Action, Home, Plan, Register, Trust, from_bytes, to_bytes};
+use sinter_plan::{Action, Plan, Register, Storage, Trust, from_bytes, to_bytes};
 use sinter_runtime::{Engine, RuntimeError};
 
 const F32: DataType = DataType::F32;
@@ -99,8 +99,8 @@ impl Maker {
     }
 }
 
-fn planned(network: &Network, place_parts: bool) -> (Plan, Vec<Moved>) {
-    let options = BuildOptions { threads: 2, place_parts, verify: Verify::Off, ..BuildOptions::default() };
+fn planned(network: &Network, alias_buffers: bool) -> (Plan, Vec<Moved>) {
+    let options = BuildOptions { threads: 2, alias_buffers, verify: Verify::Off, ..BuildOptions::default() };
     let built = build(network, &Cpu, options).expect("a plan");
     (from_bytes(to_bytes(&built.plan).into(), Trust::Nothing).expect("a plan that can be read"), built.moved)
 }
@@ -270,14 +270,14 @@ fn parts_outside_of_their_wholes() {
     let given: Vec<(String, Value)> = inputs(&network, 1, 5).into_iter().collect();
     let (mut refused, mut at) = (0, 0);
     for value in 0..plan.graph.values.len() {
-        let Home::Part(part) = plan.graph.values[value].home else { continue };
+        let Storage::Alias(part) = plan.graph.values[value].storage else { continue };
         at += 1;
         for register in (0..plan.shapes.register_count()).map(|r| Register(r as u32)) {
             for which in 0..3 {
                 let mut changed = part;
                 *[&mut changed.offset, &mut changed.inner, &mut changed.step][which] = register;
                 let mut plan = plan.clone();
-                plan.graph.values[value].home = Home::Part(changed);
+                plan.graph.values[value].storage = Storage::Alias(changed);
                 let Ok(plan) = from_bytes(to_bytes(&plan).into(), Trust::Nothing) else {
                     refused += 1;
                     continue;
@@ -293,10 +293,11 @@ fn parts_outside_of_their_wholes() {
     }
     assert!(at == 2 && refused > 4, "{refused} refused for {at} parts");
     let mut nested = plan;
-    let parts: Vec<usize> =
-        (0..nested.graph.values.len()).filter(|v| matches!(nested.graph.values[*v].home, Home::Part(_))).collect();
-    if let Home::Part(part) = &mut nested.graph.values[parts[0]].home {
-        part.whole = sinter_plan::PlanValueId::new(parts[1]);
+    let parts: Vec<usize> = (0..nested.graph.values.len())
+        .filter(|v| matches!(nested.graph.values[*v].storage, Storage::Alias(_)))
+        .collect();
+    if let Storage::Alias(part) = &mut nested.graph.values[parts[0]].storage {
+        part.base = sinter_plan::PlanValueId::new(parts[1]);
     }
     assert!(from_bytes(to_bytes(&nested).into(), Trust::Nothing).is_err());
 }

@@ -80,7 +80,7 @@ fn sizes_decide_which_kernel_runs() {
     let at = *launch.special[0].packed.first().expect("a packed weight");
     let replaced = launch.special[0].replaced.iter_mut().find(|(operand, _)| *operand == at).map(|(_, id)| *id);
     let Some(id) = replaced else { return };
-    let sinter_plan::Home::Weight(weight) = plan.graph.values[id.index()].home else { panic!("a weight") };
+    let sinter_plan::Storage::Weight(weight) = plan.graph.values[id.index()].storage else { panic!("a weight") };
     let tensor = plan.weights[weight.index()].tensor();
     let zeros = Tensor::from_floats(tensor.data_type(), tensor.sizes(), &vec![0.0; tensor.count()]).expect("zeros");
     plan.weights[weight.index()] = sinter_plan::PlanWeight::new("zeros".to_owned(), zeros);

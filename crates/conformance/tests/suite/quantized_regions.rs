@@ -24,7 +24,7 @@ use sinter_ops::quantize::{Dequantize, Quantize};
 use sinter_ops::reduce::Softmax;
 use sinter_ops::window::Padding;
 use sinter_ops::{Body, InferContext, Op, OpKind, ValueId};
-use sinter_plan::{Graph, Home};
+use sinter_plan::{Graph, Storage};
 
 /// A network under construction.
 struct Model {
@@ -165,7 +165,7 @@ fn a_kernel_may_take_a_weight_as_it_is_stored() {
     assert_eq!(launch.general.recipe.tactic, "cpu.test.stored");
     let is_stored = |id: &sinter_plan::PlanValueId| {
         let value = &graph.values[id.index()];
-        matches!(value.home, Home::Weight(_)) && value.ty.data_type() == DataType::I8
+        matches!(value.storage, Storage::Weight(_)) && value.ty.data_type() == DataType::I8
     };
     assert!(graph.steps[0].inputs.iter().flatten().any(is_stored));
 }

@@ -24,7 +24,7 @@ fn verified(folder: &Path) -> Result<Plan, String> {
         return Err(format!("not verified: {reason}"));
     }
     let plan = verified.plan;
-    let bare = |plan: Plan| to_bytes(&Plan { sealed: None, report: None, ..plan });
+    let bare = |plan: Plan| to_bytes(&Plan { self_test: None, report: None, ..plan });
     if bare(plan.clone()) == bare(built(&network)?) { Ok(plan) } else { Err("two builds give two plans".to_owned()) }
 }
 
@@ -46,12 +46,12 @@ fn plans_and_results_are_the_same_everywhere() {
     let Some(folder) = crate::shared("models") else { return };
     let program = lean_program().expect("the lean program");
     let mut lean = LeanProgram::start(&program, None).expect("the lean program");
-    let mut sealed = 0;
+    let mut self_test = 0;
     for (name, path) in onnx_models(&folder) {
         let check = |lean: &mut LeanProgram| -> Result<bool, String> {
             let plan = verified(&path)?;
             let bytes = to_bytes(&plan);
-            check_self_test(&program, &bytes, plan.sealed.is_some())?;
+            check_self_test(&program, &bytes, plan.self_test.is_some())?;
             let bytes = Bytes::from(bytes);
             let given: Vec<(String, Value)> = tensors(&path.join("inputs_0.npz"))?
                 .into_iter()
@@ -62,15 +62,15 @@ fn plans_and_results_are_the_same_everywhere() {
             let here = here.run(given.clone()).map_err(|e| e.to_string())?;
             let there = lean.run(bytes, 2, given)?;
             if here == there {
-                Ok(plan.sealed.is_some())
+                Ok(plan.self_test.is_some())
             } else {
                 Err("two threads give other bits than one".to_owned())
             }
         };
         let start = Instant::now();
-        sealed += usize::from(check(&mut lean).unwrap_or_else(|reason| panic!("{name}: {reason}")));
+        self_test += usize::from(check(&mut lean).unwrap_or_else(|reason| panic!("{name}: {reason}")));
         println!("{name}: {:.2} s", start.elapsed().as_secs_f64());
     }
-    println!("{sealed} plans passed their self-test elsewhere");
-    assert!(sealed > 20, "most models have inputs that are small enough to travel with the plan");
+    println!("{self_test} plans passed their self-test elsewhere");
+    assert!(self_test > 20, "most models have inputs that are small enough to travel with the plan");
 }

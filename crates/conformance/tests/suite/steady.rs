@@ -13,7 +13,8 @@ use sinter_cpu::launch::{self, Threads, Workers};
 use sinter_cpu::{Cpu, Team};
 use sinter_lean::client::LeanProgram;
 use sinter_plan::{
-    Bound, Graph, Home, Launch, PlanValueId, Sealed, SealedInput, SealedOutput, SealedVector, Variant, to_bytes,
+    Bound, Graph, Launch, PlanValueId, SelfTest, SelfTestInput, SelfTestOutput, SelfTestVector, Storage, Variant,
+    to_bytes,
 };
 use sinter_runtime::{Engine, EngineOptions, Observer, RuntimeError, StepValues};
 use sinter_testkit::allocator::{Group, allocated_so_far};
@@ -43,7 +44,7 @@ fn models() -> Vec<(String, Vec<(String, Value)>)> {
 }
 
 fn is_open(graph: &Graph, value: PlanValueId) -> bool {
-    graph.values[value.index()].home == Home::Dynamic
+    graph.values[value.index()].storage == Storage::Dynamic
 }
 
 /// Notes the kernels that allocate, by the positions of their steps.
@@ -211,21 +212,21 @@ fn sealed_vectors_are_checked() {
         let plan = sinter_plan::from_bytes(bytes, sinter_plan::Trust::Nothing).expect("a plan that reads back");
         Engine::from_plan(plan, &[&Cpu], 1).expect("an engine")
     };
-    assert!(matches!(engine(&plan).self_test(), Err(RuntimeError::Unsealed)));
+    assert!(matches!(engine(&plan).self_test(), Err(RuntimeError::NoSelfTest)));
     let input =
-        SealedInput::Uniform { data_type: DataType::F32, sizes: vec![1, 1, 28, 28], seed: 3, low: 0.0, high: 255.0 };
+        SelfTestInput::Uniform { data_type: DataType::F32, sizes: vec![1, 1, 28, 28], seed: 3, low: 0.0, high: 255.0 };
     let given = vec![(plan.inputs[0].name.clone(), Value::Tensor(input.tensor().expect("an input")))];
     let output = engine(&plan).run(given).expect("a run").remove(0);
     let output = output.as_tensor().expect("a tensor").clone();
     let seal = |tensor: &Tensor| {
         let bound = Bound::Within { absolute: 0.0, relative: 1e-4 };
-        let outputs = vec![SealedOutput::of(tensor, bound).expect("numbers")];
-        Some(Sealed { vectors: vec![SealedVector { inputs: vec![input.clone()], outputs }] })
+        let outputs = vec![SelfTestOutput::of(tensor, bound).expect("numbers")];
+        Some(SelfTest { vectors: vec![SelfTestVector { inputs: vec![input.clone()], outputs }] })
     };
-    plan.sealed = seal(&output);
+    plan.self_test = seal(&output);
     assert_eq!(engine(&plan).self_test().expect("agreement"), 1);
     let wrong: Vec<f64> = output.to_floats().iter().map(|v| v * 1.01).collect();
-    plan.sealed = seal(&Tensor::from_floats(DataType::F32, output.sizes(), &wrong).expect("a tensor"));
+    plan.self_test = seal(&Tensor::from_floats(DataType::F32, output.sizes(), &wrong).expect("a tensor"));
     assert!(matches!(engine(&plan).self_test(), Err(RuntimeError::SelfTest { vector: 0, .. })));
 }
 

@@ -23,7 +23,7 @@ pub struct HostStream {
     lease: Option<Lease>,
     lists: Lists,
     /// Dynamic results whose sizes the last launch computed, by result.
-    opened: Vec<Option<DynamicOutput>>,
+    dynamic: Vec<Option<DynamicOutput>>,
     events: Vec<Instant>,
 }
 
@@ -68,14 +68,14 @@ impl HostStream {
             threads,
             lease: None,
             lists: Lists::default(),
-            opened: Vec::new(),
+            dynamic: Vec::new(),
             events: Vec::new(),
         }
     }
 
     /// Launches a kernel on views of its arguments.
     fn run(&mut self, kernel: &HostKernel, arguments: &Arguments, seed: Seed) -> Result<(), KernelError> {
-        let Self { blocks, scratch, threads, lease, lists, opened, .. } = self;
+        let Self { blocks, scratch, threads, lease, lists, dynamic, .. } = self;
         let workers: &dyn Workers = match threads {
             Threads::Given(workers) => &**workers,
             Threads::Leased(1) => &SingleThread,
@@ -90,14 +90,14 @@ impl HostStream {
         writes.clear();
         writes.extend(arguments.outputs.iter().filter_map(|output| match output {
             Place::Memory(argument) => Some(argument.memory),
-            Place::Open { .. } => None,
+            Place::Dynamic { .. } => None,
         }));
         // Behind the results comes the scratch memory.
         writes.extend(arguments.workspace);
-        opened.clear();
-        opened.extend(arguments.outputs.iter().map(|output| match output {
+        dynamic.clear();
+        dynamic.extend(arguments.outputs.iter().map(|output| match output {
             Place::Memory(_) => None,
-            Place::Open { data_type, limit } => Some(DynamicOutput::with_limit(*data_type, *limit)),
+            Place::Dynamic { data_type, limit } => Some(DynamicOutput::with_limit(*data_type, *limit)),
         }));
         let mut borrowed = blocks.borrow(reads, writes, std::mem::take(&mut lists.borrowed)).map_err(recipe)?;
         let (mut read, mut written) = (borrowed.reads.drain(..), borrowed.writes.drain(..));
@@ -120,9 +120,9 @@ impl HostStream {
             });
         }
         let mut outputs: Vec<Output<'_>> = recycled(std::mem::take(&mut lists.outputs));
-        for (position, (output, opened)) in arguments.outputs.iter().zip(&mut *opened).enumerate() {
-            outputs.push(match (output, opened) {
-                (_, Some(opened)) => Output::Dynamic(opened),
+        for (position, (output, dynamic)) in arguments.outputs.iter().zip(&mut *dynamic).enumerate() {
+            outputs.push(match (output, dynamic) {
+                (_, Some(dynamic)) => Output::Dynamic(dynamic),
                 (Place::Memory(Argument { data_type, sizes, rows, .. }), None) => {
                     let bytes = written.next().ok_or_else(missing)?;
                     let view = match rows {
@@ -133,7 +133,7 @@ impl HostStream {
                     admit(&*kernel.kernel, End::Result(position), view.rows(), view.sizes())?;
                     Output::View(view)
                 }
-                (Place::Open { .. }, None) => return Err(missing()),
+                (Place::Dynamic { .. }, None) => return Err(missing()),
             });
         }
         let workspace = written.next().unwrap_or_default();
@@ -211,10 +211,10 @@ impl Stream for HostStream {
         caught(&kernel.tactic, || self.run(kernel, arguments, seed))
     }
 
-    fn opened(&mut self, output: usize) -> Result<Argument, KernelError> {
-        let opened = self.opened.get_mut(output).and_then(Option::take);
-        let opened = opened.ok_or_else(|| recipe(format!("result {output} has a known size or is taken")))?;
-        let (data_type, sizes, buffer) = opened.into_parts()?;
+    fn dynamic_result(&mut self, output: usize) -> Result<Argument, KernelError> {
+        let dynamic = self.dynamic.get_mut(output).and_then(Option::take);
+        let dynamic = dynamic.ok_or_else(|| recipe(format!("result {output} has a known size or is taken")))?;
+        let (data_type, sizes, buffer) = dynamic.into_parts()?;
         let bytes = buffer.len();
         let block = self.blocks.insert(HostBlock::Owned(buffer));
         Ok(Argument { memory: MemoryRef { block, offset: 0, bytes }, data_type, sizes, rows: None })

@@ -8,7 +8,7 @@ use sinter_cpu::launch::{self, HostTactic, Kernel, Launch, Loaded, Output, Threa
 use sinter_ops::OpKind;
 use sinter_ops::movement::Concat;
 use sinter_plan::{
-    Action, BufferId, Graph, Home, Place, Plan, PlanValue, PlanValueId, Port, ShapeCompiler, Step, Variant,
+    Action, BufferId, Graph, Place, Plan, PlanValue, PlanValueId, Port, ShapeCompiler, Step, Storage, Variant,
 };
 use sinter_runtime::{Engine, EngineOptions, RuntimeError};
 use sinter_testkit::allocator::{Counting, allocations};
@@ -87,10 +87,10 @@ fn plan() -> Plan {
     let mut compiler = ShapeCompiler::default();
     let slots = [compiler.dim(&n), compiler.dim(&many), compiler.dim(&twice)];
     let (shapes, register) = compiler.finish();
-    let value = |dim: &Dim, slot: usize, home| PlanValue {
+    let value = |dim: &Dim, slot: usize, storage| PlanValue {
         ty: ty(dim),
         sizes: Some(vec![register(slots[slot])]),
-        home,
+        storage,
         place: Place::MAIN,
     };
     let id = PlanValueId::new;
@@ -109,9 +109,9 @@ fn plan() -> Plan {
         target: Bench.target(1),
         graph: Graph {
             values: vec![
-                value(&n, 0, Home::Input),
-                value(&many, 1, Home::Arena(BufferId::new(0))),
-                value(&twice, 2, Home::Arena(BufferId::new(1))),
+                value(&n, 0, Storage::Input),
+                value(&many, 1, Storage::Arena(BufferId::new(0))),
+                value(&twice, 2, Storage::Arena(BufferId::new(1))),
             ],
             inputs: vec![id(0)],
             outputs: vec![id(2)],
@@ -124,7 +124,7 @@ fn plan() -> Plan {
         code: Vec::new(),
         shapes,
         guards: Vec::new(),
-        sealed: None,
+        self_test: None,
         report: None,
     }
 }

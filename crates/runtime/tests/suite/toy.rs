@@ -10,7 +10,7 @@ use sinter_ops::OpKind;
 use sinter_ops::movement::Concat;
 use sinter_ops::pointwise::Expr;
 use sinter_plan::{
-    Action, BufferId, Graph, Home, Place, Plan, PlanValue, PlanValueId, Port, ShapeCompiler, Step, Trust, Variant,
+    Action, BufferId, Graph, Place, Plan, PlanValue, PlanValueId, Port, ShapeCompiler, Step, Storage, Trust, Variant,
     from_bytes, to_bytes,
 };
 use sinter_runtime::Engine;
@@ -154,10 +154,10 @@ pub(crate) fn plan_of(toy: Toy, m: Dim) -> Plan {
             Region::single(sum.into(), &operands, vec![z.clone()])
         }
     };
-    let value = |ty: ValueType, slot: usize, home| PlanValue {
+    let value = |ty: ValueType, slot: usize, storage| PlanValue {
         ty,
         sizes: Some(vec![register(slots[slot])]),
-        home,
+        storage,
         place: Place::MAIN,
     };
     let id = PlanValueId::new;
@@ -167,9 +167,9 @@ pub(crate) fn plan_of(toy: Toy, m: Dim) -> Plan {
         target: ToyEnd.target(2),
         graph: Graph {
             values: vec![
-                value(x, 0, Home::Input),
-                value(y, 1, Home::Input),
-                value(z, 2, Home::Arena(BufferId::new(0))),
+                value(x, 0, Storage::Input),
+                value(y, 1, Storage::Input),
+                value(z, 2, Storage::Arena(BufferId::new(0))),
             ],
             inputs: vec![id(0), id(1)],
             outputs: vec![id(2)],
@@ -190,7 +190,7 @@ pub(crate) fn plan_of(toy: Toy, m: Dim) -> Plan {
         code: Vec::new(),
         shapes,
         guards: Vec::new(),
-        sealed: None,
+        self_test: None,
         report: None,
     };
     from_bytes(to_bytes(&plan).into(), Trust::Nothing).expect("a plan that reads back")

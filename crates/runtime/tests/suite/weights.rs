@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use sinter_base::{DataType, Dim, Tensor, Value, ValueType};
-use sinter_plan::{Home, Place, Plan, PlanValue, PlanWeight, Trust, WeightId, from_bytes, to_bytes};
+use sinter_plan::{Place, Plan, PlanValue, PlanWeight, Storage, Trust, WeightId, from_bytes, to_bytes};
 use sinter_runtime::Engine;
 
 use crate::toy::{Toy, ToyEnd, plan_of};
@@ -36,7 +36,8 @@ fn weighted(name: &str, elements: &[f32]) -> Plan {
     let weight = Tensor::from_vec(&[elements.len()], elements.to_vec()).expect("a weight");
     plan.weights.push(PlanWeight::new(format!("weight of {name}"), weight));
     let ty = ValueType::tensor(DataType::F32, vec![length]);
-    plan.graph.values[1] = PlanValue { ty, sizes: None, home: Home::Weight(WeightId::new(0)), place: Place::MAIN };
+    plan.graph.values[1] =
+        PlanValue { ty, sizes: None, storage: Storage::Weight(WeightId::new(0)), place: Place::MAIN };
     plan.graph.inputs.truncate(1);
     plan.inputs.truncate(1);
     plan

@@ -1,0 +1,379 @@
+//! Which values become parts, and why others do not.
+
+use std::collections::BTreeSet;
+
+use sinter_backend::{BackEnd, Candidate, End, KernelKind, Region, StrideSupport, Target};
+use sinter_base::view::element_bytes;
+use sinter_base::{Dim, ValueType};
+use sinter_ops::Op;
+use sinter_ops::axes::axis_of;
+use sinter_ops::movement::Concat;
+use sinter_plan::aliasing::{Rows, SymbolicAlias, product, taken};
+use sinter_plan::{Graph, Launch, PlanValueId, Step, Storage};
+
+use crate::assemble::aliasing::Moved;
+use crate::assemble::candidates::Candidates;
+use crate::choose::select::select;
+use crate::choose::tuning_database::TuningDatabase;
+
+/// Bytes below which a concatenation is not worth a step for each operand.
+const WORTH_COPIES: i64 = 4096;
+
+/// What placing needs to know beside the graph: to choose kernels for copies, and which sizes a run begins with.
+pub(crate) struct Known<'a> {
+    pub(crate) sizes: &'a BTreeSet<String>,
+    pub(crate) back_end: &'a dyn BackEnd,
+    pub(crate) target: &'a Target,
+    pub(crate) database: &'a TuningDatabase,
+}
+
+/// A concatenation's operand that is copied to its place, by a concatenation of one.
+pub(crate) struct Copied {
+    pub(crate) step: usize,
+    pub(crate) operand: usize,
+    pub(crate) from: PlanValueId,
+    pub(crate) place: SymbolicAlias,
+    pub(crate) region: Region,
+    pub(crate) candidate: Candidate,
+}
+
+/// The decisions so far.
+pub(crate) struct Placing<'a> {
+    known: &'a Known<'a>,
+    graph: &'a Graph,
+    /// By step, all that it may launch; none where whole values are taken, or bodies run.
+    kernels: Vec<Vec<&'a Candidate>>,
+    /// By value: the step that makes it, and as which result.
+    makers: Vec<Option<(usize, usize)>>,
+    /// By value: the steps that read it, and as which operand.
+    readers: Vec<Vec<(usize, usize)>>,
+    /// By value.
+    pub(crate) places: Vec<Option<SymbolicAlias>>,
+    /// By step: has it nothing to do?
+    pub(crate) is_placed: Vec<bool>,
+    pub(crate) copied: Vec<Copied>,
+    pub(crate) moved: Vec<Moved>,
+}
+
+impl<'a> Placing<'a> {
+    /// Decides for all steps of a graph.
+    pub(crate) fn of(graph: &'a Graph, candidates: &'a Candidates, known: &'a Known<'a>) -> Self {
+        let mut placing = Self::new(graph, candidates, known);
+        for step in (0..graph.steps.len()).rev() {
+            if let Some(Op::Concat(op)) = only(&graph.steps[step]) {
+                placing.concat(step, op);
+            }
+        }
+        for step in 0..graph.steps.len() {
+            if let Some(Op::Slice(_)) = only(&graph.steps[step]) {
+                placing.is_placed[step] = true;
+                if let Err(reason) = placing.slice(step) {
+                    placing.is_placed[step] = false;
+                    placing.note(step, vec![reason]);
+                }
+            }
+        }
+        placing
+    }
+
+    fn new(graph: &'a Graph, candidates: &'a Candidates, known: &'a Known<'a>) -> Self {
+        let kernel = |step: &Step| {
+            let variants = step.launch().into_iter().flat_map(Launch::variants);
+            let region = step.region();
+            let known = variants.filter_map(|variant| candidates.get(region?, &variant.recipe));
+            known.filter(|candidate| candidate.kind == KernelKind::Device).collect()
+        };
+        let mut makers = vec![None; graph.values.len()];
+        let mut readers = vec![Vec::new(); graph.values.len()];
+        for (position, step) in graph.steps.iter().enumerate() {
+            step.outputs.iter().enumerate().for_each(|(result, id)| makers[id.index()] = Some((position, result)));
+            let inputs = step.inputs.iter().enumerate().filter_map(|(operand, id)| Some((operand, (*id)?)));
+            inputs.for_each(|(operand, id)| readers[id.index()].push((position, operand)));
+        }
+        Self {
+            known,
+            graph,
+            kernels: graph.steps.iter().map(kernel).collect(),
+            makers,
+            readers,
+            places: vec![None; graph.values.len()],
+            is_placed: vec![false; graph.steps.len()],
+            copied: Vec::new(),
+            moved: Vec::new(),
+        }
+    }
+
+    fn note(&mut self, step: usize, reasons: Vec<String>) {
+        let step = &self.graph.steps[step];
+        let origin = step.origins.first().cloned().unwrap_or_default();
+        let operator = only(step).map_or("", |op| op.name());
+        self.moved.push(Moved { origin, operator, reasons });
+    }
+
+    fn dims(&self, id: PlanValueId) -> &'a [Dim] {
+        let graph: &'a Graph = self.graph;
+        graph.values[id.index()].ty.as_tensor().and_then(|ty| ty.dims().ok()).unwrap_or_default()
+    }
+
+    fn count(&self, id: PlanValueId) -> Dim {
+        product(self.dims(id))
+    }
+
+    /// The value that owns the memory.
+    fn base(&self, id: PlanValueId) -> PlanValueId {
+        self.places[id.index()].as_ref().map_or(id, |place| place.base)
+    }
+
+    fn is_in_arena(&self, id: PlanValueId) -> bool {
+        matches!(self.graph.values[id.index()].storage, Storage::Arena(_))
+    }
+
+    /// A part of a value, wherever that lies.
+    fn part(&self, of: PlanValueId, rows: &Rows, count: &Dim) -> Option<SymbolicAlias> {
+        match &self.places[of.index()] {
+            None => Some(SymbolicAlias { base: of, rows: rows.clone() }),
+            Some(place) => place.part(&self.count(of), rows, count),
+        }
+    }
+
+    /// Does a kernel take a value that lies there?
+    fn admits(kernel: &Candidate, end: End, dims: &[Dim], rows: &Rows) -> bool {
+        match kernel.stride_support(end) {
+            StrideSupport::Always => true,
+            StrideSupport::LastAxis => dims.last() == Some(&rows.inner),
+            StrideSupport::Contiguous => false,
+        }
+    }
+
+    /// Can every step that reads this value read it there?
+    fn readers_admit(&self, id: PlanValueId, place: &SymbolicAlias) -> Result<(), String> {
+        if place.rows.is_contiguous(&self.count(id)) {
+            return Ok(());
+        }
+        for &(step, operand) in &self.readers[id.index()] {
+            // Whatever takes whole values gets a copy.
+            let admits = |kernel: &&Candidate| Self::admits(kernel, End::Operand(operand), self.dims(id), &place.rows);
+            if !self.is_placed[step] && !self.kernels[step].iter().all(admits) {
+                return Err(format!("{} reads no such rows", self.name(step)));
+            }
+        }
+        let admits = |copied: &Copied| Self::admits(&copied.candidate, End::Operand(0), self.dims(id), &place.rows);
+        if self.copied.iter().any(|copied| copied.from == id && !admits(copied)) {
+            return Err("its copy reads no such rows".to_owned());
+        }
+        Ok(())
+    }
+
+    fn name(&self, step: usize) -> String {
+        let step = &self.graph.steps[step];
+        match step.launch() {
+            Some(launch) => format!("{} of {}", launch.general.recipe.tactic, step.origins.join(", ")),
+            None => step.origins.join(", "),
+        }
+    }
+
+    /// Would a step write into memory that it reads, or twice into the same, if these two were in one?
+    fn together(&self, a: PlanValueId, b: PlanValueId) -> Result<(), String> {
+        let is_there = |id: &PlanValueId| {
+            let base = self.base(*id);
+            base == a || base == b
+        };
+        for (position, step) in self.graph.steps.iter().enumerate().filter(|(at, _)| !self.is_placed[*at]) {
+            let written = step.outputs.iter().filter(|id| is_there(id)).count();
+            if written > 1 || written == 1 && step.inputs.iter().flatten().any(is_there) {
+                return Err(format!("{} would write into what it reads", self.name(position)));
+            }
+        }
+        if self.copied.iter().any(|copied| is_there(&copied.from) && is_there(&copied.place.base)) {
+            return Err("a copy would be made into what it reads".to_owned());
+        }
+        Ok(())
+    }
+
+    /// A concatenation's operand, written where the result has it.
+    fn operand(&self, id: PlanValueId, uses: usize, place: SymbolicAlias) -> Result<SymbolicAlias, String> {
+        if let Some(known) = &self.places[id.index()] {
+            return if *known == place { Ok(place) } else { Err("it lies in another value already".to_owned()) };
+        }
+        if self.graph.outputs.contains(&id) {
+            return Err("it is a result of the network".to_owned());
+        }
+        let (true, Some((maker, result))) = (self.is_in_arena(id), self.makers[id.index()]) else {
+            return Err("it is given from outside, or of open size".to_owned());
+        };
+        if uses > 1 {
+            return Err("it comes twice".to_owned());
+        }
+        if !place.rows.is_contiguous(&self.count(id)) {
+            let kernels = &self.kernels[maker];
+            let admits = |kernel: &&Candidate| Self::admits(kernel, End::Result(result), self.dims(id), &place.rows);
+            if kernels.is_empty() || !kernels.iter().all(admits) {
+                return Err(format!("{} writes no such rows", self.name(maker)));
+            }
+        }
+        self.readers_admit(id, &place)?;
+        self.together(id, place.base)?;
+        Ok(place)
+    }
+
+    fn concat(&mut self, step: usize, op: &Concat) {
+        let ([result], inputs) = (self.graph.steps[step].outputs.as_slice(), &self.graph.steps[step].inputs) else {
+            return;
+        };
+        let result = *result;
+        let operands: Option<Vec<PlanValueId>> = inputs.iter().copied().collect();
+        let (Some(operands), Ok(axis)) = (operands, axis_of(op.axis, self.dims(result).len())) else { return };
+        if !self.is_in_arena(result) {
+            return self.note(step, vec!["the sizes are open".to_owned()]);
+        }
+        self.is_placed[step] = true;
+        if self.side_by_side(result, axis, &operands) {
+            return;
+        }
+        let mut reasons = Vec::new();
+        let mut placed = Vec::new();
+        let mut others = Vec::new();
+        let mut start = Dim::constant(0);
+        for (number, id) in operands.iter().enumerate() {
+            let dims = self.dims(*id);
+            let rows = Rows::along(axis, &start, dims, self.dims(result));
+            start = start.add(&dims[axis]);
+            let Some(place) = self.part(result, &rows, &product(dims)) else {
+                reasons.push("its rows would be parts of rows".to_owned());
+                break;
+            };
+            let uses = operands.iter().filter(|other| *other == id).count();
+            match self.operand(*id, uses, place.clone()) {
+                Ok(place) => {
+                    self.places[id.index()] = Some(place);
+                    placed.push(*id);
+                }
+                Err(reason) => {
+                    reasons.push(format!("operand {number}: {reason}"));
+                    others.push((number, *id, place));
+                }
+            }
+        }
+        let copies = if placed.is_empty() || placed.len() + others.len() < operands.len() {
+            None
+        } else {
+            self.copies_of(step, result, op, others)
+        };
+        match copies {
+            Some(copies) => self.copied.extend(copies),
+            None => {
+                self.is_placed[step] = false;
+                placed.iter().for_each(|id| self.places[id.index()] = None);
+            }
+        }
+        if !reasons.is_empty() {
+            self.note(step, reasons);
+        }
+    }
+
+    /// A concatenation whose operands lie side by side already, in the rows of one longer.
+    fn side_by_side(&mut self, result: PlanValueId, axis: usize, operands: &[PlanValueId]) -> bool {
+        if self.places[result.index()].is_some() || self.graph.outputs.contains(&result) {
+            return false;
+        }
+        let places: Option<Vec<&SymbolicAlias>> = operands.iter().map(|id| self.places[id.index()].as_ref()).collect();
+        let Some(places) = places.filter(|places| !places.is_empty()) else { return false };
+        let first = places[0];
+        let mut end = first.rows.offset.clone();
+        for (place, id) in places.iter().zip(operands) {
+            let is_next = place.base == first.base
+                && place.rows.step == first.rows.step
+                && place.rows.offset == end
+                && place.rows.inner == product(&self.dims(*id)[axis..]);
+            if !is_next {
+                return false;
+            }
+            end = end.add(&place.rows.inner);
+        }
+        let (offset, step) = (first.rows.offset.clone(), first.rows.step.clone());
+        let place = SymbolicAlias { base: first.base, rows: Rows { inner: end.sub(&offset), offset, step } };
+        if self.readers_admit(result, &place).is_err() || self.together(result, place.base).is_err() {
+            return false;
+        }
+        self.places[result.index()] = Some(place);
+        true
+    }
+
+    /// Copies of the operands that have to be copied; `None` when it is better to leave the concatenation as it is.
+    fn copies_of(
+        &self,
+        step: usize,
+        result: PlanValueId,
+        op: &Concat,
+        others: Vec<(usize, PlanValueId, SymbolicAlias)>,
+    ) -> Option<Vec<Copied>> {
+        let usual = self.known.database.sizes().evaluate(&self.count(result)).unwrap_or(i64::MAX);
+        let width = i64::try_from(element_bytes(self.graph.values[result.index()].ty.data_type())).unwrap_or(1);
+        if !others.is_empty() && usual.saturating_mul(width) < WORTH_COPIES {
+            return None;
+        }
+        let mut copies = Vec::new();
+        for (operand, from, place) in others {
+            // The concatenation counts on known contents, which no copy promises.
+            let has_contents = self.graph.values[from.index()].ty.as_tensor().is_some_and(|ty| ty.value.is_some());
+            let is_on_island = self.graph.values[from.index()].place != sinter_plan::Place::MAIN;
+            if self.base(from) == place.base || has_contents || is_on_island {
+                return None;
+            }
+            let ty = ValueType::tensor(self.graph.values[from.index()].ty.data_type(), self.dims(from).to_vec());
+            let region = Region::single(op.clone().into(), &[Some(ty.clone())], vec![ty]);
+            let Known { back_end, target, database, .. } = *self.known;
+            let candidate = select(&region, back_end, target, database).ok()?;
+            if candidate.kind != KernelKind::Device {
+                return None;
+            }
+            let takes = |end: End, rows: &Rows| {
+                rows.is_contiguous(&self.count(from)) || Self::admits(&candidate, end, self.dims(from), rows)
+            };
+            let reads = self.places[from.index()].as_ref().is_none_or(|own| takes(End::Operand(0), &own.rows));
+            if !reads || !takes(End::Result(0), &place.rows) {
+                return None;
+            }
+            copies.push(Copied { step, operand, from, place, region, candidate });
+        }
+        Some(copies)
+    }
+
+    /// A slice, read where its operand has it.
+    fn slice(&mut self, step: usize) -> Result<(), String> {
+        let graph: &'a Graph = self.graph;
+        let step = &graph.steps[step];
+        let ([result], Some(Some(data))) = (step.outputs.as_slice(), step.inputs.first().copied()) else {
+            return Err("it has another number of operands or results".to_owned());
+        };
+        let storage = &graph.values[data.index()].storage;
+        let has_place =
+            matches!(storage, Storage::Arena(_)) || *storage == Storage::Input && graph.inputs.contains(&data);
+        if !has_place || !self.is_in_arena(*result) {
+            return Err("the sizes are open".to_owned());
+        }
+        if self.places[result.index()].is_some() {
+            return Err("it is copied into a concatenation".to_owned());
+        }
+        if graph.outputs.contains(result) {
+            return Err("it is a result of the network".to_owned());
+        }
+        let region = step.region().ok_or("it is no slice")?;
+        let (axis, start) = taken(region, self.dims(data), self.dims(*result))?;
+        let mut is_known = true;
+        start.visit_symbols(&mut |name| is_known &= self.known.sizes.contains(name));
+        if !is_known {
+            return Err("where it begins is computed".to_owned());
+        }
+        let rows = Rows::along(axis, &start, self.dims(*result), self.dims(data));
+        let place = self.part(data, &rows, &self.count(*result)).ok_or("its rows would be parts of rows")?;
+        self.readers_admit(*result, &place)?;
+        self.together(*result, place.base)?;
+        self.places[result.index()] = Some(place);
+        Ok(())
+    }
+}
+
+fn only(step: &Step) -> Option<&Op> {
+    step.region()?.only().map(|node| &node.op)
+}

@@ -1,0 +1,71 @@
+//! Buffers of values: a result takes over the buffer of an operand that dies in its step where the kernel allows it and both
+//! have the same size for all shapes; every other value has a buffer of its own. Where buffers lie, and which of them share
+//! memory since they do not live at once, the runtime decides for the actual sizes. A value that others are parts of lives
+//! from the first part that is written to the last use of any.
+
+use sinter_base::view::element_bytes;
+use sinter_base::{Dim, ValueType};
+use sinter_plan::{Action, BufferId, Graph, Storage};
+
+fn bytes_of(ty: &ValueType) -> Dim {
+    let width = i64::try_from(element_bytes(ty.data_type())).unwrap_or(8);
+    let count = ty.as_tensor().and_then(|t| t.shape.count().ok()).unwrap_or_else(|| Dim::constant(0));
+    count.mul(&Dim::constant(width))
+}
+
+/// Gives every arena value its buffer, in the bodies of control flow too: each has an arena of its own. Results take over
+/// the buffers of operands if they may.
+pub(crate) fn assign_buffers(graph: &mut Graph, may_share: bool) {
+    for step in &mut graph.steps {
+        if let Action::Control { graphs, .. } = &mut step.action {
+            graphs.iter_mut().for_each(|graph| assign_buffers(graph, may_share));
+        }
+    }
+    let last_use = graph.last_uses();
+    // Wholes that have their buffer, which the first part that is written takes.
+    let mut has_buffer = vec![false; graph.values.len()];
+    let mut buffers = 0;
+    for position in 0..graph.steps.len() {
+        let step = &graph.steps[position];
+        let (inputs, outputs) = (step.inputs.clone(), step.outputs.clone());
+        let pairs = if may_share { step.in_place().to_vec() } else { Vec::new() };
+        let mut used_pairs = Vec::new();
+        let mut taken_over = Vec::new();
+        for (result, id) in outputs.iter().enumerate() {
+            let base = graph.base(*id);
+            if has_buffer[base.index()] || !matches!(graph.values[base.index()].storage, Storage::Arena(_)) {
+                continue;
+            }
+            has_buffer[base.index()] = true;
+            // A part must not replace what its whole would not fit into.
+            let pairs = if base == *id { pairs.as_slice() } else { &[] };
+            let bytes = bytes_of(&graph.values[base.index()].ty);
+            let inherited = pairs.iter().filter(|(_, o)| *o == result).find_map(|&(operand, _)| {
+                let dying = inputs.get(operand).copied().flatten()?;
+                let once = inputs.iter().flatten().filter(|other| graph.base(**other) == dying).count() == 1;
+                let dies = last_use[dying.index()] == position && once && !taken_over.contains(&dying);
+                match graph.values[dying.index()].storage {
+                    Storage::Arena(buffer) if dies && bytes_of(&graph.values[dying.index()].ty) == bytes => {
+                        Some((operand, dying, buffer))
+                    }
+                    _ => None,
+                }
+            });
+            let buffer = match inherited {
+                Some((operand, dying, buffer)) => {
+                    taken_over.push(dying);
+                    used_pairs.push((operand, result));
+                    buffer
+                }
+                None => {
+                    buffers += 1;
+                    BufferId::new(buffers - 1)
+                }
+            };
+            graph.values[base.index()].storage = Storage::Arena(buffer);
+        }
+        if let Some(launch) = graph.steps[position].launch_mut() {
+            launch.in_place = used_pairs;
+        }
+    }
+}

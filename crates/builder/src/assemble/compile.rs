@@ -1,0 +1,102 @@
+//! Machine code of a plan's kernels: compiled in parallel, each (recipe, region) once in a build, equal code stored once.
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use sinter_backend::{Code, KernelError, Kernels, Recipe, Region};
+use sinter_plan::{Action, CodeId, Graph, Launch, Plan, Variant};
+
+use crate::devices::Devices;
+use crate::verify::{Dropped, Failure};
+
+/// A kernel to compile.
+struct Job<'a> {
+    kernels: &'a Kernels<'a>,
+    recipe: &'a Recipe,
+    region: &'a Region,
+    origin: String,
+    code: OnceLock<Result<Option<Code>, KernelError>>,
+}
+
+/// Compiles what the steps of a plan launch, and puts it into the plan.
+///
+/// # Errors
+/// Kernels that cannot be compiled, all of them.
+pub(crate) fn compile(plan: &mut Plan, devices: &Devices<'_>) -> Result<(), Vec<Failure>> {
+    let mut jobs = Vec::new();
+    let mut known: HashMap<(String, String), usize> = HashMap::new();
+    plan.graph.visit(&mut |graph, step| {
+        let kernels = devices.of(graph, step);
+        let Some(Launch { region, .. }) = step.launch() else { return };
+        for Variant { recipe, .. } in step.launch().into_iter().flat_map(Launch::variants) {
+            known.entry((recipe.to_string(), region.key().to_string())).or_insert_with(|| {
+                let origin = step.origins.join(", ");
+                jobs.push(Job { kernels, recipe, region, origin, code: OnceLock::new() });
+                jobs.len() - 1
+            });
+        }
+    });
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            job.code.get_or_init(|| job.kernels.compile(job.recipe, job.region));
+        }
+    };
+    work_on_all_processors(jobs.len(), &work);
+    let mut failures = Vec::new();
+    let mut all: Vec<Code> = Vec::new();
+    let mut ids: Vec<Option<CodeId>> = Vec::new();
+    for Job { recipe, region, origin, code, .. } in jobs {
+        ids.push(match code.into_inner() {
+            Some(Ok(Some(code))) => {
+                let at = all.iter().position(|known| *known == code);
+                Some(CodeId::new(at.unwrap_or_else(|| {
+                    all.push(code);
+                    all.len() - 1
+                })))
+            }
+            Some(Err(error)) => {
+                let dropped = Dropped { name: recipe.to_string(), origin, reason: error.to_string() };
+                failures.push(Failure { recipe: recipe.clone(), region: region.clone(), dropped });
+                None
+            }
+            _ => None,
+        });
+    }
+    if !failures.is_empty() {
+        return Err(failures);
+    }
+    if !all.is_empty() {
+        set(&mut plan.graph, &|recipe, region| {
+            *ids.get(*known.get(&(recipe.to_string(), region.key().to_string()))?)?
+        });
+    }
+    plan.code = all;
+    Ok(())
+}
+
+fn work_on_all_processors(jobs: usize, work: &(impl Fn() + Sync)) {
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(jobs);
+    thread::scope(|scope| {
+        for _ in 1..threads {
+            // A thread that the system does not give costs time only.
+            let _ = thread::Builder::new().spawn_scoped(scope, work);
+        }
+        work();
+    });
+}
+
+fn set(graph: &mut Graph, code: &dyn Fn(&Recipe, &Region) -> Option<CodeId>) {
+    for step in &mut graph.steps {
+        match &mut step.action {
+            Action::Launch(launch) => {
+                let region = launch.region.clone();
+                launch.variants_mut().for_each(|variant| variant.code = code(&variant.recipe, &region));
+            }
+            Action::Control { graphs, .. } => graphs.iter_mut().for_each(|graph| set(graph, code)),
+            Action::Copy | Action::Alias { .. } => {}
+        }
+    }
+}

@@ -1,0 +1,434 @@
+//! The ways to compute a group: each a region with the formats in which it reads and writes.
+
+use std::collections::HashMap;
+
+use sinter_backend::{Candidate, GraphView, Region};
+use sinter_base::quantization::Granularity;
+use sinter_base::{Dim, ValueType};
+use sinter_ops::movement::{Concat, Transpose};
+use sinter_ops::quantize::{Dequantize, Quantize};
+use sinter_ops::{Body, InferContext, Node, Op, Operands, ValueId, infer};
+
+use crate::choose::cover::groups::Group;
+use crate::choose::cover::islands::{Island, has_place};
+use crate::choose::cover::{Problem, UnsupportedNode};
+use crate::choose::select::{best, select};
+
+/// How the elements of a value lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Format {
+    /// As the network has it.
+    Plain,
+    /// With axis 1 behind all others, after leading axes of size 1 up to this rank.
+    ChannelsLast(usize),
+    /// As the network has it, on the device of the island.
+    Island,
+}
+
+/// One way to compute a group.
+pub(crate) struct Alternative {
+    pub(crate) region: Region,
+    pub(crate) inputs: Vec<Option<(ValueId, Format)>>,
+    /// By result of the group.
+    pub(crate) results: Vec<Format>,
+    /// The kernel; none where nothing is to be done, since the result is the operand in another format.
+    pub(crate) choice: Option<Candidate>,
+}
+
+impl Alternative {
+    /// What it costs, in nanoseconds.
+    pub(crate) fn cost(&self) -> f64 {
+        self.choice.as_ref().map_or(0.0, |choice| choice.estimate)
+    }
+}
+
+/// A group with its alternatives, of which there is at least one; control flow has none and is lowered as it is.
+pub(crate) struct ScoredGroup {
+    pub(crate) group: Group,
+    /// Values that it makes for others, in the order of its alternatives' results.
+    pub(crate) results: Vec<ValueId>,
+    /// Those that are plain throughout first.
+    pub(crate) alternatives: Vec<Alternative>,
+    /// Does it run on the island?
+    pub(crate) is_island: bool,
+}
+
+impl ScoredGroup {
+    /// What the cheapest alternative costs, in nanoseconds.
+    pub(crate) fn cost(&self) -> f64 {
+        self.alternatives.iter().map(Alternative::cost).min_by(f64::total_cmp).unwrap_or(0.0)
+    }
+
+    /// Do all alternatives read and write values as the network has them?
+    pub(crate) fn is_plain(&self) -> bool {
+        let forms = |a: &Alternative| {
+            a.inputs.iter().flatten().all(|(_, form)| *form == Format::Plain)
+                && a.results.iter().all(|form| *form == Format::Plain)
+        };
+        self.alternatives.iter().all(forms)
+    }
+}
+
+/// The type of a value in another form.
+pub(crate) fn type_in(ty: &ValueType, form: Format) -> Option<ValueType> {
+    let Format::ChannelsLast(rank) = form else { return Some(ty.clone()) };
+    let tensor = ty.as_tensor()?;
+    let dims = tensor.dims().ok()?;
+    let mut all = vec![Dim::constant(1); rank.checked_sub(dims.len())?];
+    all.extend_from_slice(dims);
+    let widened = ValueType::tensor(tensor.data_type, all);
+    let op = Op::from(Transpose::to_channels_last(rank));
+    infer(&op, &Operands::new(&[Some(&widened)]), &mut InferContext::default()).ok()?.pop()
+}
+
+/// Finds the alternatives of a group.
+///
+/// # Errors
+/// Why there is none.
+pub(crate) fn score(
+    problem: &Problem<'_>,
+    graph: &GraphView<'_>,
+    group: Group,
+) -> Result<ScoredGroup, UnsupportedNode> {
+    let results = group.results(graph);
+    if !problem.body.nodes()[group.node()].op.bodies().is_empty() {
+        return Ok(ScoredGroup { group, results, alternatives: Vec::new(), is_island: false });
+    }
+    let reads = |node: &usize| problem.body.nodes()[*node].inputs.iter().flatten();
+    let is_dequantized = |id: &ValueId| problem.folding.dequantization(*id).is_some();
+    let has_stored = problem.may_join && group.nodes.iter().flat_map(reads).any(is_dequantized);
+    let cheapest = |of: &dyn Fn(Weights) -> Option<Parts>| {
+        let stored = has_stored.then(|| of(Weights::Stored).map(|parts| choose(problem, parts))).flatten();
+        of(Weights::Folded).map(|parts| cheaper(choose(problem, parts), stored))
+    };
+    let mut alternatives = Vec::new();
+    let mut refusals = Vec::new();
+    match cheapest(&|weights| Some(plain_region(problem, &group, &results, weights))) {
+        Some(Ok(plain)) => alternatives.push(plain),
+        Some(Err(reasons)) => refusals = reasons,
+        None => {}
+    }
+    if problem.may_join || alternatives.is_empty() {
+        for source in [Source::Last, Source::Plain] {
+            let last = cheapest(&|weights| last_region(problem, &group, &results, weights, source));
+            alternatives.extend(last.and_then(Result::ok));
+        }
+    }
+    if problem.may_join {
+        alternatives.extend(renamed(problem, &group, graph));
+    }
+    if !alternatives.is_empty() {
+        return Ok(ScoredGroup { group, results, alternatives, is_island: false });
+    }
+    match on_island(problem, &group, &results) {
+        Some(alternative) => Ok(ScoredGroup { group, results, alternatives: vec![alternative], is_island: true }),
+        None => Err(UnsupportedNode { node: group.node(), refusals }),
+    }
+}
+
+/// An operator by itself, on the island.
+fn on_island(problem: &Problem<'_>, group: &Group, results: &[ValueId]) -> Option<Alternative> {
+    let Island { back_end, target } = problem.island.filter(|_| group.nodes.len() == 1)?;
+    let (body, inputs, _) = plain_region(problem, group, results, Weights::Folded);
+    let region = region_of(problem, body, &inputs);
+    let choice = best(&region, back_end, target, problem.database).ok()?;
+    let place = |id: ValueId| if has_place(problem.body.ty(id)) { Format::Island } else { Format::Plain };
+    let inputs = inputs.into_iter().map(|input| input.map(|(id, _)| (id, place(id)))).collect();
+    let results = results.iter().map(|id| place(*id)).collect();
+    Some(Alternative { region, inputs, results, choice: Some(choice) })
+}
+
+/// A transposition that does nothing: what it makes is its operand with the channels last, or the other way round.
+fn renamed(problem: &Problem<'_>, group: &Group, graph: &GraphView<'_>) -> Option<Alternative> {
+    let [node] = group.nodes[..] else { return None };
+    let node = &problem.body.nodes()[node];
+    let (Op::Transpose(op), [Some(x)], [y]) = (&node.op, &node.inputs[..], &node.outputs[..]) else { return None };
+    let rank = op.permutation.as_ref()?.len();
+    // A result of the body is what the body calls so; a weight lies as it is stored.
+    if rank < 3 || graph.is_result(*y) || graph.is_weight(*x) {
+        return None;
+    }
+    let (x_type, y_type) = (problem.body.ty(*x), problem.body.ty(*y));
+    let last = Format::ChannelsLast(rank);
+    let (from, to) = match op {
+        op if *op == Transpose::to_channels_last(rank) && type_in(x_type, last)? == *y_type => (last, Format::Plain),
+        op if *op == Transpose::to_channels_first(rank) && type_in(y_type, last)? == *x_type => (Format::Plain, last),
+        _ => return None,
+    };
+    let region = Region::single(op.clone().into(), &[Some(x_type.clone())], vec![y_type.clone()]);
+    Some(Alternative { region, inputs: vec![Some((*x, from))], results: vec![to], choice: None })
+}
+
+/// How a region with its channels last takes an image that it reads by windows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// With its channels last too.
+    Last,
+    /// As the network has it: for kernels that copy the image anyway.
+    Plain,
+}
+
+/// How a region takes weights that are stored quantized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Weights {
+    /// Dequantized when the plan is made.
+    Folded,
+    /// As they are stored: the region dequantizes them.
+    Stored,
+}
+
+/// Why there is no alternative, by tactic.
+type Refusals = Vec<(String, sinter_backend::Refusal)>;
+
+/// The cheaper of two alternatives, the first of equal ones.
+fn cheaper(
+    first: Result<Alternative, Refusals>,
+    second: Option<Result<Alternative, Refusals>>,
+) -> Result<Alternative, Refusals> {
+    match (first, second) {
+        (Ok(first), Some(Ok(second))) if second.cost() < first.cost() => Ok(second),
+        (Err(_), Some(Ok(second))) => Ok(second),
+        (first, _) => first,
+    }
+}
+
+/// A region before anyone was asked: its body, its operands and the format of its results.
+type Parts = (Body, Vec<Option<(ValueId, Format)>>, Format);
+
+fn choose(problem: &Problem<'_>, parts: Parts) -> Result<Alternative, Refusals> {
+    let (body, inputs, form) = parts;
+    let region = region_of(problem, body, &inputs);
+    let choice = select(&region, problem.back_end, problem.target, problem.database)?;
+    let results = vec![form; region.body().outputs().len()];
+    Ok(Alternative { region, inputs, results, choice: Some(choice) })
+}
+
+fn region_of(problem: &Problem<'_>, body: Body, inputs: &[Option<(ValueId, Format)>]) -> Region {
+    let is_weight = |input: &Option<(ValueId, Format)>| input.is_some_and(|(id, _)| problem.weight(id).is_some());
+    let constants = inputs.iter().enumerate().filter(|(_, input)| is_weight(input)).map(|(i, _)| i).collect();
+    Region::new(body).with_constants(constants)
+}
+
+fn plain_region(problem: &Problem<'_>, group: &Group, results: &[ValueId], weights: Weights) -> Parts {
+    let outer = problem.body;
+    if let ([node], Weights::Folded) = (&group.nodes[..], weights) {
+        // The operands of a single operator are numbered by its inputs.
+        let node = &outer.nodes()[*node];
+        let types: Vec<_> = node.inputs.iter().map(|input| input.map(|id| outer.ty(id).clone())).collect();
+        let mut body = Body::new();
+        let operands: Vec<_> = types.into_iter().map(|ty| ty.map(|ty| body.add_input(ty))).collect();
+        let types = node.outputs.iter().map(|id| outer.ty(*id).clone()).collect();
+        let made = body.add_typed(node.op.clone(), &operands, types);
+        body.set_outputs(made[..results.len()].to_vec());
+        return (body, node.inputs.iter().map(|input| input.map(|id| (id, Format::Plain))).collect(), Format::Plain);
+    }
+    let mut inner = Inner::new(problem, group, weights);
+    for &node in &group.nodes {
+        let node = &outer.nodes()[node];
+        let operands: Vec<_> = node.inputs.iter().map(|input| input.map(|id| inner.plain(id))).collect();
+        let types = node.outputs.iter().map(|id| outer.ty(*id).clone()).collect();
+        let made = inner.body.add_typed(node.op.clone(), &operands, types);
+        inner.made.extend(node.outputs.iter().copied().zip(made));
+    }
+    inner.finish(results, Format::Plain)
+}
+
+/// The group in channels-last layout; `None` where that makes no sense.
+fn last_region(
+    problem: &Problem<'_>,
+    group: &Group,
+    results: &[ValueId],
+    weights: Weights,
+    source: Source,
+) -> Option<Parts> {
+    let outer = problem.body;
+    let rank = rank_of(outer.ty(*outer.nodes()[group.node()].outputs.first()?))?;
+    if rank < 3 {
+        return None;
+    }
+    let mut inner = Inner::new(problem, group, weights);
+    for &node in &group.nodes {
+        let node = &outer.nodes()[node];
+        let [result] = node.outputs[..] else { return None };
+        if rank_of(outer.ty(result))? != rank {
+            return None;
+        }
+        let made = match &node.op {
+            Op::Convolution(_) | Op::Pool(_) => inner.last_windows(node, rank, source)?,
+            Op::Pointwise(_) => inner.last_pointwise(node, rank)?,
+            Op::Concat(op) => inner.last_concat(op, node, rank)?,
+            Op::Quantize(op) => {
+                let granularity = last_granularity(op.granularity, rank)?;
+                inner.last_quantization(Quantize { granularity, ..op.clone() }, node, rank)?
+            }
+            Op::Dequantize(op) => {
+                let granularity = last_granularity(op.granularity, rank)?;
+                inner.last_quantization(Dequantize { granularity, ..op.clone() }, node, rank)?
+            }
+            _ => return None,
+        };
+        inner.made.insert(result, made);
+    }
+    if source == Source::Plain && !inner.reads_plain_image {
+        return None;
+    }
+    Some(inner.finish(results, Format::ChannelsLast(rank)))
+}
+
+/// Which elements share a scale, with the channels last.
+fn last_granularity(granularity: Granularity, rank: usize) -> Option<Granularity> {
+    match granularity {
+        Granularity::Tensor => Some(granularity),
+        Granularity::Axis { axis } => {
+            let axis = Transpose::to_channels_last(rank).permutation?.iter().position(|from| *from == axis)?;
+            Some(Granularity::Axis { axis })
+        }
+        Granularity::Block { .. } => None,
+    }
+}
+
+fn rank_of(ty: &ValueType) -> Option<usize> {
+    ty.as_tensor()?.dims().ok().map(<[Dim]>::len)
+}
+
+/// The body of a region as it grows.
+struct Inner<'a> {
+    problem: &'a Problem<'a>,
+    body: Body,
+    inputs: Vec<Option<(ValueId, Format)>>,
+    /// The operands of a single operator are numbered by its inputs, so one that comes twice counts twice.
+    is_single: bool,
+    weights: Weights,
+    /// Does a convolution read its image as the network has it?
+    reads_plain_image: bool,
+    /// Values of the network that are made inside, in the form of the region.
+    made: HashMap<ValueId, ValueId>,
+}
+
+impl<'a> Inner<'a> {
+    fn new(problem: &'a Problem<'a>, group: &Group, weights: Weights) -> Self {
+        let is_single = group.nodes.len() == 1 && weights == Weights::Folded;
+        let (body, inputs, made) = (Body::new(), Vec::new(), HashMap::new());
+        Self { problem, body, inputs, is_single, weights, reads_plain_image: false, made }
+    }
+
+    /// The operand that holds a value in a form; every one is an operand once, in a region of several operators.
+    fn operand(&mut self, id: ValueId, form: Format) -> Option<ValueId> {
+        if self.weights == Weights::Stored
+            && form == Format::Plain
+            && let Some(position) = self.problem.folding.dequantization(id)
+        {
+            return self.dequantized(id, position);
+        }
+        if !self.is_single
+            && let Some(position) = self.inputs.iter().position(|known| *known == Some((id, form)))
+        {
+            return Some(self.body.inputs()[position]);
+        }
+        let ty = type_in(self.problem.body.ty(id), form)?;
+        self.inputs.push(Some((id, form)));
+        Some(self.body.add_input(ty))
+    }
+
+    /// A weight that the region dequantizes by this node.
+    fn dequantized(&mut self, id: ValueId, position: usize) -> Option<ValueId> {
+        if let Some(known) = self.made.get(&id) {
+            return Some(*known);
+        }
+        let outer = self.problem.body;
+        let node = &outer.nodes()[position];
+        let operands: Vec<_> = node.inputs.iter().map(|input| input.map(|id| self.plain(id))).collect();
+        let made = self.body.add_typed(node.op.clone(), &operands, vec![outer.ty(id).clone()])[0];
+        self.made.insert(id, made);
+        Some(made)
+    }
+
+    /// The value as the network has it.
+    fn plain(&mut self, id: ValueId) -> ValueId {
+        let known = self.made.get(&id).copied().or_else(|| self.operand(id, Format::Plain));
+        // Every value has a type as the network has it.
+        known.unwrap_or(id)
+    }
+
+    /// The value with its channels last.
+    fn last(&mut self, id: ValueId, rank: usize) -> Option<ValueId> {
+        self.made.get(&id).copied().or_else(|| self.operand(id, Format::ChannelsLast(rank)))
+    }
+
+    /// An operator on windows of its first operand; all others stay as they are.
+    fn last_windows(&mut self, node: &Node, rank: usize, source: Source) -> Option<ValueId> {
+        let outer = self.problem.body;
+        let mut operands = Vec::new();
+        for (index, input) in node.inputs.iter().enumerate() {
+            let is_image = index == 0 && matches!(node.op, Op::Convolution(_)) && source == Source::Plain;
+            operands.push(match *input {
+                Some(id) if is_image && !self.made.contains_key(&id) => {
+                    self.reads_plain_image = true;
+                    Some(self.operand(id, Format::Plain)?)
+                }
+                Some(id) if index == 0 => {
+                    let moved = self.last(id, rank)?;
+                    let back = Transpose::to_channels_first(rank);
+                    Some(self.body.add_typed(back.into(), &[Some(moved)], vec![outer.ty(id).clone()])[0])
+                }
+                Some(id) => Some(self.operand(id, Format::Plain)?),
+                None => None,
+            });
+        }
+        let ty = outer.ty(node.outputs[0]);
+        let product = self.body.add_typed(node.op.clone(), &operands, vec![ty.clone()])[0];
+        let last = Transpose::to_channels_last(rank);
+        let ty = type_in(ty, Format::ChannelsLast(rank))?;
+        Some(self.body.add_typed(last.into(), &[Some(product)], vec![ty])[0])
+    }
+
+    fn last_concat(&mut self, op: &Concat, node: &Node, rank: usize) -> Option<ValueId> {
+        let mut operands = Vec::new();
+        for input in node.inputs.iter().flatten() {
+            operands.push(Some(self.last(*input, rank)?));
+        }
+        let axis = usize::try_from(if op.axis < 0 { op.axis + i64::try_from(rank).ok()? } else { op.axis }).ok()?;
+        let axis = Transpose::to_channels_last(rank).permutation?.iter().position(|a| *a == axis)?;
+        let moved = Concat { axis: i64::try_from(axis).ok()? };
+        let ty = type_in(self.problem.body.ty(node.outputs[0]), Format::ChannelsLast(rank))?;
+        Some(self.body.add_typed(moved.into(), &operands, vec![ty])[0])
+    }
+
+    /// Scales and zero points are lists: they stay as they are.
+    fn last_quantization(&mut self, op: impl Into<Op>, node: &Node, rank: usize) -> Option<ValueId> {
+        let mut operands = Vec::new();
+        for (index, input) in node.inputs.iter().enumerate() {
+            operands.push(match *input {
+                Some(id) if index == 0 => Some(self.last(id, rank)?),
+                Some(id) => Some(self.operand(id, Format::Plain)?),
+                None => None,
+            });
+        }
+        let ty = type_in(self.problem.body.ty(node.outputs[0]), Format::ChannelsLast(rank))?;
+        Some(self.body.add_typed(op.into(), &operands, vec![ty])[0])
+    }
+
+    fn last_pointwise(&mut self, node: &Node, rank: usize) -> Option<ValueId> {
+        let outer = self.problem.body;
+        let mut operands = Vec::new();
+        for &id in node.inputs.iter().flatten() {
+            let dims = outer.ty(id).as_tensor()?.dims().ok()?;
+            let is_single = dims.iter().all(|d| *d == Dim::constant(1));
+            operands.push(Some(if is_single && !self.made.contains_key(&id) {
+                self.operand(id, Format::Plain)?
+            } else if dims.len() == rank || self.problem.weight(id).is_some() {
+                self.last(id, rank)?
+            } else {
+                return None;
+            }));
+        }
+        let ty = type_in(outer.ty(node.outputs[0]), Format::ChannelsLast(rank))?;
+        Some(self.body.add_typed(node.op.clone(), &operands, vec![ty])[0])
+    }
+
+    fn finish(mut self, results: &[ValueId], form: Format) -> Parts {
+        let outputs = results.iter().filter_map(|id| self.made.get(id).copied()).collect();
+        self.body.set_outputs(outputs);
+        (self.body, self.inputs, form)
+    }
+}

@@ -1,0 +1,214 @@
+//! The steps of a cover: chosen alternatives in order, with conversions where formats meet.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use sinter_backend::Region;
+use sinter_base::{Dim, Tensor, ValueType};
+use sinter_ir::WeightExpr;
+use sinter_ops::ValueId;
+use sinter_ops::movement::{Reshape, Transpose};
+
+use crate::choose::cover::alternatives::{Alternative, Format, ScoredGroup, type_in};
+use crate::choose::cover::formats::{conversion_region, scaled};
+use crate::choose::cover::islands::{Islands, copy_time};
+use crate::choose::cover::repeated::Repeated;
+use crate::choose::cover::{Costs, Cover, CoverStep, Problem, UnsupportedNode, Work};
+use crate::choose::select::select;
+
+struct Emitter<'a> {
+    problem: &'a Problem<'a>,
+    islands: &'a Islands,
+    cover: Cover,
+    /// Values that exist, by form.
+    forms: HashMap<(ValueId, Format), ValueId>,
+    repeated: Repeated,
+}
+
+/// Makes the steps; `labels` says which alternative each group takes.
+pub(crate) fn emit(
+    problem: &Problem<'_>,
+    islands: &Islands,
+    scored: Vec<ScoredGroup>,
+    labels: &[usize],
+) -> Result<Cover, Vec<UnsupportedNode>> {
+    let body = problem.body;
+    let types: Vec<ValueType> = (0..body.value_count()).map(|i| body.ty(ValueId::new(i)).clone()).collect();
+    let cover = Cover {
+        types,
+        weights: Vec::new(),
+        on_island: Vec::new(),
+        known: Vec::new(),
+        outputs: Vec::new(),
+        steps: Vec::new(),
+        costs: Costs::default(),
+    };
+    let repeated = Repeated::of(problem, scored.iter());
+    let mut emitter = Emitter { problem, islands, cover, forms: HashMap::new(), repeated };
+    for id in body.inputs() {
+        let format = if islands.is_native(*id) { Format::Island } else { Format::Plain };
+        emitter.is_made(*id, format, *id);
+    }
+    // What is there before a run is there as the network has it.
+    for id in (0..body.value_count()).map(ValueId::new).filter(|id| (problem.is_known)(*id)) {
+        emitter.forms.insert((id, Format::Plain), id);
+    }
+    for (scored, &label) in scored.into_iter().zip(labels) {
+        if emitter.repeated.has(&scored) {
+            continue;
+        }
+        emitter.add(scored, label).map_err(|gap| vec![gap])?;
+    }
+    for id in body.outputs() {
+        let output = emitter.value(*id, islands.result_format(problem, *id), 0).map_err(|gap| vec![gap])?;
+        emitter.cover.outputs.push(output);
+    }
+    let costs = emitter.cover.steps.iter().map(|step| scaled(step.work.estimate()));
+    emitter.cover.costs.emitted = costs.fold(0, i64::saturating_add);
+    Ok(emitter.cover)
+}
+
+impl Emitter<'_> {
+    fn add(&mut self, scored: ScoredGroup, label: usize) -> Result<(), UnsupportedNode> {
+        let ScoredGroup { group, results, alternatives, is_island } = scored;
+        let first = group.node();
+        let body = self.problem.body;
+        let Some(alternative) = alternatives.into_iter().nth(label) else {
+            // Control flow reads and makes plain values.
+            let node = &body.nodes()[first];
+            let mut inputs = Vec::new();
+            for input in &node.inputs {
+                inputs.push(input.map(|id| self.value(id, Format::Plain, first)).transpose()?);
+            }
+            let types = |ids: &[ValueId]| ids.iter().map(|id| body.ty(*id).clone()).collect::<Vec<_>>();
+            let operands: Vec<Option<ValueType>> =
+                node.inputs.iter().map(|id| id.map(|id| body.ty(id).clone())).collect();
+            let shell = node.op.with_bodies(vec![Arc::default(); node.op.bodies().len()]);
+            let region = Region::single(shell, &operands, types(&node.outputs));
+            for id in &results {
+                self.forms.insert((*id, Format::Plain), *id);
+            }
+            let outputs = node.outputs.to_vec();
+            self.cover.steps.push(CoverStep { work: Work::Control(region), inputs, outputs, nodes: vec![first] });
+            return Ok(());
+        };
+        if let (None, [Some((operand, form))], [result]) =
+            (&alternative.choice, &alternative.inputs[..], &alternative.results[..])
+        {
+            let operand = self.value(*operand, *form, first)?;
+            self.forms.insert((results[0], *result), operand);
+            return Ok(());
+        }
+        let mut inputs = Vec::new();
+        for input in alternative.inputs {
+            inputs.push(input.map(|(id, form)| self.value(id, form, first)).transpose()?);
+        }
+        let mut outputs = Vec::new();
+        let types = alternative.region.body().output_types();
+        for ((id, form), ty) in results.iter().zip(alternative.results).zip(types) {
+            let made = if self.is_native(*id, form) { *id } else { self.fresh(ty) };
+            self.is_made(*id, form, made);
+            if is_island && form != Format::Island {
+                // It lies nowhere, but its kernel runs there.
+                self.cover.on_island.push(made);
+            }
+            outputs.push(made);
+        }
+        let nodes = group.nodes;
+        let Alternative { region, choice, .. } = alternative;
+        let choice = choice.ok_or(UnsupportedNode { node: first, refusals: Vec::new() })?;
+        self.cover.steps.push(CoverStep { work: Work::Launch(region, choice), inputs, outputs, nodes });
+        Ok(())
+    }
+
+    /// Is this the format that the network's own number of a value stands for?
+    fn is_native(&self, id: ValueId, form: Format) -> bool {
+        form == if self.islands.is_native(id) { Format::Island } else { Format::Plain }
+    }
+
+    /// Notes that a value exists in a format, as `made`.
+    fn is_made(&mut self, id: ValueId, form: Format, made: ValueId) {
+        self.forms.insert((id, form), made);
+        if form == Format::Island {
+            self.cover.on_island.push(made);
+        }
+    }
+
+    fn fresh(&mut self, ty: ValueType) -> ValueId {
+        self.cover.types.push(ty);
+        ValueId::new(self.cover.types.len() - 1)
+    }
+
+    /// The value in a form; made when it does not exist yet. `node` is whom it is made for.
+    fn value(&mut self, id: ValueId, form: Format, node: usize) -> Result<ValueId, UnsupportedNode> {
+        let id = self.repeated.value(id);
+        if let Some(known) = self.forms.get(&(id, form)) {
+            return Ok(*known);
+        }
+        let body = self.problem.body;
+        let plain = body.ty(id);
+        let ty = type_in(plain, form).unwrap_or_else(|| plain.clone());
+        let made = if let Some(weight) = self.problem.weight(id) {
+            // One that a node makes is the node's result.
+            let made = if form == Format::Plain { id } else { self.fresh(ty) };
+            self.cover.weights.push((made, moved_weight(weight, plain, form)));
+            made
+        } else if form == Format::Island && (self.problem.is_known)(id) {
+            let made = self.fresh(ty);
+            self.cover.known.push((id, made));
+            made
+        } else if form == Format::Island || form == Format::Plain && self.islands.is_native(id) {
+            let from = if form == Format::Island { Format::Plain } else { Format::Island };
+            let source = self.value(id, from, node)?;
+            let made = self.fresh(ty);
+            let work = Work::Copy { estimate: copy_time(self.problem, id) };
+            self.cover.steps.push(CoverStep {
+                work,
+                inputs: vec![Some(source)],
+                outputs: vec![made],
+                nodes: vec![node],
+            });
+            made
+        } else {
+            let rank = plain.as_tensor().and_then(|t| t.dims().ok()).map_or(0, <[Dim]>::len);
+            let from = if form == Format::Plain { Format::ChannelsLast(rank) } else { Format::Plain };
+            // Every value exists in the form that it was made in.
+            let source = if self.islands.is_native(id) { Some(self.value(id, from, node)?) } else { None };
+            let source = source.or(self.forms.get(&(id, from)).copied()).unwrap_or(id);
+            let gap = |refusals| UnsupportedNode { node, refusals };
+            let region = conversion_region(self.problem, id, form).ok_or_else(|| gap(Vec::new()))?;
+            let choice = select(&region, self.problem.back_end, self.problem.target, self.problem.database);
+            let choice = choice.map_err(gap)?;
+            let made = if form == Format::Plain { id } else { self.fresh(ty) };
+            let work = Work::Launch(region, choice);
+            self.cover.steps.push(CoverStep {
+                work,
+                inputs: vec![Some(source)],
+                outputs: vec![made],
+                nodes: vec![node],
+            });
+            made
+        };
+        self.is_made(id, form, made);
+        Ok(made)
+    }
+}
+
+/// A weight in another form, as an expression of it.
+fn moved_weight(weight: Arc<WeightExpr>, ty: &ValueType, form: Format) -> Arc<WeightExpr> {
+    let Format::ChannelsLast(rank) = form else { return weight };
+    let sizes = ty.as_tensor().and_then(|t| t.shape.sizes()).unwrap_or_default();
+    let mut widened = vec![1i64; rank.saturating_sub(sizes.len())];
+    widened.extend(sizes.iter().map(|&s| i64::try_from(s).unwrap_or(i64::MAX)));
+    let shape = WeightExpr::Source { name: "".into(), tensor: Tensor::of_i64(&widened) };
+    let reshaped = WeightExpr::Apply {
+        op: Reshape { allow_zero: true }.into(),
+        inputs: vec![Some(weight), Some(Arc::new(shape))],
+        output: 0,
+    };
+    Arc::new(WeightExpr::Apply {
+        op: Transpose::to_channels_last(rank).into(),
+        inputs: vec![Some(Arc::new(reshaped))],
+        output: 0,
+    })
+}

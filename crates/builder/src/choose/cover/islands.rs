@@ -1,0 +1,79 @@
+//! Islands: what the back end of the plan has no kernels for runs on another one's device, the host's say.
+//!
+//! An operator is on the island where no kernel of the main back end takes it. A value is native to the island where it is
+//! made there, or where it is an input that nobody else reads; elsewhere it is copied, once for each device. Weights and
+//! values in registers lie on both devices, and values that are no tensors of numbers belong to none.
+
+use std::collections::BTreeMap;
+
+use sinter_backend::{BackEnd, GraphView, Target};
+use sinter_base::{DataType, ValueType};
+use sinter_ops::ValueId;
+use sinter_ops::operator::count_of;
+
+use crate::choose::cover::alternatives::{Format, ScoredGroup};
+use crate::choose::cover::{Problem, UnsupportedNode};
+
+/// The back end of the island.
+#[derive(Clone, Copy)]
+pub(crate) struct Island<'a> {
+    pub(crate) back_end: &'a dyn BackEnd,
+    pub(crate) target: &'a Target,
+}
+
+/// Which values of a body are native to the island.
+pub(crate) struct Islands {
+    native: Vec<bool>,
+}
+
+/// Does a value lie in the memory of a device?
+pub(crate) fn has_place(ty: &ValueType) -> bool {
+    ty.as_tensor().is_some_and(|tensor| tensor.data_type != DataType::String)
+}
+
+impl Islands {
+    /// Finds them, by what serves each operator alone.
+    pub(crate) fn of(
+        problem: &Problem<'_>,
+        graph: &GraphView<'_>,
+        singles: &BTreeMap<usize, Result<ScoredGroup, UnsupportedNode>>,
+    ) -> Self {
+        let mut native = vec![false; problem.body.value_count()];
+        let is_island = |node: &usize| matches!(singles.get(node), Some(Ok(scored)) if scored.is_island);
+        for node in singles.keys().filter(|node| is_island(node)) {
+            let outputs = graph.node(*node).outputs.iter().filter(|id| has_place(problem.body.ty(**id)));
+            outputs.for_each(|id| native[id.index()] = true);
+        }
+        // The bodies of control flow are given what lies where the plan's own device has it.
+        for id in problem.body.inputs().iter().filter(|_| !problem.is_inside) {
+            let readers = graph.readers(*id);
+            native[id.index()] = has_place(problem.body.ty(*id))
+                && !readers.is_empty()
+                && !graph.is_result(*id)
+                && readers.iter().all(is_island);
+        }
+        Self { native }
+    }
+
+    /// The format in which a result of the body is given. What a whole network gives may lie anywhere.
+    pub(crate) fn result_format(&self, problem: &Problem<'_>, id: ValueId) -> Format {
+        if self.is_native(id) && !problem.is_inside && has_place(problem.body.ty(id)) {
+            Format::Island
+        } else {
+            Format::Plain
+        }
+    }
+
+    /// Is a value made, or given, on the island?
+    pub(crate) fn is_native(&self, id: ValueId) -> bool {
+        self.native.get(id.index()) == Some(&true)
+    }
+}
+
+/// Nanoseconds of a copy between the two devices.
+pub(crate) fn copy_time(problem: &Problem<'_>, id: ValueId) -> f64 {
+    let ty = problem.body.ty(id);
+    let count = problem.database.sizing().evaluate(&count_of(ty)).unwrap_or(0);
+    let bytes = u64::try_from(count).unwrap_or(0).saturating_mul(u64::try_from(ty.data_type().bits()).unwrap_or(0)) / 8;
+    problem.back_end.copy_time(bytes)
+}

@@ -1,0 +1,47 @@
+//! Dequantizations that were left by themselves and give the same: the first one serves all.
+//!
+//! Every reader of quantized values has a dequantization of its own, which its region may compute. Where regions do not,
+//! several of one value are left.
+
+use std::collections::HashMap;
+
+use sinter_ops::{Node, Op, ValueId};
+
+use crate::choose::cover::Problem;
+use crate::choose::cover::alternatives::ScoredGroup;
+
+/// Results of groups that repeat an earlier one, each with the result that stands for it.
+pub(crate) struct Repeated(HashMap<ValueId, ValueId>);
+
+impl Repeated {
+    /// Finds them among groups in order of execution.
+    pub(crate) fn of<'s>(problem: &Problem<'_>, scored: impl Iterator<Item = &'s ScoredGroup>) -> Self {
+        let mut first: HashMap<ValueId, Vec<&Node>> = HashMap::new();
+        let mut same = HashMap::new();
+        for scored in scored {
+            let [node] = scored.group.nodes[..] else { continue };
+            let node = &problem.body.nodes()[node];
+            let (Op::Dequantize(_), Some(&Some(stored)), [result]) = (&node.op, node.inputs.first(), &node.outputs[..])
+            else {
+                continue;
+            };
+            let known = first.entry(stored).or_default();
+            let equal = known.iter().find(|other| other.op == node.op && other.inputs == node.inputs);
+            match equal.filter(|_| !problem.body.outputs().contains(result)) {
+                Some(equal) => _ = same.insert(*result, equal.outputs[0]),
+                None => known.push(node),
+            }
+        }
+        Self(same)
+    }
+
+    /// The value that stands for this one, itself mostly.
+    pub(crate) fn value(&self, id: ValueId) -> ValueId {
+        self.0.get(&id).copied().unwrap_or(id)
+    }
+
+    /// Does the group repeat an earlier one?
+    pub(crate) fn has(&self, scored: &ScoredGroup) -> bool {
+        scored.results.first().is_some_and(|id| self.0.contains_key(id))
+    }
+}

@@ -1,0 +1,133 @@
+//! The rules of the table in [`crate::verify`]: which of them holds for a region, and the comparison by it.
+
+use sinter_base::{DataType, Floats, Tensor, Value};
+use sinter_interp::{Disagreement, Tolerance, compare};
+use sinter_ops::{Body, Node, Op};
+
+use crate::verify::sensitivity::unit;
+
+/// Steps of coarser types than bf16 are so large that only one in so many elements may round the other way.
+const FEW: usize = 32;
+
+/// Which line of the table applies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rule {
+    Float,
+    Quantized,
+    /// Nothing is computed in front of the quantization: the same quotients are rounded.
+    OnlyQuantized,
+    Exact,
+    /// Nothing is computed at all: floats are equal as well.
+    Moved,
+}
+
+pub(crate) fn rule_of(body: &Body) -> Rule {
+    let computes_floats = |op: &Op| match op {
+        Op::Pointwise(op) => op.program.steps().iter().any(|step| step.data_type().is_float()),
+        _ => false,
+    };
+    if matches!(body.nodes(), [node] if matches!(node.op, Op::Quantize(_))) {
+        Rule::OnlyQuantized
+    } else if body.nodes().iter().any(|node| matches!(node.op, Op::Quantize(_))) {
+        Rule::Quantized
+    } else if body.nodes().iter().any(|node| computes_floats(&node.op)) {
+        Rule::Float
+    } else {
+        Rule::Exact
+    }
+}
+
+/// One unit in the last place of a type narrower than f32, as a part of the number.
+pub(crate) fn rounding_of(data_type: DataType) -> f64 {
+    match data_type {
+        DataType::F8E8M0 => 1.0,
+        DataType::F4E2M1 => 0.5,
+        DataType::F8E5M2 | DataType::F8E5M2FNUZ => 0.25,
+        DataType::F8E4M3FN | DataType::F8E4M3FNUZ => 0.125,
+        DataType::F16 | DataType::Bf16 => unit(data_type),
+        _ => 0.0,
+    }
+}
+
+/// The coarsest rounding on the way to the results, as a part of the number; nothing where all is done in f32 or wider.
+pub(crate) fn coarsest_rounding(body: &Body) -> f64 {
+    let node = |node: &Node| {
+        let steps = match &node.op {
+            Op::Pointwise(op) => {
+                op.program.steps().iter().map(|step| rounding_of(step.data_type())).fold(0.0, f64::max)
+            }
+            _ => 0.0,
+        };
+        node.outputs.iter().map(|id| rounding_of(body.ty(*id).data_type())).fold(steps, f64::max)
+    };
+    body.nodes().iter().map(node).fold(0.0, f64::max)
+}
+
+/// How far scores of attention may err: by their rounding, which the exponential turns into a relative error of the weights.
+pub(crate) fn score_error(body: &Body, operands: &[Option<Value>]) -> f64 {
+    let [node] = body.nodes() else { return 0.0 };
+    let Op::Attention(op) = &node.op else { return 0.0 };
+    let tensor = |index: usize| operands.get(index)?.as_ref()?.as_tensor();
+    let (Some(q), Some(k)) = (tensor(0), tensor(1)) else { return 0.0 };
+    let heads = |tensor: &Tensor, heads: Option<usize>| if tensor.rank() == 3 { heads.unwrap_or(1) } else { 1 };
+    let longest = |tensor: &Tensor, heads: usize| {
+        let size = (tensor.sizes().last().copied().unwrap_or(1) / heads.max(1)).max(1);
+        let norm = |row: &[f64]| row.iter().map(|v| v * v).sum::<f64>().sqrt();
+        tensor.to_floats().chunks(size).map(norm).filter(|n| n.is_finite()).fold(0.0, f64::max)
+    };
+    let size = q.sizes().last().copied().unwrap_or(1) / heads(q, op.query_heads).max(1);
+    let scale = op.scale.unwrap_or_else(|| 1.0 / (size.max(1) as f64).sqrt());
+    8.0 * 2f64.powi(-24) * longest(q, heads(q, op.query_heads)) * longest(k, heads(k, op.key_heads)) * scale
+}
+
+/// What numbers may differ by however small they are: the smallest one of a type whose subnormal numbers kernels keep.
+fn least(data_type: DataType) -> f64 {
+    match data_type {
+        DataType::F16 => 2f64.powi(-24),
+        DataType::Bf16 => 2f64.powi(-133),
+        _ => 1e-30,
+    }
+}
+
+/// Compares by the table; `wider` is added to the relative bound of floats, and they may lie a step of this `rounding`
+/// away. A kernel that only moves elements must move them as they are.
+pub(crate) fn agree(found: &Value, expected: &Value, rule: Rule, wider: f64, rounding: f64) -> Result<(), String> {
+    let Some(tensor) = expected.as_tensor() else {
+        return compare(found, expected, Tolerance::ONNX).map_err(|e| e.to_string());
+    };
+    let data_type = tensor.data_type();
+    if rule == Rule::Moved {
+        return compare(found, expected, Tolerance::EXACT).map_err(|e| e.to_string());
+    }
+    if data_type.is_float() {
+        let largest = Floats::of(tensor).largest();
+        let tolerance = Tolerance { relative: 2e-4 + wider, absolute: (3e-5 + wider) * largest + least(data_type) };
+        let Err(error) = compare(found, expected, tolerance) else { return Ok(()) };
+        let stepped = Tolerance { relative: tolerance.relative + rounding, ..tolerance };
+        let few = |count: usize| rounding <= unit(DataType::Bf16) || count <= (tensor.count() / FEW).max(1);
+        return match &error {
+            Disagreement::Elements { count, .. } if rounding > 0.0 && few(*count) => compare(found, expected, stepped),
+            _ => Err(error),
+        }
+        .map_err(|e| e.to_string());
+    }
+    let exact = compare(found, expected, Tolerance::EXACT).map_err(|e| e.to_string());
+    let is_number = data_type != DataType::String && data_type != DataType::Bool;
+    match rule {
+        Rule::Quantized if is_number => {
+            let one = Tolerance { relative: 0.0, absolute: 1.0 };
+            compare(found, expected, one).map_err(|e| e.to_string())
+        }
+        Rule::Float | Rule::OnlyQuantized if exact.is_err() && data_type != DataType::String => {
+            let Some(found) = found.as_tensor().filter(|f| f.sizes() == tensor.sizes()) else { return exact };
+            let differs = found.to_ints().into_iter().zip(tensor.to_ints()).filter(|(a, b)| a != b);
+            let (mut count, mut worst) = (0usize, 0);
+            for (a, b) in differs {
+                count += 1;
+                worst = worst.max(a.abs_diff(b));
+            }
+            if worst <= 1 && count * 1000 <= tensor.count() { Ok(()) } else { exact }
+        }
+        _ => exact,
+    }
+}
