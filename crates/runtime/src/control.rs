@@ -9,6 +9,7 @@ use std::ops::Range;
 use sinter_backend::{Argument, KernelError, Region};
 use sinter_base::{DataType, MemoryRef, Sizes, Tensor, Value};
 use sinter_ops::Op;
+use sinter_ops::control::scan::Walk;
 use sinter_ops::control::{Loop, Scan};
 use sinter_plan::{Graph, Place, PlanValueId, Storage};
 
@@ -18,7 +19,7 @@ use crate::graph::LoadedGraph;
 use crate::outside::{Outside, look};
 use crate::profile::Watch;
 use crate::queues::Queues;
-use crate::stack::{slices, stacked};
+use crate::stack::{Stack, Walked};
 use crate::step::{Run, Work, bind_steps, run_steps, seed};
 
 /// A body in its frame, ready to run.
@@ -108,8 +109,14 @@ impl Running<'_, '_> {
         Ok(())
     }
 
-    /// Runs all steps once; `number` tells iterations apart.
-    fn once(&mut self, number: Option<usize>, work: &mut Work<'_>) -> Result<Vec<Outside>, KernelError> {
+    /// Runs all steps once; `number` tells iterations apart. The first `carried` results are in memory of their own, others
+    /// may lie where the next iteration overwrites them.
+    fn once(
+        &mut self,
+        number: Option<usize>,
+        carried: usize,
+        work: &mut Work<'_>,
+    ) -> Result<Vec<Outside>, KernelError> {
         self.frame.stream = match number {
             None => self.stream,
             Some(number) => {
@@ -137,7 +144,8 @@ impl Running<'_, '_> {
             };
             results.push(match moved {
                 Some(value) => value,
-                None => self.copied(*id, work)?,
+                None if position < carried => self.copied(*id, work)?,
+                None => self.referred(*id, work)?,
             });
         }
         Ok(results)
@@ -152,6 +160,15 @@ impl Running<'_, '_> {
                 let value = work.value(self.graph, self.frame, id)?;
                 Outside::new(value, place, work.queues)
             }
+        }
+    }
+
+    /// A value of the body where it lies.
+    fn referred(&self, id: PlanValueId, work: &mut Work<'_>) -> Result<Outside, KernelError> {
+        let place = self.graph.values.get(id.index()).map_or(Place::MAIN, |value| value.place);
+        match self.frame.argument(self.graph, work.queues, id) {
+            Some(argument) => Ok(Outside::Memory { argument, place, is_owned: false }),
+            None => work.value(self.graph, self.frame, id).map(Outside::Value),
         }
     }
 
@@ -281,7 +298,7 @@ impl Run<'_> {
         let (which, range) = if is_true? { (0, 1..first_else) } else { (1, first_else..self.step.inputs.len()) };
         let mut body = self.enter(which, bodies, frames, outer, work, watch)?;
         body.capture(0, range, outer, work)?;
-        body.once(None, work)
+        body.once(None, usize::MAX, work)
     }
 
     fn repeat(
@@ -317,7 +334,9 @@ impl Run<'_> {
         let mut carried = self.all_referred(2..first_capture, outer, work)?;
         body.capture(first_capture, first_capture..self.step.inputs.len(), outer, work)?;
         let stacked_ids = body.graph.outputs.get(1 + op.carried..).ok_or_else(|| damaged("too few results"))?;
-        let mut stacks: Vec<Vec<Value>> = stacked_ids.iter().map(|_| Vec::new()).collect();
+        let graph = body.graph;
+        let ty = |id: &PlanValueId| graph.values.get(id.index()).map(|value| &value.ty);
+        let mut stacks: Vec<Stack<'_>> = stacked_ids.iter().map(|id| Stack::new(ty(id), 0, false, None)).collect();
         let mut number = 0usize;
         while goes_on && most.is_none_or(|most| number < most) {
             let count = i64::try_from(number).unwrap_or(i64::MAX);
@@ -328,7 +347,7 @@ impl Run<'_> {
             for (i, value) in carried.drain(..).enumerate() {
                 body.feed(2 + i, value, work)?;
             }
-            let mut results = body.once(Some(number), work)?.into_iter();
+            let mut results = body.once(Some(number), 1 + op.carried, work)?.into_iter();
             let truth = results.next().ok_or_else(|| damaged("no condition"))?;
             let holds = condition(&truth, work.queues);
             truth.release(work.queues);
@@ -341,9 +360,8 @@ impl Run<'_> {
         for value in carried {
             results.push(owned(value, work)?);
         }
-        for (stack, id) in stacks.into_iter().zip(stacked_ids) {
-            let joined = stacked(stack, body.graph.values.get(id.index()).map(|v| &v.ty), 0)?;
-            results.push(Outside::new(joined.into(), place, work.queues)?);
+        for stack in stacks {
+            results.push(stack.finish(place, work)?);
         }
         Ok(results)
     }
@@ -359,34 +377,46 @@ impl Run<'_> {
         let mut states = self.all_referred(0..op.states, outer, work)?;
         let mut walked = Vec::with_capacity(op.inputs.len());
         for (position, walk) in (op.states..first_capture).zip(&op.inputs) {
-            let value = self.operand(position, outer, work)?;
-            let tensor = value.as_ref().and_then(Value::as_tensor);
-            let tensor = tensor.ok_or_else(|| KernelError::Data("only tensors are walked".to_owned()))?;
-            let mut parts = slices(tensor, walk.axis)?;
-            if walk.reverse {
-                parts.reverse();
+            let referred = self.referred(position, outer, work)?;
+            let in_memory =
+                referred.as_ref().filter(|operand| matches!(operand, Outside::Memory { is_owned: false, .. }));
+            walked.push(match in_memory.and_then(|operand| Walked::in_memory(operand, walk.axis)) {
+                Some(walked) => walked,
+                None => {
+                    let value = self.operand(position, outer, work)?;
+                    let tensor = value.as_ref().and_then(Value::as_tensor);
+                    let tensor = tensor.ok_or_else(|| KernelError::Data("only tensors are walked".to_owned()))?;
+                    Walked::on_host(tensor, walk.axis)?
+                }
+            });
+            if let Some(operand) = referred {
+                operand.release(work.queues);
             }
-            walked.push(parts);
         }
         body.capture(first_capture, first_capture..self.step.inputs.len(), outer, work)?;
-        let lengths: Vec<usize> = walked.iter().map(Vec::len).collect();
+        let lengths: Vec<usize> = walked.iter().map(Walked::length).collect();
         let length = lengths.first().copied().unwrap_or(0);
         if lengths.iter().any(|other| *other != length) {
             return Err(KernelError::Data(format!("the walked axes have different lengths: {lengths:?}")));
         }
         let made_ids = body.graph.outputs.get(op.states..).filter(|ids| ids.len() == op.outputs.len());
         let made_ids = made_ids.ok_or_else(|| damaged("another number of results"))?;
-        let mut stacks: Vec<Vec<Value>> = made_ids.iter().map(|_| Vec::new()).collect();
-        let mut walked: Vec<_> = walked.into_iter().map(Vec::into_iter).collect();
+        let graph = body.graph;
+        let stack = |(id, walk): (&PlanValueId, &Walk)| {
+            let ty = graph.values.get(id.index()).map(|value| &value.ty);
+            Stack::new(ty, walk.axis, walk.reverse, Some(length))
+        };
+        let mut stacks: Vec<Stack<'_>> = made_ids.iter().zip(&op.outputs).map(stack).collect();
         for number in 0..length {
             for (i, value) in states.drain(..).enumerate() {
                 body.feed(i, value, work)?;
             }
-            for (i, part) in walked.iter_mut().filter_map(Iterator::next).enumerate() {
-                let part = Outside::new(part.into(), place, work.queues)?;
-                body.feed(op.states + i, part, work)?;
+            for (i, (walked, walk)) in walked.iter_mut().zip(&op.inputs).enumerate() {
+                let at = if walk.reverse { length.saturating_sub(1).saturating_sub(number) } else { number };
+                let slice = walked.slice(at, place, work)?;
+                body.feed(op.states + i, slice, work)?;
             }
-            let mut results = body.once(Some(number), work)?.into_iter();
+            let mut results = body.once(Some(number), op.states, work)?.into_iter();
             states.extend(results.by_ref().take(op.states));
             push(&mut stacks, results, work)?;
         }
@@ -394,29 +424,20 @@ impl Run<'_> {
         for value in states {
             results.push(owned(value, work)?);
         }
-        for ((mut stack, walk), id) in stacks.into_iter().zip(&op.outputs).zip(made_ids) {
-            if walk.reverse {
-                stack.reverse();
-            }
-            let joined = stacked(stack, body.graph.values.get(id.index()).map(|v| &v.ty), walk.axis)?;
-            results.push(Outside::new(joined.into(), place, work.queues)?);
+        for stack in stacks {
+            results.push(stack.finish(place, work)?);
         }
         Ok(results)
     }
 }
 
-/// Keeps what an iteration made, on the host.
+/// Joins what an iteration made with what others did.
 fn push(
-    stacks: &mut [Vec<Value>],
+    stacks: &mut [Stack<'_>],
     results: impl Iterator<Item = Outside>,
     work: &mut Work<'_>,
 ) -> Result<(), KernelError> {
-    for (stack, result) in stacks.iter_mut().zip(results) {
-        let value = result.value(work.queues);
-        result.release(work.queues);
-        stack.push(value.map_err(RuntimeError::into_kernel_error)?);
-    }
-    Ok(())
+    stacks.iter_mut().zip(results).try_for_each(|(stack, result)| stack.push(result, work))
 }
 
 /// A value that no iteration carried further, in memory that outlives the step.

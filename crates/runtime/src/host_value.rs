@@ -157,7 +157,9 @@ impl HostTensor {
         }
     }
 
-    fn sharing(&self, bytes: Bytes) -> Result<Tensor, RuntimeError> {
+    /// The tensor at the beginning of memory, which may be longer.
+    fn sharing(&self, mut bytes: Bytes) -> Result<Tensor, RuntimeError> {
+        bytes.truncate(bytes_of(self.data_type, &self.sizes).unwrap_or(usize::MAX));
         Tensor::from_bytes(self.data_type, &self.sizes, bytes).map_err(tensor_error)
     }
 }

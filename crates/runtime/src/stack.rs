@@ -1,13 +1,206 @@
 //! Tensors cut along an axis and joined along a new one: what goes in and out of iterations.
 //!
-//! Along the first axis slices are runs of bytes; any other axis is moved to the front, or from there, once for the
-//! whole tensor.
+//! Along the first axis slices are runs of bytes, so an iteration reads its slice where the operand lies, and its result is
+//! copied within the device's memory to its place in the joined tensor. Any other axis, and values that are no tensors of
+//! numbers, take the way through the host: the axis is moved to the front, or from there, once for the whole tensor.
 
-use sinter_backend::KernelError;
+use sinter_backend::{Argument, KernelError};
 use sinter_base::shape::{ravel, strides, unravel};
-use sinter_base::{DataType, Dim, Sizes, Tensor, Value, ValueType};
+use sinter_base::{DataType, Dim, MemoryRef, Sizes, Tensor, Value, ValueType};
+use sinter_plan::Place;
 
-use crate::step::data;
+use crate::error::RuntimeError;
+use crate::host_value::bytes_of;
+use crate::outside::Outside;
+use crate::step::{Work, data};
+
+/// Iterations that a joined tensor has space for at first, where their number is not known.
+const FIRST_CAPACITY: usize = 8;
+
+/// A tensor that is joined from the results of iterations along a new axis.
+pub(crate) struct Stack<'a> {
+    /// The type of one result, as the body declares it.
+    ty: Option<&'a ValueType>,
+    axis: i64,
+    /// Does the last iteration come first?
+    is_reversed: bool,
+    /// Number of iterations, where it is known.
+    length: Option<usize>,
+    joined: Joined,
+}
+
+enum Joined {
+    /// No iteration so far.
+    Nothing,
+    /// In the memory of a device, one behind the other.
+    Memory {
+        /// A result: its type and sizes.
+        item: Argument,
+        place: Place,
+        /// Space for as many as fit.
+        memory: MemoryRef,
+        count: usize,
+    },
+    /// On the host.
+    Values(Vec<Value>),
+}
+
+impl<'a> Stack<'a> {
+    /// Nothing yet, for results of this type.
+    pub(crate) fn new(ty: Option<&'a ValueType>, axis: i64, is_reversed: bool, length: Option<usize>) -> Self {
+        Self { ty, axis, is_reversed, length, joined: Joined::Nothing }
+    }
+
+    /// Adds the result of an iteration, and releases what was made for it.
+    ///
+    /// # Errors
+    /// When it has another type or other sizes than those before, and errors of the device.
+    pub(crate) fn push(&mut self, result: Outside, work: &mut Work<'_>) -> Result<(), KernelError> {
+        let pushed = match &result {
+            Outside::Memory { argument, place, .. } if argument.rows.is_none() && self.axis == 0 => {
+                self.push_memory(argument, *place, work)
+            }
+            _ => {
+                let value = result.value(work.queues).map_err(RuntimeError::into_kernel_error);
+                value.and_then(|value| self.push_value(value))
+            }
+        };
+        result.release(work.queues);
+        pushed
+    }
+
+    fn push_value(&mut self, value: Value) -> Result<(), KernelError> {
+        match &mut self.joined {
+            Joined::Values(values) => values.push(value),
+            nothing @ Joined::Nothing => *nothing = Joined::Values(vec![value]),
+            Joined::Memory { .. } => return Err(KernelError::Data("only tensors can be stacked".to_owned())),
+        }
+        Ok(())
+    }
+
+    fn push_memory(&mut self, result: &Argument, own: Place, work: &mut Work<'_>) -> Result<(), KernelError> {
+        let limit = work.engine.max_memory;
+        let bytes = result.memory.bytes;
+        let too_large = || KernelError::Memory("the joined results of iterations".to_owned());
+        let space = |count: usize| bytes.checked_mul(count).filter(|bytes| *bytes <= limit).ok_or_else(too_large);
+        if let Joined::Nothing = self.joined {
+            let capacity = space(self.length.unwrap_or(FIRST_CAPACITY))?;
+            let memory = MemoryRef { block: work.queues.at(own).allocate(capacity)?, offset: 0, bytes: capacity };
+            self.joined = Joined::Memory { item: result.clone(), place: own, memory, count: 0 };
+        }
+        let Joined::Memory { item, place, memory, count } = &mut self.joined else {
+            return Err(KernelError::Data("only tensors can be stacked".to_owned()));
+        };
+        if (item.data_type, &item.sizes) != (result.data_type, &result.sizes) || *place != own {
+            let reason = format!("tensors of sizes {:?} and {:?} cannot be stacked", item.sizes, result.sizes);
+            return Err(KernelError::Data(reason));
+        }
+        let queue = work.queues.at(own);
+        let used = space(*count)?;
+        if used.saturating_add(bytes) > memory.bytes {
+            let capacity = space(count.saturating_mul(2).saturating_add(1))?;
+            let larger = MemoryRef { block: queue.allocate(capacity)?, offset: 0, bytes: capacity };
+            let done = MemoryRef { bytes: used, ..*memory };
+            queue.copy(done, MemoryRef { bytes: used, ..larger })?;
+            queue.release(std::mem::replace(memory, larger).block);
+        }
+        let position = match self.length {
+            Some(length) if self.is_reversed => length.saturating_sub(1).saturating_sub(*count),
+            _ => *count,
+        };
+        queue.copy(result.memory, MemoryRef { offset: space(position)?, bytes, ..*memory })?;
+        *count = count.saturating_add(1);
+        Ok(())
+    }
+
+    /// The joined tensor, on the device of the step.
+    ///
+    /// # Errors
+    /// When results on the host are no tensors of one shape, and errors of the device.
+    pub(crate) fn finish(self, step: Place, work: &mut Work<'_>) -> Result<Outside, KernelError> {
+        let values = match self.joined {
+            Joined::Nothing => Vec::new(),
+            Joined::Values(mut values) => {
+                if self.is_reversed {
+                    values.reverse();
+                }
+                values
+            }
+            Joined::Memory { item, place, memory, count } => {
+                let mut sizes = Sizes::new();
+                sizes.push(count);
+                sizes.extend(item.sizes.iter().copied());
+                let bytes = bytes_of(item.data_type, &sizes).filter(|bytes| *bytes <= memory.bytes);
+                let bytes = bytes.ok_or_else(|| KernelError::Recipe("joined results lie outside".to_owned()))?;
+                let argument = Argument { memory: MemoryRef { bytes, ..memory }, sizes, ..item };
+                return Ok(Outside::Memory { argument, place, is_owned: true });
+            }
+        };
+        let joined = stacked(values, self.ty, self.axis)?;
+        Outside::new(joined.into(), step, work.queues)
+    }
+}
+
+/// A tensor whose slices along an axis go into iterations, one by one.
+pub(crate) enum Walked {
+    /// Where the operand lies.
+    Memory {
+        /// A slice: its type and sizes, and where the first one lies.
+        item: Argument,
+        place: Place,
+        length: usize,
+    },
+    /// On the host.
+    Slices(Vec<Option<Tensor>>),
+}
+
+impl Walked {
+    /// The slices of an operand that lies in the memory of a device, along its first axis; `None` for any other operand.
+    pub(crate) fn in_memory(operand: &Outside, axis: i64) -> Option<Self> {
+        let Outside::Memory { argument, place, .. } = operand else { return None };
+        let (length, sizes) = argument.sizes.split_first().filter(|_| axis == 0 && argument.rows.is_none())?;
+        let sizes: Sizes = sizes.into();
+        let memory = MemoryRef { bytes: bytes_of(argument.data_type, &sizes)?, ..argument.memory };
+        Some(Self::Memory { item: Argument { memory, sizes, ..argument.clone() }, place: *place, length: *length })
+    }
+
+    /// The slices of a tensor on the host.
+    ///
+    /// # Errors
+    /// When there is no such axis.
+    pub(crate) fn on_host(tensor: &Tensor, axis: i64) -> Result<Self, KernelError> {
+        Ok(Self::Slices(slices(tensor, axis)?.into_iter().map(Some).collect()))
+    }
+
+    /// Number of slices.
+    pub(crate) fn length(&self) -> usize {
+        match self {
+            Self::Memory { length, .. } => *length,
+            Self::Slices(slices) => slices.len(),
+        }
+    }
+
+    /// A slice, once.
+    ///
+    /// # Errors
+    /// Errors of the device, and a slice that is not there.
+    pub(crate) fn slice(&mut self, at: usize, step: Place, work: &mut Work<'_>) -> Result<Outside, KernelError> {
+        let missing = || KernelError::Recipe(format!("there is no slice {at}"));
+        match self {
+            Self::Memory { item, place, length } => {
+                let offset =
+                    at.checked_mul(item.memory.bytes).and_then(|skipped| item.memory.offset.checked_add(skipped));
+                let offset = offset.filter(|_| at < *length).ok_or_else(missing)?;
+                let memory = MemoryRef { offset, ..item.memory };
+                Ok(Outside::Memory { argument: Argument { memory, ..item.clone() }, place: *place, is_owned: false })
+            }
+            Self::Slices(slices) => {
+                let slice = slices.get_mut(at).and_then(Option::take).ok_or_else(missing)?;
+                Outside::new(slice.into(), step, work.queues)
+            }
+        }
+    }
+}
 
 fn axis_of(axis: i64, rank: usize) -> Result<usize, KernelError> {
     let signed = i64::try_from(rank).unwrap_or(i64::MAX);
@@ -34,7 +227,7 @@ fn moved(tensor: &Tensor, from: usize, to: usize) -> Result<Tensor, KernelError>
 ///
 /// # Errors
 /// When there is no such axis.
-pub(crate) fn slices(tensor: &Tensor, axis: i64) -> Result<Vec<Tensor>, KernelError> {
+fn slices(tensor: &Tensor, axis: i64) -> Result<Vec<Tensor>, KernelError> {
     let front = moved(tensor, axis_of(axis, tensor.rank())?, 0)?;
     let (length, sizes) = match front.sizes() {
         [length, sizes @ ..] => (*length, sizes),
@@ -57,7 +250,7 @@ pub(crate) fn slices(tensor: &Tensor, axis: i64) -> Result<Vec<Tensor>, KernelEr
 ///
 /// # Errors
 /// When they are no tensors of one shape.
-pub(crate) fn stacked(items: Vec<Value>, ty: Option<&ValueType>, axis: i64) -> Result<Tensor, KernelError> {
+fn stacked(items: Vec<Value>, ty: Option<&ValueType>, axis: i64) -> Result<Tensor, KernelError> {
     let tensors: Vec<&Tensor> = items.iter().filter_map(Value::as_tensor).collect();
     if tensors.len() != items.len() {
         return Err(KernelError::Data("only tensors can be stacked".to_owned()));
