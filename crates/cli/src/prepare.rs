@@ -3,16 +3,16 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use sinter::backend::KernelError;
-use sinter::base::Value;
-use sinter::builder::made_up::to_measure;
-use sinter::builder::{BuildOptions, Built, Progress, SizeHints, Verify, build};
-use sinter::ir::Network;
-use sinter::plan::{Plan, Port, SealedInput, SizeRange};
-use sinter::runtime::{Engine, EngineOptions, RuntimeError};
-use sinter::source::{self, Declared, Source};
-use sinter::tensor_io::read_npz;
-use sinter::values::{self, Role};
+use sinter::internals::backend::KernelError;
+use sinter::internals::base::Value;
+use sinter::internals::builder::made_up::to_measure;
+use sinter::internals::builder::{BuildOptions, Built, Progress, SizeHints, Verify, build};
+use sinter::internals::ir::Network;
+use sinter::internals::plan::{Plan, Port, SealedInput, SizeRange};
+use sinter::internals::runtime::{Engine, EngineOptions, RuntimeError};
+use sinter::internals::source::{self, Declared, Source};
+use sinter::internals::tensor_io::read_npz;
+use sinter::internals::values::{self, Role};
 
 use crate::failure::{Exit, Failure};
 use crate::flags::{DeviceFlags, InputFlags, ModelFlags, Shape};
@@ -60,7 +60,7 @@ pub fn open(path: &Path, model: &ModelFlags, given: &InputFlags, without: Withou
     let opened_in = start.elapsed();
     let (declared, ranges) = match &opened {
         Source::Model(network) => {
-            sinter::memory::check(network, &SizeHints::default(), model.max_memory())?;
+            sinter::internals::memory::check(network, &SizeHints::default(), model.max_memory())?;
             (source::network_inputs(network), Vec::new())
         }
         Source::Plan(plan) => {
@@ -277,7 +277,7 @@ pub fn build_plan(
         other => other,
     };
     let stages = Stages::default();
-    let listener = |stage: sinter::builder::Stage, done| stages.show(stage, done);
+    let listener = |stage: sinter::internals::builder::Stage, done| stages.show(stage, done);
     let options = BuildOptions {
         threads: device.threads(),
         passes: model.pass_options(&mut dump),
@@ -322,6 +322,6 @@ pub fn engine(
     };
     let limit = usize::try_from(model.max_memory()).unwrap_or(usize::MAX);
     let options = EngineOptions { threads: device.threads(), max_memory: limit };
-    let engine = Engine::load(plan, sinter::backends::BACK_ENDS, &options)?;
+    let engine = Engine::load(plan, sinter::internals::backends::BACK_ENDS, &options)?;
     Ok(Ready { engine, networks })
 }
