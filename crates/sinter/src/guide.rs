@@ -175,6 +175,7 @@
 //! use sinter::errors::{BuildError, ImportError};
 //! use sinter::{Builder, Error, Model};
 //!
+//! # fn main() -> Result<(), Error> {
 //! # let model_path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/residual.onnxtxt");
 //! let error = Model::open("missing.onnx").expect_err("there is no such file");
 //! assert!(matches!(error, Error::Import { source: ImportError::Open { .. }, .. }));
@@ -183,7 +184,6 @@
 //! let error = Model::from_onnx_bytes(&b"GGUF\x03\0\0\0"[..]).expect_err("this is no model");
 //! assert_eq!(error.to_string(), "this is a GGUF file, not a model that an importer reads");
 //!
-//! # fn main() -> Result<(), Error> {
 //! let model = Model::open(model_path)?;
 //! let error = Builder::new(&model).max("M", 64).build().expect_err("the dimension is N");
 //! assert!(matches!(error, Error::Build(BuildError::UnknownSize { .. })));
