@@ -87,7 +87,8 @@ impl<'a> Builder<'a> {
         self
     }
 
-    /// Makes a dynamic dimension a constant: the engine takes no other size. Kernels for constant sizes may be faster.
+    /// Makes a dynamic dimension a constant: the engine takes no other size. Kernels for constant sizes may be faster. The
+    /// builder imports the model again for it.
     pub fn pin(mut self, dimension: impl Into<String>, size: usize) -> Self {
         let size = Some(as_size(size));
         self.sizes.insert(dimension.into(), SizeHint { min: size, opt: size, max: size });
