@@ -126,7 +126,7 @@ impl<'a> Builder<'a> {
         self
     }
 
-    /// Verifies with these inputs, by name. Default: synthetic inputs.
+    /// Verifies with these inputs, by name. Default: synthetic inputs. A build that cannot verify returns no plan.
     pub fn verify_with<N: Into<String>, V: Into<Value>>(mut self, inputs: impl IntoIterator<Item = (N, V)>) -> Self {
         let inputs = inputs.into_iter().map(|(name, value)| (name.into(), value.into()));
         self.verify = Verify::Given(inputs.collect());
@@ -177,8 +177,8 @@ impl<'a> Builder<'a> {
     ///
     /// # Errors
     /// [`Error::Build`] when operators have no kernel (all of them at once), the memory budget is too small, or a pass or
-    /// dimension has no such name; [`Error::Options`] when options contradict each other; [`Error::VerifyData`] when the
-    /// model does not take the verification inputs; [`Error::Cache`] for a cache that cannot be used.
+    /// dimension has no such name; [`Error::Options`] when options contradict each other; [`Error::Unverified`] when the
+    /// model does not take the verification inputs, or none can be synthesized; [`Error::Cache`] for a cache that cannot be used.
     pub fn build(mut self) -> Result<Plan, Error> {
         self.check_sizes()?;
         let pinned = self.pinned_network()?;
@@ -189,7 +189,7 @@ impl<'a> Builder<'a> {
                 Error::options("the registry has no back end", "start from `Registry::default`, or add a back end")
             })?,
         };
-        let is_given = matches!(self.verify, Verify::Given(_));
+        let must_verify = !matches!(self.verify, Verify::Off);
         let mut options = BuildOptions {
             threads: self.threads,
             passes: PassOptions { disabled: std::mem::take(&mut self.disabled), ..PassOptions::default() },
@@ -204,10 +204,10 @@ impl<'a> Builder<'a> {
             options.max_memory = bytes;
         }
         let built = build(network, back_end, options)?;
-        if let (true, Some(reason)) = (is_given, &built.verification.skipped) {
-            return Err(Error::VerifyData { reason: reason.clone() });
-        }
         self.save_caches(&built)?;
+        if let (true, Some(reason)) = (must_verify, &built.verification.skipped) {
+            return Err(Error::Unverified { reason: reason.clone() });
+        }
         Ok(Plan::of(built.plan))
     }
 

@@ -65,10 +65,11 @@ pub enum Error {
         /// What to do.
         help: String,
     },
-    /// The verification inputs of the caller do not suit the model: no plan was returned, because it is not verified.
-    #[error("the builder cannot verify with the inputs of `Builder::verify_with`: {reason}")]
-    VerifyData {
-        /// The error of the reference executor.
+    /// The builder made a plan and could not verify it, so that it does not return the plan: the model does not take the
+    /// verification inputs of the caller, or none could be synthesized.
+    #[error("the plan could not be verified: {reason}")]
+    Unverified {
+        /// The error of the reference executor or of the input generator.
         reason: String,
     },
 }
@@ -103,7 +104,9 @@ impl Error {
             Self::Run(error) => help_for_run(error),
             Self::Tensor(_) => Some("the product of the sizes must be the number of elements"),
             Self::Options { help, .. } => Some(help),
-            Self::VerifyData { .. } => Some("`Model::inputs` lists names and types; give one value for each input"),
+            Self::Unverified { .. } => Some(
+                "`Builder::verify_with` takes inputs that the model runs with; `Builder::no_verify` builds without the comparison",
+            ),
         }
     }
 
@@ -160,8 +163,10 @@ fn help_for_build(error: &BuildError) -> Option<&'static str> {
             Some("`Builder::pin` or `Builder::max` smaller sizes, or allow more with `Builder::max_memory`")
         }
         BuildError::UnknownSize { .. } => Some("`Model::inputs` lists the dimensions"),
-        BuildError::Weight { .. } => None,
-        _ => Some("report the nodes named above: every valid operator should have a kernel"),
+        BuildError::Unserved(_) | BuildError::Islands { .. } => {
+            Some("report the nodes named above: every valid operator should have a kernel")
+        }
+        _ => None,
     }
 }
 

@@ -74,7 +74,7 @@ fn inputs_of_the_caller_verify_the_plan_or_fail_the_build() {
     assert!(summary.agreed > 0 && summary.skipped.is_none(), "{summary}");
     for (name, sizes) in [("z", [2, 3]), ("x", [2, 4])] {
         let (error, text) = refused(Builder::new(&model).verify_with([(name, ones(&sizes))]));
-        assert!(matches!(error, Error::VerifyData { .. }), "{text}");
+        assert!(matches!(error, Error::Unverified { .. }), "{text}");
         assert!(text.contains(&format!("'{name}'")), "{text}");
     }
 }
