@@ -1,7 +1,7 @@
 //! Memory that the system does not give: the program ends with a message and a code.
 //!
 //! The language knows two ways on when an allocation fails: whoever asks for memory takes the failure as a value, or the
-//! process aborts. Sizes that come from data are asked for in the first way ([`sinter::base::allocation`]); for all other
+//! process aborts. Sizes that come from data are asked for in the first way ([`sinter::internals::base::allocation`]); for all other
 //! memory the allocator itself says what happened, since nothing can be done once an abort is on its way.
 #![allow(unsafe_code, reason = "a global allocator is an unsafe interface")]
 
@@ -11,7 +11,7 @@ use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use sinter::base::allocation::is_attempt;
+use sinter::internals::base::allocation::is_attempt;
 
 use crate::failure::{Exit, OUT_OF_MEMORY};
 

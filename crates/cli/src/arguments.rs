@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use sinter::cpu::Tier;
+use sinter::internals::cpu::Tier;
 
 use crate::commands::{bench, build, completions, demo, diff, doctor, inspect, run, self_test};
 use crate::failure::Failure;

@@ -1,10 +1,10 @@
 //! How far results may differ unless the user says otherwise: as rounding to the coarsest type on the way to them may move
 //! them. The parity gate widens its bounds by the same rule.
 
-use sinter::base::DataType;
-use sinter::ops::pointwise::program::Step as ScalarStep;
-use sinter::ops::{Body, Op};
-use sinter::plan::{Action, Graph, Plan, PlanValueId, Step};
+use sinter::internals::base::DataType;
+use sinter::internals::ops::pointwise::program::Step as ScalarStep;
+use sinter::internals::ops::{Body, Op};
+use sinter::internals::plan::{Action, Graph, Plan, PlanValueId, Step};
 
 use crate::difference::Bounds;
 

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sinter::base::{DataType, Tensor, Value};
+use sinter::internals::base::{DataType, Tensor, Value};
 
 use crate::report::type_text;
 

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 
-use sinter::base::one_line;
-use sinter::plan::{Action, Graph, Plan};
+use sinter::internals::base::one_line;
+use sinter::internals::plan::{Action, Graph, Plan};
 
 use crate::report::{operators, sources, tactic, type_text};
 
@@ -15,8 +15,9 @@ pub fn dot(plan: &Plan) -> String {
     drawing.line("  node [shape=box, fontname=\"sans-serif\", fontsize=10];".to_owned());
     drawing.line("  edge [fontname=\"sans-serif\", fontsize=8];".to_owned());
     let mut makers = HashMap::new();
-    let ty =
-        |id: sinter::plan::PlanValueId| plan.graph.values.get(id.index()).map_or(String::new(), |v| type_text(&v.ty));
+    let ty = |id: sinter::internals::plan::PlanValueId| {
+        plan.graph.values.get(id.index()).map_or(String::new(), |v| type_text(&v.ty))
+    };
     for (position, port) in plan.inputs.iter().enumerate() {
         let label = label(&[&port.name, &ty(port.value)]);
         drawing.line(format!("  input{position} [shape=ellipse, label={label}];"));

@@ -4,11 +4,11 @@ use std::io::Write;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sinter::backend::{BackEnd, Problem, Refusal, Region, Sizing, Target};
-use sinter::base::{Attr, one_line};
-use sinter::builder::{ConsideredCandidate, ConsideredRegion};
-use sinter::ir::Network;
-use sinter::plan::{Action, Graph, Launch, Plan, PlanValueId, Step, Storage};
+use sinter::internals::backend::{BackEnd, Problem, Refusal, Region, Sizing, Target};
+use sinter::internals::base::{Attr, one_line};
+use sinter::internals::builder::{ConsideredCandidate, ConsideredRegion};
+use sinter::internals::ir::Network;
+use sinter::internals::plan::{Action, Graph, Launch, Plan, PlanValueId, Step, Storage};
 
 use crate::failure::Failure;
 use crate::report::sources;

@@ -4,18 +4,18 @@ use std::fmt;
 use std::io::{ErrorKind, IsTerminal};
 use std::path::Path;
 
-use sinter::backend::KernelError;
-use sinter::base::one_line;
-use sinter::builder::BuildError;
-use sinter::import_onnx::ImportError;
-use sinter::interp::run::RunError;
-use sinter::memory::MemoryError;
-use sinter::passes::PassError;
-use sinter::plan::PlanError;
-use sinter::runtime::RuntimeError;
-use sinter::source::SourceError;
-use sinter::tensor_io::NpzError;
-use sinter::values::ValuesError;
+use sinter::internals::backend::KernelError;
+use sinter::internals::base::one_line;
+use sinter::internals::builder::BuildError;
+use sinter::internals::import_onnx::ImportError;
+use sinter::internals::interp::run::RunError;
+use sinter::internals::memory::MemoryError;
+use sinter::internals::passes::PassError;
+use sinter::internals::plan::PlanError;
+use sinter::internals::runtime::RuntimeError;
+use sinter::internals::source::SourceError;
+use sinter::internals::tensor_io::NpzError;
+use sinter::internals::values::ValuesError;
 
 use crate::output::printable;
 

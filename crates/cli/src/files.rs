@@ -4,8 +4,8 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use sinter::base::replace::{behind_links, folder_of};
-use sinter::import_onnx::external::files_of;
+use sinter::internals::base::replace::{behind_links, folder_of};
+use sinter::internals::import_onnx::external::files_of;
 
 use crate::failure::{Failure, advice};
 

@@ -3,11 +3,11 @@
 
 use std::collections::HashMap;
 
-use sinter::base::shape::element_count;
-use sinter::base::{DataType, Dim, Tensor, Value, ValueType};
-use sinter::interp::inputs::elements;
-use sinter::plan::SizeRange;
-use sinter::source::Declared;
+use sinter::internals::base::shape::element_count;
+use sinter::internals::base::{DataType, Dim, Tensor, Value, ValueType};
+use sinter::internals::interp::inputs::elements;
+use sinter::internals::plan::SizeRange;
+use sinter::internals::source::Declared;
 
 use crate::failure::{Exit, Failure};
 use crate::flags::Shape;

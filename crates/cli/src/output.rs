@@ -7,9 +7,9 @@ use std::path::Path;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sinter::base::one_line;
-use sinter::base::one_line::steers;
-use sinter::base::replace::replace;
+use sinter::internals::base::one_line;
+use sinter::internals::base::one_line::steers;
+use sinter::internals::base::replace::replace;
 
 use crate::failure::{Exit, Failure, advice};
 use crate::files::{is_standard_output, is_stream};

@@ -3,16 +3,16 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use sinter::backend::KernelError;
-use sinter::base::Value;
-use sinter::builder::verify::synthetic::to_measure;
-use sinter::builder::{BuildOptions, Built, Progress, SizeHints, Verify, build};
-use sinter::ir::Network;
-use sinter::plan::{Plan, Port, SelfTestInput, SizeRange};
-use sinter::runtime::{Engine, EngineOptions, RuntimeError};
-use sinter::source::{self, Declared, Source};
-use sinter::tensor_io::read_npz;
-use sinter::values::{self, Role};
+use sinter::internals::backend::KernelError;
+use sinter::internals::base::Value;
+use sinter::internals::builder::verify::synthetic::to_measure;
+use sinter::internals::builder::{BuildOptions, Built, Progress, SizeHints, Verify, build};
+use sinter::internals::ir::Network;
+use sinter::internals::plan::{Plan, Port, SelfTestInput, SizeRange};
+use sinter::internals::runtime::{Engine, EngineOptions, RuntimeError};
+use sinter::internals::source::{self, Declared, Source};
+use sinter::internals::tensor_io::read_npz;
+use sinter::internals::values::{self, Role};
 
 use crate::failure::{Exit, Failure};
 use crate::flags::{DeviceFlags, InputFlags, ModelFlags, Shape};
@@ -60,7 +60,7 @@ pub fn open(path: &Path, model: &ModelFlags, given: &InputFlags, without: Withou
     let opened_in = start.elapsed();
     let (declared, ranges) = match &opened {
         Source::Model(network) => {
-            sinter::memory::check(network, &SizeHints::default(), model.max_memory())?;
+            sinter::internals::memory::check(network, &SizeHints::default(), model.max_memory())?;
             (source::network_inputs(network), Vec::new())
         }
         Source::Plan(plan) => {
@@ -278,7 +278,7 @@ pub fn build_plan(
     };
     let others = profiles.split_off(profiles.len().min(1));
     let stages = Stages::default();
-    let listener = |stage: sinter::builder::Stage, done| stages.show(stage, done);
+    let listener = |stage: sinter::internals::builder::Stage, done| stages.show(stage, done);
     let options = BuildOptions {
         threads: device.threads(),
         passes: model.pass_options(&mut dump),
@@ -324,6 +324,6 @@ pub fn engine(
     };
     let limit = usize::try_from(model.max_memory()).unwrap_or(usize::MAX);
     let options = EngineOptions { threads: device.threads(), max_memory: limit };
-    let engine = Engine::load(plan, sinter::backends::BACK_ENDS, &options)?;
+    let engine = Engine::load(plan, sinter::internals::backends::BACK_ENDS, &options)?;
     Ok(Ready { engine, networks })
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sinter::base::{Value, ValueType};
-use sinter::ops::Operands;
-use sinter::plan::{Action, Plan, Step};
-use sinter::runtime::{Engine, Profile};
+use sinter::internals::base::{Value, ValueType};
+use sinter::internals::ops::Operands;
+use sinter::internals::plan::{Action, Plan, Step};
+use sinter::internals::runtime::{Engine, Profile};
 
 use crate::failure::Failure;
 use crate::progress::Stage;

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use sinter::builder;
+use sinter::internals::builder;
 
 /// One stage; it vanishes when it is dropped. Nothing where nobody sees it.
 pub struct Stage(Option<ProgressBar>);

@@ -7,12 +7,12 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Row, Table};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sinter::backend::Target;
-use sinter::base::Location;
-use sinter::passes::PassReport;
-use sinter::plan::Step;
-use sinter::plan::report::{FiredPass, Verification};
-use sinter::source::Declared;
+use sinter::internals::backend::Target;
+use sinter::internals::base::Location;
+use sinter::internals::passes::PassReport;
+use sinter::internals::plan::Step;
+use sinter::internals::plan::report::{FiredPass, Verification};
+use sinter::internals::source::Declared;
 use terminal_size::terminal_size_of;
 
 use crate::self_test::kind_of;
@@ -34,9 +34,9 @@ pub fn ports(declared: &[Declared]) -> Vec<Port> {
 }
 
 /// A type without the contents that small tensors are known to have.
-pub fn type_text(ty: &sinter::base::ValueType) -> String {
+pub fn type_text(ty: &sinter::internals::base::ValueType) -> String {
     match ty.as_tensor() {
-        Some(tensor) => sinter::base::TensorType::new(tensor.data_type, tensor.shape.clone()).to_string(),
+        Some(tensor) => sinter::internals::base::TensorType::new(tensor.data_type, tensor.shape.clone()).to_string(),
         None => ty.to_string(),
     }
 }

@@ -3,10 +3,10 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sinter::backend::Target;
-use sinter::backends;
-use sinter::plan::Plan;
-use sinter::runtime::{Engine, KnownAnswer};
+use sinter::internals::backend::Target;
+use sinter::internals::backends;
+use sinter::internals::plan::Plan;
+use sinter::internals::runtime::{Engine, KnownAnswer};
 
 use crate::failure::{Exit, Failure};
 use crate::output::note;

@@ -7,12 +7,12 @@ use std::collections::HashMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sinter::base::Value;
-use sinter::builder::SizeHints;
-use sinter::ir::Network;
-use sinter::ops::ValueId;
-use sinter::plan::{Plan, PlanValueId};
-use sinter::runtime::{Engine, Observer, RuntimeError, StepValues};
+use sinter::internals::base::Value;
+use sinter::internals::builder::SizeHints;
+use sinter::internals::ir::Network;
+use sinter::internals::ops::ValueId;
+use sinter::internals::plan::{Plan, PlanValueId};
+use sinter::internals::runtime::{Engine, Observer, RuntimeError, StepValues};
 
 use crate::bounds::Allowed;
 use crate::commands::diff::judge;
@@ -71,7 +71,7 @@ pub fn trace(
         .collect();
     let mut tapped = network.clone();
     tapped.body.set_outputs(known.clone());
-    sinter::memory::check(&tapped, &SizeHints::default(), max_memory)?;
+    sinter::internals::memory::check(&tapped, &SizeHints::default(), max_memory)?;
     let values: HashMap<ValueId, Value> = known.into_iter().zip(judge(&tapped, inputs, max_memory)?).collect();
     let outputs: Vec<(String, Value)> =
         network.outputs.iter().filter_map(|o| Some((o.name.clone(), values.get(&o.value)?.clone()))).collect();

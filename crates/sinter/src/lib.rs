@@ -1,38 +1,60 @@
-//! Floor 4: Sinter's public interface.
+//! Sinter turns a trained neural network into the fastest engine for the machine that it runs on.
 //!
-//! A model comes in through [`import_onnx`], [`passes`] make it better whatever the machine, [`builder`] makes a plan of it
-//! for one of the [`backends`], [`runtime`] runs the plan; [`interp`] is the judge that results are held against.
+//! [`Model`] opens a network, [`Builder`] makes a [`Plan`] of it, an [`Engine`] runs the plan:
 //!
-//! ```no_run
-//! use sinter::{backends, builder, import_onnx, passes, runtime};
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let network = import_onnx::import_file("model.onnx".as_ref(), &Default::default())?;
-//! let network = passes::optimize(network, Default::default())?.network;
-//! let plan = builder::build(&network, backends::default(), Default::default())?.plan;
-//! let engine = runtime::Engine::from_plan(plan, backends::BACK_ENDS, 2)?;
-//! let input = sinter::base::Tensor::from_vec(&[1, 2], vec![0.5f32, 1.0])?;
-//! let outputs = engine.run(vec![("x".to_owned(), input.into())])?;
+//! ```
+//! use sinter::{Builder, Engine, Model, Tensor};
+//!
+//! # fn main() -> Result<(), sinter::Error> {
+//! # let folder = tempfile::tempdir().expect("a temporary folder");
+//! # let plan_path = folder.path().join("residual.plan");
+//! # let model_path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/residual.onnxtxt");
+//! let model = Model::open(model_path)?;
+//! Builder::new(&model).threads(2).build()?.save(&plan_path)?;
+//!
+//! let engine = Engine::open(&plan_path)?;
+//! let x = Tensor::from_vec(&[2, 3], vec![-1.0f32, 0.0, 1.0, 2.0, 3.0, 4.0])?;
+//! let outputs = engine.run([("x", x)])?;
+//! assert_eq!(engine.outputs()[0].name, "y");
+//! assert_eq!(outputs.len(), 1);
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! Holds no algorithm of its own: only the list of back ends, files of values, and the bound on memory.
+//! [`guide`] shows dynamic shapes, memory of the caller, contexts in several threads, progress and errors. A [`Registry`]
+//! holds back ends and importers: it is the one argument by which other code adds its own.
+//!
+//! This crate has no algorithm of its own. The crates below it are no public interface.
 
-pub mod backends;
-pub mod foreign;
-pub mod memory;
-pub mod source;
-pub mod values;
+mod backends;
+mod builder;
+mod engine;
+mod error;
+pub mod errors;
+pub mod guide;
+mod importers;
+#[doc(hidden)]
+pub mod internals;
+mod model;
+mod plan;
+mod port;
+mod registry;
 
-pub use sinter_backend as backend;
-pub use sinter_base as base;
-pub use sinter_builder as builder;
-pub use sinter_cpu as cpu;
-pub use sinter_import_onnx as import_onnx;
-pub use sinter_interp as interp;
-pub use sinter_ir as ir;
-pub use sinter_ops as ops;
-pub use sinter_passes as passes;
-pub use sinter_plan as plan;
-pub use sinter_runtime as runtime;
-pub use sinter_tensor_io as tensor_io;
+pub use builder::Builder;
+pub use engine::Engine;
+pub use error::Error;
+pub use importers::ModelSource;
+pub use model::Model;
+pub use plan::{Plan, Summary};
+pub use port::Port;
+pub use registry::{Importer, Registry};
+
+pub use sinter_base::{DataType, Dim, Element, HostMemory, Shape, Tensor, TensorType, Value, ValueType, View, ViewMut};
+pub use sinter_builder::Stage;
+pub use sinter_import_onnx::ImportOptions;
+pub use sinter_runtime::{Bindings, Context, EngineOptions};
+
+/// The example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+pub struct Readme;

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sinter::base::Value;
-use sinter::runtime::Engine;
-use sinter::source::Source;
+use sinter::internals::base::Value;
+use sinter::internals::runtime::Engine;
+use sinter::internals::source::Source;
 
 use crate::failure::Failure;
 use crate::files::{Files, Form};
@@ -405,7 +405,7 @@ fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sinter::base::Tensor;
+    use sinter::internals::base::Tensor;
 
     #[test]
     fn percentiles_are_nearest_ranks() {

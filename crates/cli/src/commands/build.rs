@@ -8,9 +8,9 @@ use std::time::Instant;
 use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sinter::builder::{Built, Engines};
-use sinter::plan::{Plan, SizeRange, is_plan, write};
-use sinter::source::{self, Source};
+use sinter::internals::builder::{Built, Engines};
+use sinter::internals::plan::{Plan, SizeRange, is_plan, write};
+use sinter::internals::source::{self, Source};
 
 use crate::explain::{RegionReport, region_reports};
 use crate::failure::Failure;
@@ -220,7 +220,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         inputs: ports(&source::plan_inputs(&plan)),
         outputs: ports(&source::plan_outputs(&plan)),
         ranges: plan.ranges().into_iter().map(range_summary).collect(),
-        activation_bytes: sinter::memory::arena_bytes(&plan),
+        activation_bytes: sinter::internals::memory::arena_bytes(&plan),
         nodes,
         passes: pass_summaries(&passes),
         verification: verification_summary(&plan.report.clone().unwrap_or_default().verification, &plan.target),

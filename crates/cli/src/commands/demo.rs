@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sinter::backends::BACK_ENDS;
-use sinter::base::{Tensor, Value};
-use sinter::import_onnx::decode::decode_binary;
-use sinter::import_onnx::{ImportError, ImportOptions, import_model};
-use sinter::ir::Network;
-use sinter::plan::{Plan, write};
-use sinter::runtime::Engine;
-use sinter::tensor_io::parse_npz;
+use sinter::internals::backends::BACK_ENDS;
+use sinter::internals::base::{Tensor, Value};
+use sinter::internals::import_onnx::decode::decode_binary;
+use sinter::internals::import_onnx::{ImportError, ImportOptions, import_model};
+use sinter::internals::ir::Network;
+use sinter::internals::plan::{Plan, write};
+use sinter::internals::runtime::Engine;
+use sinter::internals::tensor_io::parse_npz;
 
 use crate::commands::build::weight_bytes;
 use crate::commands::diff::judge;
@@ -27,7 +27,7 @@ use crate::interrupt::while_writing;
 use crate::output::deliver;
 use crate::prepare::build_plan;
 use crate::report::{PassSummary, fired, milliseconds, operators, pass_summaries, sources, tactic};
-use sinter::builder::Built;
+use sinter::internals::builder::Built;
 
 const EXAMPLES: &str = "\
 Examples:

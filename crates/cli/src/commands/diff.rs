@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sinter::base::Value;
-use sinter::interp::{FastEvaluator, run_within};
-use sinter::ir::Network;
-use sinter::ops::{Arguments, EvalContext, EvalError, Evaluator, Memory, Op};
-use sinter::source;
-use sinter::values::{self, Role};
+use sinter::internals::base::Value;
+use sinter::internals::interp::{FastEvaluator, run_within};
+use sinter::internals::ir::Network;
+use sinter::internals::ops::{Arguments, EvalContext, EvalError, Evaluator, Memory, Op};
+use sinter::internals::source;
+use sinter::internals::values::{self, Role};
 
 use crate::bounds::Allowed;
 use crate::difference::{Difference, differences};

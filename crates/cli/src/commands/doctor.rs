@@ -6,9 +6,9 @@ use std::io::Write;
 use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sinter::backends::BACK_ENDS;
-use sinter::cpu::Tier;
-use sinter::runtime::{available_memory, cpu_quota, default_memory};
+use sinter::internals::backends::BACK_ENDS;
+use sinter::internals::cpu::Tier;
+use sinter::internals::runtime::{available_memory, cpu_quota, default_memory};
 
 use crate::failure::Failure;
 use crate::files::Files;

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sinter::base::Attr;
-use sinter::plan::{Action, Graph, Plan, Step};
-use sinter::source::{self, Source};
+use sinter::internals::base::Attr;
+use sinter::internals::plan::{Action, Graph, Plan, Step};
+use sinter::internals::source::{self, Source};
 
 use crate::commands::build::weight_bytes;
 use crate::dot::dot;
@@ -191,7 +191,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         outputs: ports(&source::plan_outputs(&plan)),
         weights: plan.weights.len(),
         weight_bytes: weight_bytes(&plan),
-        activation_bytes: sinter::memory::arena_bytes(&plan),
+        activation_bytes: sinter::internals::memory::arena_bytes(&plan),
         conditions: conditions(&plan),
         verification: told.map(|report| verification_summary(&report.verification, &plan.target)),
         passes,

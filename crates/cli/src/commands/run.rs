@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sinter::base::{DataType, Tensor, Value};
-use sinter::source::Source;
-use sinter::values::{self, Role, is_archive};
+use sinter::internals::base::{DataType, Tensor, Value};
+use sinter::internals::source::Source;
+use sinter::internals::values::{self, Role, is_archive};
 
 use crate::failure::Failure;
 use crate::files::{Files, Form};

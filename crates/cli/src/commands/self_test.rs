@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sinter::backends::BACK_ENDS;
-use sinter::plan::{Trust, is_plan, read};
-use sinter::runtime::{Engine, EngineOptions};
+use sinter::internals::backends::BACK_ENDS;
+use sinter::internals::plan::{Trust, is_plan, read};
+use sinter::internals::runtime::{Engine, EngineOptions};
 
 use crate::failure::Failure;
 use crate::files::Files;

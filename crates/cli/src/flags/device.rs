@@ -2,8 +2,8 @@
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
-use sinter::backend::BackEnd;
-use sinter::backends::{self, BACK_ENDS};
+use sinter::internals::backend::BackEnd;
+use sinter::internals::backends::{self, BACK_ENDS};
 
 use crate::output::warn;
 use crate::report::count;

@@ -6,14 +6,14 @@ use std::str::FromStr;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
-use sinter::builder::{SizeHints, Verify};
-use sinter::import_onnx::ImportOptions;
-use sinter::ir::Network;
-use sinter::passes::pipeline::Dump;
-use sinter::passes::{PassOptions, pass_names};
-use sinter::runtime::default_memory;
-use sinter::source::network_inputs;
-use sinter::values::{self, Role};
+use sinter::internals::builder::{SizeHints, Verify};
+use sinter::internals::import_onnx::ImportOptions;
+use sinter::internals::ir::Network;
+use sinter::internals::passes::pipeline::Dump;
+use sinter::internals::passes::{PassOptions, pass_names};
+use sinter::internals::runtime::default_memory;
+use sinter::internals::source::network_inputs;
+use sinter::internals::values::{self, Role};
 
 use crate::failure::Failure;
 use crate::files::Files;

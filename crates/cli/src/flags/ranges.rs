@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use clap::Args;
-use sinter::base::{Value, ValueType};
-use sinter::builder::{SizeHint, SizeHints};
-use sinter::ir::Network;
+use sinter::internals::base::{Value, ValueType};
+use sinter::internals::builder::{SizeHint, SizeHints};
+use sinter::internals::ir::Network;
 
 use crate::failure::Failure;
 use crate::flags::Shape;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use sinter::builder::{Built, CacheError, TimingCache, Tuning, VerificationCache};
+use sinter::internals::builder::{Built, CacheError, TimingCache, Tuning, VerificationCache};
 
 use crate::failure::{Failure, advice};
 use crate::files::{Files, Form};

@@ -1,6 +1,6 @@
 //! `sinter build`.
 
-use sinter::plan::{Trust, read};
+use sinter::internals::plan::{Trust, read};
 
 use crate::fixture::{Folder, arguments, code, json, sinter, small_model, text};
 

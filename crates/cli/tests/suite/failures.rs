@@ -136,9 +136,9 @@ fn inputs_of_wrong_names_types_and_sizes_end_with_2() {
     let name = folder.archive("name.npz", &[("w", &[1, 3], &[0.0; 3])]);
     let sizes = folder.archive("sizes.npz", &[("x", &[1, 4], &[0.0; 4])]);
     let empty = folder.archive("empty.npz", &[]);
-    let ints = [("x".to_owned(), sinter::base::Tensor::of_i64(&[1, 2, 3]).reshaped(&[1, 3]).unwrap())];
+    let ints = [("x".to_owned(), sinter::internals::base::Tensor::of_i64(&[1, 2, 3]).reshaped(&[1, 3]).unwrap())];
     let types = folder.path("types.npz");
-    sinter::tensor_io::write_npz(&types, &ints).unwrap();
+    sinter::internals::tensor_io::write_npz(&types, &ints).unwrap();
     for file in [&small, &plan] {
         let outputs = folder.path("y.npz");
         let run = |inputs| arguments!["run", *file, "--inputs", inputs, "--outputs", outputs];

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value as Json;
-use sinter::base::{Tensor, Value};
-use sinter::values::{Role, write};
+use sinter::internals::base::{Tensor, Value};
+use sinter::internals::values::{Role, write};
 
 use crate::schema;
 

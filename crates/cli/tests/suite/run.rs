@@ -1,8 +1,8 @@
 //! `sinter run`.
 
-use sinter::base::{DataType, ValueType};
-use sinter::source::Declared;
-use sinter::values::{Role, read};
+use sinter::internals::base::{DataType, ValueType};
+use sinter::internals::source::Declared;
+use sinter::internals::values::{Role, read};
 
 use crate::fixture::{Folder, arguments, code, digits, json, model, sinter, small_model, text};
 

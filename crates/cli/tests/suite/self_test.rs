@@ -2,9 +2,9 @@
 
 use std::process::{Command, Output};
 
-use sinter::base::Tensor;
-use sinter::cpu::Tier;
-use sinter::plan::{Trust, read, write};
+use sinter::internals::base::Tensor;
+use sinter::internals::cpu::Tier;
+use sinter::internals::plan::{Trust, read, write};
 
 use crate::fixture::{Folder, arguments, code, json, json_and_code, sinter, small_model, text};
 

@@ -56,6 +56,11 @@ pub fn recognise(path: &Path) -> Option<Foreign> {
     recognise_bytes(&map_file(path).ok()?).filter(|foreign| *foreign != ONNX_TEXT || !is_text(path))
 }
 
+/// Do the bytes look like an ONNX model in text form?
+pub fn is_onnx_text(bytes: &[u8]) -> bool {
+    text(bytes) == Some(ONNX_TEXT)
+}
+
 /// As [`recognise`], from memory.
 pub fn recognise_bytes(bytes: &[u8]) -> Option<Foreign> {
     let at = |position: usize, magic: &[u8]| bytes.get(position..).is_some_and(|rest| rest.starts_with(magic));

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use sinter_base::ValueType;
 use sinter_import_onnx::{ImportError, ImportOptions, import_file};
 use sinter_ir::Network;
 use sinter_plan::{Plan, PlanError, Trust, is_plan, read};
 
-use crate::foreign::{Foreign, SAVED_MODEL, recognise};
+use crate::internals::foreign::{Foreign, SAVED_MODEL, recognise};
+pub use crate::port::Port as Declared;
 
 /// A model or a plan.
 #[derive(Debug)]
@@ -32,15 +32,6 @@ pub enum SourceError {
     Foreign(Foreign),
 }
 
-/// A named input or output and its declared type.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Declared {
-    /// Name given by the model.
-    pub name: String,
-    /// Its type; sizes may be symbolic.
-    pub ty: ValueType,
-}
-
 /// Opens a model or a plan.
 ///
 /// # Errors
@@ -49,16 +40,20 @@ pub fn open(path: &Path, options: &ImportOptions) -> Result<Source, SourceError>
     if is_plan(path) {
         return Ok(Source::Plan(Box::new(read(path, Trust::Nothing)?)));
     }
-    match import_file(path, options) {
-        Ok(network) => Ok(Source::Model(Box::new(network))),
-        // What cannot be read as a model is looked at once more, for what it may be.
-        Err(error) => Err(match (&error, recognise(path)) {
-            (ImportError::Open { .. } | ImportError::Decode { .. }, Some(foreign)) => SourceError::Foreign(foreign),
-            // Its first two fields read as those of a model.
-            (ImportError::Model(_), Some(foreign)) if foreign == SAVED_MODEL => SourceError::Foreign(foreign),
-            _ => error.into(),
-        }),
-    }
+    Ok(Source::Model(Box::new(import(path, options)?)))
+}
+
+/// Imports a model. The error of a file of another program names the format of the file.
+///
+/// # Errors
+/// When the file cannot be read as a model.
+pub fn import(path: &Path, options: &ImportOptions) -> Result<Network, SourceError> {
+    import_file(path, options).map_err(|error| match (&error, recognise(path)) {
+        (ImportError::Open { .. } | ImportError::Decode { .. }, Some(foreign)) => SourceError::Foreign(foreign),
+        // The first two fields of a SavedModel read as those of a model.
+        (ImportError::Model(_), Some(foreign)) if foreign == SAVED_MODEL => SourceError::Foreign(foreign),
+        _ => error.into(),
+    })
 }
 
 /// Inputs of a network in order.

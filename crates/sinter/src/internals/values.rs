@@ -9,7 +9,7 @@ use sinter_base::{Tensor, Value, one_line, regular_file};
 use sinter_import_onnx::test_data::{decode_value, encode_value};
 use sinter_tensor_io::{NpzError, read_npz, write_npz};
 
-use crate::source::Declared;
+use crate::internals::source::Declared;
 
 /// Which files of a folder are meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,319 @@
+//! From a model to a plan.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sinter_base::Value;
+use sinter_builder::{
+    BuildOptions, Built, Progress, SizeHint, SizeHints, Stage, TimingCache, Tuning, VerificationCache, Verify, build,
+};
+use sinter_passes::PassOptions;
+
+use crate::error::Error;
+use crate::model::Model;
+use crate::plan::Plan;
+use crate::registry::Registry;
+
+/// Makes a [`Plan`] of a [`Model`].
+///
+/// A build optimizes the network, chooses a kernel for each fused region, packs the weights, and compares the plan with a
+/// reference run of the model: a kernel that disagrees is replaced. Without [`Builder::tune`] it reads no clock, so that
+/// one model and the same options give the same plan, byte by byte.
+///
+/// ```
+/// # fn main() -> Result<(), sinter::Error> {
+/// # let model = sinter::Model::open(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/residual.onnxtxt"))?;
+/// let plan = sinter::Builder::new(&model).threads(2).min("N", 1).opt("N", 8).max("N", 64).build()?;
+/// assert!(plan.summary().agreed > 0);
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a builder does nothing before `build`"]
+pub struct Builder<'a> {
+    model: &'a Model,
+    registry: Registry,
+    device: Option<String>,
+    threads: usize,
+    sizes: BTreeMap<String, SizeHint>,
+    profiles: Vec<SizeHints>,
+    island: Option<String>,
+    disabled: BTreeSet<String>,
+    max_memory: Option<u64>,
+    verify: Verify,
+    budget: Option<Duration>,
+    timing_cache: Option<PathBuf>,
+    is_locked: bool,
+    verification_cache: Option<PathBuf>,
+    progress: Option<Box<Listener<'a>>>,
+}
+
+/// A callback for the progress of a build.
+type Listener<'a> = dyn Fn(Stage, Option<(u64, u64)>) + 'a;
+
+impl<'a> Builder<'a> {
+    /// A build of this model for the default back end and one thread.
+    pub fn new(model: &'a Model) -> Self {
+        Self {
+            model,
+            registry: Registry::default(),
+            device: None,
+            threads: 1,
+            sizes: BTreeMap::new(),
+            profiles: Vec::new(),
+            island: None,
+            disabled: BTreeSet::new(),
+            max_memory: None,
+            verify: Verify::Generated,
+            budget: None,
+            timing_cache: None,
+            is_locked: false,
+            verification_cache: None,
+            progress: None,
+        }
+    }
+
+    /// Takes the back ends of this registry.
+    pub fn registry(mut self, registry: &Registry) -> Self {
+        self.registry = registry.clone();
+        self
+    }
+
+    /// Builds for the back end of this name. Default: the first one of the registry.
+    pub fn device(mut self, name: impl Into<String>) -> Self {
+        self.device = Some(name.into());
+        self
+    }
+
+    /// The number of threads that kernels are chosen for. The plan runs with any number and gives the same bits.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads.max(1);
+        self
+    }
+
+    /// Makes a dynamic dimension a constant: the engine takes no other size. Kernels for constant sizes may be faster. The
+    /// builder imports the model again for it.
+    pub fn pin(mut self, dimension: impl Into<String>, size: usize) -> Self {
+        let size = Some(as_size(size));
+        self.sizes.insert(dimension.into(), SizeHint { min: size, opt: size, max: size });
+        self
+    }
+
+    /// The smallest size of a dynamic dimension: the engine refuses smaller ones.
+    pub fn min(mut self, dimension: impl Into<String>, size: usize) -> Self {
+        self.sizes.entry(dimension.into()).or_default().min = Some(as_size(size));
+        self
+    }
+
+    /// The size of a dynamic dimension that the builder chooses and times kernels for. The engine takes other sizes too.
+    pub fn opt(mut self, dimension: impl Into<String>, size: usize) -> Self {
+        self.sizes.entry(dimension.into()).or_default().opt = Some(as_size(size));
+        self
+    }
+
+    /// The largest size of a dynamic dimension: the engine refuses larger ones.
+    pub fn max(mut self, dimension: impl Into<String>, size: usize) -> Self {
+        self.sizes.entry(dimension.into()).or_default().max = Some(as_size(size));
+        self
+    }
+
+    /// Adds a further profile of sizes: dimension, smallest, optimum and largest size. For sizes within a profile each step
+    /// launches the kernel that is best at its optimum; the first profile is that of [`Builder::min`], [`Builder::opt`] and
+    /// [`Builder::max`]. The engine takes all sizes within the least range that contains those of all profiles.
+    pub fn profile<N: Into<String>>(mut self, sizes: impl IntoIterator<Item = (N, usize, usize, usize)>) -> Self {
+        let hint = |(name, min, opt, max): (N, usize, usize, usize)| {
+            let [min, opt, max] = [min, opt, max].map(|size| Some(as_size(size)));
+            (name.into(), SizeHint { min, opt, max })
+        };
+        self.profiles.push(SizeHints(sizes.into_iter().map(hint).collect()));
+        self
+    }
+
+    /// Lets operators that the device has no kernel for run on the device of this back end; the engine copies their values
+    /// there and back. Default: such an operator is an error.
+    pub fn island(mut self, name: impl Into<String>) -> Self {
+        self.island = Some(name.into());
+        self
+    }
+
+    /// Leaves a pass out; may be called several times. The error for an unknown name lists the passes.
+    pub fn disable(mut self, pass: impl Into<String>) -> Self {
+        self.disabled.insert(pass.into());
+        self
+    }
+
+    /// The most bytes that the build may take for weights and values; it checks the declared sizes before it allocates.
+    /// Default: half of the memory of the machine, or of the control group.
+    pub fn max_memory(mut self, bytes: u64) -> Self {
+        self.max_memory = Some(bytes);
+        self
+    }
+
+    /// Verifies with these inputs, by name. Default: synthetic inputs. A build that cannot verify returns no plan.
+    pub fn verify_with<N: Into<String>, V: Into<Value>>(mut self, inputs: impl IntoIterator<Item = (N, V)>) -> Self {
+        let inputs = inputs.into_iter().map(|(name, value)| (name.into(), value.into()));
+        self.verify = Verify::Given(inputs.collect());
+        self
+    }
+
+    /// Does not compare the plan with the reference run. The build is faster, nothing tells that the engine is right, and
+    /// the plan has no self-test vectors.
+    pub fn no_verify(mut self) -> Self {
+        self.verify = Verify::Off;
+        self
+    }
+
+    /// Times kernels on this machine for at most so long, and chooses by their times.
+    pub fn tune(mut self, budget: Duration) -> Self {
+        self.budget = Some(budget);
+        self
+    }
+
+    /// Reads the timings of earlier builds from this file, and adds those of this build to it. The file need not exist.
+    pub fn timing_cache(mut self, path: impl Into<PathBuf>) -> Self {
+        self.timing_cache = Some(path.into());
+        self
+    }
+
+    /// Chooses by the times in the timing cache alone; the build fails when one is missing. With the cache of a tuned build
+    /// this gives the same plan, byte by byte.
+    pub fn locked(mut self) -> Self {
+        self.is_locked = true;
+        self
+    }
+
+    /// Keeps verification results in this file: a build that gives the same plan as an earlier one does not verify it
+    /// again. The file need not exist.
+    pub fn verification_cache(mut self, path: impl Into<PathBuf>) -> Self {
+        self.verification_cache = Some(path.into());
+        self
+    }
+
+    /// Calls `listener` with the stage of the build, and with (done, all) where the end of the stage is known: steps of
+    /// the plan, or milliseconds of the tuning budget. The thread of the build calls it.
+    pub fn progress(mut self, listener: impl Fn(Stage, Option<(u64, u64)>) + 'a) -> Self {
+        self.progress = Some(Box::new(listener));
+        self
+    }
+
+    /// Builds the plan.
+    ///
+    /// # Errors
+    /// [`Error::Build`] when operators have no kernel (all of them at once), the memory budget is too small, or a pass or
+    /// dimension has no such name; [`Error::Options`] when options contradict each other; [`Error::Unverified`] when the
+    /// model does not take the verification inputs, or none can be synthesized; [`Error::Cache`] for a cache that cannot be used.
+    pub fn build(mut self) -> Result<Plan, Error> {
+        self.check_sizes()?;
+        let pinned = self.pinned_network()?;
+        let network = pinned.as_ref().unwrap_or(self.model.network());
+        let back_end = match &self.device {
+            Some(name) => self.registry.back_end(name)?,
+            None => self.registry.back_ends().next().ok_or_else(|| {
+                Error::options("the registry has no back end", "start from `Registry::default`, or add a back end")
+            })?,
+        };
+        let must_verify = !matches!(self.verify, Verify::Off);
+        let mut options = BuildOptions {
+            threads: self.threads,
+            passes: PassOptions { disabled: std::mem::take(&mut self.disabled), ..PassOptions::default() },
+            sizes: SizeHints(std::mem::take(&mut self.sizes)),
+            profiles: std::mem::take(&mut self.profiles),
+            island: self.island.as_deref().map(|name| self.registry.back_end(name)).transpose()?,
+            verify: std::mem::take(&mut self.verify),
+            tuning: self.tuning()?,
+            verifications: self.verification_cache.as_deref().map(VerificationCache::load).transpose()?,
+            progress: Progress(self.progress.as_deref()),
+            ..BuildOptions::default()
+        };
+        if let Some(bytes) = self.max_memory {
+            options.max_memory = bytes;
+        }
+        let built = build(network, back_end, options)?;
+        self.save_caches(&built)?;
+        if let (true, Some(reason)) = (must_verify, &built.verification.skipped) {
+            return Err(Error::Unverified { reason: reason.clone() });
+        }
+        Ok(Plan::of(built.plan))
+    }
+
+    /// Checks names and order of the sizes.
+    fn check_sizes(&self) -> Result<(), Error> {
+        for (name, SizeHint { min, opt, max }) in self.profiles.iter().flat_map(|profile| &profile.0).chain(&self.sizes)
+        {
+            let given = [("min", min), ("opt", opt), ("max", max)];
+            let given: Vec<(&str, i64)> =
+                given.into_iter().filter_map(|(which, size)| Some((which, (*size)?))).collect();
+            if let Some([(which, size), (above, bound)]) = given.array_windows().find(|[(_, a), (_, b)]| a > b) {
+                let what = format!("dimension '{name}' has the {which} size {size} and the {above} size {bound}");
+                return Err(Error::options(what, "give sizes with min <= opt <= max"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The network with pinned dimensions as constants, where the importer can make them constants. The other ones keep
+    /// their name, with a range of one size.
+    fn pinned_network(&mut self) -> Result<Option<sinter_ir::Network>, Error> {
+        if !self.profiles.is_empty() {
+            // A dimension that one profile pins is another size in another one.
+            return Ok(None);
+        }
+        let pin = |(name, hint): (&String, &SizeHint)| {
+            hint.min.filter(|size| Some(*size) == hint.max).map(|size| (name.clone(), size))
+        };
+        let pins: BTreeMap<String, i64> = self.sizes.iter().filter_map(pin).collect();
+        let pinned = match pins.is_empty() {
+            true => None,
+            false => self.model.pinned(&pins)?,
+        };
+        if let Some(network) = &pinned {
+            let names = |network: &sinter_ir::Network| {
+                let ports = crate::internals::source::network_inputs(network);
+                let dims = ports.iter().flat_map(|port| port.dims().unwrap_or_default());
+                dims.filter_map(|dim| dim.as_symbol().map(str::to_owned)).collect::<BTreeSet<String>>()
+            };
+            let (before, after) = (names(self.model.network()), names(network));
+            self.sizes.retain(|name, _| after.contains(name) || !before.contains(name));
+        }
+        Ok(pinned)
+    }
+
+    fn tuning(&self) -> Result<Option<Tuning>, Error> {
+        match (self.budget, self.is_locked, &self.timing_cache) {
+            (Some(_), true, _) => Err(Error::options(
+                "`Builder::tune` times kernels and `Builder::locked` forbids it",
+                "call one of the two",
+            )),
+            (None, true, None) => Err(Error::options(
+                "`Builder::locked` needs timings",
+                "name the cache of a tuned build with `Builder::timing_cache`",
+            )),
+            (None, false, Some(_)) => Err(Error::options(
+                "`Builder::timing_cache` has no effect without `Builder::tune` or `Builder::locked`",
+                "call one of the two, or leave the cache out",
+            )),
+            (None, false, None) => Ok(None),
+            (budget, _, path) => {
+                let cache = path.as_deref().map(TimingCache::load).transpose()?.unwrap_or_default();
+                Ok(Some(Tuning { budget, cache }))
+            }
+        }
+    }
+
+    fn save_caches(&self, built: &Built) -> Result<(), Error> {
+        if let (Some(path), Some(tuned), false) = (&self.timing_cache, &built.tuned, self.is_locked) {
+            tuned.cache.save(path)?;
+        }
+        if let (Some(path), Some(results), false) =
+            (&self.verification_cache, &built.verifications, built.is_known_verification)
+        {
+            results.save(path)?;
+        }
+        Ok(())
+    }
+}
+
+/// A size that no tensor has stands for every size above those that tensors have.
+fn as_size(size: usize) -> i64 {
+    i64::try_from(size).unwrap_or(i64::MAX)
+}

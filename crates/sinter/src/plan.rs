@@ -1,0 +1,205 @@
+//! Plans: built models.
+
+use std::fmt;
+use std::path::Path;
+
+use bytes::Bytes;
+use sinter_backend::Target;
+use sinter_plan::{PlanError, PlanFile, Trust, programs_to_bytes, write_programs};
+
+use crate::error::Error;
+use crate::internals::memory::arena_bytes;
+use crate::internals::source::{plan_inputs, plan_outputs};
+use crate::port::Port;
+use crate::registry::Registry;
+
+/// A built model: steps, packed weights and self-test vectors, ready for an [`crate::Engine`].
+///
+/// A plan is data: it holds no time, no path and no host name, and it runs without the model, the importer and the builder.
+/// A file may hold several programs of one model, for several kinds of machines.
+///
+/// ```
+/// # fn main() -> Result<(), sinter::Error> {
+/// # let model = sinter::Model::open(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/residual.onnxtxt"))?;
+/// # let folder = tempfile::tempdir().expect("a temporary folder");
+/// # let path = folder.path().join("residual.plan");
+/// let plan = sinter::Builder::new(&model).build()?;
+/// plan.save(&path)?;
+/// let again = sinter::Plan::open(&path)?;
+/// assert_eq!(again.to_bytes(), plan.to_bytes());
+/// println!("{}", again.summary());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// One at least; the preferred one first.
+    programs: Vec<sinter_plan::Plan>,
+}
+
+impl Plan {
+    pub(crate) fn of(program: sinter_plan::Plan) -> Self {
+        Self { programs: vec![program] }
+    }
+
+    /// Opens a plan file and checks the hash of every section. Weights stay in the mapped file.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] when the file cannot be read, or is no intact plan of a version that this library reads.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::open_as(path.as_ref(), Trust::Nothing)
+    }
+
+    /// As [`Plan::open`], without a check of the weights, which may be gigabytes. For files that only trusted programs can
+    /// write.
+    ///
+    /// # Errors
+    /// As [`Plan::open`].
+    pub fn open_trusted(path: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::open_as(path.as_ref(), Trust::Weights)
+    }
+
+    fn open_as(path: &Path, trust: Trust) -> Result<Self, Error> {
+        let programs = PlanFile::open(path, trust).and_then(PlanFile::into_programs);
+        programs.map(|programs| Self { programs }).map_err(|source| at(Some(path), source))
+    }
+
+    /// A plan file in memory.
+    ///
+    /// # Errors
+    /// As [`Plan::open`].
+    pub fn from_bytes(bytes: impl Into<Bytes>) -> Result<Self, Error> {
+        let programs = PlanFile::from_bytes(bytes.into(), Trust::Nothing).and_then(PlanFile::into_programs);
+        programs.map(|programs| Self { programs }).map_err(|source| at(None, source))
+    }
+
+    /// Writes the plan. The file appears complete or not at all.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] when the file cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        let programs: Vec<&sinter_plan::Plan> = self.programs.iter().collect();
+        write_programs(path.as_ref(), &programs).map_err(|source| at(Some(path.as_ref()), source))
+    }
+
+    /// The bytes of the file that [`Plan::save`] writes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        programs_to_bytes(&self.programs.iter().collect::<Vec<_>>())
+    }
+
+    /// The inputs in order.
+    pub fn inputs(&self) -> Vec<Port> {
+        self.programs.first().map(plan_inputs).unwrap_or_default()
+    }
+
+    /// The outputs in order.
+    pub fn outputs(&self) -> Vec<Port> {
+        self.programs.first().map(plan_outputs).unwrap_or_default()
+    }
+
+    /// The devices that each program was built for, as `BACK_END.TIER`: `cpu.avx512`. The preferred program comes first; a
+    /// program that uses several devices joins them by `+`.
+    pub fn targets(&self) -> Vec<String> {
+        let name = |target: &Target| format!("{}.{}", target.back_end, target.isa);
+        let names = |plan: &sinter_plan::Plan| {
+            std::iter::once(&plan.target).chain(&plan.islands).map(name).collect::<Vec<_>>().join("+")
+        };
+        self.programs.iter().map(names).collect()
+    }
+
+    /// How the first program came about.
+    pub fn summary(&self) -> Summary {
+        self.programs.first().map(Summary::of).unwrap_or_default()
+    }
+
+    /// The program to run on this machine: the first one that was built for the instruction set of this machine, else the
+    /// first one whose back ends the registry has, else the first one, whose error tells what is missing.
+    ///
+    /// # Errors
+    /// When the plan has no program.
+    pub(crate) fn into_program(self, registry: &Registry, threads: usize) -> Result<sinter_plan::Plan, Error> {
+        let isa = |name: &str| registry.back_ends().find(|known| known.name() == name).map(|b| b.target(threads).isa);
+        let find = |suits: &dyn Fn(&Target) -> bool| {
+            let suits_all = |plan: &sinter_plan::Plan| suits(&plan.target) && plan.islands.iter().all(suits);
+            self.programs.iter().position(suits_all)
+        };
+        let same = find(&|target| isa(&target.back_end).as_ref() == Some(&target.isa));
+        let index = same.or_else(|| find(&|target| isa(&target.back_end).is_some())).unwrap_or(0);
+        let program = self.programs.into_iter().nth(index);
+        program.ok_or_else(|| at(None, PlanError::damaged("it holds no program")))
+    }
+}
+
+fn at(path: Option<&Path>, source: PlanError) -> Error {
+    Error::Plan { path: path.map(Path::to_owned), source }
+}
+
+/// How a plan came about. `Display` prints it, one fact a line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Summary {
+    /// The name of the model.
+    pub model: String,
+    /// Steps of an inference; those of loops and branches count once.
+    pub steps: usize,
+    /// Bytes of weights.
+    pub weight_bytes: u64,
+    /// Bytes of activations at the largest sizes; `None` when a dynamic dimension has no largest size.
+    pub activation_bytes: Option<u64>,
+    /// Passes that changed the network, and how often.
+    pub passes: Vec<(String, usize)>,
+    /// Steps that agree with the reference run.
+    pub agreed: usize,
+    /// Kernels and passes that disagreed and were left out: name, place in the model, first difference.
+    pub dropped: Vec<String>,
+    /// Steps that could not be verified: place in the model, reason.
+    pub unverified: Vec<String>,
+    /// Why the build verified nothing; `None` when it verified.
+    pub skipped: Option<String>,
+}
+
+impl Summary {
+    fn of(plan: &sinter_plan::Plan) -> Self {
+        let mut steps = 0;
+        plan.graph.visit_steps(&mut |_| steps += 1);
+        let weight_bytes: usize = plan.weights.iter().map(|weight| weight.tensor().bytes().len()).sum();
+        let report = plan.report.clone().unwrap_or_default();
+        let verification = report.verification;
+        let skipped = match plan.report {
+            Some(_) => verification.skipped,
+            None => Some("the plan has no report".to_owned()),
+        };
+        let dropped = |d: sinter_plan::report::Dropped| format!("{} at {}: {}", d.name, d.origin, d.reason);
+        let unverified = |u: sinter_plan::report::Unverified| format!("{}: {}", u.origin, u.reason);
+        Self {
+            model: plan.name.clone(),
+            steps,
+            weight_bytes: u64::try_from(weight_bytes).unwrap_or(u64::MAX),
+            activation_bytes: arena_bytes(plan),
+            passes: report.passes.into_iter().map(|pass| (pass.name, pass.fired)).collect(),
+            agreed: verification.agreed,
+            dropped: verification.dropped.into_iter().map(dropped).collect(),
+            unverified: verification.unverified.into_iter().map(unverified).collect(),
+            skipped,
+        }
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let one_line = sinter_base::one_line;
+        write!(f, "model '{}': {} steps, {} bytes of weights", one_line(&self.model), self.steps, self.weight_bytes)?;
+        if let Some(bytes) = self.activation_bytes {
+            write!(f, ", at most {bytes} bytes of activations")?;
+        }
+        for (name, times) in &self.passes {
+            write!(f, "\npass {name}: {times} changes")?;
+        }
+        match &self.skipped {
+            Some(reason) => write!(f, "\nnot verified: {}", one_line(reason))?,
+            None => write!(f, "\n{} steps agree with the reference run", self.agreed)?,
+        }
+        self.dropped.iter().try_for_each(|dropped| write!(f, "\nleft out: {}", one_line(dropped)))?;
+        self.unverified.iter().try_for_each(|step| write!(f, "\nnot verified: {}", one_line(step)))
+    }
+}
