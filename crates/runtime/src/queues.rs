@@ -87,20 +87,26 @@ impl Queues {
             return Err(KernelError::Recipe("a copy into memory of another size".to_owned()));
         }
         let mut staging = std::mem::take(&mut self.staging);
-        let fits = staging.try_resize(memory.bytes);
-        let missing = || KernelError::Memory(format!("a copy of {} bytes on its way", memory.bytes));
-        let copied = look(argument, self.at(from), |view| {
-            if fits {
-                view.copy_to(staging.bytes_mut());
-            }
-            Ok(())
-        });
-        let copied = copied.map_err(RuntimeError::into_kernel_error);
-        let done = match fits {
-            true => copied.and_then(|()| self.at(to).write(memory, staging.bytes())),
-            false => Err(missing()),
+        let done = if staging.try_resize(memory.bytes) {
+            let read = self.read(from, argument, &mut staging);
+            read.and_then(|()| self.at(to).write(memory, staging.bytes()))
+        } else {
+            Err(KernelError::Memory(format!("a copy of {} bytes on its way", memory.bytes)))
         };
         self.staging = staging;
         done
+    }
+
+    /// Reads the elements of an argument, one after the other.
+    fn read(&mut self, from: Place, argument: &Argument, to: &mut Buffer) -> Result<(), KernelError> {
+        let queue = self.at(from);
+        if argument.rows.is_none() {
+            return queue.read(argument.memory, to.bytes_mut());
+        }
+        let read = look(argument, queue, |view| {
+            view.copy_to(to.bytes_mut());
+            Ok(())
+        });
+        read.map_err(RuntimeError::into_kernel_error)
     }
 }

@@ -9,6 +9,9 @@ use sinter_cpu::Cpu;
 use sinter_interp::{Tolerance, compare};
 use sinter_runtime::Engine;
 
+use crate::devices::inputs_at;
+use crate::profiles::products;
+
 /// Random networks that are tried.
 const NETWORKS: u64 = 60;
 /// Threads with a context each, beside as many that share the engine's own contexts.
@@ -67,4 +70,33 @@ fn contexts_in_threads_do_not_meet() {
         })
         .collect();
     assert!(wrong.is_empty(), "{} of {NETWORKS}:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Sizes of the batches that run beside each other.
+const SIZES: i64 = 40;
+/// Runs of each of eight threads; `SINTER_ROUNDS` sets another number, for a long run.
+const EIGHT_ROUNDS: usize = 60;
+
+/// Eight threads on one engine of two threads, each with other sizes at other times: the bits of an engine of one thread.
+#[test]
+fn eight_threads_with_different_shapes_give_the_bits_of_one() {
+    let rounds = std::env::var("SINTER_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(EIGHT_ROUNDS);
+    let network = products();
+    let plan = built(&network).expect("a plan");
+    let alone = Engine::from_plan(plan.clone(), &[&Cpu], 1).expect("an engine");
+    let ran = |engine: &Engine, size: i64| engine.run(inputs_at(&network, size)).expect("a run");
+    let expected: Vec<Vec<Value>> = (1..=SIZES).map(|size| ran(&alone, size)).collect();
+    let engine = Engine::from_plan(plan, &[&Cpu], 2).expect("an engine");
+    let work = |thread: i64| {
+        for round in 0..i64::try_from(rounds).unwrap_or(i64::MAX) {
+            let size = 1 + (thread * 7 + round * (thread + 3)) % SIZES;
+            let expected = &expected[usize::try_from(size - 1).expect("a small size")];
+            same_bits(&ran(&engine, size), expected).unwrap_or_else(|error| panic!("{size} rows: {error}"));
+        }
+    };
+    std::thread::scope(|scope| {
+        let work = &work;
+        let threads: Vec<_> = (0..8).map(|thread| scope.spawn(move || work(thread))).collect();
+        threads.into_iter().for_each(|thread| thread.join().expect("equal bits"));
+    });
 }

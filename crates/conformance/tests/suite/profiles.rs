@@ -16,7 +16,7 @@ use crate::devices::{agree, inputs_at};
 use crate::parts::Maker;
 
 /// A batch of vectors through two products.
-fn network() -> Network {
+pub(crate) fn products() -> Network {
     let mut maker = Maker::default();
     let x = maker.batched(&[192]);
     let mut product = |x, rows: usize, columns: usize| {
@@ -38,7 +38,7 @@ fn profile(min: i64, opt: i64, max: i64) -> SizeHints {
 
 fn built(sizes: SizeHints, profiles: Vec<SizeHints>) -> Plan {
     let options = BuildOptions { sizes, profiles, ..BuildOptions::default() };
-    let built = build(&network(), &Cpu, options).expect("a plan");
+    let built = build(&products(), &Cpu, options).expect("a plan");
     assert!(built.verification.dropped.is_empty() && built.verification.unverified.is_empty());
     from_bytes(to_bytes(&built.plan).into(), Trust::Nothing).expect("a plan that reads back")
 }
@@ -58,7 +58,7 @@ fn a_plan_has_kernels_for_each_profile() {
     assert_eq!(launches(&both).iter().map(special).collect::<Vec<_>>(), recipes(&large), "the second has its own");
     let bytes = |plan: &Plan| to_bytes(plan).len();
     assert!(bytes(&both) < bytes(&small) + bytes(&large), "weights that are packed alike are stored once");
-    let network = network();
+    let network = products();
     let engine = Engine::from_plan(both, &[&Cpu as &dyn BackEnd], 2).expect("an engine");
     for size in [1, 300, 5, 200, 400, 199, 1] {
         let inputs = inputs_at(&network, size);
@@ -72,7 +72,7 @@ fn a_plan_has_kernels_for_each_profile() {
 #[test]
 fn sizes_decide_which_kernel_runs() {
     let mut plan = built(profile(1, 1, 1), vec![profile(200, 300, 400)]);
-    let network = network();
+    let network = products();
     let is_special = |launch: &&mut Launch| !launch.special.is_empty();
     let launch = plan.graph.steps.iter_mut().filter_map(|step| step.launch_mut()).find(is_special);
     let launch = launch.expect("a step with kernels for some sizes");
@@ -94,7 +94,7 @@ fn sizes_decide_which_kernel_runs() {
 fn profiles_say_what_they_are_for() {
     let options = || BuildOptions { sizes: profile(1, 1, 1), ..BuildOptions::default() };
     let open = BuildOptions { profiles: vec![SizeHints::default()], ..options() };
-    assert!(matches!(build(&network(), &Cpu, open), Err(BuildError::Profile { number: 1 })));
+    assert!(matches!(build(&products(), &Cpu, open), Err(BuildError::Profile { number: 1 })));
     // An optimum alone is a size.
     let hint = SizeHint { opt: Some(16), ..SizeHint::default() };
     let point = SizeHints(BTreeMap::from([("N".to_owned(), hint)]));
@@ -103,5 +103,5 @@ fn profiles_say_what_they_are_for() {
     assert_eq!((ranges[0].low, ranges[0].high), (1, 16));
     let unknown = SizeHints(BTreeMap::from([("S".to_owned(), hint)]));
     let unknown = BuildOptions { profiles: vec![unknown], ..options() };
-    assert!(matches!(build(&network(), &Cpu, unknown), Err(BuildError::UnknownSize { .. })));
+    assert!(matches!(build(&products(), &Cpu, unknown), Err(BuildError::UnknownSize { .. })));
 }
