@@ -79,8 +79,8 @@ pub fn build_onnx(bytes: Bytes) -> bool {
 ///
 /// # Errors
 /// Why it cannot be run.
-pub fn load_plan(plan: Plan, back_end: &dyn BackEnd) -> Result<Engine, RuntimeError> {
-    Engine::load(plan, &[back_end], &EngineOptions { threads: 1, max_memory: MAX_MEMORY })
+pub fn load_plan(plan: Plan, back_ends: &[&dyn BackEnd]) -> Result<Engine, RuntimeError> {
+    Engine::load(plan, back_ends, &EngineOptions { threads: 1, max_memory: MAX_MEMORY })
 }
 
 /// Reads a plan, loads it and runs it on inputs of its declared types; true when it could be read.
@@ -90,7 +90,7 @@ pub fn load_plan(plan: Plan, back_end: &dyn BackEnd) -> Result<Engine, RuntimeEr
 pub fn read_plan(bytes: Bytes) -> bool {
     let Ok(plan) = from_bytes(bytes, Trust::Nothing) else { return false };
     let inputs = inputs_of(&plan, 1);
-    if let (Ok(engine), Some(inputs)) = (load_plan(plan, &Cpu), inputs) {
+    if let (Ok(engine), Some(inputs)) = (load_plan(plan, &[&Cpu]), inputs) {
         // Any other error is as good as a result.
         let report = |error: RuntimeError| assert!(!matches!(error, RuntimeError::Panic { .. }), "{error}");
         engine.run(inputs).map_or_else(report, drop);

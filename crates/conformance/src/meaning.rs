@@ -50,7 +50,7 @@ pub struct Limits {
 /// Why there are none.
 pub fn meaning(
     plan: &Plan,
-    back_end: &dyn BackEnd,
+    back_ends: &[&dyn BackEnd],
     inputs: &[(String, Value)],
     limits: &Limits,
 ) -> Result<Vec<Value>, Trouble> {
@@ -64,7 +64,7 @@ pub fn meaning(
         values.insert(port.value, value);
     }
     let registers = registers(plan, &values).map_err(refused)?;
-    let outermost = Outermost { plan, back_end, cx, registers: &registers };
+    let outermost = Outermost { plan, back_ends, cx, registers: &registers };
     for (position, value) in plan.graph.values.iter().enumerate() {
         if matches!(value.storage, Storage::Registers(_)) {
             let tensor = value.in_registers(&registers).ok_or_else(|| refused("sizes that do not fit"))?;
@@ -93,7 +93,7 @@ fn registers(plan: &Plan, inputs: &HashMap<PlanValueId, Value>) -> Result<Vec<i6
 
 struct Outermost<'a> {
     plan: &'a Plan,
-    back_end: &'a dyn BackEnd,
+    back_ends: &'a [&'a dyn BackEnd],
     cx: EvalContext<'a>,
     registers: &'a [i64],
 }
@@ -129,7 +129,9 @@ impl Outermost<'_> {
     /// The kernel of a step in memory of its own.
     fn alone(&self, launch: &Launch, operands: &[Option<Value>]) -> Result<Vec<Value>, Trouble> {
         let Launch { region, general: Variant { recipe, packed, code, .. }, .. } = launch;
-        let device = self.back_end.open(1).map_err(refused)?;
+        let own = |back_end: &&&dyn BackEnd| back_end.tactic(&recipe.tactic).is_some();
+        let back_end = self.back_ends.iter().find(own).ok_or_else(|| refused("no such tactic"))?;
+        let device = back_end.open(1).map_err(refused)?;
         let code = code.and_then(|code| self.plan.code.get(code.index()));
         let loaded = device.load(recipe, region, code).map_err(refused)?;
         let Loaded::Kernel(kernel) = loaded else { return Err(refused("a kernel on values packs nothing")) };

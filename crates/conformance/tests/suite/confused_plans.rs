@@ -18,7 +18,7 @@ use sinter_conformance::engine::built;
 use sinter_conformance::fuzz::{inputs_of, load_plan};
 use sinter_conformance::meaning::{Limits, Trouble, meaning};
 use sinter_conformance::onnx_cases::Case;
-use sinter_conformance::random::Random;
+use sinter_conformance::random::{Random, grown};
 use sinter_conformance::{control_networks, odd_networks};
 use sinter_cpu::Cpu;
 use sinter_fake::Fake;
@@ -56,13 +56,13 @@ enum Fate {
 ///
 /// # Errors
 /// A panic, or results that are not what the regions of the plan say.
-fn fate(plan: &Plan, back_end: &dyn BackEnd) -> Result<Fate, String> {
+fn fate(plan: &Plan, back_ends: &[&dyn BackEnd]) -> Result<Fate, String> {
     let Ok(plan) = from_bytes(to_bytes(plan).into(), Trust::Nothing) else { return Ok(Fate::Refused) };
-    let Ok(engine) = load_plan(plan.clone(), back_end) else { return Ok(Fate::Refused) };
+    let Ok(engine) = load_plan(plan.clone(), back_ends) else { return Ok(Fate::Refused) };
     let mut fate = Fate::Refused;
     for step in [0, 1] {
         let Some(inputs) = inputs_of(&plan, step) else { return Ok(Fate::Refused) };
-        let expected = meaning(&plan, back_end, &inputs, &LIMITS);
+        let expected = meaning(&plan, back_ends, &inputs, &LIMITS);
         if expected == Err(Trouble::Endless) {
             return Ok(Fate::Endless);
         }
@@ -107,7 +107,7 @@ fn watch(file: PathBuf) -> mpsc::Sender<()> {
 }
 
 /// Changes of plans, half of them in bodies where there are some.
-fn confused(test: &str, seed: u64, plans: &[Plan], back_end: &dyn BackEnd) {
+fn confused(test: &str, seed: u64, plans: &[Plan], back_ends: &[&dyn BackEnd]) {
     let rounds = std::env::var("SINTER_HOSTILE_PLANS").ok().map(|text| text.parse().expect("a number of plans"));
     let rounds: usize = rounds.unwrap_or(MUTATIONS);
     let (mut random, file) = (Random(seed), kept_file(test));
@@ -119,7 +119,7 @@ fn confused(test: &str, seed: u64, plans: &[Plan], back_end: &dyn BackEnd) {
         std::fs::write(&file, to_bytes(&plan)).expect("a file for the plan");
         ticks.send(()).expect("a receiver");
         let found =
-            catch_unwind(AssertUnwindSafe(|| fate(&plan, back_end))).unwrap_or_else(|_| Err("a panic".to_owned()));
+            catch_unwind(AssertUnwindSafe(|| fate(&plan, back_ends))).unwrap_or_else(|_| Err("a panic".to_owned()));
         let found = found.unwrap_or_else(|why| panic!("round {round}, '{}', {}: {why}", plan.name, file.display()));
         *fates.entry(found).or_default() += 1;
     }
@@ -189,7 +189,7 @@ fn plans_without_control_flow() {
     let Some(cases) = corpus() else { return };
     let mut own = plans_of(&odd_networks::networks());
     own.retain(|plan| bodies(&plan.graph) == 0);
-    confused("confused-plan", 13, &[cases, own].concat(), &Cpu);
+    confused("confused-plan", 13, &[cases, own].concat(), &[&Cpu]);
 }
 
 #[test]
@@ -200,14 +200,32 @@ fn plans_with_control_flow() {
     let mut plans = unpacked_plans(&control_networks::networks());
     let odd = odd_networks::networks().into_iter().filter_map(|network| unpacked(&network).ok());
     plans.extend(cases.chain(odd).filter(has_bodies));
-    confused("confused-control-flow", 19, &plans, &Cpu);
+    confused("confused-control-flow", 19, &plans, &[&Cpu]);
 }
 
 #[test]
 fn plans_of_the_fake_device() {
     let fake = Fake::default();
     let plans: Vec<Plan> = devices::plans(&fake, &Verify::Off).into_iter().map(|(_, plan)| plan).collect();
-    confused("confused-device", 23, &plans, &fake);
+    confused("confused-device", 23, &plans, &[&fake]);
+    assert_eq!(fake.account().used(), 0, "memory is lost");
+}
+
+/// Plans with copies between devices: values may move to another one, copies may copy something else.
+#[test]
+fn plans_with_islands() {
+    let fake = Fake::default();
+    let mut plans = Vec::new();
+    for network in (0..80).map(|seed| grown(seed).network) {
+        let options = BuildOptions { verify: Verify::Off, island: Some(&Cpu), ..BuildOptions::default() };
+        let Ok(built) = build(&network, &fake, options) else { continue };
+        let has_weights = built.plan.graph.values.iter().any(|value| matches!(value.storage, Storage::Weight(_)));
+        if !built.plan.islands.is_empty() && (has_weights || plans.len() < 30) {
+            plans.push(built.plan);
+        }
+    }
+    assert!(plans.len() > 10, "only {} plans with islands", plans.len());
+    confused("confused-islands", 29, &plans, &[&fake, &Cpu]);
     assert_eq!(fake.account().used(), 0, "memory is lost");
 }
 
@@ -230,7 +248,7 @@ fn values_of_bodies_do_not_overwrite_each_other() {
                 if std::mem::replace(to, from.clone()) == from {
                     continue;
                 }
-                match fate(&changed, &Cpu) {
+                match fate(&changed, &[&Cpu]) {
                     Ok(Fate::Refused) => refused += 1,
                     Ok(Fate::Right) => right += 1,
                     other => panic!("'{}', body {number}: v{b} where v{a} lies: {other:?}", plan.name),
@@ -281,7 +299,7 @@ fn registers_of_scratch_memory_are_not_trusted() {
                 *own = Register(register as u32);
             }
         }
-        *fates.entry(fate(&changed, &Cpu).expect("an error or a result")).or_insert(0usize) += 1;
+        *fates.entry(fate(&changed, &[&Cpu]).expect("an error or a result")).or_insert(0usize) += 1;
     }
     assert!(fates[&Fate::Refused] > 1 && fates[&Fate::Right] == 1, "{fates:?}");
 }

@@ -6,7 +6,7 @@ use sinter_base::{Attr, KnownValue, ValueType};
 use sinter_conformance::random::Random;
 use sinter_ops::{Body, Node, Op, ValueId, catalog};
 use sinter_plan::{
-    Action, Alias, BufferId, Graph, Launch, Plan, PlanValue, PlanValueId, Register, ShapeProgram, Step, Storage,
+    Action, Alias, BufferId, Graph, Launch, Place, Plan, PlanValue, PlanValueId, Register, ShapeProgram, Step, Storage,
     Variant, WeightId,
 };
 
@@ -83,7 +83,8 @@ fn confuse_graph(graph: &mut Graph, registers: usize, weights: usize, random: &m
     let register = |random: &mut Random| Register(random.below(registers) as u32);
     let values = &mut graph.values;
     let (value, other) = (random.below(values.len()), random.below(values.len()));
-    match random.below(16) {
+    match random.below(17) {
+        12 => values[value].place = Place::new(random.below(2)),
         0 => values[value].storage = Storage::Arena(BufferId::new(random.below(values.len()))),
         // Two values that have a place each lie in one: the change that matters most.
         1 | 2 => {
@@ -134,7 +135,7 @@ fn confuse_graph(graph: &mut Graph, registers: usize, weights: usize, random: &m
 fn confuse_step(graph: &mut Graph, registers: usize, random: &mut Random) {
     let Graph { values, steps, .. } = graph;
     let (at, other) = (random.below(steps.len()), random.below(steps.len()));
-    match random.below(18) {
+    match random.below(19) {
         0 => steps.swap(at, other),
         1 => steps[at].action = steps[other].action.clone(),
         2 | 3 => {
@@ -161,6 +162,7 @@ fn confuse_step(graph: &mut Graph, registers: usize, random: &mut Random) {
                 packed.push(random.below(3));
             }
         }
+        11 => steps[at].action = Action::Copy,
         7 => {
             let Some(region) = steps[at].region().cloned() else { return };
             steps[at].action = Action::Alias { region };
