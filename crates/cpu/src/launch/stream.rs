@@ -95,10 +95,12 @@ impl HostStream {
         // Behind the results comes the scratch memory.
         writes.extend(arguments.workspace);
         dynamic.clear();
-        dynamic.extend(arguments.outputs.iter().map(|output| match output {
-            Place::Memory(_) => None,
-            Place::Dynamic { data_type, limit } => Some(DynamicOutput::with_limit(*data_type, *limit)),
-        }));
+        if arguments.outputs.iter().any(|output| matches!(output, Place::Dynamic { .. })) {
+            dynamic.extend(arguments.outputs.iter().map(|output| match output {
+                Place::Memory(_) => None,
+                Place::Dynamic { data_type, limit } => Some(DynamicOutput::with_limit(*data_type, *limit)),
+            }));
+        }
         let mut borrowed = blocks.borrow(reads, writes, std::mem::take(&mut lists.borrowed)).map_err(recipe)?;
         let (mut read, mut written) = (borrowed.reads.drain(..), borrowed.writes.drain(..));
         let missing = || recipe("an argument without memory");
@@ -120,8 +122,9 @@ impl HostStream {
             });
         }
         let mut outputs: Vec<Output<'_>> = recycled(std::mem::take(&mut lists.outputs));
-        for (position, (output, dynamic)) in arguments.outputs.iter().zip(&mut *dynamic).enumerate() {
-            outputs.push(match (output, dynamic) {
+        let mut slots = dynamic.iter_mut();
+        for (position, output) in arguments.outputs.iter().enumerate() {
+            outputs.push(match (output, slots.next().and_then(Option::as_mut)) {
                 (_, Some(dynamic)) => Output::Dynamic(dynamic),
                 (Place::Memory(Argument { data_type, sizes, rows, .. }), None) => {
                     let bytes = written.next().ok_or_else(missing)?;
