@@ -1,4 +1,4 @@
-//! The device as the back end writes it.
+//! The device: it loads kernels and creates streams.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

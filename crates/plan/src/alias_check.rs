@@ -1,10 +1,10 @@
-//! Which parts of values a plan may have, and that they lie where the operators say that lead there.
+//! Checks that aliases lie where the operators of the plan say.
 //!
-//! A part lies in an input or in a value of the arena, and two ways lead there. A slice lies where its operand has it.
-//! Results of kernels are written where a concatenation has them: so a written part is an operand of a placed
-//! concatenation, whose result is the whole or again such an operand. What each of them takes of the other follows from
-//! sizes and known contents, and must be what the registers of the part compute. That parts lie inside of their base, the
-//! runtime checks besides whenever it lays memory out.
+//! An alias lies in an input or in a value of the arena, for one of two reasons. A slice is an alias of its operand. A
+//! kernel's result may be written into the result of a concatenation: such an alias is an operand of an aliased
+//! concatenation, whose result is the base buffer or again such an operand. Sizes and known contents determine the
+//! rows, which must equal those that the registers of the alias compute. The runtime checks besides, whenever it places
+//! buffers, that aliases lie inside of their base buffer.
 
 use sinter_backend::Region;
 use sinter_base::Dim;
@@ -16,10 +16,10 @@ use crate::error::PlanError;
 use crate::plan::{Action, Graph, PlanValueId, Step, Storage};
 use crate::shape_program::Register;
 
-/// Checks all parts of a graph; `sizes` are what the registers of the plan compute.
+/// Checks all aliases of a graph; `sizes` are the dimensions that the registers of the plan compute.
 ///
 /// # Errors
-/// The first that may not be.
+/// The first alias that is not allowed.
 pub(crate) fn check(graph: &Graph, sizes: &[Option<Dim>], is_outermost: bool) -> Result<(), PlanError> {
     let wrong = |id: PlanValueId, reason: &str| Err(PlanError::damaged(format!("{id}: {reason}")));
     let storage = |id: PlanValueId| graph.values.get(id.index()).map(|value| &value.storage);
@@ -28,16 +28,16 @@ pub(crate) fn check(graph: &Graph, sizes: &[Option<Dim>], is_outermost: bool) ->
         let id = PlanValueId::new(position);
         let base = graph.values.get(part.base.index());
         let Some(base) = base.filter(|base| base.sizes.is_some() && is_outermost) else {
-            return wrong(id, "a part of a value of open size, or inside of control flow");
+            return wrong(id, "an alias of a value of dynamic sizes, or inside of control flow");
         };
         if !matches!(base.storage, Storage::Arena(_) | Storage::Input) || base.ty.data_type() != value.ty.data_type() {
-            return wrong(id, "a part of a part, a weight, or a value of another element type");
+            return wrong(id, "an alias of an alias, a weight, or a value of another element type");
         }
         if base.place != value.place {
-            return wrong(id, "a part of a value on another device");
+            return wrong(id, "an alias of a value on another device");
         }
     }
-    // Operands of placed concatenations that lead to the base.
+    // Operands of aliased concatenations that lead to the base buffer.
     let mut is_joined = vec![false; graph.values.len()];
     let parts = Parts { graph, sizes };
     for step in graph.steps.iter().rev() {
@@ -48,7 +48,7 @@ pub(crate) fn check(graph: &Graph, sizes: &[Option<Dim>], is_outermost: bool) ->
                     matches!(storage(**id), Some(Storage::Alias(_))) && is_joined.get(id.index()) != Some(&true)
                 };
                 if let Some(id) = step.outputs.iter().find(is_lost) {
-                    return wrong(*id, "written into a value that it is no operand of");
+                    return wrong(*id, "written into a value of which it is no operand");
                 }
             }
         }
@@ -77,7 +77,7 @@ impl Parts<'_> {
         Some(SymbolicAlias { base: part.base, rows })
     }
 
-    /// Does a value lie where another one has the part that begins at `start` of an axis?
+    /// Is a value the alias of another one that begins at `start` of an axis?
     fn is_part(&self, id: PlanValueId, of: PlanValueId, axis: usize, start: &Dim) -> Option<bool> {
         let (own, base) = (self.dims(id)?, self.dims(of)?);
         let count = product(own);
@@ -85,7 +85,7 @@ impl Parts<'_> {
         Some(self.place(id)?.is_like(&expected, &count))
     }
 
-    /// A step that does nothing must have nothing to do.
+    /// A step without work: its operands and results must already lie in place.
     fn placed(&self, step: &Step, region: &Region, is_joined: &mut [bool]) -> Result<(), PlanError> {
         let wrong = |reason: &str| {
             Err(PlanError::damaged(format!("the step of {} does nothing, but {reason}", step.origins.join(", "))))

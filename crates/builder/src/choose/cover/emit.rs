@@ -1,4 +1,4 @@
-//! The steps of a cover: chosen alternatives in order, with conversions where formats meet.
+//! Makes the steps of a cover: the chosen alternatives in order, with conversions between formats.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,12 +20,12 @@ struct Emitter<'a> {
     problem: &'a Problem<'a>,
     islands: &'a Islands,
     cover: Cover,
-    /// Values that exist, by form.
+    /// Values that exist, by format.
     forms: HashMap<(ValueId, Format), ValueId>,
     repeated: Repeated,
 }
 
-/// Makes the steps; `labels` says which alternative each group takes.
+/// Makes the steps; `labels` holds the alternative of each group.
 pub(crate) fn emit(
     problem: &Problem<'_>,
     islands: &Islands,
@@ -49,7 +49,7 @@ pub(crate) fn emit(
         let format = if islands.is_native(*id) { Format::Island } else { Format::Plain };
         emitter.is_made(*id, format, *id);
     }
-    // What is there before a run is there as the network has it.
+    // Values that are known before a run exist in plain format.
     for id in (0..body.value_count()).map(ValueId::new).filter(|id| (problem.is_known)(*id)) {
         emitter.forms.insert((id, Format::Plain), id);
     }
@@ -57,10 +57,10 @@ pub(crate) fn emit(
         if emitter.repeated.has(&scored) {
             continue;
         }
-        emitter.add(scored, label).map_err(|gap| vec![gap])?;
+        emitter.add(scored, label).map_err(|node| vec![node])?;
     }
     for id in body.outputs() {
-        let output = emitter.value(*id, islands.result_format(problem, *id), 0).map_err(|gap| vec![gap])?;
+        let output = emitter.value(*id, islands.result_format(problem, *id), 0).map_err(|node| vec![node])?;
         emitter.cover.outputs.push(output);
     }
     let costs = emitter.cover.steps.iter().map(|step| scaled(step.work.estimate()));
@@ -74,7 +74,7 @@ impl Emitter<'_> {
         let first = group.node();
         let body = self.problem.body;
         let Some(alternative) = alternatives.into_iter().nth(label) else {
-            // Control flow reads and makes plain values.
+            // Control flow reads and makes values in plain format.
             let node = &body.nodes()[first];
             let mut inputs = Vec::new();
             for input in &node.inputs {
@@ -109,7 +109,7 @@ impl Emitter<'_> {
             let made = if self.is_native(*id, form) { *id } else { self.fresh(ty) };
             self.is_made(*id, form, made);
             if is_island && form != Format::Island {
-                // It lies nowhere, but its kernel runs there.
+                // It needs no memory, but its kernel runs there.
                 self.cover.on_island.push(made);
             }
             outputs.push(made);
@@ -121,12 +121,12 @@ impl Emitter<'_> {
         Ok(())
     }
 
-    /// Is this the format that the network's own number of a value stands for?
+    /// Is this the format of the value with the network's own id?
     fn is_native(&self, id: ValueId, form: Format) -> bool {
         form == if self.islands.is_native(id) { Format::Island } else { Format::Plain }
     }
 
-    /// Notes that a value exists in a format, as `made`.
+    /// Records that a value exists in a format, as `made`.
     fn is_made(&mut self, id: ValueId, form: Format, made: ValueId) {
         self.forms.insert((id, form), made);
         if form == Format::Island {
@@ -139,7 +139,7 @@ impl Emitter<'_> {
         ValueId::new(self.cover.types.len() - 1)
     }
 
-    /// The value in a form; made when it does not exist yet. `node` is whom it is made for.
+    /// Returns the value in `format`, and inserts a conversion before `node` if needed.
     fn value(&mut self, id: ValueId, form: Format, node: usize) -> Result<ValueId, UnsupportedNode> {
         let id = self.repeated.value(id);
         if let Some(known) = self.forms.get(&(id, form)) {
@@ -149,7 +149,7 @@ impl Emitter<'_> {
         let plain = body.ty(id);
         let ty = type_in(plain, form).unwrap_or_else(|| plain.clone());
         let made = if let Some(weight) = self.problem.weight(id) {
-            // One that a node makes is the node's result.
+            // A value that a node makes is that node's result.
             let made = if form == Format::Plain { id } else { self.fresh(ty) };
             self.cover.weights.push((made, moved_weight(weight, plain, form)));
             made
@@ -172,13 +172,13 @@ impl Emitter<'_> {
         } else {
             let rank = plain.as_tensor().and_then(|t| t.dims().ok()).map_or(0, <[Dim]>::len);
             let from = if form == Format::Plain { Format::ChannelsLast(rank) } else { Format::Plain };
-            // Every value exists in the form that it was made in.
+            // Every value exists in the format of its maker.
             let source = if self.islands.is_native(id) { Some(self.value(id, from, node)?) } else { None };
             let source = source.or(self.forms.get(&(id, from)).copied()).unwrap_or(id);
-            let gap = |refusals| UnsupportedNode { node, refusals };
-            let region = conversion_region(self.problem, id, form).ok_or_else(|| gap(Vec::new()))?;
+            let unsupported = |refusals| UnsupportedNode { node, refusals };
+            let region = conversion_region(self.problem, id, form).ok_or_else(|| unsupported(Vec::new()))?;
             let choice = select(&region, self.problem.back_end, self.problem.target, self.problem.database);
-            let choice = choice.map_err(gap)?;
+            let choice = choice.map_err(unsupported)?;
             let made = if form == Format::Plain { id } else { self.fresh(ty) };
             let work = Work::Launch(region, choice);
             self.cover.steps.push(CoverStep {
@@ -194,7 +194,7 @@ impl Emitter<'_> {
     }
 }
 
-/// A weight in another form, as an expression of it.
+/// A weight in another format, as an expression of it.
 fn moved_weight(weight: Arc<WeightExpr>, ty: &ValueType, form: Format) -> Arc<WeightExpr> {
     let Format::ChannelsLast(rank) = form else { return weight };
     let sizes = ty.as_tensor().and_then(|t| t.shape.sizes()).unwrap_or_default();
