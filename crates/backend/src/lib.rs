@@ -1,4 +1,4 @@
-//! Floor 2: the interface between back ends and the builder and runtime.
+//! Layer 2: the interface between back ends and the builder and runtime.
 //!
 //! A [`Region`] is the problem: a few operators with typed operands. A [`Tactic`] is one algorithm: it offers
 //! [`Candidate`]s for a region, or a [`Refusal`] with a reason, and compiles a candidate's [`Recipe`] to [`Code`] where

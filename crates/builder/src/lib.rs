@@ -1,4 +1,4 @@
-//! Floor 3: the story of a build.
+//! Layer 3: the story of a build.
 //!
 //! [`build`] takes a network and a back end. `choose` finds regions and the best candidate for each, `assemble` makes a
 //! plan of them, and `verify` compares the plan with the reference executor; `builder.rs` runs these stages from

@@ -1,4 +1,4 @@
-//! Basement: a device that is no processor, for tests that must pass on any device.
+//! A development crate: a device that is no processor, for tests that must pass on any device.
 //!
 //! The host cannot read its memory, and it executes work only when a caller waits. It has kernels for some operators
 //! and element types only ([`tactics`]), which evaluate the reference. It limits and counts its memory, and fails on

@@ -91,7 +91,7 @@ fn check(tactic: &Reference, region: &Region) -> Result<(), Refusal> {
 }
 
 /// Does the recipe belong to the region?
-pub(crate) fn serves(recipe: &Recipe, region: &Region) -> Result<(), Refusal> {
+pub(crate) fn implements(recipe: &Recipe, region: &Region) -> Result<(), Refusal> {
     let known = TACTICS.iter().find(|(name, _)| *name == recipe.tactic);
     let (_, own) = known.ok_or_else(|| Refusal::new("there is no such tactic"))?;
     match region.only().is_some_and(|node| node.op.kind() == *own) {

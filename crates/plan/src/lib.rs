@@ -1,4 +1,4 @@
-//! Floor 2: the plan file.
+//! Layer 2: the plan file.
 //!
 //! A header, a table of sections, sections: metadata and report (protobuf), machine code and weights (raw, weights
 //! page-aligned). A file holds one or more programs. It holds data only: no host code, time, path or host name. The

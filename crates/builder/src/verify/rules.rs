@@ -103,10 +103,10 @@ pub(crate) fn agree(found: &Value, expected: &Value, rule: Rule, wider: f64, rou
         let largest = Floats::of(tensor).largest();
         let tolerance = Tolerance { relative: 2e-4 + wider, absolute: (3e-5 + wider) * largest + least(data_type) };
         let Err(error) = compare(found, expected, tolerance) else { return Ok(()) };
-        let stepped = Tolerance { relative: tolerance.relative + rounding, ..tolerance };
+        let coarser = Tolerance { relative: tolerance.relative + rounding, ..tolerance };
         let few = |count: usize| rounding <= unit(DataType::Bf16) || count <= (tensor.count() / FEW).max(1);
         return match &error {
-            Disagreement::Elements { count, .. } if rounding > 0.0 && few(*count) => compare(found, expected, stepped),
+            Disagreement::Elements { count, .. } if rounding > 0.0 && few(*count) => compare(found, expected, coarser),
             _ => Err(error),
         }
         .map_err(|e| e.to_string());

@@ -55,7 +55,7 @@ struct Job {
 }
 
 /// Candidates that tuning times.
-fn contenders(query: &Query) -> impl Iterator<Item = &Candidate> {
+fn worth_timing(query: &Query) -> impl Iterator<Item = &Candidate> {
     let best = query.offered.iter().map(|c| c.estimate).fold(f64::INFINITY, f64::min);
     query.offered.iter().filter(move |c| !is_far_slower(c.estimate, best))
 }
@@ -81,11 +81,11 @@ fn jobs(database: &TuningDatabase) -> Vec<Job> {
     let mut jobs: BTreeMap<String, Job> = BTreeMap::new();
     for (_, query) in database.queries() {
         let Ok(point) = &query.point else { continue };
-        let recipes: Vec<Recipe> = contenders(&query).map(|candidate| candidate.recipe.clone()).collect();
+        let recipes: Vec<Recipe> = worth_timing(&query).map(|candidate| candidate.recipe.clone()).collect();
         if recipes.iter().all(|recipe| database.timing(point, recipe).is_some()) {
             continue;
         }
-        let best = contenders(&query).map(|c| c.estimate).fold(f64::INFINITY, f64::min);
+        let best = worth_timing(&query).map(|c| c.estimate).fold(f64::INFINITY, f64::min);
         let new = Job { weight: 0.0, point: point.clone(), recipes: Vec::new() };
         let job = jobs.entry(point.problem.clone()).or_insert(new);
         job.weight += best * query.count as f64;
