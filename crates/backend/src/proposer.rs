@@ -201,7 +201,7 @@ mod tests {
         assert!(graph.is_convex(&[1, 2, 3]) && !graph.is_convex(&[1, 3]), "the second product is outside");
         assert!(graph.is_read_outside(a, &[2]) && !graph.is_read_outside(a, &[2, 3]));
         let graph = GraphView::new(&body, |id| id == w || id == square, |id| id == b);
-        assert_eq!(graph.living().collect::<Vec<_>>(), [1, 3], "nor what is known");
+        assert_eq!(graph.living().collect::<Vec<_>>(), [1, 3], "nor known values");
         let mut proposals = Proposals::default();
         proposals.push([3, 1, 3]);
         assert_eq!(proposals.into_iter().collect::<Vec<_>>(), [vec![1, 3]]);

@@ -209,7 +209,7 @@ mod tests {
     fn only_a_clear_win_counts() {
         let won = |times: Result<(f64, f64), &str>| Engines { times: times.map_err(str::to_owned) }.is_won_by_times();
         assert!(won(Ok((97.0, 100.0))));
-        assert!(!won(Ok((99.0, 100.0))), "within what figures are worth");
+        assert!(!won(Ok((99.0, 100.0))), "within the noise of the figures");
         assert!(!won(Ok((120.0, 100.0))));
         assert!(!won(Err("no inputs")), "nothing is known");
     }

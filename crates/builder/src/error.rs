@@ -70,7 +70,7 @@ pub enum BuildError {
     /// A locked build lacks timings.
     #[error("{}", lacking(missing, device, known))]
     Untimed {
-        /// What is missing.
+        /// The missing timings.
         missing: Vec<MissingTiming>,
         /// The name of the device in timings.
         device: String,

@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn the_peak_counts_what_lives_at_once() {
+    fn the_peak_counts_values_that_are_live_at_once() {
         let network = chain(vec![Dim::symbol("N"), Dim::constant(256)]);
         let free = SizeHints::default();
         assert!(check(&network, &free, 3 * 1024).is_ok());

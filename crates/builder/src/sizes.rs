@@ -118,7 +118,7 @@ mod tests {
         assert_eq!((hints.near("N", 3), hints.opt("S"), hints.opt("N"), hints.max("S")), (3, Some(8), None, Some(64)));
         let given = BTreeMap::from([("N".to_owned(), 5), ("S".to_owned(), 5)]);
         let with = hints.with_optimum(given);
-        assert_eq!((with.opt("N"), with.opt("S")), (Some(5), Some(8)), "what the user says counts");
+        assert_eq!((with.opt("N"), with.opt("S")), (Some(5), Some(8)), "the optimum of the user counts");
         let s = Dim::symbol("S");
         let found: Vec<(Dim, Dim)> = hints.guards().map(|(left, right, _)| (left, right)).collect();
         assert_eq!(found, [(s.maximum(&2i64.into()), s.clone()), (s.minimum(&64i64.into()), s)]);

@@ -33,7 +33,7 @@ pub struct Faults {
 }
 
 fn lost() -> KernelError {
-    KernelError::Lost("it was told to go".to_owned())
+    KernelError::Lost("the test lost it on command".to_owned())
 }
 
 impl Faults {

@@ -21,10 +21,14 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// The rows of a slice with sizes `part` that begins at position `start` of an axis of a value.
-    pub fn along(axis: usize, start: &Dim, part: &[Dim], base: &[Dim]) -> Self {
+    /// The rows of a slice with sizes `slice` that begins at position `start` of an axis of a value.
+    pub fn along(axis: usize, start: &Dim, slice: &[Dim], base: &[Dim]) -> Self {
         let from = |sizes: &[Dim], axis: usize| product(sizes.get(axis..).unwrap_or_default());
-        Self { offset: start.mul(&from(base, axis.saturating_add(1))), inner: from(part, axis), step: from(base, axis) }
+        Self {
+            offset: start.mul(&from(base, axis.saturating_add(1))),
+            inner: from(slice, axis),
+            step: from(base, axis),
+        }
     }
 
     /// Are `count` elements contiguous for all sizes?
@@ -51,7 +55,7 @@ pub struct SymbolicAlias {
 impl SymbolicAlias {
     /// An alias of this alias: `rows` of it make `count` elements; this alias has `own_count`. `None` where those are
     /// no rows of the base buffer, as for a slice along one axis of a slice along another.
-    pub fn part(&self, own_count: &Dim, rows: &Rows, count: &Dim) -> Option<SymbolicAlias> {
+    pub fn alias(&self, own_count: &Dim, rows: &Rows, count: &Dim) -> Option<SymbolicAlias> {
         let own = &self.rows;
         let at = |offset: &Dim, inner: &Dim, step: &Dim| {
             let rows = Rows { offset: own.offset.add(offset), inner: inner.clone(), step: step.clone() };
@@ -132,7 +136,7 @@ mod tests {
         let place = SymbolicAlias { base: PlanValueId::new(0), rows };
         let inside = |axis: usize, start: i64, part: &[i64]| {
             let rows = Rows::along(axis, &Dim::constant(start), &dims(part), &dims(&[2, 5, 3]));
-            place.part(&Dim::constant(30), &rows, &product(&dims(part))).map(|place| numbers(&place.rows))
+            place.alias(&Dim::constant(30), &rows, &product(&dims(part))).map(|place| numbers(&place.rows))
         };
         assert_eq!(inside(1, 2, &[2, 1, 3]), Some([Some(9), Some(3), Some(21)]), "along the same axis");
         assert_eq!(inside(0, 1, &[1, 5, 3]), Some([Some(24), Some(15), Some(21)]), "one of its rows");

@@ -176,7 +176,7 @@ fn decode_peak(peak: &wire::Peak) -> Decoded<(DataType, f64)> {
 }
 
 /// Everything of a plan except the weights' elements.
-pub(crate) struct Parts {
+pub(crate) struct Metadata {
     pub(crate) name: String,
     pub(crate) target: Target,
     pub(crate) islands: Vec<Target>,
@@ -241,7 +241,7 @@ pub(crate) fn encode(plan: &crate::plan::Plan, weights: Vec<wire::Weight>, code:
     }
 }
 
-pub(crate) fn decode(metadata: &wire::Metadata) -> Decoded<Parts> {
+pub(crate) fn decode(metadata: &wire::Metadata) -> Decoded<Metadata> {
     let shapes = metadata.shapes.clone().unwrap_or_default();
     let instruction = |triple: &[u32]| match triple {
         [op, a, b] => match Operation::from_code(*op) {
@@ -279,5 +279,5 @@ pub(crate) fn decode(metadata: &wire::Metadata) -> Decoded<Parts> {
     let islands = metadata.islands.iter().map(decode_target).collect::<Decoded<_>>()?;
     let vectors = metadata.self_test.iter().cloned().map(decode_vector).collect::<Decoded<Vec<_>>>()?;
     let self_test = (!vectors.is_empty()).then_some(SelfTest { vectors });
-    Ok(Parts { name: metadata.name.clone(), target, islands, graph, inputs, outputs, shapes, guards, self_test })
+    Ok(Metadata { name: metadata.name.clone(), target, islands, graph, inputs, outputs, shapes, guards, self_test })
 }

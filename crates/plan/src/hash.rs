@@ -38,12 +38,12 @@ pub(crate) fn hash(bytes: &[u8]) -> Hash {
 }
 
 /// The hash of every range, on as many threads as the process may use.
-pub(crate) fn hash_all(parts: &[&[u8]]) -> Vec<Hash> {
+pub(crate) fn hash_all(ranges: &[&[u8]]) -> Vec<Hash> {
     let mut pieces = Vec::new();
-    for part in parts {
-        match halves(part) {
-            None => pieces.push(Piece { offset: None, bytes: part, value: OnceLock::new() }),
-            Some(_) => cut(0, part, &mut pieces),
+    for range in ranges {
+        match halves(range) {
+            None => pieces.push(Piece { offset: None, bytes: range, value: OnceLock::new() }),
+            Some(_) => cut(0, range, &mut pieces),
         }
     }
     let next = AtomicUsize::new(0);
@@ -52,7 +52,7 @@ pub(crate) fn hash_all(parts: &[&[u8]]) -> Vec<Hash> {
             piece.value();
         }
     };
-    let bytes = parts.iter().fold(0usize, |sum, part| sum.saturating_add(part.len()));
+    let bytes = ranges.iter().fold(0usize, |sum, range| sum.saturating_add(range.len()));
     let threads = thread::available_parallelism().map_or(1, NonZero::get).min(bytes.div_ceil(PIECE)).min(pieces.len());
     thread::scope(|scope| {
         for _ in 1..threads {
@@ -62,11 +62,11 @@ pub(crate) fn hash_all(parts: &[&[u8]]) -> Vec<Hash> {
         work();
     });
     let mut values = pieces.iter().map(Piece::value);
-    let of_part = |part: &&[u8]| match halves(part) {
+    let of_range = |range: &&[u8]| match halves(range) {
         None => values.next().unwrap_or_default().into(),
         Some((left, right)) => merge_subtrees_root(&merged(left, &mut values), &merged(right, &mut values), Mode::Hash),
     };
-    parts.iter().map(of_part).collect()
+    ranges.iter().map(of_range).collect()
 }
 
 /// Both subtrees of a range that is larger than a piece.
@@ -107,7 +107,7 @@ mod tests {
         for length in [0, 1, 5000, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 3 * PIECE + 1024, bytes.len()] {
             assert_eq!(hash(&bytes[..length]), blake3::hash(&bytes[..length]), "{length} bytes");
         }
-        let parts = [&bytes[..7], &bytes[7..PIECE + 100], &[], &bytes[PIECE..], &bytes[..PIECE]];
-        assert_eq!(hash_all(&parts), parts.map(blake3::hash));
+        let ranges = [&bytes[..7], &bytes[7..PIECE + 100], &[], &bytes[PIECE..], &bytes[..PIECE]];
+        assert_eq!(hash_all(&ranges), ranges.map(blake3::hash));
     }
 }

@@ -322,7 +322,7 @@ impl Graph {
     /// The value that owns the memory of this one: the base buffer of an alias, else the value itself.
     pub fn base(&self, id: PlanValueId) -> PlanValueId {
         match self.values.get(id.index()).map(|value| &value.storage) {
-            Some(Storage::Alias(part)) => part.base,
+            Some(Storage::Alias(alias)) => alias.base,
             _ => id,
         }
     }

@@ -199,21 +199,21 @@ pub(crate) fn assemble(
     weights: Vec<PlanWeight>,
     code: Vec<Code>,
 ) -> Result<Plan, PlanError> {
-    let parts = codec::decode(metadata)?;
+    let decoded = codec::decode(metadata)?;
     let mut steps = 0;
-    parts.graph.visit_steps(&mut |_| steps += 1);
+    decoded.graph.visit_steps(&mut |_| steps += 1);
     let plan = Plan {
-        name: parts.name,
-        target: parts.target,
-        islands: parts.islands,
-        graph: parts.graph,
-        inputs: parts.inputs,
-        outputs: parts.outputs,
+        name: decoded.name,
+        target: decoded.target,
+        islands: decoded.islands,
+        graph: decoded.graph,
+        inputs: decoded.inputs,
+        outputs: decoded.outputs,
         weights,
         code,
-        shapes: parts.shapes,
-        guards: parts.guards,
-        self_test: parts.self_test,
+        shapes: decoded.shapes,
+        guards: decoded.guards,
+        self_test: decoded.self_test,
         report: report_codec::decode(report, steps)?,
     };
     check(&plan)?;
@@ -307,7 +307,7 @@ fn weight(record: &wire::Weight, section: &Bytes) -> Result<PlanWeight, PlanErro
     let wrong = |reason: &dyn std::fmt::Display| PlanError::damaged(format!("weight '{}': {reason}", record.name));
     let ty = codec::decode_type(record.r#type.as_ref().ok_or_else(|| wrong(&"it has no type"))?, 0)?;
     let ValueType::Tensor(ty) = ty else { return Err(wrong(&"it is no tensor")) };
-    let sizes = ty.shape.sizes().ok_or_else(|| wrong(&"its sizes are open"))?;
+    let sizes = ty.shape.sizes().ok_or_else(|| wrong(&"its sizes are dynamic"))?;
     let tensor = if ty.data_type == DataType::String {
         Tensor::from_strings(&sizes, record.strings.clone())
     } else {

@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_exist_is_damage() {
+    fn missing_steps_and_texts_are_damage() {
         assert!(decode(&encode(Some(&report())), 2).is_err(), "a step");
         assert!(decode(&[0xFF; 9], 3).is_err());
         let wire = wire::Report {

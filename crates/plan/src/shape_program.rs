@@ -293,7 +293,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn programs_compute_what_dimensions_say() {
+    fn programs_compute_the_values_of_dimensions() {
         let (n, s) = (Dim::symbol("N"), Dim::symbol("S"));
         let dims = [
             n.mul(&s).add(&Dim::constant(7)),

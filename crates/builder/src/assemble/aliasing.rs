@@ -41,13 +41,13 @@ pub(crate) fn place(
     sizes: &mut Sizes,
     shapes: &mut ShapeCompiler,
 ) -> Vec<Moved> {
-    let Placing { places, is_placed, copied, moved, .. } = Placing::of(graph, candidates, known);
+    let Placing { places, has_no_work, copied, moved, .. } = Placing::of(graph, candidates, known);
     for (index, place) in places.iter().enumerate() {
         if let Some(place) = place {
             add(PlanValueId::new(index), place, sizes, shapes);
         }
     }
-    for (position, _) in is_placed.iter().enumerate().filter(|(_, is_placed)| **is_placed) {
+    for (position, _) in has_no_work.iter().enumerate().filter(|(_, has_no_work)| **has_no_work) {
         let Some(region) = graph.steps[position].region().cloned() else { continue };
         graph.steps[position].action = Action::Alias { region };
         sizes.kernels[position] = Vec::new();
@@ -80,5 +80,5 @@ pub(crate) fn place(
 fn add(id: PlanValueId, place: &SymbolicAlias, sizes: &mut Sizes, shapes: &mut ShapeCompiler) {
     let rows = &place.rows;
     let [offset, inner, step] = [&rows.offset, &rows.inner, &rows.step].map(|dim| shapes.dim(dim));
-    sizes.parts.push((id, AliasSlots { base: place.base, offset, inner, step }));
+    sizes.aliases.push((id, AliasSlots { base: place.base, offset, inner, step }));
 }

@@ -31,7 +31,7 @@ pub(crate) struct Sizes {
     /// Parallel to the graph's steps: the sizes of the bodies inside.
     pub(crate) bodies: Vec<Vec<Sizes>>,
     /// Aliases.
-    pub(crate) parts: Vec<(PlanValueId, AliasSlots)>,
+    pub(crate) aliases: Vec<(PlanValueId, AliasSlots)>,
     /// Values whose elements are sizes.
     pub(crate) registers: Vec<(PlanValueId, Vec<Slot>)>,
 }
@@ -59,10 +59,10 @@ impl Sizes {
         for (value, slots) in graph.values.iter_mut().zip(&self.values) {
             value.sizes = slots.as_ref().map(|slots| slots.iter().map(|s| register(*s)).collect());
         }
-        for (id, part) in &self.parts {
-            let AliasSlots { base, offset, inner, step } = *part;
-            let part = Alias { base, offset: register(offset), inner: register(inner), step: register(step) };
-            graph.values[id.index()].storage = Storage::Alias(part);
+        for (id, alias) in &self.aliases {
+            let AliasSlots { base, offset, inner, step } = *alias;
+            let alias = Alias { base, offset: register(offset), inner: register(inner), step: register(step) };
+            graph.values[id.index()].storage = Storage::Alias(alias);
         }
         for (id, slots) in &self.registers {
             graph.values[id.index()].storage = Storage::Registers(slots.iter().map(|slot| register(*slot)).collect());
@@ -172,7 +172,7 @@ impl Lowering<'_> {
             values: Vec::new(),
             kernels: Vec::new(),
             bodies: Vec::new(),
-            parts: Vec::new(),
+            aliases: Vec::new(),
             registers: Vec::new(),
         };
         let Cover { types, weights, on_island, known, outputs, steps, costs } = match cover(&problem) {

@@ -15,7 +15,7 @@
 //! like any other value, and the operator itself is verified on given operands; passes must meet the bounds of values
 //! behind it with the decisions of the imported network (`forced.rs`).
 //!
-//! What may differ, and why (u is the rounding unit of the element type):
+//! Permitted differences, with derivations (u is the rounding unit of the element type):
 //!
 //! | results | rule | derivation |
 //! |---|---|---|

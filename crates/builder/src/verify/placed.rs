@@ -38,11 +38,11 @@ impl Placement {
     /// The placement of a kernel's step; `None` where all operands and results have buffers of their own.
     pub(crate) fn of(graph: &Graph, step: &Step) -> Option<Self> {
         let in_place = step.in_place();
-        let is_part = |id: &PlanValueId| {
+        let is_alias = |id: &PlanValueId| {
             graph.values.get(id.index()).is_some_and(|value| matches!(value.storage, Storage::Alias(_)))
         };
-        let operands: Vec<bool> = step.inputs.iter().map(|id| id.as_ref().is_some_and(is_part)).collect();
-        let results: Vec<bool> = step.outputs.iter().map(is_part).collect();
+        let operands: Vec<bool> = step.inputs.iter().map(|id| id.as_ref().is_some_and(is_alias)).collect();
+        let results: Vec<bool> = step.outputs.iter().map(is_alias).collect();
         let any = !in_place.is_empty() || operands.contains(&true) || results.contains(&true);
         any.then(|| Self { operands, results, in_place: in_place.to_vec() })
     }

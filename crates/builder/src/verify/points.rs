@@ -96,6 +96,6 @@ mod tests {
         assert_eq!(sizes(&product(vec![n.clone(), s], 768)), Some(vec![3, 67, 768]));
         assert_eq!(sizes(&product(vec![n.clone(), 3136i64.into()], 64)), Some(vec![3, 3136, 64]));
         assert_eq!(sizes(&product(vec![n, (1i64 << 20).into()], 64)), None, "too large at any size");
-        assert_eq!(sizes(&product(vec![5i64.into()], 8)), None, "nothing is open");
+        assert_eq!(sizes(&product(vec![5i64.into()], 8)), None, "no size is dynamic");
     }
 }

@@ -140,7 +140,7 @@ mod tests {
         };
         let [a, b, c] = ["a", "b", "c"].map(Dim::symbol);
         assert_eq!(sizes(&[], &["a", "b", "c"]), [5, 7, 9], "the preferred ones");
-        assert_eq!(sizes(&[(a.clone(), b.clone())], &["a", "b", "c"]), [5, 5, 9], "only what has to be is equal");
+        assert_eq!(sizes(&[(a.clone(), b.clone())], &["a", "b", "c"]), [5, 5, 9], "only required sizes are equal");
         assert_eq!(sizes(&[(c.clone(), a.add(&b))], &["a", "b", "c"]), [5, 7, 12]);
         assert_eq!(sizes(&[(a.clone(), b.add(&c))], &["a", "b", "c"]), [5, 1, 4], "whatever the order");
         assert_eq!(sizes(&[(a.clone(), a.add(&b))], &["a", "b"]), [5, 7], "where nothing helps");

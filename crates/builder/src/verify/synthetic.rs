@@ -233,7 +233,7 @@ mod tests {
         assert_eq!(tried(&open, 15), [[3, 5]]);
         assert_eq!(tried(&open, 5), [[3, 5], [1, 5]]);
         assert_eq!(tried(&open, 4), [[3, 5], [1, 5]], "nothing is smaller");
-        assert_eq!(tried(&negated(vec![5i64.into()]), 4), [[5]], "nothing is open");
+        assert_eq!(tried(&negated(vec![5i64.into()]), 4), [[5]], "no size is dynamic");
     }
 
     /// The sizes that are tried if the network accepts only those for which `takes` is true.

@@ -134,7 +134,7 @@ fn has_control_flow(network: &Network) -> bool {
 /// The same plan with a buffer of its own for every value, in bodies too: no value reuses another's buffer, and all
 /// live to the end, where a step without work reads them.
 fn apart(plan: &Plan) -> Plan {
-    fn part(graph: &mut Graph) {
+    fn separate(graph: &mut Graph) {
         let mut all = Vec::new();
         for (position, value) in graph.values.iter_mut().enumerate() {
             if let Storage::Arena(buffer) = &mut value.storage {
@@ -146,14 +146,14 @@ fn apart(plan: &Plan) -> Plan {
             match &mut step.action {
                 Action::Launch(launch) => launch.in_place.clear(),
                 Action::Alias { .. } | Action::Copy => {}
-                Action::Control { graphs, .. } => graphs.iter_mut().for_each(part),
+                Action::Control { graphs, .. } => graphs.iter_mut().for_each(separate),
             }
         }
         let action = Action::Alias { region: Region::new(Body::new()) };
         graph.steps.push(Step { action, inputs: all, outputs: Vec::new(), origins: Vec::new() });
     }
     let mut plan = plan.clone();
-    part(&mut plan.graph);
+    separate(&mut plan.graph);
     plan
 }
 

@@ -50,7 +50,7 @@ pub(crate) struct Placing<'a> {
     /// By value.
     pub(crate) places: Vec<Option<SymbolicAlias>>,
     /// By step: are its operands or results aliases, so that it has no work?
-    pub(crate) is_placed: Vec<bool>,
+    pub(crate) has_no_work: Vec<bool>,
     pub(crate) copied: Vec<Copied>,
     pub(crate) moved: Vec<Moved>,
 }
@@ -66,9 +66,9 @@ impl<'a> Placing<'a> {
         }
         for step in 0..graph.steps.len() {
             if let Some(Op::Slice(_)) = only(&graph.steps[step]) {
-                placing.is_placed[step] = true;
+                placing.has_no_work[step] = true;
                 if let Err(reason) = placing.slice(step) {
-                    placing.is_placed[step] = false;
+                    placing.has_no_work[step] = false;
                     placing.note(step, vec![reason]);
                 }
             }
@@ -97,7 +97,7 @@ impl<'a> Placing<'a> {
             makers,
             readers,
             places: vec![None; graph.values.len()],
-            is_placed: vec![false; graph.steps.len()],
+            has_no_work: vec![false; graph.steps.len()],
             copied: Vec::new(),
             moved: Vec::new(),
         }
@@ -129,10 +129,10 @@ impl<'a> Placing<'a> {
     }
 
     /// An alias of a value, which may be an alias itself.
-    fn part(&self, of: PlanValueId, rows: &Rows, count: &Dim) -> Option<SymbolicAlias> {
+    fn alias(&self, of: PlanValueId, rows: &Rows, count: &Dim) -> Option<SymbolicAlias> {
         match &self.places[of.index()] {
             None => Some(SymbolicAlias { base: of, rows: rows.clone() }),
-            Some(place) => place.part(&self.count(of), rows, count),
+            Some(place) => place.alias(&self.count(of), rows, count),
         }
     }
 
@@ -153,7 +153,7 @@ impl<'a> Placing<'a> {
         for &(step, operand) in &self.readers[id.index()] {
             // A step that needs contiguous values gets a copy.
             let admits = |kernel: &&Candidate| Self::admits(kernel, End::Operand(operand), self.dims(id), &place.rows);
-            if !self.is_placed[step] && !self.kernels[step].iter().all(admits) {
+            if !self.has_no_work[step] && !self.kernels[step].iter().all(admits) {
                 return Err(format!("{} cannot read such rows", self.name(step)));
             }
         }
@@ -178,7 +178,7 @@ impl<'a> Placing<'a> {
             let base = self.base(*id);
             base == a || base == b
         };
-        for (position, step) in self.graph.steps.iter().enumerate().filter(|(at, _)| !self.is_placed[*at]) {
+        for (position, step) in self.graph.steps.iter().enumerate().filter(|(at, _)| !self.has_no_work[*at]) {
             let written = step.outputs.iter().filter(|id| is_there(id)).count();
             if written > 1 || written == 1 && step.inputs.iter().flatten().any(is_there) {
                 return Err(format!("{} would write into memory that it reads", self.name(position)));
@@ -226,19 +226,19 @@ impl<'a> Placing<'a> {
         if !self.is_in_arena(result) {
             return self.note(step, vec!["the sizes are dynamic".to_owned()]);
         }
-        self.is_placed[step] = true;
+        self.has_no_work[step] = true;
         if self.side_by_side(result, axis, &operands) {
             return;
         }
         let mut reasons = Vec::new();
-        let mut placed = Vec::new();
+        let mut aliases = Vec::new();
         let mut others = Vec::new();
         let mut start = Dim::constant(0);
         for (index, id) in operands.iter().enumerate() {
             let dims = self.dims(*id);
             let rows = Rows::along(axis, &start, dims, self.dims(result));
             start = start.add(&dims[axis]);
-            let Some(place) = self.part(result, &rows, &product(dims)) else {
+            let Some(place) = self.alias(result, &rows, &product(dims)) else {
                 reasons.push("its rows would be cut".to_owned());
                 break;
             };
@@ -246,7 +246,7 @@ impl<'a> Placing<'a> {
             match self.operand(*id, uses, place.clone()) {
                 Ok(place) => {
                     self.places[id.index()] = Some(place);
-                    placed.push(*id);
+                    aliases.push(*id);
                 }
                 Err(reason) => {
                     reasons.push(format!("operand {index}: {reason}"));
@@ -254,7 +254,7 @@ impl<'a> Placing<'a> {
                 }
             }
         }
-        let copies = if placed.is_empty() || placed.len() + others.len() < operands.len() {
+        let copies = if aliases.is_empty() || aliases.len() + others.len() < operands.len() {
             None
         } else {
             self.copies_of(step, result, op, others)
@@ -262,8 +262,8 @@ impl<'a> Placing<'a> {
         match copies {
             Some(copies) => self.copied.extend(copies),
             None => {
-                self.is_placed[step] = false;
-                placed.iter().for_each(|id| self.places[id.index()] = None);
+                self.has_no_work[step] = false;
+                aliases.iter().for_each(|id| self.places[id.index()] = None);
             }
         }
         if !reasons.is_empty() {
@@ -366,7 +366,7 @@ impl<'a> Placing<'a> {
             return Err("its start is computed".to_owned());
         }
         let rows = Rows::along(axis, &start, self.dims(*result), self.dims(data));
-        let place = self.part(data, &rows, &self.count(*result)).ok_or("its rows would be cut")?;
+        let place = self.alias(data, &rows, &self.count(*result)).ok_or("its rows would be cut")?;
         self.readers_admit(*result, &place)?;
         self.together(*result, place.base)?;
         self.places[result.index()] = Some(place);

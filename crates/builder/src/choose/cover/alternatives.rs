@@ -61,17 +61,17 @@ impl ScoredGroup {
 
     /// Do all alternatives read and write values in plain format?
     pub(crate) fn is_plain(&self) -> bool {
-        let forms = |a: &Alternative| {
-            a.inputs.iter().flatten().all(|(_, form)| *form == Format::Plain)
-                && a.results.iter().all(|form| *form == Format::Plain)
+        let formats = |a: &Alternative| {
+            a.inputs.iter().flatten().all(|(_, format)| *format == Format::Plain)
+                && a.results.iter().all(|format| *format == Format::Plain)
         };
-        self.alternatives.iter().all(forms)
+        self.alternatives.iter().all(formats)
     }
 }
 
 /// The type of a value in another format.
-pub(crate) fn type_in(ty: &ValueType, form: Format) -> Option<ValueType> {
-    let Format::ChannelsLast(rank) = form else { return Some(ty.clone()) };
+pub(crate) fn type_in(ty: &ValueType, format: Format) -> Option<ValueType> {
+    let Format::ChannelsLast(rank) = format else { return Some(ty.clone()) };
     let tensor = ty.as_tensor()?;
     let dims = tensor.dims().ok()?;
     let mut all = vec![Dim::constant(1); rank.checked_sub(dims.len())?];
@@ -196,10 +196,10 @@ fn cheaper(
 type Parts = (Body, Vec<Option<(ValueId, Format)>>, Format);
 
 fn choose(problem: &Problem<'_>, parts: Parts) -> Result<Alternative, Refusals> {
-    let (body, inputs, form) = parts;
+    let (body, inputs, format) = parts;
     let region = region_of(problem, body, &inputs);
     let choice = select(&region, problem.back_end, problem.target, problem.database)?;
-    let results = vec![form; region.body().outputs().len()];
+    let results = vec![format; region.body().outputs().len()];
     Ok(Alternative { region, inputs, results, choice: Some(choice) })
 }
 
@@ -313,20 +313,20 @@ impl<'a> Inner<'a> {
     }
 
     /// The operand that holds a value in a format. In a region of several operators every value is one operand.
-    fn operand(&mut self, id: ValueId, form: Format) -> Option<ValueId> {
+    fn operand(&mut self, id: ValueId, format: Format) -> Option<ValueId> {
         if self.weights == Weights::Stored
-            && form == Format::Plain
+            && format == Format::Plain
             && let Some(position) = self.problem.folding.dequantization(id)
         {
             return self.dequantized(id, position);
         }
         if !self.is_single
-            && let Some(position) = self.inputs.iter().position(|known| *known == Some((id, form)))
+            && let Some(position) = self.inputs.iter().position(|known| *known == Some((id, format)))
         {
             return Some(self.body.inputs()[position]);
         }
-        let ty = type_in(self.problem.body.ty(id), form)?;
-        self.inputs.push(Some((id, form)));
+        let ty = type_in(self.problem.body.ty(id), format)?;
+        self.inputs.push(Some((id, format)));
         Some(self.body.add_input(ty))
     }
 
@@ -426,9 +426,9 @@ impl<'a> Inner<'a> {
         Some(self.body.add_typed(node.op.clone(), &operands, vec![ty])[0])
     }
 
-    fn finish(mut self, results: &[ValueId], form: Format) -> Parts {
+    fn finish(mut self, results: &[ValueId], format: Format) -> Parts {
         let outputs = results.iter().filter_map(|id| self.made.get(id).copied()).collect();
         self.body.set_outputs(outputs);
-        (self.body, self.inputs, form)
+        (self.body, self.inputs, format)
     }
 }

@@ -270,20 +270,20 @@ impl<'a> Formats<'a> {
     }
 
     /// The cost of converting a value into a format, by the estimates of the back end's own kernels.
-    fn conversion(&self, id: ValueId, form: Format) -> i64 {
-        if let Some(known) = self.known.borrow().get(&(id, form)) {
+    fn conversion(&self, id: ValueId, format: Format) -> i64 {
+        if let Some(known) = self.known.borrow().get(&(id, format)) {
             return *known;
         }
-        let cost = if form == Format::Island || form == Format::Plain && self.islands.is_native(id) {
+        let cost = if format == Format::Island || format == Format::Plain && self.islands.is_native(id) {
             scaled(copy_time(self.problem, id))
         } else {
-            let candidate = conversion_region(self.problem, id, form).and_then(|region| {
+            let candidate = conversion_region(self.problem, id, format).and_then(|region| {
                 let Problem { back_end, target, database, .. } = self.problem;
                 select(&region, *back_end, target, database).ok()
             });
             candidate.map_or(NEVER / 1024, |candidate| scaled(candidate.estimate))
         };
-        self.known.borrow_mut().insert((id, form), cost);
+        self.known.borrow_mut().insert((id, format), cost);
         cost
     }
 
@@ -310,16 +310,16 @@ impl<'a> Formats<'a> {
         let mut always: BTreeSet<(ValueId, Format)> = BTreeSet::new();
         for (index, scored) in scored.iter().enumerate().filter(|(_, scored)| !repeated.has(scored)) {
             for (position, alternative) in scored.alternatives.iter().enumerate() {
-                for (id, form) in alternative.inputs.iter().flatten() {
+                for (id, format) in alternative.inputs.iter().flatten() {
                     let id = repeated.value(*id);
-                    if problem.weight(id).is_some() || *form == Format::Island && (problem.is_known)(id) {
+                    if problem.weight(id).is_some() || *format == Format::Island && (problem.is_known)(id) {
                         continue;
                     }
                     let mut read =
-                        |form| _ = reads.entry((id, form)).or_default().entry(index).or_default().insert(position);
-                    read(*form);
+                        |format| _ = reads.entry((id, format)).or_default().entry(index).or_default().insert(position);
+                    read(*format);
                     // A copy between devices has plain format on both sides.
-                    if (*form == Format::Island) != self.islands.is_native(id) {
+                    if (*format == Format::Island) != self.islands.is_native(id) {
                         read(Format::Plain);
                     }
                 }
@@ -333,13 +333,13 @@ impl<'a> Formats<'a> {
         always.extend(body.outputs().iter().map(|id| (*id, self.islands.result_format(problem, *id))));
         always.iter().for_each(|key| _ = reads.entry(*key).or_default());
         let mut conversions = Vec::new();
-        for ((id, form), readers) in reads {
+        for ((id, format), readers) in reads {
             let maker = match makers.get(&id) {
-                None => Err(form == if self.islands.is_native(id) { Format::Island } else { Format::Plain }),
+                None => Err(format == if self.islands.is_native(id) { Format::Island } else { Format::Plain }),
                 Some(&(maker, at)) => {
                     let alternatives = &scored[maker].alternatives;
-                    let makes: Vec<bool> = alternatives.iter().map(|a| a.results[at] == form).collect();
-                    if makes.is_empty() { Err(form == Format::Plain) } else { Ok((maker, makes)) }
+                    let makes: Vec<bool> = alternatives.iter().map(|a| a.results[at] == format).collect();
+                    if makes.is_empty() { Err(format == Format::Plain) } else { Ok((maker, makes)) }
                 }
             };
             let exists_always = match &maker {
@@ -354,19 +354,19 @@ impl<'a> Formats<'a> {
             };
             let readers: Vec<(usize, Vec<bool>)> = readers.into_iter().map(of).collect();
             let is_read = |(_, reads): &(usize, Vec<bool>)| reads.iter().all(|reads| *reads);
-            let always = always.contains(&(id, form)) || readers.iter().any(is_read);
-            conversions.push(Conversion { maker, readers, always, cost: self.conversion(id, form) });
+            let always = always.contains(&(id, format)) || readers.iter().any(is_read);
+            conversions.push(Conversion { maker, readers, always, cost: self.conversion(id, format) });
         }
         Prices::new(own, conversions)
     }
 }
 
 /// The region that converts a value into a format, from the other one.
-pub(crate) fn conversion_region(problem: &Problem<'_>, id: ValueId, form: Format) -> Option<Region> {
+pub(crate) fn conversion_region(problem: &Problem<'_>, id: ValueId, format: Format) -> Option<Region> {
     let plain = problem.body.ty(id);
     let rank = plain.as_tensor()?.dims().ok()?.len();
     let last = type_in(plain, Format::ChannelsLast(rank))?;
-    let (op, from, to) = match form {
+    let (op, from, to) = match format {
         Format::Plain => (Transpose::to_channels_first(rank), last, plain.clone()),
         Format::ChannelsLast(_) => (Transpose::to_channels_last(rank), plain.clone(), last),
         Format::Island => return None,

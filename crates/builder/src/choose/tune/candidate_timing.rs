@@ -101,7 +101,7 @@ impl Bench<'_> {
         let code = tactic.compile(recipe, region, self.device.target()).map_err(text)?;
         let kernel = match self.device.load(recipe, region, code.as_ref()).map_err(text)? {
             Loaded::Kernel(kernel) => kernel,
-            Loaded::Values(_) => return Err("it works on whole values, not on memory".to_owned()),
+            Loaded::Values(_) => return Err("the kernel works on host values, not on memory".to_owned()),
         };
         let workspace = workspace_bytes(candidate, region, &region.body().input_types());
         let mut operands = operands(region)?;
