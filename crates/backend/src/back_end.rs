@@ -1,4 +1,4 @@
-//! Back ends: all that the builder and the runtime need to know of one kind of device.
+//! Back ends: everything that the builder and the runtime know of one kind of device.
 
 use std::sync::Arc;
 
@@ -13,11 +13,11 @@ pub trait BackEnd: Send + Sync {
     /// First part of the names of its tactics.
     fn name(&self) -> &str;
 
-    /// The target that would be used with this many threads.
+    /// The target for queues of this many threads.
     fn target(&self, threads: usize) -> Target;
 
-    /// The model of the machine, as far as kernels take other times on another one; part of the key of timings. Empty
-    /// when there is nothing to tell machines apart by.
+    /// Identifies the machine, as far as timings of kernels depend on it; a part of the key of timings. Empty where the
+    /// back end cannot tell machines apart.
     fn machine(&self) -> String {
         String::new()
     }
@@ -25,12 +25,12 @@ pub trait BackEnd: Send + Sync {
     /// Every tactic, best first within a family: order breaks ties.
     fn tactics(&self) -> Vec<&dyn Tactic>;
 
-    /// Who proposes regions of several operators. None by default: every operator is a region then.
+    /// The proposers of fused regions. None by default: every operator is a region of its own then.
     fn proposers(&self) -> Vec<&'static dyn Proposer> {
         Vec::new()
     }
 
-    /// Nanoseconds that it takes to copy so many bytes between the device and the memory of the host, waiting included.
+    /// Expected nanoseconds of a copy of this many bytes between the device and the host, waiting included.
     fn copy_time(&self, bytes: u64) -> f64 {
         // A round trip over a bus, and its bandwidth.
         10_000.0 + bytes as f64 / 16.0
@@ -41,9 +41,9 @@ pub trait BackEnd: Send + Sync {
         self.tactics().into_iter().find(|tactic| tactic.name() == name)
     }
 
-    /// The device, to be used by queues of this many threads each.
+    /// Opens the device, for queues of this many threads each.
     ///
     /// # Errors
-    /// When it is not there, or cannot be used.
+    /// When the device is missing or cannot be used.
     fn open(&self, threads: usize) -> Result<Arc<dyn Device>, KernelError>;
 }

@@ -1,7 +1,8 @@
-//! Machine code of kernels: compiled when a plan is built, loaded when it is opened. A plan carries it as plain bytes.
+//! Machine code of kernels: the builder compiles it, the device loads it. A plan carries it as plain bytes.
 
 use bytes::Bytes;
 
-/// What a back end's compiler made of a recipe and a region: a module for a device, say. Only that back end reads it.
+/// Compiled code of a recipe for a region, for example a module of a device. Only the back end that compiled it reads
+/// it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Code(pub Bytes);

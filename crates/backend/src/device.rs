@@ -1,7 +1,7 @@
-//! Devices: what a back end opens, loads kernels on, and makes queues for.
+//! Devices: a back end opens them, loads kernels on them and creates their queues.
 //!
-//! A back end writes the typed [`Machine`] and its [`Stream`]; [`open`] makes a [`Device`] of it, whose kernels and weights
-//! have numbers. That is the one place where types are erased, without a cast back.
+//! A back end writes the typed [`Machine`] and its [`Stream`]; [`open`] wraps them as a [`Device`], which identifies
+//! kernels and weights by index. This is the only place where types are erased, without a cast back.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -19,9 +19,9 @@ use crate::target::Target;
 
 /// A loaded kernel.
 pub enum Loaded<K> {
-    /// On memory of the device.
+    /// A kernel on device memory.
     Kernel(K),
-    /// On whole values of the host: strings, sequences, optionals.
+    /// A kernel on whole values of the host: strings, sequences, optionals.
     Values(Box<dyn ValueKernel>),
 }
 
@@ -31,30 +31,30 @@ pub trait Machine: Send + Sync + 'static {
     type Kernel: Send + Sync + 'static;
     /// A weight in the device's memory.
     type Resident: Send + Sync + 'static;
-    /// A context's work.
+    /// The ordered work of one context.
     type Stream: Stream<Kernel = Self::Kernel, Resident = Self::Resident> + 'static;
 
-    /// The kernel of a recipe for this region, maybe chosen long ago on another machine; `code` is what the recipe's tactic
-    /// compiled then.
+    /// Loads the kernel of a recipe for this region. The recipe may come from another machine; `code` is the output of
+    /// its tactic's compiler.
     ///
     /// # Errors
-    /// When recipe, region and code do not belong together, or the machine lacks what the recipe needs.
+    /// When recipe, region and code do not fit each other, or the machine lacks what the recipe needs.
     fn load(&self, recipe: &Recipe, region: &Region, code: Option<&Code>) -> Result<Loaded<Self::Kernel>, KernelError>;
 
-    /// A weight in the device's memory.
+    /// Copies a weight into device memory.
     ///
     /// # Errors
-    /// When the device has not so much memory.
+    /// When the device has too little memory.
     fn upload(&self, weight: &Bytes) -> Result<Self::Resident, KernelError>;
 
-    /// New work, with memory of its own.
+    /// Creates a stream with memory of its own.
     ///
     /// # Errors
-    /// When the device cannot take more.
+    /// When the device supports no further stream.
     fn stream(self: &Arc<Self>) -> Result<Self::Stream, KernelError>;
 }
 
-/// The work of a context, as a back end writes it; see [`Queue`] for what each function does.
+/// The ordered work of one context, as a back end implements it; [`Queue`] documents each function.
 pub trait Stream: Memory + Send {
     /// A loaded kernel.
     type Kernel;
@@ -64,7 +64,7 @@ pub trait Stream: Memory + Send {
     /// See [`Queue::attach`].
     ///
     /// # Errors
-    /// Errors of work.
+    /// Errors of earlier work.
     fn attach(&mut self, resident: &Self::Resident) -> Result<BlockId, KernelError>;
 
     /// See [`Queue::launch`].
@@ -134,9 +134,9 @@ pub trait Stream: Memory + Send {
     fn limit_scratch(&mut self, bytes: usize);
 }
 
-/// A device that kernels are loaded on.
+/// A device, which loads kernels.
 pub trait Device: Send + Sync {
-    /// What its kernels are chosen for.
+    /// The target of its kernels.
     fn target(&self) -> &Target;
 
     /// See [`Machine::load`].
@@ -145,23 +145,23 @@ pub trait Device: Send + Sync {
     /// See there.
     fn load(&self, recipe: &Recipe, region: &Region, code: Option<&Code>) -> Result<Loaded<KernelId>, KernelError>;
 
-    /// A weight in the device's memory, until it is discarded.
+    /// Copies a weight into device memory, where it stays until it is discarded.
     ///
     /// # Errors
-    /// When the device has not so much memory.
+    /// When the device has too little memory.
     fn upload(&self, weight: &Bytes) -> Result<ResidentId, KernelError>;
 
-    /// Gives a weight's memory back, once no queue has it attached.
+    /// Frees a weight. No queue may have it attached any more.
     fn discard(&self, resident: ResidentId);
 
-    /// New work, with memory of its own.
+    /// Creates a queue with memory of its own.
     ///
     /// # Errors
-    /// When the device cannot take more.
+    /// When the device supports no further queue.
     fn queue(&self) -> Result<Box<dyn Queue>, KernelError>;
 }
 
-/// A device of this machine.
+/// Wraps a machine as a device.
 pub fn open<M: Machine>(machine: M, target: Target) -> Arc<dyn Device> {
     Arc::new(Opened { machine: Arc::new(machine), target, tables: Arc::default() })
 }
@@ -172,7 +172,7 @@ struct Opened<M: Machine> {
     tables: Arc<Tables<M>>,
 }
 
-/// Kernels and weights by their numbers.
+/// Kernels and weights by index.
 struct Tables<M: Machine> {
     kernels: RwLock<Vec<Arc<M::Kernel>>>,
     residents: RwLock<Vec<Option<M::Resident>>>,
@@ -184,13 +184,13 @@ impl<M: Machine> Default for Tables<M> {
     }
 }
 
-/// The index that numbers the next of so many things.
+/// The index of the next thing after `count` others.
 fn next(count: usize) -> Result<u32, KernelError> {
-    u32::try_from(count).map_err(|_| KernelError::Memory(format!("one more than {count} kernels or weights")))
+    u32::try_from(count).map_err(|_| KernelError::Memory(format!("more than {count} kernels or weights")))
 }
 
-fn position(number: u32) -> usize {
-    usize::try_from(number).unwrap_or(usize::MAX)
+fn position(index: u32) -> usize {
+    usize::try_from(index).unwrap_or(usize::MAX)
 }
 
 impl<M: Machine> Device for Opened<M> {
@@ -235,7 +235,7 @@ impl<M: Machine> Device for Opened<M> {
     }
 }
 
-/// A stream as a queue. It keeps the kernels that it knows, so that a launch takes no lock.
+/// A stream as a queue. It keeps its own copy of the table of kernels, so that a launch takes no lock.
 struct Erased<M: Machine> {
     stream: M::Stream,
     tables: Arc<Tables<M>>,

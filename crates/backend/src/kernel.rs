@@ -1,37 +1,37 @@
-//! What every kernel has, on whatever device: operands and results by index, which of them may be strided, and errors.
+//! Kernels on any device: operands and results by index, their stride support, and errors.
 
 use sinter_base::{Rows, Value};
 
-/// A kernel that cannot go on. Data that an operator refuses (an index out of range) is a legitimate case.
+/// Why a kernel failed. Data that an operator refuses (an index out of range) is a legitimate case.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum KernelError {
-    /// Values that the operator does not take.
+    /// Values that the operator refuses.
     #[error("{0}")]
     Data(String),
-    /// A result of a size that is known only now, and is larger than is allowed or than the system has memory for.
+    /// A result whose size only the kernel knows needs more memory than is allowed, or than the system has.
     #[error("{0} needs more memory than is allowed")]
     Memory(String),
-    /// A recipe that does not belong to its region, or needs what the machine lacks.
+    /// A recipe that does not fit its region, or needs features that the machine lacks.
     #[error("recipe: {0}")]
     Recipe(String),
-    /// The device failed, at this or at earlier work.
+    /// The device failed, in this or in earlier work.
     #[error("the device failed: {0}")]
     Device(String),
-    /// The device is gone, with all that is on it: what was opened there must be opened again.
+    /// The device is lost with its memory; the caller must open the plan again.
     #[error("the device is lost: {0}; open the plan again")]
     Lost(String),
-    /// A kernel that panicked, by the name of its tactic: an error of the kernel, whatever the data.
+    /// A kernel panicked: an error of the kernel for any data.
     #[error("the kernel '{tactic}' panicked: {message}; please report this")]
     Panic {
         /// Name of the tactic.
         tactic: String,
-        /// What the panic said.
+        /// The panic's message.
         message: String,
     },
 }
 
 impl KernelError {
-    /// The same error of something that happens in this place.
+    /// The same error, with this place in front of its text.
     #[must_use]
     pub fn at(self, place: &str) -> Self {
         let add = |what: String| format!("{place}: {what}");
@@ -55,20 +55,20 @@ pub enum End {
     Result(usize),
 }
 
-/// Which strided views a kernel takes for an operand or a result. A view whose elements lie one after the other looks like
-/// a whole value, aligned for its elements.
+/// Which strided views a kernel takes for an operand or a result. A contiguous view counts as a whole value; it is
+/// aligned for its elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StrideSupport {
-    /// None.
+    /// No strided views.
     Contiguous,
-    /// Those whose rows are the last axis: pixels with all their channels, rows of a matrix.
+    /// Views whose rows are the last axis: pixels with all their channels, rows of a matrix.
     LastAxis,
-    /// Rows of any length.
+    /// Views with rows of any length.
     Always,
 }
 
 impl StrideSupport {
-    /// Does a kernel take these rows of a value of these sizes?
+    /// Does the kernel take a view with these rows of a value of these sizes?
     pub fn admits(self, rows: Rows, sizes: &[usize]) -> bool {
         match self {
             Self::Contiguous => false,
@@ -78,11 +78,11 @@ impl StrideSupport {
     }
 }
 
-/// A kernel on whole values: strings, sequences, optionals. Host only.
+/// A kernel on whole values of the host: strings, sequences, optionals.
 pub trait ValueKernel: Send + Sync {
     /// Computes the results.
     ///
     /// # Errors
-    /// When the operator does not take these values.
+    /// When the operator refuses these values.
     fn run(&self, inputs: &[Option<Value>]) -> Result<Vec<Value>, KernelError>;
 }

@@ -1,4 +1,4 @@
-//! Compiled and loaded kernels: each (recipe, region) once, however many steps and engines of one build have it.
+//! Compiled and loaded kernels. A build compiles and loads each (recipe, region) once, for all its steps and engines.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,10 +11,10 @@ use crate::queue::KernelId;
 use crate::region::{Region, RegionKey};
 use crate::tactic::Recipe;
 
-/// Something of each kernel, by region and recipe.
+/// One result for each kernel, by region and recipe.
 type ByRecipe<T> = Mutex<HashMap<(RegionKey, String), T>>;
 
-/// The kernels that were compiled for, or loaded on, a device of one back end.
+/// The kernels that were compiled for, and loaded on, a device of one back end.
 pub struct Kernels<'b> {
     back_end: &'b dyn BackEnd,
     device: Arc<dyn Device>,
@@ -27,26 +27,26 @@ fn lock<T>(all: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<'b> Kernels<'b> {
-    /// None yet.
+    /// An empty collection.
     pub fn new(back_end: &'b dyn BackEnd, device: Arc<dyn Device>) -> Self {
         Self { back_end, device, compiled: Mutex::default(), loaded: Mutex::default() }
     }
 
-    /// Where they come from.
+    /// The back end that compiles the kernels.
     pub fn back_end(&self) -> &'b dyn BackEnd {
         self.back_end
     }
 
-    /// Where they are loaded.
+    /// The device that loads the kernels.
     pub fn device(&self) -> &Arc<dyn Device> {
         &self.device
     }
 
-    /// The machine code of a recipe for a region; compiled when it is the first of its kind, `None` where the kernel is part
-    /// of the program.
+    /// The machine code of a recipe for a region; `None` where the kernel is part of the program. Only the first call
+    /// for a pair compiles.
     ///
     /// # Errors
-    /// When there is no such tactic, or it cannot compile the recipe.
+    /// When the tactic does not exist or cannot compile the recipe.
     pub fn compile(&self, recipe: &Recipe, region: &Region) -> Result<Option<Code>, KernelError> {
         let key = (region.key(), recipe.to_string());
         let known = lock(&self.compiled).get(&key).cloned();
@@ -59,10 +59,10 @@ impl<'b> Kernels<'b> {
         Ok(lock(&self.compiled).entry(key).or_insert(code).clone())
     }
 
-    /// The kernel of a recipe for a region, of this code; loaded when it is the first of its kind.
+    /// The kernel of a recipe for a region, with this code. Only the first call for a pair loads.
     ///
     /// # Errors
-    /// When there is no such tactic, or the device cannot load the recipe.
+    /// When the tactic does not exist or the device cannot load the recipe.
     pub fn load(
         &self,
         recipe: &Recipe,
@@ -78,7 +78,7 @@ impl<'b> Kernels<'b> {
         Ok(lock(&self.loaded).entry(key).or_insert(loaded).clone())
     }
 
-    /// The kernel of a recipe for a region, compiled and loaded.
+    /// Compiles and loads the kernel of a recipe for a region.
     ///
     /// # Errors
     /// As [`Kernels::compile`] and [`Kernels::load`].

@@ -1,11 +1,11 @@
-//! Floor 2: what builder and runtime know of a back end.
+//! Layer 2: the interface between back ends and the builder and runtime.
 //!
-//! A [`Region`] is the problem: a few operators with typed operands. A [`Tactic`] is one algorithm: it answers a region
-//! with [`Candidate`]s or a [`Refusal`] that says why, and compiles a candidate's [`Recipe`] to [`Code`] where its kernels are
-//! no part of the program. A [`Device`] loads the recipe, and a [`Queue`] launches the kernel on [`Arguments`] in its
-//! [`Memory`]. A [`Proposer`] says which operators could be one region.
+//! A [`Region`] is the problem: a few operators with typed operands. A [`Tactic`] is one algorithm: it offers
+//! [`Candidate`]s for a region, or a [`Refusal`] with a reason, and compiles a candidate's [`Recipe`] to [`Code`] where
+//! its kernels are not part of the program. A [`Device`] loads the recipe, and a [`Queue`] launches the kernel on
+//! [`Arguments`] in its [`Memory`]. A [`Proposer`] names operators that could be one fused region.
 //!
-//! No kernels here, no host slices, no threads, no unsafe code, no networks.
+//! The crate contains no kernels, host slices, threads, unsafe code or networks.
 
 pub mod back_end;
 pub mod code;

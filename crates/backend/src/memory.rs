@@ -1,41 +1,41 @@
-//! Memory of a device: blocks that only the device's queue can touch.
+//! Device memory: blocks that only the device's queue accesses.
 
 use sinter_base::{BlockId, HostBlock, MemoryRef};
 
 use crate::kernel::KernelError;
 
-/// The memory that one queue works in.
+/// The memory of one queue.
 pub trait Memory {
-    /// A block of this many bytes, contents unspecified, aligned for every kernel.
+    /// Allocates a block of this many bytes with unspecified contents, aligned for every kernel.
     ///
     /// # Errors
-    /// When the device has not so much memory.
+    /// When the device has too little memory.
     fn allocate(&mut self, bytes: usize) -> Result<BlockId, KernelError>;
 
-    /// Gives a block back once all work that was launched before is done with it.
+    /// Releases a block after all work that was launched before.
     fn release(&mut self, block: BlockId);
 
-    /// Copies bytes of the host into a range, behind all work that was launched before.
+    /// Copies host bytes into a range, after all work that was launched before.
     ///
     /// # Errors
-    /// When the range is none of this memory or has another length, and errors of the device.
+    /// When the range lies outside of this memory or has another length, and errors of the device.
     fn write(&mut self, to: MemoryRef, from: &[u8]) -> Result<(), KernelError>;
 
-    /// Copies a range to the host, once all work that was launched before is done.
+    /// Copies a range to the host, after all work that was launched before.
     ///
     /// # Errors
-    /// When the range is none of this memory or has another length, and errors of that work.
+    /// When the range lies outside of this memory or has another length, and errors of that work.
     fn read(&mut self, from: MemoryRef, to: &mut [u8]) -> Result<(), KernelError>;
 
-    /// Takes over memory of the host as a block, without a copy.
+    /// Takes over host memory as a block, without a copy.
     ///
     /// # Errors
-    /// Gives the memory back where kernels cannot work in it.
+    /// Returns the memory where kernels cannot work in it.
     fn adopt(&mut self, memory: HostBlock) -> Result<BlockId, HostBlock>;
 
-    /// Gives a block back as memory of the host, without a copy; `None` where it is none, or not there.
+    /// Returns a block as host memory, without a copy; `None` where it is device memory or does not exist.
     fn reclaim(&mut self, block: BlockId) -> Option<HostBlock>;
 
-    /// The bytes of a range as they lie; `None` where the host cannot read them.
+    /// The bytes of a range in place; `None` where the host cannot read them.
     fn host_bytes(&self, range: MemoryRef) -> Option<&[u8]>;
 }

@@ -1,14 +1,14 @@
-//! Proposers: which operators of a network one kernel could take together.
+//! Proposers: they name operators of a network that one kernel could compute together.
 //!
-//! Each family of a back end knows what its kernels fuse. Seeded by a node, a proposer names nodes around it that would be a
-//! region; whether a tactic takes that region, and at what price, the tactics say when they are asked. The builder removes
-//! duplicates, leaves out regions that could not run as one step, bounds their number and chooses among them.
+//! Each family of a back end knows which operators its kernels fuse. Seeded by a node, a proposer names nodes around it
+//! that could be one region; the tactics then take or refuse that region and estimate its time. The builder removes
+//! duplicates and regions that cannot run as one step, bounds their number and chooses among them.
 
 use sinter_base::{Dim, ValueType};
 use sinter_ops::{Body, Node, ValueId};
 
-/// A body as proposers see it: nodes that run, values, their types, who makes and who reads them, which ones are weights. What
-/// no result needs, and what is done to weights when the plan is made, does not run.
+/// A body as proposers see it: nodes that run, values, their types, their makers and readers, and which values are
+/// weights. Nodes that no result needs do not run, nor do nodes that only process weights.
 #[derive(Clone, Debug)]
 pub struct GraphView<'a> {
     body: &'a Body,
@@ -20,8 +20,8 @@ pub struct GraphView<'a> {
 }
 
 impl<'a> GraphView<'a> {
-    /// The view of a body; `is_weight` says which values are weights, also those that nodes make of weights, and `is_known`
-    /// which others are there before a run, so that their nodes do not run.
+    /// The view of a body; `is_weight` tells which values are weights, also those that nodes compute from weights, and
+    /// `is_known` which other values are known before a run, so that their nodes do not run.
     pub fn new(body: &'a Body, is_weight: impl Fn(ValueId) -> bool, is_known: impl Fn(ValueId) -> bool) -> Self {
         let weights: Vec<bool> = (0..body.value_count()).map(|at| is_weight(ValueId::new(at))).collect();
         let known: Vec<bool> = (0..body.value_count()).map(|at| is_known(ValueId::new(at))).collect();
@@ -62,7 +62,7 @@ impl<'a> GraphView<'a> {
         self.ty(id).as_tensor().and_then(|ty| ty.dims().ok())
     }
 
-    /// Have two values certainly the same dimensions?
+    /// Are the dimensions of two values provably equal?
     pub fn have_equal_dims(&self, a: ValueId, b: ValueId) -> bool {
         matches!((self.dims(a), self.dims(b)), (Some(a), Some(b)) if a == b)
     }
@@ -77,17 +77,17 @@ impl<'a> GraphView<'a> {
         self.results[id.index()]
     }
 
-    /// The node that makes a value; none for inputs, weights and what does not run.
+    /// The node that makes a value; `None` for inputs, weights and values whose nodes do not run.
     pub fn maker(&self, id: ValueId) -> Option<usize> {
         self.makers[id.index()]
     }
 
-    /// The nodes that read a value, in order; one that reads it twice is there twice.
+    /// The nodes that read a value, in order; a node that reads it twice appears twice.
     pub fn readers(&self, id: ValueId) -> &[usize] {
         &self.readers[id.index()]
     }
 
-    /// The node that alone reads a value, once.
+    /// The only reader of a value, where it reads the value once.
     pub fn only_reader(&self, id: ValueId) -> Option<usize> {
         match self.readers(id) {
             [reader] if !self.is_read_outside(id, &[*reader]) => Some(*reader),
@@ -95,15 +95,15 @@ impl<'a> GraphView<'a> {
         }
     }
 
-    /// Is the value a result of the body, or read by a node other than these?
+    /// Is the value a result of the body, or does another node than these read it?
     pub fn is_read_outside(&self, id: ValueId, nodes: &[usize]) -> bool {
         self.is_result(id) || self.readers(id).iter().any(|reader| !nodes.contains(reader))
     }
 
-    /// Can the nodes, in order, run as one: does nothing that one of them makes reach another one through a node outside?
+    /// Can the nodes, in order, run as one step: does no result of one reach another through a node outside?
     pub fn is_convex(&self, nodes: &[usize]) -> bool {
         let ([first, ..], [.., last]) = (nodes, nodes) else { return true };
-        // Of the nodes from the first one on: does it depend on one of the nodes, and is it outside?
+        // For each node from the first one on: does it depend on one of the nodes, and is it outside?
         let mut outside = vec![false; last - first + 1];
         for position in *first..=*last {
             let makers = self.node(position).inputs.iter().flatten().filter_map(|id| self.maker(*id));
@@ -120,8 +120,8 @@ impl<'a> GraphView<'a> {
     }
 }
 
-/// Nodes whose results are used, directly or not, by a result of the body, or which must run anyway. Those that make weights
-/// do not run, nor those whose results are known before.
+/// Nodes that a result of the body needs, directly or not, or that must run anyway. Nodes that make weights or values
+/// known before a run are not among them.
 fn living_nodes(body: &Body, weights: &[bool], known: &[bool]) -> Vec<bool> {
     let mut used = vec![false; body.value_count()];
     let is_made = |id: &ValueId| !known[id.index()];
@@ -148,7 +148,7 @@ fn living_nodes(body: &Body, weights: &[bool], known: &[bool]) -> Vec<bool> {
 pub struct Proposals(Vec<Vec<usize>>);
 
 impl Proposals {
-    /// Proposes a region of these nodes.
+    /// Proposes a region with these nodes.
     pub fn push(&mut self, nodes: impl IntoIterator<Item = usize>) {
         let mut nodes: Vec<usize> = nodes.into_iter().collect();
         nodes.sort_unstable();
@@ -168,7 +168,7 @@ impl IntoIterator for Proposals {
 
 /// See the module documentation.
 pub trait Proposer: Send + Sync {
-    /// Regions of several operators around a node that runs.
+    /// Proposes regions of several operators around the node `seed`, which runs.
     fn propose(&self, graph: &GraphView<'_>, seed: usize, proposals: &mut Proposals);
 }
 
@@ -180,9 +180,9 @@ mod tests {
 
     use super::*;
 
-    /// `x w` twice, a sum of products of both, and one that nobody reads.
+    /// `x w` twice, a sum of both products, and a product without readers.
     #[test]
-    fn what_runs_and_who_reads_it() {
+    fn living_nodes_and_their_readers() {
         let mut body = Body::new();
         let mut cx = InferContext::default();
         let [x, w] = [(); 2].map(|()| body.add_input(ValueType::tensor(DataType::F32, vec![4i64.into(); 2])));
@@ -195,13 +195,13 @@ mod tests {
         _ = product(&mut body, c, w).expect("a product");
         body.set_outputs(vec![c]);
         let graph = GraphView::new(&body, |id| id == w || id == square, |_| false);
-        assert_eq!(graph.living().collect::<Vec<_>>(), [1, 2, 3], "neither weights nor what nobody reads");
+        assert_eq!(graph.living().collect::<Vec<_>>(), [1, 2, 3], "neither weights nor values without readers");
         assert_eq!((graph.maker(square), graph.maker(a), graph.readers(a)), (None, Some(1), &[2, 2, 3][..]));
         assert_eq!((graph.only_reader(b), graph.only_reader(a), graph.only_reader(c)), (Some(3), None, None));
         assert!(graph.is_convex(&[1, 2, 3]) && !graph.is_convex(&[1, 3]), "the second product is outside");
         assert!(graph.is_read_outside(a, &[2]) && !graph.is_read_outside(a, &[2, 3]));
         let graph = GraphView::new(&body, |id| id == w || id == square, |id| id == b);
-        assert_eq!(graph.living().collect::<Vec<_>>(), [1, 3], "nor what is known");
+        assert_eq!(graph.living().collect::<Vec<_>>(), [1, 3], "nor known values");
         let mut proposals = Proposals::default();
         proposals.push([3, 1, 3]);
         assert_eq!(proposals.into_iter().collect::<Vec<_>>(), [vec![1, 3]]);

@@ -1,4 +1,4 @@
-//! Queues: the ordered work of one context on one device, as the runtime sees it.
+//! Queues: the ordered work of one context on one device.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::memory::Memory;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct KernelId(pub u32);
 
-/// Memory of a device that all its queues may read: a weight.
+/// A weight in device memory, which all queues of the device may read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ResidentId(pub u32);
 
@@ -26,59 +26,59 @@ pub struct CapturedId(pub u32);
 /// A tensor in the memory of a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Argument {
-    /// From the first element to the last.
+    /// Its bytes, from the first element to the last.
     pub memory: MemoryRef,
     /// Element type; types below eight bits take one byte per element.
     pub data_type: DataType,
     /// Sizes, outermost first.
     pub sizes: Sizes,
-    /// The rows that elements lie in; `None` where they lie one after the other.
+    /// The rows of a strided tensor; `None` where the elements are contiguous.
     pub rows: Option<Rows>,
 }
 
 /// An operand of a launch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// Left out.
+    /// The operand is left out.
     Absent,
-    /// To be read.
+    /// The kernel reads it.
     Memory(Argument),
-    /// What the result of this index has already: the pair was offered as in place.
+    /// The operand shares memory with the result of this index: the candidate offered the pair as in place.
     InPlace(usize),
 }
 
 /// A result of a launch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// To be written.
+    /// The kernel writes it.
     Memory(Argument),
-    /// The kernel tells the sizes; see [`Queue::dynamic_result`].
+    /// The kernel determines the sizes; see [`Queue::dynamic_result`].
     Dynamic {
         /// Element type.
         data_type: DataType,
-        /// Most bytes that it may take.
+        /// Limit on its bytes.
         limit: usize,
     },
 }
 
-/// Everything that one launch touches.
+/// All memory that one launch accesses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Arguments {
     /// Operands in the region's order.
     pub inputs: Vec<Input>,
     /// Results in the region's order.
     pub outputs: Vec<Output>,
-    /// Scratch memory of the size that the candidate asked for; `None` where that was not known before the run.
+    /// Scratch memory of the size that the candidate declared; `None` where that size was unknown before the run.
     pub workspace: Option<MemoryRef>,
 }
 
-/// What random numbers are drawn from: the seed of the run, and what tells this launch from others.
+/// The source of random numbers: the seed of the run, and a number that distinguishes this launch from others.
 pub type Seed = (u64, u64);
 
-/// See the module documentation. Work is done in the order of launches. An error of a launch may be told by any later call;
-/// [`Queue::finish`] tells all. After an error the contents of blocks that were written are unspecified.
+/// See the module documentation. The device executes launches in order. Any later call may return the error of a
+/// launch; [`Queue::finish`] returns all of them. After an error the contents of written blocks are unspecified.
 pub trait Queue: Memory + Send {
-    /// A block through which kernels read a weight of the device. It is released as any other.
+    /// Makes a weight of the device readable as a block. The caller releases it like any other block.
     ///
     /// # Errors
     /// When the device has no such weight.
@@ -87,14 +87,14 @@ pub trait Queue: Memory + Send {
     /// Launches a kernel.
     ///
     /// # Errors
-    /// When arguments do not lie in this queue's memory or do not fit the kernel, and errors of work.
+    /// When arguments lie outside of this queue's memory or do not fit the kernel, and errors of work.
     fn launch(&mut self, kernel: KernelId, arguments: &Arguments, seed: Seed) -> Result<(), KernelError>;
 
-    /// The result of this index of the last launch, whose sizes the kernel told, in a block that the caller releases.
-    /// Waits for it.
+    /// Waits for the last launch, and returns its result of this index, whose sizes the kernel determined. The caller
+    /// releases its block.
     ///
     /// # Errors
-    /// When the kernel told none, and errors of work.
+    /// When the kernel made no such result, and errors of work.
     fn dynamic_result(&mut self, output: usize) -> Result<Argument, KernelError>;
 
     /// Copies one range to another of the same length.
@@ -103,16 +103,16 @@ pub trait Queue: Memory + Send {
     /// As [`Queue::launch`].
     fn copy(&mut self, from: MemoryRef, to: MemoryRef) -> Result<(), KernelError>;
 
-    /// Marks this point in the work.
+    /// Records an event at this point of the work.
     ///
     /// # Errors
     /// Errors of work.
     fn record(&mut self) -> Result<Event, KernelError>;
 
-    /// The time that the work between two points took. Waits for the later one.
+    /// Waits for the later event, and returns the time of the work between both.
     ///
     /// # Errors
-    /// When there is no such point, and errors of work.
+    /// When an event does not exist, and errors of work.
     fn elapsed(&mut self, from: Event, to: Event) -> Result<Duration, KernelError>;
 
     /// Waits for all work.
@@ -121,27 +121,28 @@ pub trait Queue: Memory + Send {
     /// Errors of work.
     fn finish(&mut self) -> Result<(), KernelError>;
 
-    /// Begins to record launches and copies instead of doing them. False, and nothing begun, where the device cannot.
+    /// Begins to record launches and copies instead of executing them. Returns false, and begins nothing, where the
+    /// device cannot record.
     ///
     /// # Errors
     /// Errors of work.
     fn begin_capture(&mut self) -> Result<bool, KernelError>;
 
-    /// Ends recording. The blocks that the work touches stay where they are until it is discarded.
+    /// Ends recording. The blocks that the recorded work accesses stay until it is discarded.
     ///
     /// # Errors
-    /// When nothing was begun, and errors of work.
+    /// When no recording was begun, and errors of work.
     fn end_capture(&mut self) -> Result<CapturedId, KernelError>;
 
-    /// Does recorded work again.
+    /// Executes recorded work again.
     ///
     /// # Errors
     /// As [`Queue::launch`].
     fn replay(&mut self, captured: CapturedId) -> Result<(), KernelError>;
 
-    /// Forgets recorded work.
+    /// Discards recorded work.
     fn discard_capture(&mut self, captured: CapturedId);
 
-    /// Kernels may take this many bytes beside their arguments, for what they list or convert on the way.
+    /// Limits the scratch memory that kernels allocate beside their arguments.
     fn limit_scratch(&mut self, bytes: usize);
 }

@@ -1,4 +1,4 @@
-//! Regions: the unit that is offered to tactics, timed, verified and launched.
+//! Regions: tactics take them, builds time and verify them, steps launch them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,13 +8,13 @@ use sinter_base::{KnownValue, TensorType, ValueType};
 use sinter_ops::{Body, InferContext, InferError, Node, Op, OpKind, Operands, ValueId, infer_types};
 use smallvec::SmallVec;
 
-/// Longer lists of floats are weights, whose contents no tactic looks at.
+/// Longer lists of floats are weights; tactics do not read their contents.
 const MAX_TELLING_FLOATS: usize = 8;
 
 /// A body of a few operators whose inputs and outputs are the region's operands and results.
 ///
-/// Operands are numbered by the inputs of the body; those of a single operator by its own inputs, so that one that is
-/// left out keeps its number.
+/// The inputs of the body number the operands. A region of one operator uses the operator's own input indices, so that
+/// an operand keeps its index when another one is left out.
 #[derive(Clone, Debug)]
 pub struct Region {
     body: Body,
@@ -22,8 +22,8 @@ pub struct Region {
     key: OnceLock<RegionKey>,
 }
 
-/// A hash of what a region computes: of its text and of the contents of operands that kernels look at, whichever operands are
-/// weights. Equal on every machine.
+/// A hash of what a region computes: of its text and of the contents of operands that kernels depend on, whichever
+/// operands are weights. It is equal on every machine.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RegionKey([u8; 16]);
 
@@ -50,7 +50,7 @@ impl FromStr for RegionKey {
     }
 }
 
-/// A text that is no key of a region.
+/// A text that is not the key of a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a key of a region has 32 hexadecimal digits")]
 pub struct BadRegionKey;
@@ -74,14 +74,14 @@ impl Region {
         Self { body: inputs_first(body), constants: Vec::new(), key: OnceLock::new() }
     }
 
-    /// Says which operands are weights: their contents are at hand when the plan is made.
+    /// Declares which operands are weights: their contents are known when the plan is made.
     #[must_use]
     pub fn with_constants(mut self, constants: Vec<usize>) -> Self {
         self.constants = constants;
         self
     }
 
-    /// A hash of what it computes, worked out once.
+    /// The hash of what it computes; computed once.
     pub fn key(&self) -> RegionKey {
         *self.key.get_or_init(|| {
             let hash = blake3::hash((self.to_string() + &self.contents()).as_bytes());
@@ -89,9 +89,9 @@ impl Region {
         })
     }
 
-    /// The known contents of operands as text, which the text of the region leaves out: a line with a hash for each. Lists of
-    /// more than a handful of floats are weights, whose contents no tactic looks at: layers that differ in their biases alone
-    /// are one problem.
+    /// The known contents of operands as text, a line with a hash for each; the text of the region omits them. Long
+    /// lists of floats are left out: tactics do not read their contents, so that layers that differ in their biases
+    /// alone are one problem.
     pub fn contents(&self) -> String {
         let mut text = String::new();
         for (position, ty) in self.body.input_types().iter().enumerate() {
@@ -105,8 +105,8 @@ impl Region {
         text
     }
 
-    /// The kind of operator that decides which tactics may take the region: that of the first one which does more than
-    /// elementwise work or moving, else of the first one. A region without operators has none.
+    /// The operator kind by which tactics are selected: that of the first operator that does more than elementwise work
+    /// or movement, else of the first one. `None` for a region without operators.
     pub fn root(&self) -> Option<OpKind> {
         let is_light = |kind: &OpKind| {
             matches!(
@@ -124,7 +124,7 @@ impl Region {
         kinds().find(|kind| !is_light(kind)).or_else(|| kinds().next())
     }
 
-    /// Number of operands, left-out ones of a single operator included.
+    /// Number of operands, including those that a single operator leaves out.
     pub fn operand_count(&self) -> usize {
         self.only().map_or(self.body.inputs().len(), |node| node.inputs.len())
     }
@@ -139,7 +139,7 @@ impl Region {
         self.constants.contains(&operand)
     }
 
-    /// Number of the operand behind a value of the body.
+    /// Index of the operand behind a value of the body.
     pub fn operand(&self, value: ValueId) -> Option<usize> {
         match self.only() {
             Some(node) => node.inputs.iter().position(|input| *input == Some(value)),
@@ -161,7 +161,7 @@ impl Region {
         &self.body
     }
 
-    /// Operands whose contents decide sizes of the results: an inference needs to know them and no others.
+    /// Operands whose contents determine sizes of the results; inference needs no other contents.
     pub fn size_operands(&self) -> Vec<usize> {
         let of = |node: &Node| {
             let inputs = node.op.size_inputs().iter().filter_map(|&input| node.inputs.get(input).copied().flatten());
@@ -173,11 +173,11 @@ impl Region {
         operands
     }
 
-    /// Types of the results for operands of these types; open questions become guards of the context. No operator is
-    /// evaluated.
+    /// Infers the types of the results for operands of these types; conditions that stay undecided become guards of the
+    /// context. It evaluates no operator.
     ///
     /// # Errors
-    /// When an operator does not take its operands.
+    /// When an operator refuses its operands.
     pub fn infer(&self, operands: &[ValueType], cx: &mut InferContext) -> Result<Vec<ValueType>, InferError> {
         let body = &self.body;
         let mut types: Vec<Option<ValueType>> = vec![None; body.value_count()];
@@ -219,8 +219,8 @@ impl Region {
     }
 }
 
-/// The body with its inputs numbered before all else, as one that is read from a file is: the same region then has the same
-/// numbers and text wherever it comes from.
+/// The body with its inputs numbered first, as the reader of a file numbers them: the same region then has the same
+/// indices and text, wherever it comes from.
 fn inputs_first(old: Body) -> Body {
     if old.inputs().iter().enumerate().all(|(position, id)| id.index() == position) {
         return old;

@@ -1,4 +1,4 @@
-//! The dynamic dimensions of a problem: which sizes kernels are chosen for.
+//! The dynamic dimensions of a problem, and the sizes that kernels are chosen for.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use sinter_base::Dim;
 /// Default for a dynamic dimension without an optimum.
 pub const TYPICAL_SIZE: i64 = 64;
 
-/// The optimum of each dynamic dimension, by name. Everything is chosen for these sizes: kernels, layouts, memory.
+/// The optimum of each dynamic dimension, by name. The builder chooses kernels, layouts and memory for these sizes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sizing {
     optimum: BTreeMap<String, i64>,
@@ -21,7 +21,7 @@ impl Default for Sizing {
 }
 
 impl Sizing {
-    /// Optima by name; `typical` stands in for names without one.
+    /// Optima by name; `typical` is the default for other names.
     pub fn new(optimum: BTreeMap<String, i64>, typical: i64) -> Self {
         Self { optimum, typical }
     }
@@ -31,7 +31,7 @@ impl Sizing {
         self.optimum.get(name).copied().unwrap_or(self.typical)
     }
 
-    /// What a dimension is at the optima; `None` for a division by zero and the like.
+    /// The value of a dimension at the optima; `None` where it has none, as for a division by zero.
     pub fn evaluate(&self, dim: &Dim) -> Option<i64> {
         dim.evaluate(&|name| Some(self.optimum(name)))
     }

@@ -1,4 +1,4 @@
-//! Tactics: one algorithm each. What they can do, and how well, is plain data; a device loads what was chosen.
+//! Tactics: one algorithm each. They describe their kernels by plain data; a device loads the chosen ones.
 
 use std::fmt;
 
@@ -11,23 +11,23 @@ use crate::region::Region;
 use crate::sizing::Sizing;
 use crate::target::Target;
 
-/// What is offered to tactics: a symbolic region, the target, and the sizes to be fast at.
+/// The problem that a tactic is offered: a symbolic region, the target and the optimum sizes.
 #[derive(Clone, Copy, Debug)]
 pub struct Problem<'a> {
-    /// What is to be computed.
+    /// The computation.
     pub region: &'a Region,
-    /// Where.
+    /// The target.
     pub target: &'a Target,
-    /// For which sizes.
+    /// The optimum sizes.
     pub sizing: &'a Sizing,
 }
 
-/// Why a tactic does not take a region. Shown by `inspect --explain`.
+/// Why a tactic refuses a region. `inspect --explain` shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The tactic is for other operators altogether; that explains nothing.
+    /// The tactic implements other operators; this reason explains nothing to a user.
     OtherOperator,
-    /// A reason in words, with the numbers.
+    /// A reason in words, with the figures.
     Because(String),
 }
 
@@ -37,7 +37,7 @@ impl Refusal {
         Self::Because(reason.into())
     }
 
-    /// The reason, where it explains something.
+    /// The reason, where it explains something to a user.
     pub fn reason(&self) -> Option<&str> {
         match self {
             Self::OtherOperator => None,
@@ -65,21 +65,21 @@ pub enum Numerics {
     Transformed,
 }
 
-/// What a kernel works on.
+/// The memory that a kernel works on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KernelKind {
-    /// Memory of its device.
+    /// Device memory.
     Device,
     /// Whole values on the host: strings, sequences, optionals.
     HostValues,
 }
 
-/// All that a kernel needs to be loaded again, elsewhere and later: plain, versioned data.
+/// All data that is needed to load a kernel again, elsewhere and later: plain and versioned.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recipe {
     /// Name of the tactic.
     pub tactic: String,
-    /// Tile sizes and the like; [`Attr::Absent`] when there are none.
+    /// Tile sizes and the like; [`Attr::Absent`] for none.
     pub parameters: Attr,
 }
 
@@ -92,10 +92,10 @@ impl fmt::Display for Recipe {
     }
 }
 
-/// One way to compute a region, with everything that is known of it before it is loaded.
+/// One way to compute a region, with everything that is known before the kernel is loaded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
-    /// How to load it.
+    /// The data to load it.
     pub recipe: Recipe,
     /// Expected time in nanoseconds at the optima, from a model of the target.
     pub estimate: f64,
@@ -105,13 +105,13 @@ pub struct Candidate {
     pub in_place: Vec<(usize, usize)>,
     /// How far results may differ.
     pub numerics: Numerics,
-    /// Weights that the kernel takes as [`Tactic::pack`] makes them.
+    /// Weights that the kernel reads as [`Tactic::pack`] packs them.
     pub packed: Vec<usize>,
     /// Operands and results that may be strided; all others are contiguous.
     pub strided: Vec<(End, StrideSupport)>,
-    /// What the kernel works on.
+    /// The memory that the kernel works on.
     pub kind: KernelKind,
-    /// May a launch be recorded once and replayed: does it depend on nothing but its arguments' places and sizes?
+    /// May a launch be recorded once and replayed: does it depend only on the places and sizes of its arguments?
     pub capturable: bool,
 }
 
@@ -131,7 +131,7 @@ impl Candidate {
         }
     }
 
-    /// Which strides the kernel takes for an operand or a result.
+    /// Which strided views the kernel takes for an operand or a result.
     pub fn stride_support(&self, end: End) -> StrideSupport {
         let found = self.strided.iter().find(|(known, _)| *known == end);
         found.map_or(StrideSupport::Contiguous, |(_, support)| *support)
@@ -143,26 +143,27 @@ pub trait Tactic: Send + Sync {
     /// A stable name by the grammar `backend.family.algorithm[.types][.layout][.tile][.isa]`.
     fn name(&self) -> &str;
 
-    /// The kinds of operators that a region may have as its [`Region::root`], so that few tactics are asked.
+    /// The operator kinds that a region may have as its [`Region::root`]; the builder queries only tactics that name
+    /// it.
     fn roots(&self) -> &[OpKind];
 
-    /// The best ways to compute the region, `most` at most, by the tactic's own model. Pure and cheap: nothing is loaded or
-    /// compiled.
+    /// Offers the best ways to compute the region, at most `most`, by the tactic's own model. The call is pure and
+    /// cheap: it loads and compiles nothing.
     ///
     /// # Errors
-    /// Why there is none.
+    /// Why the tactic refuses the region.
     fn offer(&self, problem: &Problem<'_>, most: usize) -> Result<Vec<Candidate>, Refusal>;
 
-    /// The machine code of this recipe for a region, which a device of the target loads; `None` where the kernel is part of
-    /// the program. Only the builder asks, for recipes that it may take.
+    /// Compiles this recipe for a region to machine code, which a device of the target loads; `None` where the kernel
+    /// is part of the program. Only the builder calls it, for recipes that it may choose.
     ///
     /// # Errors
-    /// When the compiler is not at hand, or refuses the code.
+    /// When the compiler is missing or refuses the code.
     fn compile(&self, _recipe: &Recipe, _region: &Region, _target: &Target) -> Result<Option<Code>, KernelError> {
         Ok(None)
     }
 
-    /// A weight in the form that the kernel of this recipe takes it.
+    /// Packs a weight as the kernel of this recipe reads it.
     ///
     /// # Errors
     /// When the recipe packs no such operand.

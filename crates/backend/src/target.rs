@@ -1,36 +1,36 @@
-//! What kernels are chosen for: plain data, recorded in the plan.
+//! Targets: the builder chooses kernels for them. Plain data, recorded in the plan.
 
 use std::fmt;
 
 use sinter_base::DataType;
 
-/// A kind of device with its figures. An offer depends on the target and on nothing else of the machine, so an untuned build
-/// reads no clock and no machine but this.
+/// A kind of device with its performance figures. Offers depend on the target and on no other property of the machine,
+/// so that an untuned build reads no clock.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Target {
     /// Name of the back end, `cpu` say.
     pub back_end: String,
     /// Instruction set tier or compute capability, `avx512` say.
     pub isa: String,
-    /// Parallel units that a kernel may use: threads, multiprocessors.
+    /// Parallel units of a kernel: threads, multiprocessors.
     pub units: usize,
-    /// Bytes that all units together read from memory in a second.
+    /// Memory bandwidth of all units together, in bytes per second.
     pub bytes_per_second: f64,
-    /// Arithmetic operations that one unit does in a second, by element type; a multiply-add counts as two. Types that are
-    /// not listed are computed as `F32`.
+    /// Arithmetic operations per second of one unit, by element type; a multiply-add counts as two. Types that are not
+    /// listed are computed as `F32`.
     pub operations_per_second: Vec<(DataType, f64)>,
 }
 
 impl Target {
-    /// A target whose figures nobody knows.
+    /// A target with unknown figures.
     pub fn unknown(back_end: &str, isa: &str, units: usize) -> Self {
         let (back_end, isa) = (back_end.to_owned(), isa.to_owned());
         Self { back_end, isa, units, bytes_per_second: 0.0, operations_per_second: Vec::new() }
     }
 
-    /// Operations that one unit does in a second on elements of this type; `None` where nobody knows.
+    /// Operations per second of one unit on elements of this type; `None` where the figure is unknown.
     pub fn peak(&self, data_type: DataType) -> Option<f64> {
-        let of = |wanted: DataType| self.operations_per_second.iter().find(|(known, _)| *known == wanted);
+        let of = |required: DataType| self.operations_per_second.iter().find(|(known, _)| *known == required);
         of(data_type).or_else(|| of(DataType::F32)).map(|(_, peak)| *peak)
     }
 }

@@ -1,4 +1,4 @@
-//! Basement: the problems that conformance tests, timed for every tactic that takes them.
+//! A development crate: times the examples of the conformance suites on every tactic that takes them.
 
 pub mod clock;
 pub mod table;

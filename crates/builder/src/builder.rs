@@ -33,77 +33,77 @@ use crate::verify::trace::Trace;
 use crate::verify::whole::Mismatch;
 use crate::verify::{self, Answers, Dropped, Failure, Unverified, Verification, Verify};
 
-/// What the user decides about a build.
+/// Options of a build.
 pub struct BuildOptions<'a> {
     /// Threads to choose kernels for; the plan runs with any number.
     pub threads: usize,
-    /// The back end of islands: operators run there that the plan's own has no kernel for, and values are copied to and fro.
-    /// Default: none.
+    /// The back end of islands, which run operators without a kernel of the plan's own back end; steps copy values
+    /// between both. Default: none.
     pub island: Option<&'a dyn BackEnd>,
-    /// Is it an error when an operator would run on an island?
+    /// Is it an error if an operator would run on an island?
     pub forbid_islands: bool,
-    /// What becomes of the passes.
+    /// Options of the passes.
     pub passes: PassOptions<'a>,
-    /// What is known beforehand of sizes that stay free.
+    /// Hints for dynamic dimensions.
     pub sizes: SizeHints,
-    /// Further profiles: for sizes within the range of one, each step launches the kernel that is best at its optimum. The
-    /// plan takes all sizes within the least range that takes in those of all profiles. A size with an optimum alone is that
-    /// size.
+    /// Further profiles: for sizes within the range of a profile, each step launches the kernel that is best at its
+    /// optimum. The plan accepts the smallest range that contains the ranges of all profiles. A size with an optimum
+    /// alone has that value.
     pub profiles: Vec<SizeHints>,
-    /// May concatenations and slices lie in the memory of other values? Copies may need less memory, and more time.
+    /// May concatenations and slices be aliases of other buffers? Copies may need less memory, and more time.
     pub alias_buffers: bool,
-    /// Most bytes that the build may take for weights and values; checked before they are taken. Default: half of the
-    /// memory of the machine, or of the control group when that is less.
+    /// Limit on the bytes of weights and values; the build checks it before it allocates. Default: half of the memory
+    /// of the machine, or of the control group when that is less.
     pub max_memory: u64,
-    /// What the plan is verified with.
+    /// Inputs for verification.
     pub verify: Verify,
-    /// How kernels are timed; without it no clock is read, and the plan depends on nothing but what is given here.
+    /// Options of tuning; without it the build reads no clock, and the plan depends only on these options.
     pub tuning: Option<Tuning>,
-    /// Verdicts of earlier builds; `None` asks the judge in any case.
+    /// Verification results of earlier builds; `None` verifies in any case.
     pub verifications: Option<VerificationCache>,
-    /// Who is told how far the build is.
+    /// The listener for progress.
     pub progress: Progress<'a>,
 }
 
-/// A plan, and how it came about.
+/// A plan with the report of its build.
 #[derive(Clone, Debug)]
 pub struct Built {
     /// The plan.
     pub plan: Plan,
-    /// What every pass did.
+    /// The report of every pass.
     pub passes: Vec<PassReport>,
-    /// The network after the passes; values of the plan up to its last one have its numbers.
+    /// The network after the passes; the plan's values have the same indices.
     pub network: Network,
-    /// What the judge said.
+    /// The verification result.
     pub verification: Verification,
-    /// Is that what it said in an earlier build, of the same plan?
+    /// Did the verification cache hold the result, for the same plan?
     pub is_known_verification: bool,
-    /// Every region that was considered, and what was chosen.
+    /// Every region that the build considered, with its candidates.
     pub regions: Vec<ConsideredRegion>,
-    /// What the cover is expected to take, and what others would.
+    /// The expected time of the cover, and of others.
     pub costs: Costs,
-    /// Concatenations and slices that move elements, and why.
+    /// Concatenations and slices that move elements, with reasons.
     pub moved: Vec<Moved>,
-    /// Where weights are dequantized in the model that the plan has dequantized: no kernel takes them as they are stored.
+    /// Dequantizations of weights that the plan computes in advance, since no kernel reads the quantized weight.
     pub dequantized: Vec<Location>,
-    /// Nodes that run on the island: the plan's own back end has no kernel for them.
+    /// Nodes that run on the island, since the plan's own back end has no kernel for them.
     pub on_island: Vec<Location>,
-    /// How tuning went, where the build is tuned.
+    /// The result of tuning, if the build is tuned.
     pub tuned: Option<Tuned>,
-    /// The verifications that were given, with this one.
+    /// The given verification cache, with the result of this build.
     pub verifications: Option<VerificationCache>,
 }
 
-/// How tuning went.
+/// The result of tuning.
 #[derive(Clone, Debug, Default)]
 pub struct Tuned {
-    /// All timings: those that were given, and new ones.
+    /// All timings: the given ones and new ones.
     pub cache: crate::choose::timings::TimingCache,
-    /// How long kernels and engines were timed.
+    /// Time that the build spent on timing kernels and engines.
     pub spent: Duration,
-    /// Candidates that there was no time for.
+    /// Number of candidates that the build had no time for.
     pub untimed: usize,
-    /// The plan by times beside the one by estimates; `None` where they are the same.
+    /// The comparison of the plan by times with the plan by estimates; `None` where both are the same.
     pub engines: Option<Engines>,
 }
 
@@ -126,38 +126,38 @@ impl Default for BuildOptions<'_> {
     }
 }
 
-/// The network as imported, and what the judge says to it.
+/// The imported network, with the reference executor's results.
 #[derive(Clone, Copy)]
-struct Judged<'a> {
+struct Reference<'a> {
     imported: &'a Network,
     answers: &'a Answers,
 }
 
-/// A build under way.
+/// State of a build.
 struct Build<'b, 'o> {
     back_end: &'b dyn BackEnd,
-    /// Those that were loaded to be verified.
+    /// The devices, with the kernels loaded for verification.
     devices: Devices<'b>,
     options: BuildOptions<'o>,
     fallbacks: Vec<Fallback>,
-    /// Time for tuning that is left.
+    /// Remaining time for tuning.
     left: Duration,
     untimed: usize,
     engines: Option<Engines>,
     database: TuningDatabase,
-    /// Kernels that do not compile.
+    /// Kernels that failed to compile.
     uncompiled: Vec<Dropped>,
 }
 
-/// The profiles of sizes, the first one included; the options have their hull afterwards.
+/// The profiles of sizes, the first one included. Afterwards the options hold the hull of all ranges.
 fn profiles(options: &mut BuildOptions<'_>) -> Result<Vec<SizeHints>, BuildError> {
     let mut all = vec![options.sizes.clone()];
-    for (number, mut profile) in std::mem::take(&mut options.profiles).into_iter().enumerate() {
+    for (index, mut profile) in std::mem::take(&mut options.profiles).into_iter().enumerate() {
         for hint in profile.0.values_mut().filter(|hint| hint.min.is_none() && hint.max.is_none()) {
             (hint.min, hint.max) = (hint.opt, hint.opt);
         }
         if profile.guards().next().is_none() {
-            return Err(BuildError::Profile { number: number + 1 });
+            return Err(BuildError::Profile { index: index + 1 });
         }
         all.push(profile);
     }
@@ -168,8 +168,8 @@ fn profiles(options: &mut BuildOptions<'_>) -> Result<Vec<SizeHints>, BuildError
 /// Builds a plan for one back end.
 ///
 /// # Errors
-/// When a pass is unknown, operators have no kernel, all of them at once, a weight cannot be computed, more memory is needed
-/// than allowed, or timings are missing that a locked build needs.
+/// When a pass is unknown, operators have no kernel (the error lists all of them), a weight cannot be computed, the
+/// build needs more memory than is allowed, or a locked build lacks timings.
 pub fn build(network: &Network, back_end: &dyn BackEnd, mut options: BuildOptions<'_>) -> Result<Built, BuildError> {
     let imported = network;
     let (passes, mut verifications) = (std::mem::take(&mut options.passes), options.verifications.take());
@@ -191,19 +191,19 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, mut options: BuildOption
         };
         build.database.ban_all(&known.bans);
         build.fallbacks = known.fallbacks;
-        let mut draft = build.draft(&optimized.network)?;
-        if plan_hash(&draft.plan) == known.plan {
-            draft.plan.self_test = known.self_test;
-            let built = build.finish(draft, optimized, known.found);
+        let mut lowered_plan = build.make_plan(&optimized.network)?;
+        if plan_hash(&lowered_plan.plan) == known.plan {
+            lowered_plan.plan.self_test = known.self_test;
+            let built = build.finish(lowered_plan, optimized, known.found);
             return Ok(Built { is_known_verification: true, verifications, ..built });
         }
-        // The known was of another plan: what it drops may serve this one. Timings hold.
+        // The cached result is of another plan, for which its bans need not hold. Timings hold.
         build.database.forget_bans();
         build.fallbacks.clear();
     }
     let mut verification = Verification::default();
-    progress.begin(Stage::Judge);
-    build.check_judge(imported)?;
+    progress.begin(Stage::Reference);
+    build.check_reference(imported)?;
     let BuildOptions { verify, sizes, max_memory, .. } = &build.options;
     let of_profile = |sizes: &Optimum| verify::answers(imported, &Verify::Generated, &sizes.hints, *max_memory);
     let answers = match verify::answers(imported, verify, sizes, *max_memory) {
@@ -213,8 +213,8 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, mut options: BuildOption
         }
         Err(reason) => {
             verification.skipped = Some(reason);
-            let draft = build.draft(&optimized.network)?;
-            return Ok(Built { verifications, ..build.finish(draft, optimized, verification) });
+            let lowered_plan = build.make_plan(&optimized.network)?;
+            return Ok(Built { verifications, ..build.finish(lowered_plan, optimized, verification) });
         }
     };
     let mut left_out = None;
@@ -226,17 +226,17 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, mut options: BuildOption
         (left_out, optimized) = (Some(name), again);
         trace = Trace::of(&optimized.network, &answers);
     }
-    let judged = Judged { imported, answers: &answers };
-    let (mut draft, mut whole) = build.attempt(&optimized.network, &trace, judged, &mut verification)?;
+    let reference = Reference { imported, answers: &answers };
+    let (mut lowered_plan, mut whole) = build.attempt(&optimized.network, &trace, reference, &mut verification)?;
     if let Err(Mismatch::Differs(reason)) = whole {
-        let possible_fallbacks = build.possible_fallbacks(&draft.plan.graph, &optimized);
-        drop(draft);
+        let possible_fallbacks = build.possible_fallbacks(&lowered_plan.plan.graph, &optimized);
+        drop(lowered_plan);
         let found = least(&possible_fallbacks, |fallbacks| {
             build.fallbacks = fallbacks.to_vec();
             let (_, whole) = if fallbacks.contains(&Fallback::Passes) {
-                build.attempt(imported, &Trace::of(imported, &answers), judged, &mut verification)?
+                build.attempt(imported, &Trace::of(imported, &answers), reference, &mut verification)?
             } else {
-                build.attempt(&optimized.network, &trace, judged, &mut verification)?
+                build.attempt(&optimized.network, &trace, reference, &mut verification)?
             };
             Ok::<bool, BuildError>(!matches!(whole, Err(Mismatch::Differs(_))))
         })?;
@@ -251,7 +251,7 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, mut options: BuildOption
         let dropped = dropped.map(|name| Dropped { name: name.into(), origin: origin.into(), reason: reason.clone() });
         verification.dropped.extend(dropped);
         build.fallbacks = fallbacks;
-        (draft, whole) = build.attempt(&optimized.network, &trace, judged, &mut verification)?;
+        (lowered_plan, whole) = build.attempt(&optimized.network, &trace, reference, &mut verification)?;
     }
     let whole_agrees = whole.is_ok();
     let is_changed = optimized.report.iter().any(|pass| pass.fired > 0);
@@ -266,20 +266,20 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, mut options: BuildOption
         Err(Mismatch::Differs(reason)) => return Err(BuildError::Disagrees { reason }),
     }
     if whole_agrees {
-        draft.plan.self_test = verify::self_test_of(&draft.plan, imported, &answers);
+        lowered_plan.plan.self_test = verify::self_test_of(&lowered_plan.plan, imported, &answers);
     }
     if let (Some(key), Some(verifications), None) = (&key, &mut verifications, &verification.skipped) {
         let known = KnownVerification {
-            plan: plan_hash(&draft.plan),
+            plan: plan_hash(&lowered_plan.plan),
             without: left_out,
             bans: build.database.bans(),
             fallbacks: build.fallbacks.clone(),
             found: verification.clone(),
-            self_test: draft.plan.self_test.clone(),
+            self_test: lowered_plan.plan.self_test.clone(),
         };
         verifications.insert(key, known);
     }
-    Ok(Built { verifications, ..build.finish(draft, optimized, verification) })
+    Ok(Built { verifications, ..build.finish(lowered_plan, optimized, verification) })
 }
 
 impl<'b, 'o: 'b> Build<'b, 'o> {
@@ -313,23 +313,23 @@ impl<'b, 'o: 'b> Build<'b, 'o> {
         })
     }
 
-    /// Is there room for the judge, at the sizes of the given inputs or at the smallest ones?
-    fn check_judge(&self, network: &Network) -> Result<(), BuildError> {
+    /// Does the reference executor have enough memory, at the sizes of the given inputs or at the smallest ones?
+    fn check_reference(&self, network: &Network) -> Result<(), BuildError> {
         let BuildOptions { verify, sizes, max_memory, .. } = &self.options;
         match verify {
             Verify::Off => {}
-            Verify::Given(inputs) => memory_budget::check_judge(network, inputs, *max_memory)?,
+            Verify::Given(inputs) => memory_budget::check_reference(network, inputs, *max_memory)?,
             Verify::Generated => {
-                // What cannot be made up is told by the judge.
+                // The reference executor reports why inputs cannot be generated.
                 if let Ok(inputs) = generate_at(network, &|name| sizes.near(name, 1)) {
-                    memory_budget::check_judge(network, &inputs, *max_memory)?;
+                    memory_budget::check_reference(network, &inputs, *max_memory)?;
                 }
             }
         }
         Ok(())
     }
 
-    /// What there is to give up: what was done at all.
+    /// The optimizations that this build can disable: those that it applied.
     fn possible_fallbacks(&self, graph: &Graph, optimized: &Optimized) -> Vec<Fallback> {
         let was_done = |fallback: &Fallback| match fallback {
             Fallback::Aliases => has_aliases(graph),
@@ -344,57 +344,58 @@ impl<'b, 'o: 'b> Build<'b, 'o> {
         !self.fallbacks.contains(&fallback)
     }
 
-    /// A plan whose steps agree with the judge, as far as they can be verified, and whether the whole does.
+    /// A plan whose steps agree with the reference executor, as far as they can be verified, and the result of the
+    /// check of the whole plan.
     fn attempt(
         &mut self,
         network: &Network,
         trace: &Trace,
-        judged: Judged<'_>,
+        reference: Reference<'_>,
         found: &mut Verification,
     ) -> Result<(LoweredPlan, Result<(), Mismatch>), BuildError> {
-        let Judged { imported, answers } = judged;
+        let Reference { imported, answers } = reference;
         loop {
-            let draft = self.draft(network)?;
+            let lowered_plan = self.make_plan(network)?;
             let BuildOptions { sizes, max_memory, progress, .. } = &self.options;
-            let subject = Subject { draft: &draft, network, answers, trace, hints: sizes };
+            let subject = Subject { lowered_plan: &lowered_plan, network, answers, trace, hints: sizes };
             let wrong = verify::steps::check(&subject, &self.devices, found, *progress);
             if verify::ban(wrong.failures, &mut self.database, found) {
                 continue;
             }
             let whole = match wrong.together {
                 Some(reason) => Err(Mismatch::Differs(reason)),
-                None => verify::whole::check(&draft.plan, imported, answers, &self.devices, *max_memory),
+                None => verify::whole::check(&lowered_plan.plan, imported, answers, &self.devices, *max_memory),
             };
-            return Ok((draft, whole));
+            return Ok((lowered_plan, whole));
         }
     }
 
-    /// A plan by what is known so far. Where the build is tuned, kernels that it asks about are timed first, and the plan by
-    /// their times takes the place of the one by estimates when the whole engine is faster.
-    fn draft(&mut self, network: &Network) -> Result<LoweredPlan, BuildError> {
+    /// Makes the plan by present knowledge. A tuned build first times the kernels that the cover queries; the plan by
+    /// times replaces the plan by estimates where the whole engine is faster.
+    fn make_plan(&mut self, network: &Network) -> Result<LoweredPlan, BuildError> {
         if self.options.tuning.is_none() {
             return self.plan(network, self.options.max_memory);
         }
         self.database.go_by_times(true);
         self.time_kernels(network)?;
         let timed = self.plan(network, self.options.max_memory)?;
-        let asked = self.database.take_queries();
+        let queries = self.database.take_queries();
         self.database.go_by_times(false);
         let weights: usize = timed.plan.weights.iter().map(|weight| weight.tensor().bytes().len()).sum();
         let estimated = self.plan(network, self.options.max_memory.saturating_sub(weights as u64))?;
         self.engines = self.comparison(network, &timed, &estimated)?;
         if self.engines.as_ref().is_none_or(Engines::is_won_by_times) {
-            self.database.put_queries(asked);
+            self.database.put_queries(queries);
             return Ok(timed);
         }
         Ok(estimated)
     }
 
-    /// Times kernels until the cover by their times asks about no others, or the time is over.
+    /// Times kernels until the cover by times queries no others, or the time is over.
     fn time_kernels(&mut self, network: &Network) -> Result<(), BuildError> {
         let device = self.back_end.target(self.options.threads);
         let budget = self.options.tuning.as_ref().and_then(|tuning| tuning.budget);
-        // Whole engines need some of the time as well.
+        // The comparison of whole engines needs some of the time as well.
         let kept = budget.unwrap_or_default().mul_f64(SHARE);
         loop {
             self.lower(network)?;
@@ -407,7 +408,7 @@ impl<'b, 'o: 'b> Build<'b, 'o> {
             if missing.is_empty() || self.left <= kept {
                 return Ok(());
             }
-            // Times make other covers worth while, which ask about other regions.
+            // Times may make other covers cheaper, which query other regions.
             let mut left = self.left - kept;
             let on = (self.back_end, &**self.devices.main.device());
             tune::tune(&mut self.database, on, (&mut left, whole), self.options.progress);
@@ -419,7 +420,7 @@ impl<'b, 'o: 'b> Build<'b, 'o> {
         }
     }
 
-    /// Chooses kernels by what is known so far.
+    /// Chooses kernels by present knowledge.
     fn lower(&self, network: &Network) -> Result<LoweredGraph, BuildError> {
         self.options.progress.begin(Stage::Choose);
         let mut lowered = lower(network, &self.devices, &self.database, self.may(Fallback::Regions))?;
@@ -438,9 +439,9 @@ impl<'b, 'o: 'b> Build<'b, 'o> {
             let lowered = self.lower(network)?;
             self.options.progress.begin(Stage::Weights);
             let may_share = self.may(Fallback::SharedMemory);
-            let mut draft = finish(network, lowered, &self.options.sizes, &self.devices, max_memory, may_share)?;
-            let Err(failures) = compile(&mut draft.plan, &self.devices) else { return Ok(draft) };
-            // Another kernel takes the place of one that does not compile.
+            let mut lowered_plan = finish(network, lowered, &self.options.sizes, &self.devices, max_memory, may_share)?;
+            let Err(failures) = compile(&mut lowered_plan.plan, &self.devices) else { return Ok(lowered_plan) };
+            // The next lowering chooses other kernels in place of those that do not compile.
             for Failure { recipe, region, dropped } in failures {
                 self.database.ban(&recipe, &region);
                 self.uncompiled.push(dropped);
@@ -448,7 +449,7 @@ impl<'b, 'o: 'b> Build<'b, 'o> {
         }
     }
 
-    /// Both plans as whole engines; `None` where they are the same.
+    /// Compares both plans as whole engines; `None` where they are the same.
     fn comparison(
         &mut self,
         network: &Network,
@@ -472,25 +473,25 @@ impl<'b, 'o: 'b> Build<'b, 'o> {
         Ok(comparison.known(&self.database))
     }
 
-    fn finish(self, mut draft: LoweredPlan, optimized: Optimized, mut verification: Verification) -> Built {
+    fn finish(self, mut lowered_plan: LoweredPlan, optimized: Optimized, mut verification: Verification) -> Built {
         verification.dropped.extend(self.uncompiled);
-        let regions = considered(&self.database, &draft.plan.graph);
-        draft.plan.report = Some(report(&verification, &optimized.report, &regions, &draft.plan.graph));
+        let regions = considered(&self.database, &lowered_plan.plan.graph);
+        lowered_plan.plan.report = Some(report(&verification, &optimized.report, &regions, &lowered_plan.plan.graph));
         let budget = self.options.tuning.and_then(|tuning| tuning.budget).unwrap_or_default();
         let spent = budget.saturating_sub(self.left);
         let (untimed, engines) = (self.untimed, self.engines);
         let tuned = self.database.times.map(|times| Tuned { cache: times.cache, spent, untimed, engines });
         Built {
-            plan: draft.plan,
+            plan: lowered_plan.plan,
             passes: optimized.report,
             network: optimized.network,
             verification,
             is_known_verification: false,
             regions,
-            costs: draft.costs,
-            moved: draft.moved,
-            dequantized: draft.dequantized,
-            on_island: draft.on_island,
+            costs: lowered_plan.costs,
+            moved: lowered_plan.moved,
+            dequantized: lowered_plan.dequantized,
+            on_island: lowered_plan.on_island,
             tuned,
             verifications: None,
         }
@@ -501,7 +502,7 @@ fn has_aliases(graph: &Graph) -> bool {
     graph.values.iter().any(|value| matches!(value.storage, Storage::Alias(_)))
 }
 
-/// The network after all passes but one, or without any.
+/// The network after all passes but one, or after none.
 fn without(imported: &Network, disabled: &BTreeSet<String>, pass: &str) -> Result<Optimized, BuildError> {
     if pass == ALL_PASSES {
         return Ok(Optimized { network: imported.clone(), report: Vec::new() });
@@ -510,8 +511,8 @@ fn without(imported: &Network, disabled: &BTreeSet<String>, pass: &str) -> Resul
     Ok(optimize(imported.clone(), PassOptions { disabled, ..PassOptions::default() })?)
 }
 
-/// The network after the passes without the one that changes its meaning, by name; without any when one alone is not to
-/// blame.
+/// The network after the passes, without the one that changes its meaning, and the name of that pass; without any pass
+/// where no single one is to blame.
 fn without_wrong_pass(
     imported: &Network,
     optimized: Optimized,

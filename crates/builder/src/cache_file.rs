@@ -1,8 +1,8 @@
-//! Files that make later builds faster: [`timings`] of kernels, [`verifications`] of the judge.
+//! Files that make later builds faster: [`timings`] of kernels and [`verifications`] of plans.
 //!
-//! Both are text: a first line with kind, version and the BLAKE3 hash of all that follows, then one JSON object per line,
-//! sorted. A file is written whole to a temporary name and renamed, so that it is never seen half; what the file held
-//! before is kept, so that several builds share one.
+//! Both are text: a first line with kind, version and the BLAKE3 hash of all other bytes, then one JSON object per
+//! line, sorted. A build writes the file under a temporary name and renames it, so that no reader sees half a file; the
+//! build keeps the records that the file held before, so that several builds share one.
 
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
@@ -12,9 +12,9 @@ use serde::de::DeserializeOwned;
 use sinter_base::regular_file;
 use sinter_base::replace::replace;
 
-/// Version of the format that is written and read.
+/// The format version that is written and read.
 const VERSION: u32 = 1;
-/// Larger files are refused: no cache grows so large.
+/// Larger files are refused: real caches stay far smaller.
 const MAX_BYTES: u64 = 1 << 30;
 
 /// A cache that cannot be used.
@@ -25,20 +25,20 @@ pub enum CacheError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What kind of error it is to the system.
+        /// The system's kind of error.
         kind: ErrorKind,
-        /// What the system says.
+        /// The system's reason.
         reason: String,
     },
-    /// The file is something else; it is not touched.
-    #[error("'{}' is no cache of {kind}", path.display())]
+    /// The file is not a cache of this kind; the build does not touch it.
+    #[error("'{}' is not a cache of {kind}", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,
-        /// What it should hold.
+        /// The expected kind.
         kind: &'static str,
     },
-    /// The file was written by another version of this library.
+    /// Another version of this library wrote the file.
     #[error("cache '{}' has format version {found}, this program reads {VERSION}", path.display())]
     Version {
         /// The file.
@@ -51,7 +51,7 @@ pub enum CacheError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// How that shows.
+        /// The sign of the damage.
         reason: String,
     },
 }
@@ -60,7 +60,7 @@ fn io(path: &Path, error: &std::io::Error) -> CacheError {
     CacheError::Io { path: path.to_owned(), kind: error.kind(), reason: error.to_string() }
 }
 
-/// Reads the records of a cache; none when there is no such file yet.
+/// Reads the records of a cache; none where the file does not exist yet.
 pub(crate) fn read<R: DeserializeOwned>(path: &Path, kind: &'static str) -> Result<Vec<R>, CacheError> {
     let file = match regular_file::open(path) {
         Ok(file) => file,

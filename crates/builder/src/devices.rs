@@ -1,4 +1,4 @@
-//! The devices that a plan is built for: that of its target, and that of its island, with the kernels compiled and loaded for
+//! The devices of a plan: that of its target and that of its island, with the kernels that were compiled and loaded for
 //! both.
 
 use sinter_backend::{BackEnd, KernelError, Kernels, Tactic};

@@ -1,4 +1,4 @@
-//! Why a network could not be built.
+//! Errors of builds.
 
 use sinter_backend::KernelError;
 use sinter_base::{Location, one_line};
@@ -7,39 +7,39 @@ use sinter_ops::EvalError;
 use crate::choose::tune::MissingTiming;
 use crate::memory_budget::MemoryError;
 
-/// A region that no tactic takes.
+/// A node whose region no tactic takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unsupported {
-    /// The node in the model.
+    /// Its place in the model.
     pub location: Location,
     /// The operator.
     pub operator: &'static str,
-    /// (tactic, its reason) of every tactic that came near.
+    /// (tactic, reason) of every tactic for this kind of operator.
     pub refusals: Vec<(String, String)>,
 }
 
 /// A failed build.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum BuildError {
-    /// Operators without a kernel; all of them at once.
+    /// All operators without a kernel.
     #[error("{}", list(.0))]
     Unsupported(Vec<Unsupported>),
     /// A pass is unknown or made a mistake.
     #[error(transparent)]
     Pass(#[from] sinter_passes::PassError),
-    /// Every step agrees with the judge, the plan as a whole does not.
+    /// Every step agrees with the reference executor, but the plan as a whole does not.
     #[error("the plan does not agree with the network, though each of its steps does: {reason}; please report this")]
     Disagrees {
         /// The first difference.
         reason: String,
     },
-    /// A profile of sizes that bounds none.
-    #[error("profile {number} says nothing of the sizes that it is for; give a range or an optimum")]
+    /// A profile of sizes without a range or an optimum.
+    #[error("profile {index} names no sizes; give a range or an optimum")]
     Profile {
-        /// Its number, counted from 0.
-        number: usize,
+        /// Its index, counted from 0.
+        index: usize,
     },
-    /// Operators that would run on an island, where none may.
+    /// Operators that would run on an island, although islands are forbidden.
     #[error("{}", on_island(nodes))]
     Islands {
         /// Their nodes in the model.
@@ -51,7 +51,7 @@ pub enum BuildError {
     /// More memory than allowed.
     #[error(transparent)]
     Memory(#[from] MemoryError),
-    /// A range is given for a size that no input has.
+    /// A range names a size that no input has.
     #[error("no input has the size '{name}'; named sizes of inputs are: {}", one_line(&known.join(", ")))]
     UnknownSize {
         /// The name given.
@@ -70,11 +70,11 @@ pub enum BuildError {
     /// A locked build lacks timings.
     #[error("{}", lacking(missing, device, known))]
     Untimed {
-        /// What is missing.
+        /// The missing timings.
         missing: Vec<MissingTiming>,
-        /// The device as timings name it.
+        /// The name of the device in timings.
         device: String,
-        /// Devices that there are timings of.
+        /// Devices with timings in the cache.
         known: Vec<String>,
     },
 }
@@ -96,7 +96,7 @@ fn on_island(nodes: &[Location]) -> String {
     text
 }
 
-/// Missing timings that are shown one by one.
+/// Number of missing timings that the message lists.
 const SHOWN: usize = 4;
 
 fn lacking(missing: &[MissingTiming], device: &str, known: &[String]) -> String {

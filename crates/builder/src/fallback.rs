@@ -1,16 +1,16 @@
-//! What a plan may do beyond running the operators of the network one by one.
+//! Fallbacks: the optimizations that a build may disable, cheapest first.
 //!
-//! Where each step computes its region and the whole does not compute the network, no kernel is to blame. Then the build
-//! gives up as few possible_fallbacks as it takes for the plan to agree, and says which.
+//! Where each step computes its region and the whole plan does not compute the network, no kernel is to blame. Then the
+//! build disables as few optimizations as it takes for the plan to agree, and reports them.
 
 use serde::{Deserialize, Serialize};
 
-/// Something that a plan may do, the cheapest to give up first.
+/// An optimization that a build may disable, the cheapest one first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Fallback {
-    /// Concatenations and slices may lie in the memory of other values.
+    /// Concatenations and slices may be aliases of other buffers.
     Aliases,
-    /// Values that are not alive at once may lie in the same memory, and results in that of operands.
+    /// Values that are not live at once may share memory, and results may reuse the buffers of operands.
     SharedMemory,
     /// Several operators may be one region, in a layout of its own.
     Regions,
@@ -24,7 +24,7 @@ pub(crate) const ALL_PASSES: &str = "all passes";
 impl Fallback {
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Fallback::Aliases => "parts of values",
+            Fallback::Aliases => "buffer aliases",
             Fallback::SharedMemory => "shared memory",
             Fallback::Regions => "regions of several operators",
             Fallback::Passes => ALL_PASSES,
@@ -32,11 +32,11 @@ impl Fallback {
     }
 }
 
-/// What to give up: one of these alone where that is enough, else all without those that may stay, the dearest tried
-/// first; `None` where nothing helps.
+/// The optimizations to disable: one of these alone where that is enough, else all except those that may stay, tested
+/// from the dearest one on; `None` where nothing helps.
 ///
 /// # Errors
-/// The first that `agrees` has.
+/// The first error of `agrees`.
 pub(crate) fn least<E>(
     of: &[Fallback],
     mut agrees: impl FnMut(&[Fallback]) -> Result<bool, E>,
@@ -52,7 +52,7 @@ pub(crate) fn least<E>(
     }
     for stays in of.iter().rev() {
         let fewer: Vec<Fallback> = fallbacks.iter().copied().filter(|fallback| fallback != stays).collect();
-        // Each alone was tried.
+        // Each single one was tested already.
         if fewer.len() > 1 && agrees(&fewer)? {
             fallbacks = fewer;
         }
@@ -66,23 +66,23 @@ mod tests {
 
     const ALL: [Fallback; 4] = [Fallback::Aliases, Fallback::SharedMemory, Fallback::Regions, Fallback::Passes];
 
-    /// What is given up where exactly these have to be, and after how many questions.
+    /// The disabled optimizations if exactly these are needed, and the number of tests.
     fn fallbacks(needed: &[Fallback]) -> (Option<Vec<Fallback>>, usize) {
-        let mut asked = 0;
+        let mut tests = 0;
         let found: Result<_, ()> = least(&ALL, |fallbacks| {
-            asked += 1;
+            tests += 1;
             Ok(needed.iter().all(|fallback| fallbacks.contains(fallback)))
         });
-        (found.expect("no errors"), asked)
+        (found.expect("no errors"), tests)
     }
 
     #[test]
     fn as_few_as_it_takes() {
         for set in 1..1 << ALL.len() {
             let needed: Vec<Fallback> = (0..ALL.len()).filter(|at| set >> at & 1 == 1).map(|at| ALL[at]).collect();
-            let (found, asked) = fallbacks(&needed);
+            let (found, tests) = fallbacks(&needed);
             assert_eq!(found.as_deref(), Some(&needed[..]));
-            assert!(asked <= 2 * ALL.len() + 1, "{asked} questions for {needed:?}");
+            assert!(tests <= 2 * ALL.len() + 1, "{tests} tests for {needed:?}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Launches of a kernel on tensors, as the runtime would do them: in the memory of a queue, with poisoned results.
+//! Launches a kernel on tensors, as the runtime would: in the memory of a queue, with poisoned results.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,14 +9,15 @@ use sinter_backend::{
 use sinter_base::view::element_bytes;
 use sinter_base::{Buffer, DataType, Dim, MemoryRef, Rows, Sizes, Tensor, Value, ValueType, View};
 
-/// What every byte of a result holds before the kernel runs: no sensible number in any type.
+/// The value of every byte of a result before the kernel runs: no plausible number in any type.
 const POISON: u8 = 0xA5;
 
-/// A queue with memory for launches of one kernel: operands by their number in the region, packed ones packed, and results.
+/// A queue with memory for launches of one kernel: operands by their index in the region, packed ones packed, and
+/// results.
 pub struct Setup {
     queue: Box<dyn Queue>,
     arguments: Arguments,
-    /// Results whose sizes the last launch told, by result.
+    /// Results whose sizes the last launch determined, by result.
     dynamic: Vec<Option<Argument>>,
 }
 
@@ -24,7 +25,7 @@ pub(crate) fn data(error: &dyn std::fmt::Display) -> KernelError {
     KernelError::Data(error.to_string())
 }
 
-/// Memory for a tensor, whose elements lie in such rows, holding these bytes.
+/// Allocates memory for a tensor with these rows, and writes these bytes.
 pub(crate) fn placed(
     queue: &mut dyn Memory,
     (data_type, sizes, rows): (DataType, Sizes, Option<Rows>),
@@ -35,7 +36,7 @@ pub(crate) fn placed(
     Ok(Argument { memory, data_type, sizes, rows })
 }
 
-/// The bytes of an argument, the kernel's and those between its rows.
+/// The bytes of an argument, including those between its rows.
 pub(crate) fn bytes_of(queue: &mut dyn Memory, argument: &Argument) -> Result<Buffer, KernelError> {
     let mut buffer = Buffer::new(argument.memory.bytes);
     queue.read(argument.memory, buffer.bytes_mut())?;
@@ -46,7 +47,7 @@ impl Setup {
     /// Copies the operands into the memory of a new queue; `results` are the types of the results for these operands.
     ///
     /// # Errors
-    /// Results that are no tensors, and errors of the device.
+    /// Results that are not tensors, and errors of the device.
     pub fn new(
         device: &dyn Device,
         results: &[ValueType],
@@ -83,7 +84,7 @@ impl Setup {
         Ok(Self { queue, arguments, dynamic })
     }
 
-    /// Launches the kernel once, and waits for it; the time that it took.
+    /// Launches the kernel once, waits for it, and returns the time that it took.
     ///
     /// # Errors
     /// The kernel's own.
@@ -105,10 +106,10 @@ impl Setup {
         Ok(time)
     }
 
-    /// What the last launch made.
+    /// The results of the last launch.
     ///
     /// # Errors
-    /// A result of open size that the kernel never made.
+    /// A result of dynamic size that the kernel did not make.
     pub fn results(&mut self) -> Result<Vec<Value>, KernelError> {
         let Self { queue, arguments, dynamic } = self;
         let mut values = Vec::new();
@@ -125,8 +126,8 @@ impl Setup {
     }
 }
 
-/// Scratch memory of a candidate for operands of these types, as far as they say the sizes that it depends on; a kernel that
-/// gets less takes what it needs.
+/// Scratch memory of a candidate for operands of these types, if they determine its size; a kernel that gets less
+/// allocates what it needs.
 pub fn workspace_bytes(candidate: &Candidate, region: &Region, operands: &[ValueType]) -> usize {
     let mut sizes: HashMap<&str, i64> = HashMap::new();
     let body = region.body();
@@ -145,7 +146,7 @@ pub fn workspace_bytes(candidate: &Candidate, region: &Region, operands: &[Value
     bytes.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0)
 }
 
-/// Launches a kernel on operands by their number in the region, packed ones packed; `results` are the types of the
+/// Launches a kernel on operands by their index in the region, packed ones packed; `results` are the types of the
 /// results for these operands.
 ///
 /// # Errors

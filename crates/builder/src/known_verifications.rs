@@ -1,10 +1,10 @@
-//! What the judge said: a network that was verified once need not be verified again.
+//! The verification cache: a build need not verify a network and plan that an earlier build verified.
 //!
-//! One known covers one whole build. It is found under a hash of everything that it depends on: the program that
-//! built (its kernels, passes, rules and judge are in its file), the device, the network with the contents of its
-//! weights, the inputs that it was verified with, and the passes that were left out. And it holds for one plan only: the
-//! build is made as the known says, and if the plan is another one, say because new timings chose other kernels, the
-//! judge is called as if there were no known.
+//! One entry covers one whole build. Its key is a hash of everything that the verification result depends on: the
+//! running program (its file contains kernels, passes, rules and reference executor), the device, the network with the
+//! contents of its weights, the inputs of verification, and the disabled passes. An entry holds for one plan only: the
+//! build repeats the choices of the entry, and if the plan differs, for example because new timings chose other
+//! kernels, the build verifies it as if there were no entry.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -22,19 +22,19 @@ use crate::fallback::Fallback;
 use crate::verify::{Dropped, Unverified, Verification, Verify};
 
 const KIND: &str = "verifications";
-/// With more verifications than this, those of other programs are dropped: nothing tells which of them are old.
+/// With more entries than this, those of other programs are dropped: the cache does not know their age.
 const MANY: usize = 64;
 
-/// How a build ended.
+/// The result of a verified build.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct KnownVerification {
-    /// Hash of the plan, without its self_test answers.
+    /// Hash of the plan, without its self-test vectors.
     pub(crate) plan: String,
-    /// The pass that was left out because it changes the meaning.
+    /// The pass that was disabled because it changes the meaning.
     pub(crate) without: Option<String>,
     /// (tactic, text of the region) of kernels that were dropped.
     pub(crate) bans: Vec<(String, String)>,
-    /// What the plan may not do.
+    /// Optimizations that were disabled.
     pub(crate) fallbacks: Vec<Fallback>,
     pub(crate) found: Verification,
     pub(crate) self_test: Option<SelfTest>,
@@ -59,29 +59,29 @@ struct Record {
     self_test: Option<String>,
 }
 
-/// Verdicts of earlier builds. See the module documentation.
+/// Verification results of earlier builds. See the module documentation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct VerificationCache {
-    /// By program and build.
+    /// By program and key of the build.
     entries: BTreeMap<(String, String), Record>,
 }
 
 impl VerificationCache {
-    /// Reads a file; an empty cache when there is none.
+    /// Reads a file; an empty cache where it does not exist.
     ///
     /// # Errors
-    /// When it cannot be read, is damaged or something else.
+    /// When it cannot be read, is damaged or is not a cache of verifications.
     pub fn load(path: &Path) -> Result<Self, CacheError> {
         let records: Vec<Record> = cache_file::read(path, KIND)?;
         let entry = |record: Record| ((record.program.clone(), record.build.clone()), record);
         Ok(Self { entries: records.into_iter().map(entry).collect() })
     }
 
-    /// Writes a file, whole or not at all. Verdicts that it holds stay; one that is damaged or of another version is
-    /// replaced: the judge can always be asked again.
+    /// Writes a file, whole or not at all. Its other entries stay; a file that is damaged or of another version is
+    /// replaced, since builds can verify again.
     ///
     /// # Errors
-    /// When it cannot be written, or is no cache of verifications.
+    /// When it cannot be written, or is not a cache of verifications.
     pub fn save(&self, path: &Path) -> Result<(), CacheError> {
         let mut merged = match Self::load(path) {
             Ok(known) => known,
@@ -95,7 +95,7 @@ impl VerificationCache {
         cache_file::write(path, KIND, &merged.entries.into_values().collect::<Vec<_>>())
     }
 
-    /// Number of verifications.
+    /// Number of entries.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
@@ -157,7 +157,7 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
     text.as_bytes().chunks(2).map(pair).collect()
 }
 
-/// Hash of the running program's file, which holds every kernel, pass and rule; `None` when it cannot be read.
+/// Hash of the running program's file, which contains every kernel, pass and rule; `None` when it cannot be read.
 fn this_program() -> Option<&'static str> {
     static PROGRAM: OnceLock<Option<String>> = OnceLock::new();
     let hash = || {
@@ -174,7 +174,7 @@ fn this_program() -> Option<&'static str> {
     PROGRAM.get_or_init(hash).as_deref()
 }
 
-/// A hash that tells fields apart: each is preceded by its length.
+/// A hash that separates fields: the length of each precedes it.
 #[derive(Default)]
 struct Fields(blake3::Hasher);
 
@@ -209,7 +209,7 @@ impl Fields {
         }
     }
 
-    /// The text form, and the known contents that it leaves out.
+    /// Hashes the text form, and the known contents that it omits.
     fn body(&mut self, body: &Body) {
         self.text(&body.to_string());
         for index in 0..body.value_count() {
@@ -225,7 +225,8 @@ impl Fields {
     }
 }
 
-/// Hash of all that a build's known depends on beside the program; `None` when the program is not known.
+/// The key of a build: the hash of everything that its verification depends on beside the program; `None` when the
+/// program's file cannot be read.
 pub(crate) fn build_key<'a>(
     network: &Network,
     device: &str,
@@ -238,7 +239,7 @@ pub(crate) fn build_key<'a>(
     disabled.for_each(|pass| fields.text(pass));
     match verify {
         Verify::Off => return None,
-        Verify::Generated => fields.text("made up"),
+        Verify::Generated => fields.text("synthetic"),
         Verify::Given(inputs) => {
             let mut inputs: Vec<_> = inputs.iter().collect();
             inputs.sort_by_key(|(name, _)| *name);
@@ -292,8 +293,8 @@ pub(crate) fn build_key<'a>(
     Some(fields.finish())
 }
 
-/// Hash of a plan without its answers and report. The contents of its weights follow from the network, the program and the steps, so that their names
-/// and types are enough.
+/// Hash of a plan without its self-test vectors and report. The contents of its weights follow from the network, the
+/// program and the steps, so that names and types are enough.
 pub(crate) fn plan_hash(plan: &Plan) -> String {
     let mut fields = Fields::default();
     for weight in &plan.weights {

@@ -1,9 +1,10 @@
-//! Floor 3: the story of a build.
+//! Layer 3: the story of a build.
 //!
-//! [`build`] takes a network and a back end. `choose` finds regions and the best candidate for each, `assemble` makes a plan of
-//! them, and `verify` compares the plan with the reference executor; `builder.rs` tells the story from beginning to end.
+//! [`build`] takes a network and a back end. `choose` finds regions and the best candidate for each, `assemble` makes a
+//! plan of them, and `verify` compares the plan with the reference executor; `builder.rs` runs these stages from
+//! beginning to end.
 //!
-//! Does not know source formats or particular kernels.
+//! The crate knows no source formats and no particular kernels.
 
 mod assemble;
 pub mod builder;

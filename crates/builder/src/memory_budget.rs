@@ -1,6 +1,6 @@
-//! The bound on memory: what a build needs is known from declared sizes before anything is allocated.
+//! The memory budget: the build knows its memory needs from declared sizes before it allocates.
 //!
-//! A small file can declare tensors of any size; without a bound it would take the machine with it.
+//! A small file can declare tensors of any size; without a limit such a file could exhaust the machine's memory.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use sinter_ops::{InferContext, Operands, infer};
 
 use crate::sizes::SizeHints;
 
-/// Size that stands in for a dimension that nothing pins or bounds.
+/// Default size of a dimension that is neither static nor bounded.
 const FREE_SIZE: i64 = 1;
 
 /// A build that needs more memory than allowed.
@@ -23,15 +23,15 @@ const FREE_SIZE: i64 = 1;
      --max-memory to allow more"
 )]
 pub struct MemoryError {
-    /// Which part of the build.
+    /// The stage of the build.
     pub what: &'static str,
     /// Bytes of weights and values.
     pub needed: u128,
     /// Bytes of weights.
     pub weights: u128,
-    /// Largest sum of values that are alive at once.
+    /// Largest sum of values that are live at once.
     pub values: u128,
-    /// The bound.
+    /// The limit.
     pub allowed: u64,
 }
 
@@ -40,24 +40,28 @@ fn within(what: &'static str, weights: u128, values: u128, allowed: u64) -> Resu
     if needed <= u128::from(allowed) { Ok(()) } else { Err(MemoryError { what, needed, weights, values, allowed }) }
 }
 
-/// Checks the declared sizes of a network against a bound. Dimensions that nothing pins count with their largest size,
-/// where that is known, else as 1; what they become is checked again when the engine runs.
+/// Checks the declared sizes of a network against a limit. Dynamic dimensions count with their maximum where it is
+/// known, else as 1; the engine checks the actual sizes again.
 ///
 /// # Errors
-/// The sums, when they are larger than the bound.
+/// The sums, when they are larger than the limit.
 pub fn check(network: &Network, sizes: &SizeHints, allowed: u64) -> Result<(), MemoryError> {
     let size = |name: &str| sizes.max(name).unwrap_or(FREE_SIZE);
     within("the model", weights_of(network), peak_of_values(network, &size), allowed)
 }
 
-/// Checks what the judge takes for these inputs.
+/// Checks the memory that the reference executor needs for these inputs.
 ///
 /// # Errors
-/// The sums, when they are larger than the bound.
-pub(crate) fn check_judge(network: &Network, inputs: &HashMap<String, Value>, allowed: u64) -> Result<(), MemoryError> {
+/// The sums, when they are larger than the limit.
+pub(crate) fn check_reference(
+    network: &Network,
+    inputs: &HashMap<String, Value>,
+    allowed: u64,
+) -> Result<(), MemoryError> {
     let sizes = sizes_of(network, inputs);
     let size = |name: &str| sizes.get(name).copied().unwrap_or(FREE_SIZE);
-    // The judge computes in float64 and keeps its answers beside those of the engine.
+    // The reference executor computes in float64 and keeps its results beside those of the engine.
     let values = peak_of_values(network, &size).saturating_add(largest_node(network, &size));
     within("verification", weights_of(network), values, allowed)
 }
@@ -73,15 +77,15 @@ impl WeightBudget {
         Self { taken: 0, allowed }
     }
 
-    /// Takes what an expression and its pack need; a tensor that lies in the model's file needs nothing of its own.
+    /// Adds the memory that an expression and its pack need; a tensor in the model's file needs none.
     ///
     /// # Errors
-    /// The sum, when it is larger than the bound.
+    /// The sum, when it is larger than the limit.
     pub(crate) fn take(&mut self, expression: &WeightExpr, is_packed: bool) -> Result<(), MemoryError> {
         let mut inner = 0;
         let ty = computed(expression, &mut HashMap::new(), &mut inner);
         let own = ty.map_or(0, |ty| bytes_of(&ty, &|_| FREE_SIZE));
-        // What an expression computes on its way is given back, its result stays, or its pack, which is as large.
+        // Intermediate results of an expression are freed; its result stays, or its pack, which is as large.
         let stays = if is_packed || matches!(expression, WeightExpr::Apply { .. }) { own } else { 0 };
         within("computing weights", self.taken.saturating_add(inner), if is_packed { own } else { 0 }, self.allowed)?;
         self.taken = self.taken.saturating_add(stays);
@@ -89,7 +93,7 @@ impl WeightBudget {
     }
 }
 
-/// The type of an expression; adds the bytes of everything that it computes to `bytes`.
+/// The type of an expression; adds the bytes of all its intermediate results to `bytes`.
 fn computed(
     expression: &WeightExpr,
     known: &mut HashMap<*const WeightExpr, Option<ValueType>>,
@@ -133,7 +137,7 @@ fn bytes_of(ty: &ValueType, size_of: &dyn Fn(&str) -> i64) -> u128 {
     dims.iter().map(size).fold(width, u128::saturating_mul)
 }
 
-/// Values live from the node that makes them to the last one that reads them.
+/// The peak of values, each of which is live from its maker to its last reader.
 fn peak_of_values(network: &Network, size_of: &dyn Fn(&str) -> i64) -> u128 {
     let body = &network.body;
     let last_uses = body.last_uses();
@@ -155,7 +159,7 @@ fn peak_of_values(network: &Network, size_of: &dyn Fn(&str) -> i64) -> u128 {
     peak
 }
 
-/// Bytes of what the largest node reads and makes, in float64.
+/// Bytes of the operands and results of the largest node, in float64.
 fn largest_node(network: &Network, size_of: &dyn Fn(&str) -> i64) -> u128 {
     let body = &network.body;
     let wide = |ty: &ValueType| match ty.as_tensor() {
@@ -185,7 +189,7 @@ mod tests {
     use super::*;
     use crate::sizes::SizeHint;
 
-    /// x -> -x -> --x of f32: two of them are alive at once, the input throughout.
+    /// x -> -x -> --x of f32: two of them are live at once, the input throughout.
     fn chain(sizes: Vec<Dim>) -> Network {
         let mut builder = NetworkBuilder::new();
         let mut value = builder.add_network_input("x", ValueType::tensor(DataType::F32, sizes), None);
@@ -198,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn the_peak_counts_what_lives_at_once() {
+    fn the_peak_counts_values_that_are_live_at_once() {
         let network = chain(vec![Dim::symbol("N"), Dim::constant(256)]);
         let free = SizeHints::default();
         assert!(check(&network, &free, 3 * 1024).is_ok());
@@ -208,7 +212,7 @@ mod tests {
         assert_eq!(check(&network, &bounded, 0).unwrap_err().needed, 30 * 1024, "the largest size counts");
         let x = Tensor::from_vec(&[5, 256], vec![0f32; 5 * 256]).unwrap();
         let inputs = HashMap::from([("x".to_owned(), Value::Tensor(x))]);
-        let found = check_judge(&network, &inputs, 0).unwrap_err();
+        let found = check_reference(&network, &inputs, 0).unwrap_err();
         assert_eq!((found.what, found.values), ("verification", 5 * (3 * 1024 + 2 * 2048)));
     }
 

@@ -1,29 +1,29 @@
-//! How far a build is.
+//! The progress of a build.
 
 use std::time::Duration;
 
-/// What a build is doing.
+/// The stage of a build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
-    /// The judge runs the network as imported.
-    Judge,
-    /// Passes make the network better.
+    /// The reference executor runs the network as imported.
+    Reference,
+    /// Passes optimize the network.
     Passes,
-    /// Kernels are chosen.
+    /// The cover chooses kernels.
     Choose,
-    /// Kernels are timed.
+    /// Tuning times kernels.
     Tune,
-    /// Weights are computed and packed.
+    /// The build computes and packs weights.
     Weights,
-    /// Kernels are held against the judge.
+    /// Verification compares kernels with the reference executor.
     Verify,
 }
 
 impl Stage {
-    /// In a word or two.
+    /// Its name in a word or two.
     pub const fn name(self) -> &'static str {
         match self {
-            Stage::Judge => "running the judge",
+            Stage::Reference => "running the reference",
             Stage::Passes => "optimizing",
             Stage::Choose => "choosing kernels",
             Stage::Tune => "timing kernels",
@@ -33,29 +33,29 @@ impl Stage {
     }
 }
 
-/// Told how far the build is: what it does, and (done, all) where that is known, in steps or milliseconds.
+/// A listener for progress: it receives the stage, and (done, all) where that is known, in steps or milliseconds.
 pub type Listener<'a> = dyn Fn(Stage, Option<(u64, u64)>) + 'a;
 
-/// Whom a build tells, if anyone.
+/// The listener of a build, if any.
 #[derive(Clone, Copy, Default)]
 pub struct Progress<'a>(pub Option<&'a Listener<'a>>);
 
 impl Progress<'_> {
-    /// A stage begins whose end is not known.
+    /// Reports the begin of a stage of unknown length.
     pub(crate) fn begin(self, stage: Stage) {
         if let Some(listener) = self.0 {
             listener(stage, None);
         }
     }
 
-    /// A stage has come so far.
+    /// Reports the steps of a stage that are done.
     pub(crate) fn step(self, stage: Stage, done: usize, all: usize) {
         if let Some(listener) = self.0 {
             listener(stage, Some((done as u64, all as u64)));
         }
     }
 
-    /// A stage has used so much of its time.
+    /// Reports the time that a stage has used.
     pub(crate) fn at(self, stage: Stage, used: Duration, all: Duration) {
         let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         if let Some(listener) = self.0 {

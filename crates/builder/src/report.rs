@@ -1,4 +1,4 @@
-//! The report that travels with a plan: what of a build's story depends on the plan alone.
+//! The report that travels with a plan: the facts of a build that depend on the plan alone.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use sinter_plan::{Graph, Launch, Report};
 
 use crate::regions::ConsideredRegion;
 
-/// What is told of a plan with these steps.
+/// The report of a plan with these steps.
 pub(crate) fn report(
     verification: &Verification,
     passes: &[PassReport],
@@ -52,7 +52,7 @@ fn refused(regions: &[ConsideredRegion], graph: &Graph) -> Vec<Refused> {
     let mut all = Vec::new();
     for (region, steps) in steps {
         let mut refusals: Vec<(Arc<str>, Arc<str>)> = Vec::new();
-        // One region may have been considered with several contents of its weights.
+        // The build may have considered one region with several contents of its weights.
         for (tactic, reason) in regions.iter().filter(|r| r.region == region).flat_map(|r| &r.refusals) {
             let refusal = (text(tactic), text(reason));
             if !refusals.contains(&refusal) {

@@ -1,4 +1,4 @@
-//! What the user knows beforehand of sizes that stay free: the range that the engine must take, and where it should be
+//! The user's hints for dynamic dimensions: the range that the engine must accept, and the optimum, where it should be
 //! fastest.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,34 +6,34 @@ use std::collections::{BTreeMap, BTreeSet};
 use sinter_base::{Dim, ValueType};
 use sinter_ir::Network;
 
-/// What is known of one named size.
+/// Hints for one named size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SizeHint {
-    /// Smallest value; smaller ones are refused when the engine runs.
+    /// Smallest value; the engine refuses smaller ones.
     pub min: Option<i64>,
-    /// The value to choose and to time kernels for.
+    /// The optimum: kernels are chosen and timed for it.
     pub opt: Option<i64>,
-    /// Largest value; larger ones are refused when the engine runs.
+    /// Largest value; the engine refuses larger ones.
     pub max: Option<i64>,
 }
 
-/// What is known of named sizes, by name.
+/// Hints by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SizeHints(pub BTreeMap<String, SizeHint>);
 
 impl SizeHints {
-    /// The named size, at `usual` unless that lies outside its range.
-    pub fn near(&self, name: &str, usual: i64) -> i64 {
+    /// The named size: `optimum`, unless that lies outside its range.
+    pub fn near(&self, name: &str, optimum: i64) -> i64 {
         let hint = self.0.get(name).copied().unwrap_or_default();
-        usual.min(hint.max.unwrap_or(i64::MAX)).max(hint.min.unwrap_or(0))
+        optimum.min(hint.max.unwrap_or(i64::MAX)).max(hint.min.unwrap_or(0))
     }
 
-    /// The value to choose kernels for, where it is known.
+    /// The optimum, where it is known.
     pub fn opt(&self, name: &str) -> Option<i64> {
         self.0.get(name)?.opt
     }
 
-    /// The same, with these as usual sizes where the user names none.
+    /// The same hints, with these optima where the user names none.
     #[must_use]
     pub(crate) fn with_optimum(&self, sizes: BTreeMap<String, i64>) -> Self {
         let mut hints = self.clone();
@@ -43,8 +43,8 @@ impl SizeHints {
         hints
     }
 
-    /// The least range that takes in those of all profiles, with the optima of the first one; a size that a profile leaves
-    /// open is open.
+    /// The smallest range that contains the ranges of all profiles, with the optima of the first one; a size that a
+    /// profile does not bound has no bound.
     pub fn hull(profiles: &[SizeHints]) -> SizeHints {
         let Some((first, others)) = profiles.split_first() else { return SizeHints::default() };
         let mut hull = first.clone();
@@ -66,7 +66,7 @@ impl SizeHints {
         self.0.get(name)?.max
     }
 
-    /// The ranges as pairs of sizes that must be equal, each with what it means when they are not.
+    /// The ranges as pairs of sizes that must be equal, each with a message for the case that they are not.
     pub(crate) fn guards(&self) -> impl Iterator<Item = (Dim, Dim, String)> + '_ {
         self.0.iter().flat_map(|(name, hint)| {
             let size = Dim::symbol(name);
@@ -78,7 +78,7 @@ impl SizeHints {
     }
 }
 
-/// Sizes that the network's inputs name.
+/// The sizes that the network's inputs name.
 pub(crate) fn input_symbols(network: &Network) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for input in &network.inputs {
@@ -114,11 +114,11 @@ mod tests {
     fn ranges_become_guards() {
         let hint = SizeHint { min: Some(2), opt: Some(8), max: Some(64) };
         let hints = SizeHints(BTreeMap::from([("S".to_owned(), hint), ("N".to_owned(), SizeHint::default())]));
-        assert_eq!([1, 3, 100].map(|usual| hints.near("S", usual)), [2, 3, 64]);
+        assert_eq!([1, 3, 100].map(|optimum| hints.near("S", optimum)), [2, 3, 64]);
         assert_eq!((hints.near("N", 3), hints.opt("S"), hints.opt("N"), hints.max("S")), (3, Some(8), None, Some(64)));
         let given = BTreeMap::from([("N".to_owned(), 5), ("S".to_owned(), 5)]);
         let with = hints.with_optimum(given);
-        assert_eq!((with.opt("N"), with.opt("S")), (Some(5), Some(8)), "what the user says counts");
+        assert_eq!((with.opt("N"), with.opt("S")), (Some(5), Some(8)), "the optimum of the user counts");
         let s = Dim::symbol("S");
         let found: Vec<(Dim, Dim)> = hints.guards().map(|(left, right, _)| (left, right)).collect();
         assert_eq!(found, [(s.maximum(&2i64.into()), s.clone()), (s.minimum(&64i64.into()), s)]);

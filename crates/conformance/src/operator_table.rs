@@ -92,7 +92,7 @@ struct Row {
 }
 
 impl Row {
-    /// Notes who takes a region; is there anybody?
+    /// Records the tactics that take a region; is there any?
     fn ask(&mut self, region: &Region) -> bool {
         let (target, sizing) = (Paper.target(1), Sizing::default());
         let problem = Problem { region, target: &target, sizing: &sizing };

@@ -1,4 +1,4 @@
-//! The back end: one device, whose faults and whose memory the test holds in its hands.
+//! The back end: one device, whose faults and memory a test controls.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -42,17 +42,17 @@ impl Fake {
         }
     }
 
-    /// How it fails.
+    /// Its fault injection.
     pub fn faults(&self) -> &Faults {
         &self.faults
     }
 
-    /// Its memory.
+    /// Its memory account.
     pub fn account(&self) -> &Account {
         &self.account
     }
 
-    /// How often work was recorded so far, and how often recorded work was done.
+    /// How often work was recorded so far, and how often recorded work was replayed.
     pub fn captures(&self) -> (usize, usize) {
         (self.captures.load(Ordering::Relaxed), self.replays.load(Ordering::Relaxed))
     }

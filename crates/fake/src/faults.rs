@@ -1,22 +1,22 @@
-//! Failing on command: at the n-th call of the device, whatever it is about.
+//! Fault injection: a chosen call of the device fails.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use sinter_backend::KernelError;
 
-/// What goes wrong.
+/// The kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// A launched kernel fails: the first one at this call or after it.
     Launch,
-    /// No memory is left: for the first request at this call or after it.
+    /// An allocation fails: the first one at this call or after it.
     Memory,
-    /// The device is gone, with all that is on it.
+    /// The device is lost with its memory.
     Lost,
 }
 
-/// What a call is about.
+/// The kind of call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
     Launch,
@@ -24,7 +24,7 @@ pub(crate) enum Call {
     Other,
 }
 
-/// The calls of a device so far, and the one that will fail.
+/// Counts the calls of a device, and holds the injected fault.
 #[derive(Debug, Default)]
 pub struct Faults {
     calls: AtomicU64,
@@ -33,7 +33,7 @@ pub struct Faults {
 }
 
 fn lost() -> KernelError {
-    KernelError::Lost("it was told to go".to_owned())
+    KernelError::Lost("the test lost it on command".to_owned())
 }
 
 impl Faults {
@@ -42,18 +42,18 @@ impl Faults {
         self.calls.load(Ordering::Relaxed)
     }
 
-    /// Lets the call of this number fail, counted from the next one on; the first that the fault can happen to, if that is
-    /// a later one.
+    /// Injects a fault at the call of this index, counted from the next one on, or at the first later call where the
+    /// fault can happen.
     pub fn inject(&self, call: u64, fault: Fault) {
         *self.next() = Some((self.calls().saturating_add(call), fault));
     }
 
-    /// Takes back what was injected and did not happen yet; was there something?
+    /// Removes a fault that did not happen yet; was there one?
     pub fn clear(&self) -> bool {
         self.next().take().is_some()
     }
 
-    /// Brings a lost device back, as another device: what was on it is gone.
+    /// Revives a lost device as a new one, whose memory is empty.
     pub fn revive(&self) {
         self.is_lost.store(false, Ordering::Relaxed);
     }

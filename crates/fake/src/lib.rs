@@ -1,8 +1,8 @@
-//! Basement: a device that is no processor, for the tests of all that must not care which device it has.
+//! A development crate: a device that is no processor, for tests that must pass on any device.
 //!
-//! Its memory cannot be read by the host, and nothing is done before somebody waits for it. It has kernels for some
-//! operators and element types only ([`tactics`]), which evaluate the reference. It bounds and counts its memory, and fails
-//! on command ([`Faults`]).
+//! The host cannot read its memory, and it executes work only when a caller waits. It has kernels for some operators
+//! and element types only ([`tactics`]), which evaluate the reference. It limits and counts its memory, and fails on
+//! command ([`Faults`]).
 
 pub mod back_end;
 pub mod faults;

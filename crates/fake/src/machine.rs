@@ -1,4 +1,4 @@
-//! The device as the back end writes it.
+//! The device: it loads kernels and creates streams.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use crate::back_end::Fake;
 use crate::faults::{Call, Faults};
 use crate::memory::{Account, Allocation};
 use crate::stream::FakeStream;
-use crate::tactics::{code_of, serves};
+use crate::tactics::{code_of, implements};
 
 /// See the module documentation.
 pub struct FakeMachine {
@@ -46,7 +46,7 @@ impl Machine for FakeMachine {
     fn load(&self, recipe: &Recipe, region: &Region, code: Option<&Code>) -> Result<Loaded<FakeKernel>, KernelError> {
         self.faults.call(Call::Other)?;
         self.loads.fetch_add(1, Ordering::Relaxed);
-        serves(recipe, region).map_err(|refusal| KernelError::Recipe(format!("{recipe}: {refusal}")))?;
+        implements(recipe, region).map_err(|refusal| KernelError::Recipe(format!("{recipe}: {refusal}")))?;
         if code != Some(&code_of(recipe, region)) {
             return Err(KernelError::Recipe(format!(
                 "the code of {recipe} was compiled for something else, or not at all"

@@ -1,14 +1,14 @@
-//! The memory of the device: counted, bounded, and full of nonsense until it is written.
+//! The memory of the device: counted, limited, and poisoned until it is written.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sinter_backend::KernelError;
 
-/// What new memory holds.
-const NONSENSE: u8 = 0xC5;
+/// The poison in new memory.
+const POISON: u8 = 0xC5;
 
-/// How much memory there is, and how much is taken.
+/// The memory limit, and the bytes in use.
 #[derive(Debug)]
 pub struct Account {
     used: AtomicUsize,
@@ -16,17 +16,17 @@ pub struct Account {
 }
 
 impl Account {
-    /// So many bytes.
+    /// An account with this limit.
     pub fn of(limit: usize) -> Arc<Self> {
         Arc::new(Self { used: AtomicUsize::new(0), limit })
     }
 
-    /// Bytes that are taken.
+    /// Bytes in use.
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// New memory.
+    /// Allocates memory.
     pub(crate) fn take(self: &Arc<Self>, bytes: usize) -> Result<Allocation, KernelError> {
         let used = self.used.fetch_add(bytes, Ordering::Relaxed);
         if used.checked_add(bytes).is_none_or(|all| all > self.limit) {
@@ -34,11 +34,11 @@ impl Account {
             let (limit, left) = (self.limit, self.limit.saturating_sub(used));
             return Err(KernelError::Memory(format!("a block of {bytes} bytes, of {left} left in {limit}")));
         }
-        Ok(Allocation { bytes: vec![NONSENSE; bytes], account: self.clone() })
+        Ok(Allocation { bytes: vec![POISON; bytes], account: self.clone() })
     }
 }
 
-/// A block, which goes back to its account.
+/// A block; dropping it returns its bytes to the account.
 pub struct Allocation {
     pub(crate) bytes: Vec<u8>,
     account: Arc<Account>,

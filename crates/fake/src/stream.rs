@@ -1,4 +1,4 @@
-//! Work of one context: a list of commands that nobody looks at before somebody waits.
+//! The work of one context: a list of commands that the device executes when a caller waits.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sinter_backend::{Argument, Arguments, CapturedId, Event, Input, KernelError, Memory, Output, Seed, Stream};
 use sinter_base::{BlockId, Buffer, HostBlock, MemoryRef, Value, View};
-use sinter_ops::{EvalContext, EvalError, Memory as Room, ReferenceEvaluator};
+use sinter_ops::{EvalContext, EvalError, Memory as EvalMemory, ReferenceEvaluator};
 
 use crate::faults::Call;
 use crate::machine::{FakeKernel, FakeMachine};
@@ -15,7 +15,7 @@ use crate::memory::Allocation;
 /// A block of a stream.
 enum Block {
     Own(Allocation),
-    /// A weight of the device, to read.
+    /// A weight of the device, read only.
     Resident(Arc<Allocation>),
 }
 
@@ -32,19 +32,19 @@ pub struct FakeStream {
     machine: Arc<FakeMachine>,
     blocks: Vec<Option<Block>>,
     commands: Vec<Command>,
-    /// Where commands go while they are recorded.
+    /// Commands that are being recorded, if any.
     recording: Option<Vec<Command>>,
     captured: Vec<Option<Vec<Command>>>,
-    /// Results of the last launch whose sizes it told.
+    /// Results of the last launch whose sizes the kernel determined.
     dynamic: Vec<Option<Argument>>,
-    /// Launches before each event.
+    /// Number of launches before each event.
     events: Vec<u64>,
     launches: u64,
 }
 
-/// Bytes that a kernel may work in.
+/// Scratch bytes of a kernel.
 const SCRATCH: u64 = 1 << 28;
-/// What every launch takes, by the clock of the device.
+/// Duration of every launch, by the clock of the device.
 const LAUNCH: Duration = Duration::from_micros(1);
 
 fn data(error: impl std::fmt::Display) -> KernelError {
@@ -70,7 +70,7 @@ impl FakeStream {
     }
 
     fn insert(&mut self, block: Block) -> BlockId {
-        // Numbers are not used again: who keeps one too long is found out.
+        // Block indices are never reused, so that any use of a released block is an error.
         self.blocks.push(Some(block));
         BlockId::new(self.blocks.len() - 1)
     }
@@ -95,12 +95,12 @@ impl FakeStream {
         within.ok_or_else(|| recipe(format!("{range:?} is outside of its block")))
     }
 
-    /// Puts a command where commands go.
+    /// Appends a command to the recording, or else to the pending work.
     fn push(&mut self, command: Command) {
         self.recording.as_mut().unwrap_or(&mut self.commands).push(command);
     }
 
-    /// Does all that was asked for. After an error the rest is not done, but for what gives memory back.
+    /// Executes all pending commands. After an error it only releases blocks.
     fn work(&mut self) -> Result<(), KernelError> {
         let mut done = Ok(());
         for command in std::mem::take(&mut self.commands) {
@@ -146,7 +146,7 @@ impl FakeStream {
         if rows.is_some() {
             return Err(recipe("the device has no strided tensors"));
         }
-        // Bytes of the device are aligned for nobody.
+        // Bytes of the device have no alignment.
         let mut buffer = Buffer::new(memory.bytes);
         buffer.bytes_mut().copy_from_slice(self.bytes(*memory)?);
         let view = View::new(*data_type, sizes, buffer.bytes()).map_err(data)?;
@@ -163,7 +163,7 @@ impl FakeStream {
             }
         }
         let (seed, iteration) = seed;
-        let memory = Room::of(SCRATCH);
+        let memory = EvalMemory::of(SCRATCH);
         let cx = EvalContext { seed, iteration, memory, ..EvalContext::new(&ReferenceEvaluator) };
         let results = kernel.region.body().evaluate(operands, &cx).map_err(|error| match error {
             EvalError::Memory { .. } => KernelError::Memory(error.to_string()),
@@ -254,7 +254,7 @@ impl Stream for FakeStream {
         self.launches += 1;
         let has_open = arguments.outputs.iter().any(|output| matches!(output, Output::Dynamic { .. }));
         if has_open {
-            // The results of the launch before are taken, or nobody wants them.
+            // The caller has taken the results of the last such launch, or does not need them.
             self.work()?;
             self.dynamic.clear();
             self.dynamic.resize_with(arguments.outputs.len(), || None);

@@ -1,4 +1,4 @@
-//! What the device has kernels for: single operators of a list, on tensors of a few element types. All else stays elsewhere.
+//! The tactics of the device: single operators of a list, on tensors of a few element types. An island runs all others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use sinter_ops::OpKind;
 pub struct Reference {
     name: &'static str,
     kind: [OpKind; 1],
-    /// Counts what was compiled.
+    /// Counts compilations.
     compiles: Arc<AtomicUsize>,
 }
 
@@ -41,13 +41,13 @@ pub const TACTICS: &[(&str, OpKind)] = &[
     ("fake.random.fill", OpKind::RandomFill),
 ];
 
-/// The tactics of a device, which counts what they compile.
+/// The tactics of a device; they count compilations.
 pub(crate) fn all(compiles: &Arc<AtomicUsize>) -> Vec<Reference> {
     let tactic = |(name, kind): &(&'static str, OpKind)| Reference { name, kind: [*kind], compiles: compiles.clone() };
     TACTICS.iter().map(tactic).collect()
 }
 
-/// What the device's compiler makes of a recipe: what the device checks when it loads it.
+/// The code of a recipe for a region; the device checks it at load.
 pub(crate) fn code_of(recipe: &Recipe, region: &Region) -> Code {
     Code(Bytes::from(format!("{recipe}\n{region}")))
 }
@@ -76,7 +76,7 @@ impl Tactic for Reference {
     }
 }
 
-/// Does the tactic compute the region?
+/// Does the tactic implement the region?
 fn check(tactic: &Reference, region: &Region) -> Result<(), Refusal> {
     let Some(node) = region.only() else { return Err(Refusal::new("takes one operator at a time")) };
     if !tactic.kind.contains(&node.op.kind()) {
@@ -91,7 +91,7 @@ fn check(tactic: &Reference, region: &Region) -> Result<(), Refusal> {
 }
 
 /// Does the recipe belong to the region?
-pub(crate) fn serves(recipe: &Recipe, region: &Region) -> Result<(), Refusal> {
+pub(crate) fn implements(recipe: &Recipe, region: &Region) -> Result<(), Refusal> {
     let known = TACTICS.iter().find(|(name, _)| *name == recipe.tactic);
     let (_, own) = known.ok_or_else(|| Refusal::new("there is no such tactic"))?;
     match region.only().is_some_and(|node| node.op.kind() == *own) {

@@ -1,10 +1,10 @@
-//! Which parts of values a plan may have, and that they lie where the operators say that lead there.
+//! Checks that aliases lie where the operators of the plan say.
 //!
-//! A part lies in an input or in a value of the arena, and two ways lead there. A slice lies where its operand has it.
-//! Results of kernels are written where a concatenation has them: so a written part is an operand of a placed
-//! concatenation, whose result is the whole or again such an operand. What each of them takes of the other follows from
-//! sizes and known contents, and must be what the registers of the part compute. That parts lie inside of their base, the
-//! runtime checks besides whenever it lays memory out.
+//! An alias lies in an input or in a value of the arena, for one of two reasons. A slice is an alias of its operand. A
+//! kernel's result may be written into the result of a concatenation: such an alias is an operand of an aliased
+//! concatenation, whose result is the base buffer or again such an operand. Sizes and known contents determine the
+//! rows, which must equal those that the registers of the alias compute. The runtime checks besides, whenever it places
+//! buffers, that aliases lie inside of their base buffer.
 
 use sinter_backend::Region;
 use sinter_base::Dim;
@@ -16,39 +16,39 @@ use crate::error::PlanError;
 use crate::plan::{Action, Graph, PlanValueId, Step, Storage};
 use crate::shape_program::Register;
 
-/// Checks all parts of a graph; `sizes` are what the registers of the plan compute.
+/// Checks all aliases of a graph; `sizes` are the dimensions that the registers of the plan compute.
 ///
 /// # Errors
-/// The first that may not be.
+/// The first alias that is not allowed.
 pub(crate) fn check(graph: &Graph, sizes: &[Option<Dim>], is_outermost: bool) -> Result<(), PlanError> {
     let wrong = |id: PlanValueId, reason: &str| Err(PlanError::damaged(format!("{id}: {reason}")));
     let storage = |id: PlanValueId| graph.values.get(id.index()).map(|value| &value.storage);
     for (position, value) in graph.values.iter().enumerate() {
-        let Storage::Alias(part) = &value.storage else { continue };
+        let Storage::Alias(alias) = &value.storage else { continue };
         let id = PlanValueId::new(position);
-        let base = graph.values.get(part.base.index());
+        let base = graph.values.get(alias.base.index());
         let Some(base) = base.filter(|base| base.sizes.is_some() && is_outermost) else {
-            return wrong(id, "a part of a value of open size, or inside of control flow");
+            return wrong(id, "an alias of a value of dynamic sizes, or inside of control flow");
         };
         if !matches!(base.storage, Storage::Arena(_) | Storage::Input) || base.ty.data_type() != value.ty.data_type() {
-            return wrong(id, "a part of a part, a weight, or a value of another element type");
+            return wrong(id, "an alias of an alias, a weight, or a value of another element type");
         }
         if base.place != value.place {
-            return wrong(id, "a part of a value on another device");
+            return wrong(id, "an alias of a value on another device");
         }
     }
-    // Operands of placed concatenations that lead to the base.
+    // Operands of aliased concatenations that lead to the base buffer.
     let mut is_joined = vec![false; graph.values.len()];
-    let parts = Parts { graph, sizes };
+    let aliases = Aliases { graph, sizes };
     for step in graph.steps.iter().rev() {
         match &step.action {
-            Action::Alias { region } => parts.placed(step, region, &mut is_joined)?,
+            Action::Alias { region } => aliases.check_step(step, region, &mut is_joined)?,
             Action::Launch(_) | Action::Control { .. } | Action::Copy => {
                 let is_lost = |id: &&PlanValueId| {
                     matches!(storage(**id), Some(Storage::Alias(_))) && is_joined.get(id.index()) != Some(&true)
                 };
                 if let Some(id) = step.outputs.iter().find(is_lost) {
-                    return wrong(*id, "written into a value that it is no operand of");
+                    return wrong(*id, "written into a value of which it is not an operand");
                 }
             }
         }
@@ -56,12 +56,12 @@ pub(crate) fn check(graph: &Graph, sizes: &[Option<Dim>], is_outermost: bool) ->
     Ok(())
 }
 
-struct Parts<'a> {
+struct Aliases<'a> {
     graph: &'a Graph,
     sizes: &'a [Option<Dim>],
 }
 
-impl Parts<'_> {
+impl Aliases<'_> {
     fn dims(&self, id: PlanValueId) -> Option<&[Dim]> {
         self.graph.values.get(id.index())?.ty.as_tensor()?.dims().ok()
     }
@@ -69,31 +69,31 @@ impl Parts<'_> {
     /// Where a value lies, by the registers of the plan.
     fn place(&self, id: PlanValueId) -> Option<SymbolicAlias> {
         let dims = self.dims(id)?;
-        let Storage::Alias(part) = &self.graph.values.get(id.index())?.storage else {
+        let Storage::Alias(alias) = &self.graph.values.get(id.index())?.storage else {
             return Some(SymbolicAlias { base: id, rows: Rows::along(0, &Dim::constant(0), dims, dims) });
         };
         let of = |register: Register| usize::try_from(register.0).ok().and_then(|at| self.sizes.get(at))?.clone();
-        let rows = Rows { offset: of(part.offset)?, inner: of(part.inner)?, step: of(part.step)? };
-        Some(SymbolicAlias { base: part.base, rows })
+        let rows = Rows { offset: of(alias.offset)?, inner: of(alias.inner)?, step: of(alias.step)? };
+        Some(SymbolicAlias { base: alias.base, rows })
     }
 
-    /// Does a value lie where another one has the part that begins at `start` of an axis?
-    fn is_part(&self, id: PlanValueId, of: PlanValueId, axis: usize, start: &Dim) -> Option<bool> {
+    /// Is a value the alias of another one that begins at `start` of an axis?
+    fn is_alias(&self, id: PlanValueId, of: PlanValueId, axis: usize, start: &Dim) -> Option<bool> {
         let (own, base) = (self.dims(id)?, self.dims(of)?);
         let count = product(own);
-        let expected = self.place(of)?.part(&product(base), &Rows::along(axis, start, own, base), &count)?;
+        let expected = self.place(of)?.alias(&product(base), &Rows::along(axis, start, own, base), &count)?;
         Some(self.place(id)?.is_like(&expected, &count))
     }
 
-    /// A step that does nothing must have nothing to do.
-    fn placed(&self, step: &Step, region: &Region, is_joined: &mut [bool]) -> Result<(), PlanError> {
+    /// A step without work: its operands and results must already lie in place.
+    fn check_step(&self, step: &Step, region: &Region, is_joined: &mut [bool]) -> Result<(), PlanError> {
         let wrong = |reason: &str| {
             Err(PlanError::damaged(format!("the step of {} does nothing, but {reason}", step.origins.join(", "))))
         };
         let graph = self.graph;
         let [result] = step.outputs.as_slice() else { return wrong("has several results") };
         let base = graph.base(*result);
-        let is_part =
+        let is_alias =
             |id: PlanValueId| matches!(graph.values.get(id.index()).map(|v| &v.storage), Some(Storage::Alias(_)));
         let Some(dims) = self.dims(*result) else { return wrong("its result has no sizes") };
         match region.only().map(|node| &node.op) {
@@ -102,11 +102,11 @@ impl Parts<'_> {
                 let Ok(axis) = axis_of(op.axis, dims.len()) else { return wrong("its axis does not exist") };
                 let mut start = Dim::constant(0);
                 for operand in &step.inputs {
-                    let Some(operand) = operand.filter(|id| is_part(*id) && graph.base(*id) == base) else {
+                    let Some(operand) = operand.filter(|id| is_alias(*id) && graph.base(*id) == base) else {
                         return wrong("an operand lies elsewhere");
                     };
                     let size = self.dims(operand).and_then(|dims| dims.get(axis));
-                    let (Some(size), Some(true)) = (size, self.is_part(operand, *result, axis, &start)) else {
+                    let (Some(size), Some(true)) = (size, self.is_alias(operand, *result, axis, &start)) else {
                         return wrong("an operand lies at another place of its result");
                     };
                     start = start.add(size);
@@ -116,14 +116,14 @@ impl Parts<'_> {
                 }
             }
             Some(Op::Slice(_)) => {
-                let Some(operand) = step.inputs.first().copied().flatten().filter(|_| is_part(*result)) else {
+                let Some(operand) = step.inputs.first().copied().flatten().filter(|_| is_alias(*result)) else {
                     return wrong("its result lies elsewhere");
                 };
                 let (axis, start) = match taken(region, self.dims(operand).unwrap_or_default(), dims) {
                     Ok(taken) => taken,
                     Err(reason) => return wrong(&reason),
                 };
-                if self.is_part(*result, operand, axis, &start) != Some(true) {
+                if self.is_alias(*result, operand, axis, &start) != Some(true) {
                     return wrong("its result lies at another place of its operand");
                 }
             }

@@ -1,5 +1,4 @@
-//! Where a part lies, in elements of the value that owns the memory, for all sizes: what a builder writes down, and what a
-//! reader expects.
+//! Where an alias lies, in elements of its base buffer, for all sizes: the builder writes it, the reader checks it.
 
 use sinter_backend::Region;
 use sinter_base::Dim;
@@ -17,42 +16,46 @@ pub struct Rows {
     pub offset: Dim,
     /// Elements of a row.
     pub inner: Dim,
-    /// From the start of a row to the start of the next.
+    /// The row pitch: elements from the start of a row to the start of the next.
     pub step: Dim,
 }
 
 impl Rows {
-    /// The part of a value of sizes `whole` that begins at position `start` of an axis and has sizes `part`.
-    pub fn along(axis: usize, start: &Dim, part: &[Dim], base: &[Dim]) -> Self {
+    /// The rows of a slice with sizes `slice` that begins at position `start` of an axis of a value.
+    pub fn along(axis: usize, start: &Dim, slice: &[Dim], base: &[Dim]) -> Self {
         let from = |sizes: &[Dim], axis: usize| product(sizes.get(axis..).unwrap_or_default());
-        Self { offset: start.mul(&from(base, axis.saturating_add(1))), inner: from(part, axis), step: from(base, axis) }
+        Self {
+            offset: start.mul(&from(base, axis.saturating_add(1))),
+            inner: from(slice, axis),
+            step: from(base, axis),
+        }
     }
 
-    /// Do `count` elements lie one after the other, whatever the sizes?
+    /// Are `count` elements contiguous for all sizes?
     pub fn is_contiguous(&self, count: &Dim) -> bool {
         self.inner == self.step || self.inner == *count
     }
 
-    /// Do `count` elements lie in the same places?
+    /// Do `count` elements have the same places?
     fn is_like(&self, other: &Self, count: &Dim) -> bool {
         let both = self.is_contiguous(count) && other.is_contiguous(count);
         self.offset == other.offset && (both || (&self.inner, &self.step) == (&other.inner, &other.step))
     }
 }
 
-/// A part of a value that owns its memory.
+/// An alias of a base buffer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SymbolicAlias {
-    /// The value.
+    /// The value that owns the memory.
     pub base: PlanValueId,
-    /// Where in it.
+    /// The rows in that memory.
     pub rows: Rows,
 }
 
 impl SymbolicAlias {
-    /// A part of this part: `rows` of it make `count` elements; this part has `own_count`. `None` where those are no rows
-    /// of the base, as with a part along one axis of a part along another.
-    pub fn part(&self, own_count: &Dim, rows: &Rows, count: &Dim) -> Option<SymbolicAlias> {
+    /// An alias of this alias: `rows` of it make `count` elements; this alias has `own_count`. `None` where those are
+    /// no rows of the base buffer, as for a slice along one axis of a slice along another.
+    pub fn alias(&self, own_count: &Dim, rows: &Rows, count: &Dim) -> Option<SymbolicAlias> {
         let own = &self.rows;
         let at = |offset: &Dim, inner: &Dim, step: &Dim| {
             let rows = Rows { offset: own.offset.add(offset), inner: inner.clone(), step: step.clone() };
@@ -64,13 +67,13 @@ impl SymbolicAlias {
         if rows.step == own.inner {
             return at(&rows.offset, &rows.inner, &own.step);
         }
-        // Some rows one after the other, whole ones.
+        // Some whole rows, one after the other.
         let skipped = rows.offset.exact_div(&own.inner).filter(|_| rows.is_contiguous(count))?;
         count.exact_div(&own.inner)?;
         at(&skipped.mul(&own.step), &own.inner, &own.step)
     }
 
-    /// Do `count` elements lie in the same places?
+    /// Do `count` elements have the same places?
     pub fn is_like(&self, other: &Self, count: &Dim) -> bool {
         self.base == other.base && self.rows.is_like(&other.rows, count)
     }
@@ -81,21 +84,21 @@ pub fn product(sizes: &[Dim]) -> Dim {
     sizes.iter().fold(Dim::constant(1), |product, size| product.mul(size))
 }
 
-/// The axis that a slice takes a part of, and where that begins.
+/// The axis that a slice cuts, and where the slice begins.
 ///
 /// # Errors
-/// Why it takes no such part, or why that is not known before a run.
+/// Why the slice cannot be an alias, or why that is unknown before a run.
 pub fn taken(region: &Region, data: &[Dim], result: &[Dim]) -> Result<(usize, Dim), String> {
     let ints = |operand: usize| region.input(operand).and_then(|ty| ty.ints());
     let is_left_out = |operand: usize| region.input(operand).is_none();
-    let starts = ints(1).ok_or("where it begins is open")?;
+    let starts = ints(1).ok_or("its start is dynamic")?;
     if !is_left_out(4) && !ints(4).is_some_and(|steps| steps.iter().all(|step| step.as_constant() == Some(1))) {
         return Err("it takes steps".to_owned());
     }
     let axes: Vec<usize> = match region.input(3) {
         None => (0..starts.len()).collect(),
         Some(ty) => {
-            let axes = ty.constant_ints().ok_or("its axes are open")?;
+            let axes = ty.constant_ints().ok_or("its axes are dynamic")?;
             axes.iter().map(|axis| axis_of(*axis, data.len()).map_err(|e| e.to_string())).collect::<Result<_, _>>()?
         }
     };
@@ -105,10 +108,10 @@ pub fn taken(region: &Region, data: &[Dim], result: &[Dim]) -> Result<(usize, Di
     };
     let size = data.get(axis).ok_or("it cuts an axis that is not there")?;
     let start = match start.as_constant() {
-        Some(at) if at.saturating_abs() >= BEYOND => return Err("where it begins is beyond all sizes".to_owned()),
+        Some(at) if at.saturating_abs() >= BEYOND => return Err("its start is beyond all sizes".to_owned()),
         _ if start.lower_bound() >= 0 => start.clone(),
         _ if start.upper_bound() < 0 => start.add(size).maximum(&Dim::constant(0)),
-        _ => return Err("where it begins is open".to_owned()),
+        _ => return Err("its start is dynamic".to_owned()),
     };
     Ok((axis, start.minimum(size)))
 }
@@ -127,13 +130,13 @@ mod tests {
 
     #[test]
     fn parts_of_parts() {
-        // [2, 5, 3] in [2, 7, 3] from 1, and what lies in it.
+        // [2, 5, 3] in [2, 7, 3] from 1, and aliases inside of it.
         let rows = Rows::along(1, &Dim::constant(1), &dims(&[2, 5, 3]), &dims(&[2, 7, 3]));
         assert_eq!(numbers(&rows), [Some(3), Some(15), Some(21)]);
         let place = SymbolicAlias { base: PlanValueId::new(0), rows };
         let inside = |axis: usize, start: i64, part: &[i64]| {
             let rows = Rows::along(axis, &Dim::constant(start), &dims(part), &dims(&[2, 5, 3]));
-            place.part(&Dim::constant(30), &rows, &product(&dims(part))).map(|place| numbers(&place.rows))
+            place.alias(&Dim::constant(30), &rows, &product(&dims(part))).map(|place| numbers(&place.rows))
         };
         assert_eq!(inside(1, 2, &[2, 1, 3]), Some([Some(9), Some(3), Some(21)]), "along the same axis");
         assert_eq!(inside(0, 1, &[1, 5, 3]), Some([Some(24), Some(15), Some(21)]), "one of its rows");

@@ -1,12 +1,12 @@
-//! What a plan must be so that it can be run without surprises, whoever wrote it.
+//! Checks that a plan from any source can run without surprises.
 //!
-//! Kernels trust the sizes of the memory that they are given, and the types that their region says. So the reader proves,
-//! for the outermost graph and for the body of every control flow step alike: the operators of a region take its operands
-//! and have its results (`regions.rs`), a step's operands are what its region says, the bodies of control flow take and
-//! give what its operator wants (`control.rs`), known contents are those of a weight or follow from the operands, and no
-//! value is overwritten while it lives. Where sizes are known before the run, more is proved: registers compute the
-//! dimensions (the shape program is run on symbols), results have exactly the inferred types, and every open question of
-//! that inference is a guard of the plan. All other sizes are inferred at run time.
+//! Kernels trust the sizes of their memory, and the types that their region states. So the reader proves, for the
+//! outermost graph and for the body of every control flow step alike: the operators of a region take its operands and
+//! have its results (`regions.rs`), a step's operands match its region, the bodies of control flow match their operator
+//! (`control.rs`), known contents are those of a weight or follow from the operands, and no step overwrites a live
+//! value. Where sizes are known before the run, the reader proves more: registers compute the dimensions (it runs the
+//! shape program on symbols), results have exactly the inferred types, and every undecided condition of that inference
+//! is a guard of the plan. The runtime infers all other sizes.
 
 use std::collections::HashSet;
 
@@ -24,18 +24,18 @@ use crate::shape_program::Register;
 
 type Checked = Result<(), PlanError>;
 
-/// Elements that a value in registers may have.
+/// Limit on the elements of a value in registers.
 const MOST_REGISTERS: usize = 1024;
 
-/// What is known while graphs are checked.
+/// State while graphs are checked.
 struct Checker<'a> {
     plan: &'a Plan,
-    /// What each register computes; `None` for what has no dimension, such as a division by zero.
+    /// The dimension that each register computes; `None` where there is none, as for a division by zero.
     dims: Vec<Option<Dim>>,
     guards: Vec<(Dim, Dim)>,
 }
 
-/// Checks what decoding left open.
+/// Checks the conditions that decoding does not check.
 pub(crate) fn check(plan: &Plan) -> Checked {
     let dims = plan.shapes.dims();
     let dim = |register: Register| usize::try_from(register.0).ok().and_then(|at| dims.get(at)).cloned().flatten();
@@ -47,7 +47,7 @@ pub(crate) fn check(plan: &Plan) -> Checked {
     checker.self_test()
 }
 
-/// Same element type and shape, whatever is known of the contents.
+/// Same element type and shape, whatever contents are known.
 fn same_shape(a: &TensorType, b: &TensorType) -> bool {
     a.data_type == b.data_type && a.shape == b.shape
 }
@@ -59,7 +59,7 @@ fn same_type(a: &ValueType, b: &ValueType) -> bool {
     }
 }
 
-/// Are these the same contents? NaN is itself.
+/// Are the contents equal? NaN equals itself.
 pub(crate) fn same_contents(a: &KnownValue, b: &KnownValue) -> bool {
     match (a, b) {
         (KnownValue::Floats(a), KnownValue::Floats(b)) => {
@@ -69,7 +69,7 @@ pub(crate) fn same_contents(a: &KnownValue, b: &KnownValue) -> bool {
     }
 }
 
-/// What is known of a value's contents.
+/// The known contents of a value.
 pub(crate) fn contents(ty: &ValueType) -> Option<&KnownValue> {
     ty.as_tensor()?.value.as_deref()
 }
@@ -80,7 +80,7 @@ pub(crate) fn promises(declared: &ValueType, found: &ValueType) -> bool {
 }
 
 impl Checker<'_> {
-    /// One name, one register: inputs fill the first of a name.
+    /// Each name has one register; inputs fill the first register of a name.
     fn symbols(&self) -> Checked {
         let mut seen = HashSet::new();
         match self.plan.shapes.symbols().iter().find(|name| !seen.insert(name.as_str())) {
@@ -97,18 +97,18 @@ impl Checker<'_> {
             let Some(value) = value.filter(|value| value.storage == Storage::Input && !again) else {
                 return Err(PlanError::damaged(format!("input '{}' has no place of its own", port.name)));
             };
-            // A run binds names to sizes, and takes an expression of them on trust.
+            // A run binds names to sizes, and does not check expressions of them.
             let is_bound = |dim: &Dim| dim.as_constant().is_some() || dim.as_symbol().is_some();
             let dims = value.ty.as_tensor().and_then(|ty| ty.dims().ok()).unwrap_or_default();
             if value.sizes.is_some() && !dims.iter().all(is_bound) || contents(&value.ty).is_some() {
                 return Err(PlanError::damaged(format!("input '{}' says more than a run can check", port.name)));
             }
         }
-        // What is no input of the plan would never be given.
+        // The caller of a run gives inputs of the plan only.
         if let Some(id) = graph.inputs.iter().find(|id| !self.plan.inputs.iter().any(|port| port.value == **id)) {
             return Err(PlanError::damaged(format!("the input {id} has no name")));
         }
-        // Other values may be overwritten before the end of a run.
+        // A run may overwrite other values before it ends.
         match self.plan.outputs.iter().find(|port| !graph.outputs.contains(&port.value)) {
             Some(port) => Err(PlanError::damaged(format!("output '{}' is no result of the graph", port.name))),
             None => Ok(()),
@@ -119,14 +119,14 @@ impl Checker<'_> {
         let (inputs, outputs) = (self.plan.inputs.len(), self.plan.outputs.len());
         let vectors = self.plan.self_test.iter().flat_map(|self_test| &self_test.vectors);
         match vectors.into_iter().find(|v| v.inputs.len() != inputs || v.outputs.len() != outputs) {
-            Some(_) => Err(PlanError::damaged("a self_test vector has another number of inputs or outputs")),
+            Some(_) => Err(PlanError::damaged("a self-test vector has another number of inputs or outputs")),
             None => Ok(()),
         }
     }
 
     fn graph(&self, graph: &Graph, is_outermost: bool) -> Checked {
         let mut seen = HashSet::new();
-        // A weight that a body captures is its own, in some packed form maybe.
+        // A body owns the weights that it captures, packed ones too.
         let is_input = |id: &PlanValueId| match graph.values.get(id.index()).map(|value| &value.storage) {
             Some(Storage::Input) => true,
             Some(Storage::Weight(_)) => !is_outermost,
@@ -172,7 +172,7 @@ impl Checker<'_> {
         }
     }
 
-    /// Is a value what its registers compute?
+    /// Does a value equal what its registers compute?
     fn registers(&self, ty: &ValueType, elements: &[Register]) -> Result<(), String> {
         let tensor = ty.as_tensor().filter(|ty| matches!(ty.data_type, DataType::I64 | DataType::I32));
         let sizes = tensor.and_then(|ty| ty.shape.sizes());
@@ -189,9 +189,9 @@ impl Checker<'_> {
         if is_promised { Ok(()) } else { Err("its registers compute other contents".to_owned()) }
     }
 
-    /// Do operands and results lie where a step can have them: on one device, those of a copy on two?
+    /// Do operands and results of a step lie on one device, and those of a copy on two?
     fn places(graph: &Graph, step: &Step) -> Result<(), String> {
-        // Strings, sequences and optionals lie in the memory of no device.
+        // Strings, sequences and optionals lie in no device's memory.
         let has_memory = |value: &PlanValue| value.ty.as_tensor().is_some_and(|ty| ty.data_type != DataType::String);
         let value_of = |graph: &Graph, id: &PlanValueId| match graph.values.get(id.index()) {
             Some(value) if has_memory(value) => Some(value.place),
@@ -223,7 +223,7 @@ impl Checker<'_> {
         }
     }
 
-    /// The result of a copy: its operand, elsewhere.
+    /// The result of a copy has the type of its operand.
     fn copy(&self, graph: &Graph, step: &Step) -> Result<(), String> {
         let value = |id: &PlanValueId| graph.values.get(id.index());
         let ([Some(from)], [to]) = (step.inputs.as_slice(), step.outputs.as_slice()) else {
@@ -268,7 +268,7 @@ impl Checker<'_> {
         let admits = |declared: &ValueType, inferred: &ValueType| admits(declared, inferred);
         let is_same = |declared: &ValueType, inferred: &ValueType| self.same_or_guarded(declared, inferred);
         let is_guarded = |left: &Dim, right: &Dim| self.is_guarded(left, right);
-        // At run time sizes are inferred anew from those that there are.
+        // The runtime infers sizes anew from those of the operands.
         let any = |_: &Dim, _: &Dim| true;
         let fit = match fixed {
             true => Fit { type_fits: &is_same, is_guarded: &is_guarded },
@@ -293,7 +293,7 @@ impl Checker<'_> {
         graphs.iter().try_for_each(|body| self.graph(body, false)).map_err(inside)
     }
 
-    /// Are the operands of a step what its region says, for each of its kernels?
+    /// Do the operands of a step match its region, for each of its kernels?
     fn operands(&self, graph: &Graph, step: &Step) -> Result<(), String> {
         let Some(region) = step.region() else { return Ok(()) };
         if !regions::takes(region, &step.inputs.iter().map(Option::is_some).collect::<Vec<_>>()) {
@@ -358,7 +358,7 @@ impl Checker<'_> {
         a.data_type == b.data_type && sizes
     }
 
-    /// No value may be overwritten while it or a part of it lives.
+    /// No step may overwrite a value while it or an alias of it is live.
     fn buffers(&self, graph: &Graph, last_use: &[usize]) -> Checked {
         let mut owners: Vec<Option<PlanValueId>> = vec![None; graph.values.len()];
         let mut places: Vec<Option<Place>> = vec![None; graph.values.len()];

@@ -1,4 +1,4 @@
-//! Plans to and from their wire form. Reading checks every index: a plan that decodes can be run without surprises.
+//! Plans to and from their wire form. Decoding checks every index, so that a decoded plan can run without surprises.
 
 use sinter_backend::Target;
 use sinter_base::{Attr, DataType, Dim, KnownValue, Shape, TensorType, ValueType};
@@ -12,7 +12,7 @@ use crate::self_test_codec::{decode_vector, encode_vector};
 use crate::shape_program::{Operation, Register, ShapeProgram};
 use crate::wire;
 
-/// Deeper nesting of types and bodies than this is refused.
+/// The decoder refuses deeper nesting of types and bodies.
 pub(crate) const MAX_DEPTH: usize = 32;
 
 pub(crate) type Decoded<T> = Result<T, PlanError>;
@@ -21,7 +21,7 @@ pub(crate) fn damaged<T>(reason: impl Into<String>) -> Decoded<T> {
     Err(PlanError::damaged(reason))
 }
 
-pub(crate) fn number(value: usize) -> u32 {
+pub(crate) fn wire_index(value: usize) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }
 
@@ -32,7 +32,7 @@ pub(crate) fn position(value: u32, limit: usize, what: &str) -> Decoded<usize> {
     }
 }
 
-/// Position plus 1, 0 for none.
+/// Decodes an index plus 1; 0 means none.
 pub(crate) fn optional(value: u32, limit: usize, what: &str) -> Decoded<Option<usize>> {
     match value.checked_sub(1) {
         None => Ok(None),
@@ -96,11 +96,11 @@ fn decode_tensor_type(ty: &wire::r#type::Tensor) -> Decoded<TensorType> {
 // ---- bodies
 
 pub(crate) fn encode_body(body: &Body) -> wire::Body {
-    let all = |ids: &[ValueId]| ids.iter().map(|id| number(id.index())).collect();
+    let all = |ids: &[ValueId]| ids.iter().map(|id| wire_index(id.index())).collect();
     let nodes = body.nodes().iter().map(|node| wire::Node {
         operator: node.op.name().to_owned(),
         attributes: node.op.to_attr().to_string(),
-        inputs: node.inputs.iter().map(|id| id.map_or(0, |id| number(id.index() + 1))).collect(),
+        inputs: node.inputs.iter().map(|id| id.map_or(0, |id| wire_index(id.index() + 1))).collect(),
         outputs: all(&node.outputs),
         bodies: node.op.bodies().into_iter().map(|b| encode_body(b)).collect(),
     });
@@ -117,7 +117,7 @@ pub(crate) fn decode_body(body: &wire::Body, depth: usize) -> Decoded<Body> {
         return damaged("a body is nested too deeply");
     }
     let types = body.types.iter().map(|t| decode_type(t, 0)).collect::<Decoded<Vec<_>>>()?;
-    // Values are renumbered in order of definition; `ids` maps the file's numbers.
+    // Values are renumbered in order of definition; `ids` maps the file's indices.
     let mut ids: Vec<Option<ValueId>> = vec![None; types.len()];
     let mut decoded = Body::new();
     for &input in &body.inputs {
@@ -175,8 +175,8 @@ fn decode_peak(peak: &wire::Peak) -> Decoded<(DataType, f64)> {
     Ok((data_type, peak.operations_per_second))
 }
 
-/// Everything of a plan but the weights' elements.
-pub(crate) struct Parts {
+/// Everything of a plan except the weights' elements.
+pub(crate) struct Metadata {
     pub(crate) name: String,
     pub(crate) target: Target,
     pub(crate) islands: Vec<Target>,
@@ -191,8 +191,8 @@ pub(crate) struct Parts {
 fn encode_port(port: &Port) -> wire::Port {
     wire::Port {
         name: port.name.clone(),
-        value: number(port.value.index()),
-        default_weight: port.default.map_or(0, |w| number(w.index() + 1)),
+        value: wire_index(port.value.index()),
+        default_weight: port.default.map_or(0, |w| wire_index(w.index() + 1)),
     }
 }
 
@@ -200,7 +200,7 @@ fn encode_target(target: &Target) -> wire::Device {
     wire::Device {
         back_end: target.back_end.clone(),
         tier: target.isa.clone(),
-        threads: number(target.units),
+        threads: wire_index(target.units),
         bytes_per_second: target.bytes_per_second,
         peaks: target.operations_per_second.iter().map(encode_peak).collect(),
     }
@@ -241,7 +241,7 @@ pub(crate) fn encode(plan: &crate::plan::Plan, weights: Vec<wire::Weight>, code:
     }
 }
 
-pub(crate) fn decode(metadata: &wire::Metadata) -> Decoded<Parts> {
+pub(crate) fn decode(metadata: &wire::Metadata) -> Decoded<Metadata> {
     let shapes = metadata.shapes.clone().unwrap_or_default();
     let instruction = |triple: &[u32]| match triple {
         [op, a, b] => match Operation::from_code(*op) {
@@ -279,5 +279,5 @@ pub(crate) fn decode(metadata: &wire::Metadata) -> Decoded<Parts> {
     let islands = metadata.islands.iter().map(decode_target).collect::<Decoded<_>>()?;
     let vectors = metadata.self_test.iter().cloned().map(decode_vector).collect::<Decoded<Vec<_>>>()?;
     let self_test = (!vectors.is_empty()).then_some(SelfTest { vectors });
-    Ok(Parts { name: metadata.name.clone(), target, islands, graph, inputs, outputs, shapes, guards, self_test })
+    Ok(Metadata { name: metadata.name.clone(), target, islands, graph, inputs, outputs, shapes, guards, self_test })
 }

@@ -10,11 +10,11 @@
 //! ..   since version 4: machine code, each piece at a multiple of 64 bytes
 //! ..   weights, each at a multiple of 64 bytes, the section at a multiple of 4096
 //! ```
-//! All numbers are little-endian. A reader skips kinds that it does not know.
+//! All numbers are little-endian. A reader skips unknown kinds.
 //!
-//! The hash of a section is that of its bytes. Those of weights and machine code are, since version 3, the hash of the hashes
-//! of all pieces, in the order in which they lie in the section; the hash of each piece stands in the metadata. So the same
-//! weight is known by its hash in whatever plan it stands, and equal pieces are stored once.
+//! The hash of a section covers its bytes. Since version 3, the hash of weights and of machine code covers the hashes
+//! of all their pieces, in the order of the section; the metadata holds the hash of each piece. So a weight has the
+//! same hash in every plan, and the file stores equal pieces once.
 
 use blake3::Hash;
 use zerocopy::byteorder::little_endian::{U32, U64};
@@ -25,7 +25,7 @@ use crate::plan::{Plan, Port};
 
 pub(crate) const MAGIC: [u8; 8] = *b"SINTERPL";
 
-/// The format version that is written, and the newest that is read.
+/// The format version that the writer writes, and the newest that the reader reads.
 pub const VERSION: u32 = 4;
 
 /// The first version with a report, a hash of the header and hashes of weights.
@@ -34,13 +34,13 @@ pub(crate) const REPORTING: u32 = 3;
 /// The first version with several programs and machine code.
 pub(crate) const PROGRAMS: u32 = 4;
 
-/// Sections of the versions before those; whoever makes one of a newer plan by changing its number is found out.
+/// Number of sections of older versions. A newer plan with a changed version number has another one, and is refused.
 pub(crate) const OLD_SECTIONS: usize = 2;
 pub(crate) const REPORTING_SECTIONS: usize = 3;
 
 pub(crate) const ALIGNMENT: usize = 64;
 pub(crate) const PAGE: usize = 4096;
-/// Most programs of a file.
+/// Limit on the programs of a file.
 pub(crate) const MAX_PROGRAMS: usize = 16;
 pub(crate) const MAX_SECTIONS: usize = 64;
 pub(crate) const HASH: usize = blake3::OUT_LEN;

@@ -1,4 +1,4 @@
-//! Do the bodies of a control flow step take and give what its operator wants?
+//! Checks that the bodies of a control flow step take and give what its operator requires.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::plan::{Graph, PlanValueId, Step, Storage};
 /// Types of the results of a step that runs these graphs.
 ///
 /// # Errors
-/// What does not go together.
+/// The first mismatch.
 pub(crate) fn results(outer: &Graph, step: &Step, region: &Region, graphs: &[Graph]) -> Result<Vec<ValueType>, String> {
     let node = region.only().ok_or("control flow of several operators")?;
     if graphs.is_empty() || node.op.bodies().len() != graphs.len() {
@@ -22,7 +22,7 @@ pub(crate) fn results(outer: &Graph, step: &Step, region: &Region, graphs: &[Gra
     let op = node.op.with_bodies(graphs.iter().map(|graph| shell(graph).map(Arc::new)).collect::<Result<_, _>>()?);
     let operand = |id: &Option<PlanValueId>| outer.values.get(id.as_ref()?.index()).map(|value| &value.ty);
     let mut operands: Vec<Option<&ValueType>> = step.inputs.iter().map(operand).collect();
-    // What is left out is a weight of the body that captures it, or nothing that the body touches.
+    // An operand that is left out is a weight that the body captures, or an input that the body does not use.
     for (graph, (first, operand)) in graphs.iter().zip(captures(&op)) {
         let is_idle = |id: &PlanValueId| {
             let is_read = |step: &Step| step.inputs.iter().flatten().chain(&step.outputs).any(|touched| touched == id);
@@ -57,8 +57,8 @@ fn shell(graph: &Graph) -> Result<Body, String> {
     ends.map(|(inputs, results)| Body::shell(inputs, results)).ok_or_else(|| "a body has no values".to_owned())
 }
 
-/// Only captured values have known contents, and the condition of a loop, which holds: others change from iteration to
-/// iteration.
+/// Captured values have known contents, and so has the condition of a loop, which is true; all other inputs change from
+/// iteration to iteration.
 fn captured(
     op: &Op,
     graph: &Graph,
@@ -75,21 +75,21 @@ fn captured(
             None => matches!(op, Op::Loop(_)) && position == 1 && holds(),
         };
         if !is_known {
-            return Err(format!("input {position} of a body has contents that nobody gives it"));
+            return Err(format!("input {position} of a body declares contents that its operator does not promise"));
         }
     }
     Ok(())
 }
 
-/// The number of the iteration and the condition are handed to the body of a loop whatever it declares.
+/// The operator passes the index of the iteration and the condition to the body of a loop, whatever the body declares.
 fn loop_inputs(op: &Op) -> Result<(), String> {
     let Op::Loop(op) = op else { return Ok(()) };
-    let is_of = |id: Option<&_>, wanted: DataType| {
-        id.is_some_and(|id| op.body.ty(*id).as_tensor().is_some_and(|ty| ty.data_type == wanted))
+    let is_of = |id: Option<&_>, required: DataType| {
+        id.is_some_and(|id| op.body.ty(*id).as_tensor().is_some_and(|ty| ty.data_type == required))
     };
     let inputs = op.body.inputs();
     if is_of(inputs.first(), DataType::I64) && is_of(inputs.get(1), DataType::Bool) {
         return Ok(());
     }
-    Err("the body of a loop takes the number of the iteration, an i64, and a condition".to_owned())
+    Err("the body of a loop takes the index of the iteration, an i64, and a condition".to_owned())
 }

@@ -3,7 +3,7 @@
 use sinter_backend::{Recipe, Region};
 
 use crate::codec::{
-    Decoded, MAX_DEPTH, damaged, decode_body, decode_type, encode_body, encode_type, number, optional, position,
+    Decoded, MAX_DEPTH, damaged, decode_body, decode_type, encode_body, encode_type, optional, position, wire_index,
 };
 use crate::error::PlanError;
 use crate::plan::{
@@ -13,7 +13,7 @@ use crate::shape_program::Register;
 use crate::wire;
 
 pub(crate) fn encode_graph(graph: &Graph) -> wire::Graph {
-    let all = |ids: &[PlanValueId]| ids.iter().map(|id| number(id.index())).collect();
+    let all = |ids: &[PlanValueId]| ids.iter().map(|id| wire_index(id.index())).collect();
     wire::Graph {
         values: graph.values.iter().map(encode_value).collect(),
         inputs: all(&graph.inputs),
@@ -25,14 +25,14 @@ pub(crate) fn encode_graph(graph: &Graph) -> wire::Graph {
 fn encode_value(value: &PlanValue) -> wire::Value {
     let (mut buffer, mut weight, mut part, mut registers) = (0, 0, None, None);
     match &value.storage {
-        Storage::Arena(id) => buffer = number(id.index() + 1),
-        Storage::Weight(id) => weight = number(id.index() + 1),
+        Storage::Arena(id) => buffer = wire_index(id.index() + 1),
+        Storage::Weight(id) => weight = wire_index(id.index() + 1),
         Storage::Registers(elements) => {
             registers = Some(wire::Registers { elements: elements.iter().map(|r| r.0).collect() });
         }
         Storage::Alias(place) => {
             part = Some(wire::Part {
-                base: number(place.base.index()),
+                base: wire_index(place.base.index()),
                 offset: place.offset.0,
                 inner: place.inner.0,
                 step: place.step.0,
@@ -48,7 +48,7 @@ fn encode_value(value: &PlanValue) -> wire::Value {
         weight,
         part,
         registers,
-        place: number(value.place.index()),
+        place: wire_index(value.place.index()),
     }
 }
 
@@ -57,17 +57,17 @@ fn encode_variant(variant: &Variant) -> wire::Variant {
         guards: variant.guards.iter().flat_map(|(left, right)| [left.0, right.0]).collect(),
         tactic: variant.recipe.tactic.clone(),
         parameters: variant.recipe.parameters.to_string(),
-        packed: variant.packed.iter().map(|&operand| number(operand)).collect(),
-        replaced: variant.replaced.iter().flat_map(|(at, id)| [number(*at), number(id.index())]).collect(),
+        packed: variant.packed.iter().map(|&operand| wire_index(operand)).collect(),
+        replaced: variant.replaced.iter().flat_map(|(at, id)| [wire_index(*at), wire_index(id.index())]).collect(),
         workspace: variant.workspace.map_or(0, |r| r.0.saturating_add(1)),
-        code: variant.code.map_or(0, |code| number(code.index() + 1)),
+        code: variant.code.map_or(0, |code| wire_index(code.index() + 1)),
     }
 }
 
 fn encode_step(step: &Step) -> wire::Step {
     let mut encoded = wire::Step {
-        inputs: step.inputs.iter().map(|id| id.map_or(0, |id| number(id.index() + 1))).collect(),
-        outputs: step.outputs.iter().map(|id| number(id.index())).collect(),
+        inputs: step.inputs.iter().map(|id| id.map_or(0, |id| wire_index(id.index() + 1))).collect(),
+        outputs: step.outputs.iter().map(|id| wire_index(id.index())).collect(),
         origins: step.origins.clone(),
         ..wire::Step::default()
     };
@@ -76,7 +76,7 @@ fn encode_step(step: &Step) -> wire::Step {
             let wire::Variant { tactic, parameters, packed, workspace, code, .. } = encode_variant(general);
             encoded = wire::Step { tactic, parameters, packed, workspace, code, ..encoded };
             encoded.region = Some(encode_body(region.body()));
-            encoded.in_place = in_place.iter().flat_map(|&(i, o)| [number(i), number(o)]).collect();
+            encoded.in_place = in_place.iter().flat_map(|&(i, o)| [wire_index(i), wire_index(o)]).collect();
             encoded.variants = special.iter().map(encode_variant).collect();
         }
         Action::Copy => encoded.copy = true,
@@ -92,7 +92,7 @@ fn encode_step(step: &Step) -> wire::Step {
     encoded
 }
 
-/// What indices inside graphs may refer to.
+/// Limits of the indices inside graphs.
 pub(crate) struct Limits {
     pub(crate) registers: usize,
     pub(crate) weights: usize,
@@ -126,7 +126,7 @@ pub(crate) fn decode_graph(graph: &wire::Graph, limits: &Limits, depth: usize) -
     Ok(decoded)
 }
 
-/// Every value is made once, before it is used.
+/// Checks that every value is made once, before a step uses it.
 fn check_order(graph: &Graph) -> Decoded<()> {
     let is_given =
         |value: &PlanValue| matches!(value.storage, Storage::Input | Storage::Weight(_) | Storage::Registers(_));
@@ -184,7 +184,7 @@ fn decode_value(value: &wire::Value, limits: &Limits, count: usize, is_input: bo
     Ok(PlanValue { ty, sizes, storage, place })
 }
 
-/// Pairs of numbers, each of which `one` decodes.
+/// Decodes pairs; `one` decodes each element.
 fn pairs<A, B>(numbers: &[u32], what: &str, one: impl Fn(u32, u32) -> Decoded<(A, B)>) -> Decoded<Vec<(A, B)>> {
     let pair = |pair: &[u32]| match pair {
         [a, b] => one(*a, *b),
@@ -193,7 +193,7 @@ fn pairs<A, B>(numbers: &[u32], what: &str, one: impl Fn(u32, u32) -> Decoded<(A
     numbers.chunks(2).map(pair).collect()
 }
 
-/// A kernel of a step with so many operands, in a graph with so many values.
+/// Decodes a kernel of a step with this many operands, in a graph with this many values.
 fn decode_variant(variant: &wire::Variant, limits: &Limits, operands: usize, count: usize) -> Decoded<Variant> {
     let wrong = |e: &dyn std::fmt::Display| PlanError::damaged(format!("parameters of {}: {e}", variant.tactic));
     let operand = |at: u32| position(at, operands, "operand");
@@ -230,7 +230,7 @@ fn decode_step(step: &wire::Step, limits: &Limits, count: usize, depth: usize) -
     let body = step.region.as_ref().ok_or_else(|| PlanError::damaged("a step has no region"))?;
     let region = Region::new(decode_body(body, 0)?);
     let (given, declared) = (inputs.iter().flatten().count(), region.body().inputs().len());
-    // Weights that the bodies of control flow capture are their own, and left out here.
+    // The bodies of control flow own the weights that they capture; the step omits them.
     let is_control = !step.placed && step.tactic.is_empty();
     if declared != given && !(is_control && given < declared) || region.body().outputs().len() != outputs.len() {
         return damaged("a step and its region differ in operands or results");

@@ -1,5 +1,5 @@
-//! BLAKE3 of many parts, on several cores: the tree of hashes of a large one is cut between subtrees, which gives the same
-//! hash (section 2.1 of the BLAKE3 paper).
+//! BLAKE3 of many byte ranges, on several cores. Threads hash the subtrees of a large range, which gives the same hash
+//! (section 2.1 of the BLAKE3 paper).
 
 use std::num::NonZero;
 use std::sync::OnceLock;
@@ -9,12 +9,12 @@ use std::thread;
 use blake3::hazmat::{ChainingValue, HasherExt, Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root};
 use blake3::{Hash, Hasher};
 
-/// Bytes that one thread hashes at a time: a subtree, hence a power of two; less is not worth a thread.
+/// Bytes that one thread hashes at a time: a subtree, hence a power of two; less does not pay for a thread.
 const PIECE: usize = 4 << 20;
 
-/// A small part, or a subtree of a large one, that is hashed as a whole.
+/// A small range, or a subtree of a large one.
 struct Piece<'a> {
-    /// Where the subtree begins; `None` for a part.
+    /// Start of the subtree; `None` for a small range.
     offset: Option<usize>,
     bytes: &'a [u8],
     value: OnceLock<ChainingValue>,
@@ -32,18 +32,18 @@ impl Piece<'_> {
     }
 }
 
-/// The hash of one part.
+/// The hash of one range.
 pub(crate) fn hash(bytes: &[u8]) -> Hash {
     hash_all(&[bytes]).pop().unwrap_or_else(|| blake3::hash(bytes))
 }
 
-/// The hash of every part, by as many threads as the process may use.
-pub(crate) fn hash_all(parts: &[&[u8]]) -> Vec<Hash> {
+/// The hash of every range, on as many threads as the process may use.
+pub(crate) fn hash_all(ranges: &[&[u8]]) -> Vec<Hash> {
     let mut pieces = Vec::new();
-    for part in parts {
-        match halves(part) {
-            None => pieces.push(Piece { offset: None, bytes: part, value: OnceLock::new() }),
-            Some(_) => cut(0, part, &mut pieces),
+    for range in ranges {
+        match halves(range) {
+            None => pieces.push(Piece { offset: None, bytes: range, value: OnceLock::new() }),
+            Some(_) => cut(0, range, &mut pieces),
         }
     }
     let next = AtomicUsize::new(0);
@@ -52,24 +52,24 @@ pub(crate) fn hash_all(parts: &[&[u8]]) -> Vec<Hash> {
             piece.value();
         }
     };
-    let bytes = parts.iter().fold(0usize, |sum, part| sum.saturating_add(part.len()));
+    let bytes = ranges.iter().fold(0usize, |sum, range| sum.saturating_add(range.len()));
     let threads = thread::available_parallelism().map_or(1, NonZero::get).min(bytes.div_ceil(PIECE)).min(pieces.len());
     thread::scope(|scope| {
         for _ in 1..threads {
-            // A thread that the system does not give costs time only.
+            // If the system provides no thread, hashing only takes longer.
             let _ = thread::Builder::new().spawn_scoped(scope, work);
         }
         work();
     });
     let mut values = pieces.iter().map(Piece::value);
-    let of_part = |part: &&[u8]| match halves(part) {
+    let of_range = |range: &&[u8]| match halves(range) {
         None => values.next().unwrap_or_default().into(),
         Some((left, right)) => merge_subtrees_root(&merged(left, &mut values), &merged(right, &mut values), Mode::Hash),
     };
-    parts.iter().map(of_part).collect()
+    ranges.iter().map(of_range).collect()
 }
 
-/// Both subtrees of bytes that are more than a piece.
+/// Both subtrees of a range that is larger than a piece.
 fn halves(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     if bytes.len() <= PIECE {
         return None;
@@ -88,7 +88,7 @@ fn cut<'a>(offset: usize, bytes: &'a [u8], pieces: &mut Vec<Piece<'a>>) {
     }
 }
 
-/// The value of a subtree from those of its pieces.
+/// The value of a subtree from the values of its pieces.
 fn merged(bytes: &[u8], values: &mut dyn Iterator<Item = ChainingValue>) -> ChainingValue {
     match halves(bytes) {
         None => values.next().unwrap_or_default(),
@@ -107,7 +107,7 @@ mod tests {
         for length in [0, 1, 5000, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 3 * PIECE + 1024, bytes.len()] {
             assert_eq!(hash(&bytes[..length]), blake3::hash(&bytes[..length]), "{length} bytes");
         }
-        let parts = [&bytes[..7], &bytes[7..PIECE + 100], &[], &bytes[PIECE..], &bytes[..PIECE]];
-        assert_eq!(hash_all(&parts), parts.map(blake3::hash));
+        let ranges = [&bytes[..7], &bytes[7..PIECE + 100], &[], &bytes[PIECE..], &bytes[..PIECE]];
+        assert_eq!(hash_all(&ranges), ranges.map(blake3::hash));
     }
 }

@@ -1,9 +1,10 @@
-//! Floor 2: the plan file.
+//! Layer 2: the plan file.
 //!
-//! A header, a table of sections, sections: metadata and report (protobuf), weights (raw, page-aligned). Data only: no host
-//! code, no time, no path, no host name. Every offset and size is checked, every byte that means something is hashed.
+//! A header, a table of sections, sections: metadata and report (protobuf), machine code and weights (raw, weights
+//! page-aligned). A file holds one or more programs. It holds data only: no host code, time, path or host name. The
+//! reader checks every offset and size, and hashes cover every byte that has a meaning.
 //!
-//! Does not know networks, passes or kernels; steps name kernels of a back end.
+//! The crate knows no networks, passes or kernels; steps name kernels of a back end.
 #![deny(clippy::unwrap_used, clippy::as_conversions, clippy::indexing_slicing, clippy::panic)]
 #![cfg_attr(
     test,

@@ -1,4 +1,4 @@
-//! A plan in memory: what the builder writes and the runtime runs.
+//! A plan in memory: the builder writes it, the runtime runs it.
 
 use sinter_backend::{Code, Recipe, Region, Target};
 use sinter_base::{Tensor, ValueType, typed_id};
@@ -28,7 +28,7 @@ typed_id! {
 }
 
 typed_id! {
-    /// A device that the plan runs on: 0 is that of its target, others are those of its islands.
+    /// A device of the plan: 0 is the device of its target, others are those of its islands.
     Place "p"
 }
 
@@ -39,23 +39,23 @@ impl Place {
     pub const ISLAND: Self = Self(1);
 }
 
-/// A part of another value: its elements in row-major order are rows of the whole's.
+/// A buffer alias: its elements in row-major order are rows of the base buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Alias {
-    /// The value that owns the memory: one of the arena, or an input; no part itself.
+    /// The value that owns the memory: a value of the arena or an input; never an alias itself.
     pub base: PlanValueId,
-    /// Register with the element of the whole that is the first one.
+    /// Register with the offset of the first element in the base buffer.
     pub offset: Register,
-    /// Register with the elements of a row, which lie one after the other.
+    /// Register with the elements of a row, which are contiguous.
     pub inner: Register,
-    /// Register with the elements of the whole from the start of a row to the start of the next.
+    /// Register with the row pitch: elements of the base buffer from the start of a row to the start of the next.
     pub step: Register,
 }
 
-/// Where a value lives while its graph runs.
+/// The storage of a value while its graph runs.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Storage {
-    /// Given from outside: an input of the graph.
+    /// The caller gives it: an input of the graph.
     Input,
     /// In the weights section.
     Weight(WeightId),
@@ -63,9 +63,9 @@ pub enum Storage {
     Arena(BufferId),
     /// In the memory of another value.
     Alias(Alias),
-    /// Made by its step: sizes, or even the kind of value, are known only then.
+    /// Its step makes it, and alone knows its sizes, or even the kind of value.
     Dynamic,
-    /// A small tensor of integers, each of them in a register: sizes, or what is computed from them. No step makes it.
+    /// A small tensor of integers, each in a register: sizes, or numbers computed from them. No step makes it.
     Registers(Vec<Register>),
 }
 
@@ -76,9 +76,9 @@ pub struct PlanValue {
     pub ty: ValueType,
     /// Registers with its sizes, when they are known before the run.
     pub sizes: Option<Vec<Register>>,
-    /// Where it lives.
+    /// Its storage.
     pub storage: Storage,
-    /// On which device.
+    /// Its device.
     pub place: Place,
 }
 
@@ -87,15 +87,15 @@ pub struct PlanValue {
 pub struct Variant {
     /// Pairs of registers: the variant is for sizes where each pair is equal.
     pub guards: Vec<(Register, Register)>,
-    /// Which tactic with which parameters.
+    /// The tactic with its parameters.
     pub recipe: Recipe,
-    /// Operands that are weights in the form that the tactic packed them in: the kernel alone knows it.
+    /// Operands that are packed weights; only the kernel knows their layout.
     pub packed: Vec<usize>,
-    /// Operands of this variant that are other values than those of the step: weights in another packed form.
+    /// Operands of this variant that replace those of the step: weights packed in another way.
     pub replaced: Vec<(usize, PlanValueId)>,
     /// Register with the bytes of scratch memory.
     pub workspace: Option<Register>,
-    /// What the tactic compiled.
+    /// Its machine code.
     pub code: Option<CodeId>,
 }
 
@@ -108,24 +108,23 @@ pub struct Launch {
     pub in_place: Vec<(usize, usize)>,
     /// The kernel for all sizes.
     pub general: Variant,
-    /// Kernels for some sizes; the first whose guards hold is launched in place of the general one.
+    /// Kernels for some sizes; the runtime launches the first one whose guards hold, in place of the general one.
     pub special: Vec<Variant>,
 }
 
-/// What a step does.
+/// The action of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// Launches a kernel.
     Launch(Launch),
     /// Copies a value from one device to another.
     Copy,
-    /// Nothing: a concatenation whose operands were written where the result has them, or a slice that lies where the
-    /// operand has it.
+    /// No work: a concatenation whose operands are aliases of its result, or a slice that is an alias of its operand.
     Alias {
         /// The operator, as the only node of a region.
         region: Region,
     },
-    /// Control flow: the region's only operator says which kind, the graphs are its bodies.
+    /// Control flow: the region's only operator determines the kind, the graphs are its bodies.
     Control {
         /// The operator, as the only node of a region.
         region: Region,
@@ -137,7 +136,7 @@ pub enum Action {
 /// One step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
-    /// What it does.
+    /// Its action.
     pub action: Action,
     /// Operands; `None` for one that is left out.
     pub inputs: Vec<Option<PlanValueId>>,
@@ -167,7 +166,7 @@ pub struct Port {
     pub name: String,
     /// Value of the outermost graph.
     pub value: PlanValueId,
-    /// What stands in when the user gives nothing.
+    /// Default where the caller gives no value.
     pub default: Option<WeightId>,
 }
 
@@ -180,14 +179,14 @@ pub struct PlanWeight {
     hash: Option<[u8; 32]>,
 }
 
-/// A condition on sizes to check when they are known.
+/// A condition on sizes, which the runtime checks.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlanGuard {
     /// One side.
     pub left: Register,
     /// The other side.
     pub right: Register,
-    /// What it means when they differ.
+    /// Explains to the user why they must be equal.
     pub reason: String,
 }
 
@@ -196,11 +195,11 @@ pub struct PlanGuard {
 pub struct Plan {
     /// Name given by the model.
     pub name: String,
-    /// What its kernels were chosen for.
+    /// The target of its kernels.
     pub target: Target,
-    /// What the kernels of its islands were chosen for: of place 1, 2 and so on.
+    /// The targets of its islands, at the places 1, 2 and so on.
     pub islands: Vec<Target>,
-    /// What is computed.
+    /// The outermost graph.
     pub graph: Graph,
     /// User inputs in order.
     pub inputs: Vec<Port>,
@@ -210,13 +209,13 @@ pub struct Plan {
     pub weights: Vec<PlanWeight>,
     /// Machine code of its kernels.
     pub code: Vec<Code>,
-    /// All sizes.
+    /// The program that computes all sizes.
     pub shapes: ShapeProgram,
     /// Conditions on sizes.
     pub guards: Vec<PlanGuard>,
-    /// Known answers; `None` in a plan that nobody verified.
+    /// Self-test vectors; `None` in a plan that was built without verification.
     pub self_test: Option<SelfTest>,
-    /// How it came about; `None` in a plan that was made by hand, or before there were reports.
+    /// The report; `None` in a plan that was made by hand, or in a format version without reports.
     pub report: Option<Report>,
 }
 
@@ -226,7 +225,7 @@ impl PlanWeight {
         Self { name, tensor, hash: None }
     }
 
-    /// The weight, whose elements were found to have this hash.
+    /// The weight with the hash that a reader has checked.
     pub(crate) fn checked(self, hash: [u8; 32]) -> Self {
         Self { hash: Some(hash), ..self }
     }
@@ -236,7 +235,7 @@ impl PlanWeight {
         &self.tensor
     }
 
-    /// BLAKE3 of the elements, where a reader checked it.
+    /// BLAKE3 of the elements, if a reader has checked it.
     pub fn hash(&self) -> Option<&[u8; 32]> {
         self.hash.as_ref()
     }
@@ -250,7 +249,8 @@ impl PartialEq for PlanWeight {
 }
 
 impl PlanValue {
-    /// The elements of a value that registers hold, for these; `None` for any other value, and elements that do not fit.
+    /// The tensor of a value in registers with these contents; `None` for any other value, and for elements that do not
+    /// fit.
     pub fn in_registers(&self, registers: &[i64]) -> Option<Tensor> {
         let Storage::Registers(elements) = &self.storage else { return None };
         let tensor = self.ty.as_tensor()?;
@@ -274,7 +274,7 @@ impl Launch {
         Self { region, in_place: Vec::new(), general, special: Vec::new() }
     }
 
-    /// All kernels, in the order in which their guards are asked.
+    /// All kernels, in the order in which the runtime tests their guards.
     pub fn variants(&self) -> impl Iterator<Item = &Variant> {
         self.special.iter().chain([&self.general])
     }
@@ -286,7 +286,7 @@ impl Launch {
 }
 
 impl Step {
-    /// The operators that it stands for; `None` for a copy.
+    /// The operators of the step; `None` for a copy.
     pub fn region(&self) -> Option<&Region> {
         match &self.action {
             Action::Launch(Launch { region, .. }) | Action::Alias { region } | Action::Control { region, .. } => {
@@ -296,7 +296,7 @@ impl Step {
         }
     }
 
-    /// What it launches, if it does.
+    /// The launch, if the step is one.
     pub fn launch(&self) -> Option<&Launch> {
         match &self.action {
             Action::Launch(launch) => Some(launch),
@@ -319,21 +319,21 @@ impl Step {
 }
 
 impl Graph {
-    /// The value that owns the memory of this one: itself, unless it is a part.
+    /// The value that owns the memory of this one: the base buffer of an alias, else the value itself.
     pub fn base(&self, id: PlanValueId) -> PlanValueId {
         match self.values.get(id.index()).map(|value| &value.storage) {
-            Some(Storage::Alias(part)) => part.base,
+            Some(Storage::Alias(alias)) => alias.base,
             _ => id,
         }
     }
 
-    /// Does the value lie in the arena, in a place of its own or as a part?
+    /// Does the value lie in the arena, in a buffer of its own or as an alias?
     pub fn is_in_arena(&self, id: PlanValueId) -> bool {
         let base = self.base(id);
         matches!(self.values.get(base.index()).map(|value| &value.storage), Some(Storage::Arena(_)))
     }
 
-    /// For every value with memory of its own, the last step that touches it or a part of it; `usize::MAX` for results.
+    /// For every value that owns memory, the last step that accesses it or an alias of it; `usize::MAX` for results.
     pub fn last_uses(&self) -> Vec<usize> {
         let mut last = vec![0; self.values.len()];
         let mut touch = |id: PlanValueId, position: usize| {
@@ -377,7 +377,7 @@ impl Plan {
         names
     }
 
-    /// What the kernels of a place were chosen for.
+    /// The target of a place.
     pub fn target_of(&self, place: Place) -> Option<&Target> {
         match place.index().checked_sub(1) {
             None => Some(&self.target),

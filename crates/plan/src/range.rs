@@ -1,4 +1,4 @@
-//! Ranges of named sizes: what the guards of a plan say of the sizes that it takes.
+//! Ranges of named sizes, as the guards of a plan bound them.
 //!
 //! The guard `min(S, 512) == S` says that S is at most 512, `max(S, 8) == S` that it is at least 8.
 
@@ -30,7 +30,7 @@ impl fmt::Display for SizeRange {
 }
 
 impl PlanGuard {
-    /// The bound on a named size that this guard is, if it is one.
+    /// The range to which this guard bounds a named size, if it is such a guard.
     pub fn range(&self, shapes: &ShapeProgram) -> Option<SizeRange> {
         let bound = |cut: Register, size: Register| {
             let symbol = shapes.symbol_of(size)?.to_owned();

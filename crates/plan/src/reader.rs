@@ -23,7 +23,7 @@ use crate::plan::{Plan, PlanWeight};
 use crate::report_codec;
 use crate::wire;
 
-/// What is checked when a plan is opened.
+/// Which hashes the reader checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trust {
     /// The hash of every section.
@@ -32,7 +32,7 @@ pub enum Trust {
     Weights,
 }
 
-/// Does the file start like a plan? A file that cannot be read does not.
+/// Does the file begin like a plan? False for a file that cannot be read.
 pub fn is_plan(path: &Path) -> bool {
     let mut start = [0; MAGIC.len()];
     regular_file::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == MAGIC
@@ -54,7 +54,7 @@ pub fn from_bytes(bytes: Bytes, trust: Trust) -> Result<Plan, PlanError> {
     PlanFile::from_bytes(bytes, trust)?.program(0)
 }
 
-/// A program of a file, as it lies there.
+/// A program of a file, before it is decoded.
 struct Program {
     metadata: wire::Metadata,
     report: Bytes,
@@ -67,7 +67,7 @@ pub struct PlanFile {
     weights: Bytes,
     code: Bytes,
     trust: Trust,
-    /// Do records of weights name hashes?
+    /// Do records of weights contain hashes?
     has_hashes: bool,
 }
 
@@ -124,7 +124,7 @@ impl PlanFile {
         Ok(Self { programs, weights: weights.bytes, code, trust, has_hashes })
     }
 
-    /// What its programs are for, the preferred one first: the target of each, then those of its islands.
+    /// The targets of its programs, the preferred program first: the target of each, then those of its islands.
     pub fn targets(&self) -> impl Iterator<Item = &[Target]> {
         self.programs.iter().map(|program| program.targets.as_slice())
     }
@@ -132,7 +132,7 @@ impl PlanFile {
     /// A program.
     ///
     /// # Errors
-    /// When it is not there, or cannot be run, whatever the hashes say.
+    /// When it does not exist, or cannot run although its hashes match.
     pub fn program(&self, index: usize) -> Result<Plan, PlanError> {
         let missing = || PlanError::damaged(format!("there is no program {index}"));
         let Program { metadata, report, .. } = self.programs.get(index).ok_or_else(missing)?;
@@ -192,28 +192,28 @@ fn head(bytes: &Bytes) -> Result<(u32, &[Entry]), PlanError> {
     Ok((version, entries))
 }
 
-/// The plan of its sections, if it is one that can be run. A plan without a report has an empty one.
+/// Decodes and checks the plan in these sections. An empty report section means that the plan has no report.
 pub(crate) fn assemble(
     metadata: &wire::Metadata,
     report: &[u8],
     weights: Vec<PlanWeight>,
     code: Vec<Code>,
 ) -> Result<Plan, PlanError> {
-    let parts = codec::decode(metadata)?;
+    let decoded = codec::decode(metadata)?;
     let mut steps = 0;
-    parts.graph.visit_steps(&mut |_| steps += 1);
+    decoded.graph.visit_steps(&mut |_| steps += 1);
     let plan = Plan {
-        name: parts.name,
-        target: parts.target,
-        islands: parts.islands,
-        graph: parts.graph,
-        inputs: parts.inputs,
-        outputs: parts.outputs,
+        name: decoded.name,
+        target: decoded.target,
+        islands: decoded.islands,
+        graph: decoded.graph,
+        inputs: decoded.inputs,
+        outputs: decoded.outputs,
         weights,
         code,
-        shapes: parts.shapes,
-        guards: parts.guards,
-        self_test: parts.self_test,
+        shapes: decoded.shapes,
+        guards: decoded.guards,
+        self_test: decoded.self_test,
         report: report_codec::decode(report, steps)?,
     };
     check(&plan)?;
@@ -265,14 +265,14 @@ impl Section {
         if *hash(&self.bytes).as_bytes() == self.hash { Ok(()) } else { Err(self.damaged()) }
     }
 
-    /// The bytes, if they have the hash.
+    /// The bytes, after a check of their hash.
     fn checked(self) -> Result<Bytes, PlanError> {
         self.check()?;
         Ok(self.bytes)
     }
 
-    /// Do all pieces have the hashes that their records name, and the section that of these hashes? Where pieces are shared,
-    /// equal records stand for one.
+    /// Checks that all pieces have the hashes of their records, and the section the hash of those. Equal records name
+    /// one shared piece.
     fn check_pieces<'a>(
         &self,
         is_shared: bool,
@@ -283,7 +283,7 @@ impl Section {
         if is_shared {
             pieces.dedup();
         }
-        // Pieces that share bytes would take a reader longer than the file is long.
+        // A file whose pieces overlap could cost a reader far more time than its length suggests.
         let mut end = 0;
         let mut bytes = Vec::with_capacity(pieces.len());
         for (offset, length, _) in &pieces {
@@ -307,7 +307,7 @@ fn weight(record: &wire::Weight, section: &Bytes) -> Result<PlanWeight, PlanErro
     let wrong = |reason: &dyn std::fmt::Display| PlanError::damaged(format!("weight '{}': {reason}", record.name));
     let ty = codec::decode_type(record.r#type.as_ref().ok_or_else(|| wrong(&"it has no type"))?, 0)?;
     let ValueType::Tensor(ty) = ty else { return Err(wrong(&"it is no tensor")) };
-    let sizes = ty.shape.sizes().ok_or_else(|| wrong(&"its sizes are open"))?;
+    let sizes = ty.shape.sizes().ok_or_else(|| wrong(&"its sizes are dynamic"))?;
     let tensor = if ty.data_type == DataType::String {
         Tensor::from_strings(&sizes, record.strings.clone())
     } else {
@@ -436,7 +436,7 @@ mod tests {
         let report = metadata + entry(&bytes, 0).length.get() as usize;
         assert_eq!(damaged(report.next_multiple_of(ALIGNMENT) + 5), [false, false], "in the report");
         assert!(from_bytes(bytes.clone().into(), Trust::Nothing).unwrap().weights[0].hash().is_some());
-        assert!(from_bytes(bytes.into(), Trust::Weights).unwrap().weights[0].hash().is_none(), "nobody checked it");
+        assert!(from_bytes(bytes.into(), Trust::Weights).unwrap().weights[0].hash().is_none(), "it was not checked");
     }
 
     #[test]
@@ -450,7 +450,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.plan");
         for plan in [&cyclic, &outside] {
-            assert!(matches!(write(&path, plan), Err(PlanError::Unreadable(_))), "nobody could open it");
+            assert!(matches!(write(&path, plan), Err(PlanError::Unreadable(_))), "no reader could open it");
         }
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left");
     }
@@ -464,11 +464,11 @@ mod tests {
     }
 
     /// An entry of the table.
-    fn entry(bytes: &[u8], number: usize) -> Entry {
-        Entry::read_from_bytes(&bytes[24 + number * 56..][..56]).unwrap()
+    fn entry(bytes: &[u8], index: usize) -> Entry {
+        Entry::read_from_bytes(&bytes[24 + index * 56..][..56]).unwrap()
     }
 
-    /// The head with its hash computed anew.
+    /// The header with its hash computed anew.
     fn rehashed(mut bytes: Vec<u8>, change: impl Fn(&mut [u8])) -> Bytes {
         let head = 24 + SECTIONS * 56;
         change(&mut bytes[..head]);
@@ -501,9 +501,9 @@ mod tests {
     #[test]
     fn sections_that_are_hidden_or_doubled_are_noticed() {
         assert!(from_bytes(rehashed(to_bytes(&plan()), |_| ()), Trust::Nothing).is_ok());
-        for number in 0..SECTIONS {
-            let hidden = rehashed(to_bytes(&plan()), |head| head[24 + number * 56] = 99);
-            assert!(matches!(from_bytes(hidden, Trust::Nothing), Err(PlanError::Damaged(_))), "section {number}");
+        for index in 0..SECTIONS {
+            let hidden = rehashed(to_bytes(&plan()), |head| head[24 + index * 56] = 99);
+            assert!(matches!(from_bytes(hidden, Trust::Nothing), Err(PlanError::Damaged(_))), "section {index}");
         }
         let moved = rehashed(to_bytes(&plan()), |head| head[24 + 56 + 8] ^= 64);
         assert!(matches!(from_bytes(moved, Trust::Nothing), Err(PlanError::Hash { section: "report" })));

@@ -1,4 +1,5 @@
-//! Is what a region says of its values true? Kernels are made by the types inside of a region, and number its operands.
+//! Checks that a region describes its values correctly. Kernels depend on the types inside of a region and on the
+//! indices of its operands.
 
 use sinter_backend::Region;
 use sinter_base::{Dim, ValueType};
@@ -6,16 +7,17 @@ use sinter_ops::{InferContext, Node, Operands, infer_types};
 
 use crate::check::promises;
 
-/// How much has to be certain.
+/// How strictly types and sizes must match.
 pub(crate) struct Fit<'a> {
     /// May a value be declared to have the first type where the second is inferred?
     pub(crate) type_fits: &'a dyn Fn(&ValueType, &ValueType) -> bool,
-    /// May these sizes be taken for equal?
+    /// May these sizes be treated as equal?
     pub(crate) is_guarded: &'a dyn Fn(&Dim, &Dim) -> bool,
 }
 
-/// Does the region take operands where the step has some? That of a single operator numbers them as its operator does, any
-/// other as its body. Weights that the bodies of control flow capture are their own, and may be left out.
+/// Does the region have operands exactly where the step has some? A region of one operator uses the operator's input
+/// indices, any other the inputs of its body. The bodies of control flow own the weights that they capture, which the
+/// step may omit.
 pub(crate) fn takes(region: &Region, given: &[bool]) -> bool {
     let inputs = region.body().inputs();
     match region.only() {
@@ -28,10 +30,10 @@ pub(crate) fn takes(region: &Region, given: &[bool]) -> bool {
     }
 }
 
-/// Types of a region's results: every operator is asked what it makes of its operands.
+/// Infers the types of a region's results, operator by operator.
 ///
 /// # Errors
-/// The operator that does not take its operands, or has other results than the region says.
+/// The first operator that refuses its operands, or whose results differ from those that the region states.
 pub(crate) fn results(region: &Region, fit: &Fit<'_>) -> Result<Vec<ValueType>, String> {
     let body = region.body();
     let mut inferred: Vec<ValueType> = Vec::with_capacity(body.outputs().len());
@@ -56,7 +58,7 @@ pub(crate) fn results(region: &Region, fit: &Fit<'_>) -> Result<Vec<ValueType>, 
             }
         }
     }
-    // A kernel writes what the operators make, each result once; that of a single operator the first ones in order.
+    // A kernel writes each result of the operators once; for a single operator, the first ones in order.
     let mut made: Vec<_> = body.nodes().iter().flat_map(|node| &node.outputs).collect();
     if region.only().is_some() && !made.iter().copied().zip(body.outputs()).all(|(made, given)| made == given) {
         return Err("a single operator has other results".to_owned());

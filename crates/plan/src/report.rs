@@ -1,14 +1,14 @@
-//! The report: how a plan came about. What the judge said of it, which passes fired, and which tactics refused its steps.
+//! The report of a build: the verification result, the passes that fired, and the tactics that refused steps.
 //!
-//! It depends on nothing but the model, the options of the build and the plan itself, so that plans stay reproducible: no
-//! estimate, no time, no region that was considered and not taken.
+//! It depends only on the model, the options of the build and the plan, so that plans stay reproducible: it holds no
+//! estimate, no time and no region that was not chosen.
 
 use std::sync::Arc;
 
 /// See the module documentation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// What the judge said.
+    /// The verification result.
     pub verification: Verification,
     /// Passes that fired, in the order of their first run.
     pub passes: Vec<FiredPass>,
@@ -16,14 +16,14 @@ pub struct Report {
     pub refused: Vec<Refused>,
 }
 
-/// What verification found.
+/// The verification result.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verification {
-    /// Why nothing was verified.
+    /// Why the build verified nothing.
     pub skipped: Option<String>,
-    /// How the network after the passes differs from the one before, where rounding alone may select something else.
+    /// How the network after the passes differs from the imported one, where rounding alone may explain it.
     pub unverified_passes: Option<String>,
-    /// Steps that agree with the judge.
+    /// Number of steps that agree with the reference executor.
     pub agreed: usize,
     /// Kernels and passes that disagreed and were left out.
     pub dropped: Vec<Dropped>,
@@ -31,7 +31,7 @@ pub struct Verification {
     pub unverified: Vec<Unverified>,
 }
 
-/// A kernel or pass that did not agree.
+/// A kernel or pass that disagreed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dropped {
     /// The tactic or pass.
@@ -65,12 +65,13 @@ pub struct FiredPass {
 pub struct Refused {
     /// Positions of the steps that compute the region, in the order of [`crate::Graph::visit_steps`].
     pub steps: Vec<usize>,
-    /// (tactic, reason). The same few texts stand here many times, and a file may say so in few bytes: they are shared.
+    /// (tactic, reason). The same few texts occur many times, so they are shared.
     pub refusals: Vec<(Arc<str>, Arc<str>)>,
 }
 
 impl Report {
-    /// Tactics that refused a step, and why; the step by its position in the order of [`crate::Graph::visit_steps`].
+    /// Tactics that refused a step, with their reasons; `step` is a position in the order of
+    /// [`crate::Graph::visit_steps`].
     pub fn refusals_of(&self, step: usize) -> impl Iterator<Item = (&str, &str)> {
         let of_step = self.refused.iter().filter(move |refused| refused.steps.contains(&step));
         of_step.flat_map(|refused| &refused.refusals).map(|(tactic, reason)| (&**tactic, &**reason))

@@ -17,11 +17,11 @@ fn narrow(count: u64) -> Result<usize, PlanError> {
     usize::try_from(count).map_err(|_| PlanError::damaged(format!("the report counts {count}")))
 }
 
-fn number(position: usize) -> u32 {
+fn wire_index(position: usize) -> u32 {
     u32::try_from(position).unwrap_or(u32::MAX)
 }
 
-/// Texts that are written once, whoever says them.
+/// Texts, each stored once.
 #[derive(Default)]
 struct Texts {
     all: Vec<String>,
@@ -32,7 +32,7 @@ impl Texts {
     fn position(&mut self, text: &Arc<str>) -> u32 {
         *self.known.entry(text.clone()).or_insert_with(|| {
             self.all.push(text.to_string());
-            number(self.all.len() - 1)
+            wire_index(self.all.len() - 1)
         })
     }
 }
@@ -42,7 +42,7 @@ pub(crate) fn encode(report: Option<&Report>) -> Vec<u8> {
     let Some(Report { verification, passes, refused }) = report else { return Vec::new() };
     let mut texts = Texts::default();
     let refused = refused.iter().map(|refused| wire::Refused {
-        steps: refused.steps.iter().map(|&step| number(step)).collect(),
+        steps: refused.steps.iter().map(|&step| wire_index(step)).collect(),
         refusals: refused.refusals.iter().flat_map(|(t, r)| [texts.position(t), texts.position(r)]).collect(),
     });
     let refused = refused.collect();
@@ -65,7 +65,7 @@ pub(crate) fn encode(report: Option<&Report>) -> Vec<u8> {
     report.encode_to_vec()
 }
 
-/// Reads the section of a plan with this many steps.
+/// Decodes the section of a plan with this many steps.
 pub(crate) fn decode(bytes: &[u8], steps: usize) -> Result<Option<Report>, PlanError> {
     if bytes.is_empty() {
         return Ok(None);
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_exist_is_damage() {
+    fn missing_steps_and_texts_are_damage() {
         assert!(decode(&encode(Some(&report())), 2).is_err(), "a step");
         assert!(decode(&[0xFF; 9], 3).is_err());
         let wire = wire::Report {

@@ -1,20 +1,20 @@
-//! SelfTest vectors: known answers that travel with the plan, so that an engine can test itself on any machine.
+//! Self-test vectors: known results that travel with the plan, so that an engine can test itself on any machine.
 //!
-//! Inputs are stored, or made from a seed; of outputs every so-manieth element is kept, with the bound that the build
-//! found to hold. So a self-test costs a few kilobytes whatever the model's size.
+//! Inputs are stored, or generated from a seed; every n-th element of each output is stored, with the bound that the
+//! build verified. So a self-test costs a few kilobytes for a model of any size.
 
 use sinter_base::shape::element_count;
 use sinter_base::{DataType, Tensor};
 
 use crate::error::PlanError;
 
-/// Most elements that are kept of an output.
+/// Limit on the stored elements of an output.
 pub const MAX_KEPT: usize = 4096;
 
-/// Largest input that a self-test makes, in elements.
+/// Limit on the elements of a generated input.
 const MAX_INPUT: usize = 1 << 28;
 
-/// Known answers.
+/// Known results.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SelfTest {
     /// One per run.
@@ -33,7 +33,7 @@ pub struct SelfTestVector {
 /// An input of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SelfTestInput {
-    /// As it is.
+    /// The tensor itself.
     Stored(Tensor),
     /// Evenly distributed numbers in `low..high`; integers are rounded down, booleans are "at least the middle".
     Uniform {
@@ -45,12 +45,12 @@ pub enum SelfTestInput {
         seed: u64,
         /// Smallest number.
         low: f64,
-        /// Behind the largest number.
+        /// Upper bound, exclusive.
         high: f64,
     },
 }
 
-/// How far elements may stray from the known ones.
+/// How far elements may differ from the known ones.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Bound {
     /// Not at all.
@@ -62,20 +62,21 @@ pub enum Bound {
         /// Relative to the largest known element.
         relative: f64,
     },
-    /// Cosine of the angle between both lists of finite elements, at least. NaN and infinities must stand where they stood.
+    /// Least cosine of the angle between both lists of finite elements. NaN and infinities must stand in the same
+    /// places.
     Cosine(f64),
 }
 
 /// An output of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SelfTestOutput {
-    /// Sizes of the whole output.
+    /// Sizes of the output.
     pub sizes: Vec<usize>,
     /// Elements at the positions 0, `stride`, 2 `stride`, ..., in one dimension.
     pub kept: Tensor,
-    /// Distance between kept elements.
+    /// Distance between stored elements.
     pub stride: usize,
-    /// How far they may stray.
+    /// How far they may differ.
     pub bound: Bound,
 }
 
@@ -94,17 +95,17 @@ fn unit(bits: u64) -> f64 {
 }
 
 impl SelfTestInput {
-    /// The input.
+    /// The tensor of the input.
     ///
     /// # Errors
-    /// When it is larger than a self-test makes, or of a type that no numbers give.
+    /// When it exceeds the limit, or is of a type without numbers.
     pub fn tensor(&self) -> Result<Tensor, PlanError> {
         let (data_type, sizes, seed, low, high) = match self {
             Self::Stored(tensor) => return Ok(tensor.clone()),
             Self::Uniform { data_type, sizes, seed, low, high } => (*data_type, sizes, *seed, *low, *high),
         };
         let count = element_count(sizes).filter(|count| *count <= MAX_INPUT);
-        let count = count.ok_or_else(|| PlanError::damaged(format!("a self_test input of sizes {sizes:?}")))?;
+        let count = count.ok_or_else(|| PlanError::damaged(format!("a self-test input of sizes {sizes:?}")))?;
         let values: Vec<f64> = (0u64..)
             .take(count)
             .map(|index| {
@@ -121,14 +122,14 @@ impl SelfTestInput {
 }
 
 impl SelfTestOutput {
-    /// Seals an output. Strings are not self_test: `None`.
+    /// Stores every n-th element of an output; `None` for strings.
     pub fn of(output: &Tensor, bound: Bound) -> Option<Self> {
         let stride = output.count().div_ceil(MAX_KEPT).max(1);
         let kept = Self::pick(output, stride)?;
         Some(Self { sizes: output.sizes().to_vec(), kept, stride, bound })
     }
 
-    /// Seals every element of an output, for a comparison here and now.
+    /// Stores every element of an output, for an immediate comparison.
     pub fn all(output: &Tensor, bound: Bound) -> Option<Self> {
         let kept = Self::pick(output, 1)?;
         Some(Self { sizes: output.sizes().to_vec(), kept, stride: 1, bound })
@@ -145,7 +146,7 @@ impl SelfTestOutput {
     /// Compares an output with the known one.
     ///
     /// # Errors
-    /// What differs, in words.
+    /// The difference, in words.
     pub fn check(&self, output: &Tensor) -> Result<(), String> {
         if output.sizes() != self.sizes.as_slice() || output.data_type() != self.kept.data_type() {
             return Err(format!(
@@ -183,14 +184,14 @@ impl SelfTestOutput {
                 if cosine >= least {
                     return Ok(());
                 }
-                Err(format!("the cosine is {cosine}, at least {least} is asked for"))
+                Err(format!("the cosine is {cosine}, at least {least} is required"))
             }
         }
     }
 }
 
-/// Cosine of the angle between two lists of numbers. Nothing but zeros lies in every direction of its like, and in none of
-/// others.
+/// Cosine of the angle between two lists of numbers. Two lists of zeros have the cosine 1, a list of zeros and any
+/// other one 0.
 fn cosine(pairs: impl Iterator<Item = (f64, f64)> + Clone) -> f64 {
     let largest = pairs.clone().fold((0f64, 0f64), |(x, y), (a, b)| (x.max(a.abs()), y.max(b.abs())));
     if largest.0 == 0.0 || largest.1 == 0.0 {

@@ -1,4 +1,4 @@
-//! SelfTest vectors to and from their wire form.
+//! Self-test vectors to and from their wire form.
 
 use prost::Message;
 use sinter_base::{DataType, Tensor};
@@ -14,22 +14,22 @@ fn wide(sizes: &[usize]) -> Vec<u64> {
 }
 
 fn narrow(sizes: &[u64]) -> Result<Vec<usize>, PlanError> {
-    let size = |&size| usize::try_from(size).map_err(|_| PlanError::damaged(format!("a self_test size of {size}")));
+    let size = |&size| usize::try_from(size).map_err(|_| PlanError::damaged(format!("a self-test size of {size}")));
     sizes.iter().map(size).collect()
 }
 
 fn data_type(name: &str) -> Result<DataType, PlanError> {
-    name.parse().map_err(|e| PlanError::damaged(format!("a self_test vector: {e}")))
+    name.parse().map_err(|e| PlanError::damaged(format!("a self-test vector: {e}")))
 }
 
 impl SelfTest {
-    /// The answers alone, for what keeps them beside a plan.
+    /// Encodes the vectors alone, for a cache beside the plan.
     pub fn to_bytes(&self) -> Vec<u8> {
         let self_test = self.vectors.iter().map(encode_vector).collect();
         wire::Metadata { self_test, ..wire::Metadata::default() }.encode_to_vec()
     }
 
-    /// What [`SelfTest::to_bytes`] made.
+    /// Decodes the bytes of [`SelfTest::to_bytes`].
     ///
     /// # Errors
     /// When the bytes are damaged.
@@ -88,7 +88,7 @@ pub(crate) fn decode_vector(vector: wire::SelfTestVector) -> Result<SelfTestVect
 
 fn decode_input(input: wire::SelfTestInput) -> Result<SelfTestInput, PlanError> {
     let (data_type, sizes) = (data_type(&input.data_type)?, narrow(&input.sizes)?);
-    let wrong = |e: &dyn std::fmt::Display| PlanError::damaged(format!("a self_test input: {e}"));
+    let wrong = |e: &dyn std::fmt::Display| PlanError::damaged(format!("a self-test input: {e}"));
     match input.contents {
         Some(Contents::Uniform(Uniform { seed, low, high })) => {
             if !(low.is_finite() && high.is_finite()) {
@@ -108,7 +108,7 @@ fn decode_input(input: wire::SelfTestInput) -> Result<SelfTestInput, PlanError> 
 
 fn decode_output(output: wire::SelfTestOutput) -> Result<SelfTestOutput, PlanError> {
     let (data_type, sizes) = (data_type(&output.data_type)?, narrow(&output.sizes)?);
-    let wrong = |e: &dyn std::fmt::Display| PlanError::damaged(format!("a self_test output: {e}"));
+    let wrong = |e: &dyn std::fmt::Display| PlanError::damaged(format!("a self-test output: {e}"));
     let stride = usize::try_from(output.stride).ok().filter(|stride| *stride > 0);
     let stride = stride.ok_or_else(|| wrong(&"its stride is 0"))?;
     let count = sinter_base::shape::element_count(&sizes).ok_or_else(|| wrong(&"its sizes overflow"))?;

@@ -161,7 +161,7 @@ impl ShapeProgram {
         self.symbols.get(position).map(String::as_str)
     }
 
-    /// What fills a register, when an instruction does.
+    /// The instruction that fills a register, if one does.
     pub fn instruction_of(&self, register: Register) -> Option<(Operation, Register, Register)> {
         let position = index(register).checked_sub(self.constants.len() + self.symbols.len())?;
         self.instructions.get(position).copied()
@@ -260,8 +260,8 @@ impl ShapeCompiler {
 
     /// The program, and the register of each slot.
     pub fn finish(self) -> (ShapeProgram, impl Fn(Slot) -> Register) {
-        let count = |wanted: fn(&Term) -> bool| {
-            u32::try_from(self.terms.iter().filter(|term| wanted(term)).count()).unwrap_or(u32::MAX)
+        let count = |required: fn(&Term) -> bool| {
+            u32::try_from(self.terms.iter().filter(|term| required(term)).count()).unwrap_or(u32::MAX)
         };
         let first_symbol = count(|term| matches!(term, Term::Constant(_)));
         let first_result = first_symbol.saturating_add(count(|term| matches!(term, Term::Symbol(_))));
@@ -285,7 +285,7 @@ impl ShapeCompiler {
     }
 }
 
-/// The register of a slot of another compiler: no program has it, so no reader takes it.
+/// The register of a slot of another compiler: no program has it, so that readers refuse it.
 const NOWHERE: Register = Register(u32::MAX);
 
 #[cfg(test)]
@@ -293,7 +293,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn programs_compute_what_dimensions_say() {
+    fn programs_compute_the_values_of_dimensions() {
         let (n, s) = (Dim::symbol("N"), Dim::symbol("S"));
         let dims = [
             n.mul(&s).add(&Dim::constant(7)),

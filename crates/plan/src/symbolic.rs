@@ -1,17 +1,17 @@
-//! A shape program run on symbols: what each register computes, whatever the sizes of the inputs are.
+//! Runs a shape program on symbols: the dimension that each register computes for all sizes of the inputs.
 
 use sinter_base::Dim;
 
 use crate::shape_program::{Register, ShapeProgram};
 
-/// Factors and constants that all registers together may have, and how deep they may be nested. Sizes that inference
-/// follows are far smaller; a guard puts a few of them together. A file can say more in few bytes: each square doubles.
+/// Limit on the factors and constants of all registers together, and on their nesting. Real networks stay far below it.
+/// Without a limit a short file could demand any amount: each square doubles them.
 const MOST_NODES: u64 = 1 << 23;
 const MOST_DEPTH: usize = 256;
 
 impl ShapeProgram {
-    /// What each register computes; `None` for what has no dimension, such as a division by zero, or one that grows too
-    /// large.
+    /// The dimension that each register computes; `None` where there is none, as for a division by zero, or where it
+    /// grows too large.
     pub fn dims(&self) -> Vec<Option<Dim>> {
         let constants = self.constants().iter().map(|value| Some(Dim::constant(*value)));
         let mut dims: Vec<Option<Dim>> =

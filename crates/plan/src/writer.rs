@@ -23,18 +23,18 @@ use crate::reader::assemble;
 use crate::report_codec;
 use crate::wire;
 
-/// A section of pieces, each of which several programs may have.
+/// A section of pieces that several programs may share.
 #[derive(Default)]
 struct Pieces<'a> {
     pieces: Vec<&'a [u8]>,
     hashes: Vec<Hash>,
-    /// Where each piece begins, by its hash.
+    /// The offset of each piece, by its hash.
     offsets: HashMap<Hash, usize>,
     length: usize,
 }
 
 impl<'a> Pieces<'a> {
-    /// Adds pieces; where each begins, and its hash.
+    /// Adds pieces; returns the offset and hash of each.
     fn add(&mut self, pieces: &[&'a [u8]]) -> Vec<(usize, Hash)> {
         let hashes = hash_all(pieces);
         let place = |(piece, hash): (&&'a [u8], Hash)| {
@@ -80,10 +80,11 @@ fn code_record(code: &Code, offset: usize, hash: &[u8]) -> wire::Code {
     wire::Code { offset: wide(offset), length: wide(code.0.len()), hash: hash.to_vec() }
 }
 
-/// Would a reader take the plan? Everything is read back but weights and machine code, which stay what they are.
+/// Would a reader accept the plan? The writer reads back everything but weights and machine code, whose bytes it does
+/// not change.
 ///
 /// # Errors
-/// [`PlanError::Unreadable`] when no reader would.
+/// [`PlanError::Unreadable`] when a reader would refuse it.
 fn check_readable(plan: &Plan) -> Result<(), PlanError> {
     let weights = plan.weights.iter().map(|weight| weight_record(weight, 0, &[])).collect();
     let code = plan.code.iter().map(|code| code_record(code, 0, &[])).collect();
@@ -93,7 +94,7 @@ fn check_readable(plan: &Plan) -> Result<(), PlanError> {
     again.map(drop).map_err(|error| PlanError::Unreadable(Box::new(error)))
 }
 
-/// The whole file as bytes. The same plan always gives the same bytes.
+/// The whole file as bytes. Equal plans give equal bytes.
 pub fn to_bytes(plan: &Plan) -> Vec<u8> {
     programs_to_bytes(&[plan])
 }
@@ -106,11 +107,10 @@ pub fn programs_to_bytes(programs: &[&Plan]) -> Vec<u8> {
     bytes
 }
 
-/// Writes the file to a stream, weights from where they lie: they are walked twice, to hash and to write them, and never
-/// copied into a second place in memory.
+/// Writes the file to a stream. It reads the weights twice, to hash and to write them, and makes no copy of them.
 ///
 /// # Errors
-/// As writing does.
+/// Errors of the stream.
 pub fn write_to(programs: &[&Plan], to: &mut impl Write) -> io::Result<()> {
     let (mut weights, mut code) = (Pieces::default(), Pieces::default());
     let mut sections = Vec::new();

@@ -32,14 +32,17 @@ fn named(text: &str) -> impl Iterator<Item = &str> {
     quoted.chain(linked).filter(is_file)
 }
 
-/// The documents at the root and in `docs`, against all files.
-pub(crate) fn check(root: &Path) -> Vec<Finding> {
-    let files = files(root);
+/// The documents at the root and in `docs`.
+pub(crate) fn read(root: &Path) -> Vec<Source> {
     let is_document = |path: &&String| path.ends_with(".md") && (path.starts_with("docs/") || !path.contains('/'));
     let read =
         |path: &String| Some(Source { text: std::fs::read_to_string(root.join(path)).ok()?, path: path.clone() });
-    let documents: Vec<Source> = files.iter().filter(is_document).filter_map(read).collect();
-    missing(&documents, &files)
+    files(root).iter().filter(is_document).filter_map(read).collect()
+}
+
+/// Checks that all files which the documents name exist.
+pub(crate) fn check(root: &Path, documents: &[Source]) -> Vec<Finding> {
+    missing(documents, &files(root))
 }
 
 fn missing(documents: &[Source], files: &[String]) -> Vec<Finding> {

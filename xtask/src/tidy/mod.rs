@@ -6,6 +6,7 @@ mod files;
 mod host;
 mod lists;
 mod modules;
+mod words;
 
 use std::path::{Path, PathBuf};
 
@@ -57,11 +58,13 @@ pub(crate) fn run() -> Result<(), String> {
     let root = root();
     let sources = sources(&root);
     let mut findings = edges::check(&root)?;
-    findings.extend(documents::check(&root));
+    let documents = documents::read(&root);
+    findings.extend(documents::check(&root, &documents));
     findings.extend(files::check(&sources));
     findings.extend(lists::check(&sources));
     findings.extend(host::check(&sources));
     findings.extend(modules::check(&sources));
+    findings.extend(words::check(sources.iter().chain(&documents)));
     if findings.is_empty() {
         println!("tidy: {} files, nothing to say", sources.len());
         return Ok(());
@@ -76,7 +79,7 @@ pub(crate) fn run() -> Result<(), String> {
 mod tests {
     use super::*;
 
-    /// A made-up file.
+    /// A synthetic file.
     pub(crate) fn source(path: &str, text: &str) -> Source {
         Source { path: path.to_owned(), text: text.to_owned() }
     }

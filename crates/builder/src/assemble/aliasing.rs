@@ -1,14 +1,14 @@
-//! Concatenation and slices without copies: values that lie in the memory of others.
+//! Concatenations and slices without copies: values that are aliases of other buffers.
 //!
-//! An operand of a concatenation is written by its maker where the result has it, and a slice is read where its operand
-//! has it. Either is rows of consecutive elements, a constant distance apart. Concatenations are placed from the last to
-//! the first, so that one that is an operand of another lies there before its own operands are asked; one whose operands
-//! already lie side by side, as the first ones of a longer one do, lies where they lie. What cannot be placed is copied
-//! there, by a concatenation of one.
+//! The maker of a concatenation's operand writes it into the result, and readers of a slice read it in the operand.
+//! Either is rows of consecutive elements, a constant distance apart. Concatenations become aliases from the last to
+//! the first, so that one that is an operand of another has its place before its own operands are decided; one whose
+//! operands are already contiguous, as the first ones of a longer concatenation are, becomes an alias of their buffer.
+//! A concatenation of one operand copies each operand that cannot be an alias.
 //!
-//! What must hold: a maker writes, and all readers read, rows like these; no step writes into memory that it reads; a
-//! result of the network, and what is given from outside, has a place of its own. Lives are `memory.rs`'s affair: a whole
-//! lives while any part of it does. The bodies of control flow stay as they are.
+//! Three conditions hold: the maker writes, and all readers read, such rows; no step writes into memory that it reads;
+//! results and inputs of the network keep buffers of their own. `buffers.rs` computes liveness: a base buffer is live
+//! while any alias of it is. The bodies of control flow stay unchanged.
 
 mod placing;
 
@@ -21,18 +21,19 @@ use crate::assemble::lower::{AliasSlots, Sizes};
 
 pub(crate) use crate::assemble::aliasing::placing::Known;
 
-/// A concatenation or slice that moves elements in the plan, all of them or some.
+/// A concatenation or slice that moves all or some of its elements in the plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moved {
-    /// Where in the model.
+    /// Its node in the model.
     pub origin: String,
     /// Its operator.
     pub operator: &'static str,
-    /// Why, by operand where there are several.
+    /// The reasons, by operand where there are several.
     pub reasons: Vec<String>,
 }
 
-/// Places what can be in the outermost graph of a plan; says of the rest why it cannot.
+/// Makes aliases in the outermost graph of a plan; returns the concatenations and slices that move elements, with
+/// reasons.
 pub(crate) fn place(
     known: &Known<'_>,
     graph: &mut Graph,
@@ -40,13 +41,13 @@ pub(crate) fn place(
     sizes: &mut Sizes,
     shapes: &mut ShapeCompiler,
 ) -> Vec<Moved> {
-    let Placing { places, is_placed, copied, moved, .. } = Placing::of(graph, candidates, known);
+    let Placing { places, has_no_work, copied, moved, .. } = Placing::of(graph, candidates, known);
     for (index, place) in places.iter().enumerate() {
         if let Some(place) = place {
             add(PlanValueId::new(index), place, sizes, shapes);
         }
     }
-    for (position, _) in is_placed.iter().enumerate().filter(|(_, is_placed)| **is_placed) {
+    for (position, _) in has_no_work.iter().enumerate().filter(|(_, has_no_work)| **has_no_work) {
         let Some(region) = graph.steps[position].region().cloned() else { continue };
         graph.steps[position].action = Action::Alias { region };
         sizes.kernels[position] = Vec::new();
@@ -66,7 +67,7 @@ pub(crate) fn place(
         let origins = graph.steps[step].origins.clone();
         steps.push((step, Step { action, inputs: vec![Some(from)], outputs: vec![id], origins }));
     }
-    // From the last to the first, so that positions hold.
+    // From the last to the first, so that positions stay valid.
     steps.sort_by_key(|(position, _)| std::cmp::Reverse(*position));
     for (position, step) in steps {
         graph.steps.insert(position, step);
@@ -79,5 +80,5 @@ pub(crate) fn place(
 fn add(id: PlanValueId, place: &SymbolicAlias, sizes: &mut Sizes, shapes: &mut ShapeCompiler) {
     let rows = &place.rows;
     let [offset, inner, step] = [&rows.offset, &rows.inner, &rows.step].map(|dim| shapes.dim(dim));
-    sizes.parts.push((id, AliasSlots { base: place.base, offset, inner, step }));
+    sizes.aliases.push((id, AliasSlots { base: place.base, offset, inner, step }));
 }

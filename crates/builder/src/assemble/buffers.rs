@@ -1,7 +1,7 @@
-//! Buffers of values: a result takes over the buffer of an operand that dies in its step where the kernel allows it and both
-//! have the same size for all shapes; every other value has a buffer of its own. Where buffers lie, and which of them share
-//! memory since they do not live at once, the runtime decides for the actual sizes. A value that others are parts of lives
-//! from the first part that is written to the last use of any.
+//! Buffers of values. A result reuses the buffer of an operand that dies in its step, where the kernel allows it and
+//! both have the same size for all shapes; every other value has a buffer of its own. The runtime places buffers for
+//! the actual sizes, and lets buffers share memory that are not live at once. A base buffer is live from the first
+//! write to an alias of it to the last use of any.
 
 use sinter_base::view::element_bytes;
 use sinter_base::{Dim, ValueType};
@@ -13,8 +13,8 @@ fn bytes_of(ty: &ValueType) -> Dim {
     count.mul(&Dim::constant(width))
 }
 
-/// Gives every arena value its buffer, in the bodies of control flow too: each has an arena of its own. Results take over
-/// the buffers of operands if they may.
+/// Gives every arena value its buffer, in the bodies of control flow too: each body has an arena of its own. Results
+/// reuse the buffers of operands if they may.
 pub(crate) fn assign_buffers(graph: &mut Graph, may_share: bool) {
     for step in &mut graph.steps {
         if let Action::Control { graphs, .. } = &mut step.action {
@@ -22,7 +22,7 @@ pub(crate) fn assign_buffers(graph: &mut Graph, may_share: bool) {
         }
     }
     let last_use = graph.last_uses();
-    // Wholes that have their buffer, which the first part that is written takes.
+    // Base buffers that exist: the first write to an alias creates them.
     let mut has_buffer = vec![false; graph.values.len()];
     let mut buffers = 0;
     for position in 0..graph.steps.len() {
@@ -37,7 +37,7 @@ pub(crate) fn assign_buffers(graph: &mut Graph, may_share: bool) {
                 continue;
             }
             has_buffer[base.index()] = true;
-            // A part must not replace what its whole would not fit into.
+            // An alias must not reuse a buffer that its base buffer would not fit into.
             let pairs = if base == *id { pairs.as_slice() } else { &[] };
             let bytes = bytes_of(&graph.values[base.index()].ty);
             let inherited = pairs.iter().filter(|(_, o)| *o == result).find_map(|&(operand, _)| {

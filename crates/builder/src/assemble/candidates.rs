@@ -1,4 +1,4 @@
-//! What is known of the kernels of a plan: each step's candidate, so that no tactic is asked again.
+//! Candidates of a plan's steps, so that the builder queries no tactic twice.
 
 use std::collections::HashMap;
 

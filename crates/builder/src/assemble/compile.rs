@@ -1,4 +1,5 @@
-//! Machine code of a plan's kernels: compiled in parallel, each (recipe, region) once in a build, equal code stored once.
+//! Machine code of a plan's kernels: a build compiles each (recipe, region) once, in parallel, and stores equal code
+//! once.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -11,7 +12,7 @@ use sinter_plan::{Action, CodeId, Graph, Launch, Plan, Variant};
 use crate::devices::Devices;
 use crate::verify::{Dropped, Failure};
 
-/// A kernel to compile.
+/// A kernel to be compiled.
 struct Job<'a> {
     kernels: &'a Kernels<'a>,
     recipe: &'a Recipe,
@@ -20,10 +21,10 @@ struct Job<'a> {
     code: OnceLock<Result<Option<Code>, KernelError>>,
 }
 
-/// Compiles what the steps of a plan launch, and puts it into the plan.
+/// Compiles the kernels of a plan's steps, and puts the code into the plan.
 ///
 /// # Errors
-/// Kernels that cannot be compiled, all of them.
+/// All kernels that cannot be compiled.
 pub(crate) fn compile(plan: &mut Plan, devices: &Devices<'_>) -> Result<(), Vec<Failure>> {
     let mut jobs = Vec::new();
     let mut known: HashMap<(String, String), usize> = HashMap::new();
@@ -81,7 +82,7 @@ fn work_on_all_processors(jobs: usize, work: &(impl Fn() + Sync)) {
     let threads = thread::available_parallelism().map_or(1, usize::from).min(jobs);
     thread::scope(|scope| {
         for _ in 1..threads {
-            // A thread that the system does not give costs time only.
+            // If the system provides no thread, compiling only takes longer.
             let _ = thread::Builder::new().spawn_scoped(scope, work);
         }
         work();

@@ -1,4 +1,4 @@
-//! From a network's body to the steps of a plan.
+//! Lowers a network's body to the steps of a plan.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -19,24 +19,24 @@ use crate::choose::select::select_at;
 use crate::choose::tuning_database::TuningDatabase;
 use crate::error::Unsupported;
 
-/// Elements of a value that registers hold.
+/// Limit on the elements of a value in registers.
 const MOST_REGISTERS: usize = 64;
 
-/// Sizes of values as slots of the shape program, until that is finished.
+/// Sizes of values as slots of the shape program, until the program is finished.
 pub(crate) struct Sizes {
     /// Parallel to the graph's values.
     pub(crate) values: Vec<Option<Vec<Slot>>>,
-    /// Parallel to the graph's steps: those of each kernel, the one for all sizes last.
+    /// Parallel to the graph's steps: the slots of each kernel, the general one last.
     pub(crate) kernels: Vec<Vec<KernelSlots>>,
-    /// Parallel to the graph's steps: those of the bodies inside.
+    /// Parallel to the graph's steps: the sizes of the bodies inside.
     pub(crate) bodies: Vec<Vec<Sizes>>,
-    /// Values that lie in others.
-    pub(crate) parts: Vec<(PlanValueId, AliasSlots)>,
+    /// Aliases.
+    pub(crate) aliases: Vec<(PlanValueId, AliasSlots)>,
     /// Values whose elements are sizes.
     pub(crate) registers: Vec<(PlanValueId, Vec<Slot>)>,
 }
 
-/// Where a part lies, as slots of the shape program.
+/// The rows of an alias, as slots of the shape program.
 #[derive(Clone, Copy)]
 pub(crate) struct AliasSlots {
     pub(crate) base: PlanValueId,
@@ -45,11 +45,11 @@ pub(crate) struct AliasSlots {
     pub(crate) step: Slot,
 }
 
-/// What a kernel of a step needs of sizes, as slots of the shape program.
+/// Sizes that a kernel of a step depends on, as slots of the shape program.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KernelSlots {
     pub(crate) workspace: Option<Slot>,
-    /// Pairs that must be equal.
+    /// Pairs of slots that must be equal.
     pub(crate) guards: Vec<(Slot, Slot)>,
 }
 
@@ -59,10 +59,10 @@ impl Sizes {
         for (value, slots) in graph.values.iter_mut().zip(&self.values) {
             value.sizes = slots.as_ref().map(|slots| slots.iter().map(|s| register(*s)).collect());
         }
-        for (id, part) in &self.parts {
-            let AliasSlots { base, offset, inner, step } = *part;
-            let part = Alias { base, offset: register(offset), inner: register(inner), step: register(step) };
-            graph.values[id.index()].storage = Storage::Alias(part);
+        for (id, alias) in &self.aliases {
+            let AliasSlots { base, offset, inner, step } = *alias;
+            let alias = Alias { base, offset: register(offset), inner: register(inner), step: register(step) };
+            graph.values[id.index()].storage = Storage::Alias(alias);
         }
         for (id, slots) in &self.registers {
             graph.values[id.index()].storage = Storage::Registers(slots.iter().map(|slot| register(*slot)).collect());
@@ -84,35 +84,35 @@ impl Sizes {
     }
 }
 
-/// What lowering a body needs to know.
+/// State of lowering.
 pub(crate) struct Lowering<'a> {
     pub(crate) back_end: &'a dyn BackEnd,
     pub(crate) target: &'a Target,
     pub(crate) database: &'a TuningDatabase,
     /// May several operators be one region, in a layout of its own?
     pub(crate) may_join: bool,
-    /// Sizes that are known before a run: those that inputs name.
+    /// Sizes that are known before a run: the named sizes of inputs.
     pub(crate) known: &'a BTreeSet<String>,
-    /// Weight behind an input of the body that is being lowered.
+    /// The weight behind an input of the body that is being lowered.
     pub(crate) weights: HashMap<ValueId, WeightId>,
-    /// What each weight is; layouts add some.
+    /// The expression of each weight; layouts add some.
     pub(crate) expressions: Vec<Arc<WeightExpr>>,
-    /// Weights to be packed: number n is weight [`PACKED`] + n until all are numbered.
+    /// Weights to be packed: the pack of index n is weight [`PACKED`] + n until all weights have their final index.
     pub(crate) packs: Vec<Pack>,
-    /// Where operators run that the back end has no kernel for.
+    /// The island, for operators without a kernel of the plan's own back end.
     pub(crate) island: Option<Island<'a>>,
-    /// Nodes on the island.
+    /// Nodes that run on the island.
     pub(crate) on_island: Vec<Location>,
-    /// Inside control flow: a body may never run.
+    /// Is the body inside of control flow? Such a body may never run.
     pub(crate) is_inside: bool,
-    /// Sizes that must be equal, or the run ends with an error.
+    /// Sizes that must be equal; otherwise the run ends with an error.
     pub(crate) guards: Vec<(Slot, Slot, String)>,
     pub(crate) unsupported: Vec<Unsupported>,
-    /// Those that were chosen.
+    /// The chosen candidates.
     pub(crate) candidates: Candidates,
-    /// What the cover of the outermost body is expected to take.
+    /// Expected time of the cover of the outermost body.
     pub(crate) costs: Costs,
-    /// Where weights are dequantized in the model that the plan has dequantized.
+    /// Dequantizations of weights that the plan computes in advance.
     pub(crate) dequantized: Vec<Location>,
 }
 
@@ -123,8 +123,8 @@ impl Lowering<'_> {
         known
     }
 
-    /// Values that nodes compute of sizes that are known before a run: each of their elements is a register, and no step
-    /// makes them.
+    /// Values that nodes compute from sizes that are known before a run: each of their elements is a register, and no
+    /// step makes them.
     fn registers(&self, body: &Body) -> BTreeMap<ValueId, Vec<Dim>> {
         let mut found = BTreeMap::new();
         for node in body.nodes().iter().filter(|node| node.op.effects() == Effects::NONE && !node.op.is_control()) {
@@ -135,7 +135,7 @@ impl Lowering<'_> {
                 let is_known = tensor.shape.sizes().is_some() && dims.iter().all(|dim| self.is_known(dim));
                 is_known.then(|| (*id, dims.to_vec()))
             };
-            // A node runs where any of its results is made.
+            // A node runs if it makes any other result.
             if let Some(all) = node.outputs.iter().map(elements).collect::<Option<Vec<_>>>() {
                 found.extend(all);
             }
@@ -172,18 +172,18 @@ impl Lowering<'_> {
             values: Vec::new(),
             kernels: Vec::new(),
             bodies: Vec::new(),
-            parts: Vec::new(),
+            aliases: Vec::new(),
             registers: Vec::new(),
         };
         let Cover { types, weights, on_island, known, outputs, steps, costs } = match cover(&problem) {
             Ok(cover) => cover,
-            Err(gaps) => {
-                for gap in gaps {
-                    let location = locations.get(gap.node).cloned().unwrap_or_default();
-                    let near = gap.refusals.into_iter();
+            Err(unsupported) => {
+                for node in unsupported {
+                    let location = locations.get(node.node).cloned().unwrap_or_default();
+                    let near = node.refusals.into_iter();
                     let near = near.filter_map(|(tactic, refusal)| Some((tactic, refusal.reason()?.to_owned())));
                     let refusals = near.collect();
-                    let operator = body.nodes()[gap.node].op.name();
+                    let operator = body.nodes()[node.node].op.name();
                     self.unsupported.push(Unsupported { location, operator, refusals });
                 }
                 return (graph, sizes);
@@ -200,7 +200,7 @@ impl Lowering<'_> {
         }
         let copies = known.iter().filter_map(|(id, copy)| Some((copy, registers.get(id)?)));
         for (id, dims) in registers.iter().chain(copies) {
-            // Their numbers follow when all sizes are known.
+            // Their registers follow when the shape program is finished.
             graph.values[id.index()].storage = Storage::Registers(Vec::new());
             let slots = dims.iter().map(|dim| shapes.dim(dim)).collect();
             sizes.registers.push((PlanValueId::new(id.index()), slots));
@@ -295,7 +295,7 @@ impl Lowering<'_> {
         for &operand in &candidate.packed {
             inputs[operand] = inputs[operand].map(|id| self.packed(id, operand, &candidate, &region, graph, sizes));
         }
-        // What was constant matters for the choice only.
+        // Which operands are constant matters for the choice only.
         let plain = Region::new(region.body().clone());
         let others = if fixed { self.for_profiles(&region, &candidate) } else { Vec::new() };
         let mut in_place = if fixed { candidate.in_place.clone() } else { Vec::new() };
@@ -327,13 +327,13 @@ impl Lowering<'_> {
         graph.steps.push(Step { action, inputs, outputs, origins: origins_text });
     }
 
-    /// The bytes of scratch memory of a kernel; none where they are 0, or only a run knows them.
+    /// The bytes of scratch memory of a kernel; `None` where they are 0, or known only in a run.
     fn workspace(&self, candidate: &Candidate, shapes: &mut ShapeCompiler) -> Option<Slot> {
         let is_any = candidate.workspace.as_constant() != Some(0);
         (is_any && self.is_known(&candidate.workspace)).then(|| shapes.dim(&candidate.workspace))
     }
 
-    /// The kernels of profiles of sizes after the first one, where they are other ones than the general kernel.
+    /// The kernels for profiles of sizes after the first one, where they differ from the general kernel.
     fn for_profiles(&self, region: &Region, general: &Candidate) -> Vec<(usize, Candidate)> {
         let mut found: Vec<(usize, Candidate)> = Vec::new();
         for profile in 1..self.database.profiles().len() {
@@ -346,7 +346,7 @@ impl Lowering<'_> {
         found
     }
 
-    /// A copy to another device; its sizes are known before a run where those of its operand are.
+    /// A copy to another device; its sizes are known before a run if those of its operand are.
     fn lower_copy(
         &mut self,
         inputs: Vec<Option<PlanValueId>>,
@@ -372,8 +372,8 @@ impl Lowering<'_> {
         graph.steps.push(Step { action: Action::Copy, inputs, outputs, origins });
     }
 
-    /// Are the sizes of a region's results certain before the run? What inference leaves open, and where the network
-    /// knows more than inference, a guard decides; in a body, which may never run, no guard can.
+    /// Are the sizes of a region's results certain before the run? A guard decides conditions that inference leaves
+    /// open, and sizes that only the network knows. A body may never run, so that it can have no guards.
     fn sizes_are_certain(&mut self, region: &Region, origins: &[Location], shapes: &mut ShapeCompiler) -> bool {
         let mut cx = InferContext::default();
         let Ok(inferred) = region.infer(&region.body().input_types(), &mut cx) else { return false };
@@ -403,7 +403,7 @@ impl Lowering<'_> {
         true
     }
 
-    /// The value that holds a weight as a candidate wants it packed; equal packs are shared.
+    /// The value that holds a weight packed for a candidate; equal packs are shared.
     fn packed(
         &mut self,
         id: PlanValueId,
@@ -424,15 +424,15 @@ impl Lowering<'_> {
         if let Some(value) = known.and_then(|_| graph.values.iter().position(|value| value.storage == storage)) {
             return PlanValueId::new(value);
         }
-        // The type follows when the weight is packed.
+        // Packing determines the type later.
         let PlanValue { ty, place, .. } = graph.values[id.index()].clone();
         graph.values.push(PlanValue { ty, sizes: None, storage, place });
         sizes.values.push(None);
         PlanValueId::new(graph.values.len() - 1)
     }
 
-    /// The bodies of control flow as graphs. A weight that a body captures is a weight of the body's graph, and none of
-    /// the operands of the step any more.
+    /// The bodies of control flow as graphs. A weight that a body captures becomes a weight of the body's graph, and is
+    /// no operand of the step any more.
     fn lower_bodies(
         &mut self,
         op: &Op,
@@ -447,7 +447,7 @@ impl Lowering<'_> {
         for (body, (first_input, first_operand)) in op.bodies().into_iter().zip(captures(op)) {
             self.weights = HashMap::new();
             for (id, operand) in body.inputs().iter().skip(first_input).zip(operands.iter_mut().skip(first_operand)) {
-                // A body that declares other sizes than the weight has is fed like any value.
+                // A weight whose sizes differ from those that the body declares is an operand like any other value.
                 let is_fixed = body.ty(*id).as_tensor().is_some_and(|ty| ty.shape.sizes().is_some());
                 if let Some(weight) = operand.and_then(|operand| outer.get(&ValueId::new(operand.index())))
                     && is_fixed
@@ -467,8 +467,8 @@ impl Lowering<'_> {
     }
 }
 
-/// The body without contents that follow from an evaluation only: a plan says of a value what its reader, who evaluates
-/// nothing, can prove. Registers prove the contents of values that are known before a run.
+/// The body without contents that only an evaluation can derive: a plan states only contents that its reader, which
+/// evaluates no operator, can prove. Registers prove the contents of values that are known before a run.
 fn with_proved_contents(body: &Body, is_known: &dyn Fn(ValueId) -> bool) -> Body {
     let mut proved = body.clone();
     for node in body.nodes() {
@@ -501,5 +501,5 @@ pub(crate) struct Pack {
     pub(crate) region: Region,
 }
 
-/// Weights from this number on are packed ones, until the plan's weights are numbered.
+/// Weights from this index on are packed ones, until the plan's weights have their final index.
 pub(crate) const PACKED: usize = 1 << 31;

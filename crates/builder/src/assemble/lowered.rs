@@ -1,4 +1,4 @@
-//! A plan under way: kernels chosen for a network as it is, then weights computed and packed.
+//! An unfinished plan: first the kernels chosen for a network, then the weights, computed and packed.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -23,30 +23,30 @@ use crate::error::BuildError;
 use crate::memory_budget::WeightBudget;
 use crate::sizes::{SizeHints, input_symbols};
 
-/// A plan with what its weights were made of.
+/// A plan with the sources of its weights.
 pub(crate) struct LoweredPlan {
     pub(crate) plan: Plan,
     pub(crate) expressions: Vec<Arc<WeightExpr>>,
-    /// What was packed, by the weight that is the pack.
+    /// The packed weights.
     pub(crate) packs: HashMap<WeightId, Pack>,
-    /// What is known of the kernels of its steps.
+    /// The candidates of its steps.
     pub(crate) candidates: Candidates,
-    /// What its cover is expected to take.
+    /// The expected time of its cover.
     pub(crate) costs: Costs,
     /// Concatenations and slices that move elements.
     pub(crate) moved: Vec<Moved>,
-    /// Where weights are dequantized in the model that the plan has dequantized.
+    /// Dequantizations of weights that the plan computes in advance.
     pub(crate) dequantized: Vec<Location>,
-    /// Nodes on the island.
+    /// Nodes that run on the island.
     pub(crate) on_island: Vec<Location>,
 }
 
 /// A network with its kernels chosen, before weights are computed.
 pub(crate) struct LoweredGraph {
     target: Target,
-    /// Of the island, where anything runs there.
+    /// The target of the island, if any node runs there.
     island: Option<Target>,
-    /// Nodes on the island.
+    /// Nodes that run on the island.
     pub(crate) on_island: Vec<Location>,
     graph: Graph,
     candidates: Candidates,
@@ -69,10 +69,10 @@ impl LoweredGraph {
     }
 }
 
-/// Chooses the kernels of a network as it is; several operators may be one region if `may_join`.
+/// Chooses the kernels of a network; several operators may be one region if `may_join`.
 ///
 /// # Errors
-/// Operators that have no kernel, all of them at once.
+/// All operators without a kernel.
 pub(crate) fn lower(
     network: &Network,
     devices: &Devices<'_>,
@@ -131,10 +131,10 @@ pub(crate) fn lower(
     })
 }
 
-/// The plan of a network whose kernels are chosen; values may lie in the same memory if `may_share`.
+/// Completes the plan of a network whose kernels are chosen; values may share memory if `may_share`.
 ///
 /// # Errors
-/// When a weight cannot be computed, or weights need more memory than allowed.
+/// When a weight cannot be computed, or weights need more memory than is allowed.
 pub(crate) fn finish(
     network: &Network,
     lowered: LoweredGraph,
@@ -202,7 +202,7 @@ fn is_over(dim: &Dim, known: &BTreeSet<String>) -> bool {
     over
 }
 
-/// The weights that steps or results still use, evaluated, packed where a kernel wants that, and numbered anew.
+/// Evaluates the weights that steps or results still use, packs them where a kernel requires it, and renumbers them.
 struct Numbering<'a> {
     expressions: &'a [Arc<WeightExpr>],
     packs: &'a [Pack],
@@ -210,7 +210,7 @@ struct Numbering<'a> {
     budget: WeightBudget,
     weights: Vec<PlanWeight>,
     numbers: HashMap<WeightId, WeightId>,
-    /// Packs that were made, by their number, as weights of the plan.
+    /// Packs that are done, by their index, as weights of the plan.
     made: Vec<(usize, WeightId)>,
 }
 
@@ -225,7 +225,7 @@ impl<'a> Numbering<'a> {
         Self { expressions, packs, devices, budget, weights, numbers, made }
     }
 
-    /// The weights of a graph, then those of the bodies of control flow in it.
+    /// Renumbers the weights of a graph, then those of the bodies of control flow in it.
     fn graph(&mut self, graph: &mut Graph) -> Result<(), BuildError> {
         let mut used: BTreeSet<PlanValueId> = graph.outputs.iter().copied().collect();
         used.extend(graph.steps.iter().flat_map(|s| s.inputs.iter().flatten()).copied());
@@ -237,7 +237,8 @@ impl<'a> Numbering<'a> {
             }
             let Storage::Weight(old) = value.storage else { continue };
             if !used.contains(&PlanValueId::new(index)) {
-                // Nothing refers to it; as an input of the outermost graph it would be asked for.
+                // A weight without readers must not stay an input of the outermost graph: a caller would have to give
+                // it.
                 let is_captured = graph.inputs.contains(&PlanValueId::new(index));
                 value.storage = if is_captured { Storage::Input } else { Storage::Dynamic };
                 continue;
@@ -271,7 +272,8 @@ impl<'a> Numbering<'a> {
         let mut tensor = evaluate_weight(expression).map_err(failed)?;
         if let Some(Pack { operand, recipe, region, .. }) = pack {
             let tactic = self.devices.tactic(&recipe.tactic);
-            let tactic = tactic.ok_or_else(|| failed(EvalError::Invalid(format!("{} is gone", recipe.tactic))))?;
+            let tactic =
+                tactic.ok_or_else(|| failed(EvalError::Invalid(format!("{} does not exist", recipe.tactic))))?;
             let packed = tactic.pack(recipe, region, *operand, &tensor);
             tensor = packed.map_err(|e| failed(EvalError::Invalid(e.to_string())))?;
         }
@@ -283,7 +285,7 @@ impl<'a> Numbering<'a> {
     }
 }
 
-/// The name of the first source that has one.
+/// The name of the first source with a name.
 fn name_of(expression: &WeightExpr) -> Option<String> {
     match expression {
         WeightExpr::Source { name, .. } => Some(name.to_string()).filter(|name| !name.is_empty()),

@@ -1,5 +1,6 @@
-//! Assembling a plan from chosen kernels: [`lower`] makes steps, [`aliasing`] puts slices and concatenations into other
-//! values, [`buffers`] assigns memory, [`compile`] makes machine code, [`lowered`] computes weights and numbers everything.
+//! Assembles a plan from chosen kernels: [`lower`] makes steps, [`aliasing`] makes slices and concatenations aliases of
+//! other values, [`buffers`] assigns buffers, [`compile`] makes machine code, and [`lowered`] computes weights and
+//! renumbers them.
 
 pub(crate) mod aliasing;
 pub(crate) mod buffers;

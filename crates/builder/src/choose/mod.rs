@@ -1,7 +1,7 @@
-//! Choosing kernels: which operators become one region, in which formats, computed by which candidates.
+//! Chooses kernels: which operators become one region, in which formats, with which candidates.
 //!
-//! [`cover`] finds the regions. It asks [`select`] for the best candidate of each, by estimates, or by times that [`tune`]
-//! measures. [`tuning_database`] holds what a build knows of candidates: times, and what failed verification.
+//! [`cover`] finds the regions. It queries [`select`] for the best candidate of each, by estimates, or by times that
+//! [`tune`] measures. [`tuning_database`] holds the build's knowledge of candidates: times, and failed verifications.
 
 pub(crate) mod cover;
 pub(crate) mod point;

@@ -1,4 +1,4 @@
-//! Where a region is timed: the region with numbers for its open sizes.
+//! The timing point of a region: the region with numbers for its dynamic dimensions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,18 +13,18 @@ use crate::choose::tuning_database::problem_text;
 use crate::sizes::{SizeHints, input_symbols};
 use crate::verify::at_sizes;
 
-/// Stand-ins for open sizes that count no batches, the first that fits.
+/// Defaults for dynamic dimensions other than batches; the first that fits is used.
 pub(crate) const TYPICAL_SIZES: [i64; 4] = [TYPICAL_SIZE, 16, 4, 1];
-/// Sizes that are tried for dimensions that nobody knows more of, until no value of the network is empty.
+/// Larger defaults for dimensions without an optimum, tried until no value of the network is empty.
 const LARGER_SIZES: [i64; 4] = [TYPICAL_SIZE, 256, 1024, 4096];
-/// Operands and results of a timing may take this many bytes, where so many are allowed.
+/// Limit on the bytes of operands and results of a timing, where the build allows so much.
 const MAX_BYTES: usize = 512 << 20;
 
-/// A region whose sizes are all numbers.
+/// A region with static sizes.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Point {
     pub(crate) region: Region,
-    /// Its text, which timings are kept under.
+    /// Its text, the key of its timings.
     pub(crate) problem: String,
 }
 
@@ -34,23 +34,23 @@ fn bytes(ty: &ValueType) -> Option<usize> {
     count.checked_mul(element_bytes(tensor.data_type))
 }
 
-/// Sizes that everything is chosen for: kernels, layouts, memory, parts; and that regions are timed at.
+/// The optimum sizes: the builder chooses kernels, layouts, memory and aliases for them, and times regions at them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Optimum {
-    /// What the user knows of them.
+    /// The user's hints.
     pub(crate) hints: SizeHints,
-    /// Names of open sizes that count batches.
+    /// Names of dynamic dimensions that count batches.
     pub(crate) batches: BTreeSet<String>,
-    /// Most bytes that operands and results may take.
+    /// Limit on the bytes of operands and results.
     pub(crate) max_bytes: usize,
-    /// What stands in for dimensions that nobody knows more of.
+    /// Default for dimensions without an optimum.
     typical: i64,
-    /// The same as tactics see it.
+    /// The same for tactics.
     pub(crate) sizing: Sizing,
 }
 
 impl Optimum {
-    /// Of a network: the first axis of an input counts batches, where it is open.
+    /// The optimum sizes of a network: the first axis of an input counts batches, where it is dynamic.
     pub(crate) fn of_network(network: &Network, hints: &SizeHints, max_memory: u64) -> Self {
         let max_bytes = usize::try_from(max_memory).map_or(MAX_BYTES, |bytes| bytes.min(MAX_BYTES));
         let mut sizes = Self {
@@ -60,7 +60,7 @@ impl Optimum {
             typical: TYPICAL_SIZE,
             sizing: Sizing::default(),
         };
-        // Where a typical size leaves nothing to compute, as a window that is longer does, larger ones are usual.
+        // Where a default size leaves nothing to compute, as under a longer window, a larger one becomes the default.
         let is_meaningful = |typical: &i64| !sizes.is_empty_at(&network.body, *typical);
         sizes.typical = LARGER_SIZES.into_iter().find(is_meaningful).unwrap_or(TYPICAL_SIZE);
         sizes.update(input_symbols(network));
@@ -78,10 +78,10 @@ impl Optimum {
             || body.nodes().iter().any(|node| node.op.bodies().iter().any(|body| self.is_empty_at(body, typical)))
     }
 
-    /// These are the usual sizes, where the user names none.
-    pub(crate) fn set_optimum(&mut self, usual: BTreeMap<String, i64>) {
-        let names: BTreeSet<String> = usual.keys().cloned().collect();
-        self.hints = self.hints.with_optimum(usual);
+    /// Sets the optimum sizes where the user names none.
+    pub(crate) fn set_optimum(&mut self, optimum: BTreeMap<String, i64>) {
+        let names: BTreeSet<String> = optimum.keys().cloned().collect();
+        self.hints = self.hints.with_optimum(optimum);
         self.update(names);
     }
 
@@ -95,14 +95,13 @@ impl Optimum {
         self.sizing = Sizing::new(optimum.collect(), self.typical);
     }
 
-    /// The size that the user names as the usual one, else batches of one, since latency is what most engines are for, and
-    /// all else of a typical size.
+    /// The user's optimum of a size, else 1 for batches, since most engines serve latency, else the default.
     pub(crate) fn of(&self, name: &str, typical: i64) -> i64 {
-        let usual = if self.batches.contains(name) { 1 } else { typical };
-        self.hints.opt(name).unwrap_or_else(|| self.hints.near(name, usual))
+        let optimum = if self.batches.contains(name) { 1 } else { typical };
+        self.hints.opt(name).unwrap_or_else(|| self.hints.near(name, optimum))
     }
 
-    /// What a size is at the usual sizes; `None` where it is none.
+    /// The value of a dimension at the optimum sizes; `None` where it has none.
     pub(crate) fn evaluate(&self, dim: &Dim) -> Option<i64> {
         self.sizing.evaluate(dim)
     }
@@ -111,7 +110,7 @@ impl Optimum {
 /// The point at which a region is timed.
 ///
 /// # Errors
-/// Why there is none.
+/// Why the region cannot be timed.
 pub(crate) fn concrete(region: &Region, sizes: &Optimum) -> Result<Point, String> {
     let mut trouble = "its sizes are not known before a run".to_owned();
     for size in [sizes.typical].into_iter().chain(TYPICAL_SIZES) {

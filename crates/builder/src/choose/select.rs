@@ -1,16 +1,16 @@
-//! Choosing a kernel for a region: the tactics for its root are asked, the best time or else estimate wins, the order of the
-//! tables breaks ties. Nothing is loaded.
+//! Selects a kernel for a region: queries the tactics for its root and takes the best time, or else estimate; the order
+//! of the tables breaks ties. Selection loads nothing.
 
 use sinter_backend::{BackEnd, Candidate, Problem, Refusal, Region, Target};
 
 use crate::choose::tuning_database::TuningDatabase;
 
-/// The most candidates that one tactic may offer for a region.
+/// Limit on the candidates that one tactic may offer for a region.
 pub(crate) const MOST_CANDIDATES: usize = 16;
 
-/// The best candidate of all tactics for the region, without those that are banned; its estimate is the measured time where
-/// there is one. Where there are several profiles of sizes, the candidate is the best one for the first of them, and its
-/// estimate the sum of what the best ones take in all.
+/// The best candidate of all tactics for the region, except banned ones; its estimate is the measured time where there
+/// is one. With several profiles of sizes, the candidate is the best one for the first of them, and its estimate the
+/// sum of the best estimates for all.
 ///
 /// # Errors
 /// All refusals, by tactic, when none takes the region.
@@ -42,7 +42,7 @@ pub(crate) fn select_at(
     let (offered, refusals) = offered(region, profile, back_end, target, database);
     let point = database.note(region, profile, &offered, &refusals);
     let time = |candidate: &Candidate| database.time(point.as_ref()?, &candidate.recipe);
-    // Beside candidates with a time the others are out: they were too slow by far, or failed.
+    // Once any candidate has a time, those without are excluded: they were far too slow, or failed.
     let any_timed = offered.iter().any(|candidate| time(candidate).is_some());
     let mut best: Option<Candidate> = None;
     for mut candidate in offered {
@@ -72,7 +72,7 @@ pub(crate) fn best(
     offered.into_iter().min_by(|a, b| a.estimate.total_cmp(&b.estimate)).ok_or(refusals)
 }
 
-/// Everything that tactics offer for a region but what is banned, and all refusals, by tactic.
+/// All candidates for a region except banned ones, and all refusals, by tactic.
 fn offered(
     region: &Region,
     profile: usize,

@@ -1,4 +1,4 @@
-//! How long kernels take: measured once, used by every later build.
+//! Timings of kernels: one build measures them, every later build uses them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::cache_file::{self, CacheError};
 
 const KIND: &str = "timings";
 
-/// What timing a kernel gave.
+/// The result of timing a kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Timing {
@@ -41,17 +41,17 @@ struct Record {
 /// Timings of kernels, by device, problem and recipe.
 ///
 /// A device is named by back end, tier, threads, model of the processor and version of this library, a problem by the
-/// text of its region: what was measured elsewhere is kept and not used.
+/// text of its region. The cache keeps timings of other devices, and does not use them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TimingCache {
     entries: BTreeMap<Key, Timing>,
 }
 
 impl TimingCache {
-    /// Reads a file; an empty cache when there is none.
+    /// Reads a file; an empty cache where it does not exist.
     ///
     /// # Errors
-    /// When it cannot be read, is damaged or something else.
+    /// When it cannot be read, is damaged or is not a cache of timings.
     pub fn load(path: &Path) -> Result<Self, CacheError> {
         let records: Vec<Record> = cache_file::read(path, KIND)?;
         let entry = |Record { device, tactic, parameters, timing, problem }| {
@@ -60,10 +60,10 @@ impl TimingCache {
         Ok(Self { entries: records.into_iter().map(entry).collect() })
     }
 
-    /// Writes a file, whole or not at all; what it holds beside these timings stays.
+    /// Writes a file, whole or not at all; other timings in it stay.
     ///
     /// # Errors
-    /// When it cannot be written, or holds something else.
+    /// When it cannot be written, or is not a cache of timings.
     pub fn save(&self, path: &Path) -> Result<(), CacheError> {
         let mut merged = Self::load(path)?;
         merged.entries.extend(self.entries.iter().map(|(key, timing)| (key.clone(), timing.clone())));
@@ -91,7 +91,7 @@ impl TimingCache {
         devices
     }
 
-    /// What is known about a recipe.
+    /// The timing of a recipe.
     pub fn get(&self, device: &str, problem: &str, recipe: &Recipe) -> Option<&Timing> {
         self.entries.get(&key(device, problem, recipe))
     }
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_damaged_or_foreign_is_named_and_never_replaced() {
+    fn damaged_and_foreign_files_are_reported_and_never_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("t");
         cache("a", 1).save(&path).unwrap();

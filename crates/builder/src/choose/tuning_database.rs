@@ -1,4 +1,5 @@
-//! What is known about candidates beyond what their tactics say: that they disagree with the judge, or how long they take.
+//! The tuning database: facts about candidates beyond their tactics' descriptions, which are times and disagreements
+//! with the reference executor.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
@@ -8,25 +9,25 @@ use sinter_backend::{Candidate, Recipe, Refusal, Region, RegionKey, Sizing};
 use crate::choose::point::{Optimum, Point, concrete};
 use crate::choose::timings::{Timing, TimingCache};
 
-/// A region that somebody asked kernels for, and the answers.
+/// A query for kernels of a region, with the offered candidates.
 #[derive(Clone, Debug)]
 pub(crate) struct Query {
     pub(crate) region: Region,
-    /// How often in the present cover.
+    /// Number of queries by the present cover.
     pub(crate) count: usize,
     pub(crate) offered: Vec<Candidate>,
     pub(crate) refusals: Vec<(String, Refusal)>,
-    /// Where it is timed, when times matter, or why it cannot be.
+    /// The timing point, where the build is tuned, or why there is none.
     pub(crate) point: Result<Point, String>,
 }
 
-/// Measured times for the device of a build.
+/// Measured times on the device of a build.
 #[derive(Clone, Debug)]
 pub(crate) struct Times {
-    /// The device as timings name it.
+    /// The name of the device in timings.
     pub(crate) device: String,
     pub(crate) cache: TimingCache,
-    /// What an estimate is multiplied with where no time is known, so that it can stand beside times.
+    /// The factor that makes estimates comparable with times.
     pub(crate) scale: f64,
 }
 
@@ -36,15 +37,16 @@ pub(crate) struct TuningDatabase {
     /// Recipes that failed verification on a region.
     banned: HashSet<(String, RegionKey)>,
     pub(crate) times: Option<Times>,
-    /// Are kernels chosen by times, where there are some?
+    /// Does the build choose kernels by times, where there are some?
     by_times: bool,
-    /// Sizes that kernels are chosen for, by profile; at least one.
+    /// Optimum sizes by profile; at least one.
     profiles: Vec<Optimum>,
-    /// By the text of the problem.
-    asked: RefCell<BTreeMap<String, Query>>,
+    /// Queries by the text of the problem.
+    queries: RefCell<BTreeMap<String, Query>>,
 }
 
-/// A region as text, with what its own text leaves out but tactics see: which operands are weights, and known contents.
+/// A region as text, with facts that its own text omits but tactics see: which operands are weights, and known
+/// contents.
 pub(crate) fn problem_text(region: &Region) -> String {
     let mut text = region.to_string();
     if !region.constants().is_empty() {
@@ -54,7 +56,7 @@ pub(crate) fn problem_text(region: &Region) -> String {
     text
 }
 
-/// Nothing is known, and all sizes are open.
+/// An empty database, with dynamic sizes only.
 impl Default for TuningDatabase {
     fn default() -> Self {
         Self {
@@ -62,25 +64,25 @@ impl Default for TuningDatabase {
             times: None,
             by_times: false,
             profiles: vec![Optimum::default()],
-            asked: RefCell::default(),
+            queries: RefCell::default(),
         }
     }
 }
 
 impl TuningDatabase {
-    /// TuningDatabase for a network whose dynamic sizes are as said, by profile.
+    /// The database for a network with these optimum sizes, by profile.
     pub(crate) fn new(profiles: Vec<Optimum>, times: Option<Times>) -> Self {
         Self { profiles, times, ..Self::default() }
     }
 
-    /// Kernels are chosen for these sizes, where the user names no usual ones.
+    /// Sets the optimum sizes where the user names none.
     pub(crate) fn set_optimum(&mut self, sizes: BTreeMap<String, i64>) {
         if let Some(first) = self.profiles.first_mut() {
             first.set_optimum(sizes);
         }
     }
 
-    /// Never choose this recipe for this region again.
+    /// Excludes this recipe for this region from now on.
     pub(crate) fn ban(&mut self, recipe: &Recipe, region: &Region) {
         self.banned.insert((recipe.to_string(), region.key()));
     }
@@ -92,7 +94,7 @@ impl TuningDatabase {
         bans
     }
 
-    /// Bans what an earlier build banned; a text that is no key bans nothing.
+    /// Bans the candidates that an earlier build banned; a text that is no key bans nothing.
     pub(crate) fn ban_all(&mut self, bans: &[(String, String)]) {
         let read = |(recipe, key): &(String, String)| Some((recipe.clone(), key.parse().ok()?));
         self.banned.extend(bans.iter().filter_map(read));
@@ -106,32 +108,32 @@ impl TuningDatabase {
         !self.banned.is_empty() && self.banned.contains(&(recipe.to_string(), region.key()))
     }
 
-    /// From now on kernels are chosen by times where there are some, or by estimates alone.
+    /// From now on the build chooses kernels by times where there are some, or by estimates alone.
     pub(crate) fn go_by_times(&mut self, by_times: bool) {
         self.by_times = by_times && self.times.is_some();
     }
 
-    /// Sizes that kernels are chosen for: those of the first profile.
+    /// The optimum sizes of the first profile.
     pub(crate) fn sizes(&self) -> &Optimum {
         &self.profiles[0]
     }
 
-    /// Sizes that kernels are chosen for, by profile.
+    /// The optimum sizes by profile.
     pub(crate) fn profiles(&self) -> &[Optimum] {
         &self.profiles
     }
 
-    /// Sizes that kernels are chosen for, as tactics see them.
+    /// The optimum sizes for tactics.
     pub(crate) fn sizing(&self) -> &Sizing {
         &self.sizes().sizing
     }
 
-    /// Starts a new cover: counts begin again, and what was asked before a ban is forgotten.
+    /// Starts a new cover: counts begin again, and queries from before a ban are dropped.
     pub(crate) fn begin_cover(&self) {
-        self.asked.borrow_mut().clear();
+        self.queries.borrow_mut().clear();
     }
 
-    /// Notes that kernels were asked for at the sizes of a profile, and says where the region is timed.
+    /// Records a query at the sizes of a profile, and returns the timing point of the region.
     pub(crate) fn note(
         &self,
         region: &Region,
@@ -139,12 +141,12 @@ impl TuningDatabase {
         offered: &[Candidate],
         refusals: &[(String, Refusal)],
     ) -> Option<Point> {
-        let mut asked = self.asked.borrow_mut();
+        let mut queries = self.queries.borrow_mut();
         let mut key = problem_text(region);
         if profile > 0 {
             key.push_str(&format!("profile {profile}\n"));
         }
-        let entry = asked.entry(key).or_insert_with(|| Query {
+        let entry = queries.entry(key).or_insert_with(|| Query {
             region: region.clone(),
             count: 0,
             offered: offered.to_vec(),
@@ -169,42 +171,42 @@ impl TuningDatabase {
         }
     }
 
-    /// What is known about a recipe at a point.
+    /// The timing of a recipe at a point.
     pub(crate) fn timing(&self, point: &Point, recipe: &Recipe) -> Option<&Timing> {
         let times = self.times.as_ref()?;
         times.cache.get(&times.device, &point.problem, recipe)
     }
 
-    /// Estimates are multiplied with this from now on.
+    /// Sets the factor of estimates.
     pub(crate) fn set_scale(&mut self, scale: f64) {
         if let Some(times) = &mut self.times {
             times.scale = scale;
         }
     }
 
-    /// Devices that there are timings of.
+    /// Devices with timings in the cache.
     pub(crate) fn devices(&self) -> Vec<String> {
         self.times.iter().flat_map(|times| times.cache.devices()).map(str::to_owned).collect()
     }
 
-    /// What stands in for the time of a candidate that nobody timed.
+    /// The scaled estimate of a candidate that was not timed.
     pub(crate) fn estimate(&self, candidate: &Candidate) -> f64 {
         let times = self.times.as_ref().filter(|_| self.by_times);
         candidate.estimate * times.map_or(1.0, |times| times.scale)
     }
 
-    /// Takes what was asked for the present cover, to be put back when it is the present one again.
+    /// Takes the queries of the present cover, so that the caller can put them back later.
     pub(crate) fn take_queries(&mut self) -> BTreeMap<String, Query> {
-        self.asked.take()
+        self.queries.take()
     }
 
-    /// Puts back what was asked for another cover, which is the present one from now on.
-    pub(crate) fn put_queries(&mut self, asked: BTreeMap<String, Query>) {
-        self.asked = RefCell::new(asked);
+    /// Puts back the queries of another cover, which becomes the present one.
+    pub(crate) fn put_queries(&mut self, queries: BTreeMap<String, Query>) {
+        self.queries = RefCell::new(queries);
     }
 
-    /// All that was asked for the present cover, by the text of the problem.
-    pub(crate) fn asked(&self) -> Vec<(String, Query)> {
-        self.asked.borrow().iter().map(|(text, asked)| (text.clone(), asked.clone())).collect()
+    /// All queries of the present cover, by the text of the problem.
+    pub(crate) fn queries(&self) -> Vec<(String, Query)> {
+        self.queries.borrow().iter().map(|(text, query)| (text.clone(), query.clone())).collect()
     }
 }

@@ -1,4 +1,4 @@
-//! The judge's answers for the network as imported, on given or made-up inputs.
+//! The reference executor's results for the imported network, on given or synthetic inputs.
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
@@ -8,29 +8,29 @@ use sinter_interp::{FastEvaluator, RunError, run_within};
 use sinter_ir::Network;
 use sinter_ops::{EvalContext, EvalError, Evaluator, Memory, Steps};
 
-use crate::memory_budget::check_judge;
+use crate::memory_budget::check_reference;
 use crate::sizes::SizeHints;
 use crate::verify::forced::{Forced, Recorder};
 use crate::verify::sensitivity::Noise;
 use crate::verify::synthetic::{Refused, verified, verified_again};
-use crate::verify::{FEW_STEPS, MOST_STEPS, Verify, judge};
+use crate::verify::{FEW_STEPS, MOST_STEPS, Verify, reference_context};
 
-/// The judge's answers for the network as imported.
+/// The reference executor's results for the imported network.
 pub(crate) struct Answers {
     pub(crate) inputs: HashMap<String, Value>,
     pub(crate) outputs: Vec<Value>,
-    /// Why there are no outputs: a loop takes longer than anybody waits. What comes before it is known all the same, and
-    /// what it does in its first iterations.
+    /// Why there are no outputs: a loop runs longer than the limit on steps. Values before the loop are known all the
+    /// same, and so are its first iterations.
     pub(crate) unfinished: Option<String>,
-    /// The same on other inputs, where a body may run another number of times.
+    /// The results on other inputs, where a body may run another number of times.
     pub(crate) again: Option<Box<Answers>>,
-    /// The same at sizes of each further profile, or why there are none.
+    /// The results at sizes of each further profile, or why there are none.
     pub(crate) of_profiles: Vec<Result<Answers, String>>,
-    /// What the judge may take.
+    /// The memory that the reference executor may use.
     pub(crate) memory: Memory,
-    /// The same with rounding errors, once somebody asked.
+    /// The outputs with rounding errors, computed on first use.
     rounded: OnceCell<Vec<Vec<Value>>>,
-    /// What discrete operators decided, once somebody asked.
+    /// The decisions of discrete operators, computed on first use.
     decisions: OnceCell<Option<Forced>>,
 }
 
@@ -40,40 +40,40 @@ impl Answers {
         Self { inputs, outputs, unfinished, again: None, of_profiles: Vec::new(), memory, rounded, decisions }
     }
 
-    /// Runs the judge on the network as imported.
+    /// Runs the reference executor on the imported network.
     ///
     /// # Errors
-    /// The judge's.
+    /// Errors of the reference executor.
     pub(crate) fn of(imported: &Network, inputs: HashMap<String, Value>, memory: Memory) -> Result<Self, RunError> {
         let steps = Steps::of(MOST_STEPS);
-        let cx = EvalContext { steps: Some(&steps), ..judge(&FastEvaluator, memory) };
+        let cx = EvalContext { steps: Some(&steps), ..reference_context(&FastEvaluator, memory) };
         let outputs = run_within(imported, &inputs, &cx)?;
         Ok(Self::with(inputs, outputs, None, memory))
     }
 
-    /// Operators that the judge runs at most, once more: rounding may let loops run longer; one that has no end needs not be
-    /// followed as far again.
+    /// The limit on operators that the reference executor runs once more: rounding may let loops run longer; an endless
+    /// loop is not followed as far again.
     pub(crate) fn most_steps(&self) -> u64 {
         if self.unfinished.is_some() { FEW_STEPS } else { 2 * MOST_STEPS }
     }
 
-    /// Runs a network that was made of this one on the same inputs.
+    /// Runs a network that was derived from this one on the same inputs.
     ///
     /// # Errors
-    /// The judge's.
+    /// Errors of the reference executor.
     pub(crate) fn run(&self, network: &Network, evaluator: &dyn Evaluator) -> Result<Vec<Value>, String> {
         let steps = Steps::of(self.most_steps());
-        let cx = EvalContext { steps: Some(&steps), ..judge(evaluator, self.memory) };
+        let cx = EvalContext { steps: Some(&steps), ..reference_context(evaluator, self.memory) };
         run_within(network, &self.inputs, &cx).map_err(|e| e.to_string())
     }
 
-    /// The outputs when every float result on the way is moved by what rounding may move it, a few times.
+    /// The outputs of a few runs in which every intermediate float is perturbed within rounding.
     pub(crate) fn rounded(&self, imported: &Network) -> &[Vec<Value>] {
         let run = |noise: &Noise| self.run(imported, &noise.on(&FastEvaluator)).ok();
         self.rounded.get_or_init(|| Noise::RUNS.iter().filter_map(run).collect())
     }
 
-    /// The judge that decides as it did for the network as imported.
+    /// A reference executor that repeats the decisions made for the imported network.
     pub(crate) fn forced(&self, imported: &Network) -> Option<&Forced> {
         let run = || {
             let recorder = Recorder::default();
@@ -83,10 +83,10 @@ impl Answers {
     }
 }
 
-/// Runs the judge on the network as imported.
+/// Runs the reference executor on the imported network.
 ///
 /// # Errors
-/// Why there are no answers.
+/// Why there are no results.
 pub(crate) fn answers(
     network: &Network,
     verify: &Verify,
@@ -94,10 +94,10 @@ pub(crate) fn answers(
     max_memory: u64,
 ) -> Result<Answers, String> {
     let memory = Memory::of(max_memory);
-    // The first inputs that take too long: something can be verified with them.
+    // The first inputs that take too long still allow some verification.
     let unfinished = RefCell::new(None);
     let run = |inputs: HashMap<String, Value>| {
-        check_judge(network, &inputs, max_memory).map_err(|e| Refused::TooLarge(e.to_string()))?;
+        check_reference(network, &inputs, max_memory).map_err(|e| Refused::TooLarge(e.to_string()))?;
         Answers::of(network, inputs.clone(), memory).map_err(|error| match error {
             RunError::Eval(EvalError::Steps { .. }) => {
                 unfinished.borrow_mut().get_or_insert((inputs, error.to_string()));

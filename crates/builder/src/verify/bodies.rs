@@ -1,4 +1,4 @@
-//! What the bodies of control flow are given when the judge runs them.
+//! Records the inputs that the reference executor gives to the bodies of control flow.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -6,13 +6,14 @@ use sinter_base::Value;
 use sinter_interp::FastEvaluator;
 use sinter_ops::{Arguments, Body, EvalContext, EvalError, Evaluator, Memory, Op, Steps};
 
-use crate::verify::judge;
 use crate::verify::probes::opposite;
+use crate::verify::reference_context;
 
 /// Inputs of a body; `None` for one that is left out.
 pub(crate) type Inputs = Vec<Option<Value>>;
 
-/// The fast judge, taking down what some bodies are given: the first time, and the last time when there are several.
+/// The fast reference executor; it records the inputs of some bodies: those of the first run, and those of the last one
+/// of several.
 struct Watching<'a> {
     bodies: Vec<&'a Arc<Body>>,
     runs: Mutex<Vec<Vec<Inputs>>>,
@@ -33,9 +34,9 @@ impl Evaluator for Watching<'_> {
     }
 }
 
-/// Runs an operator that owns bodies, and once more the other way where it branches: its results, or the judge's error on
-/// the way that the operands say, and for each body what it was given until then. Of a loop that has no end, these are the
-/// first iteration and one of many.
+/// Runs an operator that owns bodies, and once more on the other branch where it branches. Returns its results, or the
+/// reference executor's error on the branch that the operands select, and for each body its inputs until then. For an
+/// endless loop, these are the first iteration and one of many.
 pub(crate) fn run(
     op: &Op,
     operands: &[Option<Value>],
@@ -45,14 +46,14 @@ pub(crate) fn run(
     let bodies = op.bodies();
     let runs = Mutex::new(vec![Vec::new(); bodies.len()]);
     let watching = Watching { bodies, runs };
-    // The way that the operands do not take may be longer than the other.
+    // The branch that the operands do not select may be longer than the other.
     let steps = Steps::of(most_steps);
-    let cx = EvalContext { steps: Some(&steps), ..judge(&watching, memory) };
+    let cx = EvalContext { steps: Some(&steps), ..reference_context(&watching, memory) };
     let results = op.reference(&Arguments::new(operands), &cx).map_err(|e| e.to_string());
     if let (Op::If(_), Some((Some(condition), captures))) = (op, operands.split_first())
         && let Some(other) = opposite(condition)
     {
-        // Where the judge does not go there is nothing to compare.
+        // Where the reference executor fails there is nothing to compare.
         let _ = op.reference(&Arguments::new(&[&[Some(other)], captures].concat()), &cx);
     }
     (results, watching.runs.into_inner().unwrap_or_else(PoisonError::into_inner))
@@ -68,7 +69,7 @@ mod tests {
     use super::*;
     use crate::verify::MOST_STEPS;
 
-    /// Every example of the three operators: loops show two runs of their body, branches both bodies.
+    /// Every example of the three operators: loops record two runs of their body, branches both bodies.
     #[test]
     fn bodies_are_seen_running() {
         let mut seen = Vec::new();
@@ -85,7 +86,8 @@ mod tests {
         }
     }
 
-    /// The side that is not taken loops for ages: nobody waits for it, and what it was given is known all the same.
+    /// The branch that is not selected loops for ages: the step limit ends it, and its inputs are recorded all the
+    /// same.
     #[test]
     fn the_other_side_may_be_endless() {
         let mut cx = InferContext::default();
@@ -112,7 +114,7 @@ mod tests {
         let operands = [Some(Tensor::scalar(DataType::Bool, 1.0).into()), x(), count, x()];
         let (results, runs) = run(&op, &operands, Memory::UNBOUNDED, MOST_STEPS);
         assert_eq!((results.unwrap().len(), runs.iter().map(Vec::len).collect::<Vec<_>>()), (1, vec![1, 1]));
-        // The side that is taken has no end: what is known of it is still shown.
+        // The selected branch is endless: its inputs until the limit are recorded.
         let turned = [&[opposite(operands[0].as_ref().unwrap())], &operands[1..]].concat();
         let (results, runs) = run(&op, &turned, Memory::UNBOUNDED, 1000);
         assert!(results.unwrap_err().contains("1000"));

@@ -1,8 +1,9 @@
-//! What depends on an operator that quantizes, selects or draws at random: there the last bit of a number may decide.
+//! Values that depend on an operator that quantizes, selects or draws at random: there the last bit of a number may
+//! decide.
 
 use sinter_ops::{Body, Op};
 
-/// Does the operator itself decide by the last bit?
+/// Does the last bit of an operand decide about the operator's results?
 pub(crate) fn decides(op: &Op) -> bool {
     let selects = matches!(
         op,
@@ -46,7 +47,7 @@ fn results(op: &Op, operands: &[bool], count: usize) -> Vec<bool> {
         Op::Loop(op) => {
             let mut given: Vec<bool> = [false, is(1)].into_iter().chain(from(2).iter().copied()).collect();
             let results = settled(&op.body, &mut given, 2, 1, op.carried);
-            // How often it runs decides about all.
+            // The condition and the trip count decide about all results.
             if is(0) || is(1) || results.first() == Some(&true) { all(true) } else { results[1..].to_vec() }
         }
         Op::Scan(op) => settled(&op.body, &mut operands.to_vec(), 0, 0, op.states),
@@ -85,7 +86,7 @@ mod tests {
 
     /// Of two carried values the first becomes the second, and the second the position of the largest element.
     #[test]
-    fn what_is_carried_spreads() {
+    fn carried_dependence_spreads() {
         let mut cx = InferContext::default();
         let list = ValueType::tensor(DataType::I64, vec![1i64.into()]);
         let mut body = Body::new();
@@ -101,6 +102,10 @@ mod tests {
         assert_eq!(dependent(&body, &[false; 5]), [false, false, true, false], "once");
         let op = Loop { carried: 3, body: Arc::new(body) }.into();
         assert_eq!(results(&op, &[false; 5], 3), [true, true, false], "again and again");
-        assert_eq!(results(&op, &[true, false, false, false, false], 3), [true; 3], "as often as somebody decides");
+        assert_eq!(
+            results(&op, &[true, false, false, false, false], 3),
+            [true; 3],
+            "an operand decides the trip count"
+        );
     }
 }

@@ -1,12 +1,12 @@
-//! Do the passes keep what has effects? Results do not show it: random numbers that became a constant are the same in
-//! every run but the first, and a check that is gone misses only on bad input.
+//! Do the passes keep effects? Results do not show it: random numbers that became a constant are the same in every run
+//! but the first, and a removed check matters only on bad input.
 
 use std::collections::BTreeMap;
 
 use sinter_ir::Network;
 use sinter_ops::{Body, Op};
 
-/// Operators with effects whose results matter, by name, with numbers.
+/// Number of operators with effects whose results matter, by name.
 type Counts = BTreeMap<&'static str, usize>;
 
 fn count(body: &Body, counts: &mut Counts) {
@@ -23,7 +23,7 @@ fn count(body: &Body, counts: &mut Counts) {
             *counts.entry(node.op.name()).or_default() += 1;
         }
         node.op.bodies().iter().for_each(|body| count(body, counts));
-        // Whoever asks for a shape does not need the elements.
+        // A node that reads only the shape does not need the elements.
         if !matches!(node.op, Op::Shape(_)) {
             node.inputs.iter().flatten().for_each(|id| used[id.index()] = true);
         }
@@ -33,7 +33,7 @@ fn count(body: &Body, counts: &mut Counts) {
 /// Compares a network before and after the passes.
 ///
 /// # Errors
-/// The operator that is no longer there as often.
+/// The operator that the passes removed.
 pub(crate) fn same_effects(before: &Network, after: &Network) -> Result<(), String> {
     let (mut old, mut new) = (Counts::new(), Counts::new());
     count(&before.body, &mut old);

@@ -1,8 +1,8 @@
-//! The judge with its decisions given: operators that quantize, select or draw do what they did before.
+//! A reference executor with given decisions: operators that quantize, select or draw repeat their earlier results.
 //!
-//! A pass may round once more or once less, and so change what such an operator makes of a number on the edge, and all
-//! behind it. So what stands in front of it is compared by the bound of floats, and where that agrees the operator gives
-//! the results that it gave in the network as imported. Then what is behind can be compared by the bound of floats too.
+//! A pass may round once more or once less, and so change the result of such an operator for a number close to an edge,
+//! and all values behind it. So its operands are compared by the bound of floats, and where they agree the operator
+//! returns its results from the imported network. Then values behind it can be compared by the bound of floats too.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -15,24 +15,24 @@ use sinter_ops::{Arguments, EvalContext, EvalError, Evaluator, Op};
 use crate::verify::discrete::decides;
 use crate::verify::rules::{Rule, agree};
 
-/// Bytes of operands and results that are kept.
+/// Limit on the bytes of stored operands and results.
 const MOST_BYTES: u64 = 1 << 30;
 
-/// What an operator decided.
+/// A decision: operands and results of a discrete operator.
 struct Decision {
     op: Op,
     inputs: Vec<Option<Value>>,
     outputs: Vec<Value>,
 }
 
-/// The fast judge, noting what is decided.
+/// The fast reference executor, recording decisions.
 #[derive(Default)]
 pub(crate) struct Recorder {
     decisions: Mutex<(Vec<Decision>, u64)>,
 }
 
 impl Recorder {
-    /// A judge that decides as was decided.
+    /// A reference executor that repeats the recorded decisions.
     pub(crate) fn forced(self) -> Forced {
         let (decisions, _) = self.decisions.into_inner().unwrap_or_else(PoisonError::into_inner);
         Forced { decisions, next: AtomicUsize::new(0), own: AtomicUsize::new(0) }
@@ -57,27 +57,27 @@ impl Evaluator for Recorder {
 /// See the module documentation.
 pub(crate) struct Forced {
     decisions: Vec<Decision>,
-    /// Where the next decision is looked for first: passes keep most of the order.
+    /// Where the search for the next decision starts: passes keep most of the order.
     next: AtomicUsize,
-    /// Decisions that were taken anew.
+    /// Number of decisions without a recorded one.
     own: AtomicUsize,
 }
 
 impl Forced {
-    /// The same, before anything was decided.
+    /// The same, with no decision used.
     pub(crate) fn again(&self) -> &Self {
         self.next.store(0, Ordering::Relaxed);
         self.own.store(0, Ordering::Relaxed);
         self
     }
 
-    /// Was everything decided as before?
+    /// Did every decision repeat a recorded one?
     pub(crate) fn is_complete(&self) -> bool {
         self.own.load(Ordering::Relaxed) == 0
     }
 }
 
-/// Are these the operands of the decision, but for rounding?
+/// Are these the operands of the decision, up to rounding?
 fn is_near(decision: &Decision, op: &Op, inputs: &[Option<Value>]) -> bool {
     let near = |(found, known): (&Option<Value>, &Option<Value>)| match (found, known) {
         (None, None) => true,
@@ -114,7 +114,7 @@ mod tests {
 
     use super::*;
 
-    /// 2.5 and what lies a rounding above it are quantized alike, what lies further is not.
+    /// 2.5 and its neighbour within rounding are quantized alike, a more distant number is not.
     #[test]
     fn decisions_are_taken_once() {
         let op: Op = Quantize {

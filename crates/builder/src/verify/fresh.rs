@@ -1,9 +1,9 @@
-//! Fresh operands for a region, of every storage type: the judge's values come from few inputs, and those of earlier layers
-//! may be zero over wide ranges.
+//! Random operands for a region, of every storage type: the reference executor's values come from few inputs, and those
+//! of early layers may be zero over wide ranges.
 //!
-//! Floats are of unit scale. Those of 16 bits have subnormal ones among them, and once more are all subnormal, since beside
-//! larger ones they would not be seen. Integers, and floats of 8 bits and fewer, take every code there is. What an
-//! operator takes for an index, a size or an axis stays as the judge has it.
+//! Floats are of unit scale. Floats of 16 bits include subnormal ones, and a second set is subnormal throughout, since
+//! larger numbers would hide them. Integers, and floats of 8 bits and fewer, take every code. Operands that an operator
+//! uses as an index, a size or an axis keep the reference executor's values.
 
 use sinter_base::shape::element_count;
 use sinter_base::{DataType, Tensor, Value, ValueType};
@@ -11,11 +11,11 @@ use sinter_ops::{Body, Node, Op, ValueId};
 
 use crate::verify::{random_bits, unit_variance};
 
-/// Which floats.
+/// The distribution of floats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Spread {
     Unit,
-    /// Those of 16 bits are subnormal; others are of unit scale.
+    /// Floats of 16 bits are subnormal; others are of unit scale.
     Subnormal,
 }
 
@@ -26,14 +26,14 @@ const SUBNORMAL_OF: u64 = 5;
 
 /// An operand of a region.
 pub(crate) struct Known<'a> {
-    /// What the judge has.
+    /// The reference executor's value.
     pub(crate) value: &'a Value,
-    /// Weights stay.
+    /// Weights keep their values.
     pub(crate) is_weight: bool,
 }
 
-/// Fresh values for the operands of a region, by number, where these are their types; `types` has one for each that is
-/// given. `None` where nothing would be fresh, or an operand that has to stay has other sizes.
+/// Random values for the operands of a region, by index, with these types; `types` has one for each operand that is
+/// present. `None` where no operand would be random, or an operand that keeps its value has other sizes.
 pub(crate) fn operands(
     body: &Body,
     known: &[Option<Known<'_>>],
@@ -71,7 +71,7 @@ fn is_of(value: &Value, ty: &ValueType) -> bool {
     tensor.data_type() == ty.data_type && ty.shape.sizes().as_deref() == Some(tensor.sizes())
 }
 
-/// Do all readers of a value take any number there, as what they compute with?
+/// Do all readers of a value compute with it, so that any number is valid?
 fn takes_any(body: &Body, id: ValueId) -> bool {
     let is_float = body.ty(id).data_type().is_float();
     let takes = |node: &Node, position: usize| match &node.op {
@@ -80,7 +80,7 @@ fn takes_any(body: &Body, id: ValueId) -> bool {
         Op::Transpose(_) | Op::Reshape(_) | Op::Expand(_) | Op::Slice(_) | Op::Pad(_) | Op::Tile(_) => position == 0,
         Op::Squeeze(_) | Op::Unsqueeze(_) | Op::Gather(_) | Op::GatherElements(_) | Op::GatherNd(_) => position == 0,
         Op::Reduce(_) | Op::ArgReduce(_) | Op::TopK(_) | Op::Cumulative(_) | Op::Pool(_) => position == 0,
-        // Floats are numbers nearly everywhere.
+        // Nearly all floats are plain numbers.
         _ => is_float,
     };
     body.nodes().iter().all(|node| {
@@ -89,12 +89,13 @@ fn takes_any(body: &Body, id: ValueId) -> bool {
     })
 }
 
-/// Are there products, whose sums the judge takes in float64? Those of full 32 bits would take it ages, and occur nowhere.
+/// Does the body have products? The reference executor sums them in float64; products of full 32 bits would take too
+/// long, and do not occur.
 fn is_factor(body: &Body) -> bool {
     body.nodes().iter().any(|node| matches!(node.op, Op::MatMul(_) | Op::Convolution(_) | Op::Deconvolution(_)))
 }
 
-/// Fresh numbers; `None` for a type that has none, or open sizes.
+/// Random numbers; `None` for a type without numbers, or dynamic sizes.
 fn numbers(ty: &ValueType, stream: u64, spread: Spread, is_factor: bool) -> Option<Value> {
     let ty = ty.as_tensor()?;
     let sizes = ty.shape.sizes()?;

@@ -1,4 +1,4 @@
-//! One kernel of a plan, launched on given operands and held against the meaning of its region.
+//! Tests one kernel of a plan: launches it on given operands and compares the results with the meaning of its region.
 
 use std::sync::Arc;
 
@@ -16,15 +16,15 @@ use crate::verify::placed::Placement;
 use crate::verify::rules::{Rule, agree, coarsest_rounding, rule_of, score_error};
 use crate::verify::{overflow, products, sensitivity};
 
-/// Where kernels are tried.
+/// The devices and memory of kernel tests.
 pub(crate) struct Bench<'a> {
-    pub(crate) draft: &'a LoweredPlan,
+    pub(crate) lowered_plan: &'a LoweredPlan,
     pub(crate) devices: &'a Devices<'a>,
-    /// What the judge may take.
+    /// The memory that the reference executor may use.
     pub(crate) memory: Memory,
 }
 
-/// A kernel's step, to be tried on operands.
+/// The test of a kernel of a step.
 pub(crate) struct KernelTest<'a> {
     bench: &'a Bench<'a>,
     graph: &'a Graph,
@@ -32,17 +32,17 @@ pub(crate) struct KernelTest<'a> {
     variant: &'a Variant,
     region: &'a Region,
     candidate: &'a Candidate,
-    /// The kernel, or why there is none.
+    /// The kernel, or why it cannot be loaded.
     kernel: Result<Arc<Loaded<KernelId>>, String>,
-    /// Where the plan puts operands and results, if not into memory of their own.
+    /// The plan's placement of operands and results, if they have no buffers of their own.
     placement: Option<Placement>,
 }
 
-/// What a trial showed.
+/// The result of a test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Agreed {
     Yes,
-    /// Nothing: f32 may overflow where the judge does not.
+    /// Unknown: f32 may overflow where the reference executor does not.
     Overflows,
 }
 
@@ -50,7 +50,7 @@ impl Bench<'_> {
     /// A kernel of a step of a graph.
     ///
     /// # Errors
-    /// When it is no kernel that was offered.
+    /// When no tactic offered the kernel.
     pub(crate) fn test<'t>(
         &'t self,
         graph: &'t Graph,
@@ -58,7 +58,7 @@ impl Bench<'_> {
         variant: &'t Variant,
     ) -> Result<KernelTest<'t>, String> {
         let (region, recipe) = (step.region().ok_or("no kernel")?, &variant.recipe);
-        let candidate = self.draft.candidates.get(region, recipe);
+        let candidate = self.lowered_plan.candidates.get(region, recipe);
         let candidate = candidate.ok_or_else(|| format!("{recipe} was never offered"))?;
         let kernel = self.devices.of(graph, step).make(recipe, region).map_err(|e| e.to_string());
         Ok(KernelTest {
@@ -75,10 +75,10 @@ impl Bench<'_> {
 }
 
 impl KernelTest<'_> {
-    /// Launches the kernel, and compares what it makes with what is expected.
+    /// Launches the kernel, and compares its results with the expected ones.
     ///
     /// # Errors
-    /// The first difference, or why it does not run.
+    /// The first difference, or why the kernel does not run.
     pub(crate) fn agrees(&self, operands: &[Option<Value>], expected: &[Value]) -> Result<Agreed, String> {
         let runs = self.launch(operands)?;
         match runs.iter().try_for_each(|found| self.holds(operands, found, expected)) {
@@ -105,10 +105,10 @@ impl KernelTest<'_> {
         }
     }
 
-    /// The results of the kernel in memory of its own, and in memory as the plan places it, where that is something else.
+    /// The kernel's results in buffers of its own, and in memory as the plan places it, where that differs.
     fn launch(&self, operands: &[Option<Value>]) -> Result<Vec<Vec<Value>>, String> {
         let Self { graph, step, variant, region, candidate, .. } = *self;
-        let Bench { draft, devices, .. } = *self.bench;
+        let Bench { lowered_plan, devices, .. } = *self.bench;
         let tactic = &candidate.recipe.tactic;
         let text = |e: KernelError| e.to_string();
         let kernel = match &**self.kernel.as_ref().map_err(Clone::clone)? {
@@ -121,7 +121,7 @@ impl KernelTest<'_> {
             let id = replaced.map(|(_, id)| *id).or(*id);
             let tensor = match (candidate.packed.contains(&position), id) {
                 (true, Some(id)) => match graph.values.get(id.index()).map(|v| &v.storage) {
-                    Some(Storage::Weight(weight)) => Some(draft.plan.weights[weight.index()].tensor().clone()),
+                    Some(Storage::Weight(weight)) => Some(lowered_plan.plan.weights[weight.index()].tensor().clone()),
                     _ => return Err("a packed operand is no weight".to_owned()),
                 },
                 _ => value.as_ref().and_then(Value::as_tensor).cloned(),

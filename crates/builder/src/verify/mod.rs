@@ -1,36 +1,39 @@
-//! The parity gate: a plan is held against the judge before anyone sees it.
+//! Verification: the build compares a plan with the reference executor (module `interp`, called the judge there) before
+//! it returns it.
 //!
-//! Four questions. *Do the passes keep the meaning?* The judge runs the network as imported and after the passes, on the same
-//! inputs, whose open sizes differ where they may, and with control flow on others as well. What changes an output is left
-//! out. *Does every kernel compute its region?* Each step of the plan is given the judge's values for its operands, so that an
-//! error shows where it is made and nowhere else, and once for each kind of region fresh ones (`fresh.rs`), there also at other
-//! sizes where sizes are open, in memory of its own and as the plan places it; its results are compared with the
-//! region's own meaning. A kernel that fails is dropped by name for that region, and the build goes on with what is left.
-//! *Are the regions together the network?* What they make of each other's values, by their meaning, is what the network
-//! makes, bit by bit (`trace.rs`). *Does the plan as a whole run as its steps do?* (`whole.rs`)
+//! Verification answers four questions. *Do the passes keep the meaning?* The reference executor runs the network as
+//! imported and after the passes, on the same inputs, whose dynamic sizes differ where they may, and with control flow
+//! on other inputs as well. The build disables a pass that changes an output. *Does every kernel compute its region?*
+//! Each step of the plan runs on the reference executor's values for its operands, so that an error shows in the step
+//! that makes it and nowhere else, and once for each kind of region on random ones (`fresh.rs`), also at other sizes
+//! where sizes are dynamic, in buffers of its own and as the plan places them. The results are compared with the
+//! region's own meaning. The build drops a kernel that fails for that region, by name, and continues with the remaining
+//! ones. *Are the regions together the network?* The meanings of the regions, applied to each other's values, give the
+//! values of the network, bit by bit (`trace.rs`). *Does the plan as a whole run as its steps do?* (`whole.rs`)
 //!
-//! Where an operator quantizes, selects or draws at random, the last bit may decide. What stands in front of it is held to
-//! its bound like anything else, and the operator itself is verified on given operands; passes are held to the bounds of
-//! what is behind it with the decisions of the network as imported (`forced.rs`).
+//! Where an operator quantizes, selects or draws at random, the last bit may decide. Its operands must meet their bound
+//! like any other value, and the operator itself is verified on given operands; passes must meet the bounds of values
+//! behind it with the decisions of the imported network (`forced.rs`).
 //!
-//! What may differ, and why (u is the rounding unit of the element type):
+//! Permitted differences, with derivations (u is the rounding unit of the element type):
 //!
 //! | results | rule | derivation |
 //! |---|---|---|
 //! | floats | `abs(a - b) <= 3e-5 max(abs(b)) + 2e-4 abs(b)`, wider for f16 and bf16 | sums of up to 1e5 products in any order err by less than `sqrt(n) u max` in practice |
 //! | products of f32 | the same per channel, or `3e-5 (abs(A) abs(B))` per element | see [`products`] |
 //! | attention | the same, and relative `8 u max(abs(q)) max(abs(k)) scale` | scores err by their own rounding, which the exponential makes relative |
-//! | what a kernel moves that says so (`Numerics::Exact`) | equal | nothing is computed |
+//! | results of a kernel that only moves elements (`Numerics::Exact`) | equal | nothing is computed |
 //! | quantized integers | one step | the scale division may fall on either side of a tie |
-//! | those of a quantization alone | one step in a thousandth of the elements | the quotients are the same |
+//! | results of a quantization alone | one step in a thousandth of the elements | the quotients are the same |
 //! | integers computed from floats | one step in a thousandth of the elements | the same, where a rounding meets a discontinuity |
 //! | floats with a narrower type on the way | one step of that type further; of types coarser than bf16 one in 32 elements | the sum in front of the rounding errs |
 //! | all else | equal | |
 //!
-//! What one of these rules refuses passes where rounding explains it: the judge runs the region a few times with every
-//! float moved by some units in the last place, and the difference is at most twice what that does to the element (see
-//! [`sensitivity`]). Kernels that only move elements have no rounding to plead. NaN and infinities agree with themselves
-//! alone, unless numbers are so large that f32 may overflow where the judge, in float64, does not: then nothing is known.
+//! A difference that violates one of these rules is accepted where rounding explains it: the reference executor runs
+//! the region a few times with every float perturbed by some units in the last place, and the difference is at most
+//! twice the effect on the element (see [`sensitivity`]). Kernels that only move elements do not round. NaN and
+//! infinities agree with themselves alone, unless numbers are so large that f32 may overflow where the reference
+//! executor, in float64, does not: then the result is unknown.
 
 mod answers;
 mod bodies;
@@ -69,26 +72,27 @@ use crate::verify::rules::{Rule, agree};
 pub(crate) use crate::verify::steps::Failure;
 use crate::verify::trace::Trace;
 
-/// What the user wants to be verified with.
+/// The inputs of verification.
 #[derive(Clone, Debug, Default)]
 pub enum Verify {
-    /// Inputs that are made up.
+    /// Synthetic inputs.
     #[default]
     Generated,
     /// These inputs, by name.
     Given(HashMap<String, Value>),
-    /// Nothing is verified.
+    /// No verification.
     Off,
 }
 
-/// Operators that the judge runs at most, those in loops counted every time: some seconds of small ones.
+/// Limit on the operators that the reference executor runs, each iteration of a loop counted: some seconds of small
+/// ones.
 const MOST_STEPS: u64 = 1 << 20;
-/// And where it was known not to come to the end.
+/// The limit where an earlier run did not finish.
 const FEW_STEPS: u64 = 1 << 16;
-/// Inputs of at most this many bytes in all are self_test into the plan.
+/// Inputs of at most this many bytes in all are stored in the self-test vectors of the plan.
 const MAX_SEALED: usize = 1 << 20;
 
-/// Effects and outputs of the network after the passes, which the trace is of, against those before.
+/// Compares effects and outputs of the network after the passes, whose trace is given, with those before.
 ///
 /// # Errors
 /// The first difference.
@@ -107,7 +111,7 @@ pub(crate) fn keeps_meaning(
     same_meaning(imported, network, again, &again.run(network, &FastEvaluator)?)
 }
 
-/// The network's outputs after the passes against those before.
+/// Compares the network's outputs after the passes with those before.
 ///
 /// # Errors
 /// The first output that differs.
@@ -128,8 +132,8 @@ fn same_meaning(imported: &Network, network: &Network, answers: &Answers, output
     Ok(())
 }
 
-/// Does an output behind discrete operators agree where these decide as they did? Where a pass moved one, so that it
-/// meets other operands and decides anew, as far as rounding may change what it decides.
+/// Does an output behind discrete operators agree if these repeat their decisions? Where a pass moved one, so that it
+/// has other operands and decides anew, rounding may change its decision.
 fn decides_alike(imported: &Network, network: &Network, answers: &Answers, at: usize) -> bool {
     let (Some(forced), Some(expected)) = (answers.forced(imported), answers.outputs.get(at)) else { return false };
     let Ok(outputs) = answers.run(network, forced) else { return false };
@@ -175,19 +179,19 @@ pub(crate) fn at_sizes(region: &Region, types: &[ValueType]) -> Option<Region> {
     Some(Region::new(body))
 }
 
-/// A region's own meaning.
+/// The meaning of a region.
 fn evaluate(body: &Body, operands: &[Option<Value>], memory: Memory) -> Result<Vec<Value>, String> {
-    // A single operator's operands that are left out are no inputs of the body.
+    // The body has no inputs for operands that a single operator leaves out.
     let given = operands.iter().filter(|value| value.is_some()).cloned().collect();
-    body.evaluate(given, &judge(&FastEvaluator, memory)).map_err(|e| e.to_string())
+    body.evaluate(given, &reference_context(&FastEvaluator, memory)).map_err(|e| e.to_string())
 }
 
-/// Where the judge computes.
-fn judge(evaluator: &dyn Evaluator, memory: Memory) -> EvalContext<'_> {
+/// An evaluation context for the reference executor.
+fn reference_context(evaluator: &dyn Evaluator, memory: Memory) -> EvalContext<'_> {
     EvalContext { memory, ..EvalContext::new(evaluator) }
 }
 
-/// Known answers that travel with the plan.
+/// Self-test vectors that travel with the plan.
 pub(crate) fn self_test_of(plan: &Plan, network: &Network, answers: &Answers) -> Option<SelfTest> {
     let mut inputs = Vec::new();
     let mut bytes = 0;
@@ -205,7 +209,7 @@ pub(crate) fn self_test_of(plan: &Plan, network: &Network, answers: &Answers) ->
     (bytes <= MAX_SEALED).then(|| Some(SelfTest { vectors: vec![SelfTestVector { inputs, outputs: outputs? }] }))?
 }
 
-/// Drops what failed; false when there is nothing to drop.
+/// Bans failed kernels; false when there are none.
 pub(crate) fn ban(failures: Vec<Failure>, database: &mut TuningDatabase, found: &mut Verification) -> bool {
     let any = !failures.is_empty();
     for failure in failures {

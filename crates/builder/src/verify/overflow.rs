@@ -1,8 +1,8 @@
 //! Numbers so large that f32 may overflow where float64 does not.
 //!
-//! The judge takes sums and squares in float64 and rounds them once. A kernel that takes them in f32 gives an infinity
-//! where they are too large on the way: that is what f32 is, and no error of the kernel. So a difference beside such
-//! numbers says nothing.
+//! The reference executor computes sums and squares in float64 and rounds them once. A kernel that computes them in f32
+//! gives an infinity where intermediate values are too large: f32 allows that, so it is no error of the kernel. A
+//! difference near such numbers is therefore no proof.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,12 +12,12 @@ use sinter_ir::Network;
 use sinter_ops::{Arguments, Body, EvalContext, EvalError, Evaluator, Memory, Op, Steps};
 
 use crate::verify::answers::Answers;
-use crate::verify::judge;
+use crate::verify::reference_context;
 
-/// Squares of such numbers overflow where some million of them are added up.
+/// Squares of such numbers overflow if some million of them are added up.
 const HUGE: f64 = (1u64 << 52) as f64;
 
-/// What is said of such a difference.
+/// The reason in reports.
 pub(crate) const REASON: &str = "the numbers are so large that f32 may overflow where float64 does not";
 
 /// Is any finite number among them huge?
@@ -29,7 +29,7 @@ fn may_overflow<'a>(values: impl IntoIterator<Item = &'a Value>) -> bool {
     values.into_iter().any(is_huge)
 }
 
-/// The fast judge, looking for huge numbers.
+/// The fast reference executor, watching for huge numbers.
 #[derive(Default)]
 struct Watch(AtomicBool);
 
@@ -43,19 +43,19 @@ impl Evaluator for Watch {
     }
 }
 
-/// Does a region come across huge numbers?
+/// Does a region compute huge numbers?
 pub(crate) fn region_may_overflow(body: &Body, operands: &[Option<Value>], memory: Memory) -> bool {
     let watch = Watch::default();
     let given = operands.iter().filter(|value| value.is_some()).cloned().collect();
-    let results = body.evaluate(given, &judge(&watch, memory));
+    let results = body.evaluate(given, &reference_context(&watch, memory));
     let ends = operands.iter().flatten().chain(results.iter().flatten());
     may_overflow(ends) || watch.0.load(Ordering::Relaxed)
 }
 
-/// Does a network come across huge numbers?
+/// Does a network compute huge numbers?
 pub(crate) fn network_may_overflow(network: &Network, answers: &Answers) -> bool {
     let (watch, steps) = (Watch::default(), Steps::of(answers.most_steps()));
-    let cx = EvalContext { steps: Some(&steps), ..judge(&watch, answers.memory) };
+    let cx = EvalContext { steps: Some(&steps), ..reference_context(&watch, answers.memory) };
     let _ = run_within(network, &answers.inputs, &cx);
     watch.0.load(Ordering::Relaxed)
 }
@@ -73,6 +73,6 @@ mod tests {
         };
         assert!(!of(DataType::F32, &[1.0, 1e15, f64::INFINITY, f64::NAN]));
         assert!(of(DataType::F32, &[1.0, -1e16]));
-        assert!(!of(DataType::F64, &[1e300]), "kernels of f64 compute as the judge does");
+        assert!(!of(DataType::F64, &[1e300]), "kernels of f64 compute as the reference executor does");
     }
 }

@@ -1,6 +1,7 @@
-//! A kernel in memory as the plan places it: operands and results in rows of larger values, and results where operands lie.
+//! Runs a kernel in memory as the plan places it: operands and results in rows of larger buffers, and results in place
+//! of operands.
 //!
-//! The numbers between rows belong to other values: the kernel must leave them as they are.
+//! The numbers between rows belong to other values: the kernel must not change them.
 
 use sinter_backend::{
     Argument, Arguments, Candidate, Device, End, Input, KernelError, KernelId, Memory, Output, StrideSupport,
@@ -11,15 +12,15 @@ use sinter_plan::{Graph, PlanValueId, Step, Storage};
 
 use crate::harness::{bytes_of, data, placed};
 
-/// What lies between rows and in results before the kernel runs.
+/// The poison between rows, and in results before the kernel runs.
 const POISON: u8 = 0x5A;
 /// Elements between rows.
-const GAP: usize = 3;
+const SPACING: usize = 3;
 
-/// What a plan does with the memory of a step.
+/// The plan's use of memory in a step.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Placement {
-    /// By operand: does it lie in a larger value?
+    /// By operand: is it an alias in a larger buffer?
     operands: Vec<bool>,
     results: Vec<bool>,
     in_place: Vec<(usize, usize)>,
@@ -34,22 +35,22 @@ struct Image {
 }
 
 impl Placement {
-    /// That of a kernel's step; `None` where everything has a place of its own.
+    /// The placement of a kernel's step; `None` where all operands and results have buffers of their own.
     pub(crate) fn of(graph: &Graph, step: &Step) -> Option<Self> {
         let in_place = step.in_place();
-        let is_part = |id: &PlanValueId| {
+        let is_alias = |id: &PlanValueId| {
             graph.values.get(id.index()).is_some_and(|value| matches!(value.storage, Storage::Alias(_)))
         };
-        let operands: Vec<bool> = step.inputs.iter().map(|id| id.as_ref().is_some_and(is_part)).collect();
-        let results: Vec<bool> = step.outputs.iter().map(is_part).collect();
+        let operands: Vec<bool> = step.inputs.iter().map(|id| id.as_ref().is_some_and(is_alias)).collect();
+        let results: Vec<bool> = step.outputs.iter().map(is_alias).collect();
         let any = !in_place.is_empty() || operands.contains(&true) || results.contains(&true);
         any.then(|| Self { operands, results, in_place: in_place.to_vec() })
     }
 
-    /// Launches a kernel once, on operands by their number in the region; `None` where results have open sizes.
+    /// Launches a kernel once, on operands by their index in the region; `None` where results have dynamic sizes.
     ///
     /// # Errors
-    /// The kernel's own, and numbers between rows that it changed.
+    /// The kernel's own errors, and numbers between rows that it changed.
     pub(crate) fn launch(
         &self,
         device: &dyn Device,
@@ -106,7 +107,8 @@ impl Placement {
     }
 }
 
-/// Rows of the last axis, apart where the kernel takes such; where it takes any, of the last two axes.
+/// Rows of the last axis, spaced where the kernel supports such; where it supports any rows, of the
+/// last two axes.
 fn rows(sizes: &[usize], support: StrideSupport, apart: bool) -> Rows {
     let count: usize = sizes.iter().product();
     let last = |axes: usize| sizes[sizes.len().saturating_sub(axes)..].iter().product::<usize>();
@@ -116,7 +118,7 @@ fn rows(sizes: &[usize], support: StrideSupport, apart: bool) -> Rows {
         _ => count,
     };
     let inner = inner.max(1);
-    Rows { inner, step: if inner < count { inner + GAP } else { inner } }
+    Rows { inner, step: if inner < count { inner + SPACING } else { inner } }
 }
 
 impl Image {
@@ -185,7 +187,7 @@ mod tests {
 
     use super::*;
 
-    /// y = x + 1 by rows; or over all that lies there.
+    /// y = x + 1 by rows; a careless one writes between rows too.
     struct Next {
         is_careful: bool,
     }

@@ -1,8 +1,8 @@
-//! Other sizes for a region whose sizes are open.
+//! Other sizes for a region with dynamic sizes.
 //!
-//! The judge's values show a kernel at one set of sizes, and those of made-up inputs are small. Blocks of rows, tails and
-//! batches beyond them are shown by fresh numbers at other sizes, for each region by itself: the largest of a few that do
-//! not take long.
+//! The reference executor's values test a kernel at one set of sizes, and those of synthetic inputs are small. Random
+//! operands at other sizes test larger blocks of rows, tails and batches, for each region by itself: at the largest of
+//! a few sizes that do not take long.
 
 use sinter_backend::Region;
 use sinter_base::{Dim, ValueType};
@@ -15,8 +15,8 @@ const fn sizes(batch: i64, other: i64, apart: i64) -> [FreeSizes; 2] {
     [FreeSizes { batch, other, apart }, FreeSizes { batch, other, apart: 0 }]
 }
 
-/// Odd sizes, so that blocks have tails: more rows than any kernel takes at once, down to two pictures. Different ones for
-/// different names first, then equal ones, which some operators want.
+/// Odd sizes, so that blocks have tails: more rows than any kernel takes at once, down to two images. Different names
+/// have different sizes first, then equal ones, which some operators require.
 const SIZES: [[FreeSizes; 2]; 7] = [
     sizes(101, 67, 6),
     sizes(7, 131, 2),
@@ -26,13 +26,13 @@ const SIZES: [[FreeSizes; 2]; 7] = [
     sizes(5, 3, 2),
     sizes(2, 2, 1),
 ];
-/// Elements of operands and results together, of what is no weight.
+/// Limit on the elements of operands and results together, without weights.
 const MAX_ELEMENTS: usize = 1 << 21;
-/// Arithmetic operations of the region.
+/// Limit on the arithmetic operations of the region.
 const MAX_OPERATIONS: i64 = 1 << 29;
 
-/// Types of a region's operands at other sizes than those that the network showed; `None` where nothing is open or all
-/// choices are too large. `near` is the size of a name that lies nearest to the required one.
+/// Types of a region's operands at other sizes than those of the network's run; `None` where no size is dynamic or all
+/// choices are too large. `near` returns the valid size of a name nearest to the required one.
 pub(crate) fn other_sizes(
     region: &Region,
     is_batch: &dyn Fn(&str) -> bool,
@@ -96,6 +96,6 @@ mod tests {
         assert_eq!(sizes(&product(vec![n.clone(), s], 768)), Some(vec![3, 67, 768]));
         assert_eq!(sizes(&product(vec![n.clone(), 3136i64.into()], 64)), Some(vec![3, 3136, 64]));
         assert_eq!(sizes(&product(vec![n, (1i64 << 20).into()], 64)), None, "too large at any size");
-        assert_eq!(sizes(&product(vec![5i64.into()], 8)), None, "nothing is open");
+        assert_eq!(sizes(&product(vec![5i64.into()], 8)), None, "no size is dynamic");
     }
 }

@@ -1,12 +1,12 @@
-//! Operands that find what ordinary numbers hide.
+//! Operands that find errors which ordinary numbers hide.
 
 use sinter_base::{DataType, Tensor, Value};
 use sinter_ops::{Body, Op};
 
-/// Elements of so small a size are less than the epsilon of any normalization, squared.
+/// Elements of this size are smaller than the epsilon of any normalization, squared.
 const SMALL: f64 = 1e-3;
 
-/// Does a constant of the region's operator show only beside small numbers?
+/// Does a constant of the region's operator matter only beside small numbers?
 pub(crate) fn has_epsilon(body: &Body) -> bool {
     body.nodes().iter().any(|node| matches!(node.op, Op::Normalize(_)))
 }
@@ -25,15 +25,15 @@ pub(crate) fn small(operands: &[Option<Value>]) -> Option<Vec<Option<Value>>> {
     operands.iter().map(shrink).collect()
 }
 
-/// The other truth; `None` for what is no truth value.
+/// The opposite truth value; `None` for other values.
 pub(crate) fn opposite(value: &Value) -> Option<Value> {
     let tensor = value.as_tensor().filter(|t| t.data_type() == DataType::Bool)?;
     let other: Vec<i128> = tensor.to_bools().into_iter().map(|v| i128::from(!v)).collect();
     Tensor::from_ints(DataType::Bool, tensor.sizes(), &other).ok().map(Value::Tensor)
 }
 
-/// The same elements picked by indices that count from the end, every second one: the result is the same, the way to it
-/// is not. `None` where the region picks nothing along an axis.
+/// The same elements selected by indices that count from the end, every second one: the result stays the same, the
+/// kernel's path to it does not. `None` where the region selects no elements along an axis.
 pub(crate) fn from_the_end(body: &Body, operands: &[Option<Value>]) -> Option<Vec<Option<Value>>> {
     let [node] = body.nodes() else { return None };
     let axis = match &node.op {

@@ -1,9 +1,10 @@
-//! Products by the size of their terms.
+//! Bounds of products by the size of their terms.
 //!
-//! The table's bound of floats is relative to the largest element of a result. Where channels differ in size by orders of
-//! magnitude, an error in a small one is hidden by a large one. So each channel is held against its own largest element
-//! first, and where that fails, which cancellation alone may do, against what a sum can err by: `3e-5 (|A| |B|)` for each
-//! element (Higham 2002, section 3.5, with the constant of the table). The sizes of the terms are only computed then.
+//! The table's bound of floats is relative to the largest element of a result. Where channels differ in size by orders
+//! of magnitude, a large one would hide an error in a small one. So the check compares each channel with its own
+//! largest element first, and where that fails, which cancellation alone may cause, with the error bound of a sum:
+//! `3e-5 (|A| |B|)` for each element (Higham 2002, section 3.5, with the constant of the table). Only then it computes
+//! the sizes of the terms.
 
 use std::collections::HashMap;
 
@@ -17,8 +18,8 @@ use sinter_ops::{Arguments, Body, EvalContext, Evaluator, Node, Op, ValueId};
 const ABSOLUTE: f64 = 3e-5;
 const RELATIVE: f64 = 2e-4;
 
-/// The axis of channels of every value that is a product, or sums of one product and something else, in any order of axes.
-/// A bound from above would hide the size of the terms.
+/// The axis of channels of every value that is a product, or a sum of one product and something else, in any order of
+/// axes. An upper bound would hide the size of the terms.
 fn channel_axes(body: &Body) -> HashMap<ValueId, usize> {
     let mut axes: HashMap<ValueId, usize> = HashMap::new();
     for node in body.nodes() {
@@ -53,7 +54,7 @@ fn absolute(value: &Value) -> Option<Value> {
     Some(Tensor::from_floats(DataType::F32, tensor.sizes(), &numbers).ok()?.into())
 }
 
-/// Every value of the body; those that are sums with all terms positive.
+/// Every value of the body, with products computed from absolute values.
 fn sizes_of_terms(
     body: &Body,
     operands: &[Option<Value>],
@@ -75,7 +76,7 @@ fn sizes_of_terms(
     Some(values)
 }
 
-/// Holds the results of products against the size of their terms; other results pass.
+/// Compares the results of products with the size of their terms; other results pass.
 ///
 /// # Errors
 /// The first element that differs.
@@ -114,7 +115,7 @@ fn is_stray(found: f64, known: f64, size: f64) -> bool {
     found.is_finite() && known.is_finite() && (found - known).abs() > ABSOLUTE * size + RELATIVE * known.abs()
 }
 
-/// Is any element too far off for the largest one of its channel?
+/// Does any element differ too much for the largest one of its channel?
 fn strays(found: &Tensor, expected: &Tensor, axis: usize) -> bool {
     let inner: usize = expected.sizes()[axis + 1..].iter().product();
     let channels = expected.sizes()[axis].max(1);

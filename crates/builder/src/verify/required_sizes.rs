@@ -1,8 +1,8 @@
-//! Sizes that a network's own conditions leave for its free dimensions.
+//! Solves the conditions of a network for its dynamic dimensions.
 //!
-//! A condition says that two expressions of sizes are equal. One that has a single free size in it is solved by trying:
-//! what it leaves is often one size only, such as that of a reshape to constants. Where several sizes stand in a condition,
-//! as where the tokens so far and the new ones are all tokens, they are tried together.
+//! A condition states that two expressions of sizes are equal. Trying sizes solves a condition with a single dynamic
+//! dimension: often only one size is left, such as that of a reshape to constants. Conditions with several dimensions,
+//! as where past and new tokens add up to all tokens, are solved by trying their sizes together.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,21 +11,21 @@ use sinter_ir::Network;
 
 use crate::sizes::SizeHints;
 
-/// Sizes that are tried for one name alone.
+/// Sizes to try for one name alone.
 const MOST: i64 = 1 << 16;
-/// Sizes that are tried for several names together, beside those that are asked for.
+/// Sizes to try for several names together, beside the preferred ones.
 const MOST_TOGETHER: i64 = 64;
-/// Sizes that are tried in all, for several names together.
-const MOST_TRIALS: usize = 20_000;
+/// Limit on all attempts for several names together.
+const MOST_ATTEMPTS: usize = 20_000;
 
-/// The conditions, by the names of their free sizes.
-pub(crate) struct Wanted {
+/// The conditions, by the names of their dynamic dimensions.
+pub(crate) struct RequiredSizes {
     alone: BTreeMap<String, Vec<(Dim, Dim)>>,
     together: Vec<(BTreeSet<String>, Dim, Dim)>,
 }
 
-impl Wanted {
-    /// Of a network, within the ranges that the user knows.
+impl RequiredSizes {
+    /// The conditions of a network, within the user's ranges.
     pub(crate) fn of(network: &Network, hints: &SizeHints) -> Self {
         let (mut alone, mut together): (BTreeMap<String, Vec<(Dim, Dim)>>, _) = (BTreeMap::new(), Vec::new());
         let of_network = network.guards.iter().map(|guard| (guard.left.clone(), guard.right.clone()));
@@ -42,8 +42,8 @@ impl Wanted {
         Self { alone, together }
     }
 
-    /// The size itself when it meets all conditions on it alone, else the smallest larger one that does, else the smallest
-    /// one.
+    /// The size itself when it meets all conditions on it alone, else the smallest larger one that does, else the
+    /// smallest one.
     pub(crate) fn near(&self, name: &str, size: i64) -> i64 {
         if !self.alone.contains_key(name) {
             return size;
@@ -56,31 +56,31 @@ impl Wanted {
         conditions.into_iter().all(|(left, right)| holds(left, right, &|_| Some(size)))
     }
 
-    /// Sizes for all these names that meet the conditions on several of them: those asked for, as far as they do, and then
-    /// different ones rather than equal ones. Those asked for where none do.
+    /// Sizes for all these names that meet the conditions on several of them: the preferred ones where possible, then
+    /// different sizes rather than equal ones. The preferred ones where none meet the conditions.
     pub(crate) fn all_near(&self, names: &[&str], size_of: &dyn Fn(&str) -> i64) -> BTreeMap<String, i64> {
-        let asked: BTreeMap<String, i64> =
+        let preferred: BTreeMap<String, i64> =
             names.iter().map(|name| ((*name).to_owned(), self.near(name, size_of(name)))).collect();
         let mut found = BTreeMap::new();
-        if self.together.is_empty() || !self.search(names, &asked, &mut found, &mut 0) { asked } else { found }
+        if self.together.is_empty() || !self.search(names, &preferred, &mut found, &mut 0) { preferred } else { found }
     }
 
     fn search(
         &self,
         names: &[&str],
-        asked: &BTreeMap<String, i64>,
+        preferred: &BTreeMap<String, i64>,
         found: &mut BTreeMap<String, i64>,
-        trials: &mut usize,
+        attempts: &mut usize,
     ) -> bool {
         let Some((name, later)) = names.split_first() else { return true };
-        let own = asked.get(*name).copied().unwrap_or(1);
+        let own = preferred.get(*name).copied().unwrap_or(1);
         let is_free = !self.together.iter().any(|(names, ..)| names.contains(*name));
         let used: BTreeSet<i64> = found.values().copied().collect();
         let (again, others): (Vec<i64>, Vec<i64>) = (1..=MOST_TOGETHER).partition(|size| used.contains(size));
         let others = others.into_iter().chain(again).filter(|size| !is_free && *size != own && self.takes(name, *size));
         for size in std::iter::once(own).chain(others) {
-            *trials += 1;
-            if *trials > MOST_TRIALS {
+            *attempts += 1;
+            if *attempts > MOST_ATTEMPTS {
                 return false;
             }
             found.insert((*name).to_owned(), size);
@@ -88,7 +88,7 @@ impl Wanted {
             let is_decided = |names: &BTreeSet<String>| names.iter().all(|name| found.contains_key(name));
             let own = self.together.iter().filter(|(names, ..)| names.contains(*name) && is_decided(names));
             let fits = own.into_iter().all(|(_, left, right)| holds(left, right, &value));
-            if fits && self.search(later, asked, found, trials) {
+            if fits && self.search(later, preferred, found, attempts) {
                 return true;
             }
             found.remove(*name);
@@ -117,7 +117,7 @@ mod tests {
         let x = m.add_network_input("x", x, None);
         let shape = m.add_weight("shape", Tensor::of_i64(&[791, 12]));
         let y = m.add(Reshape::default(), &[Some(x), Some(shape)], &Location::default()).unwrap()[0];
-        let required = Wanted::of(&m.finish("n", &[("y".into(), y)]), &SizeHints::default());
+        let required = RequiredSizes::of(&m.finish("n", &[("y".into(), y)]), &SizeHints::default());
         assert_eq!([1, 3, 2373, 5000].map(|size| required.near("n", size)), [2373; 4]);
         assert_eq!(required.near("m", 7), 7);
     }
@@ -134,13 +134,13 @@ mod tests {
                 right: right.clone(),
                 reason: String::new(),
             }));
-            let asked = |name: &str| 5 + 2 * names.iter().position(|known| *known == name).unwrap() as i64;
-            let found = Wanted::of(&network, &SizeHints::default()).all_near(names, &asked);
+            let preferred = |name: &str| 5 + 2 * names.iter().position(|known| *known == name).unwrap() as i64;
+            let found = RequiredSizes::of(&network, &SizeHints::default()).all_near(names, &preferred);
             names.iter().map(|name| found[*name]).collect::<Vec<_>>()
         };
         let [a, b, c] = ["a", "b", "c"].map(Dim::symbol);
-        assert_eq!(sizes(&[], &["a", "b", "c"]), [5, 7, 9], "as asked for");
-        assert_eq!(sizes(&[(a.clone(), b.clone())], &["a", "b", "c"]), [5, 5, 9], "only what has to be is equal");
+        assert_eq!(sizes(&[], &["a", "b", "c"]), [5, 7, 9], "the preferred ones");
+        assert_eq!(sizes(&[(a.clone(), b.clone())], &["a", "b", "c"]), [5, 5, 9], "only required sizes are equal");
         assert_eq!(sizes(&[(c.clone(), a.add(&b))], &["a", "b", "c"]), [5, 7, 12]);
         assert_eq!(sizes(&[(a.clone(), b.add(&c))], &["a", "b", "c"]), [5, 1, 4], "whatever the order");
         assert_eq!(sizes(&[(a.clone(), a.add(&b))], &["a", "b"]), [5, 7], "where nothing helps");

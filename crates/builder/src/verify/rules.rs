@@ -1,4 +1,4 @@
-//! The rules of the table in [`crate::verify`]: which of them holds for a region, and the comparison by it.
+//! The rules of the table in [`crate::verify`]: selects the rule for a region, and compares by it.
 
 use sinter_base::{DataType, Floats, Tensor, Value};
 use sinter_interp::{Disagreement, Tolerance, compare};
@@ -6,18 +6,18 @@ use sinter_ops::{Body, Node, Op};
 
 use crate::verify::sensitivity::unit;
 
-/// Steps of coarser types than bf16 are so large that only one in so many elements may round the other way.
+/// Types coarser than bf16 have steps so large that only one in this many elements may round the other way.
 const FEW: usize = 32;
 
-/// Which line of the table applies.
+/// The line of the table that applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rule {
     Float,
     Quantized,
-    /// Nothing is computed in front of the quantization: the same quotients are rounded.
+    /// The region computes nothing in front of the quantization: it rounds the same quotients.
     OnlyQuantized,
     Exact,
-    /// Nothing is computed at all: floats are equal as well.
+    /// The region computes nothing at all: floats are equal as well.
     Moved,
 }
 
@@ -37,7 +37,7 @@ pub(crate) fn rule_of(body: &Body) -> Rule {
     }
 }
 
-/// One unit in the last place of a type narrower than f32, as a part of the number.
+/// One unit in the last place of a type narrower than f32, relative to the number.
 pub(crate) fn rounding_of(data_type: DataType) -> f64 {
     match data_type {
         DataType::F8E8M0 => 1.0,
@@ -49,7 +49,7 @@ pub(crate) fn rounding_of(data_type: DataType) -> f64 {
     }
 }
 
-/// The coarsest rounding on the way to the results, as a part of the number; nothing where all is done in f32 or wider.
+/// The coarsest rounding on the way to the results, relative to the number; 0 where all is computed in f32 or wider.
 pub(crate) fn coarsest_rounding(body: &Body) -> f64 {
     let node = |node: &Node| {
         let steps = match &node.op {
@@ -63,7 +63,7 @@ pub(crate) fn coarsest_rounding(body: &Body) -> f64 {
     body.nodes().iter().map(node).fold(0.0, f64::max)
 }
 
-/// How far scores of attention may err: by their rounding, which the exponential turns into a relative error of the weights.
+/// The error bound of attention scores: the exponential turns their rounding into a relative error of the weights.
 pub(crate) fn score_error(body: &Body, operands: &[Option<Value>]) -> f64 {
     let [node] = body.nodes() else { return 0.0 };
     let Op::Attention(op) = &node.op else { return 0.0 };
@@ -80,7 +80,7 @@ pub(crate) fn score_error(body: &Body, operands: &[Option<Value>]) -> f64 {
     8.0 * 2f64.powi(-24) * longest(q, heads(q, op.query_heads)) * longest(k, heads(k, op.key_heads)) * scale
 }
 
-/// What numbers may differ by however small they are: the smallest one of a type whose subnormal numbers kernels keep.
+/// The difference that even tiny numbers may have: the smallest number of a type whose subnormal numbers kernels keep.
 fn least(data_type: DataType) -> f64 {
     match data_type {
         DataType::F16 => 2f64.powi(-24),
@@ -89,8 +89,8 @@ fn least(data_type: DataType) -> f64 {
     }
 }
 
-/// Compares by the table; `wider` is added to the relative bound of floats, and they may lie a step of this `rounding`
-/// away. A kernel that only moves elements must move them as they are.
+/// Compares by the table; `wider` is added to the relative bound of floats, which may differ by one more step of this
+/// `rounding`. A kernel that only moves elements must keep them exactly.
 pub(crate) fn agree(found: &Value, expected: &Value, rule: Rule, wider: f64, rounding: f64) -> Result<(), String> {
     let Some(tensor) = expected.as_tensor() else {
         return compare(found, expected, Tolerance::ONNX).map_err(|e| e.to_string());
@@ -103,10 +103,10 @@ pub(crate) fn agree(found: &Value, expected: &Value, rule: Rule, wider: f64, rou
         let largest = Floats::of(tensor).largest();
         let tolerance = Tolerance { relative: 2e-4 + wider, absolute: (3e-5 + wider) * largest + least(data_type) };
         let Err(error) = compare(found, expected, tolerance) else { return Ok(()) };
-        let stepped = Tolerance { relative: tolerance.relative + rounding, ..tolerance };
+        let coarser = Tolerance { relative: tolerance.relative + rounding, ..tolerance };
         let few = |count: usize| rounding <= unit(DataType::Bf16) || count <= (tensor.count() / FEW).max(1);
         return match &error {
-            Disagreement::Elements { count, .. } if rounding > 0.0 && few(*count) => compare(found, expected, stepped),
+            Disagreement::Elements { count, .. } if rounding > 0.0 && few(*count) => compare(found, expected, coarser),
             _ => Err(error),
         }
         .map_err(|e| e.to_string());

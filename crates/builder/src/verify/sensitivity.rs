@@ -1,9 +1,10 @@
-//! How far rounding alone moves results.
+//! The effect of rounding alone on results.
 //!
-//! Most networks forget an error of one layer in the next; some magnify it, and then two correct engines differ by more than
-//! any fixed bound. So do sums whose terms cancel, steps such as a floor that meet a number close to their edge, and
-//! recurrences over many steps. Where a bound is exceeded, the judge runs a few times more with every float moved at
-//! random by some units in the last place, once to each side. A difference of twice what that does says nothing.
+//! Most networks damp an error of one layer in the next; some magnify it, and then two correct engines differ by more
+//! than any fixed bound. So do sums whose terms cancel, steps such as a floor near their edge, and recurrences over
+//! many steps. Where a result exceeds its bound, the reference executor runs a few times more with every float
+//! perturbed at random by some units in the last place, once to each side. A difference of twice that effect is no
+//! proof of an error.
 
 use sinter_base::{DataType, Floats, Tensor, Value};
 use sinter_interp::FastEvaluator;
@@ -11,16 +12,16 @@ use sinter_ir::Network;
 use sinter_ops::{Arguments, Body, EvalContext, EvalError, Evaluator, Memory, Op};
 
 use crate::verify::forced::Forced;
-use crate::verify::{Answers, judge, unit_variance};
+use crate::verify::{Answers, reference_context, unit_variance};
 
-/// Units in the last place that an f32 is moved by: what a sum of some hundred terms does in another order.
+/// Units in the last place by which an f32 is perturbed: the effect of another order in a sum of some hundred terms.
 const UNITS: f64 = 8.0;
-/// What a few random runs may stay below the largest effect by.
+/// Allowance for the chance that a few random runs miss the largest effect.
 const ALLOWANCE: f64 = 2.0;
-/// Relative part of the bound on elements that no run moves.
+/// Relative part of the bound on elements that no run changes.
 const RELATIVE: f64 = 2e-4;
 
-/// One unit in the last place of a type's numbers, as a part of the number; nothing for what is no float.
+/// One unit in the last place of a type's numbers, relative to the number; 0 for other types.
 pub(crate) fn unit(data_type: DataType) -> f64 {
     match data_type {
         DataType::F32 => 2f64.powi(-23),
@@ -30,17 +31,17 @@ pub(crate) fn unit(data_type: DataType) -> f64 {
     }
 }
 
-/// Which way numbers are moved.
+/// The direction of a perturbation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Noise {
     seed: u64,
     sign: f64,
 }
 
-/// A judge with noise: every float result is moved.
+/// A reference executor with noise: it perturbs every float result.
 pub(crate) struct Noisy<'a> {
     noise: Noise,
-    judge: &'a dyn Evaluator,
+    evaluator: &'a dyn Evaluator,
 }
 
 impl Noise {
@@ -52,12 +53,12 @@ impl Noise {
         Self { seed: 1, sign: -1.0 },
     ];
 
-    /// This noise on what a judge says.
-    pub(crate) fn on(self, judge: &dyn Evaluator) -> Noisy<'_> {
-        Noisy { noise: self, judge }
+    /// This noise on the results of an evaluator.
+    pub(crate) fn on(self, evaluator: &dyn Evaluator) -> Noisy<'_> {
+        Noisy { noise: self, evaluator }
     }
 
-    /// The elements moved by so large a part of themselves.
+    /// The elements perturbed by this relative amount.
     fn moved(self, tensor: &Tensor, noise: f64, stream: u64) -> Option<Tensor> {
         let noise = noise * self.sign;
         let stream = self.seed << 8 | stream;
@@ -68,8 +69,8 @@ impl Noise {
         Tensor::from_floats(tensor.data_type(), tensor.sizes(), &moved).ok()
     }
 
-    /// Operands moved as what made them may have rounded them. Narrow ones stay: what is computed from them is not rounded
-    /// to their type.
+    /// Operands perturbed as their makers may have rounded them. Narrow operands stay: values computed from them are
+    /// not rounded to their type.
     fn operands(self, operands: &[Option<Value>]) -> Vec<Option<Value>> {
         let moved = |(stream, value): (u64, &Option<Value>)| {
             let is_wide = |tensor: &&Tensor| matches!(tensor.data_type(), DataType::F32 | DataType::F64);
@@ -83,7 +84,7 @@ impl Noise {
 
 impl Evaluator for Noisy<'_> {
     fn evaluate(&self, op: &Op, inputs: &Arguments<'_>, cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
-        let mut results = self.judge.evaluate(op, inputs, cx)?;
+        let mut results = self.evaluator.evaluate(op, inputs, cx)?;
         for (stream, value) in (0u64..).zip(&mut results) {
             let Some(tensor) = value.as_tensor() else { continue };
             // Numbers of narrow types round one step further at most.
@@ -101,8 +102,8 @@ impl Evaluator for Noisy<'_> {
     }
 }
 
-/// How far apart two outputs of equal type and sizes are, element by element; `None` for others. What overflowed is
-/// infinitely far from every number, and which of infinity and NaN came of it says nothing.
+/// The distances of two outputs of equal type and sizes, element by element; `None` for others. An overflowed element
+/// is infinitely far from every number, whether it is an infinity or NaN.
 fn distances(a: &Value, b: &Value) -> Option<Vec<f64>> {
     let (a, b) = (a.as_tensor()?, b.as_tensor()?);
     if a.sizes() != b.sizes() || a.data_type() != b.data_type() || a.data_type() == DataType::String {
@@ -125,12 +126,12 @@ fn distance(a: &Value, b: &Value) -> f64 {
     distances(a, b).map_or(f64::INFINITY, |distances| distances.into_iter().fold(0.0, f64::max))
 }
 
-/// Does rounding alone explain how far one output of a network lies from the judge's?
+/// Does rounding alone explain the distance of one output of a network from the reference executor's?
 pub(crate) fn explains(imported: &Network, answers: &Answers, output: usize, found: &Value) -> bool {
     is_near(answers, output, found, answers.rounded(imported))
 }
 
-/// The same where discrete operators decide as they did.
+/// The same where discrete operators repeat their decisions.
 pub(crate) fn explains_forced(
     imported: &Network,
     answers: &Answers,
@@ -142,7 +143,7 @@ pub(crate) fn explains_forced(
     is_near(answers, output, found, &Noise::RUNS.iter().filter_map(run).collect::<Vec<_>>())
 }
 
-/// Does an output lie no more than twice as far off as in any of these runs?
+/// Is an output at most twice as far off as in any of these runs?
 fn is_near(answers: &Answers, output: usize, found: &Value, runs: &[Vec<Value>]) -> bool {
     let Some(expected) = answers.outputs.get(output) else { return false };
     let difference = distance(found, expected);
@@ -151,13 +152,13 @@ fn is_near(answers: &Answers, output: usize, found: &Value, runs: &[Vec<Value>])
     difference.is_finite() && difference <= ALLOWANCE * farthest
 }
 
-/// Do errors grow from step to step? Where they do, an element that no run moves is luck.
+/// Do errors grow from step to step? Then an element that no run changes is luck.
 fn is_recurrent(body: &Body) -> bool {
     body.nodes().iter().any(|node| matches!(node.op, Op::Rnn(_) | Op::Gru(_) | Op::Lstm(_)))
 }
 
-/// Does rounding alone explain how far the results of a region lie from its meaning? Each element by itself, but for
-/// recurrences.
+/// Does rounding alone explain the distance of a region's results from its meaning? Compares element by element, except
+/// for recurrences.
 pub(crate) fn excuses(
     body: &Body,
     operands: &[Option<Value>],
@@ -167,7 +168,7 @@ pub(crate) fn excuses(
 ) -> bool {
     let run = |noise: &Noise| {
         let given = noise.operands(operands).into_iter().filter(Option::is_some).collect();
-        body.evaluate(given, &judge(&noise.on(&FastEvaluator), memory)).ok()
+        body.evaluate(given, &reference_context(&noise.on(&FastEvaluator), memory)).ok()
     };
     let Some(runs) = Noise::RUNS.iter().map(run).collect::<Option<Vec<_>>>() else { return false };
     (0..expected.len()).all(|at| {
@@ -177,7 +178,7 @@ pub(crate) fn excuses(
         let Some(mut moved) = moved else { return false };
         let known = Floats::of(known);
         if is_recurrent(body) {
-            // Behind an overflow there is no telling what the others may be.
+            // Elements behind an overflow may have any value.
             let overflows = (0..differences.len()).any(|element| !known.at(element).is_finite());
             for run in &mut moved {
                 let largest = run.iter().copied().fold(if overflows { f64::INFINITY } else { 0.0 }, f64::max);

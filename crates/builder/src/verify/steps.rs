@@ -1,9 +1,9 @@
-//! Every step of a plan against the meaning of its own region, on the judge's values.
+//! Compares every step of a plan with the meaning of its own region, on the reference executor's values.
 //!
-//! What the regions make of each other's values, by their meaning, is held against the network as well: steps that read a
-//! wrong value, or are made of other operators, show there. The bodies of control flow are graphs of their own. The judge
-//! runs the operator that owns them, and each body is gone through with what it was given the first and the last time, so
-//! that a kernel inside is dropped by name as any other.
+//! It compares the values that the regions make of each other's results, by their meaning, with the network as well:
+//! that finds steps that read a wrong value, or consist of other operators. The bodies of control flow are graphs of
+//! their own. The reference executor runs the operator that owns them, and each body is verified with its inputs of the
+//! first and the last run, so that a kernel inside is dropped by name like any other.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use crate::verify::kernel_test::{Agreed, Bench};
 use crate::verify::trace::{Trace, agree_but_for_few, hash_of};
 use crate::verify::whole::is_random;
 use crate::verify::{
-    Answers, Dropped, Unverified, Verification, bodies, evaluate, fresh, judge, overflow, points, probes,
+    Answers, Dropped, Unverified, Verification, bodies, evaluate, fresh, overflow, points, probes, reference_context,
 };
 
 /// A step whose kernel does not agree.
@@ -38,7 +38,7 @@ pub(crate) struct Failure {
     pub(crate) dropped: Dropped,
 }
 
-/// What is wrong with a draft.
+/// Errors of a plan.
 #[derive(Default)]
 pub(crate) struct Wrong {
     /// Kernels that do not agree.
@@ -47,34 +47,34 @@ pub(crate) struct Wrong {
     pub(crate) together: Option<String>,
 }
 
-/// What is verified.
+/// The plan to be verified, with its references.
 pub(crate) struct Subject<'a> {
-    pub(crate) draft: &'a LoweredPlan,
-    /// What the plan was made of.
+    pub(crate) lowered_plan: &'a LoweredPlan,
+    /// The network that the plan was made of.
     pub(crate) network: &'a Network,
     pub(crate) answers: &'a Answers,
-    /// Of the network.
+    /// The trace of the network.
     pub(crate) trace: &'a Trace,
-    /// What the user knows of open sizes.
+    /// The user's hints for dynamic dimensions.
     pub(crate) hints: &'a SizeHints,
 }
 
-/// Holds every step of a draft against the judge.
+/// Compares every step of a plan with the reference executor.
 pub(crate) fn check(
     subject: &Subject<'_>,
     devices: &Devices<'_>,
     found: &mut Verification,
     progress: Progress<'_>,
 ) -> Wrong {
-    let Subject { draft, network, answers, trace, hints } = *subject;
+    let Subject { lowered_plan, network, answers, trace, hints } = *subject;
     (found.agreed, found.skipped) = (0, None);
     found.unverified.clear();
     let mut checker = Checker {
-        bench: Bench { draft, devices, memory: answers.memory },
+        bench: Bench { lowered_plan, devices, memory: answers.memory },
         hints,
         answers,
         batches: batches(network),
-        registers: registers(draft, network, answers),
+        registers: registers(lowered_plan, network, answers),
         seen: HashSet::new(),
         found: Verification::default(),
         wrong: Wrong::default(),
@@ -84,7 +84,7 @@ pub(crate) fn check(
     match given(network, answers) {
         Ok(values) => {
             let see = |id: PlanValueId, value: &Value| trace.check(network, answers, ValueId::new(id.index()), value);
-            _ = checker.graph(&draft.plan.graph, source, values, progress, &see);
+            _ = checker.graph(&lowered_plan.plan.graph, source, values, progress, &see);
         }
         Err(reason) => {
             found.skipped = Some(reason);
@@ -95,17 +95,18 @@ pub(crate) fn check(
     (found.agreed, found.unverified) = (first.agreed, first.unverified);
     let is_idle = |unverified: &Unverified| unverified.reason == IDLE;
     let again = answers.again.as_ref().filter(|_| found.unverified.iter().any(is_idle));
-    // What a body without a run leaves open, other inputs may show.
+    // Other inputs may run a body that did not run on the first ones.
     if let Some((again, Ok(values))) = again.map(|again| (again, given(network, again))) {
-        checker.registers = registers(draft, network, again);
-        checker.graph(&draft.plan.graph, source, values, progress, &|_, _| Ok(()));
+        checker.registers = registers(lowered_plan, network, again);
+        checker.graph(&lowered_plan.plan.graph, source, values, progress, &|_, _| Ok(()));
         found.agreed = found.agreed.max(checker.found.agreed);
         found.unverified.retain(|one| !is_idle(one) || checker.found.unverified.contains(one));
     }
     checker.wrong
 }
 
-/// Is told of every value that a step makes by the meaning of its region; says how it differs from the network's.
+/// Receives every value that a step makes by the meaning of its region; returns its difference from the network's
+/// value.
 type See<'a> = &'a dyn Fn(PlanValueId, &Value) -> Result<(), String>;
 
 /// Why a body is not verified.
@@ -122,16 +123,16 @@ fn given(network: &Network, answers: &Answers) -> Result<HashMap<PlanValueId, Va
     network.inputs.iter().map(value).collect()
 }
 
-/// What the registers of a plan are for the judge's inputs.
-fn registers(draft: &LoweredPlan, network: &Network, answers: &Answers) -> Vec<i64> {
+/// The registers of a plan for the reference executor's inputs.
+fn registers(lowered_plan: &LoweredPlan, network: &Network, answers: &Answers) -> Vec<i64> {
     let sizes = sizes_of(network, &answers.inputs);
-    draft.plan.shapes.registers(&|name| sizes.get(name).copied()).unwrap_or_default()
+    lowered_plan.plan.shapes.registers(&|name| sizes.get(name).copied()).unwrap_or_default()
 }
 
 /// Constants of a body, by its inputs.
 type Constants = HashMap<ValueId, Arc<WeightExpr>>;
 
-/// What a graph was made of.
+/// The network or body behind a graph.
 #[derive(Clone, Copy)]
 struct Source<'a> {
     body: &'a Body,
@@ -151,21 +152,22 @@ impl From<String> for Trouble {
 
 struct Checker<'a> {
     bench: Bench<'a>,
-    /// What the user knows of open sizes.
+    /// The user's hints for dynamic dimensions.
     hints: &'a SizeHints,
     answers: &'a Answers,
     /// Names of the sizes that count batches.
     batches: BTreeSet<String>,
-    /// What the registers of the plan are for the judge's inputs.
+    /// The registers of the plan for the reference executor's inputs.
     registers: Vec<i64>,
-    /// Kernels and regions that were given fresh numbers: layers that are alike need them once.
+    /// Kernels and regions that were tested with random operands: equal layers need one test.
     seen: HashSet<String>,
     found: Verification,
     wrong: Wrong,
 }
 
 impl Checker<'_> {
-    /// All steps of a graph; `values` are the judge's, by value of the graph. What the graph gives is left of them.
+    /// Verifies all steps of a graph; `values` are the reference executor's, by value of the graph. Afterwards they
+    /// hold the graph's results.
     fn graph(
         &mut self,
         graph: &Graph,
@@ -203,10 +205,10 @@ impl Checker<'_> {
 
     fn value(&self, graph: &Graph, values: &HashMap<PlanValueId, Value>, id: PlanValueId) -> Result<Value, String> {
         if let Some(Storage::Weight(weight)) = graph.values.get(id.index()).map(|v| &v.storage) {
-            let Some(pack) = self.bench.draft.packs.get(weight) else {
-                return Ok(Value::Tensor(self.bench.draft.plan.weights[weight.index()].tensor().clone()));
+            let Some(pack) = self.bench.lowered_plan.packs.get(weight) else {
+                return Ok(Value::Tensor(self.bench.lowered_plan.plan.weights[weight.index()].tensor().clone()));
             };
-            let expression = &self.bench.draft.expressions[pack.weight.index()];
+            let expression = &self.bench.lowered_plan.expressions[pack.weight.index()];
             return evaluate_weight(expression).map(Value::Tensor).map_err(|e| e.to_string());
         }
         let missing = || "an operand was made by a step that could not be verified".to_owned();
@@ -230,14 +232,14 @@ impl Checker<'_> {
         }
         let memory = self.answers.memory;
         let Some(region) = step.region() else {
-            // A copy is its operand.
+            // A copy returns its operand.
             let copied: Vec<Value> = operands.into_iter().flatten().collect();
             self.note(step, &copied, values, see);
             return Ok(());
         };
         let expected = evaluate(region.body(), &operands, memory)?;
         self.note(step, &expected, values, see);
-        // Whether values were written where a step without a kernel finds them, the whole plan shows.
+        // The check of the whole plan shows whether values lie where a step without a kernel expects them.
         let variants: Vec<&Variant> = step.launch().into_iter().flat_map(Launch::variants).collect();
         variants.into_iter().try_for_each(|variant| self.variant(graph, step, variant, &operands, &expected))
     }
@@ -254,10 +256,10 @@ impl Checker<'_> {
         let Some(region) = step.region() else { return Ok(()) };
         let (recipe, memory) = (&variant.recipe, self.answers.memory);
         let is_new = self.seen.insert(format!("{recipe:?}\n{}", problem_text(region)));
-        let trial = self.bench.test(graph, step, variant)?;
+        let test = self.bench.test(graph, step, variant)?;
         let agrees = |operands: &[Option<Value>], expected: &[Value]| {
             let (recipe, region) = (Box::new(recipe.clone()), Box::new(region.clone()));
-            trial.agrees(operands, expected).map_err(|reason| Trouble::Disagrees { recipe, region, reason })
+            test.agrees(operands, expected).map_err(|reason| Trouble::Disagrees { recipe, region, reason })
         };
         let mut agreed = vec![agrees(operands, expected)?];
         if let Some(turned) = probes::from_the_end(region.body(), operands) {
@@ -265,7 +267,7 @@ impl Checker<'_> {
         }
         if is_new {
             for operands in self.fresh(graph, step, operands, region) {
-                // What the judge does not take is no operand.
+                // Operands that the reference executor refuses are invalid.
                 if let Ok(expected) = evaluate(region.body(), &operands, memory) {
                     agreed.push(agrees(&operands, &expected)?);
                 }
@@ -274,7 +276,7 @@ impl Checker<'_> {
         if agreed.contains(&Agreed::Overflows) { Err(overflow::REASON.to_owned().into()) } else { Ok(()) }
     }
 
-    /// Notes what a step makes by its meaning, which may not be what the network makes.
+    /// Records the values that a step makes by its meaning, which may differ from the network's.
     fn note(&mut self, step: &Step, results: &[Value], values: &mut HashMap<PlanValueId, Value>, see: See<'_>) {
         for (id, value) in step.outputs.iter().zip(results) {
             self.see(*id, value.clone(), &step.origins.join(", "), values, see);
@@ -295,7 +297,7 @@ impl Checker<'_> {
         values.insert(id, value);
     }
 
-    /// A step of control flow: its bodies, each with what it was given; one that never ran could not be verified.
+    /// A step of control flow: verifies its bodies, each with its inputs; a body that never ran stays unverified.
     fn control(
         &mut self,
         graph: &Graph,
@@ -305,16 +307,16 @@ impl Checker<'_> {
         values: &mut HashMap<PlanValueId, Value>,
         see: See<'_>,
     ) -> Result<(), Trouble> {
-        // The plan has the bodies as graphs only.
+        // The plan holds the bodies as graphs only.
         let makes =
             |node: &&Node| node.outputs.iter().map(|id| id.index()).eq(step.outputs.iter().map(|id| id.index()));
-        let node = body.nodes().iter().find(makes).ok_or("its operator is gone".to_owned())?;
+        let node = body.nodes().iter().find(makes).ok_or("its operator does not exist".to_owned())?;
         let mut operands = Vec::new();
         for (input, id) in node.inputs.iter().zip(&step.inputs) {
             let constant = input.and_then(|input| constants.get(&input));
             operands.push(match (id, constant) {
                 (Some(id), _) => Some(self.value(graph, values, *id)?),
-                // The bodies have captured weights as their own.
+                // The bodies own the weights that they capture.
                 (None, Some(weight)) => Some(Value::Tensor(evaluate_weight(weight).map_err(|e| e.to_string())?)),
                 (None, None) => None,
             });
@@ -342,10 +344,10 @@ impl Checker<'_> {
         if idle { Err(IDLE.to_owned().into()) } else { Ok(()) }
     }
 
-    /// Do the steps of a body together give what it gives?
+    /// Do the steps of a body together give its results?
     fn together(&mut self, graph: &Graph, body: &Body, inputs: bodies::Inputs, made: &HashMap<PlanValueId, Value>) {
         let steps = Steps::of(self.answers.most_steps());
-        let cx = EvalContext { steps: Some(&steps), ..judge(&FastEvaluator, self.answers.memory) };
+        let cx = EvalContext { steps: Some(&steps), ..reference_context(&FastEvaluator, self.answers.memory) };
         if is_random(body) {
             return;
         }
@@ -359,7 +361,7 @@ impl Checker<'_> {
         }
     }
 
-    /// Fresh operands for a step, at the same sizes and at others.
+    /// Random operands for a step, at the same sizes and at others.
     fn fresh(
         &self,
         graph: &Graph,

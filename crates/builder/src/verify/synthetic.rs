@@ -1,4 +1,4 @@
-//! Inputs when the user has none: sizes are tried until the network takes them.
+//! Synthetic inputs when the user gives none: sizes are tried until the network accepts them.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -8,7 +8,7 @@ use sinter_interp::roles::{Role, roles};
 use sinter_ir::Network;
 
 use crate::sizes::SizeHints;
-use crate::verify::required_sizes::Wanted;
+use crate::verify::required_sizes::RequiredSizes;
 
 const fn equal(batch: i64, other: i64) -> FreeSizes {
     FreeSizes { batch, other, apart: 0 }
@@ -18,8 +18,8 @@ const fn apart(batch: i64, other: i64, apart: i64) -> FreeSizes {
     FreeSizes { batch, other, apart }
 }
 
-/// Sizes for verification: 3 shows what a batch of one hides, and sizes that differ show where one is taken for another.
-/// Some networks want as many of one as of the other.
+/// Sizes for verification: 3 shows errors that a batch of one hides, and different sizes show where one is used in
+/// place of another. Some networks require two equal sizes.
 const TO_VERIFY: &[FreeSizes] = &[
     apart(3, 5, 2),
     equal(3, 3),
@@ -45,21 +45,21 @@ const TO_VERIFY: &[FreeSizes] = &[
 /// Smaller sizes, or else larger ones, for a second run.
 const AGAIN: &[FreeSizes] =
     &[apart(2, 3, 1), equal(2, 2), apart(4, 9, 3), apart(2, 24, 8), equal(1, 96), equal(1, 192)];
-/// Sizes beside a batch of one: some networks want a certain length, or a multiple of one.
+/// Sizes beside a batch of one: some networks require a certain length, or a multiple of one.
 const LENGTHS: &[i64] = &[8, 16, 64, 128, 256, 512, 1024, 16_000];
-/// Elements from which on an input is large.
+/// Inputs of at least this many elements are large.
 const LARGE: usize = 1 << 16;
 
-/// Batches of one, as long as it takes.
+/// Batches of one, with increasing lengths.
 fn alone() -> impl Iterator<Item = FreeSizes> {
     LENGTHS.iter().map(|length| equal(1, *length))
 }
 
-/// Inputs that are not taken, and why.
+/// Why inputs were refused.
 pub(crate) enum Refused {
-    /// Others may be.
+    /// Other inputs may be accepted.
     Here(String),
-    /// Larger ones will not be either: they need no less memory and no fewer steps.
+    /// Larger inputs will be refused too: they need no less memory and no fewer steps.
     TooLarge(String),
 }
 
@@ -71,20 +71,20 @@ impl Refused {
     }
 }
 
-/// Makes inputs up.
+/// Generates inputs.
 struct Maker<'a> {
     network: &'a Network,
     hints: &'a SizeHints,
-    required: Wanted,
+    required: RequiredSizes,
     names: FreeNames,
 }
 
 impl<'a> Maker<'a> {
     fn new(network: &'a Network, hints: &'a SizeHints) -> Self {
-        Self { network, hints, required: Wanted::of(network, hints), names: FreeNames::of(network) }
+        Self { network, hints, required: RequiredSizes::of(network, hints), names: FreeNames::of(network) }
     }
 
-    /// Inputs of these sizes, or of sizes near them that the network's conditions leave.
+    /// Inputs of these sizes, or of the nearest sizes that meet the network's conditions.
     fn inputs(&self, free: FreeSizes) -> Result<HashMap<String, Value>, String> {
         let near = |name: &str| self.hints.near(name, free.of(name, &self.names));
         let sizes = self.required.all_near(&self.names.all().collect::<Vec<_>>(), &near);
@@ -128,36 +128,37 @@ impl<'a> Maker<'a> {
     }
 }
 
-/// What the judge says to the first inputs that it takes.
+/// The result of `run` for the first inputs that the network accepts.
 ///
 /// # Errors
-/// Why it takes none: the reason for the last ones.
+/// Why it accepts none: the reason for the last ones.
 pub(crate) fn verified<T>(
     network: &Network,
     hints: &SizeHints,
-    judge: impl FnMut(HashMap<String, Value>) -> Result<T, Refused>,
+    run: impl FnMut(HashMap<String, Value>) -> Result<T, Refused>,
 ) -> Result<T, String> {
     let maker = Maker::new(network, hints);
     let count = |value: &Value| value.as_tensor().map_or(0, Tensor::count);
     let is_large = |inputs: HashMap<String, Value>| inputs.values().any(|value| count(value) >= LARGE);
     if maker.inputs(FreeSizes::all(1)).is_ok_and(is_large) {
-        // These are not made three times as large: other batches are tried kernel by kernel.
-        return maker.first([1, 2, 3].map(FreeSizes::all).into_iter().chain(alone()), judge);
+        // No larger batches of these inputs: kernel tests cover other batches.
+        return maker.first([1, 2, 3].map(FreeSizes::all).into_iter().chain(alone()), run);
     }
-    maker.first(TO_VERIFY.iter().copied(), judge)
+    maker.first(TO_VERIFY.iter().copied(), run)
 }
 
-/// What the judge says to other inputs than these: of other sizes, with one more of whatever is counted, such as iterations,
-/// or with the smallest numbers, for what runs until a number is reached. `None` where there are none, or it takes none.
+/// The result of `run` for other inputs: of other sizes, with all counts such as iterations increased by one, or with
+/// the smallest numbers, for loops that run until a number is reached. `None` where there are none, or the network
+/// accepts none.
 pub(crate) fn verified_again<T>(
     network: &Network,
     hints: &SizeHints,
     known: &HashMap<String, Value>,
-    mut judge: impl FnMut(HashMap<String, Value>) -> Result<T, Refused>,
+    mut run: impl FnMut(HashMap<String, Value>) -> Result<T, Refused>,
 ) -> Option<T> {
     let mut other = |inputs: HashMap<String, Value>| match &inputs == known {
         true => Err(Refused::Here("they are the same".to_owned())),
-        false => judge(inputs),
+        false => run(inputs),
     };
     let any = |inputs: HashMap<String, Value>| {
         let more = with_numbers(network, &inputs, &|role, number| if role == Role::Size { number + 1 } else { number });
@@ -167,7 +168,7 @@ pub(crate) fn verified_again<T>(
     Maker::new(network, hints).first(AGAIN.iter().copied(), any).ok()
 }
 
-/// The inputs with other integers, by what they are for.
+/// The inputs with other integers, by their role.
 fn with_numbers(
     network: &Network,
     inputs: &HashMap<String, Value>,
@@ -188,11 +189,11 @@ fn with_numbers(
     inputs.iter().map(changed).collect()
 }
 
-/// Inputs to measure a network with: batches of one, and the smallest sizes else that the network takes, as far as shape
-/// inference says.
+/// Inputs for measuring a network: batches of one, and the smallest other sizes that the network accepts, by shape
+/// inference.
 ///
 /// # Errors
-/// Why there are none: an input that cannot be made up, or what refuses the last sizes that were tried.
+/// Why there are none: an input that cannot be generated, or the refusal of the last sizes.
 pub fn to_measure(network: &Network) -> Result<HashMap<String, Value>, String> {
     let sizes = [1].map(FreeSizes::all).into_iter().chain(alone()).chain([8, 64].map(FreeSizes::all));
     Maker::new(network, &SizeHints::default()).first(sizes, Ok)
@@ -215,7 +216,7 @@ mod tests {
         builder.finish("negated", &[("y".to_owned(), y)])
     }
 
-    /// The sizes that are tried where those of more than so many elements are too large.
+    /// The sizes that are tried if inputs of more than `allowed` elements are too large.
     fn tried(network: &Network, allowed: usize) -> Vec<Vec<usize>> {
         let mut tried = Vec::new();
         let _ = verified(network, &SizeHints::default(), |inputs| {
@@ -232,10 +233,10 @@ mod tests {
         assert_eq!(tried(&open, 15), [[3, 5]]);
         assert_eq!(tried(&open, 5), [[3, 5], [1, 5]]);
         assert_eq!(tried(&open, 4), [[3, 5], [1, 5]], "nothing is smaller");
-        assert_eq!(tried(&negated(vec![5i64.into()]), 4), [[5]], "nothing is open");
+        assert_eq!(tried(&negated(vec![5i64.into()]), 4), [[5]], "no size is dynamic");
     }
 
-    /// The sizes that a judge is shown who takes those only that `takes` says.
+    /// The sizes that are tried if the network accepts only those for which `takes` is true.
     fn shown(network: &Network, takes: impl Fn(&[usize]) -> bool) -> Vec<Vec<usize>> {
         let mut shown = Vec::new();
         let _ = verified(network, &SizeHints::default(), |inputs| {
@@ -253,7 +254,7 @@ mod tests {
         assert_eq!(shown(&picture, |sizes| sizes[1] == sizes[2])[1], [3, 3, 3]);
         let large = shown(&picture, |sizes| sizes[1..].iter().all(|size| size.is_multiple_of(32)));
         assert_eq!(large.last().unwrap(), &[2, 64, 128]);
-        // A condition is met at once, and leaves what it does not name as it is.
+        // The first attempt meets a condition, and leaves other sizes unchanged.
         let mut wanting = picture.clone();
         let [left, right] = ["H", "N"].map(Dim::symbol);
         wanting.guards.push(sinter_ops::Guard { left, right, reason: String::new() });

@@ -1,9 +1,9 @@
-//! What the judge makes of every value of the network that a plan is made of.
+//! The reference executor's values of the network that a plan is made of.
 //!
-//! The steps of a plan are its regions; what those make of each other's values, by their own meaning, must be what the
-//! network makes: the same operators on the same numbers, so the same bits. Where they are not, a step reads a wrong value
-//! or a region is other operators than it was made of, and no bound of any kernel hides it. A hash of each value is kept;
-//! one whose hash differs is compared by the bound of floats, since sums may be taken in another order.
+//! The steps of a plan are its regions; applied to each other's values, their meanings must give the values of the
+//! network: the same operators on the same numbers, so the same bits. Where the bits differ, a step reads a wrong value
+//! or a region consists of other operators than it should, and no bound of a kernel hides it. The trace keeps a hash of
+//! each value; a value with another hash is compared by the bound of floats, since sums may have another order.
 
 use std::cell::Cell;
 
@@ -15,17 +15,17 @@ use sinter_ops::{EvalContext, Steps, ValueId};
 
 use crate::verify::answers::Answers;
 use crate::verify::discrete::is_discrete;
-use crate::verify::judge;
+use crate::verify::reference_context;
 use crate::verify::rules::{Rule, agree};
 
-/// Values that are computed once more to be compared.
+/// Limit on the values that are computed once more for a comparison.
 const MOST_COMPARED: usize = 8;
-/// Of what rounding may decide, one element in so many may have been decided otherwise.
+/// Where rounding may decide, one element in this many may differ.
 const FEW: usize = 100;
 
 /// See the module documentation.
 pub(crate) struct Trace {
-    /// By value of the body; `None` for inputs, and where the judge did not come.
+    /// By value of the body; `None` for inputs, and for values that the reference executor did not reach.
     hashes: Vec<Option<Hash>>,
     /// The results of the network, or why there are none.
     pub(crate) outputs: Result<Vec<Value>, String>,
@@ -34,15 +34,15 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
-    /// Runs the judge on a network that was made of the one that the answers are of.
+    /// Runs the reference executor on a network that was derived from that of the results.
     pub(crate) fn of(network: &Network, answers: &Answers) -> Self {
         let mut hashes = vec![None; network.body.value_count()];
         let outputs = observed(network, answers, &mut |id, value| hashes[id.index()] = Some(hash_of(value)));
         Self { hashes, outputs, may_decide: is_discrete(&network.body), compared: Cell::new(0) }
     }
 
-    /// Is this what the judge made of a value of the network? What was not traced passes; where rounding may decide, a few
-    /// elements differ.
+    /// Is this the reference executor's value of the network? Values without a hash pass; where rounding may decide, a
+    /// few elements may differ.
     ///
     /// # Errors
     /// The difference.
@@ -62,7 +62,7 @@ impl Trace {
     }
 }
 
-/// Do values agree that the same operators made of the same numbers, maybe in another order?
+/// Do two values agree that the same operators computed from the same numbers, perhaps in another order?
 ///
 /// # Errors
 /// The difference.
@@ -81,7 +81,7 @@ pub(crate) fn agree_but_for_few(found: &Value, expected: &Value, may_decide: boo
 
 fn observed(network: &Network, answers: &Answers, see: &mut dyn FnMut(ValueId, &Value)) -> Result<Vec<Value>, String> {
     let steps = Steps::of(answers.most_steps());
-    let cx = EvalContext { steps: Some(&steps), ..judge(&FastEvaluator, answers.memory) };
+    let cx = EvalContext { steps: Some(&steps), ..reference_context(&FastEvaluator, answers.memory) };
     let nodes = network.body.nodes();
     let mut observe = |at: usize, results: &[Value]| {
         nodes[at].outputs.iter().zip(results).for_each(|(id, value)| see(*id, value));

@@ -1,14 +1,15 @@
-//! The whole plan, run once as the runtime will run it, against the judge's answers.
+//! Runs the whole plan once, as the runtime will, and compares the outputs with the reference executor's.
 //!
-//! Steps are verified one by one on the judge's values, each against the meaning of its own region, and their meanings
-//! together against the network (see [`trace`](super::trace)). That does not show whether values live long enough in the
-//! memory they share, whether scratch memory suffices, nor what control flow does inside. One inference shows it, twice:
-//! the outputs must be those of the judge, and, bit by bit, those of the same plan with every value in memory of its own.
+//! Each step is verified on the reference executor's values, against the meaning of its own region, and their meanings
+//! together against the network (see [`trace`](super::trace)). That does not show whether values stay intact in shared
+//! memory, whether scratch memory suffices, nor whether control flow works inside. One inference shows it, by two
+//! comparisons: the outputs must agree with the reference executor, and, bit by bit, with those of the same plan with a
+//! buffer of its own for every value.
 //!
-//! Errors of all steps add up in the first comparison, so the bound is that of self_test vectors: 2e-3 of the largest element, or
-//! a few units in the last place of the coarsest type that is computed in. Where an output depends on an operator that
-//! quantizes or selects, rounding may decide otherwise, and only the angle is compared; what stands in front of such an
-//! operator, and the operator itself, the steps and the second comparison have shown.
+//! Errors of all steps add up in the first comparison, so the bound is that of self-test vectors: 2e-3 of the largest
+//! element, or a few units in the last place of the coarsest type in use. Where an output depends on an operator that
+//! quantizes or selects, rounding may decide otherwise, and only the angle is compared; the tests of the steps and the
+//! second comparison cover such an operator and its operands.
 
 use std::collections::HashMap;
 
@@ -26,28 +27,28 @@ use crate::verify::probes::opposite;
 use crate::verify::rules::rounding_of;
 use crate::verify::{Answers, overflow, sensitivity};
 
-/// What sums of f32 in another order come to, after many layers.
+/// The effect of other orders of f32 sums after many layers.
 const RELATIVE: f64 = 2e-3;
 /// Units in the last place of a narrow type.
 const UNITS: f64 = 4.0;
-/// Of outputs that the last bit may decide.
+/// The bound of outputs that the last bit may decide.
 const COSINE: f64 = 0.9;
-/// A plan with every value in memory of its own may take this much.
+/// Limit on the memory of a plan with a buffer of its own for every value.
 const MOST_APART: usize = 2 << 30;
 
-/// Which outputs of a network depend on an operator that decides by the last bit.
+/// The outputs of a network that depend on an operator that decides by the last bit.
 pub(crate) fn dependent_outputs(network: &Network) -> Vec<bool> {
     dependent(&network.body, &vec![false; network.body.inputs().len()])
 }
 
-/// What outputs may differ by.
+/// The bounds of outputs.
 pub(crate) fn bounds(network: &Network) -> Vec<Bound> {
     let own = Bound::Within { absolute: 1e-6, relative: RELATIVE.max(UNITS * coarsest(&network.body)) };
     let bound = |depends| if depends { Bound::Cosine(COSINE) } else { own };
     dependent_outputs(network).into_iter().map(bound).collect()
 }
 
-/// One unit in the last place of the coarsest float type that the body computes in, as a part of the number.
+/// One unit in the last place of the coarsest float type in which the body computes, relative to the number.
 fn coarsest(body: &Body) -> f64 {
     let of = |node: &Node| {
         let made = node.outputs.iter().map(|id| rounding_of(body.ty(*id).data_type()));
@@ -57,21 +58,21 @@ fn coarsest(body: &Body) -> f64 {
     body.nodes().iter().map(of).fold(0.0, f64::max)
 }
 
-/// Does anything draw random numbers? The engine seeds its own.
+/// Does any node draw random numbers? The engine uses its own seed.
 pub(crate) fn is_random(body: &Body) -> bool {
     body.nodes().iter().any(|node| node.op.effects().random || node.op.bodies().iter().any(|body| is_random(body)))
 }
 
-/// How a plan differs from the network.
+/// The difference of a plan from the network.
 pub(crate) enum Mismatch {
     /// It computes something else, or does not run.
     Differs(String),
-    /// No more than rounding may do, or select, or there is no memory for it: nothing is known.
+    /// Rounding or selection may explain it, or memory does not suffice: the result is unknown.
     Unverifiable(String),
 }
 
-/// Runs the plan on the judge's inputs; with control flow, at other sizes and on the other side of every condition that is
-/// an input as well. `network` is the one as imported.
+/// Runs the plan on the reference executor's inputs; with control flow, also at other sizes and on the other branch of
+/// every condition that is an input. `network` is the imported one.
 ///
 /// # Errors
 /// The output that differs, or why the plan does not run.
@@ -105,7 +106,7 @@ pub(crate) fn check(
     }
     if has_control_flow(network) {
         let again = answers.again.as_deref();
-        // Where the judge does not go there is nothing to compare.
+        // Where the reference executor fails there is nothing to compare.
         let turned = turned(&answers.inputs).and_then(|turned| Answers::of(network, turned, answers.memory).ok());
         let others = again.into_iter().chain(&turned);
         all.extend(others.map(|answers| agrees(&engine, &apart, network, answers)));
@@ -113,7 +114,7 @@ pub(crate) fn check(
     worst(all)
 }
 
-/// What is wrong counts more than what is not known.
+/// An error outweighs an unknown result.
 fn worst(mut all: Vec<Result<(), Mismatch>>) -> Result<(), Mismatch> {
     let is_wrong = |result: &Result<(), Mismatch>| matches!(result, Err(Mismatch::Differs(_)));
     let worst = all.iter().position(is_wrong).or_else(|| all.iter().position(Result::is_err));
@@ -130,10 +131,10 @@ fn has_control_flow(network: &Network) -> bool {
     network.body.nodes().iter().any(|node| !node.op.bodies().is_empty())
 }
 
-/// The same plan with every value in memory of its own, in bodies too: none takes over another's, and all live to the end,
-/// where a step that does nothing reads them.
+/// The same plan with a buffer of its own for every value, in bodies too: no value reuses another's buffer, and all
+/// live to the end, where a step without work reads them.
 fn apart(plan: &Plan) -> Plan {
-    fn part(graph: &mut Graph) {
+    fn separate(graph: &mut Graph) {
         let mut all = Vec::new();
         for (position, value) in graph.values.iter_mut().enumerate() {
             if let Storage::Arena(buffer) = &mut value.storage {
@@ -145,18 +146,19 @@ fn apart(plan: &Plan) -> Plan {
             match &mut step.action {
                 Action::Launch(launch) => launch.in_place.clear(),
                 Action::Alias { .. } | Action::Copy => {}
-                Action::Control { graphs, .. } => graphs.iter_mut().for_each(part),
+                Action::Control { graphs, .. } => graphs.iter_mut().for_each(separate),
             }
         }
         let action = Action::Alias { region: Region::new(Body::new()) };
         graph.steps.push(Step { action, inputs: all, outputs: Vec::new(), origins: Vec::new() });
     }
     let mut plan = plan.clone();
-    part(&mut plan.graph);
+    separate(&mut plan.graph);
     plan
 }
 
-/// The outputs of the last of so many runs, each of which finds what the one before left in all memory, the caller's too.
+/// The outputs of the last of this many runs, each of which finds the previous run's contents in all memory, the
+/// caller's included.
 fn ran(engine: &Engine, inputs: &HashMap<String, Value>, rounds: usize) -> Result<Vec<Value>, Mismatch> {
     let mut context = engine.context();
     let mut bindings = context.bindings();
@@ -177,7 +179,7 @@ fn agrees(engine: &Engine, apart: &Engine, network: &Network, answers: &Answers)
     let found = ran(engine, &answers.inputs, 2)?;
     match ran(apart, &answers.inputs, 1) {
         Ok(apart) => same_bits(network, &found, &apart)?,
-        // There is no memory for it.
+        // There is too little memory for it.
         Err(Mismatch::Unverifiable(_)) => {}
         Err(other) => return Err(other),
     }
@@ -188,8 +190,8 @@ fn agrees(engine: &Engine, apart: &Engine, network: &Network, answers: &Answers)
         let name = network.outputs.get(at).map_or("", |port| &port.name);
         let reason = format!("output '{name}': {reason}");
         let depends = depends.get(at) == Some(&true);
-        // One rounding more or less may select as many elements as nobody can foresee. Without control flow, the steps and
-        // the bits have shown everything else.
+        // Rounding may change any number of selected elements. Without control flow, the tests of the steps and the
+        // comparison of bits cover all else.
         Err(if depends && (is_selected || !has_control_flow(network)) {
             Mismatch::Unverifiable(format!("{reason}; an operator in front of it quantizes or selects"))
         } else if sensitivity::explains(network, answers, at, found) {
@@ -203,7 +205,7 @@ fn agrees(engine: &Engine, apart: &Engine, network: &Network, answers: &Answers)
     worst(found.iter().enumerate().map(output).collect())
 }
 
-/// Are outputs the same whether values share memory or not?
+/// Are outputs the same with and without shared memory?
 fn same_bits(network: &Network, found: &[Value], apart: &[Value]) -> Result<(), Mismatch> {
     for (port, (found, apart)) in network.outputs.iter().zip(found.iter().zip(apart)) {
         if let Err(reason) = compare(found, apart, Tolerance::EXACT) {
@@ -214,10 +216,10 @@ fn same_bits(network: &Network, found: &[Value], apart: &[Value]) -> Result<(), 
     Ok(())
 }
 
-/// Holds an output against the known one.
+/// Compares an output with the known one.
 ///
 /// # Errors
-/// The first difference, and whether it is one of how many elements there are.
+/// The first difference, and whether it concerns the number of elements.
 fn same(found: &Value, known: &Value, bound: Bound) -> Result<(), (String, bool)> {
     let (found, known) = (tensors(found), tensors(known));
     if found.len() != known.len() {
@@ -239,7 +241,7 @@ fn tensors(value: &Value) -> Vec<&Tensor> {
     }
 }
 
-/// The inputs with every truth value turned round; `None` where there is none.
+/// The inputs with every truth value negated; `None` where there is none.
 fn turned(inputs: &HashMap<String, Value>) -> Option<HashMap<String, Value>> {
     let is_bool = |value: &Value| value.as_tensor().is_some_and(|t| t.data_type() == DataType::Bool);
     let turn = |value: &Value| opposite(value).unwrap_or_else(|| value.clone());

@@ -52,11 +52,11 @@ fn network_of(name: &str, odd: &[Network]) -> Result<Network, String> {
 }
 
 /// Unsupported operators; the refusals name the kernels that verification dropped.
-fn unserved(name: &str, gaps: &[Unsupported]) {
-    let mut dropped = gaps.iter().flat_map(|gap| gap.refusals.iter().map(move |refusal| (gap, refusal)));
-    match dropped.find(|(_, (_, reason))| reason.contains("does not agree with the judge")) {
-        Some((gap, (tactic, reason))) => line(&["dropped", name, tactic, &gap.location.to_string(), reason]),
-        None => line(&["error", name, &BuildError::Unsupported(gaps.to_vec()).to_string()]),
+fn unsupported(name: &str, nodes: &[Unsupported]) {
+    let mut dropped = nodes.iter().flat_map(|node| node.refusals.iter().map(move |refusal| (node, refusal)));
+    match dropped.find(|(_, (_, reason))| reason.contains("does not agree with the reference")) {
+        Some((node, (tactic, reason))) => line(&["dropped", name, tactic, &node.location.to_string(), reason]),
+        None => line(&["error", name, &BuildError::Unsupported(nodes.to_vec()).to_string()]),
     }
 }
 
@@ -67,7 +67,7 @@ fn gate(name: &str, network: &Network) {
             built.verification
         }
         Err(BuildError::Disagrees { reason }) => return line(&["dropped", name, "whole plan", "", &reason]),
-        Err(BuildError::Unsupported(gaps)) => return unserved(name, &gaps),
+        Err(BuildError::Unsupported(nodes)) => return unsupported(name, &nodes),
         Err(error) => return line(&["error", name, &error.to_string()]),
     };
     for dropped in &built.dropped {

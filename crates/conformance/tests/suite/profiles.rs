@@ -94,7 +94,7 @@ fn sizes_decide_which_kernel_runs() {
 fn profiles_say_what_they_are_for() {
     let options = || BuildOptions { sizes: profile(1, 1, 1), ..BuildOptions::default() };
     let open = BuildOptions { profiles: vec![SizeHints::default()], ..options() };
-    assert!(matches!(build(&products(), &Cpu, open), Err(BuildError::Profile { number: 1 })));
+    assert!(matches!(build(&products(), &Cpu, open), Err(BuildError::Profile { index: 1 })));
     // An optimum alone is a size.
     let hint = SizeHint { opt: Some(16), ..SizeHint::default() };
     let point = SizeHints(BTreeMap::from([("N".to_owned(), hint)]));

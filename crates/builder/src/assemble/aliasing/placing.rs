@@ -1,4 +1,4 @@
-//! Which values become parts, and why others do not.
+//! Decides which values become aliases, and explains why others do not.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ use crate::choose::tuning_database::TuningDatabase;
 /// Bytes below which a concatenation is not worth a step for each operand.
 const WORTH_COPIES: i64 = 4096;
 
-/// What placing needs to know beside the graph: to choose kernels for copies, and which sizes a run begins with.
+/// What the decisions depend on beside the graph: kernels for copies, and the sizes that are known before a run.
 pub(crate) struct Known<'a> {
     pub(crate) sizes: &'a BTreeSet<String>,
     pub(crate) back_end: &'a dyn BackEnd,
@@ -27,7 +27,7 @@ pub(crate) struct Known<'a> {
     pub(crate) database: &'a TuningDatabase,
 }
 
-/// A concatenation's operand that is copied to its place, by a concatenation of one.
+/// A concatenation's operand that a concatenation of one operand copies to its place.
 pub(crate) struct Copied {
     pub(crate) step: usize,
     pub(crate) operand: usize,
@@ -41,22 +41,22 @@ pub(crate) struct Copied {
 pub(crate) struct Placing<'a> {
     known: &'a Known<'a>,
     graph: &'a Graph,
-    /// By step, all that it may launch; none where whole values are taken, or bodies run.
+    /// By step, all kernels that it may launch; empty where a step needs contiguous values or runs bodies.
     kernels: Vec<Vec<&'a Candidate>>,
-    /// By value: the step that makes it, and as which result.
+    /// By value: the step that makes it, and the index of the result.
     makers: Vec<Option<(usize, usize)>>,
-    /// By value: the steps that read it, and as which operand.
+    /// By value: the steps that read it, and the index of the operand.
     readers: Vec<Vec<(usize, usize)>>,
     /// By value.
     pub(crate) places: Vec<Option<SymbolicAlias>>,
-    /// By step: has it nothing to do?
-    pub(crate) is_placed: Vec<bool>,
+    /// By step: are its operands or results aliases, so that it has no work?
+    pub(crate) has_no_work: Vec<bool>,
     pub(crate) copied: Vec<Copied>,
     pub(crate) moved: Vec<Moved>,
 }
 
 impl<'a> Placing<'a> {
-    /// Decides for all steps of a graph.
+    /// Decides all steps of a graph.
     pub(crate) fn of(graph: &'a Graph, candidates: &'a Candidates, known: &'a Known<'a>) -> Self {
         let mut placing = Self::new(graph, candidates, known);
         for step in (0..graph.steps.len()).rev() {
@@ -66,9 +66,9 @@ impl<'a> Placing<'a> {
         }
         for step in 0..graph.steps.len() {
             if let Some(Op::Slice(_)) = only(&graph.steps[step]) {
-                placing.is_placed[step] = true;
+                placing.has_no_work[step] = true;
                 if let Err(reason) = placing.slice(step) {
-                    placing.is_placed[step] = false;
+                    placing.has_no_work[step] = false;
                     placing.note(step, vec![reason]);
                 }
             }
@@ -97,7 +97,7 @@ impl<'a> Placing<'a> {
             makers,
             readers,
             places: vec![None; graph.values.len()],
-            is_placed: vec![false; graph.steps.len()],
+            has_no_work: vec![false; graph.steps.len()],
             copied: Vec::new(),
             moved: Vec::new(),
         }
@@ -119,7 +119,7 @@ impl<'a> Placing<'a> {
         product(self.dims(id))
     }
 
-    /// The value that owns the memory.
+    /// The value that owns the memory of this one.
     fn base(&self, id: PlanValueId) -> PlanValueId {
         self.places[id.index()].as_ref().map_or(id, |place| place.base)
     }
@@ -128,15 +128,15 @@ impl<'a> Placing<'a> {
         matches!(self.graph.values[id.index()].storage, Storage::Arena(_))
     }
 
-    /// A part of a value, wherever that lies.
-    fn part(&self, of: PlanValueId, rows: &Rows, count: &Dim) -> Option<SymbolicAlias> {
+    /// An alias of a value, which may be an alias itself.
+    fn alias(&self, of: PlanValueId, rows: &Rows, count: &Dim) -> Option<SymbolicAlias> {
         match &self.places[of.index()] {
             None => Some(SymbolicAlias { base: of, rows: rows.clone() }),
-            Some(place) => place.part(&self.count(of), rows, count),
+            Some(place) => place.alias(&self.count(of), rows, count),
         }
     }
 
-    /// Does a kernel take a value that lies there?
+    /// Does a kernel support a value with this place?
     fn admits(kernel: &Candidate, end: End, dims: &[Dim], rows: &Rows) -> bool {
         match kernel.stride_support(end) {
             StrideSupport::Always => true,
@@ -145,21 +145,21 @@ impl<'a> Placing<'a> {
         }
     }
 
-    /// Can every step that reads this value read it there?
+    /// Can every step that reads this value read it at this place?
     fn readers_admit(&self, id: PlanValueId, place: &SymbolicAlias) -> Result<(), String> {
         if place.rows.is_contiguous(&self.count(id)) {
             return Ok(());
         }
         for &(step, operand) in &self.readers[id.index()] {
-            // Whatever takes whole values gets a copy.
+            // A step that needs contiguous values gets a copy.
             let admits = |kernel: &&Candidate| Self::admits(kernel, End::Operand(operand), self.dims(id), &place.rows);
-            if !self.is_placed[step] && !self.kernels[step].iter().all(admits) {
-                return Err(format!("{} reads no such rows", self.name(step)));
+            if !self.has_no_work[step] && !self.kernels[step].iter().all(admits) {
+                return Err(format!("{} cannot read such rows", self.name(step)));
             }
         }
         let admits = |copied: &Copied| Self::admits(&copied.candidate, End::Operand(0), self.dims(id), &place.rows);
         if self.copied.iter().any(|copied| copied.from == id && !admits(copied)) {
-            return Err("its copy reads no such rows".to_owned());
+            return Err("the kernel that copies it cannot read such rows".to_owned());
         }
         Ok(())
     }
@@ -172,43 +172,43 @@ impl<'a> Placing<'a> {
         }
     }
 
-    /// Would a step write into memory that it reads, or twice into the same, if these two were in one?
+    /// Would a step write into memory that it reads, or twice into the same memory, if both values had one base buffer?
     fn together(&self, a: PlanValueId, b: PlanValueId) -> Result<(), String> {
         let is_there = |id: &PlanValueId| {
             let base = self.base(*id);
             base == a || base == b
         };
-        for (position, step) in self.graph.steps.iter().enumerate().filter(|(at, _)| !self.is_placed[*at]) {
+        for (position, step) in self.graph.steps.iter().enumerate().filter(|(at, _)| !self.has_no_work[*at]) {
             let written = step.outputs.iter().filter(|id| is_there(id)).count();
             if written > 1 || written == 1 && step.inputs.iter().flatten().any(is_there) {
-                return Err(format!("{} would write into what it reads", self.name(position)));
+                return Err(format!("{} would write into memory that it reads", self.name(position)));
             }
         }
         if self.copied.iter().any(|copied| is_there(&copied.from) && is_there(&copied.place.base)) {
-            return Err("a copy would be made into what it reads".to_owned());
+            return Err("a copy would write into memory that it reads".to_owned());
         }
         Ok(())
     }
 
-    /// A concatenation's operand, written where the result has it.
+    /// The place of a concatenation's operand inside of the result.
     fn operand(&self, id: PlanValueId, uses: usize, place: SymbolicAlias) -> Result<SymbolicAlias, String> {
         if let Some(known) = &self.places[id.index()] {
-            return if *known == place { Ok(place) } else { Err("it lies in another value already".to_owned()) };
+            return if *known == place { Ok(place) } else { Err("it is an alias of another value already".to_owned()) };
         }
         if self.graph.outputs.contains(&id) {
             return Err("it is a result of the network".to_owned());
         }
         let (true, Some((maker, result))) = (self.is_in_arena(id), self.makers[id.index()]) else {
-            return Err("it is given from outside, or of open size".to_owned());
+            return Err("it is an input, or of dynamic size".to_owned());
         };
         if uses > 1 {
-            return Err("it comes twice".to_owned());
+            return Err("it is an operand twice".to_owned());
         }
         if !place.rows.is_contiguous(&self.count(id)) {
             let kernels = &self.kernels[maker];
             let admits = |kernel: &&Candidate| Self::admits(kernel, End::Result(result), self.dims(id), &place.rows);
             if kernels.is_empty() || !kernels.iter().all(admits) {
-                return Err(format!("{} writes no such rows", self.name(maker)));
+                return Err(format!("{} cannot write such rows", self.name(maker)));
             }
         }
         self.readers_admit(id, &place)?;
@@ -224,37 +224,37 @@ impl<'a> Placing<'a> {
         let operands: Option<Vec<PlanValueId>> = inputs.iter().copied().collect();
         let (Some(operands), Ok(axis)) = (operands, axis_of(op.axis, self.dims(result).len())) else { return };
         if !self.is_in_arena(result) {
-            return self.note(step, vec!["the sizes are open".to_owned()]);
+            return self.note(step, vec!["the sizes are dynamic".to_owned()]);
         }
-        self.is_placed[step] = true;
+        self.has_no_work[step] = true;
         if self.side_by_side(result, axis, &operands) {
             return;
         }
         let mut reasons = Vec::new();
-        let mut placed = Vec::new();
+        let mut aliases = Vec::new();
         let mut others = Vec::new();
         let mut start = Dim::constant(0);
-        for (number, id) in operands.iter().enumerate() {
+        for (index, id) in operands.iter().enumerate() {
             let dims = self.dims(*id);
             let rows = Rows::along(axis, &start, dims, self.dims(result));
             start = start.add(&dims[axis]);
-            let Some(place) = self.part(result, &rows, &product(dims)) else {
-                reasons.push("its rows would be parts of rows".to_owned());
+            let Some(place) = self.alias(result, &rows, &product(dims)) else {
+                reasons.push("its rows would be cut".to_owned());
                 break;
             };
             let uses = operands.iter().filter(|other| *other == id).count();
             match self.operand(*id, uses, place.clone()) {
                 Ok(place) => {
                     self.places[id.index()] = Some(place);
-                    placed.push(*id);
+                    aliases.push(*id);
                 }
                 Err(reason) => {
-                    reasons.push(format!("operand {number}: {reason}"));
-                    others.push((number, *id, place));
+                    reasons.push(format!("operand {index}: {reason}"));
+                    others.push((index, *id, place));
                 }
             }
         }
-        let copies = if placed.is_empty() || placed.len() + others.len() < operands.len() {
+        let copies = if aliases.is_empty() || aliases.len() + others.len() < operands.len() {
             None
         } else {
             self.copies_of(step, result, op, others)
@@ -262,8 +262,8 @@ impl<'a> Placing<'a> {
         match copies {
             Some(copies) => self.copied.extend(copies),
             None => {
-                self.is_placed[step] = false;
-                placed.iter().for_each(|id| self.places[id.index()] = None);
+                self.has_no_work[step] = false;
+                aliases.iter().for_each(|id| self.places[id.index()] = None);
             }
         }
         if !reasons.is_empty() {
@@ -271,7 +271,7 @@ impl<'a> Placing<'a> {
         }
     }
 
-    /// A concatenation whose operands lie side by side already, in the rows of one longer.
+    /// The place of a concatenation whose operands are contiguous already, in the rows of a longer one.
     fn side_by_side(&mut self, result: PlanValueId, axis: usize, operands: &[PlanValueId]) -> bool {
         if self.places[result.index()].is_some() || self.graph.outputs.contains(&result) {
             return false;
@@ -299,7 +299,7 @@ impl<'a> Placing<'a> {
         true
     }
 
-    /// Copies of the operands that have to be copied; `None` when it is better to leave the concatenation as it is.
+    /// The copies of operands that cannot be aliases; `None` where the concatenation better stays as it is.
     fn copies_of(
         &self,
         step: usize,
@@ -307,14 +307,14 @@ impl<'a> Placing<'a> {
         op: &Concat,
         others: Vec<(usize, PlanValueId, SymbolicAlias)>,
     ) -> Option<Vec<Copied>> {
-        let usual = self.known.database.sizes().evaluate(&self.count(result)).unwrap_or(i64::MAX);
+        let count = self.known.database.sizes().evaluate(&self.count(result)).unwrap_or(i64::MAX);
         let width = i64::try_from(element_bytes(self.graph.values[result.index()].ty.data_type())).unwrap_or(1);
-        if !others.is_empty() && usual.saturating_mul(width) < WORTH_COPIES {
+        if !others.is_empty() && count.saturating_mul(width) < WORTH_COPIES {
             return None;
         }
         let mut copies = Vec::new();
         for (operand, from, place) in others {
-            // The concatenation counts on known contents, which no copy promises.
+            // The concatenation depends on known contents, which a copy does not promise.
             let has_contents = self.graph.values[from.index()].ty.as_tensor().is_some_and(|ty| ty.value.is_some());
             let is_on_island = self.graph.values[from.index()].place != sinter_plan::Place::MAIN;
             if self.base(from) == place.base || has_contents || is_on_island {
@@ -339,7 +339,7 @@ impl<'a> Placing<'a> {
         Some(copies)
     }
 
-    /// A slice, read where its operand has it.
+    /// Makes a slice an alias of its operand.
     fn slice(&mut self, step: usize) -> Result<(), String> {
         let graph: &'a Graph = self.graph;
         let step = &graph.steps[step];
@@ -350,23 +350,23 @@ impl<'a> Placing<'a> {
         let has_place =
             matches!(storage, Storage::Arena(_)) || *storage == Storage::Input && graph.inputs.contains(&data);
         if !has_place || !self.is_in_arena(*result) {
-            return Err("the sizes are open".to_owned());
+            return Err("the sizes are dynamic".to_owned());
         }
         if self.places[result.index()].is_some() {
-            return Err("it is copied into a concatenation".to_owned());
+            return Err("a step copies it into a concatenation".to_owned());
         }
         if graph.outputs.contains(result) {
             return Err("it is a result of the network".to_owned());
         }
-        let region = step.region().ok_or("it is no slice")?;
+        let region = step.region().ok_or("it is not a slice")?;
         let (axis, start) = taken(region, self.dims(data), self.dims(*result))?;
         let mut is_known = true;
         start.visit_symbols(&mut |name| is_known &= self.known.sizes.contains(name));
         if !is_known {
-            return Err("where it begins is computed".to_owned());
+            return Err("its start is computed".to_owned());
         }
         let rows = Rows::along(axis, &start, self.dims(*result), self.dims(data));
-        let place = self.part(data, &rows, &self.count(*result)).ok_or("its rows would be parts of rows")?;
+        let place = self.alias(data, &rows, &self.count(*result)).ok_or("its rows would be cut")?;
         self.readers_admit(*result, &place)?;
         self.together(*result, place.base)?;
         self.places[result.index()] = Some(place);

@@ -1,4 +1,4 @@
-//! The ways to compute a group: each a region with the formats in which it reads and writes.
+//! The alternatives of a group: each is a region with the formats in which it reads and writes.
 
 use std::collections::HashMap;
 
@@ -14,64 +14,64 @@ use crate::choose::cover::islands::{Island, has_place};
 use crate::choose::cover::{Problem, UnsupportedNode};
 use crate::choose::select::{best, select};
 
-/// How the elements of a value lie.
+/// The order and device of a value's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Format {
-    /// As the network has it.
+    /// Row-major, as in the network.
     Plain,
-    /// With axis 1 behind all others, after leading axes of size 1 up to this rank.
+    /// Axis 1 behind all others, after leading axes of size 1 up to this rank.
     ChannelsLast(usize),
-    /// As the network has it, on the device of the island.
+    /// Row-major, on the device of the island.
     Island,
 }
 
-/// One way to compute a group.
+/// One alternative to compute a group.
 pub(crate) struct Alternative {
     pub(crate) region: Region,
     pub(crate) inputs: Vec<Option<(ValueId, Format)>>,
     /// By result of the group.
     pub(crate) results: Vec<Format>,
-    /// The kernel; none where nothing is to be done, since the result is the operand in another format.
+    /// The kernel; `None` where no step is needed, since the result is the operand in another format.
     pub(crate) choice: Option<Candidate>,
 }
 
 impl Alternative {
-    /// What it costs, in nanoseconds.
+    /// Its cost in nanoseconds.
     pub(crate) fn cost(&self) -> f64 {
         self.choice.as_ref().map_or(0.0, |choice| choice.estimate)
     }
 }
 
-/// A group with its alternatives, of which there is at least one; control flow has none and is lowered as it is.
+/// A group with its alternatives, of which there is at least one. Control flow has none, and is lowered as it is.
 pub(crate) struct ScoredGroup {
     pub(crate) group: Group,
-    /// Values that it makes for others, in the order of its alternatives' results.
+    /// Values that other groups read, in the order of its alternatives' results.
     pub(crate) results: Vec<ValueId>,
-    /// Those that are plain throughout first.
+    /// Alternatives with plain formats only come first.
     pub(crate) alternatives: Vec<Alternative>,
     /// Does it run on the island?
     pub(crate) is_island: bool,
 }
 
 impl ScoredGroup {
-    /// What the cheapest alternative costs, in nanoseconds.
+    /// The cost of the cheapest alternative, in nanoseconds.
     pub(crate) fn cost(&self) -> f64 {
         self.alternatives.iter().map(Alternative::cost).min_by(f64::total_cmp).unwrap_or(0.0)
     }
 
-    /// Do all alternatives read and write values as the network has them?
+    /// Do all alternatives read and write values in plain format?
     pub(crate) fn is_plain(&self) -> bool {
-        let forms = |a: &Alternative| {
-            a.inputs.iter().flatten().all(|(_, form)| *form == Format::Plain)
-                && a.results.iter().all(|form| *form == Format::Plain)
+        let formats = |a: &Alternative| {
+            a.inputs.iter().flatten().all(|(_, format)| *format == Format::Plain)
+                && a.results.iter().all(|format| *format == Format::Plain)
         };
-        self.alternatives.iter().all(forms)
+        self.alternatives.iter().all(formats)
     }
 }
 
-/// The type of a value in another form.
-pub(crate) fn type_in(ty: &ValueType, form: Format) -> Option<ValueType> {
-    let Format::ChannelsLast(rank) = form else { return Some(ty.clone()) };
+/// The type of a value in another format.
+pub(crate) fn type_in(ty: &ValueType, format: Format) -> Option<ValueType> {
+    let Format::ChannelsLast(rank) = format else { return Some(ty.clone()) };
     let tensor = ty.as_tensor()?;
     let dims = tensor.dims().ok()?;
     let mut all = vec![Dim::constant(1); rank.checked_sub(dims.len())?];
@@ -84,7 +84,7 @@ pub(crate) fn type_in(ty: &ValueType, form: Format) -> Option<ValueType> {
 /// Finds the alternatives of a group.
 ///
 /// # Errors
-/// Why there is none.
+/// Why it has none.
 pub(crate) fn score(
     problem: &Problem<'_>,
     graph: &GraphView<'_>,
@@ -126,7 +126,7 @@ pub(crate) fn score(
     }
 }
 
-/// An operator by itself, on the island.
+/// A single operator on the island.
 fn on_island(problem: &Problem<'_>, group: &Group, results: &[ValueId]) -> Option<Alternative> {
     let Island { back_end, target } = problem.island.filter(|_| group.nodes.len() == 1)?;
     let (body, inputs, _) = plain_region(problem, group, results, Weights::Folded);
@@ -138,13 +138,13 @@ fn on_island(problem: &Problem<'_>, group: &Group, results: &[ValueId]) -> Optio
     Some(Alternative { region, inputs, results, choice: Some(choice) })
 }
 
-/// A transposition that does nothing: what it makes is its operand with the channels last, or the other way round.
+/// A transposition without work: its result is its operand in channels-last format, or the other way round.
 fn renamed(problem: &Problem<'_>, group: &Group, graph: &GraphView<'_>) -> Option<Alternative> {
     let [node] = group.nodes[..] else { return None };
     let node = &problem.body.nodes()[node];
     let (Op::Transpose(op), [Some(x)], [y]) = (&node.op, &node.inputs[..], &node.outputs[..]) else { return None };
     let rank = op.permutation.as_ref()?.len();
-    // A result of the body is what the body calls so; a weight lies as it is stored.
+    // A result of the body keeps its value; a weight keeps its stored layout.
     if rank < 3 || graph.is_result(*y) || graph.is_weight(*x) {
         return None;
     }
@@ -159,28 +159,28 @@ fn renamed(problem: &Problem<'_>, group: &Group, graph: &GraphView<'_>) -> Optio
     Some(Alternative { region, inputs: vec![Some((*x, from))], results: vec![to], choice: None })
 }
 
-/// How a region with its channels last takes an image that it reads by windows.
+/// How a channels-last region reads an image by windows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
-    /// With its channels last too.
+    /// In channels-last format too.
     Last,
-    /// As the network has it: for kernels that copy the image anyway.
+    /// In plain format, for kernels that copy the image anyway.
     Plain,
 }
 
-/// How a region takes weights that are stored quantized.
+/// How a region reads weights that are stored quantized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Weights {
-    /// Dequantized when the plan is made.
+    /// The plan dequantizes them in advance.
     Folded,
-    /// As they are stored: the region dequantizes them.
+    /// The region dequantizes them.
     Stored,
 }
 
 /// Why there is no alternative, by tactic.
 type Refusals = Vec<(String, sinter_backend::Refusal)>;
 
-/// The cheaper of two alternatives, the first of equal ones.
+/// The cheaper of two alternatives; the first of equal ones.
 fn cheaper(
     first: Result<Alternative, Refusals>,
     second: Option<Result<Alternative, Refusals>>,
@@ -192,14 +192,14 @@ fn cheaper(
     }
 }
 
-/// A region before anyone was asked: its body, its operands and the format of its results.
+/// A region before tactics are queried: its body, its operands and the format of its results.
 type Parts = (Body, Vec<Option<(ValueId, Format)>>, Format);
 
 fn choose(problem: &Problem<'_>, parts: Parts) -> Result<Alternative, Refusals> {
-    let (body, inputs, form) = parts;
+    let (body, inputs, format) = parts;
     let region = region_of(problem, body, &inputs);
     let choice = select(&region, problem.back_end, problem.target, problem.database)?;
-    let results = vec![form; region.body().outputs().len()];
+    let results = vec![format; region.body().outputs().len()];
     Ok(Alternative { region, inputs, results, choice: Some(choice) })
 }
 
@@ -212,7 +212,7 @@ fn region_of(problem: &Problem<'_>, body: Body, inputs: &[Option<(ValueId, Forma
 fn plain_region(problem: &Problem<'_>, group: &Group, results: &[ValueId], weights: Weights) -> Parts {
     let outer = problem.body;
     if let ([node], Weights::Folded) = (&group.nodes[..], weights) {
-        // The operands of a single operator are numbered by its inputs.
+        // The operator's inputs number the operands of a single operator.
         let node = &outer.nodes()[*node];
         let types: Vec<_> = node.inputs.iter().map(|input| input.map(|id| outer.ty(id).clone())).collect();
         let mut body = Body::new();
@@ -233,7 +233,7 @@ fn plain_region(problem: &Problem<'_>, group: &Group, results: &[ValueId], weigh
     inner.finish(results, Format::Plain)
 }
 
-/// The group in channels-last layout; `None` where that makes no sense.
+/// The group in channels-last format; `None` where that makes no sense.
 fn last_region(
     problem: &Problem<'_>,
     group: &Group,
@@ -275,7 +275,7 @@ fn last_region(
     Some(inner.finish(results, Format::ChannelsLast(rank)))
 }
 
-/// Which elements share a scale, with the channels last.
+/// The granularity of scales, with the channels last.
 fn last_granularity(granularity: Granularity, rank: usize) -> Option<Granularity> {
     match granularity {
         Granularity::Tensor => Some(granularity),
@@ -296,12 +296,12 @@ struct Inner<'a> {
     problem: &'a Problem<'a>,
     body: Body,
     inputs: Vec<Option<(ValueId, Format)>>,
-    /// The operands of a single operator are numbered by its inputs, so one that comes twice counts twice.
+    /// The operator's inputs number the operands of a single operator, so that a repeated operand counts twice.
     is_single: bool,
     weights: Weights,
-    /// Does a convolution read its image as the network has it?
+    /// Does a convolution read its image in plain format?
     reads_plain_image: bool,
-    /// Values of the network that are made inside, in the form of the region.
+    /// Values of the network that the region makes, in the region's format.
     made: HashMap<ValueId, ValueId>,
 }
 
@@ -312,21 +312,21 @@ impl<'a> Inner<'a> {
         Self { problem, body, inputs, is_single, weights, reads_plain_image: false, made }
     }
 
-    /// The operand that holds a value in a form; every one is an operand once, in a region of several operators.
-    fn operand(&mut self, id: ValueId, form: Format) -> Option<ValueId> {
+    /// The operand that holds a value in a format. In a region of several operators every value is one operand.
+    fn operand(&mut self, id: ValueId, format: Format) -> Option<ValueId> {
         if self.weights == Weights::Stored
-            && form == Format::Plain
+            && format == Format::Plain
             && let Some(position) = self.problem.folding.dequantization(id)
         {
             return self.dequantized(id, position);
         }
         if !self.is_single
-            && let Some(position) = self.inputs.iter().position(|known| *known == Some((id, form)))
+            && let Some(position) = self.inputs.iter().position(|known| *known == Some((id, format)))
         {
             return Some(self.body.inputs()[position]);
         }
-        let ty = type_in(self.problem.body.ty(id), form)?;
-        self.inputs.push(Some((id, form)));
+        let ty = type_in(self.problem.body.ty(id), format)?;
+        self.inputs.push(Some((id, format)));
         Some(self.body.add_input(ty))
     }
 
@@ -343,19 +343,19 @@ impl<'a> Inner<'a> {
         Some(made)
     }
 
-    /// The value as the network has it.
+    /// The value in plain format.
     fn plain(&mut self, id: ValueId) -> ValueId {
         let known = self.made.get(&id).copied().or_else(|| self.operand(id, Format::Plain));
-        // Every value has a type as the network has it.
+        // Every value has a type in plain format.
         known.unwrap_or(id)
     }
 
-    /// The value with its channels last.
+    /// The value in channels-last format.
     fn last(&mut self, id: ValueId, rank: usize) -> Option<ValueId> {
         self.made.get(&id).copied().or_else(|| self.operand(id, Format::ChannelsLast(rank)))
     }
 
-    /// An operator on windows of its first operand; all others stay as they are.
+    /// An operator on windows of its first operand; its other operands stay unchanged.
     fn last_windows(&mut self, node: &Node, rank: usize, source: Source) -> Option<ValueId> {
         let outer = self.problem.body;
         let mut operands = Vec::new();
@@ -394,7 +394,7 @@ impl<'a> Inner<'a> {
         Some(self.body.add_typed(moved.into(), &operands, vec![ty])[0])
     }
 
-    /// Scales and zero points are lists: they stay as they are.
+    /// Scales and zero points are lists, which stay unchanged.
     fn last_quantization(&mut self, op: impl Into<Op>, node: &Node, rank: usize) -> Option<ValueId> {
         let mut operands = Vec::new();
         for (index, input) in node.inputs.iter().enumerate() {
@@ -426,9 +426,9 @@ impl<'a> Inner<'a> {
         Some(self.body.add_typed(node.op.clone(), &operands, vec![ty])[0])
     }
 
-    fn finish(mut self, results: &[ValueId], form: Format) -> Parts {
+    fn finish(mut self, results: &[ValueId], format: Format) -> Parts {
         let outputs = results.iter().filter_map(|id| self.made.get(id).copied()).collect();
         self.body.set_outputs(outputs);
-        (self.body, self.inputs, form)
+        (self.body, self.inputs, format)
     }
 }

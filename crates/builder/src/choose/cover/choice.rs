@@ -1,7 +1,7 @@
-//! The choice among overlapping groups and their formats, by what everything costs.
+//! Chooses among overlapping groups and their formats, by total cost.
 //!
-//! First each group costs what its cheapest alternative does, and [`partition`] finds the cheapest groups. That leaves out the
-//! conversions between formats, with which [`Search`] makes the choice better.
+//! First each group has the cost of its cheapest alternative, and [`partition`] finds the cheapest groups. That omits
+//! the conversions between formats, with which [`Search`] improves the choice.
 
 use std::collections::BTreeMap;
 
@@ -14,20 +14,20 @@ use crate::choose::cover::partition::{Offer, partition};
 use crate::choose::cover::search::{Evaluated, Member, Search};
 use crate::choose::cover::{Costs, Problem, UnsupportedNode};
 
-/// Stands in for the cost of what has no kernel: more than any sum of real ones.
+/// Stands for the cost of a node without a kernel: more than any sum of real costs.
 const NO_KERNEL: f64 = 1e15;
 
-/// What was chosen.
+/// The chosen groups.
 pub(crate) struct Chosen {
     /// Groups of all living nodes in execution order.
     pub(crate) scored: Vec<ScoredGroup>,
-    /// For each group: which alternative.
+    /// The alternative of each group.
     pub(crate) labels: Vec<usize>,
     pub(crate) costs: Costs,
     pub(crate) islands: Islands,
 }
 
-/// The cheapest groups of all living nodes that can run one after the other, with their formats.
+/// Chooses the cheapest groups of all living nodes that can run one after the other, with their formats.
 ///
 /// # Errors
 /// All nodes that have no kernel, by themselves or in a group.
@@ -50,25 +50,25 @@ pub(crate) fn choose(problem: &Problem<'_>, graph: &GraphView<'_>) -> Result<Cho
         let costs = Costs { single: cost(&[]), greedy: cost(&cheapest), solved: evaluated.cost, emitted: 0 };
         (evaluated, costs)
     };
-    let (mut scored, mut gaps) = (Vec::new(), Vec::new());
+    let (mut scored, mut unsupported) = (Vec::new(), Vec::new());
     for member in members {
         let found = match member {
             Member::Single(node) => singles.remove(&node),
-            Member::Fused(number) => fused[number].take().map(Ok),
+            Member::Fused(index) => fused[index].take().map(Ok),
         };
         match found {
             Some(Ok(found)) => scored.push(found),
-            Some(Err(gap)) => gaps.push(gap),
+            Some(Err(node)) => unsupported.push(node),
             None => {}
         }
     }
-    if !gaps.is_empty() {
-        return Err(gaps);
+    if !unsupported.is_empty() {
+        return Err(unsupported);
     }
     Ok(Chosen { scored, labels, costs, islands })
 }
 
-/// The cheapest groups, each at what its cheapest alternative costs, that can run one after the other.
+/// The cheapest groups that can run one after the other, each at the cost of its cheapest alternative.
 fn partitioned(search: &Search<'_>) -> Vec<usize> {
     let single = |node: usize| match search.singles.get(&node) {
         Some(Ok(scored)) => scored.cost(),
@@ -76,21 +76,21 @@ fn partitioned(search: &Search<'_>) -> Vec<usize> {
     };
     let mut allowed: Vec<usize> = (0..search.fused.len()).collect();
     loop {
-        let offer = |&number: &usize| {
-            let scored = search.fused[number];
+        let offer = |&index: &usize| {
+            let scored = search.fused[index];
             Offer { nodes: scored.group.nodes.clone(), cost: scored.cost() }
         };
         let offers: Vec<Offer> = allowed.iter().map(offer).collect();
         let chosen: Vec<usize> = partition(&offers, &single).into_iter().map(|at| allowed[at]).collect();
         let Err(waiting) = search.members(&chosen) else { return chosen };
-        // Groups of one result never wait for themselves: of the others, the one that saves least goes.
-        let saved = |&number: &usize| {
-            let scored = search.fused[number];
+        // Groups of one result cannot be in a cycle. Of the others, the one that saves least is dropped.
+        let saved = |&index: &usize| {
+            let scored = search.fused[index];
             scored.group.nodes.iter().map(|&node| single(node)).sum::<f64>() - scored.cost()
         };
-        let knots = waiting.into_iter().filter(|&number| search.fused[number].results.len() > 1);
-        match knots.min_by(|a, b| saved(a).total_cmp(&saved(b))) {
-            Some(least) => allowed.retain(|number| *number != least),
+        let cycles = waiting.into_iter().filter(|&index| search.fused[index].results.len() > 1);
+        match cycles.min_by(|a, b| saved(a).total_cmp(&saved(b))) {
+            Some(least) => allowed.retain(|index| *index != least),
             None => allowed.clear(),
         }
     }
@@ -117,7 +117,8 @@ mod tests {
     use crate::choose::cover::{Folding, cover};
     use crate::choose::tuning_database::TuningDatabase;
 
-    /// Takes every region: all for the same time, the fewer regions the better, or for one that its text draws.
+    /// A tactic that takes every region: in a constant time, so that fewer regions are better, or in a time drawn from
+    /// the region's text.
     struct Everything {
         draws: bool,
     }
@@ -163,7 +164,7 @@ mod tests {
         }
     }
 
-    /// A product or convolution with the sum behind it, and all of those that read the same.
+    /// Proposes a product or convolution with the sum behind it, and all of those that read the same value.
     struct Neighbours;
 
     fn is_product(graph: &GraphView<'_>, node: usize) -> bool {
@@ -217,7 +218,7 @@ mod tests {
             island: None,
             is_inside: false,
         };
-        see(&cover(&problem).map_err(|gaps| gaps.len()).expect("everything has a kernel").steps);
+        see(&cover(&problem).map_err(|unsupported| unsupported.len()).expect("everything has a kernel").steps);
     }
 
     fn sum(body: &mut Body, a: ValueId, b: ValueId) -> ValueId {
@@ -270,13 +271,13 @@ mod tests {
         assert!(merged > 100, "{merged} regions of several results");
     }
 
-    /// Two pairs of products, each of which has to wait for one of the other pair: one pair at most is one region.
+    /// Two pairs of products, each of which waits for one of the other pair: at most one pair is a region.
     #[test]
-    fn a_knot_is_cut() {
+    fn a_cycle_is_cut() {
         let (mut body, mut weights) = (Body::new(), HashSet::new());
         let [x, y] = [(); 2].map(|()| body.add_input(ValueType::tensor(DataType::F32, vec![4i64.into(); 2])));
         let (a, b) = (product(&mut body, x, &mut weights), product(&mut body, y, &mut weights));
-        // The tail of each second product reads the first one of the other pair.
+        // The sum of each second product reads the first one of the other pair.
         let (c, d) = (product(&mut body, x, &mut weights), product(&mut body, y, &mut weights));
         let (c, d) = (sum(&mut body, c, b), sum(&mut body, d, a));
         body.set_outputs(vec![a, b, c, d]);
@@ -287,7 +288,7 @@ mod tests {
         });
     }
 
-    /// Convolutions and sums of a few pictures, at random.
+    /// Random convolutions and sums of a few images.
     fn pictures(draw: &mut dyn FnMut(usize) -> usize, weights: &mut HashSet<ValueId>) -> Body {
         let mut body = Body::new();
         let picture = || ValueType::tensor(DataType::F32, [1i64, 4, 4, 4].map(Into::into).to_vec());
@@ -311,7 +312,7 @@ mod tests {
         body
     }
 
-    /// The cheapest of all choices of groups with all formats, in picoseconds, and how many choices there are.
+    /// The cost of the cheapest choice of groups with all formats, in picoseconds, and the number of choices.
     fn brute_force(problem: &Problem<'_>) -> (i64, usize) {
         let graph = problem.graph();
         let singles: BTreeMap<usize, Result<ScoredGroup, UnsupportedNode>> =
@@ -323,14 +324,14 @@ mod tests {
         let search = Search::new(problem, &graph, &islands, &singles, &fused);
         let (mut least, mut choices) = (i64::MAX, 0);
         for mask in 0..1usize << fused.len() {
-            let choice: Vec<usize> = (0..fused.len()).filter(|number| mask >> number & 1 == 1).collect();
+            let choice: Vec<usize> = (0..fused.len()).filter(|index| mask >> index & 1 == 1).collect();
             let mut nodes = HashSet::new();
-            if !choice.iter().flat_map(|number| &fused[*number].group.nodes).all(|node| nodes.insert(*node)) {
+            if !choice.iter().flat_map(|index| &fused[*index].group.nodes).all(|node| nodes.insert(*node)) {
                 continue;
             }
             let Ok(members) = search.members(&choice) else { continue };
             let scored = members.iter().map(|member| match member {
-                Member::Fused(number) => fused[*number],
+                Member::Fused(index) => fused[*index],
                 Member::Single(node) => singles[node].as_ref().map_err(|_| ()).expect("everything has a kernel"),
             });
             let scored: Vec<&ScoredGroup> = scored.collect();
@@ -356,7 +357,7 @@ mod tests {
             (state >> 33) as usize % bound
         };
         let (mut improved, mut most) = (0, 0);
-        for number in 0..200 {
+        for index in 0..200 {
             let mut weights = HashSet::new();
             let body = pictures(&mut draw, &mut weights);
             let weight = |id: ValueId| weight_in(&weights, id);
@@ -373,10 +374,11 @@ mod tests {
                 island: None,
                 is_inside: false,
             };
-            let costs = cover(&problem).map_err(|gaps| gaps.len()).expect("everything has a kernel").costs;
+            let costs =
+                cover(&problem).map_err(|unsupported| unsupported.len()).expect("everything has a kernel").costs;
             let (least, choices) = brute_force(&problem);
-            assert_eq!(costs.solved, least, "network {number}: {costs:?}, {choices} choices");
-            assert_eq!(costs.solved, costs.emitted, "network {number}: what is emitted costs something else");
+            assert_eq!(costs.solved, least, "network {index}: {costs:?}, {choices} choices");
+            assert_eq!(costs.solved, costs.emitted, "network {index}: the emitted steps have another cost");
             assert!(costs.solved <= costs.greedy && costs.solved <= costs.single, "{costs:?}");
             improved += usize::from(costs.solved < costs.greedy);
             most = most.max(choices);

@@ -1,12 +1,12 @@
 //! Minimum cuts by maximum flow.
 //!
-//! Labels for vertices, one of two each, that minimise `sum of unary(v, label) + sum of implies(u, v) [u and not v]`: with
-//! non-negative costs this is a minimum cut, found exactly (Greig, Porteous, Seheult 1989; augmenting along shortest paths
-//! in levels: Dinic 1970).
+//! The labels of vertices, two each, that minimise `sum of unary(v, label) + sum of implies(u, v) [u and not v]`: with
+//! non-negative costs this is a minimum cut, found exactly (Greig, Porteous, Seheult 1989; augmenting along shortest
+//! paths in levels: Dinic 1970).
 
 use std::collections::VecDeque;
 
-/// A cost that is never paid: larger than any sum of real ones.
+/// A prohibitive cost: larger than any sum of real ones.
 pub(crate) const NEVER: i64 = 1 << 50;
 
 struct Edge {
@@ -37,14 +37,14 @@ impl Cut {
         }
     }
 
-    /// What the labels of a vertex cost.
+    /// Adds the costs of the labels of a vertex.
     pub(crate) fn unary(&mut self, vertex: usize, if_false: i64, if_true: i64) {
         // False is the side of the source: cutting the edge to the sink pays for false.
         self.connect(SOURCE, vertex + 2, if_true.min(NEVER), 0);
         self.connect(vertex + 2, SINK, if_false.min(NEVER), 0);
     }
 
-    /// What it costs when `a` is true and `b` is not.
+    /// Adds a cost that is paid when `a` is true and `b` is not.
     pub(crate) fn implies(&mut self, a: usize, b: usize, cost: i64) {
         if a != b {
             self.connect(b + 2, a + 2, cost.min(NEVER), 0);
@@ -67,7 +67,7 @@ impl Cut {
         level
     }
 
-    /// Pushes flow along one shortest path; false when there is none left in these levels.
+    /// Pushes flow along one shortest path; false when these levels have none left.
     fn augment(&mut self, level: &[usize], next: &mut [usize]) -> bool {
         let mut path: Vec<usize> = Vec::new();
         let mut at = SOURCE;
@@ -92,7 +92,7 @@ impl Cut {
                     }
                 }
                 None => {
-                    // A dead end: back one step, and never here again.
+                    // A dead end: one step back, and this edge is finished.
                     let Some(edge) = path.pop() else { return false };
                     at = self.edges[edge ^ 1].to;
                     next[at] += 1;
@@ -106,7 +106,7 @@ impl Cut {
         loop {
             let level = self.levels();
             if level[SINK] == usize::MAX {
-                // What the source still reaches keeps the label false.
+                // Vertices that the source still reaches keep the label false.
                 return level[2..].iter().map(|l| *l == usize::MAX).collect();
             }
             let mut next = vec![0; self.from.len()];

@@ -1,4 +1,4 @@
-//! Cheapest labels by elimination: exact where few terms tangle.
+//! Cheapest labels by elimination: exact where few terms interact.
 //!
 //! A problem is a sum of terms, each a table over the labels of a few variables. A variable is eliminated by adding up the
 //! terms that mention it and keeping, for every labelling of their other variables, the cheapest label. Variables with few
@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-/// A cost that is never paid: larger than any sum of real ones.
+/// A prohibitive cost: larger than any sum of real ones.
 pub(crate) const NEVER: i64 = 1 << 50;
 
 /// A table of costs over the labels of some variables, the last one moving fastest.
@@ -39,7 +39,7 @@ impl Labelling {
         self.sizes.len() - 1
     }
 
-    /// Adds a term over different variables; `cost` is told their labels in this order.
+    /// Adds a term over different variables; `cost` receives their labels in this order.
     pub(crate) fn term(&mut self, variables: &[usize], cost: impl Fn(&[usize]) -> i64) {
         let mut costs = Vec::new();
         each_labelling(&self.sizes_of(variables), |labels| costs.push(cost(labels)));
@@ -50,7 +50,7 @@ impl Labelling {
         variables.iter().map(|&variable| self.sizes[variable]).collect()
     }
 
-    /// The cheapest labels, of equal ones the first; `None` where a table would have more entries than this.
+    /// The cheapest labels, the first of equal ones; `None` where a table would have more entries than `most`.
     pub(crate) fn solve(self, most: usize) -> Option<Vec<usize>> {
         let count = self.sizes.len();
         let mut open = Open {
@@ -59,8 +59,8 @@ impl Labelling {
             terms: self.terms.into_iter().map(Some).collect(),
             sizes: self.sizes,
         };
-        for number in 0..open.terms.len() {
-            open.link(number);
+        for index in 0..open.terms.len() {
+            open.link(index);
         }
         if open.largest_table(most) > most {
             return None;
@@ -83,34 +83,34 @@ impl Labelling {
     }
 }
 
-/// What is not eliminated yet.
+/// The problem during elimination.
 #[derive(Default)]
 struct Open {
     sizes: Vec<usize>,
     terms: Vec<Option<Term>>,
-    /// By variable: those that terms mention beside it.
+    /// By variable: the other variables of the terms that mention it.
     neighbours: Vec<BTreeSet<usize>>,
-    /// By variable: terms that mentioned it when they were added.
+    /// By variable: the terms that mentioned it when they were added.
     mentions: Vec<Vec<usize>>,
 }
 
 impl Open {
-    /// Notes who a term mentions.
-    fn link(&mut self, number: usize) {
-        let Some(term) = &self.terms[number] else { return };
+    /// Registers the variables of a term.
+    fn link(&mut self, index: usize) {
+        let Some(term) = &self.terms[index] else { return };
         for &variable in &term.variables {
-            self.mentions[variable].push(number);
+            self.mentions[variable].push(index);
             self.neighbours[variable].extend(term.variables.iter().filter(|other| **other != variable));
         }
     }
 
-    /// Entries of the table that eliminating a variable takes.
+    /// Entries of the table for eliminating a variable.
     fn entries(&self, variable: usize) -> usize {
         let sizes = self.neighbours[variable].iter().map(|&other| self.sizes[other]);
         sizes.fold(self.sizes[variable], usize::saturating_mul)
     }
 
-    /// Entries of the largest table, found without any table; the first one beyond `most` ends the search.
+    /// Entries of the largest table, computed without tables; the first one beyond `most` ends the search.
     fn largest_table(&self, most: usize) -> usize {
         let mut open = Open { neighbours: self.neighbours.clone(), sizes: self.sizes.clone(), ..Open::default() };
         let mut entries: Vec<usize> = (0..open.sizes.len()).map(|variable| open.entries(variable)).collect();
@@ -134,9 +134,9 @@ impl Open {
 
     fn eliminate(&mut self, variable: usize) -> Eliminated {
         let others: Vec<usize> = self.neighbours[variable].iter().copied().collect();
-        let numbers = std::mem::take(&mut self.mentions[variable]);
-        let own: Vec<Term> = numbers.into_iter().filter_map(|number| self.terms[number].take()).collect();
-        // For each term, where its variables stand among the others; none is the one that goes.
+        let indices = std::mem::take(&mut self.mentions[variable]);
+        let own: Vec<Term> = indices.into_iter().filter_map(|index| self.terms[index].take()).collect();
+        // For each term, the positions of its variables among the others; `None` for the eliminated one.
         let place = |id: &usize| others.iter().position(|other| other == id);
         let places: Vec<Vec<Option<usize>>> =
             own.iter().map(|term| term.variables.iter().map(place).collect()).collect();
@@ -186,7 +186,7 @@ fn each_labelling(sizes: &[usize], mut see: impl FnMut(&[usize])) {
 mod tests {
     use super::*;
 
-    /// Random terms over up to three variables each, held against all labellings.
+    /// Random terms over up to three variables each, compared with all labellings.
     #[test]
     fn as_cheap_as_brute_force() {
         let mut state = 1u64;
@@ -194,7 +194,7 @@ mod tests {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) as usize % bound
         };
-        for number in 0..200 {
+        for index in 0..200 {
             let mut problem = Labelling::default();
             let count = 1 + draw(7);
             let sizes: Vec<usize> = (0..count).map(|_| 1 + draw(4)).collect();
@@ -222,7 +222,7 @@ mod tests {
             let mut least = i64::MAX;
             each_labelling(&sizes, |labels| least = least.min(total(labels)));
             let same = total(&found) == least || total(&found).min(least) >= NEVER;
-            assert!(same, "problem {number}: {found:?} costs {}, the least is {least}", total(&found));
+            assert!(same, "problem {index}: {found:?} costs {}, the least is {least}", total(&found));
         }
     }
 

@@ -1,4 +1,4 @@
-//! The steps of a cover: chosen alternatives in order, with conversions where formats meet.
+//! Makes the steps of a cover: the chosen alternatives in order, with conversions between formats.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,12 +20,12 @@ struct Emitter<'a> {
     problem: &'a Problem<'a>,
     islands: &'a Islands,
     cover: Cover,
-    /// Values that exist, by form.
-    forms: HashMap<(ValueId, Format), ValueId>,
+    /// Values that exist, by format.
+    formats: HashMap<(ValueId, Format), ValueId>,
     repeated: Repeated,
 }
 
-/// Makes the steps; `labels` says which alternative each group takes.
+/// Makes the steps; `labels` holds the alternative of each group.
 pub(crate) fn emit(
     problem: &Problem<'_>,
     islands: &Islands,
@@ -44,23 +44,23 @@ pub(crate) fn emit(
         costs: Costs::default(),
     };
     let repeated = Repeated::of(problem, scored.iter());
-    let mut emitter = Emitter { problem, islands, cover, forms: HashMap::new(), repeated };
+    let mut emitter = Emitter { problem, islands, cover, formats: HashMap::new(), repeated };
     for id in body.inputs() {
         let format = if islands.is_native(*id) { Format::Island } else { Format::Plain };
         emitter.is_made(*id, format, *id);
     }
-    // What is there before a run is there as the network has it.
+    // Values that are known before a run exist in plain format.
     for id in (0..body.value_count()).map(ValueId::new).filter(|id| (problem.is_known)(*id)) {
-        emitter.forms.insert((id, Format::Plain), id);
+        emitter.formats.insert((id, Format::Plain), id);
     }
     for (scored, &label) in scored.into_iter().zip(labels) {
         if emitter.repeated.has(&scored) {
             continue;
         }
-        emitter.add(scored, label).map_err(|gap| vec![gap])?;
+        emitter.add(scored, label).map_err(|node| vec![node])?;
     }
     for id in body.outputs() {
-        let output = emitter.value(*id, islands.result_format(problem, *id), 0).map_err(|gap| vec![gap])?;
+        let output = emitter.value(*id, islands.result_format(problem, *id), 0).map_err(|node| vec![node])?;
         emitter.cover.outputs.push(output);
     }
     let costs = emitter.cover.steps.iter().map(|step| scaled(step.work.estimate()));
@@ -74,7 +74,7 @@ impl Emitter<'_> {
         let first = group.node();
         let body = self.problem.body;
         let Some(alternative) = alternatives.into_iter().nth(label) else {
-            // Control flow reads and makes plain values.
+            // Control flow reads and makes values in plain format.
             let node = &body.nodes()[first];
             let mut inputs = Vec::new();
             for input in &node.inputs {
@@ -86,30 +86,30 @@ impl Emitter<'_> {
             let shell = node.op.with_bodies(vec![Arc::default(); node.op.bodies().len()]);
             let region = Region::single(shell, &operands, types(&node.outputs));
             for id in &results {
-                self.forms.insert((*id, Format::Plain), *id);
+                self.formats.insert((*id, Format::Plain), *id);
             }
             let outputs = node.outputs.to_vec();
             self.cover.steps.push(CoverStep { work: Work::Control(region), inputs, outputs, nodes: vec![first] });
             return Ok(());
         };
-        if let (None, [Some((operand, form))], [result]) =
+        if let (None, [Some((operand, format))], [result]) =
             (&alternative.choice, &alternative.inputs[..], &alternative.results[..])
         {
-            let operand = self.value(*operand, *form, first)?;
-            self.forms.insert((results[0], *result), operand);
+            let operand = self.value(*operand, *format, first)?;
+            self.formats.insert((results[0], *result), operand);
             return Ok(());
         }
         let mut inputs = Vec::new();
         for input in alternative.inputs {
-            inputs.push(input.map(|(id, form)| self.value(id, form, first)).transpose()?);
+            inputs.push(input.map(|(id, format)| self.value(id, format, first)).transpose()?);
         }
         let mut outputs = Vec::new();
         let types = alternative.region.body().output_types();
-        for ((id, form), ty) in results.iter().zip(alternative.results).zip(types) {
-            let made = if self.is_native(*id, form) { *id } else { self.fresh(ty) };
-            self.is_made(*id, form, made);
-            if is_island && form != Format::Island {
-                // It lies nowhere, but its kernel runs there.
+        for ((id, format), ty) in results.iter().zip(alternative.results).zip(types) {
+            let made = if self.is_native(*id, format) { *id } else { self.fresh(ty) };
+            self.is_made(*id, format, made);
+            if is_island && format != Format::Island {
+                // It needs no memory, but its kernel runs there.
                 self.cover.on_island.push(made);
             }
             outputs.push(made);
@@ -121,15 +121,15 @@ impl Emitter<'_> {
         Ok(())
     }
 
-    /// Is this the format that the network's own number of a value stands for?
-    fn is_native(&self, id: ValueId, form: Format) -> bool {
-        form == if self.islands.is_native(id) { Format::Island } else { Format::Plain }
+    /// Is this the format of the value with the network's own id?
+    fn is_native(&self, id: ValueId, format: Format) -> bool {
+        format == if self.islands.is_native(id) { Format::Island } else { Format::Plain }
     }
 
-    /// Notes that a value exists in a format, as `made`.
-    fn is_made(&mut self, id: ValueId, form: Format, made: ValueId) {
-        self.forms.insert((id, form), made);
-        if form == Format::Island {
+    /// Records that a value exists in a format, as `made`.
+    fn is_made(&mut self, id: ValueId, format: Format, made: ValueId) {
+        self.formats.insert((id, format), made);
+        if format == Format::Island {
             self.cover.on_island.push(made);
         }
     }
@@ -139,26 +139,26 @@ impl Emitter<'_> {
         ValueId::new(self.cover.types.len() - 1)
     }
 
-    /// The value in a form; made when it does not exist yet. `node` is whom it is made for.
-    fn value(&mut self, id: ValueId, form: Format, node: usize) -> Result<ValueId, UnsupportedNode> {
+    /// Returns the value in `format`, and inserts a conversion before `node` if needed.
+    fn value(&mut self, id: ValueId, format: Format, node: usize) -> Result<ValueId, UnsupportedNode> {
         let id = self.repeated.value(id);
-        if let Some(known) = self.forms.get(&(id, form)) {
+        if let Some(known) = self.formats.get(&(id, format)) {
             return Ok(*known);
         }
         let body = self.problem.body;
         let plain = body.ty(id);
-        let ty = type_in(plain, form).unwrap_or_else(|| plain.clone());
+        let ty = type_in(plain, format).unwrap_or_else(|| plain.clone());
         let made = if let Some(weight) = self.problem.weight(id) {
-            // One that a node makes is the node's result.
-            let made = if form == Format::Plain { id } else { self.fresh(ty) };
-            self.cover.weights.push((made, moved_weight(weight, plain, form)));
+            // A value that a node makes is that node's result.
+            let made = if format == Format::Plain { id } else { self.fresh(ty) };
+            self.cover.weights.push((made, moved_weight(weight, plain, format)));
             made
-        } else if form == Format::Island && (self.problem.is_known)(id) {
+        } else if format == Format::Island && (self.problem.is_known)(id) {
             let made = self.fresh(ty);
             self.cover.known.push((id, made));
             made
-        } else if form == Format::Island || form == Format::Plain && self.islands.is_native(id) {
-            let from = if form == Format::Island { Format::Plain } else { Format::Island };
+        } else if format == Format::Island || format == Format::Plain && self.islands.is_native(id) {
+            let from = if format == Format::Island { Format::Plain } else { Format::Island };
             let source = self.value(id, from, node)?;
             let made = self.fresh(ty);
             let work = Work::Copy { estimate: copy_time(self.problem, id) };
@@ -171,15 +171,15 @@ impl Emitter<'_> {
             made
         } else {
             let rank = plain.as_tensor().and_then(|t| t.dims().ok()).map_or(0, <[Dim]>::len);
-            let from = if form == Format::Plain { Format::ChannelsLast(rank) } else { Format::Plain };
-            // Every value exists in the form that it was made in.
+            let from = if format == Format::Plain { Format::ChannelsLast(rank) } else { Format::Plain };
+            // Every value exists in the format of its maker.
             let source = if self.islands.is_native(id) { Some(self.value(id, from, node)?) } else { None };
-            let source = source.or(self.forms.get(&(id, from)).copied()).unwrap_or(id);
-            let gap = |refusals| UnsupportedNode { node, refusals };
-            let region = conversion_region(self.problem, id, form).ok_or_else(|| gap(Vec::new()))?;
+            let source = source.or(self.formats.get(&(id, from)).copied()).unwrap_or(id);
+            let unsupported = |refusals| UnsupportedNode { node, refusals };
+            let region = conversion_region(self.problem, id, format).ok_or_else(|| unsupported(Vec::new()))?;
             let choice = select(&region, self.problem.back_end, self.problem.target, self.problem.database);
-            let choice = choice.map_err(gap)?;
-            let made = if form == Format::Plain { id } else { self.fresh(ty) };
+            let choice = choice.map_err(unsupported)?;
+            let made = if format == Format::Plain { id } else { self.fresh(ty) };
             let work = Work::Launch(region, choice);
             self.cover.steps.push(CoverStep {
                 work,
@@ -189,14 +189,14 @@ impl Emitter<'_> {
             });
             made
         };
-        self.is_made(id, form, made);
+        self.is_made(id, format, made);
         Ok(made)
     }
 }
 
-/// A weight in another form, as an expression of it.
-fn moved_weight(weight: Arc<WeightExpr>, ty: &ValueType, form: Format) -> Arc<WeightExpr> {
-    let Format::ChannelsLast(rank) = form else { return weight };
+/// A weight in another format, as an expression of it.
+fn moved_weight(weight: Arc<WeightExpr>, ty: &ValueType, format: Format) -> Arc<WeightExpr> {
+    let Format::ChannelsLast(rank) = format else { return weight };
     let sizes = ty.as_tensor().and_then(|t| t.shape.sizes()).unwrap_or_default();
     let mut widened = vec![1i64; rank.saturating_sub(sizes.len())];
     widened.extend(sizes.iter().map(|&s| i64::try_from(s).unwrap_or(i64::MAX)));

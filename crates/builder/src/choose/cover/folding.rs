@@ -1,9 +1,10 @@
-//! Quantization of weights, done when the plan is made.
+//! Folding of quantized weights when the plan is made.
 //!
-//! Constant folding never crosses a quantization: that a weight is quantized is what chooses its kernels. When kernels are
-//! chosen, that is over. A dequantized weight is a weight expression then, so no run dequantizes it, and refit can replay
-//! it. Where a kernel takes the weight as it is stored, the region has the dequantization inside, and the cheaper of both is
-//! chosen. So it is with quantizations of weights, and with what only moves or computes from such weights.
+//! Constant folding never crosses a quantization, since quantized weights select other kernels. Once kernels are
+//! chosen, the reason is gone. A dequantized weight is a weight expression then, so that no run dequantizes it, and
+//! refit can replay it. Where a kernel reads the weight as stored, the region contains the dequantization, and the
+//! cover takes the cheaper of both. The same holds for quantizations of weights, and for nodes that only move or
+//! compute from such weights.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,10 +13,10 @@ use sinter_base::ValueType;
 use sinter_ir::WeightExpr;
 use sinter_ops::{Body, Effects, Node, Op, ValueId};
 
-/// Results with at most this many bytes may be larger than what they are made of.
+/// Results of at most this many bytes may be larger than their operands.
 const SMALL_BYTES: i64 = 1 << 16;
 
-/// Values of a body that are weights, though nodes make them.
+/// Values of a body that nodes compute from weights alone, so that they are weights themselves.
 #[derive(Default)]
 pub(crate) struct Folding {
     expressions: HashMap<ValueId, Arc<WeightExpr>>,
@@ -23,7 +24,7 @@ pub(crate) struct Folding {
 }
 
 impl Folding {
-    /// Finds them; `weight` is the weight behind an input of the body.
+    /// Finds them; `weight` returns the weight behind an input of the body.
     pub(crate) fn of(body: &Body, weight: &dyn Fn(ValueId) -> Option<Arc<WeightExpr>>) -> Self {
         let mut folding = Self::default();
         for (position, node) in body.nodes().iter().enumerate() {
@@ -68,7 +69,7 @@ fn is_pure(node: &Node) -> bool {
     node.op.effects() == Effects::NONE && node.op.bodies().is_empty()
 }
 
-/// Is the result no larger than the operands? The plan would grow.
+/// Is the result no larger than the operands? Otherwise the plan would grow.
 fn stays_small(body: &Body, node: &Node) -> bool {
     let sum = |ids: &mut dyn Iterator<Item = ValueId>| ids.map(|id| bytes(body.ty(id))).sum::<Option<i64>>();
     let made = sum(&mut node.outputs.iter().copied());

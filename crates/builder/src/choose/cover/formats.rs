@@ -1,11 +1,12 @@
-//! The formats in which regions read and write: the cheapest choice of alternatives, conversions between formats included.
+//! The formats in which regions read and write: chooses the cheapest alternatives, including conversions between
+//! formats.
 //!
 //! Each group has alternatives, which differ in the formats of operands and results. A value is converted once for each
-//! format, however many regions read it so. So for each value and format that some alternative may read there is a term over
-//! its maker and a variable that says whether anybody needs it, which follows from the readers one by one. The terms hardly
-//! tangle, and elimination finds the cheapest labels exactly. Where they do, expansions find good ones: in each, any groups may
-//! change to their alternative number n, and a minimum cut finds the cheapest such change (Boykov, Veksler, Zabih 2001);
-//! changes of single groups follow.
+//! format, however many regions read it. So for each value and format that some alternative may read there is a term
+//! over its maker and a variable that tells whether any reader needs the conversion, which follows from the readers one
+//! by one. The terms hardly interact, and elimination finds the cheapest labels exactly. Where they do, expansions find
+//! good ones: in each, any groups may change to their alternative of index n, and a minimum cut finds the cheapest such
+//! change (Boykov, Veksler, Zabih 2001); changes of single groups follow.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -22,7 +23,7 @@ use crate::choose::cover::islands::{Islands, copy_time};
 use crate::choose::cover::repeated::Repeated;
 use crate::choose::select::select;
 
-/// Most entries of a table of an elimination.
+/// Limit on the entries of a table of an elimination.
 const MOST_ENTRIES: usize = 1 << 14;
 
 /// Costs as integers, in picoseconds.
@@ -34,33 +35,34 @@ pub(crate) fn scaled(nanoseconds: f64) -> i64 {
 pub(crate) struct Formats<'a> {
     problem: &'a Problem<'a>,
     islands: &'a Islands,
-    /// Costs of conversions that were asked for.
+    /// Costs of conversions that were queried.
     known: RefCell<HashMap<(ValueId, Format), i64>>,
 }
 
-/// A value in a format that somebody may want, in picoseconds; groups by their index, alternatives by theirs.
+/// A value in a format that a group may read, with the conversion's cost in picoseconds; groups and alternatives by
+/// index.
 struct Conversion {
-    /// The group that makes the value, and which of its alternatives make it in this format; none for what is given, in this
-    /// format or not.
+    /// The group that makes the value, with the alternatives that make it in this format; `Err` for a value that exists
+    /// before, in this format or not.
     maker: Result<(usize, Vec<bool>), bool>,
-    /// Groups that may read it so, and which of their alternatives do.
+    /// Groups that may read it in this format, with the alternatives that do.
     readers: Vec<(usize, Vec<bool>)>,
-    /// Is it read so in any case?
+    /// Is it always read in this format?
     always: bool,
     cost: i64,
 }
 
-/// What alternatives of some groups cost, in picoseconds.
+/// Costs of the alternatives of some groups, in picoseconds.
 pub(crate) struct Prices {
-    /// Of each group and alternative.
+    /// By group and alternative.
     own: Vec<Vec<i64>>,
     conversions: Vec<Conversion>,
-    /// Of each group: conversions that depend on its alternative.
+    /// By group: conversions that depend on its alternative.
     touching: Vec<Vec<usize>>,
 }
 
 impl Conversion {
-    /// What it costs with these alternatives.
+    /// The cost with these alternatives.
     fn cost(&self, labels: &[usize]) -> i64 {
         let exists = match &self.maker {
             Ok((maker, makes)) => makes[labels[*maker]],
@@ -74,21 +76,21 @@ impl Conversion {
 impl Prices {
     fn new(own: Vec<Vec<i64>>, conversions: Vec<Conversion>) -> Self {
         let mut touching = vec![Vec::new(); own.len()];
-        for (number, Conversion { maker, readers, .. }) in conversions.iter().enumerate() {
+        for (position, Conversion { maker, readers, .. }) in conversions.iter().enumerate() {
             let groups = maker.iter().map(|(maker, _)| *maker).chain(readers.iter().map(|(reader, _)| *reader));
-            groups.for_each(|group| touching[group].push(number));
+            groups.for_each(|group| touching[group].push(position));
         }
         Self { own, conversions, touching }
     }
 
-    /// What everything costs with these alternatives.
+    /// The total cost with these alternatives.
     pub(crate) fn of(&self, labels: &[usize]) -> i64 {
         let own = self.own.iter().zip(labels).map(|(costs, label)| costs[*label]);
         let moved = self.conversions.iter().map(|conversion| conversion.cost(labels));
         own.chain(moved).fold(0, i64::saturating_add)
     }
 
-    /// Alternatives of each group.
+    /// Number of alternatives of each group.
     #[cfg(test)]
     pub(crate) fn sizes(&self) -> Vec<usize> {
         self.own.iter().map(Vec::len).collect()
@@ -99,7 +101,7 @@ impl Prices {
         self.eliminated(MOST_ENTRIES).unwrap_or_else(|| self.expanded())
     }
 
-    /// The cheapest labels; `None` where tables would be larger than this.
+    /// The cheapest labels; `None` where tables would be larger than `most`.
     fn eliminated(&self, most: usize) -> Option<Vec<usize>> {
         let mut problem = Labelling::default();
         for costs in &self.own {
@@ -108,7 +110,7 @@ impl Prices {
         }
         for conversion in &self.conversions {
             let Conversion { maker, readers, always, cost } = conversion;
-            // Whether anybody so far needs it, reader by reader.
+            // Does any reader so far need the conversion?
             let mut needed = None;
             for (reader, reads) in readers.iter().filter(|_| !always) {
                 let next = problem.variable(2);
@@ -160,12 +162,12 @@ impl Prices {
         }
     }
 
-    /// Changes single groups as long as that gains; true if any did.
+    /// Changes single groups while that lowers the cost; true if any changed.
     fn improve_singly(&self, labels: &mut [usize]) -> bool {
         let mut gains = false;
         for group in 0..self.own.len() {
             let cost = |labels: &[usize]| {
-                let moved = self.touching[group].iter().map(|&number| self.conversions[number].cost(labels));
+                let moved = self.touching[group].iter().map(|&position| self.conversions[position].cost(labels));
                 moved.fold(self.own[group][labels[group]], i64::saturating_add)
             };
             let mut least = cost(labels);
@@ -182,19 +184,20 @@ impl Prices {
         gains
     }
 
-    /// The labels after the cheapest change of any groups to one alternative. Where the readers of a value need it for
-    /// different reasons, the cut counts its conversion for each reason.
+    /// The labels after the cheapest change of any groups to one alternative. Where readers need a value for different
+    /// reasons, the cut counts its conversion for each reason.
     fn expansion(&self, labels: &[usize], alternative: usize) -> Vec<usize> {
         let groups = self.own.len();
         let changed = |group: usize| if alternative < self.own[group].len() { alternative } else { labels[group] };
-        // For each conversion: needed where readers change, and needed where they do not.
+        // For each conversion two vertices: readers that change need it, readers that stay need it.
         let mut cut = Cut::new(groups + 2 * self.conversions.len());
         for (group, costs) in self.own.iter().enumerate() {
             cut.unary(group, costs[labels[group]], costs[changed(group)]);
         }
-        for (number, Conversion { maker, readers, always, cost }) in self.conversions.iter().enumerate() {
-            // True where a reader changes and then needs it; the other one is false where one stays and needs it.
-            let (by_change, by_rest) = (groups + 2 * number, groups + 2 * number + 1);
+        for (position, Conversion { maker, readers, always, cost }) in self.conversions.iter().enumerate() {
+            // The first is true where a reader changes and then needs it; the second is false where one stays and needs
+            // it.
+            let (by_change, by_rest) = (groups + 2 * position, groups + 2 * position + 1);
             let (mut any_change, mut any_rest, mut is_needed) = (false, false, *always);
             for (reader, reads) in readers {
                 match (reads[labels[*reader]], reads[changed(*reader)]) {
@@ -231,7 +234,7 @@ impl Prices {
                         cut.unary(by_rest, *cost, 0);
                     }
                 }
-                // It exists where the maker changes.
+                // The value exists in this format where the maker changes.
                 (false, true) => {
                     if any_change {
                         cut.implies(by_change, maker, *cost);
@@ -240,7 +243,7 @@ impl Prices {
                         cut.unary(maker, *cost, 0);
                     }
                 }
-                // It exists where the maker stays.
+                // The value exists in this format where the maker stays.
                 (true, false) => {
                     if any_rest {
                         cut.implies(maker, by_rest, *cost);
@@ -256,7 +259,7 @@ impl Prices {
     }
 }
 
-/// Costs nothing where the label says what is so.
+/// A table that costs nothing where the label matches.
 fn follows(is_so: bool, label: usize) -> i64 {
     if is_so == (label == 1) { 0 } else { NEVER }
 }
@@ -266,25 +269,25 @@ impl<'a> Formats<'a> {
         Self { problem, islands, known: RefCell::default() }
     }
 
-    /// What it costs to bring a value into a format, as the back end's own kernels for that say.
-    fn conversion(&self, id: ValueId, form: Format) -> i64 {
-        if let Some(known) = self.known.borrow().get(&(id, form)) {
+    /// The cost of converting a value into a format, by the estimates of the back end's own kernels.
+    fn conversion(&self, id: ValueId, format: Format) -> i64 {
+        if let Some(known) = self.known.borrow().get(&(id, format)) {
             return *known;
         }
-        let cost = if form == Format::Island || form == Format::Plain && self.islands.is_native(id) {
+        let cost = if format == Format::Island || format == Format::Plain && self.islands.is_native(id) {
             scaled(copy_time(self.problem, id))
         } else {
-            let candidate = conversion_region(self.problem, id, form).and_then(|region| {
+            let candidate = conversion_region(self.problem, id, format).and_then(|region| {
                 let Problem { back_end, target, database, .. } = self.problem;
                 select(&region, *back_end, target, database).ok()
             });
             candidate.map_or(NEVER / 1024, |candidate| scaled(candidate.estimate))
         };
-        self.known.borrow_mut().insert((id, form), cost);
+        self.known.borrow_mut().insert((id, format), cost);
         cost
     }
 
-    /// What alternatives of these groups cost, which together are all living nodes.
+    /// The costs of the alternatives of these groups, which together contain all living nodes.
     pub(crate) fn prices(&self, scored: &[&ScoredGroup]) -> Prices {
         let (problem, body) = (self.problem, self.problem.body);
         let repeated = Repeated::of(problem, scored.iter().copied());
@@ -293,7 +296,7 @@ impl<'a> Formats<'a> {
         for (index, scored) in scored.iter().enumerate() {
             let costs: Vec<i64> = scored.alternatives.iter().map(|a| scaled(a.cost())).collect();
             if repeated.has(scored) || costs.is_empty() {
-                // Another one makes it, or it is control flow, which always runs.
+                // An earlier group makes the same value, or this is control flow, which always runs.
                 own.push(vec![0]);
             } else {
                 own.push(costs);
@@ -302,21 +305,21 @@ impl<'a> Formats<'a> {
                 scored.results.iter().enumerate().for_each(|(at, id)| _ = makers.insert(*id, (index, at)));
             }
         }
-        // By value and format: groups with those of their alternatives that read it so.
+        // By value and format: the groups and their alternatives that read it so.
         let mut reads: BTreeMap<(ValueId, Format), BTreeMap<usize, BTreeSet<usize>>> = BTreeMap::new();
         let mut always: BTreeSet<(ValueId, Format)> = BTreeSet::new();
         for (index, scored) in scored.iter().enumerate().filter(|(_, scored)| !repeated.has(scored)) {
-            for (number, alternative) in scored.alternatives.iter().enumerate() {
-                for (id, form) in alternative.inputs.iter().flatten() {
+            for (position, alternative) in scored.alternatives.iter().enumerate() {
+                for (id, format) in alternative.inputs.iter().flatten() {
                     let id = repeated.value(*id);
-                    if problem.weight(id).is_some() || *form == Format::Island && (problem.is_known)(id) {
+                    if problem.weight(id).is_some() || *format == Format::Island && (problem.is_known)(id) {
                         continue;
                     }
                     let mut read =
-                        |form| _ = reads.entry((id, form)).or_default().entry(index).or_default().insert(number);
-                    read(*form);
-                    // What goes to another device, or comes from there in another layout, is plain on the way.
-                    if (*form == Format::Island) != self.islands.is_native(id) {
+                        |format| _ = reads.entry((id, format)).or_default().entry(index).or_default().insert(position);
+                    read(*format);
+                    // A copy between devices has plain format on both sides.
+                    if (*format == Format::Island) != self.islands.is_native(id) {
                         read(Format::Plain);
                     }
                 }
@@ -330,13 +333,13 @@ impl<'a> Formats<'a> {
         always.extend(body.outputs().iter().map(|id| (*id, self.islands.result_format(problem, *id))));
         always.iter().for_each(|key| _ = reads.entry(*key).or_default());
         let mut conversions = Vec::new();
-        for ((id, form), readers) in reads {
+        for ((id, format), readers) in reads {
             let maker = match makers.get(&id) {
-                None => Err(form == if self.islands.is_native(id) { Format::Island } else { Format::Plain }),
+                None => Err(format == if self.islands.is_native(id) { Format::Island } else { Format::Plain }),
                 Some(&(maker, at)) => {
                     let alternatives = &scored[maker].alternatives;
-                    let makes: Vec<bool> = alternatives.iter().map(|a| a.results[at] == form).collect();
-                    if makes.is_empty() { Err(form == Format::Plain) } else { Ok((maker, makes)) }
+                    let makes: Vec<bool> = alternatives.iter().map(|a| a.results[at] == format).collect();
+                    if makes.is_empty() { Err(format == Format::Plain) } else { Ok((maker, makes)) }
                 }
             };
             let exists_always = match &maker {
@@ -346,24 +349,24 @@ impl<'a> Formats<'a> {
             if exists_always {
                 continue;
             }
-            let of = |(reader, numbers): (usize, BTreeSet<usize>)| {
-                (reader, (0..own[reader].len()).map(|number| numbers.contains(&number)).collect::<Vec<bool>>())
+            let of = |(reader, alternatives): (usize, BTreeSet<usize>)| {
+                (reader, (0..own[reader].len()).map(|position| alternatives.contains(&position)).collect::<Vec<bool>>())
             };
             let readers: Vec<(usize, Vec<bool>)> = readers.into_iter().map(of).collect();
             let is_read = |(_, reads): &(usize, Vec<bool>)| reads.iter().all(|reads| *reads);
-            let always = always.contains(&(id, form)) || readers.iter().any(is_read);
-            conversions.push(Conversion { maker, readers, always, cost: self.conversion(id, form) });
+            let always = always.contains(&(id, format)) || readers.iter().any(is_read);
+            conversions.push(Conversion { maker, readers, always, cost: self.conversion(id, format) });
         }
         Prices::new(own, conversions)
     }
 }
 
-/// The region that brings a value into a format, from the other one.
-pub(crate) fn conversion_region(problem: &Problem<'_>, id: ValueId, form: Format) -> Option<Region> {
+/// The region that converts a value into a format, from the other one.
+pub(crate) fn conversion_region(problem: &Problem<'_>, id: ValueId, format: Format) -> Option<Region> {
     let plain = problem.body.ty(id);
     let rank = plain.as_tensor()?.dims().ok()?.len();
     let last = type_in(plain, Format::ChannelsLast(rank))?;
-    let (op, from, to) = match form {
+    let (op, from, to) = match format {
         Format::Plain => (Transpose::to_channels_first(rank), last, plain.clone()),
         Format::ChannelsLast(_) => (Transpose::to_channels_last(rank), plain.clone(), last),
         Format::Island => return None,
@@ -384,7 +387,7 @@ mod tests {
             (state >> 33) as usize % bound
         };
         let (mut least_of_all, mut expanded_of_all) = (0, 0);
-        for number in 0..200 {
+        for position in 0..200 {
             let groups = 1 + draw(7);
             let own: Vec<Vec<i64>> =
                 (0..groups).map(|_| (0..1 + draw(4)).map(|_| draw(100) as i64).collect()).collect();
@@ -413,9 +416,9 @@ mod tests {
                 labels[next + 1..].fill(0);
             }
             let exact = prices.eliminated(usize::MAX).expect("no bound");
-            assert_eq!(prices.of(&exact), least, "prices {number}");
+            assert_eq!(prices.of(&exact), least, "prices {position}");
             let expanded = prices.of(&prices.expanded());
-            assert!(expanded >= least, "prices {number}");
+            assert!(expanded >= least, "prices {position}");
             least_of_all += least;
             expanded_of_all += expanded;
         }

@@ -1,4 +1,5 @@
-//! Groups of nodes that could be one region: those that the back end's proposers name, each once, where they can run as one
+//! Groups of nodes that could be one region: those that the back end's proposers name, without duplicates, where they
+//! can run as one step.
 //! step.
 
 use std::collections::HashSet;
@@ -8,9 +9,9 @@ use sinter_ops::{Op, ValueId};
 
 use crate::choose::cover::Problem;
 
-/// Most nodes of a group.
+/// Limit on the nodes of a group.
 const MOST_NODES: usize = 16;
-/// Most groups that are considered for each node of a body.
+/// Limit on the groups for each node of a body.
 const MOST_PER_NODE: usize = 16;
 
 /// Nodes that could be one region.
@@ -26,12 +27,12 @@ impl Group {
         Self { nodes: vec![node] }
     }
 
-    /// The node that the region is reported under when it has no kernel.
+    /// The node under which reports name the region if it has no kernel.
     pub(crate) fn node(&self) -> usize {
         self.nodes[0]
     }
 
-    /// Values that it makes for others.
+    /// Values that other groups read.
     pub(crate) fn results(&self, graph: &GraphView<'_>) -> Vec<ValueId> {
         if let [node] = self.nodes[..] {
             return read_outputs(graph, node).to_vec();
@@ -41,8 +42,8 @@ impl Group {
     }
 }
 
-/// Results of a node that anybody reads, up to the last of them; operators whose kernels take fewer results than they have
-/// save the work for the rest.
+/// Results of a node up to the last one with a reader; operators whose kernels take fewer results than they have save
+/// the work for the rest.
 fn read_outputs<'a>(graph: &GraphView<'a>, node: usize) -> &'a [ValueId] {
     let node = graph.node(node);
     if !matches!(node.op, Op::Attention(_)) {
@@ -52,7 +53,7 @@ fn read_outputs<'a>(graph: &GraphView<'a>, node: usize) -> &'a [ValueId] {
     &node.outputs[..count]
 }
 
-/// All groups of several nodes that may be worth a region of their own; they overlap.
+/// All groups of several nodes that may deserve a region of their own; they overlap.
 pub(crate) fn propose(problem: &Problem<'_>, graph: &GraphView<'_>) -> Vec<Group> {
     let mut groups = Vec::new();
     if !problem.may_join {

@@ -1,8 +1,8 @@
-//! Islands: what the back end of the plan has no kernels for runs on another one's device, the host's say.
+//! Islands: operators without a kernel of the plan's back end run on another device, usually the host.
 //!
-//! An operator is on the island where no kernel of the main back end takes it. A value is native to the island where it is
-//! made there, or where it is an input that nobody else reads; elsewhere it is copied, once for each device. Weights and
-//! values in registers lie on both devices, and values that are no tensors of numbers belong to none.
+//! An operator is on the island where no kernel of the main back end takes it. A value is native to the island where a
+//! node on the island makes it, or where it is an input that only such nodes read; the other device gets one copy of
+//! it. Weights and values in registers lie on both devices, and values that are not tensors of numbers belong to none.
 
 use std::collections::BTreeMap;
 
@@ -26,13 +26,13 @@ pub(crate) struct Islands {
     native: Vec<bool>,
 }
 
-/// Does a value lie in the memory of a device?
+/// Can a device's memory hold the value?
 pub(crate) fn has_place(ty: &ValueType) -> bool {
     ty.as_tensor().is_some_and(|tensor| tensor.data_type != DataType::String)
 }
 
 impl Islands {
-    /// Finds them, by what serves each operator alone.
+    /// Finds the native values, from the alternatives of each single operator.
     pub(crate) fn of(
         problem: &Problem<'_>,
         graph: &GraphView<'_>,
@@ -44,7 +44,7 @@ impl Islands {
             let outputs = graph.node(*node).outputs.iter().filter(|id| has_place(problem.body.ty(**id)));
             outputs.for_each(|id| native[id.index()] = true);
         }
-        // The bodies of control flow are given what lies where the plan's own device has it.
+        // The bodies of control flow receive values on the plan's own device.
         for id in problem.body.inputs().iter().filter(|_| !problem.is_inside) {
             let readers = graph.readers(*id);
             native[id.index()] = has_place(problem.body.ty(*id))
@@ -55,7 +55,7 @@ impl Islands {
         Self { native }
     }
 
-    /// The format in which a result of the body is given. What a whole network gives may lie anywhere.
+    /// The format of a result of the body. The results of a whole network may lie on any device.
     pub(crate) fn result_format(&self, problem: &Problem<'_>, id: ValueId) -> Format {
         if self.is_native(id) && !problem.is_inside && has_place(problem.body.ty(id)) {
             Format::Island
@@ -64,13 +64,13 @@ impl Islands {
         }
     }
 
-    /// Is a value made, or given, on the island?
+    /// Is a value made or given on the island?
     pub(crate) fn is_native(&self, id: ValueId) -> bool {
         self.native.get(id.index()) == Some(&true)
     }
 }
 
-/// Nanoseconds of a copy between the two devices.
+/// Nanoseconds of a copy between both devices.
 pub(crate) fn copy_time(problem: &Problem<'_>, id: ValueId) -> f64 {
     let ty = problem.body.ty(id);
     let count = problem.database.sizing().evaluate(&count_of(ty)).unwrap_or(0);

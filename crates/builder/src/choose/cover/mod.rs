@@ -1,13 +1,14 @@
-//! The cover: which operators become one region, and in which formats each region reads and writes.
+//! The cover: decides which operators become one region, and in which formats each region reads and writes.
 //!
-//! [`groups`] collects the regions that the back end's proposers name. What is done to weights alone is done when the plan is
-//! made: [`folding`]. Each region has [`alternatives`], which differ in the format of each operand and result: plain, or with
-//! the channels behind the spatial axes. Every alternative is offered to the tactics and costs what the best candidate costs.
-//! [`choice`] takes the cheapest groups of all nodes, single ones included: [`partition`] finds them, exactly where groups do
-//! not tangle, and [`order`] says in which order they can run. A value that one region makes in one format and others read in
-//! another costs a conversion, once for each format. [`formats`] finds the cheapest alternatives, exactly where few values
-//! tangle, by [`eliminate`], else by expansions with a minimum [`cut`] in each; [`search`] finds groups that are cheaper with
-//! their conversions. What no kernel takes runs on one of the [`islands`]. [`emit`] makes the steps.
+//! [`groups`] collects the regions that the back end's proposers name. [`folding`] finds nodes that only process
+//! weights; the plan computes them in advance. Each region has [`alternatives`], which differ in the format of each
+//! operand and result: plain, or with the channels behind the spatial axes. The tactics offer candidates for every
+//! alternative, whose cost is that of the best candidate. [`choice`] takes the cheapest groups of all nodes, single
+//! ones included: [`partition`] finds them, exactly where groups hardly overlap, and [`order`] sorts them for
+//! execution. A value that one region makes in one format and others read in another costs a conversion, once for each
+//! format. [`formats`] finds the cheapest alternatives, exactly where few values interact, by [`eliminate`], else by
+//! expansions with a minimum [`cut`] in each; [`search`] finds groups that are cheaper with their conversions.
+//! Operators without a kernel run on one of the [`islands`]. [`emit`] makes the steps.
 
 mod alternatives;
 mod choice;
@@ -35,21 +36,21 @@ use crate::choose::tuning_database::TuningDatabase;
 pub(crate) use crate::choose::cover::folding::Folding;
 pub(crate) use crate::choose::cover::islands::Island;
 
-/// What a step of the cover does.
+/// The work of a step of the cover.
 pub(crate) enum Work {
     /// A kernel computes a region.
     Launch(Region, Candidate),
     /// Control flow: the operator with empty bodies, as a region.
     Control(Region),
-    /// A value is copied to another device.
+    /// A copy of a value to another device.
     Copy {
-        /// Nanoseconds that it is expected to take.
+        /// Expected nanoseconds.
         estimate: f64,
     },
 }
 
 impl Work {
-    /// Nanoseconds that it is expected to take.
+    /// Expected nanoseconds.
     fn estimate(&self) -> f64 {
         match self {
             Self::Launch(_, candidate) => candidate.estimate,
@@ -59,10 +60,10 @@ impl Work {
     }
 }
 
-/// A step of the cover with what it reads and writes.
+/// A step of the cover with its operands and results.
 pub(crate) struct CoverStep {
     pub(crate) work: Work,
-    /// Operands by their number in the region.
+    /// Operands by their index in the region.
     pub(crate) inputs: Vec<Option<ValueId>>,
     pub(crate) outputs: Vec<ValueId>,
     /// Positions of its nodes in the body.
@@ -73,20 +74,20 @@ pub(crate) struct CoverStep {
 pub(crate) struct Cover {
     /// Types of all values: first the body's own, then those in other formats.
     pub(crate) types: Vec<ValueType>,
-    /// Weights in other formats, and those that nodes make.
+    /// Weights in other formats, and weights that nodes make.
     pub(crate) weights: Vec<(ValueId, Arc<WeightExpr>)>,
     /// Values on the island.
     pub(crate) on_island: Vec<ValueId>,
-    /// Values that are there before a run, each with the one on the island.
+    /// Values that are known before a run, each with its copy on the island.
     pub(crate) known: Vec<(ValueId, ValueId)>,
-    /// What the body gives.
+    /// Results of the body.
     pub(crate) outputs: Vec<ValueId>,
-    /// In execution order.
+    /// Steps in execution order.
     pub(crate) steps: Vec<CoverStep>,
     pub(crate) costs: Costs,
 }
 
-/// What a cover is expected to take, in picoseconds, and what others would.
+/// Expected time of the cover and of others, in picoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Costs {
     /// Every operator by itself.
@@ -95,11 +96,11 @@ pub struct Costs {
     pub greedy: i64,
     /// The cover that was chosen.
     pub solved: i64,
-    /// The steps that were made of it: the same, or the cover was exact for another problem.
+    /// The steps that were emitted: equal to `solved`, or the solver's objective does not match the plan.
     pub emitted: i64,
 }
 
-/// What covering a body needs to know.
+/// The problem of covering a body.
 pub(crate) struct Problem<'a> {
     pub(crate) body: &'a Body,
     pub(crate) back_end: &'a dyn BackEnd,
@@ -111,9 +112,9 @@ pub(crate) struct Problem<'a> {
     pub(crate) inputs: &'a dyn Fn(ValueId) -> Option<Arc<WeightExpr>>,
     /// Weights that nodes of the body make.
     pub(crate) folding: &'a Folding,
-    /// Is a value there before a run, though it is no weight?
+    /// Is a value known before a run, though it is not a weight?
     pub(crate) is_known: &'a dyn Fn(ValueId) -> bool,
-    /// Where operators run that the back end has no kernel for.
+    /// The island, for operators without a kernel of the plan's own back end.
     pub(crate) island: Option<Island<'a>>,
     /// Is it a body of control flow?
     pub(crate) is_inside: bool,
@@ -132,7 +133,7 @@ impl Problem<'_> {
     }
 }
 
-/// A node without a kernel, with what every tactic said.
+/// A node without a kernel, with the refusal of every tactic.
 pub(crate) struct UnsupportedNode {
     pub(crate) node: usize,
     pub(crate) refusals: Vec<(String, sinter_backend::Refusal)>,

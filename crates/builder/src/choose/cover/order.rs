@@ -1,4 +1,4 @@
-//! The order in which groups run: each when all that it reads exists, otherwise as the network has them.
+//! The order in which groups run: each after the groups that it reads, otherwise as in the network.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
@@ -8,32 +8,32 @@ use sinter_backend::GraphView;
 use crate::choose::cover::Problem;
 use crate::choose::cover::groups::Group;
 
-/// Groups, which together hold every living node once, as numbers in an order of execution.
+/// Sorts groups, which together contain every living node once; returns their indices in execution order.
 ///
 /// # Errors
-/// Groups that wait for each other, or for such.
+/// Groups in a cycle, and groups that wait for such.
 pub(crate) fn order(problem: &Problem<'_>, graph: &GraphView<'_>, groups: &[&Group]) -> Result<Vec<usize>, Vec<usize>> {
     let mut group_of = vec![usize::MAX; problem.body.nodes().len()];
-    for (number, group) in groups.iter().enumerate() {
-        group.nodes.iter().for_each(|&node| group_of[node] = number);
+    for (index, group) in groups.iter().enumerate() {
+        group.nodes.iter().for_each(|&node| group_of[node] = index);
     }
     let mut readers: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); groups.len()];
     let mut awaited = vec![0usize; groups.len()];
-    for (number, group) in groups.iter().enumerate() {
+    for (index, group) in groups.iter().enumerate() {
         let inputs = group.nodes.iter().flat_map(|&node| problem.body.nodes()[node].inputs.iter().flatten());
         for maker in inputs.filter_map(|id| graph.maker(*id)).map(|node| group_of[node]) {
-            if maker != number && readers[maker].insert(number) {
-                awaited[number] += 1;
+            if maker != index && readers[maker].insert(index) {
+                awaited[index] += 1;
             }
         }
     }
-    // Of those that can run, the one whose last node comes first in the network.
-    let rank = |number: usize| Reverse((groups[number].nodes.last().copied(), number));
-    let mut ready: BinaryHeap<_> = (0..groups.len()).filter(|&number| awaited[number] == 0).map(rank).collect();
+    // Of the groups that can run, the one whose last node comes first in the network.
+    let rank = |index: usize| Reverse((groups[index].nodes.last().copied(), index));
+    let mut ready: BinaryHeap<_> = (0..groups.len()).filter(|&index| awaited[index] == 0).map(rank).collect();
     let mut sorted = Vec::new();
-    while let Some(Reverse((_, number))) = ready.pop() {
-        sorted.push(number);
-        for &reader in &readers[number] {
+    while let Some(Reverse((_, index))) = ready.pop() {
+        sorted.push(index);
+        for &reader in &readers[index] {
             awaited[reader] -= 1;
             if awaited[reader] == 0 {
                 ready.push(rank(reader));
@@ -42,6 +42,6 @@ pub(crate) fn order(problem: &Problem<'_>, graph: &GraphView<'_>, groups: &[&Gro
     }
     match sorted.len() == groups.len() {
         true => Ok(sorted),
-        false => Err((0..groups.len()).filter(|&number| awaited[number] > 0).collect()),
+        false => Err((0..groups.len()).filter(|&index| awaited[index] > 0).collect()),
     }
 }

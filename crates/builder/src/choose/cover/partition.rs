@@ -1,13 +1,13 @@
 //! The cheapest choice among overlapping groups: every node in exactly one group or by itself.
 //!
-//! Groups that share nodes, directly or through others, are one component; components are independent of each other. One
-//! is solved by dynamic programming over the sets of nodes that are still to be covered: the last of them is in one of its
-//! groups or by itself. In chains, which networks are, there are few such sets. A component with too many takes the group
-//! that saves most, then the next.
+//! Groups that share nodes, directly or through others, form one component; components are independent of each other.
+//! Dynamic programming over the sets of nodes that are still to be covered solves one: the last of them is in one of
+//! its groups or by itself. In chains, which networks mostly are, there are few such sets. A component with too many
+//! takes the group that saves most, then the next.
 
 use std::collections::{BTreeMap, HashMap};
 
-/// A group and what it costs.
+/// A group with its cost.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Offer {
     /// Nodes in order.
@@ -15,16 +15,16 @@ pub(crate) struct Offer {
     pub(crate) cost: f64,
 }
 
-/// Largest component that is solved exactly.
+/// Limit on the nodes of a component that is solved exactly.
 const MOST_NODES: usize = 512;
-/// Most sets of nodes of a component.
+/// Limit on the sets of nodes of a component.
 const MOST_SETS: usize = 4096;
 
 /// A set of nodes of a component.
 type Set = Vec<u64>;
 
-/// Numbers of the chosen offers, in order; nodes in none of them are by themselves, which costs `single(node)`. Of equal
-/// costs the larger and later groups are taken.
+/// Indices of the chosen offers, in order; nodes in none of them are by themselves, which costs `single(node)`. Of
+/// equal costs the larger and later groups are taken.
 pub(crate) fn partition(offers: &[Offer], single: &dyn Fn(usize) -> f64) -> Vec<usize> {
     let mut chosen = Vec::new();
     for component in components(offers) {
@@ -49,38 +49,38 @@ fn components(offers: &[Offer]) -> Vec<Vec<usize>> {
     }
     let mut parents: Vec<usize> = (0..offers.len()).collect();
     let mut holders: HashMap<usize, usize> = HashMap::new();
-    for (number, offer) in offers.iter().enumerate() {
+    for (index, offer) in offers.iter().enumerate() {
         for &node in &offer.nodes {
-            let other = *holders.entry(node).or_insert(number);
-            let (a, b) = (root(&mut parents, other), root(&mut parents, number));
+            let other = *holders.entry(node).or_insert(index);
+            let (a, b) = (root(&mut parents, other), root(&mut parents, index));
             parents[a.max(b)] = a.min(b);
         }
     }
     let mut components: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for number in 0..offers.len() {
-        components.entry(root(&mut parents, number)).or_default().push(number);
+    for index in 0..offers.len() {
+        components.entry(root(&mut parents, index)).or_default().push(index);
     }
     components.into_values().collect()
 }
 
-/// A component on its way to the cheapest choice.
+/// Dynamic programming over one component.
 struct Exact<'a> {
     /// Costs of nodes by themselves.
     singles: Vec<f64>,
-    /// By their last node: number, nodes and cost of an offer.
+    /// By their last node: index, nodes and cost of an offer.
     by_last: Vec<Vec<(usize, Vec<usize>, &'a Offer)>>,
-    /// What the rest of a set costs, and the offer that covers its last node.
+    /// The cost of the rest of a set, and the offer that covers its last node.
     known: HashMap<Set, (f64, Option<usize>)>,
 }
 
 impl<'a> Exact<'a> {
     fn new(offers: &'a [Offer], component: &[usize], nodes: &[usize], single: &dyn Fn(usize) -> f64) -> Self {
         let mut by_last: Vec<Vec<(usize, Vec<usize>, &Offer)>> = vec![Vec::new(); nodes.len()];
-        for &number in component {
-            let offer = &offers[number];
+        for &index in component {
+            let offer = &offers[index];
             let own: Vec<usize> = offer.nodes.iter().filter_map(|node| nodes.binary_search(node).ok()).collect();
             if let Some(&last) = own.last() {
-                by_last[last].push((number, own, offer));
+                by_last[last].push((index, own, offer));
             }
         }
         for offers in &mut by_last {
@@ -98,9 +98,9 @@ impl<'a> Exact<'a> {
         let mut chosen = Vec::new();
         while let Some(last) = last_of(&set) {
             let offer = self.known.get(&set)?.1;
-            match offer.and_then(|number| self.by_last[last].iter().find(|offer| offer.0 == number)) {
-                Some((number, nodes, _)) => {
-                    chosen.push(*number);
+            match offer.and_then(|index| self.by_last[last].iter().find(|offer| offer.0 == index)) {
+                Some((index, nodes, _)) => {
+                    chosen.push(*index);
                     set = without(&set, nodes);
                 }
                 None => set = without(&set, &[last]),
@@ -119,14 +119,14 @@ impl<'a> Exact<'a> {
         }
         let mut best: Option<(f64, Option<usize>)> = None;
         for at in 0..self.by_last[last].len() {
-            let (number, nodes, offer) = &self.by_last[last][at];
+            let (index, nodes, offer) = &self.by_last[last][at];
             if !nodes.iter().all(|node| set[node / 64] >> (node % 64) & 1 == 1) {
                 continue;
             }
-            let (number, own, rest) = (*number, offer.cost, without(set, nodes));
+            let (index, own, rest) = (*index, offer.cost, without(set, nodes));
             let cost = own + self.cost(&rest)?;
             if best.is_none_or(|(least, _)| cost < least) {
-                best = Some((cost, Some(number)));
+                best = Some((cost, Some(index)));
             }
         }
         let alone = self.singles[last] + self.cost(&without(set, &[last]))?;
@@ -147,18 +147,18 @@ fn without(set: &Set, nodes: &[usize]) -> Set {
     rest
 }
 
-/// The group that saves most first.
+/// Takes the group that saves most first.
 fn greedy(offers: &[Offer], component: &[usize], single: &dyn Fn(usize) -> f64) -> Vec<usize> {
-    let saved = |number: usize| offers[number].nodes.iter().map(|&n| single(n)).sum::<f64>() - offers[number].cost;
-    let mut order: Vec<(f64, usize)> = component.iter().map(|&number| (saved(number), number)).collect();
+    let saved = |index: usize| offers[index].nodes.iter().map(|&n| single(n)).sum::<f64>() - offers[index].cost;
+    let mut order: Vec<(f64, usize)> = component.iter().map(|&index| (saved(index), index)).collect();
     order.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
     let mut taken: Vec<usize> = Vec::new();
     let mut chosen = Vec::new();
-    for (saved, number) in order {
-        let nodes = &offers[number].nodes;
+    for (saved, index) in order {
+        let nodes = &offers[index].nodes;
         if saved >= 0.0 && !nodes.iter().any(|node| taken.contains(node)) {
             taken.extend(nodes);
-            chosen.push(number);
+            chosen.push(index);
         }
     }
     chosen
@@ -168,13 +168,13 @@ fn greedy(offers: &[Offer], component: &[usize], single: &dyn Fn(usize) -> f64) 
 mod tests {
     use super::*;
 
-    /// The cheapest of all choices, by trying them.
+    /// The cost of the cheapest choice, by trying all of them.
     fn brute_force(offers: &[Offer], nodes: usize, single: &dyn Fn(usize) -> f64) -> f64 {
         let mut best = f64::INFINITY;
         for bits in 0..1u32 << offers.len() {
-            let taken = |number: &usize| bits >> number & 1 == 1;
+            let taken = |index: &usize| bits >> index & 1 == 1;
             let mut counts = vec![0; nodes];
-            let chosen: Vec<&Offer> = (0..offers.len()).filter(taken).map(|number| &offers[number]).collect();
+            let chosen: Vec<&Offer> = (0..offers.len()).filter(taken).map(|index| &offers[index]).collect();
             chosen.iter().flat_map(|offer| &offer.nodes).for_each(|node| counts[*node] += 1);
             if counts.iter().all(|count| *count < 2) {
                 best = best.min(cost(&chosen, nodes, single));
@@ -208,7 +208,7 @@ mod tests {
                 .collect();
             let single = |node: usize| singles[node];
             let chosen = partition(&offers, &single);
-            let chosen: Vec<&Offer> = chosen.into_iter().map(|number| &offers[number]).collect();
+            let chosen: Vec<&Offer> = chosen.into_iter().map(|index| &offers[index]).collect();
             let mut all: Vec<usize> = chosen.iter().flat_map(|offer| offer.nodes.iter().copied()).collect();
             let count = all.len();
             all.sort_unstable();
@@ -225,7 +225,7 @@ mod tests {
             .map(|node| Offer { nodes: vec![node, node + 1], cost: if node % 2 == 1 { 1.0 } else { 1.9 } })
             .collect();
         assert_eq!(partition(&chain, &|_| 1.0), (0..150).map(|i| 2 * i + 1).collect::<Vec<_>>());
-        // All pairs of many nodes: more sets than anybody tries.
+        // All pairs of many nodes: more sets than the limit.
         let tangle = (0..30).flat_map(|a| (a + 1..30).map(move |b| Offer { nodes: vec![a, b], cost: 1.0 }));
         let tangle: Vec<Offer> = tangle.collect();
         assert_eq!(partition(&tangle, &|_| 1.0).len(), 15);

@@ -1,7 +1,7 @@
-//! Dequantizations that were left by themselves and give the same: the first one serves all.
+//! Equal dequantizations that are regions of their own: the first one replaces the others.
 //!
-//! Every reader of quantized values has a dequantization of its own, which its region may compute. Where regions do not,
-//! several of one value are left.
+//! Every reader of quantized values has a dequantization of its own, which its region may contain. Where regions do not
+//! contain it, several dequantizations of one value remain.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use sinter_ops::{Node, Op, ValueId};
 use crate::choose::cover::Problem;
 use crate::choose::cover::alternatives::ScoredGroup;
 
-/// Results of groups that repeat an earlier one, each with the result that stands for it.
+/// Results of groups that repeat an earlier one, each with the result that replaces it.
 pub(crate) struct Repeated(HashMap<ValueId, ValueId>);
 
 impl Repeated {
@@ -35,7 +35,7 @@ impl Repeated {
         Self(same)
     }
 
-    /// The value that stands for this one, itself mostly.
+    /// The value that replaces this one, mostly itself.
     pub(crate) fn value(&self, id: ValueId) -> ValueId {
         self.0.get(&id).copied().unwrap_or(id)
     }

@@ -1,7 +1,7 @@
-//! Timing the candidates of one region: warm, in turns, the shortest of many launches.
+//! Times the candidates of one region: warm, in turns, the shortest of many launches.
 //!
-//! What disturbs a measurement (another process, an interrupt, a slow clock) only ever adds time, so the minimum is the
-//! robust figure; taking turns spreads a disturbance over all candidates.
+//! Disturbances (another process, an interrupt, a slow clock) only ever add time, so that the minimum is the robust
+//! figure; taking turns spreads a disturbance over all candidates.
 
 use std::time::{Duration, Instant};
 
@@ -12,24 +12,24 @@ use crate::choose::select::MOST_CANDIDATES;
 use crate::choose::timings::Timing;
 use crate::harness::{Setup, workspace_bytes};
 
-/// A candidate has been timed enough after this much time, or this many launches.
+/// Timing a candidate ends after this much time, or this many launches.
 const ENOUGH: Duration = Duration::from_millis(25);
 const MAX_LAUNCHES: usize = 100;
-/// Launches that a figure rests on at least, while there is time.
+/// Least number of launches behind a figure, while there is time.
 const MIN_LAUNCHES: usize = 3;
-/// A candidate that takes this many times as long as the best one after a launch is out of the comparison.
+/// A candidate that takes this many times as long as the best one after a launch is dropped from the comparison.
 const HOPELESS: u32 = 4;
 
-/// What timing needs.
+/// The device and deadline of timings.
 pub(crate) struct Bench<'a> {
     pub(crate) back_end: &'a dyn BackEnd,
     pub(crate) device: &'a dyn Device,
-    /// When to stop.
+    /// End of the timing.
     pub(crate) deadline: Instant,
 }
 
 /// A candidate in the comparison.
-struct Runner {
+struct TimedCandidate {
     position: usize,
     kernel: KernelId,
     setup: Setup,
@@ -39,67 +39,69 @@ struct Runner {
 }
 
 impl Bench<'_> {
-    /// Times recipes for a region whose sizes are all numbers; `None` where the time was over before the first launch.
+    /// Times recipes for a region with static sizes; `None` where the time was over before the first launch.
     pub(crate) fn time(&self, region: &Region, recipes: &[Recipe]) -> Vec<Option<Timing>> {
         let mut timings: Vec<Option<Timing>> = vec![None; recipes.len()];
-        let mut runners = Vec::new();
+        let mut candidates = Vec::new();
         for (position, recipe) in recipes.iter().enumerate() {
             if Instant::now() >= self.deadline {
                 break;
             }
-            // The first launch touches memory and code for the first time: it is not counted.
-            match self.prepare(region, recipe).and_then(|mut runner| self.launch(&mut runner).map(|_| runner)) {
-                Ok(runner) => runners.push(Runner { position, ..runner }),
+            // The first launch touches memory and code for the first time: it does not count.
+            match self.prepare(region, recipe).and_then(|mut candidate| self.launch(&mut candidate).map(|_| candidate))
+            {
+                Ok(candidate) => candidates.push(TimedCandidate { position, ..candidate }),
                 Err(reason) => timings[position] = Some(Timing::Failed(reason)),
             }
         }
         let mut is_first = true;
-        let mut racing: Vec<usize> = (0..runners.len()).collect();
-        while !racing.is_empty() && (is_first || Instant::now() < self.deadline) {
-            for &index in &racing {
-                let runner = &mut runners[index];
-                match self.launch(runner) {
+        let mut timing: Vec<usize> = (0..candidates.len()).collect();
+        while !timing.is_empty() && (is_first || Instant::now() < self.deadline) {
+            for &index in &timing {
+                let candidate = &mut candidates[index];
+                match self.launch(candidate) {
                     Ok(time) => {
-                        runner.best = runner.best.min(time);
-                        runner.total += time;
-                        runner.launches += 1;
+                        candidate.best = candidate.best.min(time);
+                        candidate.total += time;
+                        candidate.launches += 1;
                     }
-                    Err(reason) => timings[runner.position] = Some(Timing::Failed(reason)),
+                    Err(reason) => timings[candidate.position] = Some(Timing::Failed(reason)),
                 }
             }
             is_first = false;
-            let best = racing.iter().map(|&index| runners[index].best).min().unwrap_or_default();
-            racing.retain(|&index| {
-                let Runner { position, best: own, total, launches, .. } = &runners[index];
+            let best = timing.iter().map(|&index| candidates[index].best).min().unwrap_or_default();
+            timing.retain(|&index| {
+                let TimedCandidate { position, best: own, total, launches, .. } = &candidates[index];
                 let is_done = *launches >= MAX_LAUNCHES || *total >= ENOUGH && *launches >= MIN_LAUNCHES;
                 timings[*position].is_none() && !is_done && *own <= best * HOPELESS
             });
         }
-        for runner in runners {
-            if runner.launches > 0 && timings[runner.position].is_none() {
-                // Nothing takes no time: a clock of coarse steps must not make a kernel free.
-                let picoseconds = u64::try_from(runner.best.as_nanos() * 1000).unwrap_or(u64::MAX).max(1);
-                timings[runner.position] = Some(Timing::Picoseconds(picoseconds));
+        for candidate in candidates {
+            if candidate.launches > 0 && timings[candidate.position].is_none() {
+                // At least 1: a clock of coarse steps must not make a kernel free.
+                let picoseconds = u64::try_from(candidate.best.as_nanos() * 1000).unwrap_or(u64::MAX).max(1);
+                timings[candidate.position] = Some(Timing::Picoseconds(picoseconds));
             }
         }
         timings
     }
 
-    fn launch(&self, runner: &mut Runner) -> Result<Duration, String> {
-        runner.setup.launch(runner.kernel).map_err(|e| e.to_string())
+    fn launch(&self, candidate: &mut TimedCandidate) -> Result<Duration, String> {
+        candidate.setup.launch(candidate.kernel).map_err(|e| e.to_string())
     }
 
-    fn prepare(&self, region: &Region, recipe: &Recipe) -> Result<Runner, String> {
-        let tactic = self.back_end.tactic(&recipe.tactic).ok_or("the tactic is gone")?;
+    fn prepare(&self, region: &Region, recipe: &Recipe) -> Result<TimedCandidate, String> {
+        let tactic = self.back_end.tactic(&recipe.tactic).ok_or("the tactic does not exist")?;
         let sizing = Sizing::default();
         let problem = Problem { region, target: self.device.target(), sizing: &sizing };
         let offered = tactic.offer(&problem, MOST_CANDIDATES).map_err(|refusal| refusal.to_string())?;
-        let candidate = offered.iter().find(|c| c.recipe == *recipe).ok_or("it is not offered at these sizes")?;
+        let candidate =
+            offered.iter().find(|c| c.recipe == *recipe).ok_or("the tactic does not offer it at these sizes")?;
         let text = |e: KernelError| e.to_string();
         let code = tactic.compile(recipe, region, self.device.target()).map_err(text)?;
         let kernel = match self.device.load(recipe, region, code.as_ref()).map_err(text)? {
             Loaded::Kernel(kernel) => kernel,
-            Loaded::Values(_) => return Err("it works on whole values, not on memory".to_owned()),
+            Loaded::Values(_) => return Err("the kernel works on host values, not on memory".to_owned()),
         };
         let workspace = workspace_bytes(candidate, region, &region.body().input_types());
         let mut operands = operands(region)?;
@@ -109,11 +111,11 @@ impl Bench<'_> {
         }
         let setup = Setup::new(self.device, &region.body().output_types(), &operands, workspace);
         let setup = setup.map_err(|e| e.to_string())?;
-        Ok(Runner { position: 0, kernel, setup, best: Duration::MAX, total: Duration::ZERO, launches: 0 })
+        Ok(TimedCandidate { position: 0, kernel, setup, best: Duration::MAX, total: Duration::ZERO, launches: 0 })
     }
 }
 
-/// Made-up operands by their number: known contents where there are some, sensible numbers elsewhere.
+/// Synthetic operands by index: known contents where there are some, plausible numbers elsewhere.
 fn operands(region: &Region) -> Result<Vec<Option<Tensor>>, String> {
     let body = region.body();
     let ids: Vec<_> = match region.only() {
@@ -128,9 +130,9 @@ fn synthetic(ty: &TensorType) -> Result<Tensor, String> {
     if let Some(known) = ty.constant() {
         return Ok(known);
     }
-    let sizes = ty.shape.sizes().ok_or("an operand of open size")?;
+    let sizes = ty.shape.sizes().ok_or("an operand of dynamic size")?;
     let count = sinter_base::shape::element_count(&sizes).ok_or("an operand that is too large")?;
-    // Floats spread evenly over -1..1, none of them denormal; integers are indices that every axis has.
+    // Floats spread evenly over -1..1, none of them denormal; integers are indices that are valid for every axis.
     let float = |index: usize| ((index * 7919) % 2003) as f32 / 1001.5 - 0.9997;
     let made = match ty.data_type {
         DataType::F32 => Tensor::from_vec(&sizes, (0..count).map(float).collect()),

@@ -1,8 +1,8 @@
-//! Tuning: the candidates of the regions that a cover asks about are timed on the device, the heaviest regions first.
+//! Tuning: times the candidates of the regions that a cover queries, the heaviest regions first.
 //!
-//! Equal regions share one timing. What nobody would choose is not timed: a candidate whose estimate is many times the
-//! best one's. When the time is over, regions without a time go on with their estimates, scaled to stand beside times. In
-//! the end the plan by times must win as a whole engine ([`engines`]).
+//! Equal regions share one timing. Tuning skips candidates whose estimate is many times that of the best one. When the
+//! time is over, regions without a time keep their estimates, scaled to be comparable with times. In the end the plan
+//! by times must win as a whole engine ([`engines`]).
 
 mod candidate_timing;
 
@@ -17,15 +17,15 @@ use crate::choose::tune::candidate_timing::Bench;
 use crate::choose::tuning_database::{Query, Times, TuningDatabase};
 use crate::progress::{Progress, Stage};
 
-/// Candidates whose estimate is this many times the best one's are not timed, unless they are short anyway.
+/// Candidates whose estimate is this many times that of the best one are not timed, unless they are short anyway.
 const FAR_SLOWER: f64 = 10.0;
 /// Nanoseconds below which every candidate is timed.
 const SHORT: f64 = 100_000.0;
 
-/// How kernels are timed.
+/// Options of tuning.
 #[derive(Clone, Debug, Default)]
 pub struct Tuning {
-    /// How long; `None` uses the timings of the cache only, and fails when one is missing.
+    /// Time for tuning; `None` uses the timings of the cache only, and fails when one is missing.
     pub budget: Option<Duration>,
     /// Timings of earlier builds.
     pub cache: TimingCache,
@@ -36,11 +36,11 @@ pub struct Tuning {
 pub struct MissingTiming {
     /// The tactic.
     pub tactic: String,
-    /// What it would compute.
+    /// The problem that it would compute.
     pub problem: String,
 }
 
-/// The device as timings name it.
+/// The name of the device in timings.
 pub(crate) fn device_name(back_end: &dyn BackEnd, target: &Target) -> String {
     let machine = back_end.machine();
     let separator = if machine.is_empty() { "" } else { ", " };
@@ -54,20 +54,20 @@ struct Job {
     recipes: Vec<Recipe>,
 }
 
-/// Candidates that are worth a timing.
-fn contenders(asked: &Query) -> impl Iterator<Item = &Candidate> {
-    let best = asked.offered.iter().map(|c| c.estimate).fold(f64::INFINITY, f64::min);
-    asked.offered.iter().filter(move |c| !is_far_slower(c.estimate, best))
+/// Candidates that tuning times.
+fn worth_timing(query: &Query) -> impl Iterator<Item = &Candidate> {
+    let best = query.offered.iter().map(|c| c.estimate).fold(f64::INFINITY, f64::min);
+    query.offered.iter().filter(move |c| !is_far_slower(c.estimate, best))
 }
 
 fn is_far_slower(estimate: f64, best: f64) -> bool {
     estimate > SHORT && estimate > best * FAR_SLOWER
 }
 
-/// Why a candidate was not timed although its region was asked about.
-pub(crate) fn why_not(asked: &Query, candidate: &Candidate) -> String {
-    let best = asked.offered.iter().map(|c| c.estimate).fold(f64::INFINITY, f64::min);
-    match &asked.point {
+/// Why a candidate was not timed although a cover queried its region.
+pub(crate) fn why_not(query: &Query, candidate: &Candidate) -> String {
+    let best = query.offered.iter().map(|c| c.estimate).fold(f64::INFINITY, f64::min);
+    match &query.point {
         Err(reason) => reason.clone(),
         Ok(_) if is_far_slower(candidate.estimate, best) => {
             format!("expected to be {:.0} times slower than the best", candidate.estimate / best.max(1.0))
@@ -76,19 +76,19 @@ pub(crate) fn why_not(asked: &Query, candidate: &Candidate) -> String {
     }
 }
 
-/// What lacks a time, the heaviest first.
+/// Regions with candidates that lack a time, the heaviest first.
 fn jobs(database: &TuningDatabase) -> Vec<Job> {
     let mut jobs: BTreeMap<String, Job> = BTreeMap::new();
-    for (_, asked) in database.asked() {
-        let Ok(point) = &asked.point else { continue };
-        let recipes: Vec<Recipe> = contenders(&asked).map(|candidate| candidate.recipe.clone()).collect();
+    for (_, query) in database.queries() {
+        let Ok(point) = &query.point else { continue };
+        let recipes: Vec<Recipe> = worth_timing(&query).map(|candidate| candidate.recipe.clone()).collect();
         if recipes.iter().all(|recipe| database.timing(point, recipe).is_some()) {
             continue;
         }
-        let best = contenders(&asked).map(|c| c.estimate).fold(f64::INFINITY, f64::min);
+        let best = worth_timing(&query).map(|c| c.estimate).fold(f64::INFINITY, f64::min);
         let new = Job { weight: 0.0, point: point.clone(), recipes: Vec::new() };
         let job = jobs.entry(point.problem.clone()).or_insert(new);
-        job.weight += best * asked.count as f64;
+        job.weight += best * query.count as f64;
         job.recipes.extend(recipes.into_iter().filter(|recipe| !job.recipes.contains(recipe)).collect::<Vec<_>>());
     }
     let mut jobs: Vec<Job> = jobs.into_values().collect();
@@ -96,7 +96,7 @@ fn jobs(database: &TuningDatabase) -> Vec<Job> {
     jobs
 }
 
-/// Timings that the present cover would need and does not have.
+/// Timings that the present cover needs and the cache lacks.
 pub(crate) fn missing(database: &TuningDatabase) -> Vec<MissingTiming> {
     let of = |job: Job| {
         let Job { point, recipes, .. } = job;
@@ -106,7 +106,7 @@ pub(crate) fn missing(database: &TuningDatabase) -> Vec<MissingTiming> {
     jobs(database).into_iter().flat_map(of).collect()
 }
 
-/// Times what the present cover asks about, until `left` is used up.
+/// Times the queries of the present cover, until `left` is used up.
 pub(crate) fn tune(
     database: &mut TuningDatabase,
     (back_end, device): (&dyn BackEnd, &dyn Device),
@@ -134,24 +134,24 @@ pub(crate) fn tune(
     *left = left.saturating_sub(start.elapsed());
 }
 
-/// What estimates are multiplied with to stand beside times: the median of time by estimate.
+/// The factor that makes estimates comparable with times: the median of time by estimate.
 pub(crate) fn scale(database: &TuningDatabase) -> f64 {
     let mut ratios = Vec::new();
-    for (_, asked) in database.asked() {
-        let Ok(point) = &asked.point else { continue };
+    for (_, query) in database.queries() {
+        let Ok(point) = &query.point else { continue };
         let ratio = |c: &Candidate| Some(database.time(point, &c.recipe)? / c.estimate);
-        ratios.extend(asked.offered.iter().filter(|c| c.estimate > 0.0).filter_map(ratio));
+        ratios.extend(query.offered.iter().filter(|c| c.estimate > 0.0).filter_map(ratio));
     }
     ratios.sort_by(f64::total_cmp);
     ratios.get(ratios.len() / 2).copied().unwrap_or(1.0)
 }
 
-/// What is known of times when a build that is tuned as asked begins.
+/// The known times at the beginning of a tuned build.
 pub(crate) fn begin(tuning: &Tuning, back_end: &dyn BackEnd, target: &Target) -> Times {
     Times { device: device_name(back_end, target), cache: tuning.cache.clone(), scale: 1.0 }
 }
 
-/// A timing as reports show it.
+/// A timing for reports.
 pub(crate) fn nanoseconds(timing: &Timing) -> Result<f64, String> {
     match timing {
         Timing::Picoseconds(time) => Ok(*time as f64 / 1000.0),
