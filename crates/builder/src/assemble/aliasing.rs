@@ -17,20 +17,10 @@ use sinter_plan::{Action, BufferId, Graph, Launch, PlanValue, PlanValueId, Shape
 
 use crate::assemble::aliasing::placing::{Copied, Placing};
 use crate::assemble::candidates::Candidates;
-use crate::assemble::lower::{AliasSlots, Sizes};
+use crate::assemble::lowering::{AliasSlots, Sizes};
 
 pub(crate) use crate::assemble::aliasing::placing::Known;
-
-/// A concatenation or slice that moves all or some of its elements in the plan.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Moved {
-    /// Its node in the model.
-    pub origin: String,
-    /// Its operator.
-    pub operator: &'static str,
-    /// The reasons, by operand where there are several.
-    pub reasons: Vec<String>,
-}
+pub use crate::assemble::aliasing::placing::Moved;
 
 /// Makes aliases in the outermost graph of a plan; returns the concatenations and slices that move elements, with
 /// reasons.

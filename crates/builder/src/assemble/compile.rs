@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use sinter_backend::{Code, KernelError, Kernels, Recipe, Region};
+use sinter_plan::report::Dropped;
 use sinter_plan::{Action, CodeId, Graph, Launch, Plan, Variant};
 
+use crate::choose::tuning_database::Failure;
 use crate::devices::Devices;
-use crate::verify::{Dropped, Failure};
 
 /// A kernel to be compiled.
 struct Job<'a> {

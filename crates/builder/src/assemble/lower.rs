@@ -1,123 +1,23 @@
 //! Lowers a network's body to the steps of a plan.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
 
-use sinter_backend::{BackEnd, Candidate, KernelKind, Recipe, Region, Target};
+use sinter_backend::Region;
 use sinter_base::{DataType, Dim, Location, TensorType, ValueType};
-use sinter_ir::WeightExpr;
 use sinter_ops::control::nested::captures;
 use sinter_ops::{Body, Effects, InferContext, Op, Operands, ValueId, infer_types};
-use sinter_plan::{
-    Action, Alias, BufferId, Graph, Launch, Place, PlanValue, PlanValueId, Register, ShapeCompiler, Slot, Step,
-    Storage, Variant, WeightId,
-};
+use sinter_plan::{Action, BufferId, Graph, Place, PlanValue, PlanValueId, ShapeCompiler, Step, Storage, WeightId};
 
-use crate::assemble::candidates::Candidates;
-use crate::choose::cover::{Costs, Cover, CoverStep, Folding, Island, Problem, Work, cover};
-use crate::choose::select::select_at;
-use crate::choose::tuning_database::TuningDatabase;
+use crate::assemble::launch::ChosenRegion;
+use crate::assemble::lowering::{Lowering, Sizes};
+use crate::choose::cover::{Cover, CoverStep, Folding, Problem, Work, cover};
 use crate::error::Unsupported;
 
 /// Limit on the elements of a value in registers.
 const MOST_REGISTERS: usize = 64;
 
-/// Sizes of values as slots of the shape program, until the program is finished.
-pub(crate) struct Sizes {
-    /// Parallel to the graph's values.
-    pub(crate) values: Vec<Option<Vec<Slot>>>,
-    /// Parallel to the graph's steps: the slots of each kernel, the general one last.
-    pub(crate) kernels: Vec<Vec<KernelSlots>>,
-    /// Parallel to the graph's steps: the sizes of the bodies inside.
-    pub(crate) bodies: Vec<Vec<Sizes>>,
-    /// Aliases.
-    pub(crate) aliases: Vec<(PlanValueId, AliasSlots)>,
-    /// Values whose elements are sizes.
-    pub(crate) registers: Vec<(PlanValueId, Vec<Slot>)>,
-}
-
-/// The rows of an alias, as slots of the shape program.
-#[derive(Clone, Copy)]
-pub(crate) struct AliasSlots {
-    pub(crate) base: PlanValueId,
-    pub(crate) offset: Slot,
-    pub(crate) inner: Slot,
-    pub(crate) step: Slot,
-}
-
-/// Sizes that a kernel of a step depends on, as slots of the shape program.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct KernelSlots {
-    pub(crate) workspace: Option<Slot>,
-    /// Pairs of slots that must be equal.
-    pub(crate) guards: Vec<(Slot, Slot)>,
-}
-
-impl Sizes {
-    /// Writes the finished registers into the graph.
-    pub(crate) fn resolve(&self, graph: &mut Graph, register: &dyn Fn(Slot) -> Register) {
-        for (value, slots) in graph.values.iter_mut().zip(&self.values) {
-            value.sizes = slots.as_ref().map(|slots| slots.iter().map(|s| register(*s)).collect());
-        }
-        for (id, alias) in &self.aliases {
-            let AliasSlots { base, offset, inner, step } = *alias;
-            let alias = Alias { base, offset: register(offset), inner: register(inner), step: register(step) };
-            graph.values[id.index()].storage = Storage::Alias(alias);
-        }
-        for (id, slots) in &self.registers {
-            graph.values[id.index()].storage = Storage::Registers(slots.iter().map(|slot| register(*slot)).collect());
-        }
-        for ((step, kernels), bodies) in graph.steps.iter_mut().zip(&self.kernels).zip(&self.bodies) {
-            match &mut step.action {
-                Action::Launch(launch) => {
-                    for (variant, slots) in launch.variants_mut().zip(kernels) {
-                        variant.workspace = slots.workspace.map(register);
-                        variant.guards = slots.guards.iter().map(|(a, b)| (register(*a), register(*b))).collect();
-                    }
-                }
-                Action::Alias { .. } | Action::Copy => {}
-                Action::Control { graphs, .. } => {
-                    graphs.iter_mut().zip(bodies).for_each(|(graph, sizes)| sizes.resolve(graph, register));
-                }
-            }
-        }
-    }
-}
-
-/// State of lowering.
-pub(crate) struct Lowering<'a> {
-    pub(crate) back_end: &'a dyn BackEnd,
-    pub(crate) target: &'a Target,
-    pub(crate) database: &'a TuningDatabase,
-    /// May several operators be one region, in a layout of its own?
-    pub(crate) may_join: bool,
-    /// Sizes that are known before a run: the named sizes of inputs.
-    pub(crate) known: &'a BTreeSet<String>,
-    /// The weight behind an input of the body that is being lowered.
-    pub(crate) weights: HashMap<ValueId, WeightId>,
-    /// The expression of each weight; layouts add some.
-    pub(crate) expressions: Vec<Arc<WeightExpr>>,
-    /// Weights to be packed: the pack of index n is weight [`PACKED`] + n until all weights have their final index.
-    pub(crate) packs: Vec<Pack>,
-    /// The island, for operators without a kernel of the plan's own back end.
-    pub(crate) island: Option<Island<'a>>,
-    /// Nodes that run on the island.
-    pub(crate) on_island: Vec<Location>,
-    /// Is the body inside of control flow? Such a body may never run.
-    pub(crate) is_inside: bool,
-    /// Sizes that must be equal; otherwise the run ends with an error.
-    pub(crate) guards: Vec<(Slot, Slot, String)>,
-    pub(crate) unsupported: Vec<Unsupported>,
-    /// The chosen candidates.
-    pub(crate) candidates: Candidates,
-    /// Expected time of the cover of the outermost body.
-    pub(crate) costs: Costs,
-    /// Dequantizations of weights that the plan computes in advance.
-    pub(crate) dequantized: Vec<Location>,
-}
-
 impl Lowering<'_> {
-    fn is_known(&self, dim: &Dim) -> bool {
+    pub(crate) fn is_known(&self, dim: &Dim) -> bool {
         let mut known = true;
         dim.visit_symbols(&mut |name| known &= self.known.contains(name));
         known
@@ -272,78 +172,7 @@ impl Lowering<'_> {
                 return;
             }
         };
-        if outputs.iter().any(|id| graph.values[id.index()].place == Place::ISLAND) {
-            self.on_island.extend(origins.iter().cloned());
-        }
-        let is_open = |id: &PlanValueId| match graph.values[id.index()].storage {
-            Storage::Dynamic => true,
-            Storage::Input => sizes.values[id.index()].is_none(),
-            Storage::Weight(_) | Storage::Arena(_) | Storage::Alias(_) | Storage::Registers(_) => false,
-        };
-        let fixed = candidate.kind == KernelKind::Device
-            && !inputs.iter().flatten().any(is_open)
-            && outputs.iter().all(|id| sizes.values[id.index()].is_some())
-            && self.sizes_are_certain(&region, &origins, shapes);
-        for id in &outputs {
-            if fixed {
-                graph.values[id.index()].storage = Storage::Arena(BufferId::new(0));
-            } else {
-                sizes.values[id.index()] = None;
-            }
-        }
-        let given = inputs.clone();
-        for &operand in &candidate.packed {
-            inputs[operand] = inputs[operand].map(|id| self.packed(id, operand, &candidate, &region, graph, sizes));
-        }
-        // Which operands are constant matters for the choice only.
-        let plain = Region::new(region.body().clone());
-        let others = if fixed { self.for_profiles(&region, &candidate) } else { Vec::new() };
-        let mut in_place = if fixed { candidate.in_place.clone() } else { Vec::new() };
-        let (mut special, mut slots) = (Vec::new(), Vec::new());
-        for (profile, other) in others {
-            let mut replaced = Vec::new();
-            for (operand, id) in given.iter().enumerate() {
-                let Some(mut id) = *id else { continue };
-                if other.packed.contains(&operand) {
-                    id = self.packed(id, operand, &other, &region, graph, sizes);
-                }
-                if inputs[operand] != Some(id) {
-                    replaced.push((operand, id));
-                }
-            }
-            let guards = self.database.profiles()[profile].hints.guards();
-            let guards = guards.map(|(cut, size, _)| (shapes.dim(&cut), shapes.dim(&size))).collect();
-            slots.push(KernelSlots { workspace: self.workspace(&other, shapes), guards });
-            in_place.retain(|pair| other.in_place.contains(pair));
-            self.candidates.insert(&plain, other.clone());
-            special.push(Variant { packed: other.packed, replaced, ..Variant::of(other.recipe) });
-        }
-        slots.push(KernelSlots { workspace: self.workspace(&candidate, shapes), guards: Vec::new() });
-        sizes.kernels.push(slots);
-        sizes.bodies.push(Vec::new());
-        self.candidates.insert(&plain, candidate.clone());
-        let general = Variant { packed: candidate.packed, ..Variant::of(candidate.recipe) };
-        let action = Action::Launch(Launch { region: plain, in_place, general, special });
-        graph.steps.push(Step { action, inputs, outputs, origins: origins_text });
-    }
-
-    /// The bytes of scratch memory of a kernel; `None` where they are 0, or known only in a run.
-    fn workspace(&self, candidate: &Candidate, shapes: &mut ShapeCompiler) -> Option<Slot> {
-        let is_any = candidate.workspace.as_constant() != Some(0);
-        (is_any && self.is_known(&candidate.workspace)).then(|| shapes.dim(&candidate.workspace))
-    }
-
-    /// The kernels for profiles of sizes after the first one, where they differ from the general kernel.
-    fn for_profiles(&self, region: &Region, general: &Candidate) -> Vec<(usize, Candidate)> {
-        let mut found: Vec<(usize, Candidate)> = Vec::new();
-        for profile in 1..self.database.profiles().len() {
-            let best = select_at(region, profile, self.back_end, self.target, self.database);
-            let Ok(best) = best else { continue };
-            if best.recipe != general.recipe && best.kind == general.kind {
-                found.push((profile, best));
-            }
-        }
-        found
+        self.lower_launch(ChosenRegion { region, candidate, inputs, outputs, origins }, graph, sizes, shapes);
     }
 
     /// A copy to another device; its sizes are known before a run if those of its operand are.
@@ -374,7 +203,12 @@ impl Lowering<'_> {
 
     /// Are the sizes of a region's results certain before the run? A guard decides conditions that inference leaves
     /// open, and sizes that only the network knows. A body may never run, so that it can have no guards.
-    fn sizes_are_certain(&mut self, region: &Region, origins: &[Location], shapes: &mut ShapeCompiler) -> bool {
+    pub(crate) fn sizes_are_certain(
+        &mut self,
+        region: &Region,
+        origins: &[Location],
+        shapes: &mut ShapeCompiler,
+    ) -> bool {
         let mut cx = InferContext::default();
         let Ok(inferred) = region.infer(&region.body().input_types(), &mut cx) else { return false };
         let mut guards: Vec<_> = cx.guards.into_iter().map(|g| (g.left, g.right, g.reason)).collect();
@@ -401,34 +235,6 @@ impl Lowering<'_> {
             }
         }
         true
-    }
-
-    /// The value that holds a weight packed for a candidate; equal packs are shared.
-    fn packed(
-        &mut self,
-        id: PlanValueId,
-        operand: usize,
-        candidate: &Candidate,
-        region: &Region,
-        graph: &mut Graph,
-        sizes: &mut Sizes,
-    ) -> PlanValueId {
-        let Storage::Weight(weight) = graph.values[id.index()].storage else { return id };
-        let pack = Pack { weight, operand, recipe: candidate.recipe.clone(), region: region.clone() };
-        let known = self.packs.iter().position(|known| *known == pack);
-        let number = known.unwrap_or_else(|| {
-            self.packs.push(pack);
-            self.packs.len() - 1
-        });
-        let storage = Storage::Weight(WeightId::new(PACKED + number));
-        if let Some(value) = known.and_then(|_| graph.values.iter().position(|value| value.storage == storage)) {
-            return PlanValueId::new(value);
-        }
-        // Packing determines the type later.
-        let PlanValue { ty, place, .. } = graph.values[id.index()].clone();
-        graph.values.push(PlanValue { ty, sizes: None, storage, place });
-        sizes.values.push(None);
-        PlanValueId::new(graph.values.len() - 1)
     }
 
     /// The bodies of control flow as graphs. A weight that a body captures becomes a weight of the body's graph, and is
@@ -491,15 +297,3 @@ fn with_proved_contents(body: &Body, is_known: &dyn Fn(ValueId) -> bool) -> Body
     }
     proved
 }
-
-/// A weight to be packed.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Pack {
-    pub(crate) weight: WeightId,
-    pub(crate) operand: usize,
-    pub(crate) recipe: Recipe,
-    pub(crate) region: Region,
-}
-
-/// Weights from this index on are packed ones, until the plan's weights have their final index.
-pub(crate) const PACKED: usize = 1 << 31;

@@ -15,7 +15,7 @@ use sinter_plan::{
 use crate::assemble::aliasing::{self, Known, Moved};
 use crate::assemble::buffers::assign_buffers;
 use crate::assemble::candidates::Candidates;
-use crate::assemble::lower::{Lowering, PACKED, Pack, Sizes};
+use crate::assemble::lowering::{Lowering, PACKED, Pack, Sizes};
 use crate::choose::cover::{Costs, Island};
 use crate::choose::tuning_database::TuningDatabase;
 use crate::devices::Devices;

@@ -6,5 +6,7 @@ pub(crate) mod aliasing;
 pub(crate) mod buffers;
 pub(crate) mod candidates;
 pub(crate) mod compile;
+pub(crate) mod launch;
 pub(crate) mod lower;
 pub(crate) mod lowered;
+pub(crate) mod lowering;

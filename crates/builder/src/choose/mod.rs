@@ -3,6 +3,7 @@
 //! [`cover`] finds the regions. It queries [`select`] for the best candidate of each, by estimates, or by times that
 //! [`tune`] measures. [`tuning_database`] holds the build's knowledge of candidates: times, and failed verifications.
 
+pub(crate) mod concrete;
 pub(crate) mod cover;
 pub(crate) mod point;
 pub(crate) mod select;

@@ -9,9 +9,8 @@ use sinter_interp::inputs::batches;
 use sinter_ir::Network;
 use sinter_ops::{Body, ValueId};
 
-use crate::choose::tuning_database::problem_text;
+use crate::choose::concrete::{at_sizes, problem_text};
 use crate::sizes::{SizeHints, input_symbols};
-use crate::verify::at_sizes;
 
 /// Defaults for dynamic dimensions other than batches; the first that fits is used.
 pub(crate) const TYPICAL_SIZES: [i64; 4] = [TYPICAL_SIZE, 16, 4, 1];

@@ -5,7 +5,9 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
 
 use sinter_backend::{Candidate, Recipe, Refusal, Region, RegionKey, Sizing};
+use sinter_plan::report::Dropped;
 
+use crate::choose::concrete::problem_text;
 use crate::choose::point::{Optimum, Point, concrete};
 use crate::choose::timings::{Timing, TimingCache};
 
@@ -19,6 +21,13 @@ pub(crate) struct Query {
     pub(crate) refusals: Vec<(String, Refusal)>,
     /// The timing point, where the build is tuned, or why there is none.
     pub(crate) point: Result<Point, String>,
+}
+
+/// A step whose kernel does not agree.
+pub(crate) struct Failure {
+    pub(crate) recipe: Recipe,
+    pub(crate) region: Region,
+    pub(crate) dropped: Dropped,
 }
 
 /// Measured times on the device of a build.
@@ -43,17 +52,6 @@ pub(crate) struct TuningDatabase {
     profiles: Vec<Optimum>,
     /// Queries by the text of the problem.
     queries: RefCell<BTreeMap<String, Query>>,
-}
-
-/// A region as text, with facts that its own text omits but tactics see: which operands are weights, and known
-/// contents.
-pub(crate) fn problem_text(region: &Region) -> String {
-    let mut text = region.to_string();
-    if !region.constants().is_empty() {
-        text.push_str(&format!("weights {:?}\n", region.constants()));
-    }
-    text.push_str(&region.contents());
-    text
 }
 
 /// An empty database, with dynamic sizes only.

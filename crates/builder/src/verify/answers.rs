@@ -11,9 +11,9 @@ use sinter_ops::{EvalContext, EvalError, Evaluator, Memory, Steps};
 use crate::memory_budget::check_reference;
 use crate::sizes::SizeHints;
 use crate::verify::forced::{Forced, Recorder};
-use crate::verify::sensitivity::Noise;
+use crate::verify::noise::Noise;
+use crate::verify::reference::{FEW_STEPS, MOST_STEPS, Verify, reference_context};
 use crate::verify::synthetic::{Refused, verified, verified_again};
-use crate::verify::{FEW_STEPS, MOST_STEPS, Verify, reference_context};
 
 /// The reference executor's results for the imported network.
 pub(crate) struct Answers {

@@ -7,7 +7,7 @@ use sinter_interp::FastEvaluator;
 use sinter_ops::{Arguments, Body, EvalContext, EvalError, Evaluator, Memory, Op, Steps};
 
 use crate::verify::probes::opposite;
-use crate::verify::reference_context;
+use crate::verify::reference::reference_context;
 
 /// Inputs of a body; `None` for one that is left out.
 pub(crate) type Inputs = Vec<Option<Value>>;
@@ -67,7 +67,7 @@ mod tests {
     use sinter_ops::{InferContext, Operator};
 
     use super::*;
-    use crate::verify::MOST_STEPS;
+    use crate::verify::reference::MOST_STEPS;
 
     /// Every example of the three operators: loops record two runs of their body, branches both bodies.
     #[test]

@@ -9,7 +9,7 @@ use sinter_base::shape::element_count;
 use sinter_base::{DataType, Tensor, Value, ValueType};
 use sinter_ops::{Body, Node, Op, ValueId};
 
-use crate::verify::{random_bits, unit_variance};
+use crate::verify::reference::{random_bits, unit_variance};
 
 /// The distribution of floats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -42,11 +42,13 @@ mod effects;
 mod forced;
 mod fresh;
 mod kernel_test;
+mod noise;
 mod overflow;
 mod placed;
 mod points;
 mod probes;
 mod products;
+mod reference;
 pub(crate) mod required_sizes;
 mod rules;
 mod sensitivity;
@@ -55,40 +57,20 @@ pub mod synthetic;
 pub(crate) mod trace;
 pub(crate) mod whole;
 
-use std::collections::HashMap;
-
-use sinter_backend::Region;
-use sinter_base::{DataType, Value, ValueType};
+use sinter_base::{DataType, Value};
 use sinter_interp::FastEvaluator;
 use sinter_ir::Network;
-use sinter_ops::{Body, EvalContext, Evaluator, InferContext, Memory, Operands, infer};
 pub use sinter_plan::report::{Dropped, Unverified, Verification};
 use sinter_plan::{Plan, SelfTest, SelfTestInput, SelfTestOutput, SelfTestVector};
 
+use crate::choose::tuning_database::Failure;
 use crate::choose::tuning_database::TuningDatabase;
 pub(crate) use crate::verify::answers::{Answers, answers};
 use crate::verify::effects::same_effects;
+pub use crate::verify::reference::Verify;
 use crate::verify::rules::{Rule, agree};
-pub(crate) use crate::verify::steps::Failure;
 use crate::verify::trace::Trace;
 
-/// The inputs of verification.
-#[derive(Clone, Debug, Default)]
-pub enum Verify {
-    /// Synthetic inputs.
-    #[default]
-    Generated,
-    /// These inputs, by name.
-    Given(HashMap<String, Value>),
-    /// No verification.
-    Off,
-}
-
-/// Limit on the operators that the reference executor runs, each iteration of a loop counted: some seconds of small
-/// ones.
-const MOST_STEPS: u64 = 1 << 20;
-/// The limit where an earlier run did not finish.
-const FEW_STEPS: u64 = 1 << 16;
 /// Inputs of at most this many bytes in all are stored in the self-test vectors of the plan.
 const MAX_SEALED: usize = 1 << 20;
 
@@ -142,53 +124,6 @@ fn decides_alike(imported: &Network, network: &Network, answers: &Answers, at: u
     agree(found, expected, Rule::Float, 0.0, 0.0).is_ok()
         || sensitivity::explains_forced(imported, answers, forced, at, found)
         || !is_complete && sensitivity::explains(imported, answers, at, found)
-}
-
-/// 64 random bits: splitmix64 (Steele, Lea, Flood 2014) at a position of a stream.
-fn random_bits(stream: u64, index: u64) -> u64 {
-    let mut z = (stream << 48 ^ index).wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
-}
-
-/// An evenly distributed number of variance 1.
-fn unit_variance(stream: u64, index: u64) -> f64 {
-    let unit = (random_bits(stream, index) >> 11) as f64 / (1u64 << 53) as f64;
-    (2.0 * unit - 1.0) * 3f64.sqrt()
-}
-
-/// The region with all types concrete.
-pub(crate) fn at_sizes(region: &Region, types: &[ValueType]) -> Option<Region> {
-    let old = region.body();
-    let mut body = Body::new();
-    let mut map = HashMap::new();
-    for (id, ty) in old.inputs().iter().zip(types) {
-        map.insert(*id, body.add_input(ty.clone()));
-    }
-    for node in old.nodes() {
-        let inputs: Vec<_> = node.inputs.iter().map(|id| id.and_then(|id| map.get(&id).copied())).collect();
-        let results = {
-            let operands: Vec<Option<&ValueType>> = inputs.iter().map(|id| id.map(|id| body.ty(id))).collect();
-            infer(&node.op, &Operands::new(&operands), &mut InferContext::default()).ok()?
-        };
-        let outputs = body.add_typed(node.op.clone(), &inputs, results);
-        map.extend(node.outputs.iter().copied().zip(outputs));
-    }
-    body.set_outputs(old.outputs().iter().map(|id| map.get(id).copied()).collect::<Option<Vec<_>>>()?);
-    Some(Region::new(body))
-}
-
-/// The meaning of a region.
-fn evaluate(body: &Body, operands: &[Option<Value>], memory: Memory) -> Result<Vec<Value>, String> {
-    // The body has no inputs for operands that a single operator leaves out.
-    let given = operands.iter().filter(|value| value.is_some()).cloned().collect();
-    body.evaluate(given, &reference_context(&FastEvaluator, memory)).map_err(|e| e.to_string())
-}
-
-/// An evaluation context for the reference executor.
-fn reference_context(evaluator: &dyn Evaluator, memory: Memory) -> EvalContext<'_> {
-    EvalContext { memory, ..EvalContext::new(evaluator) }
 }
 
 /// Self-test vectors that travel with the plan.

@@ -12,7 +12,7 @@ use sinter_ir::Network;
 use sinter_ops::{Arguments, Body, EvalContext, EvalError, Evaluator, Memory, Op, Steps};
 
 use crate::verify::answers::Answers;
-use crate::verify::reference_context;
+use crate::verify::reference::reference_context;
 
 /// Squares of such numbers overflow if some million of them are added up.
 const HUGE: f64 = (1u64 << 52) as f64;

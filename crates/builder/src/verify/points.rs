@@ -9,7 +9,7 @@ use sinter_base::{Dim, ValueType};
 use sinter_interp::inputs::{FreeNames, FreeSizes};
 use sinter_ops::{Body, Operands, ValueId};
 
-use crate::verify::at_sizes;
+use crate::choose::concrete::at_sizes;
 
 const fn sizes(batch: i64, other: i64, apart: i64) -> [FreeSizes; 2] {
     [FreeSizes { batch, other, apart }, FreeSizes { batch, other, apart: 0 }]

@@ -136,7 +136,7 @@ mod tests {
     use sinter_ops::{InferContext, Memory};
 
     use super::*;
-    use crate::verify::evaluate;
+    use crate::verify::reference::evaluate;
 
     /// exp(x) A and exp(x) B + b, whose first columns are a million times smaller than the others.
     #[test]

@@ -1,10 +1,10 @@
-//! The rules of the table in [`crate::verify`]: selects the rule for a region, and compares by it.
+//! The rules of the table in `verify/mod.rs`: selects the rule for a region, and compares by it.
 
 use sinter_base::{DataType, Floats, Tensor, Value};
 use sinter_interp::{Disagreement, Tolerance, compare};
 use sinter_ops::{Body, Node, Op};
 
-use crate::verify::sensitivity::unit;
+use crate::verify::noise::unit;
 
 /// Types coarser than bf16 have steps so large that only one in this many elements may round the other way.
 const FEW: usize = 32;

@@ -6,101 +6,20 @@
 //! perturbed at random by some units in the last place, once to each side. A difference of twice that effect is no
 //! proof of an error.
 
-use sinter_base::{DataType, Floats, Tensor, Value};
+use sinter_base::{DataType, Floats, Value};
 use sinter_interp::FastEvaluator;
 use sinter_ir::Network;
-use sinter_ops::{Arguments, Body, EvalContext, EvalError, Evaluator, Memory, Op};
+use sinter_ops::{Body, Memory, Op};
 
+use crate::verify::answers::Answers;
 use crate::verify::forced::Forced;
-use crate::verify::{Answers, reference_context, unit_variance};
+use crate::verify::noise::Noise;
+use crate::verify::reference::reference_context;
 
-/// Units in the last place by which an f32 is perturbed: the effect of another order in a sum of some hundred terms.
-const UNITS: f64 = 8.0;
 /// Allowance for the chance that a few random runs miss the largest effect.
 const ALLOWANCE: f64 = 2.0;
 /// Relative part of the bound on elements that no run changes.
 const RELATIVE: f64 = 2e-4;
-
-/// One unit in the last place of a type's numbers, relative to the number; 0 for other types.
-pub(crate) fn unit(data_type: DataType) -> f64 {
-    match data_type {
-        DataType::F32 => 2f64.powi(-23),
-        DataType::F16 => 2f64.powi(-10),
-        DataType::Bf16 => 2f64.powi(-7),
-        _ => 0.0,
-    }
-}
-
-/// The direction of a perturbation.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Noise {
-    seed: u64,
-    sign: f64,
-}
-
-/// A reference executor with noise: it perturbs every float result.
-pub(crate) struct Noisy<'a> {
-    noise: Noise,
-    evaluator: &'a dyn Evaluator,
-}
-
-impl Noise {
-    /// Each noise to both sides: an edge lies on one of them.
-    pub(crate) const RUNS: [Self; 4] = [
-        Self { seed: 0, sign: 1.0 },
-        Self { seed: 0, sign: -1.0 },
-        Self { seed: 1, sign: 1.0 },
-        Self { seed: 1, sign: -1.0 },
-    ];
-
-    /// This noise on the results of an evaluator.
-    pub(crate) fn on(self, evaluator: &dyn Evaluator) -> Noisy<'_> {
-        Noisy { noise: self, evaluator }
-    }
-
-    /// The elements perturbed by this relative amount.
-    fn moved(self, tensor: &Tensor, noise: f64, stream: u64) -> Option<Tensor> {
-        let noise = noise * self.sign;
-        let stream = self.seed << 8 | stream;
-        let moved: Vec<f64> = (0u64..)
-            .zip(tensor.to_floats())
-            .map(|(index, v)| if v.is_finite() { v * (1.0 + noise * unit_variance(stream, index)) } else { v })
-            .collect();
-        Tensor::from_floats(tensor.data_type(), tensor.sizes(), &moved).ok()
-    }
-
-    /// Operands perturbed as their makers may have rounded them. Narrow operands stay: values computed from them are
-    /// not rounded to their type.
-    fn operands(self, operands: &[Option<Value>]) -> Vec<Option<Value>> {
-        let moved = |(stream, value): (u64, &Option<Value>)| {
-            let is_wide = |tensor: &&Tensor| matches!(tensor.data_type(), DataType::F32 | DataType::F64);
-            let tensor = value.as_ref().and_then(Value::as_tensor).filter(is_wide);
-            let moved = tensor.and_then(|tensor| self.moved(tensor, UNITS * unit(DataType::F32), 128 + stream));
-            moved.map(Value::Tensor).or_else(|| value.clone())
-        };
-        (0u64..).zip(operands).map(moved).collect()
-    }
-}
-
-impl Evaluator for Noisy<'_> {
-    fn evaluate(&self, op: &Op, inputs: &Arguments<'_>, cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
-        let mut results = self.evaluator.evaluate(op, inputs, cx)?;
-        for (stream, value) in (0u64..).zip(&mut results) {
-            let Some(tensor) = value.as_tensor() else { continue };
-            // Numbers of narrow types round one step further at most.
-            let noise = match tensor.data_type() {
-                DataType::F32 => UNITS * unit(DataType::F32),
-                other => unit(other),
-            };
-            if noise > 0.0
-                && let Some(moved) = self.noise.moved(tensor, noise, stream)
-            {
-                *value = moved.into();
-            }
-        }
-        Ok(results)
-    }
-}
 
 /// The distances of two outputs of equal type and sizes, element by element; `None` for others. An overflowed element
 /// is infinitely far from every number, whether it is an infinity or NaN.
@@ -197,7 +116,7 @@ pub(crate) fn excuses(
 mod tests {
     use std::collections::HashMap;
 
-    use sinter_base::{Location, ValueType};
+    use sinter_base::{Location, Tensor, ValueType};
     use sinter_ir::NetworkBuilder;
     use sinter_ops::Memory;
     use sinter_ops::pointwise::{Expr, ScalarOp};

@@ -18,25 +18,18 @@ use sinter_ops::{Body, EvalContext, Node, Steps, ValueId};
 use sinter_plan::{Action, Graph, Launch, PlanValueId, Step, Storage, Variant};
 
 use crate::assemble::lowered::LoweredPlan;
-use crate::choose::tuning_database::problem_text;
+use crate::choose::concrete::problem_text;
+use crate::choose::tuning_database::Failure;
 use crate::devices::Devices;
 use crate::progress::{Progress, Stage};
 use crate::sizes::SizeHints;
 use crate::verify::discrete::is_discrete;
 use crate::verify::fresh::{Known, Spread};
 use crate::verify::kernel_test::{Agreed, Bench};
+use crate::verify::reference::{evaluate, reference_context};
 use crate::verify::trace::{Trace, agree_but_for_few, hash_of};
 use crate::verify::whole::is_random;
-use crate::verify::{
-    Answers, Dropped, Unverified, Verification, bodies, evaluate, fresh, overflow, points, probes, reference_context,
-};
-
-/// A step whose kernel does not agree.
-pub(crate) struct Failure {
-    pub(crate) recipe: Recipe,
-    pub(crate) region: Region,
-    pub(crate) dropped: Dropped,
-}
+use crate::verify::{Answers, Dropped, Unverified, Verification, bodies, fresh, overflow, points, probes};
 
 /// Errors of a plan.
 #[derive(Default)]

@@ -15,7 +15,7 @@ use sinter_ops::{EvalContext, Steps, ValueId};
 
 use crate::verify::answers::Answers;
 use crate::verify::discrete::is_discrete;
-use crate::verify::reference_context;
+use crate::verify::reference::reference_context;
 use crate::verify::rules::{Rule, agree};
 
 /// Limit on the values that are computed once more for a comparison.

@@ -22,10 +22,11 @@ use sinter_plan::{Action, Bound, BufferId, Graph, Plan, PlanValueId, SelfTestOut
 use sinter_runtime::{Engine, EngineOptions, RuntimeError};
 
 use crate::devices::Devices;
+use crate::verify::answers::Answers;
 use crate::verify::discrete::dependent;
 use crate::verify::probes::opposite;
 use crate::verify::rules::rounding_of;
-use crate::verify::{Answers, overflow, sensitivity};
+use crate::verify::{overflow, sensitivity};
 
 /// The effect of other orders of f32 sums after many layers.
 const RELATIVE: f64 = 2e-3;

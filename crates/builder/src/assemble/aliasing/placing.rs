@@ -11,13 +11,23 @@ use sinter_ops::movement::Concat;
 use sinter_plan::aliasing::{Rows, SymbolicAlias, product, taken};
 use sinter_plan::{Graph, Launch, PlanValueId, Step, Storage};
 
-use crate::assemble::aliasing::Moved;
 use crate::assemble::candidates::Candidates;
 use crate::choose::select::select;
 use crate::choose::tuning_database::TuningDatabase;
 
 /// Bytes below which a concatenation is not worth a step for each operand.
 const WORTH_COPIES: i64 = 4096;
+
+/// A concatenation or slice that moves all or some of its elements in the plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// Its node in the model.
+    pub origin: String,
+    /// Its operator.
+    pub operator: &'static str,
+    /// The reasons, by operand where there are several.
+    pub reasons: Vec<String>,
+}
 
 /// What the decisions depend on beside the graph: kernels for copies, and the sizes that are known before a run.
 pub(crate) struct Known<'a> {

@@ -10,8 +10,8 @@ use sinter_ops::quantize::{Dequantize, Quantize};
 use sinter_ops::{Body, InferContext, Node, Op, Operands, ValueId, infer};
 
 use crate::choose::cover::groups::Group;
-use crate::choose::cover::islands::{Island, has_place};
-use crate::choose::cover::{Problem, UnsupportedNode};
+use crate::choose::cover::problem::{Island, has_place};
+use crate::choose::cover::problem::{Problem, UnsupportedNode};
 use crate::choose::select::{best, select};
 
 /// The order and device of a value's elements.

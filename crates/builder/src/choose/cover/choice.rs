@@ -11,8 +11,8 @@ use crate::choose::cover::alternatives::{ScoredGroup, score};
 use crate::choose::cover::groups::{Group, propose};
 use crate::choose::cover::islands::Islands;
 use crate::choose::cover::partition::{Offer, partition};
+use crate::choose::cover::problem::{Costs, Problem, UnsupportedNode};
 use crate::choose::cover::search::{Evaluated, Member, Search};
-use crate::choose::cover::{Costs, Problem, UnsupportedNode};
 
 /// Stands for the cost of a node without a kernel: more than any sum of real costs.
 const NO_KERNEL: f64 = 1e15;

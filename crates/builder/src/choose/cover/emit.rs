@@ -12,8 +12,8 @@ use sinter_ops::movement::{Reshape, Transpose};
 use crate::choose::cover::alternatives::{Alternative, Format, ScoredGroup, type_in};
 use crate::choose::cover::formats::{conversion_region, scaled};
 use crate::choose::cover::islands::{Islands, copy_time};
+use crate::choose::cover::problem::{Costs, Cover, CoverStep, Problem, UnsupportedNode, Work};
 use crate::choose::cover::repeated::Repeated;
-use crate::choose::cover::{Costs, Cover, CoverStep, Problem, UnsupportedNode, Work};
 use crate::choose::select::select;
 
 struct Emitter<'a> {

@@ -15,11 +15,11 @@ use sinter_backend::Region;
 use sinter_ops::ValueId;
 use sinter_ops::movement::Transpose;
 
-use crate::choose::cover::Problem;
 use crate::choose::cover::alternatives::{Format, ScoredGroup, type_in};
 use crate::choose::cover::cut::{Cut, NEVER};
 use crate::choose::cover::eliminate::Labelling;
 use crate::choose::cover::islands::{Islands, copy_time};
+use crate::choose::cover::problem::Problem;
 use crate::choose::cover::repeated::Repeated;
 use crate::choose::select::select;
 

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use sinter_backend::{GraphView, Proposals};
 use sinter_ops::{Op, ValueId};
 
-use crate::choose::cover::Problem;
+use crate::choose::cover::problem::Problem;
 
 /// Limit on the nodes of a group.
 const MOST_NODES: usize = 16;

@@ -6,29 +6,16 @@
 
 use std::collections::BTreeMap;
 
-use sinter_backend::{BackEnd, GraphView, Target};
-use sinter_base::{DataType, ValueType};
+use sinter_backend::GraphView;
 use sinter_ops::ValueId;
 use sinter_ops::operator::count_of;
 
 use crate::choose::cover::alternatives::{Format, ScoredGroup};
-use crate::choose::cover::{Problem, UnsupportedNode};
-
-/// The back end of the island.
-#[derive(Clone, Copy)]
-pub(crate) struct Island<'a> {
-    pub(crate) back_end: &'a dyn BackEnd,
-    pub(crate) target: &'a Target,
-}
+use crate::choose::cover::problem::{Problem, UnsupportedNode, has_place};
 
 /// Which values of a body are native to the island.
 pub(crate) struct Islands {
     native: Vec<bool>,
-}
-
-/// Can a device's memory hold the value?
-pub(crate) fn has_place(ty: &ValueType) -> bool {
-    ty.as_tensor().is_some_and(|tensor| tensor.data_type != DataType::String)
 }
 
 impl Islands {

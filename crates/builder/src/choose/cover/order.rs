@@ -5,8 +5,8 @@ use std::collections::{BTreeSet, BinaryHeap};
 
 use sinter_backend::GraphView;
 
-use crate::choose::cover::Problem;
 use crate::choose::cover::groups::Group;
+use crate::choose::cover::problem::Problem;
 
 /// Sorts groups, which together contain every living node once; returns their indices in execution order.
 ///

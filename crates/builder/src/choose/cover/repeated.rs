@@ -7,8 +7,8 @@ use std::collections::HashMap;
 
 use sinter_ops::{Node, Op, ValueId};
 
-use crate::choose::cover::Problem;
 use crate::choose::cover::alternatives::ScoredGroup;
+use crate::choose::cover::problem::Problem;
 
 /// Results of groups that repeat an earlier one, each with the result that replaces it.
 pub(crate) struct Repeated(HashMap<ValueId, ValueId>);

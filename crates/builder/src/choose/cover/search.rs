@@ -12,7 +12,7 @@ use crate::choose::cover::formats::Formats;
 use crate::choose::cover::groups::Group;
 use crate::choose::cover::islands::Islands;
 use crate::choose::cover::order::order;
-use crate::choose::cover::{Problem, UnsupportedNode};
+use crate::choose::cover::problem::{Problem, UnsupportedNode};
 
 /// Choices times nodes up to which the search tries all choices.
 const EXACT_WORK: usize = 1 << 16;
