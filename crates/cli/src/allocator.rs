@@ -1,8 +1,8 @@
-//! Memory that the system does not give: the program ends with a message and a code.
+//! Failed allocations: the program ends with a message and a code.
 //!
-//! The language knows two ways on when an allocation fails: whoever asks for memory takes the failure as a value, or the
-//! process aborts. Sizes that come from data are asked for in the first way ([`sinter::internals::base::allocation`]); for all other
-//! memory the allocator itself says what happened, since nothing can be done once an abort is on its way.
+//! When an allocation fails in Rust, either the caller handles the failure as a value, or the process aborts. Sinter handles
+//! failures of allocations whose size comes from data ([`sinter::internals::base::allocation`]). For all other memory the
+//! allocator itself prints the message, since code cannot intervene once the process aborts.
 #![allow(unsafe_code, reason = "a global allocator is an unsafe interface")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -15,7 +15,7 @@ use sinter::internals::base::allocation::is_attempt;
 
 use crate::failure::{Exit, OUT_OF_MEMORY};
 
-/// The system's allocator; a failure that nobody expects ends the program.
+/// The system's allocator; a failure that the caller does not handle ends the program.
 pub struct Ending;
 
 /// Is the program ending?
@@ -26,9 +26,9 @@ thread_local! {
     static ENDS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Hands memory on, or ends the program if there is none.
+/// Returns the memory, or ends the program if there is none.
 fn checked(memory: *mut u8, bytes: usize) -> *mut u8 {
-    // What the end itself cannot get it does without.
+    // The code that ends the program tolerates failed allocations of its own.
     if memory.is_null() && !is_attempt() && !ENDS.try_with(Cell::get).unwrap_or(true) {
         end(bytes);
     }
@@ -39,12 +39,12 @@ fn checked(memory: *mut u8, bytes: usize) -> *mut u8 {
 fn end(bytes: usize) -> ! {
     ENDS.set(true);
     if IS_ENDING.swap(true, Ordering::SeqCst) {
-        // Another thread does it.
+        // Another thread ends the program.
         loop {
             std::thread::sleep(Duration::from_secs(1));
         }
     }
-    // On the stack: there is no other memory.
+    // The message lies on the stack, because there is no other memory.
     let mut text = [0u8; 512];
     let mut rest = &mut text[..];
     let what = "the system gives no more memory";
@@ -54,8 +54,8 @@ fn end(bytes: usize) -> ! {
     std::process::exit(Exit::Usage as i32)
 }
 
-// SAFETY: every function hands its arguments to the system's allocator, whose contract is the same, and its answer back;
-// what is done besides allocates nothing.
+// SAFETY: every function passes its arguments to the system's allocator, whose contract is the same, and returns the
+// result; the additional code allocates nothing.
 unsafe impl GlobalAlloc for Ending {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller keeps the contract.

@@ -1,4 +1,4 @@
-//! The command line as a whole: the list of commands.
+//! The command line: the list of commands.
 
 use std::process::ExitCode;
 
@@ -47,7 +47,7 @@ pub enum Command {
 /// # Errors
 /// What, where and what to do, with the exit code.
 pub fn dispatch(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    // A misspelt tier would measure and test another one.
+    // With a misspelt tier the program would measure and test another tier.
     Tier::requested().map_err(|error| Failure::usage(error.to_string()))?;
     match &arguments.command {
         Command::Build(arguments) => build::run(arguments)?,

@@ -1,5 +1,5 @@
-//! How far results may differ unless the user says otherwise: as rounding to the coarsest type on the way to them may move
-//! them. The parity gate widens its bounds by the same rule.
+//! Default bounds on the difference of results: the rounding error of the coarsest type on the way to a result. The
+//! verification of a build widens its bounds by the same rule.
 
 use sinter::internals::base::DataType;
 use sinter::internals::ops::pointwise::program::Step as ScalarStep;
@@ -8,13 +8,13 @@ use sinter::internals::plan::{Action, Graph, Plan, PlanValueId, Step};
 
 use crate::difference::Bounds;
 
-/// Relative part of the bound where everything is computed in f32 or wider.
+/// Relative part of the bound where all types on the way are f32 or wider.
 const RELATIVE: f64 = 1e-3;
 
-/// Units in the last place of a narrow type that results may be apart.
+/// Units in the last place of a narrow type by which results may differ.
 const UNITS: f64 = 4.0;
 
-/// What the user allows, and what the types of an engine do where the user says nothing.
+/// The bounds that the user gives, and those of the engine's types where the user gives none.
 #[derive(Clone, Debug)]
 pub struct Allowed {
     atol: f64,

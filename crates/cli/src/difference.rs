@@ -1,4 +1,4 @@
-//! How far results are from expected ones.
+//! Differences between results and expected ones.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! Why a step has its kernel: what every tactic says to its region.
+//! Explains why a step has its kernel: the candidates and the refusals of all tactics for its region.
 
 use std::io::Write;
 
@@ -135,7 +135,7 @@ pub fn explain(
                 None => {
                     let region = region.clone().with_constants(constants(graph, step));
                     let mut explanation = explain_step(step, &region, back_end, &plan.target);
-                    // What the build was told counts; this machine and this program may be others.
+                    // The recorded refusals of the build count, because this machine or program may be another one.
                     if plan.report.is_some() {
                         explanation.refusals = refusals(plan, position - 1);
                     }
@@ -159,7 +159,7 @@ fn no_step(node: &str) -> Failure {
 pub fn check_node(network: &Network, node: &str) -> Result<(), Failure> {
     let has_bodies = network.body.nodes().iter().any(|node| !node.op.bodies().is_empty());
     let is_known = network.locations.iter().any(|location| is_of(&location.to_string(), node));
-    // Bodies of control flow have nodes of their own, which the network does not name.
+    // The list of locations does not name the nodes of control-flow bodies.
     if has_bodies || is_known { Ok(()) } else { Err(no_step(node)) }
 }
 
@@ -194,7 +194,7 @@ fn comes_from(step: &Step, node: &str) -> bool {
 }
 
 fn is_of(origin: &str, node: &str) -> bool {
-    // Sources are one line each.
+    // A source takes one line.
     let node = one_line(node);
     origin == node || origin.contains(&format!("'{node}'"))
 }

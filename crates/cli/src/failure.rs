@@ -1,4 +1,4 @@
-//! Failures as the user sees them: what, where, what to do; and the exit code.
+//! Failures as the user sees them: the problem, its place, the remedy, and the exit code.
 
 use std::fmt;
 use std::io::{ErrorKind, IsTerminal};
@@ -55,12 +55,12 @@ impl Failure {
         Self { exit, what: what.into(), is_list: false, place: None, help: None }
     }
 
-    /// Several things that are wrong, one a line; whoever says what they are keeps names in their line.
+    /// Several problems, one a line; the caller makes sure that names contain no line break.
     pub fn list(exit: Exit, what: impl Into<String>) -> Self {
         Self { is_list: true, ..Self::new(exit, what) }
     }
 
-    /// The user asked for something that cannot be.
+    /// The user requested something impossible.
     pub fn usage(what: impl Into<String>) -> Self {
         Self::new(Exit::Usage, what)
     }
@@ -217,7 +217,7 @@ impl From<RuntimeError> for Failure {
             }
             RuntimeError::SelfTest { .. } => Self::new(Exit::OutsideBounds, what)
                 .help("do not use the plan on this machine; build it here, and please report this"),
-            // It says itself what to do.
+            // The message of a panic states the remedy itself.
             RuntimeError::Panic { .. } => Self::new(Exit::Damaged, what),
             _ => Self::new(Exit::Damaged, what).help("build the plan again from its model"),
         }

@@ -1,5 +1,5 @@
-//! The files that a command reads and those that it will write, looked at before any work is done: nothing that the
-//! command reads is replaced, no two results go to one file, and what could not be written later is known now.
+//! Checks the files of a command before it does any work: the command must not overwrite a file that it reads, must not
+//! write two results to one file, and must be able to write its results.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -80,7 +80,7 @@ impl<'a> Files<'a> {
 }
 
 impl Files<'_> {
-    /// Does a model keep weights in this file? It is asked only where it may: about files beneath its folder.
+    /// Does a model keep weights in this file? The function opens a model only for files beneath the model's folder.
     fn is_data_of_model(&self, target: &Path) -> bool {
         let may_have = |model: &&&Path| target.is_file() && target.starts_with(folder_of(&behind_links(model)));
         let mut files = self.models.iter().filter(may_have).flat_map(|model| files_of(model));
@@ -88,7 +88,7 @@ impl Files<'_> {
     }
 }
 
-/// Would a file at `target` take the place of what is read? Of a folder, its files of values are.
+/// Would a file at `target` replace `read`, or a file of values in the folder `read`?
 fn holds(read: &Path, target: &Path) -> bool {
     let read = behind_links(read);
     read == target || read.is_dir() && target.parent() == Some(&read) && target.extension().is_some_and(|e| e == "pb")
@@ -106,7 +106,7 @@ fn check_writable(path: &Path, form: Form) -> Result<(), Failure> {
         (Form::Folder, Ok(_)) => {
             return Err(refuse(&"it is no folder; the name of an archive ends in .npz"));
         }
-        // The folder is made later, with those that it lies in.
+        // The command creates the folder and its parents later.
         (Form::Folder, Err(_)) => target.ancestors().skip(1).find(|f| f.exists()).unwrap_or(Path::new(".")),
         (_, Ok(found)) if found.is_dir() => return Err(refuse(&"it is a folder")),
         (_, Ok(found)) if !found.is_file() => return Err(refuse(&"it is no regular file but a pipe or device")),

@@ -1,5 +1,5 @@
-//! Input values for a plan when the user has none: floats are standard normal, integers are those that the plan was
-//! verified with, over and over, else they lie in `0..60`, and masks are ones. The same for the same plan, every time.
+//! Synthetic inputs for a plan, when the user gives none: floats are standard normal, integers repeat those that the build
+//! verified the plan with, else they lie in `0..60`, and masks are ones. One plan always gets the same values.
 
 use std::collections::HashMap;
 
@@ -111,7 +111,7 @@ fn does_not_fit(shape: &Shape, ty: &ValueType) -> Failure {
 /// The same inputs with other floats: standard normal numbers that the seed decides. Integers keep what suits the model.
 pub fn redrawn(inputs: Vec<(String, Value)>, seed: u32) -> Vec<(String, Value)> {
     let redraw = |(stream, (name, value)): (u64, (String, Value))| {
-        // The streams of the first seed come after those of inputs without one.
+        // The streams of the first seed follow those of inputs without a seed.
         let stream = (u64::from(seed) + 1) << 32 | stream;
         let drawn = value.as_tensor().filter(|tensor| tensor.data_type().is_float()).and_then(|tensor| {
             let elements = elements(&name, tensor.data_type(), None, stream, tensor.count());

@@ -1,7 +1,7 @@
 //! Ctrl-C: the program ends with code 130 and leaves no partial file.
 //!
-//! Files are written to a temporary name and renamed. An interrupt that arrives meanwhile waits until that is over, so
-//! that the temporary file never stays behind.
+//! The program writes a file under a temporary name and renames it. An interrupt that arrives meanwhile waits for the rename,
+//! so that no temporary file stays behind.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -1,8 +1,8 @@
-//! Floor 4: the program `sinter`.
+//! Layer 4: the program `sinter`.
 //!
 //! One file per command in `commands/`, flags by group in `flags/`. A command reads its flags, calls the public interface
-//! of Sinter and delivers a report: text for people, JSON with a documented schema for programs. Failures say what, where
-//! and what to do, and end with the exit codes of [`failure::Exit`].
+//! of Sinter and delivers a report: text for people, JSON with a documented schema for programs. Failures state the problem,
+//! its place and the remedy, and end with the exit codes of [`failure::Exit`].
 
 pub mod allocator;
 pub mod arguments;

@@ -90,7 +90,7 @@ pub fn note(what: &str) {
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let failure = |e: std::io::Error| Failure::usage(format!("cannot write: {e}")).at(path).help(advice(e.kind()));
     if is_stream(path) {
-        // Whoever reads may keep it waiting: an interrupt must not wait with it.
+        // The reader of the stream may block this write, and an interrupt must not wait for the reader.
         return match File::options().append(true).open(path).and_then(|mut stream| stream.write_all(bytes)) {
             Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(failure(error)),
             _ => Ok(()),

@@ -1,4 +1,4 @@
-//! From a file to an engine: a plan is loaded, a model is built in memory first.
+//! From a file to an engine: loads a plan; builds a model in memory first.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ pub struct Opened {
     pub source: Source,
     /// Values of the inputs.
     pub inputs: Vec<(String, Value)>,
-    /// Others, where those are made up and the engine may refuse them: what the plan was verified with.
+    /// The inputs that the build verified the plan with, where `inputs` are synthetic and the engine may refuse them.
     pub spare: Option<Vec<(String, Value)>>,
     /// How long opening the model or plan took.
     pub opened_in: Duration,
@@ -49,7 +49,7 @@ pub fn open(path: &Path, model: &ModelFlags, given: &InputFlags, without: Withou
     let start = Instant::now();
     let mut model = model.clone();
     let opened = match open_source(path, &model, &[]) {
-        // Some models say at certain sizes only what they mean.
+        // Some models are valid at certain sizes only.
         Err(failure) if failure.exit == Exit::Damaged => {
             let Some(sizes) = sizes_in(given, model.max_memory()) else { return Err(failure) };
             model = model.with_given_inputs(sizes.iter().map(|shape| shape.name.clone()).collect());
@@ -75,7 +75,7 @@ pub fn open(path: &Path, model: &ModelFlags, given: &InputFlags, without: Withou
         (None, WithoutInputs::Generate) => made_up(&opened, &declared, &ranges, &model, given.seed)?,
         _ => match read_inputs(&opened, &declared, given, model.max_memory()) {
             Err(failure) => {
-                // A name that is no input may be one that the model gives a value to.
+                // A name that is no input may be an initializer of the model.
                 let names = undeclared(&opened, &declared, given, &model);
                 if names.is_empty() {
                     return Err(failure);
@@ -88,7 +88,7 @@ pub fn open(path: &Path, model: &ModelFlags, given: &InputFlags, without: Withou
     let source = match opened {
         Source::Model(free) if declared.iter().any(is_free) => {
             match open_source(path, &model, &shapes(&inputs)) {
-                // A branch that these inputs never take may be impossible for their sizes; with free sizes it is not.
+                // A branch that these inputs never take may be invalid for their sizes, and valid for dynamic dimensions.
                 Err(failure) if failure.exit == Exit::Damaged => Source::Model(free),
                 pinned => pinned?,
             }
@@ -198,8 +198,8 @@ pub struct First {
     pub time: Duration,
 }
 
-/// Runs a first inference. Where inputs are made up, nothing says beforehand which sizes a plan takes: those that it was
-/// verified with stand in for others that it refuses.
+/// Runs a first inference. Synthetic inputs may have sizes that the plan refuses; then the inference runs with `spare`, the
+/// inputs that the build verified the plan with.
 ///
 /// # Errors
 /// When the inference fails.
@@ -223,7 +223,7 @@ pub fn first_run(
     }
 }
 
-/// Why an inference failed. Values that were made up are not the user's: it is for the user to give others.
+/// The failure of an inference. For synthetic inputs it advises the user to give inputs.
 pub fn refusal(error: RuntimeError, given: &InputFlags) -> Failure {
     let is_of_values = matches!(
         error,

@@ -1,4 +1,4 @@
-//! Where the time of an inference goes: by step, and by operator.
+//! The time of an inference by step, and by operator.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -69,7 +69,7 @@ pub fn step_times(engine: &Engine, inputs: &[(String, Value)], runs: usize) -> R
     let total: Duration = profile.mean_times().sum();
     let mut times = Vec::new();
     let mut add = |step: &Step, depth: usize, time: Duration| {
-        // How often control flow runs a step is not known here.
+        // This function does not know how often control flow runs a step.
         let operations = if depth == 0 { operations(step, &sizes) } else { None };
         times.push(StepTime {
             ms: milliseconds(time),

@@ -1,5 +1,5 @@
-//! Progress on a terminal: the stage, a bar with the time left where the end is known. Silent when standard error is no
-//! terminal. Whoever works draws: a thread that only draws would be one more thing that a small machine may refuse.
+//! Progress on a terminal: the stage, and a bar with the time left where the end is known. It is silent when standard error
+//! is no terminal. The working thread draws, because a small machine may refuse to start an additional thread.
 
 use std::cell::RefCell;
 use std::io::IsTerminal;
@@ -7,7 +7,7 @@ use std::io::IsTerminal;
 use indicatif::{ProgressBar, ProgressStyle};
 use sinter::internals::builder;
 
-/// One stage; it vanishes when it is dropped. Nothing where nobody sees it.
+/// The display of one stage, until it is dropped; empty where standard error is no terminal.
 pub struct Stage(Option<ProgressBar>);
 
 impl Stage {
@@ -60,7 +60,7 @@ impl Stages {
     pub fn show(&self, stage: builder::Stage, done: Option<(u64, u64)>) {
         let mut shown = self.0.borrow_mut();
         if !matches!(&*shown, Some((known, is_bar, _)) if (*known, *is_bar) == (stage, done.is_some())) {
-            // The old one vanishes before the new one appears.
+            // The display of the old stage vanishes before that of the new one appears.
             *shown = None;
             let new = match done {
                 None => Stage::named(stage.name()),

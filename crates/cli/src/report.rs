@@ -1,4 +1,4 @@
-//! Parts that the reports of several commands share.
+//! Sections that the reports of several commands share.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn programs_get_tabs_and_whole_cells() {
-        // The output of a test is no terminal, or is it one, then fitted.
+        // Where the output of a test is a terminal, the table is fitted to it.
         let long = "x".repeat(300);
         let table = table(&["a", "b"], &[0], vec![vec!["1".to_owned(), long.clone()]]);
         assert!(std::io::stdout().is_terminal() || table == format!("a\tb\n1\t{long}"));

@@ -1,5 +1,5 @@
-//! A plan's known answers, on the machine at hand: kernels of another instruction set compute them, which the build of the
-//! plan never saw.
+//! Self-test vectors of a plan on this machine, with kernels of another instruction set that the build of the plan did not
+//! verify.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,9 @@
-//! Where an engine and the judge part: every value that a step makes is compared, the first bad one names the region.
+//! The first difference between an engine and the reference executor: the trace compares every value that a step makes, and
+//! the first bad value names the region.
 //!
-//! The judge runs the network after the passes, so that its values are those of the plan. Steps that only the plan has
-//! (other layouts) cannot be compared; a bad region is then one of those since the last good value.
+//! The reference executor runs the network after the passes, so that its values are those of the plan. The trace cannot
+//! compare values of steps that only the plan has (layout conversions); the bad region is then one of those since the last
+//! good value.
 
 use std::collections::HashMap;
 

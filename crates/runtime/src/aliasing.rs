@@ -1,7 +1,8 @@
-//! Parts of values: where they lie, once sizes are known, and that they lie there rightly.
+//! Buffer aliases: places them once sizes are known, and checks their places.
 //!
-//! A kernel trusts its memory, and a plan may come from anywhere. So every part must lie inside of its base, and the
-//! operands of a concatenation that nobody computes must fill its result side by side, whatever the registers say.
+//! A kernel trusts the memory that it gets, and a plan may come from an untrusted source. So every alias must lie inside of
+//! its base buffer, and the operands of a concatenation without a kernel must fill its result side by side, for any
+//! contents of the registers.
 
 use sinter_base::Rows;
 use sinter_base::shape::element_count;
@@ -11,7 +12,7 @@ use crate::frame::Frame;
 use crate::layout::{AliasedValue, Join, Layout};
 use crate::registers::size_of_register;
 
-/// A part in elements of its base.
+/// An alias, in elements of its base.
 #[derive(Clone, Copy)]
 struct Extent {
     offset: usize,
@@ -20,7 +21,7 @@ struct Extent {
 }
 
 impl Frame {
-    /// Places all parts; everything else has its place.
+    /// Places all aliases; their base buffers have been placed before.
     pub(crate) fn place_parts(&mut self, layout: &Layout, registers: &[i64]) -> Result<(), RuntimeError> {
         self.rows.resize(self.sizes.len(), Rows { inner: 0, step: 0 });
         for placed in &layout.parts {
@@ -30,11 +31,11 @@ impl Frame {
             let end = span.and_then(|span| extent.offset.checked_add(span));
             let base = self.sizes.get(part.base.index()).and_then(|sizes| element_count(sizes));
             let (Some(end), Some(base)) = (end, base) else { return Err(outside(placed)) };
-            // An empty part lies anywhere: where nothing else can overlap it.
+            // An empty alias gets an empty range at the start of its base, so that no other range overlaps it.
             let (offset, end) = if extent.count == 0 { (0, 0) } else { (extent.offset, end) };
             let first = self.ranges.get(part.base.index()).map(|range| range.start);
             let (Some(first), true) = (first, end <= base) else { return Err(outside(placed)) };
-            // The whole lies in memory, so bytes do not overflow.
+            // The base buffer lies in memory, so bytes do not overflow.
             if let (Some(range), Some(rows)) = (self.ranges.get_mut(value), self.rows.get_mut(value)) {
                 *range =
                     first.saturating_add(offset.saturating_mul(width))..first.saturating_add(end.saturating_mul(width));
@@ -55,7 +56,7 @@ impl Frame {
         Ok(Extent { offset: number(placed.part.offset)?, count, rows: Rows { inner, step } })
     }
 
-    /// Do the parts fill every row of the base, one after the other?
+    /// Do the aliases fill every row of the base, one after the other?
     fn check_join(&self, layout: &Layout, registers: &[i64], join: &Join) -> Result<(), RuntimeError> {
         let damaged = || RuntimeError::Damaged(format!("the parts of {} do not fill it side by side", join.base));
         let extent = |place: usize| self.extent(layout.parts.get(place).ok_or_else(damaged)?, registers);
@@ -69,7 +70,7 @@ impl Frame {
             if part.count == 0 {
                 continue;
             }
-            // A single row may have any step.
+            // A single row may have any row pitch.
             let rows = part.count.checked_div(part.rows.inner).ok_or_else(damaged)?;
             let step = if rows > 1 { part.rows.step } else { 0 };
             if part.offset != at || *lines.get_or_insert((rows, step)) != (rows, step) {
@@ -80,7 +81,7 @@ impl Frame {
         }
         let (rows, step) = lines.unwrap_or_default();
         let is_full = filled.saturating_mul(rows) == count;
-        // Rows of the parts together are rows of the base, and those of the whole as far apart as its own.
+        // The rows of all aliases together make the rows of the base, and both have the same row pitch.
         let fits = rows < 2
             || match own.filter(|own| !own.rows.is_contiguous(own.count)) {
                 None => step == filled,

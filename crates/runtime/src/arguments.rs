@@ -1,5 +1,5 @@
-//! What steps are launched on ([`Arguments`]): made once per layout, so that a run is a walk of launches. Only what lies outside of the
-//! arena is looked up in every run.
+//! The arguments of launches ([`Arguments`]). The runtime makes them once per layout, so that a run is a sequence of launches.
+//! Each run looks up only the values outside of the arena.
 
 use sinter_backend::{Arguments, Input, KernelError, Output};
 use sinter_plan::{Graph, Place, PlanValueId, Step, Storage, Variant};
@@ -7,7 +7,7 @@ use sinter_plan::{Graph, Place, PlanValueId, Step, Storage, Variant};
 use crate::frame::{Frame, unplaced};
 use crate::queues::Queues;
 
-/// Operands and results of a step that lie elsewhere in every run.
+/// Operands and results of a step whose memory changes from run to run.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Changing {
     /// Positions of operands.
@@ -17,7 +17,7 @@ pub(crate) struct Changing {
 }
 
 impl Changing {
-    /// Those of a step; `direct` are the values that may lie with the caller.
+    /// The changing arguments of a step; `direct` are the values that may lie in memory of the caller.
     pub(crate) fn of(graph: &Graph, step: &Step, direct: &[Option<PlanValueId>]) -> Self {
         let storage = |id: PlanValueId| graph.values.get(id.index()).map(|value| &value.storage);
         let changes = |id: PlanValueId| {
@@ -28,7 +28,7 @@ impl Changing {
         let pairs = step.in_place();
         let outputs = step.outputs.iter().enumerate().filter(|(_, id)| changes(**id));
         let outputs: Vec<usize> = outputs.map(|(position, _)| position).collect();
-        // An operand stands for its result only where both lie in the arena.
+        // A result may reuse an operand's memory only where both lie in the arena.
         let meets = |input: usize| pairs.iter().any(|(i, o)| *i == input && outputs.contains(o));
         let inputs = step.inputs.iter().enumerate().filter(|(at, id)| id.is_some_and(changes) || meets(*at));
         Self { inputs: inputs.map(|(position, _)| position).collect(), outputs }
@@ -36,7 +36,7 @@ impl Changing {
 }
 
 impl Changing {
-    /// Is an operand made while the network runs, in memory that is new each time?
+    /// Does a step make the operand in new memory in every run?
     pub(crate) fn reads_made(&self, graph: &Graph, step: &Step) -> bool {
         let ids = self.inputs.iter().filter_map(|at| step.inputs.get(*at).copied().flatten());
         let storage = |id: PlanValueId| graph.values.get(graph.base(id).index()).map(|value| &value.storage);
@@ -48,7 +48,7 @@ fn missing(id: PlanValueId) -> KernelError {
     KernelError::Recipe(format!("{id} has no place"))
 }
 
-/// A step whose arguments are made.
+/// A step with its arguments.
 pub(crate) struct Binder<'a> {
     pub(crate) graph: &'a Graph,
     pub(crate) step: &'a Step,
@@ -58,7 +58,7 @@ pub(crate) struct Binder<'a> {
 }
 
 impl Binder<'_> {
-    /// All arguments of a kernel that lie where they lie in every run of this layout.
+    /// Makes all arguments of a kernel whose memory is the same in every run of this layout.
     ///
     /// # Errors
     /// When a value has no place.
@@ -87,7 +87,7 @@ impl Binder<'_> {
         Ok(())
     }
 
-    /// The changing arguments.
+    /// Fills in the changing arguments.
     ///
     /// # Errors
     /// When a value has no place.
@@ -141,7 +141,7 @@ impl Binder<'_> {
         frame.place_argument(self.graph, self.queues, id, argument).ok_or_else(|| missing(id))
     }
 
-    /// The result that lies where an operand lies, in this run.
+    /// The result that shares the memory of an operand, in this run.
     fn shared(&self, position: usize, id: PlanValueId, frame: &Frame) -> Option<usize> {
         let lies_there = |output: &usize| {
             let Some(result) = self.step.outputs.get(*output) else { return false };

@@ -1,4 +1,4 @@
-//! Binding inputs: types are checked against the declared ones, named sizes get their values.
+//! Binding inputs: compares types with the declared ones and reads the values of named sizes.
 
 use sinter_base::{DataType, TensorType, Value, ValueType};
 use sinter_plan::{Port, ShapeProgram};
@@ -6,8 +6,8 @@ use sinter_plan::{Port, ShapeProgram};
 use crate::error::RuntimeError;
 use crate::host_value::HostValue;
 
-/// Checks the value of one input against its declared type and fills the registers of named sizes. `bound` remembers
-/// which input filled each, so that a name used twice must mean the same size twice.
+/// Compares the value of one input with its declared type and fills the registers of named sizes. `bound` remembers which
+/// input filled each register, so that a second input with another size for the same name is an error.
 ///
 /// # Errors
 /// When element type, rank or sizes differ.
@@ -41,11 +41,11 @@ pub(crate) fn bind(
     })
 }
 
-/// Why a value does not fit.
+/// The reason why a value does not fit.
 enum Misfit {
-    /// It is of another type than declared.
+    /// The value has another type than declared.
     Type,
-    /// A named size is another one along this axis than by the input `by`.
+    /// Along this axis a named size differs from its value by the input `by`.
     Size { symbol: String, known: i64, by: usize, axis: usize, size: i64 },
 }
 

@@ -1,11 +1,11 @@
-//! Bindings: the inputs and outputs of inferences, in memory that is kept between them.
+//! Bindings: the inputs and outputs of inferences. They keep their memory between inferences.
 //!
-//! An input is a value handed over ([`Bindings::set`]) or memory to write into ([`Bindings::input`]). Outputs lie in
-//! memory of the bindings until the next run; kernels write them there, but for those that share memory with other values.
-//! Running again with the same sizes allocates nothing.
+//! The caller hands over the value of an input ([`Bindings::set`]) or writes it into memory of the bindings
+//! ([`Bindings::input`]). Outputs lie in memory of the bindings until the next run. Kernels write outputs there, except for
+//! outputs that share memory with other values. A run with the sizes of the run before allocates nothing.
 //!
-//! State that a network carries from run to run, such as a cache of keys and values, goes round by
-//! [`Bindings::feed_back`]:
+//! [`Bindings::feed_back`] feeds state that a network carries from run to run, such as a cache of keys and values, back to
+//! an input:
 //!
 //! ```no_run
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -41,7 +41,7 @@ pub struct Bindings {
     is_made: bool,
 }
 
-/// What a port is called and takes.
+/// The name and the type of a port.
 struct BoundPort {
     name: String,
     ty: Option<ValueType>,
@@ -51,12 +51,12 @@ struct BoundPort {
 struct FeedBack {
     output: usize,
     input: usize,
-    /// Was the output made, and the input not set since?
+    /// Did a run make the output, and has the caller not set the input since?
     is_due: bool,
 }
 
 impl Bindings {
-    /// Nothing bound yet.
+    /// Bindings with nothing bound.
     pub(crate) fn new(plan: &Plan) -> Self {
         let ty = |port: &Port| plan.graph.values.get(port.value.index()).map(|value| value.ty.clone());
         let bound = |port: &Port| BoundPort { name: port.name.clone(), ty: ty(port) };
@@ -75,15 +75,14 @@ impl Bindings {
         position(&self.input_ports, name).ok_or_else(|| unknown(names(&self.input_ports)))
     }
 
-    /// Makes an output the input of the next run: their memory changes places, so that nothing is copied or allocated. The
-    /// output can be read until then. An input that is set between runs is taken instead, for that run: so state starts
-    /// anew. For the first run the input must be set, unless the network has a default for it.
+    /// Makes an output the input of the next run. The two swap their memory, so that nothing is copied or allocated. The caller
+    /// can read the output until then. An input that the caller sets between runs takes precedence for that run, which resets
+    /// the state. The caller must set the input for the first run, unless the network has a default for it.
     ///
-    /// One output feeds one input: a later call replaces what it contradicts.
+    /// One output feeds one input: a later call replaces an earlier one for the same output or input.
     ///
     /// # Errors
-    /// When there is no such output or input, or the input is of another type. Sizes that are open are checked when the
-    /// input is taken.
+    /// When there is no such output or input, or the input is of another type. The next run checks dynamic dimensions.
     pub fn feed_back(&mut self, output: &str, input: &str) -> Result<(), RuntimeError> {
         let to = self.position(input)?;
         let unknown = |known| RuntimeError::UnknownOutput { name: output.to_owned(), known };
@@ -102,7 +101,7 @@ impl Bindings {
         Ok(())
     }
 
-    /// Outputs become the inputs that they feed.
+    /// Moves outputs to the inputs that they feed.
     pub(crate) fn take_feedback(&mut self) {
         for FeedBack { output, input, is_due } in &mut self.feedback {
             if let (Some(output), Some(input), true) =
@@ -113,18 +112,18 @@ impl Bindings {
         }
     }
 
-    /// A run made all outputs, or none that can be used.
+    /// Records whether a run made all outputs, or none that can be used.
     pub(crate) fn has_run(&mut self, is_made: bool) {
         self.is_made = is_made;
         self.feedback.iter_mut().filter(|_| is_made).for_each(|feedback| feedback.is_due = true);
     }
 
-    /// The input is set by the user: nothing feeds it until the next run.
+    /// Records that the caller set the input: no output feeds it until the next run.
     fn keep_input(&mut self, input: usize) {
         self.feedback.iter_mut().filter(|known| known.input == input).for_each(|known| known.is_due = false);
     }
 
-    /// Hands over an input.
+    /// Hands over the value of an input.
     ///
     /// # Errors
     /// When there is no input of this name.
@@ -137,8 +136,8 @@ impl Bindings {
         Ok(())
     }
 
-    /// Memory for an input of these sizes, to be written before the next run. Its contents are those of the run before
-    /// where the sizes are the same, else unspecified.
+    /// Memory for an input of these sizes, which the caller writes before the next run. It has the contents of the run before
+    /// where the sizes are the same, else unspecified ones.
     ///
     /// # Errors
     /// When there is no input of this name, or the sizes are too large.
@@ -168,13 +167,13 @@ impl Bindings {
         Ok(())
     }
 
-    /// Writes an output to the caller's memory in every run: kernels write there where the device works in the memory of the
-    /// host and nothing else shares the value's memory, else it is copied there. [`Bindings::take_output`] gives the memory
-    /// back.
+    /// Writes an output to the caller's memory in every run. Kernels write there where the device works in the memory of the
+    /// host and no other value shares the memory; else the runtime copies the output there. [`Bindings::take_output`] gives the
+    /// memory back.
     ///
     /// # Errors
-    /// When there is no output of this name, or the memory is not aligned for the elements. Whether it is large enough shows
-    /// when the output is made.
+    /// When there is no output of this name, or the memory is not aligned for the elements. The run that makes the output
+    /// checks whether the memory is large enough.
     pub fn bind_output(&mut self, name: &str, memory: Box<dyn HostMemory>) -> Result<(), RuntimeError> {
         let unknown = |known| RuntimeError::UnknownOutput { name: name.to_owned(), known };
         let position = position(&self.output_ports, name).ok_or_else(|| unknown(names(&self.output_ports)))?;
@@ -203,7 +202,7 @@ impl Bindings {
     /// All outputs of the last run, copied.
     ///
     /// # Errors
-    /// When nothing ran before.
+    /// When there was no run before.
     pub fn to_values(&self) -> Result<Vec<Value>, RuntimeError> {
         let missing = || RuntimeError::Damaged("there are no outputs before a run".to_owned());
         let made =
@@ -220,7 +219,7 @@ fn names(ports: &[BoundPort]) -> String {
     ports.iter().map(|port| port.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-/// Can a value of one type be of the other as well? Contents and open sizes are not known yet.
+/// Can a value of one type be of the other as well? Contents and dynamic dimensions are not known yet.
 fn may_be(found: &ValueType, expected: &ValueType) -> bool {
     let (Some(from), Some(to)) = (found.as_tensor(), expected.as_tensor()) else { return found == expected };
     let (Ok(left), Ok(right)) = (from.dims(), to.dims()) else { return from.data_type == to.data_type };
@@ -228,7 +227,7 @@ fn may_be(found: &ValueType, expected: &ValueType) -> bool {
     from.data_type == to.data_type && left.len() == right.len() && left.iter().zip(right).all(may_equal)
 }
 
-/// A type without the contents that small tensors are known to have.
+/// A type without the known contents of small tensors.
 fn type_text(ty: &ValueType) -> String {
     match ty.as_tensor() {
         Some(tensor) => TensorType::new(tensor.data_type, tensor.shape.clone()).to_string(),

@@ -1,5 +1,5 @@
-//! Segments: maximal runs of steps that a device may record once and do again, as CUDA graphs do. They are found when a plan
-//! is loaded, and recorded per layout and per memory of the caller.
+//! Segments: maximal runs of steps that a device may record once and replay, as CUDA graphs do. The loader finds them; a
+//! context records them per layout and per memory of the caller.
 
 use std::ops::Range;
 
@@ -9,14 +9,14 @@ use sinter_plan::Place;
 
 use crate::graph::LoadedAction;
 
-/// A run of steps that is worth recording.
+/// The fewest steps that are worth recording.
 const SHORTEST: usize = 2;
-/// Recorded segments that a context keeps; the one that was used longest ago goes first.
+/// The most recorded segments that a context keeps; it drops the least recently used one first.
 const MOST: usize = 16;
 
 /// The segments of a graph.
 pub(crate) fn segments(actions: &[LoadedAction]) -> Vec<Range<usize>> {
-    // Islands are on the host, which records nothing.
+    // Islands run on the host, which records nothing.
     let is_capturable =
         |action: &LoadedAction| matches!(action, LoadedAction::Launch { is_capturable: true, place: Place::MAIN, .. });
     let mut segments: Vec<Range<usize>> = Vec::new();
@@ -30,39 +30,39 @@ pub(crate) fn segments(actions: &[LoadedAction]) -> Vec<Range<usize>> {
     segments
 }
 
-/// What a segment was recorded for.
+/// The state that a recording of a segment is valid for.
 #[derive(PartialEq)]
 struct Key {
     /// First step of the segment.
     first: usize,
     /// The layout, by the sizes that it is for.
     registers: Vec<i64>,
-    /// Where the changing arguments lie.
+    /// The memory of the changing arguments.
     memory: Vec<MemoryRef>,
 }
 
-/// Recorded segments, the one used last at the end.
+/// Recorded segments, the most recently used one last.
 #[derive(Default)]
 pub(crate) struct Captures {
     known: Vec<(Key, CapturedId)>,
-    /// Memory of the segment at hand; kept, so that a run allocates nothing.
+    /// Memory of the changing arguments of the current segment. The list is kept, so that a run allocates nothing.
     memory: Vec<MemoryRef>,
-    /// Has the device said that it records nothing?
+    /// Did the device refuse to record?
     is_refused: bool,
 }
 
 impl Captures {
-    /// Is it worth asking?
+    /// May the device still record segments?
     pub(crate) fn are_possible(&self) -> bool {
         !self.is_refused
     }
 
-    /// Begins to list where the changing arguments of a segment lie.
+    /// Begins the list of the memory of a segment's changing arguments.
     pub(crate) fn begin(&mut self) {
         self.memory.clear();
     }
 
-    /// Adds those of one step, at these positions.
+    /// Adds the arguments of one step at these positions.
     pub(crate) fn add(&mut self, arguments: &Arguments, inputs: &[usize], outputs: &[usize]) {
         let inputs = inputs.iter().filter_map(|at| match arguments.inputs.get(*at) {
             Some(Input::Memory(argument)) => Some(argument.memory),
@@ -76,7 +76,7 @@ impl Captures {
         self.memory.extend(outputs);
     }
 
-    /// Does the segment that begins at this step, for these sizes: as it was recorded, or by `launch`, which is recorded.
+    /// Runs the segment that begins at this step, for these sizes: replays a recording, or records `launch`.
     pub(crate) fn run(
         &mut self,
         first: usize,
@@ -105,7 +105,7 @@ impl Captures {
         queue.replay(captured)
     }
 
-    /// Forgets all: memory that was recorded goes.
+    /// Discards all recordings, because recorded memory is about to be released.
     pub(crate) fn clear(&mut self, queue: &mut dyn Queue) {
         for (_, captured) in self.known.drain(..) {
             queue.discard_capture(captured);

@@ -26,12 +26,12 @@ pub struct Context {
     pub(crate) state: State,
 }
 
-/// What a context did that costs time; see [`Context::counters`].
+/// Counts of the work besides kernels that costs a context time; see [`Context::counters`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// How often sizes were solved and memory laid out; the same sizes twice need one.
+    /// How often the context solved sizes and placed buffers; two runs with the same sizes need it once.
     pub layouts: usize,
-    /// How often types were inferred while steps ran: only values of open sizes need it.
+    /// How often the context inferred types while steps ran; only values with dynamic dimensions need it.
     pub inferences: usize,
 }
 
@@ -42,11 +42,11 @@ impl Context {
     }
 
     /// Runs one inference on bound inputs; outputs lie in the bindings afterwards. Allocates nothing when sizes are those
-    /// of the run before and the plan has no values of open sizes.
+    /// of the run before and the registers of the plan give the sizes of all values.
     ///
     /// # Errors
-    /// When inputs are missing or of wrong types, or a step fails. The bindings keep their inputs. After a kernel panicked,
-    /// every further run is refused.
+    /// When inputs are missing or of wrong types, or a step fails. The bindings keep their inputs. After a kernel panicked, the
+    /// context refuses every further run.
     pub fn run_into(&mut self, bindings: &mut Bindings) -> Result<(), RuntimeError> {
         let engine = &*self.engine;
         if bindings.inputs.len() != engine.plan.inputs.len() || bindings.outputs.len() != engine.plan.outputs.len() {
@@ -58,8 +58,8 @@ impl Context {
         done
     }
 
-    /// Solves sizes and lays memory out for bound inputs without running anything: what a new shape costs. Outputs that
-    /// feed inputs have become inputs afterwards.
+    /// Solves sizes and places buffers for bound inputs without running a step: the cost of a new shape. Outputs that feed
+    /// inputs have become inputs afterwards.
     ///
     /// # Errors
     /// When inputs are missing or of wrong types, or their sizes contradict each other.
@@ -74,12 +74,12 @@ impl Context {
         self.state.seed = seed;
     }
 
-    /// Bytes of activations that the last shapes needed.
+    /// Bytes of activations for the last shapes.
     pub fn arena_bytes(&self) -> usize {
         self.state.frame.arena_bytes()
     }
 
-    /// What was done so far.
+    /// The counts so far.
     pub fn counters(&self) -> Counters {
         Counters { layouts: self.state.frame.layouts, inferences: self.state.frame.inferences }
     }
@@ -88,38 +88,38 @@ impl Context {
 /// The memory of a context.
 #[derive(Default)]
 pub(crate) struct State {
-    /// Made by the first run.
+    /// Queues and device memory, which the first run makes.
     devices: Option<OnDevices>,
     registers: Vec<i64>,
-    /// Which input gave each register its size.
+    /// The input that gave each register its size.
     bound: Vec<Option<usize>>,
-    /// Registers that the layout is for.
+    /// The registers that buffers are placed for.
     placed_for: Vec<i64>,
-    /// Counts the sizes that were laid out.
+    /// Counts the changes of sizes; names the current ones.
     number: u64,
-    /// What random numbers are drawn from.
+    /// The seed of random numbers.
     seed: u64,
-    /// Did a kernel panic here?
+    /// Did a kernel panic in this context?
     is_poisoned: bool,
-    /// What the bindings have lent for the run.
+    /// The memory and values that the bindings lend for the run.
     lent: Vec<Lent>,
     pub(crate) frame: Frame,
 }
 
-/// Queues, and what they have for all runs.
+/// Queues, and the memory that they keep for all runs.
 struct OnDevices {
     queues: Queues,
-    /// Memory for inputs that the device cannot read where they lie, by input.
+    /// Device memory for inputs that the device cannot read in the memory of the host, by input.
     uploads: Vec<Option<MemoryRef>>,
     captures: Captures,
 }
 
-/// Something of the bindings, which gets it back after the run.
+/// Memory or a value that the bindings lend; they get it back after the run.
 #[derive(Clone, Copy)]
 enum Lent {
     /// The memory of an input.
     Input(usize, Place, BlockId),
-    /// The value that is an input.
+    /// The value of an input that is no tensor of numbers.
     Value(usize),
     /// The memory of an output.
     Output(usize, Place, BlockId),
@@ -142,21 +142,21 @@ impl OnDevices {
             self.queues.at(place).release(small.block);
         }
         let queue = self.queues.at(place);
-        let room = match *slot {
-            Some(room) => room,
+        let buffer = match *slot {
+            Some(buffer) => buffer,
             None => {
                 let block = queue.allocate(bytes.len()).map_err(of_device)?;
                 *slot.insert(MemoryRef { block, offset: 0, bytes: bytes.len() })
             }
         };
-        let range = MemoryRef { bytes: bytes.len(), ..room };
+        let range = MemoryRef { bytes: bytes.len(), ..buffer };
         queue.write(range, bytes).map_err(of_device)?;
         Ok(range)
     }
 }
 
 impl State {
-    /// Binds sizes and lays memory out.
+    /// Binds sizes and places buffers.
     fn prepare(&mut self, engine: &Shared, inputs: &[Option<HostValue>]) -> Result<(), RuntimeError> {
         if self.is_poisoned {
             return Err(RuntimeError::Poisoned);
@@ -193,13 +193,13 @@ impl State {
         guard::check(plan, &self.registers)?;
         let done = self.place_buffers(engine);
         if done.is_err() {
-            // Neither memory nor arguments that are half made are met by the next run.
-            self.give_up(false);
+            // The next run must not see unfinished memory or arguments.
+            self.discard_devices(false);
         }
         done
     }
 
-    /// Places memory for the registers, and makes the arguments of all steps there.
+    /// Places buffers for the registers, and makes the arguments of all steps.
     fn place_buffers(&mut self, engine: &Shared) -> Result<(), RuntimeError> {
         let plan = &engine.plan;
         let OnDevices { queues, captures, .. } = match &mut self.devices {
@@ -211,7 +211,7 @@ impl State {
         let before = frame.arena_bytes();
         frame.place_buffers(&plan.graph, &engine.loaded.layout, &self.registers, self.number, limit, queues)?;
         if frame.arena_bytes() != before {
-            // The arena lies elsewhere.
+            // The arena has moved, so that recordings are invalid.
             captures.clear(queues.at(Place::MAIN));
         }
         let left = limit.saturating_sub(frame.arena_bytes());
@@ -219,9 +219,9 @@ impl State {
         bind_steps(&plan.graph, &engine.loaded, frame, queues)
     }
 
-    /// Runs one inference. Memory of inputs and outputs is lent to the queue meanwhile, where its device works in the memory
-    /// of the host; elsewhere inputs are copied there and outputs from there. Bindings have all their memory afterwards,
-    /// whether the run succeeded or not.
+    /// Runs one inference. Where the device works in the memory of the host, the bindings lend the memory of inputs and outputs
+    /// to the queue; elsewhere the context copies inputs to the device and outputs from it. The bindings have all their memory
+    /// afterwards, whether the run succeeded or not.
     pub(crate) fn infer(
         &mut self,
         engine: &Shared,
@@ -234,20 +234,20 @@ impl State {
         let done = done.and_then(|()| self.give(engine, outputs));
         self.hand_back(engine, inputs, outputs);
         if let Err(error) = &done {
-            self.give_up(matches!(error, RuntimeError::Panic { .. }));
+            self.discard_devices(matches!(error, RuntimeError::Panic { .. }));
         }
         done
     }
 
-    /// Gives up what a run that failed may have left half done, the queue and all its memory; the next run makes another one.
-    fn give_up(&mut self, is_poisoned: bool) {
+    /// Drops the queue and all its memory, which a failed run may have left unfinished; the next run makes another queue.
+    fn discard_devices(&mut self, is_poisoned: bool) {
         let old = std::mem::take(&mut self.frame);
         (self.frame.layouts, self.frame.inferences) = (old.layouts, old.inferences);
         self.devices = None;
         self.is_poisoned = is_poisoned;
     }
 
-    /// Puts inputs, and the memory of outputs, where steps find them.
+    /// Puts inputs and the memory of outputs into the frame, where steps find them.
     fn lend(
         &mut self,
         engine: &Shared,
@@ -295,8 +295,8 @@ impl State {
         queues.finish().map_err(RuntimeError::of_work)
     }
 
-    /// Gives the outputs of a run that were not written where the bindings have them: memory that a kernel made as it is,
-    /// others as copies in memory that is used again.
+    /// Gives the bindings those outputs of a run that kernels did not write to their memory: moves memory that a kernel
+    /// allocated, and copies other outputs into memory that the bindings keep.
     fn give(&mut self, engine: &Shared, outputs: &mut [Option<HostValue>]) -> Result<(), RuntimeError> {
         let plan = &engine.plan;
         let Self { devices: Some(devices), frame, lent, .. } = self else { return Err(without_device()) };
@@ -322,20 +322,20 @@ impl State {
                 *slot = Some(HostValue::new(value));
                 continue;
             };
-            let room = allocated(slot, argument.data_type, &argument.sizes);
-            let room = room.map_err(|error| error.at_port(&port.name))?;
+            let buffer = allocated(slot, argument.data_type, &argument.sizes);
+            let buffer = buffer.map_err(|error| error.at_port(&port.name))?;
             let missing = || RuntimeError::Damaged(format!("output '{}' has no memory", port.name));
-            let mut room = room.view_mut().ok_or_else(missing)?;
+            let mut buffer = buffer.view_mut().ok_or_else(missing)?;
             let place = plan.graph.values.get(port.value.index()).map_or(Place::MAIN, |value| value.place);
             look(&argument, queues.at(place), |view| {
-                view.copy_to(room.bytes());
+                view.copy_to(buffer.bytes());
                 Ok(())
             })?;
         }
         Ok(())
     }
 
-    /// Returns what was lent for a run, whether it succeeded or not.
+    /// Returns lent memory and values to the bindings, whether the run succeeded or not.
     fn hand_back(&mut self, engine: &Shared, inputs: &mut [Option<HostValue>], outputs: &mut [Option<HostValue>]) {
         let Self { devices: Some(devices), frame, lent, .. } = self else { return };
         let mut put = |slot: Option<&mut Option<HostValue>>, place: Place, block: BlockId| {
@@ -368,7 +368,7 @@ fn port_name(engine: &Shared, output: usize) -> String {
     engine.plan.outputs.get(output).map(|port| port.name.clone()).unwrap_or_default()
 }
 
-/// An input where steps find it; of one that is not given, the default.
+/// An input as steps read it; the default when the caller gave none.
 fn lend_input(
     (position, place): (usize, Place),
     port: &Port,
@@ -417,7 +417,7 @@ fn lend_input(
     }
 }
 
-/// A value that a kernel made, in the memory that it made it in where the host can have that.
+/// Takes a value that a kernel made: its memory where the host can take that over, else a copy.
 fn taken(made: Outside, queues: &mut Queues) -> Result<HostValue, RuntimeError> {
     match made {
         Outside::Memory { argument, place, is_owned: true }

@@ -1,7 +1,7 @@
-//! Control flow: bodies run in frames of their own, as often as their operator says.
+//! Control flow: each body runs in a frame of its own, as often as its operator says.
 //!
-//! A frame is kept for every body, between iterations and between runs. Captured values are handed in by reference, once;
-//! what an iteration carries moves on without being copied. Per-iteration results are joined by `stack.rs`.
+//! Every body keeps its frame between iterations and between runs. The step hands captured values in by reference, once, and
+//! moves carried values from one iteration to the next without a copy. `stack.rs` joins per-iteration results.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -30,19 +30,19 @@ struct Running<'a, 'o> {
     frame: &'a mut Frame,
     /// Stream of random numbers of the whole step.
     stream: u64,
-    /// Which of the bodies it is.
+    /// Index of the body within the step.
     which: usize,
     watch: Option<&'a mut Watch<'o>>,
 }
 
-/// Bodies as the plan has them, and loaded.
+/// Bodies as the plan describes them, and as loaded.
 type Bodies<'a> = (&'a [Graph], &'a [LoadedGraph]);
 
 fn damaged(what: &str) -> KernelError {
     KernelError::Recipe(format!("control flow: {what}"))
 }
 
-/// Is a value the one bool true?
+/// Is the value a tensor with the one element `true`?
 fn condition(value: &Outside, queues: &mut Queues) -> Result<bool, KernelError> {
     let not_one = || KernelError::Data("a condition must be one bool".to_owned());
     let Outside::Memory { argument, place, .. } = value else { return Err(not_one()) };
@@ -62,7 +62,7 @@ fn scalar(data_type: DataType, bytes: &[u8], place: Place, work: &mut Work<'_>) 
     Ok(Outside::Memory { argument, place, is_owned: true })
 }
 
-/// What is referred to, in memory of its own.
+/// A copy of an argument, in memory of its own.
 fn duplicate(argument: Argument, place: Place, work: &mut Work<'_>) -> Result<Outside, KernelError> {
     let queue = work.queues.at(place);
     let bytes = argument.memory.bytes;
@@ -77,7 +77,7 @@ impl Running<'_, '_> {
         let id = *self.graph.inputs.get(input).ok_or_else(|| damaged("a body has too few inputs"))?;
         let (declared, sizes) = (self.graph.values.get(id.index()), self.frame.sizes.get(id.index()));
         let given = value.argument().map(|argument| (argument.data_type, &argument.sizes));
-        // The layout of the body rests on these sizes; what is carried could have grown.
+        // The layout of the body assumes these sizes, and a carried value may have grown.
         if let Some((declared, sizes)) = declared.zip(sizes).filter(|(declared, _)| declared.sizes.is_some())
             && given != Some((declared.ty.data_type(), sizes))
         {
@@ -89,8 +89,8 @@ impl Running<'_, '_> {
         Ok(())
     }
 
-    /// Hands in a range of the step's operands, as inputs from `first` on. Weights that a body captures are weights of its
-    /// own graph, and left out as operands.
+    /// Hands in a range of the step's operands, as inputs from `first` on. A weight that a body captures is a weight of the
+    /// body's own graph, and the step has no operand for it.
     fn capture(
         &mut self,
         first: usize,
@@ -109,8 +109,8 @@ impl Running<'_, '_> {
         Ok(())
     }
 
-    /// Runs all steps once; `number` tells iterations apart. The first `carried` results are in memory of their own, others
-    /// may lie where the next iteration overwrites them.
+    /// Runs all steps once; `number` is the index of the iteration. The first `carried` results are in memory of their own; the
+    /// next iteration may overwrite the others.
     fn once(
         &mut self,
         number: Option<usize>,
@@ -138,7 +138,7 @@ impl Running<'_, '_> {
             let is_made = self.graph.values.get(id.index()).is_some_and(|v| v.storage == Storage::Dynamic);
             let later = self.graph.outputs.get(position + 1..).unwrap_or_default();
             let moved = match self.frame.outside.get_mut(id.index()) {
-                // The last use of a value made inside takes it along.
+                // The last use of a value that the body made moves it out.
                 Some(slot) if is_made && !later.contains(id) => slot.take(),
                 _ => None,
             };
@@ -163,7 +163,7 @@ impl Running<'_, '_> {
         }
     }
 
-    /// A value of the body where it lies.
+    /// A value of the body, by reference.
     fn referred(&self, id: PlanValueId, work: &mut Work<'_>) -> Result<Outside, KernelError> {
         let place = self.graph.values.get(id.index()).map_or(Place::MAIN, |value| value.place);
         match self.frame.argument(self.graph, work.queues, id) {
@@ -172,7 +172,7 @@ impl Running<'_, '_> {
         }
     }
 
-    /// Does the body always ask for another iteration, or give the condition that it got?
+    /// Does the body always return the condition `true`, or the condition that it got?
     fn always_goes_on(&self) -> bool {
         let Some(condition) = self.graph.outputs.first() else { return false };
         let ty = self.graph.values.get(condition.index()).and_then(|v| v.ty.as_tensor());
@@ -214,7 +214,7 @@ impl Run<'_> {
         }
         frame.bodies.insert(key, frames);
         let results = results?;
-        // A result named twice would be taken apart.
+        // The second write to a repeated result would release the value of the first.
         let distinct: HashSet<_> = self.step.outputs.iter().collect();
         if results.len() != self.step.outputs.len() || distinct.len() != results.len() {
             results.into_iter().for_each(|value| value.release(work.queues));
@@ -253,7 +253,7 @@ impl Run<'_> {
         Ok(Running { run: self, graph, loaded, frame, stream, which, watch })
     }
 
-    /// An operand by reference, as long as the graph around does not go on; `None` when it is left out.
+    /// An operand by reference, valid until the outer graph continues; `None` when the step has no such operand.
     fn referred(&self, index: usize, frame: &Frame, work: &mut Work<'_>) -> Result<Option<Outside>, KernelError> {
         let Some(id) = self.step.inputs.get(index).copied().flatten() else { return Ok(None) };
         let place = self.place_of(id);
@@ -266,13 +266,13 @@ impl Run<'_> {
         }
     }
 
-    /// An operand as a value of the host; `None` when it is left out.
+    /// An operand as a value of the host; `None` when the step has no such operand.
     fn operand(&self, index: usize, frame: &Frame, work: &mut Work<'_>) -> Result<Option<Value>, KernelError> {
         let Some(id) = self.step.inputs.get(index).copied().flatten() else { return Ok(None) };
         self.value(id, frame, work).map(Some)
     }
 
-    /// Operands by reference that must be there.
+    /// Required operands, by reference.
     fn all_referred(
         &self,
         range: Range<usize>,
@@ -431,7 +431,7 @@ impl Run<'_> {
     }
 }
 
-/// Joins what an iteration made with what others did.
+/// Adds the result of an iteration to the joined result.
 fn push(
     stacks: &mut [Stack<'_>],
     results: impl Iterator<Item = Outside>,
@@ -440,7 +440,7 @@ fn push(
     stacks.iter_mut().zip(results).try_for_each(|(stack, result)| stack.push(result, work))
 }
 
-/// A value that no iteration carried further, in memory that outlives the step.
+/// A carried value after the last iteration, in memory that outlives the step.
 fn owned(value: Outside, work: &mut Work<'_>) -> Result<Outside, KernelError> {
     match value {
         Outside::Memory { argument, place, is_owned: false } => duplicate(argument, place, work),

@@ -1,14 +1,14 @@
-//! Control groups of this process: where the system says what it may use.
+//! Control groups of this process: the system states there which resources the process may use.
 //!
 //! `/proc/self/cgroup` names the process's group in each hierarchy, `/proc/self/mountinfo` says where hierarchies are
-//! mounted and which group lies at a mount point. A limit of any group above holds as well, so all of them are looked at,
-//! as far as the mount shows them. There is one hierarchy for all controllers (version 2), one per controller (version 1),
-//! or both at once.
+//! mounted and which group lies at a mount point. The limits of ancestor groups apply as well, so this module reads all
+//! ancestors that the mount shows. A system has one hierarchy for all controllers (version 2), one per controller
+//! (version 1), or both.
 
 use std::fs::read_to_string;
 use std::path::{Component, Path, PathBuf};
 
-/// How a hierarchy names its files.
+/// The version of a hierarchy, which decides the names of its files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Version {
     /// A hierarchy of one or a few controllers.
@@ -31,8 +31,8 @@ impl Group {
     }
 }
 
-/// The groups of this process that a controller may limit, its own and those above. `root` stands before every path: `/`,
-/// but for tests.
+/// The groups of this process that a controller may limit: its own group and the ancestors. `root` is a prefix of every
+/// path: `/`, except in tests.
 pub(crate) fn groups(root: &Path, controller: &str) -> Vec<Group> {
     let read = |path: &str| read_to_string(root.join(path)).unwrap_or_default();
     let (memberships, mounts) = (read("proc/self/cgroup"), read("proc/self/mountinfo"));
@@ -59,8 +59,8 @@ fn membership<'a>(line: &'a str, controller: &str) -> Option<(Version, &'a str)>
     }
 }
 
-/// The path of a group from the one that lies at a mount point. A group that the mount does not show (of a process that
-/// lives in another namespace) counts as that one.
+/// The path of a group relative to the group at a mount point. A group that the mount does not show (that of a process in
+/// another namespace) counts as the group at the mount point.
 fn inside(group: &Path, mounted: &Path) -> PathBuf {
     let inside = group.strip_prefix(mounted).unwrap_or(Path::new(""));
     let is_plain = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::RootDir);
@@ -100,7 +100,7 @@ impl Mount {
     }
 }
 
-/// A path as `mountinfo` has it: blanks and the like are backslashes with three octal digits.
+/// Decodes a path of `mountinfo`, which writes blanks and the like as backslashes with three octal digits.
 fn unescaped(text: &str) -> String {
     let mut parts = text.split('\\');
     let mut path = parts.next().unwrap_or_default().to_owned();
@@ -141,7 +141,7 @@ mod tests {
             ["/user.slice/app.service", "/user.slice", ""].map(|path| format!("Two sys/fs/cgroup{path}"))
         );
         assert_eq!(folders("0::/\n", mounts, "memory").len(), 1);
-        // A group outside the namespace, and no mount at all.
+        // The first group lies outside the namespace; the second case has no mount at all.
         assert_eq!(folders("0::/../other\n", mounts, "memory"), ["Two sys/fs/cgroup"]);
         assert!(folders("0::/a\n", "24 1 0:22 / /proc rw - proc proc rw\n", "memory").is_empty());
     }
@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(folders(cgroup, mounts, "cpu")[0], "One sys/fs/cgroup/cpu,cpuacct/jobs/7");
     }
 
-    /// A container sees its own group at the mount point, and its path as the host has it.
+    /// A container sees its own group at the mount point, and the path that the host has for it.
     #[test]
     fn a_mount_that_shows_a_group_starts_there() {
         let mounts = "40 1 0:30 /docker/abc /sys/fs/my\\040groups ro - cgroup cgroup rw,memory\n";

@@ -16,13 +16,14 @@ use crate::profile::Observer;
 use crate::results;
 use crate::weights::{self, Resident};
 
-/// What the user decides about an engine.
+/// The options of an engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineOptions {
     /// Threads to run kernels on; may differ from what the plan was built for.
     pub threads: usize,
-    /// Most bytes that one inference may take for activations, and for any one result of open size. Checked before memory
-    /// is taken. Default: half of the memory of the machine, or of the control group when that is less.
+    /// The most bytes that one inference may take for activations, and for any one result with dynamic dimensions. The context
+    /// checks the bound before it allocates. Default: half of the memory of the machine, or of the control group when that is
+    /// less.
     pub max_memory: usize,
 }
 
@@ -44,13 +45,13 @@ struct Pooled {
     bindings: Bindings,
 }
 
-/// What all contexts of an engine share.
+/// The state that all contexts of an engine share.
 pub(crate) struct Shared {
     pub(crate) plan: Plan,
     pub(crate) loaded: LoadedGraph,
     /// By place.
     pub(crate) places: Vec<LoadedPlace>,
-    /// Results that kernels write where the caller has them, by output.
+    /// Results that kernels write to memory of the caller, by output.
     pub(crate) direct: Vec<Option<PlanValueId>>,
     pub(crate) max_memory: usize,
 }
@@ -58,23 +59,23 @@ pub(crate) struct Shared {
 /// A device that an engine runs on.
 pub(crate) struct LoadedPlace {
     pub(crate) device: Arc<dyn Device>,
-    /// The weights that steps read there, in its memory; `None` for others.
+    /// The weights that steps read on this device, in its memory; `None` for other weights.
     pub(crate) residents: Vec<Option<Arc<Resident>>>,
 }
 
 impl Engine {
-    /// Opens a plan file; hashes are checked. Of several programs it loads the first one that is made for a machine like
-    /// this, or else the first one whose back ends are at hand.
+    /// Opens a plan file and checks its hashes. Of several programs it loads the first one that was built for a machine like
+    /// this one, else the first one whose back ends the caller hands in.
     ///
     /// # Errors
-    /// When the file is no intact plan, or needs a back end or kernel that is not at hand.
+    /// When the file is no intact plan, or needs a back end or kernel that is missing.
     pub fn open(path: &Path, back_ends: &[&dyn BackEnd], threads: usize) -> Result<Self, RuntimeError> {
         let file = PlanFile::open(path, Trust::Nothing)?;
         Self::from_plan(file.program(suitable(&file, back_ends, threads))?, back_ends, threads)
     }
 
-    /// As [`Engine::open`], without reading the weights: gigabytes of them are checked by nobody until they are used. For
-    /// files that nobody else can write.
+    /// As [`Engine::open`], without a check of the weights, which may be gigabytes. For files that only trusted programs can
+    /// write.
     ///
     /// # Errors
     /// As [`Engine::open`].
@@ -86,7 +87,7 @@ impl Engine {
     /// Loads a plan from memory. `threads` may differ from what the plan was built for.
     ///
     /// # Errors
-    /// When it needs a back end or kernel that is not at hand.
+    /// When it needs a back end or kernel that is missing.
     pub fn from_plan(plan: Plan, back_ends: &[&dyn BackEnd], threads: usize) -> Result<Self, RuntimeError> {
         Self::load(plan, back_ends, &EngineOptions { threads, ..EngineOptions::default() })
     }
@@ -94,7 +95,7 @@ impl Engine {
     /// Loads a plan from memory.
     ///
     /// # Errors
-    /// When it needs a back end or kernel that is not at hand.
+    /// When it needs a back end or kernel that is missing.
     pub fn load(plan: Plan, back_ends: &[&dyn BackEnd], options: &EngineOptions) -> Result<Self, RuntimeError> {
         let targets = std::iter::once(&plan.target).chain(&plan.islands);
         let opened = targets.map(|target| {
@@ -109,10 +110,10 @@ impl Engine {
         Self::with_kernels(plan, &kernels.iter().collect::<Vec<_>>(), options)
     }
 
-    /// Loads a plan from memory with kernels, by place, of which some may be loaded already.
+    /// Loads a plan from memory with kernel libraries, by place; these may have loaded some kernels before.
     ///
     /// # Errors
-    /// When it needs a kernel that is not at hand.
+    /// When it needs a kernel that is missing.
     pub fn with_kernels(
         mut plan: Plan,
         kernels: &[&Kernels<'_>],
@@ -169,10 +170,10 @@ impl Engine {
         self.run_in_pool(inputs, None)
     }
 
-    /// As [`Engine::run`], telling an observer of every step.
+    /// As [`Engine::run`], and calls an observer around every step.
     ///
     /// # Errors
-    /// As [`Engine::run`], and what the observer reports.
+    /// As [`Engine::run`], and errors of the observer.
     pub fn run_observed(
         &self,
         inputs: Vec<(String, Value)>,
@@ -193,13 +194,13 @@ impl Engine {
     ) -> Result<Vec<Value>, RuntimeError> {
         let pooled = self.pool.lock().ok().and_then(|mut pool| pool.pop());
         let new = || Pooled { state: State::default(), bindings: Bindings::new(self.plan()) };
-        // What a run that failed had is dropped.
+        // A failed run does not return its context and bindings to the pool.
         let Pooled { mut state, mut bindings } = pooled.unwrap_or_else(new);
         for (name, value) in inputs {
             bindings.set(&name, value)?;
         }
         state.infer(&self.shared, &mut bindings.inputs, &mut bindings.outputs, observer)?;
-        // Inputs go back to whom they belong to, and the next run has its own.
+        // The bindings release the inputs of this call before they return to the pool; the next run sets its own.
         bindings.inputs.iter_mut().for_each(|input| *input = None);
         let missing = || RuntimeError::Damaged("an output was not made".to_owned());
         let outputs = bindings.outputs.iter_mut().map(|output| output.take().ok_or_else(missing)?.into_value());
@@ -210,7 +211,7 @@ impl Engine {
         Ok(outputs)
     }
 
-    /// Runs the plan's self_test vectors and compares; returns how many there are.
+    /// Runs the plan's self-test vectors and compares the outputs; returns how many vectors there are.
     ///
     /// # Errors
     /// When the plan has none, one cannot be run, or an output differs.
@@ -223,7 +224,7 @@ impl Engine {
         Ok(self.plan().self_test.as_ref().map_or(0, |self_test| self_test.vectors.len()))
     }
 
-    /// Runs the plan's self_test vectors, and says of each output whether it is the known one.
+    /// Runs the plan's self-test vectors, and compares each output with the expected one.
     ///
     /// # Errors
     /// When the plan has none, or one cannot be run.
@@ -247,14 +248,14 @@ impl Engine {
     }
 }
 
-/// An output of one of a plan's self_test vectors.
+/// An output of one of a plan's self-test vectors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownAnswer {
-    /// Which vector.
+    /// Index of the vector.
     pub vector: usize,
     /// Name of the output.
     pub output: String,
-    /// How it differs from the known one; nothing when it agrees.
+    /// The difference from the expected output; `None` when the output agrees.
     pub difference: Option<String>,
 }
 
@@ -266,7 +267,7 @@ fn suitable(file: &PlanFile, back_ends: &[&dyn BackEnd], threads: usize) -> usiz
     same.or_else(|| find(&|target| isa(&target.back_end).is_some())).unwrap_or(0)
 }
 
-/// Which weights steps read at a place, or stand in for inputs there.
+/// The weights that steps read at a place, and those that are defaults of inputs there.
 fn used_weights(plan: &Plan, place: Place) -> Vec<bool> {
     fn mark(graph: &Graph, place: Place, used: &mut [bool]) {
         for value in graph.values.iter().filter(|value| value.place == place) {

@@ -1,21 +1,21 @@
-//! What can go wrong when a plan is loaded or run.
+//! Errors of loading and running a plan.
 
 use sinter_backend::KernelError;
 use sinter_base::one_line;
 use sinter_plan::{PlanError, ShapeError, SizeRange};
 
-/// A plan that could not be loaded, or an inference that could not be done.
+/// The error of a plan that the runtime cannot load, or of an inference that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
     /// The file is missing or no intact plan.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// The plan was built for a back end that was not handed in.
+    /// The plan was built for a back end that the caller did not hand in.
     #[error("the plan needs the back end '{}'; at hand: {known}", one_line(needed))]
     BackEnd {
         /// Name in the plan.
         needed: String,
-        /// Names at hand.
+        /// Names of the back ends that the caller handed in.
         known: String,
     },
     /// The plan names a kernel that this program does not have.
@@ -24,7 +24,7 @@ pub enum RuntimeError {
         /// Name in the plan.
         tactic: String,
     },
-    /// A kernel could not be loaded.
+    /// The back end cannot load a kernel.
     #[error("loading '{}': {source}", one_line(tactic))]
     Load {
         /// Its name.
@@ -32,7 +32,7 @@ pub enum RuntimeError {
         /// Why.
         source: KernelError,
     },
-    /// An input that the network needs was not given.
+    /// The caller did not give an input that the network needs.
     #[error("input '{}' ({ty}) is not given", one_line(name))]
     MissingInput {
         /// Its name.
@@ -40,7 +40,7 @@ pub enum RuntimeError {
         /// Its declared type.
         ty: String,
     },
-    /// An input was given that the network does not have.
+    /// The caller gave an input that the network does not have.
     #[error("the network has no input '{}'; it has {}", one_line(name), one_line(known))]
     UnknownInput {
         /// The name given.
@@ -48,7 +48,7 @@ pub enum RuntimeError {
         /// The names known.
         known: String,
     },
-    /// An output was named that the network does not have.
+    /// The caller named an output that the network does not have.
     #[error("the network has no output '{}'; it has {}", one_line(name), one_line(known))]
     UnknownOutput {
         /// The name given.
@@ -72,7 +72,7 @@ pub enum RuntimeError {
         /// Declared type of the input.
         expected: String,
     },
-    /// An input of another type than declared.
+    /// The caller gave an input of another type than declared.
     #[error("input '{}' must be {expected}, found {found}", one_line(name))]
     InputType {
         /// Its name.
@@ -82,7 +82,7 @@ pub enum RuntimeError {
         /// The type given.
         found: String,
     },
-    /// Two inputs, or two axes of one, that give a named size two values.
+    /// Two inputs, or two axes of one input, give a named size two values.
     #[error(
         "the size '{}' would be {known} and {size} at once: {known} by input '{}', {size} by input '{}' along axis {axis}",
         one_line(symbol),
@@ -94,19 +94,19 @@ pub enum RuntimeError {
         symbol: String,
         /// Its value.
         known: i64,
-        /// The input that it has this value by.
+        /// The input that gives it this value.
         by: String,
-        /// The input that says otherwise.
+        /// The input that gives it another value.
         input: String,
         /// The axis.
         axis: usize,
         /// The size there.
         size: i64,
     },
-    /// Sizes that the network does not take.
+    /// The sizes do not meet a condition of the network.
     #[error("{}: {left} against {right}", one_line(reason))]
     Sizes {
-        /// What they mean.
+        /// The meaning of the two sizes.
         reason: String,
         /// One size.
         left: i64,
@@ -125,7 +125,7 @@ pub enum RuntimeError {
         axis: usize,
         /// Its size there.
         size: i64,
-        /// What it may be.
+        /// The sizes that it may have.
         range: SizeRange,
     },
     /// Size arithmetic failed.
@@ -151,16 +151,16 @@ pub enum RuntimeError {
         origin: String,
         /// Name of the kernel's tactic.
         tactic: String,
-        /// What the panic said.
+        /// The message of the panic.
         message: String,
     },
-    /// A device that cannot be used, or work on it that failed.
+    /// The runtime cannot use a device, or work on it failed.
     #[error("the device: {source}")]
     Device {
         /// Why.
         source: KernelError,
     },
-    /// Memory of the caller that is too small for its tensor, or not aligned for its elements.
+    /// Memory of the caller is too small for its tensor, or not aligned for the elements.
     #[error(
         "the memory of '{}' has {found} bytes, where {ty} needs {needed}, aligned for its elements",
         one_line(name)
@@ -172,13 +172,13 @@ pub enum RuntimeError {
         ty: String,
         /// Bytes needed.
         needed: usize,
-        /// Bytes at hand.
+        /// Bytes of the memory.
         found: usize,
     },
-    /// A context in which a kernel panicked before.
+    /// A kernel panicked in this context before.
     #[error("a kernel panicked in this context, and nobody knows what it left there; make another context")]
     Poisoned,
-    /// More memory than allowed, or than the system gives.
+    /// An inference needs more memory than allowed, or than the system gives.
     #[error("these sizes need {needed} bytes for activations, {}", allowed(*needed, *limit))]
     Memory {
         /// Bytes needed.
@@ -186,34 +186,34 @@ pub enum RuntimeError {
         /// Bytes allowed.
         limit: usize,
     },
-    /// More memory than the system gives, outside the activations.
+    /// The runtime needs more memory than the system gives, for data other than activations.
     #[error("the system gives no {bytes} bytes of memory for a result")]
     OutOfMemory {
         /// Bytes needed.
         bytes: usize,
     },
-    /// Bindings of another engine.
+    /// The bindings belong to another engine.
     #[error("the bindings belong to another engine; make them with this context's `bindings`")]
     Bindings,
-    /// A self-test of a plan without known answers.
+    /// The plan has no self-test vectors.
     #[error("the plan carries no self-test vectors; build it with verification to have some")]
     NoSelfTest,
-    /// An output other than the known one.
+    /// An output differs from the expected one of a self-test vector.
     #[error("self-test: output '{}' of vector {vector} differs: {}", one_line(output), one_line(reason))]
     SelfTest {
-        /// Which vector.
+        /// Index of the vector.
         vector: usize,
-        /// Which output.
+        /// Name of the output.
         output: String,
-        /// How.
+        /// The difference.
         reason: String,
     },
-    /// The plan contradicts itself in a way that reading could not see.
+    /// The plan contradicts itself in a way that its reader cannot detect.
     #[error("the plan is damaged: {}", one_line(.0))]
     Damaged(String),
 }
 
-/// Why so many bytes cannot be had.
+/// The reason why an allocation of so many bytes fails.
 fn allowed(needed: usize, limit: usize) -> String {
     match needed > limit {
         true => format!("{limit} are allowed; give smaller inputs or allow more"),
@@ -222,7 +222,7 @@ fn allowed(needed: usize, limit: usize) -> String {
 }
 
 impl RuntimeError {
-    /// The error of work that no step is known to have done.
+    /// The error of work that belongs to no known step.
     pub(crate) fn of_work(source: KernelError) -> Self {
         match source {
             KernelError::Panic { tactic, message } => Self::Panic { origin: "a step".to_owned(), tactic, message },
@@ -230,7 +230,7 @@ impl RuntimeError {
         }
     }
 
-    /// The error, with the name of the input or output whose memory it is about.
+    /// Adds the name of the input or output whose memory the error is about.
     pub(crate) fn at_port(self, port: &str) -> Self {
         match self {
             Self::LentMemory { ty, needed, found, .. } => Self::LentMemory { name: port.to_owned(), ty, needed, found },
@@ -246,7 +246,7 @@ impl RuntimeError {
         }
     }
 
-    /// As the error of the step that could not have its operands.
+    /// Converts to the error of a step that could not get its operands.
     pub(crate) fn into_kernel_error(self) -> KernelError {
         match self {
             Self::Device { source } => source,
@@ -256,7 +256,7 @@ impl RuntimeError {
         }
     }
 
-    /// As the error of the step whose body failed.
+    /// Converts to the error of the step whose body failed.
     pub(crate) fn of_body(self) -> KernelError {
         match self {
             Self::Panic { tactic, message, .. } => KernelError::Panic { tactic, message },

@@ -1,4 +1,4 @@
-//! A frame: the memory of one graph while it runs. Its layout is solved anew only when sizes change.
+//! A frame: the memory of one graph while it runs. It solves sizes and places buffers again only when sizes change.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -18,37 +18,37 @@ use crate::queues::Queues;
 pub(crate) struct Frame {
     /// Sizes of values that are known before the run, by value.
     pub(crate) sizes: Vec<Sizes>,
-    /// Bytes in the arena, or for parts of inputs in the input, by value; empty for values elsewhere.
+    /// Range of bytes in the arena, or for an alias of an input in that input, by value; empty for other values.
     pub(crate) ranges: Vec<Range<usize>>,
-    /// How parts lie there, by value; nothing for others.
+    /// Rows and row pitch of aliases, by value; zeros for other values.
     pub(crate) rows: Vec<Rows>,
-    /// By place.
+    /// Arenas by place.
     arenas: Vec<Arena>,
     /// Values outside of the arena, by value.
     pub(crate) outside: Vec<Option<Outside>>,
     /// Scratch memory of steps in the arena, by step; empty where there is none.
     workspaces: Vec<Range<usize>>,
-    /// What steps launch, by step; see `arguments.rs`.
+    /// The launches of steps, by step; see `arguments.rs`.
     pub(crate) bound: Vec<Bound>,
-    /// Elements of a value in registers, while it is written.
+    /// Staging buffer for the elements of a value in registers.
     elements: Vec<u8>,
-    /// Which of its kernels each step launches for these sizes.
+    /// The index of the kernel that each step launches for these sizes.
     pub(crate) chosen: Vec<usize>,
-    /// Sizes of the distinct shapes, while they are laid out.
+    /// Sizes of the distinct shapes; kept to solve again without allocation.
     pub(crate) shapes: Vec<Solved>,
-    /// Places of buffers, while they are laid out.
+    /// Offsets of buffers; kept to place again without allocation.
     pub(crate) placement: Placement,
-    /// The sizes that the layout is for: a number that the context counts up.
+    /// The sizes that buffers are placed for: a number that the context counts up.
     pub(crate) placed_for: u64,
-    /// How often memory was laid out.
+    /// How often the frame placed buffers.
     pub(crate) layouts: usize,
-    /// How often sizes had to be inferred while running.
+    /// How often steps inferred types during runs.
     pub(crate) inferences: usize,
     /// Frames of the bodies of control flow, by position of the step; kept between iterations and runs.
     pub(crate) bodies: HashMap<u64, Vec<Frame>>,
-    /// What random numbers of the run are drawn from.
+    /// The seed of the run's random numbers.
     pub(crate) seed: u64,
-    /// Tells the random numbers of this iteration from those of others; 0 outside of control flow.
+    /// The stream of this iteration's random numbers, other than that of any other iteration; 0 outside of control flow.
     pub(crate) stream: u64,
 }
 
@@ -59,28 +59,28 @@ struct Arena {
     bytes: usize,
 }
 
-/// What a step launches, and on what.
+/// The kernel and the arguments of a step's launch.
 #[derive(Default)]
 pub(crate) struct Bound {
     pub(crate) kernel: Option<KernelId>,
     pub(crate) arguments: Arguments,
 }
 
-/// An argument that lies nowhere.
+/// An argument without memory.
 pub(crate) fn unplaced() -> Argument {
     let memory = MemoryRef { block: BlockId::new(0), offset: 0, bytes: 0 };
     Argument { memory, data_type: DataType::U8, sizes: Sizes::new(), rows: None }
 }
 
 impl Frame {
-    /// Where a tensor of numbers lies; `None` for other values, and those that are not made yet.
+    /// A tensor of numbers as an argument; `None` for other values, and for those that no step has made yet.
     pub(crate) fn argument(&self, graph: &Graph, queues: &Queues, id: PlanValueId) -> Option<Argument> {
         let mut argument = unplaced();
         self.place_argument(graph, queues, id, &mut argument)?;
         Some(argument)
     }
 
-    /// As [`Frame::argument`], in the memory of an argument that is there.
+    /// As [`Frame::argument`], written to an existing argument so that nothing is allocated.
     pub(crate) fn place_argument(
         &self,
         graph: &Graph,
@@ -148,12 +148,12 @@ impl Frame {
         read(&argument, queues.at(place)).map(Value::Tensor)
     }
 
-    /// Does a value of the arena lie with the caller, in this run?
+    /// Does a value of the arena lie in memory of the caller, in this run?
     pub(crate) fn is_outside(&self, id: PlanValueId) -> bool {
         self.outside.get(id.index()).is_some_and(Option::is_some)
     }
 
-    /// Puts a value outside of the arena in its place.
+    /// Stores a value outside of the arena, and releases the one that was stored before.
     pub(crate) fn keep(&mut self, id: PlanValueId, value: Outside, queues: &mut Queues) {
         match self.outside.get_mut(id.index()) {
             Some(slot) => {
@@ -165,7 +165,7 @@ impl Frame {
         }
     }
 
-    /// Frees values that no later step needs.
+    /// Releases values that no later step needs.
     pub(crate) fn release(&mut self, values: &[PlanValueId], queues: &mut Queues) {
         for id in values {
             if let Some(value) = self.outside.get_mut(id.index()).and_then(Option::take) {
@@ -174,7 +174,7 @@ impl Frame {
         }
     }
 
-    /// Empties all places of values outside of the arena.
+    /// Releases all values outside of the arena.
     pub(crate) fn clear(&mut self, graph: &Graph, queues: &mut Queues) {
         for value in self.outside.drain(..).flatten() {
             value.release(queues);
@@ -182,8 +182,8 @@ impl Frame {
         self.outside.resize_with(graph.values.len(), || None);
     }
 
-    /// Places every arena value for these registers. `number` names the sizes; the same number again changes nothing, and
-    /// false is returned.
+    /// Places every arena value for these registers. `number` names the sizes: for the number of the call before, the frame
+    /// changes nothing and returns false.
     pub(crate) fn place_buffers(
         &mut self,
         graph: &Graph,
@@ -222,7 +222,7 @@ impl Frame {
                 sizes.clone_from(&solved.sizes);
             }
             if let (Some((buffer, width)), Some(range)) = (place.buffer, self.ranges.get_mut(place.value)) {
-                // The whole block fits into memory, so no end overflows.
+                // The block fits into memory, so no end overflows.
                 let start = self.placement.offset(buffer);
                 *range = start..start.saturating_add(solved.bytes(width));
             }
@@ -278,7 +278,7 @@ impl Frame {
 }
 
 impl Arena {
-    /// At least this many bytes; what it has is used again.
+    /// Makes the arena at least this large; it keeps a block that is large enough.
     fn grow(&mut self, bytes: usize, queue: &mut dyn Queue) -> Result<(), KernelError> {
         if let Some(block) = self.block.take_if(|_| self.bytes < bytes) {
             queue.release(block);

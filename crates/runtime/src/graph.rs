@@ -13,24 +13,24 @@ use crate::error::RuntimeError;
 use crate::layout::Layout;
 use crate::offer;
 
-/// What a loaded step does.
+/// The action of a loaded step.
 pub(crate) enum LoadedAction {
-    /// A launch whose results lie in the arena, or with the caller.
+    /// A launch whose results lie in the arena, or in memory of the caller.
     Launch {
-        /// One of these is launched, which the layout says: parallel to the variants of the plan.
+        /// The kernels, parallel to the variants of the plan; the layout chooses which one to launch.
         kernels: Vec<KernelId>,
-        /// On which device.
+        /// The place of the device that runs it.
         place: Place,
-        /// Operands and results that lie elsewhere in every run.
+        /// Operands and results whose memory changes from run to run.
         changing: Changing,
         /// May a device record it?
         is_capturable: bool,
     },
     /// A launch with results whose sizes are known only during the run.
     Dynamic {
-        /// What is launched.
+        /// The kernel.
         kernel: KernelId,
-        /// On which device.
+        /// The place of the device that runs it.
         place: Place,
         /// Operands whose contents decide sizes of the results.
         size_operands: Vec<usize>,
@@ -39,7 +39,7 @@ pub(crate) enum LoadedAction {
     Values(Arc<Loaded<KernelId>>),
     /// A copy to another device.
     Copy,
-    /// Nothing.
+    /// An alias, which runs nothing.
     Alias,
     /// The bodies of control flow.
     Control(Vec<LoadedGraph>),
@@ -51,24 +51,24 @@ pub(crate) struct LoadedGraph {
     pub(crate) actions: Vec<LoadedAction>,
     /// Parallel to the plan's steps: values made at run time that no later step needs.
     pub(crate) releases: Vec<Vec<PlanValueId>>,
-    /// What its memory depends on.
+    /// The data to place its buffers by.
     pub(crate) layout: Layout,
-    /// Steps that a device may record together. Bodies have none: what an iteration carries lies elsewhere each time.
+    /// Steps that a device may record together. Bodies have none: the memory of carried values changes with each iteration.
     pub(crate) segments: Vec<Range<usize>>,
 }
 
-/// What loading a graph needs to know.
+/// The context of loading a graph.
 pub(crate) struct Loading<'a> {
-    /// What the registers of the plan compute.
+    /// The expressions that the registers of the plan compute.
     pub(crate) sizes: &'a [Option<Dim>],
     /// Machine code of the plan.
     pub(crate) code: &'a [Code],
-    /// Kernels by place.
+    /// Kernel libraries by place.
     pub(crate) kernels: &'a [&'a Kernels<'a>],
 }
 
 impl Loading<'_> {
-    /// Loads every kernel of a graph and of the graphs inside it; `direct` are the values that may lie with the caller.
+    /// Loads every kernel of a graph and of the graphs inside it; `direct` are the values that may lie in memory of the caller.
     ///
     /// # Errors
     /// When a kernel is unknown to the back end or cannot be loaded.
@@ -124,7 +124,7 @@ impl Loading<'_> {
         Ok(LoadedAction::Launch { kernels, place, changing, is_capturable })
     }
 
-    /// A kernel of a step, and whether a device may record its launches.
+    /// Loads a kernel of a step, and says whether a device may record its launches.
     fn variant(
         &self,
         graph: &Graph,

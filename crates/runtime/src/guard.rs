@@ -1,4 +1,4 @@
-//! Guards: conditions on sizes that could not be decided when the plan was built.
+//! Guards: conditions on sizes that the builder could not decide.
 
 use sinter_plan::{Plan, PlanGuard, Register, SizeRange};
 
@@ -7,7 +7,7 @@ use crate::error::RuntimeError;
 /// Checks all guards for these sizes.
 ///
 /// # Errors
-/// The first one that does not hold; where it bounds a size of an input, the input and the sizes that it may have.
+/// The first guard that does not hold; where it bounds a size of an input, the input and the sizes that it may have.
 pub(crate) fn check(plan: &Plan, registers: &[i64]) -> Result<(), RuntimeError> {
     let read = |r: Register| usize::try_from(r.0).ok().and_then(|i| registers.get(i)).copied().unwrap_or(0);
     for guard in &plan.guards {

@@ -1,4 +1,4 @@
-//! Values with the caller: tensors in memory of the host as kernels see it, and values that no kernel sees.
+//! Values of the caller: tensors in memory of the host in the layout of kernels, and values that kernels do not read.
 
 use bytes::Bytes;
 use sinter_base::shape::element_count;
@@ -11,7 +11,7 @@ use crate::error::RuntimeError;
 pub(crate) struct HostTensor {
     data_type: DataType,
     sizes: Sizes,
-    /// The elements, and behind them what lent memory has more.
+    /// The elements; lent memory may be longer.
     memory: HostBlock,
 }
 
@@ -23,13 +23,13 @@ pub(crate) enum HostValue {
     Value(Value),
 }
 
-/// Bytes of a tensor; `None` for more than there can be.
+/// Bytes of a tensor; `None` when they overflow.
 pub(crate) fn bytes_of(data_type: DataType, sizes: &[usize]) -> Option<usize> {
     element_count(sizes)?.checked_mul(element_bytes(data_type))
 }
 
 impl HostTensor {
-    /// A tensor as it lies, where kernels can see it so; else a copy.
+    /// The tensor itself where kernels can read its memory; else a copy.
     pub(crate) fn new(tensor: &Tensor) -> Self {
         let memory = match View::of(tensor) {
             Some(_) => HostBlock::Shared(tensor.shared_bytes()),
@@ -41,7 +41,7 @@ impl HostTensor {
     /// A tensor of these sizes in this memory.
     ///
     /// # Errors
-    /// When the memory is smaller, or not aligned for the elements; the number of bytes that are needed.
+    /// The number of bytes that the tensor needs, when the memory is smaller or not aligned for the elements.
     pub(crate) fn in_memory(data_type: DataType, sizes: &[usize], memory: HostBlock) -> Result<Self, usize> {
         let bytes = memory.bytes();
         let is_aligned = bytes.is_empty() || bytes.as_ptr().align_offset(element_bytes(data_type).max(1)) == 0;
@@ -52,7 +52,7 @@ impl HostTensor {
         }
     }
 
-    /// No elements yet.
+    /// A tensor without elements.
     pub(crate) fn empty(data_type: DataType) -> Self {
         let sizes = std::iter::once(0).collect();
         Self { data_type, sizes, memory: HostBlock::Owned(Buffer::default()) }
@@ -68,12 +68,12 @@ impl HostTensor {
         &self.sizes
     }
 
-    /// Is it memory that the caller lent?
+    /// Did the caller lend the memory?
     pub(crate) fn is_lent(&self) -> bool {
         matches!(self.memory, HostBlock::Lent(_))
     }
 
-    /// The elements; `None` while the memory is elsewhere.
+    /// The elements; `None` while a queue has the memory.
     pub(crate) fn view(&self) -> Option<View<'_>> {
         let bytes = bytes_of(self.data_type, &self.sizes)?;
         View::new(self.data_type, &self.sizes, self.memory.bytes().get(..bytes)?).ok()
@@ -85,10 +85,10 @@ impl HostTensor {
         ViewMut::new(self.data_type, &self.sizes, self.memory.bytes_mut()?.get_mut(..bytes)?).ok()
     }
 
-    /// Changes the sizes; contents are unspecified where they are others. Memory of our own grows.
+    /// Changes the sizes; contents are unspecified where sizes differ. Memory that is not lent grows.
     ///
     /// # Errors
-    /// When the memory is lent and too small, or the system has not so much.
+    /// When the memory is lent and too small, or the system gives no more.
     pub(crate) fn resize(&mut self, sizes: &[usize]) -> Result<(), RuntimeError> {
         let bytes = bytes_of(self.data_type, sizes).unwrap_or(usize::MAX);
         if let HostBlock::Shared(_) = self.memory {
@@ -126,10 +126,10 @@ impl HostTensor {
         self.memory = memory;
     }
 
-    /// A copy as a tensor; shared memory is not copied.
+    /// A copy as a tensor; it shares memory that is shared already.
     ///
     /// # Errors
-    /// When the memory cannot be a tensor, which is an error of a kernel.
+    /// When the elements are no valid tensor, which is an error of a kernel.
     pub(crate) fn to_tensor(&self) -> Result<Tensor, RuntimeError> {
         match &self.memory {
             HostBlock::Shared(bytes) => self.sharing(bytes.clone()),
@@ -140,7 +140,7 @@ impl HostTensor {
         }
     }
 
-    /// As a tensor; memory that is lent or holds packed types is copied.
+    /// Converts to a tensor; copies lent memory and elements of packed types.
     ///
     /// # Errors
     /// As [`HostTensor::to_tensor`].
@@ -157,7 +157,7 @@ impl HostTensor {
         }
     }
 
-    /// The tensor at the beginning of memory, which may be longer.
+    /// A view of the tensor at the beginning of memory, which may be longer.
     fn sharing(&self, mut bytes: Bytes) -> Result<Tensor, RuntimeError> {
         bytes.truncate(bytes_of(self.data_type, &self.sizes).unwrap_or(usize::MAX));
         Tensor::from_bytes(self.data_type, &self.sizes, bytes).map_err(tensor_error)
@@ -210,7 +210,7 @@ impl HostValue {
         }
     }
 
-    /// As a value of its own; memory of our own is not copied.
+    /// Converts to a value; copies only lent memory and elements of packed types.
     ///
     /// # Errors
     /// As [`HostTensor::to_tensor`].
@@ -222,7 +222,7 @@ impl HostValue {
     }
 }
 
-/// Memory of a slot for a tensor of these sizes; what it has is used again.
+/// A tensor of these sizes in a slot; reuses the memory that the slot has.
 ///
 /// # Errors
 /// As [`HostTensor::resize`].
@@ -244,7 +244,7 @@ pub(crate) fn allocated<'a>(
 /// A tensor with a copy of a view's elements.
 ///
 /// # Errors
-/// When the view cannot be a tensor, which is an error of a kernel.
+/// When the elements are no valid tensor, which is an error of a kernel.
 pub(crate) fn tensor_of(view: View<'_>) -> Result<Tensor, RuntimeError> {
     view.to_tensor().map_err(tensor_error)
 }

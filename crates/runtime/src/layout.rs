@@ -1,5 +1,5 @@
-//! What the memory of a graph depends on, sorted out when it is loaded: sizes that nobody has seen then cost
-//! microseconds. Hundreds of values share a few shapes, so sizes are solved by shape and copied to values.
+//! The data to place the buffers of a graph by. The loader prepares it, so that placing buffers for new sizes takes
+//! microseconds. Hundreds of values share a few shapes, so a frame solves sizes by shape and copies them to values.
 
 use std::collections::HashMap;
 
@@ -25,13 +25,13 @@ pub struct Layout {
     buffers: Vec<Place>,
     /// Values whose elements are in registers.
     pub(crate) in_registers: Vec<PlanValueId>,
-    /// Steps with kernels for some sizes: for each kernel the pairs of registers that are equal then.
+    /// Steps with kernels for certain sizes: for each kernel the pairs of registers that must be equal.
     choices: Vec<(usize, Vec<Guards>)>,
-    /// When each buffer is needed: those of the plan, then one for each workspace.
+    /// The life of each buffer: buffers of the plan, then one for each workspace.
     pub(crate) lives: Vec<Life>,
-    /// Values that lie in others.
+    /// Values that alias other values.
     pub(crate) parts: Vec<AliasedValue>,
-    /// Values that are filled part by part.
+    /// Base buffers that steps fill alias by alias.
     pub(crate) joins: Vec<Join>,
     /// The scratch memory of steps, by step.
     pub(crate) workspaces: Vec<Option<Workspace>>,
@@ -42,28 +42,28 @@ type Guards = Vec<(Register, Register)>;
 
 /// The scratch memory of a step.
 pub(crate) struct Workspace {
-    /// Registers with its bytes, by kernel.
+    /// The register with its number of bytes, by kernel.
     bytes: Vec<Option<Register>>,
     pub(crate) buffer: usize,
 }
 
 impl Workspace {
-    /// The register with the bytes that a kernel of the step needs; by default the last one.
+    /// The register with the number of bytes that the chosen kernel needs; by default that of the last kernel.
     pub(crate) fn register(&self, chosen: Option<usize>) -> Option<Register> {
         self.bytes.get(chosen.unwrap_or(usize::MAX)).or(self.bytes.last()).copied().flatten()
     }
 }
 
-/// A value that is filled part by part.
+/// A base buffer that steps fill alias by alias.
 pub(crate) struct Join {
     pub(crate) base: PlanValueId,
-    /// Its place among the parts, when it is one.
+    /// Its index among the aliases, when it is an alias itself.
     pub(crate) own: Option<usize>,
-    /// Places of its parts, side by side; `None` for a value that is none.
+    /// Indices of the aliases that fill it, side by side; `None` for a value that is no alias.
     pub(crate) parts: Vec<Option<usize>>,
 }
 
-/// A value that lies in another one.
+/// A value that aliases another one.
 pub(crate) struct AliasedValue {
     pub(crate) value: usize,
     pub(crate) part: Alias,
@@ -78,7 +78,7 @@ pub(crate) struct Shape {
     ty: String,
 }
 
-/// The sizes of a shape, and how many elements they make; `None` for more than there can be.
+/// The sizes of a shape, and the number of elements; `None` when that overflows.
 #[derive(Default)]
 pub(crate) struct Solved {
     pub(crate) sizes: Sizes,
@@ -89,19 +89,19 @@ pub(crate) struct Solved {
 pub(crate) struct Sized {
     pub(crate) value: usize,
     pub(crate) shape: usize,
-    /// Where it lies in the arena, and the bytes of an element.
+    /// Its buffer in the arena, and the bytes of an element.
     pub(crate) buffer: Option<(usize, usize)>,
 }
 
 impl Solved {
-    /// Bytes of a value of this shape; 0 for more than there can be.
+    /// Bytes of a value of this shape; 0 when they overflow.
     pub(crate) fn bytes(&self, width: usize) -> usize {
         self.count.and_then(|count| count.checked_mul(width)).unwrap_or(0)
     }
 }
 
 impl Layout {
-    /// Sorts a graph out.
+    /// Prepares the layout of a graph.
     pub fn of(graph: &Graph) -> Self {
         let mut layout = Self {
             shapes: Vec::new(),
@@ -132,7 +132,7 @@ impl Layout {
                     None
                 }
                 Storage::Input => None,
-                // What a region computes on its way has a type and no place.
+                // An intermediate value of a region has a type and no storage.
                 Storage::Weight(_) | Storage::Dynamic => continue,
             };
             let shape = *known.entry(registers).or_insert(layout.shapes.len());
@@ -153,7 +153,7 @@ impl Layout {
             }
             layout.sized.push(Sized { value: index, shape, buffer });
         }
-        // They are written once per layout, and stay there.
+        // A frame writes them once per layout, so they need their memory for the whole run.
         for value in &mut layout.sized {
             let Some(known) = graph.values.get(value.value) else { continue };
             if matches!(known.storage, Storage::Registers(_)) {
@@ -189,19 +189,19 @@ impl Layout {
         layout
     }
 
-    /// Bytes of the arena for these registers; `None` for more than there can be, or sizes that are none.
+    /// Bytes of the arena for these registers; `None` when they overflow or a size is negative.
     pub fn arena_bytes(&self, registers: &[i64]) -> Option<usize> {
         let mut required = self.required(registers)?;
         let mut at = |place| required.solve(&self.lives, |buffer| self.is_at(buffer, Place::new(place)));
         (0..self.places).try_fold(0usize, |sum, place| sum.checked_add(at(place)?))
     }
 
-    /// The most bytes that live at one step for these registers: no arena can be smaller.
+    /// The most bytes that are live at one step for these registers: no arena can be smaller.
     pub fn liveness_bytes(&self, registers: &[i64]) -> Option<usize> {
         self.required(registers)?.liveness(&self.lives)
     }
 
-    /// The room that each buffer needs, before any has its place.
+    /// The space that each buffer needs, before placement.
     fn required(&self, registers: &[i64]) -> Option<Placement> {
         let mut placement = Placement::default();
         let mut chosen = Vec::new();
@@ -215,7 +215,7 @@ impl Layout {
         self.buffers.get(buffer) == Some(&place)
     }
 
-    /// Says which of its kernels each step launches for these registers; the last one where the list has none for it.
+    /// Chooses the kernel that each step launches for these registers; the last one where the list has no entry for the step.
     pub(crate) fn choose(&self, registers: &[i64], chosen: &mut Vec<usize>) {
         chosen.clear();
         if self.choices.is_empty() {
@@ -231,7 +231,7 @@ impl Layout {
         }
     }
 
-    /// Solves all shapes, and says how much room each buffer needs.
+    /// Solves all shapes, and computes the space that each buffer needs.
     pub(crate) fn require(
         &self,
         registers: &[i64],
@@ -264,7 +264,7 @@ impl Layout {
     }
 }
 
-/// When the memory of each value is needed; that of parts is needed as part of their base.
+/// The life of each value's memory; a base buffer is live while any alias of it is.
 fn lives(graph: &Graph) -> Vec<Life> {
     let mut lives = vec![Life::NONE; graph.values.len()];
     for (position, step) in graph.steps.iter().enumerate() {
@@ -275,7 +275,7 @@ fn lives(graph: &Graph) -> Vec<Life> {
         }
     }
     for (life, last) in lives.iter_mut().zip(graph.last_uses()) {
-        // Memory that no step writes is nobody else's.
+        // Memory that no step writes is never reused.
         *life = if *life == Life::NONE { Life::WHOLE } else { life.and(Life { last, ..*life }) };
     }
     lives

@@ -1,10 +1,10 @@
-//! Floor 3: running plans.
+//! Layer 3: running plans.
 //!
 //! An [`Engine`] is a plan with its kernels loaded; it is `Send + Sync` and runs any number of inferences at once, each in
 //! a context (activations and registers) from its pool.
 //!
-//! Links no network, no pass, no importer and no builder: that is checked. Kernels come from the back end that the caller
-//! hands in.
+//! The crate links no network, no pass, no importer and no builder; `cargo xtask tidy` checks that. The caller hands in the
+//! back end that loads kernels.
 #![deny(clippy::unwrap_used, clippy::as_conversions, clippy::indexing_slicing, clippy::panic)]
 #![cfg_attr(
     test,

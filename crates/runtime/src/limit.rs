@@ -1,20 +1,20 @@
-//! What the system lets this process use: memory and processors.
+//! The memory and the processors that the system lets this process use.
 
 use std::fs::read_to_string;
 use std::path::Path;
 
 use crate::control_group::{Group, Version, groups};
 
-/// Taken where the system does not tell: 4 GiB.
+/// The default where the system states no limit: 4 GiB.
 const UNKNOWN: usize = 1 << 32;
 
-/// How much memory an engine may take unless the user says otherwise: half of [`available_memory`].
+/// The default memory limit of an engine: half of [`available_memory`].
 pub fn default_memory() -> usize {
     available_memory().unwrap_or(UNKNOWN) / 2
 }
 
-/// The machine's memory, or the limit of a control group or of the process when that is less; `None` where the system does
-/// not tell.
+/// The machine's memory, or the limit of a control group or of the process when that is less; `None` where the system
+/// states neither.
 pub fn available_memory() -> Option<usize> {
     memory_below(Path::new("/"))
 }
@@ -25,7 +25,7 @@ pub fn cpu_quota() -> Option<f64> {
     quotas.reduce(f64::min)
 }
 
-/// As [`available_memory`], with `root` before every path.
+/// As [`available_memory`], with `root` as a prefix of every path.
 fn memory_below(root: &Path) -> Option<usize> {
     let read = |path: &str| read_to_string(root.join(path)).ok();
     let machine = read("proc/meminfo").and_then(|text| total_of(&text));
@@ -46,12 +46,12 @@ fn address_space_of(limits: &str) -> Option<usize> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// Limits on the memory of a group. A number that no machine has stands for none.
+/// Limits on the memory of a group. A file states an impossibly large number where there is no limit.
 fn limits_of(group: &Group) -> Vec<usize> {
     let number = |text: &str| text.trim().parse().ok();
     let limits = match group.version {
         Version::Two => {
-            // Beyond the high mark a group is slowed down until it gives memory back.
+            // Beyond the high mark the system slows a group down until it releases memory.
             ["memory.max", "memory.high"].map(|name| group.read(name).and_then(|text| number(&text)))
         }
         Version::One => {
@@ -75,7 +75,7 @@ fn quota_of(group: &Group) -> Option<f64> {
         }
         Version::One => (number(&group.read("cpu.cfs_quota_us")?)?, number(&group.read("cpu.cfs_period_us")?)?),
     };
-    // No quota is -1 in version 1, a word in version 2.
+    // Version 1 writes -1 where there is no quota, version 2 writes a word.
     Some(quota / period).filter(|share| share.is_finite() && *share > 0.0)
 }
 
@@ -83,7 +83,7 @@ fn quota_of(group: &Group) -> Option<f64> {
 mod tests {
     use super::*;
 
-    /// A file system of its own.
+    /// A directory tree in place of the system's files.
     struct Tree(tempfile::TempDir);
 
     impl Tree {
@@ -160,7 +160,7 @@ mod tests {
             ("sys/fs/cgroup/cpu/job/cpu.cfs_period_us", "100000\n"),
         ]);
         assert_eq!((tree.memory(), tree.quota()), (Some(1_024_000), vec![None, None]));
-        // Of a group above that no mount shows.
+        // The limit of an ancestor group that no mount shows.
         let stat = format!("cache 1\nhierarchical_memory_limit 700000\nhierarchical_memsw_limit {UNLIMITED}");
         tree.put("sys/fs/cgroup/memory/job/memory.stat", &stat);
         assert_eq!(tree.memory(), Some(700_000));

@@ -1,17 +1,17 @@
-//! What a plan says of a kernel beside its recipe, against what the tactic offers for the region.
+//! Compares the plan's properties of a kernel with the candidates that the tactic offers for the region.
 //!
-//! Which operands are packed, which results may lie where an operand lies, and how much scratch memory there is: a kernel
-//! relies on all three, and a plan may come from anywhere.
+//! The properties are: which operands are packed, which results may reuse the memory of an operand, and the bytes of scratch
+//! memory. A kernel relies on all three, and a plan may come from an untrusted source.
 
 use sinter_backend::{Candidate, KernelError, Numerics, Problem, Sizing, Tactic, Target};
 use sinter_base::{Dim, Truth};
 use sinter_plan::{Graph, PlanValueId, Register, Step, Storage, Variant};
 
-/// Checks a kernel of a step of a graph; `sizes` are what the registers of the plan compute. The candidate of its recipe, where
-/// the tactic still offers it.
+/// Checks a kernel of a step of a graph; `sizes` are the expressions that the registers of the plan compute. Returns the
+/// candidate of the kernel's recipe, where the tactic still offers it.
 ///
 /// # Errors
-/// What the tactic does not offer.
+/// The property that the tactic does not offer.
 pub(crate) fn check(
     tactic: &dyn Tactic,
     graph: &Graph,
@@ -40,7 +40,7 @@ pub(crate) fn check(
     }
     let computed = |register: Register| usize::try_from(register.0).ok().and_then(|at| sizes.get(at))?.clone();
     let bytes = workspace.map_or(Some(Dim::constant(0)), computed);
-    // Sizes that only a run knows have no register; the kernel looks at what it gets.
+    // Sizes that only a run knows have no register; the kernel reads the sizes of its arguments.
     let is_open = workspace.is_none() && !step.outputs.iter().all(|id| graph.is_in_arena(*id));
     if !is_open && bytes.is_none_or(|bytes| candidate.workspace.less_or_equal(&bytes) != Truth::Yes) {
         return wrong(format!("the kernel needs {} bytes of scratch memory, and has less", candidate.workspace));

@@ -1,4 +1,4 @@
-//! Values outside of the arena, and how values of any kind go to and from a queue's memory.
+//! Values outside of the arena, and copies of values to and from a queue's memory.
 
 use sinter_backend::{Argument, KernelError, Queue};
 use sinter_base::{Buffer, DataType, HostBlock, MemoryRef, Tensor, Value, View};
@@ -12,11 +12,11 @@ use crate::queues::Queues;
 pub(crate) enum Outside {
     /// A tensor of numbers in the queue's memory.
     Memory {
-        /// Where it lies.
+        /// Its memory, type and sizes.
         argument: Argument,
-        /// On which device.
+        /// The place of its device.
         place: Place,
-        /// Is its block released with it? Else it is the caller's, or that of the graph around.
+        /// Does the value own its block? Else the caller or the outer graph owns it.
         is_owned: bool,
     },
     /// A sequence, an optional or strings.
@@ -24,10 +24,10 @@ pub(crate) enum Outside {
 }
 
 impl Outside {
-    /// A value put into the queue's memory.
+    /// Puts a value into the queue's memory: the queue adopts memory of the host where it can, else the value is copied.
     ///
     /// # Errors
-    /// When the device has not so much.
+    /// When the device has not enough memory.
     pub(crate) fn new(value: Value, place: Place, queues: &mut Queues) -> Result<Self, KernelError> {
         let queue = queues.at(place);
         match value {
@@ -45,7 +45,7 @@ impl Outside {
         }
     }
 
-    /// Its place, when it is a tensor of numbers.
+    /// The argument, when the value is a tensor of numbers.
     pub(crate) fn argument(&self) -> Option<&Argument> {
         match self {
             Self::Memory { argument, .. } => Some(argument),
@@ -72,7 +72,7 @@ impl Outside {
         }
     }
 
-    /// Gives its memory back.
+    /// Releases its memory.
     pub(crate) fn release(self, queues: &mut Queues) {
         if let Self::Memory { argument, place, is_owned: true } = self {
             queues.at(place).release(argument.memory.block);
@@ -88,7 +88,7 @@ fn uploaded(memory: &HostBlock, queue: &mut dyn Queue) -> Result<MemoryRef, Kern
     Ok(range)
 }
 
-/// The elements of an argument, whose bytes these are.
+/// A view of an argument with these bytes.
 pub(crate) fn view<'a>(argument: &'a Argument, bytes: &'a [u8]) -> Result<View<'a>, RuntimeError> {
     let Argument { data_type, sizes, rows, .. } = argument;
     let view = match rows {
@@ -98,10 +98,10 @@ pub(crate) fn view<'a>(argument: &'a Argument, bytes: &'a [u8]) -> Result<View<'
     view.map_err(|e| RuntimeError::Damaged(e.to_string()))
 }
 
-/// Looks at the elements of an argument, once all work before is done.
+/// Waits for all earlier work, and calls `look` with the elements of an argument.
 ///
 /// # Errors
-/// Errors of that work, and what `look` says.
+/// Errors of that work, and errors of `look`.
 pub(crate) fn look<T>(
     argument: &Argument,
     queue: &mut dyn Queue,

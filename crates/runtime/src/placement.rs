@@ -1,8 +1,8 @@
-//! Offsets of buffers in one block of memory: those that live at the same time lie apart.
+//! Offsets of buffers in one block of memory: buffers that are live at the same time do not overlap.
 //!
-//! The largest buffer comes first, each at the lowest offset where it overlaps none that lives at the same time. This
-//! greedy order by size stays close to the bound that liveness sets (Pisarchyk and Lee 2020, "Efficient Memory Management
-//! for Deep Neural Net Inference").
+//! The algorithm places the largest buffer first, each at the lowest offset where it overlaps no buffer that is live at the
+//! same time. This greedy order by size stays close to the bound that liveness sets (Pisarchyk and Lee 2020, "Efficient
+//! Memory Management for Deep Neural Net Inference").
 
 use std::cmp::Reverse;
 
@@ -16,9 +16,9 @@ pub(crate) struct Life {
 }
 
 impl Life {
-    /// Nothing touches it: a life that any other one extends.
+    /// The life of a buffer that no step touches; the neutral element of [`Life::and`].
     pub(crate) const NONE: Self = Self { first: usize::MAX, last: 0 };
-    /// From beginning to end.
+    /// The whole run.
     pub(crate) const WHOLE: Self = Self { first: 0, last: usize::MAX };
 
     /// The shortest life that contains both.
@@ -31,21 +31,21 @@ impl Life {
     }
 }
 
-/// Buffers being placed. Its lists are kept, so that solving again allocates nothing.
+/// The state of a placement. It keeps its lists, so that solving again allocates nothing.
 #[derive(Default)]
 pub(crate) struct Placement {
-    /// Room of each buffer.
+    /// Space of each buffer.
     bytes: Vec<usize>,
-    /// Where each buffer begins.
+    /// Offset of each buffer.
     offsets: Vec<usize>,
-    /// Buffers that need room, the largest first.
+    /// Buffers that need space, the largest first.
     by_size: Vec<usize>,
-    /// Buffers that have their place, by offset.
+    /// Buffers that have an offset, by offset.
     placed: Vec<usize>,
 }
 
 impl Placement {
-    /// Begins with so many buffers of no size.
+    /// Begins with so many empty buffers.
     pub(crate) fn begin(&mut self, buffers: usize) {
         for list in [&mut self.bytes, &mut self.offsets] {
             list.clear();
@@ -53,22 +53,22 @@ impl Placement {
         }
     }
 
-    /// A buffer has room for so many bytes at least.
+    /// Makes the space of a buffer at least this many bytes.
     pub(crate) fn require(&mut self, buffer: usize, bytes: usize) {
         if let Some(known) = self.bytes.get_mut(buffer) {
             *known = bytes.max(*known);
         }
     }
 
-    /// Gives each buffer of one block its offset, by the lives of all; the bytes of the whole block. `None` for more than
-    /// there can be.
+    /// Gives each buffer of one block its offset, by the lives of all, and returns the bytes of the block; `None` when they
+    /// overflow.
     pub(crate) fn solve(&mut self, lives: &[Life], is_in_block: impl Fn(usize) -> bool) -> Option<usize> {
         let Self { bytes, offsets, by_size, placed } = self;
         by_size.clear();
-        for (buffer, room) in bytes.iter_mut().enumerate().take(lives.len()).filter(|(buffer, _)| is_in_block(*buffer))
+        for (buffer, space) in bytes.iter_mut().enumerate().take(lives.len()).filter(|(buffer, _)| is_in_block(*buffer))
         {
-            *room = room.checked_next_multiple_of(ALIGNMENT)?;
-            if *room > 0 {
+            *space = space.checked_next_multiple_of(ALIGNMENT)?;
+            if *space > 0 {
                 by_size.push(buffer);
             }
         }
@@ -76,27 +76,27 @@ impl Placement {
         placed.clear();
         let mut total = 0usize;
         for &buffer in by_size.iter() {
-            let (room, life) = (*bytes.get(buffer)?, *lives.get(buffer)?);
+            let (space, life) = (*bytes.get(buffer)?, *lives.get(buffer)?);
             let mut offset = 0usize;
             for other in placed.iter() {
                 let (start, taken) = (*offsets.get(*other)?, *bytes.get(*other)?);
                 if !lives.get(*other)?.overlaps(life) {
                     continue;
                 }
-                if offset.checked_add(room)? <= start {
+                if offset.checked_add(space)? <= start {
                     break;
                 }
                 offset = offset.max(start.checked_add(taken)?);
             }
             *offsets.get_mut(buffer)? = offset;
-            total = total.max(offset.checked_add(room)?);
+            total = total.max(offset.checked_add(space)?);
             let at = placed.partition_point(|other| offsets.get(*other).is_some_and(|start| *start <= offset));
             placed.insert(at, buffer);
         }
         Some(total)
     }
 
-    /// The most bytes that live at one time.
+    /// The most bytes that are live at one time.
     pub(crate) fn liveness(&self, lives: &[Life]) -> Option<usize> {
         let aligned = |bytes: &usize| bytes.checked_next_multiple_of(ALIGNMENT);
         let at = |time: usize| {
@@ -110,7 +110,7 @@ impl Placement {
             .try_fold(0, |most, sum| Some(sum?.max(most)))
     }
 
-    /// Where a buffer begins.
+    /// The offset of a buffer.
     pub(crate) fn offset(&self, buffer: usize) -> usize {
         self.offsets.get(buffer).copied().unwrap_or(0)
     }
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn memory_of_the_dead_is_used_again() {
-        // A chain: each lives until the next is made.
+        // A chain: each buffer is live until a step makes the next one.
         let (placement, total) = solved(&[(640, 0, 1), (64, 1, 2), (640, 2, 3), (128, 3, 3)]);
         assert_eq!(total, 640 + 128);
         assert_eq!((placement.offset(0), placement.offset(2)), (0, 0));
@@ -146,7 +146,7 @@ mod tests {
         assert_ne!(placement.offset(3), placement.offset(4));
     }
 
-    /// Random buffers never overlap in place and time, and the block is close to what lives at once.
+    /// Random buffers never overlap in both space and time, and the block is close to the most bytes that are live at one time.
     #[test]
     fn what_lives_together_lies_apart() {
         let mut state = 5u64;

@@ -1,8 +1,8 @@
-//! Watching a run: what it costs and what it computes, step by step.
+//! Observers of a run: the time and the results of each step.
 //!
 //! A run without an observer tests one pointer per step and does nothing else. Steps inside the bodies of control flow have
-//! a path: the step that holds them, the body, and so on to their own position. Their time counts to the step that holds
-//! them as well.
+//! a path: the step that holds them, the body, and so on to their own position. The time of such a step is part of the time
+//! of the step that holds it.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -15,15 +15,15 @@ use crate::error::RuntimeError;
 use crate::frame::Frame;
 use crate::queues::Queues;
 
-/// Is told about every step.
+/// A listener that the runtime calls around every step.
 pub trait Observer {
     /// A step is about to run.
     fn before(&mut self, position: usize);
 
-    /// A step has run; its results are there to be read.
+    /// A step has run; the observer can read its results.
     ///
     /// # Errors
-    /// Whatever keeps the run from going on.
+    /// Any error, which ends the run.
     fn after(&mut self, position: usize, values: &mut StepValues<'_>) -> Result<(), RuntimeError>;
 
     /// A step inside control flow is about to run: step, body, step, body, ..., step.
@@ -33,7 +33,7 @@ pub trait Observer {
     fn after_inside(&mut self, _path: &[usize]) {}
 }
 
-/// An observer, and the steps of control flow that are running, each with the number of its body.
+/// An observer, and the steps of control flow that are running, each with the index of its body.
 pub(crate) struct Watch<'o> {
     observer: &'o mut dyn Observer,
     path: Vec<usize>,
@@ -74,7 +74,7 @@ impl<'o> Watch<'o> {
     }
 }
 
-/// The values of a run after a step; those of later steps, and those whose memory was given away, are not there.
+/// The values of a run after a step, without values of later steps and values whose memory the run released or reused.
 pub struct StepValues<'a> {
     pub(crate) engine: &'a Shared,
     pub(crate) frame: &'a Frame,
@@ -82,10 +82,10 @@ pub struct StepValues<'a> {
 }
 
 impl StepValues<'_> {
-    /// A copy of a value. Waits for the work that makes it.
+    /// Waits for the work that makes a value, and returns a copy.
     ///
     /// # Errors
-    /// When it was not made yet, and errors of that work.
+    /// When no step has made it yet, and errors of that work.
     pub fn value(&mut self, id: PlanValueId) -> Result<Value, RuntimeError> {
         let Self { engine, frame, queues } = self;
         let graph = &engine.plan.graph;
@@ -104,15 +104,15 @@ impl StepValues<'_> {
 #[derive(Clone, Debug)]
 pub struct Profile {
     times: Vec<Duration>,
-    /// Of steps inside control flow, by path.
+    /// The time of steps inside control flow, by path.
     inside: BTreeMap<Vec<usize>, Duration>,
     runs: u32,
-    /// When the steps that are running began, the innermost last.
+    /// The start times of the steps that are running, the innermost last.
     started: Vec<Instant>,
 }
 
 impl Profile {
-    /// A profile of this engine's steps.
+    /// An empty profile of this engine's steps.
     pub fn new(engine: &Engine) -> Self {
         let times = vec![Duration::ZERO; engine.plan().graph.steps.len()];
         Self { times, inside: BTreeMap::new(), runs: 0, started: Vec::new() }

@@ -34,7 +34,7 @@ impl OnDevice {
 pub(crate) struct Queues {
     main: OnDevice,
     islands: Vec<OnDevice>,
-    /// What a copy between two devices takes on its way, where neither works in the memory of the host.
+    /// Staging buffer of copies between two devices of which neither works in the memory of the host.
     staging: Buffer,
 }
 
@@ -48,7 +48,7 @@ impl Queues {
         Ok(Self { main: OnDevice::new(engine, 0)?, islands, staging: Buffer::default() })
     }
 
-    /// The queue of a place; a reader has checked that the plan has it.
+    /// The queue of a place; the reader of the plan has checked that the plan has this place.
     pub(crate) fn at(&mut self, place: Place) -> &mut dyn Queue {
         let island = place.index().checked_sub(1).and_then(|island| self.islands.get_mut(island));
         &mut *island.unwrap_or(&mut self.main).queue
@@ -74,10 +74,10 @@ impl Queues {
         self.all().try_for_each(|(_, queue)| queue.finish())
     }
 
-    /// Copies elements from one place to memory of another, one after the other.
+    /// Copies contiguous elements from one place to memory of another.
     ///
     /// # Errors
-    /// Errors of the work that makes them, and of both devices.
+    /// Errors of the work that makes the elements, and of both devices.
     pub(crate) fn copy(
         &mut self,
         (from, argument): (Place, &Argument),
@@ -97,7 +97,7 @@ impl Queues {
         done
     }
 
-    /// Reads the elements of an argument, one after the other.
+    /// Reads the elements of an argument as contiguous bytes.
     fn read(&mut self, from: Place, argument: &Argument, to: &mut Buffer) -> Result<(), KernelError> {
         let queue = self.at(from);
         if argument.rows.is_none() {

@@ -5,7 +5,7 @@ use sinter_plan::Register;
 
 use crate::error::RuntimeError;
 
-/// A size from a register.
+/// Reads a size from a register.
 ///
 /// # Errors
 /// When it is negative.
@@ -17,10 +17,10 @@ pub(crate) fn size_of_register(value: i64, what: &dyn Fn() -> String) -> Result<
     })
 }
 
-/// Adds the sizes of a value from its registers.
+/// Appends the sizes of a value from its registers.
 ///
 /// # Errors
-/// When one is negative.
+/// When a size is negative.
 pub(crate) fn read_sizes(
     registers: &[i64],
     wanted: &[Register],

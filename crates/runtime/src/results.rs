@@ -1,12 +1,12 @@
-//! Results that kernels write where the caller has them, so that nothing copies them from the arena afterwards.
+//! Results that kernels write to memory of the caller, so that the runtime need not copy them from the arena.
 //!
-//! A value of the arena whose place among the values outside of it is taken lies there instead, for this run: the context puts
-//! the memory of the bindings there before a run and gives it back with the result. The arena keeps its range for the value,
-//! which no kernel touches then.
+//! Before a run the context stores the memory of the bindings in the frame as the outside memory of the value, and afterwards
+//! it returns the memory with the result. A frame uses the outside memory of a value in place of the value's range of the
+//! arena. The arena keeps that range, and kernels of this run do not touch it.
 
 use sinter_plan::{Plan, PlanValueId, Storage};
 
-/// For every output of a plan its value, where kernels may write it to memory of the caller.
+/// The value of every output of a plan that kernels may write to memory of the caller; `None` for other outputs.
 pub(crate) fn direct(plan: &Plan) -> Vec<Option<PlanValueId>> {
     let graph = &plan.graph;
     let has_parts = |id: PlanValueId| {
@@ -14,7 +14,7 @@ pub(crate) fn direct(plan: &Plan) -> Vec<Option<PlanValueId>> {
     };
     let is_direct = |(position, id): (usize, PlanValueId)| {
         let storage = graph.values.get(id.index()).map(|value| &value.storage);
-        // Of outputs that are one value, the last takes it.
+        // Of several outputs with one value, the last one takes it.
         let again = plan.outputs.iter().skip(position + 1).any(|later| later.value == id);
         (matches!(storage, Some(Storage::Arena(_))) && !again && !has_parts(id)).then_some(id)
     };

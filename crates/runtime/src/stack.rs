@@ -1,8 +1,9 @@
-//! Tensors cut along an axis and joined along a new one: what goes in and out of iterations.
+//! Slices and joined tensors: iterations read slices of an operand along an axis, and their results are joined along a new
+//! axis.
 //!
-//! Along the first axis slices are runs of bytes, so an iteration reads its slice where the operand lies, and its result is
-//! copied within the device's memory to its place in the joined tensor. Any other axis, and values that are no tensors of
-//! numbers, take the way through the host: the axis is moved to the front, or from there, once for the whole tensor.
+//! Slices along the first axis are contiguous, so an iteration reads its slice in the memory of the operand, and the device
+//! copies the iteration's result to its place in the joined tensor. The host handles any other axis, and values that are no
+//! tensors of numbers: it moves the axis to the front, or back from there, once for the whole tensor.
 
 use sinter_backend::{Argument, KernelError};
 use sinter_base::shape::{ravel, strides, unravel};
@@ -14,10 +15,10 @@ use crate::host_value::bytes_of;
 use crate::outside::Outside;
 use crate::step::{Work, data};
 
-/// Iterations that a joined tensor has space for at first, where their number is not known.
+/// Iterations that a joined tensor has space for at first, where the number of iterations is unknown.
 const FIRST_CAPACITY: usize = 8;
 
-/// A tensor that is joined from the results of iterations along a new axis.
+/// Joins the results of iterations to a tensor along a new axis.
 pub(crate) struct Stack<'a> {
     /// The type of one result, as the body declares it.
     ty: Option<&'a ValueType>,
@@ -30,31 +31,31 @@ pub(crate) struct Stack<'a> {
 }
 
 enum Joined {
-    /// No iteration so far.
+    /// There was no iteration so far.
     Nothing,
-    /// In the memory of a device, one behind the other.
+    /// The results lie in the memory of a device, one behind the other.
     Memory {
         /// A result: its type and sizes.
         item: Argument,
         place: Place,
-        /// Space for as many as fit.
+        /// Space for as many results as fit.
         memory: MemoryRef,
         count: usize,
     },
-    /// On the host.
+    /// The results lie on the host.
     Values(Vec<Value>),
 }
 
 impl<'a> Stack<'a> {
-    /// Nothing yet, for results of this type.
+    /// An empty stack for results of this type.
     pub(crate) fn new(ty: Option<&'a ValueType>, axis: i64, is_reversed: bool, length: Option<usize>) -> Self {
         Self { ty, axis, is_reversed, length, joined: Joined::Nothing }
     }
 
-    /// Adds the result of an iteration, and releases what was made for it.
+    /// Adds the result of an iteration, and releases the result's memory.
     ///
     /// # Errors
-    /// When it has another type or other sizes than those before, and errors of the device.
+    /// When it has another type or other sizes than earlier results, and errors of the device.
     pub(crate) fn push(&mut self, result: Outside, work: &mut Work<'_>) -> Result<(), KernelError> {
         let pushed = match &result {
             Outside::Memory { argument, place, .. } if argument.rows.is_none() && self.axis == 0 => {
@@ -116,7 +117,7 @@ impl<'a> Stack<'a> {
     /// The joined tensor, on the device of the step.
     ///
     /// # Errors
-    /// When results on the host are no tensors of one shape, and errors of the device.
+    /// When results on the host are not tensors of one shape, and errors of the device.
     pub(crate) fn finish(self, step: Place, work: &mut Work<'_>) -> Result<Outside, KernelError> {
         let values = match self.joined {
             Joined::Nothing => Vec::new(),
@@ -143,19 +144,19 @@ impl<'a> Stack<'a> {
 
 /// A tensor whose slices along an axis go into iterations, one by one.
 pub(crate) enum Walked {
-    /// Where the operand lies.
+    /// The slices lie in the memory of the operand.
     Memory {
-        /// A slice: its type and sizes, and where the first one lies.
+        /// A slice: its type and sizes, and the memory of the first one.
         item: Argument,
         place: Place,
         length: usize,
     },
-    /// On the host.
+    /// The slices lie on the host.
     Slices(Vec<Option<Tensor>>),
 }
 
 impl Walked {
-    /// The slices of an operand that lies in the memory of a device, along its first axis; `None` for any other operand.
+    /// The slices of an operand in the memory of a device, along its first axis; `None` for any other operand.
     pub(crate) fn in_memory(operand: &Outside, axis: i64) -> Option<Self> {
         let Outside::Memory { argument, place, .. } = operand else { return None };
         let (length, sizes) = argument.sizes.split_first().filter(|_| axis == 0 && argument.rows.is_none())?;
@@ -180,10 +181,10 @@ impl Walked {
         }
     }
 
-    /// A slice, once.
+    /// Returns a slice; the caller reads each slice once.
     ///
     /// # Errors
-    /// Errors of the device, and a slice that is not there.
+    /// Errors of the device, or that there is no such slice.
     pub(crate) fn slice(&mut self, at: usize, step: Place, work: &mut Work<'_>) -> Result<Outside, KernelError> {
         let missing = || KernelError::Recipe(format!("there is no slice {at}"));
         match self {
@@ -209,7 +210,7 @@ fn axis_of(axis: i64, rank: usize) -> Result<usize, KernelError> {
     found.ok_or_else(|| KernelError::Data(format!("axis {axis} of a tensor of {rank} dimensions")))
 }
 
-/// The tensor with axis `from` at position `to`, the others in their order.
+/// The tensor with axis `from` at position `to` and the other axes in their order.
 fn moved(tensor: &Tensor, from: usize, to: usize) -> Result<Tensor, KernelError> {
     if from == to {
         return Ok(tensor.clone());
@@ -223,7 +224,7 @@ fn moved(tensor: &Tensor, from: usize, to: usize) -> Result<Tensor, KernelError>
     tensor.rearranged(&sizes, |flat| Some(ravel(&unravel(flat, &sizes), &steps))).map_err(data)
 }
 
-/// Every slice along an axis, without the axis.
+/// All slices along an axis, without that axis.
 ///
 /// # Errors
 /// When there is no such axis.
@@ -246,10 +247,10 @@ fn slices(tensor: &Tensor, axis: i64) -> Result<Vec<Tensor>, KernelError> {
         .collect()
 }
 
-/// Tensors of one shape joined along a new axis. Without any the sizes come from the type, open ones as 0.
+/// Joins tensors of one shape along a new axis. Without tensors the sizes come from the type, dynamic dimensions as 0.
 ///
 /// # Errors
-/// When they are no tensors of one shape.
+/// When they are not tensors of one shape.
 fn stacked(items: Vec<Value>, ty: Option<&ValueType>, axis: i64) -> Result<Tensor, KernelError> {
     let tensors: Vec<&Tensor> = items.iter().filter_map(Value::as_tensor).collect();
     if tensors.len() != items.len() {

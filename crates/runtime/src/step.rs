@@ -1,4 +1,4 @@
-//! Running steps: each is a launch on arguments that are made already, a call of a kernel on whole values, or control flow.
+//! Running steps: a step is a launch on prepared arguments, a call of a kernel on whole values, a copy, or control flow.
 
 use std::ops::Range;
 
@@ -23,12 +23,12 @@ use crate::outside::{Outside, look};
 use crate::profile::{StepValues, Watch};
 use crate::queues::Queues;
 
-/// What all steps of a run share.
+/// The state that all steps of a run share.
 pub(crate) struct Work<'a> {
     pub(crate) engine: &'a Shared,
     pub(crate) registers: &'a [i64],
     pub(crate) queues: &'a mut Queues,
-    /// What the device has recorded; `None` where nothing is.
+    /// The recorded segments; `None` where the run records none.
     pub(crate) captures: Option<&'a mut Captures>,
 }
 
@@ -69,12 +69,12 @@ pub(crate) fn run_steps(
     let mut steps = graph.steps.iter().zip(&loaded.actions).zip(&loaded.releases).enumerate();
     while let Some((position, ((step, action), releases))) = steps.next() {
         if let Some(segment) = segments.next_if(|segment| segment.start == position)
-            // An observer wants to see each step.
+            // An observer gets a call for each step, so segments do not run at once.
             && watch.is_none()
             && work.captures.as_ref().is_some_and(|captures| captures.are_possible())
         {
             run_segment(graph, loaded, segment, frame, work)?;
-            // The steps behind the first one are done too.
+            // The segment has run the steps behind the first one too.
             steps.nth(segment.len() - 2);
             continue;
         }
@@ -152,7 +152,7 @@ fn run_segment(
     Ok(())
 }
 
-/// One step being run.
+/// A running step.
 pub(crate) struct Run<'a> {
     pub(crate) graph: &'a Graph,
     pub(crate) step: &'a Step,
@@ -163,7 +163,7 @@ pub(crate) fn data(error: impl std::fmt::Display) -> KernelError {
     KernelError::Data(error.to_string())
 }
 
-/// Seed of the run, and what tells this iteration of the loops around from all others.
+/// Seed of the run, and the stream of this iteration of the outer loops.
 pub(crate) fn seed(frame: &Frame) -> Seed {
     (frame.seed, frame.stream)
 }
@@ -178,7 +178,7 @@ impl Run<'_> {
         self.graph.values.get(id.index()).map_or(Place::MAIN, |value| value.place)
     }
 
-    /// All results lie in the arena, or with the caller: nothing is inferred or allocated.
+    /// Launches a step whose results lie in the arena or in memory of the caller, without inference or allocation.
     fn launch(
         &self,
         place: Place,
@@ -225,7 +225,7 @@ impl Run<'_> {
         copied
     }
 
-    /// Sizes are inferred from the actual operands; what stays open is told by the kernel.
+    /// Launches a step with dynamic results: infers their sizes from the actual operands; the kernel states the remaining ones.
     fn launch_dynamic(
         &self,
         (kernel, place): (KernelId, Place),
@@ -276,7 +276,7 @@ impl Run<'_> {
         launched
     }
 
-    /// A kernel on whole values.
+    /// Calls a kernel on whole values.
     fn call(
         &self,
         tactic: &str,
@@ -323,7 +323,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Result types of a region for the actual operands; of those operands whose contents decide sizes, these are known.
+    /// Result types of a region for the actual operands. The contents of operands that decide sizes are known.
     fn result_types(
         &self,
         (region, size_operands): (&Region, &[usize]),
@@ -352,11 +352,11 @@ impl Run<'_> {
         work: &mut Work<'_>,
     ) -> Result<ValueType, KernelError> {
         let declared = region.body().ty(input);
-        // A weight may be packed: the region knows what it stands for.
+        // A weight may be packed, so its type is the one that the region states.
         if let Some(Storage::Weight(_)) = self.storage(id) {
             return Ok(declared.clone());
         }
-        // The kernel was made for what the region says.
+        // The kernel was built for the declared type, so the actual type must meet it.
         let actual = self.actual_type(id, size_operands.contains(&operand), frame, work)?;
         match admits(declared, &actual) {
             true => Ok(actual),
@@ -385,7 +385,7 @@ impl Run<'_> {
 }
 
 impl Work<'_> {
-    /// A copy of a value, on the host. Weights are where the plan has them.
+    /// A copy of a value, on the host. Weights come from the plan.
     pub(crate) fn value(&mut self, graph: &Graph, frame: &Frame, id: PlanValueId) -> Result<Value, KernelError> {
         if let Some(Storage::Weight(weight)) = graph.values.get(id.index()).map(|value| &value.storage)
             && let Some(weight) = self.engine.plan.weights.get(weight.index())

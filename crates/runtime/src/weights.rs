@@ -1,9 +1,9 @@
-//! The weights of all engines of the process: equal ones lie in memory once, whatever plans they come from, and once in
-//! the memory of each device.
+//! The weights of all engines of the process: engines share equal weights of different plans, so that memory holds each
+//! weight once, and so does the memory of each device.
 //!
-//! A weight is known by the hash of its elements that the reader of the plan checked, by its element type and sizes. It is
-//! packed when the plan is made, so the hash stands for the form as well. What nobody checked is shared with nobody, for
-//! it may be something else than it says. The store keeps no memory: weights go with the last engine that has them.
+//! The key of a weight is the hash of its elements, which the reader of the plan checked, with its element type and sizes.
+//! The builder packs weights, so that the hash identifies the layout as well. Weights loaded without hash verification are
+//! not shared: their hash is not trusted. The store owns no memory: the last engine that uses a weight releases it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
@@ -16,11 +16,11 @@ use sinter_plan::{Plan, PlanWeight};
 /// Hash, element type and sizes.
 type Key = ([u8; 32], DataType, Vec<usize>);
 
-/// A weight as kernels see it.
+/// A weight in the layout of kernels.
 pub(crate) struct Weight {
-    /// The elements; `None` for strings, which no kernel sees.
+    /// The elements; `None` for strings, which kernels do not read.
     bytes: Option<Bytes>,
-    /// As a plan has it, in the same memory.
+    /// The weight as a tensor, in the same memory.
     source: PlanWeight,
     /// Its copies on devices, by the address of the device.
     residents: Mutex<HashMap<usize, Weak<Resident>>>,
@@ -28,7 +28,7 @@ pub(crate) struct Weight {
 
 /// A weight in the memory of a device.
 pub(crate) struct Resident {
-    /// Which other engines find as long as this one has it.
+    /// The shared copy, which other engines find while this engine keeps it.
     _weight: Arc<Weight>,
     device: Arc<dyn Device>,
     id: ResidentId,
@@ -59,7 +59,7 @@ fn store() -> &'static Mutex<HashMap<Key, Weak<Weight>>> {
     STORE.get_or_init(Mutex::default)
 }
 
-/// The weights of a plan, which from now on lie where an earlier engine has them.
+/// Replaces weights of a plan by equal ones of earlier engines, and returns them.
 pub(crate) fn share(plan: &mut Plan) -> Vec<Arc<Weight>> {
     let mut known = store().lock().unwrap_or_else(PoisonError::into_inner);
     known.retain(|_, weight| weight.strong_count() > 0);
@@ -76,7 +76,8 @@ fn share_one(weight: &mut PlanWeight) -> Arc<Weight> {
     let find = |known: &HashMap<Key, Weak<Weight>>| known.get(&key).and_then(Weak::upgrade);
     let earlier = find(&store().lock().unwrap_or_else(PoisonError::into_inner));
     let shared = earlier.unwrap_or_else(|| {
-        // Copying may take long: others load meanwhile, and the first to come back wins.
+        // A copy may take long, so the thread does not hold the lock meanwhile: of two engines that load at once, the first
+        // one to finish stores its weight.
         let new = Arc::new(Weight::new(weight.clone()));
         let mut known = store().lock().unwrap_or_else(PoisonError::into_inner);
         find(&known).unwrap_or_else(|| {
@@ -101,15 +102,15 @@ impl Weight {
         Self { bytes, source, residents: Mutex::default() }
     }
 
-    /// The weight in the memory of a device, where all engines have it once; `None` for strings.
+    /// The weight in the memory of a device, which all engines share; `None` for strings.
     ///
     /// # Errors
-    /// When the device has not so much memory.
+    /// When the device has not enough memory.
     pub(crate) fn at(self: &Arc<Self>, device: &Arc<dyn Device>) -> Result<Option<Arc<Resident>>, KernelError> {
         let Some(bytes) = &self.bytes else { return Ok(None) };
         let mut residents = self.residents.lock().unwrap_or_else(PoisonError::into_inner);
         residents.retain(|_, resident| resident.strong_count() > 0);
-        // A resident keeps its device, so no other device has the address meanwhile.
+        // A resident keeps its device alive, so no other device can have the address meanwhile.
         let address = Arc::as_ptr(device).addr();
         if let Some(known) = residents.get(&address).and_then(Weak::upgrade) {
             return Ok(Some(known));

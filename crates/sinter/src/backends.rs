@@ -1,4 +1,4 @@
-//! THE list of back ends. What is not in it does not exist for users.
+//! THE list of back ends. Users can select only back ends of this list.
 
 use sinter_backend::BackEnd;
 use sinter_cpu::Cpu;

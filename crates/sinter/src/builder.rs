@@ -156,8 +156,8 @@ impl<'a> Builder<'a> {
         self
     }
 
-    /// Does not compare the plan with the reference run. The build is faster, nothing tells that the engine is right, and
-    /// the plan has no self-test vectors.
+    /// Does not compare the plan with the reference run. The build is faster, but it does not verify that the engine is right,
+    /// and the plan has no self-test vectors.
     pub fn no_verify(mut self) -> Self {
         self.verify = Verify::Off;
         self
@@ -255,7 +255,7 @@ impl<'a> Builder<'a> {
     /// their name, with a range of one size.
     fn pinned_network(&mut self) -> Result<Option<sinter_ir::Network>, Error> {
         if !self.profiles.is_empty() {
-            // A dimension that one profile pins is another size in another one.
+            // A dimension that one profile pins may have another size in another profile.
             return Ok(None);
         }
         let pin = |(name, hint): (&String, &SizeHint)| {
@@ -313,7 +313,7 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// A size that no tensor has stands for every size above those that tensors have.
+/// An impossibly large size stands for an unbounded one.
 fn as_size(size: usize) -> i64 {
     i64::try_from(size).unwrap_or(i64::MAX)
 }

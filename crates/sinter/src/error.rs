@@ -1,4 +1,4 @@
-//! Errors of the public interface: what went wrong, where, and what to do.
+//! Errors of the public interface: the problem, its place, and the remedy.
 
 use std::path::{Path, PathBuf};
 
@@ -24,9 +24,9 @@ pub enum Error {
     Foreign {
         /// The file; `None` for bytes.
         path: Option<PathBuf>,
-        /// What it is, with an article.
+        /// The kind of file, with an article.
         what: &'static str,
-        /// What to do with it.
+        /// Advice for the user.
         help: &'static str,
     },
     /// The model cannot be read or imported.
@@ -62,7 +62,7 @@ pub enum Error {
     Options {
         /// The options, with their values.
         what: String,
-        /// What to do.
+        /// The remedy.
         help: String,
     },
     /// The builder made a plan and could not verify it, so that it does not return the plan: the model does not take the

@@ -14,7 +14,7 @@ use crate::internals::foreign::{is_onnx_text, recognise_bytes};
 use crate::internals::source::{SourceError, import};
 use crate::registry::Importer;
 
-/// The built-in importers, in the order in which they are asked.
+/// The built-in importers, in the order in which the registry queries them.
 pub(crate) fn built_in() -> Vec<Arc<dyn Importer>> {
     vec![Arc::new(Onnx)]
 }
@@ -52,8 +52,8 @@ impl ModelSource {
     }
 }
 
-/// ONNX, binary and text. Files of ONNX have no signature, so that this importer takes every model: a file that it cannot
-/// decode is looked at once more, to name its format in the error.
+/// ONNX, binary and text. Files of ONNX have no signature, so this importer accepts every model. It inspects a file that it
+/// cannot decode once more, to name the file's format in the error.
 struct Onnx;
 
 impl Importer for Onnx {

@@ -76,7 +76,7 @@ impl Model {
         Self::import(ModelSource::Path(path.to_owned()), options, registry)
     }
 
-    /// An ONNX model in memory, binary or text. Weights in files beside the model cannot be found from here.
+    /// An ONNX model in memory, binary or text. The importer cannot find weights in files beside the model.
     ///
     /// # Errors
     /// As [`Model::open`].

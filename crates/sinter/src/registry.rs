@@ -103,7 +103,7 @@ impl Registry {
         Ok(self)
     }
 
-    /// Adds an importer. The registry asks the last one first, and ONNX, which has no signature, last.
+    /// Adds an importer. The registry queries the last one first, and ONNX, which has no signature, last.
     ///
     /// # Errors
     /// When the registry has an importer of this format.
@@ -124,7 +124,7 @@ impl Registry {
         self.built_in.iter().copied().chain(self.back_ends.iter().map(|back_end| &**back_end))
     }
 
-    /// The importers, in the order in which they are asked.
+    /// The importers, in the order in which the registry queries them.
     pub fn importers(&self) -> impl Iterator<Item = &dyn Importer> {
         self.importers.iter().map(|importer| &**importer)
     }

@@ -221,7 +221,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     };
     times.sort_unstable();
     let total: Duration = times.iter().sum();
-    // What one caller does between inferences is none of the engine's time.
+    // The time of a single caller between inferences is not time of the engine.
     let lasted = if streams == 1 { total } else { wall };
     let throughput = times.len() as f64 / lasted.as_secs_f64().max(f64::MIN_POSITIVE);
     let port = |(name, value): &(String, Value)| Port { name: name.clone(), ty: type_text(&value.value_type()) };
@@ -282,7 +282,7 @@ struct Measured {
 fn measure(engine: &Engine, inputs: &[(String, Value)], budget: Budget, streams: usize) -> Result<Measured, Failure> {
     let begin = Instant::now();
     let done = std::thread::scope(|scope| {
-        // Runs that do not divide are the first streams' affair.
+        // The first streams take the runs that do not divide evenly.
         let own = |stream: usize| match budget {
             Budget::Time(time) => Budget::Time(time),
             Budget::Runs(all) => Budget::Runs(all / streams + usize::from(stream < all % streams)),
@@ -326,7 +326,7 @@ fn measure_stream(
         let outputs = engine.run(inputs.to_vec())?;
         times.push(start.elapsed());
         drop(outputs);
-        // Between measurements, and seldom: drawing disturbs caches.
+        // The bar is drawn between measurements and seldom, because drawing disturbs caches.
         if is_shown && shown.elapsed() > Duration::from_millis(200) {
             if let Some(stage) = &stage {
                 stage.set(match budget {
@@ -350,7 +350,7 @@ fn batch(inputs: &[(String, Value)], outputs: &[Value]) -> Option<usize> {
 
 /// The time that `percent` of the sorted times keep (nearest rank).
 fn percentile(sorted: &[Duration], percent: f64) -> f64 {
-    // 99.9 % of 1000 is 999, and a little more in floats.
+    // 99.9 % of 1000 is 999; floats give a little more.
     let rank = (sorted.len() as f64 * percent / 100.0 - 1e-9).ceil().max(1.0) as usize;
     sorted.get(rank - 1).map_or(0.0, |time| milliseconds(*time))
 }

@@ -1,4 +1,4 @@
-//! `sinter demo`: the tour, from a model to answers, with nothing but this program.
+//! `sinter demo`: the tour, from a model to answers, without other files or programs.
 
 use std::io::{Cursor, Write};
 use std::path::Path;

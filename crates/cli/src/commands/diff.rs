@@ -1,4 +1,4 @@
-//! `sinter diff`: the engine's results against the judge's, or against given ones.
+//! `sinter diff`: compares the engine's results with those of the reference executor, or with given ones.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -183,7 +183,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     }
 }
 
-/// The judge's outputs.
+/// The outputs of the reference executor.
 ///
 /// # Errors
 /// When an operator fails, or values need more memory than allowed.
@@ -195,7 +195,7 @@ pub fn judge(network: &Network, inputs: &[(String, Value)], max_memory: u64) -> 
     Ok(run_within(network, &inputs, &cx)?)
 }
 
-/// The fast judge, telling of its progress.
+/// The fast evaluator, which reports its progress.
 struct Counting {
     stage: Stage,
     nodes: u64,
@@ -205,7 +205,7 @@ struct Counting {
 impl Evaluator for Counting {
     fn evaluate(&self, op: &Op, inputs: &Arguments<'_>, cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
         let results = FastEvaluator.evaluate(op, inputs, cx);
-        // Bodies of loops are counted again in every round.
+        // Every iteration of a loop counts the nodes of its body again.
         self.stage.set((self.done.fetch_add(1, Ordering::Relaxed) + 1).min(self.nodes));
         results
     }

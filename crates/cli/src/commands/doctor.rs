@@ -1,4 +1,4 @@
-//! `sinter doctor`: what this machine has, and what would be used of it.
+//! `sinter doctor`: the resources of this machine, and those that Sinter would use.
 
 use std::cmp::Ordering;
 use std::io::Write;

@@ -1,4 +1,4 @@
-//! `sinter inspect`: what is in a model or a plan.
+//! `sinter inspect`: the contents of a model or a plan.
 
 use std::io::Write;
 use std::path::PathBuf;

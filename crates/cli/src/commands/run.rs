@@ -226,7 +226,7 @@ fn numbers(tensor: &Tensor, empty: OutputSummary) -> OutputSummary {
     if count == 0 {
         return OutputSummary { nan, first, ..empty };
     }
-    // JSON has no infinities; they show among the first elements.
+    // JSON has no infinities; the first elements of the report show them.
     let finite = |v: f64| Some(v).filter(|v| v.is_finite());
     OutputSummary { min: finite(min), max: finite(max), mean: finite(sum / count as f64), nan, first, ..empty }
 }

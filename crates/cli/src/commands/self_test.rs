@@ -1,4 +1,4 @@
-//! `sinter self-test`: a plan's known answers on this machine.
+//! `sinter self-test`: runs a plan's self-test vectors on this machine.
 
 use std::io::Write;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! Where an engine runs: `--device`, `--threads`.
+//! The device and the threads of an engine: `--device`, `--threads`.
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;

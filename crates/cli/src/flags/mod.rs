@@ -1,4 +1,4 @@
-//! Flags by group; a command takes the groups that it honours. A flag whose feature is not built is absent.
+//! Flags by group; a command takes the groups that it honours. There is no flag for a feature that does not exist yet.
 
 mod device;
 mod json;

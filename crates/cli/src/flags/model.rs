@@ -1,4 +1,4 @@
-//! How a model is made into a plan: `--shapes`, `--runtime-inputs`, `--precision`, `--disable`, `--dump-after`, `--max-memory`.
+//! Options of a build: `--shapes`, `--runtime-inputs`, `--precision`, `--disable`, `--dump-after`, `--max-memory`.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -99,7 +99,7 @@ impl FromStr for Shape {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, sizes) = text.rsplit_once(':').ok_or_else(|| match text.parse::<usize>() {
-            // Commas stand between inputs.
+            // A comma separates inputs.
             Ok(_) => format!("'{text}' names no input; sizes stand with x between them, as in NAME:1x{text}"),
             Err(_) => format!("'{text}' has no colon; write NAME:1x3x224x224"),
         })?;
@@ -107,7 +107,7 @@ impl FromStr for Shape {
             return Err(format!("'{text}' names no input; write NAME:1x3x224x224"));
         }
         let size = |s: &str| s.parse().map_err(|_| format!("'{s}' in '{text}' is no size; write NAME:1x3x224x224"));
-        // Nothing after the colon is a scalar.
+        // An empty text after the colon means a scalar.
         let sizes: Result<Vec<usize>, String> = sizes.split('x').filter(|s| !s.is_empty()).map(size).collect();
         Ok(Self { name: name.to_owned(), sizes: sizes? })
     }
@@ -211,7 +211,7 @@ impl ModelFlags {
         }
     }
 
-    /// As [`ModelFlags::refuse_for_plan`], but for `--shapes`, which inputs that are made up have.
+    /// As [`ModelFlags::refuse_for_plan`], but accepts `--shapes`, which gives the sizes of synthetic inputs.
     ///
     /// # Errors
     /// Names the flag.

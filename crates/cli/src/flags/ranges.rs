@@ -1,4 +1,4 @@
-//! Sizes that stay free: `--min-shapes`, `--opt-shapes`, `--max-shapes`.
+//! Ranges of dynamic dimensions: `--min-shapes`, `--opt-shapes`, `--max-shapes`.
 
 use std::collections::HashMap;
 
@@ -53,7 +53,7 @@ impl RangeFlags {
         ];
         for (flag, shapes, part) in flags {
             for (position, shape) in shapes.iter().enumerate() {
-                // An input that is named again is that of the next profile.
+                // A repeated name of an input belongs to the next profile.
                 let profile = shapes.iter().take(position).filter(|earlier| earlier.name == shape.name).count();
                 if profiles.len() <= profile {
                     profiles.resize_with(profile + 1, SizeHints::default);

@@ -1,4 +1,4 @@
-//! What a build may learn and remember: `--tune-seconds`, `--timing-cache`, `--locked`, `--verdict-cache`.
+//! Options of tuning and caches: `--tune-seconds`, `--timing-cache`, `--locked`, `--verdict-cache`.
 
 use std::path::PathBuf;
 use std::time::Duration;

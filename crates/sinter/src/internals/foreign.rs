@@ -1,5 +1,5 @@
-//! Files of other programs, told by what they hold: so that whoever hands one in as a model hears what it is, and not where
-//! reading it as ONNX came to an end.
+//! Files of other programs. This module recognises them by their contents, so that a user who opens one as a model gets its
+//! format in the error, and not the position where the ONNX decoder failed.
 
 use std::path::Path;
 
@@ -9,9 +9,9 @@ use sinter_import_onnx::decode::is_text;
 /// A file that is neither an ONNX model nor a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Foreign {
-    /// What it is, with an article: "a TensorFlow Lite model".
+    /// The kind of file, with an article: "a TensorFlow Lite model".
     pub what: &'static str,
-    /// What to do with it.
+    /// Advice for the user.
     pub advice: &'static str,
 }
 
@@ -47,12 +47,12 @@ const SAFETENSORS: Foreign = of("weights without a network (safetensors)", "expo
 const GGUF: Foreign = of("a GGUF file", "export the network to ONNX");
 const ONNX_TEXT: Foreign = of("an ONNX model in text form", "give it a name that ends in .onnxtxt");
 
-/// What the file or folder is, where its contents say so.
+/// Recognises the format of a file or folder by its contents.
 pub fn recognise(path: &Path) -> Option<Foreign> {
     if path.is_dir() {
         return path.join("saved_model.pb").is_file().then_some(SAVED_MODEL);
     }
-    // A text model that was read as text has mistakes of its own.
+    // Where the importer reads the file as text, its own error names the mistakes.
     recognise_bytes(&map_file(path).ok()?).filter(|foreign| *foreign != ONNX_TEXT || !is_text(path))
 }
 
@@ -73,15 +73,15 @@ pub fn recognise_bytes(bytes: &[u8]) -> Option<Foreign> {
         () if at(0, b"ftrt") || at(0, b"ptrt") => Some(TENSORRT),
         () if at(0, b"GGUF") => Some(GGUF),
         () if at(8, b"{\"") => Some(SAFETENSORS),
-        // The opcode of a pickle's version, which nothing else starts with.
+        // The opcode of a pickle's version; no other format starts with it.
         () if at(0, b"\x80") && bytes.get(1).is_some_and(|version| (2..=5).contains(version)) => Some(PYTORCH),
         () => text(bytes).or_else(|| message(bytes)),
     }
 }
 
-/// Archives are told by the names of their files, which stand in them as they are.
+/// Recognises archives by the names of their files, which archives store uncompressed.
 fn archive(bytes: &[u8]) -> Foreign {
-    // The first files; a name far behind would be one among contents.
+    // Only names of the first files count; a match far behind may lie in the contents of a file.
     let start = &bytes[..bytes.len().min(1 << 14)];
     let names = |name: &[u8]| start.windows(name.len()).any(|part| part == name);
     match () {
@@ -92,10 +92,10 @@ fn archive(bytes: &[u8]) -> Foreign {
     }
 }
 
-/// Text formats, by the words that they open their parts with.
+/// Recognises text formats by the words that open their sections.
 fn text(bytes: &[u8]) -> Option<Foreign> {
     let start = &bytes[..bytes.len().min(1 << 16)];
-    // A character may be cut in two at the end.
+    // The end of the prefix may cut a character in two.
     let valid = std::str::from_utf8(start).map_or_else(|e| &start[..e.valid_up_to()], str::as_bytes);
     if valid.len() + 3 < start.len() || valid.contains(&0) {
         return None;
@@ -114,13 +114,13 @@ fn text(bytes: &[u8]) -> Option<Foreign> {
     }
 }
 
-/// Protobuf messages, by the numbers and kinds of their fields.
+/// Recognises protobuf messages by the numbers and kinds of their fields.
 fn message(bytes: &[u8]) -> Option<Foreign> {
     let fields = Fields(bytes).collect::<Option<Vec<_>>>().filter(|fields| !fields.is_empty())?;
     let only = |allowed: &[(u64, Kind)]| fields.iter().all(|field| allowed.contains(&(field.number, field.kind)));
     let first = |number: u64| fields.iter().find(|field| field.number == number).map(|field| field.bytes);
     use Kind::{Bytes, Number};
-    // GraphDef: nodes, versions, library, and a version of old.
+    // GraphDef: nodes, versions, library, and the deprecated version.
     if only(&[(1, Bytes), (2, Bytes), (3, Number), (4, Bytes)]) && first(1).is_some_and(is_node_def) {
         return Some(GRAPH_DEF);
     }
@@ -170,7 +170,7 @@ struct Field<'a> {
     bytes: &'a [u8],
 }
 
-/// The fields of a message in order; `None` for what is none, and nothing after it.
+/// The fields of a message in order; ends with `None` where the bytes are no field.
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Iterator for Fields<'a> {

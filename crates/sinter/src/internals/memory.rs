@@ -1,4 +1,4 @@
-//! The bound on memory: what a network or an engine needs is known from its declared sizes before anything is allocated.
+//! The bound on memory: computes the memory that a network or an engine needs from declared sizes, before any allocation.
 
 use sinter_plan::Plan;
 use sinter_runtime::layout::Layout;

@@ -1,4 +1,4 @@
-//! What a user hands in: a model to be built or a plan to be run. The contents decide, not the file's name.
+//! Files of the user: a model to build or a plan to run. The contents decide, not the file's name.
 
 use std::path::Path;
 
@@ -21,13 +21,13 @@ pub enum Source {
 /// A file that is neither.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// It starts like a plan.
+    /// The file starts like a plan.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// It was read as a model.
+    /// The importer read the file as a model.
     #[error(transparent)]
     Model(#[from] ImportError),
-    /// It is a file of another program.
+    /// The file belongs to another program.
     #[error("this is {}, not an ONNX model or a plan", .0.what)]
     Foreign(Foreign),
 }
@@ -35,7 +35,7 @@ pub enum SourceError {
 /// Opens a model or a plan.
 ///
 /// # Errors
-/// When the file cannot be read as what it starts like.
+/// When the file is neither an intact plan nor a model that an importer reads.
 pub fn open(path: &Path, options: &ImportOptions) -> Result<Source, SourceError> {
     if is_plan(path) {
         return Ok(Source::Plan(Box::new(read(path, Trust::Nothing)?)));

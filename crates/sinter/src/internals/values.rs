@@ -11,7 +11,7 @@ use sinter_tensor_io::{NpzError, read_npz, write_npz};
 
 use crate::internals::source::Declared;
 
-/// Which files of a folder are meant.
+/// The files of a folder to read or write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// `input_K.pb`
@@ -35,7 +35,7 @@ pub enum ValuesError {
     /// The `.npz` file.
     #[error(transparent)]
     Npz(#[from] NpzError),
-    /// A file or folder could not be opened, created or renamed.
+    /// The system cannot open, create or rename a file or folder.
     #[error("{path}: {source}")]
     Io {
         /// The file.
@@ -48,7 +48,7 @@ pub enum ValuesError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The damage.
         reason: String,
     },
     /// The contents are intact and not what the model declares.
@@ -56,12 +56,12 @@ pub enum ValuesError {
     Mismatch {
         /// The file.
         path: PathBuf,
-        /// Name, what was found, what was expected.
+        /// The name, the value found and the one expected.
         reason: String,
     },
 }
 
-/// Reads values for declared inputs or outputs. Those that the file does not have are left out.
+/// Reads values for declared inputs or outputs. The result omits values that the file does not have.
 ///
 /// # Errors
 /// When the file is missing, damaged, larger than `max_bytes`, or has a name or type that is not declared.
@@ -134,13 +134,13 @@ fn read_folder(
     Ok(values)
 }
 
-/// Does this name mean an archive? Everything else is a folder.
+/// Does this name mean an archive? Any other name means a folder.
 pub fn is_archive(path: &Path) -> bool {
     path.extension().is_some_and(|e| e == "npz")
 }
 
-/// Writes named values: to an archive when the name ends in `.npz`, else into a folder, which is made when it is missing.
-/// Each file appears complete or not at all.
+/// Writes named values: to an archive when the name ends in `.npz`, else into a folder, which it creates when missing. Each
+/// file appears complete or not at all.
 ///
 /// # Errors
 /// When a file cannot be written, or an archive cannot hold a sequence or optional.
