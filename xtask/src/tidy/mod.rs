@@ -1,5 +1,6 @@
 //! `cargo xtask tidy`: checks the rules of the architecture.
 
+mod circles;
 mod documents;
 mod edges;
 mod files;
@@ -64,6 +65,7 @@ pub(crate) fn run() -> Result<(), String> {
     findings.extend(lists::check(&sources));
     findings.extend(host::check(&sources));
     findings.extend(modules::check(&sources));
+    findings.extend(circles::check(&sources));
     findings.extend(words::check(sources.iter().chain(&documents)));
     if findings.is_empty() {
         println!("tidy: {} files, nothing to say", sources.len());
