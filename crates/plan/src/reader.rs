@@ -125,7 +125,7 @@ impl PlanFile {
     }
 
     /// The targets of its programs, the preferred program first: the target of each, then those of its islands.
-    pub fn targets(&self) -> impl Iterator<Item = &[Target]> {
+    pub fn targets(&self) -> impl Iterator<Item = &[Target]> + Clone {
         self.programs.iter().map(|program| program.targets.as_slice())
     }
 

@@ -22,7 +22,7 @@ struct Extent {
 
 impl Frame {
     /// Places all aliases; their base buffers have been placed before.
-    pub(crate) fn place_parts(&mut self, layout: &Layout, registers: &[i64]) -> Result<(), RuntimeError> {
+    pub(crate) fn place_aliases(&mut self, layout: &Layout, registers: &[i64]) -> Result<(), RuntimeError> {
         self.rows.resize(self.sizes.len(), Rows { inner: 0, step: 0 });
         for placed in &layout.parts {
             let AliasedValue { value, part, width } = *placed;

@@ -64,24 +64,13 @@ pub(crate) struct LoadedPlace {
 }
 
 impl Engine {
-    /// Opens a plan file and checks its hashes. Of several programs it loads the first one that was built for a machine like
-    /// this one, else the first one whose back ends the caller hands in.
+    /// Opens a plan file and checks its hashes. Of several programs it loads the [`suitable_program`].
     ///
     /// # Errors
     /// When the file is no intact plan, or needs a back end or kernel that is missing.
     pub fn open(path: &Path, back_ends: &[&dyn BackEnd], threads: usize) -> Result<Self, RuntimeError> {
         let file = PlanFile::open(path, Trust::Nothing)?;
-        Self::from_plan(file.program(suitable(&file, back_ends, threads))?, back_ends, threads)
-    }
-
-    /// As [`Engine::open`], without a check of the weights, which may be gigabytes. For files that only trusted programs can
-    /// write.
-    ///
-    /// # Errors
-    /// As [`Engine::open`].
-    pub fn open_trusted(path: &Path, back_ends: &[&dyn BackEnd], threads: usize) -> Result<Self, RuntimeError> {
-        let file = PlanFile::open(path, Trust::Weights)?;
-        Self::from_plan(file.program(suitable(&file, back_ends, threads))?, back_ends, threads)
+        Self::from_plan(file.program(suitable_program(file.targets(), back_ends, threads))?, back_ends, threads)
     }
 
     /// Loads a plan from memory. `threads` may differ from what the plan was built for.
@@ -259,10 +248,15 @@ pub struct KnownAnswer {
     pub difference: Option<String>,
 }
 
-/// The program of a file to load.
-fn suitable(file: &PlanFile, back_ends: &[&dyn BackEnd], threads: usize) -> usize {
+/// Chooses the program to load from the targets of several: the first one that was built for the instruction set of this
+/// machine, else the first one whose back ends the caller has, else the first one, whose error tells what is missing.
+pub fn suitable_program<'a, T: IntoIterator<Item = &'a Target>>(
+    programs: impl Iterator<Item = T> + Clone,
+    back_ends: &[&dyn BackEnd],
+    threads: usize,
+) -> usize {
     let isa = |name: &str| back_ends.iter().find(|back_end| back_end.name() == name).map(|b| b.target(threads).isa);
-    let find = |is_suitable: &dyn Fn(&Target) -> bool| file.targets().position(|all| all.iter().all(is_suitable));
+    let find = |suits: &dyn Fn(&Target) -> bool| programs.clone().position(|targets| targets.into_iter().all(suits));
     let same = find(&|target| isa(&target.back_end).as_ref() == Some(&target.isa));
     same.or_else(|| find(&|target| isa(&target.back_end).is_some())).unwrap_or(0)
 }

@@ -237,7 +237,7 @@ impl Frame {
             });
             self.workspaces.push(range.unwrap_or(0..0));
         }
-        self.place_parts(layout, registers)?;
+        self.place_aliases(layout, registers)?;
         self.write_registers(graph, layout, registers, queues)?;
         self.layouts += 1;
         self.placed_for = number;

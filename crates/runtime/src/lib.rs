@@ -46,7 +46,7 @@ mod weights;
 
 pub use bindings::Bindings;
 pub use context::{Context, Counters};
-pub use engine::{Engine, EngineOptions, KnownAnswer};
+pub use engine::{Engine, EngineOptions, KnownAnswer, suitable_program};
 pub use error::RuntimeError;
 pub use limit::{available_memory, cpu_quota, default_memory};
 pub use profile::{Observer, Profile, StepValues};

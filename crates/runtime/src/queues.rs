@@ -34,7 +34,7 @@ impl OnDevice {
 pub(crate) struct Queues {
     main: OnDevice,
     islands: Vec<OnDevice>,
-    /// Staging buffer of copies between two devices of which neither works in the memory of the host.
+    /// Staging buffer of copies from a device whose memory the host cannot read, and of strided elements.
     staging: Buffer,
 }
 
@@ -58,6 +58,21 @@ impl Queues {
     pub(crate) fn all(&mut self) -> impl Iterator<Item = (Place, &mut Box<dyn Queue>)> {
         let devices = std::iter::once(&mut self.main).chain(&mut self.islands);
         devices.enumerate().map(|(place, device)| (Place::new(place), &mut device.queue))
+    }
+
+    /// The queues of two different places.
+    fn pair(&mut self, from: Place, to: Place) -> Option<(&dyn Queue, &mut dyn Queue)> {
+        let Self { main, islands, .. } = self;
+        let (from, to) = match (from.index().checked_sub(1), to.index().checked_sub(1)) {
+            (None, Some(to)) => (&*main, islands.get_mut(to)?),
+            (Some(from), None) => (&*islands.get(from)?, main),
+            (Some(from), Some(to)) => {
+                let [from, to] = islands.get_disjoint_mut([from, to]).ok()?;
+                (&*from, to)
+            }
+            (None, None) => return None,
+        };
+        Some((&*from.queue, &mut *to.queue))
     }
 
     /// A weight of the plan in the memory of a place.
@@ -85,6 +100,12 @@ impl Queues {
     ) -> Result<(), KernelError> {
         if bytes_of(argument.data_type, &argument.sizes) != Some(memory.bytes) {
             return Err(KernelError::Recipe("a copy into memory of another size".to_owned()));
+        }
+        if argument.rows.is_none()
+            && let Some((source, target)) = self.pair(from, to)
+            && let Some(bytes) = source.host_bytes(argument.memory)
+        {
+            return target.write(memory, bytes);
         }
         let mut staging = std::mem::take(&mut self.staging);
         let done = if staging.try_resize(memory.bytes) {

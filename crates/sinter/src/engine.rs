@@ -66,8 +66,8 @@ impl Engine {
     /// # Errors
     /// As [`Engine::from_plan`].
     pub fn from_plan_with(plan: Plan, options: &EngineOptions, registry: &Registry) -> Result<Self, Error> {
-        let program = plan.into_program(registry, options.threads)?;
         let back_ends: Vec<&dyn BackEnd> = registry.back_ends().collect();
+        let program = plan.into_program(&back_ends, options.threads)?;
         Ok(Self { engine: sinter_runtime::Engine::load(program, &back_ends, options)? })
     }
 

@@ -4,14 +4,14 @@ use std::fmt;
 use std::path::Path;
 
 use bytes::Bytes;
-use sinter_backend::Target;
+use sinter_backend::{BackEnd, Target};
 use sinter_plan::{PlanError, PlanFile, Trust, programs_to_bytes, write_programs};
+use sinter_runtime::suitable_program;
 
 use crate::error::Error;
 use crate::internals::memory::arena_bytes;
 use crate::internals::source::{plan_inputs, plan_outputs};
 use crate::port::Port;
-use crate::registry::Registry;
 
 /// A built model: steps, packed weights and self-test vectors, ready for an [`crate::Engine`].
 ///
@@ -112,19 +112,13 @@ impl Plan {
         self.programs.first().map(Summary::of).unwrap_or_default()
     }
 
-    /// The program to run on this machine: the first one that was built for the instruction set of this machine, else the
-    /// first one whose back ends the registry has, else the first one, whose error tells what is missing.
+    /// The program to run on this machine.
     ///
     /// # Errors
     /// When the plan has no program.
-    pub(crate) fn into_program(self, registry: &Registry, threads: usize) -> Result<sinter_plan::Plan, Error> {
-        let isa = |name: &str| registry.back_ends().find(|known| known.name() == name).map(|b| b.target(threads).isa);
-        let find = |suits: &dyn Fn(&Target) -> bool| {
-            let suits_all = |plan: &sinter_plan::Plan| suits(&plan.target) && plan.islands.iter().all(suits);
-            self.programs.iter().position(suits_all)
-        };
-        let same = find(&|target| isa(&target.back_end).as_ref() == Some(&target.isa));
-        let index = same.or_else(|| find(&|target| isa(&target.back_end).is_some())).unwrap_or(0);
+    pub(crate) fn into_program(self, back_ends: &[&dyn BackEnd], threads: usize) -> Result<sinter_plan::Plan, Error> {
+        let targets = self.programs.iter().map(|plan| std::iter::once(&plan.target).chain(&plan.islands));
+        let index = suitable_program(targets, back_ends, threads);
         let program = self.programs.into_iter().nth(index);
         program.ok_or_else(|| at(None, PlanError::damaged("it holds no program")))
     }

@@ -6,9 +6,10 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use indexmap::IndexSet;
 use sinter_backend::{Code, KernelError, Kernels, Recipe, Region};
 use sinter_plan::report::Dropped;
-use sinter_plan::{Action, CodeId, Graph, Launch, Plan, Variant};
+use sinter_plan::{Action, CodeId, Graph, Plan, Variant};
 
 use crate::choose::tuning_database::Failure;
 use crate::devices::Devices;
@@ -31,9 +32,11 @@ pub(crate) fn compile(plan: &mut Plan, devices: &Devices<'_>) -> Result<(), Vec<
     let mut known: HashMap<(String, String), usize> = HashMap::new();
     plan.graph.visit(&mut |graph, step| {
         let kernels = devices.of(graph, step);
-        let Some(Launch { region, .. }) = step.launch() else { return };
-        for Variant { recipe, .. } in step.launch().into_iter().flat_map(Launch::variants) {
-            known.entry((recipe.to_string(), region.key().to_string())).or_insert_with(|| {
+        let Some(launch) = step.launch() else { return };
+        let region = &launch.region;
+        let key = region.key().to_string();
+        for Variant { recipe, .. } in launch.variants() {
+            known.entry((recipe.to_string(), key.clone())).or_insert_with(|| {
                 let origin = step.origins.join(", ");
                 jobs.push(Job { kernels, recipe, region, origin, code: OnceLock::new() });
                 jobs.len() - 1
@@ -48,17 +51,11 @@ pub(crate) fn compile(plan: &mut Plan, devices: &Devices<'_>) -> Result<(), Vec<
     };
     work_on_all_processors(jobs.len(), &work);
     let mut failures = Vec::new();
-    let mut all: Vec<Code> = Vec::new();
+    let mut all: IndexSet<Code> = IndexSet::new();
     let mut ids: Vec<Option<CodeId>> = Vec::new();
     for Job { recipe, region, origin, code, .. } in jobs {
         ids.push(match code.into_inner() {
-            Some(Ok(Some(code))) => {
-                let at = all.iter().position(|known| *known == code);
-                Some(CodeId::new(at.unwrap_or_else(|| {
-                    all.push(code);
-                    all.len() - 1
-                })))
-            }
+            Some(Ok(Some(code))) => Some(CodeId::new(all.insert_full(code).0)),
             Some(Err(error)) => {
                 let dropped = Dropped { name: recipe.to_string(), origin, reason: error.to_string() };
                 failures.push(Failure { recipe: recipe.clone(), region: region.clone(), dropped });
@@ -71,11 +68,9 @@ pub(crate) fn compile(plan: &mut Plan, devices: &Devices<'_>) -> Result<(), Vec<
         return Err(failures);
     }
     if !all.is_empty() {
-        set(&mut plan.graph, &|recipe, region| {
-            *ids.get(*known.get(&(recipe.to_string(), region.key().to_string()))?)?
-        });
+        set(&mut plan.graph, &|recipe, key| *ids.get(*known.get(&(recipe.to_string(), key.to_owned()))?)?);
     }
-    plan.code = all;
+    plan.code = all.into_iter().collect();
     Ok(())
 }
 
@@ -90,12 +85,12 @@ fn work_on_all_processors(jobs: usize, work: &(impl Fn() + Sync)) {
     });
 }
 
-fn set(graph: &mut Graph, code: &dyn Fn(&Recipe, &Region) -> Option<CodeId>) {
+fn set(graph: &mut Graph, code: &dyn Fn(&Recipe, &str) -> Option<CodeId>) {
     for step in &mut graph.steps {
         match &mut step.action {
             Action::Launch(launch) => {
-                let region = launch.region.clone();
-                launch.variants_mut().for_each(|variant| variant.code = code(&variant.recipe, &region));
+                let key = launch.region.key().to_string();
+                launch.variants_mut().for_each(|variant| variant.code = code(&variant.recipe, &key));
             }
             Action::Control { graphs, .. } => graphs.iter_mut().for_each(|graph| set(graph, code)),
             Action::Copy | Action::Alias { .. } => {}

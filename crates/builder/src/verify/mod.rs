@@ -72,7 +72,7 @@ use crate::verify::rules::{Rule, agree};
 use crate::verify::trace::Trace;
 
 /// Inputs of at most this many bytes in all are stored in the self-test vectors of the plan.
-const MAX_SEALED: usize = 1 << 20;
+const MAX_SELF_TEST_BYTES: usize = 1 << 20;
 
 /// Compares effects and outputs of the network after the passes, whose trace is given, with those before.
 ///
@@ -141,7 +141,7 @@ pub(crate) fn self_test_of(plan: &Plan, network: &Network, answers: &Answers) ->
     let outputs = answers.outputs.iter().zip(bounds);
     let outputs: Option<Vec<SelfTestOutput>> =
         outputs.map(|(output, bound)| SelfTestOutput::of(output.as_tensor()?, bound)).collect();
-    (bytes <= MAX_SEALED).then(|| Some(SelfTest { vectors: vec![SelfTestVector { inputs, outputs: outputs? }] }))?
+    (bytes <= MAX_SELF_TEST_BYTES).then(|| Some(SelfTest { vectors: vec![SelfTestVector { inputs, outputs: outputs? }] }))?
 }
 
 /// Bans failed kernels; false when there are none.

@@ -43,7 +43,7 @@ fn models() -> Vec<(String, Vec<(String, Value)>)> {
     names.into_iter().filter_map(with_inputs).collect()
 }
 
-fn is_open(graph: &Graph, value: PlanValueId) -> bool {
+fn is_dynamic(graph: &Graph, value: PlanValueId) -> bool {
     graph.values[value.index()].storage == Storage::Dynamic
 }
 
@@ -79,7 +79,7 @@ fn no_kernel_allocates_in_the_steady_state() {
         let graph = &engine.plan().graph;
         for step in watch.allocating.into_iter().map(|position| &graph.steps[position]) {
             if let Some(Launch { general: Variant { recipe, .. }, .. }) = step.launch()
-                && !step.outputs.iter().any(|output| is_open(graph, *output))
+                && !step.outputs.iter().any(|output| is_dynamic(graph, *output))
             {
                 found.insert((name.clone(), recipe.tactic.clone()));
             }
@@ -134,7 +134,7 @@ fn a_run_in_the_steady_state_allocates_nothing_on_any_thread() {
     for (name, given) in models() {
         let network = network_of(&crate::shared("models").expect("the models").join(&name)).expect("a model");
         let plan = built(&network).expect("a plan");
-        if (0..plan.graph.values.len()).any(|value| is_open(&plan.graph, PlanValueId::new(value))) {
+        if (0..plan.graph.values.len()).any(|value| is_dynamic(&plan.graph, PlanValueId::new(value))) {
             continue;
         }
         watched += 1;

@@ -161,13 +161,7 @@ impl Emitter<'_> {
             let from = if format == Format::Island { Format::Plain } else { Format::Island };
             let source = self.value(id, from, node)?;
             let made = self.fresh(ty);
-            let work = Work::Copy { estimate: copy_time(self.problem, id) };
-            self.cover.steps.push(CoverStep {
-                work,
-                inputs: vec![Some(source)],
-                outputs: vec![made],
-                nodes: vec![node],
-            });
+            self.convert(Work::Copy { estimate: copy_time(self.problem, id) }, source, made, node);
             made
         } else {
             let rank = plain.as_tensor().and_then(|t| t.dims().ok()).map_or(0, <[Dim]>::len);
@@ -180,17 +174,16 @@ impl Emitter<'_> {
             let choice = select(&region, self.problem.back_end, self.problem.target, self.problem.database);
             let choice = choice.map_err(unsupported)?;
             let made = if format == Format::Plain { id } else { self.fresh(ty) };
-            let work = Work::Launch(region, choice);
-            self.cover.steps.push(CoverStep {
-                work,
-                inputs: vec![Some(source)],
-                outputs: vec![made],
-                nodes: vec![node],
-            });
+            self.convert(Work::Launch(region, choice), source, made, node);
             made
         };
         self.is_made(id, format, made);
         Ok(made)
+    }
+
+    /// Adds a step that makes another format of a value, for `node`.
+    fn convert(&mut self, work: Work, from: ValueId, to: ValueId, node: usize) {
+        self.cover.steps.push(CoverStep { work, inputs: vec![Some(from)], outputs: vec![to], nodes: vec![node] });
     }
 }
 
