@@ -25,6 +25,7 @@ use crate::known_verifications::{KnownVerification, VerificationCache, build_key
 use crate::memory_budget;
 use crate::options::{BuildOptions, profiles};
 use crate::progress::Stage;
+use crate::refittable::hide_contents;
 use crate::regions::{ConsideredRegion, considered};
 use crate::report::report;
 use crate::sizes::input_symbols;
@@ -104,7 +105,8 @@ struct Build<'b, 'o> {
 /// When a pass is unknown, operators have no kernel (the error lists all of them), a weight cannot be computed, the
 /// build needs more memory than is allowed, or a locked build lacks timings.
 pub fn build(network: &Network, back_end: &dyn BackEnd, mut options: BuildOptions<'_>) -> Result<Built, BuildError> {
-    let imported = network;
+    let hidden = options.refittable.then(|| hide_contents(network));
+    let imported = hidden.as_ref().unwrap_or(network);
     let (passes, mut verifications) = (std::mem::take(&mut options.passes), options.verifications.take());
     let progress = options.progress;
     let mut build = Build::new(imported, back_end, options)?;

@@ -272,8 +272,9 @@ pub(crate) fn build_key<'a>(
     };
     WeightExpr::visit(network.weights.iter().map(|w| &w.expr), &mut |expr| {
         match &**expr {
-            WeightExpr::Source { name, tensor } => {
+            WeightExpr::Source { name, tensor, is_refittable } => {
                 fields.text(name);
+                fields.number(usize::from(*is_refittable));
                 fields.tensor(tensor);
             }
             WeightExpr::Apply { op, inputs, output } => {

@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn weights_count_before_they_are_computed() {
-        let source = |tensor: Tensor| Arc::new(WeightExpr::Source { name: "w".into(), tensor });
+        let source = |tensor: Tensor| Arc::new(WeightExpr::source("w", tensor));
         let (x, sizes) = (source(Tensor::scalar(DataType::F32, 1.0)), source(Tensor::of_i64(&[1 << 20, 1 << 20])));
         let op = Op::from(Expand {});
         let huge = WeightExpr::Apply { op, inputs: vec![Some(x.clone()), Some(sizes)], output: 0 };

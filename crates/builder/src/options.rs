@@ -28,6 +28,9 @@ pub struct BuildOptions<'a> {
     /// optimum. The plan accepts the smallest range that contains the ranges of all profiles. A size with an optimum
     /// alone has that value.
     pub profiles: Vec<SizeHints>,
+    /// May a refit replace the weights of the plan? Then the build does not look at the elements of the model's named
+    /// tensors, and the plan keeps the expressions of its weights.
+    pub refittable: bool,
     /// May concatenations and slices be aliases of other buffers? Copies may need less memory, and more time.
     pub alias_buffers: bool,
     /// Limit on the bytes of weights and values; the build checks it before it allocates. Default: half of the memory
@@ -52,6 +55,7 @@ impl Default for BuildOptions<'_> {
             passes: PassOptions::default(),
             sizes: SizeHints::default(),
             profiles: Vec::new(),
+            refittable: false,
             alias_buffers: true,
             max_memory: u64::try_from(default_memory()).unwrap_or(u64::MAX),
             verify: Verify::default(),

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use sinter::internals::cpu::Tier;
 
-use crate::commands::{bench, build, completions, demo, diff, doctor, inspect, run, self_test};
+use crate::commands::{bench, build, completions, demo, diff, doctor, inspect, refit, run, self_test};
 use crate::failure::Failure;
 
 /// Turns a trained network into a verified, optimized engine for this machine, and runs it.
@@ -36,6 +36,7 @@ pub enum Command {
     Bench(bench::Flags),
     Diff(diff::Flags),
     Inspect(inspect::Flags),
+    Refit(refit::Flags),
     SelfTest(self_test::Flags),
     Doctor(doctor::Flags),
     Demo(demo::Flags),
@@ -55,6 +56,7 @@ pub fn dispatch(arguments: &Arguments) -> Result<ExitCode, Failure> {
         Command::Bench(arguments) => bench::run(arguments)?,
         Command::Diff(arguments) => diff::run(arguments)?,
         Command::Inspect(arguments) => inspect::run(arguments)?,
+        Command::Refit(arguments) => refit::run(arguments)?,
         Command::SelfTest(arguments) => self_test::run(arguments)?,
         Command::Doctor(arguments) => doctor::run(arguments)?,
         Command::Demo(arguments) => demo::run(arguments)?,

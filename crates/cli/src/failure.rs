@@ -6,7 +6,7 @@ use std::path::Path;
 
 use sinter::internals::backend::KernelError;
 use sinter::internals::base::one_line;
-use sinter::internals::builder::BuildError;
+use sinter::internals::builder::{BuildError, RefitError};
 use sinter::internals::import_onnx::ImportError;
 use sinter::internals::interp::run::RunError;
 use sinter::internals::memory::MemoryError;
@@ -177,6 +177,24 @@ impl From<BuildError> for Failure {
             BuildError::Memory(error) => error.clone().into(),
             BuildError::UnknownSize { .. } => Self::usage(error.to_string()),
             BuildError::Weight { .. } => Self::new(Exit::Damaged, error.to_string()),
+        }
+    }
+}
+
+impl From<RefitError> for Failure {
+    fn from(error: RefitError) -> Self {
+        let what = error.to_string();
+        match error {
+            RefitError::NotRefittable => {
+                Self::usage(what).help("`sinter build MODEL --refittable` makes a plan that can be")
+            }
+            RefitError::Tensors(_) => Self::list(Exit::Usage, what)
+                .help("`sinter inspect PLAN` lists the tensors that the plan can be refitted with"),
+            RefitError::Tactic(_) => {
+                Self::new(Exit::DeviceUnavailable, what).help("refit with the program that built the plan")
+            }
+            RefitError::Weight { .. } => Self::new(Exit::Damaged, what),
+            RefitError::Memory(error) => error.into(),
         }
     }
 }

@@ -284,6 +284,7 @@ pub fn build_plan(
         passes: model.pass_options(&mut dump),
         sizes: profiles.pop().unwrap_or_default(),
         profiles: others,
+        refittable: model.refittable(),
         max_memory: model.max_memory(),
         verify,
         tuning: model.tuning.tuning()?,

@@ -125,12 +125,16 @@ impl<'a, 'm> NodeContext<'a, 'm> {
 
     /// Contents of a small integer tensor that is constant in the model.
     pub fn constant_ints(&self, value: Handle) -> Option<Vec<i64>> {
-        self.ty(value).as_tensor()?.constant_ints()
+        let contents = self.ty(value).as_tensor()?.constant_ints()?;
+        self.importer.builder.read_contents(value);
+        Some(contents)
     }
 
     /// Contents of a small float tensor that is constant in the model.
     pub fn constant_floats(&self, value: Handle) -> Option<Vec<f64>> {
-        self.ty(value).as_tensor()?.floats().map(<[f64]>::to_vec)
+        let contents = self.ty(value).as_tensor()?.floats()?.to_vec();
+        self.importer.builder.read_contents(value);
+        Some(contents)
     }
 
     /// An axis counted from either end, as a position in `0..rank`.

@@ -3,7 +3,8 @@
 //! A handle names a value of some scope. Using a handle of an outer scope inside an inner one captures it: the inner
 //! body gets an explicit input, through every scope between. Constants always live in the outermost scope, as weights.
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -62,6 +63,8 @@ pub struct NetworkBuilder {
     weights: Vec<Weight>,
     shared: HashMap<(DataType, Vec<usize>, Vec<u8>), Handle>,
     streams: usize,
+    /// Weights whose elements an importer has read.
+    read: RefCell<HashSet<ValueId>>,
     /// Fresh names and guards.
     pub infer: InferContext,
 }
@@ -81,6 +84,7 @@ impl NetworkBuilder {
             weights: Vec::new(),
             shared: HashMap::new(),
             streams: 0,
+            read: RefCell::default(),
             infer: InferContext::default(),
         }
     }
@@ -95,7 +99,7 @@ impl NetworkBuilder {
     /// Adds a weight.
     pub fn add_weight(&mut self, name: &str, tensor: Tensor) -> Handle {
         let value = self.scopes[0].body.add_input(TensorType::of(&tensor).into());
-        self.weights.push(Weight { value, expr: Arc::new(WeightExpr::Source { name: name.into(), tensor }) });
+        self.weights.push(Weight { value, expr: Arc::new(WeightExpr::source(name, tensor)) });
         Handle { depth: 0, value }
     }
 
@@ -220,6 +224,25 @@ impl NetworkBuilder {
         Ok(outputs.into_iter().map(|value| Handle { depth, value }).collect())
     }
 
+    /// Records that the contents of a value decide the structure of the network: no refit may replace the weights that they
+    /// are computed from.
+    pub fn read_contents(&self, handle: Handle) {
+        let Some(scope) = self.scopes.get(handle.depth) else { return };
+        let mut wanted = HashSet::from([handle.value]);
+        let is_computed = !scope.body.inputs().contains(&handle.value);
+        for node in scope.body.nodes().iter().rev().filter(|_| is_computed) {
+            if node.outputs.iter().any(|id| wanted.contains(id)) {
+                wanted.extend(node.inputs.iter().flatten());
+            }
+        }
+        if handle.depth == 0 {
+            self.read.borrow_mut().extend(wanted);
+            return;
+        }
+        let outer = scope.captures.iter().filter(|(_, inner)| wanted.contains(inner));
+        outer.for_each(|(value, _)| self.read_contents(Handle { depth: handle.depth - 1, value: *value }));
+    }
+
     /// Closes the outermost scope.
     ///
     /// # Panics
@@ -229,7 +252,14 @@ impl NetworkBuilder {
         let Scope { mut body, locations, .. } = self.scopes.pop().unwrap_or_default();
         body.set_outputs(outputs.iter().map(|(_, handle)| handle.value).collect());
         let outputs = outputs.iter().map(|(name, handle)| Output { name: name.clone(), value: handle.value }).collect();
-        let Self { inputs, weights, infer, .. } = self;
+        let Self { inputs, mut weights, infer, read, .. } = self;
+        let read = read.into_inner();
+        for weight in weights.iter_mut().filter(|weight| weight.expr.can_be_refitted() && read.contains(&weight.value))
+        {
+            if let WeightExpr::Source { name, .. } = Arc::make_mut(&mut weight.expr) {
+                *name = "".into();
+            }
+        }
         Network { name: name.to_owned(), body, inputs, weights, outputs, locations, guards: infer.guards }
     }
 }

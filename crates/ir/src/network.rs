@@ -14,10 +14,13 @@ use crate::patch::Applied;
 pub enum WeightExpr {
     /// A tensor of the model file.
     Source {
-        /// Its name there; empty for constants that an importer made.
+        /// Its name there; empty for constants that an importer made, and for tensors whose elements it read to decide the
+        /// structure of the network.
         name: Arc<str>,
         /// Its elements, usually inside the mapped file.
         tensor: Tensor,
+        /// May a refit replace the elements? Then no pass looks at them.
+        is_refittable: bool,
     },
     /// One result of a pure operator on other weights.
     Apply {
@@ -78,7 +81,24 @@ pub struct Network {
     pub guards: Vec<Guard>,
 }
 
+/// See [`WeightExpr::can_be_refitted`].
+pub(crate) fn has_refittable_type(tensor: &Tensor) -> bool {
+    let ty = tensor.data_type();
+    tensor.count() > 1 && (ty.is_float() || ty.is_integer() && ty.bits() <= 8)
+}
+
 impl WeightExpr {
+    /// A tensor of the model file whose elements do not change.
+    pub fn source(name: impl Into<Arc<str>>, tensor: Tensor) -> Self {
+        Self::Source { name: name.into(), tensor, is_refittable: false }
+    }
+
+    /// Could a refit replace the elements? Those of named tensors of numbers or quantized numbers; a tensor of one element is
+    /// a parameter of the model.
+    pub fn can_be_refitted(&self) -> bool {
+        matches!(self, Self::Source { name, tensor, .. } if !name.is_empty() && has_refittable_type(tensor))
+    }
+
     /// Visits every expression below these roots once, operands before their users.
     pub fn visit<'a>(roots: impl IntoIterator<Item = &'a Arc<WeightExpr>>, see: &mut dyn FnMut(&'a Arc<WeightExpr>)) {
         let mut seen: HashSet<*const WeightExpr> = HashSet::new();

@@ -207,7 +207,7 @@ impl<'a> Patch<'a> {
     /// Adds a constant.
     pub fn constant(&mut self, tensor: Tensor) -> ValueId {
         let ty = TensorType::of(&tensor).into();
-        self.weight(Arc::new(WeightExpr::Source { name: "".into(), tensor }), ty)
+        self.weight(Arc::new(WeightExpr::source("", tensor)), ty)
     }
 
     /// Adds a one-dimensional i64 constant: axes, sizes.

@@ -103,9 +103,10 @@ impl fmt::Display for Network {
         let numbered = |expr: &Arc<WeightExpr>| format!("${}", number[&Arc::as_ptr(expr)]);
         for expr in &exprs {
             match &***expr {
-                WeightExpr::Source { name, tensor } => {
+                WeightExpr::Source { name, tensor, is_refittable } => {
                     let ty = TensorType::new(tensor.data_type(), Shape::from(tensor.sizes()));
-                    writeln!(f, "{} = {:?} {ty} {}", numbered(expr), &**name, contents(tensor))?;
+                    let refittable = if *is_refittable { "refittable " } else { "" };
+                    writeln!(f, "{} = {refittable}{:?} {ty} {}", numbered(expr), &**name, contents(tensor))?;
                 }
                 WeightExpr::Apply { op, inputs, output } => {
                     let operands = listed(inputs.iter().map(|i| i.as_ref().map(&numbered)));
@@ -381,6 +382,7 @@ impl<'t> Parser<'t> {
     }
 
     fn expr(&mut self, line: &mut Line<'t>) -> Parsed<()> {
+        let is_refittable = line.accept("refittable");
         if !line.rest.trim_start().starts_with('"') {
             let op = line.op()?;
             let operands = line.operands("$")?;
@@ -414,7 +416,8 @@ impl<'t> Parser<'t> {
             let ty = TensorType::of(&tensor);
             (tensor, ty)
         };
-        self.exprs.push((Arc::new(WeightExpr::Source { name, tensor }), ty.into()));
+        let ty = if is_refittable { TensorType::new(ty.data_type, ty.shape) } else { ty };
+        self.exprs.push((Arc::new(WeightExpr::Source { name, tensor, is_refittable }), ty.into()));
         line.end()
     }
 

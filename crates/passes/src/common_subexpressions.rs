@@ -22,7 +22,7 @@ enum WeightKey {
 
 fn weight_key(expr: &Arc<WeightExpr>) -> WeightKey {
     match &**expr {
-        WeightExpr::Source { name, tensor }
+        WeightExpr::Source { name, tensor, .. }
             if name.is_empty() && tensor.data_type() != DataType::String && tensor.bytes().len() <= COMPARED_BYTES =>
         {
             WeightKey::Small(tensor.data_type(), tensor.sizes().to_vec(), tensor.bytes().to_vec())

@@ -143,6 +143,7 @@ fn is_side_by_side(graph: &Graph<'_>, value: ValueId) -> bool {
 /// The same of a weight with as many axes. Its known contents are as reliable as those of any other constant.
 fn weight_holds_twice(expr: &Arc<WeightExpr>, pairs: Pairs, rank: usize) -> bool {
     match &**expr {
+        WeightExpr::Source { is_refittable: true, .. } => false,
         WeightExpr::Source { tensor, .. } => tensor_holds_twice(tensor, pairs),
         WeightExpr::Apply { op: Op::Concat(op), inputs, .. } => {
             let is_last = op.axis == -1 || usize::try_from(op.axis).is_ok_and(|axis| axis + 1 == rank);

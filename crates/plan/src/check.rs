@@ -21,6 +21,7 @@ use crate::error::PlanError;
 use crate::plan::{Action, Graph, Launch, Place, Plan, PlanValue, PlanValueId, PlanWeight, Step, Storage, Variant};
 use crate::regions::{self, Fit};
 use crate::shape_program::Register;
+use crate::weight_expression;
 
 type Checked = Result<(), PlanError>;
 
@@ -44,15 +45,16 @@ pub(crate) fn check(plan: &Plan) -> Checked {
     checker.symbols()?;
     checker.ports()?;
     checker.graph(&plan.graph, true)?;
+    weight_expression::check(plan)?;
     checker.self_test()
 }
 
 /// Same element type and shape, whatever contents are known.
-fn same_shape(a: &TensorType, b: &TensorType) -> bool {
+pub(crate) fn same_shape(a: &TensorType, b: &TensorType) -> bool {
     a.data_type == b.data_type && a.shape == b.shape
 }
 
-fn same_type(a: &ValueType, b: &ValueType) -> bool {
+pub(crate) fn same_type(a: &ValueType, b: &ValueType) -> bool {
     match (a.as_tensor(), b.as_tensor()) {
         (Some(a), Some(b)) => same_shape(a, b),
         _ => a == b,

@@ -10,6 +10,7 @@ use crate::plan::{Graph, PlanGuard, PlanValueId, Port, WeightId};
 use crate::self_test::SelfTest;
 use crate::self_test_codec::{decode_vector, encode_vector};
 use crate::shape_program::{Operation, Register, ShapeProgram};
+use crate::weight_expression::{self, WeightExpression};
 use crate::wire;
 
 /// The decoder refuses deeper nesting of types and bodies.
@@ -185,6 +186,7 @@ pub(crate) struct Metadata {
     pub(crate) outputs: Vec<Port>,
     pub(crate) shapes: ShapeProgram,
     pub(crate) guards: Vec<PlanGuard>,
+    pub(crate) expressions: Vec<WeightExpression>,
     pub(crate) self_test: Option<SelfTest>,
 }
 
@@ -223,6 +225,7 @@ pub(crate) fn encode(plan: &crate::plan::Plan, weights: Vec<wire::Weight>, code:
         device: Some(encode_target(&plan.target)),
         islands: plan.islands.iter().map(encode_target).collect(),
         code,
+        expressions: plan.expressions.iter().map(weight_expression::encode).collect(),
         graph: Some(encode_graph(&plan.graph)),
         inputs: plan.inputs.iter().map(encode_port).collect(),
         outputs: plan.outputs.iter().map(encode_port).collect(),
@@ -279,5 +282,8 @@ pub(crate) fn decode(metadata: &wire::Metadata) -> Decoded<Metadata> {
     let islands = metadata.islands.iter().map(decode_target).collect::<Decoded<_>>()?;
     let vectors = metadata.self_test.iter().cloned().map(decode_vector).collect::<Decoded<Vec<_>>>()?;
     let self_test = (!vectors.is_empty()).then_some(SelfTest { vectors });
-    Ok(Metadata { name: metadata.name.clone(), target, islands, graph, inputs, outputs, shapes, guards, self_test })
+    let expression = |expression| weight_expression::decode(expression, limits.weights);
+    let expressions = metadata.expressions.iter().map(expression).collect::<Decoded<_>>()?;
+    let name = metadata.name.clone();
+    Ok(Metadata { name, target, islands, graph, inputs, outputs, shapes, guards, expressions, self_test })
 }

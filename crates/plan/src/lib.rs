@@ -36,6 +36,7 @@ pub mod self_test;
 mod self_test_codec;
 pub mod shape_program;
 mod symbolic;
+pub mod weight_expression;
 pub mod writer;
 
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::as_conversions, reason = "generated from the wire layout")]
@@ -53,4 +54,5 @@ pub use reader::{PlanFile, Trust, from_bytes, is_plan, read};
 pub use report::Report;
 pub use self_test::{Bound, SelfTest, SelfTestInput, SelfTestOutput, SelfTestVector};
 pub use shape_program::{Register, ShapeCompiler, ShapeError, ShapeProgram, Slot};
+pub use weight_expression::{PackedFor, WeightExpression, WeightSource};
 pub use writer::{programs_to_bytes, to_bytes, write, write_programs, write_to};

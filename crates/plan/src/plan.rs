@@ -6,6 +6,7 @@ use sinter_base::{Tensor, ValueType, typed_id};
 use crate::report::Report;
 use crate::self_test::SelfTest;
 use crate::shape_program::{Register, ShapeProgram};
+use crate::weight_expression::WeightExpression;
 
 typed_id! {
     /// A value of one graph of a plan.
@@ -207,6 +208,8 @@ pub struct Plan {
     pub outputs: Vec<Port>,
     /// Weights.
     pub weights: Vec<PlanWeight>,
+    /// How weights follow from tensors of the model; empty in a plan that cannot be refitted.
+    pub expressions: Vec<WeightExpression>,
     /// Machine code of its kernels.
     pub code: Vec<Code>,
     /// The program that computes all sizes.

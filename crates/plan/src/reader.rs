@@ -213,6 +213,7 @@ pub(crate) fn assemble(
         code,
         shapes: decoded.shapes,
         guards: decoded.guards,
+        expressions: decoded.expressions,
         self_test: decoded.self_test,
         report: report_codec::decode(report, steps)?,
     };
@@ -385,6 +386,7 @@ mod tests {
             weights: vec![PlanWeight::new("w".to_owned(), Tensor::from_vec(&[3], vec![1f32, 2.0, 3.0]).unwrap())],
             shapes,
             guards: Vec::new(),
+            expressions: Vec::new(),
             self_test: None,
             report: Some(report()),
         }

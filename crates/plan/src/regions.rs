@@ -3,7 +3,7 @@
 
 use sinter_backend::Region;
 use sinter_base::{Dim, ValueType};
-use sinter_ops::{InferContext, Node, Operands, infer_types};
+use sinter_ops::{Body, InferContext, Node, Operands, infer_types};
 
 use crate::check::promises;
 
@@ -37,6 +37,25 @@ pub(crate) fn takes(region: &Region, given: &[bool]) -> bool {
 pub(crate) fn results(region: &Region, fit: &Fit<'_>) -> Result<Vec<ValueType>, String> {
     let body = region.body();
     let mut inferred: Vec<ValueType> = Vec::with_capacity(body.outputs().len());
+    let known = operator_types(body, fit)?;
+    // A kernel writes each result of the operators once; for a single operator, the first ones in order.
+    let mut made: Vec<_> = body.nodes().iter().flat_map(|node| &node.outputs).collect();
+    if region.only().is_some() && !made.iter().copied().zip(body.outputs()).all(|(made, given)| made == given) {
+        return Err("a single operator has other results".to_owned());
+    }
+    for id in body.outputs() {
+        let position = made.iter().position(|made| *made == id).ok_or("a result that no operator makes, or twice")?;
+        made.swap_remove(position);
+        inferred.push(known.get(id.index()).cloned().flatten().ok_or("a result without a type")?);
+    }
+    Ok(inferred)
+}
+
+/// The type of every value that an operator of a body makes, by value.
+///
+/// # Errors
+/// The first operator that refuses its operands, or whose results differ from those that the body states.
+pub(crate) fn operator_types(body: &Body, fit: &Fit<'_>) -> Result<Vec<Option<ValueType>>, String> {
     let mut known = vec![None; body.value_count()];
     for node in body.nodes() {
         let operands: Vec<Option<&ValueType>> = node.inputs.iter().map(|id| id.map(|id| body.ty(id))).collect();
@@ -58,15 +77,5 @@ pub(crate) fn results(region: &Region, fit: &Fit<'_>) -> Result<Vec<ValueType>, 
             }
         }
     }
-    // A kernel writes each result of the operators once; for a single operator, the first ones in order.
-    let mut made: Vec<_> = body.nodes().iter().flat_map(|node| &node.outputs).collect();
-    if region.only().is_some() && !made.iter().copied().zip(body.outputs()).all(|(made, given)| made == given) {
-        return Err("a single operator has other results".to_owned());
-    }
-    for id in body.outputs() {
-        let position = made.iter().position(|made| *made == id).ok_or("a result that no operator makes, or twice")?;
-        made.swap_remove(position);
-        inferred.push(known.get(id.index()).cloned().flatten().ok_or("a result without a type")?);
-    }
-    Ok(inferred)
+    Ok(known)
 }

@@ -40,6 +40,7 @@ pub struct Builder<'a> {
     island: Option<String>,
     disabled: BTreeSet<String>,
     max_memory: Option<u64>,
+    is_refittable: bool,
     verify: Verify,
     budget: Option<Duration>,
     timing_cache: Option<PathBuf>,
@@ -64,6 +65,7 @@ impl<'a> Builder<'a> {
             island: None,
             disabled: BTreeSet::new(),
             max_memory: None,
+            is_refittable: false,
             verify: Verify::Generated,
             budget: None,
             timing_cache: None,
@@ -149,6 +151,13 @@ impl<'a> Builder<'a> {
         self
     }
 
+    /// Makes a plan that [`Plan::refit`] can give other weights. The builder then looks at types and sizes of the model's
+    /// weights only, not at their elements.
+    pub fn refittable(mut self) -> Self {
+        self.is_refittable = true;
+        self
+    }
+
     /// Verifies with these inputs, by name. Default: synthetic inputs. A build that cannot verify returns no plan.
     pub fn verify_with<N: Into<String>, V: Into<Value>>(mut self, inputs: impl IntoIterator<Item = (N, V)>) -> Self {
         let inputs = inputs.into_iter().map(|(name, value)| (name.into(), value.into()));
@@ -219,6 +228,7 @@ impl<'a> Builder<'a> {
             sizes: SizeHints(std::mem::take(&mut self.sizes)),
             profiles: std::mem::take(&mut self.profiles),
             island: self.island.as_deref().map(|name| self.registry.back_end(name)).transpose()?,
+            refittable: self.is_refittable,
             verify: std::mem::take(&mut self.verify),
             tuning: self.tuning()?,
             verifications: self.verification_cache.as_deref().map(VerificationCache::load).transpose()?,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use sinter_backend::KernelError;
 use sinter_base::TensorError;
-use sinter_builder::{BuildError, CacheError};
+use sinter_builder::{BuildError, CacheError, RefitError};
 use sinter_import_onnx::ImportError;
 use sinter_passes::PassError;
 use sinter_plan::PlanError;
@@ -54,6 +54,9 @@ pub enum Error {
     /// The engine cannot load the plan, or an inference failed.
     #[error(transparent)]
     Run(#[from] RuntimeError),
+    /// The plan cannot be given these weights.
+    #[error(transparent)]
+    Refit(#[from] RefitError),
     /// A tensor cannot be made: sizes and elements do not fit.
     #[error(transparent)]
     Tensor(#[from] TensorError),
@@ -102,6 +105,9 @@ impl Error {
                 Some("delete the file, or name another one")
             }
             Self::Run(error) => help_for_run(error),
+            Self::Refit(RefitError::NotRefittable) => Some("build the plan with `Builder::refittable`"),
+            Self::Refit(RefitError::Tensors(_)) => Some("`Plan::refittable_tensors` lists names and types"),
+            Self::Refit(_) => None,
             Self::Tensor(_) => Some("the product of the sizes must be the number of elements"),
             Self::Options { help, .. } => Some(help),
             Self::Unverified { .. } => Some(

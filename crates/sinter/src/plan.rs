@@ -1,10 +1,12 @@
 //! Plans: built models.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
 use bytes::Bytes;
 use sinter_backend::{BackEnd, Target};
+use sinter_base::{Tensor, TensorType};
 use sinter_plan::{PlanError, PlanFile, Trust, programs_to_bytes, write_programs};
 use sinter_runtime::suitable_program;
 
@@ -12,6 +14,7 @@ use crate::error::Error;
 use crate::internals::memory::arena_bytes;
 use crate::internals::source::{plan_inputs, plan_outputs};
 use crate::port::Port;
+use crate::registry::Registry;
 
 /// A built model: steps, packed weights and self-test vectors, ready for an [`crate::Engine`].
 ///
@@ -105,6 +108,50 @@ impl Plan {
             std::iter::once(&plan.target).chain(&plan.islands).map(name).collect::<Vec<_>>().join("+")
         };
         self.programs.iter().map(names).collect()
+    }
+
+    /// The tensors of the model that [`Plan::refit`] may replace: name and type. A plan of [`Builder::refittable`] has some.
+    ///
+    /// [`Builder::refittable`]: crate::Builder::refittable
+    pub fn refittable_tensors(&self) -> Vec<(String, TensorType)> {
+        let of_program = |plan| sinter_builder::refittable_tensors(plan).into_iter();
+        let all: BTreeMap<&str, &TensorType> = self.programs.iter().flat_map(of_program).collect();
+        all.into_iter().map(|(name, ty)| (name.to_owned(), ty.clone())).collect()
+    }
+
+    /// The same plan with other weights: tensors by their names in the model. Steps and kernels stay; weights that were
+    /// folded or packed are computed and packed again. Tensors that are not given stay as they are. Nothing verifies the new
+    /// plan, and it has no self-test vectors.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), sinter::Error> {
+    /// # let model = sinter::Model::open(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/residual.onnxtxt"))?;
+    /// let plan = sinter::Builder::new(&model).refittable().build()?;
+    /// let mut weights = Vec::new();
+    /// for (name, ty) in plan.refittable_tensors() {
+    ///     let sizes = ty.shape.sizes().expect("weights have sizes");
+    ///     let elements = vec![0.5f32; sizes.iter().product()];
+    ///     weights.push((name, sinter::Tensor::from_vec(&sizes, elements)?));
+    /// }
+    /// let other = plan.refit(weights, &sinter::Registry::default())?;
+    /// assert_eq!(other.summary().steps, plan.summary().steps);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Refit`] when the plan is not refittable, or tensors are unknown, of other types, or missing beside others that
+    /// are computed together with them: all of them at once.
+    pub fn refit<N: Into<String>>(
+        &self,
+        weights: impl IntoIterator<Item = (N, Tensor)>,
+        registry: &Registry,
+    ) -> Result<Self, Error> {
+        let tensors = weights.into_iter().map(|(name, tensor)| (name.into(), tensor)).collect();
+        let back_ends: Vec<&dyn BackEnd> = registry.back_ends().collect();
+        let most = u64::try_from(sinter_runtime::default_memory()).unwrap_or(u64::MAX);
+        let programs = self.programs.iter().map(|plan| sinter_builder::refit(plan, &tensors, &back_ends, most));
+        Ok(Self { programs: programs.collect::<Result<_, _>>()? })
     }
 
     /// How the first program came about.

@@ -21,6 +21,7 @@ use crate::choose::tuning_database::TuningDatabase;
 use crate::devices::Devices;
 use crate::error::BuildError;
 use crate::memory_budget::WeightBudget;
+use crate::refittable::{Expressions, is_refittable};
 use crate::sizes::{SizeHints, input_symbols};
 
 /// A plan with the sources of its weights.
@@ -173,6 +174,7 @@ pub(crate) fn finish(
         inputs: network.inputs.iter().map(|i| port(&i.name, i.value)).collect(),
         outputs: network.outputs.iter().map(|o| port(&o.name, o.value)).collect(),
         weights: Vec::new(),
+        expressions: Vec::new(),
         code: Vec::new(),
         shapes: program,
         guards: all
@@ -184,8 +186,14 @@ pub(crate) fn finish(
     };
     let mut numbering = Numbering::new(&expressions, &packs, devices, WeightBudget::new(max_memory));
     numbering.graph(&mut plan.graph)?;
-    let Numbering { weights, made, .. } = numbering;
+    let Numbering { weights, made, refittable, .. } = numbering;
     plan.weights = weights;
+    let mut expressions_of_plan = Expressions::new(&mut plan.weights);
+    for (weight, source) in refittable {
+        let expression = &expressions[source.index()];
+        let failed = |error| BuildError::Weight { name: named(expression, source), source: error };
+        plan.expressions.push(expressions_of_plan.add(weight, expression).map_err(failed)?);
+    }
     for (port, input) in plan.inputs.iter_mut().zip(&network.inputs) {
         if let Some(tensor) = &input.default {
             port.default = Some(WeightId::new(plan.weights.len()));
@@ -210,6 +218,8 @@ struct Numbering<'a> {
     budget: WeightBudget,
     weights: Vec<PlanWeight>,
     numbers: HashMap<WeightId, WeightId>,
+    /// Weights that a refit may replace, each with its expression.
+    refittable: Vec<(WeightId, WeightId)>,
     /// Packs that are done, by their index, as weights of the plan.
     made: Vec<(usize, WeightId)>,
 }
@@ -221,8 +231,8 @@ impl<'a> Numbering<'a> {
         devices: &'a Devices<'a>,
         budget: WeightBudget,
     ) -> Self {
-        let (weights, numbers, made) = (Vec::new(), HashMap::new(), Vec::new());
-        Self { expressions, packs, devices, budget, weights, numbers, made }
+        let (weights, numbers, made, refittable) = (Vec::new(), HashMap::new(), Vec::new(), Vec::new());
+        Self { expressions, packs, devices, budget, weights, numbers, refittable, made }
     }
 
     /// Renumbers the weights of a graph, then those of the bodies of control flow in it.
@@ -266,7 +276,7 @@ impl<'a> Numbering<'a> {
         let pack = number.and_then(|number| self.packs.get(number));
         let source = pack.map_or(old, |pack| pack.weight);
         let expression = &self.expressions[source.index()];
-        let name = name_of(expression).unwrap_or_else(|| format!("weight {}", source.index()));
+        let name = named(expression, source);
         let failed = |source: EvalError| BuildError::Weight { name: name.clone(), source };
         self.budget.take(expression, pack.is_some())?;
         let mut tensor = evaluate_weight(expression).map_err(failed)?;
@@ -280,9 +290,16 @@ impl<'a> Numbering<'a> {
         let new = WeightId::new(self.weights.len());
         self.numbers.insert(old, new);
         self.made.extend(number.map(|number| (number, new)));
+        if is_refittable(expression) {
+            self.refittable.push((new, source));
+        }
         self.weights.push(PlanWeight::new(name, tensor));
         Ok(new)
     }
+}
+
+fn named(expression: &WeightExpr, id: WeightId) -> String {
+    name_of(expression).unwrap_or_else(|| format!("weight {}", id.index()))
 }
 
 /// The name of the first source with a name.

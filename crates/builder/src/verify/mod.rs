@@ -141,7 +141,8 @@ pub(crate) fn self_test_of(plan: &Plan, network: &Network, answers: &Answers) ->
     let outputs = answers.outputs.iter().zip(bounds);
     let outputs: Option<Vec<SelfTestOutput>> =
         outputs.map(|(output, bound)| SelfTestOutput::of(output.as_tensor()?, bound)).collect();
-    (bytes <= MAX_SELF_TEST_BYTES).then(|| Some(SelfTest { vectors: vec![SelfTestVector { inputs, outputs: outputs? }] }))?
+    (bytes <= MAX_SELF_TEST_BYTES)
+        .then(|| Some(SelfTest { vectors: vec![SelfTestVector { inputs, outputs: outputs? }] }))?
 }
 
 /// Bans failed kernels; false when there are none.

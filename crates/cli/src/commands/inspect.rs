@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sinter::internals::base::Attr;
+use sinter::internals::base::{Attr, TensorType};
+use sinter::internals::builder::refittable_tensors;
 use sinter::internals::plan::{Action, Graph, Plan, Step};
 use sinter::internals::source::{self, Source};
 
@@ -82,6 +83,8 @@ pub struct Report {
     pub weights: usize,
     /// Bytes of weights.
     pub weight_bytes: u64,
+    /// Tensors of the model that `sinter refit` can replace.
+    pub refittable_tensors: Vec<Port>,
     /// Bytes of memory for values between steps; absent when it depends on the sizes of inputs.
     pub activation_bytes: Option<u64>,
     /// Conditions on the sizes of inputs.
@@ -191,6 +194,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         outputs: ports(&source::plan_outputs(&plan)),
         weights: plan.weights.len(),
         weight_bytes: weight_bytes(&plan),
+        refittable_tensors: refittable_tensors(&plan).into_iter().map(refittable).collect(),
         activation_bytes: sinter::internals::memory::arena_bytes(&plan),
         conditions: conditions(&plan),
         verification: told.map(|report| verification_summary(&report.verification, &plan.target)),
@@ -207,6 +211,10 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         true => out.write_all(dot(&plan).as_bytes()),
         false => show(shown, &report, out),
     })
+}
+
+fn refittable((name, ty): (&str, &TensorType)) -> Port {
+    Port { name: name.to_owned(), ty: ty.to_string() }
 }
 
 fn conditions(plan: &Plan) -> Vec<String> {
@@ -253,6 +261,9 @@ fn show(report: &Report, exact: &Report, out: &mut dyn Write) -> std::io::Result
         writeln!(out, "  output       {} {}", output.name, output.ty)?;
     }
     writeln!(out, "  weights      {}, {}", report.weights, show_bytes(report.weight_bytes))?;
+    for tensor in &report.refittable_tensors {
+        writeln!(out, "  refittable   {} {}", tensor.name, tensor.ty)?;
+    }
     let activations = report.activation_bytes.map_or("as the inputs' sizes decide".to_owned(), show_bytes);
     writeln!(out, "  activations  {activations}")?;
     for condition in &report.conditions {

@@ -7,5 +7,6 @@ pub mod demo;
 pub mod diff;
 pub mod doctor;
 pub mod inspect;
+pub mod refit;
 pub mod run;
 pub mod self_test;

@@ -63,6 +63,13 @@ pub struct ModelFlags {
     #[arg(long, value_name = "PASS", value_parser = PossibleValuesParser::new(pass_names()), hide_possible_values = true)]
     dump_after: Option<String>,
 
+    /// Make a plan that `sinter refit` can give other weights
+    ///
+    /// The build then looks at types and sizes of the model's weights only, not at their elements, and the plan keeps how each
+    /// of its weights follows from them. It can be a little slower: a factor that happens to be 1 stays.
+    #[arg(long)]
+    refittable: bool,
+
     /// Do not hold the engine against the judge
     ///
     /// A build runs the network by plain reference code and compares every kernel with it; one that disagrees is dropped
@@ -194,6 +201,11 @@ impl ModelFlags {
         self.max_memory.map_or_else(|| default_memory() as u64, |size| size.0)
     }
 
+    /// Is the plan to be refittable?
+    pub fn refittable(&self) -> bool {
+        self.refittable
+    }
+
     /// Sizes that the user gives inputs.
     pub fn shapes(&self) -> &[Shape] {
         &self.shapes
@@ -220,6 +232,7 @@ impl ModelFlags {
             ("--runtime-inputs", !self.runtime_inputs.is_empty()),
             ("--precision", self.precision.is_some()),
             ("--disable", !self.disable.is_empty()),
+            ("--refittable", self.refittable),
             ("--no-verify", self.no_verify),
             ("--verify-data", self.verify_data.is_some()),
             ("--dump-after", self.dump_after.is_some()),

@@ -5,7 +5,7 @@ use clap::CommandFactory;
 use schemars::{Schema, schema_for};
 use serde_json::Value as Json;
 use sinter_cli::arguments::Arguments;
-use sinter_cli::commands::{bench, build, completions, demo, diff, doctor, inspect, run, self_test};
+use sinter_cli::commands::{bench, build, completions, demo, diff, doctor, inspect, refit, run, self_test};
 
 use crate::fixture::{sinter, text};
 use crate::schema::folder;
@@ -18,6 +18,7 @@ fn schemas() -> Vec<(&'static str, Schema)> {
         ("bench", schema_for!(bench::Report)),
         ("diff", schema_for!(diff::Report)),
         ("inspect", schema_for!(inspect::Report)),
+        ("refit", schema_for!(refit::Report)),
         ("self-test", schema_for!(self_test::Report)),
         ("doctor", schema_for!(doctor::Report)),
         ("demo", schema_for!(demo::Report)),

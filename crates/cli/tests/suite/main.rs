@@ -13,6 +13,7 @@ mod machine;
 mod memory;
 mod models;
 mod ranges;
+mod refit;
 mod run;
 mod runtime_inputs;
 mod schema;

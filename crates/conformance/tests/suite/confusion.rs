@@ -209,7 +209,7 @@ fn confuse_step(graph: &mut Graph, registers: usize, random: &mut Random) {
 }
 
 /// A region with something else in it; `None` where the change leaves no region.
-fn confused(region: &Region, random: &mut Random) -> Option<Region> {
+pub(crate) fn confused(region: &Region, random: &mut Random) -> Option<Region> {
     let old = region.body();
     let mut types: Vec<ValueType> = (0..old.value_count()).map(|at| old.ty(ValueId::new(at)).clone()).collect();
     let (mut nodes, mut outputs) = (old.nodes().to_vec(), old.outputs().to_vec());

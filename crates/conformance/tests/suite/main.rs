@@ -26,6 +26,7 @@ mod parts;
 mod profiles;
 mod quantized_regions;
 mod random_networks;
+mod refit;
 mod reproducible;
 mod seeds;
 mod spatial;

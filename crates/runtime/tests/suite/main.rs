@@ -124,6 +124,7 @@ fn plan() -> Plan {
         code: Vec::new(),
         shapes,
         guards: Vec::new(),
+        expressions: Vec::new(),
         self_test: None,
         report: None,
     }

@@ -190,6 +190,7 @@ pub(crate) fn plan_of(toy: Toy, m: Dim) -> Plan {
         code: Vec::new(),
         shapes,
         guards: Vec::new(),
+        expressions: Vec::new(),
         self_test: None,
         report: None,
     };

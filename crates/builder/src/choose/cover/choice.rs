@@ -198,7 +198,7 @@ mod tests {
     }
 
     fn weight_in(weights: &HashSet<ValueId>, id: ValueId) -> Option<Arc<WeightExpr>> {
-        let source = WeightExpr::Source { name: "w".into(), tensor: Tensor::of_i64(&[1]) };
+        let source = WeightExpr::source("w", Tensor::of_i64(&[1]));
         weights.contains(&id).then(|| Arc::new(source))
     }
 

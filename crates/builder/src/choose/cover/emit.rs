@@ -193,7 +193,7 @@ fn moved_weight(weight: Arc<WeightExpr>, ty: &ValueType, format: Format) -> Arc<
     let sizes = ty.as_tensor().and_then(|t| t.shape.sizes()).unwrap_or_default();
     let mut widened = vec![1i64; rank.saturating_sub(sizes.len())];
     widened.extend(sizes.iter().map(|&s| i64::try_from(s).unwrap_or(i64::MAX)));
-    let shape = WeightExpr::Source { name: "".into(), tensor: Tensor::of_i64(&widened) };
+    let shape = WeightExpr::source("", Tensor::of_i64(&widened));
     let reshaped = WeightExpr::Apply {
         op: Reshape { allow_zero: true }.into(),
         inputs: vec![Some(weight), Some(Arc::new(shape))],
