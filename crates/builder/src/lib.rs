@@ -24,6 +24,7 @@ mod refittable;
 pub mod regions;
 mod report;
 pub mod sizes;
+mod tapped;
 pub mod verify;
 
 pub use assemble::aliasing::Moved;
@@ -41,4 +42,5 @@ pub use progress::{Progress, Stage};
 pub use refit::{RefitError, RefitProblem, refit, refittable_tensors};
 pub use regions::{ConsideredCandidate, ConsideredRegion};
 pub use sizes::{SizeHint, SizeHints};
+pub use tapped::{Tap, TapError, TapSource, run_tapped};
 pub use verify::{Dropped, Unverified, Verification, Verify};

@@ -31,6 +31,7 @@ mod reproducible;
 mod seeds;
 mod spatial;
 mod steady;
+mod tapped;
 mod unseen_shapes;
 mod verified;
 
