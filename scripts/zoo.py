@@ -51,7 +51,7 @@ def disagreement(found, expected, spread, quantized):
 
 
 def check(name, args, work):
-    """(verdict, details) of one graph."""
+    """(result, details) of one graph."""
     python = sys.executable
     made, _ = run([python, os.path.join(args.zoo, "materialize.py"), work, name])
     if made.returncode:
@@ -102,10 +102,10 @@ def main():
     rows = []
     for name in names:
         with tempfile.TemporaryDirectory(dir=args.work) as work:
-            verdict, details = check(name, args, work)
-        rows.append({"graph": name, "verdict": verdict} | details)
+            result, details = check(name, args, work)
+        rows.append({"graph": name, "result": result} | details)
         print(json.dumps(rows[-1]), flush=True)
-    good = sum(row["verdict"] == "agrees" for row in rows)
+    good = sum(row["result"] == "agrees" for row in rows)
     print(f"{good} of {len(rows)} agree")
     if args.json:
         json.dump(rows, open(args.json, "w"), indent=1)

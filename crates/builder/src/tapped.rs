@@ -179,8 +179,7 @@ impl Observer for Made<'_> {
 
     fn after(&mut self, position: usize, values: &mut StepValues<'_>) -> Result<(), RuntimeError> {
         let Some(step) = self.graph.steps.get(position) else { return Ok(()) };
-        let outputs: Vec<PlanValueId> =
-            step.outputs.iter().copied().filter(|id| id.index() < self.count).collect();
+        let outputs: Vec<PlanValueId> = step.outputs.iter().copied().filter(|id| id.index() < self.count).collect();
         for id in outputs {
             let of_network = ValueId::new(id.index());
             self.values.insert(of_network, values.value(id)?);

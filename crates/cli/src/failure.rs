@@ -6,7 +6,7 @@ use std::path::Path;
 
 use sinter::internals::backend::KernelError;
 use sinter::internals::base::one_line;
-use sinter::internals::builder::{BuildError, RefitError};
+use sinter::internals::builder::{BuildError, RefitError, TapError};
 use sinter::internals::import_onnx::ImportError;
 use sinter::internals::interp::run::RunError;
 use sinter::internals::memory::MemoryError;
@@ -199,6 +199,17 @@ impl From<RefitError> for Failure {
     }
 }
 
+impl From<TapError> for Failure {
+    fn from(error: TapError) -> Self {
+        match error {
+            TapError::Run(error) => error.into(),
+            TapError::Device(_) => Self::new(Exit::DeviceUnavailable, error.to_string())
+                .help("`sinter doctor` shows the devices of this machine"),
+            TapError::Weight(_) | TapError::Node { .. } => Self::new(Exit::Damaged, error.to_string()),
+        }
+    }
+}
+
 impl From<RuntimeError> for Failure {
     fn from(error: RuntimeError) -> Self {
         let what = error.to_string();
@@ -253,7 +264,8 @@ impl From<RunError> for Failure {
 
 impl From<MemoryError> for Failure {
     fn from(error: MemoryError) -> Self {
-        Self::new(Exit::Damaged, error.to_string()).help("--shapes pins smaller inputs, --max-shapes bounds free ones")
+        Self::new(Exit::Damaged, error.to_string())
+            .help("--shapes pins smaller inputs, --max-shapes bounds dynamic ones")
     }
 }
 

@@ -15,7 +15,7 @@ use crate::flags::Shape;
 /// Size of a dimension that nothing pins.
 const FREE_SIZE: i64 = 1;
 
-/// One value per declared input, together at most `max_bytes` large. Inputs of `shapes` have these sizes; free sizes that
+/// One value per declared input, together at most `max_bytes` large. Inputs of `shapes` have these sizes; dynamic dimensions that
 /// they do not name are 1, or as near as their ranges allow. `known` are values that suit the plan.
 ///
 /// # Errors
@@ -37,7 +37,7 @@ pub fn generate(
     };
     for (stream, input) in (0u64..).zip(inputs) {
         let refuse = |why: &str| {
-            Failure::usage(format!("no values can be made up for input '{}' ({}): {why}", input.name, input.ty))
+            Failure::usage(format!("no values can be synthesized for input '{}' ({}): {why}", input.name, input.ty))
                 .help("give --inputs")
         };
         let tensor = input.ty.as_tensor().ok_or_else(|| refuse("it is no tensor"))?;

@@ -96,7 +96,7 @@ pub fn open(path: &Path, model: &ModelFlags, given: &InputFlags, without: Withou
         other => other,
     };
     let spare = match &source {
-        Source::Plan(plan) if given.inputs.is_none() && model.shapes().is_empty() => sealed_inputs(plan),
+        Source::Plan(plan) if given.inputs.is_none() && model.shapes().is_empty() => self_test_inputs(plan),
         _ => None,
     };
     Ok(Opened { source, inputs, spare, opened_in })
@@ -172,11 +172,12 @@ fn made_up(
 ) -> Result<Vec<(String, Value)>, Failure> {
     let inputs = match source {
         Source::Plan(plan) => {
-            let known = sealed_inputs(plan).unwrap_or_default();
+            let known = self_test_inputs(plan).unwrap_or_default();
             generate(&required(source, declared), ranges, model.shapes(), &known, model.max_memory())
         }
         Source::Model(network) => {
-            let refuse = |why: String| Failure::usage(format!("no inputs can be made up: {why}")).help("give --inputs");
+            let refuse =
+                |why: String| Failure::usage(format!("no inputs can be synthesized: {why}")).help("give --inputs");
             let inputs = to_measure(network).map_err(refuse)?;
             let value = |input: &Declared| inputs.get(&input.name).map(|value| (input.name.clone(), value.clone()));
             Ok(declared.iter().filter_map(value).collect())
@@ -236,12 +237,12 @@ pub fn refusal(error: RuntimeError, given: &InputFlags) -> Failure {
     if given.inputs.is_some() || !is_of_values {
         return error.into();
     }
-    Failure::usage(format!("no inputs are given, and those made up do not suit the model: {error}"))
+    Failure::usage(format!("no inputs are given, and synthetic ones do not suit the model: {error}"))
         .help("give --inputs with values that the model takes, or, of a model, --shapes with their sizes")
 }
 
 /// The inputs that a plan was verified with, where it keeps them as they are.
-fn sealed_inputs(plan: &Plan) -> Option<Vec<(String, Value)>> {
+fn self_test_inputs(plan: &Plan) -> Option<Vec<(String, Value)>> {
     let vector = plan.self_test.as_ref()?.vectors.first()?;
     let value = |(port, input): (&Port, &SelfTestInput)| Some((port.name.clone(), input.tensor().ok()?.into()));
     plan.inputs.iter().zip(&vector.inputs).map(value).collect()
@@ -259,7 +260,7 @@ fn shapes(inputs: &[(String, Value)]) -> Vec<Shape> {
     inputs.iter().filter_map(shape).collect()
 }
 
-/// Optimizes a network and builds it for a device; `profiles` say what is known of sizes that stay free. What the user gives
+/// Optimizes a network and builds it for a device; `profiles` say what is known of sizes that stay dynamic. What the user gives
 /// an inference is what the plan is verified with, unless a flag says otherwise.
 ///
 /// # Errors
@@ -288,7 +289,7 @@ pub fn build_plan(
         max_memory: model.max_memory(),
         verify,
         tuning: model.tuning.tuning()?,
-        verifications: model.tuning.verdicts()?,
+        verifications: model.tuning.verifications()?,
         progress: Progress(Some(&listener)),
         ..BuildOptions::default()
     };

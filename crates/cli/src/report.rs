@@ -23,7 +23,7 @@ use crate::self_test::kind_of;
 pub struct Port {
     /// Name given by the model.
     pub name: String,
-    /// Element type and sizes, such as `f32[N, 3, 224, 224]`; a name stands for a free size.
+    /// Element type and sizes, such as `f32[N, 3, 224, 224]`; a name stands for a dynamic dimension.
     #[serde(rename = "type")]
     pub ty: String,
 }
@@ -66,7 +66,7 @@ pub fn tactic(step: &Step) -> Option<String> {
     step.launch().map(|launch| launch.general.recipe.tactic.clone())
 }
 
-/// What the judge said about a build.
+/// The verification result of a build.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VerificationSummary {
@@ -76,7 +76,7 @@ pub struct VerificationSummary {
     pub unverified_passes: Option<String>,
     /// Back end and instructions of the kernels that were verified; absent when none were.
     pub on: Option<String>,
-    /// Steps whose kernels agree with the judge.
+    /// Steps whose kernels agree with the reference executor.
     pub agreed: usize,
     /// Kernels and passes that disagreed and were left out.
     pub dropped: Vec<DroppedSummary>,
@@ -84,7 +84,7 @@ pub struct VerificationSummary {
     pub unverified: Vec<NearMiss>,
 }
 
-/// A kernel or pass that disagreed with the judge.
+/// A kernel or pass that disagreed with the reference executor.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DroppedSummary {
@@ -96,7 +96,7 @@ pub struct DroppedSummary {
     pub reason: String,
 }
 
-/// What the judge said, for reports.
+/// The verification result, for reports.
 pub fn verification_summary(found: &Verification, target: &Target) -> VerificationSummary {
     let dropped = found.dropped.iter().map(|d| DroppedSummary {
         name: d.name.clone(),
@@ -124,7 +124,7 @@ impl VerificationSummary {
             None => {
                 let agree = if self.agreed == 1 { "agrees" } else { "agree" };
                 let on = self.on.iter().map(|on| format!(" on {on}")).collect::<String>();
-                let agreed = format!("{} {agree} with the judge{on}", count(self.agreed, "step"));
+                let agreed = format!("{} {agree} with the reference executor{on}", count(self.agreed, "step"));
                 match self.unverified.len() {
                     0 => ("verified", agreed),
                     others => ("verified", format!("{agreed}, {others} could not be verified")),

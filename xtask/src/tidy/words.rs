@@ -16,6 +16,7 @@ const WORDS: &[(&str, &str)] = &[
     (concat!("kn", "ot"), "cycle"),
     (concat!("kn", "ots"), "cycles"),
     (concat!("lay", "_out"), "solve sizes and place buffers"),
+    (concat!("made", " up"), "synthetic"),
     (concat!("made", "-up"), "synthetic"),
     (concat!("rac", "ing"), "timing"),
     (concat!("ro", "oms"), "scratch allocator"),
@@ -25,6 +26,8 @@ const WORDS: &[(&str, &str)] = &[
     (concat!("some", "body"), "the name of the actor"),
     (concat!("step", "ped"), "strided"),
     (concat!("un", "served"), "unsupported"),
+    (concat!("ver", "dict"), "verification result"),
+    (concat!("ver", "dicts"), "verification results"),
 ];
 
 /// The document that quotes refused words to explain the rule.

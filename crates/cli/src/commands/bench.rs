@@ -25,7 +25,7 @@ const EXAMPLES: &str = "\
 Examples:
   sinter bench model.plan
   sinter bench model.plan --inputs x.npz --seconds 10 --json -
-  sinter bench model.plan --shapes input:8x3x224x224         inputs of these sizes, made up
+  sinter bench model.plan --shapes input:8x3x224x224         inputs of these sizes, synthetic
   sinter bench model.plan --iterations 1000 --percentiles 50,99,99.9
   sinter bench model.plan --streams 4 --threads 1            four callers at once: what a server would get
   sinter bench model.plan --profile                          which step takes how long
@@ -37,8 +37,8 @@ const MIN_RUNS: usize = 3;
 /// Measure latency and throughput.
 ///
 /// Runs inferences one after the other, or in several streams at once, and times each as a caller sees it: one blocking call, from values in the caller's
-/// memory to results in the caller's memory. Without --inputs the values are made up: floats are standard normal, masks are
-/// ones, integers are those that a plan was verified with, else they lie in 0..60 or where the model wants them. Free sizes
+/// memory to results in the caller's memory. Without --inputs the values are synthetic: floats are standard normal, masks are
+/// ones, integers are those that a plan was verified with, else they lie in 0..60 or where the model wants them. Dynamic dimensions
 /// are 1, or as near as the model takes.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]

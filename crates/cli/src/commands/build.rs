@@ -79,7 +79,7 @@ pub struct Report {
     pub inputs: Vec<Port>,
     /// Outputs in order.
     pub outputs: Vec<Port>,
-    /// Free sizes that have bounds.
+    /// Dynamic dimensions that have bounds.
     pub ranges: Vec<RangeSummary>,
     /// Bytes of memory for values between steps, at the largest sizes; absent when inputs may have any size.
     pub activation_bytes: Option<u64>,
@@ -87,10 +87,10 @@ pub struct Report {
     pub nodes: usize,
     /// What the passes did, in order.
     pub passes: Vec<PassSummary>,
-    /// What the judge said.
+    /// The verification result.
     pub verification: VerificationSummary,
-    /// Is that what it said in an earlier build of the same plan, by `--verdict-cache`?
-    pub known_verdict: bool,
+    /// Is it the result of an earlier build of the same plan, by `--verification-cache`?
+    pub known_verification: bool,
     /// Steps of the plan.
     pub steps: usize,
     /// What the chosen kernels are expected to take, and what other choices would.
@@ -107,7 +107,7 @@ pub struct Report {
     pub write_seconds: f64,
 }
 
-/// Bounds of a free size.
+/// Bounds of a dynamic dimension.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RangeSummary {
@@ -224,7 +224,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         nodes,
         passes: pass_summaries(&passes),
         verification: verification_summary(&plan.report.clone().unwrap_or_default().verification, &plan.target),
-        known_verdict: is_known_verification,
+        known_verification: is_known_verification,
         steps: plan.graph.steps.len(),
         cover: CoverSummary {
             single_us: costs.single as f64 * 1e-6,
@@ -309,7 +309,7 @@ fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
         }
     }
     for (heading, line) in report.verification.lines() {
-        let known = if report.known_verdict { " (known from an earlier build)" } else { "" };
+        let known = if report.known_verification { " (known from an earlier build)" } else { "" };
         writeln!(out, "  {heading:<8} {line}{known}")?;
     }
     writeln!(out, "  plan     {}, weights {}", show_bytes(report.plan_bytes), show_bytes(report.weight_bytes))?;

@@ -17,7 +17,7 @@ use sinter::internals::runtime::Engine;
 use sinter::internals::tensor_io::parse_npz;
 
 use crate::commands::build::weight_bytes;
-use crate::commands::diff::judge;
+use crate::commands::diff::reference;
 use crate::difference::{Bounds, Difference, differences};
 use crate::drawing::side_by_side;
 use crate::failure::{Exit, Failure};
@@ -55,8 +55,8 @@ const DRAWN: usize = 4;
 
 /// Take the tour: a small network, from model to answers.
 ///
-/// A convolutional network for handwritten digits, carried by this program, is imported, optimized, held against the
-/// judge, saved as a plan, loaded again and asked about images that it never saw. Needs no network and no file.
+/// A convolutional network for handwritten digits, carried by this program, is imported, optimized, compared with the
+/// reference executor, saved as a plan, loaded again and asked about images that it never saw. Needs no network and no file.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Flags {
@@ -87,7 +87,7 @@ pub struct Report {
     pub steps: usize,
     /// Steps that compute several operators at once.
     pub fused: Vec<Fused>,
-    /// The engine against the judge on all images.
+    /// The engine against the reference executor on all images.
     pub verification: Difference,
     /// Images asked about.
     pub images: usize,
@@ -118,7 +118,7 @@ pub struct Fused {
 /// Runs the command.
 ///
 /// # Errors
-/// When the engine disagrees with the judge or falls below the accuracy of training.
+/// When the engine disagrees with the reference executor or falls below the accuracy of training.
 pub fn run(arguments: &Flags) -> Result<(), Failure> {
     let mut files = Files::default();
     arguments.json.name_files(&mut files);
@@ -135,7 +135,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     let activation_bytes = engine.arena_bytes() as u64;
     let inputs = [("image".to_owned(), Value::Tensor(images.clone()))];
     let named = |value: Value| [("scores".to_owned(), value)];
-    let expected = judge(&network, &inputs, ModelFlags::default().max_memory())?.swap_remove(0);
+    let expected = reference(&network, &inputs, ModelFlags::default().max_memory())?.swap_remove(0);
     let bounds = Bounds { atol: 1e-5, rtol: 1e-4, min_cosine: None };
     let verification = differences(&named(scores.clone().into()), &named(expected), &|_| bounds).swap_remove(0);
 
@@ -165,7 +165,8 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     let drawing = draw(&images, &labels, &answers);
     deliver(&report, &arguments.json, |report, out| show(report, &drawing, out))?;
     if !report.verification.within {
-        return Err(Failure::new(Exit::OutsideBounds, "the engine disagrees with the judge").help("please report this"));
+        return Err(Failure::new(Exit::OutsideBounds, "the engine disagrees with the reference executor")
+            .help("please report this"));
     }
     if report.accuracy < LEAST_ACCURACY {
         let what = format!("accuracy {:.4} is below that of training, {LEAST_ACCURACY}", report.accuracy);
@@ -288,8 +289,12 @@ fn show(report: &Report, drawing: &str, out: &mut dyn Write) -> std::io::Result<
         writeln!(out, "               {} ({}) -> {kernel}", step.origins.join(" + "), step.operators.join(", "))?;
     }
     let error = report.verification.max_error.unwrap_or(f64::INFINITY);
-    let verdict = if report.verification.within { "agrees with" } else { "DISAGREES with" };
-    writeln!(out, "  verified   {verdict} the judge on {} images, largest error {error:.1e}", report.images)?;
+    let result = if report.verification.within { "agrees with" } else { "DISAGREES with" };
+    writeln!(
+        out,
+        "  verified   {result} the reference executor on {} images, largest error {error:.1e}",
+        report.images
+    )?;
     writeln!(out, "  saved      {} plan, loaded again", show_bytes(report.plan_bytes))?;
     writeln!(out, "  accuracy   {:.2} %, {} of {} images", 100.0 * report.accuracy, report.right, report.images)?;
     writeln!(out, "  latency    {:.3} ms one image, {:.3} ms all", report.median_ms, report.batch_ms)?;

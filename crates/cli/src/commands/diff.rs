@@ -23,21 +23,21 @@ use crate::flags::{DeviceFlags, InputFlags, JsonFlags, ModelFlags};
 use crate::output::deliver;
 use crate::prepare::{WithoutInputs, engine, open, refusal};
 use crate::progress::Stage;
-use crate::report::table;
-use crate::trace::{Trace, trace};
+use crate::report::{count, table};
+use crate::trace::{Trace, TracedNode, trace};
 
 const EXAMPLES: &str = "\
 Examples:
-  sinter diff model.onnx --inputs x.npz                      against the judge
+  sinter diff model.onnx --inputs x.npz                      against the reference executor
   sinter diff model.plan --inputs x.npz --expect y.npz       against results from elsewhere
   sinter diff model-int8.onnx --inputs x.npz --min-cosine 0.97
   sinter diff model.onnx --inputs x.npz --trace              which region is the first bad one";
 
-/// Compare the engine with the judge, or with given outputs.
+/// Compare the engine with the reference executor, or with given outputs.
 ///
-/// The judge computes every operator plainly in float64, as the model was imported, with none of the engine's kernels. An
+/// The reference executor computes every operator plainly in float64, as the model was imported, with none of the engine's kernels. An
 /// output is within its bounds when max |a - b| <= atol + rtol * max |expected|, or, with --min-cosine, when the angle
-/// between both is small enough. Ends with code 1 when one is not. Without --inputs the values are made up, as for `sinter
+/// between both is small enough. Ends with code 1 when one is not. Without --inputs the values are synthetic, as for `sinter
 /// bench`.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
@@ -49,7 +49,7 @@ pub struct Flags {
     #[command(flatten)]
     inputs: InputFlags,
 
-    /// Expected outputs: an .npz file by name, or a folder of output_0.pb, ... [default: the judge's]
+    /// Expected outputs: an .npz file by name, or a folder of output_0.pb, ... [default: the reference executor's]
     #[arg(long, value_name = "FILE")]
     expect: Option<PathBuf>,
 
@@ -104,11 +104,11 @@ fn cosine(text: &str) -> Result<f64, String> {
 pub struct Report {
     /// The file as given.
     pub file: String,
-    /// What the engine was held against: `judge`, or the file of expected outputs.
+    /// What the engine was compared with: `reference`, or the file of expected outputs.
     pub against: String,
     /// Are all outputs within their bounds?
     pub within: bool,
-    /// Where the engine and the judge part; only with `--trace`.
+    /// Where the engine and the reference executor differ; only with `--trace`.
     pub trace: Option<Trace>,
     /// The outputs that were compared; elements of sequences stand on their own.
     pub outputs: Vec<Difference>,
@@ -139,11 +139,11 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
             (path.display().to_string(), values::read(path, Role::Output, &declared, limit)?)
         }
         (None, Some((imported, _))) => (
-            "judge".to_owned(),
-            names.into_iter().zip(judge(imported, &opened.inputs, arguments.model.max_memory())?).collect(),
+            "reference".to_owned(),
+            names.into_iter().zip(reference(imported, &opened.inputs, arguments.model.max_memory())?).collect(),
         ),
         (None, None) => {
-            return Err(Failure::usage("a plan holds no model that the judge could run")
+            return Err(Failure::usage("a plan holds no model that the reference executor could run")
                 .at(&arguments.file)
                 .help("hand in the model instead of the plan, or give --expect"));
         }
@@ -160,7 +160,14 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         (false, _) => None,
         (true, Some((_, optimized))) => {
             let limit = arguments.model.max_memory();
-            Some(trace(&ready.engine, optimized, &opened.inputs, &expected, &bounds, limit)?)
+            Some(trace(
+                (&ready.engine, arguments.device.back_end()),
+                optimized,
+                &opened.inputs,
+                &expected,
+                &bounds,
+                limit,
+            )?)
         }
         (true, None) => {
             return Err(Failure::usage("--trace needs the model; a plan does not have it")
@@ -187,7 +194,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
 ///
 /// # Errors
 /// When an operator fails, or values need more memory than allowed.
-pub fn judge(network: &Network, inputs: &[(String, Value)], max_memory: u64) -> Result<Vec<Value>, Failure> {
+pub fn reference(network: &Network, inputs: &[(String, Value)], max_memory: u64) -> Result<Vec<Value>, Failure> {
     let inputs: HashMap<String, Value> = inputs.iter().cloned().collect();
     let nodes = network.body.nodes().len() as u64;
     let counting = Counting { stage: Stage::bar("judging", nodes), nodes, done: AtomicU64::new(0) };
@@ -215,21 +222,28 @@ fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "{} against {}", report.file, report.against)?;
     let number = |value: Option<f64>| value.map_or("-".to_owned(), |v| format!("{v:.3e}"));
     let row = |d: &Difference| {
-        let verdict = if d.within { "within".to_owned() } else { d.reason.clone().unwrap_or("OUTSIDE".to_owned()) };
+        let result = if d.within { "within".to_owned() } else { d.reason.clone().unwrap_or("OUTSIDE".to_owned()) };
         let cosine = d.cosine.map_or("-".to_owned(), |c| format!("{c:.7}"));
-        vec![d.name.clone(), d.ty.clone(), number(d.max_error), number(d.bound), number(d.mean_error), cosine, verdict]
+        vec![d.name.clone(), d.ty.clone(), number(d.max_error), number(d.bound), number(d.mean_error), cosine, result]
     };
     let rows = report.outputs.iter().map(row).collect();
-    let header = ["output", "type", "max error", "bound", "mean error", "cosine", "verdict"];
+    let header = ["output", "type", "max error", "bound", "mean error", "cosine", "result"];
     writeln!(out, "{}", table(&header, &[2, 3, 4, 5], rows))?;
     let Some(trace) = &report.trace else { return Ok(()) };
-    writeln!(out, "trace: results of {} of {} steps compared", trace.compared, trace.steps)?;
+    let (compared, inside) = (count(trace.compared, "value"), trace.inside);
+    writeln!(out, "trace: {compared} compared, {inside} of them inside the {}", count(trace.steps, "step"))?;
     if !trace.passes_within {
-        writeln!(out, "  the network after the passes, run by the judge, is outside the bounds already")?;
+        writeln!(out, "  the network after the passes, run by the reference executor, is outside the bounds already")?;
     }
     if let Some(difference) = &trace.difference {
         let error = number(difference.max_error);
-        writeln!(out, "  first bad value: {}, error {error}; made by the last of", difference.ty)?;
+        writeln!(out, "  first bad value: {}, error {error}", difference.ty)?;
+        if let Some(TracedNode { origin, operator, is_inside }) = &trace.node {
+            match is_inside {
+                true => writeln!(out, "    of {operator} at {origin}, inside the last of")?,
+                false => writeln!(out, "    of {operator} at {origin}, made by the last of")?,
+            }
+        }
         for step in &trace.bad {
             let kernel = step.tactic.as_deref().unwrap_or("control flow");
             let origins = step.origins.join(", ");

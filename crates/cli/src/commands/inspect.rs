@@ -89,7 +89,7 @@ pub struct Report {
     pub activation_bytes: Option<u64>,
     /// Conditions on the sizes of inputs.
     pub conditions: Vec<String>,
-    /// What the judge said when it was built; absent for plans without a report.
+    /// The verification result of its build; absent for plans without a report.
     pub verification: Option<VerificationSummary>,
     /// What the passes did, in order; of a plan, those that fired, and absent without a report.
     pub passes: Option<Vec<PassSummary>>,

@@ -24,7 +24,7 @@ const EXAMPLES: &str = "\
 Examples:
   sinter run model.plan --inputs x.npz                      sum up the outputs
   sinter run model.plan --inputs x.npz --outputs y.npz      keep them
-  sinter run model.plan --random --shapes input:8x3x224x224 inputs of these sizes, made up
+  sinter run model.plan --random --shapes input:8x3x224x224 inputs of these sizes, synthetic
   sinter run model.onnx --inputs test_data_set_0            build in memory, then run";
 
 /// Elements of an output that a summary shows.
@@ -52,7 +52,7 @@ pub struct Flags {
     #[arg(long, value_name = "FILE")]
     outputs: Option<PathBuf>,
 
-    /// Keep the values of the inputs, made up or given, in the same forms as --outputs
+    /// Keep the values of the inputs, synthetic or given, in the same forms as --outputs
     #[arg(long, value_name = "FILE")]
     save_inputs: Option<PathBuf>,
 

@@ -24,7 +24,7 @@ Examples:
 
 /// Run a plan's known answers on this machine.
 ///
-/// A build stores inputs with the outputs that the judge agreed to. They are computed again with the kernels that this
+/// A build stores inputs with the outputs that the reference executor agreed to. They are computed again with the kernels that this
 /// machine uses, which may be those of another instruction set than the plan was verified with. Ends with code 1 when an
 /// output is not the known one.
 #[derive(Args, Debug)]
@@ -96,8 +96,8 @@ fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
     let agreeing = report.answers.iter().filter(|answer| answer.agrees).count();
     writeln!(out, "  self-test    {agreeing} of {} as known", count(report.answers.len(), "output"))?;
     let row = |answer: &Answer| {
-        let verdict = answer.difference.clone().unwrap_or_else(|| "agrees".to_owned());
-        vec![answer.vector.to_string(), answer.output.clone(), verdict]
+        let result = answer.difference.clone().unwrap_or_else(|| "agrees".to_owned());
+        vec![answer.vector.to_string(), answer.output.clone(), result]
     };
-    writeln!(out, "{}", table(&["vector", "output", "verdict"], &[0], report.answers.iter().map(row).collect()))
+    writeln!(out, "{}", table(&["vector", "output", "result"], &[0], report.answers.iter().map(row).collect()))
 }

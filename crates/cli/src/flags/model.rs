@@ -33,7 +33,7 @@ pub struct ModelFlags {
     /// Pin the sizes of inputs: NAME:1x3x224x224,OTHER:1x128
     ///
     /// A name ends at the last colon. A symbolic dimension that one input pins is pinned everywhere; dimensions that
-    /// nothing pins stay free, and the engine takes any size for them. With a plan: the sizes of inputs that are made up.
+    /// nothing pins stay dynamic, and the engine takes any size for them. With a plan: the sizes of inputs that are synthetic.
     #[arg(long, value_name = "NAME:SIZES,...", value_delimiter = ',')]
     shapes: Vec<Shape>,
 
@@ -70,14 +70,14 @@ pub struct ModelFlags {
     #[arg(long)]
     refittable: bool,
 
-    /// Do not hold the engine against the judge
+    /// Do not compare the engine with the reference executor
     ///
     /// A build runs the network by plain reference code and compares every kernel with it; one that disagrees is dropped
-    /// and reported. Without that a build is faster, and nobody has looked.
+    /// and reported. Without the comparison a build is faster, and its plan is not verified.
     #[arg(long, conflicts_with = "verify_data")]
     no_verify: bool,
 
-    /// Inputs to verify with: an .npz file, or a folder of input_K.pb [default: made up]
+    /// Inputs to verify with: an .npz file, or a folder of input_K.pb [default: synthetic]
     #[arg(long, value_name = "DATA")]
     verify_data: Option<PathBuf>,
 
@@ -171,7 +171,7 @@ impl ModelFlags {
         PassOptions { disabled, dump_after: self.dump_after.clone(), dump: Some(dump) }
     }
 
-    /// What a build is verified with; `sizes` bound those that stay free.
+    /// What a build is verified with; `sizes` bound those that stay dynamic.
     ///
     /// # Errors
     /// When the data is missing, damaged or does not fit the network or the sizes.
@@ -218,7 +218,7 @@ impl ModelFlags {
     pub fn refuse_for_plan(&self) -> Result<(), Failure> {
         match self.shapes.is_empty() {
             true => self.refuse_building_for_plan(),
-            false => Err(Failure::usage("--shapes applies to models, and to inputs of plans that are made up")
+            false => Err(Failure::usage("--shapes applies to models, and to inputs of plans that are synthetic")
                 .help("give the flag to `sinter build`, or leave it out")),
         }
     }

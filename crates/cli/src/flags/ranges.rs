@@ -10,11 +10,11 @@ use sinter::internals::ir::Network;
 use crate::failure::Failure;
 use crate::flags::Shape;
 
-/// What is known of sizes that stay free.
+/// What is known of sizes that stay dynamic.
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Free sizes")]
+#[command(next_help_heading = "Dynamic dimensions")]
 pub struct RangeFlags {
-    /// Smallest sizes of inputs whose dimensions stay free: NAME:1x128,OTHER:1x128
+    /// Smallest sizes of inputs whose dimensions stay dynamic: NAME:1x128,OTHER:1x128
     ///
     /// The engine refuses smaller ones and says so. An input that is named a second time begins a second profile of sizes,
     /// and so on: `--opt-shapes x:1x3x224x224 --opt-shapes x:64x3x224x224` chooses kernels for both, and each run launches
@@ -22,14 +22,14 @@ pub struct RangeFlags {
     #[arg(long, value_name = "NAME:SIZES,...", value_delimiter = ',')]
     min_shapes: Vec<Shape>,
 
-    /// Usual sizes of inputs whose dimensions stay free: kernels are timed for these
+    /// Usual sizes of inputs whose dimensions stay dynamic: kernels are timed for these
     ///
     /// The engine takes other sizes as well, within --min-shapes and --max-shapes. Without it kernels are timed for the
     /// sizes of --verify-data, else for batches of one and 64 of everything else.
     #[arg(long, value_name = "NAME:SIZES,...", value_delimiter = ',')]
     opt_shapes: Vec<Shape>,
 
-    /// Largest sizes of inputs whose dimensions stay free
+    /// Largest sizes of inputs whose dimensions stay dynamic
     ///
     /// The engine refuses larger ones and says so; --max-memory bounds what these sizes need.
     #[arg(long, value_name = "NAME:SIZES,...", value_delimiter = ',')]

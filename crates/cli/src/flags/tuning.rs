@@ -1,4 +1,4 @@
-//! Options of tuning and caches: `--tune-seconds`, `--timing-cache`, `--locked`, `--verdict-cache`.
+//! Options of tuning and caches: `--tune-seconds`, `--timing-cache`, `--locked`, `--verification-cache`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -36,12 +36,12 @@ pub struct TuningFlags {
     #[arg(long, requires = "timing_cache", conflicts_with = "tune_seconds")]
     locked: bool,
 
-    /// Verdicts of earlier builds; a network that gives the same plan as before is not verified again
+    /// Verification results of earlier builds; a network that gives the same plan as before is not verified again
     ///
-    /// A verdict holds for this very program, the device, the model with its weights, the inputs to verify with and the
-    /// plan. The file keeps new verdicts.
+    /// A result holds for this very program, the device, the model with its weights, the inputs to verify with and the
+    /// plan. The file keeps new results.
     #[arg(long, value_name = "FILE", conflicts_with = "no_verify")]
-    verdict_cache: Option<PathBuf>,
+    verification_cache: Option<PathBuf>,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -72,7 +72,7 @@ impl TuningFlags {
             true => files.reads("the timing cache", self.timing_cache.as_deref()),
             false => files.writes("--timing-cache", self.timing_cache.as_deref(), Form::File),
         }
-        files.writes("--verdict-cache", self.verdict_cache.as_deref(), Form::File);
+        files.writes("--verification-cache", self.verification_cache.as_deref(), Form::File);
     }
 
     /// How the build is tuned.
@@ -90,12 +90,12 @@ impl TuningFlags {
         Ok(Some(Tuning { budget: self.tune_seconds, cache }))
     }
 
-    /// Verdicts of earlier builds; a damaged file is reported and made anew.
+    /// Verification results of earlier builds; a damaged file is reported and made anew.
     ///
     /// # Errors
     /// When the file is something else, or cannot be read.
-    pub fn verdicts(&self) -> Result<Option<VerificationCache>, Failure> {
-        let Some(path) = &self.verdict_cache else { return Ok(None) };
+    pub fn verifications(&self) -> Result<Option<VerificationCache>, Failure> {
+        let Some(path) = &self.verification_cache else { return Ok(None) };
         match VerificationCache::load(path) {
             Ok(cache) => Ok(Some(cache)),
             Err(error @ (CacheError::Damaged { .. } | CacheError::Version { .. })) => {
@@ -114,10 +114,10 @@ impl TuningFlags {
         if let (Some(path), Some(tuned), false) = (&self.timing_cache, &built.tuned, self.locked) {
             while_writing(|| tuned.cache.save(path)).map_err(failure)?;
         }
-        if let (Some(path), Some(verdicts), false) =
-            (&self.verdict_cache, &built.verifications, built.is_known_verification)
+        if let (Some(path), Some(results), false) =
+            (&self.verification_cache, &built.verifications, built.is_known_verification)
         {
-            while_writing(|| verdicts.save(path)).map_err(failure)?;
+            while_writing(|| results.save(path)).map_err(failure)?;
         }
         Ok(())
     }
@@ -128,7 +128,7 @@ impl TuningFlags {
             ("--tune-seconds", self.tune_seconds.is_some()),
             ("--timing-cache", self.timing_cache.is_some()),
             ("--locked", self.locked),
-            ("--verdict-cache", self.verdict_cache.is_some()),
+            ("--verification-cache", self.verification_cache.is_some()),
         ]
     }
 }

@@ -13,7 +13,7 @@ fn latencies_are_in_order_and_the_profile_covers_every_step() {
     assert!(rising[0] > 0.0 && rising.is_sorted(), "{rising:?}");
     assert!(report["runs"].as_u64().unwrap() >= 3);
     assert!((ms("throughput") * ms("mean_ms") / 1000.0 - 1.0).abs() < 0.01);
-    assert_eq!(report["inputs"][0]["type"], "f32[1, 1, 8, 8]", "free sizes are 1");
+    assert_eq!(report["inputs"][0]["type"], "f32[1, 1, 8, 8]", "dynamic dimensions are 1");
     assert!(report["activation_bytes"].as_u64().unwrap() > 0);
     let steps = report["profile"].as_array().unwrap();
     assert_eq!(steps.len() as u64, built["steps"].as_u64().unwrap());
@@ -50,7 +50,7 @@ fn inputs_made_up_that_the_model_refuses_are_for_the_user_to_give() {
         let output = sinter(&arguments);
         let errors = text(&output.stderr);
         assert_eq!(code(&output), 2, "{arguments:?}: {errors}");
-        let named = ["made up do not suit the model", "'look'", "outside axis 0 of 3", "give --inputs"];
+        let named = ["synthetic ones do not suit the model", "'look'", "outside axis 0 of 3", "give --inputs"];
         named.iter().for_each(|name| assert!(errors.contains(name), "{arguments:?}: {errors}"));
     }
     let inputs = folder.archive("x.npz", &[("x", &[3], &[9.0; 3])]);

@@ -34,7 +34,7 @@ fn what_is_read_is_not_replaced_and_no_file_is_written_twice() {
     };
     build(&["--json", &path("small.onnxtxt")], "--json would replace the model");
     build(&["--json", &same], "-o and --json name one file");
-    build(&["--verdict-cache", &same], "-o and --verdict-cache name one file");
+    build(&["--verification-cache", &same], "-o and --verification-cache name one file");
     build(&["--tune-seconds", "1", "--timing-cache", &same], "-o and --timing-cache name one file");
     build(&["--verify-data", &same], "-o would replace the data to verify with");
     let run = |rest: &[&str], named: &str| {
@@ -93,13 +93,13 @@ fn external_data_is_not_replaced() {
 fn what_killed_builds_left_is_removed() {
     let folder = Folder::new();
     let small = small_model(&folder);
-    let verdicts = folder.path("verdicts");
-    for name in ["small.plan.partial-1", "verdicts.partial-31415"] {
+    let results = folder.path("results");
+    for name in ["small.plan.partial-1", "results.partial-31415"] {
         folder.write(name, "half");
     }
     folder.write("other.plan.partial-1", "of another plan");
-    json(&arguments!["build", small, "--verdict-cache", verdicts]);
-    assert_eq!(folder.names(), ["other.plan.partial-1", "small.onnxtxt", "small.plan", "verdicts"]);
+    json(&arguments!["build", small, "--verification-cache", results]);
+    assert_eq!(folder.names(), ["other.plan.partial-1", "results", "small.onnxtxt", "small.plan"]);
 }
 
 /// Results of two runs at once do not meet, nor do they meet files of the user.
@@ -130,7 +130,7 @@ fn links_stay_and_their_targets_are_replaced() {
         symlink(folder.path("store").join(name), folder.path(name)).unwrap();
     }
     let (plan, report) = (folder.path("link.plan"), folder.path("link.json"));
-    let build = arguments!["build", small, "-o", plan, "--json", report, "--verdict-cache", folder.path("cache")];
+    let build = arguments!["build", small, "-o", plan, "--json", report, "--verification-cache", folder.path("cache")];
     assert_eq!(code(&sinter(&build)), 0);
     json(&arguments!["run", plan, "--inputs", inputs, "--outputs", folder.path("link.npz")]);
     for name in ["link.plan", "link.json", "link.npz", "cache"] {
@@ -158,7 +158,7 @@ fn pipes_take_json_and_nothing_else() {
         named.iter().for_each(|name| assert!(errors.contains(name), "{errors}"));
     };
     refuse(&arguments!["build", small, "-o", pipe]);
-    refuse(&arguments!["build", small, "-o", folder.path("y.plan"), "--verdict-cache", pipe]);
+    refuse(&arguments!["build", small, "-o", folder.path("y.plan"), "--verification-cache", pipe]);
     refuse(&arguments!["run", small, "--inputs", inputs, "--outputs", pipe]);
     let reader = std::process::Command::new("cat").arg(&pipe).stdout(std::process::Stdio::piped()).spawn().unwrap();
     assert_eq!(code(&sinter(&arguments!["run", small, "--inputs", inputs, "--json", pipe])), 0);

@@ -372,7 +372,7 @@ fn what_runs_for_ages_is_judged_in_part() {
     assert!(text(&shown.stdout).contains("2 could not be verified"), "{}", text(&shown.stdout));
 }
 
-/// Nothing can be made up for text: the user decides whether to go without the judge.
+/// No text can be synthesized: the user decides whether to go without the reference executor.
 #[test]
 fn what_cannot_be_verified_is_built_on_demand_only() {
     let folder = Folder::new();

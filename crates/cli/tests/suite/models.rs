@@ -1,8 +1,8 @@
-//! Real models from file to verdict, when the shared ones are at hand: built, then run from the plan alone.
+//! Real models from file to result, when the shared ones are at hand: built, then run from the plan alone.
 
 use crate::fixture::{Folder, arguments, json, onnx_in, shared_models};
 
-/// One of each kind that is quick: free sizes, control flow, external data, half precision, quantized.
+/// One of each kind that is quick: dynamic dimensions, control flow, external data, half precision, quantized.
 const MODELS: &[(&str, &[&str])] = &[
     ("bert-mini-dynamic", &[]),
     ("yunet-n-dynamic", &[]),

@@ -1,4 +1,4 @@
-//! `--min-shapes`, `--opt-shapes`, `--max-shapes`: free sizes with bounds.
+//! `--min-shapes`, `--opt-shapes`, `--max-shapes`: dynamic dimensions with bounds.
 
 use crate::fixture::{Folder, arguments, code, json, model, sinter, small_model, text};
 

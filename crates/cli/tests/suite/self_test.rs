@@ -67,7 +67,7 @@ fn another_tier_is_told_in_one_line() {
     json(&arguments!["build", small_model(&folder)]);
     let listing = text(&sinter(&arguments!["inspect", plan]).stdout);
     let tier = format!("cpu.{}", Tier::in_use().name());
-    assert!(listing.contains(&format!("with the judge on {tier}\n")), "{listing}");
+    assert!(listing.contains(&format!("with the reference executor on {tier}\n")), "{listing}");
     for command in ["run", "bench"] {
         let arguments = arguments![command, plan, "--seed", "1"];
         assert_eq!(text(&sinter(&arguments).stderr), "");

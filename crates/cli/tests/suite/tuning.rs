@@ -1,4 +1,4 @@
-//! `--tune-seconds`, `--timing-cache`, `--locked`, `--verdict-cache`.
+//! `--tune-seconds`, `--timing-cache`, `--locked`, `--verification-cache`.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use crate::fixture::{Folder, arguments, code, digits, json, onnx_in, shared_mode
 /// Ends long before: the networks of these tests are small.
 const SECONDS: &str = "60";
 
-/// Convolutions, attention with free sizes, a detector, a recurrent network.
+/// Convolutions, attention with dynamic dimensions, a detector, a recurrent network.
 const MODELS: &[&str] = &["mnist8", "resnet-block", "bert-mini-dynamic", "yunet-n-320", "nnsplit-en"];
 
 fn assert_reproducible(model: &PathBuf, name: &str) {
@@ -103,7 +103,7 @@ fn flags_that_make_no_sense_and_files_that_are_no_caches_are_refused() {
         (arguments!["--tune-seconds", "-1"].to_vec(), 2),
         (arguments!["--tune-seconds", "soon"].to_vec(), 2),
         (arguments!["--tune-seconds", "1", "--timing-cache", thesis].to_vec(), 2),
-        (arguments!["--verdict-cache", thesis].to_vec(), 2),
+        (arguments!["--verification-cache", thesis].to_vec(), 2),
         (arguments!["--tune-seconds", "1", "--timing-cache", cut].to_vec(), 3),
         (arguments!["--locked", "--timing-cache", cut].to_vec(), 3),
     ] {
@@ -118,33 +118,36 @@ fn flags_that_make_no_sense_and_files_that_are_no_caches_are_refused() {
 }
 
 #[test]
-fn a_known_verdict_gives_the_same_plan_without_the_judge() {
+fn a_known_verification_gives_the_same_plan_without_the_judge() {
     let folder = Folder::new();
-    let (verdicts, first, second) = (folder.path("verdicts"), folder.path("1.plan"), folder.path("2.plan"));
+    let (results, first, second) = (folder.path("results"), folder.path("1.plan"), folder.path("2.plan"));
     let without = json(&arguments!["build", digits(), "-o", folder.path("0.plan")]);
-    let asked = json(&arguments!["build", digits(), "-o", first, "--verdict-cache", verdicts]);
-    let known = json(&arguments!["build", digits(), "-o", second, "--verdict-cache", verdicts]);
-    assert_eq!((&asked["known_verdict"], &known["known_verdict"]), (&false.into(), &true.into()));
+    let asked = json(&arguments!["build", digits(), "-o", first, "--verification-cache", results]);
+    let known = json(&arguments!["build", digits(), "-o", second, "--verification-cache", results]);
+    assert_eq!((&asked["known_verification"], &known["known_verification"]), (&false.into(), &true.into()));
     assert_eq!(without["verification"], known["verification"]);
     let plan = |name: &str| std::fs::read(folder.path(name)).unwrap();
     assert!(plan("0.plan") == plan("1.plan") && plan("1.plan") == plan("2.plan"));
-    // Other passes, another number of threads, another model: other verdicts.
+    // Other passes, another number of threads, another model: other results.
     for other in [
         arguments!["build", digits(), "--disable", "channel-scales"].to_vec(),
         arguments!["build", digits(), "--threads", "7"].to_vec(),
         arguments!["build", small_model(&folder)].to_vec(),
     ] {
         let mut all = other;
-        all.extend(arguments!["-o", folder.path("3.plan"), "--verdict-cache", verdicts]);
-        assert_eq!(json(&all)["known_verdict"], false, "{all:?}");
+        all.extend(arguments!["-o", folder.path("3.plan"), "--verification-cache", results]);
+        assert_eq!(json(&all)["known_verification"], false, "{all:?}");
     }
     // One that is damaged is made anew.
-    let mut bytes = plan("verdicts");
+    let mut bytes = plan("results");
     let last = bytes.len() - 3;
     bytes[last] ^= 1;
-    std::fs::write(&verdicts, bytes).unwrap();
-    let output = sinter(&arguments!["build", digits(), "-o", second, "--verdict-cache", verdicts]);
+    std::fs::write(&results, bytes).unwrap();
+    let output = sinter(&arguments!["build", digits(), "-o", second, "--verification-cache", results]);
     assert_eq!(code(&output), 0);
     assert!(text(&output.stderr).starts_with("warning: cache"), "{}", text(&output.stderr));
-    assert_eq!(json(&arguments!["build", digits(), "-o", second, "--verdict-cache", verdicts])["known_verdict"], true);
+    assert_eq!(
+        json(&arguments!["build", digits(), "-o", second, "--verification-cache", results])["known_verification"],
+        true
+    );
 }

@@ -257,13 +257,13 @@ fn softened() -> Network {
 #[test]
 fn kernels_that_do_not_take_the_memory_of_their_plan_are_dropped_by_name() {
     let network = softened();
-    let mut verdicts = VerificationCache::default();
+    let mut results = VerificationCache::default();
     let mut once = || {
-        let options = BuildOptions { verifications: Some(verdicts.clone()), ..BuildOptions::default() };
+        let options = BuildOptions { verifications: Some(results.clone()), ..BuildOptions::default() };
         let built = build(&network, &Bad(EARLY), options).expect("a plan without the kernel");
         let dropped = &built.verification.dropped;
         assert!(!dropped.is_empty() && dropped.iter().all(|d| d.name == "cpu.reduce.early"), "{dropped:?}");
-        verdicts = built.verifications.clone().expect("verdicts");
+        results = built.verifications.clone().expect("results");
         built
     };
     let (built, again) = (once(), once());

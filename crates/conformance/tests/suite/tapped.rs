@@ -29,7 +29,8 @@ fn check(network: &Network, inputs: &HashMap<String, Value>, has_island: bool) -
         false => build(network, &Cpu, options),
     };
     let Ok(built) = built else { return Ok((0, 0)) };
-    let engine = Engine::load(built.plan.clone(), &[&fake, &Cpu], &EngineOptions::default()).map_err(|e| e.to_string())?;
+    let engine =
+        Engine::load(built.plan.clone(), &[&fake, &Cpu], &EngineOptions::default()).map_err(|e| e.to_string())?;
     let given: Vec<(String, Value)> = inputs.clone().into_iter().collect();
     let plain = engine.run(given.clone()).map_err(|e| e.to_string())?;
     let mut expected: HashMap<ValueId, Value> = HashMap::new();
@@ -66,7 +67,8 @@ fn every_value_of_a_run_is_shown() {
     for network in odd_networks::networks() {
         let Ok(inputs) = generate(&network, FreeSizes::all(4)) else { continue };
         for has_island in [false, true] {
-            let found = check(&network, &inputs, has_island).unwrap_or_else(|e| panic!("{}: {e}\n{network}", network.name));
+            let found =
+                check(&network, &inputs, has_island).unwrap_or_else(|e| panic!("{}: {e}\n{network}", network.name));
             (between, inside) = (between + found.0, inside + found.1);
         }
     }
