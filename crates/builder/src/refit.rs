@@ -46,7 +46,7 @@ pub enum RefitProblem {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum RefitError {
     /// The plan has no weight expressions.
-    #[error("the plan cannot be refitted: it was built without --refittable")]
+    #[error("the plan has no refittable weights: it was not built to be refittable, or the model has no such weights")]
     NotRefittable,
     /// All tensors that are wrong.
     #[error("{}", listed(.0))]

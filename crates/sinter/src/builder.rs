@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use sinter_backend::BackEnd;
 use sinter_base::Value;
 use sinter_builder::{
-    BuildOptions, Built, Progress, SizeHint, SizeHints, Stage, TimingCache, Tuning, VerificationCache, Verify, build,
+    BuildOptions, Built, Progress, SizeHint, SizeHints, Stage, TapError, TapSource, TimingCache, Tuning,
+    VerificationCache, Verify, build, run_tapped,
 };
 use sinter_passes::PassOptions;
+use sinter_runtime::Engine;
 
 use crate::error::Error;
 use crate::model::Model;
@@ -212,24 +215,80 @@ impl<'a> Builder<'a> {
     /// dimension has no such name; [`Error::Options`] when options contradict each other; [`Error::Unverified`] when the
     /// model does not take the verification inputs, or none can be synthesized; [`Error::Cache`] for a cache that cannot be used.
     pub fn build(mut self) -> Result<Plan, Error> {
-        self.check_sizes()?;
-        let pinned = self.pinned_network()?;
-        let network = pinned.as_ref().unwrap_or(self.model.network());
-        let back_end = match &self.device {
+        Ok(Plan::of(self.built()?.plan))
+    }
+
+    /// Builds the plan, runs it once with these inputs, and calls `see` with every value of the optimized network: the node of
+    /// the model, how the value came about, the value. Returns the plan and the outputs.
+    ///
+    /// The engine runs as always. Values between its steps are the engine's own; a value inside a fused step exists nowhere, so
+    /// kernels for single operators compute it from the engine's values. Bodies of control flow are not looked into.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), sinter::Error> {
+    /// # let model = sinter::Model::open(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/residual.onnxtxt"))?;
+    /// # let sizes: Vec<usize> = model.inputs()[0].dims().unwrap().iter().map(|dim| dim.as_constant().unwrap_or(2) as usize).collect();
+    /// # let x = sinter::Tensor::from_vec(&sizes, vec![1f32; sizes.iter().product()])?;
+    /// # let name = model.inputs()[0].name.clone();
+    /// let (_, outputs) = sinter::Builder::new(&model).run_tapped([(name, x)], |node, source, value| {
+    ///     println!("{node} {source:?}: {}", value.value_type());
+    /// })?;
+    /// assert_eq!(outputs.len(), model.outputs().len());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Builder::build`]; [`Error::Run`] when the inference fails; [`Error::Tap`] when an operator inside a fused step
+    /// cannot run by itself.
+    pub fn run_tapped<N: Into<String>, V: Into<Value>>(
+        mut self,
+        inputs: impl IntoIterator<Item = (N, V)>,
+        mut see: impl FnMut(&str, TapSource, &Value),
+    ) -> Result<(Plan, Vec<Value>), Error> {
+        let built = self.built()?;
+        let (main, island) = self.ends()?;
+        let back_ends: Vec<&dyn BackEnd> = self.registry.back_ends().collect();
+        let engine = Engine::from_plan(built.plan.clone(), &back_ends, self.threads)?;
+        let inputs: Vec<(String, Value)> =
+            inputs.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let outputs = run_tapped(&engine, &built.network, (main, island), &inputs, &mut |tap| {
+            see(&tap.location.to_string(), tap.source, tap.value);
+        });
+        let outputs = outputs.map_err(|error| match error {
+            TapError::Run(error) => Error::Run(error),
+            other => Error::Tap(other),
+        })?;
+        Ok((Plan::of(built.plan), outputs))
+    }
+
+    /// The back end of the plan, and that of its islands.
+    fn ends(&self) -> Result<(&dyn BackEnd, Option<&dyn BackEnd>), Error> {
+        let main = match &self.device {
             Some(name) => self.registry.back_end(name)?,
             None => self.registry.back_ends().next().ok_or_else(|| {
                 Error::options("the registry has no back end", "start from `Registry::default`, or add a back end")
             })?,
         };
-        let must_verify = !matches!(self.verify, Verify::Off);
+        Ok((main, self.island.as_deref().map(|name| self.registry.back_end(name)).transpose()?))
+    }
+
+    fn built(&mut self) -> Result<Built, Error> {
+        self.check_sizes()?;
+        let pinned = self.pinned_network()?;
+        let network = pinned.as_ref().unwrap_or(self.model.network());
+        let (passes, sizes) = (std::mem::take(&mut self.disabled), SizeHints(std::mem::take(&mut self.sizes)));
+        let (profiles, verify) = (std::mem::take(&mut self.profiles), std::mem::take(&mut self.verify));
+        let (back_end, island) = self.ends()?;
+        let must_verify = !matches!(verify, Verify::Off);
         let mut options = BuildOptions {
             threads: self.threads,
-            passes: PassOptions { disabled: std::mem::take(&mut self.disabled), ..PassOptions::default() },
-            sizes: SizeHints(std::mem::take(&mut self.sizes)),
-            profiles: std::mem::take(&mut self.profiles),
-            island: self.island.as_deref().map(|name| self.registry.back_end(name)).transpose()?,
+            passes: PassOptions { disabled: passes, ..PassOptions::default() },
+            sizes,
+            profiles,
+            island,
             refittable: self.is_refittable,
-            verify: std::mem::take(&mut self.verify),
+            verify,
             tuning: self.tuning()?,
             verifications: self.verification_cache.as_deref().map(VerificationCache::load).transpose()?,
             progress: Progress(self.progress.as_deref()),
@@ -243,7 +302,7 @@ impl<'a> Builder<'a> {
         if let (true, Some(reason)) = (must_verify, &built.verification.skipped) {
             return Err(Error::Unverified { reason: reason.clone() });
         }
-        Ok(Plan::of(built.plan))
+        Ok(built)
     }
 
     /// Checks names and order of the sizes.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use sinter_backend::KernelError;
 use sinter_base::TensorError;
-use sinter_builder::{BuildError, CacheError, RefitError};
+use sinter_builder::{BuildError, CacheError, RefitError, TapError};
 use sinter_import_onnx::ImportError;
 use sinter_passes::PassError;
 use sinter_plan::PlanError;
@@ -57,6 +57,9 @@ pub enum Error {
     /// The plan cannot be given these weights.
     #[error(transparent)]
     Refit(#[from] RefitError),
+    /// An operator inside a fused step cannot run by itself.
+    #[error(transparent)]
+    Tap(TapError),
     /// A tensor cannot be made: sizes and elements do not fit.
     #[error(transparent)]
     Tensor(#[from] TensorError),
@@ -107,7 +110,7 @@ impl Error {
             Self::Run(error) => help_for_run(error),
             Self::Refit(RefitError::NotRefittable) => Some("build the plan with `Builder::refittable`"),
             Self::Refit(RefitError::Tensors(_)) => Some("`Plan::refittable_tensors` lists names and types"),
-            Self::Refit(_) => None,
+            Self::Refit(_) | Self::Tap(_) => None,
             Self::Tensor(_) => Some("the product of the sizes must be the number of elements"),
             Self::Options { help, .. } => Some(help),
             Self::Unverified { .. } => Some(

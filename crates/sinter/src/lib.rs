@@ -50,7 +50,7 @@ pub use port::Port;
 pub use registry::{Importer, Registry};
 
 pub use sinter_base::{DataType, Dim, Element, HostMemory, Shape, Tensor, TensorType, Value, ValueType, View, ViewMut};
-pub use sinter_builder::Stage;
+pub use sinter_builder::{Stage, TapSource};
 pub use sinter_import_onnx::ImportOptions;
 pub use sinter_runtime::{Bindings, Context, EngineOptions};
 

@@ -125,7 +125,7 @@ impl Plan {
     ///
     /// ```
     /// # fn main() -> Result<(), sinter::Error> {
-    /// # let model = sinter::Model::open(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/residual.onnxtxt"))?;
+    /// # let model = sinter::Model::open(concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/demo/digits.onnx"))?;
     /// let plan = sinter::Builder::new(&model).refittable().build()?;
     /// let mut weights = Vec::new();
     /// for (name, ty) in plan.refittable_tensors() {

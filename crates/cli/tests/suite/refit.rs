@@ -53,7 +53,7 @@ fn what_does_not_suit_is_named_and_nothing_is_written() {
         assert!(code(&output) == 2 && named.iter().all(|name| errors.contains(name)), "{errors}");
         assert!(!other.exists());
     };
-    refused(&["built without --refittable"]);
+    refused(&["was not built to be refittable", "--refittable"]);
     json(&arguments!["build", path, "--refittable"]);
     refused(&["depends on a tensor 'drift'", "'shift' is f32[2], the plan needs f32[3]"]);
 }
