@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use sinter::internals::backend::Target;
 use sinter::internals::base::Location;
 use sinter::internals::passes::PassReport;
-use sinter::internals::plan::Step;
 use sinter::internals::plan::report::{FiredPass, Verification};
+use sinter::internals::plan::{Action, Step};
 use sinter::internals::source::Declared;
 use terminal_size::terminal_size_of;
 
@@ -43,9 +43,13 @@ pub fn type_text(ty: &sinter::internals::base::ValueType) -> String {
 
 /// The operators of a step.
 pub fn operators(step: &Step) -> Vec<String> {
-    match step.region() {
-        Some(region) => region.body().nodes().iter().map(|node| node.op.name().to_owned()).collect(),
-        None => vec!["Copy".to_owned()],
+    match &step.action {
+        Action::Copy => vec!["Copy".to_owned()],
+        Action::Sync => vec!["Sync".to_owned()],
+        Action::Launch(_) | Action::Alias { .. } | Action::Control { .. } => {
+            let nodes = step.region().into_iter().flat_map(|region| region.body().nodes());
+            nodes.map(|node| node.op.name().to_owned()).collect()
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use sinter_base::{Tensor, Value, ValueType};
 use sinter_builder::harness::launch_once;
 use sinter_interp::FastEvaluator;
 use sinter_ops::{Arguments, Body, EvalContext, EvalError, InferContext, Memory, Op, Steps, ValueId};
-use sinter_plan::{Action, Graph, Launch, Plan, PlanValueId, ShapeError, Step, Storage, Variant};
+use sinter_plan::{Action, Graph, Launch, Plan, PlanValueId, Stages, Step, Storage, Variant};
 
 /// Why a plan has no results.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,15 +63,18 @@ pub fn meaning(
         let value = given.or_else(default).ok_or_else(|| refused(format!("'{}' is not given", port.name)))?;
         values.insert(port.value, value);
     }
-    let registers = registers(plan, &values).map_err(refused)?;
-    let outermost = Outermost { plan, back_ends, cx, registers: &registers };
-    for (position, value) in plan.graph.values.iter().enumerate() {
-        if matches!(value.storage, Storage::Registers(_)) {
-            let tensor = value.in_registers(&registers).ok_or_else(|| refused("sizes that do not fit"))?;
-            values.insert(PlanValueId::new(position), Value::Tensor(tensor));
-        }
-    }
+    let stages = Stages::of(plan);
+    let mut named: Vec<PlanValueId> = plan.inputs.iter().map(|port| port.value).collect();
+    let mut outermost = Outermost { plan, back_ends, cx, registers: Vec::new() };
+    let mut stage = 0;
+    outermost.enter(&stages, stage, &named, &mut values)?;
     for step in &plan.graph.steps {
+        if matches!(step.action, Action::Sync) {
+            named.extend(step.inputs.iter().flatten());
+            stage += 1;
+            outermost.enter(&stages, stage, &named, &mut values)?;
+            continue;
+        }
         let results = outermost.step(step, &values)?;
         values.extend(step.outputs.iter().copied().zip(results));
     }
@@ -79,26 +82,45 @@ pub fn meaning(
     plan.outputs.iter().map(|port| value(port.value)).collect()
 }
 
-/// What the registers of a plan are for these inputs.
-fn registers(plan: &Plan, inputs: &HashMap<PlanValueId, Value>) -> Result<Vec<i64>, ShapeError> {
-    let size = |name: &str| {
-        inputs.iter().find_map(|(id, value)| {
-            let dims = plan.graph.values[id.index()].ty.as_tensor()?.dims().ok()?;
-            let axis = dims.iter().position(|dim| dim.as_symbol() == Some(name))?;
-            i64::try_from(*value.as_tensor()?.sizes().get(axis)?).ok()
-        })
-    };
-    plan.shapes.registers(&size)
-}
-
 struct Outermost<'a> {
     plan: &'a Plan,
     back_ends: &'a [&'a dyn BackEnd],
     cx: EvalContext<'a>,
-    registers: &'a [i64],
+    registers: Vec<i64>,
 }
 
 impl Outermost<'_> {
+    /// Computes the registers of a stage from the sizes of the values that name them, and the values in registers.
+    fn enter(
+        &mut self,
+        stages: &Stages,
+        stage: usize,
+        named: &[PlanValueId],
+        values: &mut HashMap<PlanValueId, Value>,
+    ) -> Result<(), Trouble> {
+        let Self { plan, registers, .. } = self;
+        registers.resize(plan.shapes.register_count(), 0);
+        for name in plan.shapes.symbols() {
+            let size = named.iter().find_map(|id| {
+                let dims = plan.graph.values[id.index()].ty.as_tensor()?.dims().ok()?;
+                let axis = dims.iter().position(|dim| dim.as_symbol() == Some(name))?;
+                i64::try_from(*values.get(id)?.as_tensor()?.sizes().get(axis)?).ok()
+            });
+            if let (Some(size), Some(register)) = (size, plan.shapes.symbol(name)) {
+                registers[register.0 as usize] = size;
+            }
+        }
+        plan.shapes.run_where(registers, |at| stages.registers()[at] <= stage).map_err(refused)?;
+        for (position, value) in plan.graph.values.iter().enumerate() {
+            let id = PlanValueId::new(position);
+            if matches!(value.storage, Storage::Registers(_)) && stages.of_value(&plan.graph, id) == stage {
+                let tensor = value.in_registers(registers).ok_or_else(|| refused("sizes that do not fit"))?;
+                values.insert(id, Value::Tensor(tensor));
+            }
+        }
+        Ok(())
+    }
+
     fn value(&self, values: &HashMap<PlanValueId, Value>, id: PlanValueId) -> Result<Value, Trouble> {
         match &self.plan.graph.values[id.index()].storage {
             Storage::Weight(weight) => Ok(Value::Tensor(self.plan.weights[weight.index()].tensor().clone())),
@@ -111,6 +133,7 @@ impl Outermost<'_> {
         let operands: Vec<Option<Value>> = step.inputs.iter().map(operand).collect::<Result<_, _>>()?;
         match &step.action {
             Action::Launch(launch) if !launch.general.packed.is_empty() => self.alone(launch, &operands),
+            Action::Sync => Ok(Vec::new()),
             Action::Copy => {
                 operands.into_iter().map(|value| value.ok_or_else(|| refused("a copy of nothing"))).collect()
             }
@@ -119,7 +142,7 @@ impl Outermost<'_> {
                 Ok(region.body().evaluate(given, &self.cx)?)
             }
             Action::Control { .. } => {
-                let (op, weights) = whole((self.plan, self.registers), step).map_err(Trouble::Refused)?;
+                let (op, weights) = whole((self.plan, &self.registers), step).map_err(Trouble::Refused)?;
                 let operands = with_weights(&op, operands, weights);
                 Ok(op.reference(&Arguments::new(&operands), &self.cx)?)
             }
@@ -200,6 +223,7 @@ fn inlined((plan, registers): (&Plan, &[i64]), graph: &Graph) -> Result<(Body, V
                 return Err("a packed weight in a body".to_owned());
             }
             Action::Copy => inputs.into_iter().flatten().collect(),
+            Action::Sync => return Err("a body reads sizes".to_owned()),
             Action::Control { region, .. } => {
                 let (op, inner) = whole((plan, registers), step)?;
                 let mut added = Vec::new();

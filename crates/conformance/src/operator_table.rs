@@ -143,7 +143,7 @@ fn by_plan(network: &Network, rows: &mut Rows) -> Result<(), String> {
         let tactic = match &step.action {
             Action::Launch(launch) => launch.general.recipe.tactic.as_str(),
             Action::Alias { .. } => PLACED,
-            Action::Control { .. } | Action::Copy => RUNTIME,
+            Action::Control { .. } | Action::Copy | Action::Sync => RUNTIME,
         };
         for node in step.region().into_iter().flat_map(|region| region.body().nodes()) {
             rows.entry(node.op.name()).or_default().kernels.insert(tactic.to_owned(), true);

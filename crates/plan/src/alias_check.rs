@@ -43,7 +43,7 @@ pub(crate) fn check(graph: &Graph, sizes: &[Option<Dim>], is_outermost: bool) ->
     for step in graph.steps.iter().rev() {
         match &step.action {
             Action::Alias { region } => aliases.check_step(step, region, &mut is_joined)?,
-            Action::Launch(_) | Action::Control { .. } | Action::Copy => {
+            Action::Launch(_) | Action::Control { .. } | Action::Copy | Action::Sync => {
                 let is_lost = |id: &&PlanValueId| {
                     matches!(storage(**id), Some(Storage::Alias(_))) && is_joined.get(id.index()) != Some(&true)
                 };

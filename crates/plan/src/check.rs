@@ -21,6 +21,7 @@ use crate::error::PlanError;
 use crate::plan::{Action, Graph, Launch, Place, Plan, PlanValue, PlanValueId, PlanWeight, Step, Storage, Variant};
 use crate::regions::{self, Fit};
 use crate::shape_program::Register;
+use crate::stages;
 use crate::weight_expression;
 
 type Checked = Result<(), PlanError>;
@@ -45,6 +46,7 @@ pub(crate) fn check(plan: &Plan) -> Checked {
     checker.symbols()?;
     checker.ports()?;
     checker.graph(&plan.graph, true)?;
+    stages::check(plan).map_err(PlanError::damaged)?;
     weight_expression::check(plan)?;
     checker.self_test()
 }
@@ -141,7 +143,11 @@ impl Checker<'_> {
             self.value(value)
                 .map_err(|reason| PlanError::damaged(format!("{}: {reason}", PlanValueId::new(position))))?;
         }
-        graph.steps.iter().try_for_each(|step| self.step(graph, step))?;
+        let synced = stages::synced(graph);
+        if !is_outermost && !synced.is_empty() {
+            return Err(PlanError::damaged("a body reads sizes of values"));
+        }
+        graph.steps.iter().try_for_each(|step| self.step(graph, step, &synced))?;
         alias_check::check(graph, &self.dims, is_outermost)?;
         self.buffers(graph, &graph.last_uses())
     }
@@ -245,12 +251,28 @@ impl Checker<'_> {
         }
     }
 
-    fn step(&self, graph: &Graph, step: &Step) -> Checked {
+    /// The operands of a `Sync` are tensors that only their steps know the sizes of.
+    fn sync(graph: &Graph, step: &Step) -> Result<(), String> {
+        let is_readable = |id: &PlanValueId| {
+            graph.values.get(id.index()).is_some_and(|value| {
+                value.storage == Storage::Dynamic && value.sizes.is_some() && value.ty.as_tensor().is_some()
+            })
+        };
+        match step.inputs.iter().flatten().find(|id| !is_readable(id)) {
+            Some(id) => Err(format!("{id} has no sizes to read")),
+            None if step.inputs.is_empty() => Err("it reads the sizes of nothing".to_owned()),
+            None => Ok(()),
+        }
+    }
+
+    fn step(&self, graph: &Graph, step: &Step, synced: &HashSet<PlanValueId>) -> Checked {
         let at = || step.origins.join(", ");
         let wrong = |reason: String| PlanError::damaged(format!("the step of {}: {reason}", at()));
         Self::places(graph, step).map_err(wrong)?;
-        if matches!(step.action, Action::Copy) {
-            return self.copy(graph, step).map_err(wrong);
+        match step.action {
+            Action::Copy => return self.copy(graph, step).map_err(wrong),
+            Action::Sync => return Self::sync(graph, step).map_err(wrong),
+            Action::Launch(_) | Action::Alias { .. } | Action::Control { .. } => {}
         }
         self.operands(graph, step).map_err(wrong)?;
         let storage = |id: &PlanValueId| graph.values.get(id.index()).map(|value| &value.storage);
@@ -259,7 +281,8 @@ impl Checker<'_> {
         let is_known = |id: &PlanValueId| match storage(id) {
             Some(Storage::Weight(_) | Storage::Arena(_) | Storage::Alias(_) | Storage::Registers(_)) => true,
             Some(Storage::Input) => graph.values.get(id.index()).is_some_and(|value| value.sizes.is_some()),
-            Some(Storage::Dynamic) | None => false,
+            Some(Storage::Dynamic) => synced.contains(id),
+            None => false,
         };
         if fixed && !(step.outputs.iter().all(is_fixed) && step.inputs.iter().flatten().all(is_known)) {
             return Err(wrong("some of its operands or results have sizes and some have none".to_owned()));
@@ -279,7 +302,7 @@ impl Checker<'_> {
         let inferred = match &step.action {
             Action::Control { region, graphs } => control::results(graph, step, region, graphs),
             Action::Launch(Launch { region, .. }) | Action::Alias { region } => regions::results(region, &fit),
-            Action::Copy => Ok(Vec::new()),
+            Action::Copy | Action::Sync => Ok(Vec::new()),
         };
         for (id, ty) in step.outputs.iter().zip(&inferred.map_err(wrong)?) {
             let declared = graph.values.get(id.index()).map(|value| &value.ty);

@@ -80,6 +80,7 @@ fn encode_step(step: &Step) -> wire::Step {
             encoded.variants = special.iter().map(encode_variant).collect();
         }
         Action::Copy => encoded.copy = true,
+        Action::Sync => encoded.sync = true,
         Action::Alias { region } => {
             encoded.region = Some(encode_body(region.body()));
             encoded.placed = true;
@@ -225,6 +226,12 @@ fn decode_step(step: &wire::Step, limits: &Limits, count: usize, depth: usize) -
         return match (inputs.as_slice(), outputs.as_slice(), &step.region) {
             ([Some(_)], [_], None) => Ok(Step { action: Action::Copy, inputs, outputs, origins }),
             _ => damaged("a copy has other operands than one, other results than one, or a region"),
+        };
+    }
+    if step.sync {
+        return match (inputs.iter().all(Option::is_some), outputs.is_empty(), &step.region) {
+            (true, true, None) => Ok(Step { action: Action::Sync, inputs, outputs, origins }),
+            _ => damaged("a step that reads sizes has results, a region, or lacks an operand"),
         };
     }
     let body = step.region.as_ref().ok_or_else(|| PlanError::damaged("a step has no region"))?;

@@ -120,6 +120,9 @@ pub enum Action {
     Launch(Launch),
     /// Copies a value from one device to another.
     Copy,
+    /// Reads the sizes of its operands, which only their kernels know, and binds the names in the operands' types to them:
+    /// later steps may depend on these names. It stands in the outermost graph and has no results.
+    Sync,
     /// No work: a concatenation whose operands are aliases of its result, or a slice that is an alias of its operand.
     Alias {
         /// The operator, as the only node of a region.
@@ -289,13 +292,13 @@ impl Launch {
 }
 
 impl Step {
-    /// The operators of the step; `None` for a copy.
+    /// The operators of the step; `None` for a copy or a `Sync`.
     pub fn region(&self) -> Option<&Region> {
         match &self.action {
             Action::Launch(Launch { region, .. }) | Action::Alias { region } | Action::Control { region, .. } => {
                 Some(region)
             }
-            Action::Copy => None,
+            Action::Copy | Action::Sync => None,
         }
     }
 

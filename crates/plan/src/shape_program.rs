@@ -185,6 +185,14 @@ impl ShapeProgram {
     /// # Errors
     /// On a division by zero or an overflow, and when `registers` has another length than the program.
     pub fn run(&self, registers: &mut [i64]) -> Result<(), ShapeError> {
+        self.run_where(registers, |_| true)
+    }
+
+    /// As [`ShapeProgram::run`], but computes only the registers of these indices.
+    ///
+    /// # Errors
+    /// As [`ShapeProgram::run`].
+    pub fn run_where(&self, registers: &mut [i64], is_included: impl Fn(usize) -> bool) -> Result<(), ShapeError> {
         if registers.len() != self.register_count() {
             return Err(ShapeError::Register(0));
         }
@@ -193,6 +201,9 @@ impl ShapeProgram {
         }
         let first = self.constants.len() + self.symbols.len();
         for (position, (operation, a, b)) in self.instructions.iter().enumerate() {
+            if !is_included(first + position) {
+                continue;
+            }
             let (done, rest) = registers.split_at_mut(first + position);
             let (Some(a), Some(b)) = (done.get(index(*a)), done.get(index(*b))) else {
                 return Err(ShapeError::Register(position));

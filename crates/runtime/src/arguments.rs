@@ -146,7 +146,7 @@ impl Binder<'_> {
         let lies_there = |output: &usize| {
             let Some(result) = self.step.outputs.get(*output) else { return false };
             let in_arena = [id, *result].iter().all(|id| self.graph.is_in_arena(*id) && !frame.is_outside(*id));
-            in_arena && frame.ranges.get(result.index()) == frame.ranges.get(id.index())
+            in_arena && frame.share_memory(self.graph, *result, id)
         };
         self.step.in_place().iter().filter(|(input, _)| *input == position).map(|(_, output)| *output).find(lies_there)
     }

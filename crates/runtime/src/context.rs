@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sinter_backend::Argument;
 use sinter_base::{BlockId, MemoryRef, Value};
-use sinter_plan::{Place, PlanValueId, Port, Storage};
+use sinter_plan::{Place, PlanGuard, PlanValueId, Port, Storage};
 
 use crate::bind::bind;
 use crate::bindings::Bindings;
@@ -17,6 +17,7 @@ use crate::host_value::{HostTensor, HostValue, allocated, bytes_of};
 use crate::outside::{Outside, look};
 use crate::profile::{Observer, Watch};
 use crate::queues::Queues;
+use crate::sizes::KnownSizes;
 use crate::step::{Work, bind_steps, run_steps};
 
 /// Activations, registers and scratch memory of one inference in flight. Made by [`crate::Engine::context`]; it keeps its
@@ -90,13 +91,9 @@ impl Context {
 pub(crate) struct State {
     /// Queues and device memory, which the first run makes.
     devices: Option<OnDevices>,
-    registers: Vec<i64>,
+    sizes: KnownSizes,
     /// The input that gave each register its size.
     bound: Vec<Option<usize>>,
-    /// The registers that buffers are placed for.
-    placed_for: Vec<i64>,
-    /// Counts the changes of sizes; names the current ones.
-    number: u64,
     /// The seed of random numbers.
     seed: u64,
     /// Did a kernel panic in this context?
@@ -163,14 +160,15 @@ impl State {
         }
         let plan = &engine.plan;
         let count = plan.shapes.register_count();
-        self.registers.resize(count, 0);
+        self.sizes.registers.clear();
+        self.sizes.registers.resize(count, 0);
         self.bound.clear();
         self.bound.resize(count, None);
         for (position, (port, given)) in plan.inputs.iter().zip(inputs).enumerate() {
             let declared = plan.graph.values.get(port.value.index()).map(|v| &v.ty);
             let declared = declared.ok_or_else(|| RuntimeError::Damaged(format!("'{}' has no value", port.name)))?;
             let default = || port.default.and_then(|weight| plan.weights.get(weight.index()));
-            let (registers, bound) = (&mut self.registers, &mut self.bound);
+            let (registers, bound) = (&mut self.sizes.registers, &mut self.bound);
             match (given, default()) {
                 (Some(given), _) => bind(&plan.inputs, position, given, declared, &plan.shapes, registers, bound)?,
                 (None, Some(weight)) => {
@@ -182,15 +180,14 @@ impl State {
                 }
             }
         }
-        plan.shapes.run(&mut self.registers)?;
-        if self.registers != self.placed_for || self.number == 0 {
-            self.number += 1;
-            self.placed_for.clone_from(&self.registers);
-        }
-        if self.frame.placed_for == self.number {
+        let of_register = engine.stages.registers();
+        plan.shapes.run_where(&mut self.sizes.registers, |at| of_register.get(at) == Some(&0))?;
+        self.sizes.enter(0);
+        if self.frame.is_placed_for(0, self.sizes.number) {
             return Ok(());
         }
-        guard::check(plan, &self.registers)?;
+        let is_known = |guard: &&PlanGuard| engine.stages.latest([&guard.left, &guard.right]) == 0;
+        guard::check(plan, plan.guards.iter().filter(is_known), &self.sizes.registers)?;
         let done = self.place_buffers(engine);
         if done.is_err() {
             // The next run must not see unfinished memory or arguments.
@@ -209,14 +206,15 @@ impl State {
         let (frame, limit) = (&mut self.frame, engine.max_memory);
         frame.clear(&plan.graph, queues);
         let before = frame.arena_bytes();
-        frame.place_buffers(&plan.graph, &engine.loaded.layout, &self.registers, self.number, limit, queues)?;
+        let layout = engine.loaded.layouts.first().ok_or_else(|| RuntimeError::Damaged("no layout".to_owned()))?;
+        frame.place_buffers(&plan.graph, (layout, 0), &self.sizes.registers, self.sizes.number, limit, queues)?;
         if frame.arena_bytes() != before {
             // The arena has moved, so that recordings are invalid.
             captures.clear(queues.at(Place::MAIN));
         }
         let left = limit.saturating_sub(frame.arena_bytes());
         queues.all().for_each(|(_, queue)| queue.limit_scratch(left));
-        bind_steps(&plan.graph, &engine.loaded, frame, queues)
+        bind_steps(&plan.graph, &engine.loaded, 0, frame, queues)
     }
 
     /// Runs one inference. Where the device works in the memory of the host, the bindings lend the memory of inputs and outputs
@@ -287,10 +285,10 @@ impl State {
 
     /// Runs all steps.
     fn run(&mut self, engine: &Shared, observer: Option<&mut dyn Observer>) -> Result<(), RuntimeError> {
-        let Self { devices: Some(devices), frame, registers, .. } = self else { return Err(without_device()) };
+        let Self { devices: Some(devices), frame, sizes, .. } = self else { return Err(without_device()) };
         let mut watch = observer.map(Watch::new);
         let OnDevices { queues, captures, .. } = devices;
-        let mut work = Work { engine, registers, queues, captures: Some(captures) };
+        let mut work = Work { engine, sizes, queues, captures: Some(captures) };
         run_steps(&engine.plan.graph, &engine.loaded, frame, &mut work, watch.as_mut())?;
         queues.finish().map_err(RuntimeError::of_work)
     }
@@ -299,7 +297,7 @@ impl State {
     /// allocated, and copies other outputs into memory that the bindings keep.
     fn give(&mut self, engine: &Shared, outputs: &mut [Option<HostValue>]) -> Result<(), RuntimeError> {
         let plan = &engine.plan;
-        let Self { devices: Some(devices), frame, lent, .. } = self else { return Err(without_device()) };
+        let Self { devices: Some(devices), frame, lent, sizes, .. } = self else { return Err(without_device()) };
         let queues = &mut devices.queues;
         for (position, (port, slot)) in plan.outputs.iter().zip(outputs).enumerate() {
             if lent.iter().any(|lent| matches!(lent, Lent::Output(output, ..) if *output == position)) {
@@ -317,7 +315,7 @@ impl State {
                 continue;
             }
             let Some(argument) = frame.argument(&plan.graph, queues, port.value) else {
-                let mut work = Work { engine, registers: &[], queues, captures: None };
+                let mut work = Work { engine, sizes, queues, captures: None };
                 let value = work.value(&plan.graph, frame, port.value).map_err(RuntimeError::of_work)?;
                 *slot = Some(HostValue::new(value));
                 continue;

@@ -244,9 +244,11 @@ impl Run<'_> {
         let loaded = loaded.get(which).ok_or_else(missing)?;
         let limit = work.engine.max_memory;
         frame.clear(graph, work.queues);
-        let is_new = frame.place_buffers(graph, &loaded.layout, work.registers, outer.placed_for, limit, work.queues);
+        let layout = loaded.layouts.first().ok_or_else(missing)?;
+        let sizes = &*work.sizes;
+        let is_new = frame.place_buffers(graph, (layout, 0), &sizes.registers, sizes.number, limit, work.queues);
         if is_new.map_err(RuntimeError::into_kernel_error)? {
-            bind_steps(graph, loaded, frame, work.queues).map_err(RuntimeError::of_body)?;
+            bind_steps(graph, loaded, 0, frame, work.queues).map_err(RuntimeError::of_body)?;
         }
         let (seed, stream) = seed(outer);
         frame.seed = seed;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use sinter_backend::{BackEnd, Device, Kernels, Target};
 use sinter_base::Value;
-use sinter_plan::{Action, Graph, Place, Plan, PlanFile, PlanValueId, Storage, Trust};
+use sinter_plan::{Action, Graph, Place, Plan, PlanFile, PlanValueId, Stages, Storage, Trust};
 
 use crate::bindings::Bindings;
 use crate::context::{Context, State};
@@ -49,6 +49,8 @@ struct Pooled {
 pub(crate) struct Shared {
     pub(crate) plan: Plan,
     pub(crate) loaded: LoadedGraph,
+    /// When each size is known.
+    pub(crate) stages: Stages,
     /// By place.
     pub(crate) places: Vec<LoadedPlace>,
     /// Results that kernels write to memory of the caller, by output.
@@ -110,7 +112,8 @@ impl Engine {
     ) -> Result<Self, RuntimeError> {
         let direct = results::direct(&plan);
         let loading = Loading { sizes: &plan.shapes.dims(), code: &plan.code, kernels };
-        let loaded = loading.graph(&plan.graph, &direct)?;
+        let stages = Stages::of(&plan);
+        let loaded = loading.graph(&plan.graph, &direct, &stages)?;
         let weights = weights::share(&mut plan);
         let place = |(place, kernels): (usize, &&Kernels<'_>)| {
             let device = kernels.device().clone();
@@ -127,7 +130,7 @@ impl Engine {
         if places.len() < plan.places() {
             return Err(RuntimeError::Damaged("a plan with more places than devices".to_owned()));
         }
-        let shared = Shared { plan, loaded, places, direct, max_memory: options.max_memory };
+        let shared = Shared { plan, loaded, stages, places, direct, max_memory: options.max_memory };
         Ok(Self { shared: Arc::new(shared), pool: Mutex::new(Vec::new()) })
     }
 

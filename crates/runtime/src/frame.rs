@@ -22,24 +22,20 @@ pub(crate) struct Frame {
     pub(crate) ranges: Vec<Range<usize>>,
     /// Rows and row pitch of aliases, by value; zeros for other values.
     pub(crate) rows: Vec<Rows>,
-    /// Arenas by place.
-    arenas: Vec<Arena>,
+    /// The stage whose arena a value lies in, by value.
+    stage_of: Vec<usize>,
+    /// The memory of each stage.
+    stages: Vec<StageMemory>,
     /// Values outside of the arena, by value.
     pub(crate) outside: Vec<Option<Outside>>,
-    /// Scratch memory of steps in the arena, by step; empty where there is none.
-    workspaces: Vec<Range<usize>>,
+    /// Scratch memory of steps in the arena of their stage, by step; empty where there is none.
+    workspaces: Vec<(usize, Range<usize>)>,
     /// The launches of steps, by step; see `arguments.rs`.
     pub(crate) bound: Vec<Bound>,
     /// Staging buffer for the elements of a value in registers.
     elements: Vec<u8>,
     /// The index of the kernel that each step launches for these sizes.
     pub(crate) chosen: Vec<usize>,
-    /// Sizes of the distinct shapes; kept to solve again without allocation.
-    pub(crate) shapes: Vec<Solved>,
-    /// Offsets of buffers; kept to place again without allocation.
-    pub(crate) placement: Placement,
-    /// The sizes that buffers are placed for: a number that the context counts up.
-    pub(crate) placed_for: u64,
     /// How often the frame placed buffers.
     pub(crate) layouts: usize,
     /// How often steps inferred types during runs.
@@ -50,6 +46,19 @@ pub(crate) struct Frame {
     pub(crate) seed: u64,
     /// The stream of this iteration's random numbers, other than that of any other iteration; 0 outside of control flow.
     pub(crate) stream: u64,
+}
+
+/// The memory of a stage, and the lists that solve it; kept to solve again without allocation.
+#[derive(Default)]
+struct StageMemory {
+    /// Arenas by place.
+    arenas: Vec<Arena>,
+    /// Sizes of the distinct shapes.
+    shapes: Vec<Solved>,
+    /// Offsets of buffers.
+    placement: Placement,
+    /// The sizes that buffers are placed for: a number that the context counts up.
+    placed_for: u64,
 }
 
 /// Memory of one device for values whose sizes are known before a run.
@@ -102,7 +111,9 @@ impl Frame {
         }
         let range = self.ranges.get(id.index())?;
         argument.memory = match graph.values.get(graph.base(id).index())?.storage {
-            Storage::Arena(_) | Storage::Registers(_) => self.in_arena(value.place, range)?,
+            Storage::Arena(_) | Storage::Registers(_) => {
+                self.in_arena(value.place, self.stage_of(graph.base(id)), range)?
+            }
             _ => {
                 let base = outside(graph.base(id))?.memory;
                 let is_inside = range.end <= base.bytes;
@@ -124,17 +135,18 @@ impl Frame {
 
     /// The scratch memory of a step; `None` where it has none.
     pub(crate) fn workspace(&self, place: Place, position: usize) -> Option<MemoryRef> {
-        self.workspaces.get(position).filter(|range| !range.is_empty()).and_then(|range| self.in_arena(place, range))
+        let (stage, range) = self.workspaces.get(position).filter(|(_, range)| !range.is_empty())?;
+        self.in_arena(place, *stage, range)
     }
 
-    fn in_arena(&self, place: Place, range: &Range<usize>) -> Option<MemoryRef> {
-        let block = self.arenas.get(place.index())?.block?;
+    fn in_arena(&self, place: Place, stage: usize, range: &Range<usize>) -> Option<MemoryRef> {
+        let block = self.stages.get(stage)?.arenas.get(place.index())?.block?;
         Some(MemoryRef { block, offset: range.start, bytes: range.len() })
     }
 
     /// Bytes of all arenas.
     pub(crate) fn arena_bytes(&self) -> usize {
-        self.arenas.iter().map(|arena| arena.bytes).sum()
+        self.stages.iter().flat_map(|stage| &stage.arenas).map(|arena| arena.bytes).sum()
     }
 
     /// A copy of a value.
@@ -182,34 +194,61 @@ impl Frame {
         self.outside.resize_with(graph.values.len(), || None);
     }
 
-    /// Places every arena value for these registers. `number` names the sizes: for the number of the call before, the frame
-    /// changes nothing and returns false.
+    /// The stage whose arena holds a value that owns memory.
+    fn stage_of(&self, id: PlanValueId) -> usize {
+        self.stage_of.get(id.index()).copied().unwrap_or(0)
+    }
+
+    /// Do two values of the arena have the same memory?
+    pub(crate) fn share_memory(&self, graph: &Graph, a: PlanValueId, b: PlanValueId) -> bool {
+        let stages = [a, b].map(|id| self.stage_of(graph.base(id)));
+        stages[0] == stages[1] && self.ranges.get(a.index()) == self.ranges.get(b.index())
+    }
+
+    /// Are the buffers of a stage placed for the sizes of this number?
+    pub(crate) fn is_placed_for(&self, stage: usize, number: u64) -> bool {
+        self.stages.get(stage).is_some_and(|known| known.placed_for == number)
+    }
+
+    /// Places every arena value of a stage for these registers. `number` names the sizes: for the number of the call before,
+    /// the frame changes nothing and returns false.
     pub(crate) fn place_buffers(
         &mut self,
         graph: &Graph,
-        layout: &Layout,
+        (layout, stage): (&Layout, usize),
         registers: &[i64],
         number: u64,
         limit: usize,
         queues: &mut Queues,
     ) -> Result<bool, RuntimeError> {
-        if self.placed_for == number {
+        if self.is_placed_for(stage, number) {
             return Ok(false);
         }
-        self.placed_for = 0;
+        if self.stages.len() <= stage {
+            self.stages.resize_with(stage.saturating_add(1), StageMemory::default);
+        }
+        // Later stages are placed again behind this one.
+        for later in self.stages.iter_mut().skip(stage.saturating_add(1)) {
+            later.release(queues);
+        }
+        let earlier = self.stages.iter().take(stage).flat_map(|stage| &stage.arenas);
+        let mut needed: usize = earlier.map(|arena| arena.bytes).sum();
+        let Some(memory) = self.stages.get_mut(stage) else { return Ok(false) };
+        memory.placed_for = 0;
         self.sizes.resize_with(graph.values.len(), Sizes::new);
         self.ranges.resize(graph.values.len(), 0..0);
+        self.stage_of.resize(graph.values.len(), 0);
         layout.choose(registers, &mut self.chosen);
-        layout.require(registers, &self.chosen, &mut self.shapes, &mut self.placement, limit)?;
-        self.arenas.resize_with(layout.places, Arena::default);
-        let mut needed = 0usize;
+        layout.require(registers, &self.chosen, &mut memory.shapes, &mut memory.placement, limit)?;
+        memory.arenas.resize_with(layout.places, Arena::default);
         for (place, queue) in queues.all().take(layout.places) {
-            let bytes = self.placement.solve(&layout.lives, |buffer| layout.is_at(buffer, place)).unwrap_or(usize::MAX);
+            let is_there = |buffer| layout.is_at(buffer, place);
+            let bytes = memory.placement.solve(&layout.lives, is_there).unwrap_or(usize::MAX);
             needed = needed.saturating_add(bytes);
             if needed > limit {
                 return Err(RuntimeError::Memory { needed, limit });
             }
-            if let Some(arena) = self.arenas.get_mut(place.index()) {
+            if let Some(arena) = memory.arenas.get_mut(place.index()) {
                 arena.grow(bytes, &mut **queue).map_err(|source| match source {
                     KernelError::Memory(_) => RuntimeError::Memory { needed, limit },
                     source => RuntimeError::Device { source },
@@ -217,30 +256,34 @@ impl Frame {
             }
         }
         for place in &layout.sized {
-            let Some(solved) = self.shapes.get(place.shape) else { continue };
+            let Some(solved) = memory.shapes.get(place.shape) else { continue };
             if let Some(sizes) = self.sizes.get_mut(place.value) {
                 sizes.clone_from(&solved.sizes);
             }
+            if let Some(slot) = self.stage_of.get_mut(place.value) {
+                *slot = stage;
+            }
             if let (Some((buffer, width)), Some(range)) = (place.buffer, self.ranges.get_mut(place.value)) {
                 // The block fits into memory, so no end overflows.
-                let start = self.placement.offset(buffer);
+                let start = memory.placement.offset(buffer);
                 *range = start..start.saturating_add(solved.bytes(width));
             }
         }
-        self.workspaces.clear();
-        for (position, workspace) in layout.workspaces.iter().enumerate() {
-            let range = workspace.as_ref().and_then(|workspace| {
-                let register = workspace.register(self.chosen.get(position).copied())?;
-                let bytes = usize::try_from(register.0).ok().and_then(|at| registers.get(at)).copied().unwrap_or(0);
-                let start = self.placement.offset(workspace.buffer);
-                Some(start..start.saturating_add(usize::try_from(bytes).unwrap_or(0)))
-            });
-            self.workspaces.push(range.unwrap_or(0..0));
+        self.workspaces.resize(layout.workspaces.len(), (0, 0..0));
+        for ((position, workspace), slot) in layout.workspaces.iter().enumerate().zip(&mut self.workspaces) {
+            let Some(workspace) = workspace else { continue };
+            let register = workspace.register(self.chosen.get(position).copied());
+            let bytes = register.and_then(|register| usize::try_from(register.0).ok()).and_then(|at| registers.get(at));
+            let bytes = bytes.and_then(|bytes| usize::try_from(*bytes).ok()).unwrap_or(0);
+            let start = memory.placement.offset(workspace.buffer);
+            *slot = (stage, start..start.saturating_add(bytes));
         }
         self.place_aliases(layout, registers)?;
-        self.write_registers(graph, layout, registers, queues)?;
+        self.write_registers(graph, (layout, stage), registers, queues)?;
         self.layouts += 1;
-        self.placed_for = number;
+        if let Some(memory) = self.stages.get_mut(stage) {
+            memory.placed_for = number;
+        }
         Ok(true)
     }
 
@@ -248,7 +291,7 @@ impl Frame {
     fn write_registers(
         &mut self,
         graph: &Graph,
-        layout: &Layout,
+        (layout, stage): (&Layout, usize),
         registers: &[i64],
         queues: &mut Queues,
     ) -> Result<(), RuntimeError> {
@@ -270,10 +313,23 @@ impl Frame {
                     _ => bytes.extend(element.to_ne_bytes()),
                 }
             }
-            let Some(memory) = self.in_arena(value.place, range).filter(|memory| memory.bytes > 0) else { continue };
+            let Some(memory) = self.in_arena(value.place, stage, range).filter(|memory| memory.bytes > 0) else {
+                continue;
+            };
             queues.at(value.place).write(memory, &self.elements).map_err(|source| RuntimeError::Device { source })?;
         }
         Ok(())
+    }
+}
+
+impl StageMemory {
+    fn release(&mut self, queues: &mut Queues) {
+        self.placed_for = 0;
+        for ((_, queue), arena) in queues.all().zip(self.arenas.drain(..)) {
+            if let Some(block) = arena.block {
+                queue.release(block);
+            }
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sinter_backend::{Code, KernelError, KernelId, Kernels, Loaded};
 use sinter_base::Dim;
-use sinter_plan::{Action, Graph, Launch, Place, PlanValueId, Step, Storage, Variant};
+use sinter_plan::{Action, Graph, Launch, Place, PlanValueId, Stages, Step, Storage, Variant};
 
 use crate::arguments::Changing;
 use crate::capture::segments;
@@ -41,6 +41,8 @@ pub(crate) enum LoadedAction {
     Copy,
     /// An alias, which runs nothing.
     Alias,
+    /// Reads sizes; the stage that they begin.
+    Sync(usize),
     /// The bodies of control flow.
     Control(Vec<LoadedGraph>),
 }
@@ -51,8 +53,10 @@ pub(crate) struct LoadedGraph {
     pub(crate) actions: Vec<LoadedAction>,
     /// Parallel to the plan's steps: values made at run time that no later step needs.
     pub(crate) releases: Vec<Vec<PlanValueId>>,
-    /// The data to place its buffers by.
-    pub(crate) layout: Layout,
+    /// The data to place its buffers by, by stage.
+    pub(crate) layouts: Vec<Layout>,
+    /// Parallel to the plan's steps: the stage in which arguments are known.
+    pub(crate) stages: Vec<usize>,
     /// Steps that a device may record together. Bodies have none: the memory of carried values changes with each iteration.
     pub(crate) segments: Vec<Range<usize>>,
 }
@@ -72,20 +76,34 @@ impl Loading<'_> {
     ///
     /// # Errors
     /// When a kernel is unknown to the back end or cannot be loaded.
-    pub(crate) fn graph(&self, graph: &Graph, direct: &[Option<PlanValueId>]) -> Result<LoadedGraph, RuntimeError> {
-        let load = |step: &Step| match &step.action {
+    pub(crate) fn graph(
+        &self,
+        graph: &Graph,
+        direct: &[Option<PlanValueId>],
+        stages: &Stages,
+    ) -> Result<LoadedGraph, RuntimeError> {
+        let mut syncs = 0usize;
+        let mut load = |step: &Step| match &step.action {
             Action::Control { graphs, .. } => {
-                let load = |graph| Ok(LoadedGraph { segments: Vec::new(), ..self.graph(graph, &[])? });
+                // All sizes of a body are known before it runs.
+                let load =
+                    |graph| Ok(LoadedGraph { segments: Vec::new(), ..self.graph(graph, &[], &Stages::default())? });
                 let bodies: Result<_, RuntimeError> = graphs.iter().map(load).collect();
                 Ok(LoadedAction::Control(bodies?))
             }
             Action::Alias { .. } => Ok(LoadedAction::Alias),
             Action::Copy => Ok(LoadedAction::Copy),
+            Action::Sync => {
+                syncs = syncs.saturating_add(1);
+                Ok(LoadedAction::Sync(syncs))
+            }
             Action::Launch(launch) => self.launch(graph, step, launch, direct),
         };
-        let actions = graph.steps.iter().map(load).collect::<Result<Vec<_>, RuntimeError>>()?;
+        let actions = graph.steps.iter().map(&mut load).collect::<Result<Vec<_>, RuntimeError>>()?;
         let segments = segments(&actions);
-        Ok(LoadedGraph { actions, releases: releases(graph), layout: Layout::of(graph), segments })
+        let layouts = (0..stages.count()).map(|stage| Layout::of_stage(graph, stages, stage)).collect();
+        let stages = graph.steps.iter().map(|step| stages.of_step(graph, step)).collect();
+        Ok(LoadedGraph { actions, releases: releases(graph), layouts, stages, segments })
     }
 
     fn launch(

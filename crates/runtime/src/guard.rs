@@ -4,13 +4,17 @@ use sinter_plan::{Plan, PlanGuard, Register, SizeRange};
 
 use crate::error::RuntimeError;
 
-/// Checks all guards for these sizes.
+/// Checks guards of a plan for these sizes.
 ///
 /// # Errors
 /// The first guard that does not hold; where it bounds a size of an input, the input and the sizes that it may have.
-pub(crate) fn check(plan: &Plan, registers: &[i64]) -> Result<(), RuntimeError> {
+pub(crate) fn check<'a>(
+    plan: &Plan,
+    guards: impl IntoIterator<Item = &'a PlanGuard>,
+    registers: &[i64],
+) -> Result<(), RuntimeError> {
     let read = |r: Register| usize::try_from(r.0).ok().and_then(|i| registers.get(i)).copied().unwrap_or(0);
-    for guard in &plan.guards {
+    for guard in guards {
         let (left, right) = (read(guard.left), read(guard.right));
         if left != right {
             let sizes = || RuntimeError::Sizes { reason: guard.reason.clone(), left, right };

@@ -7,7 +7,7 @@ use sinter_base::Sizes;
 use sinter_base::shape::element_count;
 use sinter_base::view::element_bytes;
 use sinter_ops::Op;
-use sinter_plan::{Action, Alias, Graph, Launch, Place, PlanValueId, Register, Storage};
+use sinter_plan::{Action, Alias, Graph, Launch, Place, PlanValueId, Register, Stages, Storage};
 
 use crate::error::RuntimeError;
 use crate::placement::{Life, Placement};
@@ -101,8 +101,14 @@ impl Solved {
 }
 
 impl Layout {
-    /// Prepares the layout of a graph.
+    /// Prepares the layout of a graph whose sizes are all known before it runs.
     pub fn of(graph: &Graph) -> Self {
+        Self::of_stage(graph, &Stages::default(), 0)
+    }
+
+    /// Prepares the layout of the values and steps of one stage of the outermost graph.
+    pub(crate) fn of_stage(graph: &Graph, stages: &Stages, stage: usize) -> Self {
+        let is_other = |id: PlanValueId| stages.of_value(graph, id) != stage;
         let mut layout = Self {
             shapes: Vec::new(),
             sized: Vec::new(),
@@ -119,6 +125,9 @@ impl Layout {
         let values = lives(graph);
         for (index, value) in graph.values.iter().enumerate() {
             layout.places = layout.places.max(value.place.index() + 1);
+            if is_other(PlanValueId::new(index)) {
+                continue;
+            }
             let Some(registers) = &value.sizes else { continue };
             let width = element_bytes(value.ty.data_type());
             let buffer = match value.storage {
@@ -166,19 +175,21 @@ impl Layout {
             layout.parts.iter().enumerate().map(|(place, part)| (part.value, place)).collect();
         for (position, step) in graph.steps.iter().enumerate() {
             let bytes: Vec<_> = step.launch().into_iter().flat_map(Launch::variants).map(|v| v.workspace).collect();
-            let has_any = bytes.iter().any(Option::is_some);
+            let is_of_stage = stages.of_step(graph, step) == stage;
+            let has_any = is_of_stage && bytes.iter().any(Option::is_some);
             layout.workspaces.push(has_any.then_some(Workspace { bytes, buffer: layout.lives.len() }));
             if has_any {
                 layout.lives.push(Life { first: position, last: position });
                 let place = step.outputs.first().and_then(|id| graph.values.get(id.index())).map(|value| value.place);
                 layout.buffers.push(place.unwrap_or(Place::MAIN));
             }
-            if let Some(launch) = step.launch().filter(|launch| !launch.special.is_empty()) {
+            if let Some(launch) = step.launch().filter(|launch| is_of_stage && !launch.special.is_empty()) {
                 let guards = launch.special.iter().map(|variant| variant.guards.clone()).collect();
                 layout.choices.push((position, guards));
             }
             if let Action::Alias { region } = &step.action
                 && let Some(Op::Concat(_)) = region.only().map(|node| &node.op)
+                && is_of_stage
             {
                 let place = |id: &PlanValueId| places.get(&id.index()).copied();
                 let parts: Vec<_> = step.inputs.iter().flatten().map(place).collect();
@@ -217,7 +228,6 @@ impl Layout {
 
     /// Chooses the kernel that each step launches for these registers; the last one where the list has no entry for the step.
     pub(crate) fn choose(&self, registers: &[i64], chosen: &mut Vec<usize>) {
-        chosen.clear();
         if self.choices.is_empty() {
             return;
         }

@@ -40,6 +40,7 @@ pub mod profile;
 mod queues;
 mod registers;
 mod results;
+mod sizes;
 mod stack;
 mod step;
 mod weights;

@@ -22,27 +22,29 @@ use crate::host_value::{bytes_of, tensor_of};
 use crate::outside::{Outside, look};
 use crate::profile::{StepValues, Watch};
 use crate::queues::Queues;
+use crate::sizes::KnownSizes;
 
 /// The state that all steps of a run share.
 pub(crate) struct Work<'a> {
     pub(crate) engine: &'a Shared,
-    pub(crate) registers: &'a [i64],
+    pub(crate) sizes: &'a mut KnownSizes,
     pub(crate) queues: &'a mut Queues,
     /// The recorded segments; `None` where the run records none.
     pub(crate) captures: Option<&'a mut Captures>,
 }
 
-/// Makes the arguments of all steps whose results lie in the arena, for a layout.
+/// Makes the arguments of all steps of a stage whose results lie in the arena, for a layout.
 pub(crate) fn bind_steps(
     graph: &Graph,
     loaded: &LoadedGraph,
+    stage: usize,
     frame: &mut Frame,
     queues: &Queues,
 ) -> Result<(), RuntimeError> {
     let mut all = std::mem::take(&mut frame.bound);
     all.resize_with(graph.steps.len(), Bound::default);
     let steps = graph.steps.iter().zip(&loaded.actions).zip(&mut all).enumerate();
-    for (position, ((step, action), bound)) in steps {
+    for (position, ((step, action), bound)) in steps.filter(|(at, _)| loaded.stages.get(*at) == Some(&stage)) {
         if let (LoadedAction::Launch { kernels, place, changing, .. }, Action::Launch(launch)) = (action, &step.action)
         {
             let chosen = frame.chosen.get(position).copied().unwrap_or(usize::MAX);
@@ -96,6 +98,7 @@ pub(crate) fn run_steps(
                 run.control(region, (graphs, bodies), frame, work, watch.as_deref_mut())
             }
             (LoadedAction::Alias, Action::Alias { .. }) => Ok(()),
+            (LoadedAction::Sync(stage), Action::Sync) => run.sync(*stage, loaded, frame, work),
             _ => Err(KernelError::Recipe("the step was loaded as something else".to_owned())),
         };
         result.map_err(|source| RuntimeError::of_step(step.origins.join(", "), source))?;
@@ -116,7 +119,7 @@ fn run_segment(
     frame: &mut Frame,
     work: &mut Work<'_>,
 ) -> Result<(), RuntimeError> {
-    let Work { registers, queues, captures: Some(captures), .. } = work else { return Ok(()) };
+    let Work { sizes, queues, captures: Some(captures), .. } = work else { return Ok(()) };
     let steps = || segment.clone().filter_map(|at| Some((at, graph.steps.get(at)?, loaded.actions.get(at)?)));
     let of_step = |at: usize, source| {
         let origins = graph.steps.get(at).map(|step| step.origins.join(", "));
@@ -144,7 +147,7 @@ fn run_segment(
         }
         Ok(())
     };
-    let done = captures.run(segment.start, registers, queues.at(Place::MAIN), &mut launch);
+    let done = captures.run(segment.start, &sizes.registers, queues.at(Place::MAIN), &mut launch);
     done.map_err(|source| of_step(at, source))?;
     for releases in segment.clone().filter_map(|at| loaded.releases.get(at)) {
         frame.release(releases, queues);

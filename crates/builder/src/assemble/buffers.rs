@@ -3,6 +3,8 @@
 //! the actual sizes, and lets buffers share memory that are not live at once. A base buffer is live from the first
 //! write to an alias of it to the last use of any.
 
+use std::collections::BTreeSet;
+
 use sinter_base::view::element_bytes;
 use sinter_base::{Dim, ValueType};
 use sinter_plan::{Action, BufferId, Graph, Storage};
@@ -11,6 +13,14 @@ fn bytes_of(ty: &ValueType) -> Dim {
     let width = i64::try_from(element_bytes(ty.data_type())).unwrap_or(8);
     let count = ty.as_tensor().and_then(|t| t.shape.count().ok()).unwrap_or_else(|| Dim::constant(0));
     count.mul(&Dim::constant(width))
+}
+
+/// The named sizes of a value: all sizes of a buffer are known at the same point of a run.
+fn names_of(ty: &ValueType) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    let dims = ty.as_tensor().and_then(|ty| ty.dims().ok()).unwrap_or_default();
+    dims.iter().for_each(|dim| dim.visit_symbols(&mut |name| _ = names.insert(name.to_owned())));
+    names
 }
 
 /// Gives every arena value its buffer, in the bodies of control flow too: each body has an arena of its own. Results
@@ -45,7 +55,12 @@ pub(crate) fn assign_buffers(graph: &mut Graph, may_share: bool) {
                 let once = inputs.iter().flatten().filter(|other| graph.base(**other) == dying).count() == 1;
                 let dies = last_use[dying.index()] == position && once && !taken_over.contains(&dying);
                 match graph.values[dying.index()].storage {
-                    Storage::Arena(buffer) if dies && bytes_of(&graph.values[dying.index()].ty) == bytes => {
+                    Storage::Arena(buffer)
+                        if dies
+                            && bytes_of(&graph.values[dying.index()].ty) == bytes
+                            && names_of(&graph.values[dying.index()].ty)
+                                == names_of(&graph.values[base.index()].ty) =>
+                    {
                         Some((operand, dying, buffer))
                     }
                     _ => None,

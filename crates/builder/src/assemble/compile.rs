@@ -93,7 +93,7 @@ fn set(graph: &mut Graph, code: &dyn Fn(&Recipe, &str) -> Option<CodeId>) {
                 launch.variants_mut().for_each(|variant| variant.code = code(&variant.recipe, &key));
             }
             Action::Control { graphs, .. } => graphs.iter_mut().for_each(|graph| set(graph, code)),
-            Action::Copy | Action::Alias { .. } => {}
+            Action::Copy | Action::Sync | Action::Alias { .. } => {}
         }
     }
 }

@@ -34,13 +34,15 @@ impl Lowering<'_> {
             self.on_island.extend(origins.iter().cloned());
         }
         let is_open = |id: &PlanValueId| match graph.values[id.index()].storage {
-            Storage::Dynamic => true,
-            Storage::Input => sizes.values[id.index()].is_none(),
+            // A `Sync` step has read the sizes of a dynamic value that has some.
+            Storage::Dynamic | Storage::Input => sizes.values[id.index()].is_none(),
             Storage::Weight(_) | Storage::Arena(_) | Storage::Alias(_) | Storage::Registers(_) => false,
         };
         let fixed = candidate.kind == KernelKind::Device
             && !inputs.iter().flatten().any(is_open)
             && outputs.iter().all(|id| sizes.values[id.index()].is_some())
+            && (self.is_inside
+                || !outputs.iter().any(|id| graph.outputs.contains(id) && self.is_told(&graph.values[id.index()].ty)))
             && self.sizes_are_certain(&region, &origins, shapes);
         for id in &outputs {
             if fixed {

@@ -1,6 +1,6 @@
 //! Lowers a network's body to the steps of a plan.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use sinter_backend::Region;
 use sinter_base::{DataType, Dim, Location, TensorType, ValueType};
@@ -15,6 +15,8 @@ use crate::error::Unsupported;
 
 /// Limit on the elements of a value in registers.
 const MOST_REGISTERS: usize = 64;
+/// Limit on the steps that read sizes: each begins a stage with an arena of its own.
+const MOST_SYNCS: usize = 32;
 
 impl Lowering<'_> {
     pub(crate) fn is_known(&self, dim: &Dim) -> bool {
@@ -118,10 +120,83 @@ impl Lowering<'_> {
         let is_input = |id: &&ValueId| self.is_inside || !self.weights.contains_key(id);
         graph.inputs = body.inputs().iter().filter(is_input).map(|id| plan_id(*id)).collect();
         graph.outputs = outputs.iter().map(|id| plan_id(*id)).collect();
-        for step in steps {
+        let mut steps = steps.into_iter();
+        while let Some(step) = steps.next() {
+            let outputs: Vec<PlanValueId> = step.outputs.iter().map(|id| plan_id(*id)).collect();
             self.lower_step(body, step, locations, &mut graph, &mut sizes, shapes);
+            self.read_sizes(&outputs, steps.as_slice(), &mut graph, &mut sizes, shapes);
         }
         (graph, sizes)
+    }
+
+    /// Does a type name sizes that a step tells?
+    pub(crate) fn is_told(&self, ty: &ValueType) -> bool {
+        let dims = ty.as_tensor().and_then(|ty| ty.dims().ok()).unwrap_or_default();
+        let mut is_told = false;
+        dims.iter().for_each(|dim| dim.visit_symbols(&mut |name| is_told |= self.told.contains(name)));
+        is_told
+    }
+
+    /// Adds a step that reads the sizes of results which only their kernel knows, where the sizes of later results follow
+    /// from them: these then have buffers in the arena, and need no inference in a run.
+    fn read_sizes(
+        &mut self,
+        outputs: &[PlanValueId],
+        later: &[CoverStep],
+        graph: &mut Graph,
+        sizes: &mut Sizes,
+        shapes: &mut ShapeCompiler,
+    ) {
+        if self.is_inside || self.syncs == MOST_SYNCS {
+            return;
+        }
+        let dims_of = |graph: &Graph, id: &PlanValueId| {
+            let ty = graph.values[id.index()].ty.as_tensor().filter(|ty| ty.data_type != DataType::String);
+            ty.and_then(|ty| ty.dims().ok().map(<[Dim]>::to_vec))
+        };
+        let is_dynamic = |id: &&PlanValueId| graph.values[id.index()].storage == Storage::Dynamic;
+        let before = self.known.clone();
+        let (mut read, mut new) = (Vec::new(), BTreeSet::new());
+        for id in outputs.iter().filter(is_dynamic) {
+            let Some(dims) = dims_of(graph, id) else { continue };
+            let names = dims.iter().filter_map(Dim::as_symbol).filter(|name| !self.known.contains(*name));
+            let names: BTreeSet<String> = names.map(str::to_owned).collect();
+            let is_free = |dim: &Dim| dim.as_symbol().is_some_and(|name| names.contains(name));
+            if dims.iter().all(|dim| is_free(dim) || self.is_known(dim)) {
+                read.push(*id);
+                self.known.extend(names.iter().cloned());
+                new.extend(names);
+            }
+        }
+        let follows = |step: &CoverStep| {
+            let Work::Launch(..) = step.work else { return false };
+            let reads = step.inputs.iter().flatten().any(|id| read.iter().any(|own| own.index() == id.index()));
+            // Results of the network lie in memory of their own.
+            let is_inner = |id: &ValueId| {
+                self.is_sized(&graph.values[id.index()].ty) && !graph.outputs.contains(&PlanValueId::new(id.index()))
+            };
+            reads && step.outputs.iter().all(is_inner)
+        };
+        if read.is_empty() || !later.iter().any(follows) {
+            self.known = before;
+            return;
+        }
+        self.syncs += 1;
+        self.told.extend(new);
+        let to_come: HashSet<usize> = later.iter().flat_map(|step| &step.outputs).map(|id| id.index()).collect();
+        let is_read = |at: usize| read.iter().any(|id| id.index() == at);
+        for at in (0..graph.values.len()).filter(|at| to_come.contains(at) || is_read(*at)) {
+            let ty = &graph.values[at].ty;
+            if sizes.values[at].is_none() && self.is_sized(ty) {
+                let dims = dims_of(graph, &PlanValueId::new(at)).unwrap_or_default();
+                sizes.values[at] = Some(dims.iter().map(|dim| shapes.dim(dim)).collect());
+            }
+        }
+        let origins = graph.steps.last().map(|step| step.origins.clone()).unwrap_or_default();
+        let inputs = read.into_iter().map(Some).collect();
+        sizes.kernels.push(Vec::new());
+        sizes.bodies.push(Vec::new());
+        graph.steps.push(Step { action: Action::Sync, inputs, outputs: Vec::new(), origins });
     }
 
     fn add_value(

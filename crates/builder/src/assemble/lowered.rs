@@ -53,7 +53,10 @@ pub(crate) struct LoweredGraph {
     candidates: Candidates,
     sizes: Sizes,
     shapes: ShapeCompiler,
+    /// Named sizes of inputs.
     known: BTreeSet<String>,
+    /// The same, and the names that steps tell the sizes of.
+    told: BTreeSet<String>,
     expressions: Vec<Arc<WeightExpr>>,
     packs: Vec<Pack>,
     guards: Vec<(Slot, Slot, String)>,
@@ -95,7 +98,9 @@ pub(crate) fn lower(
         target: &target,
         database,
         may_join,
-        known: &known,
+        known: known.clone(),
+        told: BTreeSet::new(),
+        syncs: 0,
         weights: weight_ids,
         expressions: network.weights.iter().map(|w| w.expr.clone()).collect(),
         packs: Vec::new(),
@@ -112,7 +117,7 @@ pub(crate) fn lower(
     if !lowering.unsupported.is_empty() {
         return Err(BuildError::Unsupported(lowering.unsupported));
     }
-    let Lowering { expressions, packs, guards, candidates, costs, dequantized, on_island, .. } = lowering;
+    let Lowering { expressions, packs, guards, candidates, costs, dequantized, on_island, known: told, .. } = lowering;
     let island = island.filter(|_| !on_island.is_empty()).map(|(_, target)| target);
     Ok(LoweredGraph {
         target,
@@ -123,6 +128,7 @@ pub(crate) fn lower(
         sizes,
         shapes,
         known,
+        told,
         expressions,
         packs,
         guards,
@@ -144,12 +150,12 @@ pub(crate) fn finish(
     max_memory: u64,
     may_share: bool,
 ) -> Result<LoweredPlan, BuildError> {
-    let LoweredGraph { target, mut graph, candidates, sizes, mut shapes, known, expressions, packs, guards, .. } =
+    let LoweredGraph { target, mut graph, candidates, sizes, mut shapes, told, expressions, packs, guards, .. } =
         lowered;
     let LoweredGraph { costs, moved, dequantized, island, on_island, .. } = lowered;
     // Ranges come first: their messages name the input.
     let of_network = network.guards.iter().map(|g| (g.left.clone(), g.right.clone(), g.reason.clone()));
-    let decidable = ranges.guards().chain(of_network).filter(|(a, b, _)| is_over(a, &known) && is_over(b, &known));
+    let decidable = ranges.guards().chain(of_network).filter(|(a, b, _)| is_over(a, &told) && is_over(b, &told));
     let mut all: Vec<(Slot, Slot, String)> = Vec::new();
     let slots: Vec<_> =
         decidable.map(|(left, right, reason)| (shapes.dim(&left), shapes.dim(&right), reason)).collect();

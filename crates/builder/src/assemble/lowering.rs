@@ -67,7 +67,7 @@ impl Sizes {
                         variant.guards = slots.guards.iter().map(|(a, b)| (register(*a), register(*b))).collect();
                     }
                 }
-                Action::Alias { .. } | Action::Copy => {}
+                Action::Alias { .. } | Action::Copy | Action::Sync => {}
                 Action::Control { graphs, .. } => {
                     graphs.iter_mut().zip(bodies).for_each(|(graph, sizes)| sizes.resolve(graph, register));
                 }
@@ -83,8 +83,12 @@ pub(crate) struct Lowering<'a> {
     pub(crate) database: &'a TuningDatabase,
     /// May several operators be one region, in a layout of its own?
     pub(crate) may_join: bool,
-    /// Sizes that are known before a run: the named sizes of inputs.
-    pub(crate) known: &'a BTreeSet<String>,
+    /// Sizes that are known before the next step: the named sizes of inputs, and those that earlier steps told.
+    pub(crate) known: BTreeSet<String>,
+    /// The sizes that earlier steps told.
+    pub(crate) told: BTreeSet<String>,
+    /// Number of steps that read sizes.
+    pub(crate) syncs: usize,
     /// The weight behind an input of the body that is being lowered.
     pub(crate) weights: HashMap<ValueId, WeightId>,
     /// The expression of each weight; layouts add some.

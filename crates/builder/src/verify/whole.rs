@@ -146,7 +146,7 @@ fn apart(plan: &Plan) -> Plan {
         for step in &mut graph.steps {
             match &mut step.action {
                 Action::Launch(launch) => launch.in_place.clear(),
-                Action::Alias { .. } | Action::Copy => {}
+                Action::Alias { .. } | Action::Copy | Action::Sync => {}
                 Action::Control { graphs, .. } => graphs.iter_mut().for_each(separate),
             }
         }

@@ -29,6 +29,7 @@ use sinter_plan::{Graph, Launch, Plan, Register, Storage, Trust, from_bytes, to_
 use crate::confusion::{bodies, body_at, confuse, with_attributes};
 use crate::devices;
 use crate::hostile_plans::{corpus, folders};
+use crate::told_sizes;
 
 /// Changed plans of a test, unless `SINTER_HOSTILE_PLANS` says how many.
 const MUTATIONS: usize = 3_000;
@@ -226,6 +227,18 @@ fn plans_with_islands() {
     }
     assert!(plans.len() > 10, "only {} plans with islands", plans.len());
     confused("confused-islands", 29, &plans, &[&fake, &Cpu]);
+    assert_eq!(fake.account().used(), 0, "memory is lost");
+}
+
+/// Plans whose kernels tell sizes, which later steps depend on.
+#[test]
+fn plans_with_told_sizes() {
+    let fake = Fake::default();
+    let networks = told_sizes::networks().map(|(_, network)| network);
+    let plans: Vec<Plan> = networks.iter().map(|network| told_sizes::planned(network, &Cpu, None)).collect();
+    confused("confused-told-sizes", 31, &plans, &[&Cpu]);
+    let plans: Vec<Plan> = networks.iter().map(|network| told_sizes::planned(network, &fake, Some(&Cpu))).collect();
+    confused("confused-told-sizes-islands", 33, &plans, &[&fake, &Cpu]);
     assert_eq!(fake.account().used(), 0, "memory is lost");
 }
 

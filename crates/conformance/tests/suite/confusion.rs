@@ -21,7 +21,7 @@ fn any<'a, T>(list: &'a [T], random: &mut Random) -> &'a T {
 pub(crate) fn bodies(graph: &Graph) -> usize {
     let of = |step: &Step| match &step.action {
         Action::Control { graphs, .. } => graphs.iter().map(|graph| 1 + bodies(graph)).sum(),
-        Action::Launch(_) | Action::Alias { .. } | Action::Copy => 0,
+        Action::Launch(_) | Action::Alias { .. } | Action::Copy | Action::Sync => 0,
     };
     graph.steps.iter().map(of).sum()
 }
@@ -163,6 +163,10 @@ fn confuse_step(graph: &mut Graph, registers: usize, random: &mut Random) {
             }
         }
         11 => steps[at].action = Action::Copy,
+        12 => {
+            steps[at].action = Action::Sync;
+            steps[at].outputs.clear();
+        }
         7 => {
             let Some(region) = steps[at].region().cloned() else { return };
             steps[at].action = Action::Alias { region };
@@ -199,7 +203,7 @@ fn confuse_step(graph: &mut Graph, registers: usize, random: &mut Random) {
                 Action::Launch(Launch { region, .. }) | Action::Alias { region } | Action::Control { region, .. } => {
                     region
                 }
-                Action::Copy => return,
+                Action::Copy | Action::Sync => return,
             };
             if let Some(changed) = confused(own, random) {
                 *own = changed;

@@ -32,6 +32,7 @@ mod seeds;
 mod spatial;
 mod steady;
 mod tapped;
+mod told_sizes;
 mod unseen_shapes;
 mod verified;
 

@@ -233,7 +233,7 @@ impl<'a> Placing<'a> {
         let result = *result;
         let operands: Option<Vec<PlanValueId>> = inputs.iter().copied().collect();
         let (Some(operands), Ok(axis)) = (operands, axis_of(op.axis, self.dims(result).len())) else { return };
-        if !self.is_in_arena(result) {
+        if !self.is_in_arena(result) || !self.has_known_sizes(result) {
             return self.note(step, vec!["the sizes are dynamic".to_owned()]);
         }
         self.has_no_work[step] = true;
@@ -349,6 +349,14 @@ impl<'a> Placing<'a> {
         Some(copies)
     }
 
+    /// Are the sizes of a value known before a run?
+    fn has_known_sizes(&self, id: PlanValueId) -> bool {
+        let mut is_known = true;
+        let mut see = |name: &str| is_known &= self.known.sizes.contains(name);
+        self.dims(id).iter().for_each(|dim| dim.visit_symbols(&mut see));
+        is_known
+    }
+
     /// Makes a slice an alias of its operand.
     fn slice(&mut self, step: usize) -> Result<(), String> {
         let graph: &'a Graph = self.graph;
@@ -359,7 +367,7 @@ impl<'a> Placing<'a> {
         let storage = &graph.values[data.index()].storage;
         let has_place =
             matches!(storage, Storage::Arena(_)) || *storage == Storage::Input && graph.inputs.contains(&data);
-        if !has_place || !self.is_in_arena(*result) {
+        if !has_place || !self.is_in_arena(*result) || !self.has_known_sizes(*result) || !self.has_known_sizes(data) {
             return Err("the sizes are dynamic".to_owned());
         }
         if self.places[result.index()].is_some() {
