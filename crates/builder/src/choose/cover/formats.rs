@@ -11,17 +11,18 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use sinter_backend::Region;
 use sinter_ops::ValueId;
-use sinter_ops::movement::Transpose;
 
-use crate::choose::cover::alternatives::{Format, ScoredGroup, type_in};
+use crate::choose::cover::alternatives::ScoredGroup;
+use crate::choose::cover::conversions::Format;
 use crate::choose::cover::cut::{Cut, NEVER};
 use crate::choose::cover::eliminate::Labelling;
 use crate::choose::cover::islands::{Islands, copy_time};
 use crate::choose::cover::problem::Problem;
 use crate::choose::cover::repeated::Repeated;
 use crate::choose::select::select;
+
+pub(crate) use crate::choose::cover::conversions::conversion_region;
 
 /// Limit on the entries of a table of an elimination.
 const MOST_ENTRIES: usize = 1 << 14;
@@ -359,19 +360,6 @@ impl<'a> Formats<'a> {
         }
         Prices::new(own, conversions)
     }
-}
-
-/// The region that converts a value into a format, from the other one.
-pub(crate) fn conversion_region(problem: &Problem<'_>, id: ValueId, format: Format) -> Option<Region> {
-    let plain = problem.body.ty(id);
-    let rank = plain.as_tensor()?.dims().ok()?.len();
-    let last = type_in(plain, Format::ChannelsLast(rank))?;
-    let (op, from, to) = match format {
-        Format::Plain => (Transpose::to_channels_first(rank), last, plain.clone()),
-        Format::ChannelsLast(_) => (Transpose::to_channels_last(rank), plain.clone(), last),
-        Format::Island => return None,
-    };
-    Some(Region::single(op.into(), &[Some(from)], vec![to]))
 }
 
 #[cfg(test)]
