@@ -16,7 +16,7 @@ const CHUNKS_PER_WORKER: usize = 4;
 /// Estimated operations of a result.
 #[derive(Clone, Copy, Debug)]
 pub enum Cost {
-    /// For each of its elements; of two results, for those of the first.
+    /// For each of its elements; of two results, for those of the first, or of the second where the first has none.
     PerElement(usize),
     /// All together.
     InAll(usize),
@@ -47,10 +47,12 @@ pub fn share<T: Send>(
 ) {
     let unit = unit.max(1);
     let each = units_per_chunk(workers, data.len().div_ceil(unit), cost.of(data.len()));
-    hand_out(workers, data.chunks_mut(each * unit), |index, chunk| task(index * each, chunk));
+    let chunks = data.chunks_mut(each * unit);
+    hand_out(workers, chunks.len(), chunks, |index, chunk| task(index * each, chunk));
 }
 
-/// As [`share`] for two results of as many units each, of `units.0` and `units.1` elements.
+/// As [`share`] for two results of as many units each, of `units.0` and `units.1` elements. A result whose units have no
+/// elements is an empty slice in every call.
 pub fn share_both<T: Send, U: Send>(
     workers: &dyn Workers,
     (first, second): (&mut [T], &mut [U]),
@@ -58,24 +60,33 @@ pub fn share_both<T: Send, U: Send>(
     cost: Cost,
     task: impl Fn(usize, &mut [T], &mut [U]) + Sync,
 ) {
-    let units = (units.0.max(1), units.1.max(1));
-    let each = units_per_chunk(workers, first.len().div_ceil(units.0), cost.of(first.len()));
-    let chunks = first.chunks_mut(each * units.0).zip(second.chunks_mut(each * units.1));
-    hand_out(workers, chunks, |index, (first, second)| task(index * each, first, second));
+    let (count, elements) = match units.0 {
+        0 => (second.len().div_ceil(units.1.max(1)), second.len()),
+        unit => (first.len().div_ceil(unit), first.len()),
+    };
+    let each = units_per_chunk(workers, count, cost.of(elements));
+    let chunks = chunks_or_empty(first, each * units.0).zip(chunks_or_empty(second, each * units.1));
+    let tasks = count.div_ceil(each);
+    hand_out(workers, tasks, chunks, |index, (first, second)| task(index * each, first, second));
+}
+
+/// Chunks of `length` elements, followed by empty ones without end.
+fn chunks_or_empty<T>(data: &mut [T], length: usize) -> impl Iterator<Item = &mut [T]> {
+    data.chunks_mut(length.max(1)).chain(std::iter::repeat_with(|| &mut [][..]))
 }
 
 fn units_per_chunk(workers: &dyn Workers, units: usize, operations: usize) -> usize {
     units.div_ceil(chunk_count(workers, operations)).max(1)
 }
 
-/// Calls `task(index, chunk)` for every chunk.
+/// Calls `task(index, chunk)` for the first `tasks` chunks.
 fn hand_out<P: Send>(
     workers: &dyn Workers,
-    chunks: impl ExactSizeIterator<Item = P> + Send,
+    tasks: usize,
+    chunks: impl Iterator<Item = P> + Send,
     task: impl Fn(usize, P) + Sync,
 ) {
-    let tasks = chunks.len();
-    let chunks = chunks.enumerate();
+    let chunks = chunks.take(tasks).enumerate();
     if tasks < 2 {
         return chunks.for_each(|(index, chunk)| task(index, chunk));
     }
@@ -121,6 +132,22 @@ mod tests {
         });
         assert!(wide.iter().enumerate().all(|(i, &v)| v == i / 3));
         assert!(narrow.iter().enumerate().all(|(i, &v)| v == i));
+    }
+
+    #[test]
+    fn a_result_without_elements_does_not_end_the_other() {
+        let team = Team::new(2);
+        for units in [(0, 3), (3, 0)] {
+            let (mut first, mut second) = (vec![0usize; 10_000 * units.0], vec![0usize; 10_000 * units.1]);
+            share_both(&team, (&mut first, &mut second), units, Cost::PerElement(1), |unit, first, second| {
+                assert!(first.is_empty() != second.is_empty());
+                let chunk = first.iter_mut().chain(second).enumerate();
+                chunk.for_each(|(i, v)| *v += 1 + unit + i / 3);
+            });
+            assert!(first.iter().chain(&second).enumerate().all(|(i, &v)| v == 1 + i / 3));
+        }
+        // Units without elements in both results are none.
+        share_both(&team, (&mut [0u8; 0], &mut [0u8; 0]), (0, 0), Cost::PerElement(1), |_, _, _| panic!("no unit"));
     }
 
     #[test]
