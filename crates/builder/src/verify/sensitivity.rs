@@ -3,8 +3,8 @@
 //! Most networks damp an error of one layer in the next; some magnify it, and then two correct engines differ by more
 //! than any fixed bound. So do sums whose terms cancel, steps such as a floor near their edge, and recurrences over
 //! many steps. Where a result exceeds its bound, the reference executor runs a few times more with every float
-//! perturbed at random by some units in the last place, once to each side. A difference of twice that effect is no
-//! proof of an error.
+//! perturbed at random by some units in the last place, once to each side, and with fewer digits ([`Noise`]). A
+//! difference of twice that effect is no proof of an error.
 
 use sinter_base::{DataType, Floats, Value};
 use sinter_interp::FastEvaluator;
@@ -118,10 +118,11 @@ mod tests {
 
     use sinter_base::{Location, Tensor, ValueType};
     use sinter_ir::NetworkBuilder;
-    use sinter_ops::Memory;
     use sinter_ops::pointwise::{Expr, ScalarOp};
+    use sinter_ops::{InferContext, Memory};
 
     use super::*;
+    use crate::verify::reference::evaluate;
 
     fn tensor(values: &[f32]) -> Value {
         Tensor::from_vec(&[values.len()], values.to_vec()).unwrap().into()
@@ -147,5 +148,44 @@ mod tests {
             assert_eq!(explains(&network, &answers, 0, &found), excused, "{factor}");
             assert!(!explains(&network, &answers, 0, &tensor(&[f32::NAN; 3])));
         }
+    }
+
+    fn region(make: impl Fn(&Expr) -> Expr) -> Body {
+        let mut body = Body::new();
+        let x = body.add_input(ValueType::tensor(DataType::F32, vec![2i64.into()]));
+        let op = Expr::into_pointwise(&[make(&Expr::input(0, DataType::F32))]).unwrap();
+        let made = body.add(op.into(), &[Some(x)], &mut InferContext::default()).unwrap();
+        body.set_outputs(made.to_vec());
+        body
+    }
+
+    fn excused(body: &Body, x: &[f32], found: &[f32]) -> bool {
+        let operands = [Some(tensor(x))];
+        let expected = evaluate(body, &operands, Memory::UNBOUNDED).unwrap();
+        excuses(body, &operands, &[tensor(found)], &expected, Memory::UNBOUNDED)
+    }
+
+    /// atanh magnifies the last bit of the sigmoid in front, which no noise on the operand changes.
+    #[test]
+    fn noise_reaches_into_programs() {
+        let sigmoid = |x: &Expr| x.unary(ScalarOp::Sigmoid);
+        let magnified = region(|x| sigmoid(x).unary(ScalarOp::Atanh));
+        let one_unit_off = (1.0 - f32::EPSILON / 2.0).atanh();
+        assert!(excused(&magnified, &[14.0, 0.5], &[one_unit_off, 0.729_01]));
+        assert!(!excused(&magnified, &[14.0, 0.5], &[one_unit_off, 0.739_01]), "nothing magnifies the second");
+        assert!(!excused(&region(sigmoid), &[14.0, 0.5], &[1.0, 0.63]));
+    }
+
+    /// A kernel's difference may be zero exactly where the reference executor's is not, and a kernel may lose a tiny
+    /// number.
+    #[test]
+    fn zero_is_next_to_small_numbers() {
+        let sign = region(|x| (&(x * (1.0 / 3.0)) - &(x * (1.0 / 3.0 + 1e-7))).unary(ScalarOp::Sign));
+        assert!(excused(&sign, &[1.0, 3.0], &[0.0, 0.0]));
+        let far = region(|x| (&(x * (1.0 / 3.0)) - &(x * (1.0 / 3.0 + 1e-4))).unary(ScalarOp::Sign));
+        assert!(!excused(&far, &[1.0, 3.0], &[0.0, 0.0]));
+        let floor = region(|x| x.unary(ScalarOp::Swish).unary(ScalarOp::Floor));
+        assert!(excused(&floor, &[-95.0, 1.5], &[-0.0, 1.0]));
+        assert!(!excused(&floor, &[-15.0, 1.5], &[-0.0, 1.0]), "this one is not tiny");
     }
 }

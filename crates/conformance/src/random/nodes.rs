@@ -129,10 +129,7 @@ impl Growth {
             let condition = x.binary(ScalarOp::Less, &y);
             return condition.select(x, &y);
         }
-        // Equality and divisibility of computed floats depend on rounding.
-        let is_rounded = |op: &ScalarOp| matches!(op, ScalarOp::Equal | ScalarOp::Mod | ScalarOp::Fmod);
         let takes = |op: &ScalarOp| match op.class() {
-            _ if data_type.is_float() && is_rounded(op) => false,
             Class::Binary => data_type != DataType::Bool,
             Class::IntegerBinary => data_type.is_integer(),
             Class::Comparison => true,
