@@ -5,6 +5,7 @@ use sinter_base::quantization::Granularity;
 use sinter_base::{DataType, Dim, Tensor};
 use sinter_ir::Network;
 use sinter_ir::builder::Handle;
+use sinter_ops::attention::Attention;
 use sinter_ops::matmul::MatMul;
 use sinter_ops::movement::{Concat, Unsqueeze};
 use sinter_ops::pointwise::ScalarOp;
@@ -105,6 +106,11 @@ pub(crate) fn networks() -> Vec<Network> {
             let x = m.typed(DataType::U8, [2i64, 3, 5, 7].map(Dim::from).to_vec());
             let last = m.op(permuted(&[0, 2, 3, 1]), &[x]);
             vec![m.pointwise(&[last], |v| v[0].cast(F32).unary(ScalarOp::Sqrt))]
+        }),
+        // A sum over no keys is 0.
+        named("attention-without-keys", |m| {
+            let [q, k, v] = [[1, 2, 3, 8], [1, 2, 0, 8], [1, 2, 0, 8]].map(|sizes| m.input(&sizes));
+            vec![m.op(Attention::default(), &[q, k, v])]
         }),
         // On a device without recurrences, copies of the states cannot be written into the result.
         named("states-joined", |m| {

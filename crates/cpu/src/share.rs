@@ -51,8 +51,8 @@ pub fn share<T: Send>(
     hand_out(workers, chunks.len(), chunks, |index, chunk| task(index * each, chunk));
 }
 
-/// As [`share`] for two results of as many units each, of `units.0` and `units.1` elements. A result whose units have no
-/// elements is an empty slice in every call.
+/// Calls `task(unit, first, second)` for every unit of two results, which have `units.0` and `units.1` elements in each.
+/// Where a unit has no elements in one of them, the task gets an empty slice there.
 pub fn share_both<T: Send, U: Send>(
     workers: &dyn Workers,
     (first, second): (&mut [T], &mut [U]),
@@ -60,14 +60,19 @@ pub fn share_both<T: Send, U: Send>(
     cost: Cost,
     task: impl Fn(usize, &mut [T], &mut [U]) + Sync,
 ) {
-    let (count, elements) = match units.0 {
-        0 => (second.len().div_ceil(units.1.max(1)), second.len()),
-        unit => (first.len().div_ceil(unit), first.len()),
+    let (count, elements) = match units {
+        (0, 0) => return,
+        (0, unit) => (second.len() / unit, second.len()),
+        (unit, _) => (first.len() / unit, first.len()),
     };
     let each = units_per_chunk(workers, count, cost.of(elements));
     let chunks = chunks_or_empty(first, each * units.0).zip(chunks_or_empty(second, each * units.1));
-    let tasks = count.div_ceil(each);
-    hand_out(workers, tasks, chunks, |index, (first, second)| task(index * each, first, second));
+    hand_out(workers, count.div_ceil(each), chunks, |index, (first, second)| {
+        let pairs = chunks_or_empty(first, units.0).zip(chunks_or_empty(second, units.1));
+        for (unit, (first, second)) in pairs.take(each.min(count - index * each)).enumerate() {
+            task(index * each + unit, first, second);
+        }
+    });
 }
 
 /// Chunks of `length` elements, followed by empty ones without end.
@@ -124,27 +129,14 @@ mod tests {
     #[test]
     fn two_results_stay_side_by_side() {
         let team = Team::new(2);
-        let (mut wide, mut narrow) = (vec![0usize; 30_000], vec![0usize; 10_000]);
-        share_both(&team, (&mut wide, &mut narrow), (3, 1), Cost::PerElement(1), |first, wide, narrow| {
-            assert_eq!(wide.len(), 3 * narrow.len());
-            wide.iter_mut().enumerate().for_each(|(i, v)| *v = first + i / 3);
-            narrow.iter_mut().enumerate().for_each(|(i, v)| *v = first + i);
-        });
-        assert!(wide.iter().enumerate().all(|(i, &v)| v == i / 3));
-        assert!(narrow.iter().enumerate().all(|(i, &v)| v == i));
-    }
-
-    #[test]
-    fn a_result_without_elements_does_not_end_the_other() {
-        let team = Team::new(2);
-        for units in [(0, 3), (3, 0)] {
+        for units in [(3, 1), (1, 3), (0, 3), (3, 0)] {
             let (mut first, mut second) = (vec![0usize; 10_000 * units.0], vec![0usize; 10_000 * units.1]);
             share_both(&team, (&mut first, &mut second), units, Cost::PerElement(1), |unit, first, second| {
-                assert!(first.is_empty() != second.is_empty());
-                let chunk = first.iter_mut().chain(second).enumerate();
-                chunk.for_each(|(i, v)| *v += 1 + unit + i / 3);
+                assert_eq!((first.len(), second.len()), units);
+                first.iter_mut().chain(second).for_each(|v| *v += 1 + unit);
             });
-            assert!(first.iter().chain(&second).enumerate().all(|(i, &v)| v == 1 + i / 3));
+            let of = |values: &[usize], unit: usize| values.iter().enumerate().all(|(i, &v)| v == 1 + i / unit);
+            assert!(of(&first, units.0.max(1)) && of(&second, units.1.max(1)), "{units:?}");
         }
         // Units without elements in both results are none.
         share_both(&team, (&mut [0u8; 0], &mut [0u8; 0]), (0, 0), Cost::PerElement(1), |_, _, _| panic!("no unit"));
