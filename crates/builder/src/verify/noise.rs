@@ -48,15 +48,13 @@ const STEPS: u64 = 1 << 8;
 const OPERANDS: u64 = 1 << 7;
 
 impl Noise {
-    /// Each random noise to both sides: an edge lies on one of them.
-    pub(crate) const RUNS: [Self; 6] = [
-        Self::Random { seed: 0, sign: 1.0 },
-        Self::Random { seed: 0, sign: -1.0 },
-        Self::Random { seed: 1, sign: 1.0 },
-        Self::Random { seed: 1, sign: -1.0 },
-        Self::Coarse(Coarse::RUNS[0]),
-        Self::Coarse(Coarse::RUNS[1]),
-    ];
+    /// A round of runs, each random noise to both sides: an edge lies on one of them. The first round has runs of fewer
+    /// digits as well.
+    pub(crate) fn round(round: u64) -> impl Iterator<Item = Self> {
+        let coarse: &[Coarse] = if round == 0 { &Coarse::RUNS } else { &[] };
+        let both = |seed: u64| [1.0, -1.0].map(|sign| Self::Random { seed, sign });
+        [2 * round, 2 * round + 1].into_iter().flat_map(both).chain(coarse.iter().copied().map(Self::Coarse))
+    }
 
     /// This noise on the results of an evaluator.
     pub(crate) fn on(self, evaluator: &dyn Evaluator) -> Noisy<'_> {

@@ -13,8 +13,9 @@ use sinter_base::shape::strides;
 use sinter_base::{DataType, Tensor, Value};
 use sinter_interp::{Coarse, FastEvaluator, evaluate_by_steps, run_with};
 use sinter_ops::{Arguments, EvalContext, EvalError, Evaluator, Op};
+use sinter_testkit::Random;
 
-use crate::random::{Problem, Random};
+use crate::random::Problem;
 
 /// Runs with noise.
 const RUNS: u64 = 20;

@@ -364,16 +364,15 @@ impl<'a> Formats<'a> {
 
 #[cfg(test)]
 mod tests {
+    use sinter_testkit::Random;
+
     use super::*;
 
     /// Random prices: elimination is exact, and expansions are close to it and never cheaper.
     #[test]
     fn formats_are_the_cheapest() {
-        let mut state = 3u64;
-        let mut draw = move |bound: usize| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) as usize % bound
-        };
+        let mut random = Random(3);
+        let mut draw = |bound: usize| random.below(bound);
         let (mut least_of_all, mut expanded_of_all) = (0, 0);
         for position in 0..200 {
             let groups = 1 + draw(7);
