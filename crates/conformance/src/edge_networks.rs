@@ -5,12 +5,15 @@ use sinter_base::quantization::Granularity;
 use sinter_base::{DataType, Dim, Tensor};
 use sinter_ir::Network;
 use sinter_ir::builder::Handle;
+use sinter_ops::attention::Attention;
+use sinter_ops::matmul::MatMul;
 use sinter_ops::movement::{Concat, Unsqueeze};
 use sinter_ops::pointwise::ScalarOp;
 use sinter_ops::quantize::{Dequantize, Quantize};
+use sinter_ops::recurrent::{Activation, Lstm, Recurrence};
 use sinter_ops::signal::Dft;
 
-use crate::odd_networks::{Maker, named, softmax};
+use crate::odd_networks::{Maker, named, permuted, softmax};
 
 const F32: DataType = DataType::F32;
 
@@ -89,6 +92,33 @@ pub(crate) fn networks() -> Vec<Network> {
             let b = m.pointwise(&[y], |v| v[0].unary(ScalarOp::Exp));
             let joined = m.op(Concat { axis: 1 }, &[a, b]);
             vec![m.op(softmax(1), &[joined])]
+        }),
+        // The product needs the weight packed, and the epilogue reads it unpacked.
+        named("dequantized-beside-weight", |m| {
+            let (x, by, w) =
+                (m.typed(DataType::U8, [2i64, 13, 13].map(Dim::from).to_vec()), scale(m, 0.02), m.weight(&[13, 13]));
+            let x = m.op(to_reals(), &[x, by]);
+            let product = m.op(MatMul::default(), &[x, w]);
+            vec![m.pointwise(&[w, product], |v| v[0].binary(ScalarOp::Max, &v[1]))]
+        }),
+        // A device that cannot transpose bytes converts no value to channels last.
+        named("bytes-channels-last", |m| {
+            let x = m.typed(DataType::U8, [2i64, 3, 5, 7].map(Dim::from).to_vec());
+            let last = m.op(permuted(&[0, 2, 3, 1]), &[x]);
+            vec![m.pointwise(&[last], |v| v[0].cast(F32).unary(ScalarOp::Sqrt))]
+        }),
+        // A sum over no keys is 0.
+        named("attention-without-keys", |m| {
+            let [q, k, v] = [[1, 2, 3, 8], [1, 2, 0, 8], [1, 2, 0, 8]].map(|sizes| m.input(&sizes));
+            vec![m.op(Attention::default(), &[q, k, v])]
+        }),
+        // On a device without recurrences, copies of the states cannot be written into the result.
+        named("states-joined", |m| {
+            let (x, w, r) = (m.input(&[9, 3, 7]), m.weight(&[1, 20, 7]), m.weight(&[1, 20, 5]));
+            let activations = [Activation::Sigmoid, Activation::Tanh, Activation::Tanh];
+            let op = Lstm { recurrence: Recurrence::forward(&activations), input_forget: false };
+            let states = m.all(op, &[Some(x), Some(w), Some(r)]);
+            vec![m.op(Concat { axis: 0 }, &states[1..])]
         }),
     ]
 }

@@ -10,9 +10,9 @@ use sinter_lean::client::LeanProgram;
 
 use crate::engine::{checked, lean_program, run_here, run_lean};
 use crate::onnx_cases::{Case, Failure, cases, ignored};
-use crate::random::Random;
 use crate::rules::Rule;
 use crate::variants::{Variant, embedded, is_float_case, symbolic};
+use sinter_testkit::Random;
 
 /// The program that computes the outputs.
 pub enum Machine {

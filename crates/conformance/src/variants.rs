@@ -14,7 +14,7 @@ use sinter_import_onnx::{ImportOptions, import_model};
 use sinter_ir::Network;
 
 use crate::onnx_cases::Case;
-use crate::random::Random;
+use sinter_testkit::Random;
 
 /// The version of the added nodes where a model names none.
 const DEFAULT_OPSET: i64 = 13;

@@ -87,7 +87,7 @@ impl HostTactic for PackedRow {
 }
 
 /// How often the operators of a region read an operand.
-fn readers(region: &Region, operand: usize) -> usize {
+pub(crate) fn readers(region: &Region, operand: usize) -> usize {
     let read = region.body().nodes().iter().flat_map(|node| node.inputs.iter().flatten());
     read.filter(|id| region.operand(**id) == Some(operand)).count()
 }

@@ -16,7 +16,7 @@ const CHUNKS_PER_WORKER: usize = 4;
 /// Estimated operations of a result.
 #[derive(Clone, Copy, Debug)]
 pub enum Cost {
-    /// For each of its elements; of two results, for those of the first.
+    /// For each of its elements; of two results, for those of the first, or of the second where the first has none.
     PerElement(usize),
     /// All together.
     InAll(usize),
@@ -47,10 +47,12 @@ pub fn share<T: Send>(
 ) {
     let unit = unit.max(1);
     let each = units_per_chunk(workers, data.len().div_ceil(unit), cost.of(data.len()));
-    hand_out(workers, data.chunks_mut(each * unit), |index, chunk| task(index * each, chunk));
+    let chunks = data.chunks_mut(each * unit);
+    hand_out(workers, chunks.len(), chunks, |index, chunk| task(index * each, chunk));
 }
 
-/// As [`share`] for two results of as many units each, of `units.0` and `units.1` elements.
+/// Calls `task(unit, first, second)` for every unit of two results, which have `units.0` and `units.1` elements in each.
+/// Where a unit has no elements in one of them, the task gets an empty slice there.
 pub fn share_both<T: Send, U: Send>(
     workers: &dyn Workers,
     (first, second): (&mut [T], &mut [U]),
@@ -58,24 +60,38 @@ pub fn share_both<T: Send, U: Send>(
     cost: Cost,
     task: impl Fn(usize, &mut [T], &mut [U]) + Sync,
 ) {
-    let units = (units.0.max(1), units.1.max(1));
-    let each = units_per_chunk(workers, first.len().div_ceil(units.0), cost.of(first.len()));
-    let chunks = first.chunks_mut(each * units.0).zip(second.chunks_mut(each * units.1));
-    hand_out(workers, chunks, |index, (first, second)| task(index * each, first, second));
+    let (count, elements) = match units {
+        (0, 0) => return,
+        (0, unit) => (second.len() / unit, second.len()),
+        (unit, _) => (first.len() / unit, first.len()),
+    };
+    let each = units_per_chunk(workers, count, cost.of(elements));
+    let chunks = chunks_or_empty(first, each * units.0).zip(chunks_or_empty(second, each * units.1));
+    hand_out(workers, count.div_ceil(each), chunks, |index, (first, second)| {
+        let pairs = chunks_or_empty(first, units.0).zip(chunks_or_empty(second, units.1));
+        for (unit, (first, second)) in pairs.take(each.min(count - index * each)).enumerate() {
+            task(index * each + unit, first, second);
+        }
+    });
+}
+
+/// Chunks of `length` elements, followed by empty ones without end.
+fn chunks_or_empty<T>(data: &mut [T], length: usize) -> impl Iterator<Item = &mut [T]> {
+    data.chunks_mut(length.max(1)).chain(std::iter::repeat_with(|| &mut [][..]))
 }
 
 fn units_per_chunk(workers: &dyn Workers, units: usize, operations: usize) -> usize {
     units.div_ceil(chunk_count(workers, operations)).max(1)
 }
 
-/// Calls `task(index, chunk)` for every chunk.
+/// Calls `task(index, chunk)` for the first `tasks` chunks.
 fn hand_out<P: Send>(
     workers: &dyn Workers,
-    chunks: impl ExactSizeIterator<Item = P> + Send,
+    tasks: usize,
+    chunks: impl Iterator<Item = P> + Send,
     task: impl Fn(usize, P) + Sync,
 ) {
-    let tasks = chunks.len();
-    let chunks = chunks.enumerate();
+    let chunks = chunks.take(tasks).enumerate();
     if tasks < 2 {
         return chunks.for_each(|(index, chunk)| task(index, chunk));
     }
@@ -113,14 +129,17 @@ mod tests {
     #[test]
     fn two_results_stay_side_by_side() {
         let team = Team::new(2);
-        let (mut wide, mut narrow) = (vec![0usize; 30_000], vec![0usize; 10_000]);
-        share_both(&team, (&mut wide, &mut narrow), (3, 1), Cost::PerElement(1), |first, wide, narrow| {
-            assert_eq!(wide.len(), 3 * narrow.len());
-            wide.iter_mut().enumerate().for_each(|(i, v)| *v = first + i / 3);
-            narrow.iter_mut().enumerate().for_each(|(i, v)| *v = first + i);
-        });
-        assert!(wide.iter().enumerate().all(|(i, &v)| v == i / 3));
-        assert!(narrow.iter().enumerate().all(|(i, &v)| v == i));
+        for units in [(3, 1), (1, 3), (0, 3), (3, 0)] {
+            let (mut first, mut second) = (vec![0usize; 10_000 * units.0], vec![0usize; 10_000 * units.1]);
+            share_both(&team, (&mut first, &mut second), units, Cost::PerElement(1), |unit, first, second| {
+                assert_eq!((first.len(), second.len()), units);
+                first.iter_mut().chain(second).for_each(|v| *v += 1 + unit);
+            });
+            let of = |values: &[usize], unit: usize| values.iter().enumerate().all(|(i, &v)| v == 1 + i / unit);
+            assert!(of(&first, units.0.max(1)) && of(&second, units.1.max(1)), "{units:?}");
+        }
+        // Units without elements in both results are none.
+        share_both(&team, (&mut [0u8; 0], &mut [0u8; 0]), (0, 0), Cost::PerElement(1), |_, _, _| panic!("no unit"));
     }
 
     #[test]

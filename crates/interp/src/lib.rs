@@ -4,12 +4,16 @@
 //! This crate does not depend on passes, devices or kernels, because it verifies them.
 
 pub mod agreement;
+pub mod coarse;
 pub mod fast;
 pub mod inputs;
 mod product;
 pub mod roles;
 pub mod run;
+pub mod stepwise;
 
 pub use agreement::{Disagreement, Tolerance, compare};
+pub use coarse::Coarse;
 pub use fast::FastEvaluator;
 pub use run::{RunError, evaluate_weight, run, run_observed, run_with, run_within};
+pub use stepwise::evaluate_by_steps;

@@ -118,6 +118,8 @@ impl Placement {
 
 #[cfg(test)]
 mod tests {
+    use sinter_testkit::Random;
+
     use super::*;
 
     fn solved(buffers: &[(usize, usize, usize)]) -> (Placement, usize) {
@@ -149,11 +151,8 @@ mod tests {
     /// Random buffers never overlap in both space and time, and the block is close to the most bytes that are live at one time.
     #[test]
     fn what_lives_together_lies_apart() {
-        let mut state = 5u64;
-        let mut draw = move |bound: usize| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) as usize % bound
-        };
+        let mut random = Random(5);
+        let mut draw = |bound: usize| random.below(bound);
         for _ in 0..200 {
             let buffers: Vec<(usize, usize, usize)> = (0..1 + draw(60))
                 .map(|_| {

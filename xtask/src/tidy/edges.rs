@@ -65,6 +65,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "builder",
             "runtime",
             "lean",
+            "testkit",
         ],
     ),
 ];
@@ -74,12 +75,11 @@ const EDGES: &[(&str, &[&str])] = &[
 const TEST_EDGES: &[(&str, &[&str], &str)] = &[
     (
         "passes",
-        &["import-onnx", "interp", "tensor-io"],
-        "tests import exported graphs and compare results with the reference executor",
+        &["import-onnx", "interp", "tensor-io", "testkit"],
+        "tests import exported graphs and compare results with the reference executor; random numbers",
     ),
-    ("builder", &["cpu"], "the host device launches kernels of tests"),
-    ("runtime", &["testkit", "cpu"], "tests prove that a run in the steady state allocates nothing; kernels as above"),
-    ("conformance", &["testkit"], "as above, for every operator"),
+    ("builder", &["cpu", "testkit"], "the host device launches kernels of tests; random numbers"),
+    ("runtime", &["testkit", "cpu"], "tests prove that a run in the steady state allocates nothing; the rest as above"),
 ];
 
 /// All crates that the lean program may link, directly or indirectly: no network, no importer, no compiler, no

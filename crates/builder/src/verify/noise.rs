@@ -1,6 +1,8 @@
-//! The reference executor with noise: every float result is perturbed at random by some units in the last place.
+//! The reference executor with noise: every float that an operator or a step of a pointwise program computes is
+//! perturbed at random by some units in the last place, or loses as many digits.
 
 use sinter_base::{DataType, Tensor, Value};
+use sinter_interp::{Coarse, evaluate_by_steps};
 use sinter_ops::{Arguments, EvalContext, EvalError, Evaluator, Op};
 
 use crate::verify::reference::unit_variance;
@@ -18,27 +20,41 @@ pub(crate) fn unit(data_type: DataType) -> f64 {
     }
 }
 
-/// The direction of a perturbation.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Noise {
-    seed: u64,
-    sign: f64,
+/// The noise of a number, relative to it. Numbers of narrow types round one step further at most.
+fn noise_of(data_type: DataType) -> f64 {
+    match data_type {
+        DataType::F32 => UNITS * unit(DataType::F32),
+        other => unit(other),
+    }
 }
 
-/// A reference executor with noise: it perturbs every float result.
+/// How a run perturbs floats.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Noise {
+    /// At random.
+    Random { seed: u64, sign: f64 },
+    /// To fewer digits, so that numbers which rounding separates become equal.
+    Coarse(Coarse),
+}
+
+/// A reference executor with noise: it perturbs every float result, inside of pointwise programs too.
 pub(crate) struct Noisy<'a> {
     noise: Noise,
     evaluator: &'a dyn Evaluator,
 }
 
+/// Streams of random numbers: results of operators, steps of programs, operands.
+const STEPS: u64 = 1 << 8;
+const OPERANDS: u64 = 1 << 7;
+
 impl Noise {
-    /// Each noise to both sides: an edge lies on one of them.
-    pub(crate) const RUNS: [Self; 4] = [
-        Self { seed: 0, sign: 1.0 },
-        Self { seed: 0, sign: -1.0 },
-        Self { seed: 1, sign: 1.0 },
-        Self { seed: 1, sign: -1.0 },
-    ];
+    /// A round of runs, each random noise to both sides: an edge lies on one of them. The first round has runs of fewer
+    /// digits as well.
+    pub(crate) fn round(round: u64) -> impl Iterator<Item = Self> {
+        let coarse: &[Coarse] = if round == 0 { &Coarse::RUNS } else { &[] };
+        let both = |seed: u64| [1.0, -1.0].map(|sign| Self::Random { seed, sign });
+        [2 * round, 2 * round + 1].into_iter().flat_map(both).chain(coarse.iter().copied().map(Self::Coarse))
+    }
 
     /// This noise on the results of an evaluator.
     pub(crate) fn on(self, evaluator: &dyn Evaluator) -> Noisy<'_> {
@@ -47,13 +63,25 @@ impl Noise {
 
     /// The elements perturbed by this relative amount.
     fn moved(self, tensor: &Tensor, noise: f64, stream: u64) -> Option<Tensor> {
-        let noise = noise * self.sign;
-        let stream = self.seed << 8 | stream;
-        let moved: Vec<f64> = (0u64..)
-            .zip(tensor.to_floats())
-            .map(|(index, v)| if v.is_finite() { v * (1.0 + noise * unit_variance(stream, index)) } else { v })
-            .collect();
+        let one = |(index, v): (u64, f64)| match self {
+            Self::Random { seed, sign } if v.is_finite() => {
+                v * (1.0 + sign * noise * unit_variance(seed << 12 | stream, index))
+            }
+            Self::Random { .. } => v,
+            // At most the noise off the number.
+            Self::Coarse(coarse) => coarse.of(v, 2.0 * noise),
+        };
+        let moved: Vec<f64> = (0u64..).zip(tensor.to_floats()).map(one).collect();
         Tensor::from_floats(tensor.data_type(), tensor.sizes(), &moved).ok()
+    }
+
+    /// A result perturbed as a kernel may have rounded it.
+    fn result(self, value: Value, stream: u64) -> Value {
+        let Some(tensor) = value.as_tensor() else { return value };
+        match noise_of(tensor.data_type()) {
+            noise if noise > 0.0 => self.moved(tensor, noise, stream).map_or(value, Value::Tensor),
+            _ => value,
+        }
     }
 
     /// Operands perturbed as their makers may have rounded them. Narrow operands stay: values computed from them are
@@ -62,7 +90,7 @@ impl Noise {
         let moved = |(stream, value): (u64, &Option<Value>)| {
             let is_wide = |tensor: &&Tensor| matches!(tensor.data_type(), DataType::F32 | DataType::F64);
             let tensor = value.as_ref().and_then(Value::as_tensor).filter(is_wide);
-            let moved = tensor.and_then(|tensor| self.moved(tensor, UNITS * unit(DataType::F32), 128 + stream));
+            let moved = tensor.and_then(|tensor| self.moved(tensor, noise_of(DataType::F32), OPERANDS + stream));
             moved.map(Value::Tensor).or_else(|| value.clone())
         };
         (0u64..).zip(operands).map(moved).collect()
@@ -72,19 +100,18 @@ impl Noise {
 impl Evaluator for Noisy<'_> {
     fn evaluate(&self, op: &Op, inputs: &Arguments<'_>, cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
         let mut results = self.evaluator.evaluate(op, inputs, cx)?;
-        for (stream, value) in (0u64..).zip(&mut results) {
-            let Some(tensor) = value.as_tensor() else { continue };
-            // Numbers of narrow types round one step further at most.
-            let noise = match tensor.data_type() {
-                DataType::F32 => UNITS * unit(DataType::F32),
-                other => unit(other),
-            };
-            if noise > 0.0
-                && let Some(moved) = self.noise.moved(tensor, noise, stream)
-            {
-                *value = moved.into();
+        if let Op::Pointwise(op) = op {
+            // A kernel also rounds intermediate values, on which a later step may decide.
+            let step = |position: usize, result: Value| self.noise.result(result, STEPS + position as u64);
+            let inside = evaluate_by_steps(op, inputs, self.evaluator, cx, &step)?;
+            // A result that depends on no operand has no axes here, and no error.
+            for (result, inside) in results.iter_mut().zip(inside) {
+                if inside.as_tensor().map(Tensor::sizes) == result.as_tensor().map(Tensor::sizes) {
+                    *result = inside;
+                }
             }
+            return Ok(results);
         }
-        Ok(results)
+        Ok((0u64..).zip(results).map(|(stream, value)| self.noise.result(value, stream)).collect())
     }
 }

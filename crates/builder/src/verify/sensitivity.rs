@@ -3,8 +3,8 @@
 //! Most networks damp an error of one layer in the next; some magnify it, and then two correct engines differ by more
 //! than any fixed bound. So do sums whose terms cancel, steps such as a floor near their edge, and recurrences over
 //! many steps. Where a result exceeds its bound, the reference executor runs a few times more with every float
-//! perturbed at random by some units in the last place, once to each side. A difference of twice that effect is no
-//! proof of an error.
+//! perturbed at random by some units in the last place, once to each side, and with fewer digits ([`Noise`]). A
+//! difference of twice that effect is no proof of an error.
 
 use sinter_base::{DataType, Floats, Value};
 use sinter_interp::FastEvaluator;
@@ -18,6 +18,10 @@ use crate::verify::reference::reference_context;
 
 /// Allowance for the chance that a few random runs miss the largest effect.
 const ALLOWANCE: f64 = 2.0;
+/// Rounds of noisy runs of a region at most.
+const ROUNDS: u64 = 6;
+/// After a round, one element in so many may be unexplained for a further one.
+const FEW: usize = 16;
 /// Relative part of the bound on elements that no run changes.
 const RELATIVE: f64 = 2e-4;
 
@@ -58,8 +62,8 @@ pub(crate) fn explains_forced(
     output: usize,
     found: &Value,
 ) -> bool {
-    let run = |noise: &Noise| answers.run(imported, &noise.on(forced.again())).ok();
-    is_near(answers, output, found, &Noise::RUNS.iter().filter_map(run).collect::<Vec<_>>())
+    let run = |noise: Noise| answers.run(imported, &noise.on(forced.again())).ok();
+    is_near(answers, output, found, &Noise::round(0).filter_map(run).collect::<Vec<_>>())
 }
 
 /// Is an output at most twice as far off as in any of these runs?
@@ -85,31 +89,62 @@ pub(crate) fn excuses(
     expected: &[Value],
     memory: Memory,
 ) -> bool {
-    let run = |noise: &Noise| {
-        let given = noise.operands(operands).into_iter().filter(Option::is_some).collect();
-        body.evaluate(given, &reference_context(&noise.on(&FastEvaluator), memory)).ok()
+    let compared = |at: usize| {
+        let known = Floats::of(expected[at].as_tensor()?);
+        let differences = distances(found.get(at)?, &expected[at])?;
+        Some(Compared { farthest: vec![0.0; differences.len()], known, differences })
     };
-    let Some(runs) = Noise::RUNS.iter().map(run).collect::<Option<Vec<_>>>() else { return false };
-    (0..expected.len()).all(|at| {
-        let (Some(found), Some(known)) = (found.get(at), expected[at].as_tensor()) else { return false };
-        let Some(differences) = distances(found, &expected[at]) else { return false };
-        let moved: Option<Vec<Vec<f64>>> = runs.iter().map(|run| distances(run.get(at)?, &expected[at])).collect();
-        let Some(mut moved) = moved else { return false };
-        let known = Floats::of(known);
-        if is_recurrent(body) {
-            // Elements behind an overflow may have any value.
-            let overflows = (0..differences.len()).any(|element| !known.at(element).is_finite());
-            for run in &mut moved {
-                let largest = run.iter().copied().fold(if overflows { f64::INFINITY } else { 0.0 }, f64::max);
-                run.fill(largest);
+    let Some(mut results) = (0..expected.len()).map(compared).collect::<Option<Vec<_>>>() else { return false };
+    for round in 0..ROUNDS {
+        for noise in Noise::round(round) {
+            let given = noise.operands(operands).into_iter().filter(Option::is_some).collect();
+            let run = body.evaluate(given, &reference_context(&noise.on(&FastEvaluator), memory));
+            for (at, result) in results.iter_mut().enumerate() {
+                let moved = run.as_ref().ok().and_then(|run| distances(run.get(at)?, &expected[at]));
+                let Some(moved) = moved else { return false };
+                result.add(moved, is_recurrent(body));
             }
         }
-        differences.into_iter().enumerate().all(|(element, difference)| {
-            let farthest = moved.iter().map(|run| run[element]).fold(0.0, f64::max);
-            let own = if known.at(element).is_finite() { RELATIVE * known.at(element).abs() } else { 0.0 };
+        let open: usize = results.iter().map(Compared::unexplained).sum();
+        let count: usize = results.iter().map(|result| result.differences.len()).sum();
+        // A few runs miss the largest effect on a few of many elements only.
+        if open == 0 || open > (count / FEW).max(1) {
+            return open == 0;
+        }
+    }
+    false
+}
+
+/// A result whose elements differ.
+struct Compared<'a> {
+    known: Floats<'a>,
+    differences: Vec<f64>,
+    /// The largest effect of noise so far.
+    farthest: Vec<f64>,
+}
+
+impl Compared<'_> {
+    /// Takes the effects of one run; in a recurrence, every element may have the largest one.
+    fn add(&mut self, mut moved: Vec<f64>, is_recurrent: bool) {
+        if is_recurrent {
+            // Elements behind an overflow may have any value.
+            let overflows = (0..moved.len()).any(|element| !self.known.at(element).is_finite());
+            let largest = moved.iter().copied().fold(if overflows { f64::INFINITY } else { 0.0 }, f64::max);
+            moved.fill(largest);
+        }
+        self.farthest.iter_mut().zip(moved).for_each(|(farthest, moved)| *farthest = farthest.max(moved));
+    }
+
+    /// How many elements differ by more than noise explains.
+    fn unexplained(&self) -> usize {
+        let is_explained = |element: usize| {
+            let (difference, farthest) = (self.differences[element], self.farthest[element]);
+            let known = self.known.at(element);
+            let own = if known.is_finite() { RELATIVE * known.abs() } else { 0.0 };
             (difference.is_finite() || farthest.is_infinite()) && difference <= own + ALLOWANCE * farthest
-        })
-    })
+        };
+        (0..self.differences.len()).filter(|element| !is_explained(*element)).count()
+    }
 }
 
 #[cfg(test)]
@@ -118,10 +153,11 @@ mod tests {
 
     use sinter_base::{Location, Tensor, ValueType};
     use sinter_ir::NetworkBuilder;
-    use sinter_ops::Memory;
     use sinter_ops::pointwise::{Expr, ScalarOp};
+    use sinter_ops::{InferContext, Memory};
 
     use super::*;
+    use crate::verify::reference::evaluate;
 
     fn tensor(values: &[f32]) -> Value {
         Tensor::from_vec(&[values.len()], values.to_vec()).unwrap().into()
@@ -147,5 +183,44 @@ mod tests {
             assert_eq!(explains(&network, &answers, 0, &found), excused, "{factor}");
             assert!(!explains(&network, &answers, 0, &tensor(&[f32::NAN; 3])));
         }
+    }
+
+    fn region(make: impl Fn(&Expr) -> Expr) -> Body {
+        let mut body = Body::new();
+        let x = body.add_input(ValueType::tensor(DataType::F32, vec![2i64.into()]));
+        let op = Expr::into_pointwise(&[make(&Expr::input(0, DataType::F32))]).unwrap();
+        let made = body.add(op.into(), &[Some(x)], &mut InferContext::default()).unwrap();
+        body.set_outputs(made.to_vec());
+        body
+    }
+
+    fn excused(body: &Body, x: &[f32], found: &[f32]) -> bool {
+        let operands = [Some(tensor(x))];
+        let expected = evaluate(body, &operands, Memory::UNBOUNDED).unwrap();
+        excuses(body, &operands, &[tensor(found)], &expected, Memory::UNBOUNDED)
+    }
+
+    /// atanh magnifies the last bit of the sigmoid in front, which no noise on the operand changes.
+    #[test]
+    fn noise_reaches_into_programs() {
+        let sigmoid = |x: &Expr| x.unary(ScalarOp::Sigmoid);
+        let magnified = region(|x| sigmoid(x).unary(ScalarOp::Atanh));
+        let one_unit_off = (1.0 - f32::EPSILON / 2.0).atanh();
+        assert!(excused(&magnified, &[14.0, 0.5], &[one_unit_off, 0.729_01]));
+        assert!(!excused(&magnified, &[14.0, 0.5], &[one_unit_off, 0.739_01]), "nothing magnifies the second");
+        assert!(!excused(&region(sigmoid), &[14.0, 0.5], &[1.0, 0.63]));
+    }
+
+    /// A kernel's difference may be zero exactly where the reference executor's is not, and a kernel may lose a tiny
+    /// number.
+    #[test]
+    fn zero_is_next_to_small_numbers() {
+        let sign = region(|x| (&(x * (1.0 / 3.0)) - &(x * (1.0 / 3.0 + 1e-7))).unary(ScalarOp::Sign));
+        assert!(excused(&sign, &[1.0, 3.0], &[0.0, 0.0]));
+        let far = region(|x| (&(x * (1.0 / 3.0)) - &(x * (1.0 / 3.0 + 1e-4))).unary(ScalarOp::Sign));
+        assert!(!excused(&far, &[1.0, 3.0], &[0.0, 0.0]));
+        let floor = region(|x| x.unary(ScalarOp::Swish).unary(ScalarOp::Floor));
+        assert!(excused(&floor, &[-95.0, 1.5], &[-0.0, 1.0]));
+        assert!(!excused(&floor, &[-15.0, 1.5], &[-0.0, 1.0]), "this one is not tiny");
     }
 }

@@ -11,11 +11,11 @@ use prost::Message;
 use sinter_base::{DataType, Tensor};
 use sinter_conformance::engine::built;
 use sinter_conformance::fuzz::CORPUS;
-use sinter_conformance::random::Random;
 use sinter_import_onnx::decode::decode_text;
 use sinter_import_onnx::{ImportOptions, import_model};
 use sinter_plan::{Action, to_bytes};
 use sinter_tensor_io::write_npz;
+use sinter_testkit::Random;
 
 /// Plans are padded to pages: larger ones would fill the corpus.
 const MAX_PLAN_BYTES: usize = 12_000;

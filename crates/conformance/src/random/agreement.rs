@@ -1,7 +1,7 @@
 //! Bounds of the effect of rounding on the results of a whole network.
 //!
 //! The reference executor runs a few more times, and perturbs every float that it computes at random by some units in
-//! the last place of its type, to either side. A result may differ from the reference by twice the largest difference
+//! the last place of its type, to either side, or rounds it to fewer digits. A result may differ from the reference by twice the largest difference
 //! of these runs, plus a fixed tolerance for networks that do not magnify errors:
 //! `1e-7 + 3e-5 max(abs(b)) + 2e-4 abs(b)`, one unit in the last place of a narrow type. (A sigmoid by way of tanh has
 //! an absolute error of one unit of 1, as in most libraries.) Integers and truth values must be equal where no such run
@@ -9,17 +9,17 @@
 
 use std::collections::HashMap;
 
-use sinter_base::{AttributeError, DataType, Tensor, Value};
-use sinter_interp::{FastEvaluator, run_with};
-use sinter_ops::pointwise::program::Step;
-use sinter_ops::pointwise::{Pointwise, Program};
+use sinter_base::shape::strides;
+use sinter_base::{DataType, Tensor, Value};
+use sinter_interp::{Coarse, FastEvaluator, evaluate_by_steps, run_with};
 use sinter_ops::{Arguments, EvalContext, EvalError, Evaluator, Op};
+use sinter_testkit::Random;
 
-use crate::random::{Problem, Random};
+use crate::random::Problem;
 
 /// Runs with noise.
-const RUNS: u64 = 12;
-/// From this run on every other number stays unchanged, because a decision on several numbers may depend on a
+const RUNS: u64 = 20;
+/// From this run on about every other number stays unchanged, because a decision on several numbers may depend on a
 /// perturbation of some of them.
 const HALVES: u64 = 4;
 /// Perturbation in units in the last place of f32: more than the error of sums of some dozens of products.
@@ -46,61 +46,47 @@ fn unit(data_type: DataType) -> f64 {
 }
 
 /// The reference executor with noise.
-struct Noisy {
-    run: u64,
+enum Noisy {
+    /// At random, by the number of the run.
+    Random(u64),
+    /// To fewer digits: random numbers are never equal, and never zero.
+    Coarse(Coarse),
 }
 
 impl Noisy {
-    fn perturbed(&self, value: &Value, units: f64, stream: u64) -> Option<Value> {
-        let tensor = value.as_tensor().filter(|tensor| tensor.data_type().is_float())?;
-        let noise = units * unit(tensor.data_type());
-        // Runs come in pairs: the same noise to either side, since an edge lies on one of them.
-        let mut random = Random::of("noise", (self.run / 2) << 32 | stream << 24 | tensor.count() as u64);
-        let side = if self.run.is_multiple_of(2) { 1.0 } else { -1.0 };
-        let mut perturb_one = |v: f64| {
-            let part = 2.0 * (random.bits() >> 11) as f64 / (1u64 << 53) as f64 - 1.0;
-            let stays = !v.is_finite() || self.run >= HALVES && random.below(2) == 0;
-            if stays { v } else { v * (1.0 + side * noise * part) }
+    fn perturbed(&self, value: Value, stream: u64) -> Value {
+        let Some(tensor) = value.as_tensor().filter(|tensor| tensor.data_type().is_float()) else { return value };
+        let noise = Self::units(tensor.data_type()) * unit(tensor.data_type());
+        let perturbed: Vec<f64> = match self {
+            Self::Coarse(coarse) => tensor.to_floats().into_iter().map(|v| coarse.of(v, 2.0 * noise)).collect(),
+            Self::Random(run) => {
+                // Runs come in pairs: the same noise to either side, since an edge lies on one of them.
+                let mut random = Random::of("noise", (run / 2) << 32 | stream << 24 | tensor.count() as u64);
+                let side = if run.is_multiple_of(2) { 1.0 } else { -1.0 };
+                // Numbers that stay are those of some places along a few axes, all numbers behind each: the results of
+                // a reduction change independently of each other where all numbers of some stay.
+                let of_axes = random.bits();
+                let strides = strides(tensor.sizes());
+                let place = |index: usize| {
+                    let axes = tensor.sizes().iter().zip(&strides).enumerate();
+                    let chosen = axes.filter(|(axis, _)| of_axes >> (axis % 64) & 1 == 1);
+                    chosen.map(|(_, (size, stride))| index / stride % size * stride).sum::<usize>()
+                };
+                let stays = |index: usize| Random::of("stays", of_axes ^ place(index) as u64).below(2) == 0;
+                let perturb_one = |(index, v): (usize, f64)| {
+                    let part = 2.0 * (random.bits() >> 11) as f64 / (1u64 << 53) as f64 - 1.0;
+                    let stays = !v.is_finite() || *run >= HALVES && stays(index);
+                    if stays { v } else { v * (1.0 + side * noise * part) }
+                };
+                tensor.to_floats().into_iter().enumerate().map(perturb_one).collect()
+            }
         };
-        let perturbed: Vec<f64> = tensor.to_floats().into_iter().map(&mut perturb_one).collect();
-        Tensor::from_floats(tensor.data_type(), tensor.sizes(), &perturbed).ok().map(Value::Tensor)
-    }
-
-    /// The results of a program with every step perturbed.
-    fn steps(&self, op: &Pointwise, inputs: &Arguments<'_>, cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
-        let invalid = |error: AttributeError| EvalError::Invalid(error.to_string());
-        let mut values: Vec<Value> = Vec::new();
-        for (stream, step) in (64u64..).zip(op.program.steps()) {
-            let mut program = Program::default();
-            let (last, operands) = match step {
-                Step::Input { index, data_type } => {
-                    let step = Step::Input { index: 0, data_type: *data_type };
-                    (program.add(step).map_err(invalid)?, vec![Some(inputs.value(*index)?.clone())])
-                }
-                Step::Constant { .. } => (program.add(step.clone()).map_err(invalid)?, Vec::new()),
-                Step::Apply { op, compute, args } => {
-                    let input = |(index, arg): (usize, &usize)| {
-                        program.add(Step::Input { index, data_type: values[*arg].value_type().data_type() })
-                    };
-                    let inputs = args.iter().enumerate().map(input).collect::<Result<Vec<usize>, _>>();
-                    let step = Step::Apply { op: *op, compute: *compute, args: inputs.map_err(invalid)?.into() };
-                    let operands = args.iter().map(|arg| Some(values[*arg].clone())).collect();
-                    (program.add(step).map_err(invalid)?, operands)
-                }
-            };
-            program.set_results(vec![last]).map_err(invalid)?;
-            let made = FastEvaluator.evaluate(&Pointwise { program }.into(), &Arguments::new(&operands), cx)?;
-            let made = made.into_iter().next().ok_or_else(|| EvalError::Invalid("no result".to_owned()))?;
-            let is_computed = matches!(step, Step::Apply { .. });
-            let perturbed = is_computed.then(|| self.perturbed(&made, Self::units(&made), stream)).flatten();
-            values.push(perturbed.unwrap_or(made));
-        }
-        Ok(op.program.results().iter().map(|result| values[*result].clone()).collect())
+        Tensor::from_floats(tensor.data_type(), tensor.sizes(), &perturbed).map_or(value, Value::Tensor)
     }
 
     /// Narrow types round one step further at most.
-    fn units(value: &Value) -> f64 {
-        match value.value_type().data_type() {
+    fn units(data_type: DataType) -> f64 {
+        match data_type {
             DataType::F32 | DataType::F64 => UNITS,
             _ => 1.0,
         }
@@ -112,19 +98,15 @@ impl Evaluator for Noisy {
         let mut results = FastEvaluator.evaluate(op, inputs, cx)?;
         // A program also rounds intermediate values, which are no results of the node.
         if let Op::Pointwise(op) = op {
-            let inside = self.steps(op, inputs, cx)?;
+            let step = |position: usize, result: Value| self.perturbed(result, 64 + position as u64);
+            let inside = evaluate_by_steps(op, inputs, &FastEvaluator, cx, &step)?;
             for (value, inside) in results.iter_mut().zip(inside) {
                 if sizes(value) == sizes(&inside) {
                     *value = inside;
                 }
             }
         }
-        for (stream, value) in (0u64..).zip(&mut results) {
-            if let Some(perturbed) = self.perturbed(value, Self::units(value), stream) {
-                *value = perturbed;
-            }
-        }
-        Ok(results)
+        Ok((0u64..).zip(results).map(|(stream, value)| self.perturbed(value, stream)).collect())
     }
 }
 
@@ -157,8 +139,9 @@ impl Answers {
             if differs(&found[index], &self.outputs[index], &[]).is_none() {
                 continue;
             }
-            let run = |run: u64| run_with(&problem.network, set, &Noisy { run }).ok();
-            let perturbed = self.perturbed.get_or_insert_with(|| (0..RUNS).filter_map(run).collect());
+            let run = |noisy: Noisy| run_with(&problem.network, set, &noisy).ok();
+            let runs = || (0..RUNS).map(Noisy::Random).chain(Coarse::RUNS.map(Noisy::Coarse));
+            let perturbed = self.perturbed.get_or_insert_with(|| runs().filter_map(run).collect());
             let others: Vec<&Value> = perturbed.iter().filter_map(|outputs| outputs.get(index)).collect();
             if let Some(reason) = differs(&found[index], &self.outputs[index], &others) {
                 return Err(format!("output {}: {reason}", problem.network.outputs[index].name));

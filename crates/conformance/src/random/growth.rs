@@ -8,9 +8,10 @@ use sinter_ir::NetworkBuilder;
 use sinter_ir::builder::Handle;
 use sinter_ops::known::known_type;
 use sinter_ops::{Arguments, EvalContext, InferContext, Op, Operands, ReferenceEvaluator, infer};
+use sinter_testkit::Random;
 
+use crate::random::Problem;
 use crate::random::shrink::tidied;
-use crate::random::{Problem, Random};
 
 /// Most elements of a value.
 const MAX_ELEMENTS: usize = 1 << 13;

@@ -14,12 +14,10 @@ mod control;
 mod examples;
 mod growth;
 mod nodes;
-mod numbers;
 mod problem;
 mod shrink;
 
 pub use check::{Found, check};
 pub use growth::grown;
-pub use numbers::Random;
 pub use problem::Problem;
 pub use shrink::reduced;

@@ -11,6 +11,7 @@ use sinter_ops::pointwise::scalar::Class;
 use sinter_ops::pointwise::{Expr, ScalarOp};
 use sinter_ops::reduce::{ArgReduce, Cumulative, Reduce, ReduceKind, Softmax};
 use sinter_ops::window::Padding;
+use sinter_testkit::Random;
 
 use crate::random::growth::{Growth, Known};
 
@@ -129,10 +130,7 @@ impl Growth {
             let condition = x.binary(ScalarOp::Less, &y);
             return condition.select(x, &y);
         }
-        // Equality and divisibility of computed floats depend on rounding.
-        let is_rounded = |op: &ScalarOp| matches!(op, ScalarOp::Equal | ScalarOp::Mod | ScalarOp::Fmod);
         let takes = |op: &ScalarOp| match op.class() {
-            _ if data_type.is_float() && is_rounded(op) => false,
             Class::Binary => data_type != DataType::Bool,
             Class::IntegerBinary => data_type.is_integer(),
             Class::Comparison => true,
@@ -181,7 +179,7 @@ impl Growth {
         for _ in 0..spatial {
             window.push(1 + self.random.below(3));
         }
-        let pad = |random: &mut crate::random::Random| (0..spatial).map(|_| random.below(2) as i64).collect();
+        let pad = |random: &mut Random| (0..spatial).map(|_| random.below(2) as i64).collect();
         let padding = Padding::Explicit { begin: pad(&mut self.random), end: pad(&mut self.random) };
         let strides = (0..spatial).map(|_| 1 + self.random.below(2)).collect();
         let op = Convolution { padding, groups, strides, ..Convolution::plain(spatial) };

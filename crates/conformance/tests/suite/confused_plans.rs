@@ -18,13 +18,14 @@ use sinter_conformance::engine::built;
 use sinter_conformance::fuzz::{inputs_of, load_plan};
 use sinter_conformance::meaning::{Limits, Trouble, meaning};
 use sinter_conformance::onnx_cases::Case;
-use sinter_conformance::random::{Random, grown};
+use sinter_conformance::random::grown;
 use sinter_conformance::{control_networks, odd_networks};
 use sinter_cpu::Cpu;
 use sinter_fake::Fake;
 use sinter_interp::{Tolerance, compare};
 use sinter_ir::Network;
 use sinter_plan::{Graph, Launch, Plan, Register, Storage, Trust, from_bytes, to_bytes};
+use sinter_testkit::Random;
 
 use crate::confusion::{bodies, body_at, confuse, with_attributes};
 use crate::devices;

@@ -3,12 +3,12 @@
 
 use sinter_backend::Region;
 use sinter_base::{Attr, KnownValue, ValueType};
-use sinter_conformance::random::Random;
 use sinter_ops::{Body, Node, Op, ValueId, catalog};
 use sinter_plan::{
     Action, Alias, BufferId, Graph, Launch, Place, Plan, PlanValue, PlanValueId, Register, ShapeProgram, Step, Storage,
     Variant, WeightId,
 };
+use sinter_testkit::Random;
 
 const NUMBERS: [i64; 9] = [0, 1, -1, 2, 7, 1 << 20, 1 << 40, i64::MAX, i64::MIN];
 const FLOATS: [f64; 7] = [0.0, -1.0, 0.5, 1e30, f64::NAN, f64::INFINITY, -0.0];

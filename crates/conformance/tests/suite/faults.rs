@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use sinter_backend::{BackEnd, KernelError};
 use sinter_base::Value;
 use sinter_builder::Verify;
-use sinter_conformance::random::Random;
 use sinter_fake::{Fake, Fault};
 use sinter_ir::Network;
 use sinter_plan::Plan;
 use sinter_runtime::{Engine, RuntimeError};
+use sinter_testkit::Random;
 
 use crate::devices::{inputs_at, plans};
 

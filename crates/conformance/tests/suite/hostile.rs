@@ -5,11 +5,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use bytes::Bytes;
 use prost::Message;
 use sinter_conformance::fuzz::import_onnx;
-use sinter_conformance::random::Random;
 use sinter_import_onnx::decode::decode_binary;
 use sinter_import_onnx::proto::ModelProto;
 use sinter_import_onnx::proto::tensor_shape_proto::dimension::Value as DimValue;
 use sinter_import_onnx::proto::type_proto::Value;
+use sinter_testkit::Random;
 
 const MUTATIONS: usize = 20_000;
 

@@ -9,12 +9,12 @@ use sinter_base::{DataType, Dim, Location, Tensor, TensorType, Value};
 use sinter_conformance::engine::{built, run_here};
 use sinter_conformance::fuzz::{build_onnx, read_plan};
 use sinter_conformance::onnx_cases::{Case, cases};
-use sinter_conformance::random::Random;
 use sinter_ir::{Network, NetworkBuilder};
 use sinter_ops::Op;
 use sinter_ops::movement::{Expand, Shape};
 use sinter_ops::pointwise::{Expr, ScalarOp};
 use sinter_plan::{Action, Plan, Trust, from_bytes, to_bytes};
+use sinter_testkit::Random;
 
 /// One test case of so many gives a plan to be mutated.
 const ONE_CASE_OF: usize = 12;

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use sinter_base::{DataType, Dim, Location, Tensor, TensorType, Value};
 use sinter_builder::{BuildOptions, Moved, Verify, build};
-use sinter_conformance::random::Random;
 use sinter_cpu::Cpu;
 use sinter_interp::{FastEvaluator, run_with};
 use sinter_ir::builder::Handle;
@@ -17,6 +16,7 @@ use sinter_ops::pool::{Pool, PoolMode, PoolWindow};
 use sinter_ops::window::Padding;
 use sinter_plan::{Action, Plan, Register, Storage, Trust, from_bytes, to_bytes};
 use sinter_runtime::{Engine, RuntimeError};
+use sinter_testkit::Random;
 
 const F32: DataType = DataType::F32;
 

@@ -199,10 +199,7 @@ impl Rows {
             (&mut heads_y, &mut heads_scores),
             (run, score_run),
             Cost::PerElement(work),
-            |first, y, scores| {
-                let heads = y.chunks_exact_mut(run.max(1)).zip(scores.chunks_exact_mut(score_run.max(1)));
-                heads.enumerate().for_each(|(i, (y, scores))| one_head(first + i, y, scores));
-            },
+            one_head,
         );
         let y_at = Layout { size: value_size, ..q_at };
         let mut y = scratch.allocate::<T>(batch * heads * run);

@@ -125,7 +125,9 @@ impl Kernel for Tiles {
         let y_at = Layout { size: v_at.size, ..q_at };
         let (workers, scratch) = (launch.workers, launch.scratch);
         let y = launch.output(0).elements::<f32>();
-        if y.is_empty() {
+        if y.is_empty() || total == 0 {
+            // Sums over no keys.
+            y.fill(0.0);
             return Ok(());
         }
         let shared = (heads / k_at.heads.max(1)).max(1);
@@ -228,7 +230,7 @@ impl Head<'_> {
         }
         // One bit for each query.
         let mut fully_masked: u64 = 0;
-        for (i, line) in scores.chunks_exact_mut(total.max(1)).enumerate() {
+        for (i, line) in scores.chunks_exact_mut(total).enumerate() {
             if let Some(mask) = self.mask {
                 mask.add(b, h, first + i, line);
             }
@@ -250,12 +252,10 @@ impl Head<'_> {
         };
         product.compute(tier, &SingleThread, rows);
         match op.fully_masked {
-            // A softmax over nothing is 0 / 0.
-            FullyMasked::Nan if total == 0 => rows.fill(f32::NAN),
             FullyMasked::Nan => {}
             FullyMasked::Zero => {
                 let rows = rows.chunks_exact_mut(value_size.max(1)).enumerate();
-                let is_fully_masked = |i: usize| total == 0 || fully_masked >> i & 1 != 0;
+                let is_fully_masked = |i: usize| fully_masked >> i & 1 != 0;
                 rows.filter(|(i, _)| is_fully_masked(*i)).for_each(|(_, row)| row.fill(0.0));
             }
         }

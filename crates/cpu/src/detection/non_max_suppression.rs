@@ -123,12 +123,9 @@ impl Kernel for Suppression {
             (&mut order, &mut kept),
             (count, 1),
             Cost::PerElement(count),
-            |first, order, kept| {
-                for (i, (order, kept)) in order.chunks_exact_mut(count).zip(kept).enumerate() {
-                    let task = first + i;
-                    let own = &extents[task / classes * count..][..count];
-                    *kept = keep(order, own, &scores[task * count..][..count], most, limit, exceeded);
-                }
+            |task, order, kept| {
+                let own = &extents[task / classes * count..][..count];
+                kept[0] = keep(order, own, &scores[task * count..][..count], most, limit, exceeded);
             },
         );
         let sizes = [kept.iter().sum(), 3];

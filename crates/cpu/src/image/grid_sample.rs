@@ -143,32 +143,29 @@ impl Problem<'_> {
         let counts: Sizes = self.image.iter().map(|_| each).collect();
         let unit = each.pow(spatial as u32);
         let grid = &self.grid[sample * self.positions * spatial..];
-        share_both(workers, (places, weights), (unit, unit), Cost::PerElement(8), |first, places, weights| {
+        share_both(workers, (places, weights), (unit, unit), Cost::PerElement(8), |position, places, weights| {
             let mut axes: [Neighbours; MAX_AXES] = [[(NOWHERE, 0.0); 4]; MAX_AXES];
             let axes = &mut axes[..spatial];
-            let entries = places.chunks_exact_mut(unit).zip(weights.chunks_exact_mut(unit));
-            for (i, (places, weights)) in entries.enumerate() {
-                let coordinates = &grid[(first + i) * spatial..][..spatial];
-                // Coordinates come last axis first.
-                for ((axis, &size), &coordinate) in axes.iter_mut().zip(&self.image).zip(coordinates.iter().rev()) {
-                    *axis = self.sampler.neighbours(coordinate, size, self.grid_type);
-                }
-                let mut entries = places.iter_mut().zip(weights);
-                for_each_index(&counts, |pick| {
-                    let (mut place, mut weight) = (0, 1.0);
-                    for (axis, &p) in pick.iter().enumerate() {
-                        let (index, share) = axes[axis][p];
-                        weight *= share;
-                        place = match (place, index) {
-                            (NOWHERE, _) | (_, NOWHERE) => NOWHERE,
-                            _ => place + index * self.strides[axis],
-                        };
-                    }
-                    if let Some((to, factor)) = entries.next() {
-                        (*to, *factor) = (place, T::of(weight));
-                    }
-                });
+            let coordinates = &grid[position * spatial..][..spatial];
+            // Coordinates come last axis first.
+            for ((axis, &size), &coordinate) in axes.iter_mut().zip(&self.image).zip(coordinates.iter().rev()) {
+                *axis = self.sampler.neighbours(coordinate, size, self.grid_type);
             }
+            let mut entries = places.iter_mut().zip(weights);
+            for_each_index(&counts, |pick| {
+                let (mut place, mut weight) = (0, 1.0);
+                for (axis, &p) in pick.iter().enumerate() {
+                    let (index, share) = axes[axis][p];
+                    weight *= share;
+                    place = match (place, index) {
+                        (NOWHERE, _) | (_, NOWHERE) => NOWHERE,
+                        _ => place + index * self.strides[axis],
+                    };
+                }
+                if let Some((to, factor)) = entries.next() {
+                    (*to, *factor) = (place, T::of(weight));
+                }
+            });
         });
     }
 }

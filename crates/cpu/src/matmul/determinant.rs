@@ -67,13 +67,10 @@ impl Kernel for DeterminantKernel {
         };
         let (n, matrix) = (*n, n * n);
         let mut target = result(&mut launch.outputs[0], batch)?;
-        let mut y = scratch.filled(target.count(), 1.0);
-        if matrix > 0 {
-            share_both(workers, (&mut elements, &mut y), (matrix, 1), Cost::PerElement(n), |_, matrices, y| {
-                let matrices = matrices.chunks_exact_mut(matrix).zip(y);
-                matrices.for_each(|(matrix, y)| *y = determinant(matrix, n));
-            });
-        }
+        let mut y = scratch.allocate(target.count());
+        share_both(workers, (&mut elements, &mut y), (matrix, 1), Cost::PerElement(n), |_, matrix, y| {
+            y[0] = determinant(matrix, n);
+        });
         store_real(&y, &mut target);
         Ok(())
     }

@@ -156,12 +156,11 @@ impl NormalizeKernel {
         }
         if groups.are_rows() {
             let length = groups.elements();
-            share_both(workers, (y, &mut measured), (length, 1), Cost::PerElement(4), |first, y, measured| {
-                for (i, (row, m)) in y.chunks_exact_mut(length).zip(measured).enumerate() {
-                    let source = x.map(|x| &x[(first + i) * length..(first + i + 1) * length]);
-                    *m = self.row(source.unwrap_or(row));
-                    scale(row, source, T::of(m.shift), T::of(m.scale));
-                }
+            share_both(workers, (y, &mut measured), (length, 1), Cost::PerElement(4), |at, row, measured| {
+                let source = x.map(|x| &x[at * length..(at + 1) * length]);
+                let m = self.row(source.unwrap_or(row));
+                scale(row, source, T::of(m.shift), T::of(m.scale));
+                measured[0] = m;
             });
             return measured;
         }

@@ -142,19 +142,16 @@ impl<'r> Search<'r> {
     ) {
         let outputs: usize = self.outputs.iter().product();
         let work = self.kernel.iter().product();
-        share_both(workers, (y, indices), (outputs, outputs), Cost::PerElement(work), |first, y, indices| {
-            let planes = y.chunks_exact_mut(outputs).zip(indices.chunks_exact_mut(outputs));
-            for (i, (y, indices)) in planes.enumerate() {
-                let channel = (first + i) * self.plane;
-                let source = &x[channel..channel + self.plane];
-                let mut results = y.iter_mut().zip(indices);
-                for_each_index(&self.outputs, |at| {
-                    let Some((y, index)) = results.next() else { return };
-                    let best = self.largest(source, at);
-                    *y = best.map_or(lowest, |(_, value)| value);
-                    *index = best.map_or(-1, |(position, _)| (channel + self.report(position)) as i64);
-                });
-            }
+        share_both(workers, (y, indices), (outputs, outputs), Cost::PerElement(work), |plane, y, indices| {
+            let channel = plane * self.plane;
+            let source = &x[channel..channel + self.plane];
+            let mut results = y.iter_mut().zip(indices);
+            for_each_index(&self.outputs, |at| {
+                let Some((y, index)) = results.next() else { return };
+                let best = self.largest(source, at);
+                *y = best.map_or(lowest, |(_, value)| value);
+                *index = best.map_or(-1, |(position, _)| (channel + self.report(position)) as i64);
+            });
         });
     }
 

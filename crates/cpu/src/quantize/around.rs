@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 
 use crate::Cpu;
 use crate::launch::{HostTactic, Kernel, Launch, Loaded, Operand, Output, Workspace};
+use crate::packed::readers;
 use crate::quantize::columns::Means;
 use crate::quantize::split::{From, MOST_OPERANDS, Read, Split, is_quantized};
 use crate::tactic::Speed;
@@ -158,7 +159,8 @@ impl Split {
             _ => None,
         };
         let packed: Vec<usize> = inner.packed.iter().map(operand).collect::<Option<_>>()?;
-        if inner.kind != KernelKind::Device {
+        // A chain that reads the weight too needs it unpacked.
+        if inner.kind != KernelKind::Device || packed.iter().any(|operand| readers(problem.region, *operand) > 1) {
             return None;
         }
         let mut workspace = inner.workspace.add(&(ALIGNMENT as i64).into());

@@ -389,6 +389,12 @@ impl Operator for Attention {
                 .float(&[1, 2, 5, 4])
                 .float(&[1, 2, 5, 4])
                 .tensor(some_keys.clone()),
+            Example::new("weights beside values of width 0", stage(ScoreStage::Weights))
+                .float(&[1, 2, 3, 4])
+                .float(&[1, 2, 5, 4])
+                .float(&[1, 2, 5, 0])
+                .tensor(some_keys.clone()),
+            Example::new("no keys", plain.clone()).float(&[1, 2, 3, 4]).float(&[1, 2, 0, 4]).float(&[1, 2, 0, 4]),
             Example::new("a fully masked query", zero(plain.clone()))
                 .float(&[1, 2, 3, 4])
                 .float(&[1, 2, 5, 4])

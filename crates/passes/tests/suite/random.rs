@@ -12,6 +12,7 @@ use sinter_ops::movement::{Expand, Reshape, Transpose, Unsqueeze};
 use sinter_ops::pointwise::{Expr, ScalarOp};
 use sinter_ops::reduce::{Reduce, ReduceKind, Softmax};
 use sinter_passes::{PassOptions, optimize};
+use sinter_testkit::Random;
 
 /// One step of a recipe for a network: an operation and where its operands come from.
 type Step = (u8, usize, usize);
@@ -100,13 +101,8 @@ impl Recipe {
 
 fn random(sizes: &[usize], seed: u64) -> Tensor {
     let count: usize = sizes.iter().product();
-    let mut state = seed;
-    let values: Vec<f64> = (0..count)
-        .map(|_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 40) as f64 / f64::from(1u32 << 23) - 1.0
-        })
-        .collect();
+    let mut random = Random(seed);
+    let values: Vec<f64> = (0..count).map(|_| (random.bits() >> 40) as f64 / f64::from(1u32 << 23) - 1.0).collect();
     Tensor::from_floats(DataType::F32, sizes, &values).expect("as many values as elements")
 }
 

@@ -4,14 +4,12 @@ use std::collections::HashMap;
 
 use sinter_ir::{Input, Network, Output, Weight};
 use sinter_ops::{Body, ValueId};
+use sinter_testkit::Random;
 
 /// Inputs and nodes in an order drawn from the seed, new names for inputs and outputs.
 pub(crate) fn shuffled(network: &Network, seed: u64) -> Network {
-    let mut state = seed;
-    let mut draw = move |below: usize| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(state >> 33).unwrap_or(0) % below
-    };
+    let mut random = Random(seed);
+    let mut draw = |below: usize| random.below(below);
     let old = &network.body;
     let mut body = Body::new();
     let mut now: HashMap<ValueId, ValueId> = HashMap::new();

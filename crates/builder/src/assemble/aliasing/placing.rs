@@ -9,7 +9,7 @@ use sinter_ops::Op;
 use sinter_ops::axes::axis_of;
 use sinter_ops::movement::Concat;
 use sinter_plan::aliasing::{Rows, SymbolicAlias, product, taken};
-use sinter_plan::{Graph, Launch, PlanValueId, Step, Storage};
+use sinter_plan::{Action, Graph, Launch, PlanValueId, Step, Storage};
 
 use crate::assemble::candidates::Candidates;
 use crate::choose::select::select;
@@ -211,6 +211,9 @@ impl<'a> Placing<'a> {
         let (true, Some((maker, result))) = (self.is_in_arena(id), self.makers[id.index()]) else {
             return Err("it is an input, or of dynamic size".to_owned());
         };
+        if matches!(self.graph.steps[maker].action, Action::Copy) {
+            return Err("a copy from another device writes whole buffers only".to_owned());
+        }
         if uses > 1 {
             return Err("it is an operand twice".to_owned());
         }

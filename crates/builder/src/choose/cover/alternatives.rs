@@ -7,23 +7,15 @@ use sinter_base::quantization::Granularity;
 use sinter_base::{Dim, ValueType};
 use sinter_ops::movement::{Concat, Transpose};
 use sinter_ops::quantize::{Dequantize, Quantize};
-use sinter_ops::{Body, InferContext, Node, Op, Operands, ValueId, infer};
+use sinter_ops::{Body, Node, Op, ValueId};
 
+use crate::choose::cover::conversions::has_conversions;
 use crate::choose::cover::groups::Group;
 use crate::choose::cover::problem::{Island, has_place};
 use crate::choose::cover::problem::{Problem, UnsupportedNode};
 use crate::choose::select::{best, select};
 
-/// The order and device of a value's elements.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Format {
-    /// Row-major, as in the network.
-    Plain,
-    /// Axis 1 behind all others, after leading axes of size 1 up to this rank.
-    ChannelsLast(usize),
-    /// Row-major, on the device of the island.
-    Island,
-}
+pub(crate) use crate::choose::cover::conversions::{Format, type_in};
 
 /// One alternative to compute a group.
 pub(crate) struct Alternative {
@@ -39,6 +31,12 @@ impl Alternative {
     /// Its cost in nanoseconds.
     pub(crate) fn cost(&self) -> f64 {
         self.choice.as_ref().map_or(0.0, |choice| choice.estimate)
+    }
+
+    /// Does it read and write values in plain format only?
+    fn is_plain(&self) -> bool {
+        let operands = self.inputs.iter().flatten().map(|(_, format)| format);
+        operands.chain(&self.results).all(|format| *format == Format::Plain)
     }
 }
 
@@ -61,24 +59,8 @@ impl ScoredGroup {
 
     /// Do all alternatives read and write values in plain format?
     pub(crate) fn is_plain(&self) -> bool {
-        let formats = |a: &Alternative| {
-            a.inputs.iter().flatten().all(|(_, format)| *format == Format::Plain)
-                && a.results.iter().all(|format| *format == Format::Plain)
-        };
-        self.alternatives.iter().all(formats)
+        self.alternatives.iter().all(Alternative::is_plain)
     }
-}
-
-/// The type of a value in another format.
-pub(crate) fn type_in(ty: &ValueType, format: Format) -> Option<ValueType> {
-    let Format::ChannelsLast(rank) = format else { return Some(ty.clone()) };
-    let tensor = ty.as_tensor()?;
-    let dims = tensor.dims().ok()?;
-    let mut all = vec![Dim::constant(1); rank.checked_sub(dims.len())?];
-    all.extend_from_slice(dims);
-    let widened = ValueType::tensor(tensor.data_type, all);
-    let op = Op::from(Transpose::to_channels_last(rank));
-    infer(&op, &Operands::new(&[Some(&widened)]), &mut InferContext::default()).ok()?.pop()
 }
 
 /// Finds the alternatives of a group.
@@ -116,6 +98,11 @@ pub(crate) fn score(
     }
     if problem.may_join {
         alternatives.extend(renamed(problem, &group, graph));
+    }
+    if !alternatives.iter().any(Alternative::is_plain) {
+        // Nothing guarantees that the neighbours make and read these formats too.
+        alternatives
+            .retain(|alternative| has_conversions(problem, &alternative.inputs, &results, &alternative.results));
     }
     if !alternatives.is_empty() {
         return Ok(ScoredGroup { group, results, alternatives, is_island: false });

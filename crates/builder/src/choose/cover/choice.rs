@@ -111,6 +111,7 @@ mod tests {
     use sinter_ops::matmul::MatMul;
     use sinter_ops::pointwise::Expr;
     use sinter_ops::{Body, InferContext, Op, OpKind, ValueId};
+    use sinter_testkit::Random;
 
     use super::*;
     use crate::choose::cover::formats::Formats;
@@ -236,11 +237,8 @@ mod tests {
 
     #[test]
     fn regions_never_wait_for_each_other() {
-        let mut state = 1u64;
-        let mut draw = move |bound: usize| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) as usize % bound
-        };
+        let mut random = Random(1);
+        let mut draw = |bound: usize| random.below(bound);
         let mut merged = 0;
         for _ in 0..100 {
             let (mut body, mut weights) = (Body::new(), HashSet::new());
@@ -351,11 +349,8 @@ mod tests {
 
     #[test]
     fn groups_and_formats_together_are_the_cheapest() {
-        let mut state = 7u64;
-        let mut draw = move |bound: usize| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) as usize % bound
-        };
+        let mut random = Random(7);
+        let mut draw = |bound: usize| random.below(bound);
         let (mut improved, mut most) = (0, 0);
         for index in 0..200 {
             let mut weights = HashSet::new();

@@ -117,16 +117,15 @@ impl Cut {
 
 #[cfg(test)]
 mod tests {
+    use sinter_testkit::Random;
+
     use super::*;
 
     /// All labellings of small random problems.
     #[test]
     fn as_cheap_as_brute_force() {
-        let mut state = 1u64;
-        let mut draw = move |bound: u64| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            ((state >> 33) % bound) as i64
-        };
+        let mut random = Random(1);
+        let mut draw = |bound: usize| random.below(bound) as i64;
         for _ in 0..200 {
             let vertices = 1 + draw(9) as usize;
             let unary: Vec<(i64, i64)> = (0..vertices)
@@ -136,9 +135,8 @@ mod tests {
                     _ => (draw(50), draw(50)),
                 })
                 .collect();
-            let pairs: Vec<(usize, usize, i64)> = (0..draw(20))
-                .map(|_| (draw(vertices as u64) as usize, draw(vertices as u64) as usize, draw(30)))
-                .collect();
+            let pairs: Vec<(usize, usize, i64)> =
+                (0..draw(20)).map(|_| (draw(vertices) as usize, draw(vertices) as usize, draw(30))).collect();
             let cost = |labels: &dyn Fn(usize) -> bool| {
                 let own: i64 = unary.iter().enumerate().map(|(v, u)| if labels(v) { u.1 } else { u.0 }).sum();
                 own + pairs.iter().filter(|(a, b, _)| labels(*a) && !labels(*b)).map(|p| p.2).sum::<i64>()

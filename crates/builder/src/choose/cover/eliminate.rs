@@ -184,16 +184,15 @@ fn each_labelling(sizes: &[usize], mut see: impl FnMut(&[usize])) {
 
 #[cfg(test)]
 mod tests {
+    use sinter_testkit::Random;
+
     use super::*;
 
     /// Random terms over up to three variables each, compared with all labellings.
     #[test]
     fn as_cheap_as_brute_force() {
-        let mut state = 1u64;
-        let mut draw = move |bound: usize| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) as usize % bound
-        };
+        let mut random = Random(1);
+        let mut draw = |bound: usize| random.below(bound);
         for index in 0..200 {
             let mut problem = Labelling::default();
             let count = 1 + draw(7);

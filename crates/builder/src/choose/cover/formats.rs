@@ -11,17 +11,18 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use sinter_backend::Region;
 use sinter_ops::ValueId;
-use sinter_ops::movement::Transpose;
 
-use crate::choose::cover::alternatives::{Format, ScoredGroup, type_in};
+use crate::choose::cover::alternatives::ScoredGroup;
+use crate::choose::cover::conversions::Format;
 use crate::choose::cover::cut::{Cut, NEVER};
 use crate::choose::cover::eliminate::Labelling;
 use crate::choose::cover::islands::{Islands, copy_time};
 use crate::choose::cover::problem::Problem;
 use crate::choose::cover::repeated::Repeated;
 use crate::choose::select::select;
+
+pub(crate) use crate::choose::cover::conversions::conversion_region;
 
 /// Limit on the entries of a table of an elimination.
 const MOST_ENTRIES: usize = 1 << 14;
@@ -361,31 +362,17 @@ impl<'a> Formats<'a> {
     }
 }
 
-/// The region that converts a value into a format, from the other one.
-pub(crate) fn conversion_region(problem: &Problem<'_>, id: ValueId, format: Format) -> Option<Region> {
-    let plain = problem.body.ty(id);
-    let rank = plain.as_tensor()?.dims().ok()?.len();
-    let last = type_in(plain, Format::ChannelsLast(rank))?;
-    let (op, from, to) = match format {
-        Format::Plain => (Transpose::to_channels_first(rank), last, plain.clone()),
-        Format::ChannelsLast(_) => (Transpose::to_channels_last(rank), plain.clone(), last),
-        Format::Island => return None,
-    };
-    Some(Region::single(op.into(), &[Some(from)], vec![to]))
-}
-
 #[cfg(test)]
 mod tests {
+    use sinter_testkit::Random;
+
     use super::*;
 
     /// Random prices: elimination is exact, and expansions are close to it and never cheaper.
     #[test]
     fn formats_are_the_cheapest() {
-        let mut state = 3u64;
-        let mut draw = move |bound: usize| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) as usize % bound
-        };
+        let mut random = Random(3);
+        let mut draw = |bound: usize| random.below(bound);
         let (mut least_of_all, mut expanded_of_all) = (0, 0);
         for position in 0..200 {
             let groups = 1 + draw(7);

@@ -10,7 +10,8 @@ use sinter_backend::GraphView;
 use sinter_ops::ValueId;
 use sinter_ops::operator::count_of;
 
-use crate::choose::cover::alternatives::{Format, ScoredGroup};
+use crate::choose::cover::alternatives::ScoredGroup;
+use crate::choose::cover::conversions::Format;
 use crate::choose::cover::problem::{Problem, UnsupportedNode, has_place};
 
 /// Which values of a body are native to the island.

@@ -2,16 +2,17 @@
 //!
 //! [`groups`] collects the regions that the back end's proposers name. [`folding`] finds nodes that only process
 //! weights; the plan computes them in advance. Each region has [`alternatives`], which differ in the format of each
-//! operand and result: plain, or with the channels behind the spatial axes. The tactics offer candidates for every
-//! alternative, whose cost is that of the best candidate. [`choice`] takes the cheapest groups of all nodes, single
-//! ones included: [`partition`] finds them, exactly where groups hardly overlap, and [`order`] sorts them for
-//! execution. A value that one region makes in one format and others read in another costs a conversion, once for each
-//! format. [`formats`] finds the cheapest alternatives, exactly where few values interact, by [`eliminate`], else by
-//! expansions with a minimum [`cut`] in each; [`search`] finds groups that are cheaper with their conversions.
+//! operand and result ([`conversions`]): plain, or with the channels behind the spatial axes. The tactics offer
+//! candidates for every alternative, whose cost is that of the best candidate. [`choice`] takes the cheapest groups of
+//! all nodes, single ones included: [`partition`] finds them, exactly where groups hardly overlap, and [`order`] sorts
+//! them for execution. A value that one region makes in one format and others read in another costs a conversion, once
+//! for each format. [`formats`] finds the cheapest alternatives, exactly where few values interact, by [`eliminate`],
+//! else by expansions with a minimum [`cut`] in each; [`search`] finds groups that are cheaper with their conversions.
 //! Operators without a kernel run on one of the [`islands`]. [`emit`] makes the steps.
 
 mod alternatives;
 mod choice;
+mod conversions;
 mod cut;
 mod eliminate;
 mod emit;

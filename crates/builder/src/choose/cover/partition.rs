@@ -166,6 +166,8 @@ fn greedy(offers: &[Offer], component: &[usize], single: &dyn Fn(usize) -> f64) 
 
 #[cfg(test)]
 mod tests {
+    use sinter_testkit::Random;
+
     use super::*;
 
     /// The cost of the cheapest choice, by trying all of them.
@@ -190,11 +192,8 @@ mod tests {
 
     #[test]
     fn as_cheap_as_brute_force() {
-        let mut state = 1u64;
-        let mut draw = move |bound: usize| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) as usize % bound
-        };
+        let mut random = Random(1);
+        let mut draw = |bound: usize| random.below(bound);
         for _ in 0..200 {
             let nodes = 2 + draw(9);
             let singles: Vec<f64> = (0..nodes).map(|_| if draw(8) == 0 { 1e15 } else { draw(50) as f64 }).collect();
