@@ -50,6 +50,19 @@ pub fn share<T: Send>(
     hand_out(workers, data.chunks_mut(each * unit), |index, chunk| task(index * each, chunk));
 }
 
+/// As [`share`], in this number of chunks at most: for tasks whose first unit costs more than the others.
+pub fn share_in<T: Send>(
+    workers: &dyn Workers,
+    data: &mut [T],
+    unit: usize,
+    chunks: usize,
+    task: impl Fn(usize, &mut [T]) + Sync,
+) {
+    let unit = unit.max(1);
+    let each = data.len().div_ceil(unit).div_ceil(chunks.max(1)).max(1);
+    hand_out(workers, data.chunks_mut(each * unit), |index, chunk| task(index * each, chunk));
+}
+
 /// As [`share`] for two results of as many units each, of `units.0` and `units.1` elements.
 pub fn share_both<T: Send, U: Send>(
     workers: &dyn Workers,

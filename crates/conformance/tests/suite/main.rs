@@ -29,6 +29,7 @@ mod random_networks;
 mod reproducible;
 mod seeds;
 mod spatial;
+mod split_regions;
 mod steady;
 mod unseen_shapes;
 mod verified;
