@@ -8,6 +8,7 @@ mod contexts;
 mod control_flow;
 mod corpus;
 mod cover;
+mod covers;
 mod devices;
 mod examples;
 mod faults;
