@@ -27,6 +27,8 @@ pub struct PackedRow {
     pub roots: &'static [OpKind],
     /// Relative speed.
     pub speed: Speed,
+    /// Nanoseconds that the estimate of a region exceeds that of its operators by, with its operands and results alone.
+    pub extra: fn(&Problem<'_>, Speed) -> f64,
     /// Parameters of recipes, each with the factor of its estimate, the best first.
     pub recipes: fn(&Problem<'_>) -> Vec<(Attr, f64)>,
     /// The kernel for a region and the parameters of a recipe, or why there is none.
@@ -54,7 +56,7 @@ impl Tactic for PackedRow {
         if let Some(operand) = fit.packed.iter().find(|operand| readers(region, **operand) > 1) {
             return Err(Refusal::new(format!("operand {operand} is read by several operators")));
         }
-        let estimate = estimate(region, problem.sizing, self.speed);
+        let estimate = estimate(region, problem.sizing, self.speed) + (self.extra)(problem, self.speed);
         let mut usual = Candidate::plain(self, Numerics::Reassociated, estimate);
         describe(&mut usual, region, &fit.kernel);
         usual.packed = fit.packed;
@@ -90,6 +92,11 @@ impl HostTactic for PackedRow {
 pub(crate) fn readers(region: &Region, operand: usize) -> usize {
     let read = region.body().nodes().iter().flat_map(|node| node.inputs.iter().flatten());
     read.filter(|id| region.operand(**id) == Some(operand)).count()
+}
+
+/// For tactics whose estimate is that of their operators.
+pub fn no_extra(_: &Problem<'_>, _: Speed) -> f64 {
+    0.0
 }
 
 /// The only recipe of a tactic without parameters.

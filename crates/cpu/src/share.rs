@@ -51,6 +51,20 @@ pub fn share<T: Send>(
     hand_out(workers, chunks.len(), chunks, |index, chunk| task(index * each, chunk));
 }
 
+/// As [`share`], in this number of chunks at most: for tasks whose first unit costs more than the others.
+pub fn share_in<T: Send>(
+    workers: &dyn Workers,
+    data: &mut [T],
+    unit: usize,
+    chunks: usize,
+    task: impl Fn(usize, &mut [T]) + Sync,
+) {
+    let unit = unit.max(1);
+    let each = data.len().div_ceil(unit).div_ceil(chunks.max(1)).max(1);
+    let chunks = data.chunks_mut(each * unit);
+    hand_out(workers, chunks.len(), chunks, |index, chunk| task(index * each, chunk));
+}
+
 /// Calls `task(unit, first, second)` for every unit of two results, which have `units.0` and `units.1` elements in each.
 /// Where a unit has no elements in one of them, the task gets an empty slice there.
 pub fn share_both<T: Send, U: Send>(

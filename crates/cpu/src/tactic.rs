@@ -1,8 +1,11 @@
 //! A tactic as a row of a table: most kernels need a name, a condition and a constructor.
 
+use std::ops::Range;
+
 use sinter_backend::{
     Candidate, End, KernelError, KernelKind, Numerics, Problem, Recipe, Refusal, Region, Sizing, StrideSupport, Tactic,
 };
+use sinter_base::ValueType;
 use sinter_ops::operator::Cost;
 use sinter_ops::{OpKind, Operands, ValueId};
 
@@ -56,10 +59,52 @@ pub(crate) fn estimate(region: &Region, sizing: &Sizing, speed: Speed) -> f64 {
     }
     if region.only().is_none() {
         let ends = body.input_types().into_iter().chain(body.output_types());
-        let width = |ty: &sinter_base::ValueType| ty.data_type().bits() as f64 / 8.0;
-        bytes = ends.map(|ty| number(&sinter_ops::operator::count_of(&ty)) * width(&ty)).sum();
+        bytes = ends.map(|ty| bytes_of(&ty, sizing)).sum();
     }
     bytes * speed.per_byte + operations * speed.per_operation
+}
+
+/// The same for neighbouring nodes of a region as a step of their own.
+pub(crate) fn estimate_part(region: &Region, sizing: &Sizing, nodes: Range<usize>, speed: Speed) -> f64 {
+    let number = |dim: &sinter_base::Dim| sizing.evaluate(dim).unwrap_or(0).max(0) as f64;
+    let body = region.body();
+    let (part, others) = (&body.nodes()[nodes.clone()], body.nodes().iter().enumerate());
+    let is_made = |id: &ValueId| part.iter().any(|node| node.outputs.contains(id));
+    let mut read: Vec<ValueId> = part.iter().flat_map(|node| node.inputs.iter().flatten().copied()).collect();
+    read.sort_unstable();
+    read.dedup();
+    read.retain(|id| !is_made(id));
+    let outside = others.filter(|(at, _)| !nodes.contains(at)).flat_map(|(_, node)| node.inputs.iter().flatten());
+    let mut results: Vec<ValueId> = outside.chain(body.outputs()).copied().filter(is_made).collect();
+    results.sort_unstable();
+    results.dedup();
+    let bytes: f64 = read.iter().chain(&results).map(|id| bytes_of(body.ty(*id), sizing)).sum();
+    let operations = part.iter().map(|node| {
+        let types: Vec<_> = node.inputs.iter().map(|id: &Option<ValueId>| id.map(|id| body.ty(id))).collect();
+        let outputs: Vec<_> = node.outputs.iter().map(|id| body.ty(*id).clone()).collect();
+        number(&node.op.cost(&Operands::new(&types), &outputs).operations)
+    });
+    bytes * speed.per_byte + operations.sum::<f64>() * speed.per_operation
+}
+
+/// Bytes of a value at the optimum sizes.
+pub(crate) fn bytes_of(ty: &ValueType, sizing: &Sizing) -> f64 {
+    let count = sizing.evaluate(&sinter_ops::operator::count_of(ty)).unwrap_or(0).max(0) as f64;
+    count * ty.data_type().bits() as f64 / 8.0
+}
+
+/// Nanoseconds that a step saves if it keeps a value of so many bytes in blocks near the core, where two steps would
+/// write and read it: by the nearest cache of a typical server core that holds all of it. Measured; see
+/// `docs/performance/cpu.md`.
+pub(crate) fn spared(bytes: f64) -> f64 {
+    const SECOND_LEVEL: f64 = (512 << 10) as f64;
+    const THIRD_LEVEL: f64 = (16 << 20) as f64;
+    let per_byte = match bytes {
+        near if near <= SECOND_LEVEL => 0.0,
+        far if far <= THIRD_LEVEL => 0.005,
+        _ => 0.05,
+    };
+    2.0 * bytes * per_byte
 }
 
 /// Copies properties of the kernel to its candidate.

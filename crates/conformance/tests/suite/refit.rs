@@ -7,10 +7,11 @@ use sinter_backend::Region;
 use sinter_base::{DataType, Tensor};
 use sinter_builder::{BuildOptions, RefitError, RefitProblem, Verify, build, refit, refittable_tensors};
 use sinter_conformance::odd_networks;
-use sinter_conformance::random::{Random, grown};
+use sinter_conformance::random::grown;
 use sinter_cpu::Cpu;
 use sinter_ir::{Network, WeightExpr};
 use sinter_plan::{Plan, Trust, WeightId, from_bytes, to_bytes};
+use sinter_testkit::Random;
 
 use crate::confusion::{confuse, confused};
 use crate::models::{network_of, onnx_models};

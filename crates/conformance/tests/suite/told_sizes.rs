@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sinter_backend::BackEnd;
 use sinter_base::{DataType, Dim, Tensor, Value, ValueType};
 use sinter_builder::{BuildOptions, Verify, build};
-use sinter_conformance::random::Random;
+
 use sinter_cpu::Cpu;
 use sinter_fake::Fake;
 use sinter_interp::{FastEvaluator, Tolerance, compare, run_with};
@@ -18,6 +18,7 @@ use sinter_ops::pointwise::{Expr, ScalarOp};
 use sinter_ops::reduce::Softmax;
 use sinter_plan::{Action, Plan, Storage, Trust, from_bytes, to_bytes};
 use sinter_runtime::{Engine, EngineOptions};
+use sinter_testkit::Random;
 
 use crate::parts::Maker;
 

@@ -18,8 +18,8 @@ use smallvec::SmallVec;
 
 use crate::conv::geometry::{Geometry, Origin, Triple};
 use crate::fused::{Fused, FusedGroup, FusedPrologue};
-use crate::launch::{Kernel, Launch, Loaded, Workspace};
-use crate::packed::{Fit, PackedRow, one_recipe, packed_elements, packed_once, packed_tensor};
+use crate::launch::{Kernel, Launch, Loaded, Workers, Workspace};
+use crate::packed::{Fit, PackedRow, no_extra, one_recipe, packed_elements, packed_once, packed_tensor};
 use crate::product::batched::{MadeRows, Prologue, compute};
 use crate::product::blocks::Blocks;
 use crate::product::epilogue::{Epilogue, Plan};
@@ -34,6 +34,7 @@ pub const CHANNELS_LAST: PackedRow = PackedRow {
     name: "cpu.conv.channels_last.f32",
     roots: &[OpKind::Convolution],
     speed: Speed { per_byte: 0.1, per_operation: 0.006 },
+    extra: no_extra,
     recipes: one_recipe,
     fit: |region, _| fit(region),
     pack: pack_weight,
@@ -112,7 +113,7 @@ pub(crate) fn missing() -> Refusal {
 }
 
 /// One convolution, and the bytes of scratch memory that it needs.
-fn branch(fused: &Fused<'_>) -> Result<(Branch, Dim), Refusal> {
+pub(crate) fn branch(fused: &Fused<'_>) -> Result<(Branch, Dim), Refusal> {
     let op = heavy(fused)?;
     let (x, weight) = image_and_weight(fused)?;
     let spatial = op.strides.len();
@@ -155,7 +156,11 @@ fn padded_bytes(op: &Convolution, x: &[Dim], weight: &[usize]) -> Result<Dim, Re
 fn pack_weight(region: &Region, operand: usize, weight: &Tensor) -> Result<Tensor, KernelError> {
     let wrong = |refusal: Refusal| KernelError::Recipe(refusal.to_string());
     let fused_group = FusedGroup::of(region).map_err(wrong)?;
-    let op = heavy(fused_group.of_weight(operand).map_err(wrong)?).map_err(wrong)?;
+    pack_of(heavy(fused_group.of_weight(operand).map_err(wrong)?).map_err(wrong)?, weight)
+}
+
+/// The weight of a convolution in panels, group by group.
+pub(crate) fn pack_of(op: &Convolution, weight: &Tensor) -> Result<Tensor, KernelError> {
     let values = weight.elements::<f32>().map_err(|e| KernelError::Data(e.to_string()))?;
     let sizes = weight.sizes();
     let (group_inputs, taps) = (sizes[1], sizes[2..].iter().product::<usize>());
@@ -180,38 +185,75 @@ struct ChannelsLast {
 }
 
 /// One of the convolutions.
-struct Branch {
-    w: usize,
+pub(crate) struct Branch {
+    /// The operand that is the packed weight.
+    pub(crate) w: usize,
     /// Sizes of the weight: [M, C / G, kernel...].
-    weight: Vec<usize>,
+    pub(crate) weight: Vec<usize>,
     /// A pixel of the border.
     zeros: Vec<f32>,
-    is_padded_row: bool,
+    /// Is the image copied into its padding first?
+    pub(crate) is_padded_row: bool,
     /// Are the channels of the image before its spatial axes?
-    plain_source: bool,
-    epilogue: Plan,
-    op: Convolution,
+    pub(crate) plain_source: bool,
+    pub(crate) epilogue: Plan,
+    pub(crate) op: Convolution,
 }
 
 impl Branch {
     /// The windows of images whose channels are last, and whose pixels lie `step` elements apart in `data`.
-    fn windows<'a>(&'a self, (data, step): (&'a [f32], usize), images: usize, geometry: Geometry) -> Windows<'a> {
+    pub(crate) fn windows<'a>(
+        &'a self,
+        (data, step): (&'a [f32], usize),
+        images: usize,
+        geometry: Geometry,
+    ) -> Windows<'a> {
         Windows { data, zeros: &self.zeros, geometry, images, step, first: 0, inner: self.weight[1] }
     }
 
+    /// Elements of the images in their padding.
+    pub(crate) fn padded_len(&self, windows: &Windows<'_>) -> usize {
+        windows.images * padded(&windows.geometry).iter().product::<usize>() * self.weight[1]
+    }
+
+    /// Copies the images into their padding. The windows then are whole kernel rows of the copy.
+    pub(crate) fn pad<'a>(&self, windows: Windows<'a>, target: &'a mut [f32], workers: &dyn Workers) -> Windows<'a> {
+        let (geometry, channels) = (windows.geometry, self.weight[1]);
+        let padded = padded(&geometry);
+        let before = geometry.begin.map(|b| b.max(0) as usize);
+        let image = Image { data: windows.data, step: windows.step, channels, is_plain: self.plain_source };
+        share(workers, target, padded[2] * channels, Cost::PerElement(1), |first, rows| {
+            for (i, row) in rows.chunks_exact_mut(padded[2] * channels).enumerate() {
+                image.copy_row(row, first + i, &geometry.input, &padded, &before);
+            }
+        });
+        let mut windows = Windows { data: target, step: channels, ..windows };
+        windows.geometry.input = padded;
+        // Negative pads take elements away; positive ones are part of the copy now.
+        windows.geometry.begin = geometry.begin.map(|b| b.min(0));
+        windows.inner = geometry.kernel[2] * channels;
+        windows.geometry.kernel[2] = 1;
+        windows
+    }
+
     /// Elements of the weight of one group as it is packed.
-    fn packed_group(&self) -> usize {
+    pub(crate) fn packed_group(&self) -> usize {
         let taps = self.weight[2..].iter().product::<usize>();
         packed_len(self.weight[1] * taps, self.weight[0] / self.op.groups.max(1))
     }
 }
 
+/// Sizes of an image in its padding.
+fn padded(geometry: &Geometry) -> Triple {
+    std::array::from_fn(|i| geometry.input[i] + (geometry.begin[i].max(0) + geometry.end[i].max(0)) as usize)
+}
+
 /// The windows of all images, as rows of a matrix.
-struct Windows<'a> {
+pub(crate) struct Windows<'a> {
     data: &'a [f32],
     zeros: &'a [f32],
     /// Kernel positions are taps.
-    geometry: Geometry,
+    pub(crate) geometry: Geometry,
     images: usize,
     /// Elements from one pixel to the next, the first one of a pixel that is read, and elements of a slice.
     step: usize,
@@ -314,7 +356,6 @@ impl ChannelsLast {
         let x_step =
             if branch.plain_source { channels } else { x.step_of(channels).ok_or_else(rows_of_other_length)? };
         let mut windows = branch.windows((x.span::<f32>(), x_step), x.sizes()[0], geometry);
-        let (x, images) = (x.span::<f32>(), windows.images);
         let workers = launch.workers;
         let (group_inputs, outputs, groups) = (branch.weight[1], branch.weight[0], branch.op.groups);
         let y = launch.outputs[0].view();
@@ -324,25 +365,9 @@ impl ChannelsLast {
         let w = packed_elements(w, each * groups)?;
         let mut workspace: Option<Workspace<'_, f32>> = None;
         if branch.is_padded_row {
-            let padded: Triple = std::array::from_fn(|i| {
-                geometry.input[i] + (geometry.begin[i].max(0) + geometry.end[i].max(0)) as usize
-            });
-            let length = images * padded.iter().product::<usize>() * channels;
+            let length = branch.padded_len(&windows);
             let target = workspace.insert(Workspace::of(launch.workspace, launch.scratch, length));
-            let before = geometry.begin.map(|b| b.max(0) as usize);
-            share(workers, target, padded[2] * channels, Cost::PerElement(1), |first, rows| {
-                for (i, row) in rows.chunks_exact_mut(padded[2] * channels).enumerate() {
-                    let image = Image { data: x, step: x_step, channels, is_plain: branch.plain_source };
-                    image.copy_row(row, first + i, &geometry.input, &padded, &before);
-                }
-            });
-            windows.data = target;
-            windows.step = channels;
-            windows.geometry.input = padded;
-            // Negative pads take elements away; positive ones are part of the copy now.
-            windows.geometry.begin = geometry.begin.map(|b| b.min(0));
-            windows.inner = geometry.kernel[2] * channels;
-            windows.geometry.kernel[2] = 1;
+            windows = branch.pad(windows, target, workers);
         }
         for group in 0..groups {
             windows.first = group * group_inputs;

@@ -14,7 +14,7 @@ use crate::conv::channels_last::{heavy, image_and_weight, missing, rows_of_other
 use crate::conv::geometry::Geometry;
 use crate::fused::Fused;
 use crate::launch::{Kernel, Launch, Loaded, Scratch, Workers};
-use crate::packed::{Fit, PackedRow, one_recipe, packed_elements, packed_tensor};
+use crate::packed::{Fit, PackedRow, no_extra, one_recipe, packed_elements, packed_tensor};
 use crate::product::epilogue::{Epilogue, Plan, Rest};
 use crate::share::{Cost, share};
 use crate::tactic::Speed;
@@ -25,6 +25,7 @@ pub const DEPTHWISE: PackedRow = PackedRow {
     name: "cpu.conv.depthwise_channels_last.f32",
     roots: &[OpKind::Convolution],
     speed: Speed { per_byte: 0.1, per_operation: 0.004 },
+    extra: no_extra,
     recipes: one_recipe,
     fit: |region, _| fit(region),
     pack: pack_weight,

@@ -1,7 +1,7 @@
 //! Geometry of the windows of a convolution: three spatial axes, outermost first. Fewer are padded with axes of size 1.
 
 use sinter_ops::conv::Convolution;
-use sinter_ops::window::Axis;
+use sinter_ops::window::{Axis, Padding};
 
 /// Sizes along three spatial axes.
 pub(crate) type Triple = [usize; 3];
@@ -44,6 +44,20 @@ impl Geometry {
         }
         let (stride, dilation) = (triple(&op.strides), triple(&op.dilations));
         Self { input: triple(input), output: triple(output), kernel: triple(kernel), stride, dilation, begin, end }
+    }
+
+    /// The same where only the sizes of the input are known.
+    pub(crate) fn of_input(op: &Convolution, input: &[usize], kernel: &[usize]) -> Self {
+        let mut geometry = Self::new(op, input, &[], kernel);
+        geometry.output = std::array::from_fn(|i| {
+            if matches!(op.padding, Padding::SameUpper | Padding::SameLower) {
+                return geometry.input[i].div_ceil(geometry.stride[i]);
+            }
+            let span = geometry.dilation[i] * (geometry.kernel[i].max(1) - 1) + 1;
+            let room = geometry.input[i] as i64 + geometry.begin[i] + geometry.end[i] - span as i64;
+            usize::try_from(room.div_euclid(geometry.stride[i] as i64) + 1).unwrap_or(0)
+        });
+        geometry
     }
 
     /// The same from the sizes of channels-last images and of a weight, [M, C / G, kernel...].

@@ -8,6 +8,7 @@ pub mod depthwise_channels_last;
 pub mod generic;
 mod geometry;
 pub mod implicit_gemm;
+pub mod pooled;
 pub mod scatter;
 pub mod separable;
 pub mod transposed;
@@ -21,6 +22,7 @@ use crate::launch::HostTactic;
 /// Best first.
 pub const TACTICS: &[&dyn HostTactic] = &[
     &separable::SEPARABLE,
+    &pooled::POOLED,
     &depthwise_channels_last::DEPTHWISE,
     &channels_last::CHANNELS_LAST,
     &depthwise::DEPTHWISE,
@@ -38,5 +40,9 @@ pub const PROPOSERS: &[&dyn Proposer] = &[
     &Pair {
         first: |op| matches!(op, Op::Convolution(op) if op.groups > 1),
         second: |op| matches!(op, Op::Convolution(op) if op.groups == 1),
+    },
+    &Pair {
+        first: |op| matches!(op, Op::Convolution(op) if op.groups == 1),
+        second: |op| matches!(op, Op::Pool(op) if op.window.is_some()),
     },
 ];

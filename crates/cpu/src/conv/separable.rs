@@ -17,7 +17,7 @@ use crate::conv::depthwise_channels_last::{self as depthwise, Pixels};
 use crate::conv::geometry::Geometry;
 use crate::fused::{Fused, pair};
 use crate::launch::{Kernel, Launch, Loaded, Scratch};
-use crate::packed::{Fit, PackedRow, one_recipe, packed_elements, packed_once, packed_tensor};
+use crate::packed::{Fit, PackedRow, no_extra, one_recipe, packed_elements, packed_once, packed_tensor};
 use crate::product::batched::{MadeRows, compute, reserve};
 use crate::product::blocks::Blocks;
 use crate::product::epilogue::Plan;
@@ -31,6 +31,7 @@ pub const SEPARABLE: PackedRow = PackedRow {
     name: "cpu.conv.separable.f32",
     roots: &[OpKind::Convolution],
     speed: Speed { per_byte: 0.1, per_operation: 0.006 },
+    extra: no_extra,
     recipes: one_recipe,
     fit: |region, _| fit(region),
     pack: pack_weight,

@@ -7,6 +7,7 @@
 //! operand 0 in plain layout. The first pointwise operator is the prologue: it computes the operand that all heavy
 //! operators read, in the layout of the region. Each heavy operator is a branch and gives one result.
 
+pub mod gated;
 pub mod propose;
 
 use sinter_backend::{Refusal, Region};
@@ -177,7 +178,7 @@ impl<'a> OnRows<'a> {
                 region.operand(*id).ok_or_else(|| Refusal::new("an operand made inside the region"))?
             });
         }
-        Ok(RowProgram { program: self.program, product: self.rows, operands, dims: all, result })
+        Ok(RowProgram { program: self.program, product: self.rows, beside: None, operands, dims: all, result })
     }
 }
 
@@ -233,7 +234,7 @@ impl<'a> Fused<'a> {
     }
 
     /// Number of nodes of the region that belong to the branch.
-    fn nodes(&self) -> usize {
+    pub(crate) fn nodes(&self) -> usize {
         let transposes = usize::from(self.channels_last) + usize::from(self.channels_last && !self.plain_source);
         1 + transposes + usize::from(self.epilogue.is_some())
     }

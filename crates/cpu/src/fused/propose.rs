@@ -118,6 +118,31 @@ impl Proposer for Pair {
     }
 }
 
+/// Proposes a pointwise operator with the two heavy operators of one operand that meet in it.
+pub struct Gate(pub Heavy);
+
+impl Proposer for Gate {
+    fn propose(&self, graph: &GraphView<'_>, seed: usize, proposals: &mut Proposals) {
+        let node = graph.node(seed);
+        if !is_program(node) {
+            return;
+        }
+        let result = node.outputs[0];
+        let meets = |id: &ValueId| {
+            let maker = graph.maker(*id).filter(|&maker| self.0.is_heavy(graph, maker))?;
+            let is_only = graph.only_reader(*id) == Some(seed) && graph.have_equal_dims(*id, result);
+            is_only.then_some((maker, self.0.shared_operand(graph, maker)?))
+        };
+        let met: Vec<(usize, ValueId)> = node.inputs.iter().flatten().filter_map(meets).collect();
+        if let [(a, read), (b, other)] = met[..]
+            && a != b
+            && read == other
+        {
+            proposals.push([a, b, seed]);
+        }
+    }
+}
+
 /// Is it a pointwise operator of one result?
 fn is_program(node: &Node) -> bool {
     matches!(node.op, Op::Pointwise(_)) && node.outputs.len() == 1

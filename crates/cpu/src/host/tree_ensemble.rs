@@ -14,7 +14,7 @@ use sinter_ops::classical::{Aggregate, ScoreTransform, TreeEnsemble};
 use crate::elements::{Numbers, load, store_real};
 use crate::launch::{Kernel, Launch, Loaded, Scratch, ScratchBuffer};
 use crate::only_operator;
-use crate::packed::{Fit, PackedRow, one_recipe};
+use crate::packed::{Fit, PackedRow, no_extra, one_recipe};
 use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 use crate::values::data;
@@ -25,6 +25,7 @@ pub const PACKED: PackedRow = PackedRow {
     roots: &[OpKind::TreeEnsemble],
     // Of the operands, only the nodes of the paths are read.
     speed: Speed { per_byte: 0.01, ..Speed::SCALAR },
+    extra: no_extra,
     recipes: one_recipe,
     fit: |region, _| fit(region),
     pack,

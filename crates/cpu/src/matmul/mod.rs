@@ -6,6 +6,7 @@
 pub mod determinant;
 pub mod einsum;
 pub mod equation;
+pub mod gated;
 pub mod gemm;
 pub mod matmul;
 pub mod microkernel;
@@ -14,13 +15,16 @@ pub mod panels;
 use sinter_backend::Proposer;
 use sinter_ops::{Op, OpKind};
 
-use crate::fused::propose::Heavy;
+use crate::fused::propose::{Gate, Heavy};
 use crate::launch::HostTactic;
 
 /// Best first.
 pub const TACTICS: &[&dyn HostTactic] =
-    &[&panels::PANELS, &matmul::BLOCKED, &matmul::GENERIC, &einsum::EINSUM, &determinant::DETERMINANT];
+    &[&panels::PANELS, &gated::GATED, &matmul::BLOCKED, &matmul::GENERIC, &einsum::EINSUM, &determinant::DETERMINANT];
+
+/// Products with weights.
+pub const PRODUCTS: Heavy =
+    Heavy { kind: OpKind::MatMul, shares_operand: |op| matches!(op, Op::MatMul(op) if !op.transpose_a) };
 
 /// Proposers of fused regions.
-pub const PROPOSERS: &[&dyn Proposer] =
-    &[&Heavy { kind: OpKind::MatMul, shares_operand: |op| matches!(op, Op::MatMul(op) if !op.transpose_a) }];
+pub const PROPOSERS: &[&dyn Proposer] = &[&PRODUCTS, &Gate(PRODUCTS)];

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 
 use crate::fused::{Fused, FusedGroup, FusedPrologue};
 use crate::launch::{Kernel, Launch, Loaded};
-use crate::packed::{Fit, PackedRow, packed_elements, packed_once, packed_tensor};
+use crate::packed::{Fit, PackedRow, no_extra, packed_elements, packed_once, packed_tensor};
 use crate::product::batched::{MadeRows, Prologue, compute};
 use crate::product::blocks::{Blocks, Extent, candidates};
 use crate::product::epilogue::{Epilogue, Plan};
@@ -25,12 +25,13 @@ pub const PANELS: PackedRow = PackedRow {
     name: "cpu.matmul.panels.f32",
     roots: &[OpKind::MatMul],
     speed: Speed { per_byte: 0.1, per_operation: 0.006 },
+    extra: no_extra,
     recipes,
     fit,
     pack: pack_weight,
 };
 
-fn heavy<'a>(fused: &Fused<'a>) -> Result<&'a MatMul, Refusal> {
+pub(crate) fn heavy<'a>(fused: &Fused<'a>) -> Result<&'a MatMul, Refusal> {
     match &fused.node.op {
         Op::MatMul(op) => Ok(op),
         _ => Err(Refusal::OtherOperator),
@@ -39,6 +40,12 @@ fn heavy<'a>(fused: &Fused<'a>) -> Result<&'a MatMul, Refusal> {
 
 /// Block sizes for the first of the products; its siblings have the same rows.
 fn recipes(problem: &Problem<'_>) -> Vec<(Attr, f64)> {
+    let group = FusedGroup::of(problem.region).ok();
+    block_sizes(problem, group.as_ref().and_then(|group| group.branches.first()))
+}
+
+/// Block sizes for a product.
+pub(crate) fn block_sizes(problem: &Problem<'_>, product: Option<&Fused<'_>>) -> Vec<(Attr, f64)> {
     let number = |dim: &Dim| problem.sizing.evaluate(dim).unwrap_or(0).max(0) as f64;
     let extent = |fused: &Fused<'_>| {
         let (op, a, b) = (heavy(fused).ok()?, fused.input(0)?.dims().ok()?, fused.input(1)?.dims().ok()?);
@@ -47,7 +54,7 @@ fn recipes(problem: &Problem<'_>) -> Vec<(Attr, f64)> {
         let rows = leading.iter().map(number).product();
         Some(Extent { rows, columns: number(columns), inner: number(inner) })
     };
-    let product = FusedGroup::of(problem.region).ok().and_then(|group| extent(group.branches.first()?));
+    let product = product.and_then(extent);
     product.map_or_else(|| vec![(Attr::Absent, 1.0)], |product| candidates(problem, product))
 }
 
@@ -63,7 +70,8 @@ fn fit(region: &Region, parameters: &Attr) -> Result<Fit, Refusal> {
     Ok(Fit { kernel, packed, workspace: Dim::constant(0), in_place: Vec::new() })
 }
 
-fn branch(fused: &Fused<'_>) -> Result<Branch, Refusal> {
+/// A product with a weight that is packed.
+pub(crate) fn branch(fused: &Fused<'_>) -> Result<Branch, Refusal> {
     let op = heavy(fused)?;
     let missing = || Refusal::new("an operand is no tensor of known rank");
     let (a, b) = (fused.input(0).ok_or_else(missing)?, fused.input(1).ok_or_else(missing)?);
@@ -87,7 +95,11 @@ fn branch(fused: &Fused<'_>) -> Result<Branch, Refusal> {
 fn pack_weight(region: &Region, operand: usize, weight: &Tensor) -> Result<Tensor, KernelError> {
     let wrong = |refusal: Refusal| KernelError::Recipe(refusal.to_string());
     let group = FusedGroup::of(region).map_err(wrong)?;
-    let op = heavy(group.of_weight(operand).map_err(wrong)?).map_err(wrong)?;
+    pack_of(heavy(group.of_weight(operand).map_err(wrong)?).map_err(wrong)?, weight)
+}
+
+/// The weight of a product in panels.
+pub(crate) fn pack_of(op: &MatMul, weight: &Tensor) -> Result<Tensor, KernelError> {
     let values = weight.elements::<f32>().map_err(|e| KernelError::Data(e.to_string()))?;
     let &[rows, columns] = weight.sizes() else {
         return Err(KernelError::Data(format!("a weight of sizes {:?}", weight.sizes())));
@@ -104,6 +116,11 @@ fn pack_weight(region: &Region, operand: usize, weight: &Tensor) -> Result<Tenso
     packed_tensor(packed)
 }
 
+/// The error for views that [`StrideSupport::LastAxis`] excludes.
+pub(crate) fn no_rows() -> KernelError {
+    KernelError::Recipe("a buffer alias whose rows are no rows of the matrix".to_owned())
+}
+
 struct Panels {
     a: usize,
     prologue: Option<Plan>,
@@ -113,10 +130,11 @@ struct Panels {
 }
 
 /// One of the sibling products.
-struct Branch {
-    b: usize,
-    columns: usize,
-    epilogue: Plan,
+pub(crate) struct Branch {
+    /// The operand that is the packed weight.
+    pub(crate) b: usize,
+    pub(crate) columns: usize,
+    pub(crate) epilogue: Plan,
 }
 
 /// A branch's right operand and epilogue in a launch.
@@ -134,12 +152,11 @@ impl Kernel for Panels {
             bound.push((b, branch.epilogue.bind(launch, &sizes)?));
         }
         let prologue = self.prologue.as_ref().map(|plan| Prologue::bind(plan, self.a, launch)).transpose()?;
-        let missing = || KernelError::Recipe("a buffer alias whose rows are no rows of the matrix".to_owned());
-        let a = Matrix { data: a.span(), first: 0, rows, inner, step: a.step_of(inner).ok_or_else(missing)? };
+        let a = Matrix { data: a.span(), first: 0, rows, inner, step: a.step_of(inner).ok_or_else(no_rows)? };
         let mut branches = SmallVec::<[_; 4]>::new();
         for ((branch, (b, epilogue)), target) in self.branches.iter().zip(&bound).zip(launch.outputs.iter_mut()) {
             let c = target.view();
-            let step = c.step_of(branch.columns).ok_or_else(missing)?;
+            let step = c.step_of(branch.columns).ok_or_else(no_rows)?;
             let product = RowProduct { a: &a, b, columns: branch.columns, step, epilogue, blocks: self.blocks };
             branches.push((product, c.span::<f32>()));
         }

@@ -3,6 +3,8 @@
 //! The elements that a window meets at one position are a vector over the channels, and pooling folds such vectors. One
 //! window over everything is an average or maximum of all pixels.
 
+use std::ops::Range;
+
 use sinter_backend::{End, KernelError, Numerics, Refusal, Region, StrideSupport};
 use sinter_base::DataType;
 use sinter_ops::pool::{Pool, PoolMode};
@@ -39,6 +41,15 @@ fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     if data_type != Some(DataType::F32) {
         return Err(Refusal::new(format!("element type {data_type:?} instead of f32")));
     }
+    check(op, fused.product_dims().len())?;
+    Ok(Loaded::Kernel(Box::new(ChannelsLast { op: op.clone(), tier: Tier::in_use() })))
+}
+
+/// Can [`Pooling`] compute the operator on tensors of this rank?
+///
+/// # Errors
+/// Why it cannot.
+pub(crate) fn check(op: &Pool, rank: usize) -> Result<(), Refusal> {
     if matches!(op.mode, PoolMode::Norm { .. }) {
         return Err(Refusal::new("norms are not for this kernel"));
     }
@@ -47,10 +58,10 @@ fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     {
         return Err(Refusal::new("negative padding"));
     }
-    if !(1..=MAX_AXES).contains(&(fused.product_dims().len().saturating_sub(2))) {
+    if !(1..=MAX_AXES).contains(&rank.saturating_sub(2)) {
         return Err(Refusal::new("another number of spatial axes"));
     }
-    Ok(Loaded::Kernel(Box::new(ChannelsLast { op: op.clone(), tier: Tier::in_use() })))
+    Ok(())
 }
 
 /// Most spatial axes.
@@ -62,12 +73,12 @@ struct ChannelsLast {
 }
 
 /// One spatial axis.
-struct Steps {
-    input: usize,
-    output: usize,
-    kernel: usize,
-    stride: usize,
-    dilation: usize,
+pub(crate) struct Steps {
+    pub(crate) input: usize,
+    pub(crate) output: usize,
+    pub(crate) kernel: usize,
+    pub(crate) stride: usize,
+    pub(crate) dilation: usize,
     begin: i64,
     /// Positions below this one are input or padding.
     limit: i64,
@@ -128,12 +139,21 @@ fn fold(tier: Tier, is_largest: bool, y: &mut [f32], x: &[f32]) {
     }
 }
 
-impl ChannelsLast {
-    fn axes(&self, x: &[usize], y: &[usize]) -> SmallVec<[Steps; MAX_AXES]> {
-        (0..x.len() - 2)
+/// The pooling of channels-last images of concrete sizes.
+pub(crate) struct Pooling<'a> {
+    op: &'a Pool,
+    tier: Tier,
+    pub(crate) axes: SmallVec<[Steps; MAX_AXES]>,
+    channels: usize,
+}
+
+impl<'a> Pooling<'a> {
+    /// From the sizes of images and result.
+    pub(crate) fn new(op: &'a Pool, tier: Tier, x: &[usize], y: &[usize]) -> Self {
+        let axes = (0..x.len() - 2)
             .map(|index| {
                 let (input, output) = (x[index + 1], y[index + 1]);
-                let Some(window) = &self.op.window else {
+                let Some(window) = &op.window else {
                     let limit = input as i64;
                     return Steps { input, output, kernel: input, stride: 1, dilation: 1, begin: 0, limit };
                 };
@@ -156,7 +176,56 @@ impl ChannelsLast {
                     limit: input as i64 + end,
                 }
             })
-            .collect()
+            .collect();
+        Self { op, tier, axes, channels: x.last().copied().unwrap_or(0) }
+    }
+
+    /// Elements of a window, those of the border included.
+    pub(crate) fn window(&self) -> usize {
+        self.axes.iter().map(|axis| axis.kernel).product()
+    }
+
+    /// The pixels of the images along the first axis that windows of these outputs may meet.
+    pub(crate) fn rows(&self, outputs: &Range<usize>) -> Range<usize> {
+        let axis = &self.axes[0];
+        let inside = |at: i64| usize::try_from(at).unwrap_or(0).min(axis.input);
+        let end = inside(axis.at(outputs.end.saturating_sub(1), axis.kernel.saturating_sub(1)) + 1);
+        inside(axis.at(outputs.start, 0)).min(end)..end
+    }
+
+    /// Pools neighbouring windows, from result pixel `first` on, counted through all images. The images lie in `x`
+    /// from pixel `from` on, `step` elements apart; pixels of the result lie `y_step` elements apart.
+    pub(crate) fn compute(
+        &self,
+        (x, step, from): (&[f32], usize, usize),
+        first: usize,
+        pixels: &mut [f32],
+        y_step: usize,
+    ) {
+        let Self { op, tier, axes, channels } = self;
+        let is_largest = op.mode == PoolMode::Max;
+        let outputs = axes.iter().map(|a| a.output).product::<usize>();
+        for (i, y) in pixels.chunks_mut(y_step.max(1)).map(|row| &mut row[..*channels]).enumerate() {
+            let index = first + i;
+            let mut output = [0; MAX_AXES];
+            let mut left = index % outputs;
+            for (axis, steps) in axes.iter().enumerate().rev() {
+                (output[axis], left) = (left % steps.output, left / steps.output);
+            }
+            y.fill(if is_largest { f32::NEG_INFINITY } else { 0.0 });
+            let mut count = 0usize;
+            visit(axes, &output[..axes.len()], index / outputs, &mut |pixel| {
+                count += 1;
+                fold(*tier, is_largest, y, &x[(pixel - from) * step..][..*channels]);
+            });
+            if let PoolMode::Average { count_padding } = op.mode {
+                if count_padding {
+                    let padded = |a: &Steps, o: usize| (0..a.kernel).filter(|&t| a.at(o, t) < a.limit).count();
+                    count = axes.iter().zip(output).map(|(a, o)| padded(a, o)).product();
+                }
+                y.iter_mut().for_each(|v| *v /= count as f32);
+            }
+        }
     }
 }
 
@@ -166,36 +235,13 @@ impl Kernel for ChannelsLast {
         let sizes = x.sizes();
         let workers = launch.workers;
         let y = launch.output(0);
-        let axes = self.axes(sizes, y.sizes());
+        let pooling = Pooling::new(&self.op, self.tier, sizes, y.sizes());
         let channels = sizes.last().copied().unwrap_or(0);
-        let window = axes.iter().map(|a| a.kernel).product::<usize>();
-        let outputs = axes.iter().map(|a| a.output).product::<usize>();
         let x_step = x.step_of(channels).ok_or_else(rows_of_other_length)?;
         let y_step = y.step_of(channels).ok_or_else(rows_of_other_length)?;
         let x = x.span::<f32>();
-        let is_largest = self.op.mode == PoolMode::Max;
-        share(workers, y.span::<f32>(), y_step, Cost::PerElement(window), |first, pixels| {
-            for (i, y) in pixels.chunks_mut(y_step.max(1)).map(|row| &mut row[..channels]).enumerate() {
-                let index = first + i;
-                let mut output = [0; MAX_AXES];
-                let mut left = index % outputs;
-                for (axis, steps) in axes.iter().enumerate().rev() {
-                    (output[axis], left) = (left % steps.output, left / steps.output);
-                }
-                y.fill(if is_largest { f32::NEG_INFINITY } else { 0.0 });
-                let mut count = 0usize;
-                visit(&axes, &output[..axes.len()], index / outputs, &mut |pixel| {
-                    count += 1;
-                    fold(self.tier, is_largest, y, &x[pixel * x_step..pixel * x_step + channels]);
-                });
-                if let PoolMode::Average { count_padding } = self.op.mode {
-                    if count_padding {
-                        let padded = |a: &Steps, o: usize| (0..a.kernel).filter(|&t| a.at(o, t) < a.limit).count();
-                        count = axes.iter().zip(output).map(|(a, o)| padded(a, o)).product();
-                    }
-                    y.iter_mut().for_each(|v| *v /= count as f32);
-                }
-            }
+        share(workers, y.span::<f32>(), y_step, Cost::PerElement(pooling.window()), |first, pixels| {
+            pooling.compute((x, x_step, 0), first, pixels, y_step);
         });
         Ok(())
     }

@@ -36,8 +36,9 @@ type Bound<'a> = Option<(&'a [f32], Access)>;
 /// A program over finished tiles with its operands.
 pub struct Rest<'a> {
     program: &'a Program,
-    /// Which operand of the program is the product.
+    /// Which operand of the program is the product, and which one is another product of the same sizes.
     product: usize,
+    beside: Option<usize>,
     operands: SmallVec<[Bound<'a>; 4]>,
     scratch: &'a Scratch,
 }
@@ -94,7 +95,9 @@ pub struct RowProgram<'a> {
     pub program: &'a Program,
     /// Which of its operands is the product.
     pub product: usize,
-    /// The region's operand of each operand of the program; the entry of the product is unused.
+    /// Which of its operands is another product of the same sizes, for kernels that compute two at once.
+    pub beside: Option<usize>,
+    /// The region's operand of each operand of the program; the entries of the products are unused.
     pub operands: Vec<usize>,
     /// Dimensions of each operand.
     pub dims: Vec<&'a [Dim]>,
@@ -110,7 +113,7 @@ impl RowProgram<'_> {
         }
         for step in self.program.steps() {
             match step {
-                Step::Input { index, data_type } if *index != self.product => {
+                Step::Input { index, data_type } if *index != self.product && Some(*index) != self.beside => {
                     if *data_type != DataType::F32 || !follows(self.dims[*index], self.result) {
                         return Err(Refusal::new(format!("operand {index} of the epilogue does not follow the rows")));
                     }
@@ -183,8 +186,16 @@ impl RowProgram<'_> {
 pub struct Plan {
     bias: Option<usize>,
     clamp: (f32, f32),
-    /// The remaining program, which of its operands is the product, and the region's operand behind each other one.
-    rest: Option<(Program, usize, Vec<usize>)>,
+    rest: Option<RestPlan>,
+}
+
+/// The remaining program: which of its operands are products, and the region's operand behind each other one.
+#[derive(Clone, Debug)]
+struct RestPlan {
+    program: Program,
+    product: usize,
+    beside: Option<usize>,
+    operands: Vec<usize>,
 }
 
 impl Plan {
@@ -203,7 +214,9 @@ impl Plan {
     /// When the program is not for this kernel.
     pub fn whole(rows: &RowProgram<'_>) -> Result<Self, Refusal> {
         rows.check()?;
-        Ok(Self { rest: Some((rows.program.clone(), rows.product, rows.operands.clone())), ..Self::bias(None) })
+        let (program, operands) = (rows.program.clone(), rows.operands.clone());
+        let rest = RestPlan { program, product: rows.product, beside: rows.beside, operands };
+        Ok(Self { rest: Some(rest), ..Self::bias(None) })
     }
 
     /// An epilogue that only adds a bias.
@@ -225,7 +238,7 @@ impl Plan {
 
     /// The stride support of a kernel with this epilogue that reads rows of operand `rows` and writes rows.
     pub fn stride_support(&self, end: End, rows: usize) -> StrideSupport {
-        let follows = |operand| self.rest.as_ref().is_some_and(|(_, _, operands)| operands.contains(&operand));
+        let follows = |operand| self.rest.as_ref().is_some_and(|rest| rest.operands.contains(&operand));
         match end {
             End::Operand(operand) if operand != rows && !follows(operand) => StrideSupport::Contiguous,
             End::Operand(_) | End::Result(_) => StrideSupport::LastAxis,
@@ -244,9 +257,9 @@ impl Plan {
         let bias = self.bias.map(|operand| launch.input(operand).map(|view| view.elements::<f32>())).transpose()?;
         let rest = match &self.rest {
             None => None,
-            Some((program, product, operands)) => {
+            Some(RestPlan { program, product, beside, operands }) => {
                 let bound = operands.iter().enumerate().map(|(index, &operand)| {
-                    if index == *product {
+                    if index == *product || Some(index) == *beside {
                         return Ok(None);
                     }
                     let view = launch.input(operand)?;
@@ -258,7 +271,7 @@ impl Plan {
                 });
                 launch.scratch.reserve::<Column>(launch.workers.count(), program.steps().len());
                 let operands = bound.collect::<Result<_, _>>()?;
-                Some(Rest { program, product: *product, operands, scratch: launch.scratch })
+                Some(Rest { program, product: *product, beside: *beside, operands, scratch: launch.scratch })
             }
         };
         Ok(Epilogue { bias, clamp: self.clamp, rest })
@@ -272,33 +285,45 @@ impl Rest<'_> {
     }
 
     /// Runs the program over neighbouring elements of a row, from column `first` on.
-    #[allow(unsafe_code, reason = "functions compiled for an instruction set may be called only where it exists")]
     pub fn apply(&self, tier: Tier, row: usize, first: usize, values: &mut [f32], columns: &mut [Column]) {
+        self.apply_beside(tier, (row, first), values, &[], columns);
+    }
+
+    /// The same from row and column `at` on, with the elements of the other product, if the program has two.
+    #[allow(unsafe_code, reason = "functions compiled for an instruction set may be called only where it exists")]
+    pub fn apply_beside(
+        &self,
+        tier: Tier,
+        at: (usize, usize),
+        values: &mut [f32],
+        beside: &[f32],
+        columns: &mut [Column],
+    ) {
         match tier {
             // SAFETY: the tier in use is never above what the machine was detected to have.
             #[cfg(target_arch = "x86_64")]
-            Tier::Avx512 => unsafe { self.avx512(row, first, values, columns) },
+            Tier::Avx512 => unsafe { self.avx512(at, values, beside, columns) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Tier::Avx2 => unsafe { self.avx2(row, first, values, columns) },
-            _ => self.run(row, first, values, columns),
+            Tier::Avx2 => unsafe { self.avx2(at, values, beside, columns) },
+            _ => self.run(at, values, beside, columns),
         }
     }
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
-    fn avx512(&self, row: usize, first: usize, values: &mut [f32], columns: &mut [Column]) {
-        self.run(row, first, values, columns);
+    fn avx512(&self, at: (usize, usize), values: &mut [f32], beside: &[f32], columns: &mut [Column]) {
+        self.run(at, values, beside, columns);
     }
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,fma")]
-    fn avx2(&self, row: usize, first: usize, values: &mut [f32], columns: &mut [Column]) {
-        self.run(row, first, values, columns);
+    fn avx2(&self, at: (usize, usize), values: &mut [f32], beside: &[f32], columns: &mut [Column]) {
+        self.run(at, values, beside, columns);
     }
 
     #[inline(always)]
-    fn run(&self, row: usize, first: usize, values: &mut [f32], columns: &mut [Column]) {
+    fn run(&self, (row, first): (usize, usize), values: &mut [f32], beside: &[f32], columns: &mut [Column]) {
         let steps = self.program.steps();
         for (chunk, values) in values.chunks_mut(LENGTH).enumerate() {
             let (first, length) = (first + chunk * LENGTH, values.len());
@@ -317,6 +342,9 @@ impl Rest<'_> {
                     }
                     Step::Input { index, .. } if *index == self.product => {
                         column.f32[..length].copy_from_slice(values);
+                    }
+                    Step::Input { index, .. } if Some(*index) == self.beside => {
+                        column.f32[..length].copy_from_slice(&beside[chunk * LENGTH..][..length]);
                     }
                     Step::Input { index, .. } => {
                         let Some((elements, access)) = &self.operands[*index] else { continue };
@@ -366,7 +394,7 @@ mod tests {
         let column: Vec<Dim> = vec![8i64.into()];
         let plan = |program: &Program| {
             let (operands, dims) = (vec![9, 4], vec![&result[..], &column[..]]);
-            Plan::apart(&RowProgram { program, product: 0, operands, dims, result: &result }).unwrap()
+            Plan::apart(&RowProgram { program, product: 0, beside: None, operands, dims, result: &result }).unwrap()
         };
         let relu6 = plan(&op.program);
         assert_eq!((relu6.bias, relu6.clamp, relu6.rest.is_none()), (Some(4), (0.0, 6.0), true));

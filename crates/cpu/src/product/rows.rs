@@ -95,29 +95,42 @@ pub struct RowProduct<'a, 'e, R> {
     pub blocks: Blocks,
 }
 
-/// The result, shared by tasks that write disjoint tiles.
+/// The result, or a block of it, shared by tasks that write disjoint tiles.
 pub(super) struct Output {
     start: *mut f32,
     length: usize,
+    /// The row and the column of the product at `start`; tasks compute none before them.
+    origin: (usize, usize),
 }
 
 // SAFETY: tasks write disjoint tiles, see `RowProduct::compute`.
 unsafe impl Sync for Output {}
 
 /// A block of the inner dimension: some taps, or some elements of the only one.
-struct InnerBlock {
+pub(super) struct InnerBlock {
     taps: Range<usize>,
     elements: Range<usize>,
     is_first: bool,
-    is_last: bool,
+    pub(super) is_last: bool,
 }
 
 /// A tile of rows, to be done with all panels of a block.
-struct RowTile<'a> {
-    rows: Range<usize>,
-    panels: &'a Range<usize>,
-    inner_block: &'a InnerBlock,
-    target: &'a Output,
+pub(super) struct RowTile<'a> {
+    pub(super) rows: Range<usize>,
+    pub(super) panels: &'a Range<usize>,
+    pub(super) inner_block: &'a InnerBlock,
+    pub(super) target: &'a Output,
+}
+
+/// The tiles of some rows. A tile of more rows than are left repeats the last row; a smaller kernel would rarely help.
+pub(super) fn tiles(tier: Tier, rows: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let mut row = rows.start;
+    std::iter::from_fn(move || {
+        let left = rows.end.checked_sub(row).filter(|left| *left > 0)?;
+        let count = *row_steps(tier).iter().find(|&&s| s <= left).unwrap_or(&1);
+        row += count;
+        Some(row - count..row)
+    })
 }
 
 impl<R: Rows> RowProduct<'_, '_, R> {
@@ -148,7 +161,40 @@ impl<R: Rows> RowProduct<'_, '_, R> {
         assert!(c.len() >= (rows - 1) * self.step + columns && columns <= self.step, "the result has another size");
         let packed = columns.div_ceil(WIDTH) * WIDTH * self.a.taps() * self.a.inner();
         assert!(self.b.len() >= packed, "the packed operand has another size");
-        Some(Output { start: c.as_mut_ptr(), length: c.len() })
+        Some(Output { start: c.as_mut_ptr(), length: c.len(), origin: (0, 0) })
+    }
+
+    /// The memory of some rows and panels of the result, which holds nothing else; the distance between its rows is the
+    /// product's.
+    ///
+    /// # Panics
+    /// When it or the packed operand are too short.
+    pub(super) fn part(&self, rows: &Range<usize>, panels: &Range<usize>, c: &mut [f32]) -> Output {
+        let first = panels.start * WIDTH;
+        let columns = self.columns.min(panels.end * WIDTH).saturating_sub(first);
+        assert!(rows.end <= self.a.count(), "rows beyond the left operand");
+        assert!(rows.is_empty() || c.len() >= (rows.len() - 1) * self.step + columns, "the part has another size");
+        let packed = self.columns.div_ceil(WIDTH) * WIDTH * self.a.taps() * self.a.inner();
+        assert!(self.b.len() >= packed, "the packed operand has another size");
+        Output { start: c.as_mut_ptr(), length: c.len(), origin: (rows.start, first) }
+    }
+
+    /// Computes some rows into memory of their own, on the calling thread.
+    ///
+    /// # Panics
+    /// When the memory or the packed operand are too short.
+    pub fn compute_rows(&self, tier: Tier, rows: Range<usize>, c: &mut [f32]) {
+        assert!(self.columns <= self.step, "the result has another size");
+        let target = self.part(&rows, &(0..self.columns.div_ceil(WIDTH)), c);
+        for panel_block in 0..self.blocks().1 {
+            self.block(tier, rows.clone(), panel_block, &target);
+        }
+    }
+
+    /// The panels of a block.
+    pub(super) fn panels_of(&self, panel_block: usize) -> Range<usize> {
+        let panels = self.columns.div_ceil(WIDTH);
+        panel_block * self.blocks.panels..panels.min((panel_block + 1) * self.blocks.panels)
     }
 
     /// Multiply-adds.
@@ -168,7 +214,7 @@ impl<R: Rows> RowProduct<'_, '_, R> {
     }
 
     /// Blocks of the inner dimension.
-    fn inner_blocks(&self) -> impl Iterator<Item = InnerBlock> {
+    pub(super) fn inner_blocks(&self) -> impl Iterator<Item = InnerBlock> {
         let (taps, inner, most) = (self.a.taps(), self.a.inner(), self.blocks.inner);
         let taps_each = if taps > 1 { (most / inner.max(1)).clamp(1, STACK_TAPS) } else { 1 };
         let elements_each = if taps > 1 { inner.max(1) } else { most };
@@ -184,19 +230,13 @@ impl<R: Rows> RowProduct<'_, '_, R> {
 
     /// Computes some rows of one block of panels. No other thread may compute them meanwhile.
     pub(super) fn block(&self, tier: Tier, rows: Range<usize>, panel_block: usize, target: &Output) {
-        let panels = self.columns.div_ceil(WIDTH);
-        let panels = panel_block * self.blocks.panels..panels.min((panel_block + 1) * self.blocks.panels);
+        let panels = self.panels_of(panel_block);
         let mut columns = self.epilogue.rest.as_ref().map(Rest::columns);
         let columns = columns.as_deref_mut().unwrap_or_default();
         for inner_block in self.inner_blocks() {
-            let mut row = rows.start;
-            while row < rows.end {
-                let left = rows.end - row;
-                // A tile of more rows than are left repeats the last row; a smaller kernel would rarely help.
-                let count = *row_steps(tier).iter().find(|&&s| s <= left).unwrap_or(&1);
-                let tile = RowTile { rows: row..row + count, panels: &panels, inner_block: &inner_block, target };
+            for rows in tiles(tier, rows.clone()) {
+                let tile = RowTile { rows, panels: &panels, inner_block: &inner_block, target };
                 self.row_tile(tier, &tile, columns);
-                row += count;
             }
         }
     }
@@ -211,7 +251,7 @@ impl<R: Rows> RowProduct<'_, '_, R> {
     }
 
     /// All panels of the block for one tile of rows.
-    fn row_tile(&self, tier: Tier, tile: &RowTile<'_>, columns: &mut [Column]) {
+    pub(super) fn row_tile(&self, tier: Tier, tile: &RowTile<'_>, columns: &mut [Column]) {
         match self.taps(tile).next() {
             Some(tap) if tile.inner_block.taps.len() == 1 => self.panels(tier, tile, &[tap], columns),
             _ => self.row_tile_of_taps(tier, tile, columns),
@@ -255,7 +295,7 @@ impl<R: Rows> RowProduct<'_, '_, R> {
                 start,
                 clamp: if inner_block.is_last { self.epilogue.clamp } else { (f32::NEG_INFINITY, f32::INFINITY) },
             };
-            let at = row * self.step + first;
+            let at = (row - target.origin.0) * self.step + first - target.origin.1;
             assert!(at + (count - 1) * self.step + width <= target.length, "a tile outside the result");
             if width == padded {
                 // SAFETY: the tile lies inside the result, checked above; tasks have disjoint blocks of rows and
@@ -274,6 +314,36 @@ impl<R: Rows> RowProduct<'_, '_, R> {
                 }
             }
             panel += taken;
+        }
+    }
+
+    /// Applies a program to the finished sums of a tile, row by row over all its panels, beside those of another product.
+    pub(super) fn apply(
+        &self,
+        tier: Tier,
+        rest: &Rest<'_>,
+        tile: &RowTile<'_>,
+        (other, other_target): (&Self, &Output),
+        columns: &mut [Column],
+    ) {
+        let first = tile.panels.start * WIDTH;
+        let width = self.columns.min(tile.panels.end * WIDTH).saturating_sub(first);
+        for row in tile.rows.clone() {
+            let at = |product: &Self, target: &Output| {
+                let at = (row - target.origin.0) * product.step + first - target.origin.1;
+                assert!(at + width <= target.length, "a tile outside the result");
+                at
+            };
+            let (own, beside) = (at(self, tile.target), at(other, other_target));
+            // SAFETY: both lie inside their memory, checked above; the tile is finished in both products, no other
+            // reference to it exists, and a task has its own rows and panels of each.
+            let (values, beside) = unsafe {
+                (
+                    std::slice::from_raw_parts_mut(tile.target.start.add(own), width),
+                    std::slice::from_raw_parts(other_target.start.add(beside), width),
+                )
+            };
+            rest.apply_beside(tier, (row, first), values, beside, columns);
         }
     }
 

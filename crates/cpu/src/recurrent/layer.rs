@@ -13,7 +13,7 @@ use sinter_ops::{Op, OpKind};
 use crate::elements::Elements;
 use crate::float::Float;
 use crate::launch::{Kernel, Launch, Loaded};
-use crate::packed::{Fit, PackedRow, one_recipe, packed_tensor};
+use crate::packed::{Fit, PackedRow, no_extra, one_recipe, packed_tensor};
 use crate::product::wide::Order;
 use crate::recurrent::cells::{Cell, Kind};
 use crate::recurrent::weights::Weights;
@@ -25,6 +25,7 @@ pub const PACKED: PackedRow = PackedRow {
     name: "cpu.recurrent.packed.f32",
     roots: &[OpKind::Rnn, OpKind::Gru, OpKind::Lstm],
     speed: Speed { per_byte: 0.1, per_operation: 0.02 },
+    extra: no_extra,
     recipes: one_recipe,
     fit: |region, _| fit(region),
     pack: pack_weight,

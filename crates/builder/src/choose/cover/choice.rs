@@ -10,7 +10,7 @@ use sinter_backend::GraphView;
 use crate::choose::cover::alternatives::{ScoredGroup, score};
 use crate::choose::cover::groups::{Group, propose};
 use crate::choose::cover::islands::Islands;
-use crate::choose::cover::partition::{Offer, partition};
+use crate::choose::cover::partition::{Offer, greedy, partition};
 use crate::choose::cover::problem::{Costs, Problem, UnsupportedNode};
 use crate::choose::cover::search::{Evaluated, Member, Search};
 
@@ -43,11 +43,13 @@ pub(crate) fn choose(problem: &Problem<'_>, graph: &GraphView<'_>) -> Result<Cho
     let (Evaluated { members, labels, .. }, costs) = {
         let fused: Vec<&ScoredGroup> = fused.iter().flatten().collect();
         let search = Search::new(problem, graph, &islands, &singles, &fused);
-        let cheapest = partitioned(&search);
-        let solved = search.better(cheapest.clone());
+        let cheapest = partitioned(&search, &partition);
+        let by_gain = partitioned(&search, &greedy);
         let cost = |choice: &[usize]| search.cost(choice).unwrap_or(0);
-        let evaluated = search.evaluated(&solved).unwrap_or_default();
-        let costs = Costs { single: cost(&[]), greedy: cost(&cheapest), solved: evaluated.cost, emitted: 0 };
+        let costs = Costs { single: cost(&[]), by_gain: cost(&by_gain), greedy: cost(&cheapest), ..Costs::default() };
+        let start = if costs.by_gain < costs.greedy { by_gain } else { cheapest };
+        let evaluated = search.evaluated(&search.better(start)).unwrap_or_default();
+        let costs = Costs { solved: evaluated.cost, ..costs };
         (evaluated, costs)
     };
     let (mut scored, mut unsupported) = (Vec::new(), Vec::new());
@@ -68,8 +70,11 @@ pub(crate) fn choose(problem: &Problem<'_>, graph: &GraphView<'_>) -> Result<Cho
     Ok(Chosen { scored, labels, costs, islands })
 }
 
-/// The cheapest groups that can run one after the other, each at the cost of its cheapest alternative.
-fn partitioned(search: &Search<'_>) -> Vec<usize> {
+/// Chooses disjoint groups: their indices, in order.
+type Choose = dyn Fn(&[Offer], &dyn Fn(usize) -> f64) -> Vec<usize>;
+
+/// The groups that `choose` takes and that can run one after the other, each at the cost of its cheapest alternative.
+fn partitioned(search: &Search<'_>, choose: &Choose) -> Vec<usize> {
     let single = |node: usize| match search.singles.get(&node) {
         Some(Ok(scored)) => scored.cost(),
         _ => NO_KERNEL,
@@ -81,7 +86,7 @@ fn partitioned(search: &Search<'_>) -> Vec<usize> {
             Offer { nodes: scored.group.nodes.clone(), cost: scored.cost() }
         };
         let offers: Vec<Offer> = allowed.iter().map(offer).collect();
-        let chosen: Vec<usize> = partition(&offers, &single).into_iter().map(|at| allowed[at]).collect();
+        let chosen: Vec<usize> = choose(&offers, &single).into_iter().map(|at| allowed[at]).collect();
         let Err(waiting) = search.members(&chosen) else { return chosen };
         // Groups of one result cannot be in a cycle. Of the others, the one that saves least is dropped.
         let saved = |&index: &usize| {

@@ -32,7 +32,7 @@ pub(crate) fn partition(offers: &[Offer], single: &dyn Fn(usize) -> f64) -> Vec<
         nodes.sort_unstable();
         nodes.dedup();
         let exact = (nodes.len() <= MOST_NODES).then(|| Exact::new(offers, &component, &nodes, single).solve());
-        chosen.extend(exact.flatten().unwrap_or_else(|| greedy(offers, &component, single)));
+        chosen.extend(exact.flatten().unwrap_or_else(|| by_gain(offers, &component, single)));
     }
     chosen.sort_unstable();
     chosen
@@ -147,8 +147,15 @@ fn without(set: &Set, nodes: &[usize]) -> Set {
     rest
 }
 
+/// Indices of the offers that the greedy algorithm takes, in order: the one that saves most first.
+pub(crate) fn greedy(offers: &[Offer], single: &dyn Fn(usize) -> f64) -> Vec<usize> {
+    let mut chosen = by_gain(offers, &(0..offers.len()).collect::<Vec<_>>(), single);
+    chosen.sort_unstable();
+    chosen
+}
+
 /// Takes the group that saves most first.
-fn greedy(offers: &[Offer], component: &[usize], single: &dyn Fn(usize) -> f64) -> Vec<usize> {
+fn by_gain(offers: &[Offer], component: &[usize], single: &dyn Fn(usize) -> f64) -> Vec<usize> {
     let saved = |index: usize| offers[index].nodes.iter().map(|&n| single(n)).sum::<f64>() - offers[index].cost;
     let mut order: Vec<(f64, usize)> = component.iter().map(|&index| (saved(index), index)).collect();
     order.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));

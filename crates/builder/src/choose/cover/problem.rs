@@ -66,7 +66,9 @@ pub(crate) struct Cover {
 pub struct Costs {
     /// Every operator by itself.
     pub single: i64,
-    /// The groups that are cheapest without regard to conversions between formats.
+    /// The groups of the greedy algorithm, which takes the one that saves most first, in their cheapest formats.
+    pub by_gain: i64,
+    /// The groups that are cheapest without regard to conversions between formats, in their cheapest formats.
     pub greedy: i64,
     /// The cover that was chosen.
     pub solved: i64,
