@@ -3,7 +3,19 @@
 use sinter_backend::{Candidate, Device, KernelError, Loaded, Problem, Refusal, Region, Sizing, Tactic, Target};
 use sinter_base::{Tensor, Value, ValueType};
 use sinter_builder::harness::launch_once;
+use sinter_cuda::Cuda;
 use sinter_ops::{InferContext, Op, Operands, infer};
+
+/// The back end of NVIDIA GPUs where this machine has one; else the printed reason why a test is skipped.
+pub fn gpu() -> Option<Cuda> {
+    match sinter_cuda::driver::context::device_count() {
+        Ok(_) => Some(Cuda),
+        Err(reason) => {
+            eprintln!("skipped: {reason}");
+            None
+        }
+    }
+}
 
 /// The region of an operator on these values: all sizes concrete.
 ///

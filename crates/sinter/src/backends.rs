@@ -2,9 +2,10 @@
 
 use sinter_backend::BackEnd;
 use sinter_cpu::Cpu;
+use sinter_cuda::Cuda;
 
 /// Every back end, the default one first.
-pub const BACK_ENDS: &[&dyn BackEnd] = &[&Cpu];
+pub const BACK_ENDS: &[&dyn BackEnd] = &[&Cpu, &Cuda];
 
 /// The back end that is used when the user names none.
 pub fn default() -> &'static dyn BackEnd {

@@ -19,6 +19,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("plan", &["base", "ops", "backend"]),
     // Layer 3: execution, importers and builder.
     ("cpu", &["base", "ops", "backend"]),
+    ("cuda", &["base", "ops", "backend"]),
     ("import-onnx", &["base", "ops", "ir"]),
     ("tensor-io", &["base"]),
     ("builder", &["base", "ops", "ir", "interp", "passes", "backend", "plan", "runtime"]),
@@ -38,6 +39,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "backend",
             "plan",
             "cpu",
+            "cuda",
             "import-onnx",
             "tensor-io",
             "builder",
@@ -59,6 +61,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "backend",
             "plan",
             "cpu",
+            "cuda",
             "fake",
             "import-onnx",
             "tensor-io",

@@ -16,7 +16,7 @@ use walkdir::WalkDir;
 use crate::command::root;
 
 /// Sources of the back ends.
-pub(crate) const BACK_ENDS: &[&str] = &["crates/cpu/src/"];
+pub(crate) const BACK_ENDS: &[&str] = &["crates/cpu/src/", "crates/cuda/src/"];
 
 /// One finding: where, and what is wrong.
 pub(crate) struct Finding {

@@ -16,6 +16,7 @@ use sinter_backend::{BackEnd, Device, KernelError, Proposer, Tactic, Target};
 use sinter_builder::{BuildOptions, Verify, build};
 use sinter_conformance::engine::built;
 use sinter_conformance::fuzz::{inputs_of, load_plan};
+use sinter_conformance::kernels::gpu;
 use sinter_conformance::meaning::{Limits, Trouble, meaning};
 use sinter_conformance::onnx_cases::Case;
 use sinter_conformance::random::grown;
@@ -211,6 +212,13 @@ fn plans_of_the_fake_device() {
     let plans: Vec<Plan> = devices::plans(&fake, &Verify::Off).into_iter().map(|(_, plan)| plan).collect();
     confused("confused-device", 23, &plans, &[&fake]);
     assert_eq!(fake.account().used(), 0, "memory is lost");
+}
+
+#[test]
+fn plans_of_the_gpu() {
+    let Some(gpu) = gpu() else { return };
+    let plans: Vec<Plan> = devices::plans(&gpu, &Verify::Off).into_iter().map(|(_, plan)| plan).collect();
+    confused("confused-gpu", 31, &plans, &[&gpu]);
 }
 
 /// Plans with copies between devices: values may move to another one, copies may copy something else.

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use sinter_backend::BackEnd;
 use sinter_base::{HostMemory, Value};
 use sinter_builder::{BuildError, BuildOptions, Verify, build};
+use sinter_conformance::kernels::gpu;
 use sinter_conformance::odd_networks;
 use sinter_cpu::Cpu;
 use sinter_fake::Fake;
@@ -98,6 +99,14 @@ fn networks_on_the_fake_device() {
     assert_eq!(fake.account().used(), 0, "memory is lost");
 }
 
+#[test]
+fn networks_on_the_gpu() {
+    let Some(gpu) = gpu() else { return };
+    let count = the_whole_path(&gpu);
+    println!("{count} networks");
+    assert!(count > 0, "no network has kernels there");
+}
+
 /// The same sizes again need no layout, and the device no more memory.
 fn the_steady_state(back_end: &dyn BackEnd, used: &dyn Fn() -> usize) {
     for (network, plan) in plans(back_end, &Verify::Off) {
@@ -126,6 +135,12 @@ fn the_steady_state_of_the_processor() {
 fn the_steady_state_of_the_fake_device() {
     let fake = Fake::default();
     the_steady_state(&fake, &|| fake.account().used());
+}
+
+#[test]
+fn the_steady_state_of_the_gpu() {
+    let Some(gpu) = gpu() else { return };
+    the_steady_state(&gpu, &|| 0);
 }
 
 /// A device with this ability records runs of steps once per layout, and replays them.
@@ -216,4 +231,10 @@ fn memory_of_the_caller_on_the_processor() {
 #[test]
 fn memory_of_the_caller_on_the_fake_device() {
     memory_of_the_caller(&Fake::default());
+}
+
+#[test]
+fn memory_of_the_caller_on_the_gpu() {
+    let Some(gpu) = gpu() else { return };
+    memory_of_the_caller(&gpu);
 }

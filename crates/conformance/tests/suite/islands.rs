@@ -3,6 +3,7 @@
 
 use sinter_backend::BackEnd;
 use sinter_builder::{BuildError, BuildOptions, Verify, build};
+use sinter_conformance::kernels::gpu;
 use sinter_conformance::random::grown;
 use sinter_conformance::{control_networks, odd_networks};
 use sinter_cpu::Cpu;
@@ -19,9 +20,9 @@ fn networks() -> Vec<Network> {
     all
 }
 
-fn with_islands(network: &Network, fake: &Fake) -> Plan {
+fn with_islands(network: &Network, back_end: &dyn BackEnd) -> Plan {
     let options = BuildOptions { island: Some(&Cpu), ..BuildOptions::default() };
-    let built = build(network, fake, options).unwrap_or_else(|error| panic!("'{}': {error}", network.name));
+    let built = build(network, back_end, options).unwrap_or_else(|error| panic!("'{}': {error}", network.name));
     let dropped: Vec<_> = built.verification.dropped.iter().map(|dropped| &dropped.reason).collect();
     assert!(dropped.is_empty(), "'{}': {dropped:?}", network.name);
     assert_eq!(built.on_island.is_empty(), built.plan.islands.is_empty(), "'{}'", network.name);
@@ -35,13 +36,12 @@ fn copies(plan: &Plan) -> usize {
     copies
 }
 
-#[test]
-fn every_network_runs_on_a_device_with_islands() {
-    let fake = Fake::default();
-    let back_ends: [&dyn BackEnd; 2] = [&fake, &Cpu];
+/// Runs every network on a device with islands, and returns how many plans have copies, and how many no islands.
+fn every_network_runs(back_end: &dyn BackEnd) -> (usize, usize) {
+    let back_ends: [&dyn BackEnd; 2] = [back_end, &Cpu];
     let (mut with_copies, mut whole) = (0, 0);
     for network in networks() {
-        let plan = with_islands(&network, &fake);
+        let plan = with_islands(&network, back_end);
         with_copies += usize::from(copies(&plan) > 0);
         whole += usize::from(plan.islands.is_empty());
         let engine = Engine::from_plan(plan, &back_ends, 2).expect("an engine");
@@ -51,8 +51,23 @@ fn every_network_runs_on_a_device_with_islands() {
             agree(&network, &inputs, &found);
         }
     }
+    (with_copies, whole)
+}
+
+#[test]
+fn every_network_runs_on_a_device_with_islands() {
+    let fake = Fake::default();
+    let (with_copies, whole) = every_network_runs(&fake);
     assert!(with_copies > 2 && whole > 5, "{with_copies} with copies, {whole} without islands");
     assert_eq!(fake.account().used(), 0, "memory is lost");
+}
+
+#[test]
+fn every_network_runs_on_the_gpu_with_islands() {
+    let Some(gpu) = gpu() else { return };
+    let (with_copies, whole) = every_network_runs(&gpu);
+    println!("{with_copies} plans with copies, {whole} without islands");
+    assert!(with_copies + whole > 0);
 }
 
 #[test]

@@ -1,14 +1,16 @@
 //! Every operator's examples, at every element type, through every tactic of every back end that takes them, against
 //! the reference.
 
-use sinter_backend::{BackEnd, Numerics};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use sinter_backend::{BackEnd, Numerics, Target};
 use sinter_base::{DataType, Tensor, Value};
-use sinter_conformance::kernels::{offers, region_of, run_candidate, run_kernel};
+use sinter_conformance::kernels::{gpu, offers, region_of, run_candidate, run_kernel};
 use sinter_conformance::other_types::{Problem, problems};
 use sinter_cpu::Cpu;
 use sinter_fake::Fake;
 use sinter_interp::{Tolerance, compare};
-use sinter_ops::{Arguments, EvalContext, ReferenceEvaluator, catalog};
+use sinter_ops::{Arguments, EvalContext, Example, ReferenceEvaluator, catalog};
 
 /// Fresh inputs per example.
 const ROUNDS: u64 = 3;
@@ -30,6 +32,31 @@ fn tolerance(numerics: Numerics, result: &Value) -> Tolerance {
         Numerics::Transformed => Tolerance { relative: 1e-3, absolute: 1e-4 },
     };
     Tolerance { relative: usual.relative.max(step), ..usual }
+}
+
+/// Compiles the kernels of all examples at all types on all processors, for a back end that keeps what it compiled.
+fn compile_all(back_end: &dyn BackEnd, target: &Target) {
+    let examples: Vec<_> = catalog::ALL.iter().flat_map(|info| info.examples()).collect();
+    let next = AtomicUsize::new(0);
+    let compile = |example: &Example| {
+        for problem in problems(example, 0) {
+            for tactic in back_end.tactics() {
+                for candidate in offers(tactic, &problem.region, target).unwrap_or_default() {
+                    // An error shows when the kernel is loaded.
+                    let _ = tactic.compile(&candidate.recipe, &problem.region, target);
+                }
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some(example) = examples.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    compile(example);
+                }
+            });
+        }
+    });
 }
 
 /// All kernels of a back end.
@@ -86,6 +113,13 @@ fn kernels_of_the_fake_device_agree_with_the_reference() {
     agree_with_the_reference(&Fake::default());
 }
 
+#[test]
+fn kernels_of_the_gpu_agree_with_the_reference() {
+    let Some(gpu) = gpu() else { return };
+    compile_all(&gpu, &gpu.target(1));
+    agree_with_the_reference(&gpu);
+}
+
 /// Families whose kernels read indices, axes and sizes when they are launched.
 const READERS: &[&str] = &[".movement.", ".index.", ".reduce.", ".matmul.", ".random.", ".signal."];
 
@@ -127,4 +161,10 @@ fn kernels_of_the_processor_survive_unforeseen_integers() {
 #[test]
 fn kernels_of_the_fake_device_survive_unforeseen_integers() {
     survive_unforeseen_integers(&Fake::default());
+}
+
+#[test]
+fn kernels_of_the_gpu_survive_unforeseen_integers() {
+    let Some(gpu) = gpu() else { return };
+    survive_unforeseen_integers(&gpu);
 }

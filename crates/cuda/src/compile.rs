@@ -1,0 +1,73 @@
+//! Compilation of kernels: headers, options, and a memory of the latest results, since many regions have one kernel.
+
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use sinter_backend::{Code, KernelError};
+
+use crate::code;
+use crate::driver::{self, DriverError};
+use crate::kernel::{Contraction, Kernel, Source};
+
+/// Headers of all kernels.
+const HEADERS: &[(&str, &str)] = &[
+    ("types.cuh", include_str!("include/types.cuh")),
+    ("math.cuh", include_str!("include/math.cuh")),
+    ("groups.cuh", include_str!("include/groups.cuh")),
+    ("windows.cuh", include_str!("include/windows.cuh")),
+];
+
+/// Results that are kept.
+const MOST: usize = 4096;
+
+/// Hash of target and source.
+type Key = blake3::Hash;
+
+/// The results of this process. They depend on the key alone, so that no caller can tell whether it was compiled again.
+static KNOWN: LazyLock<Mutex<HashMap<Key, Code>>> = LazyLock::new(Mutex::default);
+
+/// Compiles a kernel for a target, `sm_90a` say.
+///
+/// # Errors
+/// When the machine has no compiler, or the compiler refuses the source.
+pub fn compile(kernel: &dyn Kernel, target: &str) -> Result<Code, KernelError> {
+    let configuration = kernel.configuration();
+    let source = kernel.source();
+    let mut hasher = blake3::Hasher::new();
+    for part in [target, &configuration, &source.generated, source.text] {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    let key = hasher.finalize();
+    if let Some(known) = lock().get(&key) {
+        return Ok(known.clone());
+    }
+    let compiled = image(&source, target).map_err(|error| KernelError::from(error).at(&configuration))?;
+    let code = code::pack(&configuration, &compiled.cubin);
+    let mut known = lock();
+    if known.len() >= MOST {
+        known.clear();
+    }
+    known.insert(key, code.clone());
+    Ok(code)
+}
+
+fn lock() -> std::sync::MutexGuard<'static, HashMap<Key, Code>> {
+    KNOWN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The output of the compiler for a source.
+///
+/// # Errors
+/// See [`compile`].
+pub fn image(source: &Source, target: &str) -> Result<driver::Compiled, DriverError> {
+    let contraction = match source.contraction {
+        Contraction::Off => "--fmad=false",
+        Contraction::On => "--fmad=true",
+    };
+    // No fast mathematics: divisions and roots are rounded correctly, and subnormal numbers stay.
+    let options = ["--std=c++17", "-default-device", contraction, "--ftz=false", "--prec-div=true", "--prec-sqrt=true"];
+    let mut headers = HEADERS.to_vec();
+    headers.push(("generated.cuh", &source.generated));
+    driver::compile(source.text, &headers, target, &options)
+}

@@ -1,0 +1,145 @@
+//! Kernels: a source to compile, and the geometry and parameters of launches. They know addresses and sizes, and no driver.
+
+use sinter_backend::{End, KernelError, StrideSupport};
+use sinter_base::{DataType, Rows};
+use smallvec::SmallVec;
+
+/// May the compiler contract a product and a sum into one operation, which rounds once?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contraction {
+    /// Every operation rounds: programs whose order is given.
+    Off,
+    /// Sums of products.
+    On,
+}
+
+/// The text of a kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The header `generated.cuh`: types and operations of this configuration.
+    pub generated: String,
+    /// The text, which includes the header.
+    pub text: &'static str,
+    /// See there.
+    pub contraction: Contraction,
+}
+
+/// An operand or a result of a launch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tensor<'a> {
+    /// Address of the first element on the device.
+    pub address: u64,
+    /// Element type.
+    pub data_type: DataType,
+    /// Sizes, outermost first.
+    pub sizes: &'a [usize],
+    /// The rows of a strided tensor.
+    pub rows: Option<Rows>,
+}
+
+impl Tensor<'_> {
+    /// Number of elements.
+    pub fn count(&self) -> usize {
+        self.sizes.iter().product()
+    }
+}
+
+/// Blocks along three axes, threads of a block, bytes of shared memory.
+pub use crate::driver::Geometry;
+
+/// Takes the launches of a kernel: a stream, or a list in a test.
+pub trait Sink {
+    /// Launches the function of this position in [`Kernel::entries`] on one structure of these words.
+    ///
+    /// # Errors
+    /// Errors of earlier work.
+    fn run(&mut self, entry: usize, geometry: Geometry, words: &[u64]) -> Result<(), KernelError>;
+}
+
+/// One launch of a kernel: its memory, and the sink of the work.
+pub struct Launch<'a> {
+    /// Operands in the region's order; `None` for one that is left out.
+    pub inputs: SmallVec<[Option<Tensor<'a>>; 8]>,
+    /// Results in the region's order.
+    pub outputs: SmallVec<[Tensor<'a>; 4]>,
+    /// Scratch memory: address and bytes.
+    pub workspace: Option<(u64, usize)>,
+    /// Address of the word that kernels set for data that the operator refuses; see [`Fault`].
+    pub fault: u64,
+    /// Multiprocessors.
+    pub units: usize,
+    /// Takes the work.
+    pub sink: &'a mut dyn Sink,
+}
+
+/// Data that an operator refuses; the number is that in `types.cuh`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Fault {
+    /// An index lies outside of its axis.
+    Index = 1,
+}
+
+impl Fault {
+    /// The error of a word that a kernel set.
+    pub fn error(word: u32) -> KernelError {
+        KernelError::Data(match word {
+            word if word == Self::Index as u32 => "an index lies outside of its axis".to_owned(),
+            word => format!("a kernel reports the unknown fault {word}"),
+        })
+    }
+}
+
+/// Threads of a block of most kernels.
+pub const THREADS: u32 = 256;
+
+impl<'a> Launch<'a> {
+    /// An operand that cannot be left out.
+    ///
+    /// # Errors
+    /// When it is.
+    pub fn input(&self, index: usize) -> Result<Tensor<'a>, KernelError> {
+        let found = self.inputs.get(index).copied().flatten();
+        found.ok_or_else(|| KernelError::Recipe(format!("operand {index} is left out")))
+    }
+
+    /// A result.
+    ///
+    /// # Errors
+    /// When there is none of this index.
+    pub fn output(&self, index: usize) -> Result<Tensor<'a>, KernelError> {
+        let found = self.outputs.get(index).copied();
+        found.ok_or_else(|| KernelError::Recipe(format!("there is no result {index}")))
+    }
+
+    /// The geometry of a kernel whose threads take elements in turns: enough blocks to fill the device, and no more than
+    /// there is work for.
+    pub fn spread(&self, work: usize) -> Geometry {
+        let blocks = work.div_ceil(THREADS as usize).clamp(1, self.units.max(1) * 32);
+        Geometry { grid: [u32::try_from(blocks).unwrap_or(u32::MAX), 1, 1], threads: THREADS, shared: 0 }
+    }
+}
+
+/// A kernel of one configuration.
+pub trait Kernel: Send + Sync {
+    /// Identifies the compiled code: the tactic, the number of its interface, and everything that the source depends on.
+    /// It is part of plans, so a kernel whose parameters change gets another number.
+    fn configuration(&self) -> String;
+
+    /// The text.
+    fn source(&self) -> Source;
+
+    /// Names of the functions.
+    fn entries(&self) -> &'static [&'static str];
+
+    /// Launches the kernel.
+    ///
+    /// # Errors
+    /// When arguments do not fit the kernel, and errors of earlier work.
+    fn launch(&self, launch: &mut Launch<'_>) -> Result<(), KernelError>;
+
+    /// Which strided views the kernel takes for an operand or a result.
+    fn stride_support(&self, _end: End) -> StrideSupport {
+        StrideSupport::Contiguous
+    }
+}

@@ -1,0 +1,146 @@
+//! Every kernel compiles for every tier of targets, on a machine without a device: needs the run-time compiler only.
+#![allow(clippy::print_stdout, reason = "a skipped test says so, and the others count what they compiled")]
+
+use std::collections::BTreeSet;
+
+use sinter_backend::Region;
+use sinter_base::{DataType, Value, ValueType};
+use sinter_cuda::Cuda;
+use sinter_cuda::compile::image;
+use sinter_cuda::driver::library;
+use sinter_cuda::kernel::{Kernel, Source};
+use sinter_ops::pointwise::scalar::Class;
+use sinter_ops::pointwise::{CastMode, Expr, Pointwise, ScalarOp};
+use sinter_ops::{InferContext, Op, Operands, catalog, infer};
+
+/// The oldest target, the first one with asynchronous copies, and that of an H200.
+const TARGETS: &[&str] = &["sm_75", "sm_80", "sm_90a"];
+
+/// The region of an operator on operands of these types.
+fn region(op: &Op, types: &[Option<ValueType>]) -> Option<Region> {
+    let borrowed: Vec<Option<&ValueType>> = types.iter().map(Option::as_ref).collect();
+    let outputs = infer(op, &Operands::new(&borrowed), &mut InferContext::default()).ok()?;
+    Some(Region::single(op.clone(), types, outputs))
+}
+
+/// The kernels of all tactics that take a region.
+fn kernels(region: &Region) -> Vec<Box<dyn Kernel>> {
+    let root = region.root();
+    let takers =
+        Cuda::device_tactics().into_iter().filter(|tactic| root.is_some_and(|root| tactic.roots().contains(&root)));
+    let recipe = |name: &str| sinter_backend::Recipe { tactic: name.to_owned(), parameters: sinter_base::Attr::Absent };
+    takers.filter_map(|tactic| tactic.kernel(&recipe(tactic.name()), region).ok()).collect()
+}
+
+/// Compiles sources on all processors, and returns the messages of the compiler.
+fn failures(sources: &[(String, Source)], targets: &[&str]) -> Vec<String> {
+    let jobs: Vec<_> = sources.iter().flat_map(|source| targets.iter().map(move |target| (source, *target))).collect();
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let failures = std::sync::Mutex::new(Vec::new());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some(((configuration, source), target)) =
+                    jobs.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+                {
+                    let log = match image(source, target) {
+                        Ok(compiled) if compiled.cubin.starts_with(b"\x7fELF") => compiled.log,
+                        Ok(_) => "no machine code".to_owned(),
+                        Err(error) => error.to_string(),
+                    };
+                    if !log.is_empty() {
+                        failures.lock().expect("no panic in between").push(format!("{configuration} {target}: {log}"));
+                    }
+                }
+            });
+        }
+    });
+    failures.into_inner().expect("no panic in between")
+}
+
+fn has_compiler() -> bool {
+    match library::compiler() {
+        Ok(_) => true,
+        Err(error) => {
+            println!("skipped: {error}");
+            false
+        }
+    }
+}
+
+/// The kernels of a list of regions, each configuration once.
+fn distinct(regions: impl IntoIterator<Item = Region>) -> Vec<(String, Source)> {
+    let mut seen = BTreeSet::new();
+    let kernels = regions.into_iter().flat_map(|region| kernels(&region));
+    let mut sources: Vec<_> = kernels.map(|kernel| (kernel.configuration(), kernel.source())).collect();
+    sources.retain(|(configuration, _)| seen.insert(configuration.clone()));
+    sources
+}
+
+#[test]
+fn kernels_of_all_examples_compile_for_every_target() {
+    let examples = || catalog::ALL.iter().flat_map(|info| info.examples());
+    let regions = examples().filter_map(|example| {
+        let types: Vec<_> = example.values(0).iter().map(|v| v.as_ref().map(Value::value_type)).collect();
+        region(&example.op, &types)
+    });
+    let sources = distinct(regions);
+    let named: BTreeSet<&str> = sources.iter().filter_map(|(name, _)| name.split(' ').next()).collect();
+    for tactic in Cuda::device_tactics() {
+        assert!(named.contains(tactic.name()), "no example runs on {}", tactic.name());
+    }
+    if has_compiler() {
+        let failures = failures(&sources, TARGETS);
+        println!("{} kernels for {} targets", sources.len(), TARGETS.len());
+        assert!(failures.is_empty(), "{} fail:\n{}", failures.len(), failures[..failures.len().min(3)].join("\n"));
+    }
+}
+
+/// Every scalar operation in one program at each kind of type, and casts from it to all types. For the oldest target:
+/// the text has nothing in it that depends on the target.
+#[test]
+fn scalar_operations_compile_at_every_type() {
+    let numbers: Vec<DataType> = DataType::ALL.iter().copied().filter(|ty| *ty != DataType::String).collect();
+    let program = |ty: DataType| -> Pointwise {
+        let (x, y) = (Expr::input(0, ty), Expr::input(1, ty));
+        let is_known = |op: &ScalarOp| match op.class() {
+            Class::FloatUnary | Class::FloatTest => ty.is_float(),
+            Class::Unary | Class::Binary => ty.is_float() || ty.is_integer(),
+            Class::IntegerBinary => ty.is_integer(),
+            Class::Logic => ty == DataType::Bool,
+            Class::Comparison => true,
+            Class::Select | Class::Cast => false,
+        };
+        let apply = |op: ScalarOp| if op.arity() == 1 { x.unary(op) } else { x.binary(op, &y) };
+        let mut results: Vec<Expr> = ScalarOp::ALL.iter().copied().filter(is_known).map(apply).collect();
+        results.push(x.binary(ScalarOp::Equal, &y).select(&x, &y));
+        // One result carries all values: every one is a number at least as a comparison.
+        let folded = results.into_iter().map(|result| result.cast(DataType::F32)).reduce(|a, b| &a + &b);
+        let mut results: Vec<Expr> = folded.into_iter().collect();
+        results.extend(numbers.iter().filter(|to| **to != ty).map(|to| x.cast(*to)));
+        results.push(x.cast_with(DataType::F8E8M0, CastMode { saturate: false, ..CastMode::default() }));
+        Expr::into_pointwise(&results).expect("well-typed expressions")
+    };
+    // One type for each way of carrying and of rounding values.
+    let types = [
+        DataType::F64,
+        DataType::F32,
+        DataType::F16,
+        DataType::F8E5M2FNUZ,
+        DataType::I32,
+        DataType::U64,
+        DataType::I4,
+        DataType::Bool,
+    ];
+    let regions = types.iter().filter_map(|ty| {
+        let tensor = ValueType::tensor(*ty, vec![7i64.into()]);
+        region(&program(*ty).into(), &[Some(tensor.clone()), Some(tensor)])
+    });
+    let sources = distinct(regions);
+    assert_eq!(sources.len(), types.len());
+    if has_compiler() {
+        let failures = failures(&sources, &TARGETS[..1]);
+        assert!(failures.is_empty(), "{} fail:\n{}", failures.len(), failures[..failures.len().min(3)].join("\n"));
+    }
+}
