@@ -32,6 +32,7 @@ pub mod reader;
 mod regions;
 pub mod report;
 mod report_codec;
+mod section;
 pub mod self_test;
 mod self_test_codec;
 pub mod shape_program;

@@ -3,7 +3,6 @@
 use std::io::Read;
 use std::path::Path;
 
-use blake3::Hash;
 use bytes::Bytes;
 use prost::Message;
 use sinter_backend::{Code, Target};
@@ -15,12 +14,12 @@ use crate::check::check;
 use crate::codec;
 use crate::container::{
     Entry, HASH, Header, Kind, MAGIC, MAX_PROGRAMS, MAX_SECTIONS, OLD_SECTIONS, PROGRAMS, REPORTING,
-    REPORTING_SECTIONS, VERSION, check_programs, interface, narrow, of_hashes,
+    REPORTING_SECTIONS, VERSION, check_programs, interface, narrow,
 };
 use crate::error::PlanError;
-use crate::hash::{hash, hash_all};
 use crate::plan::{Plan, PlanWeight};
 use crate::report_codec;
+use crate::section::{Section, piece};
 use crate::wire;
 
 /// Which hashes the reader checks.
@@ -228,79 +227,6 @@ fn check_head(bytes: &Bytes, sections: usize) -> Result<(), PlanError> {
     match rest.get(..HASH) {
         Some(hash) if hash == blake3::hash(head).as_bytes() => Ok(()),
         _ => Err(PlanError::Hash { section: "header" }),
-    }
-}
-
-/// A range of a section.
-fn piece(section: &Bytes, offset: u64, length: u64) -> Result<Bytes, PlanError> {
-    let (offset, length) = (narrow(offset)?, narrow(length)?);
-    let end = offset.checked_add(length).filter(|&end| end <= section.len());
-    let end = end.ok_or_else(|| PlanError::damaged("it lies outside its section"))?;
-    Ok(section.slice(offset..end))
-}
-
-/// A section, and the hash that its entry names.
-struct Section {
-    bytes: Bytes,
-    hash: [u8; HASH],
-    kind: Kind,
-}
-
-impl Section {
-    fn find(bytes: &Bytes, entries: &[Entry], kind: Kind, program: usize) -> Result<Self, PlanError> {
-        let is_it = |entry: &&Entry| {
-            entry.kind.get() == kind.code() && usize::try_from(entry.program.get()).is_ok_and(|own| own == program)
-        };
-        let entry = entries.iter().find(is_it);
-        let entry = entry.ok_or_else(|| PlanError::damaged(format!("it has no {} section", kind.name())))?;
-        let section = piece(bytes, entry.offset.get(), entry.length.get());
-        let outside = |_| PlanError::damaged(format!("the {} section lies outside the file", kind.name()));
-        Ok(Self { bytes: section.map_err(outside)?, hash: entry.hash, kind })
-    }
-
-    fn damaged(&self) -> PlanError {
-        PlanError::Hash { section: self.kind.name() }
-    }
-
-    fn check(&self) -> Result<(), PlanError> {
-        if *hash(&self.bytes).as_bytes() == self.hash { Ok(()) } else { Err(self.damaged()) }
-    }
-
-    /// The bytes, after a check of their hash.
-    fn checked(self) -> Result<Bytes, PlanError> {
-        self.check()?;
-        Ok(self.bytes)
-    }
-
-    /// Checks that all pieces have the hashes of their records, and the section the hash of those. Equal records name
-    /// one shared piece.
-    fn check_pieces<'a>(
-        &self,
-        is_shared: bool,
-        records: impl Iterator<Item = (u64, u64, &'a [u8])>,
-    ) -> Result<(), PlanError> {
-        let mut pieces: Vec<(u64, u64, &[u8])> = records.collect();
-        pieces.sort_unstable();
-        if is_shared {
-            pieces.dedup();
-        }
-        // A file whose pieces overlap could cost a reader far more time than its length suggests.
-        let mut end = 0;
-        let mut bytes = Vec::with_capacity(pieces.len());
-        for (offset, length, _) in &pieces {
-            if *offset < end {
-                return Err(PlanError::damaged(format!("pieces of the {} section overlap", self.kind.name())));
-            }
-            end = offset.saturating_add(*length);
-            bytes.push(piece(&self.bytes, *offset, *length)?);
-        }
-        let bytes: Vec<&[u8]> = bytes.iter().map(Bytes::as_ref).collect();
-        let is_named = |((_, _, hash), found): (&(u64, u64, &[u8]), Hash)| *hash == found.as_bytes();
-        let hashes = pieces.iter().map(|(_, _, hash)| *hash);
-        match pieces.iter().zip(hash_all(&bytes)).all(is_named) && *of_hashes(hashes).as_bytes() == self.hash {
-            true => Ok(()),
-            false => Err(self.damaged()),
-        }
     }
 }
 

@@ -65,7 +65,7 @@ impl Queues {
         let Self { main, islands, .. } = self;
         let (from, to) = match (from.index().checked_sub(1), to.index().checked_sub(1)) {
             (None, Some(to)) => (&*main, islands.get_mut(to)?),
-            (Some(from), None) => (&*islands.get(from)?, main),
+            (Some(from), None) => (islands.get(from)?, main),
             (Some(from), Some(to)) => {
                 let [from, to] = islands.get_disjoint_mut([from, to]).ok()?;
                 (&*from, to)

@@ -41,8 +41,7 @@ impl Lowering<'_> {
         let fixed = candidate.kind == KernelKind::Device
             && !inputs.iter().flatten().any(is_open)
             && outputs.iter().all(|id| sizes.values[id.index()].is_some())
-            && (self.is_inside
-                || !outputs.iter().any(|id| graph.outputs.contains(id) && self.is_told(&graph.values[id.index()].ty)))
+            && !outputs.iter().any(|id| graph.outputs.contains(id) && self.is_told(&graph.values[id.index()].ty))
             && self.sizes_are_certain(&region, &origins, shapes);
         for id in &outputs {
             if fixed {

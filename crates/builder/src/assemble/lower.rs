@@ -324,6 +324,9 @@ impl Lowering<'_> {
     ) -> Vec<Graph> {
         let was_inside = std::mem::replace(&mut self.is_inside, true);
         let outer = std::mem::take(&mut self.weights);
+        // A body may give a name of its own to sizes that change from one iteration to the next.
+        let known = self.known.clone();
+        self.known.retain(|name| !self.told.contains(name));
         let (mut graphs, mut inner) = (Vec::new(), Vec::new());
         for (body, (first_input, first_operand)) in op.bodies().into_iter().zip(captures(op)) {
             self.weights = HashMap::new();
@@ -341,7 +344,7 @@ impl Lowering<'_> {
             graphs.push(graph);
             inner.push(sizes);
         }
-        (self.is_inside, self.weights) = (was_inside, outer);
+        (self.is_inside, self.weights, self.known) = (was_inside, outer, known);
         sizes.kernels.push(Vec::new());
         sizes.bodies.push(inner);
         graphs
