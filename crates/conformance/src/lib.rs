@@ -4,7 +4,7 @@
 //! so that they exercise other code, `engine` builds plans and runs them here or in the lean program, `suite` runs all
 //! cases in one way and records the kernels, `every_case` runs them in every way with one plan. `other_types` converts
 //! the catalog's examples to every element type; `operator_table` writes a page of both. `random` builds networks from
-//! them.
+//! them. `split` builds plans with a fused region and with its split form.
 
 pub mod control_networks;
 mod edge_networks;
@@ -20,6 +20,7 @@ pub mod operator_table;
 pub mod other_types;
 pub mod random;
 pub mod rules;
+pub mod split;
 pub mod suite;
 pub mod variants;
 

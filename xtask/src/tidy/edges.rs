@@ -50,7 +50,7 @@ const EDGES: &[(&str, &[&str])] = &[
     // Development crates.
     ("testkit", &[]),
     ("fake", &["base", "ops", "backend"]),
-    ("bench", &["base", "ops", "backend", "cpu", "builder", "conformance"]),
+    ("bench", &["base", "ops", "backend", "cpu", "builder", "runtime", "conformance"]),
     (
         "conformance",
         &[

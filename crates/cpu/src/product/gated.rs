@@ -35,14 +35,17 @@ impl<R: Rows> GatedProduct<'_, '_, R> {
         assert_eq!(sizes(beside), sizes(product), "products of different sizes");
         let Some(target) = product.target(c) else { return };
         let (row_blocks, panel_blocks) = product.blocks();
-        let each = |task: usize| {
-            let first = task / panel_blocks * product.blocks.rows;
-            let rows = first..product.a.count().min(first + product.blocks.rows);
-            self.block(tier, rows, task % panel_blocks, &target);
-        };
         let rows = product.blocks.rows.min(product.a.count());
         let panels = product.blocks.panels.min(product.columns.div_ceil(WIDTH));
-        self.scratch.reserve::<f32>(workers.count(), rows * panels * WIDTH);
+        let most = rows * panels * WIDTH;
+        self.scratch.reserve::<f32>(workers.count(), most);
+        let each = |task: usize| {
+            // Blocks at the border are smaller; buffers of one size serve all tasks.
+            let mut sums = self.scratch.allocate::<f32>(most);
+            let first = task / panel_blocks * product.blocks.rows;
+            let rows = first..product.a.count().min(first + product.blocks.rows);
+            self.block(tier, rows, task % panel_blocks, (&target, &mut sums));
+        };
         if 2 * product.work() < WORTH_SHARING || workers.count() < 2 {
             (0..row_blocks * panel_blocks).for_each(each);
         } else {
@@ -50,13 +53,13 @@ impl<R: Rows> GatedProduct<'_, '_, R> {
         }
     }
 
-    fn block(&self, tier: Tier, rows: Range<usize>, panel_block: usize, target: &Output) {
+    /// Computes a block of rows and panels; `sums` has memory for one product of them.
+    fn block(&self, tier: Tier, rows: Range<usize>, panel_block: usize, (target, sums): (&Output, &mut [f32])) {
         let product = &self.product;
         let panels = product.panels_of(panel_block);
         let width = panels.len() * WIDTH;
-        let mut sums = self.scratch.allocate::<f32>(rows.len() * width);
         let beside = RowProduct { step: width, ..self.beside };
-        let sums = beside.part(&rows, &panels, &mut sums);
+        let sums = beside.part(&rows, &panels, sums);
         let mut columns = self.rest.columns();
         for inner_block in product.inner_blocks() {
             for rows in tiles(tier, rows.clone()) {
