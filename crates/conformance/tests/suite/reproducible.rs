@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use sinter_base::Value;
-use sinter_builder::{BuildOptions, Verify, build};
+use sinter_builder::{BuildOptions, build};
 use sinter_conformance::engine::{built, lean_program};
 use sinter_cpu::Cpu;
 use sinter_lean::client::LeanProgram;
@@ -15,11 +15,11 @@ use sinter_runtime::Engine;
 
 use crate::models::{network_of, onnx_models, tensors};
 
-/// A plan that is verified, with these inputs or with synthetic ones: verification keeps all kernels, so that it is the
-/// unverified plan with self-test vectors and another report.
-fn verified(folder: &Path, verify: Verify) -> Result<Plan, String> {
+/// A verified plan: verification keeps all kernels, so that it is the unverified plan with self-test vectors and another
+/// report.
+fn verified(folder: &Path) -> Result<Plan, String> {
     let network = network_of(folder)?;
-    let options = BuildOptions { threads: 2, verify, ..BuildOptions::default() };
+    let options = BuildOptions { threads: 2, ..BuildOptions::default() };
     let verified = build(&network, &Cpu, options).map_err(|e| e.to_string())?;
     if let Some(reason) = verified.verification.skipped {
         return Err(format!("not verified: {reason}"));
@@ -51,17 +51,13 @@ fn plans_and_results_are_the_same_everywhere() {
     let program = lean_program().expect("the lean program");
     let mut lean = LeanProgram::start(&program, None).expect("the lean program");
     let mut self_test = 0;
-    for (index, (name, path)) in onnx_models(&folder).into_iter().enumerate() {
+    for (name, path) in onnx_models(&folder) {
         let check = |lean: &mut LeanProgram| -> Result<bool, String> {
             let given: Vec<(String, Value)> = tensors(&path.join("inputs_0.npz"))?
                 .into_iter()
                 .map(|(input, tensor)| (input, Value::Tensor(tensor)))
                 .collect();
-            let verify = match index % 2 {
-                0 => Verify::Generated,
-                _ => Verify::Given(given.iter().cloned().collect()),
-            };
-            let plan = verified(&path, verify)?;
+            let plan = verified(&path)?;
             let bytes = to_bytes(&plan);
             check_self_test(&program, &bytes, plan.self_test.is_some())?;
             let bytes = Bytes::from(bytes);
