@@ -12,6 +12,7 @@ use sinter_ir::{Network, NetworkBuilder};
 use sinter_ops::OpKind;
 use sinter_ops::conv::Convolution;
 use sinter_ops::matmul::MatMul;
+use sinter_ops::norm::Normalize;
 use sinter_ops::pointwise::{Expr, ScalarOp};
 use sinter_ops::pool::{Pool, PoolMode, PoolWindow};
 use sinter_ops::window::Padding;
@@ -161,6 +162,28 @@ pub fn gated(rows: usize, inner: usize, columns: usize) -> Case {
     Case { name, tactic: "cpu.matmul.gated.f32", network, sizes }
 }
 
+/// Layer normalization in front of products.
+///
+/// # Panics
+/// Never with sizes that memory can hold.
+pub fn normalized(rows: usize, inner: usize, columns: &[usize]) -> Case {
+    let sizes = vec![rows, inner];
+    let network = network(&sizes, |builder, x| {
+        let y = add(builder, Normalize::deviation(vec![-1], 1e-5), &[x]);
+        let [scale, shift] = [1, 2].map(|seed| builder.add_weight(&format!("s{seed}"), numbers(&[inner], seed)));
+        let [v, w, b] = [0, 1, 2].map(|index| Expr::input(index, DataType::F32));
+        let scaled = Expr::into_pointwise(&[&(&v * &w) + &b]).expect("a program");
+        let y = add(builder, scaled, &[y, scale, shift]);
+        let product = |(index, &columns): (usize, &usize)| {
+            let w = builder.add_weight(&format!("w{index}"), numbers(&[inner, columns], index));
+            add(builder, MatMul::default(), &[y, w])
+        };
+        columns.iter().enumerate().map(product).collect()
+    });
+    let name = format!("norm and {} products {rows}x{inner}x{}", columns.len(), columns[0]);
+    Case { name, tactic: "cpu.norm.product.f32", network, sizes }
+}
+
 /// A convolution with an activation in front of a pool: between convolutions, so that everything has channels last.
 ///
 /// # Panics
@@ -196,6 +219,16 @@ pub fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = [(1, 768, 2048), (16, 768, 2048), (128, 768, 2048), (512, 768, 2048), (64, 256, 688)]
         .map(|(rows, inner, columns)| gated(rows, inner, columns))
         .into();
+    let norms: [(usize, usize, &[usize]); 7] = [
+        (1, 768, &[3072]),
+        (16, 768, &[3072]),
+        (128, 768, &[3072]),
+        (197, 192, &[192, 192, 192]),
+        (784, 192, &[768]),
+        (3136, 96, &[384]),
+        (50176, 96, &[96]),
+    ];
+    cases.extend(norms.map(|(rows, inner, columns)| normalized(rows, inner, columns)));
     cases.extend([
         pooled(224, [3, 64], (7, 2), (3, 2)),
         pooled(224, [3, 64], (3, 2), (3, 2)),

@@ -134,7 +134,7 @@ const BLOCK: usize = 1024;
 const LANES: usize = 16;
 
 /// `sum of term(x)`: short sums in the type itself, their total in f64.
-#[inline]
+#[inline(always)]
 pub fn sum_of<T: Number>(x: &[T], term: impl Fn(T) -> T) -> f64 {
     let mut total = 0.0;
     for block in x.chunks(BLOCK) {

@@ -11,18 +11,18 @@ pub(crate) fn has_epsilon(body: &Body) -> bool {
     body.nodes().iter().any(|node| matches!(node.op, Op::Normalize(_)))
 }
 
-/// The same operands, made small.
-pub(crate) fn small(operands: &[Option<Value>]) -> Option<Vec<Option<Value>>> {
-    let shrink = |value: &Option<Value>| -> Option<Option<Value>> {
+/// The same operands, made small; weights stay, since a kernel may read them packed.
+pub(crate) fn small(operands: &[Option<Value>], is_weight: &[bool]) -> Option<Vec<Option<Value>>> {
+    let shrink = |(value, is_weight): (&Option<Value>, &bool)| -> Option<Option<Value>> {
         let Some(value) = value else { return Some(None) };
         let tensor = value.as_tensor()?;
-        if !tensor.data_type().is_float() {
+        if !tensor.data_type().is_float() || *is_weight {
             return Some(Some(value.clone()));
         }
         let numbers: Vec<f64> = tensor.to_floats().into_iter().map(|v| v * SMALL).collect();
         Some(Some(Tensor::from_floats(tensor.data_type(), tensor.sizes(), &numbers).ok()?.into()))
     };
-    operands.iter().map(shrink).collect()
+    operands.iter().zip(is_weight).map(shrink).collect()
 }
 
 /// The opposite truth value; `None` for other values.
@@ -62,6 +62,15 @@ mod tests {
     use sinter_ops::index::Gather;
 
     use super::*;
+
+    #[test]
+    fn weights_are_not_made_small() {
+        let x = Value::from(Tensor::from_floats(DataType::F32, &[1], &[2.0]).unwrap());
+        let found = small(&[Some(x.clone()), None, Some(x)], &[false, false, true]).unwrap();
+        let numbers = |at: usize| found[at].as_ref().and_then(Value::as_tensor).map(Tensor::to_floats);
+        assert!((numbers(0).unwrap()[0] - 2e-3).abs() < 1e-9 && numbers(1).is_none());
+        assert_eq!(numbers(2).unwrap(), [2.0]);
+    }
 
     #[test]
     fn every_second_index_counts_from_the_end() {

@@ -373,7 +373,9 @@ impl Checker<'_> {
         let of = |types: &[ValueType], spread| fresh::operands(region.body(), &known, types, spread);
         let unit = of(&types, Spread::Unit);
         let subnormal = fresh::has_subnormals(&types).then(|| of(&types, Spread::Subnormal)).flatten();
-        let small = probes::has_epsilon(region.body()).then(|| probes::small(unit.as_ref()?)).flatten();
+        let weights: Vec<bool> =
+            known.iter().map(|known| known.as_ref().is_some_and(|known| known.is_weight)).collect();
+        let small = probes::has_epsilon(region.body()).then(|| probes::small(unit.as_ref()?, &weights)).flatten();
         let other =
             points::other_sizes(region, &|name| self.batches.contains(name), &|name, size| self.hints.near(name, size));
         let other = other.and_then(|types| of(&types, Spread::Unit));

@@ -8,6 +8,7 @@
 //! operators read, in the layout of the region. Each heavy operator is a branch and gives one result.
 
 pub mod gated;
+pub mod normalized;
 pub mod propose;
 
 use sinter_backend::{Refusal, Region};

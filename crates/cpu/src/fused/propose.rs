@@ -143,6 +143,32 @@ impl Proposer for Gate {
     }
 }
 
+/// Proposes a normalization with the pointwise operator behind it and all products that read the result.
+pub struct NormalizedProducts(pub Heavy);
+
+impl Proposer for NormalizedProducts {
+    fn propose(&self, graph: &GraphView<'_>, seed: usize, proposals: &mut Proposals) {
+        let node = graph.node(seed);
+        if !matches!(node.op, Op::Normalize(_)) || node.outputs.len() != 1 {
+            return;
+        }
+        let between = epilogue_of(graph, seed);
+        let read = graph.node(between.unwrap_or(seed)).outputs[0];
+        let readers = graph.readers(read);
+        let is_product =
+            |&node: &usize| self.0.is_heavy(graph, node) && self.0.shared_operand(graph, node) == Some(read);
+        if readers.is_empty() || graph.is_result(read) || !readers.iter().all(is_product) {
+            return;
+        }
+        let bare: Vec<usize> = [seed].into_iter().chain(between).chain(readers.iter().copied()).collect();
+        let epilogues: Vec<usize> = readers.iter().filter_map(|reader| epilogue_of(graph, *reader)).collect();
+        if !epilogues.is_empty() {
+            proposals.push(bare.iter().copied().chain(epilogues));
+        }
+        proposals.push(bare);
+    }
+}
+
 /// Is it a pointwise operator of one result?
 fn is_program(node: &Node) -> bool {
     matches!(node.op, Op::Pointwise(_)) && node.outputs.len() == 1

@@ -81,6 +81,7 @@ impl NormalizeKernel {
     }
 
     /// A group that is one run of neighbours.
+    #[inline(always)]
     pub(super) fn row<T: Number>(&self, x: &[T]) -> Measured {
         let count = x.len() as f64;
         if self.op.measure == Measure::Deviation {
@@ -202,6 +203,7 @@ impl NormalizeKernel {
 }
 
 /// `row = (source - shift) * factor`, with the row itself for a source that is in place.
+#[inline(always)]
 pub(super) fn scale<T: Number>(row: &mut [T], source: Option<&[T]>, shift: T, factor: T) {
     match source {
         Some(source) => row.iter_mut().zip(source).for_each(|(y, &v)| *y = (v - shift) * factor),

@@ -3,7 +3,8 @@
 //! Tasks of one block of rows run one after the other, whichever product they belong to, because the rows are in the
 //! cache then. A prologue, which is a program or another kernel, may compute the rows: a task computes a block of rows
 //! in its scratch buffer and all products of the block. Such blocks are shorter, so that they stay in the nearer caches
-//! and every worker gets some. Block borders depend on sizes only.
+//! and every worker gets some; rows that fit into one block are all computed first, and the tasks of the products
+//! follow. No result depends on the borders of blocks of rows.
 
 use std::ops::Range;
 
@@ -18,8 +19,8 @@ use crate::tier::Tier;
 
 /// Elements of a block of rows that a prologue computes: half of a second-level cache of 512 KiB.
 const MADE_ELEMENTS: usize = 64 * 1024;
-/// Number of blocks that gives every worker some.
-const MADE_BLOCKS: usize = 16;
+/// Blocks for each worker: a block reads all weights, and one late worker should not delay the others.
+const BLOCKS_PER_WORKER: usize = 2;
 /// Rows of the largest tile.
 const TILE_ROWS: usize = 8;
 
@@ -39,15 +40,15 @@ pub trait MadeRows: Sync {
 }
 
 /// Rows per block, for so many rows of so many elements.
-fn block_of(rows: usize, inner: usize) -> usize {
+fn block_of(rows: usize, inner: usize, workers: usize) -> usize {
     let fitting = MADE_ELEMENTS / inner.max(1);
-    let block = rows.div_ceil(MADE_BLOCKS).min(fitting).min(Blocks::default().rows);
+    let block = rows.div_ceil(BLOCKS_PER_WORKER * workers).min(fitting).min(Blocks::default().rows);
     block.next_multiple_of(TILE_ROWS).max(TILE_ROWS)
 }
 
 /// Reserves scratch memory for the blocks of all threads.
 pub fn reserve(scratch: &Scratch, workers: &dyn Workers, rows: usize, inner: usize) {
-    scratch.reserve::<f32>(workers.count(), block_of(rows, inner) * inner);
+    scratch.reserve::<f32>(workers.count(), block_of(rows, inner, workers.count()).min(rows) * inner);
 }
 
 /// A pointwise program that computes rows from the rows of an operand.
@@ -125,23 +126,7 @@ pub fn compute<'a, 'e: 'a, 'c, R: Rows + 'a>(
         true => (0..tasks).for_each(each),
         false => workers.run(tasks, each),
     };
-    let Some(source) = made else {
-        let row_blocks = branches.iter().map(|(product, _)| product.blocks().0).max().unwrap_or(0);
-        let panel_blocks = branches.iter().map(|(product, _)| product.blocks().1).sum::<usize>();
-        return run(row_blocks * panel_blocks, &|task| {
-            let (row_block, mut panel_block) = (task / panel_blocks, task % panel_blocks);
-            for (product, target) in &branches {
-                let (own_rows, own_panels) = product.blocks();
-                if panel_block < own_panels {
-                    if row_block < own_rows {
-                        product.task(tier, row_block, panel_block, target);
-                    }
-                    return;
-                }
-                panel_block -= own_panels;
-            }
-        });
-    };
+    let Some(source) = made else { return by_panels(&branches, tier, &run) };
     let same = |product: &RowProduct<'_, '_, R>| {
         (product.a.count(), product.a.taps() * product.a.inner()) == (source.count(), source.inner())
     };
@@ -150,7 +135,18 @@ pub fn compute<'a, 'e: 'a, 'c, R: Rows + 'a>(
         return;
     }
     let (count, inner) = (source.count(), source.inner());
-    let block = block_of(count, inner);
+    let block = block_of(count, inner, workers.count());
+    if count <= block && !is_small {
+        let mut made = source.scratch().allocate::<f32>(count * inner);
+        source.make(tier, 0..count, &mut made);
+        let a = Matrix { data: &made, first: 0, rows: count, inner, step: inner };
+        let of_made = |(RowProduct { b, columns, step, epilogue, blocks, .. }, target)| {
+            (RowProduct { a: &a, b, columns, step, epilogue, blocks }, target)
+        };
+        let branches: SmallVec<[(RowProduct<'_, 'e, Matrix<'_>>, Output); 4]> =
+            branches.into_iter().map(of_made).collect();
+        return by_panels(&branches, tier, &run);
+    }
     run(count.div_ceil(block), &|task| {
         let rows = task * block..count.min((task + 1) * block);
         let mut made = source.scratch().allocate::<f32>(rows.len() * inner);
@@ -162,6 +158,28 @@ pub fn compute<'a, 'e: 'a, 'c, R: Rows + 'a>(
             for panel_block in 0..product.blocks().1 {
                 product.block(tier, rows.clone(), panel_block, target);
             }
+        }
+    });
+}
+
+/// Runs a number of tasks.
+type Run<'r> = dyn Fn(usize, &(dyn Fn(usize) + Sync)) + 'r;
+
+/// Computes all products of rows that lie in memory; a task is a block of rows and panels.
+fn by_panels<R: Rows>(branches: &[(RowProduct<'_, '_, R>, Output)], tier: Tier, run: &Run<'_>) {
+    let row_blocks = branches.iter().map(|(product, _)| product.blocks().0).max().unwrap_or(0);
+    let panel_blocks = branches.iter().map(|(product, _)| product.blocks().1).sum::<usize>();
+    run(row_blocks * panel_blocks, &|task| {
+        let (row_block, mut panel_block) = (task / panel_blocks, task % panel_blocks);
+        for (product, target) in branches {
+            let (own_rows, own_panels) = product.blocks();
+            if panel_block < own_panels {
+                if row_block < own_rows {
+                    product.task(tier, row_block, panel_block, target);
+                }
+                return;
+            }
+            panel_block -= own_panels;
         }
     });
 }
