@@ -12,6 +12,7 @@ use sinter_ops::movement::{Concat, Slice, Transpose};
 use sinter_ops::norm::Normalize;
 use sinter_ops::pointwise::ScalarOp;
 use sinter_ops::reduce::{Reduce, ReduceKind, Softmax};
+use sinter_ops::sequence::{SequenceLength, SplitToSequence};
 
 use crate::odd_networks::{Maker, named, padded, permuted, softmax};
 
@@ -147,6 +148,21 @@ pub fn networks() -> Vec<Network> {
             let otherwise = m.builder.close_scope(&[otherwise]);
             let both = branch(m, condition, then, otherwise);
             vec![m.op(softmax(-1), &[both[0]])]
+        }),
+        // The contents of both lengths are sizes that only a run knows.
+        named("branch-lengths", |m| {
+            let (x, condition) = (m.input(&[3, 7]), m.typed(DataType::Bool, vec![]));
+            let [rows, columns] = [0, 1].map(|axis| {
+                let pieces = m.op(SplitToSequence { axis, keep_axis: true }, &[x]);
+                m.op(SequenceLength {}, &[pieces])
+            });
+            m.builder.open_scope();
+            let then = m.pointwise(&[x, columns], |v| &v[0] * &v[1].cast(F32));
+            let then = m.builder.close_scope(&[then]);
+            m.builder.open_scope();
+            let otherwise = m.pointwise(&[x, rows, columns], |v| &v[0] + &(&v[1] - &v[2]).cast(F32));
+            let otherwise = m.builder.close_scope(&[otherwise]);
+            branch(m, condition, then, otherwise)
         }),
         named("branch-rows", |m| {
             let condition = m.typed(DataType::Bool, vec![]);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use sinter_backend::Region;
-use sinter_base::{DataType, Dim, Location, TensorType, ValueType};
+use sinter_base::{DataType, Dim, KnownValue, Location, TensorType, ValueType};
 use sinter_ops::control::nested::captures;
 use sinter_ops::{Body, Effects, InferContext, Op, Operands, ValueId, infer_types};
 use sinter_plan::{Action, BufferId, Graph, Place, PlanValue, PlanValueId, ShapeCompiler, Step, Storage, WeightId};
@@ -238,7 +238,8 @@ impl Lowering<'_> {
             Work::Control(region) => {
                 let location = origins.first().cloned().unwrap_or_default();
                 let op = &body.nodes()[step.nodes[0]].op;
-                let graphs = self.lower_bodies(op, &mut inputs, &location, sizes, shapes);
+                let stated = |id: PlanValueId| graph.values[id.index()].ty.clone();
+                let graphs = self.lower_bodies(op, &mut inputs, &stated, &location, sizes, shapes);
                 for id in &outputs {
                     sizes.values[id.index()] = None;
                 }
@@ -312,12 +313,13 @@ impl Lowering<'_> {
         true
     }
 
-    /// The bodies of control flow as graphs. A weight that a body captures becomes a weight of the body's graph, and is
-    /// no operand of the step any more.
+    /// The bodies of control flow as graphs; `stated` are the types of values in the plan. A weight that a body captures
+    /// becomes a weight of the body's graph, and is no operand of the step any more.
     fn lower_bodies(
         &mut self,
         op: &Op,
         operands: &mut [Option<PlanValueId>],
+        stated: &dyn Fn(PlanValueId) -> ValueType,
         location: &Location,
         sizes: &mut Sizes,
         shapes: &mut ShapeCompiler,
@@ -330,6 +332,9 @@ impl Lowering<'_> {
         let (mut graphs, mut inner) = (Vec::new(), Vec::new());
         for (body, (first_input, first_operand)) in op.bodies().into_iter().zip(captures(op)) {
             self.weights = HashMap::new();
+            let captured = body.inputs().iter().skip(first_input).zip(operands.iter().skip(first_operand));
+            let captured = captured.filter_map(|(id, operand)| Some((*id, stated((*operand)?))));
+            let body = &with_stated_contents(body, captured);
             for (id, operand) in body.inputs().iter().skip(first_input).zip(operands.iter_mut().skip(first_operand)) {
                 // A weight whose sizes differ from those that the body declares is an operand like any other value.
                 let is_fixed = body.ty(*id).as_tensor().is_some_and(|ty| ty.shape.sizes().is_some());
@@ -351,12 +356,35 @@ impl Lowering<'_> {
     }
 }
 
+/// The body without contents of captured values that the plan does not state of them.
+fn with_stated_contents(body: &Body, captured: impl Iterator<Item = (ValueId, ValueType)>) -> Body {
+    let mut stated = body.clone();
+    for (id, outer) in captured {
+        if contents(stated.ty(id)) != contents(&outer) {
+            open_contents(&mut stated, id);
+        }
+    }
+    stated
+}
+
+fn contents(ty: &ValueType) -> Option<&KnownValue> {
+    ty.as_tensor()?.value.as_deref()
+}
+
+/// Removes the contents from the type of a value.
+fn open_contents(body: &mut Body, id: ValueId) {
+    if let ValueType::Tensor(ty) = body.ty(id) {
+        let open = TensorType::new(ty.data_type, ty.shape.clone());
+        body.set_type(id, open.into());
+    }
+}
+
 /// The body without contents that only an evaluation can derive: a plan states only contents that its reader, which
 /// evaluates no operator, can prove. Registers prove the contents of values that are known before a run.
 fn with_proved_contents(body: &Body, is_known: &dyn Fn(ValueId) -> bool) -> Body {
     let mut proved = body.clone();
     for node in body.nodes() {
-        let has_contents = |id: &ValueId| proved.ty(*id).as_tensor().is_some_and(|ty| ty.value.is_some());
+        let has_contents = |id: &ValueId| contents(proved.ty(*id)).is_some();
         if !node.outputs.iter().any(has_contents) || node.op.is_control() {
             continue;
         }
@@ -364,12 +392,8 @@ fn with_proved_contents(body: &Body, is_known: &dyn Fn(ValueId) -> bool) -> Body
         let inferred = infer_types(&node.op, &Operands::new(&operands), &mut InferContext::default());
         let inferred = inferred.unwrap_or_default();
         for (position, id) in node.outputs.iter().enumerate().filter(|(_, id)| !is_known(**id)) {
-            let contents = |ty: &ValueType| ty.as_tensor().and_then(|ty| ty.value.clone());
-            if contents(proved.ty(*id)) != inferred.get(position).and_then(contents)
-                && let ValueType::Tensor(ty) = proved.ty(*id)
-            {
-                let open = TensorType::new(ty.data_type, ty.shape.clone());
-                proved.set_type(*id, open.into());
+            if contents(proved.ty(*id)) != inferred.get(position).and_then(contents) {
+                open_contents(&mut proved, *id);
             }
         }
     }

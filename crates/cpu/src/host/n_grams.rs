@@ -114,7 +114,8 @@ impl ValueKernel for NGrams {
         for row in 0..rows {
             let own = &items[row * length..(row + 1) * length];
             let result = &mut y[row * size..(row + 1) * size];
-            let mut factors = vec![1f32; size];
+            // Of the n-grams of one column, the last one in the pool.
+            let mut last: Vec<Option<usize>> = vec![None; size];
             for stride in 1..=strides {
                 for start in 0..length {
                     let mut node = 0;
@@ -129,18 +130,17 @@ impl ValueKernel for NGrams {
                             refuse_data!("n-gram {number} has no column among {size}");
                         };
                         result[column] += 1.0;
-                        if let Some(weight) = weights.as_ref().and_then(|w| w.get(number)) {
-                            factors[column] = *weight as f32;
-                        }
+                        last[column] = last[column].max(Some(number));
                     }
                 }
             }
-            for (value, factor) in result.iter_mut().zip(&factors) {
+            for (value, last) in result.iter_mut().zip(&last) {
+                let weight = last.and_then(|number| weights.as_ref()?.get(number)).map_or(1.0, |weight| *weight as f32);
                 *value = match self.op.weighting {
                     Weighting::Count => *value,
-                    Weighting::Weight if *value > 0.0 => *factor,
+                    Weighting::Weight if *value > 0.0 => weight,
                     Weighting::Weight => 0.0,
-                    Weighting::WeightedCount => *factor * *value,
+                    Weighting::WeightedCount => weight * *value,
                 };
             }
         }

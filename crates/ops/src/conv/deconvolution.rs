@@ -132,6 +132,10 @@ impl Operator for Deconvolution {
     fn reference(&self, inputs: &Arguments<'_>, cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
         let (x, w) = (inputs.tensor(0)?, inputs.tensor(1)?);
         let y_sizes = crate::infer::result_sizes(self, inputs)?.swap_remove(0);
+        if y_sizes.contains(&0) {
+            // The copies of a kernel would still be as many as its taps times the places of an image.
+            return Ok(vec![Tensor::from_floats(x.data_type(), &y_sizes, &[])?.into()]);
+        }
         let (xs, ws) = (x.to_floats(), w.to_floats());
         let bias = inputs.optional_tensor(2)?.map(Tensor::to_floats);
         let spatial = x.rank() - 2;
@@ -143,7 +147,7 @@ impl Operator for Deconvolution {
         let copies = group_outputs * kernel.iter().product::<usize>();
         let y_strides = shape::strides(&y_sizes[2..]);
         // Where the copy of each input element has each tap, if it is inside.
-        let mut places = Vec::with_capacity(copies * x_plane);
+        let mut places = Vec::with_capacity(kernel.iter().product::<usize>() * x_plane);
         for_each_index(kernel, |tap| {
             for_each_index(&x.sizes()[2..], |at| {
                 places.push((0..spatial).try_fold(0, |place, i| {
@@ -197,6 +201,7 @@ impl Operator for Deconvolution {
         let pads = Padding::Explicit { begin: vec![1, 0], end: vec![0, 2] };
         vec![
             Example::new("3x3, bias", plain(2)).float(&[1, 2, 4, 3]).float(&[2, 5, 3, 3]).float(&[5]),
+            Example::new("no images", plain(2)).float(&[0, 2, 4, 3]).float(&[2, 5, 3, 3]),
             Example::new(
                 "stride 2, output padding",
                 Deconvolution { strides: vec![2, 3], output_padding: vec![1, 2], ..plain(2) },

@@ -3,7 +3,8 @@
 //! Inputs: x, items [C] or [N, C]; pool, the items of all n-grams one after the other, shortest n-grams first, of the
 //! type of x; columns [n] i64, the place of each n-gram in the result; weights [n] f32, optional. Result: f32 [size] or
 //! [N, size]. An n-gram occurs at a start with a stride of 1 to `most_skipped` + 1 between its items; 1-grams are
-//! counted once whatever the strides. Source: ONNX TfIdfVectorizer-9.
+//! counted once whatever the strides. Of several n-grams with one place, the last one in the pool that occurs gives the
+//! weight. Source: ONNX TfIdfVectorizer-9.
 
 use std::collections::HashMap;
 
@@ -120,7 +121,7 @@ impl Operator for TfIdfVectorizer {
         for row in 0..rows {
             let own = &all[row * length..(row + 1) * length];
             let mut counts = vec![0.0; self.size];
-            let mut factors = vec![1.0; self.size];
+            let mut last: Vec<Option<usize>> = vec![None; self.size];
             for n in self.shortest.max(1)..=self.longest.min(length) {
                 let strides = if n == 1 { 1 } else { self.most_skipped.saturating_add(1).min(length) };
                 for stride in 1..=strides {
@@ -132,17 +133,16 @@ impl Operator for TfIdfVectorizer {
                             invalid!(eval: "n-gram {number} has no column among {}", self.size);
                         };
                         counts[column] += 1.0;
-                        if let Some(weight) = weights.as_ref().and_then(|w| w.get(number)) {
-                            factors[column] = *weight;
-                        }
+                        last[column] = last[column].max(Some(number));
                     }
                 }
             }
-            y.extend(counts.iter().zip(&factors).map(|(&count, &factor)| match self.weighting {
+            let weight = |last: &Option<usize>| last.and_then(|number| weights.as_ref()?.get(number).copied());
+            y.extend(counts.iter().zip(&last).map(|(&count, last)| match self.weighting {
                 Weighting::Count => count,
-                Weighting::Weight if count > 0.0 => factor,
+                Weighting::Weight if count > 0.0 => weight(last).unwrap_or(1.0),
                 Weighting::Weight => 0.0,
-                Weighting::WeightedCount => factor * count,
+                Weighting::WeightedCount => weight(last).unwrap_or(1.0) * count,
             }));
         }
         Ok(vec![Tensor::from_floats(DataType::F32, &sizes, &y)?.into()])
@@ -160,7 +160,16 @@ impl Operator for TfIdfVectorizer {
             problem("skips", TfIdfVectorizer { most_skipped: 2, shortest: 2, ..op.clone() }),
             problem("weights", TfIdfVectorizer { weighting: Weighting::Weight, ..op.clone() }).tensor(weights.clone()),
             problem("weighted counts", TfIdfVectorizer { weighting: Weighting::WeightedCount, ..op.clone() })
-                .tensor(weights),
+                .tensor(weights.clone()),
+            // The first row has the last n-gram of the column in front of others.
+            Example::new(
+                "n-grams of one column",
+                TfIdfVectorizer { weighting: Weighting::WeightedCount, ..op.clone() },
+            )
+            .tensor(rows.clone())
+            .ints(&[5, 6, 5, 6, 7, 8])
+            .ints(&[2, 1, 1, 0])
+            .tensor(weights),
             Example::new("one row, no items", op).ints(&[]).ints(&[5, 6, 5, 6, 7, 8]).ints(&[0, 1, 2, 3]),
         ]
     }
