@@ -4,6 +4,7 @@
 mod command;
 mod conformance;
 mod faults;
+mod gpu;
 mod python;
 mod random;
 mod test;
@@ -34,6 +35,8 @@ enum Task {
     Conformance(conformance::Options),
     /// Plants faults in a scratch copy and shows which of them verification and the tests find.
     Faults(faults::Options),
+    /// Bundles the tests of the CUDA back end for a machine with a GPU, or runs them here.
+    Gpu(gpu::Options),
     /// Builds and runs random networks and compares them with the reference executor.
     Random(random::Options),
     /// Builds full-size exporters' graphs, one at a time, and compares the engines with ONNX Runtime.
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Conformance(options) => conformance::run(&options),
         Task::Faults(options) => faults::run(&options),
+        Task::Gpu(options) => gpu::run(&options),
         Task::Random(options) => random::run(&options),
         Task::Zoo(options) => zoo::run(&options),
         Task::Docs => conformance::write_pages(),

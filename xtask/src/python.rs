@@ -1,4 +1,4 @@
-//! The Python environment of the tests: the ONNX package's test data, and oracles. Never needed by the product.
+//! The Python environment of the tests: the ONNX package's test data, oracles, and the compiler of CUDA kernels. Never needed by the product.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -6,7 +6,8 @@ use std::process::Command;
 use crate::command::{root, run};
 
 /// The versions that the tests were written against. Newer ONNX wheels no longer ship the node tests.
-const PACKAGES: &[&str] = &["onnx==1.21.0", "onnxruntime==1.31.1", "numpy==2.2.6"];
+const PACKAGES: &[&str] =
+    &["onnx==1.21.0", "onnxruntime==1.31.1", "numpy==2.2.6", "nvidia-cuda-nvrtc==13.0.88 ; sys_platform == 'linux'"];
 
 /// Makes the environment if it is missing or was made for other packages, and returns its interpreter.
 pub(crate) fn environment() -> Result<PathBuf, String> {
@@ -23,6 +24,15 @@ pub(crate) fn environment() -> Result<PathBuf, String> {
     run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(PACKAGES))?;
     std::fs::write(&stamp, required).map_err(|e| format!("{}: {e}", stamp.display()))?;
     Ok(python)
+}
+
+/// The folder of the CUDA run-time compiler, for the tests that compile kernels; it needs no GPU.
+pub(crate) fn cuda_compiler() -> Result<PathBuf, String> {
+    let python = environment()?;
+    let script = "import sysconfig; print(sysconfig.get_paths()['purelib'])";
+    let output = Command::new(&python).args(["-c", script]).output().map_err(|e| e.to_string())?;
+    let folder = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()).join("nvidia").join("cu13").join("lib");
+    if folder.is_dir() { Ok(folder) } else { Err(format!("{} does not exist", folder.display())) }
 }
 
 /// The folder of the ONNX backend test data.

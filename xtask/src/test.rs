@@ -2,6 +2,7 @@
 //! each.
 
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -12,7 +13,7 @@ use clap::Args;
 use serde_json::Value as Json;
 
 use crate::command::{self, is_ci, root};
-use crate::python::onnx_data;
+use crate::python::{cuda_compiler, onnx_data};
 use crate::zoo;
 
 /// Modules of the conformance suite that take longest, the longest first, so that short ones start last.
@@ -69,6 +70,14 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
             None
         }
     };
+    let compiler = match cuda_compiler() {
+        Ok(folder) => Some(library_path(&folder)?),
+        Err(reason) if is_ci() => return Err(reason),
+        Err(reason) => {
+            println!("no CUDA compiler ({reason}): CUDA kernels are not compiled");
+            None
+        }
+    };
     let start = Instant::now();
     let Compiled { tests: programs, lean } = compiled()?;
     println!("{:7.1} s  compiling {} test programs", start.elapsed().as_secs_f64(), programs.len());
@@ -78,6 +87,9 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         suite.command.env("SINTER_LEAN", &lean);
         if let Some(data) = &data {
             suite.command.env("SINTER_ONNX_DATA", data);
+        }
+        if let Some(compiler) = &compiler {
+            suite.command.env("LD_LIBRARY_PATH", compiler);
         }
     }
     let count = suites.len();
@@ -93,6 +105,13 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
             Err(format!("{many} of {count} suites failed: {}", names.join(", ")))
         }
     }
+}
+
+/// The path of shared libraries with this folder behind those of the machine: a machine with a GPU has its own compiler.
+fn library_path(folder: &Path) -> Result<OsString, String> {
+    let own = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&own).filter(|own| !own.as_os_str().is_empty()).chain([folder.to_owned()]);
+    std::env::join_paths(folders).map_err(|error| error.to_string())
 }
 
 /// The compiled tests.

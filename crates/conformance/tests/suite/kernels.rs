@@ -1,16 +1,19 @@
 //! Every operator's examples, at every element type, through every tactic of every back end that takes them, against
 //! the reference.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use sinter_backend::{BackEnd, Numerics, Target};
+use sinter_backend::{BackEnd, Device, Numerics, Tactic, Target};
 use sinter_base::{DataType, Tensor, Value};
 use sinter_conformance::kernels::{gpu, offers, region_of, run_candidate, run_kernel};
 use sinter_conformance::other_types::{Problem, problems};
 use sinter_cpu::Cpu;
 use sinter_fake::Fake;
 use sinter_interp::{Tolerance, compare};
-use sinter_ops::{Arguments, EvalContext, Example, ReferenceEvaluator, catalog};
+use sinter_ops::pointwise::scalar::Class;
+use sinter_ops::pointwise::{Expr, ScalarOp};
+use sinter_ops::{Arguments, EvalContext, Example, Op, ReferenceEvaluator, catalog};
 
 /// Fresh inputs per example.
 const ROUNDS: u64 = 3;
@@ -118,6 +121,114 @@ fn kernels_of_the_gpu_agree_with_the_reference() {
     let Some(gpu) = gpu() else { return };
     compile_all(&gpu, &gpu.target(1));
     agree_with_the_reference(&gpu);
+}
+
+/// Numbers at which operations on a type differ: zeros, small and ordinary ones, and the ends of the type.
+fn telling_numbers(data_type: DataType) -> Vec<f64> {
+    let mut numbers = vec![0.0, 1.0, 2.0, 3.0, 7.0];
+    match data_type.integer_range() {
+        Some((low, high)) => {
+            numbers.extend([-1.0, -2.0, -5.0].into_iter().filter(|number| (low as f64) <= *number));
+            numbers.extend([100.0, 1000.0].into_iter().filter(|number| *number <= high as f64));
+            numbers.retain(|number| *number <= high as f64);
+            if data_type.bits() < 64 {
+                numbers.extend([low as f64, high as f64]);
+            }
+        }
+        None => numbers.extend([
+            -0.0,
+            -1.0,
+            -2.0,
+            0.5,
+            -0.25,
+            1.5,
+            2.5,
+            -3.7,
+            0.1,
+            12.3,
+            f64::INFINITY,
+            f64::NEG_INFINITY,
+            f64::NAN,
+        ]),
+    }
+    numbers
+}
+
+/// Every scalar operation on a type, and every cast from it, by name.
+fn operations_on(ty: DataType, types: &[DataType]) -> Vec<(String, Expr)> {
+    let (x, y) = (Expr::input(0, ty), Expr::input(1, ty));
+    let is_known = |op: &ScalarOp| match op.class() {
+        Class::FloatUnary | Class::FloatTest => ty.is_float(),
+        Class::Unary | Class::Binary => ty.is_float() || ty.is_integer(),
+        Class::IntegerBinary => ty.is_integer(),
+        Class::Logic => ty == DataType::Bool,
+        Class::Comparison => true,
+        Class::Select | Class::Cast => false,
+    };
+    let apply = |op: ScalarOp| (op.name(), if op.arity() == 1 { x.unary(op) } else { x.binary(op, &y) });
+    let mut all: Vec<_> = ScalarOp::ALL.iter().copied().filter(is_known).map(apply).collect();
+    all.extend(types.iter().filter(|to| **to != ty).map(|to| (format!("cast to {to}"), x.cast(*to))));
+    all
+}
+
+/// Runs one program of these operations on pairs of telling numbers, and returns what differs from the reference.
+fn differences(back_end: &dyn BackEnd, device: &dyn Device, ty: DataType, part: &[(String, Expr)]) -> Vec<String> {
+    let list = telling_numbers(ty);
+    let operand = |sizes: &[usize]| Tensor::from_floats(ty, sizes, &list).expect("as many numbers").into();
+    let values = [Some(operand(&[list.len()])), Some(operand(&[list.len(), 1]))];
+    // A comparison keeps both operands in the program.
+    let both = Expr::input(0, ty).binary(ScalarOp::Equal, &Expr::input(1, ty));
+    let exprs: Vec<Expr> = part.iter().map(|(_, expr)| expr.clone()).chain([both]).collect();
+    let op: Op = Expr::into_pointwise(&exprs).expect("a program").into();
+    let region = region_of(&op, &values).expect("operands that the operator takes");
+    let expected = op.reference(&Arguments::new(&values), &EvalContext::new(&ReferenceEvaluator)).expect("results");
+    let takes = |tactic: &&dyn Tactic| offers(*tactic, &region, device.target()).is_ok();
+    let Some(tactic) = back_end.tactics().into_iter().find(takes) else { return vec![format!("{ty}: no kernel")] };
+    let found = match run_kernel(device, tactic, &region, &values) {
+        Ok(found) => found,
+        Err(error) => return vec![format!("{ty}: {error}")],
+    };
+    let triples = found.iter().zip(&expected).zip(part);
+    let differs = triples.filter_map(|((found, expected), (name, _))| {
+        let bound = tolerance(Numerics::Ordered, expected);
+        compare(found, expected, bound).err().map(|error| format!("{name}.{ty}: {error}"))
+    });
+    differs.collect()
+}
+
+/// Operations of one program.
+const PART: usize = 8;
+
+/// Every scalar operation at every type, and every cast.
+fn scalar_operations_agree(back_end: &dyn BackEnd) {
+    let device = back_end.open(1).expect("the device");
+    let types = DataType::ALL.iter().copied().filter(|ty| !matches!(ty, DataType::String | DataType::F8E8M0));
+    let types: Vec<DataType> = types.collect();
+    // Expressions stay on their thread: a job is a type and the number of a part.
+    let parts = |ty: DataType| (0..operations_on(ty, &types).len().div_ceil(PART)).map(move |part| (ty, part));
+    let jobs: Vec<(DataType, usize)> = types.iter().copied().flat_map(parts).collect();
+    let (next, wrong) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some((ty, part)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let operations = operations_on(*ty, &types);
+                    let part = operations.chunks(PART).nth(*part).unwrap_or_default();
+                    let found = differences(back_end, &*device, *ty, part);
+                    wrong.lock().expect("no panic in between").extend(found);
+                }
+            });
+        }
+    });
+    let wrong = wrong.into_inner().expect("no panic in between");
+    println!("{} launches", jobs.len());
+    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn scalar_operations_of_the_gpu_agree_with_the_reference() {
+    let Some(gpu) = gpu() else { return };
+    scalar_operations_agree(&gpu);
 }
 
 /// Families whose kernels read indices, axes and sizes when they are launched.

@@ -171,6 +171,18 @@ impl Context {
     }
 }
 
+/// Bytes of memory that the device of this number has free, whoever uses the rest.
+///
+/// # Errors
+/// When there is no such device, or it is lost.
+pub fn free_memory(ordinal: usize) -> Result<usize, DriverError> {
+    Context::of(ordinal)?.bind()?;
+    let (mut free, mut total) = (0, 0);
+    // SAFETY: a context is current; the function stores two numbers.
+    check("cuMemGetInfo", unsafe { sys::cuMemGetInfo_v2(&mut free, &mut total) })?;
+    Ok(free)
+}
+
 impl Drop for Context {
     fn drop(&mut self) {
         // SAFETY: releases what the constructor retained. An error means that the context is gone already.

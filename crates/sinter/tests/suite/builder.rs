@@ -66,7 +66,7 @@ fn sizes_that_contradict_each_other_are_refused() {
 fn names_that_do_not_exist_are_refused() {
     let model = residual(BATCH);
     let (_, text) = refused(Builder::new(&model).device("abacus"));
-    assert_eq!(text, "there is no back end 'abacus'; the back ends are cpu");
+    assert_eq!(text, "there is no back end 'abacus'; the back ends are cpu, cuda");
     let (error, text) = refused(Builder::new(&model).disable("magic"));
     assert!(matches!(error, Error::Build(BuildError::Pass(PassError::Unknown { .. }))), "{text}");
     assert!(Builder::new(&model).device("cpu").disable("merge-pointwise").build().is_ok());

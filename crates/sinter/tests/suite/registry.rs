@@ -58,10 +58,10 @@ impl Importer for Identity {
 fn a_registry_lists_back_ends_and_importers() {
     let mut registry = Registry::default();
     registry.add_back_end(Arc::new(Abacus)).unwrap().add_importer(Arc::new(Identity)).unwrap();
-    assert_eq!(registry.back_ends().map(BackEnd::name).collect::<Vec<_>>(), ["cpu", "abacus"]);
+    assert_eq!(registry.back_ends().map(BackEnd::name).collect::<Vec<_>>(), ["cpu", "cuda", "abacus"]);
     assert_eq!(registry.importers().map(Importer::format).collect::<Vec<_>>(), ["identity", "onnx"]);
     assert!(format!("{registry:?}").contains("abacus"));
-    assert_eq!(Registry::default().back_ends().count(), 1, "nothing is registered for the whole process");
+    assert_eq!(Registry::default().back_ends().count(), 2, "nothing is registered for the whole process");
 }
 
 #[test]
