@@ -9,13 +9,11 @@ use sinter_ops::movement::{Concat, Transpose};
 use sinter_ops::quantize::{Dequantize, Quantize};
 use sinter_ops::{Body, Node, Op, ValueId};
 
-use crate::choose::cover::conversions::has_conversions;
+use crate::choose::cover::conversions::{Format, has_conversions, type_in};
 use crate::choose::cover::groups::Group;
 use crate::choose::cover::problem::{Island, has_place};
 use crate::choose::cover::problem::{Problem, UnsupportedNode};
 use crate::choose::select::{best, select};
-
-pub(crate) use crate::choose::cover::conversions::{Format, type_in};
 
 /// One alternative to compute a group.
 pub(crate) struct Alternative {

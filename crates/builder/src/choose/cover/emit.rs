@@ -9,8 +9,9 @@ use sinter_ir::WeightExpr;
 use sinter_ops::ValueId;
 use sinter_ops::movement::{Reshape, Transpose};
 
-use crate::choose::cover::alternatives::{Alternative, Format, ScoredGroup, type_in};
-use crate::choose::cover::formats::{conversion_region, scaled};
+use crate::choose::cover::alternatives::{Alternative, ScoredGroup};
+use crate::choose::cover::conversions::{Format, conversion_region, type_in};
+use crate::choose::cover::formats::scaled;
 use crate::choose::cover::islands::{Islands, copy_time};
 use crate::choose::cover::problem::{Costs, Cover, CoverStep, Problem, UnsupportedNode, Work};
 use crate::choose::cover::repeated::Repeated;

@@ -14,15 +14,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use sinter_ops::ValueId;
 
 use crate::choose::cover::alternatives::ScoredGroup;
-use crate::choose::cover::conversions::Format;
+use crate::choose::cover::conversions::{Format, conversion_region};
 use crate::choose::cover::cut::{Cut, NEVER};
 use crate::choose::cover::eliminate::Labelling;
 use crate::choose::cover::islands::{Islands, copy_time};
 use crate::choose::cover::problem::Problem;
 use crate::choose::cover::repeated::Repeated;
 use crate::choose::select::select;
-
-pub(crate) use crate::choose::cover::conversions::conversion_region;
 
 /// Limit on the entries of a table of an elimination.
 const MOST_ENTRIES: usize = 1 << 14;
