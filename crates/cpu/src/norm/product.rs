@@ -121,7 +121,7 @@ impl MadeRows for Normalized<'_> {
         let (x, step) = self.x;
         let mut columns = self.between.as_ref().map(Rest::columns);
         for (row, values) in rows.zip(made.chunks_exact_mut(self.inner.max(1))) {
-            normalize_row(tier, self.normalize, &x[row * step..][..self.inner], values);
+            normalize_row(self.normalize, &x[row * step..][..self.inner], values);
             if let (Some(between), Some(columns)) = (&self.between, &mut columns) {
                 between.apply(tier, row, 0, values, columns);
             }

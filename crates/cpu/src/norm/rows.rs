@@ -50,33 +50,7 @@ fn kernel(region: &Region) -> Result<Loaded, Refusal> {
 }
 
 /// Measures and scales a row.
-#[allow(unsafe_code, reason = "functions compiled for an instruction set may be called only where it exists")]
-pub(super) fn normalize_row(tier: Tier, normalize: &NormalizeKernel, source: &[f32], row: &mut [f32]) {
-    match tier {
-        // SAFETY: the tier in use is never above what the machine was detected to have.
-        #[cfg(target_arch = "x86_64")]
-        Tier::Avx512 => unsafe { row_avx512(normalize, source, row) },
-        // SAFETY: as above.
-        #[cfg(target_arch = "x86_64")]
-        Tier::Avx2 => unsafe { row_avx2(normalize, source, row) },
-        _ => row_of(normalize, source, row),
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn row_avx512(normalize: &NormalizeKernel, source: &[f32], row: &mut [f32]) {
-    row_of(normalize, source, row);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn row_avx2(normalize: &NormalizeKernel, source: &[f32], row: &mut [f32]) {
-    row_of(normalize, source, row);
-}
-
-#[inline(always)]
-fn row_of(normalize: &NormalizeKernel, source: &[f32], row: &mut [f32]) {
+pub(super) fn normalize_row(normalize: &NormalizeKernel, source: &[f32], row: &mut [f32]) {
     let measured = normalize.row(source);
     scale(row, Some(source), measured.shift as f32, measured.scale as f32);
 }
@@ -106,7 +80,7 @@ impl Kernel for Rows {
             let mut columns_scratch = epilogue.as_ref().map(Rest::columns);
             for (i, row) in rows.chunks_exact_mut(length).enumerate() {
                 let source = &x[(first + i) * length..(first + i + 1) * length];
-                normalize_row(self.tier, &self.normalize, source, row);
+                normalize_row(&self.normalize, source, row);
                 let (Some(epilogue), Some(columns_scratch)) = (&epilogue, &mut columns_scratch) else { continue };
                 for (j, part) in row.chunks_exact_mut(columns).enumerate() {
                     epilogue.apply(self.tier, (first + i) * (length / columns) + j, 0, part, columns_scratch);
