@@ -208,8 +208,8 @@ impl State {
         let before = frame.arena_bytes();
         let layout = engine.loaded.layouts.first().ok_or_else(|| RuntimeError::Damaged("no layout".to_owned()))?;
         frame.place_buffers(&plan.graph, (layout, 0), &self.sizes.registers, self.sizes.number, limit, queues)?;
-        if frame.arena_bytes() != before {
-            // The arena has moved, so that recordings are invalid.
+        if frame.arena_bytes() != before || engine.loaded.layouts.len() > 1 {
+            // An arena has moved, or that of a later stage was released, so that recordings are invalid.
             captures.clear(queues.at(Place::MAIN));
         }
         let left = limit.saturating_sub(frame.arena_bytes());

@@ -68,14 +68,12 @@ impl Run<'_> {
         guard::check(plan, plan.guards.iter().filter(is_of_stage), &work.sizes.registers).map_err(data)?;
         work.sizes.enter(stage);
         let layout = loaded.layouts.get(stage).ok_or_else(|| data("a stage is missing"))?;
-        let (sizes, limit, before) = (&*work.sizes, work.engine.max_memory, frame.arena_bytes());
+        let (sizes, limit) = (&*work.sizes, work.engine.max_memory);
         let placed =
             frame.place_buffers(self.graph, (layout, stage), &sizes.registers, sizes.number, limit, work.queues);
         if placed.map_err(RuntimeError::into_kernel_error)? {
-            if frame.arena_bytes() != before
-                && let Some(captures) = &mut work.captures
-            {
-                // Recordings refer to the old arena.
+            if let Some(captures) = &mut work.captures {
+                // Recordings may refer to the old arenas of this stage and of later ones.
                 captures.clear(work.queues.at(sinter_plan::Place::MAIN));
             }
             bind_steps(self.graph, loaded, stage, frame, work.queues).map_err(RuntimeError::into_kernel_error)?;

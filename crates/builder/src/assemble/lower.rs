@@ -147,7 +147,9 @@ impl Lowering<'_> {
         sizes: &mut Sizes,
         shapes: &mut ShapeCompiler,
     ) {
-        if self.is_inside || self.syncs == MOST_SYNCS {
+        // A loop without iterations makes results of other sizes than its body states.
+        let is_launch = graph.steps.last().is_some_and(|step| step.launch().is_some());
+        if self.is_inside || !is_launch || self.syncs == MOST_SYNCS {
             return;
         }
         let dims_of = |graph: &Graph, id: &PlanValueId| {
