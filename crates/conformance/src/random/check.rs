@@ -20,6 +20,9 @@ use crate::random::agreement::Answers;
 /// Threads that kernels are chosen for.
 const THREADS: usize = 2;
 
+/// Memory of one build: several run at once, and synthetic inputs of some networks would take all there is.
+const MEMORY: u64 = 2 << 30;
+
 /// One network of so many runs on the fake device, and one with two profiles of sizes.
 const ON_FAKE: u64 = 4;
 
@@ -30,6 +33,10 @@ pub enum Found {
     Agrees,
     /// The build refuses the network: the back end has no kernel for an operator at this element type.
     Refused,
+}
+
+fn options(verify: Verify) -> BuildOptions<'static> {
+    BuildOptions { threads: THREADS, verify, max_memory: MEMORY, ..BuildOptions::default() }
 }
 
 /// Builds and runs a problem.
@@ -45,7 +52,6 @@ pub fn check(problem: &Problem, seed: u64) -> Result<Found, String> {
         known.compare(problem, set, &fast).map_err(|reason| format!("the fast judge: {reason}"))?;
         answers.push(known);
     }
-    let options = |verify| BuildOptions { threads: THREADS, verify, ..BuildOptions::default() };
     let plain = match build(&problem.network, &Cpu, options(Verify::Off)) {
         Ok(built) => built.plan,
         Err(BuildError::Unsupported(_)) => return Ok(Found::Refused),
@@ -82,13 +88,7 @@ fn with_profiles(problem: &Problem, answers: &mut [Answers], seed: u64) -> Resul
     if profile(first).0.is_empty() {
         return Ok(());
     }
-    let options = BuildOptions {
-        threads: THREADS,
-        verify: Verify::Off,
-        sizes: profile(first),
-        profiles: vec![profile(second)],
-        ..BuildOptions::default()
-    };
+    let options = BuildOptions { sizes: profile(first), profiles: vec![profile(second)], ..options(Verify::Off) };
     let built = build(&problem.network, &Cpu, options).map_err(|e| format!("build: {e}"))?;
     check_plan(&built.plan, problem, answers, &[&Cpu], seed)
 }
@@ -96,7 +96,7 @@ fn with_profiles(problem: &Problem, answers: &mut [Answers], seed: u64) -> Resul
 /// The network on the fake device; what that has no kernels for runs on the processor.
 fn on_fake(problem: &Problem, answers: &mut [Answers], seed: u64) -> Result<(), String> {
     let fake = Fake::default();
-    let options = BuildOptions { threads: THREADS, verify: Verify::Off, island: Some(&Cpu), ..BuildOptions::default() };
+    let options = BuildOptions { island: Some(&Cpu), ..options(Verify::Off) };
     let built = build(&problem.network, &fake, options).map_err(|e| format!("build: {e}"))?;
     if built.costs.solved != built.costs.emitted {
         return Err(format!("the cover costs {}, its pieces {}", built.costs.solved, built.costs.emitted));
