@@ -5,6 +5,8 @@ use sinter_base::{BlockId, HostBlock, MemoryRef};
 use crate::kernel::KernelError;
 
 /// The memory of one queue.
+///
+/// The methods with a body are those of a device whose memory the host cannot reach.
 pub trait Memory {
     /// Allocates a block of this many bytes with unspecified contents, aligned for every kernel.
     ///
@@ -31,11 +33,17 @@ pub trait Memory {
     ///
     /// # Errors
     /// Returns the memory where kernels cannot work in it.
-    fn adopt(&mut self, memory: HostBlock) -> Result<BlockId, HostBlock>;
+    fn adopt(&mut self, memory: HostBlock) -> Result<BlockId, HostBlock> {
+        Err(memory)
+    }
 
     /// Returns a block as host memory, without a copy; `None` where it is device memory or does not exist.
-    fn reclaim(&mut self, block: BlockId) -> Option<HostBlock>;
+    fn reclaim(&mut self, _block: BlockId) -> Option<HostBlock> {
+        None
+    }
 
     /// The bytes of a range in place; `None` where the host cannot read them.
-    fn host_bytes(&self, range: MemoryRef) -> Option<&[u8]>;
+    fn host_bytes(&self, _range: MemoryRef) -> Option<&[u8]> {
+        None
+    }
 }

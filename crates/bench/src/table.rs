@@ -5,8 +5,8 @@ use std::fmt;
 use serde_json::{Value as Json, json};
 use sinter_backend::{BackEnd, Candidate, Device, Loaded, Region, Tactic};
 use sinter_base::{Attr, Dim};
-use sinter_builder::harness::Setup;
-use sinter_conformance::kernels::{offers, operands_of};
+use sinter_builder::harness::{Setup, packed_operands};
+use sinter_conformance::kernels::offers;
 use sinter_conformance::other_types::{Problem, problems};
 use sinter_cpu::Cpu;
 use sinter_ops::{Operands, catalog};
@@ -97,7 +97,7 @@ fn launch_time(
         Loaded::Values(kernel) => time(rounds, || kernel.run(values).map(drop)).map_err(|e| e.to_string()),
         Loaded::Kernel(kernel) => {
             let workspace = candidate.workspace.as_constant().and_then(|b| usize::try_from(b).ok()).unwrap_or(0);
-            let operands = operands_of(tactic, candidate, region, values)?;
+            let operands = packed_operands(tactic, candidate, region, values).map_err(|e| e.to_string())?;
             let setup = Setup::new(device, &region.body().output_types(), &operands, workspace);
             let mut setup = setup.map_err(|e| e.to_string())?;
             time(rounds, || setup.launch(kernel).map(drop)).map_err(|e| e.to_string())

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use sinter_backend::{
-    Argument, Arguments, Candidate, Device, Input, KernelError, KernelId, Memory, Output, Queue, Region,
+    Argument, Arguments, Candidate, Device, Input, KernelError, KernelId, Memory, Output, Queue, Region, Tactic,
 };
 use sinter_base::view::element_bytes;
 use sinter_base::{Buffer, DataType, Dim, MemoryRef, Rows, Sizes, Tensor, Value, ValueType, View};
@@ -144,6 +144,26 @@ pub fn workspace_bytes(candidate: &Candidate, region: &Region, operands: &[Value
     }
     let bytes = candidate.workspace.evaluate(&|name| sizes.get(name).copied());
     bytes.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0)
+}
+
+/// The operands in the form that a candidate requires: its weights packed.
+///
+/// # Errors
+/// A packed operand that is left out, or that the tactic cannot pack.
+pub fn packed_operands(
+    tactic: &dyn Tactic,
+    candidate: &Candidate,
+    region: &Region,
+    operands: &[Option<Value>],
+) -> Result<Vec<Option<Tensor>>, KernelError> {
+    let mut tensors: Vec<Option<Tensor>> =
+        operands.iter().map(|value| value.as_ref().and_then(Value::as_tensor).cloned()).collect();
+    for &operand in &candidate.packed {
+        let missing = || KernelError::Recipe(format!("operand {operand}, which is packed, is left out"));
+        let weight = tensors.get_mut(operand).and_then(Option::as_mut).ok_or_else(missing)?;
+        *weight = tactic.pack(&candidate.recipe, region, operand, weight)?;
+    }
+    Ok(tensors)
 }
 
 /// Launches a kernel on operands by their index in the region, packed ones packed; `results` are the types of the

@@ -9,9 +9,9 @@ use std::collections::HashMap;
 
 use sinter_backend::panic::caught;
 use sinter_backend::{BackEnd, KernelError, Loaded, Region};
-use sinter_base::{Location, Tensor, Value, ValueType};
+use sinter_base::{Location, Value, ValueType};
 use sinter_interp::evaluate_weight;
-use sinter_ir::Network;
+use sinter_ir::{Network, WeightExpr};
 use sinter_ops::known::known_type;
 use sinter_ops::{Effects, EvalError, InferContext, Node, Operands, ValueId, infer};
 use sinter_plan::{Graph, PlanValueId};
@@ -20,7 +20,7 @@ use sinter_runtime::{Engine, Observer, RuntimeError, StepValues};
 use crate::choose::select::best;
 use crate::choose::tuning_database::TuningDatabase;
 use crate::devices::Devices;
-use crate::harness::{launch_once, workspace_bytes};
+use crate::harness::{launch_once, packed_operands, workspace_bytes};
 
 /// How a value came about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +97,8 @@ pub fn run_tapped(
     let devices = Devices::open(main, island, engine.plan().target.units).map_err(TapError::Device)?;
     let single = Single { devices: &devices, database: TuningDatabase::default() };
     let inside = inside(network, &steps);
+    let weights: HashMap<ValueId, &WeightExpr> =
+        network.weights.iter().map(|weight| (weight.value, &*weight.expr)).collect();
     let last_uses = network.body.last_uses();
     for (position, node) in network.body.nodes().iter().enumerate() {
         if !inside.contains_key(&position) && !node.outputs.iter().any(|id| steps.contains_key(id)) {
@@ -106,7 +108,7 @@ pub fn run_tapped(
         if inside.contains_key(&position) {
             let mut operands = Vec::new();
             for id in &node.inputs {
-                operands.push(id.map(|id| value_of(id, network, &mut values)).transpose()?);
+                operands.push(id.map(|id| value_of(id, &weights, &mut values)).transpose()?);
             }
             let results = single.run(node, &operands);
             let results = results.map_err(|reason| TapError::Node { location: location.clone(), reason })?;
@@ -131,13 +133,16 @@ pub fn run_tapped(
 }
 
 /// The value, computed where it is a weight.
-fn value_of(id: ValueId, network: &Network, values: &mut HashMap<ValueId, Value>) -> Result<Value, TapError> {
+fn value_of(
+    id: ValueId,
+    weights: &HashMap<ValueId, &WeightExpr>,
+    values: &mut HashMap<ValueId, Value>,
+) -> Result<Value, TapError> {
     if let Some(value) = values.get(&id) {
         return Ok(value.clone());
     }
-    let weight = network.weights.iter().find(|weight| weight.value == id);
     let missing = || EvalError::Invalid(format!("nothing makes {id}"));
-    let tensor: Tensor = evaluate_weight(&weight.ok_or_else(missing)?.expr)?;
+    let tensor = evaluate_weight(weights.get(&id).ok_or_else(missing)?)?;
     values.insert(id, Value::Tensor(tensor.clone()));
     Ok(Value::Tensor(tensor))
 }
@@ -221,13 +226,8 @@ impl Single<'_> {
                 Loaded::Values(kernel) => return caught(&recipe.tactic, || kernel.run(operands)).map_err(text),
                 Loaded::Kernel(kernel) => *kernel,
             };
-            let mut tensors: Vec<Option<Tensor>> =
-                operands.iter().map(|value| value.as_ref().and_then(Value::as_tensor).cloned()).collect();
-            for &operand in &candidate.packed {
-                let tactic = back_end.tactic(&recipe.tactic).ok_or("the tactic is not there")?;
-                let Some(Some(tensor)) = tensors.get_mut(operand) else { return Err("nothing to pack".to_owned()) };
-                *tensor = tactic.pack(recipe, &region, operand, tensor).map_err(text)?;
-            }
+            let tactic = back_end.tactic(&recipe.tactic).ok_or("the tactic is not there")?;
+            let tensors = packed_operands(tactic, &candidate, &region, operands).map_err(text)?;
             let given: Vec<ValueType> = types.into_iter().flatten().collect();
             let workspace = workspace_bytes(&candidate, &region, &given);
             return launch_once(&**device, kernel, &results, &tensors, workspace).map_err(text);

@@ -1,8 +1,8 @@
 //! One kernel of a back end on one problem, as the runtime would launch it: in a queue's memory, with poisoned results.
 
 use sinter_backend::{Candidate, Device, KernelError, Loaded, Problem, Refusal, Region, Sizing, Tactic, Target};
-use sinter_base::{Tensor, Value, ValueType};
-use sinter_builder::harness::launch_once;
+use sinter_base::{Value, ValueType};
+use sinter_builder::harness::{launch_once, packed_operands};
 use sinter_cuda::Cuda;
 use sinter_ops::{InferContext, Op, Operands, infer};
 
@@ -73,7 +73,7 @@ pub fn run_candidate(
         Loaded::Values(kernel) => kernel.run(values).map_err(|e| e.to_string()),
         Loaded::Kernel(kernel) => {
             let workspace = candidate.workspace.as_constant().and_then(|b| usize::try_from(b).ok()).unwrap_or(0);
-            let operands = operands_of(tactic, candidate, region, values)?;
+            let operands = packed_operands(tactic, candidate, region, values).map_err(|e| e.to_string())?;
             let results = region.body().output_types();
             launch_once(device, kernel, &results, &operands, workspace).map_err(|error| match error {
                 KernelError::Panic { .. } => panic!("{error}"),
@@ -81,24 +81,4 @@ pub fn run_candidate(
             })
         }
     }
-}
-
-/// The operands in the form that the candidate requires, with packed weights.
-///
-/// # Errors
-/// A packed operand that is left out, or that the tactic cannot pack.
-pub fn operands_of(
-    tactic: &dyn Tactic,
-    candidate: &Candidate,
-    region: &Region,
-    values: &[Option<Value>],
-) -> Result<Vec<Option<Tensor>>, String> {
-    let mut tensors: Vec<Option<Tensor>> =
-        values.iter().map(|v| v.as_ref().and_then(Value::as_tensor).cloned()).collect();
-    for &operand in &candidate.packed {
-        let weight = tensors.get(operand).and_then(Option::as_ref).ok_or("a packed operand is left out")?;
-        let packed = tactic.pack(&candidate.recipe, region, operand, weight).map_err(|e| e.to_string())?;
-        tensors[operand] = Some(packed);
-    }
-    Ok(tensors)
 }

@@ -7,7 +7,7 @@ use sinter_backend::{
     Argument, Arguments, CapturedId, Event, Input, KernelError, Memory, Output, Seed, Stream as StreamInterface, panic,
 };
 use sinter_base::view::element_bytes;
-use sinter_base::{BlockId, HostBlock, MemoryRef};
+use sinter_base::{BlockId, MemoryRef};
 
 use crate::blocks::{Access, Block, Blocks};
 use crate::driver::{self, DeviceBuffer, FaultWord, Graph, Staging, graph, memory};
@@ -171,18 +171,6 @@ impl Memory for CudaStream {
         let address = self.blocks.address(from, Access::Read)?;
         self.staging.read(&self.stream, address, to)?;
         self.refused_data()
-    }
-
-    fn adopt(&mut self, memory: HostBlock) -> Result<BlockId, HostBlock> {
-        Err(memory)
-    }
-
-    fn reclaim(&mut self, _: BlockId) -> Option<HostBlock> {
-        None
-    }
-
-    fn host_bytes(&self, _: MemoryRef) -> Option<&[u8]> {
-        None
     }
 }
 

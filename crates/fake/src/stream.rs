@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sinter_backend::{Argument, Arguments, CapturedId, Event, Input, KernelError, Memory, Output, Seed, Stream};
-use sinter_base::{BlockId, Buffer, HostBlock, MemoryRef, Value, View};
+use sinter_base::{BlockId, Buffer, MemoryRef, Value, View};
 use sinter_ops::{EvalContext, EvalError, Memory as EvalMemory, ReferenceEvaluator};
 
 use crate::faults::Call;
@@ -225,18 +225,6 @@ impl Memory for FakeStream {
         }
         to.copy_from_slice(bytes);
         Ok(())
-    }
-
-    fn adopt(&mut self, memory: HostBlock) -> Result<BlockId, HostBlock> {
-        Err(memory)
-    }
-
-    fn reclaim(&mut self, _: BlockId) -> Option<HostBlock> {
-        None
-    }
-
-    fn host_bytes(&self, _: MemoryRef) -> Option<&[u8]> {
-        None
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod agreement;
 pub mod coarse;
 pub mod fast;
+pub mod inner_errors;
 pub mod inputs;
 mod product;
 pub mod roles;
@@ -15,5 +16,6 @@ pub mod stepwise;
 pub use agreement::{Disagreement, Tolerance, compare};
 pub use coarse::Coarse;
 pub use fast::FastEvaluator;
+pub use inner_errors::inner_errors;
 pub use run::{RunError, evaluate_weight, run, run_observed, run_with, run_within};
 pub use stepwise::evaluate_by_steps;

@@ -7,10 +7,12 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use sinter_backend::{Argument, KernelError, Region};
-use sinter_base::{DataType, MemoryRef, Sizes, Tensor, Value};
-use sinter_ops::Op;
+use sinter_base::{DataType, MemoryRef, Sizes, Tensor, TensorType, Value, ValueType};
+use sinter_ops::control::names::{Source, types_outside};
 use sinter_ops::control::scan::Walk;
 use sinter_ops::control::{Loop, Scan};
+use sinter_ops::known::{MAX_KNOWN, known_type};
+use sinter_ops::{InferContext, Op, Operands};
 use sinter_plan::{Graph, Place, PlanValueId, Storage};
 
 use crate::error::RuntimeError;
@@ -51,6 +53,11 @@ fn condition(value: &Outside, queues: &mut Queues) -> Result<bool, KernelError> 
     }
     let truth = look(argument, queues.at(*place), |view| Ok(<[u8; 1]>::try_from(view.bytes()).ok()));
     truth.map_err(RuntimeError::into_kernel_error)?.map(|[truth]| truth != 0).ok_or_else(not_one)
+}
+
+/// Is it a list of few integers?
+fn may_be_sizes(argument: &Argument) -> bool {
+    argument.data_type.is_integer() && argument.sizes.iter().product::<usize>() <= MAX_KNOWN
 }
 
 /// A tensor of one element, in memory of its own.
@@ -285,6 +292,37 @@ impl Run<'_> {
         range.map(|i| self.referred(i, frame, work)?.ok_or_else(|| missing(i))).collect()
     }
 
+    /// The types of a body's results outside of it, where no iteration makes them.
+    fn types_of_none(
+        &self,
+        body: &Graph,
+        sources: impl Fn(&Operands<'_>) -> Vec<Source>,
+        outer: &Frame,
+        work: &mut Work<'_>,
+    ) -> Result<Vec<ValueType>, KernelError> {
+        let mut fed = Vec::with_capacity(self.step.inputs.len());
+        for id in &self.step.inputs {
+            fed.push(id.map(|id| self.known_type(id, outer, work)).transpose()?);
+        }
+        let fed: Vec<Option<&ValueType>> = fed.iter().map(Option::as_ref).collect();
+        let types = |ids: &[PlanValueId]| -> Option<Vec<ValueType>> {
+            ids.iter().map(|id| body.values.get(id.index()).map(|value| value.ty.clone())).collect()
+        };
+        let declared = types(&body.inputs).zip(types(&body.outputs)).ok_or_else(|| damaged("a value is missing"))?;
+        let sources = sources(&Operands::new(&fed));
+        Ok(types_outside((&declared.0, &declared.1), &sources, &mut InferContext::default()))
+    }
+
+    /// The type of a value in this run, with its contents where they may be sizes.
+    fn known_type(&self, id: PlanValueId, frame: &Frame, work: &mut Work<'_>) -> Result<ValueType, KernelError> {
+        match frame.argument(self.graph, work.queues, id) {
+            Some(argument) if !may_be_sizes(&argument) => {
+                Ok(TensorType::new(argument.data_type, argument.sizes[..].into()).into())
+            }
+            _ => self.value(id, frame, work).map(|value| known_type(&value)),
+        }
+    }
+
     fn branch(
         &self,
         bodies: Bodies<'_>,
@@ -337,8 +375,7 @@ impl Run<'_> {
         body.capture(first_capture, first_capture..self.step.inputs.len(), outer, work)?;
         let stacked_ids = body.graph.outputs.get(1 + op.carried..).ok_or_else(|| damaged("too few results"))?;
         let graph = body.graph;
-        let ty = |id: &PlanValueId| graph.values.get(id.index()).map(|value| &value.ty);
-        let mut stacks: Vec<Stack<'_>> = stacked_ids.iter().map(|id| Stack::new(ty(id), 0, false, None)).collect();
+        let mut stacks: Vec<Stack> = stacked_ids.iter().map(|_| Stack::new(0, false, None)).collect();
         let mut number = 0usize;
         while goes_on && most.is_none_or(|most| number < most) {
             let count = i64::try_from(number).unwrap_or(i64::MAX);
@@ -362,8 +399,12 @@ impl Run<'_> {
         for value in carried {
             results.push(owned(value, work)?);
         }
-        for stack in stacks {
-            results.push(stack.finish(place, work)?);
+        let types = match number {
+            0 => self.types_of_none(graph, |types| op.sources(types), outer, work)?,
+            _ => Vec::new(),
+        };
+        for (position, stack) in (1 + op.carried..).zip(stacks) {
+            results.push(stack.finish(types.get(position), place, work)?);
         }
         Ok(results)
     }
@@ -401,14 +442,11 @@ impl Run<'_> {
         if lengths.iter().any(|other| *other != length) {
             return Err(KernelError::Data(format!("the walked axes have different lengths: {lengths:?}")));
         }
-        let made_ids = body.graph.outputs.get(op.states..).filter(|ids| ids.len() == op.outputs.len());
-        let made_ids = made_ids.ok_or_else(|| damaged("another number of results"))?;
-        let graph = body.graph;
-        let stack = |(id, walk): (&PlanValueId, &Walk)| {
-            let ty = graph.values.get(id.index()).map(|value| &value.ty);
-            Stack::new(ty, walk.axis, walk.reverse, Some(length))
-        };
-        let mut stacks: Vec<Stack<'_>> = made_ids.iter().zip(&op.outputs).map(stack).collect();
+        if body.graph.outputs.len().checked_sub(op.states) != Some(op.outputs.len()) {
+            return Err(damaged("another number of results"));
+        }
+        let stack = |walk: &Walk| Stack::new(walk.axis, walk.reverse, Some(length));
+        let mut stacks: Vec<Stack> = op.outputs.iter().map(stack).collect();
         for number in 0..length {
             for (i, value) in states.drain(..).enumerate() {
                 body.feed(i, value, work)?;
@@ -426,19 +464,19 @@ impl Run<'_> {
         for value in states {
             results.push(owned(value, work)?);
         }
-        for stack in stacks {
-            results.push(stack.finish(place, work)?);
+        let types = match length {
+            0 => self.types_of_none(body.graph, |types| op.sources(types), outer, work)?,
+            _ => Vec::new(),
+        };
+        for (position, stack) in (op.states..).zip(stacks) {
+            results.push(stack.finish(types.get(position), place, work)?);
         }
         Ok(results)
     }
 }
 
 /// Adds the result of an iteration to the joined result.
-fn push(
-    stacks: &mut [Stack<'_>],
-    results: impl Iterator<Item = Outside>,
-    work: &mut Work<'_>,
-) -> Result<(), KernelError> {
+fn push(stacks: &mut [Stack], results: impl Iterator<Item = Outside>, work: &mut Work<'_>) -> Result<(), KernelError> {
     stacks.iter_mut().zip(results).try_for_each(|(stack, result)| stack.push(result, work))
 }
 

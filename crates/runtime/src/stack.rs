@@ -19,9 +19,7 @@ use crate::step::{Work, data};
 const FIRST_CAPACITY: usize = 8;
 
 /// Joins the results of iterations to a tensor along a new axis.
-pub(crate) struct Stack<'a> {
-    /// The type of one result, as the body declares it.
-    ty: Option<&'a ValueType>,
+pub(crate) struct Stack {
     axis: i64,
     /// Does the last iteration come first?
     is_reversed: bool,
@@ -46,10 +44,10 @@ enum Joined {
     Values(Vec<Value>),
 }
 
-impl<'a> Stack<'a> {
-    /// An empty stack for results of this type.
-    pub(crate) fn new(ty: Option<&'a ValueType>, axis: i64, is_reversed: bool, length: Option<usize>) -> Self {
-        Self { ty, axis, is_reversed, length, joined: Joined::Nothing }
+impl Stack {
+    /// An empty stack.
+    pub(crate) fn new(axis: i64, is_reversed: bool, length: Option<usize>) -> Self {
+        Self { axis, is_reversed, length, joined: Joined::Nothing }
     }
 
     /// Adds the result of an iteration, and releases the result's memory.
@@ -114,18 +112,24 @@ impl<'a> Stack<'a> {
         Ok(())
     }
 
-    /// The joined tensor, on the device of the step.
+    /// The joined tensor, on the device of the step; `declared` is the type of one result outside of the body, for a stack of
+    /// none.
     ///
     /// # Errors
     /// When results on the host are not tensors of one shape, and errors of the device.
-    pub(crate) fn finish(self, step: Place, work: &mut Work<'_>) -> Result<Outside, KernelError> {
-        let values = match self.joined {
-            Joined::Nothing => Vec::new(),
+    pub(crate) fn finish(
+        self,
+        declared: Option<&ValueType>,
+        step: Place,
+        work: &mut Work<'_>,
+    ) -> Result<Outside, KernelError> {
+        let joined = match self.joined {
+            Joined::Nothing => empty(declared, self.axis, &|name| work.size(name))?,
             Joined::Values(mut values) => {
                 if self.is_reversed {
                     values.reverse();
                 }
-                values
+                stacked(values, self.axis)?
             }
             Joined::Memory { item, place, memory, count } => {
                 let mut sizes = Sizes::new();
@@ -137,7 +141,6 @@ impl<'a> Stack<'a> {
                 return Ok(Outside::Memory { argument, place, is_owned: true });
             }
         };
-        let joined = stacked(values, self.ty, self.axis)?;
         Outside::new(joined.into(), step, work.queues)
     }
 }
@@ -247,16 +250,16 @@ fn slices(tensor: &Tensor, axis: i64) -> Result<Vec<Tensor>, KernelError> {
         .collect()
 }
 
-/// Joins tensors of one shape along a new axis. Without tensors the sizes come from the type, dynamic dimensions as 0.
+/// Joins tensors of one shape along a new axis.
 ///
 /// # Errors
 /// When they are not tensors of one shape.
-fn stacked(items: Vec<Value>, ty: Option<&ValueType>, axis: i64) -> Result<Tensor, KernelError> {
+fn stacked(items: Vec<Value>, axis: i64) -> Result<Tensor, KernelError> {
     let tensors: Vec<&Tensor> = items.iter().filter_map(Value::as_tensor).collect();
     if tensors.len() != items.len() {
         return Err(KernelError::Data("only tensors can be stacked".to_owned()));
     }
-    let Some(first) = tensors.first() else { return empty(ty, axis) };
+    let first = tensors.first().ok_or_else(|| KernelError::Data("there is nothing to stack".to_owned()))?;
     if let Some(other) = tensors.iter().find(|t| t.sizes() != first.sizes() || t.data_type() != first.data_type()) {
         let reason = format!("tensors of sizes {:?} and {:?} cannot be stacked", first.sizes(), other.sizes());
         return Err(KernelError::Data(reason));
@@ -268,13 +271,14 @@ fn stacked(items: Vec<Value>, ty: Option<&ValueType>, axis: i64) -> Result<Tenso
     moved(&joined.map_err(data)?, 0, position)
 }
 
-fn empty(ty: Option<&ValueType>, axis: i64) -> Result<Tensor, KernelError> {
-    let element = ty.and_then(ValueType::as_tensor);
-    let element = element.ok_or_else(|| KernelError::Data("only tensors can be stacked".to_owned()))?;
-    let open = |dim: &Dim| dim.as_constant().and_then(|d| usize::try_from(d).ok()).unwrap_or(0);
-    let mut sizes: Vec<usize> = element.dims().map(|dims| dims.iter().map(open).collect()).unwrap_or_default();
+/// A stack of no results of the declared type: 0 for sizes that are not known.
+fn empty(declared: Option<&ValueType>, axis: i64, size: &dyn Fn(&str) -> Option<i64>) -> Result<Tensor, KernelError> {
+    let declared = declared.and_then(ValueType::as_tensor);
+    let declared = declared.ok_or_else(|| KernelError::Data("only tensors can be stacked".to_owned()))?;
+    let known = |dim: &Dim| dim.evaluate(size).and_then(|size| usize::try_from(size).ok()).unwrap_or(0);
+    let mut sizes: Sizes = declared.dims().unwrap_or_default().iter().map(known).collect();
     sizes.insert(axis_of(axis, sizes.len() + 1)?, 0);
-    match element.data_type {
+    match declared.data_type {
         DataType::String => Tensor::from_strings(&sizes, Vec::new()),
         data_type => Tensor::from_floats(data_type, &sizes, &[]),
     }
@@ -292,14 +296,16 @@ mod tests {
             let parts = slices(&x, axis).unwrap();
             assert_eq!(parts.len(), if axis == 0 { 2 } else { 3 });
             let values = parts.into_iter().map(Value::from).collect();
-            assert_eq!(stacked(values, None, axis).unwrap(), x);
+            assert_eq!(stacked(values, axis).unwrap(), x);
         }
         assert!(slices(&x, 2).is_err());
     }
 
     #[test]
     fn no_iteration_gives_an_empty_stack() {
-        let ty = ValueType::tensor(DataType::F32, vec![3i64.into(), Dim::symbol("N")]);
-        assert_eq!(stacked(Vec::new(), Some(&ty), 1).unwrap().sizes(), [3, 0, 0]);
+        let dims = vec![Dim::symbol("K"), Dim::symbol("N")];
+        let ty = ValueType::tensor(DataType::F32, dims);
+        let size = |name: &str| if name == "K" { Some(3) } else { None };
+        assert_eq!(empty(Some(&ty), 1, &size).unwrap().sizes(), [3, 0, 0]);
     }
 }

@@ -33,6 +33,14 @@ pub(crate) struct Work<'a> {
     pub(crate) captures: Option<&'a mut Captures>,
 }
 
+impl Work<'_> {
+    /// A named size of this run; `None` where no register holds it.
+    pub(crate) fn size(&self, name: &str) -> Option<i64> {
+        let register = self.engine.plan.shapes.symbol(name)?;
+        self.sizes.registers.get(usize::try_from(register.0).ok()?).copied()
+    }
+}
+
 /// Makes the arguments of all steps of a stage whose results lie in the arena, for a layout.
 pub(crate) fn bind_steps(
     graph: &Graph,

@@ -2,7 +2,7 @@
 //! perturbed at random by some units in the last place, or loses as many digits.
 
 use sinter_base::{DataType, Tensor, Value};
-use sinter_interp::{Coarse, evaluate_by_steps};
+use sinter_interp::{Coarse, evaluate_by_steps, inner_errors};
 use sinter_ops::{Arguments, EvalContext, EvalError, Evaluator, Op};
 
 use crate::verify::reference::unit_variance;
@@ -43,9 +43,10 @@ pub(crate) struct Noisy<'a> {
     evaluator: &'a dyn Evaluator,
 }
 
-/// Streams of random numbers: results of operators, steps of programs, operands.
+/// Streams of random numbers: steps of programs, operands, terms inside of operators; those below are of results.
 const STEPS: u64 = 1 << 8;
 const OPERANDS: u64 = 1 << 7;
+const INSIDE: u64 = 1 << 6;
 
 impl Noise {
     /// A round of runs, each random noise to both sides: an edge lies on one of them. The first round has runs of fewer
@@ -84,6 +85,17 @@ impl Noise {
         }
     }
 
+    /// A result with the rounding of terms of these sizes, by element.
+    fn inside(self, value: &Value, sizes: &[f64]) -> Option<Value> {
+        let Self::Random { seed, sign } = self else { return None };
+        let tensor = value.as_tensor()?;
+        let one = |(index, (v, size)): (u64, (f64, &f64))| {
+            v + sign * noise_of(DataType::F32) * size * unit_variance(seed << 12 | INSIDE, index)
+        };
+        let moved: Vec<f64> = (0u64..).zip(tensor.to_floats().into_iter().zip(sizes)).map(one).collect();
+        Tensor::from_floats(tensor.data_type(), tensor.sizes(), &moved).ok().map(Value::Tensor)
+    }
+
     /// Operands perturbed as their makers may have rounded them. Narrow operands stay: values computed from them are
     /// not rounded to their type.
     pub(crate) fn operands(self, operands: &[Option<Value>]) -> Vec<Option<Value>> {
@@ -111,6 +123,9 @@ impl Evaluator for Noisy<'_> {
                 }
             }
             return Ok(results);
+        }
+        if let Some(sizes) = inner_errors(op, inputs, &results, self.evaluator, cx)? {
+            results[0] = self.noise.inside(&results[0], &sizes).unwrap_or_else(|| results[0].clone());
         }
         Ok((0u64..).zip(results).map(|(stream, value)| self.noise.result(value, stream)).collect())
     }

@@ -1,6 +1,6 @@
 //! `sinter refit`: a plan gets the weights of another training run.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -108,17 +108,28 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
 
 /// The given tensors by name: of a model those that the plan can be refitted with, of an archive all.
 fn tensors(path: &Path, programs: &[Plan]) -> Result<HashMap<String, Tensor>, Failure> {
-    let known: HashMap<&str, DataType> =
+    let known: BTreeMap<&str, DataType> =
         programs.iter().flat_map(|plan| refittable_tensors(plan)).map(|(name, ty)| (name, ty.data_type)).collect();
-    if is_archive(path) {
-        let arrays = read_npz(path, default_memory()).map_err(|error| Failure::usage(error.to_string()).at(path))?;
-        let tensor = |(name, array): (String, sinter::internals::tensor_io::RawArray)| {
-            let tensor = array.into_tensor(known.get(name.as_str()).copied());
-            let wrong = |reason: String| Failure::usage(format!("tensor '{name}': {reason}")).at(path);
-            Ok((name.clone(), tensor.map_err(wrong)?))
-        };
-        return arrays.into_iter().map(tensor).collect();
+    match is_archive(path) {
+        true => of_archive(path, &known),
+        false => of_model(path, &known),
     }
+}
+
+/// All tensors of an archive; those that the plan knows have its element types.
+fn of_archive(path: &Path, known: &BTreeMap<&str, DataType>) -> Result<HashMap<String, Tensor>, Failure> {
+    let arrays = read_npz(path, default_memory()).map_err(|error| Failure::usage(error.to_string()).at(path))?;
+    let mut tensors = HashMap::new();
+    for (name, array) in arrays {
+        let tensor = array.into_tensor(known.get(name.as_str()).copied());
+        let tensor = tensor.map_err(|reason| Failure::usage(format!("tensor '{name}': {reason}")).at(path))?;
+        tensors.insert(name, tensor);
+    }
+    Ok(tensors)
+}
+
+/// The weights of a model that the plan knows. A model of the same architecture has all of them.
+fn of_model(path: &Path, known: &BTreeMap<&str, DataType>) -> Result<HashMap<String, Tensor>, Failure> {
     let network = source::import(path, &ImportOptions::default()).map_err(|error| Failure::from(error).at(path))?;
     let named = network.weights.iter().filter_map(|weight| match &*weight.expr {
         WeightExpr::Source { name, tensor, .. } if known.contains_key(&**name) => {
@@ -128,11 +139,10 @@ fn tensors(path: &Path, programs: &[Plan]) -> Result<HashMap<String, Tensor>, Fa
     });
     let found: HashMap<String, Tensor> = named.collect();
     match known.keys().find(|name| !found.contains_key(**name)) {
-        // The same architecture has tensors of the same names.
-        Some(name) if !known.is_empty() => Err(Failure::usage(format!("the model has no weight '{name}', which the plan was built with"))
+        Some(name) => Err(Failure::usage(format!("the model has no weight '{name}', which the plan was built with"))
             .at(path)
             .help("give a model of the same architecture, exported in the same way, or an .npz file of the tensors to replace")),
-        _ => Ok(found),
+        None => Ok(found),
     }
 }
 

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 
 use sinter_base::shape::strides;
 use sinter_base::{DataType, Tensor, Value};
-use sinter_interp::{Coarse, FastEvaluator, evaluate_by_steps, run_with};
+use sinter_interp::{Coarse, FastEvaluator, evaluate_by_steps, inner_errors, run_with};
 use sinter_ops::{Arguments, EvalContext, EvalError, Evaluator, Op};
 use sinter_testkit::Random;
 
@@ -84,6 +84,31 @@ impl Noisy {
         Tensor::from_floats(tensor.data_type(), tensor.sizes(), &perturbed).map_or(value, Value::Tensor)
     }
 
+    /// The operands; those of products perturbed where they are narrow, since a build may round a weight once more, times a
+    /// constant.
+    fn operands(&self, op: &Op, inputs: &Arguments<'_>) -> Vec<Option<Value>> {
+        let is_product = matches!(op, Op::MatMul(_) | Op::Convolution(_) | Op::Deconvolution(_));
+        let is_narrow = |value: &Value| !matches!(value.value_type().data_type(), DataType::F32 | DataType::F64);
+        let moved = |(stream, value): (u64, &Option<Value>)| match value {
+            Some(value) if is_product && is_narrow(value) => Some(self.perturbed(value.clone(), 32 + stream)),
+            other => other.clone(),
+        };
+        (0u64..).zip(inputs.all()).map(moved).collect()
+    }
+
+    /// A result with the rounding of terms of these sizes, by element.
+    fn inside(&self, value: &Value, sizes: &[f64]) -> Option<Value> {
+        let Self::Random(run) = self else { return None };
+        let tensor = value.as_tensor()?;
+        let mut random = Random::of("terms", *run);
+        let mut one = |(v, size): (f64, &f64)| {
+            let part = 2.0 * (random.bits() >> 11) as f64 / (1u64 << 53) as f64 - 1.0;
+            v + UNITS * unit(DataType::F32) * size * part
+        };
+        let moved: Vec<f64> = tensor.to_floats().into_iter().zip(sizes).map(&mut one).collect();
+        Tensor::from_floats(tensor.data_type(), tensor.sizes(), &moved).ok().map(Value::Tensor)
+    }
+
     /// Narrow types round one step further at most.
     fn units(data_type: DataType) -> f64 {
         match data_type {
@@ -95,7 +120,12 @@ impl Noisy {
 
 impl Evaluator for Noisy {
     fn evaluate(&self, op: &Op, inputs: &Arguments<'_>, cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
+        let moved = self.operands(op, inputs);
+        let inputs = &Arguments::new(&moved);
         let mut results = FastEvaluator.evaluate(op, inputs, cx)?;
+        if let Some(sizes) = inner_errors(op, inputs, &results, &FastEvaluator, cx)? {
+            results[0] = self.inside(&results[0], &sizes).unwrap_or_else(|| results[0].clone());
+        }
         // A program also rounds intermediate values, which are no results of the node.
         if let Op::Pointwise(op) = op {
             let step = |position: usize, result: Value| self.perturbed(result, 64 + position as u64);

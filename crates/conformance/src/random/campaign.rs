@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::available_parallelism;
 
+use crate::random::check::JUDGE;
 use crate::random::{Found, Problem, check, grown, reduced};
 
 /// A network that went wrong.
@@ -51,7 +52,10 @@ fn tried(seed: u64) -> (Option<Problem>, Result<Found, Fault>) {
         Err(panic) => return (None, Err(Fault { seed, reason: message(&*panic), text: "while it grew".to_owned() })),
     };
     let result = checked(&problem, seed).map_err(|reason| {
-        let smallest = reduced(&problem, &|smaller| checked(smaller, seed).is_err());
+        let is_wrong = |reason: &String| reason.starts_with(JUDGE);
+        let fails =
+            |smaller: &Problem| checked(smaller, seed).is_err_and(|found| is_wrong(&found) == is_wrong(&reason));
+        let smallest = reduced(&problem, &fails);
         let last = checked(&smallest, seed).err().unwrap_or_default();
         Fault { seed, reason, text: format!("{smallest}\n{last}") }
     });

@@ -23,6 +23,9 @@ const THREADS: usize = 2;
 /// Memory of one build: several run at once, and synthetic inputs of some networks would take all there is.
 const MEMORY: u64 = 2 << 30;
 
+/// What failures of the reference executor begin with: the network itself is wrong.
+pub(crate) const JUDGE: &str = "the judge";
+
 /// One network of so many runs on the fake device, and one with two profiles of sizes.
 const ON_FAKE: u64 = 4;
 
@@ -46,7 +49,7 @@ fn options(verify: Verify) -> BuildOptions<'static> {
 pub fn check(problem: &Problem, seed: u64) -> Result<Found, String> {
     let mut answers = Vec::new();
     for set in &problem.sets {
-        let expected = run(&problem.network, set).map_err(|e| format!("the judge: {e}"))?;
+        let expected = run(&problem.network, set).map_err(|e| format!("{JUDGE}: {e}"))?;
         let fast = run_with(&problem.network, set, &FastEvaluator).map_err(|e| format!("the fast judge: {e}"))?;
         let mut known = Answers::new(expected);
         known.compare(problem, set, &fast).map_err(|reason| format!("the fast judge: {reason}"))?;

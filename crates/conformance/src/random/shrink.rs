@@ -133,7 +133,9 @@ fn part(problem: &Problem, outputs: &BTreeSet<usize>, cut: &BTreeSet<usize>) -> 
         for id in node.outputs.iter().filter(|id| needed.contains(id)) {
             let known = values[id.index()].clone()?;
             let name = format!("v{}", id.index());
-            let name = if network.inputs.iter().any(|input| input.name == name) { format!("{name}'") } else { name };
+            let is_taken = |name: &String| network.inputs.iter().any(|input| input.name == *name);
+            let name = std::iter::successors(Some(name), |name| Some(format!("{name}'"))).find(|name| !is_taken(name));
+            let name = name.unwrap_or_default();
             handles.insert(*id, builder.add_network_input(&name, input_type(body.ty(*id), &known, &name), None));
             for (set, value) in sets.iter_mut().zip(known) {
                 set.insert(name.clone(), value);

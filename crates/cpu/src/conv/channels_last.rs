@@ -17,7 +17,7 @@ use sinter_ops::{Op, OpKind};
 use smallvec::SmallVec;
 
 use crate::conv::geometry::{Geometry, Origin, Triple};
-use crate::fused::{Fused, FusedGroup, FusedPrologue};
+use crate::fused::{Fused, FusedGroup, FusedPrologue, of_weight};
 use crate::launch::{Kernel, Launch, Loaded, Workers, Workspace};
 use crate::packed::{Fit, PackedRow, no_extra, one_recipe, packed_elements, packed_once, packed_tensor};
 use crate::product::batched::{MadeRows, Prologue, compute};
@@ -156,7 +156,7 @@ fn padded_bytes(op: &Convolution, x: &[Dim], weight: &[usize]) -> Result<Dim, Re
 fn pack_weight(region: &Region, operand: usize, weight: &Tensor) -> Result<Tensor, KernelError> {
     let wrong = |refusal: Refusal| KernelError::Recipe(refusal.to_string());
     let fused_group = FusedGroup::of(region).map_err(wrong)?;
-    pack_of(heavy(fused_group.of_weight(operand).map_err(wrong)?).map_err(wrong)?, weight)
+    pack_of(heavy(of_weight(&fused_group.branches, operand).map_err(wrong)?).map_err(wrong)?, weight)
 }
 
 /// The weight of a convolution in panels, group by group.

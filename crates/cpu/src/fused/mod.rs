@@ -71,6 +71,15 @@ fn maker(body: &Body, id: ValueId) -> Option<&Node> {
     body.nodes().iter().find(|node| node.outputs.contains(&id))
 }
 
+/// The branch whose heavy operator has this operand of the region as its weight.
+///
+/// # Errors
+/// When there is none.
+pub(crate) fn of_weight<'f, 'a>(branches: &'f [Fused<'a>], operand: usize) -> Result<&'f Fused<'a>, Refusal> {
+    let branch = branches.iter().find(|branch| branch.operand(1) == Some(operand));
+    branch.ok_or_else(|| Refusal::new(format!("operand {operand} is no weight")))
+}
+
 fn other() -> Refusal {
     Refusal::new(
         "takes one operator with transposes and pointwise operators around it, or siblings that share an operand",
@@ -120,15 +129,6 @@ impl<'a> FusedGroup<'a> {
             return Err(other());
         }
         Ok(Self { prologue, branches })
-    }
-
-    /// The heavy operator whose weight is this operand of the region.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub fn of_weight(&self, operand: usize) -> Result<&Fused<'a>, Refusal> {
-        let branch = self.branches.iter().find(|branch| branch.operand(1) == Some(operand));
-        branch.ok_or_else(|| Refusal::new(format!("operand {operand} is no weight")))
     }
 
     /// The region's operand that the heavy operators read, or that the prologue reads for them.

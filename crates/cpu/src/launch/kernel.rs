@@ -103,6 +103,17 @@ pub enum Output<'a> {
 }
 
 impl<'a> Output<'a> {
+    /// The sizes of a result of known sizes.
+    ///
+    /// # Panics
+    /// When the result is dynamic: an error of the caller, never of data.
+    pub fn sizes(&self) -> &[usize] {
+        match self {
+            Output::View(view) => view.sizes(),
+            Output::Dynamic(_) => panic!("the result has no sizes before the launch"),
+        }
+    }
+
     /// The memory of a result of known sizes.
     ///
     /// # Panics

@@ -9,7 +9,7 @@ use sinter_ops::OpKind;
 
 use crate::fused::gated::Gated;
 use crate::launch::{Kernel, Launch, Loaded};
-use crate::matmul::panels::{Branch, block_sizes, branch, heavy, no_rows, pack_of};
+use crate::matmul::panels::{Branch, block_sizes, branch, no_rows, pack_of_branch, wrong};
 use crate::packed::{Fit, PackedRow, packed_elements, packed_once};
 use crate::product::blocks::Blocks;
 use crate::product::epilogue::{Epilogue, Plan};
@@ -65,11 +65,8 @@ fn fit(region: &Region, parameters: &Attr) -> Result<Fit, Refusal> {
 }
 
 fn pack_weight(region: &Region, operand: usize, weight: &Tensor) -> Result<Tensor, KernelError> {
-    let wrong = |refusal: Refusal| KernelError::Recipe(refusal.to_string());
     let gated = Gated::of(region).map_err(wrong)?;
-    let product = gated.products.iter().find(|product| product.operand(1) == Some(operand));
-    let product = product.ok_or_else(|| KernelError::Recipe(format!("operand {operand} is no weight")))?;
-    pack_of(heavy(product).map_err(wrong)?, weight)
+    pack_of_branch(&gated.products, operand, weight)
 }
 
 struct GatedKernel {

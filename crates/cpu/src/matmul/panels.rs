@@ -4,13 +4,13 @@
 //! products of one left operand in one dispatch, and applies a pointwise prologue to its rows. See [`crate::product`].
 
 use sinter_backend::{End, KernelError, Problem, Refusal, Region, StrideSupport};
-use sinter_base::{Attr, DataType, Dim, Sizes, Tensor};
+use sinter_base::{Attr, DataType, Dim, Tensor};
 use sinter_ops::matmul::MatMul;
 use sinter_ops::{Op, OpKind};
 use smallvec::SmallVec;
 
-use crate::fused::{Fused, FusedGroup, FusedPrologue};
-use crate::launch::{Kernel, Launch, Loaded};
+use crate::fused::{Fused, FusedGroup, FusedPrologue, of_weight};
+use crate::launch::{Kernel, Launch, Loaded, Output};
 use crate::packed::{Fit, PackedRow, no_extra, packed_elements, packed_once, packed_tensor};
 use crate::product::batched::{MadeRows, Prologue, compute};
 use crate::product::blocks::{Blocks, Extent, candidates};
@@ -93,13 +93,17 @@ pub(crate) fn branch(fused: &Fused<'_>) -> Result<Branch, Refusal> {
 }
 
 fn pack_weight(region: &Region, operand: usize, weight: &Tensor) -> Result<Tensor, KernelError> {
-    let wrong = |refusal: Refusal| KernelError::Recipe(refusal.to_string());
     let group = FusedGroup::of(region).map_err(wrong)?;
-    pack_of(heavy(group.of_weight(operand).map_err(wrong)?).map_err(wrong)?, weight)
+    pack_of_branch(&group.branches, operand, weight)
 }
 
-/// The weight of a product in panels.
-pub(crate) fn pack_of(op: &MatMul, weight: &Tensor) -> Result<Tensor, KernelError> {
+pub(crate) fn wrong(refusal: Refusal) -> KernelError {
+    KernelError::Recipe(refusal.to_string())
+}
+
+/// The weight of one of these products, in panels.
+pub(crate) fn pack_of_branch(branches: &[Fused<'_>], operand: usize, weight: &Tensor) -> Result<Tensor, KernelError> {
+    let op = of_weight(branches, operand).and_then(heavy).map_err(wrong)?;
     let values = weight.elements::<f32>().map_err(|e| KernelError::Data(e.to_string()))?;
     let &[rows, columns] = weight.sizes() else {
         return Err(KernelError::Data(format!("a weight of sizes {:?}", weight.sizes())));
@@ -137,31 +141,65 @@ pub(crate) struct Branch {
     pub(crate) epilogue: Plan,
 }
 
-/// A branch's right operand and epilogue in a launch.
-type BoundBranch<'a> = (&'a [f32], Epilogue<'a>);
+/// A product, and the memory of its result.
+type Product<'p, 'a> = (RowProduct<'p, 'a, Matrix<'a>>, &'p mut [f32]);
+
+/// The right operands and epilogues of sibling products in a launch.
+pub(crate) struct BoundBranches<'a> {
+    branches: &'a [Branch],
+    bound: SmallVec<[(&'a [f32], Epilogue<'a>); 4]>,
+}
+
+impl<'a> BoundBranches<'a> {
+    /// Binds products whose left operand has `inner` columns.
+    ///
+    /// # Errors
+    /// Operands that do not fit the products.
+    pub(crate) fn bind<'b: 'a>(
+        branches: &'a [Branch],
+        inner: usize,
+        launch: &Launch<'a, 'b>,
+    ) -> Result<Self, KernelError> {
+        let bind_one = |(branch, output): (&'a Branch, &Output<'b>)| {
+            let b = packed_elements(launch.input(branch.b)?, packed_len(inner, branch.columns))?;
+            Ok((b, branch.epilogue.bind(launch, output.sizes())?))
+        };
+        let bound = branches.iter().zip(launch.outputs.iter()).map(bind_one).collect::<Result<_, KernelError>>()?;
+        Ok(Self { branches, bound })
+    }
+
+    /// The products of `a`, each with the result that it computes.
+    ///
+    /// # Errors
+    /// Results whose rows are no rows of the matrix.
+    pub(crate) fn products<'p, 'o>(
+        &'p self,
+        a: &'p Matrix<'a>,
+        blocks: Blocks,
+        outputs: &'p mut [Output<'o>],
+    ) -> Result<SmallVec<[Product<'p, 'a>; 4]>, KernelError> {
+        let products = self.branches.iter().zip(&self.bound).zip(outputs.iter_mut());
+        let product =
+            |((branch, (b, epilogue)), target): ((&Branch, &'p (&'a [f32], Epilogue<'a>)), &'p mut Output<'o>)| {
+                let c = target.view();
+                let step = c.step_of(branch.columns).ok_or_else(no_rows)?;
+                Ok((RowProduct { a, b, columns: branch.columns, step, epilogue, blocks }, c.span::<f32>()))
+            };
+        products.map(product).collect()
+    }
+}
 
 impl Kernel for Panels {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let a = launch.input(self.a)?;
         let inner = a.sizes().last().copied().unwrap_or(1);
         let rows = a.sizes().iter().rev().skip(1).product();
-        let mut bound = SmallVec::<[BoundBranch<'_>; 4]>::new();
-        for (position, branch) in self.branches.iter().enumerate() {
-            let sizes = Sizes::from_slice(launch.output(position).sizes());
-            let b = packed_elements(launch.input(branch.b)?, packed_len(inner, branch.columns))?;
-            bound.push((b, branch.epilogue.bind(launch, &sizes)?));
-        }
+        let branches = BoundBranches::bind(&self.branches, inner, launch)?;
         let prologue = self.prologue.as_ref().map(|plan| Prologue::bind(plan, self.a, launch)).transpose()?;
         let a = Matrix { data: a.span(), first: 0, rows, inner, step: a.step_of(inner).ok_or_else(no_rows)? };
-        let mut branches = SmallVec::<[_; 4]>::new();
-        for ((branch, (b, epilogue)), target) in self.branches.iter().zip(&bound).zip(launch.outputs.iter_mut()) {
-            let c = target.view();
-            let step = c.step_of(branch.columns).ok_or_else(no_rows)?;
-            let product = RowProduct { a: &a, b, columns: branch.columns, step, epilogue, blocks: self.blocks };
-            branches.push((product, c.span::<f32>()));
-        }
+        let products = branches.products(&a, self.blocks, launch.outputs)?;
         let made = prologue.as_ref().map(|prologue| prologue as &dyn MadeRows);
-        compute(branches.into_iter(), made, self.tier, launch.workers);
+        compute(products.into_iter(), made, self.tier, launch.workers);
         Ok(())
     }
 

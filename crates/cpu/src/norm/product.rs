@@ -7,21 +7,19 @@
 use std::ops::Range;
 
 use sinter_backend::{End, KernelError, Problem, Refusal, Region, StrideSupport};
-use sinter_base::{Attr, DataType, Dim, Sizes, Tensor};
+use sinter_base::{Attr, DataType, Dim, Tensor};
 use sinter_ops::{Op, OpKind};
-use smallvec::SmallVec;
 
 use crate::fused::normalized::NormalizedGroup;
 use crate::launch::{Kernel, Launch, Loaded, Scratch};
-use crate::matmul::panels::{Branch, block_sizes, branch, heavy, no_rows, pack_of};
+use crate::matmul::panels::{BoundBranches, Branch, block_sizes, branch, no_rows, pack_of_branch, wrong};
 use crate::norm::normalize::NormalizeKernel;
 use crate::norm::rows::{ROWS, normalize_row};
-use crate::packed::{Fit, PackedRow, packed_elements, packed_once};
+use crate::packed::{Fit, PackedRow, packed_once};
 use crate::product::batched::{MadeRows, compute, reserve};
 use crate::product::blocks::Blocks;
-use crate::product::epilogue::{Epilogue, Plan, Rest};
-use crate::product::panel::packed_len;
-use crate::product::rows::{Matrix, RowProduct};
+use crate::product::epilogue::{Plan, Rest};
+use crate::product::rows::Matrix;
 use crate::tactic::{Speed, bytes_of, estimate, estimate_part, spared};
 use crate::tier::Tier;
 
@@ -77,11 +75,8 @@ fn fit(region: &Region, parameters: &Attr) -> Result<Fit, Refusal> {
 }
 
 fn pack_weight(region: &Region, operand: usize, weight: &Tensor) -> Result<Tensor, KernelError> {
-    let wrong = |refusal: Refusal| KernelError::Recipe(refusal.to_string());
     let group = NormalizedGroup::of(region).map_err(wrong)?;
-    let branch = group.branches.iter().find(|branch| branch.operand(1) == Some(operand));
-    let branch = branch.ok_or_else(|| KernelError::Recipe(format!("operand {operand} is no weight")))?;
-    pack_of(heavy(branch).map_err(wrong)?, weight)
+    pack_of_branch(&group.branches, operand, weight)
 }
 
 struct NormProduct {
@@ -129,20 +124,12 @@ impl MadeRows for Normalized<'_> {
     }
 }
 
-/// A branch's right operand and epilogue in a launch.
-type BoundBranch<'a> = (&'a [f32], Epilogue<'a>);
-
 impl Kernel for NormProduct {
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let x = launch.input(self.x)?;
         let inner = x.sizes().last().copied().unwrap_or(1);
         let rows = x.sizes().iter().rev().skip(1).product();
-        let mut bound = SmallVec::<[BoundBranch<'_>; 4]>::new();
-        for (position, branch) in self.branches.iter().enumerate() {
-            let sizes = Sizes::from_slice(launch.output(position).sizes());
-            let b = packed_elements(launch.input(branch.b)?, packed_len(inner, branch.columns))?;
-            bound.push((b, branch.epilogue.bind(launch, &sizes)?));
-        }
+        let branches = BoundBranches::bind(&self.branches, inner, launch)?;
         let between = match &self.between {
             Some(plan) => plan.bind(launch, x.sizes())?.rest,
             None => None,
@@ -153,14 +140,8 @@ impl Kernel for NormProduct {
         let made =
             Normalized { normalize: &self.normalize, x: (x.span::<f32>(), x_step), rows, inner, between, scratch };
         let a = Matrix { data: &[], first: 0, rows, inner, step: inner };
-        let mut branches = SmallVec::<[_; 4]>::new();
-        for ((branch, (b, epilogue)), target) in self.branches.iter().zip(&bound).zip(launch.outputs.iter_mut()) {
-            let c = target.view();
-            let step = c.step_of(branch.columns).ok_or_else(no_rows)?;
-            let product = RowProduct { a: &a, b, columns: branch.columns, step, epilogue, blocks: self.blocks };
-            branches.push((product, c.span::<f32>()));
-        }
-        compute(branches.into_iter(), Some(&made), self.tier, workers);
+        let products = branches.products(&a, self.blocks, launch.outputs)?;
+        compute(products.into_iter(), Some(&made), self.tier, workers);
         Ok(())
     }
 

@@ -10,6 +10,7 @@ use sinter_base::{Attributes, DataType, Dim, Tensor, Value, ValueType};
 
 use crate::body::Body;
 use crate::control::join::join;
+use crate::control::names::{Source, result_types};
 use crate::control::nested;
 use crate::error::{EvalError, InferError};
 use crate::evaluate::EvalContext;
@@ -47,10 +48,15 @@ impl Operator for If {
         }
         nested::check_fed(then, 0, inputs, 1)?;
         nested::check_fed(otherwise, 0, inputs, 1 + then.inputs().len())?;
+        let mut results = |body: &Body, first: usize| {
+            let captured = (first..first + body.inputs().len()).map(|index| Source::fixed(inputs, index));
+            result_types(body, &captured.collect::<Vec<_>>(), cx)
+        };
+        let (of_then, of_else) = (results(then, 1), results(otherwise, 1 + then.inputs().len()));
         match inputs.constant_ints(0).as_deref() {
-            Some([0]) => Ok(otherwise.output_types()),
-            Some([_]) => Ok(then.output_types()),
-            _ => then.output_types().iter().zip(&otherwise.output_types()).map(|(a, b)| join(a, b, cx)).collect(),
+            Some([0]) => Ok(of_else),
+            Some([_]) => Ok(of_then),
+            _ => of_then.iter().zip(&of_else).map(|(a, b)| join(a, b, cx)).collect(),
         }
     }
 
@@ -149,7 +155,7 @@ mod tests {
         let op = examples::double_or_keep();
         let condition = ValueType::tensor(DataType::Bool, vec![]);
         let x = ValueType::tensor(DataType::F32, vec![2i64.into(), 3i64.into()]);
-        assert_eq!(infer_of(&op, &[&condition, &x, &x]).unwrap()[0].to_string(), "f32[D0, D1]");
+        assert_eq!(infer_of(&op, &[&condition, &x, &x]).unwrap()[0].to_string(), "f32[2, 3]");
         assert!(infer_of(&op, &[&x, &x, &x]).is_err());
         assert!(infer_of(&op, &[&condition, &x]).is_err());
     }

@@ -13,6 +13,7 @@ use sinter_base::{Attributes, DataType, Dim, Tensor, Value, ValueType};
 
 use crate::body::Body;
 use crate::control::join::{join, without_contents};
+use crate::control::names::{Source, result_types};
 use crate::control::nested;
 use crate::error::{EvalError, InferError};
 use crate::evaluate::EvalContext;
@@ -39,6 +40,14 @@ impl Loop {
         let Some(condition) = self.body.outputs().first() else { return false };
         let known = self.body.ty(*condition).as_tensor().and_then(|t| t.constant_ints());
         self.body.inputs().get(1) == Some(condition) || known.as_deref().is_some_and(|v| v == [1])
+    }
+
+    /// The sources of the body's inputs.
+    pub fn sources(&self, inputs: &Operands<'_>) -> Vec<Source> {
+        let mut sources = vec![Source::Made, Source::Made];
+        sources.extend((2..2 + self.carried).map(|index| Source::carried(inputs, index, index - 1)));
+        sources.extend((2 + self.carried..inputs.len()).map(|index| Source::fixed(inputs, index)));
+        sources
     }
 
     /// Number of iterations as an expression, when only the trip count ends the loop.
@@ -71,7 +80,7 @@ impl Operator for Loop {
         let captures = inputs.len().saturating_sub(2 + self.carried);
         nested::check_count(&self.body, 2 + self.carried, captures, 1 + self.carried)?;
         nested::check_fed(&self.body, 2, inputs, 2)?;
-        let results = self.body.output_types();
+        let results = result_types(&self.body, &self.sources(inputs), cx);
         let count = self.iterations(inputs).unwrap_or_else(|| cx.fresh("iterations"));
         let mut types = Vec::with_capacity(results.len() - 1);
         for (i, result) in results[1..=self.carried].iter().enumerate() {
@@ -100,12 +109,11 @@ impl Operator for Loop {
         let initial = inputs.all().get(2..2 + self.carried);
         let Some(initial) = initial else { invalid!(eval: "{} initial values expected", self.carried) };
         let mut carried = initial.to_vec();
-        let result_types = self.body.output_types();
-        if result_types.len() < 1 + self.carried {
-            invalid!(eval: "a body of {} results carries {} values", result_types.len(), self.carried);
-        }
-        let stacked_types = &result_types[1 + self.carried..];
-        let mut stacks: Vec<Vec<Value>> = vec![Vec::new(); stacked_types.len()];
+        let count = self.body.outputs().len();
+        let Some(stacked) = count.checked_sub(1 + self.carried) else {
+            invalid!(eval: "a body of {count} results carries {} values", self.carried);
+        };
+        let mut stacks: Vec<Vec<Value>> = vec![Vec::new(); stacked];
         let (mut number, mut stacked) = (0usize, 0u64);
         while goes_on && most.is_none_or(|most| number < most) {
             let iteration = Tensor::from_ints(DataType::I64, &[], &[number as i128])?;
@@ -125,7 +133,8 @@ impl Operator for Loop {
         }
         let missing = || EvalError::Infer(InferError::MissingInput { index: 2 });
         let mut results = carried.into_iter().map(|v| v.ok_or_else(missing)).collect::<Result<Vec<_>, _>>()?;
-        for (stack, ty) in stacks.iter().zip(stacked_types) {
+        let result_types = nested::types_of_results(&self.body, number, inputs, |types| self.sources(types));
+        for (stack, ty) in stacks.iter().zip(&result_types[1 + self.carried..]) {
             results.push(nested::stacked(stack, ty, 0)?.into());
         }
         Ok(results)
@@ -208,7 +217,7 @@ mod tests {
     fn no_iteration_gives_empty_stacks() {
         for results in [run(Some(0), None), run(None, Some(false)), run(Some(-3), Some(true))] {
             assert_eq!(results[0].as_tensor().unwrap().to_floats(), [1.0]);
-            assert_eq!(results[1].as_tensor().unwrap().sizes(), [0, 0, 0]);
+            assert_eq!(results[1].as_tensor().unwrap().sizes(), [0, 1, 1]);
         }
     }
 
@@ -220,7 +229,7 @@ mod tests {
         let types = doubling().infer(&Operands::new(&[Some(&count), None, Some(&x), Some(&x)]), &mut cx).unwrap();
         let carried = types[0].as_tensor().unwrap().dims().unwrap();
         assert_eq!(carried[0], Dim::symbol("D0"));
-        assert_eq!(carried[1].as_constant(), None);
+        assert_eq!(carried[1].as_constant(), Some(7));
         assert_eq!(types[1].as_tensor().unwrap().dims().unwrap()[1], Dim::symbol("D0"));
     }
 }

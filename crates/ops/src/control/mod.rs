@@ -3,6 +3,7 @@
 pub mod if_else;
 pub mod join;
 pub mod loop_while;
+pub mod names;
 pub mod nested;
 pub mod scan;
 

@@ -7,9 +7,12 @@ use smallvec::SmallVec;
 
 use crate::body::Body;
 use crate::catalog::Op;
+use crate::control::names::{Source, result_types};
 use crate::error::{EvalError, InferError};
 use crate::evaluate::EvalContext;
+use crate::infer::InferContext;
 use crate::invalid;
+use crate::known::known_type;
 use crate::operands::{Arguments, Operands};
 use crate::operator::{Cost, Effects};
 use crate::sequence::combine;
@@ -132,8 +135,24 @@ pub fn admits(declared: &ValueType, found: &ValueType) -> bool {
     }
 }
 
-/// One result per iteration, stacked along a new axis. Without iterations the sizes come from the type, with 0 for
-/// dynamic dimensions.
+/// The types of a body's results outside of it, for stacks; `sources` are those of its inputs. They matter only where no
+/// iteration made a result.
+pub fn types_of_results(
+    body: &Body,
+    iterations: usize,
+    inputs: &Arguments<'_>,
+    sources: impl Fn(&Operands<'_>) -> Vec<Source>,
+) -> Vec<ValueType> {
+    if iterations > 0 {
+        return body.output_types();
+    }
+    let types: Vec<Option<ValueType>> = inputs.all().iter().map(|value| value.as_ref().map(known_type)).collect();
+    let types: Vec<Option<&ValueType>> = types.iter().map(Option::as_ref).collect();
+    result_types(body, &sources(&Operands::new(&types)), &mut InferContext::default())
+}
+
+/// One result per iteration, stacked along a new axis. Without iterations the sizes come from the result's type outside of
+/// the body ([`crate::control::names`]), with 0 for dynamic dimensions.
 ///
 /// # Errors
 /// When the results are no tensors of one shape.

@@ -12,6 +12,7 @@ use sinter_base::{Attributes, DataType, Dim, Value, ValueType};
 use crate::axes::axis_of;
 use crate::body::Body;
 use crate::control::join::{join, without_contents};
+use crate::control::names::{Source, result_types};
 use crate::control::nested;
 use crate::error::{EvalError, InferError};
 use crate::evaluate::EvalContext;
@@ -46,6 +47,26 @@ pub struct Scan {
     pub body: Arc<Body>,
 }
 
+impl Scan {
+    /// The sources of the body's inputs.
+    pub fn sources(&self, inputs: &Operands<'_>) -> Vec<Source> {
+        let fed = self.states + self.inputs.len();
+        let slice = |(index, walk): (usize, &Walk)| match inputs.optional_value(index).and_then(ValueType::as_tensor) {
+            Some(ty) => match ty.dims().map(|dims| (dims, axis_of(walk.axis, dims.len()))) {
+                Ok((dims, Ok(axis))) => {
+                    let kept = dims.iter().enumerate().filter(|(at, _)| *at != axis).map(|(_, dim)| dim.clone());
+                    Source::Fixed(ValueType::tensor(ty.data_type, kept.collect()))
+                }
+                _ => Source::Made,
+            },
+            None => Source::Made,
+        };
+        let states = (0..self.states).map(|index| Source::carried(inputs, index, index));
+        let slices = (self.states..).zip(&self.inputs).map(slice);
+        states.chain(slices).chain((fed..inputs.len()).map(|index| Source::fixed(inputs, index))).collect()
+    }
+}
+
 impl Operator for Scan {
     const NAME: &'static str = "Scan";
 
@@ -77,7 +98,7 @@ impl Operator for Scan {
             }
         }
         let length = length.unwrap_or_else(|| cx.fresh("steps"));
-        let results = self.body.output_types();
+        let results = result_types(&self.body, &self.sources(inputs), cx);
         let mut types = Vec::with_capacity(results.len());
         for (i, result) in results[..self.states].iter().enumerate() {
             types.push(join(&without_contents(inputs.value(i)?), &without_contents(result), cx)?);
@@ -94,9 +115,9 @@ impl Operator for Scan {
 
     fn reference(&self, inputs: &Arguments<'_>, cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
         let fed = self.states + self.inputs.len();
-        let result_types = self.body.output_types();
-        if inputs.len() < fed || result_types.len() != self.states + self.outputs.len() {
-            invalid!(eval: "{} inputs and {} results do not fit the scan", inputs.len(), result_types.len());
+        let count = self.body.outputs().len();
+        if inputs.len() < fed || count != self.states + self.outputs.len() {
+            invalid!(eval: "{} inputs and {count} results do not fit the scan", inputs.len());
         }
         let mut walked = Vec::with_capacity(self.inputs.len());
         for (i, walk) in self.inputs.iter().enumerate() {
@@ -128,6 +149,7 @@ impl Operator for Scan {
         }
         let missing = || EvalError::Infer(InferError::MissingInput { index: 0 });
         let mut results = states.into_iter().map(|v| v.ok_or_else(missing)).collect::<Result<Vec<_>, _>>()?;
+        let result_types = nested::types_of_results(&self.body, length, inputs, |types| self.sources(types));
         for ((mut stack, walk), ty) in stacks.into_iter().zip(&self.outputs).zip(&result_types[self.states..]) {
             if walk.reverse {
                 stack.reverse();
