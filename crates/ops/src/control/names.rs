@@ -4,7 +4,7 @@
 //! `f32[3]` is 3 outside, whatever another `D` is there. So the types of results leave a body with its names replaced by the
 //! sizes that the operator feeds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use sinter_base::{Dim, TensorType, ValueType};
 
@@ -73,6 +73,8 @@ pub fn types_outside(
     cx: &mut InferContext,
 ) -> Vec<ValueType> {
     let mut meanings: BTreeMap<String, Dim> = BTreeMap::new();
+    // Sizes that say nothing about their names, `max(N, M)` say, stand for what is fed as a whole.
+    let mut sizes_of_inputs: HashMap<&Dim, Dim> = HashMap::new();
     // What an input says about a name: the same name outside comes first, then values that stay, then those that change.
     let rank = |name: &str, meaning: &Dim, source: &Source| match source {
         _ if meaning.as_symbol() == Some(name) => 0,
@@ -87,7 +89,12 @@ pub fn types_outside(
             let pairs = sizes(declared).into_iter().zip(sizes(fed)).take(lists);
             for (own, fed) in pairs.filter(|(own, fed)| own.len() == fed.len()) {
                 for (axis, (own, fed)) in own.iter().zip(fed).enumerate() {
-                    let Some((name, found)) = meaning(own, fed) else { continue };
+                    let Some((name, found)) = meaning(own, fed) else {
+                        if matches!(source, Source::Fixed(_)) {
+                            sizes_of_inputs.entry(own).or_insert_with(|| fed.clone());
+                        }
+                        continue;
+                    };
                     if rank(&name, &found, source) != wanted || meanings.contains_key(&name) {
                         continue;
                     }
@@ -103,7 +110,12 @@ pub fn types_outside(
             }
         }
     }
-    let outside = |dim: &Dim| dim.substitute(&|name| meanings.get(name).cloned());
+    let outside = |dim: &Dim| {
+        let mut is_known = true;
+        dim.visit_symbols(&mut |name| is_known &= meanings.contains_key(name));
+        let whole = if is_known { None } else { sizes_of_inputs.get(dim) };
+        whole.cloned().unwrap_or_else(|| dim.substitute(&|name| meanings.get(name).cloned()))
+    };
     results.iter().map(|ty| ty.map_dims(&outside)).collect()
 }
 
@@ -127,6 +139,18 @@ mod tests {
         assert_eq!(meaning(&n.mul(&m), &8i64.into()), None);
         assert_eq!(meaning(&n.maximum(&2i64.into()), &8i64.into()), None);
         assert_eq!(meaning(&3i64.into(), &3i64.into()), None);
+    }
+
+    #[test]
+    fn other_sizes_count_as_a_whole() {
+        let larger = Dim::symbol("N").maximum(&Dim::symbol("M"));
+        let mut body = Body::new();
+        let x = body.add_input(ty(&[larger.clone(), Dim::symbol("K")]));
+        let y = body.add_input(ty(&[larger.mul(&2i64.into())]));
+        body.set_outputs(vec![x, y]);
+        let sources = [Source::Fixed(ty(&[7i64.into(), 3i64.into()])), Source::Made];
+        let found = result_types(&body, &sources, &mut InferContext::default());
+        assert_eq!(found, [ty(&[7i64.into(), 3i64.into()]), ty(&[larger.mul(&2i64.into())])]);
     }
 
     #[test]
