@@ -22,6 +22,31 @@ pub trait BackEnd: Send + Sync {
         String::new()
     }
 
+    /// The devices of this machine as a person reads them, in the order of their numbers.
+    ///
+    /// # Errors
+    /// When there is none: what was looked for.
+    fn devices(&self) -> Result<Vec<String>, KernelError> {
+        Ok(vec![self.machine()])
+    }
+
+    /// This back end for another device, which a user names: its number, its unique identifier, or a kind of device, for which
+    /// plans are made here and run elsewhere.
+    ///
+    /// # Errors
+    /// When there is no such device; the message says what the back end takes.
+    fn selected(&self, device: &str) -> Result<Arc<dyn BackEnd>, KernelError> {
+        Err(KernelError::Device(format!(
+            "there is no choice among devices of '{}', and '{device}' is none",
+            self.name()
+        )))
+    }
+
+    /// Does this stand for a kind of device of which there is none to open? Its plans are verified where they run.
+    fn is_elsewhere(&self) -> bool {
+        false
+    }
+
     /// Every tactic, best first within a family: order breaks ties.
     fn tactics(&self) -> Vec<&dyn Tactic>;
 

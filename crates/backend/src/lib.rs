@@ -10,6 +10,7 @@
 pub mod back_end;
 pub mod code;
 pub mod device;
+pub mod elsewhere;
 pub mod kernel;
 pub mod kernels;
 pub mod memory;
@@ -24,6 +25,7 @@ pub mod target;
 pub use back_end::BackEnd;
 pub use code::Code;
 pub use device::{Device, Loaded, Machine, Stream, open};
+pub use elsewhere::elsewhere;
 pub use kernel::{End, KernelError, StrideSupport, ValueKernel};
 pub use kernels::Kernels;
 pub use memory::Memory;

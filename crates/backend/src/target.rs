@@ -35,10 +35,11 @@ impl Target {
     }
 }
 
-/// As users see it: `cpu.avx512 with 2 threads`.
+/// As users see it: `cpu.avx512 with 2 threads`, `cuda.sm_90a with 132 units`.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plural = if self.units == 1 { "" } else { "s" };
-        write!(f, "{}.{} with {} thread{plural}", self.back_end, self.isa, self.units)
+        let unit = if self.back_end == "cpu" { "thread" } else { "unit" };
+        write!(f, "{}.{} with {} {unit}{plural}", self.back_end, self.isa, self.units)
     }
 }

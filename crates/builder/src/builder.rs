@@ -11,7 +11,7 @@ use sinter_passes::{Optimized, PassOptions, PassReport, optimize};
 use sinter_plan::{Graph, Plan, Storage};
 
 use crate::assemble::aliasing::Moved;
-use crate::assemble::compile::compile;
+use crate::assemble::compile::{Uncompiled, compile};
 use crate::assemble::lowered::{LoweredGraph, LoweredPlan, finish, lower};
 use crate::choose::cover::Costs;
 use crate::choose::point::Optimum;
@@ -99,6 +99,10 @@ struct Build<'b, 'o> {
     uncompiled: Vec<Dropped>,
 }
 
+/// Why the plan of a device elsewhere is not verified.
+const ELSEWHERE: &str = "the device is elsewhere: no kernel runs here; the passes are verified, and the self-test vectors of the \
+                         plan verify the rest where it runs";
+
 /// Builds a plan for one back end.
 ///
 /// # Errors
@@ -160,6 +164,12 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, mut options: BuildOption
         verification.dropped.push(Dropped { name: name.clone(), origin, reason });
         (left_out, optimized) = (Some(name), again);
         trace = Trace::of(&optimized.network, &answers);
+    }
+    if back_end.is_elsewhere() {
+        verification.skipped = Some(ELSEWHERE.to_owned());
+        let mut lowered_plan = build.make_plan(&optimized.network)?;
+        lowered_plan.plan.self_test = verify::self_test_of(&lowered_plan.plan, imported, &answers);
+        return Ok(Built { verifications, ..build.finish(lowered_plan, optimized, verification) });
     }
     let reference = Reference { imported, answers: &answers };
     let (mut lowered_plan, mut whole) = build.attempt(&optimized.network, &trace, reference, &mut verification)?;
@@ -232,6 +242,10 @@ impl<'b, 'o: 'b> Build<'b, 'o> {
         let mut database = TuningDatabase::new(points.collect(), times);
         if let Verify::Given(inputs) = verify {
             database.set_optimum(sizes_of(network, inputs));
+        }
+        // Without a device there are only the timings of a cache.
+        if back_end.is_elsewhere() && tuning.as_ref().is_some_and(|tuning| tuning.budget.is_some()) {
+            return Err(BuildError::Untimeable { target: back_end.target(*threads).to_string() });
         }
         let left = tuning.as_ref().and_then(|tuning| tuning.budget).unwrap_or_default();
         let devices = Devices::open(back_end, options.island, options.threads).map_err(BuildError::Device)?;
@@ -375,7 +389,11 @@ impl<'b, 'o: 'b> Build<'b, 'o> {
             self.options.progress.begin(Stage::Weights);
             let may_share = self.may(Fallback::SharedMemory);
             let mut lowered_plan = finish(network, lowered, &self.options.sizes, &self.devices, max_memory, may_share)?;
-            let Err(failures) = compile(&mut lowered_plan.plan, &self.devices) else { return Ok(lowered_plan) };
+            let failures = match compile(&mut lowered_plan.plan, &self.devices) {
+                Ok(()) => return Ok(lowered_plan),
+                Err(Uncompiled::Device(error)) => return Err(BuildError::Device(error)),
+                Err(Uncompiled::Kernels(failures)) => failures,
+            };
             // The next lowering chooses other kernels in place of those that do not compile.
             for Failure { recipe, region, dropped } in failures {
                 self.database.ban(&recipe, &region);

@@ -46,8 +46,16 @@ pub enum BuildError {
         nodes: Vec<Location>,
     },
     /// The device cannot be used.
-    #[error("the device: {0}")]
+    #[error("{0}")]
     Device(KernelError),
+    /// A tuned build for a device that is elsewhere.
+    #[error(
+        "{target} is elsewhere, and timing kernels needs the device: build where it is, or from a timing cache of it"
+    )]
+    Untimeable {
+        /// The target.
+        target: String,
+    },
     /// More memory than allowed.
     #[error(transparent)]
     Memory(#[from] MemoryError),

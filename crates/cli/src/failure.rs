@@ -172,8 +172,8 @@ impl From<BuildError> for Failure {
             BuildError::Device(_) => Self::new(Exit::DeviceUnavailable, error.to_string())
                 .help("`sinter doctor` shows the devices of this machine"),
             BuildError::Islands { .. } => Self::list(Exit::OutsideBounds, error.to_string())
-                .help("without the flag that forbids it, these nodes run there and their values are copied"),
-            BuildError::Profile { .. } => Self::usage(error.to_string()),
+                .help("without --forbid-host-copies these nodes run on the CPU, and the engine copies their values"),
+            BuildError::Profile { .. } | BuildError::Untimeable { .. } => Self::usage(error.to_string()),
             BuildError::Memory(error) => error.clone().into(),
             BuildError::UnknownSize { .. } => Self::usage(error.to_string()),
             BuildError::Weight { .. } => Self::new(Exit::Damaged, error.to_string()),

@@ -280,8 +280,11 @@ pub fn build_plan(
     let others = profiles.split_off(profiles.len().min(1));
     let stages = Stages::default();
     let listener = |stage: sinter::internals::builder::Stage, done| stages.show(stage, done);
+    let back_ends = device.back_ends()?;
     let options = BuildOptions {
         threads: device.threads(),
+        island: back_ends.island(),
+        forbid_islands: device.forbid_host_copies(),
         passes: model.pass_options(&mut dump),
         sizes: profiles.pop().unwrap_or_default(),
         profiles: others,
@@ -293,7 +296,7 @@ pub fn build_plan(
         progress: Progress(Some(&listener)),
         ..BuildOptions::default()
     };
-    let built = build(network, device.back_end(), options)?;
+    let built = build(network, back_ends.main(), options)?;
     drop(stages);
     model.tuning.keep(&built)?;
     Ok(built)
@@ -326,6 +329,6 @@ pub fn engine(
     };
     let limit = usize::try_from(model.max_memory()).unwrap_or(usize::MAX);
     let options = EngineOptions { threads: device.threads(), max_memory: limit };
-    let engine = Engine::load(plan, sinter::internals::backends::BACK_ENDS, &options)?;
+    let engine = Engine::load(plan, &device.back_ends()?.all(), &options)?;
     Ok(Ready { engine, networks })
 }

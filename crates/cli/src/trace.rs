@@ -9,7 +9,6 @@ use std::collections::{BTreeSet, HashMap};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sinter::internals::backend::BackEnd;
 use sinter::internals::base::Value;
 use sinter::internals::builder::{SizeHints, Tap, TapSource, run_tapped};
 use sinter::internals::ir::Network;
@@ -21,6 +20,7 @@ use crate::bounds::Allowed;
 use crate::commands::diff::reference;
 use crate::difference::{Difference, differences};
 use crate::failure::Failure;
+use crate::flags::BackEnds;
 use crate::report::{operators, sources, tactic};
 
 /// What a trace found.
@@ -75,7 +75,7 @@ pub struct TracedNode {
 /// # Errors
 /// When the reference executor or the engine fails, or all values together need more memory than allowed.
 pub fn trace(
-    (engine, back_end): (&Engine, &dyn BackEnd),
+    (engine, back_ends): (&Engine, &BackEnds),
     network: &Network,
     inputs: &[(String, Value)],
     expected: &[(String, Value)],
@@ -93,7 +93,7 @@ pub fn trace(
         network.outputs.iter().filter_map(|o| Some((o.name.clone(), values.get(&o.value)?.clone()))).collect();
     let passes_within = differences(&outputs, expected, &|name| bounds.of_output(name)).iter().all(|d| d.within);
     let mut comparison = Comparison { values, bounds, compared: 0, inside: 0, good: BTreeSet::new(), first: None };
-    run_tapped(engine, network, (back_end, None), inputs, &mut |tap| comparison.see(tap))?;
+    run_tapped(engine, network, (back_ends.main(), back_ends.island()), inputs, &mut |tap| comparison.see(tap))?;
     let Comparison { compared, inside, good, first, .. } = comparison;
     let plan = engine.plan();
     let (mut bad, mut node, mut difference) = (Vec::new(), None, None);

@@ -9,7 +9,7 @@ use sinter_ops::{InferContext, Op, Operands, infer};
 /// The back end of NVIDIA GPUs where this machine has one; else the printed reason why a test is skipped.
 pub fn gpu() -> Option<Cuda> {
     match sinter_cuda::driver::context::device_count() {
-        Ok(_) => Some(Cuda),
+        Ok(_) => Some(Cuda::FIRST),
         Err(reason) => {
             eprintln!("skipped: {reason}");
             None

@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use sinter_backend::{BackEnd, Device, KernelError, Tactic, Target, open};
+use sinter_backend::{BackEnd, Device, KernelError, Tactic, Target, elsewhere, open};
 
 use crate::driver::context;
 use crate::machine::CudaMachine;
+use crate::selection::{Selection, describe};
 use crate::tactic::CudaTactic;
 use crate::{conv, index, matmul, movement, norm, pointwise, pool, reduce, target};
 
-/// The back end of NVIDIA GPUs: the first device that the driver offers to this process.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Cuda;
-
-/// The device that is used; `CUDA_VISIBLE_DEVICES` tells the driver which one comes first.
-const DEVICE: usize = 0;
+/// The back end of NVIDIA GPUs: one device that the driver offers to this process, or a kind of device elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub struct Cuda {
+    selection: Selection,
+}
 
 /// Every family's table.
 const FAMILIES: &[&[&dyn CudaTactic]] = &[
@@ -29,6 +29,9 @@ const FAMILIES: &[&[&dyn CudaTactic]] = &[
 ];
 
 impl Cuda {
+    /// The first device; `CUDA_VISIBLE_DEVICES` tells the driver which one comes first.
+    pub const FIRST: Self = Self { selection: Selection::Number(0) };
+
     /// Every tactic with its kernels, best first within a family.
     pub fn device_tactics() -> Vec<&'static dyn CudaTactic> {
         FAMILIES.iter().flat_map(|family| family.iter().copied()).collect()
@@ -41,11 +44,31 @@ impl BackEnd for Cuda {
     }
 
     fn target(&self, _threads: usize) -> Target {
-        context::device_info(DEVICE).map_or_else(|_| target::none(), |info| target::of(&info))
+        match self.selection {
+            Selection::Kind(chip) => chip.typical(),
+            Selection::Number(ordinal) => {
+                context::device_info(ordinal).map_or_else(|_| target::none(), |info| target::of(&info))
+            }
+        }
     }
 
     fn machine(&self) -> String {
-        context::device_info(DEVICE).map(|info| info.name).unwrap_or_default()
+        match self.selection {
+            Selection::Kind(chip) => chip.board.name.to_owned(),
+            Selection::Number(ordinal) => context::device_info(ordinal).map(|info| info.name).unwrap_or_default(),
+        }
+    }
+
+    fn devices(&self) -> Result<Vec<String>, KernelError> {
+        (0..context::device_count()?).map(|ordinal| Ok(describe(&context::device_info(ordinal)?))).collect()
+    }
+
+    fn selected(&self, device: &str) -> Result<Arc<dyn BackEnd>, KernelError> {
+        Ok(Arc::new(Self { selection: Selection::of(device)? }))
+    }
+
+    fn is_elsewhere(&self) -> bool {
+        matches!(self.selection, Selection::Kind(_))
     }
 
     fn tactics(&self) -> Vec<&'static dyn Tactic> {
@@ -58,7 +81,12 @@ impl BackEnd for Cuda {
     }
 
     fn open(&self, threads: usize) -> Result<Arc<dyn Device>, KernelError> {
-        Ok(open(CudaMachine::new(Self::device_tactics(), DEVICE)?, self.target(threads)))
+        match self.selection {
+            Selection::Kind(_) => Ok(elsewhere(self.target(threads))),
+            Selection::Number(ordinal) => {
+                Ok(open(CudaMachine::new(Self::device_tactics(), ordinal)?, self.target(threads)))
+            }
+        }
     }
 }
 
@@ -68,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_machine_without_a_device_gets_an_error_that_says_what_is_missing() {
-        match (context::device_count(), Cuda.open(1)) {
+        match (context::device_count(), Cuda::FIRST.open(1)) {
             (Ok(_), Ok(device)) => assert!(device.target().units > 0),
             (Err(missing), Err(KernelError::Device(text))) => assert_eq!(text, missing.to_string()),
             (count, opened) => panic!("{count:?} devices, {:?}", opened.map(|device| device.target().clone())),

@@ -14,6 +14,7 @@ pub mod compile;
 pub mod driver;
 pub mod kernel;
 pub mod machine;
+pub mod selection;
 pub mod space;
 pub mod stream;
 pub mod tactic;

@@ -186,6 +186,7 @@ mod tests {
     fn device(capability: (u32, u32)) -> DeviceInfo {
         DeviceInfo {
             name: "a device".to_owned(),
+            uuid: "GPU-00112233-4455-6677-8899-aabbccddeeff".to_owned(),
             capability,
             multiprocessors: 132,
             memory: 141 << 30,

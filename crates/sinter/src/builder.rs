@@ -13,6 +13,7 @@ use sinter_builder::{
 use sinter_passes::PassOptions;
 use sinter_runtime::Engine;
 
+use crate::backends::split_device;
 use crate::error::Error;
 use crate::model::Model;
 use crate::plan::Plan;
@@ -84,7 +85,11 @@ impl<'a> Builder<'a> {
         self
     }
 
-    /// Builds for the back end of this name. Default: the first one of the registry.
+    /// Builds for the back end of this name, and behind a colon for one of its devices. Default: the first back end of the
+    /// registry, and its first device.
+    ///
+    /// `cuda:1` is the second GPU, `cuda:GPU-1234` the one with such an identifier. `cuda:sm_90a` stands for GPUs of this kind
+    /// elsewhere: the builder verifies the passes, and the plan is verified where it runs, by its self-test vectors.
     pub fn device(mut self, name: impl Into<String>) -> Self {
         self.device = Some(name.into());
         self
@@ -265,7 +270,7 @@ impl<'a> Builder<'a> {
     /// The back end of the plan, and that of its islands.
     fn ends(&self) -> Result<(&dyn BackEnd, Option<&dyn BackEnd>), Error> {
         let main = match &self.device {
-            Some(name) => self.registry.back_end(name)?,
+            Some(device) => self.registry.back_end(split_device(device).0)?,
             None => self.registry.back_ends().next().ok_or_else(|| {
                 Error::options("the registry has no back end", "start from `Registry::default`, or add a back end")
             })?,
@@ -275,12 +280,15 @@ impl<'a> Builder<'a> {
 
     fn built(&mut self) -> Result<Built, Error> {
         self.check_sizes()?;
+        if let Some(device) = &self.device {
+            self.registry.select(device)?;
+        }
         let pinned = self.pinned_network()?;
         let network = pinned.as_ref().unwrap_or(self.model.network());
         let (passes, sizes) = (std::mem::take(&mut self.disabled), SizeHints(std::mem::take(&mut self.sizes)));
         let (profiles, verify) = (std::mem::take(&mut self.profiles), std::mem::take(&mut self.verify));
         let (back_end, island) = self.ends()?;
-        let must_verify = !matches!(verify, Verify::Off);
+        let (must_verify, is_elsewhere) = (!matches!(verify, Verify::Off), back_end.is_elsewhere());
         let mut options = BuildOptions {
             threads: self.threads,
             passes: PassOptions { disabled: passes, ..PassOptions::default() },
@@ -299,7 +307,7 @@ impl<'a> Builder<'a> {
         }
         let built = build(network, back_end, options)?;
         self.save_caches(&built)?;
-        if let (true, Some(reason)) = (must_verify, &built.verification.skipped) {
+        if let (true, Some(reason)) = (must_verify && !is_elsewhere, &built.verification.skipped) {
             return Err(Error::Unverified { reason: reason.clone() });
         }
         Ok(built)

@@ -10,7 +10,7 @@ pub mod values;
 
 /// The back ends of this build.
 pub mod backends {
-    pub use crate::backends::{BACK_ENDS, by_name, default};
+    pub use crate::backends::{BACK_ENDS, by_name, default, split_device};
 }
 
 pub use sinter_backend as backend;

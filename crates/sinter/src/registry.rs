@@ -7,7 +7,7 @@ use sinter_backend::BackEnd;
 use sinter_import_onnx::ImportOptions;
 use sinter_ir::Network;
 
-use crate::backends::BACK_ENDS;
+use crate::backends::{BACK_ENDS, split_device};
 use crate::error::Error;
 use crate::importers::{ModelSource, built_in};
 
@@ -77,12 +77,14 @@ pub trait Importer: Send + Sync {
 pub struct Registry {
     built_in: &'static [&'static dyn BackEnd],
     back_ends: Vec<Arc<dyn BackEnd>>,
+    /// In place of back ends of their names.
+    selected: Vec<Arc<dyn BackEnd>>,
     importers: Vec<Arc<dyn Importer>>,
 }
 
 impl Default for Registry {
     fn default() -> Self {
-        Self { built_in: BACK_ENDS, back_ends: Vec::new(), importers: built_in() }
+        Self { built_in: BACK_ENDS, back_ends: Vec::new(), selected: Vec::new(), importers: built_in() }
     }
 }
 
@@ -100,6 +102,23 @@ impl Registry {
             ));
         }
         self.back_ends.push(back_end);
+        Ok(self)
+    }
+
+    /// Chooses the device that plans are built for and run on: `cuda:1` is the second GPU, `cuda:sm_90a` any GPU of this kind,
+    /// for which plans are only built. See [`Builder::device`](crate::Builder::device).
+    ///
+    /// # Errors
+    /// When there is no such back end or no such device.
+    pub fn select(&mut self, device: &str) -> Result<&mut Self, Error> {
+        let (name, device) = split_device(device);
+        let back_end = self.back_end(name)?;
+        if let Some(device) = device {
+            let selected = back_end.selected(device);
+            let selected = selected.map_err(|e| Error::options(e.to_string(), "`sinter doctor` lists the devices"))?;
+            self.selected.retain(|known| known.name() != selected.name());
+            self.selected.push(selected);
+        }
         Ok(self)
     }
 
@@ -121,7 +140,11 @@ impl Registry {
 
     /// The back ends, the default one first.
     pub fn back_ends(&self) -> impl Iterator<Item = &dyn BackEnd> {
-        self.built_in.iter().copied().chain(self.back_ends.iter().map(|back_end| &**back_end))
+        let all = self.built_in.iter().copied().chain(self.back_ends.iter().map(|back_end| &**back_end));
+        all.map(|back_end| {
+            let selected = self.selected.iter().find(|selected| selected.name() == back_end.name());
+            selected.map_or(back_end, |selected| &**selected)
+        })
     }
 
     /// The importers, in the order in which the registry queries them.

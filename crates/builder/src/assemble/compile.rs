@@ -23,11 +23,19 @@ struct Job<'a> {
     code: OnceLock<Result<Option<Code>, KernelError>>,
 }
 
+/// Why there is no code.
+pub(crate) enum Uncompiled {
+    /// The device, or its compiler, is missing or fails: no kernel is at fault.
+    Device(KernelError),
+    /// Kernels that do not compile.
+    Kernels(Vec<Failure>),
+}
+
 /// Compiles the kernels of a plan's steps, and puts the code into the plan.
 ///
 /// # Errors
-/// All kernels that cannot be compiled.
-pub(crate) fn compile(plan: &mut Plan, devices: &Devices<'_>) -> Result<(), Vec<Failure>> {
+/// All kernels that do not compile, or the reason why none does.
+pub(crate) fn compile(plan: &mut Plan, devices: &Devices<'_>) -> Result<(), Uncompiled> {
     let mut jobs = Vec::new();
     let mut known: HashMap<(String, String), usize> = HashMap::new();
     plan.graph.visit(&mut |graph, step| {
@@ -56,6 +64,9 @@ pub(crate) fn compile(plan: &mut Plan, devices: &Devices<'_>) -> Result<(), Vec<
     for Job { recipe, region, origin, code, .. } in jobs {
         ids.push(match code.into_inner() {
             Some(Ok(Some(code))) => Some(CodeId::new(all.insert_full(code).0)),
+            Some(Err(error @ (KernelError::Device(_) | KernelError::Lost(_)))) => {
+                return Err(Uncompiled::Device(error));
+            }
             Some(Err(error)) => {
                 let dropped = Dropped { name: recipe.to_string(), origin, reason: error.to_string() };
                 failures.push(Failure { recipe: recipe.clone(), region: region.clone(), dropped });
@@ -65,7 +76,7 @@ pub(crate) fn compile(plan: &mut Plan, devices: &Devices<'_>) -> Result<(), Vec<
         });
     }
     if !failures.is_empty() {
-        return Err(failures);
+        return Err(Uncompiled::Kernels(failures));
     }
     if !all.is_empty() {
         set(&mut plan.graph, &|recipe, key| *ids.get(*known.get(&(recipe.to_string(), key.to_owned()))?)?);

@@ -17,7 +17,7 @@ use crate::failure::Failure;
 use crate::files::{Files, Form};
 use crate::flags::{DeviceFlags, JsonFlags, ModelFlags, RangeFlags, show_bytes};
 use crate::interrupt::while_writing;
-use crate::output::deliver;
+use crate::output::{deliver, warn};
 use crate::prepare::{build_plan, open_source};
 use crate::progress::Stage;
 use crate::report::{
@@ -93,6 +93,8 @@ pub struct Report {
     pub known_verification: bool,
     /// Steps of the plan.
     pub steps: usize,
+    /// Nodes that run on the CPU, since the device has no kernel for them; the engine copies their values.
+    pub on_host: Vec<String>,
     /// What the chosen kernels are expected to take, and what other choices would.
     pub cover: CoverSummary,
     /// How kernels were timed; absent when the build was not tuned.
@@ -197,9 +199,12 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
     let start = Instant::now();
     let nodes = network.body.nodes().len();
     let profiles = arguments.ranges.profiles(&network)?;
-    let Built { plan, passes, verification, is_known_verification, regions, costs, tuned, .. } =
+    let Built { plan, passes, verification, is_known_verification, regions, costs, tuned, on_island, .. } =
         build_plan(&network, profiles, &arguments.model_flags, &arguments.device, &[])?;
-    if let (Some(reason), false) = (&verification.skipped, arguments.model_flags.no_verify()) {
+    let is_elsewhere = arguments.device.back_ends()?.main().is_elsewhere();
+    if let (Some(reason), true) = (&verification.skipped, is_elsewhere) {
+        warn(&format!("not verified: {reason}"));
+    } else if let (Some(reason), false) = (&verification.skipped, arguments.model_flags.no_verify()) {
         let what = format!("the plan could not be verified: {reason}");
         return Err(Failure::usage(what).at(&arguments.model).help(
             "give --verify-data with inputs, or --shapes with sizes that the model takes, or --no-verify to go without",
@@ -226,6 +231,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         verification: verification_summary(&plan.report.clone().unwrap_or_default().verification, &plan.target),
         known_verification: is_known_verification,
         steps: plan.graph.steps.len(),
+        on_host: on_island.iter().map(ToString::to_string).collect(),
         cover: CoverSummary {
             single_us: costs.single as f64 * 1e-6,
             greedy_us: costs.greedy as f64 * 1e-6,
@@ -288,6 +294,9 @@ fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
     }
     writeln!(out, "  passes   {}", fired(&report.passes))?;
     writeln!(out, "  steps    {} of {}", report.steps, count(report.nodes, "node"))?;
+    if !report.on_host.is_empty() {
+        writeln!(out, "  on CPU   {}: {}", count(report.on_host.len(), "node"), report.on_host.join(", "))?;
+    }
     let CoverSummary { single_us, greedy_us, solved_us } = &report.cover;
     writeln!(
         out,

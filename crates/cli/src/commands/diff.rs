@@ -161,7 +161,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         (true, Some((_, optimized))) => {
             let limit = arguments.model.max_memory();
             Some(trace(
-                (&ready.engine, arguments.device.back_end()),
+                (&ready.engine, &arguments.device.back_ends()?),
                 optimized,
                 &opened.inputs,
                 &expected,

@@ -6,7 +6,7 @@ use std::io::Write;
 use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sinter::internals::backends::BACK_ENDS;
+use sinter::internals::backends::{self, BACK_ENDS};
 use sinter::internals::cpu::Tier;
 use sinter::internals::runtime::{available_memory, cpu_quota, default_memory};
 
@@ -67,8 +67,12 @@ pub struct Report {
 pub struct BackEndReport {
     /// Its name, as `--device` takes it.
     pub name: String,
-    /// The device that a build would choose kernels for.
-    pub device: String,
+    /// Its devices, in the order of their numbers.
+    pub devices: Vec<String>,
+    /// Why there is none: what was looked for.
+    pub missing: Option<String>,
+    /// The target that a build would choose kernels for; none without a device.
+    pub target: Option<String>,
     /// Number of algorithms.
     pub tactics: usize,
 }
@@ -95,10 +99,14 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         max_memory_bytes: default_memory() as u64,
         back_ends: BACK_ENDS
             .iter()
-            .map(|b| BackEndReport {
-                name: b.name().to_owned(),
-                device: b.target(threads).to_string(),
-                tactics: b.tactics().len(),
+            .map(|back_end| {
+                let (devices, missing) = match back_end.devices() {
+                    Ok(devices) => (devices, None),
+                    Err(error) => (Vec::new(), Some(error.to_string())),
+                };
+                let target = missing.is_none().then(|| back_end.target(threads).to_string());
+                let (name, tactics) = (back_end.name().to_owned(), back_end.tactics().len());
+                BackEndReport { name, devices, missing, target, tactics }
             })
             .collect(),
         warnings: warnings(Tier::requested().ok().flatten(), Tier::detected()),
@@ -179,8 +187,14 @@ fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
     let memory = report.memory_bytes.map_or("unknown".to_owned(), show_bytes);
     writeln!(out, "  memory      {memory}, at most {} used (--max-memory)", show_bytes(report.max_memory_bytes))?;
     for back_end in &report.back_ends {
-        let BackEndReport { name, device, tactics } = back_end;
-        writeln!(out, "  back end    {name}: {device}, {tactics} tactics")?;
+        let BackEndReport { name, devices, missing, target, tactics } = back_end;
+        let target = target.as_deref().or(missing.as_deref()).unwrap_or("no device");
+        writeln!(out, "  back end    {name}: {target}, {tactics} tactics")?;
+        if devices.len() > 1 || name != backends::default().name() {
+            for (number, device) in devices.iter().enumerate() {
+                writeln!(out, "              {name}:{number} {device}")?;
+            }
+        }
     }
     report.warnings.iter().try_for_each(|warning| writeln!(out, "  warning     {warning}"))
 }

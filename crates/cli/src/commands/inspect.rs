@@ -179,7 +179,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         };
     let explanations = match &arguments.explain {
         None => None,
-        Some(node) => Some(explain(&plan, node, arguments.device.back_end(), &considered)?),
+        Some(node) => Some(explain(&plan, node, arguments.device.back_ends()?.main(), &considered)?),
     };
     let mut steps = Vec::new();
     collect(&plan, &plan.graph, 0, &mut steps);

@@ -8,7 +8,7 @@ mod size;
 mod tuning;
 mod values;
 
-pub use device::{DeviceFlags, ThreadFlags};
+pub use device::{BackEnds, DeviceFlags, ThreadFlags};
 pub use json::JsonFlags;
 pub use model::{ModelFlags, Precision, Shape};
 pub use ranges::{RangeFlags, check_verify_data};

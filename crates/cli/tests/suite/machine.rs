@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::fixture::{arguments, code, json, sinter, text};
+use crate::fixture::{Folder, arguments, code, json, sinter, small_model, text};
 
 #[test]
 fn the_doctor_knows_the_machine() {
@@ -11,6 +11,42 @@ fn the_doctor_knows_the_machine() {
     assert!(report["back_ends"][0]["tactics"].as_u64().unwrap() > 50);
     assert!(report["threads"].as_u64().unwrap() >= 1);
     assert!(report["max_memory_bytes"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn the_doctor_says_what_a_device_lacks() {
+    let report = json(&["doctor"]);
+    let cuda = report["back_ends"].as_array().unwrap().iter().find(|back_end| back_end["name"] == "cuda").unwrap();
+    match cuda["missing"].as_str() {
+        Some(missing) => assert!(missing.contains("CUDA") && cuda["target"].is_null(), "{cuda:#}"),
+        None => assert!(!cuda["devices"].as_array().unwrap().is_empty(), "{cuda:#}"),
+    }
+}
+
+#[test]
+fn a_device_that_is_not_there_has_an_exit_code_of_its_own() {
+    let folder = Folder::new();
+    let (model, plan) = (small_model(&folder), folder.path("small.plan"));
+    let build = |device: &str| sinter(&arguments!["build", &model, "--device", device, "-o", &plan]);
+    let wrong = build("gpu");
+    assert_eq!(code(&wrong), 2);
+    assert!(text(&wrong.stderr).contains("cpu, cuda"), "{}", text(&wrong.stderr));
+    for (device, reason) in
+        [("cuda:1000", "CUDA"), ("cuda:sm_1", "sm_90a"), ("cuda:GPU-nothing", "CUDA"), ("cpu:7", "7")]
+    {
+        let output = build(device);
+        let errors = text(&output.stderr);
+        assert_eq!(code(&output), 4, "{device}: {errors}");
+        assert!(errors.contains(reason), "{device}: {errors}");
+        assert!(!plan.exists(), "{device}");
+    }
+    // A kind of device needs no device, but the compiler.
+    let output = build("cuda:sm_90a");
+    let errors = text(&output.stderr);
+    match code(&output) {
+        0 => assert!(errors.contains("not verified") && plan.exists(), "{errors}"),
+        other => assert!(other == 4 && errors.contains("nvrtc") && !plan.exists(), "{errors}"),
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod corpus;
 mod cover;
 mod covers;
 mod devices;
+mod elsewhere;
 mod examples;
 mod faults;
 mod fused_kernels;

@@ -13,6 +13,8 @@ use crate::driver::library;
 pub struct DeviceInfo {
     /// Its name.
     pub name: String,
+    /// Its unique identifier, as `nvidia-smi -L` shows it: `GPU-` or `MIG-` and 32 hexadecimal digits in five groups.
+    pub uuid: String,
     /// Compute capability, 9 and 0 for an H200.
     pub capability: (u32, u32),
     /// Multiprocessors.
@@ -91,8 +93,12 @@ fn info(device: sys::CUdevice) -> Result<DeviceInfo, DriverError> {
     let mut memory = 0;
     // SAFETY: the function stores a number.
     check("cuDeviceTotalMem", unsafe { sys::cuDeviceTotalMem_v2(&mut memory, device) })?;
+    let mut uuid = sys::CUuuid { bytes: [0; 16] };
+    // SAFETY: the function stores sixteen bytes.
+    check("cuDeviceGetUuid", unsafe { sys::cuDeviceGetUuid_v2(&mut uuid, device) })?;
     let name: Vec<u8> = name.into_iter().take_while(|byte| *byte != 0).collect();
     Ok(DeviceInfo {
+        uuid: uuid_text(&uuid.bytes.map(|byte| byte as u8), name.windows(3).any(|word| word == b"MIG")),
         name: String::from_utf8_lossy(&name).into_owned(),
         capability: (
             small(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
@@ -108,6 +114,13 @@ fn info(device: sys::CUdevice) -> Result<DeviceInfo, DriverError> {
         shared_memory: size(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
         has_pools: of(Attribute::CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED)? != 0,
     })
+}
+
+/// An identifier as text. The driver names an instance of a divided device after the profile of its division.
+fn uuid_text(bytes: &[u8; 16], is_instance: bool) -> String {
+    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let groups = [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]];
+    format!("{}-{}", if is_instance { "MIG" } else { "GPU" }, groups.join("-"))
 }
 
 /// The properties of a device, by its number.
@@ -193,6 +206,13 @@ impl Drop for Context {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn identifiers_read_as_those_of_nvidia_smi() {
+        let bytes = std::array::from_fn(|index| u8::try_from(index * 17).expect("sixteen numbers"));
+        assert_eq!(uuid_text(&bytes, false), "GPU-00112233-4455-6677-8899-aabbccddeeff");
+        assert!(uuid_text(&bytes, true).starts_with("MIG-00112233"));
+    }
 
     #[test]
     fn a_device_that_is_not_there_is_an_error_that_counts_those_there_are() {

@@ -101,6 +101,7 @@ impl From<DriverError> for KernelError {
         match error {
             DriverError::OutOfMemory { what, .. } => Self::Memory(what),
             DriverError::Lost { .. } => Self::Lost(error.to_string()),
+            DriverError::Refused { .. } => Self::Recipe(error.to_string()),
             other => Self::Device(other.to_string()),
         }
     }

@@ -27,7 +27,7 @@ fn device() -> Option<Arc<dyn Device>> {
         println!("skipped: {reason}");
         return None;
     }
-    Some(Cuda.open(1).expect("the device"))
+    Some(Cuda::FIRST.open(1).expect("the device"))
 }
 
 fn tensor(data_type: DataType, sizes: &[usize]) -> Option<ValueType> {
@@ -43,7 +43,7 @@ fn of(op: impl Into<Op>, operands: &[(DataType, &[usize])]) -> Region {
 /// The first candidate of the only tactic that takes a region, and its code.
 fn compiled(device: &dyn Device, region: &Region) -> (Recipe, Code) {
     let root = region.root().expect("an operator");
-    let tactic = Cuda.tactics().into_iter().find(|tactic| tactic.roots().contains(&root)).expect("a tactic");
+    let tactic = Cuda::FIRST.tactics().into_iter().find(|tactic| tactic.roots().contains(&root)).expect("a tactic");
     let problem = Problem { region, target: device.target(), sizing: &Sizing::default() };
     let recipe = tactic.offer(&problem, 1).expect("an offer").remove(0).recipe;
     let code = tactic.compile(&recipe, region, device.target()).expect("code").expect("machine code");
