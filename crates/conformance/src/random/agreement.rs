@@ -22,6 +22,8 @@ const RUNS: u64 = 20;
 /// From this run on about every other number stays unchanged, because a decision on several numbers may depend on a
 /// perturbation of some of them.
 const HALVES: u64 = 4;
+/// Widths of cells of coarse numbers.
+const WIDTHS: [f64; 2] = [2.0, 32.0];
 /// Perturbation in units in the last place of f32: more than the error of sums of some dozens of products.
 const UNITS: f64 = 8.0;
 /// Factor between the largest effect and that of a few runs.
@@ -49,8 +51,9 @@ fn unit(data_type: DataType) -> f64 {
 enum Noisy {
     /// At random, by the number of the run.
     Random(u64),
-    /// To fewer digits: random numbers are never equal, and never zero.
-    Coarse(Coarse),
+    /// To fewer digits, in cells so many times as wide as the noise: random numbers are never equal, and never zero. Wide cells
+    /// make numbers equal whose errors grew on the way.
+    Coarse(Coarse, f64),
 }
 
 impl Noisy {
@@ -58,7 +61,9 @@ impl Noisy {
         let Some(tensor) = value.as_tensor().filter(|tensor| tensor.data_type().is_float()) else { return value };
         let noise = Self::units(tensor.data_type()) * unit(tensor.data_type());
         let perturbed: Vec<f64> = match self {
-            Self::Coarse(coarse) => tensor.to_floats().into_iter().map(|v| coarse.of(v, 2.0 * noise)).collect(),
+            Self::Coarse(coarse, width) => {
+                tensor.to_floats().into_iter().map(|v| coarse.of(v, width * noise)).collect()
+            }
             Self::Random(run) => {
                 // Runs come in pairs: the same noise to either side, since an edge lies on one of them.
                 let mut random = Random::of("noise", (run / 2) << 32 | stream << 24 | tensor.count() as u64);
@@ -85,12 +90,15 @@ impl Noisy {
     }
 
     /// The operands; those of products perturbed where they are narrow, since a build may round a weight once more, times a
-    /// constant.
+    /// constant. A program that compares a computed number with an operand sees both with fewer digits.
     fn operands(&self, op: &Op, inputs: &Arguments<'_>) -> Vec<Option<Value>> {
         let is_product = matches!(op, Op::MatMul(_) | Op::Convolution(_) | Op::Deconvolution(_));
         let is_narrow = |value: &Value| !matches!(value.value_type().data_type(), DataType::F32 | DataType::F64);
+        let is_coarse = matches!((self, op), (Self::Coarse(..), Op::Pointwise(_)));
         let moved = |(stream, value): (u64, &Option<Value>)| match value {
-            Some(value) if is_product && is_narrow(value) => Some(self.perturbed(value.clone(), 32 + stream)),
+            Some(value) if is_coarse || is_product && is_narrow(value) => {
+                Some(self.perturbed(value.clone(), 32 + stream))
+            }
             other => other.clone(),
         };
         (0u64..).zip(inputs.all()).map(moved).collect()
@@ -170,7 +178,8 @@ impl Answers {
                 continue;
             }
             let run = |noisy: Noisy| run_with(&problem.network, set, &noisy).ok();
-            let runs = || (0..RUNS).map(Noisy::Random).chain(Coarse::RUNS.map(Noisy::Coarse));
+            let of_width = |width: f64| Coarse::RUNS.map(|coarse| Noisy::Coarse(coarse, width));
+            let runs = || (0..RUNS).map(Noisy::Random).chain(WIDTHS.into_iter().flat_map(of_width));
             let perturbed = self.perturbed.get_or_insert_with(|| runs().filter_map(run).collect());
             let others: Vec<&Value> = perturbed.iter().filter_map(|outputs| outputs.get(index)).collect();
             if let Some(reason) = differs(&found[index], &self.outputs[index], &others) {
