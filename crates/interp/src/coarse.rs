@@ -19,6 +19,10 @@ pub enum Coarse {
 const LEAST: f64 = f64::from_bits((1023 - 120) << 52);
 
 impl Coarse {
+    /// Width of the cells of numbers that are compared, in units of the noise. There, numbers are equal whose errors grew on the
+    /// way; in narrow cells, each operation in front may move one of them to the next cell.
+    pub const WIDE: f64 = 32.0;
+
     /// Both ways.
     pub const RUNS: [Self; 2] = [Self::Nearest, Self::Below];
 

@@ -1,8 +1,10 @@
 //! Pointwise programs, step by step: an observer may replace the result of each operation, as rounding would.
 
+use std::collections::HashSet;
+
 use sinter_base::{AttributeError, Value};
 use sinter_ops::pointwise::program::Step;
-use sinter_ops::pointwise::{Pointwise, Program};
+use sinter_ops::pointwise::{Pointwise, Program, ScalarOp};
 use sinter_ops::{Arguments, EvalContext, EvalError, Evaluator};
 
 /// The results of a program, each operation evaluated by itself; `replace` gets the position and the result of each, and
@@ -34,6 +36,23 @@ pub fn evaluate_by_steps(
         values.push(if is_computed { replace(position, result) } else { result });
     }
     Ok(op.program.results().iter().map(|result| values[*result].clone()).collect())
+}
+
+/// The steps of a program whose numbers it compares.
+pub fn compared_steps(op: &Pointwise) -> HashSet<usize> {
+    let compares = |op: &ScalarOp| matches!(op, ScalarOp::Equal | ScalarOp::Less | ScalarOp::LessOrEqual);
+    let steps = op.program.steps().iter().filter_map(|step| match step {
+        Step::Apply { op, args, .. } if compares(op) => Some(args.iter().copied()),
+        _ => None,
+    });
+    steps.flatten().collect()
+}
+
+/// The operands of a program that it compares as they are.
+pub fn compared_inputs(op: &Pointwise) -> HashSet<usize> {
+    let compared = compared_steps(op);
+    let steps = op.program.steps().iter().enumerate().filter(|(position, _)| compared.contains(position));
+    steps.filter_map(|(_, step)| if let Step::Input { index, .. } = step { Some(*index) } else { None }).collect()
 }
 
 /// A program of one step.

@@ -2,6 +2,7 @@
 //! perturbed at random by some units in the last place, or loses as many digits.
 
 use sinter_base::{DataType, Tensor, Value};
+use sinter_interp::stepwise::{compared_inputs, compared_steps};
 use sinter_interp::{Coarse, evaluate_by_steps, inner_errors};
 use sinter_ops::{Arguments, EvalContext, EvalError, Evaluator, Op};
 
@@ -35,6 +36,8 @@ pub(crate) enum Noise {
     Random { seed: u64, sign: f64 },
     /// To fewer digits, so that numbers which rounding separates become equal.
     Coarse(Coarse),
+    /// To fewer digits where a program compares numbers, and nowhere else.
+    Compared(Coarse),
 }
 
 /// A reference executor with noise: it perturbs every float result, inside of pointwise programs too.
@@ -43,6 +46,11 @@ pub(crate) struct Noisy<'a> {
     evaluator: &'a dyn Evaluator,
 }
 
+/// Runs of fewer digits.
+const COARSE: [Noise; 4] = {
+    let [a, b] = Coarse::RUNS;
+    [Noise::Coarse(a), Noise::Coarse(b), Noise::Compared(a), Noise::Compared(b)]
+};
 /// Streams of random numbers: steps of programs, operands, terms inside of operators; those below are of results.
 const STEPS: u64 = 1 << 8;
 const OPERANDS: u64 = 1 << 7;
@@ -52,9 +60,9 @@ impl Noise {
     /// A round of runs, each random noise to both sides: an edge lies on one of them. The first round has runs of fewer
     /// digits as well.
     pub(crate) fn round(round: u64) -> impl Iterator<Item = Self> {
-        let coarse: &[Coarse] = if round == 0 { &Coarse::RUNS } else { &[] };
+        let coarse: &[Self] = if round == 0 { &COARSE } else { &[] };
         let both = |seed: u64| [1.0, -1.0].map(|sign| Self::Random { seed, sign });
-        [2 * round, 2 * round + 1].into_iter().flat_map(both).chain(coarse.iter().copied().map(Self::Coarse))
+        [2 * round, 2 * round + 1].into_iter().flat_map(both).chain(coarse.iter().copied())
     }
 
     /// This noise on the results of an evaluator.
@@ -71,6 +79,7 @@ impl Noise {
             Self::Random { .. } => v,
             // At most the noise off the number.
             Self::Coarse(coarse) => coarse.of(v, 2.0 * noise),
+            Self::Compared(coarse) => coarse.of(v, Coarse::WIDE * noise),
         };
         let moved: Vec<f64> = (0u64..).zip(tensor.to_floats()).map(one).collect();
         Tensor::from_floats(tensor.data_type(), tensor.sizes(), &moved).ok()
@@ -83,6 +92,17 @@ impl Noise {
             noise if noise > 0.0 => self.moved(tensor, noise, stream).map_or(value, Value::Tensor),
             _ => value,
         }
+    }
+
+    /// The operands of a program that compares some as they are: those of fewer digits.
+    fn compared(self, op: &Op, inputs: &Arguments<'_>) -> Option<Vec<Option<Value>>> {
+        let (Self::Compared(_), Op::Pointwise(op)) = (self, op) else { return None };
+        let compared = compared_inputs(op);
+        let moved = |(index, value): (usize, &Option<Value>)| match value {
+            Some(value) if compared.contains(&index) => Some(self.result(value.clone(), OPERANDS)),
+            other => other.clone(),
+        };
+        Some(inputs.all().iter().enumerate().map(moved).collect())
     }
 
     /// A result with the rounding of terms of these sizes, by element.
@@ -99,6 +119,9 @@ impl Noise {
     /// Operands perturbed as their makers may have rounded them. Narrow operands stay: values computed from them are
     /// not rounded to their type.
     pub(crate) fn operands(self, operands: &[Option<Value>]) -> Vec<Option<Value>> {
+        if matches!(self, Self::Compared(_)) {
+            return operands.to_vec();
+        }
         let moved = |(stream, value): (u64, &Option<Value>)| {
             let is_wide = |tensor: &&Tensor| matches!(tensor.data_type(), DataType::F32 | DataType::F64);
             let tensor = value.as_ref().and_then(Value::as_tensor).filter(is_wide);
@@ -111,10 +134,17 @@ impl Noise {
 
 impl Evaluator for Noisy<'_> {
     fn evaluate(&self, op: &Op, inputs: &Arguments<'_>, cx: &EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
+        let moved = self.noise.compared(op, inputs);
+        let moved = moved.as_deref().map(Arguments::new);
+        let inputs = moved.as_ref().unwrap_or(inputs);
         let mut results = self.evaluator.evaluate(op, inputs, cx)?;
         if let Op::Pointwise(op) = op {
             // A kernel also rounds intermediate values, on which a later step may decide.
-            let step = |position: usize, result: Value| self.noise.result(result, STEPS + position as u64);
+            let compared = compared_steps(op);
+            let step = |position: usize, result: Value| match self.noise {
+                Noise::Compared(_) if !compared.contains(&position) => result,
+                noise => noise.result(result, STEPS + position as u64),
+            };
             let inside = evaluate_by_steps(op, inputs, self.evaluator, cx, &step)?;
             // A result that depends on no operand has no axes here, and no error.
             for (result, inside) in results.iter_mut().zip(inside) {
@@ -122,6 +152,9 @@ impl Evaluator for Noisy<'_> {
                     *result = inside;
                 }
             }
+            return Ok(results);
+        }
+        if matches!(self.noise, Noise::Compared(_)) {
             return Ok(results);
         }
         if let Some(sizes) = inner_errors(op, inputs, &results, self.evaluator, cx)? {

@@ -7,10 +7,11 @@
 //! an absolute error of one unit of 1, as in most libraries.) Integers and truth values must be equal where no such run
 //! changes them. If a run changes the number of elements, the results are not compared.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use sinter_base::shape::strides;
 use sinter_base::{DataType, Tensor, Value};
+use sinter_interp::stepwise::{compared_inputs, compared_steps};
 use sinter_interp::{Coarse, FastEvaluator, evaluate_by_steps, inner_errors, run_with};
 use sinter_ops::{Arguments, EvalContext, EvalError, Evaluator, Op};
 use sinter_testkit::Random;
@@ -22,8 +23,6 @@ const RUNS: u64 = 20;
 /// From this run on about every other number stays unchanged, because a decision on several numbers may depend on a
 /// perturbation of some of them.
 const HALVES: u64 = 4;
-/// Widths of cells of coarse numbers.
-const WIDTHS: [f64; 2] = [2.0, 32.0];
 /// Perturbation in units in the last place of f32: more than the error of sums of some dozens of products.
 const UNITS: f64 = 8.0;
 /// Factor between the largest effect and that of a few runs.
@@ -51,9 +50,10 @@ fn unit(data_type: DataType) -> f64 {
 enum Noisy {
     /// At random, by the number of the run.
     Random(u64),
-    /// To fewer digits, in cells so many times as wide as the noise: random numbers are never equal, and never zero. Wide cells
-    /// make numbers equal whose errors grew on the way.
-    Coarse(Coarse, f64),
+    /// To fewer digits: random numbers are never equal, and never zero.
+    Coarse(Coarse),
+    /// To fewer digits where a program compares numbers, and nowhere else: there, numbers are equal whose errors grew on the way.
+    Compared(Coarse),
 }
 
 impl Noisy {
@@ -61,8 +61,9 @@ impl Noisy {
         let Some(tensor) = value.as_tensor().filter(|tensor| tensor.data_type().is_float()) else { return value };
         let noise = Self::units(tensor.data_type()) * unit(tensor.data_type());
         let perturbed: Vec<f64> = match self {
-            Self::Coarse(coarse, width) => {
-                tensor.to_floats().into_iter().map(|v| coarse.of(v, width * noise)).collect()
+            Self::Coarse(coarse) => tensor.to_floats().into_iter().map(|v| coarse.of(v, 2.0 * noise)).collect(),
+            Self::Compared(coarse) => {
+                tensor.to_floats().into_iter().map(|v| coarse.of(v, Coarse::WIDE * noise)).collect()
             }
             Self::Random(run) => {
                 // Runs come in pairs: the same noise to either side, since an edge lies on one of them.
@@ -90,18 +91,21 @@ impl Noisy {
     }
 
     /// The operands; those of products perturbed where they are narrow, since a build may round a weight once more, times a
-    /// constant. A program that compares a computed number with an operand sees both with fewer digits.
+    /// constant.
     fn operands(&self, op: &Op, inputs: &Arguments<'_>) -> Vec<Option<Value>> {
         let is_product = matches!(op, Op::MatMul(_) | Op::Convolution(_) | Op::Deconvolution(_));
         let is_narrow = |value: &Value| !matches!(value.value_type().data_type(), DataType::F32 | DataType::F64);
-        let is_coarse = matches!((self, op), (Self::Coarse(..), Op::Pointwise(_)));
-        let moved = |(stream, value): (u64, &Option<Value>)| match value {
-            Some(value) if is_coarse || is_product && is_narrow(value) => {
-                Some(self.perturbed(value.clone(), 32 + stream))
+        let compared = match (self, op) {
+            (Self::Compared(_), Op::Pointwise(op)) => compared_inputs(op),
+            _ => HashSet::new(),
+        };
+        let moved = |(index, value): (usize, &Option<Value>)| match value {
+            Some(value) if compared.contains(&index) || is_product && is_narrow(value) => {
+                Some(self.perturbed(value.clone(), 32 + index as u64))
             }
             other => other.clone(),
         };
-        (0u64..).zip(inputs.all()).map(moved).collect()
+        inputs.all().iter().enumerate().map(moved).collect()
     }
 
     /// A result with the rounding of terms of these sizes, by element.
@@ -136,13 +140,20 @@ impl Evaluator for Noisy {
         }
         // A program also rounds intermediate values, which are no results of the node.
         if let Op::Pointwise(op) = op {
-            let step = |position: usize, result: Value| self.perturbed(result, 64 + position as u64);
+            let compared = compared_steps(op);
+            let step = |position: usize, result: Value| match self {
+                Self::Compared(_) if !compared.contains(&position) => result,
+                _ => self.perturbed(result, 64 + position as u64),
+            };
             let inside = evaluate_by_steps(op, inputs, &FastEvaluator, cx, &step)?;
             for (value, inside) in results.iter_mut().zip(inside) {
                 if sizes(value) == sizes(&inside) {
                     *value = inside;
                 }
             }
+        }
+        if matches!(self, Self::Compared(_)) {
+            return Ok(results);
         }
         Ok((0u64..).zip(results).map(|(stream, value)| self.perturbed(value, stream)).collect())
     }
@@ -178,8 +189,8 @@ impl Answers {
                 continue;
             }
             let run = |noisy: Noisy| run_with(&problem.network, set, &noisy).ok();
-            let of_width = |width: f64| Coarse::RUNS.map(|coarse| Noisy::Coarse(coarse, width));
-            let runs = || (0..RUNS).map(Noisy::Random).chain(WIDTHS.into_iter().flat_map(of_width));
+            let coarse = Coarse::RUNS.map(Noisy::Coarse).into_iter().chain(Coarse::RUNS.map(Noisy::Compared));
+            let runs = || (0..RUNS).map(Noisy::Random).chain(coarse);
             let perturbed = self.perturbed.get_or_insert_with(|| runs().filter_map(run).collect());
             let others: Vec<&Value> = perturbed.iter().filter_map(|outputs| outputs.get(index)).collect();
             if let Some(reason) = differs(&found[index], &self.outputs[index], &others) {
