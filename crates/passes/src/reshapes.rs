@@ -70,18 +70,33 @@ fn ones_beside(short: &[Dim], long: &[Dim]) -> Option<Vec<i64>> {
     rest.peek().is_none().then_some(ones)
 }
 
-/// The one operator that gives `from` the sizes `to`, and the list that it takes.
-fn settled(from: &[Dim], to: &[Dim]) -> Option<(Op, Vec<i64>)> {
+/// The operators that give `from` the sizes `to`, and the lists that they take: one, or two that move axes of size 1.
+fn settled(from: &[Dim], to: &[Dim]) -> Option<Vec<(Op, Vec<i64>)>> {
     let entries = target(from, to)?;
     if may_be_undecided(&entries, to) {
         if let Some(axes) = ones_beside(from, to) {
-            return Some((Unsqueeze {}.into(), axes));
+            return Some(vec![(Unsqueeze {}.into(), axes)]);
         }
         if let Some(axes) = ones_beside(to, from) {
-            return Some((Squeeze {}.into(), axes));
+            return Some(vec![(Squeeze {}.into(), axes)]);
+        }
+        let others =
+            |dims: &[Dim]| -> Vec<Dim> { dims.iter().filter(|dim| dim.as_constant() != Some(1)).cloned().collect() };
+        let rest = others(from);
+        if let (Some(gone), Some(made)) = (ones_beside(&rest, from), ones_beside(&rest, to)) {
+            return Some(vec![(Squeeze {}.into(), gone), (Unsqueeze {}.into(), made)]);
         }
     }
-    Some((Reshape::default().into(), entries))
+    Some(vec![(Reshape::default().into(), entries)])
+}
+
+/// Adds operators that [`settled`] names.
+fn add(patch: &mut Patch<'_>, mut x: ValueId, steps: Vec<(Op, Vec<i64>)>) -> Result<ValueId, Miss> {
+    for (op, list) in steps {
+        let list = patch.int_list(&list);
+        x = patch.add_one(op, &[x, list])?;
+    }
+    Ok(x)
 }
 
 /// The sizes of an old or a new value.
@@ -98,9 +113,8 @@ pub(crate) fn reshaped(patch: &mut Patch<'_>, x: ValueId, to: &[Dim]) -> Result<
     if same_dims(&from, to) {
         return Ok(x);
     }
-    let Some((op, list)) = settled(&from, to) else { miss!("the sizes of {} are not decided", patch.ty(x)) };
-    let list = patch.int_list(&list);
-    Ok(patch.add_one(op, &[x, list])?)
+    let Some(steps) = settled(&from, to) else { miss!("the sizes of {} are not decided", patch.ty(x)) };
+    add(patch, x, steps)
 }
 
 /// Is this the first operator of a chain, and takes a constant?
@@ -124,14 +138,24 @@ pub(crate) fn rewrite(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>)
         patch.replace(result, root);
         return Ok(true);
     }
-    let Some((op, list)) = settled(from, to) else {
+    let Some(steps) = settled(from, to) else {
         miss!("the sizes of {} are not decided by those of {}", graph.ty(result), graph.ty(root));
     };
-    if is_first && op.kind() == node.op.kind() {
+    let is_settled = match &steps[..] {
+        [(op, _)] => is_first && op.kind() == node.op.kind(),
+        [(squeeze, _), (unsqueeze, _)] => {
+            let input = node.inputs.first().copied().flatten().and_then(|input| graph.producer(input));
+            let follows = |(before, _): (&Node, usize)| {
+                before.op.kind() == squeeze.kind() && before.inputs.first() == Some(&Some(root))
+            };
+            node.op.kind() == unsqueeze.kind() && input.is_some_and(follows)
+        }
+        _ => false,
+    };
+    if is_settled {
         return Ok(false);
     }
-    let list = patch.int_list(&list);
-    let reshaped = patch.add_one(op, &[root, list])?;
+    let reshaped = add(patch, root, steps)?;
     patch.replace(result, reshaped);
     Ok(true)
 }

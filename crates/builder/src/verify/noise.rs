@@ -25,6 +25,7 @@ pub(crate) fn unit(data_type: DataType) -> f64 {
 fn noise_of(data_type: DataType) -> f64 {
     match data_type {
         DataType::F32 => UNITS * unit(DataType::F32),
+        DataType::F64 => UNITS * 2f64.powi(-52),
         other => unit(other),
     }
 }
