@@ -6,8 +6,14 @@ use sinter_ops::{Body, Node, Op};
 
 use crate::verify::noise::unit;
 
-/// Types coarser than bf16 have steps so large that only one in this many elements may round the other way.
-const FEW: usize = 32;
+/// Types coarser than bf16 have steps so large that only one in this many elements may round the other way, on average.
+const FEW: f64 = 32.0;
+
+/// How many of so many elements may round the other way: the mean of a Poisson distribution and three deviations.
+fn few(count: usize) -> usize {
+    let mean = count as f64 / FEW;
+    ((mean + 3.0 * mean.sqrt()) as usize).max(1)
+}
 
 /// The line of the table that applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,9 +110,11 @@ pub(crate) fn agree(found: &Value, expected: &Value, rule: Rule, wider: f64, rou
         let tolerance = Tolerance { relative: 2e-4 + wider, absolute: (3e-5 + wider) * largest + least(data_type) };
         let Err(error) = compare(found, expected, tolerance) else { return Ok(()) };
         let coarser = Tolerance { relative: tolerance.relative + rounding, ..tolerance };
-        let few = |count: usize| rounding <= unit(DataType::Bf16) || count <= (tensor.count() / FEW).max(1);
+        let are_few = |wrong: usize| rounding <= unit(DataType::Bf16) || wrong <= few(tensor.count());
         return match &error {
-            Disagreement::Elements { count, .. } if rounding > 0.0 && few(*count) => compare(found, expected, coarser),
+            Disagreement::Elements { count, .. } if rounding > 0.0 && are_few(*count) => {
+                compare(found, expected, coarser)
+            }
             _ => Err(error),
         }
         .map_err(|e| e.to_string());
