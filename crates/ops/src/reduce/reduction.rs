@@ -100,8 +100,10 @@ impl ReduceKind {
     /// The same on sizes, where that is an expression of sizes.
     fn dims(self, values: &[Dim]) -> Option<Dim> {
         let fold = |start: Dim, f: fn(&Dim, &Dim) -> Dim| {
-            // An intermediate result that is too large ends the tracking.
-            let all = |all: Dim, value| Some(f(&all, value)).filter(|all| !all.is_too_large());
+            // An intermediate result that is too large ends the tracking, and so does a number that may have left its range:
+            // the arithmetic of sizes saturates where that of integers wraps.
+            let is_in_range = |all: &Dim| !matches!(all.as_constant(), Some(i64::MIN | i64::MAX));
+            let all = |all: Dim, value| Some(f(&all, value)).filter(|all| !all.is_too_large() && is_in_range(all));
             values.iter().try_fold(start, all)
         };
         let first = || values.first().cloned();
@@ -186,7 +188,8 @@ impl Operator for Reduce {
         let ty = TensorType::ranked(data_type, self.result(dims, &axes, &Dim::constant(1)));
         // A list of sizes reduced to one number.
         let known = if dims.len() == 1 && axes.len() == 1 { data.ints() } else { None };
-        let known = known.and_then(|values| self.kind.dims(values));
+        let fits = |value: &Dim| value.as_constant().is_none_or(|v| data_type.wrap(v.into()) == i128::from(v));
+        let known = known.and_then(|values| self.kind.dims(values)).filter(fits);
         Ok(vec![match known {
             Some(value) => ty.with_value(KnownValue::Ints(vec![value])).into(),
             None => ty.into(),
@@ -336,6 +339,19 @@ mod tests {
             .with_value(KnownValue::Ints(vec![Dim::symbol("N"), Dim::constant(4)]));
         let y = infer_of(&Reduce::new(ReduceKind::Product, false), &[&sizes.into()]).unwrap();
         assert_eq!(y[0].as_tensor().unwrap().ints().unwrap(), [Dim::symbol("N").mul(&4i64.into())]);
+    }
+
+    #[test]
+    fn numbers_that_wrap_are_no_known_contents() {
+        let known = |data_type, values: [i64; 2]| {
+            let values = values.map(Dim::constant).to_vec();
+            let list = TensorType::ranked(data_type, vec![2i64.into()]).with_value(KnownValue::Ints(values));
+            let y = infer_of(&Reduce::new(ReduceKind::Sum, false), &[&list.into()]).unwrap();
+            y[0].as_tensor().unwrap().constant_ints()
+        };
+        assert_eq!(known(DataType::I64, [3, 4]), Some(vec![7]));
+        assert_eq!(known(DataType::I64, [3, i64::MAX]), None);
+        assert_eq!(known(DataType::I32, [3, i64::from(i32::MAX)]), None);
     }
 
     #[test]
