@@ -1,7 +1,7 @@
 //! Kernels: a source to compile, and the geometry and parameters of launches. They know addresses and sizes, and no driver.
 
 use sinter_backend::{End, KernelError, StrideSupport};
-use sinter_base::{DataType, Rows};
+use sinter_base::{DataType, Dim, Rows};
 use smallvec::SmallVec;
 
 /// May the compiler contract a product and a sum into one operation, which rounds once?
@@ -90,6 +90,11 @@ impl Fault {
     }
 }
 
+/// The error of arguments that do not fit a kernel.
+pub(crate) fn recipe(text: impl Into<String>) -> KernelError {
+    KernelError::Recipe(text.into())
+}
+
 /// Threads of a block of most kernels.
 pub const THREADS: u32 = 256;
 
@@ -118,6 +123,32 @@ impl<'a> Launch<'a> {
         let blocks = work.div_ceil(THREADS as usize).clamp(1, self.units.max(1) * 32);
         Geometry { grid: [u32::try_from(blocks).unwrap_or(u32::MAX), 1, 1], threads: THREADS, shared: 0 }
     }
+
+    /// Launches a function whose threads take this many elements in turns; nothing for none.
+    ///
+    /// # Errors
+    /// Errors of earlier work.
+    pub fn each(&mut self, entry: usize, work: usize, words: &[u64]) -> Result<(), KernelError> {
+        let geometry = self.spread(work);
+        if work == 0 { Ok(()) } else { self.sink.run(entry, geometry, words) }
+    }
+
+    /// The address of an optional operand, 0 where it is left out.
+    pub fn address(&self, index: usize) -> u64 {
+        self.inputs.get(index).copied().flatten().map_or(0, |tensor| tensor.address)
+    }
+
+    /// The address of scratch memory of at least this many bytes.
+    ///
+    /// # Errors
+    /// When the launch has less.
+    pub fn scratch(&self, bytes: usize) -> Result<u64, KernelError> {
+        match self.workspace {
+            _ if bytes == 0 => Ok(0),
+            Some((address, found)) if found >= bytes => Ok(address),
+            found => Err(recipe(format!("{bytes} bytes of scratch memory are needed, {found:?} are there"))),
+        }
+    }
 }
 
 /// A kernel of one configuration.
@@ -141,5 +172,15 @@ pub trait Kernel: Send + Sync {
     /// Which strided views the kernel takes for an operand or a result.
     fn stride_support(&self, _end: End) -> StrideSupport {
         StrideSupport::Contiguous
+    }
+
+    /// Bytes of scratch memory.
+    fn workspace(&self) -> Dim {
+        Dim::constant(0)
+    }
+
+    /// (operand, result) pairs that may share memory.
+    fn in_place(&self) -> &'static [(usize, usize)] {
+        &[]
     }
 }

@@ -13,22 +13,26 @@ pub mod code;
 pub mod compile;
 pub mod driver;
 pub mod kernel;
+mod lines;
 pub mod machine;
 pub mod selection;
 pub mod space;
 pub mod stream;
 pub mod tactic;
 pub mod target;
+mod text_kernel;
 pub mod types;
 pub mod windows;
 
 pub mod conv;
+pub mod image;
 pub mod index;
 pub mod matmul;
 pub mod movement;
 pub mod norm;
 pub mod pointwise;
 pub mod pool;
+pub mod quantize;
 pub mod reduce;
 
 pub use back_end::Cuda;

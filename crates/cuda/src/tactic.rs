@@ -82,6 +82,8 @@ pub(crate) fn describe(candidate: &mut Candidate, region: &Region, kernel: &dyn 
     let operands = (0..region.operand_count()).map(End::Operand);
     let ends = operands.chain((0..region.body().outputs().len()).map(End::Result));
     let strided = ends.map(|end| (end, kernel.stride_support(end)));
+    candidate.workspace = kernel.workspace();
+    candidate.in_place = kernel.in_place().to_vec();
     candidate.strided = strided.filter(|(_, support)| *support != StrideSupport::Contiguous).collect();
 }
 

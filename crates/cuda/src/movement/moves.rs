@@ -21,8 +21,9 @@ const fn row(
     Row { name, roots, numerics: Numerics::Exact, speed: Speed::STREAMING, kernel }
 }
 
-/// Axes that are merged, split, added or removed: the elements stay in order.
-pub const RESHAPE: Row = row("cuda.movement.reshape", &[OpKind::Reshape, OpKind::Squeeze, OpKind::Unsqueeze], reshape);
+/// Axes that are merged, split, added or removed, or another type of the same bits: the elements stay in order.
+pub const RESHAPE: Row =
+    row("cuda.movement.reshape", &[OpKind::Reshape, OpKind::Squeeze, OpKind::Unsqueeze, OpKind::BitCast], reshape);
 /// Axes in another order.
 pub const TRANSPOSE: Row = row("cuda.movement.transpose", &[OpKind::Transpose], transpose);
 /// Parts of constant starts and steps.
@@ -77,7 +78,9 @@ fn of(region: &Region, tactic: &'static str, which: Move) -> Result<Box<dyn Kern
 
 fn reshape(region: &Region) -> Result<Box<dyn Kernel>, Refusal> {
     match region.only().map(|node| node.op.kind()) {
-        Some(OpKind::Reshape | OpKind::Squeeze | OpKind::Unsqueeze) => of(region, RESHAPE.name, Move::Reshape),
+        Some(OpKind::Reshape | OpKind::Squeeze | OpKind::Unsqueeze | OpKind::BitCast) => {
+            of(region, RESHAPE.name, Move::Reshape)
+        }
         _ => Err(Refusal::OtherOperator),
     }
 }
