@@ -8,7 +8,7 @@ use crate::driver::context;
 use crate::machine::CudaMachine;
 use crate::selection::{Selection, describe};
 use crate::tactic::CudaTactic;
-use crate::{conv, image, index, matmul, movement, norm, pointwise, pool, quantize, reduce, target};
+use crate::{attention, conv, image, index, matmul, movement, norm, pointwise, pool, quantize, reduce, target};
 
 /// The back end of NVIDIA GPUs: one device that the driver offers to this process, or a kind of device elsewhere.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +24,7 @@ const FAMILIES: &[&[&dyn CudaTactic]] = &[
     pool::TACTICS,
     norm::TACTICS,
     image::TACTICS,
+    attention::TACTICS,
     quantize::TACTICS,
     movement::TACTICS,
     index::TACTICS,

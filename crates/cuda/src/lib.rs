@@ -24,6 +24,7 @@ mod text_kernel;
 pub mod types;
 pub mod windows;
 
+pub mod attention;
 pub mod conv;
 pub mod image;
 pub mod index;
