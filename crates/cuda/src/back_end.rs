@@ -8,7 +8,10 @@ use crate::driver::context;
 use crate::machine::CudaMachine;
 use crate::selection::{Selection, describe};
 use crate::tactic::CudaTactic;
-use crate::{attention, conv, image, index, matmul, movement, norm, pointwise, pool, quantize, reduce, target};
+use crate::{
+    attention, conv, detection, image, index, matmul, movement, norm, pointwise, pool, quantize, random, recurrent,
+    reduce, signal, target,
+};
 
 /// The back end of NVIDIA GPUs: one device that the driver offers to this process, or a kind of device elsewhere.
 #[derive(Clone, Copy, Debug)]
@@ -25,10 +28,14 @@ const FAMILIES: &[&[&dyn CudaTactic]] = &[
     norm::TACTICS,
     image::TACTICS,
     attention::TACTICS,
+    detection::TACTICS,
     quantize::TACTICS,
     movement::TACTICS,
     index::TACTICS,
     reduce::TACTICS,
+    recurrent::TACTICS,
+    random::TACTICS,
+    signal::TACTICS,
 ];
 
 impl Cuda {

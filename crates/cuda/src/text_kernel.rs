@@ -5,7 +5,7 @@ use sinter_backend::{KernelError, Refusal, Region};
 use sinter_base::{DataType, Dim};
 use smallvec::SmallVec;
 
-use crate::kernel::{Contraction, Kernel, Launch, Source, recipe};
+use crate::kernel::{Bound, Contraction, Kernel, Launch, Source, Tensor, recipe};
 use crate::types::element;
 
 /// The text of a kernel and its functions.
@@ -21,6 +21,9 @@ pub(crate) struct Text {
     pub(crate) entries: &'static [&'static str],
 }
 
+/// See [`Kernel::bounds`].
+type Bounds = dyn Fn(&[Option<Tensor<'_>>]) -> Option<SmallVec<[Bound; 4]>> + Send + Sync;
+
 /// See the module documentation.
 pub(crate) struct TextKernel<F> {
     text: Text,
@@ -29,6 +32,8 @@ pub(crate) struct TextKernel<F> {
     results: SmallVec<[DataType; 4]>,
     workspace: Dim,
     in_place: &'static [(usize, usize)],
+    takes_seed: bool,
+    bounds: Option<Box<Bounds>>,
     launch: F,
 }
 
@@ -46,7 +51,16 @@ impl<F: Fn(&mut Launch<'_>) -> Result<(), KernelError> + Send + Sync + 'static> 
         let body = region.body();
         let operands = (0..region.operand_count()).map(|index| region.input(index).map(|ty| ty.data_type));
         let (operands, results) = (operands.collect(), body.output_types().iter().map(|ty| ty.data_type()).collect());
-        Self { text, operands, results, workspace: Dim::constant(0), in_place: &[], launch }
+        Self {
+            text,
+            operands,
+            results,
+            workspace: Dim::constant(0),
+            in_place: &[],
+            takes_seed: false,
+            bounds: None,
+            launch,
+        }
     }
 
     /// With scratch memory of this many bytes.
@@ -57,6 +71,19 @@ impl<F: Fn(&mut Launch<'_>) -> Result<(), KernelError> + Send + Sync + 'static> 
     /// With (operand, result) pairs that may share memory.
     pub(crate) fn in_place(self, in_place: &'static [(usize, usize)]) -> Self {
         Self { in_place, ..self }
+    }
+
+    /// Whose launches depend on the seed of the run.
+    pub(crate) fn with_run_seed(self) -> Self {
+        Self { takes_seed: true, ..self }
+    }
+
+    /// Which determines sizes of results.
+    pub(crate) fn with_bounds(
+        self,
+        bounds: impl Fn(&[Option<Tensor<'_>>]) -> Option<SmallVec<[Bound; 4]>> + Send + Sync + 'static,
+    ) -> Self {
+        Self { bounds: Some(Box::new(bounds)), ..self }
     }
 
     pub(crate) fn boxed(self) -> Box<dyn Kernel> {
@@ -94,5 +121,13 @@ impl<F: Fn(&mut Launch<'_>) -> Result<(), KernelError> + Send + Sync> Kernel for
 
     fn in_place(&self) -> &'static [(usize, usize)] {
         self.in_place
+    }
+
+    fn takes_seed(&self) -> bool {
+        self.takes_seed
+    }
+
+    fn bounds(&self, inputs: &[Option<Tensor<'_>>]) -> Option<SmallVec<[Bound; 4]>> {
+        self.bounds.as_ref().and_then(|bounds| bounds(inputs))
     }
 }

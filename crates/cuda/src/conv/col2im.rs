@@ -2,7 +2,6 @@
 //! falls on one element.
 
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
-use sinter_base::DataType;
 use sinter_ops::OpKind;
 use sinter_ops::conv::Col2Im;
 use sinter_ops::window::{Axis, Padding};
@@ -13,6 +12,7 @@ use crate::movement::moves::constants;
 use crate::only_operator;
 use crate::tactic::{Row, Speed, refuse_unknown_sizes};
 use crate::text_kernel::{Text, TextKernel, typedefs};
+use crate::types::careful_sums;
 use crate::windows::{SPATIAL, Shape};
 
 /// See the module documentation.
@@ -47,15 +47,13 @@ fn kernel(region: &Region) -> Result<Box<dyn Kernel>, Refusal> {
         return Err(Refusal::new(format!("the lists of {op:?} are not for {rank} axes")));
     }
     let data_type = region.input(0).map(|ty| ty.data_type);
-    // Sums of integers saturate, as those of the reference do: in float64.
-    let is_wide = data_type.is_some_and(|ty| ty == DataType::F64 || !ty.is_float());
     let text = Text {
         name: COL2IM.name,
         interface: 1,
         generated: format!(
             "{}typedef {} A;\n",
             typedefs(&[("T", data_type)])?,
-            if is_wide { "double" } else { "float" }
+            data_type.map_or("float", careful_sums)
         ),
         text: include_str!("col2im.cu"),
         contraction: Contraction::Off,

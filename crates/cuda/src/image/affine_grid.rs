@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use crate::kernel::{Contraction, Kernel, Launch, recipe};
 use crate::only_operator;
-use crate::tactic::{Row, Speed, refuse_unknown_sizes};
+use crate::tactic::{Row, Speed, refuse_unknown_ranks};
 use crate::text_kernel::{Text, TextKernel, typedefs};
 use crate::windows::SPATIAL;
 
@@ -21,7 +21,7 @@ pub const AFFINE_GRID: Row = Row {
 
 fn kernel(region: &Region) -> Result<Box<dyn Kernel>, Refusal> {
     let op = only_operator!(region, AffineGrid);
-    refuse_unknown_sizes(region)?;
+    refuse_unknown_ranks(region)?;
     let text = Text {
         name: AFFINE_GRID.name,
         interface: 1,

@@ -2,7 +2,6 @@
 //! positions in float64, as their rounding decides which elements count.
 
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
-use sinter_base::DataType;
 use sinter_ops::OpKind;
 use sinter_ops::image::grid_sample::{GridInterpolation, GridPadding};
 use smallvec::SmallVec;
@@ -12,6 +11,7 @@ use crate::movement::moves::rank_of;
 use crate::only_operator;
 use crate::tactic::{Row, Speed, refuse_unknown_sizes};
 use crate::text_kernel::{Text, TextKernel, typedefs};
+use crate::types::careful_sums;
 use crate::windows::SPATIAL;
 
 /// See the module documentation.
@@ -31,8 +31,6 @@ fn kernel(region: &Region) -> Result<Box<dyn Kernel>, Refusal> {
         return Err(Refusal::new(format!("takes at most {SPATIAL} spatial axes, not {}", rank - 2)));
     }
     let (image, grid) = (region.input(0).map(|ty| ty.data_type), region.input(1).map(|ty| ty.data_type));
-    // Integers are cut as the reference cuts them: from float64.
-    let is_wide = image.is_some_and(|ty| ty == DataType::F64 || !ty.is_float());
     let interpolation = match op.interpolation {
         GridInterpolation::Nearest => "NEAREST",
         GridInterpolation::Linear => "LINEAR",
@@ -49,7 +47,7 @@ fn kernel(region: &Region) -> Result<Box<dyn Kernel>, Refusal> {
         generated: format!(
             "{}typedef {} A;\n#define INTERPOLATION {interpolation}\n#define PADDING {padding}\n#define ALIGN_CORNERS {}\n",
             typedefs(&[("T", image), ("G", grid)])?,
-            if is_wide { "double" } else { "float" },
+            image.map_or("float", careful_sums),
             op.align_corners
         ),
         text: include_str!("grid_sample.cu"),

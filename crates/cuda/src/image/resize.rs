@@ -2,8 +2,8 @@
 //! along each axis, and their weights.
 
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
+use sinter_base::Sizes;
 use sinter_base::shape::strides;
-use sinter_base::{DataType, Sizes};
 use sinter_ops::OpKind;
 use sinter_ops::axes::distinct_axes;
 use sinter_ops::image::resize_axis::{Coordinates, Interpolation, NearestRounding};
@@ -17,6 +17,7 @@ use crate::only_operator;
 use crate::space::{RANK, words};
 use crate::tactic::{Row, Speed, refuse_unknown_sizes};
 use crate::text_kernel::{Text, TextKernel, typedefs};
+use crate::types::careful_sums;
 
 /// See the module documentation.
 pub const RESIZE: Row = Row {
@@ -78,8 +79,6 @@ fn kernel(region: &Region) -> Result<Box<dyn Kernel>, Refusal> {
         return Err(Refusal::new("takes numbers"));
     }
     let element = if is_nearest && !crops { moved_type(region)? } else { typedefs(&[("T", data_type)])? };
-    // Halves of integers are rounded as the reference does: in float64.
-    let is_wide = data_type.is_some_and(|ty| ty == DataType::F64 || !ty.is_float());
     let interpolation = match op.interpolation {
         Interpolation::Nearest { .. } => "NEAREST",
         Interpolation::Linear { .. } => "LINEAR",
@@ -99,7 +98,7 @@ fn kernel(region: &Region) -> Result<Box<dyn Kernel>, Refusal> {
         interface: 1,
         generated: format!(
             "{element}typedef {} A;\n#define INTERPOLATION {interpolation}\n#define COORDINATES {coordinates}\n",
-            if is_wide { "double" } else { "float" }
+            data_type.map_or("float", careful_sums)
         ),
         text: include_str!("resize.cu"),
         contraction: Contraction::Off,

@@ -1,5 +1,5 @@
-// Regions of feature maps pooled to a fixed size, read between elements. The generated header names the types of elements T and
-// of samples I, and whether cells take the MAXIMUM.
+// Regions of feature maps pooled to a fixed size, read between elements. The generated header names the types of elements T, of
+// samples I and of sums A, and whether cells take the MAXIMUM.
 #include "math.cuh"
 #include "generated.cuh"
 
@@ -18,7 +18,7 @@ struct Parameters {
     u32* fault;
 };
 
-typedef Wide<T> W;
+typedef A W;
 
 // Points of a cell along one axis: positions and their number in float64, as rounding decides that.
 struct Span {
@@ -56,8 +56,8 @@ extern "C" __global__ void pool(const __grid_constant__ Parameters p) {
         const i64 column = at % p.columns, row = at / p.columns % p.rows, channel = at / p.columns / p.rows % p.channels;
         const i64 number = at / p.columns / p.rows / p.channels, sample = i64(Element<I>::load(p.numbers[number]));
         const T* region = p.regions + number * 4;
-        const Span across(p, Element<T>::load(region[0]), Element<T>::load(region[2]), column, p.columns);
-        const Span down(p, Element<T>::load(region[1]), Element<T>::load(region[3]), row, p.rows);
+        const Span across(p, W(Element<T>::load(region[0])), W(Element<T>::load(region[2])), column, p.columns);
+        const Span down(p, W(Element<T>::load(region[1])), W(Element<T>::load(region[3])), row, p.rows);
         if (sample < 0 || sample >= p.samples || across.points < 0 || down.points < 0) {
             report(p.fault, FAULT_INDEX);
             return;
@@ -73,10 +73,10 @@ extern "C" __global__ void pool(const __grid_constant__ Parameters p) {
                 W u;
                 W weighted[4] = {};
                 if (is_row && across.neighbours(i, p.width, x0, x1, u)) {
-                    weighted[0] = (W(1) - v) * (W(1) - u) * Element<T>::load(x[y0 * p.width + x0]);
-                    weighted[1] = (W(1) - v) * u * Element<T>::load(x[y0 * p.width + x1]);
-                    weighted[2] = v * (W(1) - u) * Element<T>::load(x[y1 * p.width + x0]);
-                    weighted[3] = v * u * Element<T>::load(x[y1 * p.width + x1]);
+                    weighted[0] = (W(1) - v) * (W(1) - u) * W(Element<T>::load(x[y0 * p.width + x0]));
+                    weighted[1] = (W(1) - v) * u * W(Element<T>::load(x[y0 * p.width + x1]));
+                    weighted[2] = v * (W(1) - u) * W(Element<T>::load(x[y1 * p.width + x0]));
+                    weighted[3] = v * u * W(Element<T>::load(x[y1 * p.width + x1]));
                 }
                 sum += weighted[0] + weighted[1] + weighted[2] + weighted[3];
 #pragma unroll
@@ -84,7 +84,7 @@ extern "C" __global__ void pool(const __grid_constant__ Parameters p) {
             }
         }
         const i64 points = across.points * down.points;
-        if (MAXIMUM) p.y[at] = narrowed<T>(points == 0 ? W(0) : largest);
-        else p.y[at] = narrowed<T>(sum / W(points > 0 ? points : 1));
+        if (MAXIMUM) p.y[at] = of_float<T>(points == 0 ? W(0) : largest);
+        else p.y[at] = of_float<T>(sum / W(points > 0 ? points : 1));
     });
 }

@@ -10,6 +10,7 @@ use crate::kernel::{Contraction, Kernel, Launch, recipe};
 use crate::only_operator;
 use crate::tactic::{Row, Speed, refuse_unknown_sizes};
 use crate::text_kernel::{Text, TextKernel, typedefs};
+use crate::types::careful_sums;
 
 /// See the module documentation.
 pub const ROI_ALIGN: Row = Row {
@@ -28,8 +29,9 @@ fn kernel(region: &Region) -> Result<Box<dyn Kernel>, Refusal> {
         name: ROI_ALIGN.name,
         interface: 1,
         generated: format!(
-            "{}#define MAXIMUM {}\n",
+            "{}typedef {} A;\n#define MAXIMUM {}\n",
             typedefs(&[("T", operand(0)), ("I", operand(2))])?,
+            operand(0).map_or("float", careful_sums),
             op.pooling == RegionPooling::Max
         ),
         text: include_str!("roi_align.cu"),

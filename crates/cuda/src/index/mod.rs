@@ -1,11 +1,16 @@
 //! Elements picked by indices in memory, or written where those say.
 
+pub(crate) mod compaction;
 pub mod gather;
 pub mod gather_elements;
 pub mod gather_nd;
+pub mod non_zero;
 pub mod range;
 pub mod scatter;
+pub(crate) mod sort;
 pub mod tensor_scatter;
+pub mod top_k;
+pub mod unique;
 mod vectors;
 
 use sinter_backend::{Refusal, Region};
@@ -23,6 +28,9 @@ pub const TACTICS: &[&dyn CudaTactic] = &[
     &scatter::SCATTER_COMBINE,
     &tensor_scatter::TENSOR_SCATTER,
     &range::RANGE,
+    &top_k::TOP_K,
+    &non_zero::NON_ZERO,
+    &unique::UNIQUE,
 ];
 
 /// The line that names the type T of as many bytes as an element of the result.

@@ -5,7 +5,7 @@ use sinter_ops::OpKind;
 
 use crate::kernel::{Contraction, Kernel, Launch, recipe};
 use crate::only_operator;
-use crate::tactic::{Row, Speed, refuse_unknown_sizes};
+use crate::tactic::{Row, Speed, refuse_unknown_ranks};
 use crate::text_kernel::{Text, TextKernel, typedefs};
 
 /// See the module documentation.
@@ -19,7 +19,7 @@ pub const RANGE: Row = Row {
 
 fn kernel(region: &Region) -> Result<Box<dyn Kernel>, Refusal> {
     only_operator!(region, Range);
-    refuse_unknown_sizes(region)?;
+    refuse_unknown_ranks(region)?;
     let text = Text {
         name: RANGE.name,
         interface: 1,

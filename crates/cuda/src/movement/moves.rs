@@ -10,7 +10,7 @@ use crate::kernel::{Kernel, Launch, Source};
 use crate::movement::copy::{Copy, ENTRIES, run, source};
 use crate::only_operator;
 use crate::space::{Axes, RANK};
-use crate::tactic::{Row, Speed, refuse_unknown_sizes};
+use crate::tactic::{Row, Speed, refuse_unknown_ranks, refuse_unknown_sizes};
 use crate::types::moved;
 
 const fn row(
@@ -60,7 +60,8 @@ struct MoveKernel {
 
 /// The kernel of a move of the region's first operand.
 fn of(region: &Region, tactic: &'static str, which: Move) -> Result<Box<dyn Kernel>, Refusal> {
-    refuse_unknown_sizes(region)?;
+    // The sizes of the launch say all.
+    refuse_unknown_ranks(region)?;
     let types = region.body().input_types().into_iter().chain(region.body().output_types());
     let rank = types.filter_map(|ty| ty.as_tensor()?.dims().ok().map(<[_]>::len)).max().unwrap_or(0);
     // Each repeated axis is two.

@@ -13,7 +13,7 @@ use crate::kernel::{Contraction, Kernel, Launch, recipe};
 use crate::movement::moves::{axes, number, rank_of};
 use crate::only_operator;
 use crate::space::{RANK, words};
-use crate::tactic::{Row, Speed, refuse_unknown_sizes};
+use crate::tactic::{Row, Speed, refuse_unknown_ranks};
 use crate::text_kernel::{Text, TextKernel};
 
 /// See the module documentation.
@@ -31,7 +31,7 @@ const PLACE: usize = 2;
 
 fn kernel(region: &Region) -> Result<Box<dyn Kernel>, Refusal> {
     let op = only_operator!(region, MaxUnpool).clone();
-    refuse_unknown_sizes(region)?;
+    refuse_unknown_ranks(region)?;
     let rank = rank_of(region)?;
     if rank > RANK {
         return Err(Refusal::new(format!("takes at most {RANK} axes, not {rank}")));
