@@ -46,11 +46,11 @@ fn run(launch: &mut Launch<'_>, op: &DeformableConvolution) -> Result<(), Kernel
     let mismatch = || recipe(format!("{:?} by {:?} at {:?} is no {:?}", x.sizes, w.sizes, offsets.sizes, y.sizes));
     let ([n, c, input @ ..], [m, seen, kernel @ ..]) = (x.sizes, w.sizes) else { return Err(mismatch()) };
     let [y_n, y_m, output @ ..] = y.sizes else { return Err(mismatch()) };
-    let taps: usize = kernel.iter().product::<usize>() * op.offset_groups;
+    let taps = kernel.iter().try_fold(op.offset_groups, |taps, size| taps.checked_mul(*size)).ok_or_else(mismatch)?;
     let beside = |tensor: &crate::kernel::Tensor<'_>, channels: usize| matches!(tensor.sizes, [batch, found, rest @ ..] if batch == n && *found == channels && rest == output);
     let fits = n == y_n
         && m == y_m
-        && seen * op.groups == *c
+        && seen.checked_mul(op.groups) == Some(*c)
         && m.is_multiple_of(op.groups)
         && c.is_multiple_of(op.offset_groups)
         && beside(&offsets, taps * output.len())

@@ -131,7 +131,7 @@ template <int AXES> struct Nest<AXES, AXES> {
 };
 
 // Integers round to the nearest one, ties to even.
-inline T stored(A v) { return of_float<T>(is_integer<T> ? rint(v) : v); }
+inline T rounded(A v) { return of_float<T>(is_integer<T> ? rint(v) : v); }
 
 template <int AXES> inline void run(const Parameters& p) {
     each(p.count, [&](i64 at) {
@@ -160,7 +160,7 @@ template <int AXES> inline void run(const Parameters& p) {
                 }
                 taps[axis] = Taps(p, own, x);
             }
-            p.y[at] = stored(Nest<0, AXES>::sum(p, taps, place));
+            p.y[at] = rounded(Nest<0, AXES>::sum(p, taps, place));
         }
     });
 }

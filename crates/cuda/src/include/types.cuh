@@ -304,6 +304,18 @@ template <class T, class V> inline T of_float(V v) {
     else return narrowed<T>(Wide<T>(v));
 }
 
+// An element in the type that carries it, or an integer in float64.
+template <class W, class T> inline W as(T v) {
+    if constexpr (same<W, Wide<T>>) return Element<T>::load(v);
+    else return cast<double, T>(Element<T>::load(v), true, 0);
+}
+
+// An element of a value that was computed so.
+template <class T, class W> inline T stored(W v) {
+    if constexpr (is_integer<T> && same<W, double>) return saturated<T>(v);
+    else return narrowed<T>(v);
+}
+
 // V consecutive elements, loaded and stored at once.
 template <int BYTES> struct Raw;
 template <> struct Raw<1> { typedef u8 Type; };

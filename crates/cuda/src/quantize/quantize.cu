@@ -19,7 +19,7 @@ inline Wide<P> divided(Wide<P> v, Wide<P> scale) {
 }
 
 // The sum of quotient and zero point is exact in float64, or rounds to the side where it lies.
-template <class T> inline T stored(double quotient, Wide<T> zero) {
+template <class T> inline T quantized(double quotient, Wide<T> zero) {
     if constexpr (is_integer<T>) {
         return saturated<T>(is_nan(quotient) ? double(zero) : rint(quotient) + double(zero));
     } else {
@@ -33,6 +33,6 @@ extern "C" __global__ void quantize(const __grid_constant__ Parameters p) {
         const Wide<P> v = cast<P, X>(Element<X>::load(p.x[at]), true, 0), scale = cast<P, S>(Element<S>::load(p.scales[own]), true, 0);
         Wide<Y> zero = 0;
         if (p.zeros != nullptr) zero = Element<Y>::load(p.zeros[own]);
-        p.y[at] = stored<Y>(double(divided(v, scale)), zero);
+        p.y[at] = quantized<Y>(double(divided(v, scale)), zero);
     });
 }

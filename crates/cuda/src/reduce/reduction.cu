@@ -1,5 +1,5 @@
-// One value from each group of elements. The generated header names the element type T, the reduction KIND, and for integers
-// the least and largest number and the comparison.
+// One value from each group of elements. The generated header names the element type T, the type W that carries values, the
+// reduction KIND, and for integers the least and largest number and the comparison.
 #include "groups.cuh"
 
 enum { SUM, MEAN, PRODUCT, MAX, MIN, L1, L2, LOG_SUM, LOG_SUM_EXP, SUM_SQUARE };
@@ -11,10 +11,8 @@ struct Parameters {
     T* y;
     // Parts of a group, and by part two numbers: its value and shift.
     i64 parts;
-    Wide<T>* partial;
+    W* partial;
 };
-
-typedef Wide<T> W;
 
 // Templates, so that only the branch of the type at hand is compiled.
 template <class V> inline V infinity(bool negative) {
@@ -78,7 +76,7 @@ template <int SIZE> struct Folded {
     W shift;
 
     Folded(const Parameters& p, const T* x, i64 begin, i64 end) : shift(0) {
-        const auto at = [&](i64 member) { return Element<T>::load(x[p.groups.member(member)]); };
+        const auto at = [&](i64 member) { return as<W, T>(x[p.groups.member(member)]); };
         if (KIND == LOG_SUM_EXP) {
             shift = infinity<W>(true);
             for (i64 member = begin + Own::rank(); member < end; member += SIZE) shift = largest(shift, at(member));
@@ -100,7 +98,7 @@ template <int SIZE> inline void run(const Parameters& p) {
     typedef Team<SIZE> Own;
     for (i64 group = Own::first_group(); group < p.groups.groups; group += Own::teams()) {
         const Folded<SIZE> all(p, p.x + p.groups.first(group), 0, p.groups.members);
-        if (Own::rank() == 0) p.y[group] = narrowed<T>(finish(all.value, p.groups.members, all.shift));
+        if (Own::rank() == 0) p.y[group] = stored<T>(finish(all.value, p.groups.members, all.shift));
     }
 }
 
@@ -144,6 +142,6 @@ extern "C" __global__ void join_parts(const __grid_constant__ Parameters p) {
             value = combine(value, KIND == LOG_SUM_EXP ? shifted(own, parts[2 * part + 1], shift) : own);
         }
         value = Own::all(value, [](W a, W b) { return combine(a, b); });
-        if (threadIdx.x == 0) p.y[group] = narrowed<T>(finish(value, p.groups.members, shift));
+        if (threadIdx.x == 0) p.y[group] = stored<T>(finish(value, p.groups.members, shift));
     }
 }

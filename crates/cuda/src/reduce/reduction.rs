@@ -36,9 +36,6 @@ fn kernel(region: &Region) -> Result<Box<dyn Kernel>, Refusal> {
     let is_wide = matches!(data_type, DataType::I64 | DataType::U64);
     match (Kind::of(data_type), op.kind) {
         (None, _) => return Err(Refusal::new("strings are not for this kernel")),
-        (Some(Kind::I64), ReduceKind::L2 | ReduceKind::LogSum | ReduceKind::LogSumExp) => {
-            return Err(Refusal::new("roots and logarithms of integers are not for this kernel"));
-        }
         (_, ReduceKind::Mean) if is_wide => return Err(Refusal::new("the sum of 64-bit integers needs 128 bits")),
         _ => {}
     }
@@ -87,6 +84,14 @@ fn parts(groups: &Groups, units: usize) -> usize {
     (members / WORTH_A_PART).min(room).max(1)
 }
 
+impl ReduceKernel {
+    /// Roots and logarithms of integers are those of float64.
+    fn is_through_floats(&self) -> bool {
+        let is_real = matches!(self.op.kind, ReduceKind::L2 | ReduceKind::LogSum | ReduceKind::LogSumExp);
+        is_real && Kind::of(self.data_type) == Some(Kind::I64)
+    }
+}
+
 impl Kernel for ReduceKernel {
     fn configuration(&self) -> String {
         format!("cuda.reduce.groups 2 {} {}", name(self.op.kind), self.data_type)
@@ -96,9 +101,10 @@ impl Kernel for ReduceKernel {
         let prefix = if self.data_type == DataType::U64 { "unsigned" } else { "integer" };
         let (low, high) = self.data_type.integer_range().unwrap_or((0, 0));
         let generated = format!(
-            "typedef {} T;\n#define KIND {}\n#define integer_least {prefix}_min\n#define integer_largest {prefix}_max\n\
+            "typedef {} T;\ntypedef {} W;\n#define KIND {}\n#define integer_least {prefix}_min\n#define integer_largest {prefix}_max\n\
              #define LOW i64({:#x}ull)\n#define HIGH i64({:#x}ull)\n",
             element(self.data_type).unwrap_or("void"),
+            if self.is_through_floats() { "double" } else { "Wide<T>" },
             name(self.op.kind),
             low as u64,
             high as u64,
