@@ -15,7 +15,7 @@ use crate::kernel::{Contraction, Kernel, Launch, recipe};
 use crate::movement::moves::{axes as numbers, rank_of};
 use crate::only_operator;
 use crate::space::{RANK, words};
-use crate::tactic::{Row, Speed, refuse_unknown_sizes};
+use crate::tactic::{Row, Speed, refuse_unknown_ranks, refuse_unknown_sizes};
 use crate::text_kernel::{Text, TextKernel, typedefs};
 use crate::types::careful_sums;
 
@@ -47,7 +47,12 @@ struct Plan {
 
 fn kernel(region: &Region) -> Result<Box<dyn Kernel>, Refusal> {
     let op = only_operator!(region, Resize).clone();
-    refuse_unknown_sizes(region)?;
+    let has_scales = region.input(2).is_some_and(|ty| ty.dims().map_or(true, |dims| dims != [0usize.into()]));
+    match op.aspect_ratio {
+        // The sizes of the result are those asked for, whatever the memory holds.
+        AspectRatio::Stretch if !has_scales => refuse_unknown_ranks(region)?,
+        _ => refuse_unknown_sizes(region)?,
+    }
     let rank = rank_of(region)?;
     let axes = match &op.axes {
         Some(axes) => distinct_axes(axes, rank).map_err(|error| Refusal::new(error.to_string()))?,
