@@ -12,6 +12,8 @@ pub(crate) struct Made {
     pub(crate) block: BlockId,
     pub(crate) data_type: DataType,
     pub(crate) bound: Bound,
+    /// The most bytes that the caller takes.
+    pub(crate) limit: usize,
 }
 
 /// The results of the last launch that determined sizes.
@@ -36,14 +38,37 @@ impl Made {
     /// The result with its true sizes.
     ///
     /// # Errors
-    /// When the kernel reports more than the bound.
+    /// When the kernel reports more than the bound, or the caller takes no result of this size.
     pub(crate) fn argument(self, total: u64) -> Result<Argument, KernelError> {
-        let Self { block, data_type, bound: Bound { mut sizes, counted } } = self;
+        let Self { block, data_type, bound: Bound { mut sizes, counted }, limit } = self;
         if let Some(size) = counted.and_then(|axis| sizes.get_mut(axis)) {
             let found = usize::try_from(total).ok().filter(|found| *found <= *size);
             *size = found.ok_or_else(|| recipe(format!("a result of {total} elements where {size} are the most")))?;
         }
-        let memory = MemoryRef { block, offset: 0, bytes: bytes_of(data_type, &sizes)? };
+        let bytes = bytes_of(data_type, &sizes)?;
+        if bytes > limit {
+            return Err(KernelError::Memory(format!("a result of type {data_type} and sizes {sizes:?}")));
+        }
+        let memory = MemoryRef { block, offset: 0, bytes };
         Ok(Argument { memory, data_type, sizes, rows: None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_total_is_the_size_of_the_counted_axis() {
+        let made = |counted, limit| {
+            let bound = Bound { sizes: [3, 10].into_iter().collect(), counted };
+            Made { block: BlockId::new(0), data_type: DataType::I64, bound, limit }
+        };
+        let argument = made(Some(1), 1000).argument(4).expect("four of ten");
+        assert_eq!((&argument.sizes[..], argument.memory.bytes), (&[3, 4][..], 96));
+        let argument = made(None, 1000).argument(4).expect("sizes that nothing counts");
+        assert_eq!((&argument.sizes[..], argument.memory.bytes), (&[3, 10][..], 240));
+        assert!(matches!(made(Some(1), 1000).argument(11), Err(KernelError::Recipe(_))));
+        assert!(matches!(made(Some(1), 90).argument(4), Err(KernelError::Memory(_))));
     }
 }

@@ -4,6 +4,9 @@
 //! text of a kernel stands beside the Rust file with the same stem, which computes the geometry of its launches. A build
 //! compiles a kernel for each configuration, most often of types, and never for shapes; a run needs the driver only.
 //!
+//! Most kernels are a text and a function that launches it (`text_kernel.rs`; `index/range.rs` is the smallest example).
+//! `include/` holds what texts share.
+//!
 //! A kernel sees one region at a time, never a network. No kernel calls the reference, because the reference verifies
 //! the kernels.
 

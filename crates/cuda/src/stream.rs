@@ -121,9 +121,9 @@ impl CudaStream {
         for (output, bound) in outputs.iter().zip(bounds) {
             let made = match output {
                 Output::Memory(_) => None,
-                Output::Dynamic { data_type, .. } => {
+                Output::Dynamic { data_type, limit } => {
                     let block = self.allocate(bytes_of(*data_type, &bound.sizes)?)?;
-                    Some(Made { block, data_type: *data_type, bound: bound.clone() })
+                    Some(Made { block, data_type: *data_type, bound: bound.clone(), limit: *limit })
                 }
             };
             self.dynamic.results.push(made);
