@@ -18,6 +18,7 @@ const TESTS: &[(&str, &str)] = &[
     ("conformance", "devices::networks_on_the_gpu"),
     ("conformance", "islands::every_network_runs_on_the_gpu_with_islands"),
     ("conformance", "confused_plans::plans_of_the_gpu"),
+    ("conformance", "large_kernels::large_kernels_of_the_gpu"),
     ("conformance", "kernels::kernels_of_the_gpu"),
     ("conformance", "kernels::scalar_operations_of_the_gpu"),
 ];

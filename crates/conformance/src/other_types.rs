@@ -35,6 +35,11 @@ impl Problem {
     }
 }
 
+/// The example as it is.
+pub fn problem(example: &Example, seed: u64) -> Vec<Problem> {
+    Problem::new(example, example.values(seed)).into_iter().collect()
+}
+
 /// The example as it is, and at every other type.
 pub fn problems(example: &Example, seed: u64) -> Vec<Problem> {
     let values = example.values(seed);

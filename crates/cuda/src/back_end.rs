@@ -8,7 +8,10 @@ use crate::driver::context;
 use crate::machine::CudaMachine;
 use crate::selection::{Selection, describe};
 use crate::tactic::CudaTactic;
-use crate::{conv, index, matmul, movement, norm, pointwise, pool, reduce, target};
+use crate::{
+    attention, conv, detection, image, index, matmul, movement, norm, pointwise, pool, quantize, random, recurrent,
+    reduce, signal, target,
+};
 
 /// The back end of NVIDIA GPUs: one device that the driver offers to this process, or a kind of device elsewhere.
 #[derive(Clone, Copy, Debug)]
@@ -23,9 +26,16 @@ const FAMILIES: &[&[&dyn CudaTactic]] = &[
     matmul::TACTICS,
     pool::TACTICS,
     norm::TACTICS,
+    image::TACTICS,
+    attention::TACTICS,
+    detection::TACTICS,
+    quantize::TACTICS,
     movement::TACTICS,
     index::TACTICS,
     reduce::TACTICS,
+    recurrent::TACTICS,
+    random::TACTICS,
+    signal::TACTICS,
 ];
 
 impl Cuda {

@@ -13,6 +13,11 @@ use crate::kernel::{Contraction, Kernel, Source};
 const HEADERS: &[(&str, &str)] = &[
     ("types.cuh", include_str!("include/types.cuh")),
     ("math.cuh", include_str!("include/math.cuh")),
+    ("lines.cuh", include_str!("include/lines.cuh")),
+    ("sort.cuh", include_str!("include/sort.cuh")),
+    ("compact.cuh", include_str!("include/compact.cuh")),
+    ("parameters.cuh", include_str!("include/parameters.cuh")),
+    ("indices.cuh", include_str!("include/indices.cuh")),
     ("groups.cuh", include_str!("include/groups.cuh")),
     ("windows.cuh", include_str!("include/windows.cuh")),
 ];

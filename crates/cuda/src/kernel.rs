@@ -1,7 +1,7 @@
 //! Kernels: a source to compile, and the geometry and parameters of launches. They know addresses and sizes, and no driver.
 
-use sinter_backend::{End, KernelError, StrideSupport};
-use sinter_base::{DataType, Rows};
+use sinter_backend::{End, KernelError, Seed, StrideSupport};
+use sinter_base::{DataType, Dim, Rows, Sizes};
 use smallvec::SmallVec;
 
 /// May the compiler contract a product and a sum into one operation, which rounds once?
@@ -54,6 +54,12 @@ pub trait Sink {
     /// # Errors
     /// Errors of earlier work.
     fn run(&mut self, entry: usize, geometry: Geometry, words: &[u64]) -> Result<(), KernelError>;
+
+    /// Scratch memory for this launch, of a size that was unknown before.
+    ///
+    /// # Errors
+    /// When the device has too little memory.
+    fn scratch(&mut self, bytes: usize) -> Result<u64, KernelError>;
 }
 
 /// One launch of a kernel: its memory, and the sink of the work.
@@ -62,14 +68,27 @@ pub struct Launch<'a> {
     pub inputs: SmallVec<[Option<Tensor<'a>>; 8]>,
     /// Results in the region's order.
     pub outputs: SmallVec<[Tensor<'a>; 4]>,
-    /// Scratch memory: address and bytes.
+    /// Scratch memory: address and bytes; `None` where its size was unknown before the launch.
     pub workspace: Option<(u64, usize)>,
     /// Address of the word that kernels set for data that the operator refuses; see [`Fault`].
     pub fault: u64,
+    /// Address of the word for the true size of counted axes, 0 where no result has one.
+    pub total: u64,
     /// Multiprocessors.
     pub units: usize,
+    /// The source of random numbers.
+    pub seed: Seed,
     /// Takes the work.
     pub sink: &'a mut dyn Sink,
+}
+
+/// The memory of a result whose sizes the kernel determines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// Its largest sizes.
+    pub sizes: Sizes,
+    /// The axis whose true size is the total that the kernel reports; `None` where all sizes are those.
+    pub counted: Option<usize>,
 }
 
 /// Data that an operator refuses; the number is that in `types.cuh`.
@@ -88,6 +107,11 @@ impl Fault {
             word => format!("a kernel reports the unknown fault {word}"),
         })
     }
+}
+
+/// The error of arguments that do not fit a kernel.
+pub(crate) fn recipe(text: impl Into<String>) -> KernelError {
+    KernelError::Recipe(text.into())
 }
 
 /// Threads of a block of most kernels.
@@ -118,6 +142,33 @@ impl<'a> Launch<'a> {
         let blocks = work.div_ceil(THREADS as usize).clamp(1, self.units.max(1) * 32);
         Geometry { grid: [u32::try_from(blocks).unwrap_or(u32::MAX), 1, 1], threads: THREADS, shared: 0 }
     }
+
+    /// Launches a function whose threads take this many elements in turns; nothing for none.
+    ///
+    /// # Errors
+    /// Errors of earlier work.
+    pub fn each(&mut self, entry: usize, work: usize, words: &[u64]) -> Result<(), KernelError> {
+        let geometry = self.spread(work);
+        if work == 0 { Ok(()) } else { self.sink.run(entry, geometry, words) }
+    }
+
+    /// The address of an optional operand, 0 where it is left out.
+    pub fn address(&self, index: usize) -> u64 {
+        self.inputs.get(index).copied().flatten().map_or(0, |tensor| tensor.address)
+    }
+
+    /// The address of scratch memory of at least this many bytes.
+    ///
+    /// # Errors
+    /// When the launch has less, or the device has too little.
+    pub fn scratch(&mut self, bytes: usize) -> Result<u64, KernelError> {
+        match self.workspace {
+            _ if bytes == 0 => Ok(0),
+            None => self.sink.scratch(bytes),
+            Some((address, found)) if found >= bytes => Ok(address),
+            Some((_, found)) => Err(recipe(format!("{bytes} bytes of scratch memory are needed, {found} are there"))),
+        }
+    }
 }
 
 /// A kernel of one configuration.
@@ -141,5 +192,25 @@ pub trait Kernel: Send + Sync {
     /// Which strided views the kernel takes for an operand or a result.
     fn stride_support(&self, _end: End) -> StrideSupport {
         StrideSupport::Contiguous
+    }
+
+    /// Bytes of scratch memory.
+    fn workspace(&self) -> Dim {
+        Dim::constant(0)
+    }
+
+    /// (operand, result) pairs that may share memory.
+    fn in_place(&self) -> &'static [(usize, usize)] {
+        &[]
+    }
+
+    /// The memory of the results, for operands of these sizes; `None` where the launch determines no sizes.
+    fn bounds(&self, _inputs: &[Option<Tensor<'_>>]) -> Option<SmallVec<[Bound; 4]>> {
+        None
+    }
+
+    /// Does a launch depend on the seed of the run?
+    fn takes_seed(&self) -> bool {
+        false
     }
 }

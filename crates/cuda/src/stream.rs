@@ -8,11 +8,14 @@ use sinter_backend::{
 };
 use sinter_base::view::element_bytes;
 use sinter_base::{BlockId, MemoryRef};
+use smallvec::SmallVec;
 
 use crate::blocks::{Access, Block, Blocks};
 use crate::driver::{self, DeviceBuffer, FaultWord, Graph, Staging, graph, memory};
-use crate::kernel::{Fault, Geometry, Launch, Sink, Tensor};
+use crate::dynamic::{Dynamic, Made, bytes_of};
+use crate::kernel::{Bound, Fault, Launch, Tensor, recipe};
 use crate::machine::{CudaKernel, CudaMachine};
+use crate::sink::{OnStream, allocate};
 
 /// Events that a stream keeps; a later one replaces the oldest.
 const EVENTS: usize = 1 << 16;
@@ -28,6 +31,7 @@ pub struct CudaStream {
     // Fields are dropped in this order: graphs, then memory, then the stream that frees it.
     captured: Vec<Option<Captured>>,
     blocks: Blocks,
+    dynamic: Dynamic,
     staging: Staging,
     /// Memory of the work that is being recorded, if any.
     recording: Option<Vec<Arc<DeviceBuffer>>>,
@@ -39,16 +43,13 @@ pub struct CudaStream {
     machine: Arc<CudaMachine>,
 }
 
-fn recipe(text: impl Into<String>) -> KernelError {
-    KernelError::Recipe(text.into())
-}
-
 impl CudaStream {
     pub(crate) fn new(machine: Arc<CudaMachine>) -> Result<Self, KernelError> {
         let context = machine.context();
         Ok(Self {
             captured: Vec::new(),
             blocks: Blocks::default(),
+            dynamic: Dynamic::default(),
             staging: Staging::new(context),
             recording: None,
             events: Vec::new(),
@@ -108,6 +109,28 @@ impl CudaStream {
         }
     }
 
+    /// Memory for results of these largest sizes. The caller has taken those of the last such launch, or needs them not.
+    fn make(&mut self, outputs: &[Output], bounds: &[Bound]) -> Result<(), KernelError> {
+        self.not_while_recording("a launch that determines sizes")?;
+        for made in std::mem::take(&mut self.dynamic.results).into_iter().flatten() {
+            self.release(made.block);
+        }
+        if self.dynamic.total.is_none() {
+            self.dynamic.total = Some(self.machine.pool().allocate(size_of::<u64>(), &self.stream)?);
+        }
+        for (output, bound) in outputs.iter().zip(bounds) {
+            let made = match output {
+                Output::Memory(_) => None,
+                Output::Dynamic { data_type, limit } => {
+                    let block = self.allocate(bytes_of(*data_type, &bound.sizes)?)?;
+                    Some(Made { block, data_type: *data_type, bound: bound.clone(), limit: *limit })
+                }
+            };
+            self.dynamic.results.push(made);
+        }
+        Ok(())
+    }
+
     fn not_while_recording(&self, call: &str) -> Result<(), KernelError> {
         match self.recording {
             None => Ok(()),
@@ -116,32 +139,9 @@ impl CudaStream {
     }
 }
 
-/// The functions of one kernel on the stream.
-struct OnStream<'a> {
-    kernel: &'a CudaKernel,
-    stream: &'a driver::Stream,
-}
-
-impl Sink for OnStream<'_> {
-    fn run(&mut self, entry: usize, geometry: Geometry, words: &[u64]) -> Result<(), KernelError> {
-        let function = self.kernel.functions.get(entry);
-        let function = function.ok_or_else(|| recipe(format!("the kernel has no function {entry}")))?;
-        Ok(function.launch(self.stream, geometry, words)?)
-    }
-}
-
 impl Memory for CudaStream {
     fn allocate(&mut self, bytes: usize) -> Result<BlockId, KernelError> {
-        let pool = self.machine.pool();
-        let buffer = match &self.recording {
-            None => pool.allocate(bytes, &self.stream)?,
-            // The stream would record the allocation.
-            Some(_) => {
-                let buffer = pool.allocate(bytes, self.machine.weights())?;
-                self.machine.weights().synchronize()?;
-                buffer
-            }
-        };
+        let buffer = allocate(&self.machine, &self.stream, self.recording.is_some(), bytes)?;
         Ok(self.blocks.insert(Block::Own(Arc::new(buffer))))
     }
 
@@ -182,47 +182,78 @@ impl StreamInterface for CudaStream {
         Ok(self.blocks.insert(Block::Resident(resident.clone())))
     }
 
-    fn launch(&mut self, kernel: &Arc<CudaKernel>, arguments: &Arguments, _seed: Seed) -> Result<(), KernelError> {
-        let argument = |output: &'_ Output| match output {
-            Output::Memory(_) => Ok(()),
-            Output::Dynamic { .. } => Err(recipe(format!("'{}' determines no sizes of results", kernel.tactic))),
-        };
-        arguments.outputs.iter().try_for_each(argument)?;
-        let mut outputs = smallvec::SmallVec::new();
+    fn launch(&mut self, kernel: &Arc<CudaKernel>, arguments: &Arguments, seed: Seed) -> Result<(), KernelError> {
+        let mut bounds = SmallVec::new();
+        let mut known: SmallVec<[Option<Tensor<'_>>; 4]> = SmallVec::new();
         for output in &arguments.outputs {
-            if let Output::Memory(argument) = output {
-                outputs.push(self.tensor(argument, Access::Write)?);
-            }
+            known.push(match output {
+                Output::Memory(argument) => Some(self.tensor(argument, Access::Write)?),
+                Output::Dynamic { .. } => None,
+            });
         }
-        let mut inputs = smallvec::SmallVec::new();
+        let mut inputs = SmallVec::new();
         for input in &arguments.inputs {
             inputs.push(match input {
                 Input::Absent => None,
                 Input::Memory(argument) => Some(self.tensor(argument, Access::Read)?),
                 Input::InPlace(result) => {
                     let missing = || recipe(format!("an operand in place of result {result}"));
-                    Some(*outputs.get(*result).ok_or_else(missing)?)
+                    Some(known.get(*result).copied().flatten().ok_or_else(missing)?)
                 }
+            });
+        }
+        if known.iter().any(Option::is_none) {
+            let missing = || recipe(format!("'{}' determines no sizes of results", kernel.tactic));
+            bounds = kernel.kernel.bounds(&inputs).filter(|list| list.len() == known.len()).ok_or_else(missing)?;
+            self.make(&arguments.outputs, &bounds)?;
+        }
+        let mut outputs = SmallVec::new();
+        for (index, tensor) in known.into_iter().enumerate() {
+            outputs.push(match (tensor, self.dynamic.results.get(index).and_then(Option::as_ref), bounds.get(index)) {
+                (Some(tensor), ..) => tensor,
+                (None, Some(made), Some(bound)) => {
+                    let bytes = bytes_of(made.data_type, &bound.sizes)?;
+                    let range = MemoryRef { block: made.block, offset: 0, bytes };
+                    let address = self.blocks.address(range, Access::Write)?;
+                    Tensor { address, data_type: made.data_type, sizes: &bound.sizes, rows: None }
+                }
+                _ => return Err(recipe(format!("result {index} has no memory"))),
             });
         }
         let workspace = match arguments.workspace {
             None => None,
             Some(range) => Some((self.address(range, Access::Write)?, range.bytes)),
         };
-        let mut sink = OnStream { kernel, stream: &self.stream };
+        let total = self.dynamic.total.as_ref().filter(|_| !bounds.is_empty()).map_or(0, DeviceBuffer::pointer);
+        let Self { stream, machine, recording, fault, .. } = self;
+        let mut sink = OnStream { kernel, stream, machine, recording, scratch: Vec::new() };
         let mut launch = Launch {
             inputs,
             outputs,
             workspace,
-            fault: self.fault.address(),
-            units: self.machine.context().info().multiprocessors,
+            fault: fault.address(),
+            total,
+            units: machine.context().info().multiprocessors,
+            seed,
             sink: &mut sink,
         };
         panic::caught(&kernel.tactic, || kernel.kernel.launch(&mut launch))
     }
 
     fn dynamic_result(&mut self, output: usize) -> Result<Argument, KernelError> {
-        Err(recipe(format!("no kernel determined the sizes of result {output}")))
+        let made = self.dynamic.results.get_mut(output).and_then(Option::take);
+        let made = made.ok_or_else(|| recipe(format!("no kernel determined the sizes of result {output}")))?;
+        let block = made.block;
+        let mut total = [0; 8];
+        let read = match &self.dynamic.total {
+            Some(word) => self.staging.read(&self.stream, word.pointer(), &mut total).map_err(KernelError::from),
+            None => Err(recipe("there is no word for the sizes of results")),
+        };
+        let argument = read.and_then(|()| self.refused_data()).and_then(|()| made.argument(u64::from_le_bytes(total)));
+        if argument.is_err() {
+            self.release(block);
+        }
+        argument
     }
 
     fn copy(&mut self, from: MemoryRef, to: MemoryRef) -> Result<(), KernelError> {

@@ -82,10 +82,14 @@ pub(crate) fn describe(candidate: &mut Candidate, region: &Region, kernel: &dyn 
     let operands = (0..region.operand_count()).map(End::Operand);
     let ends = operands.chain((0..region.body().outputs().len()).map(End::Result));
     let strided = ends.map(|end| (end, kernel.stride_support(end)));
+    candidate.workspace = kernel.workspace();
+    candidate.in_place = kernel.in_place().to_vec();
+    // Recorded work would repeat its random numbers.
+    candidate.capturable = !kernel.takes_seed();
     candidate.strided = strided.filter(|(_, support)| *support != StrideSupport::Contiguous).collect();
 }
 
-/// Refuses a region whose sizes are not known before the launch: results whose sizes depend on contents of memory, and
+/// Refuses a region whose kernel would need contents of memory for its sizes: results whose sizes depend on those, and
 /// values without a rank.
 pub(crate) fn refuse_unknown_sizes(region: &Region) -> Result<(), Refusal> {
     let body = region.body();
@@ -99,7 +103,12 @@ pub(crate) fn refuse_unknown_sizes(region: &Region) -> Result<(), Refusal> {
             return Err(Refusal::new(format!("sizes of results depend on the contents of operand {operand}")));
         }
     }
-    let types = body.input_types().into_iter().chain(body.output_types());
+    refuse_unknown_ranks(region)
+}
+
+/// Refuses values without a rank; for kernels that take all sizes from the launch.
+pub(crate) fn refuse_unknown_ranks(region: &Region) -> Result<(), Refusal> {
+    let types = region.body().input_types().into_iter().chain(region.body().output_types());
     match types.into_iter().find(|ty| ty.as_tensor().is_none_or(|tensor| tensor.dims().is_err())) {
         Some(ty) => Err(Refusal::new(format!("takes tensors of known rank, no {ty}"))),
         None => Ok(()),

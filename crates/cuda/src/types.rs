@@ -65,6 +65,12 @@ impl Kind {
     }
 }
 
+/// The type of sums that decide between neighbours of a coarse type: integers and floats of at most eight bits lie so far
+/// apart that sums in float32 and in float64 often fall on different sides of a middle.
+pub fn careful_sums(data_type: DataType) -> &'static str {
+    if data_type == DataType::F64 || !data_type.is_float() || data_type.bits() <= 8 { "double" } else { "float" }
+}
+
 /// The unsigned type of as many bytes as an element takes, for kernels that move elements.
 pub fn moved(bytes: usize) -> Option<&'static str> {
     match bytes {

@@ -20,7 +20,7 @@ impl Shape<'_> {
     /// The words of windows of this kernel over an input, with the sizes of the output. Axes that are not there have size 1.
     ///
     /// # Errors
-    /// When the lists have different lengths, or more than three entries.
+    /// When the lists have different lengths, more than three entries, or steps of 0.
     pub(crate) fn words(
         &self,
         input: &[usize],
@@ -29,8 +29,9 @@ impl Shape<'_> {
     ) -> Result<[u64; WORDS], KernelError> {
         let rank = input.len();
         let lists = [kernel.len(), output.len(), self.strides.len(), self.dilations.len()];
-        if rank > SPATIAL || lists.iter().any(|length| *length != rank) {
-            let text = format!("windows of {kernel:?} over {input:?} into {output:?}");
+        let steps = self.strides.iter().chain(self.dilations);
+        if rank > SPATIAL || lists.iter().any(|length| *length != rank) || steps.clone().any(|step| *step == 0) {
+            let text = format!("windows of {kernel:?} over {input:?} into {output:?} in steps of {steps:?}");
             return Err(KernelError::Recipe(text));
         }
         let mut words = [1u64; WORDS];
@@ -63,5 +64,6 @@ mod tests {
         assert_eq!(words[6..15], [1, 1, 2, 1, 1, 3, 1, 1, 4]);
         assert_eq!(words[15..], [0, 0, 2, 0, 0, u64::MAX]);
         assert!(shape.words(&[10, 10], &[2], &[5]).is_err());
+        assert!(Shape { strides: &[0], ..shape }.words(&[10], &[2], &[5]).is_err());
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use sinter_backend::{BackEnd, Device, Numerics, Tactic, Target};
+use sinter_backend::{BackEnd, Device, Numerics, Tactic};
 use sinter_base::{DataType, Tensor, Value};
 use sinter_conformance::kernels::{gpu, offers, region_of, run_candidate, run_kernel};
 use sinter_conformance::other_types::{Problem, problems};
@@ -37,16 +37,24 @@ fn tolerance(numerics: Numerics, result: &Value) -> Tolerance {
     Tolerance { relative: usual.relative.max(step), ..usual }
 }
 
-/// Compiles the kernels of all examples at all types on all processors, for a back end that keeps what it compiled.
-fn compile_all(back_end: &dyn BackEnd, target: &Target) {
-    let examples: Vec<_> = catalog::ALL.iter().flat_map(|info| info.examples()).collect();
-    let next = AtomicUsize::new(0);
+/// The problems of an example with the inputs of a seed.
+type Problems = fn(&Example, u64) -> Vec<Problem>;
+
+/// The tactics of a back end. `SINTER_TACTICS` is a part of their names and selects some, for a run under a slow tool.
+fn tactics(back_end: &dyn BackEnd) -> Vec<&dyn Tactic> {
+    let part = std::env::var("SINTER_TACTICS").unwrap_or_default();
+    back_end.tactics().into_iter().filter(|tactic| tactic.name().contains(&part)).collect()
+}
+
+/// Compiles the kernels of examples on all processors, for a back end that keeps what it compiled.
+pub(crate) fn compile_all(back_end: &dyn BackEnd, examples: &[Example], problems: Problems) {
+    let (target, tactics, next) = (back_end.target(1), tactics(back_end), AtomicUsize::new(0));
     let compile = |example: &Example| {
         for problem in problems(example, 0) {
-            for tactic in back_end.tactics() {
-                for candidate in offers(tactic, &problem.region, target).unwrap_or_default() {
+            for tactic in &tactics {
+                for candidate in offers(*tactic, &problem.region, &target).unwrap_or_default() {
                     // An error shows when the kernel is loaded.
-                    let _ = tactic.compile(&candidate.recipe, &problem.region, target);
+                    let _ = tactic.compile(&candidate.recipe, &problem.region, &target);
                 }
             }
         }
@@ -62,41 +70,43 @@ fn compile_all(back_end: &dyn BackEnd, target: &Target) {
     });
 }
 
-/// All kernels of a back end.
-fn agree_with_the_reference(back_end: &dyn BackEnd) {
-    let device = back_end.open(2).expect("the device");
+/// The examples of all operators.
+fn all_examples() -> Vec<Example> {
+    catalog::ALL.iter().flat_map(|info| info.examples()).collect()
+}
+
+/// All kernels of a back end that take problems of these examples, on fresh inputs each round.
+pub(crate) fn agree_with_the_reference(back_end: &dyn BackEnd, examples: &[Example], problems: Problems, rounds: u64) {
+    let (device, tactics) = (back_end.open(2).expect("the device"), tactics(back_end));
     let (mut wrong, mut ran) = (Vec::new(), 0);
-    for info in catalog::ALL {
-        for example in info.examples() {
-            for (seed, problem) in
-                (0..ROUNDS).flat_map(|seed| problems(&example, seed).into_iter().map(move |p| (seed, p)))
-            {
-                let Problem { values, region } = &problem;
-                // A type may be too small for what the operator computes of these values.
-                let expected = {
-                    let evaluator = ReferenceEvaluator;
-                    example.op.reference(&Arguments::new(values), &EvalContext::new(&evaluator))
-                };
-                let Ok(expected) = expected else { continue };
-                for tactic in back_end.tactics() {
-                    let Ok(candidates) = offers(tactic, region, device.target()) else { continue };
-                    if !region.root().is_some_and(|root| tactic.roots().contains(&root)) {
-                        wrong.push(format!("{} takes {} and is never asked about it", tactic.name(), info.name));
-                    }
-                    for candidate in &candidates {
-                        ran += 1;
-                        let result = run_candidate(&*device, tactic, candidate, region, values).and_then(|found| {
-                            let pairs = found.iter().zip(&expected).enumerate();
-                            pairs.into_iter().try_for_each(|(i, (found, expected))| {
-                                let bound = tolerance(candidate.numerics, expected);
-                                compare(found, expected, bound).map_err(|e| format!("result {i}: {e}"))
-                            })
-                        });
-                        if let Err(reason) = result {
-                            let data_type = problem.data_type().map(|t| t.to_string()).unwrap_or_default();
-                            let (recipe, example) = (&candidate.recipe, example.name);
-                            wrong.push(format!("{recipe} '{example}' {data_type} seed {seed}: {reason}"));
-                        }
+    for example in examples {
+        for (seed, problem) in (0..rounds).flat_map(|seed| problems(example, seed).into_iter().map(move |p| (seed, p)))
+        {
+            let Problem { values, region } = &problem;
+            // A type may be too small for what the operator computes of these values.
+            let expected = {
+                let evaluator = ReferenceEvaluator;
+                example.op.reference(&Arguments::new(values), &EvalContext::new(&evaluator))
+            };
+            let Ok(expected) = expected else { continue };
+            for tactic in &tactics {
+                let Ok(candidates) = offers(*tactic, region, device.target()) else { continue };
+                if !region.root().is_some_and(|root| tactic.roots().contains(&root)) {
+                    wrong.push(format!("{} takes {} and is never asked about it", tactic.name(), example.op.name()));
+                }
+                for candidate in &candidates {
+                    ran += 1;
+                    let result = run_candidate(&*device, *tactic, candidate, region, values).and_then(|found| {
+                        let pairs = found.iter().zip(&expected).enumerate();
+                        pairs.into_iter().try_for_each(|(i, (found, expected))| {
+                            let bound = tolerance(candidate.numerics, expected);
+                            compare(found, expected, bound).map_err(|e| format!("result {i}: {e}"))
+                        })
+                    });
+                    if let Err(reason) = result {
+                        let data_type = problem.data_type().map(|t| t.to_string()).unwrap_or_default();
+                        let (recipe, example) = (&candidate.recipe, example.name);
+                        wrong.push(format!("{recipe} '{example}' {data_type} seed {seed}: {reason}"));
                     }
                 }
             }
@@ -108,19 +118,19 @@ fn agree_with_the_reference(back_end: &dyn BackEnd) {
 
 #[test]
 fn kernels_of_the_processor_agree_with_the_reference() {
-    agree_with_the_reference(&Cpu);
+    agree_with_the_reference(&Cpu, &all_examples(), problems, ROUNDS);
 }
 
 #[test]
 fn kernels_of_the_fake_device_agree_with_the_reference() {
-    agree_with_the_reference(&Fake::default());
+    agree_with_the_reference(&Fake::default(), &all_examples(), problems, ROUNDS);
 }
 
 #[test]
 fn kernels_of_the_gpu_agree_with_the_reference() {
     let Some(gpu) = gpu() else { return };
-    compile_all(&gpu, &gpu.target(1));
-    agree_with_the_reference(&gpu);
+    compile_all(&gpu, &all_examples(), problems);
+    agree_with_the_reference(&gpu, &all_examples(), problems, ROUNDS);
 }
 
 /// Numbers at which operations on a type differ: zeros, small and ordinary ones, and the ends of the type.

@@ -19,6 +19,7 @@ mod hostile;
 mod hostile_plans;
 mod islands;
 mod kernels;
+mod large_kernels;
 mod metrics;
 mod microsoft;
 mod models;

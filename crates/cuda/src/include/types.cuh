@@ -43,6 +43,11 @@ template <class A, class B> constexpr bool same = Same<A, B>::value;
 // Sets the fault word, which the host reads when the work has ended.
 inline void report(u32* fault, u32 number) { atomicExch_system(fault, number); }
 
+// The threads of a grid take the numbers below `count` in turns.
+template <class F> inline void each(i64 count, F visit) {
+    for (i64 at = i64(blockIdx.x) * blockDim.x + threadIdx.x; at < count; at += i64(gridDim.x) * blockDim.x) visit(at);
+}
+
 inline u32 bits_of(float v) { return __float_as_uint(v); }
 inline float of_bits(u32 bits) { return __uint_as_float(bits); }
 inline float not_a_number() { return of_bits(0x7FC00000u); }
@@ -199,6 +204,29 @@ template <class T> inline i64 wrap(i64 v) { return Element<T>::load(Element<T>::
 template <> inline i64 wrap<i64>(i64 v) { return v; }
 template <> inline i64 wrap<u64>(i64 v) { return v; }
 
+// The range of an integer type of fewer than 64 bits.
+template <class T> struct Range {
+    static constexpr int BITS = int(sizeof(T)) * 8;
+    static constexpr bool SIGNED = T(-1) < T(0);
+};
+template <int WIDTH, bool IS_SIGNED> struct Range<small<WIDTH, IS_SIGNED>> {
+    static constexpr int BITS = WIDTH;
+    static constexpr bool SIGNED = IS_SIGNED;
+};
+
+// A float as an integer: towards zero, beyond the range the last one, 0 for NaN; bool is v != 0.
+template <class T> inline T saturated(double v) {
+    if constexpr (same<T, boolean>) return Element<T>::store(v != 0.0);
+    if (is_nan(v)) v = 0.0;
+    if constexpr (same<T, u64>) return __double2ull_rz(v);
+    else if constexpr (same<T, i64>) return __double2ll_rz(v);
+    else {
+        constexpr double HIGH = double((1ll << (Range<T>::BITS - (Range<T>::SIGNED ? 1 : 0))) - 1);
+        constexpr double LOW = Range<T>::SIGNED ? -HIGH - 1.0 : 0.0;
+        return Element<T>::store(i64(v < LOW ? LOW : v > HIGH ? HIGH : v));
+    }
+}
+
 // Rounding of a float to a narrower type.
 template <class T> struct Narrow {
     static float round(float v) { return Element<T>::load(Element<T>::store(v)); }
@@ -269,6 +297,25 @@ template <class To, class From> inline Wide<To> cast(Wide<From> v, bool saturate
     }
 }
 
+// A float that was computed in double or single precision as an element; integers as above.
+template <class T, class V> inline T of_float(V v) {
+    if constexpr (is_integer<T>) return saturated<T>(double(v));
+    else if constexpr (is_real<T> && same<V, double>) return narrowed<T>(cast<T, double>(v, true, 0));
+    else return narrowed<T>(Wide<T>(v));
+}
+
+// An element in the type that carries it, or an integer in float64.
+template <class W, class T> inline W as(T v) {
+    if constexpr (same<W, Wide<T>>) return Element<T>::load(v);
+    else return cast<double, T>(Element<T>::load(v), true, 0);
+}
+
+// An element of a value that was computed so.
+template <class T, class W> inline T stored(W v) {
+    if constexpr (is_integer<T> && same<W, double>) return saturated<T>(v);
+    else return narrowed<T>(v);
+}
+
 // V consecutive elements, loaded and stored at once.
 template <int BYTES> struct Raw;
 template <> struct Raw<1> { typedef u8 Type; };
@@ -293,6 +340,17 @@ template <class T, int V> struct alignas(sizeof(T) * V) Vector {
 };
 
 constexpr int RANK = 8;
+
+// The place of element `at` of a space of these axes, outermost first, by the distances of neighbours.
+inline i64 placed(i64 at, int rank, const i64* sizes, const i64* strides) {
+    i64 place = 0;
+    for (int axis = rank - 1; axis >= 0; --axis) {
+        const i64 outer = at / sizes[axis];
+        place += (at - outer * sizes[axis]) * strides[axis];
+        at = outer;
+    }
+    return place;
+}
 
 // How a tensor lies: rows of `inner` consecutive elements that begin `step` elements apart; `inner` is 0 where all elements
 // are consecutive.

@@ -37,6 +37,27 @@ struct Windows {
         }
     }
 
+    // Calls visit(number of the window, number of the tap) for the windows one of whose taps lies at a place of the input
+    // plane, in the order of the taps.
+    template <class F> void each_over(i64 place, F visit) const {
+        const i64 x = place % input[2] + begin[2], y = place / input[2] % input[1] + begin[1];
+        const i64 z = place / input[2] / input[1] + begin[0];
+        for (i64 k = 0; k < kernel[0]; ++k) {
+            const i64 at_z = z - k * dilation[0];
+            if (at_z < 0 || at_z % stride[0] != 0 || at_z / stride[0] >= output[0]) continue;
+            for (i64 j = 0; j < kernel[1]; ++j) {
+                const i64 at_y = y - j * dilation[1];
+                if (at_y < 0 || at_y % stride[1] != 0 || at_y / stride[1] >= output[1]) continue;
+                for (i64 i = 0; i < kernel[2]; ++i) {
+                    const i64 at_x = x - i * dilation[2];
+                    if (at_x < 0 || at_x % stride[2] != 0 || at_x / stride[2] >= output[2]) continue;
+                    const i64 window = (at_z / stride[0] * output[1] + at_y / stride[1]) * output[2] + at_x / stride[2];
+                    visit(window, (k * kernel[1] + j) * kernel[2] + i);
+                }
+            }
+        }
+    }
+
     // Taps of a window that lie in the input or in its padding.
     i64 padded(i64 at) const {
         const i64 place[SPATIAL] = {at / output[2] / output[1], at / output[2] % output[1], at % output[2]};

@@ -10,7 +10,7 @@ use crate::kernel::{Kernel, Launch, Source};
 use crate::movement::copy::{Copy, ENTRIES, run, source};
 use crate::only_operator;
 use crate::space::{Axes, RANK};
-use crate::tactic::{Row, Speed, refuse_unknown_sizes};
+use crate::tactic::{Row, Speed, refuse_unknown_ranks, refuse_unknown_sizes};
 use crate::types::moved;
 
 const fn row(
@@ -21,8 +21,9 @@ const fn row(
     Row { name, roots, numerics: Numerics::Exact, speed: Speed::STREAMING, kernel }
 }
 
-/// Axes that are merged, split, added or removed: the elements stay in order.
-pub const RESHAPE: Row = row("cuda.movement.reshape", &[OpKind::Reshape, OpKind::Squeeze, OpKind::Unsqueeze], reshape);
+/// Axes that are merged, split, added or removed, or another type of the same bits: the elements stay in order.
+pub const RESHAPE: Row =
+    row("cuda.movement.reshape", &[OpKind::Reshape, OpKind::Squeeze, OpKind::Unsqueeze, OpKind::BitCast], reshape);
 /// Axes in another order.
 pub const TRANSPOSE: Row = row("cuda.movement.transpose", &[OpKind::Transpose], transpose);
 /// Parts of constant starts and steps.
@@ -59,7 +60,8 @@ struct MoveKernel {
 
 /// The kernel of a move of the region's first operand.
 fn of(region: &Region, tactic: &'static str, which: Move) -> Result<Box<dyn Kernel>, Refusal> {
-    refuse_unknown_sizes(region)?;
+    // The sizes of the launch say all.
+    refuse_unknown_ranks(region)?;
     let types = region.body().input_types().into_iter().chain(region.body().output_types());
     let rank = types.filter_map(|ty| ty.as_tensor()?.dims().ok().map(<[_]>::len)).max().unwrap_or(0);
     // Each repeated axis is two.
@@ -77,7 +79,9 @@ fn of(region: &Region, tactic: &'static str, which: Move) -> Result<Box<dyn Kern
 
 fn reshape(region: &Region) -> Result<Box<dyn Kernel>, Refusal> {
     match region.only().map(|node| node.op.kind()) {
-        Some(OpKind::Reshape | OpKind::Squeeze | OpKind::Unsqueeze) => of(region, RESHAPE.name, Move::Reshape),
+        Some(OpKind::Reshape | OpKind::Squeeze | OpKind::Unsqueeze | OpKind::BitCast) => {
+            of(region, RESHAPE.name, Move::Reshape)
+        }
         _ => Err(Refusal::OtherOperator),
     }
 }

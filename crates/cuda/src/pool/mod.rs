@@ -1,8 +1,10 @@
-//! Pooling: one value for each window.
+//! Pooling: one value from each window, and its inverse.
 
+pub mod indexed;
+pub mod unpool;
 pub mod windows;
 
 use crate::tactic::CudaTactic;
 
 /// Best first.
-pub const TACTICS: &[&dyn CudaTactic] = &[&windows::WINDOWS];
+pub const TACTICS: &[&dyn CudaTactic] = &[&windows::WINDOWS, &indexed::INDEXED, &unpool::UNPOOL];

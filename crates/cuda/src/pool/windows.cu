@@ -1,4 +1,5 @@
-// One value from each window. The generated header names the element type T, the MODE, and for integers the least number.
+// One value from each window. The generated header names the element type T, the type W that carries values, the MODE, and for
+// integers the least number.
 #include "windows.cuh"
 
 enum { MAX, AVERAGE, NORM };
@@ -12,8 +13,6 @@ struct Parameters {
     const T* x;
     T* y;
 };
-
-typedef Wide<T> W;
 
 template <class V> inline V least() {
     if constexpr (same<V, i64>) return LOW;
@@ -48,10 +47,10 @@ extern "C" __global__ void pool(const __grid_constant__ Parameters p) {
         W sum = MODE == MAX ? least<W>() : W(0);
         i64 elements = 0;
         p.windows.each(at % plane, [&](i64 place, i64) {
-            sum = add(sum, Element<T>::load(x[place]), order);
+            sum = add(sum, as<W, T>(x[place]), order);
             ++elements;
         });
         if (MODE == AVERAGE && p.count_padding) elements = p.windows.padded(at % plane);
-        p.y[at] = narrowed<T>(finish(sum, W(elements), order));
+        p.y[at] = stored<T>(finish(sum, W(elements), order));
     }
 }

@@ -32,7 +32,6 @@ fn kernel(region: &Region) -> Result<Box<dyn Kernel>, Refusal> {
     }
     let Some(data_type) = region.input(0).map(|ty| ty.data_type) else { return Err(Refusal::new("takes numbers")) };
     match Kind::of(data_type) {
-        Some(Kind::I64) if op.mode != PoolMode::Max => Err(Refusal::new("means of integers are not for this kernel")),
         Some(_) => Ok(Box::new(WindowsKernel { op: op.clone(), data_type })),
         None => Err(Refusal::new("takes numbers")),
     }
@@ -50,18 +49,21 @@ impl Kernel for WindowsKernel {
             PoolMode::Average { .. } => "average",
             PoolMode::Norm { .. } => "norm",
         };
-        format!("cuda.pool.windows 1 {mode} {}", self.data_type)
+        format!("cuda.pool.windows 2 {mode} {}", self.data_type)
     }
 
     fn source(&self) -> Source {
+        let is_max = self.op.mode == PoolMode::Max;
         let mode = match self.op.mode {
             PoolMode::Max => "MAX",
             PoolMode::Average { .. } => "AVERAGE",
             PoolMode::Norm { .. } => "NORM",
         };
         let generated = format!(
-            "typedef {} T;\n#define MODE {mode}\n#define LOW i64({:#x}ull)\n#define integer_largest {}_max\n",
+            "typedef {} T;\ntypedef {} W;\n#define MODE {mode}\n#define LOW i64({:#x}ull)\n#define integer_largest {}_max\n",
             element(self.data_type).unwrap_or("void"),
+            // Means and norms of integers are those of float64.
+            if Kind::of(self.data_type) == Some(Kind::I64) && !is_max { "double" } else { "Wide<T>" },
             self.data_type.integer_range().unwrap_or((0, 0)).0 as u64,
             if self.data_type == DataType::U64 { "unsigned" } else { "integer" },
         );

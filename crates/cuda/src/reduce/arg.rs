@@ -3,12 +3,11 @@
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::DataType;
 use sinter_ops::OpKind;
-use sinter_ops::axes::axis_of;
 use sinter_ops::reduce::ArgReduce;
 
-use crate::kernel::{Contraction, Kernel, Launch, Source};
+use crate::kernel::{Contraction, Kernel, Launch, Source, recipe};
 use crate::only_operator;
-use crate::reduce::groups::{ENTRIES, Groups, WORDS, axes_of};
+use crate::reduce::groups::{ENTRIES, Groups, WORDS};
 use crate::tactic::{Row, Speed, refuse_unknown_sizes};
 use crate::types::element;
 
@@ -58,13 +57,10 @@ impl Kernel for ArgKernel {
 
     fn launch(&self, launch: &mut Launch<'_>) -> Result<(), KernelError> {
         let (x, y) = (launch.input(0)?, launch.output(0)?);
-        let refused = |error: String| KernelError::Recipe(error);
-        let along = axis_of(self.op.axis, x.sizes.len()).map_err(|error| refused(error.to_string()))?;
-        let groups = Groups::of(&axes_of(x.sizes, |axis| axis == along));
-        let groups = groups.ok_or_else(|| refused("too many axes".to_owned()))?;
+        let groups = Groups::along(x.sizes, self.op.axis)?;
         let fits = x.data_type == self.data_type && y.data_type == DataType::I64;
         if !fits || usize::try_from(groups.groups) != Ok(y.count()) {
-            return Err(refused(format!("{:?} does not reduce to {:?}", x.sizes, y.sizes)));
+            return Err(recipe(format!("{:?} does not reduce to {:?}", x.sizes, y.sizes)));
         }
         if y.count() == 0 {
             return Ok(());

@@ -1,8 +1,10 @@
 //! Groups of elements: axes of a contiguous tensor that distinguish groups, and axes that distinguish the members of one.
 
+use sinter_backend::KernelError;
+use sinter_ops::axes::axis_of;
 use smallvec::SmallVec;
 
-use crate::kernel::{Geometry, Launch, THREADS};
+use crate::kernel::{Geometry, Launch, THREADS, recipe};
 use crate::space::{Axes, RANK, words};
 
 /// An axis: its size, the distance of neighbours, and whether it distinguishes members.
@@ -62,6 +64,15 @@ impl Groups {
         let (group_axes, member_axes) = (part(false)?, part(true)?);
         let count = |axes: &[Axes; 2]| axes[0].iter().product();
         Some(Self { groups: count(&group_axes), members: count(&member_axes), group_axes, member_axes })
+    }
+
+    /// The lines along one axis, which the operator names.
+    ///
+    /// # Errors
+    /// When there is no such axis, or the others are too many.
+    pub(crate) fn along(sizes: &[usize], axis: i64) -> Result<Self, KernelError> {
+        let along = axis_of(axis, sizes.len()).map_err(|error| recipe(error.to_string()))?;
+        Self::of(&axes_of(sizes, |axis| axis == along)).ok_or_else(|| recipe("too many axes"))
     }
 
     /// Are the members of a group consecutive along their innermost axis?

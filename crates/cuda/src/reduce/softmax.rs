@@ -3,12 +3,11 @@
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
 use sinter_base::DataType;
 use sinter_ops::OpKind;
-use sinter_ops::axes::axis_of;
 use sinter_ops::reduce::Softmax;
 
-use crate::kernel::{Contraction, Kernel, Launch, Source};
+use crate::kernel::{Contraction, Kernel, Launch, Source, recipe};
 use crate::only_operator;
-use crate::reduce::groups::{ENTRIES, Groups, WORDS, axes_of};
+use crate::reduce::groups::{ENTRIES, Groups, WORDS};
 use crate::tactic::{Row, Speed, refuse_unknown_sizes};
 use crate::types::element;
 
@@ -52,12 +51,9 @@ impl Kernel for SoftmaxKernel {
 
     fn launch(&self, launch: &mut Launch<'_>) -> Result<(), KernelError> {
         let (x, y) = (launch.input(0)?, launch.output(0)?);
-        let refused = |error: String| KernelError::Recipe(error);
-        let along = axis_of(self.op.axis, x.sizes.len()).map_err(|error| refused(error.to_string()))?;
-        let groups = Groups::of(&axes_of(x.sizes, |axis| axis == along));
-        let groups = groups.ok_or_else(|| refused("too many axes".to_owned()))?;
+        let groups = Groups::along(x.sizes, self.op.axis)?;
         if x.data_type != self.data_type || y.data_type != self.data_type || x.sizes != y.sizes {
-            return Err(refused(format!("a softmax of {:?} into {:?}", x.sizes, y.sizes)));
+            return Err(recipe(format!("a softmax of {:?} into {:?}", x.sizes, y.sizes)));
         }
         if y.count() == 0 {
             return Ok(());

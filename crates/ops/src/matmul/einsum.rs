@@ -30,16 +30,20 @@ pub struct Einsum {
 
 /// A name of an axis: a letter, or an axis of the ellipsis counted from its last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Label {
+pub enum Label {
+    /// An axis of the ellipsis, counted from its last.
     Ellipsis(usize),
+    /// A letter.
     Letter(char),
 }
 
 /// The labels of every axis.
 #[derive(Debug)]
-struct Plan {
-    inputs: Vec<Vec<Label>>,
-    output: Vec<Label>,
+pub struct Plan {
+    /// By input.
+    pub inputs: Vec<Vec<Label>>,
+    /// Of the result.
+    pub output: Vec<Label>,
 }
 
 /// One side's term: the letters before and after its ellipsis, which may be missing.
@@ -79,7 +83,11 @@ impl Term {
 }
 
 impl Einsum {
-    fn plan(&self, ranks: &[usize]) -> Result<Plan, InferError> {
+    /// The labels of the axes of inputs of these ranks, and of the result.
+    ///
+    /// # Errors
+    /// When the equation is none, or does not fit the ranks.
+    pub fn plan(&self, ranks: &[usize]) -> Result<Plan, InferError> {
         let text: String = self.equation.chars().filter(|c| !c.is_whitespace()).collect();
         let (left, right) = match text.split_once("->") {
             Some((left, right)) => (left, Some(right)),

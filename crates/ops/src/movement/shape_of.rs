@@ -22,7 +22,8 @@ pub struct Shape {
 }
 
 impl Shape {
-    fn part<'a, T>(&self, sizes: &'a [T]) -> &'a [T] {
+    /// The part of the sizes that it returns.
+    pub fn part<'a, T>(&self, sizes: &'a [T]) -> &'a [T] {
         let rank = i64::try_from(sizes.len()).unwrap_or(i64::MAX);
         let clamp = |at: i64| {
             let at = if at < 0 { at.saturating_add(rank) } else { at };

@@ -1,0 +1,15 @@
+// Bytes as the smaller elements that lie packed in them, the lowest bits first. While a network runs, each has a byte. The
+// generated header says how many bits an element has.
+#include "types.cuh"
+#include "generated.cuh"
+
+struct Parameters {
+    i64 count;
+    const u8* x;
+    u8* y;
+};
+
+extern "C" __global__ void unpack(const __grid_constant__ Parameters p) {
+    constexpr i64 EACH = 8 / BITS;
+    each(p.count, [&](i64 at) { p.y[at] = p.x[at / EACH] >> int(at % EACH) * BITS & ((1 << BITS) - 1); });
+}

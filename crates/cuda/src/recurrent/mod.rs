@@ -1,0 +1,8 @@
+//! Recurrent layers.
+
+pub mod steps;
+
+use crate::tactic::CudaTactic;
+
+/// Best first.
+pub const TACTICS: &[&dyn CudaTactic] = &[&steps::STEPS];
