@@ -12,6 +12,7 @@ pub mod blocks;
 pub mod code;
 pub mod compile;
 pub mod driver;
+pub mod epilogue;
 pub mod kernel;
 pub mod machine;
 pub mod selection;

@@ -11,7 +11,7 @@ use sinter_base::{BlockId, MemoryRef};
 
 use crate::blocks::{Access, Block, Blocks};
 use crate::driver::{self, DeviceBuffer, FaultWord, Graph, Staging, graph, memory};
-use crate::kernel::{Fault, Geometry, Launch, Sink, Tensor};
+use crate::kernel::{Cooperation, Fault, Geometry, Launch, Sink, Tensor};
 use crate::machine::{CudaKernel, CudaMachine};
 
 /// Events that a stream keeps; a later one replaces the oldest.
@@ -123,10 +123,16 @@ struct OnStream<'a> {
 }
 
 impl Sink for OnStream<'_> {
-    fn run(&mut self, entry: usize, geometry: Geometry, words: &[u64]) -> Result<(), KernelError> {
+    fn run_together(
+        &mut self,
+        entry: usize,
+        geometry: Geometry,
+        cooperation: Cooperation,
+        words: &[u64],
+    ) -> Result<(), KernelError> {
         let function = self.kernel.functions.get(entry);
         let function = function.ok_or_else(|| recipe(format!("the kernel has no function {entry}")))?;
-        Ok(function.launch(self.stream, geometry, words)?)
+        Ok(function.launch(self.stream, geometry, cooperation, words)?)
     }
 }
 

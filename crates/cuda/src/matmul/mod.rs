@@ -1,8 +1,21 @@
 //! Products of matrices.
+//!
+//! `stacked.rs` describes a product to the kernels of tensor cores, `cost.rs` ranks their recipes.
 
+mod cost;
+pub mod mma;
+mod stacked;
 pub mod tiled;
+pub mod wgmma;
 
+use sinter_backend::Proposer;
+use sinter_ops::OpKind;
+
+use crate::epilogue::WithEpilogue;
 use crate::tactic::CudaTactic;
 
 /// Best first.
-pub const TACTICS: &[&dyn CudaTactic] = &[&tiled::TILED];
+pub const TACTICS: &[&dyn CudaTactic] = &[&wgmma::Wgmma, &mma::Mma, &tiled::TILED];
+
+/// Proposers of fused regions.
+pub const PROPOSERS: &[&dyn Proposer] = &[&WithEpilogue(OpKind::MatMul)];

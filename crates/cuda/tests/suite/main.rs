@@ -3,6 +3,8 @@
 
 mod compile;
 mod device;
+mod products;
+mod tensor_cores;
 
 use sinter_backend::Region;
 use sinter_base::ValueType;
