@@ -1,4 +1,4 @@
-"""Times the products of `figures_of_products` by PyTorch, whose products are cuBLASLt's, on the same machine.
+"""Times what `figures_of_products` and `figures_of_convolutions` time by PyTorch (cuBLASLt, cuDNN) on the same machine.
 
 One recorded graph of 20 launches on copies of the operands that exceed the cache; median of 5.
 """
@@ -17,6 +17,18 @@ SHAPES = [
     (32, 4096, 4096),
     (8, 4096, 4096),
     (1, 4096, 4096),
+]
+
+# Images, channels, side, output channels, taps, stride.
+LAYERS = [
+    (32, 3, 224, 64, 7, 2),
+    (32, 64, 56, 64, 3, 1),
+    (32, 128, 28, 128, 3, 1),
+    (32, 256, 14, 256, 3, 1),
+    (32, 512, 7, 512, 3, 1),
+    (32, 256, 56, 128, 1, 1),
+    (32, 1024, 14, 256, 1, 1),
+    (1, 256, 14, 256, 3, 1),
 ]
 
 
@@ -54,3 +66,17 @@ for m, n, k in SHAPES:
             functions.append(lambda a=a, b=b, y=y: torch.mm(a, b, out=y))
         time = microseconds(functions)
         print(f"figure: torch {order} {m} {n} {k}: {time:.2f} us, {2 * m * n * k / time / 1e6:.0f} TFLOP/s", flush=True)
+
+torch.backends.cudnn.benchmark = True
+for n, c, side, m, taps, stride in LAYERS:
+    for order in (torch.contiguous_format, torch.channels_last):
+        functions = []
+        for _ in range(4):
+            x = torch.randn(n, c, side, side, device="cuda").half().to(memory_format=order)
+            w = torch.randn(m, c, taps, taps, device="cuda").half().to(memory_format=order)
+            bias = torch.randn(m, device="cuda").half()
+            functions.append(lambda x=x, w=w, bias=bias: torch.conv2d(x, w, bias, stride, taps // 2))
+        time = microseconds(functions)
+        work = 2 * n * m * (-(-side // stride)) ** 2 * c * taps * taps
+        name = str(order).split(".")[-1]
+        print(f"figure: torch {name} {n}x{c}x{side} {m}x{taps}/{stride}: {time:.1f} us, {work / time / 1e6:.0f} TFLOP/s", flush=True)

@@ -14,6 +14,7 @@ use crate::command::{root, run as run_program};
 const TESTS: &[(&str, &str)] = &[
     ("cuda", "device::"),
     ("cuda", "products::"),
+    ("cuda", "convolutions::"),
     ("conformance", "devices::memory_of_the_caller_on_the_gpu"),
     ("conformance", "devices::the_steady_state_of_the_gpu"),
     ("conformance", "devices::networks_on_the_gpu"),

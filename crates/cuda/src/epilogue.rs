@@ -95,11 +95,11 @@ impl<'a> Fused<'a> {
         dims(self.region, self.node.outputs[0])
     }
 
-    /// The epilogue, for a kernel that computes rows and columns along these axes of the result.
+    /// The epilogue, for a kernel that computes rows and columns along these axes of the result, each as one axis.
     ///
     /// # Errors
     /// When the program does not fit.
-    pub(crate) fn epilogue(&self, product: DataType, axes: [Option<usize>; 2]) -> Result<Epilogue, Refusal> {
+    pub(crate) fn epilogue(&self, product: DataType, axes: [&[usize]; 2]) -> Result<Epilogue, Refusal> {
         let Some((op, node)) = self.behind else { return Ok(Epilogue::none(product)) };
         let ids: SmallVec<[ValueId; 4]> = node.inputs.iter().flatten().copied().collect();
         let types: Vec<DataType> = ids.iter().map(|id| self.region.body().ty(*id).data_type()).collect();
@@ -110,7 +110,8 @@ impl<'a> Fused<'a> {
             let most = format!("of at most {MOST_BYTES} bytes, of at most {MOST_BESIDE} operands");
             return Err(Refusal::new(format!("takes epilogues with results {most}")));
         }
-        let rank = self.result_dims().len();
+        let whole = self.result_dims();
+        let rank = whole.len();
         let mut beside = SmallVec::new();
         let mut arguments = Vec::new();
         for (id, data_type) in ids.iter().zip(&types) {
@@ -120,11 +121,16 @@ impl<'a> Fused<'a> {
             }
             let own = dims(self.region, *id);
             let lead = rank.saturating_sub(own.len());
-            // Does the operand vary along an axis of the result?
-            let varies = |axis: Option<usize>| {
-                let dim = axis.and_then(|axis| own.get(axis.checked_sub(lead)?));
-                dim.is_some_and(|dim| dim.as_constant() != Some(1))
-            };
+            let dim = |axis: &usize| axis.checked_sub(lead).and_then(|axis| own.get(axis));
+            let is_one = |axis: &usize| dim(axis).is_none_or(|dim| dim.as_constant() == Some(1));
+            let varies = |axes: &[usize]| !axes.iter().all(is_one);
+            let is_whole = |axes: &[usize]| axes.iter().all(|axis| dim(axis) == whole.get(*axis));
+            // Several axes that count as one vary together.
+            if axes.iter().any(|axes| axes.len() > 1 && varies(axes) && !is_whole(axes)) {
+                return Err(Refusal::new(
+                    "an operand of the epilogue varies along some spatial axes and not along others",
+                ));
+            }
             let missing = || Refusal::new("an operand of the epilogue is made inside the region");
             arguments.push(format!("x{}.lane[j]", beside.len()));
             beside.push(Beside {

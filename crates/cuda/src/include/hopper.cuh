@@ -52,12 +52,6 @@ inline u64 matrix_descriptor(u32 address) {
 inline void begin_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 inline void commit_products() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 template <int N> inline void wait_for_products() { asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory"); }
-// Sums are neither read nor written across this line: the compiler sees no dependency on products that are under way.
-template <int N> __forceinline__ void keep(float (&sums)[N]) {
-#pragma unroll
-    for (int i = 0; i < N; ++i) asm volatile("" : "+f"(sums[i])::"memory");
-}
-
 // ---- The kernels before and after
 
 // Lets the next kernel start; it waits for this one where it needs its results.
@@ -79,11 +73,14 @@ inline void join_cluster() {
 inline void leave_cluster() {
     asm volatile("barrier.cluster.arrive.relaxed.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
-// A number in the shared memory of a block of the cluster, at this block's address of it.
-inline float load_from(u32 address, u32 rank) {
+// Four numbers in the shared memory of a block of the cluster, at this block's address of them.
+inline float4 load_from(u32 address, u32 rank) {
     u32 there;
-    float value;
+    float4 four;
     asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(address), "r"(rank));
-    asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(value) : "r"(there) : "memory");
-    return value;
+    asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];"
+                 : "=f"(four.x), "=f"(four.y), "=f"(four.z), "=f"(four.w)
+                 : "r"(there)
+                 : "memory");
+    return four;
 }

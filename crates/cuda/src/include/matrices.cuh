@@ -114,25 +114,34 @@ template <class E> __forceinline__ void store_eight(E* at, const Eight<E>& all, 
 constexpr int STAGED = 16 * 64;
 constexpr int STAGED_BYTES = STAGED * int(sizeof(T));
 
+// The sums of one lane in a block of 16 rows and 8 columns: (lane / 4 + 8 (i / 2), lane % 4 * 2 + i % 2) by i.
+struct alignas(16) Four { float sums[4]; };
+
+// The sums of a block among those of a lane, by an index that the compiler knows.
+template <int N> __forceinline__ Four four_of(const float (&sums)[N], int block) {
+    const int at = 4 * block < N ? 4 * block : 0;
+    return {{sums[at], sums[at + 1], sums[at + 2], sums[at + 3]}};
+}
+
 // Turns sums of one warp into results: 16 rows and `blocks` <= 8 blocks of 8 columns from (row, column) on, all relative to
-// the sums. `sum(block, i)` is the element (lane / 4 + 8 (i / 2), lane % 4 * 2 + i % 2) of a block. With SWAPPED the sums are
-// the transposed result.
+// the sums. `four(block)` are the sums of a lane. With SWAPPED the sums are the transposed result.
 //
 // The product is rounded to the type of its operands, as the region says, and staged in shared memory; the epilogue then runs
 // on rows of the result, with wide loads and stores.
-template <bool SWAPPED, class Sum>
-__forceinline__ void finish(const Matrices& p, const Place& place, char* staging, i64 row, i64 column, int blocks, Sum sum) {
+template <bool SWAPPED, class Get>
+__forceinline__ void finish(const Matrices& p, const Place& place, char* staging, i64 row, i64 column, int blocks, Get four) {
     const int lane = threadIdx.x % 32, own = lane / 4, pair = lane % 4 * 2;
     T* staged = reinterpret_cast<T*>(staging);
     __syncwarp();
 #pragma unroll
     for (int block = 0; block < 8; ++block) {
         if (block >= blocks) break;
+        const Four own_sums = four(block);
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
             Eight<T> two;
-            two.lane[0] = narrowed<T>(sum(block, 2 * half));
-            two.lane[1] = narrowed<T>(sum(block, 2 * half + 1));
+            two.lane[0] = narrowed<T>(own_sums.sums[2 * half]);
+            two.lane[1] = narrowed<T>(own_sums.sums[2 * half + 1]);
             const int line = own + 8 * half;
             if constexpr (SWAPPED) {
                 staged[(block * 8 + pair) * 16 + line] = two.lane[0];

@@ -68,9 +68,10 @@ template <int M, int N, int DOWN, int ACROSS, int DEPTH> struct Shape {
     static int column(int warp) { return warp / DOWN * (N / ACROSS); }
 };
 
-// Sums of a warp: `copy(stage's address, step)` starts the copies of both operands.
-template <class S, bool A_INNER, bool B_INNER, class Copy>
-__forceinline__ void sum_tile(float (&sums)[S::HIGH][8 * S::BROAD], u32 memory, int steps, Copy copy) {
+// Sums of a warp: `copy(stage's address, step)` starts the copies of both operands, and `settle(stage's address)` stores what
+// registers hold of them, after the products of a step.
+template <class S, bool A_INNER, bool B_INNER, class Copy, class Settle>
+__forceinline__ void sum_tile(float (&sums)[S::HIGH][8 * S::BROAD], u32 memory, int steps, Copy copy, Settle settle) {
     const int warp = threadIdx.x / 32, row = S::row(warp), column = S::column(warp);
 #pragma unroll
     for (int i = 0; i < S::HIGH; ++i)
@@ -78,7 +79,10 @@ __forceinline__ void sum_tile(float (&sums)[S::HIGH][8 * S::BROAD], u32 memory, 
         for (int j = 0; j < 8 * S::BROAD; ++j) sums[i][j] = 0;
 #pragma unroll
     for (int stage = 0; stage < S::STAGES - 1; ++stage) {
-        if (stage < steps) copy(memory + stage * S::STAGE_BYTES, stage);
+        if (stage < steps) {
+            copy(memory + stage * S::STAGE_BYTES, stage);
+            settle(memory + stage * S::STAGE_BYTES);
+        }
         commit_copies();
     }
     int stage = 0;
@@ -87,7 +91,8 @@ __forceinline__ void sum_tile(float (&sums)[S::HIGH][8 * S::BROAD], u32 memory, 
         __syncthreads();
         // All warps have read the stage before this one: the next copies go there.
         const int ahead = step + S::STAGES - 1;
-        if (ahead < steps) copy(memory + u32(ahead % S::STAGES) * S::STAGE_BYTES, ahead);
+        const u32 next = memory + u32(ahead % S::STAGES) * S::STAGE_BYTES;
+        if (ahead < steps) copy(next, ahead);
         commit_copies();
         const u32 left = memory + stage * S::STAGE_BYTES, right = left + S::LEFT_BYTES;
         // Fragments of the next 16 k are loaded while those of the last are multiplied.
@@ -108,6 +113,7 @@ __forceinline__ void sum_tile(float (&sums)[S::HIGH][8 * S::BROAD], u32 memory, 
                 for (int j = 0; j < 2 * S::BROAD; ++j)
                     multiply<T>(&sums[i][4 * j], a[part % 2][i], b[part % 2][j / 2][j % 2 * 2], b[part % 2][j / 2][j % 2 * 2 + 1]);
         }
+        if (ahead < steps) settle(next);
         if (++stage == S::STAGES) stage = 0;
     }
     wait_for_copies<0>();
@@ -126,7 +132,7 @@ template <class S> __forceinline__ void finish_tile(const Matrices& p, const Pla
 #pragma unroll
         for (int block = 0; block < BLOCKS; block += 8)
             finish<false>(p, place, staging, row + 16 * i, column + 8 * block, BLOCKS - block < 8 ? BLOCKS - block : 8,
-                          [&](int own, int part) { return sums[i][4 * (block + own < BLOCKS ? block + own : 0) + part]; });
+                          [&](int own) { return four_of(sums[i], block + own); });
 }
 
 // One tile of a product of stacked matrices.
@@ -148,6 +154,6 @@ template <class S, bool A_INNER, bool B_INNER, bool WIDE> __forceinline__ void p
         const int k = rest < ROW ? int(rest) : ROW;
         copy_tile<S::ROWS, S::THREADS, A_INNER, WIDE>(stage, a + step * a_step, p.a_row, rows_left, k);
         copy_tile<S::COLUMNS, S::THREADS, B_INNER, WIDE>(stage + S::LEFT_BYTES, b + step * b_step, p.b_row, columns_left, k);
-    });
+    }, [](u32) {});
     finish_tile<S>(p, place, memory, row0, column0, sums);
 }

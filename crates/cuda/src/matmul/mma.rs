@@ -20,7 +20,7 @@ pub struct Mma;
 
 const NAME: &str = "cuda.matmul.mma";
 /// The first compute capability with these instructions.
-const OLDEST: (u32, u32) = (8, 0);
+pub(crate) const OLDEST: (u32, u32) = (8, 0);
 /// Terms of a step, and elements of a row of a tile in shared memory.
 const STEP: usize = 64;
 /// Rows of a panel.
@@ -88,7 +88,7 @@ impl Shape {
     fn schedule(&self, target: &Target, shared: usize) -> Schedule {
         let Tile { rows, columns } = self.tile;
         // These instructions reach a part of what the chip's own ones reach.
-        let whole = if target.isa == "sm_90a" { 0.5 } else { 0.85 };
+        let whole = if target.isa == "sm_90a" { 0.37 } else { 0.75 };
         // Small tiles of a warp load more fragments than they multiply.
         let area = (rows * columns / (self.warps[0] * self.warps[1])) as f64;
         Schedule {
@@ -97,6 +97,8 @@ impl Shape {
             issued: columns as f64,
             split: 1.0,
             resident: self.resident.min(shared / self.shared()).max(1) as f64,
+            stages: self.stages as f64,
+            latency: 1_700.0,
             efficiency: whole * (area / 4096.0).sqrt().clamp(0.4, 1.0),
             overhead: 1_000.0,
         }

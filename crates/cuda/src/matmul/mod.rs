@@ -2,9 +2,9 @@
 //!
 //! `stacked.rs` describes a product to the kernels of tensor cores, `cost.rs` ranks their recipes.
 
-mod cost;
+pub(crate) mod cost;
 pub mod mma;
-mod stacked;
+pub(crate) mod stacked;
 pub mod tiled;
 pub mod wgmma;
 

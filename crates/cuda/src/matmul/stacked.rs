@@ -8,7 +8,7 @@ use sinter_base::{DataType, Dim};
 use sinter_ops::Op;
 use smallvec::SmallVec;
 
-use crate::epilogue::{Epilogue, Fused, is_wide};
+use crate::epilogue::{Epilogue, Fused, Placed, is_wide};
 use crate::kernel::{Launch, Tensor};
 use crate::space::{Axes, RANK, Space, words};
 use crate::tactic::refuse_unknown_sizes;
@@ -21,6 +21,8 @@ pub(crate) struct Product {
     /// Is k the inner axis in memory, of the left and of the right operand?
     pub(crate) inner: [bool; 2],
     pub(crate) epilogue: Epilogue,
+    /// Is the right operand a weight?
+    pub(crate) has_weights: bool,
     /// The operands in the region.
     operands: [usize; 2],
     /// Are they lists of numbers?
@@ -106,12 +108,14 @@ impl Product {
             return Err(Refusal::new(format!("takes at most {RANK} axes, not {rank}")));
         }
         // A list adds no axis to the result.
-        let column = if lists[1] { None } else { rank.checked_sub(1) };
-        let row = if lists[0] { None } else { rank.checked_sub(1 + usize::from(!lists[1])) };
+        let column: SmallVec<[usize; 1]> = rank.checked_sub(1).filter(|_| !lists[1]).into_iter().collect();
+        let row = rank.checked_sub(1 + usize::from(!lists[1])).filter(|_| !lists[0]);
+        let row: SmallVec<[usize; 1]> = row.into_iter().collect();
         Ok(Self {
             data_type,
             inner: [lists[0] || !op.transpose_a, lists[1] || op.transpose_b],
-            epilogue: fused.epilogue(data_type, [row, column])?,
+            epilogue: fused.epilogue(data_type, [&row, &column])?,
+            has_weights: region.is_constant(operand(1)?),
             operands: [operand(0)?, operand(1)?],
             lists,
         })
@@ -120,7 +124,8 @@ impl Product {
     /// The part of a configuration.
     pub(crate) fn configuration(&self) -> String {
         let [a, b] = self.inner.map(|inner| if inner { "t" } else { "n" });
-        format!("{a}{b} {}", self.epilogue.configuration())
+        let weights = if self.has_weights { "w" } else { "" };
+        format!("{a}{b}{weights} {}", self.epilogue.configuration())
     }
 
     /// The part of the generated header.
@@ -206,25 +211,65 @@ impl Product {
                 (space.merged().ok_or_else(mismatch)?, stacks, m)
             }
         };
-        let steps = |index: usize| space.strides.get(index).cloned().unwrap_or_default();
-        let mut list: SmallVec<[u64; 96]> = SmallVec::new();
-        list.extend([m, n, k].map(|size| size as u64));
-        list.extend([a.address, b.address, y.address]);
-        list.extend([sides[0].stride, sides[1].stride, n, sides[0].size, sides[1].size].map(|size| size as u64));
-        list.push(u64::from(is_wide(&y, [number(n)])));
-        list.extend([stacks as u64, space.sizes.len() as u64]);
-        list.extend(words(&space.sizes));
-        list.extend(words(&steps(0)));
-        list.extend(words(&steps(1)));
+        let list = Matrices {
+            sizes: [m, n, k],
+            addresses: [a.address, b.address, y.address],
+            rows: [sides[0].stride, sides[1].stride, n],
+            elements: [sides[0].size, sides[1].size],
+            wide: is_wide(&y, [number(n)]),
+            stacks,
+            space,
+        };
         let beside = placed.iter().enumerate().map(|(index, placed)| {
             let row = match &folded {
                 Some(rows) => rows.strides.get(index).and_then(|strides| strides.first().copied()).unwrap_or(0),
                 None => row(&placed.strides),
             };
-            (placed, row, column(&placed.strides), steps(2 + index))
+            (placed, row, column(&placed.strides))
         });
-        list.extend(self.epilogue.words(beside));
-        Ok(Some(Stacked { stacks, m, n, k, sides, words: list }))
+        let words = list.words(&self.epilogue, beside);
+        Ok(Some(Stacked { stacks, m, n, k, sides, words }))
+    }
+}
+
+/// The structure `Matrices` of the text, but for the operands of the epilogue.
+pub(crate) struct Matrices {
+    /// m, n and k.
+    pub(crate) sizes: [usize; 3],
+    /// Of the left operand, the right one, and the result.
+    pub(crate) addresses: [u64; 3],
+    /// Elements from one row in memory to the next, of the same.
+    pub(crate) rows: [usize; 3],
+    /// Elements of a matrix of the left operand and of the right one.
+    pub(crate) elements: [usize; 2],
+    /// May eight columns of the result be stored at once?
+    pub(crate) wide: bool,
+    /// Matrices of the result.
+    pub(crate) stacks: usize,
+    /// The axes of the stack, with the matrices between neighbours of the left operand and the right one, and the elements
+    /// between neighbours of those of the epilogue.
+    pub(crate) space: Space,
+}
+
+impl Matrices {
+    /// The words, with the operands of the epilogue and their distances along rows and columns.
+    pub(crate) fn words<'t>(
+        &self,
+        epilogue: &Epilogue,
+        beside: impl IntoIterator<Item = (&'t Placed<'t>, i64, i64)>,
+    ) -> SmallVec<[u64; 96]> {
+        let steps = |index: usize| self.space.strides.get(index).cloned().unwrap_or_default();
+        let size = |size: &usize| *size as u64;
+        let mut list: SmallVec<[u64; 96]> = self.sizes.iter().map(size).collect();
+        list.extend(self.addresses);
+        list.extend(self.rows.iter().chain(&self.elements).map(size));
+        list.extend([u64::from(self.wide), self.stacks as u64, self.space.sizes.len() as u64]);
+        list.extend(words(&self.space.sizes));
+        list.extend(words(&steps(0)));
+        list.extend(words(&steps(1)));
+        let beside = beside.into_iter().enumerate();
+        list.extend(epilogue.words(beside.map(|(at, (placed, row, column))| (placed, row, column, steps(2 + at)))));
+        list
     }
 }
 

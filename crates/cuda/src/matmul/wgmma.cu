@@ -67,12 +67,35 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) tiles(const __gr
     }
     __syncthreads();
     let_next_start();
-    wait_for_previous();
     const Matrices& all = p.matrices;
     constexpr int TILE_ROWS = SWAPPED ? WIDTH : HEIGHT, TILE_COLUMNS = SWAPPED ? HEIGHT : WIDTH;
     const int rows = int((all.m + TILE_ROWS - 1) / TILE_ROWS), columns = int((all.n + TILE_COLUMNS - 1) / TILE_COLUMNS);
     const int steps = int((all.k + ROW - 1) / ROW);
     const int first = int(i64(steps) * rank / SPLIT), last = int(i64(steps) * (rank + 1) / SPLIT);
+    // The copies of both operands for a step of a tile.
+    const auto bring_left = [&](const TileIndex& tile, const Place& place, int slot, int step) {
+        bring<HEIGHT, LEFT_INNER>(memory + slot * STAGE_BYTES, &p.left, full_at(slot), (SWAPPED ? tile.column : tile.row) * HEIGHT,
+                                  step * ROW, int(SWAPPED ? place.b : place.a));
+    };
+    const auto bring_right = [&](const TileIndex& tile, const Place& place, int slot, int step) {
+        bring<WIDTH, RIGHT_INNER>(memory + slot * STAGE_BYTES + LEFT_BYTES, &p.right, full_at(slot),
+                                  (SWAPPED ? tile.row : tile.column) * WIDTH, step * ROW, int(SWAPPED ? place.a : place.b));
+    };
+    const auto bring_weights = [&](const TileIndex& tile, const Place& place, int slot, int step) {
+        if (SWAPPED) bring_left(tile, place, slot, step);
+        else bring_right(tile, place, slot, step);
+    };
+    // Weights do not come from the kernel before: those of the first stages are fetched while it still runs.
+    int early = 0;
+    if (WEIGHTS && threadIdx.x == CONSUMERS && blockIdx.x / SPLIT < p.tiles) {
+        const TileIndex tile = tile_of(blockIdx.x / SPLIT, rows, columns);
+        const Place place = place_of(all, tile.stack);
+        for (; early < STAGES && early < last - first; ++early) {
+            announce(full_at(early), STAGE_BYTES);
+            bring_weights(tile, place, early, first + early);
+        }
+    }
+    wait_for_previous();
     int stage = 0;
     u32 phase = 0;
     const auto advance = [&] {
@@ -87,15 +110,16 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) tiles(const __gr
             for (i64 number = blockIdx.x / SPLIT; number < p.tiles; number += gridDim.x / SPLIT) {
                 const TileIndex tile = tile_of(number, rows, columns);
                 const Place place = place_of(all, tile.stack);
-                const int left_row = (SWAPPED ? tile.column : tile.row) * HEIGHT;
-                const int right_row = (SWAPPED ? tile.row : tile.column) * WIDTH;
-                const int left_matrix = int(SWAPPED ? place.b : place.a), right_matrix = int(SWAPPED ? place.a : place.b);
                 for (int step = first; step < last; ++step) {
-                    wait_for_phase(empty_at(stage), phase ^ 1);
-                    const u32 left = memory + stage * STAGE_BYTES;
-                    announce(full_at(stage), STAGE_BYTES);
-                    bring<HEIGHT, LEFT_INNER>(left, &p.left, full_at(stage), left_row, step * ROW, left_matrix);
-                    bring<WIDTH, RIGHT_INNER>(left + LEFT_BYTES, &p.right, full_at(stage), right_row, step * ROW, right_matrix);
+                    if (early == 0) {
+                        wait_for_phase(empty_at(stage), phase ^ 1);
+                        announce(full_at(stage), STAGE_BYTES);
+                        bring_weights(tile, place, stage, step);
+                    } else {
+                        --early;
+                    }
+                    if (SWAPPED) bring_right(tile, place, stage, step);
+                    else bring_left(tile, place, stage, step);
                     advance();
                 }
             }
@@ -116,52 +140,59 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) tiles(const __gr
         float sums[SUMS];
 #pragma unroll
         for (int i = 0; i < SUMS; ++i) sums[i] = 0;
-        keep(sums);
-        int before = -1;
+        // Where the loop and the wait behind it are skipped together, no sum is copied while products are under way.
+        if (first < last) {
+            int before = -1, step = first;
 #pragma unroll 1
-        for (int step = first; step < last; ++step) {
-            wait_for_phase(full_at(stage), phase);
-            const u32 tiles_at = memory + stage * STAGE_BYTES;
-            // 64 rows of the left operand take 8,192 bytes in both orders.
-            const u64 left = matrix_descriptor(tiles_at + group * 8192), right = matrix_descriptor(tiles_at + LEFT_BYTES);
-            begin_products();
+            do {
+                wait_for_phase(full_at(stage), phase);
+                const u32 tiles_at = memory + stage * STAGE_BYTES;
+                // 64 rows of the left operand take 8,192 bytes in both orders.
+                const u64 left = matrix_descriptor(tiles_at + group * 8192), right = matrix_descriptor(tiles_at + LEFT_BYTES);
+                begin_products();
 #pragma unroll
-            for (int part = 0; part < 4; ++part) multiply_groups(sums, left + part * LEFT_STEP, right + part * RIGHT_STEP);
-            commit_products();
-            // The products of the step before have ended: its stage is free.
-            wait_for_products<1>();
-            if (before >= 0 && thread == 0) arrive(empty_at(before));
-            before = stage;
-            advance();
+                for (int part = 0; part < 4; ++part) multiply_groups(sums, left + part * LEFT_STEP, right + part * RIGHT_STEP);
+                commit_products();
+                // The products of the step before have ended: its stage is free.
+                wait_for_products<1>();
+                if (before >= 0 && thread == 0) arrive(empty_at(before));
+                before = stage;
+                advance();
+            } while (++step < last);
+            wait_for_products<0>();
+            if (thread == 0) arrive(empty_at(before));
         }
-        wait_for_products<0>();
-        keep(sums);
-        if (before >= 0 && thread == 0) arrive(empty_at(before));
         const i64 row = i64(SWAPPED ? tile.column : tile.row) * HEIGHT + warp * 16;
         const i64 column = i64(SWAPPED ? tile.row : tile.column) * WIDTH;
         if constexpr (SPLIT == 1) {
 #pragma unroll
             for (int block = 0; block < BLOCKS; block += 8)
                 finish<SWAPPED>(all, place, own_staging, row, column + 8 * block, BLOCKS - block < 8 ? BLOCKS - block : 8,
-                                [&](int own, int part) { return sums[4 * (block + own < BLOCKS ? block + own : 0) + part]; });
+                                [&](int own) { return four_of(sums, block + own); });
         } else {
             // Both warpgroups have read the last stage.
             wait_for_threads(1, CONSUMERS);
-            const u32 exchange = memory + threadIdx.x * 4;
-            float* const mine = reinterpret_cast<float*>(staging - STAGES * STAGE_BYTES) + threadIdx.x;
+            const u32 exchange = memory + threadIdx.x * 16;
+            float4* const mine = reinterpret_cast<float4*>(staging - STAGES * STAGE_BYTES) + threadIdx.x;
 #pragma unroll
-            for (int i = 0; i < SUMS; ++i) mine[i * CONSUMERS] = sums[i];
+            for (int block = 0; block < BLOCKS; ++block)
+                mine[block * CONSUMERS] = make_float4(sums[4 * block], sums[4 * block + 1], sums[4 * block + 2], sums[4 * block + 3]);
             join_cluster();
             const int from = BLOCKS * int(rank) / SPLIT, to = BLOCKS * (int(rank) + 1) / SPLIT;
+#pragma unroll 1
             for (int block = from; block < to; block += 8)
-                finish<SWAPPED>(all, place, own_staging, row, column + 8 * block, to - block < 8 ? to - block : 8,
-                                [&](int own, int part) {
-                                    const u32 at = exchange + u32((4 * (block + own) + part) * CONSUMERS * 4);
-                                    float sum = 0;
+                finish<SWAPPED>(all, place, own_staging, row, column + 8 * block, to - block < 8 ? to - block : 8, [&](int own) {
+                    Four total = {};
 #pragma unroll
-                                    for (int other = 0; other < SPLIT; ++other) sum += load_from(at, other);
-                                    return sum;
-                                });
+                    for (int other = 0; other < SPLIT; ++other) {
+                        const float4 part = load_from(exchange + u32((block + own) * CONSUMERS * 16), other);
+                        total.sums[0] += part.x;
+                        total.sums[1] += part.y;
+                        total.sums[2] += part.z;
+                        total.sums[3] += part.w;
+                    }
+                    return total;
+                });
             __syncwarp();
             leave_cluster();
         }

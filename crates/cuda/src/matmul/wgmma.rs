@@ -76,13 +76,11 @@ impl Tile {
     }
 
     fn is_sound(self) -> bool {
-        let Self { groups, width, stages, split, swapped } = self;
+        let Self { groups, width, stages, split, .. } = self;
         // Wide tiles need two warpgroups, and have no room for an exchange.
         let wide = width < 256 || (groups == 2 && split == 1);
         let exchanged = split == 1 || groups * GROUP * width * 4 <= stages * self.stage();
-        // The assembler of CUDA 13.0 lets the products of this one wait for each other (C7514).
-        let serial = swapped && (groups, width, split) == (1, 32, 1);
-        wide && exchanged && !serial && self.shared() <= MOST_SHARED && (stages != 3 || width == 256)
+        wide && exchanged && self.shared() <= MOST_SHARED && (stages != 3 || width == 256)
     }
 
     fn parameters(self) -> Attr {
@@ -165,8 +163,10 @@ impl Tile {
             issued,
             split: self.split as f64,
             resident: self.resident() as f64,
-            efficiency: 0.8,
-            overhead: if self.split > 1 { 1_300.0 } else { 800.0 },
+            stages: self.stages as f64,
+            latency: 900.0,
+            efficiency: 0.75,
+            overhead: 800.0,
         }
     }
 }
@@ -301,7 +301,11 @@ impl Kernel for WgmmaKernel {
             ("RESIDENT", tile.resident()),
         ];
         constants.iter().for_each(|(name, value)| generated.push_str(&format!("constexpr int {name} = {value};\n")));
-        let flags = [("SWAPPED", tile.swapped), ("SPARES_REGISTERS", tile.spares_registers())];
+        let flags = [
+            ("SWAPPED", tile.swapped),
+            ("SPARES_REGISTERS", tile.spares_registers()),
+            ("WEIGHTS", self.product.has_weights),
+        ];
         flags.iter().for_each(|(name, value)| generated.push_str(&format!("constexpr bool {name} = {value};\n")));
         generated.push_str(&instruction(tile.width, self.product.data_type, inner));
         Source { generated, text: include_str!("wgmma.cu"), contraction: Contraction::Off }

@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, reason = "a skipped test says so, and the others print their figures")]
 
 mod compile;
+mod convolutions;
 mod device;
 mod products;
 mod tensor_cores;

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use sinter_backend::{Candidate, Device, KernelError, Loaded, Problem, Region, Sizing};
+use sinter_backend::{Candidate, Device, KernelError, Loaded, Problem, Region, Sizing, Target};
 use sinter_base::{DataType, Dim, Tensor, Value, ValueType};
 use sinter_cuda::Cuda;
 use sinter_cuda::tactic::CudaTactic;
@@ -30,7 +30,7 @@ pub(crate) enum Behind {
 pub(crate) const ALL_BEHIND: [Behind; 5] =
     [Behind::Nothing, Behind::BiasRelu, Behind::Residual, Behind::Cast, Behind::Rows];
 
-fn ty(data_type: DataType, sizes: &[usize]) -> ValueType {
+pub(crate) fn ty(data_type: DataType, sizes: &[usize]) -> ValueType {
     ValueType::tensor(data_type, sizes.iter().map(|size| Dim::from(*size)).collect())
 }
 
@@ -84,9 +84,16 @@ pub(crate) fn orders() -> impl Iterator<Item = MatMul> {
 }
 
 /// Random numbers of a range whose products and sums stay ordinary.
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
+    /// A seed that no run had before.
+    pub(crate) fn fresh() -> Self {
+        let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock");
+        println!("seed {}", clock.as_nanos());
+        Self(clock.as_nanos() as u64)
+    }
+
     fn next(&mut self) -> f64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 40) as f64 / f64::from(1 << 23) - 1.0
@@ -146,22 +153,17 @@ fn differences(device: &dyn Device, region: &Region, random: &mut Random) -> (us
     let expected = expected.as_tensor().expect("a tensor").to_floats();
     let largest = expected.iter().fold(1.0f64, |largest, value| largest.max(value.abs()));
     let (mut ran, mut wrong) = (0, Vec::new());
-    for tactic in Cuda::device_tactics() {
-        let problem = Problem { region, target: device.target(), sizing: &Sizing::default() };
-        for candidate in tactic.offer(&problem, MOST).unwrap_or_default() {
-            ran += 1;
-            let found = run(device, tactic, &candidate, region, &tensors).map(|tensor| tensor.to_floats());
-            let bound = largest / 128.0;
-            let worst = found.as_ref().ok().and_then(|found| {
-                // A result that is no number agrees with none.
-                let agrees = |at: usize| (found[at] - expected[at]).abs() <= bound;
-                (0..expected.len())
-                    .find(|at| !agrees(*at))
-                    .map(|at| format!("[{at}] {} not {}", found[at], expected[at]))
-            });
-            if let Some(text) = found.err().or(worst) {
-                wrong.push(format!("{} on\n{region}: {text}", candidate.recipe));
-            }
+    for (tactic, candidate) in offers(region, device.target(), MOST) {
+        ran += 1;
+        let found = run(device, tactic, &candidate, region, &tensors).map(|tensor| tensor.to_floats());
+        let bound = largest / 128.0;
+        let worst = found.as_ref().ok().and_then(|found| {
+            // A result that is no number agrees with none.
+            let agrees = |at: usize| (found[at] - expected[at]).abs() <= bound;
+            (0..expected.len()).find(|at| !agrees(*at)).map(|at| format!("[{at}] {} not {}", found[at], expected[at]))
+        });
+        if let Some(text) = found.err().or(worst) {
+            wrong.push(format!("{} on\n{region}: {text}", candidate.recipe));
         }
     }
     (ran, wrong)
@@ -195,6 +197,48 @@ fn run(
     Tensor::from_bytes(ty.data_type, &ty.shape.sizes().expect("sizes"), Bytes::from(bytes)).map_err(|e| e.to_string())
 }
 
+/// The best recipes of all tactics that take a region.
+fn offers(region: &Region, target: &Target, most: usize) -> Vec<(&'static dyn CudaTactic, Candidate)> {
+    let problem = Problem { region, target, sizing: &Sizing::default() };
+    let offer = |tactic: &'static dyn CudaTactic| {
+        let candidates = tactic.offer(&problem, most).unwrap_or_default();
+        candidates.into_iter().map(move |candidate| (tactic, candidate)).collect::<Vec<_>>()
+    };
+    Cuda::device_tactics().into_iter().flat_map(offer).collect()
+}
+
+/// Compiles all kernels of regions on all processors; the compiler's results are kept.
+pub(crate) fn compile_all<'r>(regions: impl IntoIterator<Item = &'r Region>, target: &Target, most: usize) {
+    let regions: Vec<&Region> = regions.into_iter().collect();
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some(region) = regions.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    for (tactic, candidate) in offers(region, target, most) {
+                        // An error shows when the kernel is loaded.
+                        let _ = tactic.compile(&candidate.recipe, region, target);
+                    }
+                }
+            });
+        }
+    });
+}
+
+/// Every recipe of every tactic agrees with the reference on these regions.
+pub(crate) fn agree(device: &dyn Device, regions: &[Region]) {
+    compile_all(regions, device.target(), MOST);
+    let mut random = Random::fresh();
+    let (mut ran, mut wrong) = (0, Vec::new());
+    for region in regions {
+        let (more, found) = differences(device, region, &mut random);
+        ran += more;
+        wrong.extend(found);
+    }
+    println!("{ran} launches");
+    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong[..wrong.len().min(8)].join("\n"));
+}
+
 /// All sizes in all orders, with every epilogue on some of them.
 fn all_regions() -> Vec<Region> {
     let mut regions = Vec::new();
@@ -205,7 +249,8 @@ fn all_regions() -> Vec<Region> {
             let behind = ALL_BEHIND[(index + number) % ALL_BEHIND.len()];
             let behind = if a.len() == 1 || b.len() == 1 { Behind::BiasRelu } else { behind };
             regions.push(product(op.clone(), data_type, &a, &b, Behind::Nothing));
-            regions.push(product(op, data_type, &a, &b, behind));
+            let weights = if number % 2 == 0 { vec![1] } else { vec![] };
+            regions.push(product(op, data_type, &a, &b, behind).with_constants(weights));
         }
     }
     regions
@@ -214,36 +259,7 @@ fn all_regions() -> Vec<Region> {
 #[test]
 fn products_of_odd_sizes_agree_with_the_reference() {
     let Some(device) = device() else { return };
-    let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock");
-    let seed = clock.as_nanos() as u64;
-    let mut random = Random(seed);
-    let regions = all_regions();
-    // All kernels are compiled on all processors first; the compiler's results are kept.
-    let next = AtomicUsize::new(0);
-    let target = device.target();
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(|| {
-                while let Some(region) = regions.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    for tactic in Cuda::device_tactics() {
-                        let problem = Problem { region, target, sizing: &Sizing::default() };
-                        for candidate in tactic.offer(&problem, MOST).unwrap_or_default() {
-                            // An error shows when the kernel is loaded.
-                            let _ = tactic.compile(&candidate.recipe, region, target);
-                        }
-                    }
-                }
-            });
-        }
-    });
-    let (mut ran, mut wrong) = (0, Vec::new());
-    for region in &regions {
-        let (more, found) = differences(&*device, region, &mut random);
-        ran += more;
-        wrong.extend(found);
-    }
-    println!("seed {seed}: {ran} launches");
-    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong[..wrong.len().min(8)].join("\n"));
+    agree(&*device, &all_regions());
 }
 
 /// A recipe's time, that of the cost model in nanoseconds, and its parameters.
@@ -275,31 +291,13 @@ fn figures_of_products() {
     ];
     let mut regions = Vec::new();
     for &(m, n, k, behind) in rows {
-        regions.push((format!("nn {m} {n} {k}"), product(usual.clone(), DataType::F16, &[m, k], &[k, n], behind)));
-        regions.push((format!("nt {m} {n} {k}"), product(weights.clone(), DataType::F16, &[m, k], &[n, k], behind)));
+        // The right operand is a weight.
+        let nn = product(usual.clone(), DataType::F16, &[m, k], &[k, n], behind).with_constants(vec![1]);
+        let nt = product(weights.clone(), DataType::F16, &[m, k], &[n, k], behind).with_constants(vec![1]);
+        regions.extend([(format!("nn {m} {n} {k}"), nn), (format!("nt {m} {n} {k}"), nt)]);
     }
-    let next = AtomicUsize::new(0);
     let target = device.target();
-    let offers = |region: &Region| {
-        let tactics = Cuda::device_tactics().into_iter().filter(|tactic| tactic.name() != "cuda.matmul.tiled");
-        let problem = Problem { region, target, sizing: &Sizing::default() };
-        let offer = |tactic: &'static dyn CudaTactic| {
-            let candidates = tactic.offer(&problem, usize::MAX).unwrap_or_default();
-            candidates.into_iter().map(move |candidate| (tactic, candidate)).collect::<Vec<_>>()
-        };
-        tactics.flat_map(offer).collect::<Vec<_>>()
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(|| {
-                while let Some((_, region)) = regions.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    for (tactic, candidate) in offers(region) {
-                        let _ = tactic.compile(&candidate.recipe, region, target);
-                    }
-                }
-            });
-        }
-    });
+    compile_all(regions.iter().map(|(_, region)| region), target, usize::MAX);
     for (name, region) in &regions {
         let [m, n, k] = {
             let mut sizes = name.split(' ').skip(1).map(|size| size.parse::<f64>().expect("a size"));
@@ -308,11 +306,15 @@ fn figures_of_products() {
         // Operands that together exceed the cache, so that weights come from memory.
         let copies = (3e8 / (2.0 * (m * k + k * n + m * n))).ceil().clamp(1.0, 20.0) as usize;
         let mut best: Vec<(String, Vec<Timed>)> = Vec::new();
-        for (tactic, candidate) in offers(region) {
+        for (tactic, candidate) in offers(region, target, usize::MAX) {
+            if tactic.name() == "cuda.matmul.tiled" {
+                continue;
+            }
             let code = tactic.compile(&candidate.recipe, region, target).expect("code").expect("machine code");
             let seconds = time_of(&*device, region, &candidate.recipe, &code, copies);
             let parameters = candidate.recipe.parameters.to_string();
             let entry = Timed { seconds, expected: candidate.estimate, parameters };
+            println!("{name} {}: {:.2} us, expected {:.2}", candidate.recipe, seconds * 1e6, candidate.estimate / 1e3);
             match best.iter_mut().find(|(known, _)| known == tactic.name()) {
                 Some((_, list)) => list.push(entry),
                 None => best.push((tactic.name().to_owned(), vec![entry])),
