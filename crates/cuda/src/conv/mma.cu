@@ -27,6 +27,16 @@ constexpr int WARPS = Tile::THREADS / 32;
 constexpr int LINES = ROW / WARPS;
 static_assert(LINES <= 32, "a lane finds the place of one line");
 
+// The bits of an element, or zero. The load leaves no trace but in the register: any operation on it in front of the products
+// of a step would wait for the memory.
+__forceinline__ u32 element_if(bool exists, const T* at) {
+    u32 bits;
+    asm volatile("{\n.reg .pred exists;\nsetp.ne.u32 exists, %2, 0;\nmov.u32 %0, 0;\n@exists ld.global.u16 %0, [%1];\n}"
+                 : "=r"(bits)
+                 : "l"(at), "r"(u32(exists)));
+    return bits;
+}
+
 extern __shared__ uint4 dynamic[];
 
 template <bool WIDE> __forceinline__ void convolve(const Parameters& p) {
@@ -59,7 +69,7 @@ template <bool WIDE> __forceinline__ void convolve(const Parameters& p) {
         if (position >= all.n) first[i][SPATIAL - 1] = -(1 << 30);
     }
 
-    u32 gathered[LINES];
+    u32 gathered[LINES][2];
     const auto copy = [&](u32 stage, int step) {
         const int k0 = step * ROW, left = k - k0 < ROW ? k - k0 : ROW;
         const int rows_left = all.m - row0 < TILE_ROWS ? int(all.m - row0) : TILE_ROWS;
@@ -83,16 +93,14 @@ template <bool WIDE> __forceinline__ void convolve(const Parameters& p) {
             int taps[SPATIAL];
 #pragma unroll
             for (int axis = SPATIAL - SPATIAL_AXES; axis < SPATIAL; ++axis) taps[axis] = __shfl_sync(~0u, at[axis], line);
-            u32 two = 0;
 #pragma unroll
             for (int i = 0; i < 2; ++i) {
                 bool inside = true;
 #pragma unroll
                 for (int axis = SPATIAL - SPATIAL_AXES; axis < SPATIAL; ++axis)
                     inside = inside && u32(first[i][axis] + taps[axis]) < u32(input[axis]);
-                if (inside) two |= u32(image[base[i] + there].bits) << (16 * i);
+                gathered[line][i] = element_if(inside, image + (base[i] + there));
             }
-            gathered[line] = two;
         }
     };
     const auto settle = [&](u32 stage) {
@@ -100,7 +108,7 @@ template <bool WIDE> __forceinline__ void convolve(const Parameters& p) {
 #pragma unroll
         for (int line = 0; line < LINES; ++line)
             asm volatile("st.shared.b32 [%0], %1;" ::"r"(right + chunk_at(warp + line * WARPS, lane / 4) + lane % 4 * 4),
-                         "r"(gathered[line])
+                         "r"(gathered[line][0] | gathered[line][1] << 16)
                          : "memory");
     };
     float sums[Tile::HIGH][8 * Tile::BROAD];
