@@ -13,6 +13,8 @@ use crate::command::{root, run as run_program};
 /// The tests, by program and filter, the quickest first.
 const TESTS: &[(&str, &str)] = &[
     ("cuda", "device::"),
+    ("cuda", "products::"),
+    ("cuda", "convolutions::"),
     ("conformance", "devices::memory_of_the_caller_on_the_gpu"),
     ("conformance", "devices::the_steady_state_of_the_gpu"),
     ("conformance", "devices::networks_on_the_gpu"),
@@ -69,6 +71,7 @@ fn script() -> String {
     for (program, filter) in TESTS {
         text.push_str(&format!("one {program} {filter}\n"));
     }
+    text.push_str("python3 gpu_peers.py 2> /dev/null\n");
     text.push_str("printf \"$table\" | grep -v '^$'\nexit $failed\n");
     text
 }
@@ -88,6 +91,8 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         let program = test_program(package)?;
         run_program(Command::new("strip").arg("-o").arg(folder.join(package)).arg(program))?;
     }
+    let peers = root().join("scripts").join("gpu_peers.py");
+    std::fs::copy(&peers, folder.join("gpu_peers.py")).map_err(|error| format!("{}: {error}", peers.display()))?;
     let script = folder.join("run.sh");
     write_script(&script)?;
     println!("{} runs the tests on a machine with a GPU", script.display());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sinter_backend::{BackEnd, Device, KernelError, Tactic, Target, elsewhere, open};
+use sinter_backend::{BackEnd, Device, KernelError, Proposer, Tactic, Target, elsewhere, open};
 
 use crate::driver::context;
 use crate::machine::CudaMachine;
@@ -37,6 +37,9 @@ const FAMILIES: &[&[&dyn CudaTactic]] = &[
     random::TACTICS,
     signal::TACTICS,
 ];
+
+/// The proposers of the families that fuse operators.
+const PROPOSERS: &[&[&dyn Proposer]] = &[matmul::PROPOSERS, conv::PROPOSERS];
 
 impl Cuda {
     /// The first device; `CUDA_VISIBLE_DEVICES` tells the driver which one comes first.
@@ -83,6 +86,10 @@ impl BackEnd for Cuda {
 
     fn tactics(&self) -> Vec<&'static dyn Tactic> {
         Self::device_tactics().into_iter().map(|tactic| tactic as &dyn Tactic).collect()
+    }
+
+    fn proposers(&self) -> Vec<&'static dyn Proposer> {
+        PROPOSERS.iter().flat_map(|family| family.iter().copied()).collect()
     }
 
     fn copy_time(&self, bytes: u64) -> f64 {

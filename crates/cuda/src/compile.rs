@@ -20,6 +20,10 @@ const HEADERS: &[(&str, &str)] = &[
     ("indices.cuh", include_str!("include/indices.cuh")),
     ("groups.cuh", include_str!("include/groups.cuh")),
     ("windows.cuh", include_str!("include/windows.cuh")),
+    ("tensor_cores.cuh", include_str!("include/tensor_cores.cuh")),
+    ("hopper.cuh", include_str!("include/hopper.cuh")),
+    ("matrices.cuh", include_str!("include/matrices.cuh")),
+    ("sync_product.cuh", include_str!("include/sync_product.cuh")),
 ];
 
 /// Results that are kept.
@@ -66,12 +70,21 @@ fn lock() -> std::sync::MutexGuard<'static, HashMap<Key, Code>> {
 /// # Errors
 /// See [`compile`].
 pub fn image(source: &Source, target: &str) -> Result<driver::Compiled, DriverError> {
+    image_with(source, target, &[])
+}
+
+/// The same with further options.
+///
+/// # Errors
+/// See [`compile`].
+pub fn image_with(source: &Source, target: &str, more: &[&str]) -> Result<driver::Compiled, DriverError> {
     let contraction = match source.contraction {
         Contraction::Off => "--fmad=false",
         Contraction::On => "--fmad=true",
     };
     // No fast mathematics: divisions and roots are rounded correctly, and subnormal numbers stay.
-    let options = ["--std=c++17", "-default-device", contraction, "--ftz=false", "--prec-div=true", "--prec-sqrt=true"];
+    let usual = ["--std=c++17", "-default-device", contraction, "--ftz=false", "--prec-div=true", "--prec-sqrt=true"];
+    let options: Vec<&str> = usual.iter().chain(more).copied().collect();
     let mut headers = HEADERS.to_vec();
     headers.push(("generated.cuh", &source.generated));
     driver::compile(source.text, &headers, target, &options)

@@ -45,7 +45,7 @@ impl Tensor<'_> {
 }
 
 /// Blocks along three axes, threads of a block, bytes of shared memory.
-pub use crate::driver::Geometry;
+pub use crate::driver::{Cooperation, Geometry, TensorMap};
 
 /// Takes the launches of a kernel: a stream, or a list in a test.
 pub trait Sink {
@@ -53,13 +53,35 @@ pub trait Sink {
     ///
     /// # Errors
     /// Errors of earlier work.
-    fn run(&mut self, entry: usize, geometry: Geometry, words: &[u64]) -> Result<(), KernelError>;
+    fn run(&mut self, entry: usize, geometry: Geometry, words: &[u64]) -> Result<(), KernelError> {
+        self.run_together(entry, geometry, Cooperation::default(), words)
+    }
+
+    /// The same for blocks that work together.
+    ///
+    /// # Errors
+    /// Errors of earlier work.
+    fn run_together(
+        &mut self,
+        entry: usize,
+        geometry: Geometry,
+        cooperation: Cooperation,
+        words: &[u64],
+    ) -> Result<(), KernelError>;
 
     /// Scratch memory for this launch, of a size that was unknown before.
     ///
     /// # Errors
     /// When the device has too little memory.
     fn scratch(&mut self, bytes: usize) -> Result<u64, KernelError>;
+
+    /// The words of a tensor map among the parameters.
+    ///
+    /// # Errors
+    /// When the driver refuses it.
+    fn encode(&mut self, map: &TensorMap) -> Result<[u64; 16], KernelError> {
+        Ok(map.encode()?)
+    }
 }
 
 /// One launch of a kernel: its memory, and the sink of the work.

@@ -16,6 +16,7 @@ pub mod code;
 pub mod compile;
 pub mod driver;
 mod dynamic;
+pub mod epilogue;
 pub mod kernel;
 mod lines;
 pub mod machine;

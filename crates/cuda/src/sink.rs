@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sinter_backend::KernelError;
 
 use crate::driver::{DeviceBuffer, Stream};
-use crate::kernel::{Geometry, Sink, recipe};
+use crate::kernel::{Cooperation, Geometry, Sink, recipe};
 use crate::machine::{CudaKernel, CudaMachine};
 
 /// The functions of one kernel on the stream.
@@ -20,10 +20,16 @@ pub(crate) struct OnStream<'a> {
 }
 
 impl Sink for OnStream<'_> {
-    fn run(&mut self, entry: usize, geometry: Geometry, words: &[u64]) -> Result<(), KernelError> {
+    fn run_together(
+        &mut self,
+        entry: usize,
+        geometry: Geometry,
+        cooperation: Cooperation,
+        words: &[u64],
+    ) -> Result<(), KernelError> {
         let function = self.kernel.functions.get(entry);
         let function = function.ok_or_else(|| recipe(format!("the kernel has no function {entry}")))?;
-        Ok(function.launch(self.stream, geometry, words)?)
+        Ok(function.launch(self.stream, geometry, cooperation, words)?)
     }
 
     fn scratch(&mut self, bytes: usize) -> Result<u64, KernelError> {

@@ -54,7 +54,7 @@ impl Speed {
 }
 
 /// Nanoseconds of a launch in a recorded graph, measured on an H200 as 700 and more between dependent kernels.
-const LAUNCH: f64 = 1_500.0;
+pub(crate) const LAUNCH: f64 = 1_500.0;
 
 /// Nanoseconds at the optima: the larger of the times that memory and arithmetic take, and the launches.
 pub(crate) fn estimate(problem: &Problem<'_>, speed: Speed) -> f64 {

@@ -163,6 +163,19 @@ impl Chip {
     }
 }
 
+/// The compute capability of a target of the compiler, `sm_90a` say.
+pub fn capability(isa: &str) -> Option<(u32, u32)> {
+    let digits = isa.strip_prefix("sm_")?.trim_end_matches('a');
+    let number: u32 = digits.parse().ok()?;
+    Some((number / 10, number % 10))
+}
+
+/// The figures of a target; one that is not listed has those of the newest older one.
+pub fn chip(isa: &str) -> Option<&'static Chip> {
+    let capability = capability(isa)?;
+    CHIPS.iter().rfind(|chip| chip.capability <= capability)
+}
+
 /// The target of a device. A capability that is not listed has the figures of the newest older one.
 pub fn of(info: &DeviceInfo) -> Target {
     let (major, minor) = info.capability;
@@ -216,6 +229,11 @@ mod tests {
         assert_eq!(of(&device((8, 7))).isa, "sm_87");
         assert_eq!(of(&device((8, 7))).peak(DataType::F16), of(&device((8, 6))).peak(DataType::F16));
         assert_eq!(of(&device((6, 1))).isa, "sm_61");
+        assert_eq!(
+            (capability("sm_120a"), capability("sm_87"), capability("none")),
+            (Some((12, 0)), Some((8, 7)), None)
+        );
+        assert_eq!((chip("sm_87").map(|chip| chip.isa), chip("sm_61")), (Some("sm_86"), None));
         assert!(CHIPS.windows(2).all(|pair| pair[0].capability < pair[1].capability));
     }
 }

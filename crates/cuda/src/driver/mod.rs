@@ -20,6 +20,7 @@ pub mod module;
 pub mod pinned;
 pub mod staging;
 pub mod stream;
+pub mod tensor_map;
 
 pub use compiler::{Compiled, compile};
 pub use context::{Context, DeviceInfo};
@@ -27,7 +28,8 @@ pub use error::DriverError;
 pub use event::Event;
 pub use graph::Graph;
 pub use memory::{DeviceBuffer, Pool};
-pub use module::{Function, Geometry, Module};
+pub use module::{Cooperation, Function, Geometry, Module};
 pub use pinned::{FaultWord, Pinned};
 pub use staging::Staging;
 pub use stream::Stream;
+pub use tensor_map::TensorMap;

@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use cudarc::driver::sys;
 
@@ -56,7 +57,11 @@ impl Module {
         let mut raw = std::ptr::null_mut();
         // SAFETY: the module exists and the name ends with a zero.
         check("cuModuleGetFunction", unsafe { sys::cuModuleGetFunction(&mut raw, self.raw, text.as_ptr()) })?;
-        Ok(Function { module: self.clone(), raw })
+        let (mut offset, mut parameters) = (0, 0);
+        // SAFETY: the function exists; the call stores two numbers.
+        let found = unsafe { sys::cuFuncGetParamInfo(raw, 0, &mut offset, &mut parameters) };
+        check("cuFuncGetParamInfo", found)?;
+        Ok(Function { module: self.clone(), raw, parameters, allowed: AtomicU32::new(FREE_SHARED) })
     }
 }
 
@@ -117,11 +122,51 @@ pub struct Geometry {
     pub shared: u32,
 }
 
+/// How the blocks of a launch work together, and how the launch follows the work before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cooperation {
+    /// Neighbouring blocks along the first axis that run at once and read each other's shared memory; 1 for none.
+    pub cluster: u32,
+    /// May blocks start while the kernel before is still running? The code then waits for its results itself, by
+    /// `griddepcontrol.wait`.
+    pub overlaps: bool,
+}
+
+impl Default for Cooperation {
+    fn default() -> Self {
+        Self { cluster: 1, overlaps: false }
+    }
+}
+
+impl Cooperation {
+    /// The attributes of the driver; `used` of them count.
+    fn attributes(self) -> ([sys::CUlaunchAttribute; 2], u32) {
+        use sys::CUlaunchAttributeID_enum as Id;
+        let attribute = |id, value| sys::CUlaunchAttribute { id, pad: [0; 4], value };
+        let cluster = sys::CUlaunchAttributeValue_union__bindgen_ty_1 { x: self.cluster.max(1), y: 1, z: 1 };
+        let overlaps = sys::CUlaunchAttributeValue { programmaticStreamSerializationAllowed: i32::from(self.overlaps) };
+        let cluster =
+            attribute(Id::CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION, sys::CUlaunchAttributeValue { clusterDim: cluster });
+        let overlaps = attribute(Id::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION, overlaps);
+        match (self.cluster > 1, self.overlaps) {
+            (true, overlapping) => ([cluster, overlaps], 1 + u32::from(overlapping)),
+            (false, overlapping) => ([overlaps, cluster], u32::from(overlapping)),
+        }
+    }
+}
+
+/// Bytes of shared memory that a launch may have without asking.
+const FREE_SHARED: u32 = 48 << 10;
+
 /// A function of a module.
 #[derive(Debug)]
 pub struct Function {
     module: Arc<Module>,
     raw: sys::CUfunction,
+    /// Bytes of its only parameter.
+    parameters: usize,
+    /// Bytes of shared memory that launches may have.
+    allowed: AtomicU32,
 }
 
 // SAFETY: the driver allows any thread to use a function; the fields never change.
@@ -151,47 +196,55 @@ impl Function {
     /// # Errors
     /// When the device has less.
     pub fn allow_shared(&self, bytes: u32) -> Result<(), DriverError> {
+        if bytes <= self.allowed.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         self.module.context.bind()?;
         let which = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-        let bytes = i32::try_from(bytes).unwrap_or(i32::MAX);
+        let number = i32::try_from(bytes).unwrap_or(i32::MAX);
         // SAFETY: the function exists; the driver checks the number.
-        check("cuFuncSetAttribute", unsafe { sys::cuFuncSetAttribute(self.raw, which, bytes) })
+        check("cuFuncSetAttribute", unsafe { sys::cuFuncSetAttribute(self.raw, which, number) })?;
+        self.allowed.fetch_max(bytes, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Launches the function, whose only parameter is a structure of these words.
     ///
     /// # Errors
     /// Errors of earlier work, and a geometry or a number of words that the function does not take.
-    pub fn launch(&self, stream: &Stream, geometry: Geometry, words: &[u64]) -> Result<(), DriverError> {
+    pub fn launch(
+        &self,
+        stream: &Stream,
+        geometry: Geometry,
+        cooperation: Cooperation,
+        words: &[u64],
+    ) -> Result<(), DriverError> {
+        self.allow_shared(geometry.shared)?;
         self.module.context.bind()?;
         let Geometry { grid: [x, y, z], threads, shared } = geometry;
-        let mut bytes = std::mem::size_of_val(words);
-        // The tags of `cuLaunchKernel`: the buffer of the parameters, its size, the end of the list.
-        let mut extra: [*mut std::ffi::c_void; 5] = [
-            std::ptr::without_provenance_mut(1),
-            words.as_ptr().cast_mut().cast(),
-            std::ptr::without_provenance_mut(2),
-            (&raw mut bytes).cast(),
-            std::ptr::null_mut(),
-        ];
-        // SAFETY: the buffer has as many bytes as the list says, and the driver copies it before it returns. It refuses
-        // buffers of another size than the function's parameters.
-        let result = unsafe {
-            sys::cuLaunchKernel(
-                self.raw,
-                x,
-                y,
-                z,
-                threads,
-                1,
-                1,
-                shared,
-                stream.raw(),
-                std::ptr::null_mut(),
-                extra.as_mut_ptr(),
-            )
+        let (mut attributes, used) = cooperation.attributes();
+        let config = sys::CUlaunchConfig {
+            gridDimX: x,
+            gridDimY: y,
+            gridDimZ: z,
+            blockDimX: threads,
+            blockDimY: 1,
+            blockDimZ: 1,
+            sharedMemBytes: shared,
+            hStream: stream.raw(),
+            attrs: attributes.as_mut_ptr(),
+            numAttrs: used,
         };
-        check("cuLaunchKernel", result)
+        let bytes = std::mem::size_of_val(words);
+        if bytes != self.parameters {
+            let reason = format!("{bytes} bytes of parameters for a function that takes {}", self.parameters);
+            return Err(DriverError::Failed { call: "cuLaunchKernelEx", reason });
+        }
+        let mut parameters = [words.as_ptr().cast_mut().cast()];
+        // SAFETY: the function has one parameter, of as many bytes as the words have; the list of attributes has `used`
+        // entries. The driver copies both before it returns.
+        let result = unsafe { sys::cuLaunchKernelEx(&config, self.raw, parameters.as_mut_ptr(), std::ptr::null_mut()) };
+        check("cuLaunchKernelEx", result)
     }
 }
 
@@ -212,5 +265,20 @@ mod tests {
         assert_eq!(elf_length(&image), Some(0xC0));
         image[0x80 + 0x20..0x80 + 0x28].fill(0xFF);
         assert_eq!(elf_length(&image), None, "an overflow");
+    }
+
+    #[test]
+    fn a_launch_says_only_what_it_asks_for() {
+        use sys::CUlaunchAttributeID_enum as Id;
+        let ids = |cluster, overlaps| {
+            let (attributes, used) = Cooperation { cluster, overlaps }.attributes();
+            attributes.iter().take(used as usize).map(|attribute| attribute.id).collect::<Vec<_>>()
+        };
+        let (cluster, overlap) =
+            (Id::CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION, Id::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION);
+        assert_eq!(ids(1, false), []);
+        assert_eq!(ids(4, false), [cluster]);
+        assert_eq!(ids(1, true), [overlap]);
+        assert_eq!(ids(4, true), [cluster, overlap]);
     }
 }

@@ -166,10 +166,14 @@ template <> struct Element<bf16> {
     typedef float Wide;
     static Wide load(bf16 v) { return of_bits(u32(v.bits) << 16); }
     static bf16 store(Wide v) {
-        u32 bits = bits_of(v);
         bf16 narrow;
+#if __CUDA_ARCH__ >= 800
+        asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(narrow.bits) : "f"(v));
+#else
+        u32 bits = bits_of(v);
         // To the nearest, ties to even; a NaN keeps a bit of its mantissa.
         narrow.bits = is_nan(v) ? u16((bits >> 16) | 0x40) : u16((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
+#endif
         return narrow;
     }
 };

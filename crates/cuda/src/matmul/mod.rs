@@ -1,10 +1,24 @@
 //! Products of matrices, sums of products by an equation, and determinants.
+//!
+//! `stacked.rs` describes a product to the kernels of tensor cores, `cost.rs` ranks their recipes.
 
+pub(crate) mod cost;
 pub mod determinant;
 pub mod einsum;
+pub mod mma;
+pub(crate) mod stacked;
 pub mod tiled;
+pub mod wgmma;
 
+use sinter_backend::Proposer;
+use sinter_ops::OpKind;
+
+use crate::epilogue::WithEpilogue;
 use crate::tactic::CudaTactic;
 
 /// Best first.
-pub const TACTICS: &[&dyn CudaTactic] = &[&tiled::TILED, &einsum::EINSUM, &determinant::DETERMINANT];
+pub const TACTICS: &[&dyn CudaTactic] =
+    &[&wgmma::Wgmma, &mma::Mma, &tiled::TILED, &einsum::EINSUM, &determinant::DETERMINANT];
+
+/// Proposers of fused regions.
+pub const PROPOSERS: &[&dyn Proposer] = &[&WithEpilogue(OpKind::MatMul)];

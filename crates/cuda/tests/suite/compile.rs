@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use sinter_backend::Region;
+use sinter_backend::{Problem, Region, Sizing};
 use sinter_base::{DataType, Value, ValueType};
 use sinter_cuda::Cuda;
 use sinter_cuda::compile::image;
 use sinter_cuda::driver::library;
 use sinter_cuda::kernel::{Kernel, Source};
+use sinter_cuda::target::Chip;
 use sinter_ops::catalog;
 use sinter_ops::pointwise::scalar::Class;
 use sinter_ops::pointwise::{CastMode, Expr, Pointwise, ScalarOp};
@@ -17,33 +18,34 @@ use crate::region;
 /// The oldest target, the first one with asynchronous copies, and that of an H200.
 const TARGETS: &[&str] = &["sm_75", "sm_80", "sm_90a"];
 
-/// The kernels of all tactics that take a region.
-fn kernels(region: &Region) -> Vec<Box<dyn Kernel>> {
+/// A kernel to compile: its configuration, its text, and the target.
+pub(crate) type Job = (String, Source, &'static str);
+
+/// The kernels of the best recipes that each tactic offers for a region on a target.
+pub(crate) fn kernels(region: &Region, target: &str, most: usize) -> Vec<Box<dyn Kernel>> {
     let root = region.root();
     let takers =
         Cuda::device_tactics().into_iter().filter(|tactic| root.is_some_and(|root| tactic.roots().contains(&root)));
-    let recipe = |name: &str| sinter_backend::Recipe { tactic: name.to_owned(), parameters: sinter_base::Attr::Absent };
-    takers.filter_map(|tactic| tactic.kernel(&recipe(tactic.name()), region).ok()).collect()
+    let target = Chip::named(target).expect("a known target").typical();
+    let problem = Problem { region, target: &target, sizing: &Sizing::default() };
+    let offers = takers.flat_map(|tactic| {
+        let candidates = tactic.offer(&problem, most).unwrap_or_default();
+        candidates.into_iter().map(move |candidate| tactic.kernel(&candidate.recipe, region))
+    });
+    offers.map(|kernel| kernel.expect("the kernel of an offer")).collect()
 }
 
-/// Compiles sources on all processors, and returns the messages of the compiler.
-fn failures(sources: &[(String, Source)], targets: &[&str]) -> Vec<String> {
-    let jobs: Vec<_> = sources.iter().flat_map(|source| targets.iter().map(move |target| (source, *target))).collect();
+/// Runs work on all processors, and returns what it reports.
+pub(crate) fn failures(jobs: &[Job], work: impl Fn(&Job) -> Option<String> + Sync) -> Vec<String> {
     let next = std::sync::atomic::AtomicUsize::new(0);
     let failures = std::sync::Mutex::new(Vec::new());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                while let Some(((configuration, source), target)) =
-                    jobs.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
-                {
-                    let log = match image(source, target) {
-                        Ok(compiled) if compiled.cubin.starts_with(b"\x7fELF") => compiled.log,
-                        Ok(_) => "no machine code".to_owned(),
-                        Err(error) => error.to_string(),
-                    };
-                    if !log.is_empty() {
+                while let Some(job) = jobs.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+                    if let Some(log) = work(job) {
+                        let (configuration, _, target) = job;
                         failures.lock().expect("no panic in between").push(format!("{configuration} {target}: {log}"));
                     }
                 }
@@ -53,8 +55,18 @@ fn failures(sources: &[(String, Source)], targets: &[&str]) -> Vec<String> {
     failures.into_inner().expect("no panic in between")
 }
 
+/// The messages of the compiler.
+fn refused((_, source, target): &Job) -> Option<String> {
+    let log = match image(source, target) {
+        Ok(compiled) if compiled.cubin.starts_with(b"\x7fELF") => compiled.log,
+        Ok(_) => "no machine code".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    (!log.is_empty()).then_some(log)
+}
+
 /// Is there a compiler? Without one a test is skipped with a printed reason, which under `CI=true` is a failure.
-fn has_compiler() -> bool {
+pub(crate) fn has_compiler() -> bool {
     match library::compiler() {
         Ok(_) => true,
         Err(error) => {
@@ -65,13 +77,15 @@ fn has_compiler() -> bool {
     }
 }
 
-/// The kernels of a list of regions, each configuration once.
-fn distinct(regions: impl IntoIterator<Item = Region>) -> Vec<(String, Source)> {
+/// The kernels of a list of regions for these targets, each configuration once for each.
+pub(crate) fn distinct(regions: &[Region], targets: &[&'static str], most: usize) -> Vec<Job> {
     let mut seen = BTreeSet::new();
-    let kernels = regions.into_iter().flat_map(|region| kernels(&region));
-    let mut sources: Vec<_> = kernels.map(|kernel| (kernel.configuration(), kernel.source())).collect();
-    sources.retain(|(configuration, _)| seen.insert(configuration.clone()));
-    sources
+    let all = regions.iter().flat_map(|region| targets.iter().map(move |target| (region, *target)));
+    let jobs = all.flat_map(|(region, target)| {
+        let kernels = kernels(region, target, most).into_iter();
+        kernels.map(move |kernel| (kernel.configuration(), kernel.source(), target))
+    });
+    jobs.filter(|(configuration, _, target)| seen.insert((configuration.clone(), *target))).collect()
 }
 
 #[test]
@@ -81,14 +95,18 @@ fn kernels_of_all_examples_compile_for_every_target() {
         let types: Vec<_> = example.values(0).iter().map(|v| v.as_ref().map(Value::value_type)).collect();
         region(&example.op, &types)
     });
-    let sources = distinct(regions);
-    let named: BTreeSet<&str> = sources.iter().filter_map(|(name, _)| name.split(' ').next()).collect();
+    let regions: Vec<Region> = regions.collect();
+    let jobs = distinct(&regions, TARGETS, usize::MAX);
+    let halves = super::tensor_cores::regions();
+    let more = distinct(&halves, &["sm_90a"], 1);
+    let named = jobs.iter().chain(&more).filter_map(|(name, ..)| name.split(' ').next());
+    let named: BTreeSet<&str> = named.collect();
     for tactic in Cuda::device_tactics() {
         assert!(named.contains(tactic.name()), "no example runs on {}", tactic.name());
     }
     if has_compiler() {
-        let failures = failures(&sources, TARGETS);
-        println!("{} kernels for {} targets", sources.len(), TARGETS.len());
+        let failures = failures(&jobs, refused);
+        println!("{} kernels for {} targets", jobs.len(), TARGETS.len());
         assert!(failures.is_empty(), "{} fail:\n{}", failures.len(), failures[..failures.len().min(3)].join("\n"));
     }
 }
@@ -133,10 +151,10 @@ fn scalar_operations_compile_at_every_type() {
         let tensor = ValueType::tensor(*ty, vec![7i64.into()]);
         region(&program(*ty).into(), &[Some(tensor.clone()), Some(tensor)])
     });
-    let sources = distinct(regions);
-    assert_eq!(sources.len(), types.len());
+    let jobs = distinct(&regions.collect::<Vec<_>>(), &TARGETS[..1], 1);
+    assert_eq!(jobs.len(), types.len());
     if has_compiler() {
-        let failures = failures(&sources, &TARGETS[..1]);
+        let failures = failures(&jobs, refused);
         assert!(failures.is_empty(), "{} fail:\n{}", failures.len(), failures[..failures.len().min(3)].join("\n"));
     }
 }

@@ -22,7 +22,7 @@ use sinter_ops::{Op, OpKind};
 use crate::region;
 
 /// A device, where the machine has one and can compile for it.
-fn device() -> Option<Arc<dyn Device>> {
+pub(crate) fn device() -> Option<Arc<dyn Device>> {
     if let Err(reason) = context::device_count().map(|_| ()).and(library::compiler().map(|_| ())) {
         println!("skipped: {reason}");
         return None;
@@ -43,9 +43,11 @@ fn of(op: impl Into<Op>, operands: &[(DataType, &[usize])]) -> Region {
 /// The first candidate of the only tactic that takes a region, and its code.
 fn compiled(device: &dyn Device, region: &Region) -> (Recipe, Code) {
     let root = region.root().expect("an operator");
-    let tactic = Cuda::FIRST.tactics().into_iter().find(|tactic| tactic.roots().contains(&root)).expect("a tactic");
     let problem = Problem { region, target: device.target(), sizing: &Sizing::default() };
-    let recipe = tactic.offer(&problem, 1).expect("an offer").remove(0).recipe;
+    let tactics = Cuda::FIRST.tactics().into_iter().filter(|tactic| tactic.roots().contains(&root));
+    let mut offers = tactics.filter_map(|tactic| Some((tactic, tactic.offer(&problem, 1).ok()?)));
+    let (tactic, mut candidates) = offers.next().expect("an offer");
+    let recipe = candidates.remove(0).recipe;
     let code = tactic.compile(&recipe, region, device.target()).expect("code").expect("machine code");
     (recipe, code)
 }
@@ -66,7 +68,7 @@ fn argument(queue: &mut dyn Queue, data_type: DataType, sizes: &[usize]) -> Argu
 }
 
 /// New memory for all operands and results of a region.
-fn arguments(queue: &mut dyn Queue, region: &Region) -> Arguments {
+pub(crate) fn arguments(queue: &mut dyn Queue, region: &Region) -> Arguments {
     let mut place = |ty: &ValueType| {
         let ty = ty.as_tensor().expect("a tensor");
         argument(queue, ty.data_type, &ty.shape.sizes().expect("sizes"))
@@ -76,12 +78,12 @@ fn arguments(queue: &mut dyn Queue, region: &Region) -> Arguments {
     Arguments { inputs, outputs, workspace: None }
 }
 
-fn memory_of_input(arguments: &Arguments, index: usize) -> MemoryRef {
+pub(crate) fn memory_of_input(arguments: &Arguments, index: usize) -> MemoryRef {
     let Input::Memory(argument) = &arguments.inputs[index] else { panic!("an operand") };
     argument.memory
 }
 
-fn memory_of_output(arguments: &Arguments, index: usize) -> MemoryRef {
+pub(crate) fn memory_of_output(arguments: &Arguments, index: usize) -> MemoryRef {
     let Output::Memory(argument) = &arguments.outputs[index] else { panic!("a result") };
     argument.memory
 }
@@ -236,22 +238,39 @@ fn memory_stays_flat_over_many_queues() {
     assert!(before.abs_diff(after) < 512 << 20);
 }
 
-/// Median time of a launch in a recording of twenty, in seconds.
-fn time_of(device: &dyn Device, region: &Region) -> f64 {
-    let kernel = loaded(device, region);
+/// Random floats of both signs and of ordinary size, in any float type.
+fn ordinary(count: usize) -> Vec<u8> {
+    let mut state = 7u64;
+    let mut bytes = Vec::with_capacity(count + 8);
+    while bytes.len() < count {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        // Every second byte holds the sign and most of the exponent.
+        bytes.extend((state & 0x83FF_83FF_83FF_83FF | 0x3800_3800_3800_3800).to_le_bytes());
+    }
+    bytes.truncate(count);
+    bytes
+}
+
+/// Median time of a launch in a recording of twenty, in seconds, on as many copies of the operands in turns.
+pub(crate) fn time_of(device: &dyn Device, region: &Region, recipe: &Recipe, code: &Code, copies: usize) -> f64 {
+    let kernel = match device.load(recipe, region, Some(code)).expect("a kernel") {
+        Loaded::Kernel(kernel) => kernel,
+        Loaded::Values(_) => panic!("a kernel of the host"),
+    };
     let mut queue = device.queue().expect("a queue");
-    let arguments = arguments(&mut *queue, region);
-    for input in 0..arguments.inputs.len() {
-        let memory = memory_of_input(&arguments, input);
-        // Ordinary numbers in any float type.
-        let data: Vec<u8> =
-            (0..memory.bytes).map(|at| if at % 2 == 0 { (at * 37 % 256) as u8 } else { 0x3C }).collect();
-        queue.write(memory, &data).expect("a copy");
+    let all: Vec<Arguments> = (0..copies).map(|_| arguments(&mut *queue, region)).collect();
+    for input in 0..all[0].inputs.len() {
+        let memory = memory_of_input(&all[0], input);
+        queue.write(memory, &ordinary(memory.bytes)).expect("a copy");
+        for other in &all[1..] {
+            queue.copy(memory, memory_of_input(other, input)).expect("a copy");
+        }
     }
     assert_eq!(queue.begin_capture(), Ok(true));
-    (0..20).for_each(|_| queue.launch(kernel, &arguments, (0, 0)).expect("a launch"));
+    (0..20).for_each(|at| queue.launch(kernel, &all[at % copies], (0, 0)).expect("a launch"));
     let captured = queue.end_capture().expect("a recording");
-    let mut times: Vec<f64> = (0..9)
+    queue.replay(captured).expect("a run");
+    let mut times: Vec<f64> = (0..5)
         .map(|_| {
             let start = queue.record().expect("an event");
             queue.replay(captured).expect("a run");
@@ -261,6 +280,12 @@ fn time_of(device: &dyn Device, region: &Region) -> f64 {
         .collect();
     times.sort_by(f64::total_cmp);
     times[times.len() / 2]
+}
+
+/// The time of the first recipe of the first tactic.
+fn first_time(device: &dyn Device, region: &Region) -> f64 {
+    let (recipe, code) = compiled(device, region);
+    time_of(device, region, &recipe, &code, 1)
 }
 
 /// Prints the share of the device's limits that kernels reach; no figure is a condition.
@@ -289,19 +314,19 @@ fn figures() {
             let ty = ty.as_tensor().cloned().expect("a tensor");
             ty.shape.sizes().expect("sizes").iter().product::<usize>() * element_bytes(ty.data_type)
         };
-        let (seconds, bytes) = (time_of(&*device, region), types.map(bytes).sum::<usize>());
+        let (seconds, bytes) = (first_time(&*device, region), types.map(bytes).sum::<usize>());
         println!("figure: {name}: {:.1} us, {:.0} GB/s", seconds * 1e6, bytes as f64 / seconds / 1e9);
     }
     for (name, size, ty) in [("product f32", 2048usize, f32), ("product f16", 2048, f16)] {
         let region = of(MatMul::default(), &[(ty, &[size, size]), (ty, &[size, size])]);
-        let seconds = time_of(&*device, &region);
+        let seconds = first_time(&*device, &region);
         println!(
             "figure: {name} {size}: {:.1} us, {:.1} TFLOP/s",
             seconds * 1e6,
             2.0 * (size as f64).powi(3) / seconds / 1e12
         );
     }
-    let small = time_of(&*device, &successor(1000));
+    let small = first_time(&*device, &successor(1000));
     println!("figure: x + 1 of 1000 numbers in a recording: {:.2} us", small * 1e6);
     assert_eq!(rows[0].1.root(), Some(OpKind::Pointwise));
 }

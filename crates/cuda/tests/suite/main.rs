@@ -2,7 +2,10 @@
 #![allow(clippy::print_stdout, reason = "a skipped test says so, and the others print their figures")]
 
 mod compile;
+mod convolutions;
 mod device;
+mod products;
+mod tensor_cores;
 
 use sinter_backend::Region;
 use sinter_base::ValueType;

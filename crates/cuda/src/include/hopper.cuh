@@ -1,0 +1,86 @@
+// Barriers, copies by tensor maps, products of warpgroups and clusters, as compute capability 9.0 alone has them.
+// Sources: PTX ISA 8.0 and later, sections on mbarrier, cp.async.bulk.tensor, wgmma, griddepcontrol and barrier.cluster.
+#pragma once
+#include "tensor_cores.cuh"
+
+// Sixteen words that the driver encodes.
+struct alignas(64) TensorMap { u64 words[16]; };
+
+// ---- Barriers in shared memory: a phase ends when all arrivals and all announced bytes are there.
+
+inline void init_barrier(u32 barrier, int arrivals) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals));
+}
+// Makes initialized barriers visible to the copy engine and to the cluster.
+inline void publish_barriers() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+inline void announce(u32 barrier, int bytes) {
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
+}
+inline void arrive(u32 barrier) { asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory"); }
+// Waits for the end of the phase of this parity.
+inline void wait_for_phase(u32 barrier, u32 parity) {
+    asm volatile(
+        "{\n.reg .pred done;\nagain: mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n@done bra.uni end;\n"
+        "bra.uni again;\nend:\n}" ::"r"(barrier),
+        "r"(parity)
+        : "memory");
+}
+// A barrier of some of the warps.
+inline void wait_for_threads(int barrier, int threads) {
+    asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
+}
+
+// ---- Copies of tiles
+
+inline void prefetch(const TensorMap* map) { asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory"); }
+// The tile at these coordinates, innermost first. Elements outside of the tensor are zero.
+inline void copy_box(u32 to, const TensorMap* map, u32 barrier, int x, int y, int z) {
+    asm volatile(
+        "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5}], [%2];" ::"r"(to),
+        "l"(map), "r"(barrier), "r"(x), "r"(y), "r"(z)
+        : "memory");
+}
+
+// ---- Products of warpgroups: the generated header has `multiply_groups`, a call of the instruction for one step of 16 k.
+
+// An operand in shared memory with rows of 128 bytes and the swizzle of the copy engine. Groups of eight rows lie 1,024 bytes
+// apart; panels of 64 rows of the operand, where k is not its inner axis, lie 8,192 bytes apart.
+inline u64 matrix_descriptor(u32 address) {
+    constexpr u64 PANEL = 8192 >> 4, GROUP = 1024 >> 4, SWIZZLE_128 = 1;
+    return u64((address & 0x3FFFF) >> 4) | (PANEL << 16) | (GROUP << 32) | (SWIZZLE_128 << 62);
+}
+inline void begin_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+inline void commit_products() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+template <int N> inline void wait_for_products() { asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory"); }
+// ---- The kernels before and after
+
+// Lets the next kernel start; it waits for this one where it needs its results.
+inline void let_next_start() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
+inline void wait_for_previous() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+
+// ---- Clusters
+
+inline u32 rank_in_cluster() {
+    u32 rank;
+    asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+    return rank;
+}
+// All threads of the cluster; what they wrote before is visible after.
+inline void join_cluster() {
+    asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+// The same without order of memory, which costs less: no block may leave while others read its memory.
+inline void leave_cluster() {
+    asm volatile("barrier.cluster.arrive.relaxed.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+// Four numbers in the shared memory of a block of the cluster, at this block's address of them.
+inline float4 load_from(u32 address, u32 rank) {
+    u32 there;
+    float4 four;
+    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(address), "r"(rank));
+    asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];"
+                 : "=f"(four.x), "=f"(four.y), "=f"(four.z), "=f"(four.w)
+                 : "r"(there)
+                 : "memory");
+    return four;
+}
