@@ -120,10 +120,12 @@ pub fn networks() -> Vec<Network> {
             let sum = m.pointwise(&[h, row], |v| &v[0] + &v[1]);
             let (next, middle) = cell(m, sum, w);
             let out = m.pointwise(&[middle, column], |v| &v[0] * &v[1]);
-            let body = m.builder.close_scope(&[next, out]);
+            let body = m.builder.close_scope(&[next, out, middle]);
             let walk = |axis, reverse| Walk { axis, reverse };
             let inputs = vec![walk(0, false), walk(1, true)];
-            let op = Scan { states: 1, inputs, outputs: vec![walk(1, true)], body: body.body.clone() };
+            // The host joins along an inner axis, the device along the first one.
+            let outputs = vec![walk(1, true), walk(0, true)];
+            let op = Scan { states: 1, inputs, outputs, body: body.body.clone() };
             m.all(op, &with_captures(&[Some(state), Some(x), Some(y)], &[&body]))
         }),
         // Many kinds of kernels on either side.

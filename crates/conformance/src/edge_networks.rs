@@ -7,7 +7,7 @@ use sinter_ir::Network;
 use sinter_ir::builder::Handle;
 use sinter_ops::attention::Attention;
 use sinter_ops::matmul::MatMul;
-use sinter_ops::movement::{Concat, Unsqueeze};
+use sinter_ops::movement::{Concat, Reshape, Shape, Unsqueeze};
 use sinter_ops::pointwise::ScalarOp;
 use sinter_ops::quantize::{Dequantize, Quantize};
 use sinter_ops::recurrent::{Activation, Lstm, Recurrence};
@@ -50,7 +50,11 @@ pub(crate) fn networks() -> Vec<Network> {
             let x = m.typed(F32, vec![Dim::symbol("N"), Dim::symbol("T")]);
             let axis = m.ints(&[0]);
             let y = m.op(Unsqueeze {}, &[x, axis]);
-            vec![m.pointwise(&[y], |v| &v[0] * &v[0])]
+            // As many rows as there were columns: both sizes are open, and neither stands where it stood.
+            let (columns, rest) = (m.op(Shape { start: 1, end: None }, &[x]), m.ints(&[-1]));
+            let sizes = m.op(Concat { axis: 0 }, &[columns, rest]);
+            let turned = m.op(Reshape::default(), &[x, sizes]);
+            vec![m.pointwise(&[y], |v| &v[0] * &v[0]), m.pointwise(&[turned], |v| &v[0] + &v[0])]
         }),
         scaled("half", DataType::F16),
         scaled("bfloat", DataType::Bf16),

@@ -73,11 +73,14 @@ impl Noise {
 
     /// The elements perturbed by this relative amount.
     fn moved(self, tensor: &Tensor, noise: f64, stream: u64) -> Option<Tensor> {
+        let is_wide = matches!(tensor.data_type(), DataType::F32 | DataType::F64);
         let one = |(index, v): (u64, f64)| match self {
             Self::Random { seed, sign } if v.is_finite() => {
                 v * (1.0 + sign * noise * unit_variance(seed << 12 | stream, index))
             }
             Self::Random { .. } => v,
+            // Kernels compute in wide types, which have room for the subnormal numbers of narrow ones.
+            _ if !is_wide && v.abs() < f64::from(f32::MIN_POSITIVE) => v,
             // At most the noise off the number.
             Self::Coarse(coarse) => coarse.of(v, 2.0 * noise),
             Self::Compared(coarse) => coarse.of(v, Coarse::WIDE * noise),
