@@ -126,6 +126,27 @@ fn the_steady_state(back_end: &dyn BackEnd, used: &dyn Fn() -> usize) {
     }
 }
 
+/// The fake device's clock counts launches, so that the time of its work does not vary.
+#[test]
+fn a_timed_run_takes_the_time_of_the_devices_work() {
+    let fake = Fake::default();
+    let mut launched = 0;
+    for (network, plan) in plans(&fake, &Verify::Off) {
+        let engine = Engine::from_plan(plan, &[&fake], THREADS).expect("an engine");
+        let mut context = engine.context();
+        let mut bindings = context.bindings();
+        for (name, value) in inputs_at(&network, 3) {
+            bindings.set(&name, value).expect("an input");
+        }
+        let mut run = || context.run_timed(&mut bindings).expect("a run");
+        // The first run also records the launches.
+        let (_, second, third) = (run(), run(), run());
+        assert_eq!(second, third, "'{}'", network.name);
+        launched += usize::from(!third.is_zero());
+    }
+    assert!(launched > 30, "only {launched} networks launch something there");
+}
+
 #[test]
 fn the_steady_state_of_the_processor() {
     the_steady_state(&Cpu, &|| 0);
