@@ -4,6 +4,7 @@
 mod compile;
 mod convolutions;
 mod device;
+mod normalizations;
 mod products;
 mod tensor_cores;
 
