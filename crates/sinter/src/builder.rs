@@ -160,7 +160,7 @@ impl<'a> Builder<'a> {
     ///
     /// ```
     /// # fn main() -> Result<(), sinter::Error> {
-    /// # let model = sinter::Model::open(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/residual.onnxtxt"))?;
+    /// # let model = sinter::Model::open(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/layer.onnxtxt"))?;
     /// let plan = sinter::Builder::new(&model).precision(sinter::Precision::Bf16).build()?;
     /// let precision = plan.summary().precision.unwrap();
     /// assert!(precision.narrow > 0 && precision.errors[0].1 < 0.13);

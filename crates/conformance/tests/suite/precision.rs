@@ -23,11 +23,12 @@ const RANDOM: u64 = 150;
 /// Largest file of a model here.
 const MOST_BYTES: u64 = 4 << 20;
 
-/// Models with large convolutions, which kernels of the CPU compute in plain loops where the type is narrow.
+/// Models whose large layers the kernels of the CPU compute in plain loops where the type is narrow.
 const SLOW: &[&str] = &[
     "basic-pitch",
     "dnsmos-sig",
     "dnsmos-sig-dynint8",
+    "magika-v3-3",
     "fastestdet-qdq-int8",
     "gtcrn-simple",
     "mnv3-face-heatmap",
