@@ -16,7 +16,7 @@ use crate::frame::Frame;
 use crate::guard;
 use crate::host_value::{HostTensor, HostValue, allocated, bytes_of};
 use crate::outside::{Outside, look};
-use crate::profile::{Observer, Watch};
+use crate::profile::{Observer, StepValues, Watch};
 use crate::queues::Queues;
 use crate::sizes::KnownSizes;
 use crate::step::{Work, bind_steps, run_steps};
@@ -307,6 +307,9 @@ impl State {
         let mut watch = observer.map(Watch::new);
         let OnDevices { queues, captures, .. } = devices;
         let begin = is_timed.then(|| queues.at(Place::MAIN).record()).transpose().map_err(RuntimeError::of_work)?;
+        if let Some(watch) = &mut watch {
+            watch.begin(&mut StepValues { engine, frame, queues })?;
+        }
         let mut work = Work { engine, sizes, queues, captures: Some(captures) };
         run_steps(&engine.plan.graph, &engine.loaded, frame, &mut work, watch.as_mut())?;
         if let Some(begin) = begin {

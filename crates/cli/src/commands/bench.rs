@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sinter::internals::backends;
 use sinter::internals::base::Value;
 use sinter::internals::runtime::Engine;
 use sinter::internals::source::Source;
@@ -17,7 +16,7 @@ use crate::files::{Files, Form};
 use crate::flags::{DeviceFlags, InputFlags, JsonFlags, ModelFlags, show_bytes};
 use crate::output::{deliver, write_file};
 use crate::prepare::{First, WithoutInputs, engine, first_run, open};
-use crate::profile::{self, OperatorTime, StepTime, operator_times, step_times};
+use crate::profile::{self, OperatorTime, StepTime, is_on_host, operator_times, step_times};
 use crate::progress::Stage;
 use crate::report::{Port, count, milliseconds, time_text, type_text};
 use crate::self_test::{before_runs, tier_here};
@@ -271,7 +270,7 @@ const MOST_DEVICE_RUNS: usize = 200;
 
 /// The median of the times on the device of some further runs, where the device is not the host itself.
 fn device_time(engine: &Engine, inputs: &[(String, Value)], runs: usize) -> Result<Option<f64>, Failure> {
-    if engine.plan().target.back_end == backends::default().name() {
+    if is_on_host(engine) {
         return Ok(None);
     }
     let mut context = engine.context();

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use sinter_backend::BackEnd;
 use sinter_base::{HostMemory, Value};
@@ -15,7 +16,7 @@ use sinter_interp::inputs::generate_at;
 use sinter_interp::{FastEvaluator, Tolerance, compare, run_with};
 use sinter_ir::Network;
 use sinter_plan::{Plan, Trust, from_bytes, to_bytes};
-use sinter_runtime::Engine;
+use sinter_runtime::{Engine, Profile};
 
 /// Threads of all engines here.
 const THREADS: usize = 2;
@@ -142,6 +143,9 @@ fn a_timed_run_takes_the_time_of_the_devices_work() {
         // The first run also records the launches.
         let (_, second, third) = (run(), run(), run());
         assert_eq!(second, third, "'{}'", network.name);
+        let mut profile = Profile::on_device(&engine);
+        engine.run_observed(inputs_at(&network, 3), &mut profile).expect("a run");
+        assert_eq!(profile.mean_times().sum::<Duration>(), third, "'{}'", network.name);
         launched += usize::from(!third.is_zero());
     }
     assert!(launched > 30, "only {launched} networks launch something there");
