@@ -138,7 +138,7 @@ fn swapped_if(transpose: bool, sizes: &[usize]) -> Vec<usize> {
 }
 
 /// Runs every recipe of every tactic on a region, and returns what differs from the reference.
-fn differences(device: &dyn Device, region: &Region, random: &mut Random) -> (usize, Vec<String>) {
+fn differences(device: &dyn Device, region: &Region, most: usize, random: &mut Random) -> (usize, Vec<String>) {
     let tensors: Vec<Tensor> = region
         .body()
         .input_types()
@@ -153,7 +153,7 @@ fn differences(device: &dyn Device, region: &Region, random: &mut Random) -> (us
     let expected = expected.as_tensor().expect("a tensor").to_floats();
     let largest = expected.iter().fold(1.0f64, |largest, value| largest.max(value.abs()));
     let (mut ran, mut wrong) = (0, Vec::new());
-    for (tactic, candidate) in offers(region, device.target(), MOST) {
+    for (tactic, candidate) in offers(region, device.target(), most) {
         ran += 1;
         let found = run(device, tactic, &candidate, region, &tensors).map(|tensor| tensor.to_floats());
         let bound = largest / 128.0;
@@ -184,6 +184,10 @@ fn run(
     };
     let mut queue = device.queue().map_err(text)?;
     let arguments = arguments(&mut *queue, region);
+    let mut tensors = tensors.to_vec();
+    for &operand in &candidate.packed {
+        tensors[operand] = tactic.pack(&candidate.recipe, region, operand, &tensors[operand]).map_err(text)?;
+    }
     for (index, tensor) in tensors.iter().enumerate() {
         queue.write(memory_of_input(&arguments, index), tensor.bytes()).map_err(text)?;
     }
@@ -198,7 +202,7 @@ fn run(
 }
 
 /// The best recipes of all tactics that take a region.
-fn offers(region: &Region, target: &Target, most: usize) -> Vec<(&'static dyn CudaTactic, Candidate)> {
+pub(crate) fn offers(region: &Region, target: &Target, most: usize) -> Vec<(&'static dyn CudaTactic, Candidate)> {
     let problem = Problem { region, target, sizing: &Sizing::default() };
     let offer = |tactic: &'static dyn CudaTactic| {
         let candidates = tactic.offer(&problem, most).unwrap_or_default();
@@ -209,29 +213,39 @@ fn offers(region: &Region, target: &Target, most: usize) -> Vec<(&'static dyn Cu
 
 /// Compiles all kernels of regions on all processors; the compiler's results are kept.
 pub(crate) fn compile_all<'r>(regions: impl IntoIterator<Item = &'r Region>, target: &Target, most: usize) {
-    let regions: Vec<&Region> = regions.into_iter().collect();
+    let jobs = regions
+        .into_iter()
+        .flat_map(|region| offers(region, target, most).into_iter().map(move |offer| (region, offer)));
+    let jobs: Vec<_> = jobs.collect();
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
-                while let Some(region) = regions.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    for (tactic, candidate) in offers(region, target, most) {
-                        // An error shows when the kernel is loaded.
-                        let _ = tactic.compile(&candidate.recipe, region, target);
-                    }
+                while let Some((region, (tactic, candidate))) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    // An error shows when the kernel is loaded.
+                    let _ = tactic.compile(&candidate.recipe, region, target);
                 }
             });
         }
     });
 }
 
-/// Every recipe of every tactic agrees with the reference on these regions.
+/// The best recipes of every tactic agree with the reference on these regions.
 pub(crate) fn agree(device: &dyn Device, regions: &[Region]) {
-    compile_all(regions, device.target(), MOST);
+    agree_on(device, regions, MOST);
+}
+
+/// Every recipe of every tactic agrees with the reference on these regions.
+pub(crate) fn agree_on_all(device: &dyn Device, regions: &[Region]) {
+    agree_on(device, regions, usize::MAX);
+}
+
+fn agree_on(device: &dyn Device, regions: &[Region], most: usize) {
+    compile_all(regions, device.target(), most);
     let mut random = Random::fresh();
     let (mut ran, mut wrong) = (0, Vec::new());
     for region in regions {
-        let (more, found) = differences(device, region, &mut random);
+        let (more, found) = differences(device, region, most, &mut random);
         ran += more;
         wrong.extend(found);
     }
