@@ -9,7 +9,8 @@ use crate::conv::convolved::{Convolved, Given, channels_last, row_stride};
 use crate::epilogue::is_wide;
 use crate::fused::Layout;
 use crate::kernel::{Launch, Tensor, recipe};
-use crate::matmul::stacked::{Extent, Matrices};
+use crate::matmul::matrices::Matrices;
+use crate::matmul::stacked::Extent;
 use crate::space::Space;
 
 /// Terms of a step.

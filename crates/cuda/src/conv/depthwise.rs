@@ -15,7 +15,7 @@ use crate::conv::convolved::{Convolved, Given, row_stride, taps_first};
 use crate::epilogue::is_wide;
 use crate::fused::Layout;
 use crate::kernel::{Contraction, Kernel, Launch, Source, recipe};
-use crate::matmul::stacked::Matrices;
+use crate::matmul::matrices::Matrices;
 use crate::space::Space;
 use crate::tactic::{CudaTactic, Speed, compiled, estimate, refused};
 

@@ -7,6 +7,7 @@ pub(crate) mod cost;
 pub mod determinant;
 pub mod einsum;
 pub(crate) mod group_tile;
+pub(crate) mod matrices;
 pub mod mma;
 pub(crate) mod stacked;
 pub mod tiled;

@@ -1,7 +1,8 @@
 //! Convolutions and pools of images with the channels last: agreement with the reference on odd sizes, and their speed.
 
-use sinter_backend::{Problem, Region, Sizing};
-use sinter_base::{DataType, TensorType};
+use bytes::Bytes;
+use sinter_backend::{Argument, Input, Loaded, Output, Problem, Queue, Region, Sizing};
+use sinter_base::{DataType, MemoryRef, Rows, Tensor, TensorType};
 use sinter_cuda::Cuda;
 use sinter_ops::conv::Convolution;
 use sinter_ops::movement::Transpose;
@@ -11,8 +12,8 @@ use sinter_ops::window::Padding;
 use sinter_ops::{Body, InferContext, Op, ValueId};
 
 use crate::convolutions::{same, windows};
-use crate::device::{device, times_of};
-use crate::products::{agree, agree_on_all, compile_all, offers, ty};
+use crate::device::{arguments, device, memory_of_input, times_of};
+use crate::products::{Random, agree, agree_on_all, compile_all, offers, reference, ty};
 
 /// The pointwise operator behind a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -227,6 +228,70 @@ fn every_tile_of_convolutions_agrees_with_the_reference() {
     let Some(device) = device() else { return };
     let (x, w): (&[usize], &[usize]) = (&[3, 72, 13, 11], &[136, 72, 3, 3]);
     agree_on_all(&*device, &[convolution(same(3, 1), DataType::F16, Image::Last, [x, w], (true, Behind::Residual))]);
+}
+
+/// Memory of pixels that lie further apart than their channels, and the places of their elements in it.
+fn apart(queue: &mut dyn Queue, argument: &mut Argument) -> Vec<usize> {
+    let count: usize = argument.sizes.iter().product();
+    let inner = *argument.sizes.last().expect("channels");
+    let rows = Rows { inner, step: inner + 24 };
+    let bytes = 2 * rows.span(count).expect("whole pixels");
+    argument.memory = MemoryRef { block: queue.allocate(bytes).expect("memory"), offset: 0, bytes };
+    argument.rows = Some(rows);
+    (0..count).map(|at| at / inner * rows.step + at % inner).collect()
+}
+
+#[test]
+fn convolutions_read_and_write_pixels_that_lie_apart() {
+    let Some(device) = device() else { return };
+    let mut random = Random::fresh();
+    for (op, w) in [(same(3, 1), [72, 64, 3, 3]), (same(1, 1), [40, 64, 1, 1])] {
+        let form = (true, Behind::Relu);
+        let region = convolution(op, DataType::F16, Image::Last, [&[2, 64, 9, 11], &w], form);
+        let operands = random.operands(&region);
+        let expected = reference(&region, &operands);
+        let largest = expected.iter().fold(1.0f64, |largest, value| largest.max(value.abs()));
+        for (tactic, candidate) in offers(&region, device.target(), 6) {
+            let code = tactic.compile(&candidate.recipe, &region, device.target()).expect("code");
+            let Loaded::Kernel(kernel) = device.load(&candidate.recipe, &region, code.as_ref()).expect("a kernel")
+            else {
+                panic!("a kernel of the host")
+            };
+            let mut queue = device.queue().expect("a queue");
+            let mut arguments = arguments(&mut *queue, &region);
+            let (Input::Memory(x), Output::Memory(y)) = (&mut arguments.inputs[0], &mut arguments.outputs[0]) else {
+                panic!("an image and a result")
+            };
+            let (from, to) = (apart(&mut *queue, x), apart(&mut *queue, y));
+            let (x, y) = (x.memory, y.memory);
+            let mut image = vec![0xFF; x.bytes];
+            for (two, at) in operands[0].bytes().chunks_exact(2).zip(from) {
+                image[2 * at..2 * at + 2].copy_from_slice(two);
+            }
+            queue.write(x, &image).expect("a copy");
+            queue.write(y, &vec![0xFF; y.bytes]).expect("a copy");
+            let packed = tactic.pack(&candidate.recipe, &region, 1, &operands[1]).expect("packed weights");
+            queue.write(memory_of_input(&arguments, 1), packed.bytes()).expect("a copy");
+            queue.write(memory_of_input(&arguments, 2), operands[2].bytes()).expect("a copy");
+            queue.launch(kernel, &arguments, (0, 0)).expect("a launch");
+            let mut result = vec![0; y.bytes];
+            queue.read(y, &mut result).expect("a copy");
+            let owned: Vec<u8> = to.iter().flat_map(|at| [result[2 * at], result[2 * at + 1]]).collect();
+            let found =
+                Tensor::from_bytes(DataType::F16, &[to.len()], Bytes::from(owned)).expect("a tensor").to_floats();
+            let wrong =
+                (0..to.len()).find(|at| (found[*at] - expected[*at]).abs() > largest / 128.0 || found[*at].is_nan());
+            assert_eq!(wrong, None, "{}", candidate.recipe);
+            // Elements between pixels stay as they are.
+            let written: std::collections::BTreeSet<usize> = to.into_iter().collect();
+            let between = (0..result.len() / 2).filter(|at| !written.contains(at));
+            assert!(
+                between.map(|at| [result[2 * at], result[2 * at + 1]]).all(|two| two == [0xFF; 2]),
+                "{}",
+                candidate.recipe
+            );
+        }
+    }
 }
 
 /// The convolutions of ResNet-50 behind the first one: channels, side, output channels, taps, stride, how often, and whether a

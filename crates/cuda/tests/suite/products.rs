@@ -99,10 +99,27 @@ impl Random {
         (self.0 >> 40) as f64 / f64::from(1 << 23) - 1.0
     }
 
-    fn tensor(&mut self, data_type: DataType, sizes: &[usize]) -> Tensor {
+    pub(crate) fn tensor(&mut self, data_type: DataType, sizes: &[usize]) -> Tensor {
         let values: Vec<f64> = (0..sizes.iter().product()).map(|_| self.next()).collect();
         Tensor::from_floats(data_type, sizes, &values).expect("a tensor")
     }
+
+    /// Random operands of a region.
+    pub(crate) fn operands(&mut self, region: &Region) -> Vec<Tensor> {
+        let types = region.body().input_types();
+        let tensor = |ty: &ValueType| {
+            let ty = ty.as_tensor().expect("a tensor");
+            self.tensor(ty.data_type, &ty.shape.sizes().expect("sizes"))
+        };
+        types.iter().map(tensor).collect()
+    }
+}
+
+/// The result of a region by the reference.
+pub(crate) fn reference(region: &Region, operands: &[Tensor]) -> Vec<f64> {
+    let values = operands.iter().map(|tensor| Some(Value::from(tensor.clone()))).collect();
+    let result = region.body().evaluate(values, &EvalContext::new(&ReferenceEvaluator)).expect("results").remove(0);
+    result.as_tensor().expect("a tensor").to_floats()
 }
 
 /// Sizes of operands, before either is transposed: tails along all axes, single rows and columns, stacks that broadcast,
@@ -139,18 +156,8 @@ fn swapped_if(transpose: bool, sizes: &[usize]) -> Vec<usize> {
 
 /// Runs every recipe of every tactic on a region, and returns what differs from the reference.
 fn differences(device: &dyn Device, region: &Region, most: usize, random: &mut Random) -> (usize, Vec<String>) {
-    let tensors: Vec<Tensor> = region
-        .body()
-        .input_types()
-        .iter()
-        .map(|ty| {
-            let ty = ty.as_tensor().expect("a tensor");
-            random.tensor(ty.data_type, &ty.shape.sizes().expect("sizes"))
-        })
-        .collect();
-    let values = tensors.iter().map(|tensor| Some(Value::from(tensor.clone()))).collect();
-    let expected = region.body().evaluate(values, &EvalContext::new(&ReferenceEvaluator)).expect("results").remove(0);
-    let expected = expected.as_tensor().expect("a tensor").to_floats();
+    let tensors = random.operands(region);
+    let expected = reference(region, &tensors);
     let largest = expected.iter().fold(1.0f64, |largest, value| largest.max(value.abs()));
     let (mut ran, mut wrong) = (0, Vec::new());
     for (tactic, candidate) in offers(region, device.target(), most) {
