@@ -81,7 +81,7 @@ fn products_are_made_of_the_instructions_of_their_tier() {
     let usual = [product(MatMul::default(), DataType::F16, &[512, 512], &[512, 512], Behind::Nothing)];
     let mut jobs: Vec<Job> = distinct(&usual, &["sm_80", "sm_90a"], usize::MAX);
     jobs.extend(distinct(&regions()[1..], &["sm_90a"], 1));
-    jobs.extend(distinct(&channels_last::telling()[..3], &["sm_90a"], 12));
+    jobs.extend(distinct(&channels_last::telling()[..3], &["sm_90a"], 5));
     for regions in [convolutions::telling(), channels_last::telling()] {
         jobs.extend(distinct(&regions, &["sm_80"], usize::MAX));
     }
