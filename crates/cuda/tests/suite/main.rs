@@ -5,6 +5,7 @@ mod channels_last;
 mod compile;
 mod convolutions;
 mod device;
+mod normalizations;
 mod products;
 mod tensor_cores;
 
