@@ -80,7 +80,7 @@ __forceinline__ void store_chunk(void* at, const uint4& bits) {
 }
 
 // Eight elements, of which `count` exist; the others repeat the last one. With FULL all exist and can be loaded at once.
-template <class E, bool VARIES, bool FULL> __forceinline__ Eight<E> eight(const E* at, i64 step, int count, bool wide) {
+template <class E, bool VARIES, bool FULL = false> __forceinline__ Eight<E> eight(const E* at, i64 step, int count, bool wide) {
     Eight<E> all;
     if (!VARIES || step == 0) {
         const E only = *at;
@@ -101,7 +101,7 @@ template <class E, bool VARIES, bool FULL> __forceinline__ Eight<E> eight(const 
     return all;
 }
 
-template <class E, bool FULL> __forceinline__ void store_eight(E* at, const Eight<E>& all, int count, bool wide) {
+template <class E, bool FULL = false> __forceinline__ void store_eight(E* at, const Eight<E>& all, int count, bool wide) {
     if (FULL || (wide && count >= LANES)) {
         if constexpr (sizeof(E) == 1) {
             const uint2 bits = *reinterpret_cast<const uint2*>(&all);
@@ -264,8 +264,8 @@ __forceinline__ void finish(const Matrices& p, const Place& place, char* staging
             const u32 two = two_of<T>(own_sums.sums[2 * half], own_sums.sums[2 * half + 1]);
             const int line = own + 8 * half;
             if constexpr (SWAPPED) {
-                staged[(block * 8 + pair) * 16 + line].bits = u16(two);
-                staged[(block * 8 + pair + 1) * 16 + line].bits = u16(two >> 16);
+                reinterpret_cast<u16*>(staged)[(block * 8 + pair) * 16 + line] = u16(two);
+                reinterpret_cast<u16*>(staged)[(block * 8 + pair + 1) * 16 + line] = u16(two >> 16);
             } else {
                 *reinterpret_cast<u32*>(staged + line * 64 + ((block ^ (line & 7)) * 8) + pair) = two;
             }
