@@ -24,6 +24,8 @@ const HEADERS: &[(&str, &str)] = &[
     ("hopper.cuh", include_str!("include/hopper.cuh")),
     ("matrices.cuh", include_str!("include/matrices.cuh")),
     ("sync_product.cuh", include_str!("include/sync_product.cuh")),
+    ("sync_convolution.cuh", include_str!("include/sync_convolution.cuh")),
+    ("group_product.cuh", include_str!("include/group_product.cuh")),
 ];
 
 /// Results that are kept.

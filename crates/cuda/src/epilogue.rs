@@ -1,19 +1,18 @@
-//! Fused regions of a heavy operator and the pointwise operator behind it: the pattern, its proposer, and the text and the
-//! parameters of the epilogue in `include/matrices.cuh`.
+//! Epilogues of heavy operators: the text and the parameters of the pointwise program in `include/matrices.cuh`.
 //!
 //! The kernel rounds the heavy operator's result to its own type before the program, as the region says, so that fusing
 //! changes no bit of the program's operands.
 
 use std::fmt::Write;
 
-use sinter_backend::{GraphView, Proposals, Proposer, Refusal, Region};
+use sinter_backend::Refusal;
 use sinter_base::shape::broadcast_strides;
 use sinter_base::view::element_bytes;
-use sinter_base::{Attribute, DataType, Dim, TensorType};
-use sinter_ops::pointwise::Pointwise;
-use sinter_ops::{Node, Op, OpKind, ValueId};
+use sinter_base::{Attribute, DataType};
+use sinter_ops::ValueId;
 use smallvec::SmallVec;
 
+use crate::fused::{Fused, dims};
 use crate::kernel::Tensor;
 use crate::pointwise::scalar;
 use crate::space::{Axes, RANK, words};
@@ -23,78 +22,10 @@ use crate::types::element;
 const MOST_BESIDE: usize = 16;
 /// Bytes of an element of a result at most: rows of eight are stored from registers.
 const MOST_BYTES: usize = 4;
+/// Operations of a short program at most.
+const SHORT: usize = 4;
 
-/// Proposes a heavy operator of one kind with the pointwise operator that alone reads its result.
-pub struct WithEpilogue(pub OpKind);
-
-impl Proposer for WithEpilogue {
-    fn propose(&self, graph: &GraphView<'_>, seed: usize, proposals: &mut Proposals) {
-        let node = graph.node(seed);
-        let [product] = node.outputs[..] else { return };
-        if node.op.kind() != self.0 {
-            return;
-        }
-        let Some(reader) = graph.only_reader(product) else { return };
-        let behind = graph.node(reader);
-        if let (Op::Pointwise(_), [result]) = (&behind.op, &behind.outputs[..])
-            && graph.have_equal_dims(product, *result)
-        {
-            proposals.push([seed, reader]);
-        }
-    }
-}
-
-/// A region of a heavy operator, with or without an epilogue.
-pub(crate) struct Fused<'a> {
-    region: &'a Region,
-    /// The heavy operator.
-    pub(crate) node: &'a Node,
-    /// The pointwise operator behind it.
-    behind: Option<(&'a Pointwise, &'a Node)>,
-}
-
-impl<'a> Fused<'a> {
-    /// Matches a region.
-    ///
-    /// # Errors
-    /// When it has another form.
-    pub(crate) fn of(region: &'a Region) -> Result<Self, Refusal> {
-        let other = || Refusal::new("takes one operator with at most one pointwise operator behind it");
-        let nodes = region.body().nodes();
-        let (node, behind) = match nodes {
-            [node] => (node, None),
-            [node, last] => match &last.op {
-                Op::Pointwise(op) => (node, Some((op, last))),
-                _ => return Err(other()),
-            },
-            _ => return Err(other()),
-        };
-        let [product] = node.outputs[..] else { return Err(other()) };
-        if let Some((_, last)) = behind {
-            let reads = last.inputs.iter().filter(|id| **id == Some(product)).count();
-            let (result, dims) = (region.body().outputs(), |id| dims(region, id));
-            if reads != 1 || result != &last.outputs[..] || result.len() != 1 || dims(product) != dims(result[0]) {
-                return Err(other());
-            }
-        }
-        Ok(Self { region, node, behind })
-    }
-
-    /// Index of the region's operand that is this input of the heavy operator.
-    pub(crate) fn operand(&self, input: usize) -> Option<usize> {
-        self.region.operand(self.node.inputs.get(input).copied().flatten()?)
-    }
-
-    /// Type of an input of the heavy operator.
-    pub(crate) fn input(&self, input: usize) -> Option<&'a TensorType> {
-        self.region.body().ty(self.node.inputs.get(input).copied().flatten()?).as_tensor()
-    }
-
-    /// Dimensions of the result.
-    pub(crate) fn result_dims(&self) -> &'a [Dim] {
-        dims(self.region, self.node.outputs[0])
-    }
-
+impl Fused<'_> {
     /// The epilogue, for a kernel that computes rows and columns along these axes of the result, each as one axis.
     ///
     /// # Errors
@@ -115,7 +46,7 @@ impl<'a> Fused<'a> {
         let mut beside = SmallVec::new();
         let mut arguments = Vec::new();
         for (id, data_type) in ids.iter().zip(&types) {
-            if *id == self.node.outputs[0] {
+            if *id == self.product {
                 arguments.push("x.lane[j]".to_owned());
                 continue;
             }
@@ -142,12 +73,9 @@ impl<'a> Fused<'a> {
         arguments.push("y.lane[j]".to_owned());
         let hash = blake3::hash(op.program.to_attr().to_string().as_bytes()).to_hex()[..32].to_owned();
         let call = format!("compute({})", arguments.join(", "));
-        Ok(Epilogue { product, result, text, call, hash, beside })
+        let is_short = op.program.operation_count() <= SHORT;
+        Ok(Epilogue { product, result, text, call, hash, is_short, beside })
     }
-}
-
-fn dims(region: &Region, id: ValueId) -> &[Dim] {
-    region.body().ty(id).as_tensor().and_then(|ty| ty.dims().ok()).unwrap_or_default()
 }
 
 /// An operand of an epilogue beside the product.
@@ -173,6 +101,8 @@ pub(crate) struct Epilogue {
     call: String,
     /// A hash of the program; empty without one.
     hash: String,
+    /// Is the program so short that the text may repeat it?
+    is_short: bool,
     beside: SmallVec<[Beside; 4]>,
 }
 
@@ -181,6 +111,13 @@ pub(crate) struct Placed<'a> {
     tensor: Tensor<'a>,
     /// Elements from one position to the next, by axis of the result.
     pub(crate) strides: Axes,
+}
+
+impl Placed<'_> {
+    /// May rows of eight be loaded at once, or is one element enough for all of a row?
+    pub(crate) fn is_wide(&self, row: i64, column: i64, steps: &Axes) -> bool {
+        column == 0 || (column == 1 && is_wide(&self.tensor, steps.iter().copied().chain([row])))
+    }
 }
 
 /// May rows of eight be loaded or stored at once, with these distances between rows in elements?
@@ -200,8 +137,14 @@ impl Epilogue {
             text: String::new(),
             call: "y.lane[j] = x.lane[j]".to_owned(),
             hash: String::new(),
+            is_short: true,
             beside: SmallVec::new(),
         }
+    }
+
+    /// Operands beside the product that vary by row and by column.
+    pub(crate) fn wholes(&self) -> usize {
+        self.beside.iter().filter(|beside| beside.varies == [true, true]).count()
     }
 
     /// The part of a configuration.
@@ -223,6 +166,7 @@ impl Epilogue {
         let mut text = String::new();
         let _ = writeln!(text, "typedef {} T;\ntypedef {} R;", name(self.product), name(self.result));
         let _ = writeln!(text, "constexpr int BESIDE = {};", self.beside.len());
+        let _ = writeln!(text, "constexpr bool IS_SHORT = {};", self.is_short);
         text.push_str("#define FOR_BESIDE(X)");
         for (at, Beside { data_type, varies: [rows, columns], .. }) in self.beside.iter().enumerate() {
             let _ = write!(text, " X({at}, {}, {rows}, {columns})", name(*data_type));
@@ -255,8 +199,9 @@ impl Epilogue {
         placed: impl IntoIterator<Item = (&'t Placed<'t>, i64, i64, Axes)>,
     ) -> SmallVec<[u64; 48]> {
         let mut list = SmallVec::new();
-        for (Placed { tensor, .. }, row, column, steps) in placed {
-            let wide = column == 1 && is_wide(tensor, steps.iter().copied().chain([row]));
+        for (placed, row, column, steps) in placed {
+            let tensor = &placed.tensor;
+            let wide = column == 1 && placed.is_wide(row, column, &steps);
             list.extend([tensor.address, row.cast_unsigned(), column.cast_unsigned(), u64::from(wide)]);
             list.extend(words(&steps));
         }

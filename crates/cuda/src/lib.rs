@@ -17,6 +17,7 @@ pub mod compile;
 pub mod driver;
 mod dynamic;
 pub mod epilogue;
+pub mod fused;
 pub mod kernel;
 mod lines;
 pub mod machine;

@@ -132,9 +132,19 @@ impl Tactic for Row {
     }
 
     fn compile(&self, recipe: &Recipe, region: &Region, target: &Target) -> Result<Option<Code>, KernelError> {
-        let kernel = self.kernel(recipe, region).map_err(|refusal| refused(self.name, &refusal))?;
-        compile(&*kernel, &target.isa).map(Some)
+        compiled(self, recipe, region, target)
     }
+}
+
+/// The machine code of a recipe; [`Tactic::compile`] of every tactic here.
+pub(crate) fn compiled(
+    tactic: &dyn CudaTactic,
+    recipe: &Recipe,
+    region: &Region,
+    target: &Target,
+) -> Result<Option<Code>, KernelError> {
+    let kernel = tactic.kernel(recipe, region).map_err(|refusal| refused(tactic.name(), &refusal))?;
+    compile(&*kernel, &target.isa).map(Some)
 }
 
 /// The error of a recipe that does not fit its region.

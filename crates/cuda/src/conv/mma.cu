@@ -3,8 +3,9 @@
 // right one is never in memory: warps gather its tiles from the image. Images and groups are the stack.
 //
 // The generated header names the shape of a tile and the number of spatial axes.
-#include "windows.cuh"
-#include "sync_product.cuh"
+//
+// With TURNED the result has its channels last: the sums are its transposition.
+#include "sync_convolution.cuh"
 
 // Division of a number below 2^31 by one that is known at the launch.
 struct Divisor {
@@ -15,7 +16,6 @@ struct Divisor {
 struct Parameters {
     Matrices matrices;
     Windows windows;
-    // Null for none.
     const T* bias;
     // Taps of a window, of a plane of it, and of a row of it.
     Divisor taps, plane, row;
@@ -42,7 +42,8 @@ extern __shared__ uint4 dynamic[];
 template <bool WIDE> __forceinline__ void convolve(const Parameters& p) {
     const Matrices& all = p.matrices;
     const Windows& w = p.windows;
-    const int rows = int((all.m + TILE_ROWS - 1) / TILE_ROWS), columns = int((all.n + ROW - 1) / ROW);
+    const i64 channels = TURNED ? all.n : all.m, positions = TURNED ? all.m : all.n;
+    const int rows = int((channels + TILE_ROWS - 1) / TILE_ROWS), columns = int((positions + ROW - 1) / ROW);
     const TileIndex tile = tile_of(blockIdx.x, rows, columns);
     const Place place = place_of(all, tile.stack);
     const int row0 = tile.row * TILE_ROWS, column0 = tile.column * ROW, k = int(all.k);
@@ -66,13 +67,13 @@ template <bool WIDE> __forceinline__ void convolve(const Parameters& p) {
         }
         base[i] = (first[i][0] * input[1] + first[i][1]) * input[2] + first[i][2];
         // A window that does not exist lies outside of the image with all its taps.
-        if (position >= all.n) first[i][SPATIAL - 1] = -(1 << 30);
+        if (position >= positions) first[i][SPATIAL - 1] = -(1 << 30);
     }
 
     u32 gathered[LINES][2];
     const auto copy = [&](u32 stage, int step) {
         const int k0 = step * ROW, left = k - k0 < ROW ? k - k0 : ROW;
-        const int rows_left = all.m - row0 < TILE_ROWS ? int(all.m - row0) : TILE_ROWS;
+        const int rows_left = channels - row0 < TILE_ROWS ? int(channels - row0) : TILE_ROWS;
         copy_tile<TILE_ROWS, Tile::THREADS, true, WIDE>(stage, weights + k0, all.a_row, rows_left, left);
         // Each lane finds the channel and the tap of one line.
         const int own = k0 + warp + lane * WARPS;
@@ -114,23 +115,8 @@ template <bool WIDE> __forceinline__ void convolve(const Parameters& p) {
     float sums[Tile::HIGH][8 * Tile::BROAD];
     char* const memory = reinterpret_cast<char*>(dynamic);
     sum_tile<Tile, true, false>(sums, shared_address(memory), (k + ROW - 1) / ROW, copy, settle);
-    if (p.bias != nullptr) {
-        // The bias is one of the terms: only the whole sum is rounded.
-        const T* const bias = p.bias + place.a * all.m;
-#pragma unroll
-        for (int i = 0; i < Tile::HIGH; ++i)
-#pragma unroll
-            for (int half = 0; half < 2; ++half) {
-                const int row = row0 + Tile::row(warp) + 16 * i + lane / 4 + 8 * half;
-                const float term = row < all.m ? Element<T>::load(bias[row]) : 0.0f;
-#pragma unroll
-                for (int block = 0; block < 2 * Tile::BROAD; ++block) {
-                    sums[i][4 * block + 2 * half] += term;
-                    sums[i][4 * block + 2 * half + 1] += term;
-                }
-            }
-    }
-    finish_tile<Tile>(all, place, memory, row0, column0, sums);
+    finish_tile<Tile, TURNED>(all, place, memory, row0, column0, sums,
+                              Bias<true, false>{p.bias + place.a * channels, channels});
 }
 
 extern "C" __global__ void __launch_bounds__(Tile::THREADS, RESIDENT) wide(const __grid_constant__ Parameters p) {

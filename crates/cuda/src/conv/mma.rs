@@ -1,25 +1,27 @@
 //! `cuda.conv.mma`: convolution of f16 and bf16 as an implicit product on the tensor cores of compute capability 8.0 and later,
 //! with an epilogue.
 //!
-//! Images stay in their layout, channels before spatial axes; up to three spatial axes, strides, dilations, any padding, and
-//! groups of a few channels at least. Sums are in f32, over channels and taps in steps of 16. Recipes name the shape of a tile.
+//! Images have their channels in front of the spatial axes, results have them there or last; up to three spatial axes,
+//! strides, dilations, any padding, and groups of a few channels at least. Sums are in f32, over channels and taps in steps of
+//! 16. Recipes name the shape of a tile.
 
-use sinter_backend::{Candidate, Code, KernelError, Numerics, Problem, Recipe, Refusal, Region, Tactic, Target};
-use sinter_base::{Attr, Attribute, Attributes, DataType, Dim};
-use sinter_ops::conv::Convolution;
-use sinter_ops::{Op, OpKind};
-use smallvec::{SmallVec, smallvec};
+use sinter_backend::{Candidate, Code, KernelError, Problem, Recipe, Refusal, Region, Tactic, Target};
+use sinter_base::{Attr, Attribute, Attributes};
+use sinter_ops::OpKind;
+use smallvec::smallvec;
 
-use crate::compile::compile;
-use crate::epilogue::{Epilogue, Fused, is_wide};
-use crate::kernel::{Contraction, Geometry, Kernel, Launch, Source, Tensor};
-use crate::matmul::cost::{self, Schedule};
+use crate::conv::convolved::{Convolved, Given, row_stride};
+use crate::epilogue::is_wide;
+use crate::fused::Layout;
+use crate::kernel::{Contraction, Geometry, Kernel, Launch, Source, recipe};
+use crate::matmul::cost::{Schedule, ranked};
+use crate::matmul::matrices::Matrices;
 use crate::matmul::mma::{OLDEST, is_aligned};
-use crate::matmul::stacked::{Extent, Matrices, Side};
+use crate::matmul::stacked::{Extent, Side};
 use crate::space::Space;
-use crate::tactic::{CudaTactic, LAUNCH, refuse_unknown_sizes, refused};
+use crate::tactic::{CudaTactic, compiled};
 use crate::target;
-use crate::windows::{SPATIAL, Shape as WindowShape};
+use crate::windows::SPATIAL;
 
 /// See the module documentation.
 pub struct Mma;
@@ -30,7 +32,7 @@ const COLUMNS: usize = 64;
 /// Terms of a step.
 const STEP: usize = 64;
 /// Output channels of a group at least: fewer would leave most rows of a tile empty.
-const LEAST_CHANNELS: i64 = 8;
+const LEAST_CHANNELS: usize = 8;
 /// Elements of an image of a group, and terms of a sum, at most: the text counts them in 32 bits.
 const MOST: usize = 1 << 30;
 
@@ -85,61 +87,35 @@ impl Shape {
             latency: 1_700.0,
             efficiency: whole * (self.tile.rows as f64 / 128.0).sqrt(),
             overhead: 1_500.0,
+            rounds: self.tile.rows as f64 / 64.0,
+            gathering: 0.0,
         }
     }
 }
 
-/// A convolution with its epilogue.
-#[derive(Clone, Debug)]
-struct Convolved {
-    op: Convolution,
-    data_type: DataType,
-    epilogue: Epilogue,
-    /// Image, weights and bias in the region.
-    operands: [Option<usize>; 3],
+/// Matches a region of images with channels in front of the spatial axes.
+fn matched(region: &Region) -> Result<Convolved, Refusal> {
+    let convolved = Convolved::of(region)?;
+    match convolved.layout {
+        Layout::Last => return Err(Refusal::new("takes images with channels in front of the spatial axes")),
+        Layout::Turned if convolved.op.groups > 1 => {
+            return Err(Refusal::new("takes one group where only the result has its channels last"));
+        }
+        Layout::First | Layout::Turned => {}
+    }
+    match convolved.outputs() {
+        0..LEAST_CHANNELS => Err(Refusal::new(format!("takes at least {LEAST_CHANNELS} output channels of a group"))),
+        _ => Ok(convolved),
+    }
 }
 
-impl Convolved {
-    fn of(region: &Region) -> Result<Self, Refusal> {
-        refuse_unknown_sizes(region)?;
-        let fused = Fused::of(region)?;
-        let Op::Convolution(op) = &fused.node.op else { return Err(Refusal::OtherOperator) };
-        let spatial = op.strides.len();
-        if !(1..=SPATIAL).contains(&spatial) {
-            return Err(Refusal::new(format!("takes at most {SPATIAL} spatial axes, not {spatial}")));
-        }
-        let weights = fused.input(1).ok_or_else(|| Refusal::new("takes weights"))?;
-        let data_type = weights.data_type;
-        if !matches!(data_type, DataType::F16 | DataType::Bf16) {
-            return Err(Refusal::new(format!("takes f16 and bf16, not {data_type}")));
-        }
-        let channels = weights.dims().ok().and_then(|dims| dims.first()?.as_constant());
-        let least = LEAST_CHANNELS * i64::try_from(op.groups).unwrap_or(i64::MAX);
-        if channels.is_none_or(|channels| channels < least) {
-            return Err(Refusal::new(format!("takes at least {LEAST_CHANNELS} output channels of a group")));
-        }
-        let columns: SmallVec<[usize; SPATIAL]> = (2..2 + spatial).collect();
-        Ok(Self {
-            op: op.clone(),
-            data_type,
-            epilogue: fused.epilogue(data_type, [&[1], &columns])?,
-            operands: [fused.operand(0), fused.operand(1), fused.operand(2)],
-        })
-    }
-
-    /// The sizes of the product at the optima.
-    fn extent(&self, problem: &Problem<'_>) -> Option<Extent> {
-        let fused = Fused::of(problem.region).ok()?;
-        let number = |dim: &Dim| problem.sizing.evaluate(dim).map(|size| size.max(0) as f64);
-        let ([images, channels, positions @ ..], [_, terms @ ..]) = (fused.result_dims(), fused.input(1)?.dims().ok()?)
-        else {
-            return None;
-        };
-        let product = |dims: &[Dim]| dims.iter().try_fold(1.0, |product, dim| Some(product * number(dim)?));
-        let groups = self.op.groups.max(1) as f64;
-        let m = number(channels)? / groups;
-        Some(Extent { stacks: number(images)? * groups, m, n: product(positions)?, k: product(terms)? })
-    }
+/// The sizes of the product at the optima: rows are output channels, columns positions, and images and groups the stack.
+fn extent(convolved: &Convolved, problem: &Problem<'_>) -> Option<Extent> {
+    let counts = convolved.counts(problem)?;
+    let (m, k) = (convolved.outputs() as f64, (convolved.inputs() * convolved.taps()) as f64);
+    let stacks = counts.images * convolved.op.groups as f64;
+    // Images are gathered for each tap.
+    Some(Extent::of(stacks, m, counts.positions, k))
 }
 
 impl Tactic for Mma {
@@ -152,34 +128,23 @@ impl Tactic for Mma {
     }
 
     fn offer(&self, problem: &Problem<'_>, most: usize) -> Result<Vec<Candidate>, Refusal> {
-        let convolved = Convolved::of(problem.region)?;
+        let convolved = matched(problem.region)?;
         let chip = target::chip(&problem.target.isa).filter(|chip| chip.capability >= OLDEST);
         let chip = chip.ok_or_else(|| Refusal::new("needs compute capability 8.0"))?;
-        let extent = convolved.extent(problem).ok_or_else(|| Refusal::new("sizes without a value at the optima"))?;
-        let mut candidates: Vec<Candidate> = SHAPES
-            .iter()
-            .map(|shape| {
-                let schedule = shape.schedule(problem.target, chip.shared_memory);
-                let time = cost::nanoseconds(extent, schedule, convolved.data_type, problem.target);
-                let mut candidate = Candidate::plain(self, Numerics::Reassociated, time + LAUNCH);
-                candidate.recipe.parameters = shape.tile.to_attr();
-                candidate
-            })
-            .collect();
-        candidates.sort_by(|a, b| a.estimate.total_cmp(&b.estimate));
-        candidates.truncate(most);
-        Ok(candidates)
+        let extent = extent(&convolved, problem).ok_or_else(|| Refusal::new("sizes without a value at the optima"))?;
+        let shapes = SHAPES.iter().filter(|shape| shape.shared() <= chip.shared_memory);
+        let ways = shapes.map(|shape| (shape.tile.to_attr(), shape.schedule(problem.target, chip.shared_memory)));
+        Ok(ranked(self, (extent, convolved.data_type), problem.target, ways, most))
     }
 
     fn compile(&self, recipe: &Recipe, region: &Region, target: &Target) -> Result<Option<Code>, KernelError> {
-        let kernel = self.kernel(recipe, region).map_err(|refusal| refused(NAME, &refusal))?;
-        compile(&*kernel, &target.isa).map(Some)
+        compiled(self, recipe, region, target)
     }
 }
 
 impl CudaTactic for Mma {
     fn kernel(&self, recipe: &Recipe, region: &Region) -> Result<Box<dyn Kernel>, Refusal> {
-        Ok(Box::new(MmaKernel { convolved: Convolved::of(region)?, shape: Shape::of(&recipe.parameters)? }))
+        Ok(Box::new(MmaKernel { convolved: matched(region)?, shape: Shape::of(&recipe.parameters)? }))
     }
 }
 
@@ -200,10 +165,16 @@ fn divisor(number: usize) -> u64 {
     u64::try_from(factor).unwrap_or(u64::MAX) | shift << 32
 }
 
+impl MmaKernel {
+    fn is_turned(&self) -> bool {
+        self.convolved.layout == Layout::Turned
+    }
+}
+
 impl Kernel for MmaKernel {
     fn configuration(&self) -> String {
-        let Convolved { op, epilogue, .. } = &self.convolved;
-        format!("{NAME} 1 {} {} {}", self.shape.tile.rows, op.strides.len(), epilogue.configuration())
+        let turned = if self.is_turned() { "nhwc " } else { "" };
+        format!("{NAME} 2 {turned}{} {}", self.shape.tile.rows, self.convolved.configuration())
     }
 
     fn source(&self) -> Source {
@@ -214,10 +185,10 @@ impl Kernel for MmaKernel {
             ("WARPS_ACROSS", warps[1]),
             ("STAGES", *stages),
             ("RESIDENT", *resident),
-            ("SPATIAL_AXES", self.convolved.op.strides.len()),
         ];
-        let mut generated = self.convolved.epilogue.generated();
+        let mut generated = self.convolved.generated();
         constants.iter().for_each(|(name, value)| generated.push_str(&format!("constexpr int {name} = {value};\n")));
+        generated.push_str(&format!("constexpr bool TURNED = {};\n", self.is_turned()));
         Source { generated, text: include_str!("mma.cu"), contraction: Contraction::Off }
     }
 
@@ -226,65 +197,64 @@ impl Kernel for MmaKernel {
     }
 
     fn launch(&self, launch: &mut Launch<'_>) -> Result<(), KernelError> {
-        let Convolved { op, data_type, epilogue, operands } = &self.convolved;
-        let given = |index: usize| operands[index].and_then(|operand| launch.inputs.get(operand).copied().flatten());
-        let y = launch.output(0)?;
-        let missing = || KernelError::Recipe("an operand of a convolution is left out".to_owned());
-        let (x, w, bias) = (given(0).ok_or_else(missing)?, given(1).ok_or_else(missing)?, given(2));
-        let mismatch = || KernelError::Recipe(format!("{:?} by {:?} is no {:?}", x.sizes, w.sizes, y.sizes));
-        let ([n, c, input @ ..], [m, seen, taps @ ..], [y_n, y_m, output @ ..]) = (x.sizes, w.sizes, y.sizes) else {
-            return Err(mismatch());
-        };
-        let groups = op.groups;
-        let fits = n == y_n && m == y_m && groups > 0 && seen * groups == *c && m.is_multiple_of(groups);
-        let is_own = |tensor: &Tensor<'_>| tensor.data_type == *data_type;
-        let types = is_own(&x) && is_own(&w) && bias.as_ref().is_none_or(is_own) && y.data_type == epilogue.result;
-        if !fits || !types || bias.is_some_and(|bias| bias.sizes != [*m]) {
-            return Err(mismatch());
-        }
-        let Convolution { strides, dilations, padding, .. } = op;
-        let windows = WindowShape { strides, dilations, padding, ceil: false }.words(input, taps, output)?;
-        let placed = epilogue.place(&launch.inputs, y.sizes).ok_or_else(mismatch)?;
+        let convolved = &self.convolved;
+        let Given { x, w, y, bias, images, input, output, windows } = convolved.given(launch)?;
+        let mismatch = || recipe(format!("{:?} by {:?} is no {:?}", x.sizes, convolved.weights, y.sizes));
+        let placed = convolved.epilogue.place(&launch.inputs, y.sizes).ok_or_else(mismatch)?;
         if y.count() == 0 {
             return Ok(());
         }
+        let (groups, rows, seen) = (convolved.op.groups, convolved.outputs(), convolved.inputs());
         let (plane, positions) = (input.iter().product::<usize>(), output.iter().product::<usize>());
-        let (rows, k) = (m / groups, seen * taps.iter().product::<usize>());
-        let reach = taps.iter().zip(dilations).map(|(taps, dilation)| taps * dilation).max().unwrap_or(0);
+        let taps = &convolved.weights[2..];
+        let k = seen * convolved.taps();
+        let reach = taps.iter().zip(&convolved.op.dilations).map(|(taps, dilation)| taps * dilation).max().unwrap_or(0);
         if [seen * plane, positions, k, reach].iter().any(|size| *size >= MOST) {
-            return Err(KernelError::Recipe(format!("{:?} by {:?} has more than 2^30 elements", x.sizes, w.sizes)));
+            return Err(recipe(format!("{:?} by {:?} has more than 2^30 elements", x.sizes, convolved.weights)));
         }
         let number = |size: usize| i64::try_from(size).unwrap_or(i64::MAX);
-        // The stack is images and groups; rows of the epilogue's operands are channels, columns all spatial axes.
+        // The stack is images and groups. Rows of the result are channels and columns all spatial axes, or the other way.
         let axis = |strides: &[i64], axis: usize| strides.get(axis).copied().unwrap_or(0);
+        let channel = if self.is_turned() { y.sizes.len() - 1 } else { 1 };
         let beside = placed.iter().map(|placed| {
             let strides = &placed.strides;
-            smallvec![axis(strides, 0), number(rows) * axis(strides, 1)]
+            smallvec![axis(strides, 0), number(rows) * axis(strides, channel)]
         });
         let own = [smallvec![0, 1], smallvec![number(groups), 1]];
-        let space =
-            Space { sizes: smallvec![number(*n), number(groups)], strides: own.into_iter().chain(beside).collect() };
+        let space = Space {
+            sizes: smallvec![number(images), number(groups)],
+            strides: own.into_iter().chain(beside).collect(),
+        };
+        let [m, n] = if self.is_turned() { [positions, rows] } else { [rows, positions] };
         let matrices = Matrices {
-            sizes: [rows, positions, k],
+            sizes: [m, n, k],
             addresses: [w.address, x.address, y.address],
-            rows: [k, plane, positions],
-            elements: [rows * k, seen * plane],
-            wide: is_wide(&y, [number(positions)]),
-            stacks: n * groups,
+            rows: [k, plane, n],
+            elements: [rows * k, seen * plane, m * n],
+            wide: is_wide(&y, [number(n)]),
+            stacks: images * groups,
             space,
         };
+        let spatial = taps.len();
         let varies = |strides: &[i64]| i64::from(strides.iter().skip(2).any(|stride| *stride != 0));
-        let beside = placed.iter().map(|placed| (placed, axis(&placed.strides, 1), varies(&placed.strides)));
-        let mut words = matrices.words(epilogue, beside);
+        let beside = placed.iter().map(|placed| {
+            let strides = &placed.strides;
+            match self.is_turned() {
+                true => (placed, row_stride(strides, y.sizes, 1..=spatial), axis(strides, channel)),
+                false => (placed, axis(strides, channel), varies(strides)),
+            }
+        });
+        let mut words = matrices.words(&convolved.epilogue, beside);
         words.extend_from_slice(&windows);
-        words.push(bias.map_or(0, |bias| bias.address));
+        words.push(bias);
         let inner = |axes: usize| taps.iter().rev().take(axes).product::<usize>();
         words.extend([inner(SPATIAL), inner(2), inner(1)].map(divisor));
         let weights = Side { address: w.address, stride: k, size: rows * k, count: groups };
         let entry = if is_aligned(&weights) { WIDE } else { ANY };
         let tiles = rows.div_ceil(self.shape.tile.rows).checked_mul(positions.div_ceil(COLUMNS));
-        let tiles = tiles.and_then(|tiles| tiles.checked_mul(n * groups)).and_then(|tiles| i32::try_from(tiles).ok());
-        let tiles = tiles.ok_or_else(|| KernelError::Recipe(format!("too many tiles of {:?}", y.sizes)))?;
+        let tiles = tiles.and_then(|tiles| tiles.checked_mul(images * groups));
+        let tiles = tiles.and_then(|tiles| i32::try_from(tiles).ok());
+        let tiles = tiles.ok_or_else(|| recipe(format!("too many tiles of {:?}", y.sizes)))?;
         let [down, across] = self.shape.warps;
         let small = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         let geometry = Geometry {

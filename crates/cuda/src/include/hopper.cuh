@@ -41,6 +41,25 @@ inline void copy_box(u32 to, const TensorMap* map, u32 barrier, int x, int y, in
         : "memory");
 }
 
+// The pixels that one tap meets in as many windows as a tile has rows, from the window on whose first pixel is (x, y) of an image;
+// (right, down) is the place of the tap in the window. Pixels outside of the image are zero.
+inline void copy_windows(u32 to, const TensorMap* map, u32 barrier, int channel, int x, int y, int image, int right, int down) {
+    asm volatile(
+        "cp.async.bulk.tensor.4d.shared::cluster.global.im2col.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6}], [%2], "
+        "{%7, %8};" ::"r"(to),
+        "l"(map), "r"(barrier), "r"(channel), "r"(x), "r"(y), "r"(image), "h"(u16(right)), "h"(u16(down))
+        : "memory");
+}
+// The same for windows of three axes.
+inline void copy_windows(u32 to, const TensorMap* map, u32 barrier, int channel, int x, int y, int z, int image, int right,
+                         int down, int back) {
+    asm volatile(
+        "cp.async.bulk.tensor.5d.shared::cluster.global.im2col.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6, %7}], "
+        "[%2], {%8, %9, %10};" ::"r"(to),
+        "l"(map), "r"(barrier), "r"(channel), "r"(x), "r"(y), "r"(z), "r"(image), "h"(u16(right)), "h"(u16(down)), "h"(u16(back))
+        : "memory");
+}
+
 // ---- Products of warpgroups: the generated header has `multiply_groups`, a call of the instruction for one step of 16 k.
 
 // An operand in shared memory with rows of 128 bytes and the swizzle of the copy engine. Groups of eight rows lie 1,024 bytes

@@ -120,19 +120,31 @@ __forceinline__ void sum_tile(float (&sums)[S::HIGH][8 * S::BROAD], u32 memory, 
     __syncthreads();
 }
 
-// The results of all warps of a tile at this place.
-template <class S> __forceinline__ void finish_tile(const Matrices& p, const Place& place, char* memory, i64 row0, i64 column0,
-                                                    const float (&sums)[S::HIGH][8 * S::BROAD]) {
+// Nothing to add to a sum.
+struct NoTerms {
+    __forceinline__ void add(Four&, i64, i64) const {}
+};
+
+// The results of all warps of a tile at this place. `terms.add(four, row, column)` adds what belongs to a sum to the four of a
+// lane in a block of 16 x 8 sums. With SWAPPED the sums are the transposed result.
+template <class S, bool SWAPPED = false, class Terms = NoTerms>
+__forceinline__ void finish_tile(const Matrices& p, const Place& place, char* memory, i64 row0, i64 column0,
+                                 const float (&sums)[S::HIGH][8 * S::BROAD], const Terms& terms = Terms()) {
     const int warp = threadIdx.x / 32;
     char* staging = memory + warp * STAGED_BYTES;
     const i64 row = row0 + S::row(warp), column = column0 + S::column(warp);
     constexpr int BLOCKS = 2 * S::BROAD;
+    Chunks none;
 #pragma unroll
     for (int i = 0; i < S::HIGH; ++i)
 #pragma unroll
         for (int block = 0; block < BLOCKS; block += 8)
-            finish<false>(p, place, staging, row + 16 * i, column + 8 * block, BLOCKS - block < 8 ? BLOCKS - block : 8,
-                          [&](int own) { return four_of(sums[i], block + own); });
+            finish<SWAPPED, false>(p, place, staging, row + 16 * i, column + 8 * block, BLOCKS - block < 8 ? BLOCKS - block : 8, none,
+                                   [&](int own) {
+                                       Four four = four_of(sums[i], block + own);
+                                       terms.add(four, row + 16 * i, column + 8 * (block + own));
+                                       return four;
+                                   });
 }
 
 // One tile of a product of stacked matrices.

@@ -250,7 +250,9 @@ template <int E, int M, int B, bool S, Top T> struct Narrow<mini<E, M, B, S, T>>
 
 // The nearest element to a value that was computed in the type that carries it; integers wrap.
 template <class T> inline T narrowed(Wide<T> v) {
-    if constexpr (is_real<T>) return Element<T>::store(Narrow<T>::round(v));
+    // These instructions round.
+    if constexpr (same<T, f16> || same<T, bf16>) return Element<T>::store(v);
+    else if constexpr (is_real<T>) return Element<T>::store(Narrow<T>::round(v));
     else return Element<T>::store(v);
 }
 

@@ -3,10 +3,11 @@
 //!
 //! The constants are measured on an H200; other chips have other figures of their target.
 
-use sinter_backend::Target;
-use sinter_base::DataType;
+use sinter_backend::{Candidate, Numerics, Tactic, Target};
+use sinter_base::{Attr, DataType};
 
 use crate::matmul::stacked::Extent;
+use crate::tactic::LAUNCH;
 
 /// How blocks compute a product.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +30,10 @@ pub(crate) struct Schedule {
     pub(crate) efficiency: f64,
     /// Nanoseconds of a block before its first and after its last product.
     pub(crate) overhead: f64,
+    /// How often a warp turns 16 rows and 64 columns of sums into results.
+    pub(crate) rounds: f64,
+    /// Nanoseconds in which a block gathers the images of a step, where that takes longer than their bytes.
+    pub(crate) gathering: f64,
 }
 
 /// Terms of a step.
@@ -41,13 +46,37 @@ const STEP_LEAST: f64 = 100.0;
 const EXCHANGE: f64 = 700.0;
 /// Share of the memory's bandwidth that products reach.
 const STREAMED: f64 = 0.85;
-/// Nanoseconds in which a multiprocessor stores a byte of results, and exchanges one of partial sums.
-const STORE: f64 = 1.0 / 60.0;
+/// Nanoseconds in which a multiprocessor turns a sum into a byte of results, and exchanges a byte of partial sums.
+const STORE: f64 = 1.0 / 40.0;
+/// Nanoseconds of a warp for 16 rows and 64 columns of results, however many warps there are.
+const ROUND: f64 = 700.0;
+
+/// The candidates of a tactic for a product of these sizes and of this type, the cheapest first: a way is the parameters of a
+/// recipe, and how blocks compute with it.
+pub(crate) fn ranked(
+    tactic: &dyn Tactic,
+    (extent, data_type): (Extent, DataType),
+    target: &Target,
+    ways: impl Iterator<Item = (Attr, Schedule)>,
+    most: usize,
+) -> Vec<Candidate> {
+    let candidate = |(parameters, schedule)| {
+        let time = nanoseconds(extent, schedule, data_type, target);
+        let mut candidate = Candidate::plain(tactic, Numerics::Reassociated, time + LAUNCH);
+        candidate.recipe.parameters = parameters;
+        candidate
+    };
+    let mut candidates: Vec<Candidate> = ways.map(candidate).collect();
+    candidates.sort_by(|a, b| a.estimate.total_cmp(&b.estimate));
+    candidates.truncate(most);
+    candidates
+}
 
 /// Expected nanoseconds, without the launch.
-pub(crate) fn nanoseconds(extent: Extent, schedule: Schedule, data_type: DataType, target: &Target) -> f64 {
-    let Extent { stacks, m, n, k } = extent;
-    let Schedule { rows, columns, issued, split, resident, stages, latency, efficiency, overhead } = schedule;
+fn nanoseconds(extent: Extent, schedule: Schedule, data_type: DataType, target: &Target) -> f64 {
+    let Extent { stacks, m, n, k, elements } = extent;
+    let Schedule { rows, columns, issued, split, resident, stages, latency, efficiency, overhead, rounds, gathering } =
+        schedule;
     let units = target.units.max(1) as f64;
     let peak = target.peak(data_type).unwrap_or(1e12) * efficiency * 1e-9;
     let bytes = target.bytes_per_second.max(1e11) * 1e-9;
@@ -60,10 +89,11 @@ pub(crate) fn nanoseconds(extent: Extent, schedule: Schedule, data_type: DataTyp
     let products = together * 2.0 * rows * issued * STEP / peak;
     let copies = together * 2.0 * (rows + columns) * STEP / (bytes * CACHE / units);
     let results = together * rows * columns * 2.0 * STORE * if split > 1.0 { 2.0 } else { 1.0 };
-    let step = products.max(copies).max(STEP_LEAST).max(latency / stages);
+    let results = results.max(ROUND * rounds / split);
+    let step = products.max(copies).max(together * gathering).max(STEP_LEAST).max(latency / stages);
     let sums = waves * ((steps / split).ceil() * step + results);
-    let once = 2.0 * stacks * (m * k + k * n + m * n) / (bytes * STREAMED);
-    sums.max(once) + overhead * waves + EXCHANGE * split.log2()
+    let once = 2.0 * elements / (bytes * STREAMED);
+    sums.max(once) + (overhead + EXCHANGE * split.log2()) * waves
 }
 
 #[cfg(test)]
@@ -82,11 +112,13 @@ mod tests {
         latency: 900.0,
         efficiency: 0.75,
         overhead: 800.0,
+        rounds: 2.0,
+        gathering: 0.0,
     };
 
     fn time(m: f64, n: f64, k: f64, schedule: Schedule) -> f64 {
         let target = Chip::named("sm_90a").map(Chip::typical).expect("a known target");
-        nanoseconds(Extent { stacks: 1.0, m, n, k }, schedule, DataType::F16, &target)
+        nanoseconds(Extent::of(1.0, m, n, k), schedule, DataType::F16, &target)
     }
 
     #[test]

@@ -4,15 +4,14 @@
 //! Sums are in f32, along k in steps of 16. Rows that are aligned to 16 bytes are copied in chunks, others by elements, so
 //! that every shape runs. Recipes name the shape of a tile.
 
-use sinter_backend::{Candidate, Code, KernelError, Numerics, Problem, Recipe, Refusal, Region, Tactic, Target};
+use sinter_backend::{Candidate, Code, KernelError, Problem, Recipe, Refusal, Region, Tactic, Target};
 use sinter_base::{Attr, Attribute, Attributes};
 use sinter_ops::OpKind;
 
-use crate::compile::compile;
 use crate::kernel::{Contraction, Geometry, Kernel, Launch, Source};
-use crate::matmul::cost::{self, Schedule};
+use crate::matmul::cost::{Schedule, ranked};
 use crate::matmul::stacked::{Product, Side};
-use crate::tactic::{CudaTactic, LAUNCH, refused};
+use crate::tactic::{CudaTactic, compiled};
 use crate::target;
 
 /// See the module documentation.
@@ -38,8 +37,8 @@ pub struct Tile {
 }
 
 /// A tile with all that follows from it: warps along both axes, stages of the pipeline, blocks of a multiprocessor.
-struct Shape {
-    tile: Tile,
+pub(crate) struct Shape {
+    pub(crate) tile: Tile,
     warps: [usize; 2],
     stages: usize,
     resident: usize,
@@ -50,7 +49,7 @@ const fn shape(rows: usize, columns: usize, warps: [usize; 2], stages: usize, re
 }
 
 /// Every shape: a plan may name no other. The first one is that of a recipe without parameters.
-const SHAPES: &[Shape] = &[
+pub(crate) const SHAPES: &[Shape] = &[
     shape(128, 128, [2, 2], 3, 2),
     shape(128, 256, [2, 4], 3, 1),
     shape(64, 128, [2, 2], 3, 2),
@@ -59,7 +58,7 @@ const SHAPES: &[Shape] = &[
 ];
 
 impl Shape {
-    fn of(parameters: &Attr) -> Result<&'static Self, Refusal> {
+    pub(crate) fn of(parameters: &Attr) -> Result<&'static Self, Refusal> {
         if *parameters == Attr::Absent {
             return Ok(&SHAPES[0]);
         }
@@ -76,16 +75,30 @@ impl Shape {
     }
 
     /// Bytes of shared memory.
-    fn shared(&self) -> usize {
+    pub(crate) fn shared(&self) -> usize {
         self.stages * (self.tile.rows + self.tile.columns) * STEP * 2
     }
 
-    fn threads(&self) -> usize {
+    pub(crate) fn threads(&self) -> usize {
         32 * self.warps[0] * self.warps[1]
     }
 
-    /// How it computes, on a chip with this much shared memory.
-    fn schedule(&self, target: &Target, shared: usize) -> Schedule {
+    /// The constants of the generated header.
+    pub(crate) fn generated(&self) -> String {
+        let Self { tile, warps, stages, resident } = self;
+        let constants = [
+            ("TILE_ROWS", tile.rows),
+            ("TILE_COLUMNS", tile.columns),
+            ("WARPS_DOWN", warps[0]),
+            ("WARPS_ACROSS", warps[1]),
+            ("STAGES", *stages),
+            ("RESIDENT", *resident),
+        ];
+        constants.iter().map(|(name, value)| format!("constexpr int {name} = {value};\n")).collect()
+    }
+
+    /// How it computes, on a chip with this much shared memory, where the epilogue has so many operands as large as the result.
+    pub(crate) fn schedule(&self, target: &Target, shared: usize, wholes: usize) -> Schedule {
         let Tile { rows, columns } = self.tile;
         // These instructions reach a part of what the chip's own ones reach.
         let whole = if target.isa == "sm_90a" { 0.37 } else { 0.75 };
@@ -101,6 +114,8 @@ impl Shape {
             latency: 1_700.0,
             efficiency: whole * (area / 4096.0).sqrt().clamp(0.4, 1.0),
             overhead: 1_000.0,
+            rounds: area / 1024.0 * (1.0 + 1.5 * wholes as f64),
+            gathering: 0.0,
         }
     }
 }
@@ -121,23 +136,14 @@ impl Tactic for Mma {
         let extent = product.extent(problem).ok_or_else(|| Refusal::new("sizes without a value at the optima"))?;
         let fits = |shape: &&Shape| shape.shared() <= chip.shared_memory && shape.takes(&product);
         let shapes = SHAPES.iter().filter(fits);
-        let mut candidates: Vec<Candidate> = shapes
-            .map(|shape| {
-                let schedule = shape.schedule(problem.target, chip.shared_memory);
-                let time = cost::nanoseconds(extent, schedule, product.data_type, problem.target);
-                let mut candidate = Candidate::plain(self, Numerics::Reassociated, time + LAUNCH);
-                candidate.recipe.parameters = shape.tile.to_attr();
-                candidate
-            })
-            .collect();
-        candidates.sort_by(|a, b| a.estimate.total_cmp(&b.estimate));
-        candidates.truncate(most);
-        Ok(candidates)
+        let wholes = product.epilogue.wholes();
+        let ways =
+            shapes.map(|shape| (shape.tile.to_attr(), shape.schedule(problem.target, chip.shared_memory, wholes)));
+        Ok(ranked(self, (extent, product.data_type), problem.target, ways, most))
     }
 
     fn compile(&self, recipe: &Recipe, region: &Region, target: &Target) -> Result<Option<Code>, KernelError> {
-        let kernel = self.kernel(recipe, region).map_err(|refusal| refused(NAME, &refusal))?;
-        compile(&*kernel, &target.isa).map(Some)
+        compiled(self, recipe, region, target)
     }
 }
 
@@ -169,21 +175,13 @@ pub(crate) fn is_aligned(side: &Side) -> bool {
 impl Kernel for MmaKernel {
     fn configuration(&self) -> String {
         let Tile { rows, columns } = self.shape.tile;
-        format!("{NAME} 1 {rows}x{columns} {}", self.product.configuration())
+        format!("{NAME} 2 {rows}x{columns} {}", self.product.configuration())
     }
 
     fn source(&self) -> Source {
-        let Shape { tile, warps, stages, resident } = self.shape;
-        let constants = [
-            ("TILE_ROWS", tile.rows),
-            ("TILE_COLUMNS", tile.columns),
-            ("WARPS_DOWN", warps[0]),
-            ("WARPS_ACROSS", warps[1]),
-            ("STAGES", *stages),
-            ("RESIDENT", *resident),
-        ];
-        let mut generated = self.product.generated();
-        constants.iter().for_each(|(name, value)| generated.push_str(&format!("constexpr int {name} = {value};\n")));
+        let [a, b] = self.product.inner;
+        let inner = format!("constexpr bool A_INNER = {a}, B_INNER = {b};\n");
+        let generated = self.product.epilogue.generated() + &self.shape.generated() + &inner;
         Source { generated, text: include_str!("mma.cu"), contraction: Contraction::Off }
     }
 

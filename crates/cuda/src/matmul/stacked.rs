@@ -8,9 +8,11 @@ use sinter_base::{DataType, Dim};
 use sinter_ops::Op;
 use smallvec::SmallVec;
 
-use crate::epilogue::{Epilogue, Fused, Placed, is_wide};
+use crate::epilogue::{Epilogue, is_wide};
+use crate::fused::{Fused, Layout};
 use crate::kernel::{Launch, Tensor};
-use crate::space::{Axes, RANK, Space, words};
+use crate::matmul::matrices::Matrices;
+use crate::space::{Axes, RANK, Space};
 use crate::tactic::refuse_unknown_sizes;
 
 /// A product with its epilogue.
@@ -40,6 +42,15 @@ pub(crate) struct Extent {
     pub(crate) n: f64,
     /// Terms of a sum.
     pub(crate) k: f64,
+    /// Elements of the operands and of the result.
+    pub(crate) elements: f64,
+}
+
+impl Extent {
+    /// Of products whose operands are in memory as they are multiplied.
+    pub(crate) fn of(stacks: f64, m: f64, n: f64, k: f64) -> Self {
+        Self { stacks, m, n, k, elements: stacks * (m * k + k * n + m * n) }
+    }
 }
 
 /// One operand at a launch.
@@ -95,6 +106,9 @@ impl Product {
         refuse_unknown_sizes(region)?;
         let fused = Fused::of(region)?;
         let Op::MatMul(op) = &fused.node.op else { return Err(Refusal::OtherOperator) };
+        if fused.layout != Layout::First {
+            return Err(Refusal::new("takes operands as they lie"));
+        }
         let missing = || Refusal::new("takes two tensors");
         let types = [fused.input(0).ok_or_else(missing)?, fused.input(1).ok_or_else(missing)?];
         let data_type = types[0].data_type;
@@ -128,12 +142,6 @@ impl Product {
         format!("{a}{b}{weights} {}", self.epilogue.configuration())
     }
 
-    /// The part of the generated header.
-    pub(crate) fn generated(&self) -> String {
-        let [a, b] = self.inner;
-        format!("{}constexpr bool A_INNER = {a}, B_INNER = {b};\n", self.epilogue.generated())
-    }
-
     /// The sizes at the optima.
     pub(crate) fn extent(&self, problem: &Problem<'_>) -> Option<Extent> {
         let fused = Fused::of(problem.region).ok()?;
@@ -147,7 +155,7 @@ impl Product {
         let sizes: Vec<f64> = fused.result_dims().iter().map(number).collect::<Option<_>>()?;
         let stacks = sizes.iter().product::<f64>() / (m * n).max(1.0);
         let is_one = b_stack.iter().all(|dim| dim.as_constant() == Some(1)) && self.inner[0];
-        Some(if is_one { Extent { stacks: 1.0, m: m * stacks, n, k } } else { Extent { stacks, m, n, k } })
+        Some(if is_one { Extent::of(1.0, m * stacks, n, k) } else { Extent::of(stacks, m, n, k) })
     }
 
     /// The product of a launch; `None` where there is no result to compute.
@@ -215,7 +223,7 @@ impl Product {
             sizes: [m, n, k],
             addresses: [a.address, b.address, y.address],
             rows: [sides[0].stride, sides[1].stride, n],
-            elements: [sides[0].size, sides[1].size],
+            elements: [sides[0].size, sides[1].size, m * n],
             wide: is_wide(&y, [number(n)]),
             stacks,
             space,
@@ -229,47 +237,6 @@ impl Product {
         });
         let words = list.words(&self.epilogue, beside);
         Ok(Some(Stacked { stacks, m, n, k, sides, words }))
-    }
-}
-
-/// The structure `Matrices` of the text, but for the operands of the epilogue.
-pub(crate) struct Matrices {
-    /// m, n and k.
-    pub(crate) sizes: [usize; 3],
-    /// Of the left operand, the right one, and the result.
-    pub(crate) addresses: [u64; 3],
-    /// Elements from one row in memory to the next, of the same.
-    pub(crate) rows: [usize; 3],
-    /// Elements of a matrix of the left operand and of the right one.
-    pub(crate) elements: [usize; 2],
-    /// May eight columns of the result be stored at once?
-    pub(crate) wide: bool,
-    /// Matrices of the result.
-    pub(crate) stacks: usize,
-    /// The axes of the stack, with the matrices between neighbours of the left operand and the right one, and the elements
-    /// between neighbours of those of the epilogue.
-    pub(crate) space: Space,
-}
-
-impl Matrices {
-    /// The words, with the operands of the epilogue and their distances along rows and columns.
-    pub(crate) fn words<'t>(
-        &self,
-        epilogue: &Epilogue,
-        beside: impl IntoIterator<Item = (&'t Placed<'t>, i64, i64)>,
-    ) -> SmallVec<[u64; 96]> {
-        let steps = |index: usize| self.space.strides.get(index).cloned().unwrap_or_default();
-        let size = |size: &usize| *size as u64;
-        let mut list: SmallVec<[u64; 96]> = self.sizes.iter().map(size).collect();
-        list.extend(self.addresses);
-        list.extend(self.rows.iter().chain(&self.elements).map(size));
-        list.extend([u64::from(self.wide), self.stacks as u64, self.space.sizes.len() as u64]);
-        list.extend(words(&self.space.sizes));
-        list.extend(words(&steps(0)));
-        list.extend(words(&steps(1)));
-        let beside = beside.into_iter().enumerate();
-        list.extend(epilogue.words(beside.map(|(at, (placed, row, column))| (placed, row, column, steps(2 + at)))));
-        list
     }
 }
 

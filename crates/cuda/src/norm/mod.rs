@@ -7,7 +7,7 @@ pub mod rows;
 use sinter_backend::Proposer;
 use sinter_ops::OpKind;
 
-use crate::epilogue::WithEpilogue;
+use crate::fused::WithEpilogue;
 use crate::tactic::CudaTactic;
 
 /// Best first.

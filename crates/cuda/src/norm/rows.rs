@@ -8,7 +8,8 @@ use sinter_ops::norm::normalize::Measure;
 use sinter_ops::{Op, OpKind};
 use smallvec::{SmallVec, smallvec};
 
-use crate::epilogue::{Epilogue, Fused, is_wide};
+use crate::epilogue::{Epilogue, is_wide};
+use crate::fused::{Fused, Layout};
 use crate::kernel::{Contraction, Geometry, Kernel, Launch, Source, THREADS, recipe};
 use crate::space::{Space, words};
 use crate::tactic::{Row, Speed, refuse_unknown_sizes};
@@ -36,6 +37,9 @@ fn kernel(region: &Region) -> Result<Box<dyn Kernel>, Refusal> {
     refuse_unknown_sizes(region)?;
     let fused = Fused::of(region)?;
     let Op::Normalize(op) = &fused.node.op else { return Err(Refusal::OtherOperator) };
+    if fused.layout != Layout::First {
+        return Err(Refusal::new("takes operands as they lie"));
+    }
     let operand = fused.input(0).ok_or_else(|| Refusal::new("takes a tensor"))?;
     let data_type = operand.data_type;
     if !matches!(data_type, DataType::F32 | DataType::F16 | DataType::Bf16) {

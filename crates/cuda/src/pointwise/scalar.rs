@@ -27,10 +27,20 @@ pub fn function(program: &Program, operands: &[DataType]) -> Option<String> {
         let _ = writeln!(text, "    const {kind} v{position} = {};", expression(program, step)?);
     }
     for (index, (result, data_type)) in program.results().iter().zip(&results).enumerate() {
-        let _ = writeln!(text, "    y{index} = Element<{}>::store(v{result});", element(*data_type)?);
+        let value = stored(program, *result, *data_type)?;
+        let _ = writeln!(text, "    y{index} = Element<{}>::store({value});", element(*data_type)?);
     }
     text.push_str("}\n");
     Some(text)
+}
+
+/// The value of a result. Where storing rounds as the last step does, one of both is enough.
+fn stored(program: &Program, result: usize, data_type: DataType) -> Option<String> {
+    let last = expression(program, program.steps().get(result)?)?;
+    let rounding = format!("Narrow<{}>::round(", element(data_type)?);
+    let unrounded = last.strip_prefix(&rounding).and_then(|rest| rest.strip_suffix(')'));
+    let rounds = matches!(data_type, DataType::F16 | DataType::Bf16);
+    Some(unrounded.filter(|_| rounds).map_or_else(|| format!("v{result}"), str::to_owned))
 }
 
 fn expression(program: &Program, step: &Step) -> Option<String> {
@@ -108,6 +118,7 @@ mod tests {
             "of_bits(0x40000000u)",
             "wrap<u64>(integer_add(",
             "wrap<u64>(unsigned_min(",
+            "y0 = Element<f16>::store(real_mul(v1, ",
             "y1 = Element<u64>::store(",
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");

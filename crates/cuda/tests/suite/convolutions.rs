@@ -36,12 +36,18 @@ fn convolution(op: Convolution, data_type: DataType, [x, w]: [&[usize]; 2], has_
     Region::new(body)
 }
 
-fn windows(strides: &[usize], dilations: &[usize], begin: &[i64], end: &[i64], groups: usize) -> Convolution {
+pub(crate) fn windows(
+    strides: &[usize],
+    dilations: &[usize],
+    begin: &[i64],
+    end: &[i64],
+    groups: usize,
+) -> Convolution {
     let padding = Padding::Explicit { begin: begin.to_vec(), end: end.to_vec() };
     Convolution { strides: strides.to_vec(), dilations: dilations.to_vec(), padding, groups }
 }
 
-fn same(taps: usize, stride: usize) -> Convolution {
+pub(crate) fn same(taps: usize, stride: usize) -> Convolution {
     let border = i64::try_from(taps / 2).expect("a small window");
     windows(&[stride; 2], &[1, 1], &[border; 2], &[border; 2], 1)
 }

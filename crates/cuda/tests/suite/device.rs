@@ -253,10 +253,11 @@ fn ordinary(count: usize) -> Vec<u8> {
 
 /// Median time of a launch in a recording of twenty, in seconds, on as many copies of the operands in turns.
 pub(crate) fn time_of(device: &dyn Device, region: &Region, recipe: &Recipe, code: &Code, copies: usize) -> f64 {
-    let kernel = match device.load(recipe, region, Some(code)).expect("a kernel") {
-        Loaded::Kernel(kernel) => kernel,
-        Loaded::Values(_) => panic!("a kernel of the host"),
-    };
+    times_of(device, region, &[(recipe.clone(), code.clone())], copies)[0]
+}
+
+/// The same for several recipes on the same memory.
+pub(crate) fn times_of(device: &dyn Device, region: &Region, kernels: &[(Recipe, Code)], copies: usize) -> Vec<f64> {
     let mut queue = device.queue().expect("a queue");
     let all: Vec<Arguments> = (0..copies).map(|_| arguments(&mut *queue, region)).collect();
     for input in 0..all[0].inputs.len() {
@@ -266,20 +267,27 @@ pub(crate) fn time_of(device: &dyn Device, region: &Region, recipe: &Recipe, cod
             queue.copy(memory, memory_of_input(other, input)).expect("a copy");
         }
     }
-    assert_eq!(queue.begin_capture(), Ok(true));
-    (0..20).for_each(|at| queue.launch(kernel, &all[at % copies], (0, 0)).expect("a launch"));
-    let captured = queue.end_capture().expect("a recording");
-    queue.replay(captured).expect("a run");
-    let mut times: Vec<f64> = (0..5)
-        .map(|_| {
-            let start = queue.record().expect("an event");
-            queue.replay(captured).expect("a run");
-            let end = queue.record().expect("an event");
-            queue.elapsed(start, end).expect("a time").as_secs_f64() / 20.0
-        })
-        .collect();
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
+    let mut time = |(recipe, code): &(Recipe, Code)| {
+        let kernel = match device.load(recipe, region, Some(code)).expect("a kernel") {
+            Loaded::Kernel(kernel) => kernel,
+            Loaded::Values(_) => panic!("a kernel of the host"),
+        };
+        assert_eq!(queue.begin_capture(), Ok(true));
+        (0..20).for_each(|at| queue.launch(kernel, &all[at % copies], (0, 0)).expect("a launch"));
+        let captured = queue.end_capture().expect("a recording");
+        queue.replay(captured).expect("a run");
+        let mut times: Vec<f64> = (0..5)
+            .map(|_| {
+                let start = queue.record().expect("an event");
+                queue.replay(captured).expect("a run");
+                let end = queue.record().expect("an event");
+                queue.elapsed(start, end).expect("a time").as_secs_f64() / 20.0
+            })
+            .collect();
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    };
+    kernels.iter().map(&mut time).collect()
 }
 
 /// The time of the first recipe of the first tactic.

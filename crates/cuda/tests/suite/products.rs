@@ -99,10 +99,27 @@ impl Random {
         (self.0 >> 40) as f64 / f64::from(1 << 23) - 1.0
     }
 
-    fn tensor(&mut self, data_type: DataType, sizes: &[usize]) -> Tensor {
+    pub(crate) fn tensor(&mut self, data_type: DataType, sizes: &[usize]) -> Tensor {
         let values: Vec<f64> = (0..sizes.iter().product()).map(|_| self.next()).collect();
         Tensor::from_floats(data_type, sizes, &values).expect("a tensor")
     }
+
+    /// Random operands of a region.
+    pub(crate) fn operands(&mut self, region: &Region) -> Vec<Tensor> {
+        let types = region.body().input_types();
+        let tensor = |ty: &ValueType| {
+            let ty = ty.as_tensor().expect("a tensor");
+            self.tensor(ty.data_type, &ty.shape.sizes().expect("sizes"))
+        };
+        types.iter().map(tensor).collect()
+    }
+}
+
+/// The result of a region by the reference.
+pub(crate) fn reference(region: &Region, operands: &[Tensor]) -> Vec<f64> {
+    let values = operands.iter().map(|tensor| Some(Value::from(tensor.clone()))).collect();
+    let result = region.body().evaluate(values, &EvalContext::new(&ReferenceEvaluator)).expect("results").remove(0);
+    result.as_tensor().expect("a tensor").to_floats()
 }
 
 /// Sizes of operands, before either is transposed: tails along all axes, single rows and columns, stacks that broadcast,
@@ -138,22 +155,12 @@ fn swapped_if(transpose: bool, sizes: &[usize]) -> Vec<usize> {
 }
 
 /// Runs every recipe of every tactic on a region, and returns what differs from the reference.
-fn differences(device: &dyn Device, region: &Region, random: &mut Random) -> (usize, Vec<String>) {
-    let tensors: Vec<Tensor> = region
-        .body()
-        .input_types()
-        .iter()
-        .map(|ty| {
-            let ty = ty.as_tensor().expect("a tensor");
-            random.tensor(ty.data_type, &ty.shape.sizes().expect("sizes"))
-        })
-        .collect();
-    let values = tensors.iter().map(|tensor| Some(Value::from(tensor.clone()))).collect();
-    let expected = region.body().evaluate(values, &EvalContext::new(&ReferenceEvaluator)).expect("results").remove(0);
-    let expected = expected.as_tensor().expect("a tensor").to_floats();
+fn differences(device: &dyn Device, region: &Region, most: usize, random: &mut Random) -> (usize, Vec<String>) {
+    let tensors = random.operands(region);
+    let expected = reference(region, &tensors);
     let largest = expected.iter().fold(1.0f64, |largest, value| largest.max(value.abs()));
     let (mut ran, mut wrong) = (0, Vec::new());
-    for (tactic, candidate) in offers(region, device.target(), MOST) {
+    for (tactic, candidate) in offers(region, device.target(), most) {
         ran += 1;
         let found = run(device, tactic, &candidate, region, &tensors).map(|tensor| tensor.to_floats());
         let bound = largest / 128.0;
@@ -184,6 +191,10 @@ fn run(
     };
     let mut queue = device.queue().map_err(text)?;
     let arguments = arguments(&mut *queue, region);
+    let mut tensors = tensors.to_vec();
+    for &operand in &candidate.packed {
+        tensors[operand] = tactic.pack(&candidate.recipe, region, operand, &tensors[operand]).map_err(text)?;
+    }
     for (index, tensor) in tensors.iter().enumerate() {
         queue.write(memory_of_input(&arguments, index), tensor.bytes()).map_err(text)?;
     }
@@ -209,29 +220,39 @@ pub(crate) fn offers(region: &Region, target: &Target, most: usize) -> Vec<(&'st
 
 /// Compiles all kernels of regions on all processors; the compiler's results are kept.
 pub(crate) fn compile_all<'r>(regions: impl IntoIterator<Item = &'r Region>, target: &Target, most: usize) {
-    let regions: Vec<&Region> = regions.into_iter().collect();
+    let jobs = regions
+        .into_iter()
+        .flat_map(|region| offers(region, target, most).into_iter().map(move |offer| (region, offer)));
+    let jobs: Vec<_> = jobs.collect();
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
-                while let Some(region) = regions.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    for (tactic, candidate) in offers(region, target, most) {
-                        // An error shows when the kernel is loaded.
-                        let _ = tactic.compile(&candidate.recipe, region, target);
-                    }
+                while let Some((region, (tactic, candidate))) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    // An error shows when the kernel is loaded.
+                    let _ = tactic.compile(&candidate.recipe, region, target);
                 }
             });
         }
     });
 }
 
-/// Every recipe of every tactic agrees with the reference on these regions.
+/// The best recipes of every tactic agree with the reference on these regions.
 pub(crate) fn agree(device: &dyn Device, regions: &[Region]) {
-    compile_all(regions, device.target(), MOST);
+    agree_on(device, regions, MOST);
+}
+
+/// Every recipe of every tactic agrees with the reference on these regions.
+pub(crate) fn agree_on_all(device: &dyn Device, regions: &[Region]) {
+    agree_on(device, regions, usize::MAX);
+}
+
+fn agree_on(device: &dyn Device, regions: &[Region], most: usize) {
+    compile_all(regions, device.target(), most);
     let mut random = Random::fresh();
     let (mut ran, mut wrong) = (0, Vec::new());
     for region in regions {
-        let (more, found) = differences(device, region, &mut random);
+        let (more, found) = differences(device, region, most, &mut random);
         ran += more;
         wrong.extend(found);
     }

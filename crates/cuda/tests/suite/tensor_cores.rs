@@ -9,8 +9,8 @@ use sinter_cuda::compile::image_with;
 use sinter_ops::matmul::MatMul;
 
 use crate::compile::{Job, distinct, failures, has_compiler};
-use crate::convolutions;
 use crate::products::{Behind, orders, product};
+use crate::{channels_last, convolutions};
 
 /// Products in all orders, and epilogues.
 pub(crate) fn regions() -> Vec<Region> {
@@ -18,7 +18,7 @@ pub(crate) fn regions() -> Vec<Region> {
     let all = orders().map(|op| product(op, DataType::F16, sizes, sizes, Behind::Nothing));
     let fused = [Behind::BiasRelu, Behind::Residual]
         .map(|behind| product(MatMul::default(), DataType::Bf16, sizes, sizes, behind));
-    all.chain(fused).chain(convolutions::telling()).collect()
+    all.chain(fused).chain(convolutions::telling()).chain(channels_last::telling()).collect()
 }
 
 /// The disassembler, where it is installed beside the compiler or on the path.
@@ -53,8 +53,8 @@ fn wrong((configuration, source, target): &Job) -> Option<String> {
     let name = file_name(configuration, target);
     let code = machine_code(&compiled.cubin, &name)?;
     let needed: &[&str] = match configuration.split(' ').next() {
-        Some("cuda.matmul.wgmma") => &["HGMMA", "UTMALDG"],
-        Some("cuda.matmul.mma" | "cuda.conv.mma") => &["HMMA", "LDGSTS", "LDSM"],
+        Some("cuda.matmul.wgmma" | "cuda.conv.wgmma") => &["HGMMA", "UTMALDG"],
+        Some("cuda.matmul.mma" | "cuda.conv.mma" | "cuda.conv.mma.nhwc") => &["HMMA", "LDGSTS", "LDSM"],
         _ => return None,
     };
     let missing = needed.iter().find(|instruction| !code.contains(*instruction));
@@ -81,7 +81,10 @@ fn products_are_made_of_the_instructions_of_their_tier() {
     let usual = [product(MatMul::default(), DataType::F16, &[512, 512], &[512, 512], Behind::Nothing)];
     let mut jobs: Vec<Job> = distinct(&usual, &["sm_80", "sm_90a"], usize::MAX);
     jobs.extend(distinct(&regions()[1..], &["sm_90a"], 1));
-    jobs.extend(distinct(&convolutions::telling(), &["sm_80"], usize::MAX));
+    jobs.extend(distinct(&channels_last::telling()[..3], &["sm_90a"], 5));
+    for regions in [convolutions::telling(), channels_last::telling()] {
+        jobs.extend(distinct(&regions, &["sm_80"], usize::MAX));
+    }
     jobs.retain(|(name, ..)| name.contains("mma"));
     assert!(jobs.len() > 20, "{} kernels", jobs.len());
     let start = std::time::Instant::now();
