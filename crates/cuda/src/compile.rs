@@ -24,6 +24,9 @@ const HEADERS: &[(&str, &str)] = &[
     ("hopper.cuh", include_str!("include/hopper.cuh")),
     ("matrices.cuh", include_str!("include/matrices.cuh")),
     ("sync_product.cuh", include_str!("include/sync_product.cuh")),
+    ("attention.cuh", include_str!("include/attention.cuh")),
+    ("join.cuh", include_str!("include/join.cuh")),
+    ("sync_attention.cuh", include_str!("include/sync_attention.cuh")),
 ];
 
 /// Results that are kept.

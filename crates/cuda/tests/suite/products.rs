@@ -99,7 +99,7 @@ impl Random {
         (self.0 >> 40) as f64 / f64::from(1 << 23) - 1.0
     }
 
-    fn tensor(&mut self, data_type: DataType, sizes: &[usize]) -> Tensor {
+    pub(crate) fn tensor(&mut self, data_type: DataType, sizes: &[usize]) -> Tensor {
         let values: Vec<f64> = (0..sizes.iter().product()).map(|_| self.next()).collect();
         Tensor::from_floats(data_type, sizes, &values).expect("a tensor")
     }
