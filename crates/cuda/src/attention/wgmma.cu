@@ -1,8 +1,9 @@
 // Attention by the copy engine and the warpgroup products of compute capability 9.0 (FlashAttention-3, Shah et al. 2024).
 //
 // A block takes items in turns: queries of one head. Its last warpgroup brings the queries, and tiles of keys and values into
-// rings of stages, also those of the next item, and what a mask adds. Each of the others keeps 64 queries. It starts the scores of the next tile and the sums of the last one together, and computes
-// exponentials while the tensor cores work. Powers of scores stay in registers, as the left operand of the second product.
+// rings of stages, also those of the next item, and what a mask adds. Each of the others keeps 64 queries. It starts the scores
+// of the next tile and the sums of the last one together, and computes exponentials while the tensor cores work. Powers of
+// scores stay in registers, as the left operand of the second product.
 //
 // The second function is for operands that the copy engine cannot describe.
 #include "hopper.cuh"
