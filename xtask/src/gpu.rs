@@ -16,6 +16,7 @@ const TESTS: &[(&str, &str)] = &[
     ("cuda", "products::"),
     ("cuda", "convolutions::"),
     ("cuda", "attentions::"),
+    ("cuda", "normalizations::"),
     ("conformance", "devices::memory_of_the_caller_on_the_gpu"),
     ("conformance", "devices::the_steady_state_of_the_gpu"),
     ("conformance", "devices::networks_on_the_gpu"),

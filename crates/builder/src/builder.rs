@@ -8,7 +8,8 @@ use sinter_base::Location;
 use sinter_interp::inputs::{generate_at, sizes_of};
 use sinter_ir::Network;
 use sinter_passes::{Optimized, PassOptions, PassReport, optimize};
-use sinter_plan::{Graph, Plan, Storage};
+use sinter_plan::report::PrecisionReport;
+use sinter_plan::{Graph, Plan, Report, Storage};
 
 use crate::assemble::aliasing::Moved;
 use crate::assemble::compile::{Uncompiled, compile};
@@ -24,6 +25,7 @@ use crate::fallback::{ALL_PASSES, Fallback, least};
 use crate::known_verifications::{KnownVerification, VerificationCache, build_key, plan_hash};
 use crate::memory_budget;
 use crate::options::{BuildOptions, profiles};
+use crate::precision::{self, Narrowed};
 use crate::progress::Stage;
 use crate::refittable::hide_contents;
 use crate::regions::{ConsideredRegion, considered};
@@ -97,6 +99,10 @@ struct Build<'b, 'o> {
     database: TuningDatabase,
     /// Kernels that failed to compile.
     uncompiled: Vec<Dropped>,
+    /// What the network is stored in.
+    precision: Option<PrecisionReport>,
+    /// What the passes in front of a rewrite for low precision did.
+    passes_before: Vec<PassReport>,
 }
 
 /// Why the plan of a device elsewhere is not verified.
@@ -113,13 +119,14 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, mut options: BuildOption
     let imported = hidden.as_ref().unwrap_or(network);
     let (passes, mut verifications) = (std::mem::take(&mut options.passes), options.verifications.take());
     let progress = options.progress;
+    let precision = options.precision.clone();
     let mut build = Build::new(imported, back_end, options)?;
     let disabled = passes.disabled.clone();
     progress.begin(Stage::Passes);
     let mut optimized = optimize(imported.clone(), passes)?;
     let key = verifications.as_ref().and_then(|_| {
         let device = tune::device_name(back_end, &back_end.target(build.options.threads));
-        build_key(imported, &device, disabled.iter(), &build.options.verify)
+        build_key(imported, &device, disabled.iter(), &precision, &build.options.verify)
     });
     if let Some(known) =
         key.as_ref().zip(verifications.as_ref()).and_then(|(key, verifications)| verifications.get(key))
@@ -128,6 +135,9 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, mut options: BuildOption
             None => optimized.clone(),
             Some(pass) => without(imported, &disabled, pass)?,
         };
+        let stage = precision::Stage { imported, network: &optimized.network, options: &precision };
+        let narrowed = stage.repeated(&known.out_of_range, known.outputs)?;
+        let optimized = build.with_precision(optimized, narrowed.as_ref(), &disabled)?;
         build.database.ban_all(&known.bans);
         build.fallbacks = known.fallbacks;
         let mut lowered_plan = build.make_plan(&optimized.network)?;
@@ -139,19 +149,24 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, mut options: BuildOption
         // The cached result is of another plan, for which its bans need not hold. Timings hold.
         build.database.forget_bans();
         build.fallbacks.clear();
+        build.precision = None;
+        build.passes_before.clear();
     }
     let mut verification = Verification::default();
     progress.begin(Stage::Reference);
     build.check_reference(imported)?;
     let BuildOptions { verify, sizes, max_memory, .. } = &build.options;
+    let stage = |network| precision::Stage { imported, network, options: &precision };
     let of_profile = |sizes: &Optimum| verify::answers(imported, &Verify::Generated, &sizes.hints, *max_memory);
-    let answers = match verify::answers(imported, verify, sizes, *max_memory) {
+    let mut answers = match verify::answers(imported, verify, sizes, *max_memory) {
         Ok(mut answers) => {
             answers.of_profiles = build.database.profiles().iter().skip(1).map(of_profile).collect();
             answers
         }
         Err(reason) => {
             verification.skipped = Some(reason);
+            let narrowed = stage(&optimized.network).narrowed(None)?;
+            optimized = build.with_precision(optimized, narrowed.as_ref(), &disabled)?;
             let lowered_plan = build.make_plan(&optimized.network)?;
             return Ok(Built { verifications, ..build.finish(lowered_plan, optimized, verification) });
         }
@@ -165,6 +180,21 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, mut options: BuildOption
         (left_out, optimized) = (Some(name), again);
         trace = Trace::of(&optimized.network, &answers);
     }
+    // From here on the narrow network is the one to build.
+    let mut narrowed = stage(&optimized.network).narrowed(Some(&answers))?;
+    let out_of_range = narrowed.as_ref().map(|narrowed| narrowed.out_of_range.clone()).unwrap_or_default();
+    if let Some(narrowed) = &mut narrowed {
+        answers = narrowed.answers(&answers)?;
+        optimized = build.with_precision(optimized, Some(narrowed), &disabled)?;
+        trace = Trace::of(&optimized.network, &answers);
+        if let Err(reason) = verify::keeps_meaning(&narrowed.network, &optimized.network, &answers, &trace) {
+            let origin = "the network in low precision".to_owned();
+            verification.dropped.push(Dropped { name: ALL_PASSES.to_owned(), origin, reason });
+            (left_out, optimized) = (Some(ALL_PASSES.to_owned()), without(&narrowed.network, &disabled, ALL_PASSES)?);
+            trace = Trace::of(&optimized.network, &answers);
+        }
+    }
+    let imported = narrowed.as_ref().map_or(imported, |narrowed| &narrowed.network);
     if back_end.is_elsewhere() {
         verification.skipped = Some(ELSEWHERE.to_owned());
         let mut lowered_plan = build.make_plan(&optimized.network)?;
@@ -213,12 +243,18 @@ pub fn build(network: &Network, back_end: &dyn BackEnd, mut options: BuildOption
     if whole_agrees {
         lowered_plan.plan.self_test = verify::self_test_of(&lowered_plan.plan, imported, &answers);
     }
-    if let (Some(key), Some(verifications), None) = (&key, &mut verifications, &verification.skipped) {
+    // A network in low precision without a pass is not made again from the cache.
+    let is_repeatable = left_out.is_none() || precision.is_plain();
+    if let (Some(key), Some(verifications), None, true) =
+        (&key, &mut verifications, &verification.skipped, is_repeatable)
+    {
         let known = KnownVerification {
             plan: plan_hash(&lowered_plan.plan),
             without: left_out,
             bans: build.database.bans(),
             fallbacks: build.fallbacks.clone(),
+            out_of_range,
+            outputs: build.precision.as_ref().map(|report| report.outputs.clone()).unwrap_or_default(),
             found: verification.clone(),
             self_test: lowered_plan.plan.self_test.clone(),
         };
@@ -259,6 +295,8 @@ impl<'b, 'o: 'b> Build<'b, 'o> {
             engines: None,
             database,
             uncompiled: Vec::new(),
+            precision: None,
+            passes_before: Vec::new(),
         })
     }
 
@@ -276,6 +314,19 @@ impl<'b, 'o: 'b> Build<'b, 'o> {
             }
         }
         Ok(())
+    }
+
+    /// The network to build: the given one, or the narrow one after the passes that clean up.
+    fn with_precision(
+        &mut self,
+        optimized: Optimized,
+        narrowed: Option<&Narrowed>,
+        disabled: &BTreeSet<String>,
+    ) -> Result<Optimized, BuildError> {
+        let Some(narrowed) = narrowed else { return Ok(optimized) };
+        self.precision = Some(narrowed.report.clone());
+        self.passes_before = optimized.report;
+        Ok(precision::cleaned(&narrowed.network, disabled)?)
     }
 
     /// The optimizations that this build can disable: those that it applied.
@@ -429,14 +480,16 @@ impl<'b, 'o: 'b> Build<'b, 'o> {
     fn finish(self, mut lowered_plan: LoweredPlan, optimized: Optimized, mut verification: Verification) -> Built {
         verification.dropped.extend(self.uncompiled);
         let regions = considered(&self.database, &lowered_plan.plan.graph);
-        lowered_plan.plan.report = Some(report(&verification, &optimized.report, &regions, &lowered_plan.plan.graph));
+        let passes = together(self.passes_before, optimized.report);
+        let made = report(&verification, &passes, &regions, &lowered_plan.plan.graph);
+        lowered_plan.plan.report = Some(Report { precision: self.precision, ..made });
         let budget = self.options.tuning.and_then(|tuning| tuning.budget).unwrap_or_default();
         let spent = budget.saturating_sub(self.left);
         let (untimed, engines) = (self.untimed, self.engines);
         let tuned = self.database.times.map(|times| Tuned { cache: times.cache, spent, untimed, engines });
         Built {
             plan: lowered_plan.plan,
-            passes: optimized.report,
+            passes,
             network: optimized.network,
             verification,
             is_known_verification: false,
@@ -449,6 +502,17 @@ impl<'b, 'o: 'b> Build<'b, 'o> {
             verifications: None,
         }
     }
+}
+
+/// What the passes did in two runs.
+fn together(mut before: Vec<PassReport>, after: Vec<PassReport>) -> Vec<PassReport> {
+    for report in after {
+        match before.iter_mut().find(|known| known.pass == report.pass) {
+            Some(known) => known.fired += report.fired,
+            None => before.push(report),
+        }
+    }
+    before
 }
 
 fn has_aliases(graph: &Graph) -> bool {

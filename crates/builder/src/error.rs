@@ -6,6 +6,7 @@ use sinter_ops::EvalError;
 
 use crate::choose::tune::MissingTiming;
 use crate::memory_budget::MemoryError;
+use crate::precision::error::PrecisionError;
 
 /// A node whose region no tactic takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,9 @@ pub enum BuildError {
     /// A pass is unknown or made a mistake.
     #[error(transparent)]
     Pass(#[from] sinter_passes::PassError),
+    /// The precision that was asked for cannot be had.
+    #[error(transparent)]
+    Precision(#[from] PrecisionError),
     /// Every step agrees with the reference executor, but the plan as a whole does not.
     #[error("the plan does not agree with the network, though each of its steps does: {reason}; please report this")]
     Disagrees {

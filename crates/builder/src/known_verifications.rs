@@ -15,10 +15,12 @@ use serde::{Deserialize, Serialize};
 use sinter_base::{DataType, Tensor, TensorType, Value};
 use sinter_ir::{Network, WeightExpr};
 use sinter_ops::{Body, ValueId};
+use sinter_plan::report::OutputError;
 use sinter_plan::{Plan, SelfTest};
 
 use crate::cache_file::{self, CacheError};
 use crate::fallback::Fallback;
+use crate::precision::request::PrecisionOptions;
 use crate::verify::{Dropped, Unverified, Verification, Verify};
 
 const KIND: &str = "verifications";
@@ -36,6 +38,10 @@ pub(crate) struct KnownVerification {
     pub(crate) bans: Vec<(String, String)>,
     /// Optimizations that were disabled.
     pub(crate) fallbacks: Vec<Fallback>,
+    /// (position, reason) of nodes that stay in f32 because of the range of a low precision.
+    pub(crate) out_of_range: Vec<(usize, String)>,
+    /// The errors of outputs in low precision.
+    pub(crate) outputs: Vec<OutputError>,
     pub(crate) found: Verification,
     pub(crate) self_test: Option<SelfTest>,
 }
@@ -50,6 +56,11 @@ struct Record {
     bans: Vec<(String, String)>,
     #[serde(default)]
     fallbacks: Vec<Fallback>,
+    #[serde(default)]
+    out_of_range: Vec<(usize, String)>,
+    /// (output, bits of the error, bits of the bound).
+    #[serde(default)]
+    outputs: Vec<(String, u64, u64)>,
     unverified_passes: Option<String>,
     agreed: usize,
     /// (name, origin, reason).
@@ -119,13 +130,20 @@ impl VerificationCache {
             unverified: record.unverified.into_iter().map(|(origin, reason)| Unverified { origin, reason }).collect(),
             ..Verification::default()
         };
-        let Record { plan, without, bans, fallbacks, .. } = record;
-        Some(KnownVerification { plan, without, bans, fallbacks, found, self_test })
+        let Record { plan, without, bans, fallbacks, out_of_range, outputs, .. } = record;
+        let outputs = outputs.into_iter().map(|(output, error, limit)| OutputError {
+            output,
+            error: f64::from_bits(error),
+            limit: f64::from_bits(limit),
+        });
+        let outputs = outputs.collect();
+        Some(KnownVerification { plan, without, bans, fallbacks, out_of_range, outputs, found, self_test })
     }
 
     pub(crate) fn insert(&mut self, build: &str, known: KnownVerification) {
         let Some(program) = this_program() else { return };
-        let KnownVerification { plan, without, bans, fallbacks, found, self_test } = known;
+        let KnownVerification { plan, without, bans, fallbacks, out_of_range, outputs, found, self_test } = known;
+        let outputs = outputs.into_iter().map(|o| (o.output, o.error.to_bits(), o.limit.to_bits()));
         let record = Record {
             program: program.to_owned(),
             build: build.to_owned(),
@@ -133,6 +151,8 @@ impl VerificationCache {
             without,
             bans,
             fallbacks,
+            out_of_range,
+            outputs: outputs.collect(),
             unverified_passes: found.unverified_passes,
             agreed: found.agreed,
             dropped: found.dropped.into_iter().map(|d| (d.name, d.origin, d.reason)).collect(),
@@ -231,12 +251,14 @@ pub(crate) fn build_key<'a>(
     network: &Network,
     device: &str,
     disabled: impl Iterator<Item = &'a String>,
+    precision: &PrecisionOptions,
     verify: &Verify,
 ) -> Option<String> {
     this_program()?;
     let mut fields = Fields::default();
     fields.text(device);
     disabled.for_each(|pass| fields.text(pass));
+    fields.text(&format!("{precision:?}"));
     match verify {
         Verify::Off => return None,
         Verify::Generated => fields.text("synthetic"),
@@ -319,7 +341,10 @@ mod tests {
         };
         let bans = vec![("t".to_owned(), "region\n".to_owned())];
         let (fallbacks, self_test) = (vec![Fallback::SharedMemory], Some(SelfTest::default()));
-        KnownVerification { plan: "p".into(), without: Some("pass".into()), bans, fallbacks, found, self_test }
+        let out_of_range = vec![(3, "its result reaches 1e6".to_owned())];
+        let outputs = vec![OutputError { output: "y".into(), error: 1e-3, limit: f64::INFINITY }];
+        let (plan, without) = ("p".into(), Some("pass".into()));
+        KnownVerification { plan, without, bans, fallbacks, out_of_range, outputs, found, self_test }
     }
 
     #[test]

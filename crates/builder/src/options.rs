@@ -7,6 +7,7 @@ use sinter_runtime::default_memory;
 use crate::choose::tune::Tuning;
 use crate::error::BuildError;
 use crate::known_verifications::VerificationCache;
+use crate::precision::request::PrecisionOptions;
 use crate::progress::Progress;
 use crate::sizes::SizeHints;
 use crate::verify::Verify;
@@ -22,6 +23,8 @@ pub struct BuildOptions<'a> {
     pub forbid_islands: bool,
     /// Options of the passes.
     pub passes: PassOptions<'a>,
+    /// What the plan computes in.
+    pub precision: PrecisionOptions,
     /// Hints for dynamic dimensions.
     pub sizes: SizeHints,
     /// Further profiles: for sizes within the range of a profile, each step launches the kernel that is best at its
@@ -53,6 +56,7 @@ impl Default for BuildOptions<'_> {
             island: None,
             forbid_islands: false,
             passes: PassOptions::default(),
+            precision: PrecisionOptions::default(),
             sizes: SizeHints::default(),
             profiles: Vec::new(),
             refittable: false,

@@ -21,6 +21,7 @@ pub(crate) fn report(
         verification: verification.clone(),
         passes: fired.map(|pass| FiredPass { name: pass.pass.to_owned(), fired: pass.fired }).collect(),
         refused: refused(regions, graph),
+        precision: None,
     }
 }
 

@@ -23,13 +23,18 @@ pub struct Allowed {
     /// One unit in the last place of the coarsest type on the way to each value of the outermost graph.
     units: Vec<f64>,
     outputs: Vec<(String, PlanValueId)>,
+    /// The bounds of outputs of a plan in low precision.
+    limits: Vec<(String, f64)>,
 }
 
 impl Allowed {
     /// The bounds for a plan's values; without `rtol` they follow the types.
     pub fn new(plan: &Plan, atol: f64, rtol: Option<f64>, min_cosine: Option<f64>) -> Self {
         let outputs = plan.outputs.iter().map(|port| (port.name.clone(), port.value)).collect();
-        Self { atol, rtol, min_cosine, units: units(&plan.graph), outputs }
+        let precision = plan.report.as_ref().and_then(|report| report.precision.as_ref());
+        let limits = precision.iter().flat_map(|precision| &precision.outputs);
+        let limits = limits.map(|output| (output.output.clone(), output.limit)).collect();
+        Self { atol, rtol, min_cosine, units: units(&plan.graph), outputs, limits }
     }
 
     /// The bounds for a value.
@@ -39,9 +44,10 @@ impl Allowed {
 
     /// The bounds for an output by its name.
     pub fn of_output(&self, name: &str) -> Bounds {
+        let limit = self.limits.iter().find(|(known, _)| known == name).map_or(0.0, |(_, limit)| limit / UNITS);
         match self.outputs.iter().find(|(known, _)| known == name) {
-            Some((_, id)) => self.of_value(*id),
-            None => self.of_unit(0.0),
+            Some((_, id)) => self.of_unit(self.units.get(id.index()).copied().unwrap_or_default().max(limit)),
+            None => self.of_unit(limit),
         }
     }
 

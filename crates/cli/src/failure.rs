@@ -6,7 +6,7 @@ use std::path::Path;
 
 use sinter::internals::backend::KernelError;
 use sinter::internals::base::one_line;
-use sinter::internals::builder::{BuildError, RefitError, TapError};
+use sinter::internals::builder::{BuildError, PrecisionError, RefitError, TapError};
 use sinter::internals::import_onnx::ImportError;
 use sinter::internals::interp::run::RunError;
 use sinter::internals::memory::MemoryError;
@@ -156,6 +156,22 @@ impl From<SourceError> for Failure {
     }
 }
 
+impl From<PrecisionError> for Failure {
+    fn from(error: PrecisionError) -> Self {
+        let text = error.to_string();
+        match error {
+            PrecisionError::UnknownLayer { .. } => Self::usage(text).help("`sinter inspect MODEL` lists the nodes"),
+            PrecisionError::NoForm { .. } => Self::usage(text).help("leave the name out of --layer-precision"),
+            PrecisionError::Range { .. } => Self::list(Exit::OutsideBounds, text).help(
+                "keep these nodes in f32 by --layer-precision NAME=fp32, choose --precision bf16, or leave --strict-precision out",
+            ),
+            PrecisionError::Inaccurate { .. } => Self::new(Exit::OutsideBounds, text)
+                .help("--layer-precision NAME=fp32 keeps a node in f32; --precision fp16 has more digits than bf16"),
+            PrecisionError::Rewrite(_) => Self::new(Exit::Damaged, text),
+        }
+    }
+}
+
 impl From<BuildError> for Failure {
     fn from(error: BuildError) -> Self {
         match &error {
@@ -166,6 +182,7 @@ impl From<BuildError> for Failure {
             BuildError::Pass(PassError::Unknown { .. }) => Self::usage(error.to_string()),
             BuildError::Pass(_) => Self::new(Exit::Damaged, error.to_string())
                 .help("--disable PASS goes on without the pass; please report the model"),
+            BuildError::Precision(error) => error.clone().into(),
             BuildError::Untimed { .. } => Self::list(Exit::Usage, error.to_string()).help(
                 "build once with --tune-seconds S and the same --timing-cache on such a machine; a larger S leaves fewer out",
             ),

@@ -286,6 +286,7 @@ pub fn build_plan(
         island: back_ends.island(),
         forbid_islands: device.forbid_host_copies(),
         passes: model.pass_options(&mut dump),
+        precision: model.precision.options(),
         sizes: profiles.pop().unwrap_or_default(),
         profiles: others,
         refittable: model.refittable(),

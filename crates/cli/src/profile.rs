@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sinter::internals::backends;
 use sinter::internals::base::{Value, ValueType};
 use sinter::internals::ops::Operands;
 use sinter::internals::plan::{Action, Plan, Step};
@@ -54,13 +55,18 @@ pub struct OperatorTime {
     pub gflops: Option<f64>,
 }
 
+/// Does the plan run on the host itself, whose clock measures each step?
+pub fn is_on_host(engine: &Engine) -> bool {
+    engine.plan().target.back_end == backends::default().name()
+}
+
 /// Runs an engine so many times and takes the time of every step, in execution order.
 ///
 /// # Errors
 /// When an inference fails.
 pub fn step_times(engine: &Engine, inputs: &[(String, Value)], runs: usize) -> Result<Vec<StepTime>, Failure> {
     let stage = Stage::bar("profiling", runs as u64);
-    let mut profile = Profile::new(engine);
+    let mut profile = if is_on_host(engine) { Profile::new(engine) } else { Profile::on_device(engine) };
     for run in 0..runs {
         engine.run_observed(inputs.to_vec(), &mut profile)?;
         stage.set(run as u64);

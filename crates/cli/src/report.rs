@@ -8,9 +8,12 @@ use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Row, Tabl
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinter::internals::backend::Target;
-use sinter::internals::base::Location;
+use sinter::internals::base::{DataType, Location};
+use sinter::internals::ops::Op;
+use sinter::internals::ops::pointwise::ScalarOp;
+use sinter::internals::ops::pointwise::program::Step as ScalarStep;
 use sinter::internals::passes::PassReport;
-use sinter::internals::plan::report::{FiredPass, Verification};
+use sinter::internals::plan::report::{FiredPass, PrecisionReport, Verification};
 use sinter::internals::plan::{Action, Step};
 use sinter::internals::source::Declared;
 use terminal_size::terminal_size_of;
@@ -51,6 +54,30 @@ pub fn operators(step: &Step) -> Vec<String> {
             nodes.map(|node| node.op.name().to_owned()).collect()
         }
     }
+}
+
+/// The float types that a step computes in: those of the operands of its operators, and those of the operations of its
+/// programs. Products and reductions of narrow operands add up in f32.
+pub fn computes_in(step: &Step) -> Vec<String> {
+    let mut types: Vec<String> = Vec::new();
+    let Some(region) = step.region() else { return types };
+    let body = region.body();
+    let mut add = |data_type: DataType| {
+        if data_type.is_float() && !types.iter().any(|known| known == data_type.name()) {
+            types.push(data_type.name().to_owned());
+        }
+    };
+    for node in body.nodes() {
+        match &node.op {
+            Op::Pointwise(op) => op.program.steps().iter().for_each(|step| match step {
+                ScalarStep::Apply { op: ScalarOp::Cast(_), .. } => {}
+                ScalarStep::Apply { compute, .. } => add(*compute),
+                ScalarStep::Input { .. } | ScalarStep::Constant { .. } => {}
+            }),
+            _ => node.inputs.iter().flatten().take(1).for_each(|id| add(body.ty(*id).data_type())),
+        }
+    }
+    types
 }
 
 /// The nodes of the model that a step comes from, each once.
@@ -139,6 +166,98 @@ impl VerificationSummary {
         lines.extend(passes.map(|reason| ("unverified", format!("the passes change a selection: {reason}"))));
         let dropped = self.dropped.iter();
         lines.extend(dropped.map(|d| ("dropped", format!("{} at {}: {}", d.name, d.origin, d.reason))));
+        lines
+    }
+}
+
+/// What a plan in low precision computes in.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PrecisionSummary {
+    /// The precision that was asked for.
+    pub requested: String,
+    /// Nodes that give their results in a narrow type.
+    pub narrow: usize,
+    /// Casts between nodes.
+    pub casts: usize,
+    /// Nodes that stay in f32.
+    pub kept: Vec<KeptSummary>,
+    /// How far outputs are from those in f32, on the inputs of verification.
+    pub outputs: Vec<OutputErrorSummary>,
+}
+
+/// A node that stays in f32.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeptSummary {
+    /// The node of the model.
+    pub origin: String,
+    /// Its operator.
+    pub operator: String,
+    /// Why.
+    pub reason: String,
+    /// Do its values exceed the range of the precision?
+    pub out_of_range: bool,
+}
+
+/// The error of an output in low precision.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OutputErrorSummary {
+    /// The output.
+    pub output: String,
+    /// The largest difference, relative to the largest element; absent where it is infinite.
+    pub error: Option<f64>,
+    /// The bound of the precision; a larger error is one that rounding alone explains.
+    pub limit: f64,
+}
+
+/// The precision of a plan, for reports.
+pub fn precision_summary(report: &PrecisionReport) -> PrecisionSummary {
+    let kept = report.kept.iter().map(|node| KeptSummary {
+        origin: node.origin.clone(),
+        operator: node.operator.clone(),
+        reason: node.reason.clone(),
+        out_of_range: node.is_range,
+    });
+    let outputs = report.outputs.iter().map(|output| OutputErrorSummary {
+        output: output.output.clone(),
+        error: Some(output.error).filter(|error| error.is_finite()),
+        limit: output.limit,
+    });
+    PrecisionSummary {
+        requested: report.requested.clone(),
+        narrow: report.narrow,
+        casts: report.casts,
+        kept: kept.collect(),
+        outputs: outputs.collect(),
+    }
+}
+
+impl PrecisionSummary {
+    /// In lines of text, each with its heading: counts, what is out of range, errors; `all` lists every node in f32.
+    pub fn lines(&self, all: bool) -> Vec<(&'static str, String)> {
+        let Self { requested, narrow, casts, kept, outputs } = self;
+        let mut lines = vec![(
+            "stored",
+            format!(
+                "{requested}: {} in it, {} in f32, {} between them",
+                count(*narrow, "node"),
+                kept.len(),
+                count(*casts, "cast")
+            ),
+        )];
+        for node in kept.iter().filter(|node| all || node.out_of_range) {
+            lines.push(("in f32", format!("{} of {}: {}", node.operator, node.origin, node.reason)));
+        }
+        for OutputErrorSummary { output, error, limit } in outputs {
+            let excuse = match error.is_none_or(|error| error > *limit) {
+                true => "; rounding alone, or another selection, explains the excess",
+                false => "",
+            };
+            let error = error.map_or("infinite".to_owned(), |error| format!("{error:.1e}"));
+            lines.push(("error", format!("{output}: {error} of the largest element, bound {limit:.3}{excuse}")));
+        }
         lines
     }
 }

@@ -39,7 +39,7 @@ const FAMILIES: &[&[&dyn CudaTactic]] = &[
 ];
 
 /// The proposers of the families that fuse operators.
-const PROPOSERS: &[&[&dyn Proposer]] = &[matmul::PROPOSERS, conv::PROPOSERS];
+const PROPOSERS: &[&[&dyn Proposer]] = &[matmul::PROPOSERS, conv::PROPOSERS, norm::PROPOSERS];
 
 impl Cuda {
     /// The first device; `CUDA_VISIBLE_DEVICES` tells the driver which one comes first.

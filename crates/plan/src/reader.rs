@@ -321,7 +321,7 @@ mod tests {
     fn report() -> Report {
         let verification = Verification { skipped: Some("verification is off".to_owned()), ..Verification::default() };
         let refused = Refused { steps: vec![0], refusals: vec![("cpu.t".into(), "no f32".into())] };
-        Report { verification, passes: Vec::new(), refused: vec![refused] }
+        Report { verification, passes: Vec::new(), refused: vec![refused], precision: None }
     }
 
     #[test]

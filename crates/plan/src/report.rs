@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 /// See the module documentation.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {
     /// The verification result.
     pub verification: Verification,
@@ -14,6 +14,47 @@ pub struct Report {
     pub passes: Vec<FiredPass>,
     /// Refusals, by region.
     pub refused: Vec<Refused>,
+    /// What the network is stored in; absent where it is stored as the model says.
+    pub precision: Option<PrecisionReport>,
+}
+
+/// The storage of a network's values.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PrecisionReport {
+    /// The precision that was asked for: `fp16`, say.
+    pub requested: String,
+    /// Number of nodes that give their results in a narrow type.
+    pub narrow: usize,
+    /// Number of casts between nodes.
+    pub casts: usize,
+    /// Nodes that stay in f32.
+    pub kept: Vec<KeptNode>,
+    /// The errors of outputs; those without floats have none.
+    pub outputs: Vec<OutputError>,
+}
+
+/// A node that stays in f32.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptNode {
+    /// Where in the model.
+    pub origin: String,
+    /// Its operator.
+    pub operator: String,
+    /// Why.
+    pub reason: String,
+    /// Do values exceed the range of the type?
+    pub is_range: bool,
+}
+
+/// The error of an output in a narrow type, on the inputs of verification.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OutputError {
+    /// The output.
+    pub output: String,
+    /// The largest difference from f32, relative to the largest element.
+    pub error: f64,
+    /// The bound of the precision. Rounding alone, or another decision of a selection, explains a larger error.
+    pub limit: f64,
 }
 
 /// The verification result.

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use prost::Message;
 
 use crate::error::PlanError;
-use crate::report::{Dropped, FiredPass, Refused, Report, Unverified, Verification};
+use crate::report::{
+    Dropped, FiredPass, KeptNode, OutputError, PrecisionReport, Refused, Report, Unverified, Verification,
+};
 use crate::wire;
 
 fn wide(count: usize) -> u64 {
@@ -39,7 +41,7 @@ impl Texts {
 
 /// The report section; a plan without a report has an empty one.
 pub(crate) fn encode(report: Option<&Report>) -> Vec<u8> {
-    let Some(Report { verification, passes, refused }) = report else { return Vec::new() };
+    let Some(Report { verification, passes, refused, precision }) = report else { return Vec::new() };
     let mut texts = Texts::default();
     let refused = refused.iter().map(|refused| wire::Refused {
         steps: refused.steps.iter().map(|&step| wire_index(step)).collect(),
@@ -61,8 +63,47 @@ pub(crate) fn encode(report: Option<&Report>) -> Vec<u8> {
         passes: passes.collect(),
         texts: texts.all,
         refused,
+        precision: precision.clone().map(encode_precision),
     };
     report.encode_to_vec()
+}
+
+fn encode_precision(report: PrecisionReport) -> wire::PrecisionReport {
+    let PrecisionReport { requested, narrow, casts, kept, outputs } = report;
+    let kept = kept.into_iter().map(|KeptNode { origin, operator, reason, is_range }| wire::KeptNode {
+        origin,
+        operator,
+        reason,
+        is_range,
+    });
+    let outputs = outputs.into_iter();
+    let outputs = outputs.map(|OutputError { output, error, limit }| wire::OutputError { output, error, limit });
+    wire::PrecisionReport {
+        requested,
+        narrow: wide(narrow),
+        casts: wide(casts),
+        kept: kept.collect(),
+        outputs: outputs.collect(),
+    }
+}
+
+fn decode_precision(report: wire::PrecisionReport) -> Result<PrecisionReport, PlanError> {
+    let wire::PrecisionReport { requested, narrow: nodes, casts, kept, outputs } = report;
+    let kept = kept.into_iter().map(|wire::KeptNode { origin, operator, reason, is_range }| KeptNode {
+        origin,
+        operator,
+        reason,
+        is_range,
+    });
+    let outputs = outputs.into_iter();
+    let outputs = outputs.map(|wire::OutputError { output, error, limit }| OutputError { output, error, limit });
+    Ok(PrecisionReport {
+        requested,
+        narrow: narrow(nodes)?,
+        casts: narrow(casts)?,
+        kept: kept.collect(),
+        outputs: outputs.collect(),
+    })
 }
 
 /// Decodes the section of a plan with this many steps.
@@ -70,7 +111,7 @@ pub(crate) fn decode(bytes: &[u8], steps: usize) -> Result<Option<Report>, PlanE
     if bytes.is_empty() {
         return Ok(None);
     }
-    let wire::Report { verification, passes, texts, refused } =
+    let wire::Report { verification, passes, texts, refused, precision } =
         wire::Report::decode(bytes).map_err(|e| PlanError::damaged(format!("the report: {e}")))?;
     let wire::Verification { skipped, unverified_passes, agreed, dropped, unverified } =
         verification.ok_or_else(|| PlanError::damaged("the report says nothing of a verification"))?;
@@ -89,6 +130,7 @@ pub(crate) fn decode(bytes: &[u8], steps: usize) -> Result<Option<Report>, PlanE
         },
         passes: passes.collect::<Result<_, PlanError>>()?,
         refused: refused.collect::<Result<_, _>>()?,
+        precision: precision.map(decode_precision).transpose()?,
     }))
 }
 
@@ -130,6 +172,18 @@ mod tests {
                 },
                 Refused { steps: vec![1], refusals: vec![(winograd, stride)] },
             ],
+            precision: Some(PrecisionReport {
+                requested: "fp16".into(),
+                narrow: 12,
+                casts: 2,
+                kept: vec![KeptNode {
+                    origin: "Exp 'e'".into(),
+                    operator: "Pointwise".into(),
+                    reason: "its result reaches 1e6".into(),
+                    is_range: true,
+                }],
+                outputs: vec![OutputError { output: "y".into(), error: 1e-3, limit: 2e-2 }],
+            }),
         }
     }
 

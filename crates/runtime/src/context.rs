@@ -1,6 +1,7 @@
 //! A context: the work and the memory of one inference at a time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sinter_backend::Argument;
 use sinter_base::{BlockId, MemoryRef, Value};
@@ -15,7 +16,7 @@ use crate::frame::Frame;
 use crate::guard;
 use crate::host_value::{HostTensor, HostValue, allocated, bytes_of};
 use crate::outside::{Outside, look};
-use crate::profile::{Observer, Watch};
+use crate::profile::{Observer, StepValues, Watch};
 use crate::queues::Queues;
 use crate::sizes::KnownSizes;
 use crate::step::{Work, bind_steps, run_steps};
@@ -75,6 +76,18 @@ impl Context {
         self.state.seed = seed;
     }
 
+    /// Runs one inference as [`Context::run_into`] does, and returns the time of its work on the device: from the start of the
+    /// first launch to the end of the last one, by the device's clock. Copies between caller and device are not in it.
+    ///
+    /// # Errors
+    /// As [`Context::run_into`].
+    pub fn run_timed(&mut self, bindings: &mut Bindings) -> Result<Duration, RuntimeError> {
+        self.state.is_timed = true;
+        let done = self.run_into(bindings);
+        self.state.is_timed = false;
+        done.map(|()| self.state.device_time)
+    }
+
     /// Bytes of activations for the last shapes.
     pub fn arena_bytes(&self) -> usize {
         self.state.frame.arena_bytes()
@@ -98,6 +111,10 @@ pub(crate) struct State {
     seed: u64,
     /// Did a kernel panic in this context?
     is_poisoned: bool,
+    /// Does the next run measure its time on the device?
+    is_timed: bool,
+    /// Time on the device of the last run that measured it.
+    device_time: Duration,
     /// The memory and values that the bindings lend for the run.
     lent: Vec<Lent>,
     pub(crate) frame: Frame,
@@ -285,11 +302,21 @@ impl State {
 
     /// Runs all steps.
     fn run(&mut self, engine: &Shared, observer: Option<&mut dyn Observer>) -> Result<(), RuntimeError> {
-        let Self { devices: Some(devices), frame, sizes, .. } = self else { return Err(without_device()) };
+        let is_timed = self.is_timed;
+        let Self { devices: Some(devices), frame, sizes, device_time, .. } = self else { return Err(without_device()) };
         let mut watch = observer.map(Watch::new);
         let OnDevices { queues, captures, .. } = devices;
+        let begin = is_timed.then(|| queues.at(Place::MAIN).record()).transpose().map_err(RuntimeError::of_work)?;
+        if let Some(watch) = &mut watch {
+            watch.begin(&mut StepValues { engine, frame, queues })?;
+        }
         let mut work = Work { engine, sizes, queues, captures: Some(captures) };
         run_steps(&engine.plan.graph, &engine.loaded, frame, &mut work, watch.as_mut())?;
+        if let Some(begin) = begin {
+            let queue = queues.at(Place::MAIN);
+            let elapsed = queue.record().and_then(|end| queue.elapsed(begin, end));
+            *device_time = elapsed.map_err(RuntimeError::of_work)?;
+        }
         queues.finish().map_err(RuntimeError::of_work)
     }
 

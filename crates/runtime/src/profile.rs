@@ -7,8 +7,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use sinter_backend::Event;
 use sinter_base::Value;
-use sinter_plan::{PlanValueId, Storage};
+use sinter_plan::{Place, PlanValueId, Storage};
 
 use crate::engine::{Engine, Shared};
 use crate::error::RuntimeError;
@@ -17,6 +18,14 @@ use crate::queues::Queues;
 
 /// A listener that the runtime calls around every step.
 pub trait Observer {
+    /// The first step is about to run.
+    ///
+    /// # Errors
+    /// Any error, which ends the run.
+    fn begin(&mut self, _values: &mut StepValues<'_>) -> Result<(), RuntimeError> {
+        Ok(())
+    }
+
     /// A step is about to run.
     fn before(&mut self, position: usize);
 
@@ -42,6 +51,10 @@ pub(crate) struct Watch<'o> {
 impl<'o> Watch<'o> {
     pub(crate) fn new(observer: &'o mut dyn Observer) -> Self {
         Self { observer, path: Vec::new() }
+    }
+
+    pub(crate) fn begin(&mut self, values: &mut StepValues<'_>) -> Result<(), RuntimeError> {
+        self.observer.begin(values)
     }
 
     pub(crate) fn before(&mut self, position: usize) {
@@ -82,6 +95,16 @@ pub struct StepValues<'a> {
 }
 
 impl StepValues<'_> {
+    /// Records this point in the work of the plan's first device.
+    fn mark(&mut self) -> Result<Event, RuntimeError> {
+        self.queues.at(Place::MAIN).record().map_err(RuntimeError::of_work)
+    }
+
+    /// Waits for the work up to the later point, and returns the time of the work between both.
+    fn time_between(&mut self, from: Event, to: Event) -> Result<Duration, RuntimeError> {
+        self.queues.at(Place::MAIN).elapsed(from, to).map_err(RuntimeError::of_work)
+    }
+
     /// Waits for the work that makes a value, and returns a copy.
     ///
     /// # Errors
@@ -109,13 +132,22 @@ pub struct Profile {
     runs: u32,
     /// The start times of the steps that are running, the innermost last.
     started: Vec<Instant>,
+    /// The points in the work of the device where the run began and each step ended; `None` where the host measures.
+    marks: Option<Vec<Event>>,
 }
 
 impl Profile {
     /// An empty profile of this engine's steps.
     pub fn new(engine: &Engine) -> Self {
         let times = vec![Duration::ZERO; engine.plan().graph.steps.len()];
-        Self { times, inside: BTreeMap::new(), runs: 0, started: Vec::new() }
+        Self { times, inside: BTreeMap::new(), runs: 0, started: Vec::new(), marks: None }
+    }
+
+    /// An empty profile whose times are measured by the clock of the plan's first device, for devices whose work runs after
+    /// the host has launched it. A step that takes the device less time than the host takes to launch it shows the time of
+    /// the launch. The host measures steps inside control flow.
+    pub fn on_device(engine: &Engine) -> Self {
+        Self { marks: Some(Vec::new()), ..Self::new(engine) }
     }
 
     /// Number of runs so far.
@@ -139,6 +171,14 @@ impl Profile {
 }
 
 impl Observer for Profile {
+    fn begin(&mut self, values: &mut StepValues<'_>) -> Result<(), RuntimeError> {
+        if let Some(marks) = &mut self.marks {
+            marks.clear();
+            marks.push(values.mark()?);
+        }
+        Ok(())
+    }
+
     fn before(&mut self, position: usize) {
         if position == 0 {
             self.runs = self.runs.saturating_add(1);
@@ -147,8 +187,19 @@ impl Observer for Profile {
         self.started.push(Instant::now());
     }
 
-    fn after(&mut self, position: usize, _: &mut StepValues<'_>) -> Result<(), RuntimeError> {
+    fn after(&mut self, position: usize, values: &mut StepValues<'_>) -> Result<(), RuntimeError> {
         let elapsed = self.ended();
+        if let Some(marks) = &mut self.marks {
+            marks.push(values.mark()?);
+            if position + 1 < self.times.len() {
+                return Ok(());
+            }
+            // Waiting for each step alone would leave the device idle between them.
+            for (time, (from, to)) in self.times.iter_mut().zip(marks.iter().zip(marks.iter().skip(1))) {
+                *time += values.time_between(*from, *to)?;
+            }
+            return Ok(());
+        }
         if let Some(time) = self.times.get_mut(position) {
             *time += elapsed;
         }

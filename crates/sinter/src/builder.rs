@@ -7,8 +7,8 @@ use std::time::Duration;
 use sinter_backend::BackEnd;
 use sinter_base::Value;
 use sinter_builder::{
-    BuildOptions, Built, Progress, SizeHint, SizeHints, Stage, TapError, TapSource, TimingCache, Tuning,
-    VerificationCache, Verify, build, run_tapped,
+    BuildOptions, Built, Precision, PrecisionOptions, Progress, SizeHint, SizeHints, Stage, TapError, TapSource,
+    TimingCache, Tuning, VerificationCache, Verify, build, run_tapped,
 };
 use sinter_passes::PassOptions;
 use sinter_runtime::Engine;
@@ -43,6 +43,7 @@ pub struct Builder<'a> {
     profiles: Vec<SizeHints>,
     island: Option<String>,
     disabled: BTreeSet<String>,
+    precision: PrecisionOptions,
     max_memory: Option<u64>,
     is_refittable: bool,
     verify: Verify,
@@ -68,6 +69,7 @@ impl<'a> Builder<'a> {
             profiles: Vec::new(),
             island: None,
             disabled: BTreeSet::new(),
+            precision: PrecisionOptions::default(),
             max_memory: None,
             is_refittable: false,
             verify: Verify::Generated,
@@ -149,6 +151,38 @@ impl<'a> Builder<'a> {
     /// Leaves a pass out; may be called several times. The error for an unknown name lists the passes.
     pub fn disable(mut self, pass: impl Into<String>) -> Self {
         self.disabled.insert(pass.into());
+        self
+    }
+
+    /// Stores values that the model stores in f32 in another type, in which kernels take them; sums stay in f32, and inputs and
+    /// outputs keep their types. [`Summary::precision`](crate::Summary) says what stays in f32 and why, and how far outputs are
+    /// from those in f32: within the bound of the type ([`Precision::limit`]), or as far as rounding explains.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), sinter::Error> {
+    /// # let model = sinter::Model::open(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/layer.onnxtxt"))?;
+    /// let plan = sinter::Builder::new(&model).precision(sinter::Precision::Bf16).build()?;
+    /// let precision = plan.summary().precision.unwrap();
+    /// assert!(precision.narrow > 0 && precision.errors[0].1 < 0.13);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.precision.network = precision;
+        self
+    }
+
+    /// The precision of the nodes or outputs of the model with this name, in which `*` stands for any text; may be called several
+    /// times, and the last call for a node wins. The build fails where the model has no such name, and where none of the
+    /// operators can be computed so.
+    pub fn layer_precision(mut self, name: impl Into<String>, precision: Precision) -> Self {
+        self.precision.layers.push((name.into(), precision));
+        self
+    }
+
+    /// Fails where a value exceeds the range of the precision, or an output its bound, instead of keeping such nodes in f32.
+    pub fn strict_precision(mut self) -> Self {
+        self.precision.is_strict = true;
         self
     }
 
@@ -292,6 +326,7 @@ impl<'a> Builder<'a> {
         let mut options = BuildOptions {
             threads: self.threads,
             passes: PassOptions { disabled: passes, ..PassOptions::default() },
+            precision: self.precision.clone(),
             sizes,
             profiles,
             island,

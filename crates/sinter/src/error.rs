@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use sinter_backend::KernelError;
 use sinter_base::TensorError;
-use sinter_builder::{BuildError, CacheError, RefitError, TapError};
+use sinter_builder::{BuildError, CacheError, PrecisionError, RefitError, TapError};
 use sinter_import_onnx::ImportError;
 use sinter_passes::PassError;
 use sinter_plan::PlanError;
@@ -170,6 +170,10 @@ fn help_for_build(error: &BuildError) -> Option<&'static str> {
         BuildError::Device(_) => Some("`Registry::back_ends` lists the back ends; name another one"),
         BuildError::Memory(_) => {
             Some("`Builder::pin` or `Builder::max` smaller sizes, or allow more with `Builder::max_memory`")
+        }
+        BuildError::Precision(PrecisionError::Rewrite(_)) => None,
+        BuildError::Precision(_) => {
+            Some("`Builder::layer_precision` keeps a node in fp32; `Builder::precision` chooses another precision")
         }
         BuildError::UnknownSize { .. } => Some("`Model::inputs` lists the dimensions"),
         BuildError::Unsupported(_) | BuildError::Islands { .. } => {

@@ -2,7 +2,7 @@
 
 pub use sinter_backend::KernelError;
 pub use sinter_base::TensorError;
-pub use sinter_builder::{BuildError, CacheError, MemoryError, RefitError, RefitProblem, TapError};
+pub use sinter_builder::{BuildError, CacheError, MemoryError, PrecisionError, RefitError, RefitProblem, TapError};
 pub use sinter_import_onnx::{ImportError, Problem};
 pub use sinter_passes::PassError;
 pub use sinter_plan::PlanError;

@@ -45,12 +45,12 @@ pub use engine::Engine;
 pub use error::Error;
 pub use importers::ModelSource;
 pub use model::Model;
-pub use plan::{Plan, Summary};
+pub use plan::{Plan, PrecisionSummary, Summary};
 pub use port::Port;
 pub use registry::{Importer, Registry};
 
 pub use sinter_base::{DataType, Dim, Element, HostMemory, Shape, Tensor, TensorType, Value, ValueType, View, ViewMut};
-pub use sinter_builder::{Stage, TapSource};
+pub use sinter_builder::{Precision, Stage, TapSource};
 pub use sinter_import_onnx::ImportOptions;
 pub use sinter_runtime::{Bindings, Context, EngineOptions};
 

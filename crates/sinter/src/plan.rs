@@ -7,6 +7,7 @@ use std::path::Path;
 use bytes::Bytes;
 use sinter_backend::{BackEnd, Target};
 use sinter_base::{Tensor, TensorType};
+use sinter_plan::report::PrecisionReport;
 use sinter_plan::{PlanError, PlanFile, Trust, programs_to_bytes, write_programs};
 use sinter_runtime::suitable_program;
 
@@ -176,7 +177,7 @@ fn at(path: Option<&Path>, source: PlanError) -> Error {
 }
 
 /// How a plan came about. `Display` prints it, one fact a line.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Summary {
     /// The name of the model.
@@ -189,6 +190,8 @@ pub struct Summary {
     pub activation_bytes: Option<u64>,
     /// Passes that changed the network, and how often.
     pub passes: Vec<(String, usize)>,
+    /// What the plan computes in; `None` where it computes as the model says.
+    pub precision: Option<PrecisionSummary>,
     /// Steps that agree with the reference run.
     pub agreed: usize,
     /// Kernels and passes that disagreed and were left out: name, place in the model, first difference.
@@ -197,6 +200,29 @@ pub struct Summary {
     pub unverified: Vec<String>,
     /// Why the build verified nothing; `None` when it verified.
     pub skipped: Option<String>,
+}
+
+/// What a plan in low precision computes in.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct PrecisionSummary {
+    /// The precision that was asked for.
+    pub requested: String,
+    /// Nodes that give their results in a narrow type.
+    pub narrow: usize,
+    /// Nodes that stay in f32: place in the model, reason.
+    pub kept: Vec<String>,
+    /// The largest difference of each output from f32, relative to its largest element, on the inputs of verification.
+    pub errors: Vec<(String, f64)>,
+}
+
+impl PrecisionSummary {
+    fn of(report: PrecisionReport) -> Self {
+        let PrecisionReport { requested, narrow, kept, outputs, .. } = report;
+        let kept = kept.into_iter().map(|node| format!("{}: {}", node.origin, node.reason)).collect();
+        let errors = outputs.into_iter().map(|output| (output.output, output.error)).collect();
+        Self { requested, narrow, kept, errors }
+    }
 }
 
 impl Summary {
@@ -218,6 +244,7 @@ impl Summary {
             weight_bytes: u64::try_from(weight_bytes).unwrap_or(u64::MAX),
             activation_bytes: arena_bytes(plan),
             passes: report.passes.into_iter().map(|pass| (pass.name, pass.fired)).collect(),
+            precision: report.precision.map(PrecisionSummary::of),
             agreed: verification.agreed,
             dropped: verification.dropped.into_iter().map(dropped).collect(),
             unverified: verification.unverified.into_iter().map(unverified).collect(),
@@ -235,6 +262,13 @@ impl fmt::Display for Summary {
         }
         for (name, times) in &self.passes {
             write!(f, "\npass {name}: {times} changes")?;
+        }
+        if let Some(PrecisionSummary { requested, narrow, kept, errors }) = &self.precision {
+            write!(f, "\n{requested}: {narrow} nodes in it, {} in f32", kept.len())?;
+            kept.iter().try_for_each(|node| write!(f, "\nin f32: {}", one_line(node)))?;
+            for (output, error) in errors {
+                write!(f, "\noutput '{}' differs by {error:.1e} of its largest element", one_line(output))?;
+            }
         }
         match &self.skipped {
             Some(reason) => write!(f, "\nnot verified: {}", one_line(reason))?,

@@ -51,6 +51,29 @@ impl Answers {
         Ok(Self::with(inputs, outputs, None, memory))
     }
 
+    /// These results, those on other inputs, and those at sizes of further profiles.
+    pub(crate) fn all(&self) -> Vec<&Self> {
+        let profiles = self.of_profiles.iter().filter_map(|answers| answers.as_ref().ok());
+        [self].into_iter().chain(self.again.as_deref()).chain(profiles).collect()
+    }
+
+    /// The results of a network with the same inputs and outputs, on the same inputs.
+    ///
+    /// # Errors
+    /// Errors of the reference executor.
+    pub(crate) fn of_derived(&self, network: &Network) -> Result<Self, String> {
+        let outputs = match self.unfinished {
+            Some(_) => Vec::new(),
+            None => self.run(network, &FastEvaluator)?,
+        };
+        let derived = |answers: &Self| answers.of_derived(network);
+        let again = self.again.as_deref().map(derived).transpose()?.map(Box::new);
+        let of_profiles =
+            self.of_profiles.iter().map(|answers| answers.as_ref().map_err(Clone::clone).and_then(derived)).collect();
+        let own = Self::with(self.inputs.clone(), outputs, self.unfinished.clone(), self.memory);
+        Ok(Self { again, of_profiles, ..own })
+    }
+
     /// The limit on operators that the reference executor runs once more: rounding may let loops run longer; an endless
     /// loop is not followed as far again.
     pub(crate) fn most_steps(&self) -> u64 {

@@ -52,7 +52,7 @@ mod products;
 mod reference;
 pub(crate) mod required_sizes;
 mod rules;
-mod sensitivity;
+pub(crate) mod sensitivity;
 pub(crate) mod steps;
 pub mod synthetic;
 pub(crate) mod trace;

@@ -79,7 +79,15 @@ pub(crate) fn agree_but_for_few(found: &Value, expected: &Value, may_decide: boo
     if few { Ok(()) } else { Err(reason) }
 }
 
-fn observed(network: &Network, answers: &Answers, see: &mut dyn FnMut(ValueId, &Value)) -> Result<Vec<Value>, String> {
+/// Runs the reference executor on a network that was derived from that of the results, and shows the results of every node.
+///
+/// # Errors
+/// Errors of the reference executor.
+pub(crate) fn observed(
+    network: &Network,
+    answers: &Answers,
+    see: &mut dyn FnMut(ValueId, &Value),
+) -> Result<Vec<Value>, String> {
     let steps = Steps::of(answers.most_steps());
     let cx = EvalContext { steps: Some(&steps), ..reference_context(&FastEvaluator, answers.memory) };
     let nodes = network.body.nodes();

@@ -234,7 +234,7 @@ fn same(found: &Value, known: &Value, bound: Bound) -> Result<(), (String, bool)
 }
 
 /// The tensors of a value, in order.
-fn tensors(value: &Value) -> Vec<&Tensor> {
+pub(crate) fn tensors(value: &Value) -> Vec<&Tensor> {
     match value {
         Value::Tensor(tensor) => vec![tensor],
         Value::Sequence { items, .. } => items.iter().flat_map(tensors).collect(),

@@ -16,7 +16,7 @@ use crate::files::{Files, Form};
 use crate::flags::{DeviceFlags, InputFlags, JsonFlags, ModelFlags, show_bytes};
 use crate::output::{deliver, write_file};
 use crate::prepare::{First, WithoutInputs, engine, first_run, open};
-use crate::profile::{self, OperatorTime, StepTime, operator_times, step_times};
+use crate::profile::{self, OperatorTime, StepTime, is_on_host, operator_times, step_times};
 use crate::progress::Stage;
 use crate::report::{Port, count, milliseconds, time_text, type_text};
 use crate::self_test::{before_runs, tier_here};
@@ -37,7 +37,7 @@ const MIN_RUNS: usize = 3;
 /// Measure latency and throughput.
 ///
 /// Runs inferences one after the other, or in several streams at once, and times each as a caller sees it: one blocking call, from values in the caller's
-/// memory to results in the caller's memory. Without --inputs the values are synthetic: floats are standard normal, masks are
+/// memory to results in the caller's memory; of a GPU, also the time of its work alone. Without --inputs the values are synthetic: floats are standard normal, masks are
 /// ones, integers are those that a plan was verified with, else they lie in 0..60 or where the model wants them. Dynamic dimensions
 /// are 1, or as near as the model takes.
 #[derive(Args, Debug)]
@@ -136,6 +136,8 @@ pub struct Report {
     pub mean_ms: f64,
     /// Median latency in milliseconds: one blocking call, from the caller's values to the caller's results.
     pub median_ms: f64,
+    /// Median time of the work on the device in milliseconds, without copies between caller and device; absent on the CPU.
+    pub device_ms: Option<f64>,
     /// Latency that 90 % of the inferences keep, in milliseconds.
     pub p90_ms: f64,
     /// Latency that 95 % of the inferences keep, in milliseconds.
@@ -215,6 +217,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         let all: Vec<f64> = times.iter().copied().map(milliseconds).collect();
         write_file(path, serde_json::json!(all).to_string().as_bytes())?;
     }
+    let device_ms = device_time(&engine, &inputs, times.len())?;
     let profile = match arguments.profile {
         true => Some(step_times(&engine, &inputs, times.len())?),
         false => None,
@@ -238,6 +241,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         mean_ms: milliseconds(total / u32::try_from(times.len()).unwrap_or(u32::MAX)),
         deviation_ms: deviation(&times),
         median_ms: percentile(&times, 50.0),
+        device_ms,
         p90_ms: percentile(&times, 90.0),
         p95_ms: percentile(&times, 95.0),
         p99_ms: percentile(&times, 99.0),
@@ -259,6 +263,29 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         profile,
     };
     deliver(&report, &arguments.json, show)
+}
+
+/// Runs of which the time on the device is measured at most.
+const MOST_DEVICE_RUNS: usize = 200;
+
+/// The median of the times on the device of some further runs, where the device is not the host itself.
+fn device_time(engine: &Engine, inputs: &[(String, Value)], runs: usize) -> Result<Option<f64>, Failure> {
+    if is_on_host(engine) {
+        return Ok(None);
+    }
+    let mut context = engine.context();
+    let mut bindings = context.bindings();
+    for (name, value) in inputs {
+        bindings.set(name, value.clone())?;
+    }
+    // The first run places buffers and records the launches.
+    context.run_into(&mut bindings)?;
+    let mut times = Vec::new();
+    for _ in 0..runs.clamp(MIN_RUNS, MOST_DEVICE_RUNS) {
+        times.push(context.run_timed(&mut bindings)?);
+    }
+    times.sort_unstable();
+    Ok(Some(percentile(&times, 50.0)))
 }
 
 /// How long to measure.
@@ -376,6 +403,9 @@ fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "  latency     median {median}, mean {mean}, min {min}, max {max}, deviation {deviation}")?;
     let percentiles = report.percentiles.iter().map(|p| format!("p{} {}", p.percent, time_text(p.ms)));
     writeln!(out, "              {}", percentiles.collect::<Vec<_>>().join(", "))?;
+    if let Some(device) = report.device_ms {
+        writeln!(out, "  on device   median {}, without copies", time_text(device))?;
+    }
     let streams = if report.streams > 1 { format!(" in {} streams", report.streams) } else { String::new() };
     write!(out, "  throughput  {:.1} inferences/s{streams} over {}", report.throughput, count(report.runs, "run"))?;
     match (report.samples_per_second, report.batch) {

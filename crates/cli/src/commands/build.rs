@@ -21,8 +21,8 @@ use crate::output::{deliver, warn};
 use crate::prepare::{build_plan, open_source};
 use crate::progress::Stage;
 use crate::report::{
-    PassSummary, Port, VerificationSummary, count, fired, pass_summaries, ports, seconds, seconds_since,
-    verification_summary,
+    PassSummary, Port, PrecisionSummary, VerificationSummary, count, fired, pass_summaries, ports, precision_summary,
+    seconds, seconds_since, verification_summary,
 };
 
 const EXAMPLES: &str = "\
@@ -30,6 +30,8 @@ Examples:
   sinter build model.onnx
   sinter build model.onnx -o /models/model.plan --threads 2
   sinter build model.onnx --shapes input:1x3x224x224
+  sinter build model.onnx --precision bf16
+  sinter build model.onnx --precision fp16 --layer-precision '*/norm*=fp32,logits=fp32'
   sinter build model.onnx --opt-shapes ids:1x128 --max-shapes ids:8x512 --tune-seconds 60
   sinter build model.onnx --tune-seconds 60 --timing-cache timings
   sinter build model.onnx --locked --timing-cache timings     the same plan again";
@@ -87,6 +89,8 @@ pub struct Report {
     pub nodes: usize,
     /// What the passes did, in order.
     pub passes: Vec<PassSummary>,
+    /// What the plan computes in; absent where it computes as the model says.
+    pub precision: Option<PrecisionSummary>,
     /// The verification result.
     pub verification: VerificationSummary,
     /// Is it the result of an earlier build of the same plan, by `--verification-cache`?
@@ -228,6 +232,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         activation_bytes: sinter::internals::memory::arena_bytes(&plan),
         nodes,
         passes: pass_summaries(&passes),
+        precision: plan.report.as_ref().and_then(|report| report.precision.as_ref()).map(precision_summary),
         verification: verification_summary(&plan.report.clone().unwrap_or_default().verification, &plan.target),
         known_verification: is_known_verification,
         steps: plan.graph.steps.len(),
@@ -316,6 +321,9 @@ fn show(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
         if let Some(engines) = engines {
             writeln!(out, "  engines  {engines}")?;
         }
+    }
+    for (heading, line) in report.precision.iter().flat_map(|precision| precision.lines(false)) {
+        writeln!(out, "  {heading:<8} {line}")?;
     }
     for (heading, line) in report.verification.lines() {
         let known = if report.known_verification { " (known from an earlier build)" } else { "" };

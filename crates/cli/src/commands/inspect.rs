@@ -20,8 +20,8 @@ use crate::flags::{DeviceFlags, JsonFlags, ModelFlags, show_bytes};
 use crate::output::{deliver, write_file};
 use crate::prepare::{build_plan, open_source};
 use crate::report::{
-    PassSummary, Port, VerificationSummary, count, fired_summaries, operators, pass_summaries, ports, sources, table,
-    tactic, type_text, verification_summary,
+    PassSummary, Port, PrecisionSummary, VerificationSummary, computes_in, count, fired_summaries, operators,
+    pass_summaries, ports, precision_summary, sources, table, tactic, type_text, verification_summary,
 };
 
 const EXAMPLES: &str = "\
@@ -89,6 +89,8 @@ pub struct Report {
     pub activation_bytes: Option<u64>,
     /// Conditions on the sizes of inputs.
     pub conditions: Vec<String>,
+    /// What the plan computes in; absent where it computes as the model says.
+    pub precision: Option<PrecisionSummary>,
     /// The verification result of its build; absent for plans without a report.
     pub verification: Option<VerificationSummary>,
     /// What the passes did, in order; of a plan, those that fired, and absent without a report.
@@ -125,6 +127,8 @@ pub struct StepReport {
     pub operators: Vec<String>,
     /// Types of its results.
     pub types: Vec<String>,
+    /// Float types that it computes in: products of narrow types add up in f32.
+    pub computes_in: Vec<String>,
     /// Name of the kernel's tactic; absent for control flow and for what is placed.
     pub tactic: Option<String>,
     /// Is nothing done, because results lie where operands do?
@@ -197,6 +201,7 @@ pub fn run(arguments: &Flags) -> Result<(), Failure> {
         refittable_tensors: refittable_tensors(&plan).into_iter().map(refittable).collect(),
         activation_bytes: sinter::internals::memory::arena_bytes(&plan),
         conditions: conditions(&plan),
+        precision: told.and_then(|report| report.precision.as_ref()).map(precision_summary),
         verification: told.map(|report| verification_summary(&report.verification, &plan.target)),
         passes,
         moved,
@@ -234,6 +239,7 @@ fn collect(plan: &Plan, graph: &Graph, depth: usize, steps: &mut Vec<StepReport>
                 .filter_map(|id| graph.values.get(id.index()))
                 .map(|v| type_text(&v.ty))
                 .collect(),
+            computes_in: computes_in(step),
             tactic: tactic(step),
             placed: matches!(step.action, Action::Alias { .. }),
             parameters: parameters(step),
@@ -269,6 +275,9 @@ fn show(report: &Report, exact: &Report, out: &mut dyn Write) -> std::io::Result
     for condition in &report.conditions {
         writeln!(out, "  condition    {condition}")?;
     }
+    for (heading, line) in report.precision.iter().flat_map(|precision| precision.lines(true)) {
+        writeln!(out, "  {heading:<12} {line}")?;
+    }
     match &report.verification {
         None => writeln!(out, "  verified     unknown: the plan has no report")?,
         Some(verification) => {
@@ -300,8 +309,8 @@ fn show(report: &Report, exact: &Report, out: &mut dyn Write) -> std::io::Result
     let row = |step: &StepReport| {
         let operators = format!("{}{}", "  ".repeat(step.depth), step.operators.join("+"));
         let tactic = if step.placed { "in place".to_owned() } else { step.tactic.clone().unwrap_or_default() };
-        vec![operators, step.types.join(" "), tactic, step.origins.join(", ")]
+        vec![operators, step.computes_in.join("+"), step.types.join(" "), tactic, step.origins.join(", ")]
     };
     let rows = report.steps.iter().map(row).collect();
-    writeln!(out, "{}", table(&["operators", "results", "tactic", "source"], &[], rows))
+    writeln!(out, "{}", table(&["operators", "computes in", "results", "tactic", "source"], &[], rows))
 }

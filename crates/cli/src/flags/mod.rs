@@ -3,6 +3,7 @@
 mod device;
 mod json;
 mod model;
+mod precision;
 mod ranges;
 mod size;
 mod tuning;
@@ -10,7 +11,8 @@ mod values;
 
 pub use device::{BackEnds, DeviceFlags, ThreadFlags};
 pub use json::JsonFlags;
-pub use model::{ModelFlags, Precision, Shape};
+pub use model::{ModelFlags, Shape};
+pub use precision::{Precision, PrecisionFlags};
 pub use ranges::{RangeFlags, check_verify_data};
 pub use size::{ByteSize, show_bytes};
 pub use tuning::TuningFlags;

@@ -1,11 +1,11 @@
-//! Options of a build: `--shapes`, `--runtime-inputs`, `--precision`, `--disable`, `--dump-after`, `--max-memory`.
+//! Options of a build: `--shapes`, `--runtime-inputs`, `--disable`, `--dump-after`, `--max-memory`.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use clap::Args;
 use clap::builder::PossibleValuesParser;
-use clap::{Args, ValueEnum};
 use sinter::internals::builder::{SizeHints, Verify};
 use sinter::internals::import_onnx::ImportOptions;
 use sinter::internals::ir::Network;
@@ -17,14 +17,7 @@ use sinter::internals::values::{self, Role};
 
 use crate::failure::Failure;
 use crate::files::Files;
-use crate::flags::{ByteSize, TuningFlags, check_verify_data};
-
-/// Arithmetic of the engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Precision {
-    /// As the model says, f32 in f32; lower precisions are not available yet
-    Fp32,
-}
+use crate::flags::{ByteSize, PrecisionFlags, TuningFlags, check_verify_data};
 
 /// How a model is made into a plan.
 #[derive(Args, Clone, Debug, Default)]
@@ -49,9 +42,9 @@ pub struct ModelFlags {
     #[arg(skip)]
     given_inputs: Vec<String>,
 
-    /// Arithmetic of the engine [default: fp32]
-    #[arg(long, value_enum, hide_default_value = true)]
-    precision: Option<Precision>,
+    /// What the plan computes in.
+    #[command(flatten)]
+    pub precision: PrecisionFlags,
 
     /// Leave a pass out; may be given several times
     #[arg(long, value_name = "PASS", value_parser = PossibleValuesParser::new(pass_names()), hide_possible_values = true)]
@@ -230,14 +223,13 @@ impl ModelFlags {
     pub fn refuse_building_for_plan(&self) -> Result<(), Failure> {
         let given = [
             ("--runtime-inputs", !self.runtime_inputs.is_empty()),
-            ("--precision", self.precision.is_some()),
             ("--disable", !self.disable.is_empty()),
             ("--refittable", self.refittable),
             ("--no-verify", self.no_verify),
             ("--verify-data", self.verify_data.is_some()),
             ("--dump-after", self.dump_after.is_some()),
         ];
-        let mut given = given.into_iter().chain(self.tuning.given());
+        let mut given = given.into_iter().chain(self.precision.given()).chain(self.tuning.given());
         match given.find(|(_, given)| *given) {
             None => Ok(()),
             Some((flag, _)) => Err(Failure::usage(format!("{flag} applies to models; a plan is built already"))

@@ -131,5 +131,5 @@ fn long_descriptions_are_shown() {
 fn precisions_that_are_not_built_are_refused() {
     let output = sinter(&["build", "x.onnx", "--precision", "int8"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("[possible values: fp32]"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("[possible values: fp32, fp16, bf16]"), "{}", text(&output.stderr));
 }

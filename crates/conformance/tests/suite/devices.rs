@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use sinter_backend::BackEnd;
 use sinter_base::{HostMemory, Value};
@@ -15,7 +16,7 @@ use sinter_interp::inputs::generate_at;
 use sinter_interp::{FastEvaluator, Tolerance, compare, run_with};
 use sinter_ir::Network;
 use sinter_plan::{Plan, Trust, from_bytes, to_bytes};
-use sinter_runtime::Engine;
+use sinter_runtime::{Engine, Profile};
 
 /// Threads of all engines here.
 const THREADS: usize = 2;
@@ -124,6 +125,30 @@ fn the_steady_state(back_end: &dyn BackEnd, used: &dyn Fn() -> usize) {
             assert_eq!((counters.layouts, still), (1, taken), "'{}'", network.name);
         }
     }
+}
+
+/// The fake device's clock counts launches, so that the time of its work does not vary.
+#[test]
+fn a_timed_run_takes_the_time_of_the_devices_work() {
+    let fake = Fake::default();
+    let mut launched = 0;
+    for (network, plan) in plans(&fake, &Verify::Off) {
+        let engine = Engine::from_plan(plan, &[&fake], THREADS).expect("an engine");
+        let mut context = engine.context();
+        let mut bindings = context.bindings();
+        for (name, value) in inputs_at(&network, 3) {
+            bindings.set(&name, value).expect("an input");
+        }
+        let mut run = || context.run_timed(&mut bindings).expect("a run");
+        // The first run also records the launches.
+        let (_, second, third) = (run(), run(), run());
+        assert_eq!(second, third, "'{}'", network.name);
+        let mut profile = Profile::on_device(&engine);
+        engine.run_observed(inputs_at(&network, 3), &mut profile).expect("a run");
+        assert_eq!(profile.mean_times().sum::<Duration>(), third, "'{}'", network.name);
+        launched += usize::from(!third.is_zero());
+    }
+    assert!(launched > 30, "only {launched} networks launch something there");
 }
 
 #[test]

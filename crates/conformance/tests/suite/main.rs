@@ -26,6 +26,7 @@ mod models;
 mod onnx_data;
 mod parity;
 mod parts;
+mod precision;
 mod profiles;
 mod quantized_regions;
 mod random_networks;

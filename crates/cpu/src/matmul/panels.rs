@@ -151,21 +151,22 @@ pub(crate) struct BoundBranches<'a> {
 }
 
 impl<'a> BoundBranches<'a> {
-    /// Binds products whose left operand has `inner` columns.
+    /// No products yet.
+    pub(crate) fn of(branches: &'a [Branch]) -> Self {
+        Self { branches, bound: SmallVec::new() }
+    }
+
+    /// Binds the products, whose left operand has `inner` columns. The operands are stored where they stay: moving them costs
+    /// as much as a small product.
     ///
     /// # Errors
     /// Operands that do not fit the products.
-    pub(crate) fn bind<'b: 'a>(
-        branches: &'a [Branch],
-        inner: usize,
-        launch: &Launch<'a, 'b>,
-    ) -> Result<Self, KernelError> {
-        let bind_one = |(branch, output): (&'a Branch, &Output<'b>)| {
+    pub(crate) fn bind<'b: 'a>(&mut self, inner: usize, launch: &Launch<'a, 'b>) -> Result<(), KernelError> {
+        for (branch, output) in self.branches.iter().zip(launch.outputs.iter()) {
             let b = packed_elements(launch.input(branch.b)?, packed_len(inner, branch.columns))?;
-            Ok((b, branch.epilogue.bind(launch, output.sizes())?))
-        };
-        let bound = branches.iter().zip(launch.outputs.iter()).map(bind_one).collect::<Result<_, KernelError>>()?;
-        Ok(Self { branches, bound })
+            self.bound.push((b, branch.epilogue.bind(launch, output.sizes())?));
+        }
+        Ok(())
     }
 
     /// The products of `a`, each with the result that it computes.
@@ -178,14 +179,13 @@ impl<'a> BoundBranches<'a> {
         blocks: Blocks,
         outputs: &'p mut [Output<'o>],
     ) -> Result<SmallVec<[Product<'p, 'a>; 4]>, KernelError> {
-        let products = self.branches.iter().zip(&self.bound).zip(outputs.iter_mut());
-        let product =
-            |((branch, (b, epilogue)), target): ((&Branch, &'p (&'a [f32], Epilogue<'a>)), &'p mut Output<'o>)| {
-                let c = target.view();
-                let step = c.step_of(branch.columns).ok_or_else(no_rows)?;
-                Ok((RowProduct { a, b, columns: branch.columns, step, epilogue, blocks }, c.span::<f32>()))
-            };
-        products.map(product).collect()
+        let mut products = SmallVec::new();
+        for ((branch, (b, epilogue)), target) in self.branches.iter().zip(&self.bound).zip(outputs.iter_mut()) {
+            let c = target.view();
+            let step = c.step_of(branch.columns).ok_or_else(no_rows)?;
+            products.push((RowProduct { a, b, columns: branch.columns, step, epilogue, blocks }, c.span::<f32>()));
+        }
+        Ok(products)
     }
 }
 
@@ -194,7 +194,8 @@ impl Kernel for Panels {
         let a = launch.input(self.a)?;
         let inner = a.sizes().last().copied().unwrap_or(1);
         let rows = a.sizes().iter().rev().skip(1).product();
-        let branches = BoundBranches::bind(&self.branches, inner, launch)?;
+        let mut branches = BoundBranches::of(&self.branches);
+        branches.bind(inner, launch)?;
         let prologue = self.prologue.as_ref().map(|plan| Prologue::bind(plan, self.a, launch)).transpose()?;
         let a = Matrix { data: a.span(), first: 0, rows, inner, step: a.step_of(inner).ok_or_else(no_rows)? };
         let products = branches.products(&a, self.blocks, launch.outputs)?;

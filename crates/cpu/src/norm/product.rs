@@ -129,7 +129,8 @@ impl Kernel for NormProduct {
         let x = launch.input(self.x)?;
         let inner = x.sizes().last().copied().unwrap_or(1);
         let rows = x.sizes().iter().rev().skip(1).product();
-        let branches = BoundBranches::bind(&self.branches, inner, launch)?;
+        let mut branches = BoundBranches::of(&self.branches);
+        branches.bind(inner, launch)?;
         let between = match &self.between {
             Some(plan) => plan.bind(launch, x.sizes())?.rest,
             None => None,

@@ -39,10 +39,11 @@ pub trait MadeRows: Sync {
     fn make(&self, tier: Tier, rows: Range<usize>, made: &mut [f32]);
 }
 
-/// Rows per block, for so many rows of so many elements.
+/// Rows per block, for so many rows of so many elements: as many blocks for each worker, so that none waits for the last one.
 fn block_of(rows: usize, inner: usize, workers: usize) -> usize {
-    let fitting = MADE_ELEMENTS / inner.max(1);
-    let block = rows.div_ceil(BLOCKS_PER_WORKER * workers).min(fitting).min(Blocks::default().rows);
+    let fitting = (MADE_ELEMENTS / inner.max(1)).min(Blocks::default().rows) / TILE_ROWS * TILE_ROWS;
+    let least = rows.div_ceil(fitting.max(TILE_ROWS)).max(BLOCKS_PER_WORKER * workers);
+    let block = rows.div_ceil(least.next_multiple_of(workers.max(1)));
     block.next_multiple_of(TILE_ROWS).max(TILE_ROWS)
 }
 
@@ -182,4 +183,21 @@ fn by_panels<R: Rows>(branches: &[(RowProduct<'_, '_, R>, Output)], tier: Tier, 
             panel_block -= own_panels;
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_get_as_many_blocks_of_rows() {
+        let blocks = |rows: usize, inner, workers| rows.div_ceil(block_of(rows, inner, workers));
+        assert_eq!(blocks(128, 3072, 2), 8);
+        assert_eq!(blocks(128, 768, 2), 4);
+        assert_eq!(blocks(1, 768, 2), 1);
+        assert_eq!(blocks(0, 0, 1), 0);
+        for workers in 1..9 {
+            assert_eq!(blocks(8 * 5 * 7 * 9 * 64, 4096, workers) % workers, 0, "{workers}");
+        }
+    }
 }

@@ -68,7 +68,7 @@ impl<R: Rows> GatedProduct<'_, '_, R> {
                 let tile = RowTile { target, ..tile };
                 product.row_tile(tier, &tile, &mut []);
                 if inner_block.is_last {
-                    product.apply(tier, self.rest, &tile, (&beside, &sums), &mut columns);
+                    product.apply(tier, self.rest, &tile, Some((&beside, &sums)), &mut columns);
                 }
             }
         }

@@ -278,11 +278,12 @@ impl<R: Rows> RowProduct<'_, '_, R> {
             let first = panel * WIDTH;
             let width = (taken * WIDTH).min(self.columns - first);
             let padded = taken * WIDTH;
-            let mut columns = [0f32; MAX_PANELS * WIDTH];
+            let mut columns;
             let start = match self.epilogue.bias {
                 _ if !inner_block.is_first => Start::Earlier,
                 Some(bias) if width == padded => Start::Columns(&bias[first..first + width]),
                 Some(bias) => {
+                    columns = [0f32; MAX_PANELS * WIDTH];
                     columns[..width].copy_from_slice(&bias[first..first + width]);
                     Start::Columns(&columns)
                 }
@@ -304,26 +305,23 @@ impl<R: Rows> RowProduct<'_, '_, R> {
             } else {
                 self.narrow_tile(&tile, tier, count, width, at, target);
             }
-            if inner_block.is_last
-                && let Some(rest) = &self.epilogue.rest
-            {
-                for r in 0..count {
-                    // SAFETY: as above; the tile is finished and no other reference to it exists.
-                    let values = unsafe { std::slice::from_raw_parts_mut(target.start.add(at + r * self.step), width) };
-                    rest.apply(tier, row + r, first, values, program_columns);
-                }
-            }
             panel += taken;
+        }
+        if inner_block.is_last
+            && let Some(rest) = &self.epilogue.rest
+        {
+            self.apply(tier, rest, tile, None, program_columns);
         }
     }
 
-    /// Applies a program to the finished sums of a tile, row by row over all its panels, beside those of another product.
+    /// Applies a program to the finished sums of a tile, row by row over all its panels, beside those of another product if
+    /// the program has two.
     pub(super) fn apply(
         &self,
         tier: Tier,
         rest: &Rest<'_>,
         tile: &RowTile<'_>,
-        (other, other_target): (&Self, &Output),
+        other: Option<(&Self, &Output)>,
         columns: &mut [Column],
     ) {
         let first = tile.panels.start * WIDTH;
@@ -334,15 +332,16 @@ impl<R: Rows> RowProduct<'_, '_, R> {
                 assert!(at + width <= target.length, "a tile outside the result");
                 at
             };
-            let (own, beside) = (at(self, tile.target), at(other, other_target));
-            // SAFETY: both lie inside their memory, checked above; the tile is finished in both products, no other
-            // reference to it exists, and a task has its own rows and panels of each.
-            let (values, beside) = unsafe {
-                (
-                    std::slice::from_raw_parts_mut(tile.target.start.add(own), width),
-                    std::slice::from_raw_parts(other_target.start.add(beside), width),
-                )
+            // SAFETY: the row lies inside its memory, checked above; the tile is finished, no other reference to it exists,
+            // and a task has its own rows and panels.
+            let values = unsafe {
+                let start = tile.target.start.add(at(self, tile.target));
+                std::slice::from_raw_parts_mut(start, width)
             };
+            let beside = other.map_or(&[][..], |(other, target)| {
+                // SAFETY: as above, for the other product.
+                unsafe { std::slice::from_raw_parts(target.start.add(at(other, target)), width) }
+            });
             rest.apply_beside(tier, (row, first), values, beside, columns);
         }
     }

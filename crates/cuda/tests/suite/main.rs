@@ -5,6 +5,7 @@ mod attentions;
 mod compile;
 mod convolutions;
 mod device;
+mod normalizations;
 mod products;
 mod tensor_cores;
 

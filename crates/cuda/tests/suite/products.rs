@@ -198,7 +198,7 @@ fn run(
 }
 
 /// The best recipes of all tactics that take a region.
-fn offers(region: &Region, target: &Target, most: usize) -> Vec<(&'static dyn CudaTactic, Candidate)> {
+pub(crate) fn offers(region: &Region, target: &Target, most: usize) -> Vec<(&'static dyn CudaTactic, Candidate)> {
     let problem = Problem { region, target, sizing: &Sizing::default() };
     let offer = |tactic: &'static dyn CudaTactic| {
         let candidates = tactic.offer(&problem, most).unwrap_or_default();
