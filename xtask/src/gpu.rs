@@ -15,6 +15,7 @@ const TESTS: &[(&str, &str)] = &[
     ("cuda", "device::"),
     ("cuda", "products::"),
     ("cuda", "convolutions::"),
+    ("cuda", "attentions::"),
     ("cuda", "normalizations::"),
     ("conformance", "devices::memory_of_the_caller_on_the_gpu"),
     ("conformance", "devices::the_steady_state_of_the_gpu"),

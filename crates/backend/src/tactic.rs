@@ -61,6 +61,8 @@ pub enum Numerics {
     Ordered,
     /// Sums in another order.
     Reassociated,
+    /// The same, and values inside of the operator are rounded to the type of its operands: weights of attention.
+    Narrowed,
     /// Transforms whose error grows with the tile (Winograd, FFT).
     Transformed,
 }

@@ -26,6 +26,9 @@ const HEADERS: &[(&str, &str)] = &[
     ("sync_product.cuh", include_str!("include/sync_product.cuh")),
     ("sync_convolution.cuh", include_str!("include/sync_convolution.cuh")),
     ("group_product.cuh", include_str!("include/group_product.cuh")),
+    ("attention.cuh", include_str!("include/attention.cuh")),
+    ("join.cuh", include_str!("include/join.cuh")),
+    ("sync_attention.cuh", include_str!("include/sync_attention.cuh")),
 ];
 
 /// Results that are kept.

@@ -13,7 +13,7 @@ use crate::assemble::lowered::LoweredPlan;
 use crate::devices::Devices;
 use crate::harness::{launch_once, workspace_bytes};
 use crate::verify::placed::Placement;
-use crate::verify::rules::{Rule, agree, coarsest_rounding, rule_of, score_error};
+use crate::verify::rules::{Rule, agree, coarsest_rounding, rule_of, score_error, weight_error};
 use crate::verify::{overflow, products, sensitivity};
 
 /// The devices and memory of kernel tests.
@@ -96,7 +96,10 @@ impl KernelTest<'_> {
             let moved = |(found, expected)| agree(found, expected, Rule::Moved, 0.0, 0.0);
             return found.iter().zip(expected).try_for_each(moved);
         }
-        let (rule, wider, rounding) = (rule_of(body), score_error(body, operands), coarsest_rounding(body));
+        let (rule, rounding) = (rule_of(body), coarsest_rounding(body));
+        let narrowed =
+            if self.candidate.numerics == Numerics::Narrowed { weight_error(body, operands, expected) } else { 0.0 };
+        let wider = score_error(body, operands) + narrowed;
         let all = |(found, expected)| agree(found, expected, rule, wider, rounding);
         let agreed = products::check(body, operands, found, expected);
         match agreed.and_then(|()| found.iter().zip(expected).try_for_each(all)) {

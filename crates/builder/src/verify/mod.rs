@@ -22,6 +22,7 @@
 //! | floats | `abs(a - b) <= 3e-5 max(abs(b)) + 2e-4 abs(b)`, wider for f16 and bf16 | sums of up to 1e5 products in any order err by less than `sqrt(n) u max` in practice |
 //! | products of f32 | the same per channel, or `3e-5 (abs(A) abs(B))` per element | see [`products`] |
 //! | attention | the same, and relative `8 u max(abs(q)) max(abs(k)) scale` | scores err by their own rounding, which the exponential makes relative |
+//! | attention whose weights are rounded to 16 bits (`Numerics::Narrowed`) | the same, and absolute `u max(p abs(v))` | each term errs by the rounding of its weight p |
 //! | results of a kernel that only moves elements (`Numerics::Exact`) | equal | nothing is computed |
 //! | quantized integers | one step | the scale division may fall on either side of a tie |
 //! | results of a quantization alone | one step in a thousandth of the elements | the quotients are the same |

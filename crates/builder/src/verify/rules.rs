@@ -1,8 +1,8 @@
 //! The rules of the table in `verify/mod.rs`: selects the rule for a region, and compares by it.
 
 use sinter_base::{DataType, Floats, Tensor, Value};
-use sinter_interp::{Disagreement, Tolerance, compare};
-use sinter_ops::{Body, Node, Op};
+use sinter_interp::{Disagreement, FastEvaluator, Tolerance, compare};
+use sinter_ops::{Arguments, Body, EvalContext, Evaluator, Node, Op};
 
 use crate::verify::noise::unit;
 
@@ -86,6 +86,25 @@ pub(crate) fn score_error(body: &Body, operands: &[Option<Value>]) -> f64 {
     8.0 * 2f64.powi(-24) * longest(q, heads(q, op.query_heads)) * longest(k, heads(k, op.key_heads)) * scale
 }
 
+/// The error bound of attention whose weights are rounded to the type of its operands, relative to the largest result: half a
+/// unit of `p |v|`, which is the attention of the absolute values.
+pub(crate) fn weight_error(body: &Body, operands: &[Option<Value>], expected: &[Value]) -> f64 {
+    /// Positions of values and past values.
+    const VALUES: [usize; 2] = [2, 5];
+    let ([node], Some(y)) = (body.nodes(), expected.first().and_then(Value::as_tensor)) else { return 0.0 };
+    let (Op::Attention(_), largest) = (&node.op, Floats::of(y).largest()) else { return 0.0 };
+    let absolute = |(index, value): (usize, &Option<Value>)| {
+        let tensor = value.as_ref().and_then(Value::as_tensor).filter(|_| VALUES.contains(&index));
+        let Some(tensor) = tensor else { return value.clone() };
+        let numbers: Vec<f64> = tensor.to_floats().into_iter().map(f64::abs).collect();
+        Tensor::from_floats(tensor.data_type(), tensor.sizes(), &numbers).ok().map(Value::from)
+    };
+    let operands: Vec<Option<Value>> = operands.iter().enumerate().map(absolute).collect();
+    let terms = FastEvaluator.evaluate(&node.op, &Arguments::new(&operands), &EvalContext::new(&FastEvaluator));
+    let terms = terms.ok().and_then(|results| results.first()?.as_tensor().map(|terms| Floats::of(terms).largest()));
+    if largest > 0.0 { rounding_of(y.data_type()) / 2.0 * terms.unwrap_or(0.0) / largest } else { 0.0 }
+}
+
 /// The difference that even tiny numbers may have: the smallest number of a type whose subnormal numbers kernels keep.
 fn least(data_type: DataType) -> f64 {
     match data_type {
@@ -137,5 +156,32 @@ pub(crate) fn agree(found: &Value, expected: &Value, rule: Rule, wider: f64, rou
             if worst <= 1 && count * 1000 <= tensor.count() { Ok(()) } else { exact }
         }
         _ => exact,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sinter_base::ValueType;
+    use sinter_ops::InferContext;
+    use sinter_ops::attention::Attention;
+
+    use super::*;
+
+    #[test]
+    fn rounded_weights_err_by_half_a_unit_of_their_terms() {
+        let mut body = Body::new();
+        let ty = |length: i64| ValueType::tensor(DataType::F16, [1, 1, length, 1].map(Into::into).to_vec());
+        let inputs = [1, 2, 2].map(|length| Some(body.add_input(ty(length))));
+        let results = body.add(Attention::default().into(), &inputs, &mut InferContext::default()).expect("attention");
+        body.set_outputs(results[..1].to_vec());
+        let tensor = |values: &[f64]| {
+            let tensor = Tensor::from_floats(DataType::F16, &[1, 1, values.len(), 1], values).expect("a tensor");
+            Some(Value::from(tensor))
+        };
+        // Equal weights of 3 and -1: the result is 1, the terms are 1.5 and -0.5.
+        let operands = [tensor(&[0.0]), tensor(&[5.0, 7.0]), tensor(&[3.0, -1.0])];
+        let expected = [tensor(&[1.0]).expect("a result")];
+        assert_eq!(weight_error(&body, &operands, &expected), 2f64.powi(-11) * 2.0);
+        assert_eq!(weight_error(&Body::new(), &operands, &expected), 0.0);
     }
 }

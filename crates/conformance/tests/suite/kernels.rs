@@ -18,6 +18,9 @@ use sinter_ops::{Arguments, EvalContext, Example, Op, ReferenceEvaluator, catalo
 /// Fresh inputs per example.
 const ROUNDS: u64 = 3;
 
+/// The largest of values of ordinary size.
+const MOST_VALUE: f64 = 4.0;
+
 /// The tolerance of a kernel of each class on inputs of ordinary size. Sums of a hundred products in f32 stay within
 /// 1e-5 relative; cancellation near zero is bounded absolutely. A result that falls between two numbers of an 8-bit or
 /// 4-bit type may become either.
@@ -28,10 +31,16 @@ fn tolerance(numerics: Numerics, result: &Value) -> Tolerance {
         Some(DataType::F4E2M1) => 2f64.powi(-1),
         _ => 0.0,
     };
+    let unit = match result.as_tensor().map(Tensor::data_type) {
+        Some(DataType::Bf16) => 2f64.powi(-7),
+        _ => 2f64.powi(-10),
+    };
     let usual = match numerics {
         Numerics::Exact => return Tolerance::EXACT,
         Numerics::Ordered => Tolerance { relative: 1e-5, absolute: 1e-6 },
         Numerics::Reassociated => Tolerance { relative: 1e-5, absolute: 2e-6 },
+        // The sum of terms is at most the largest value, and each errs by half a unit of the type.
+        Numerics::Narrowed => Tolerance { relative: 1e-5, absolute: unit / 2.0 * MOST_VALUE },
         Numerics::Transformed => Tolerance { relative: 1e-3, absolute: 1e-4 },
     };
     Tolerance { relative: usual.relative.max(step), ..usual }

@@ -6,8 +6,8 @@ use sinter_conformance::kernels::gpu;
 use sinter_conformance::other_types::problem;
 use sinter_cpu::Cpu;
 use sinter_ops::Example;
-use sinter_ops::attention::Attention;
 use sinter_ops::attention::scaled_dot_product::ScoreStage;
+use sinter_ops::attention::{Attention, FullyMasked};
 use sinter_ops::detection::NonMaxSuppression;
 use sinter_ops::image::Resize;
 use sinter_ops::image::resize_axis::{Coordinates, Interpolation};
@@ -21,6 +21,7 @@ use sinter_ops::signal::Dft;
 
 use crate::kernels::{agree_with_the_reference, compile_all};
 
+const BF16: DataType = DataType::Bf16;
 const F16: DataType = DataType::F16;
 const F32: DataType = DataType::F32;
 const I32: DataType = DataType::I32;
@@ -135,8 +136,30 @@ fn networks() -> Vec<Example> {
     ]
 }
 
+/// Attention of 16-bit floats, beyond one tile of tensor cores along every axis.
+fn halves() -> Vec<Example> {
+    let plain = Attention::default();
+    let causal = Attention { causal: true, ..plain.clone() };
+    let rows = Attention { query_heads: Some(3), key_heads: Some(3), ..plain.clone() };
+    let zero = Attention { fully_masked: FullyMasked::Zero, ..plain.clone() };
+    let wide = |example: Example, data_type, sizes: [&[usize]; 3]| {
+        sizes.into_iter().fold(example, |example, sizes| example.uniform(data_type, sizes, -1.0, 1.0))
+    };
+    let one = |name, op, data_type, sizes: &[usize]| wide(Example::new(name, op), data_type, [sizes; 3]);
+    let (q, kv): (&[usize], &[usize]) = (&[1, 8, 2, 64], &[1, 2, 700, 64]);
+    vec![
+        one("halves", plain.clone(), F16, &[1, 2, 200, 64]),
+        one("causal halves", causal, BF16, &[1, 2, 210, 128]),
+        one("heads inside of rows", rows, F16, &[2, 136, 120]).uniform(F16, &[2, 1, 1, 136], -2.0, 2.0),
+        one("a mask for each query", plain.clone(), F16, &[1, 2, 144, 64]).uniform(F16, &[144, 144], -2.0, 2.0),
+        one("rows that are not aligned", plain.clone(), BF16, &[1, 2, 77, 33]),
+        wide(Example::new("few queries of many keys", plain), F16, [q, kv, kv]),
+        one("numbers of keys", zero, F16, &[2, 1, 150, 64]).absent().absent().absent().ints(&[130, 0]),
+    ]
+}
+
 fn examples() -> Vec<Example> {
-    let examples = [sorting(), combining(), networks()].concat();
+    let examples = [sorting(), combining(), networks(), halves()].concat();
     let refused = examples.iter().find(|example| problem(example, 0).is_empty());
     assert!(refused.is_none(), "'{}' does not infer", refused.map_or("", |example| example.name));
     examples

@@ -25,6 +25,10 @@ inline void wait_for_phase(u32 barrier, u32 parity) {
         "r"(parity)
         : "memory");
 }
+// Arrives at a barrier where others wait.
+inline void arrive_for_threads(int barrier, int threads) {
+    asm volatile("bar.arrive %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
+}
 // A barrier of some of the warps.
 inline void wait_for_threads(int barrier, int threads) {
     asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
@@ -39,6 +43,30 @@ inline void copy_box(u32 to, const TensorMap* map, u32 barrier, int x, int y, in
         "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5}], [%2];" ::"r"(to),
         "l"(map), "r"(barrier), "r"(x), "r"(y), "r"(z)
         : "memory");
+}
+inline void copy_box(u32 to, const TensorMap* map, u32 barrier, int x, int y, int z, int w) {
+    asm volatile(
+        "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6}], [%2];" ::"r"(to),
+        "l"(map), "r"(barrier), "r"(x), "r"(y), "r"(z), "r"(w)
+        : "memory");
+}
+// A tile back to memory; elements outside of the tensor are left out. What threads wrote must be published before.
+inline void store_box(const TensorMap* map, u32 from, int x, int y, int z, int w) {
+    asm volatile("cp.async.bulk.tensor.4d.global.shared::cta.tile.bulk_group [%0, {%2, %3, %4, %5}], [%1];" ::"l"(map), "r"(from),
+                 "r"(x), "r"(y), "r"(z), "r"(w)
+                 : "memory");
+}
+inline void publish_to_copies() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+inline void commit_stores() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
+// Waits until the committed stores of this thread have read shared memory; until they are in global memory.
+inline void wait_for_reads() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
+inline void finish_stores() { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }
+
+// Four matrices of 8 x 8 elements to shared memory; each lane gives the address of a row.
+__forceinline__ void store_matrices(u32 row, const u32 (&parts)[4]) {
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(row), "r"(parts[0]), "r"(parts[1]),
+                 "r"(parts[2]), "r"(parts[3])
+                 : "memory");
 }
 
 // The pixels that one tap meets in as many windows as a tile has rows, from the window on whose first pixel is (x, y) of an image;
@@ -64,9 +92,10 @@ inline void copy_windows(u32 to, const TensorMap* map, u32 barrier, int channel,
 
 // An operand in shared memory with rows of 128 bytes and the swizzle of the copy engine. Groups of eight rows lie 1,024 bytes
 // apart; panels of 64 rows of the operand, where k is not its inner axis, lie 8,192 bytes apart.
-inline u64 matrix_descriptor(u32 address) {
-    constexpr u64 PANEL = 8192 >> 4, GROUP = 1024 >> 4, SWIZZLE_128 = 1;
-    return u64((address & 0x3FFFF) >> 4) | (PANEL << 16) | (GROUP << 32) | (SWIZZLE_128 << 62);
+// Panels may also lie `panel` bytes apart.
+inline u64 matrix_descriptor(u32 address, u32 panel = 8192) {
+    constexpr u64 GROUP = 1024 >> 4, SWIZZLE_128 = 1;
+    return u64((address & 0x3FFFF) >> 4) | (u64(panel >> 4) << 16) | (GROUP << 32) | (SWIZZLE_128 << 62);
 }
 inline void begin_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 inline void commit_products() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }

@@ -73,7 +73,13 @@ pub(crate) fn arguments(queue: &mut dyn Queue, region: &Region) -> Arguments {
         let ty = ty.as_tensor().expect("a tensor");
         argument(queue, ty.data_type, &ty.shape.sizes().expect("sizes"))
     };
-    let inputs = region.body().input_types().iter().map(|ty| Input::Memory(place(ty))).collect();
+    let body = region.body();
+    let inputs = match region.only() {
+        Some(node) => {
+            node.inputs.iter().map(|id| id.map_or(Input::Absent, |id| Input::Memory(place(body.ty(id))))).collect()
+        }
+        None => body.input_types().iter().map(|ty| Input::Memory(place(ty))).collect(),
+    };
     let outputs = region.body().output_types().iter().map(|ty| Output::Memory(place(ty))).collect();
     Arguments { inputs, outputs, workspace: None }
 }
@@ -260,7 +266,8 @@ pub(crate) fn time_of(device: &dyn Device, region: &Region, recipe: &Recipe, cod
 pub(crate) fn times_of(device: &dyn Device, region: &Region, kernels: &[(Recipe, Code)], copies: usize) -> Vec<f64> {
     let mut queue = device.queue().expect("a queue");
     let all: Vec<Arguments> = (0..copies).map(|_| arguments(&mut *queue, region)).collect();
-    for input in 0..all[0].inputs.len() {
+    let given = |input: &usize| matches!(all[0].inputs[*input], Input::Memory(_));
+    for input in (0..all[0].inputs.len()).filter(given) {
         let memory = memory_of_input(&all[0], input);
         queue.write(memory, &ordinary(memory.bytes)).expect("a copy");
         for other in &all[1..] {

@@ -1,6 +1,7 @@
 //! Tests of the back end, one binary: every kernel compiles without a device, and a device does what the interface says.
 #![allow(clippy::print_stdout, reason = "a skipped test says so, and the others print their figures")]
 
+mod attentions;
 mod channels_last;
 mod compile;
 mod convolutions;

@@ -1,5 +1,6 @@
 //! The machine code of kernels for tensor cores: the instructions that they are made for, and no register in memory.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -10,7 +11,7 @@ use sinter_ops::matmul::MatMul;
 
 use crate::compile::{Job, distinct, failures, has_compiler};
 use crate::products::{Behind, orders, product};
-use crate::{channels_last, convolutions};
+use crate::{attentions, channels_last, convolutions};
 
 /// Products in all orders, and epilogues.
 pub(crate) fn regions() -> Vec<Region> {
@@ -18,7 +19,8 @@ pub(crate) fn regions() -> Vec<Region> {
     let all = orders().map(|op| product(op, DataType::F16, sizes, sizes, Behind::Nothing));
     let fused = [Behind::BiasRelu, Behind::Residual]
         .map(|behind| product(MatMul::default(), DataType::Bf16, sizes, sizes, behind));
-    all.chain(fused).chain(convolutions::telling()).chain(channels_last::telling()).collect()
+    let conv = convolutions::telling().into_iter().chain(channels_last::telling());
+    all.chain(fused).chain(conv).chain(attentions::telling()).collect()
 }
 
 /// The disassembler, where it is installed beside the compiler or on the path.
@@ -54,7 +56,10 @@ fn wrong((configuration, source, target): &Job) -> Option<String> {
     let code = machine_code(&compiled.cubin, &name)?;
     let needed: &[&str] = match configuration.split(' ').next() {
         Some("cuda.matmul.wgmma" | "cuda.conv.wgmma") => &["HGMMA", "UTMALDG"],
-        Some("cuda.matmul.mma" | "cuda.conv.mma" | "cuda.conv.mma.nhwc") => &["HMMA", "LDGSTS", "LDSM"],
+        Some("cuda.attention.wgmma") => &["HGMMA", "UTMALDG", "UTMASTG"],
+        Some("cuda.matmul.mma" | "cuda.conv.mma" | "cuda.conv.mma.nhwc" | "cuda.attention.mma") => {
+            &["HMMA", "LDGSTS", "LDSM"]
+        }
         _ => return None,
     };
     let missing = needed.iter().find(|instruction| !code.contains(*instruction));
@@ -91,5 +96,24 @@ fn products_are_made_of_the_instructions_of_their_tier() {
     let failures = failures(&jobs, wrong);
     let checked = if disassembler().is_some() { "disassembled" } else { "compiled only: there is no nvdisasm" };
     println!("{} kernels {checked}, {:.0} s", jobs.len(), start.elapsed().as_secs_f64());
+    assert!(failures.is_empty(), "{} fail:\n{}", failures.len(), failures[..failures.len().min(50)].join("\n"));
+}
+
+#[test]
+fn attention_is_made_of_the_instructions_of_its_tier() {
+    if !has_compiler() {
+        return;
+    }
+    // All recipes of plain attention; the best one with every mask, and with every other option.
+    let usual = attentions::telling();
+    let mut jobs: Vec<Job> = distinct(&usual[..1], &["sm_80", "sm_90a"], usize::MAX);
+    jobs.extend(distinct(&usual[1..], &["sm_90a"], 1));
+    jobs.extend(distinct(&attentions::varied(), &["sm_90a"], 1));
+    jobs.retain(|(name, ..)| name.contains("mma"));
+    let mut seen = BTreeSet::new();
+    jobs.retain(|(name, _, target)| seen.insert((name.clone(), *target)));
+    assert!(jobs.len() > 40, "{} kernels", jobs.len());
+    let failures = failures(&jobs, wrong);
+    println!("{} kernels", jobs.len());
     assert!(failures.is_empty(), "{} fail:\n{}", failures.len(), failures[..failures.len().min(5)].join("\n"));
 }
