@@ -62,12 +62,14 @@ impl Fused<'_> {
                     "an operand of the epilogue varies along some spatial axes and not along others",
                 ));
             }
+            // Axes of the stack may count as rows at a launch.
+            let rows: SmallVec<[usize; RANK]> = (0..rank).filter(|axis| !axes[1].contains(axis)).collect();
             let missing = || Refusal::new("an operand of the epilogue is made inside the region");
             arguments.push(format!("x{}.lane[j]", beside.len()));
             beside.push(Beside {
                 operand: self.region.operand(*id).ok_or_else(missing)?,
                 data_type: *data_type,
-                varies: axes.map(varies),
+                varies: [varies(&rows), varies(axes[1])],
             });
         }
         arguments.push("y.lane[j]".to_owned());
@@ -84,7 +86,7 @@ struct Beside {
     /// Its index in the region.
     operand: usize,
     data_type: DataType,
-    /// May it vary along the rows and along the columns?
+    /// May it vary along the rows, or along axes in front of them, and along the columns?
     varies: [bool; 2],
 }
 

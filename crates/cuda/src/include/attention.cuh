@@ -49,8 +49,6 @@ struct Attention {
 // With a mask or a bound, scores are those of the operator; else those of the plain product, whose factor the exponential
 // takes in.
 constexpr bool SCALED = MASK != UNMASKED || CAPPED;
-// The lowest numbers of these types, as masks have them, times the factor of the exponential are infinite.
-constexpr bool FAR = MASK != UNMASKED && (same<M, float> || same<M, bf16>);
 
 inline float infinity() { return of_bits(0x7F800000u); }
 inline float power_of_two(float x) {
@@ -128,7 +126,6 @@ struct Softmax {
             largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, 2));
             // Where no key was seen, all powers are zero.
             const float at = largest == -infinity() ? 0.0f : largest;
-            const float start = -at * exponent;
             kept[h] = power_of_two((most[h] - at) * exponent);
             most[h] = largest;
             float own = 0;
@@ -136,7 +133,8 @@ struct Softmax {
             for (int i = 2 * h; i < N; i += 4)
 #pragma unroll
                 for (int e = 0; e < 2; ++e) {
-                    s[i + e] = power_of_two(FAR ? (s[i + e] - at) * exponent : fmaf(s[i + e], exponent, start));
+                    // Not a product less a product: of large scores their rounding alone would be a large power.
+                    s[i + e] = power_of_two((s[i + e] - at) * exponent);
                     own += s[i + e];
                 }
             sum[h] = sum[h] * kept[h] + own;
@@ -159,7 +157,7 @@ inline Ending ending(const Attention& p, i64 head, float most, float sum) {
     float sink = -infinity();
     if (p.sinks != nullptr) sink = Element<S>::load(p.sinks[head]);
     if (sum == 0.0f) return {0.0f, sink > -infinity() ? 0.0f : p.nothing};
-    if (p.sinks != nullptr) sum += FAR ? power_of_two((sink - most) * LOG2_E) : power_of_two(fmaf(sink, LOG2_E, -most * p.exponent));
+    if (p.sinks != nullptr) sum += power_of_two((SCALED ? sink - most : fmaf(-most, p.scale, sink)) * LOG2_E);
     return {1.0f / sum, 0.0f};
 }
 inline float result_of(const Ending& end, float sum) { return fmaf(sum, end.factor, end.nothing); }

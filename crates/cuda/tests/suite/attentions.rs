@@ -193,6 +193,11 @@ fn cases() -> Vec<(Attention, [Vec<usize>; 3], Beside)> {
     ];
     let scaled = Attention { scale: Some(0.5), ..Attention::default() };
     cases.push((scaled, four(1, [2, 2], [64, 64], [64, 64]), none()));
+    // Scores whose rounding is larger than what separates ordinary ones.
+    let far = Attention { scale: Some(1e9), ..Attention::default() };
+    cases.push((far.clone(), four(1, [2, 2], [70, 197], [64, 64]), none()));
+    cases.push((far.clone(), four(1, [8, 2], [1, 900], [128, 128]), none()));
+    cases.push((far, four(1, [2, 2], [70, 197], [64, 64]), Beside { sinks: true, ..none() }));
     cases
 }
 

@@ -141,6 +141,7 @@ const SIZES: &[(&[usize], &[usize])] = &[
     (&[0, 8], &[8, 8]),
     (&[16], &[16, 24]),
     (&[2, 9, 16], &[16]),
+    (&[19, 1, 64], &[64, 72]),
 ];
 
 /// Recipes of a tactic for one region.
@@ -275,6 +276,18 @@ fn all_regions() -> Vec<Region> {
         }
     }
     regions
+}
+
+/// Matrices of one row whose stack counts as the rows: an operand of the epilogue varies along them.
+#[test]
+fn operands_of_an_epilogue_vary_along_stacks() {
+    let region = product(MatMul::default(), DataType::F16, &[19, 1, 64], &[64, 72], Behind::Residual);
+    let kernels = crate::compile::kernels(&region, "sm_90a", 1);
+    assert!(!kernels.is_empty());
+    for kernel in kernels {
+        let configuration = kernel.configuration();
+        assert!(configuration.contains("f16.01") && configuration.contains("f16.11"), "{configuration}");
+    }
 }
 
 #[test]
