@@ -21,7 +21,7 @@ use crate::tactic::CudaTactic;
 
 /// Best first.
 pub const TACTICS: &[&dyn CudaTactic] =
-    &[&wgmma::Wgmma, &mma::Mma, &tiled::TILED, &einsum::EINSUM, &determinant::DETERMINANT];
+    &[&wgmma::Wgmma, &mma::Mma, &tiled::Tiled, &einsum::EINSUM, &determinant::DETERMINANT];
 
 /// Proposers of fused regions.
 pub const PROPOSERS: &[&dyn Proposer] = &[&WithEpilogue(OpKind::MatMul)];

@@ -3,26 +3,76 @@
 //! A block computes 64 x 64 elements of the result, a thread 4 x 4 of them. Both operands are read through strides, so that
 //! transposed ones and stacks that broadcast need no copy. Sums run along k in order, in the type that carries the elements.
 
-use sinter_backend::{KernelError, Numerics, Refusal, Region};
-use sinter_base::DataType;
+use sinter_backend::{Candidate, Code, KernelError, Numerics, Problem, Recipe, Refusal, Region, Tactic, Target};
+use sinter_base::{DataType, Dim};
 use sinter_ops::OpKind;
 use sinter_ops::matmul::MatMul;
 use smallvec::SmallVec;
 
+use crate::compile::compile;
 use crate::kernel::{Contraction, Geometry, Kernel, Launch, Source};
 use crate::only_operator;
 use crate::space::{Space, words};
-use crate::tactic::{Row, Speed, refuse_unknown_sizes};
+use crate::tactic::{CudaTactic, LAUNCH, Speed, describe, estimate, refuse_unknown_sizes, refused};
 use crate::types::{Kind, element};
 
 /// See the module documentation.
-pub const TILED: Row = Row {
-    name: "cuda.matmul.tiled",
-    roots: &[OpKind::MatMul],
-    numerics: Numerics::Reassociated,
-    speed: Speed::PRODUCT,
-    kernel,
-};
+pub struct Tiled;
+
+const NAME: &str = "cuda.matmul.tiled";
+/// Terms of a step, and the nanoseconds that a block takes for one however many blocks there are; measured on an H200.
+const STEP: f64 = 16.0;
+const STEP_TIME: f64 = 1_500.0;
+/// Blocks of a multiprocessor that run together.
+const RESIDENT: f64 = 4.0;
+
+impl Tactic for Tiled {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn roots(&self) -> &[OpKind] {
+        &[OpKind::MatMul]
+    }
+
+    fn offer(&self, problem: &Problem<'_>, _most: usize) -> Result<Vec<Candidate>, Refusal> {
+        let kernel = kernel(problem.region)?;
+        let time = estimate(problem, Speed::PRODUCT).max(chain(problem).unwrap_or(0.0) + LAUNCH);
+        let mut candidate = Candidate::plain(self, Numerics::Reassociated, time);
+        describe(&mut candidate, problem.region, &*kernel);
+        Ok(vec![candidate])
+    }
+
+    fn compile(&self, recipe: &Recipe, region: &Region, target: &Target) -> Result<Option<Code>, KernelError> {
+        let kernel = self.kernel(recipe, region).map_err(|refusal| refused(NAME, &refusal))?;
+        compile(&*kernel, &target.isa).map(Some)
+    }
+}
+
+impl CudaTactic for Tiled {
+    fn kernel(&self, _recipe: &Recipe, region: &Region) -> Result<Box<dyn Kernel>, Refusal> {
+        kernel(region)
+    }
+}
+
+/// Nanoseconds of the steps that a multiprocessor takes one after the other, where there are too few tiles for the device; `None`
+/// for sizes without a value at the optima.
+fn chain(problem: &Problem<'_>) -> Option<f64> {
+    let op = problem.region.only().and_then(|node| match &node.op {
+        sinter_ops::Op::MatMul(op) => Some(op),
+        _ => None,
+    })?;
+    let number = |dim: &Dim| problem.sizing.evaluate(dim).map(|size| size.max(0) as f64);
+    let left: Vec<f64> = problem.region.input(0)?.dims().ok()?.iter().map(number).collect::<Option<_>>()?;
+    let result: Vec<f64> = problem.region.output(0)?.dims().ok()?.iter().map(number).collect::<Option<_>>()?;
+    let from_end = |list: &[f64], at: usize| list.len().checked_sub(at + 1).and_then(|at| list.get(at)).copied();
+    let k = from_end(&left, usize::from(op.transpose_a && left.len() > 1))?;
+    let tiles = |size: Option<f64>| (size.unwrap_or(1.0) / TILE as f64).ceil();
+    let stacks: f64 = result.iter().rev().skip(2).product();
+    let blocks = stacks * tiles(from_end(&result, 0)) * tiles(from_end(&result, 1));
+    let waves = (blocks / (problem.target.units.max(1) as f64 * RESIDENT)).ceil();
+    Some(waves * (k / STEP).ceil() * STEP_TIME)
+}
 
 /// Rows and columns of a tile; `TILE` in `tiled.cu`.
 const TILE: usize = 64;
@@ -62,7 +112,7 @@ fn matrix(sizes: &[usize], transposed: bool, is_left: bool) -> Option<Matrix<'_>
 
 impl Kernel for TiledKernel {
     fn configuration(&self) -> String {
-        format!("cuda.matmul.tiled 1 {}", self.data_type)
+        format!("{NAME} 1 {}", self.data_type)
     }
 
     fn source(&self) -> Source {
@@ -106,5 +156,39 @@ impl Kernel for TiledKernel {
         // The rows of tiles are the first axis of the grid, which may be the longest.
         let grid = [tiles(m), tiles(n).min(65_535), u32::try_from(stacks).unwrap_or(u32::MAX).min(65_535)];
         launch.sink.run(0, Geometry { grid, threads: 256, shared: 0 }, &parameters)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sinter_backend::Sizing;
+    use sinter_base::ValueType;
+    use sinter_ops::{Body, InferContext};
+
+    use super::*;
+    use crate::target::Chip;
+
+    fn expected(op: MatMul, a: [i64; 2], b: [i64; 2]) -> f64 {
+        let mut body = Body::new();
+        let ty = |sizes: [i64; 2]| ValueType::tensor(DataType::F16, sizes.map(Dim::from).to_vec());
+        let inputs = [a, b].map(|sizes| Some(body.add_input(ty(sizes))));
+        let y = body.add(op.into(), &inputs, &mut InferContext::default()).expect("a product");
+        body.set_outputs(y.to_vec());
+        let (region, target) = (Region::new(body), Chip::named("sm_90a").expect("a known target").typical());
+        let problem = Problem { region: &region, target: &target, sizing: &Sizing::default() };
+        Tiled.offer(&problem, 1).expect("an offer")[0].estimate
+    }
+
+    #[test]
+    fn few_tiles_with_long_sums_take_long() {
+        let plain = MatMul::default();
+        // Sixteen blocks of eighty steps.
+        assert!(expected(plain.clone(), [1, 1280], [1280, 1000]) > 100_000.0);
+        let transposed = MatMul { transpose_a: true, transpose_b: true };
+        let equal = expected(plain.clone(), [1, 1280], [1280, 1000]) - expected(transposed, [1280, 1], [1000, 1280]);
+        assert!(equal.abs() < 1e-6, "{equal}");
+        assert!(expected(plain.clone(), [64, 64], [64, 64]) < 10_000.0);
+        // Many tiles: the arithmetic decides.
+        assert!(expected(plain, [2048, 2048], [2048, 2048]) < 2e6);
     }
 }
