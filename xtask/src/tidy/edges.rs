@@ -79,9 +79,9 @@ const TEST_EDGES: &[(&str, &[&str], &str)] = &[
     (
         "passes",
         &["import-onnx", "interp", "tensor-io", "testkit"],
-        "tests import exported graphs and compare results with the reference executor; random numbers",
+        "tests import exported graphs and compare results with the reference executor; random numbers, file tests",
     ),
-    ("builder", &["cpu", "testkit"], "the host device launches kernels of tests; random numbers"),
+    ("builder", &["cpu", "testkit"], "the host device launches kernels of tests; random numbers, file tests"),
     ("runtime", &["testkit", "cpu"], "tests prove that a run in the steady state allocates nothing; the rest as above"),
 ];
 

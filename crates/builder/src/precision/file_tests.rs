@@ -5,26 +5,18 @@
 //! runs both networks, and the outputs must meet the bound of the precision.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use sinter_ir::Network;
+use sinter_testkit::file_tests::{check, files};
 
 use crate::precision::request::PrecisionOptions;
 use crate::precision::{Stage, cleaned};
 use crate::sizes::SizeHints;
 use crate::verify::{Verify, answers};
 
-const ARROW: &str = "==>\n";
 /// Memory that the reference executor may use.
 const MEMORY: u64 = 1 << 30;
-
-fn files() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/precision");
-    let entries = std::fs::read_dir(folder).expect("the folder of file tests").flatten().map(|entry| entry.path());
-    let mut files: Vec<PathBuf> = entries.filter(|p| p.extension().is_some_and(|e| e == "ir")).collect();
-    files.sort();
-    files
-}
 
 fn options_of(given: &str) -> Result<PrecisionOptions, String> {
     let mut options = PrecisionOptions::default();
@@ -59,22 +51,6 @@ fn result_of(given: &str) -> Result<String, String> {
 
 #[test]
 fn networks_become_what_the_files_say() {
-    let bless = std::env::var_os("SINTER_BLESS").is_some();
-    let mut failures = Vec::new();
-    let files = files();
-    for path in &files {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let text = std::fs::read_to_string(path).expect("a readable file");
-        let (given, expected) = text.split_once(ARROW).unwrap_or((&text, ""));
-        match result_of(given) {
-            Err(reason) => failures.push(format!("{name}: {reason}")),
-            Ok(found) if found == expected => {}
-            Ok(found) if bless => {
-                std::fs::write(path, format!("{given}{ARROW}{found}")).expect("a writable file");
-            }
-            Ok(found) => failures.push(format!("{name}: expected\n{expected}\nfound\n{found}")),
-        }
-    }
-    assert!(failures.is_empty(), "{}", failures.join("\n"));
-    assert!(files.len() >= 10, "only {} files", files.len());
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/precision");
+    check(&files(&folder), 10, result_of);
 }

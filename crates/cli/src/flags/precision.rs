@@ -36,7 +36,8 @@ pub struct PrecisionFlags {
     /// type, and add up in f32; weights are converted when the plan is made. Inputs and outputs keep their types. What
     /// suffers from few digits stays in f32: sums, exponentials outside of a softmax, selections, positions, recurrent layers,
     /// bodies of control flow. The report says which nodes and why, and how far each output is from the one in f32: by at
-    /// most 0.016 of its largest element in fp16, 0.125 in bf16, or as far as rounding alone explains it.
+    /// most 0.016 of its largest element in fp16, 0.125 in bf16, or as far as rounding alone explains it. With --no-verify the
+    /// build knows the range of weights only, and values beyond 65504 become infinite in fp16.
     #[arg(long, value_enum, hide_default_value = true)]
     precision: Option<Precision>,
 

@@ -5,15 +5,15 @@
 
 use std::fmt::Write;
 
-use sinter_backend::{End, KernelError, Problem, Refusal, Region, StrideSupport};
-use sinter_base::{DataType, Dim, TensorType};
+use sinter_backend::{Candidate, End, KernelError, Numerics, Problem, Refusal, Region, StrideSupport};
+use sinter_base::{Attr, DataType, Dim, TensorType};
 use sinter_ops::attention::{Attention, FullyMasked};
 use smallvec::SmallVec;
 
 use crate::attention::operands::{Heads, LENGTHS, MASK, Operands, PAST_KEY, SINKS};
-use crate::kernel::Launch;
+use crate::kernel::{Kernel, Launch};
 use crate::only_operator;
-use crate::tactic::refuse_unknown_sizes;
+use crate::tactic::{CudaTactic, LAUNCH, describe, refuse_unknown_sizes};
 use crate::text_kernel::typedefs;
 
 /// Elements of a row of keys or of values at most.
@@ -353,6 +353,19 @@ pub(crate) struct Attended {
     pub(crate) wide: bool,
     pub(crate) y_wide: bool,
     pub(crate) operands: Operands,
+}
+
+/// The candidate of a recipe with these parameters, whose launches are expected to take this many nanoseconds.
+pub(crate) fn candidate(
+    tactic: &dyn CudaTactic,
+    region: &Region,
+    kernel: &dyn Kernel,
+    (parameters, time): (Attr, f64),
+) -> Candidate {
+    let mut candidate = Candidate::plain(tactic, Numerics::Narrowed, time + LAUNCH);
+    describe(&mut candidate, region, kernel);
+    candidate.recipe.parameters = parameters;
+    candidate
 }
 
 #[cfg(test)]

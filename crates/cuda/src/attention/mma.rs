@@ -5,19 +5,18 @@
 //! few of many keys, blocks share the keys and a second function adds their sums. Recipes name all of that.
 
 use sinter_backend::{
-    Candidate, Code, End, KernelError, Numerics, Problem, Recipe, Refusal, Region, StrideSupport, Tactic, Target,
+    Candidate, Code, End, KernelError, Problem, Recipe, Refusal, Region, StrideSupport, Tactic, Target,
 };
 use sinter_base::{Attr, Attribute, Attributes, Dim};
 use sinter_ops::OpKind;
 use sinter_ops::operator::count_of;
 
 use crate::attention::cost::{self, Schedule};
-use crate::attention::flash::{Attended, Extent, Flash, Parts};
+use crate::attention::flash::{Attended, Extent, Flash, Parts, candidate};
 use crate::attention::operands::Operands;
-use crate::compile::compile;
 use crate::kernel::{Contraction, Geometry, Kernel, Launch, Source};
 use crate::matmul::mma::OLDEST;
-use crate::tactic::{CudaTactic, LAUNCH, describe, refused};
+use crate::tactic::{CudaTactic, compiled};
 use crate::target;
 
 /// See the module documentation.
@@ -154,18 +153,13 @@ impl Tactic for Mma {
             tile.parts == 1 || split <= MOST_SPLIT
         });
         let offers = ranked.into_iter().take(most).map(|(time, tile)| {
-            let mut candidate = Candidate::plain(self, Numerics::Narrowed, time + LAUNCH);
-            let kernel = MmaKernel::new(&flash, tile, problem.region);
-            describe(&mut candidate, problem.region, &kernel);
-            candidate.recipe.parameters = tile.to_attr();
-            candidate
+            candidate(self, problem.region, &MmaKernel::new(&flash, tile, problem.region), (tile.to_attr(), time))
         });
         Ok(offers.collect())
     }
 
     fn compile(&self, recipe: &Recipe, region: &Region, target: &Target) -> Result<Option<Code>, KernelError> {
-        let kernel = self.kernel(recipe, region).map_err(|refusal| refused(NAME, &refusal))?;
-        compile(&*kernel, &target.isa).map(Some)
+        compiled(self, recipe, region, target)
     }
 }
 

@@ -7,7 +7,7 @@
 use std::fmt::Write;
 
 use sinter_backend::{
-    Candidate, Code, End, KernelError, Numerics, Problem, Recipe, Refusal, Region, StrideSupport, Tactic, Target,
+    Candidate, Code, End, KernelError, Problem, Recipe, Refusal, Region, StrideSupport, Tactic, Target,
 };
 use sinter_base::view::element_bytes;
 use sinter_base::{Attr, Attribute, Attributes, DataType};
@@ -15,13 +15,12 @@ use sinter_ops::OpKind;
 use smallvec::{SmallVec, smallvec};
 
 use crate::attention::cost::{self, Schedule};
-use crate::attention::flash::{Attended, Extent, Flash, MaskForm, Parts};
+use crate::attention::flash::{Attended, Extent, Flash, MaskForm, Parts, candidate};
 use crate::attention::mma::{Tile as Fallback, blocks, join};
 use crate::attention::operands::Heads;
-use crate::compile::compile;
 use crate::driver::tensor_map::{Swizzle, Tile as Copied};
 use crate::kernel::{Contraction, Cooperation, Geometry, Kernel, Launch, Source, TensorMap};
-use crate::tactic::{CudaTactic, LAUNCH, describe, refused};
+use crate::tactic::{CudaTactic, compiled};
 
 /// See the module documentation.
 pub struct Wgmma;
@@ -204,17 +203,13 @@ impl Tactic for Wgmma {
         }
         ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
         let offers = ranked.into_iter().take(most.min(MOST_CANDIDATES)).map(|(time, tile)| {
-            let mut candidate = Candidate::plain(self, Numerics::Narrowed, time + LAUNCH);
-            describe(&mut candidate, problem.region, &WgmmaKernel { flash: flash.clone(), tile });
-            candidate.recipe.parameters = tile.to_attr();
-            candidate
+            candidate(self, problem.region, &WgmmaKernel { flash: flash.clone(), tile }, (tile.to_attr(), time))
         });
         Ok(offers.collect())
     }
 
     fn compile(&self, recipe: &Recipe, region: &Region, target: &Target) -> Result<Option<Code>, KernelError> {
-        let kernel = self.kernel(recipe, region).map_err(|refusal| refused(NAME, &refusal))?;
-        compile(&*kernel, &target.isa).map(Some)
+        compiled(self, recipe, region, target)
     }
 }
 

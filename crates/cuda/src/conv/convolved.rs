@@ -11,7 +11,7 @@ use sinter_ops::operator::count_of;
 use sinter_ops::window::Padding;
 use smallvec::SmallVec;
 
-use crate::epilogue::Epilogue;
+use crate::epilogue::{Epilogue, Placed};
 use crate::fused::{Fused, Layout};
 use crate::kernel::{Launch, Tensor, recipe};
 use crate::space::Axes;
@@ -53,6 +53,8 @@ pub(crate) struct Given<'a> {
     pub(crate) output: &'a [usize],
     /// `Windows` of the text.
     pub(crate) windows: [u64; WORDS],
+    /// The operands of the epilogue.
+    pub(crate) placed: SmallVec<[Placed<'a>; 4]>,
 }
 
 impl Convolved {
@@ -202,7 +204,8 @@ impl Convolved {
         let Convolution { strides, dilations, padding, .. } = &self.op;
         let shape = WindowShape { strides, dilations, padding, ceil: false };
         let windows = shape.words(input, &self.weights[2..], output)?;
-        Ok(Given { x, w, y, bias: bias.map_or(0, |bias| bias.address), images, input, output, windows })
+        let placed = self.epilogue.place(&launch.inputs, y.sizes).ok_or_else(mismatch)?;
+        Ok(Given { x, w, y, bias: bias.map_or(0, |bias| bias.address), images, input, output, windows, placed })
     }
 }
 

@@ -198,9 +198,7 @@ impl Kernel for MmaKernel {
 
     fn launch(&self, launch: &mut Launch<'_>) -> Result<(), KernelError> {
         let convolved = &self.convolved;
-        let Given { x, w, y, bias, images, input, output, windows } = convolved.given(launch)?;
-        let mismatch = || recipe(format!("{:?} by {:?} is no {:?}", x.sizes, convolved.weights, y.sizes));
-        let placed = convolved.epilogue.place(&launch.inputs, y.sizes).ok_or_else(mismatch)?;
+        let Given { x, w, y, bias, images, input, output, windows, placed } = convolved.given(launch)?;
         if y.count() == 0 {
             return Ok(());
         }

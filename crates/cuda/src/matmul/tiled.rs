@@ -4,16 +4,15 @@
 //! transposed ones and stacks that broadcast need no copy. Sums run along k in order, in the type that carries the elements.
 
 use sinter_backend::{Candidate, Code, KernelError, Numerics, Problem, Recipe, Refusal, Region, Tactic, Target};
-use sinter_base::{DataType, Dim};
+use sinter_base::{DataType, Dim, TensorType};
 use sinter_ops::OpKind;
 use sinter_ops::matmul::MatMul;
 use smallvec::SmallVec;
 
-use crate::compile::compile;
 use crate::kernel::{Contraction, Geometry, Kernel, Launch, Source};
 use crate::only_operator;
 use crate::space::{Space, words};
-use crate::tactic::{CudaTactic, LAUNCH, Speed, describe, estimate, refuse_unknown_sizes, refused};
+use crate::tactic::{CudaTactic, LAUNCH, Speed, compiled, describe, estimate, refuse_unknown_sizes};
 use crate::types::{Kind, element};
 
 /// See the module documentation.
@@ -21,7 +20,7 @@ pub struct Tiled;
 
 const NAME: &str = "cuda.matmul.tiled";
 /// Terms of a step, and the nanoseconds that a block takes for one however many blocks there are; measured on an H200.
-const STEP: f64 = 16.0;
+const STEP: usize = 16;
 const STEP_TIME: f64 = 1_500.0;
 /// Blocks of a multiprocessor that run together.
 const RESIDENT: f64 = 4.0;
@@ -44,8 +43,7 @@ impl Tactic for Tiled {
     }
 
     fn compile(&self, recipe: &Recipe, region: &Region, target: &Target) -> Result<Option<Code>, KernelError> {
-        let kernel = self.kernel(recipe, region).map_err(|refusal| refused(NAME, &refusal))?;
-        compile(&*kernel, &target.isa).map(Some)
+        compiled(self, recipe, region, target)
     }
 }
 
@@ -62,16 +60,17 @@ fn chain(problem: &Problem<'_>) -> Option<f64> {
         sinter_ops::Op::MatMul(op) => Some(op),
         _ => None,
     })?;
-    let number = |dim: &Dim| problem.sizing.evaluate(dim).map(|size| size.max(0) as f64);
-    let left: Vec<f64> = problem.region.input(0)?.dims().ok()?.iter().map(number).collect::<Option<_>>()?;
-    let result: Vec<f64> = problem.region.output(0)?.dims().ok()?.iter().map(number).collect::<Option<_>>()?;
-    let from_end = |list: &[f64], at: usize| list.len().checked_sub(at + 1).and_then(|at| list.get(at)).copied();
-    let k = from_end(&left, usize::from(op.transpose_a && left.len() > 1))?;
-    let tiles = |size: Option<f64>| (size.unwrap_or(1.0) / TILE as f64).ceil();
-    let stacks: f64 = result.iter().rev().skip(2).product();
-    let blocks = stacks * tiles(from_end(&result, 0)) * tiles(from_end(&result, 1));
+    let number = |dim: &Dim| problem.sizing.evaluate(dim).map(|size| usize::try_from(size).unwrap_or(0));
+    let sizes = |ty: &TensorType| ty.dims().ok()?.iter().map(number).collect::<Option<SmallVec<[usize; 8]>>>();
+    let operands = [sizes(problem.region.input(0)?)?, sizes(problem.region.input(1)?)?];
+    let left = matrix(&operands[0], op.transpose_a, true)?;
+    let right = matrix(&operands[1], op.transpose_b, false)?;
+    let result: f64 = sizes(problem.region.output(0)?)?.iter().map(|size| *size as f64).product();
+    let stacks = result / (left.rows * right.columns).max(1) as f64;
+    let blocks = stacks * (left.rows.div_ceil(TILE) * right.columns.div_ceil(TILE)) as f64;
+    let steps = left.columns.div_ceil(STEP) as f64;
     let waves = (blocks / (problem.target.units.max(1) as f64 * RESIDENT)).ceil();
-    Some(waves * (k / STEP).ceil() * STEP_TIME)
+    Some(waves * steps * STEP_TIME)
 }
 
 /// Rows and columns of a tile; `TILE` in `tiled.cu`.

@@ -13,18 +13,14 @@ use sinter_interp::inputs::{FreeSizes, generate};
 use sinter_interp::run;
 use sinter_ir::Network;
 use sinter_passes::run_passes;
-
-const ARROW: &str = "==>\n";
+use sinter_testkit::file_tests::{self, check, halves};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/passes")
 }
 
 fn files() -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder()).expect("the folder of file tests").flatten().map(|entry| entry.path());
-    let mut files: Vec<PathBuf> = entries.filter(|p| p.extension().is_some_and(|e| e == "ir")).collect();
-    files.sort();
-    files
+    file_tests::files(&folder())
 }
 
 /// The network of a file and the passes to run over it.
@@ -49,24 +45,7 @@ fn result_of(given: &str) -> Result<String, String> {
 
 #[test]
 fn passes_do_what_the_files_say() {
-    let bless = std::env::var_os("SINTER_BLESS").is_some();
-    let mut failures = Vec::new();
-    let files = files();
-    for path in &files {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let text = std::fs::read_to_string(path).expect("a readable file");
-        let (given, expected) = text.split_once(ARROW).unwrap_or((&text, ""));
-        match result_of(given) {
-            Err(reason) => failures.push(format!("{name}: {reason}")),
-            Ok(found) if found == expected => {}
-            Ok(found) if bless => {
-                std::fs::write(path, format!("{given}{ARROW}{found}")).expect("a writable file");
-            }
-            Ok(found) => failures.push(format!("{name}: expected\n{expected}\nfound\n{found}")),
-        }
-    }
-    assert!(failures.is_empty(), "{}", failures.join("\n"));
-    assert!(files.len() >= 20, "only {} files", files.len());
+    check(&files(), 20, result_of);
 }
 
 /// The reference executor computes the same before and after, with 3 for every dynamic dimension and conditions of both
@@ -102,7 +81,7 @@ fn files_compute_the_same() {
         .iter()
         .filter_map(|path| {
             let text = std::fs::read_to_string(path).expect("a readable file");
-            let given = text.split_once(ARROW).map_or(&*text, |(given, _)| given);
+            let given = halves(&text).0;
             let reason = check_results(given).err().filter(|_| !given.contains("# not run:"))?;
             Some(format!("{}: {reason}", path.display()))
         })
@@ -117,7 +96,7 @@ fn activations_have_no_other_values_at_the_ends() {
     let mut count = 0;
     for path in files() {
         let text = std::fs::read_to_string(&path).expect("a readable file");
-        let given = text.split_once(ARROW).map_or(&*text, |(given, _)| given);
+        let given = halves(&text).0;
         if !text.lines().any(|line| line.strip_prefix("# fired activations ").is_some_and(|count| count != "0")) {
             continue;
         }
