@@ -10,21 +10,31 @@ use clap::Args;
 
 use crate::command::{root, run as run_program};
 
-/// The tests, by program and filter, the quickest first.
-const TESTS: &[(&str, &str)] = &[
-    ("cuda", "device::"),
+/// The tests that compare, by program and filter; they run side by side, the longest first.
+const CHECKS: &[(&str, &str)] = &[
+    ("cuda", "channels_last::"),
+    ("conformance", "kernels::kernels_of_the_gpu"),
     ("cuda", "products::"),
-    ("cuda", "convolutions::"),
     ("cuda", "attentions::"),
+    ("cuda", "convolutions::"),
     ("cuda", "normalizations::"),
-    ("conformance", "devices::memory_of_the_caller_on_the_gpu"),
-    ("conformance", "devices::the_steady_state_of_the_gpu"),
+    ("cuda", "device::"),
     ("conformance", "devices::networks_on_the_gpu"),
     ("conformance", "islands::every_network_runs_on_the_gpu_with_islands"),
     ("conformance", "confused_plans::plans_of_the_gpu"),
     ("conformance", "large_kernels::large_kernels_of_the_gpu"),
-    ("conformance", "kernels::kernels_of_the_gpu"),
     ("conformance", "kernels::scalar_operations_of_the_gpu"),
+    ("conformance", "devices::memory_of_the_caller_on_the_gpu"),
+    ("conformance", "devices::the_steady_state_of_the_gpu"),
+];
+
+/// The tests of `cuda` that measure; each runs alone, after the others.
+const FIGURES: &[&str] = &[
+    "device::figures",
+    "products::figures_of_products",
+    "convolutions::figures_of_convolutions",
+    "channels_last::figures_of_channels_last",
+    "attentions::figures_of_attention",
 ];
 
 /// Seconds that one test may take.
@@ -57,24 +67,29 @@ fn test_program(package: &str) -> Result<PathBuf, String> {
 /// The script: one line for each test, with its figures, its time and how it ended.
 fn script() -> String {
     let mut text = String::from(
-        "#!/bin/bash\n# Runs the tests of the CUDA back end; logs go to $OUT, else to the folder of this script.\n\
+        "#!/bin/bash\n# Runs the tests of the CUDA back end, then its measurements, with `peers` also those of PyTorch; logs go to \
+         $OUT,\n# else to the folder of this script.\n\
          cd \"$(dirname \"$0\")\" || exit 2\nOUT=${OUT:-$PWD}\nexport RUST_BACKTRACE=0\n\
-         export LD_LIBRARY_PATH=\"${CUDA_HOME:-/usr/local/cuda}/lib64:$LD_LIBRARY_PATH\"\nfailed=0\n\
+         export LD_LIBRARY_PATH=\"${CUDA_HOME:-/usr/local/cuda}/lib64:$LD_LIBRARY_PATH\"\nrm -f \"$OUT\"/*.log \"$OUT\"/failed\n\
          one() {\n  log=\"$OUT/$(echo \"$2\" | tr ':' '_').log\"\n  start=$(date +%s)\n",
     );
-    text.push_str(&format!("  timeout {LIMIT} \"./$1\" \"$2\" --nocapture --test-threads 1 > \"$log\" 2>&1\n"));
+    text.push_str(&format!("  timeout {LIMIT} \"./$1\" \"${{@:2}}\" --nocapture --test-threads 1 > \"$log\" 2>&1\n"));
     text.push_str(
-        "  code=$?\n  [ $code = 0 ] || failed=1\n  \
-         table=\"$table$(printf '%4d s  code %-3d %s' $(($(date +%s) - start)) $code \"$2\")\\n\"\n  \
-         table=\"$table$(grep -E 'figure: |launches$|networks$|plans with|changes of|skipped:|MiB free' \"$log\" \
-         | sed 's/^.*figure: /figure: /; s/^/            /' | cut -c1-120)\\n\"\n  \
-         [ $code = 0 ] || table=\"$table$(grep -A3 -E 'panicked|differ' \"$log\" | cut -c1-160 | head -12)\\n\"\n}\n",
+        "  code=$?\n  [ $code = 0 ] || touch \"$OUT/failed\"\n  {\n    \
+         printf '%4d s  code %-3d %s\\n' $(($(date +%s) - start)) $code \"$2\"\n    \
+         grep -E 'figure: |launches$|networks$|plans with|changes of|skipped:|MiB free' \"$log\" \
+         | sed 's/^.*figure: /figure: /; s/^/            /' | cut -c1-120\n    \
+         [ $code = 0 ] || grep -A3 -E 'panicked|differ' \"$log\" | cut -c1-160 | head -12\n  } > \"$log.table\"\n  \
+         cat \"$log.table\"; rm \"$log.table\"\n}\n",
     );
-    for (program, filter) in TESTS {
-        text.push_str(&format!("one {program} {filter}\n"));
+    for (program, filter) in CHECKS {
+        text.push_str(&format!("one {program} {filter} --skip figures &\n"));
     }
-    text.push_str("python3 gpu_peers.py 2> /dev/null\n");
-    text.push_str("printf \"$table\" | grep -v '^$'\nexit $failed\n");
+    text.push_str("wait\n");
+    for filter in FIGURES {
+        text.push_str(&format!("one cuda {filter}\n"));
+    }
+    text.push_str("[ \"$1\" != peers ] || python3 gpu_peers.py 2> /dev/null\n[ ! -e \"$OUT/failed\" ]\n");
     text
 }
 
@@ -109,8 +124,9 @@ mod tests {
     fn the_script_runs_every_test_with_a_limit() {
         let text = script();
         assert!(text.starts_with("#!/bin/bash\n") && text.contains("timeout 300"), "{text}");
-        for (program, filter) in TESTS {
-            assert!(text.contains(&format!("one {program} {filter}\n")), "{filter}");
+        for (program, filter) in CHECKS {
+            assert!(text.contains(&format!("one {program} {filter} --skip figures &\n")), "{filter}");
         }
+        assert!(FIGURES.iter().all(|filter| text.contains(&format!("one cuda {filter}\n"))), "{text}");
     }
 }

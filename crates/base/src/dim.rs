@@ -266,28 +266,40 @@ impl Dim {
         if self == other {
             return Some(Dim::constant(1));
         }
+        let (quotient, rest) = self.divided(other)?;
+        (rest == Dim::constant(0)).then_some(quotient)
+    }
+
+    /// `(q, r)` with `self == q * other + r`, where `r` has the terms that `other` does not divide. `None` for a divisor of
+    /// several terms, and for 0.
+    pub fn divided(&self, other: &Dim) -> Option<(Dim, Dim)> {
         let (terms, constant) = self.parts();
         let (divisor_product, divisor): (&[Factor], i64) = match other.parts() {
             ([], value) => (&[], value),
             ([(product, coefficient)], 0) => (product, *coefficient),
             _ => return None,
         };
-        if divisor == 0 || constant % divisor != 0 || (constant != 0 && !divisor_product.is_empty()) {
+        if divisor == 0 {
             return None;
         }
-        let mut quotient = BTreeMap::new();
-        for (product, coefficient) in terms {
-            if coefficient % divisor != 0 {
-                return None;
-            }
+        let without = |product: &Product| {
             let mut rest = product.clone();
             for factor in divisor_product {
                 rest.remove(rest.iter().position(|f| f == factor)?);
             }
-            quotient.insert(rest, coefficient / divisor);
+            Some(rest)
+        };
+        let (mut quotient, mut rest) = (BTreeMap::new(), BTreeMap::new());
+        for (product, coefficient) in terms {
+            match without(product).filter(|_| coefficient % divisor == 0) {
+                Some(product) => quotient.insert(product, coefficient / divisor),
+                None => rest.insert(product.clone(), *coefficient),
+            };
         }
-        let constant = constant / divisor + quotient.remove(&Vec::new()).unwrap_or(0);
-        Some(Self::from_terms(quotient, constant))
+        let divides = constant % divisor == 0 && divisor_product.is_empty();
+        let (whole, remaining) = if divides { (constant / divisor, 0) } else { (0, constant) };
+        let whole = whole + quotient.remove(&Vec::new()).unwrap_or(0);
+        Some((Self::from_terms(quotient, whole), Self::from_terms(rest, remaining)))
     }
 
     /// `self - other * floor(self / other)`, with the sign of `other`.

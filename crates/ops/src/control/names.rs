@@ -4,7 +4,7 @@
 //! `f32[3]` is 3 outside, whatever another `D` is there. So the types of results leave a body with its names replaced by the
 //! sizes that the operator feeds.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use sinter_base::{Dim, TensorType, ValueType};
 
@@ -60,6 +60,25 @@ fn sizes(ty: &TensorType) -> [&[Dim]; 2] {
     [ty.dims().unwrap_or_default(), ty.ints().unwrap_or_default()]
 }
 
+/// A size outside of a body, by the meanings of its names; products of `wholes`, the sizes of inputs, are products of what is
+/// fed there where their names mean nothing.
+fn size_outside(dim: &Dim, meanings: &BTreeMap<String, Dim>, wholes: &BTreeMap<&Dim, Dim>) -> Dim {
+    let mut is_known = true;
+    dim.visit_symbols(&mut |name| is_known &= meanings.contains_key(name));
+    let parts = || {
+        wholes.iter().find_map(|(own, fed)| {
+            let (quotient, rest) = dim.divided(own).filter(|(quotient, _)| *quotient != Dim::constant(0))?;
+            Some((quotient, rest, fed))
+        })
+    };
+    match if is_known { None } else { parts() } {
+        Some((quotient, rest, fed)) => {
+            size_outside(&quotient, meanings, wholes).mul(fed).add(&size_outside(&rest, meanings, wholes))
+        }
+        None => dim.substitute(&|name| meanings.get(name).cloned()),
+    }
+}
+
 /// The types of a body's results outside of it; `sources` are those of its inputs. A name stays where an input of that name
 /// outside feeds it, and a size that changes from iteration to iteration gets a fresh name.
 pub fn result_types(body: &Body, sources: &[Source], cx: &mut InferContext) -> Vec<ValueType> {
@@ -74,7 +93,7 @@ pub fn types_outside(
 ) -> Vec<ValueType> {
     let mut meanings: BTreeMap<String, Dim> = BTreeMap::new();
     // Sizes that say nothing about their names, `max(N, M)` say, stand for what is fed as a whole.
-    let mut sizes_of_inputs: HashMap<&Dim, Dim> = HashMap::new();
+    let mut sizes_of_inputs: BTreeMap<&Dim, Dim> = BTreeMap::new();
     // What an input says about a name: the same name outside comes first, then values that stay, then those that change.
     let rank = |name: &str, meaning: &Dim, source: &Source| match source {
         _ if meaning.as_symbol() == Some(name) => 0,
@@ -90,7 +109,7 @@ pub fn types_outside(
             for (own, fed) in pairs.filter(|(own, fed)| own.len() == fed.len()) {
                 for (axis, (own, fed)) in own.iter().zip(fed).enumerate() {
                     let Some((name, found)) = meaning(own, fed) else {
-                        if matches!(source, Source::Fixed(_)) {
+                        if matches!(source, Source::Fixed(_)) && own.as_constant().is_none() {
                             sizes_of_inputs.entry(own).or_insert_with(|| fed.clone());
                         }
                         continue;
@@ -110,12 +129,7 @@ pub fn types_outside(
             }
         }
     }
-    let outside = |dim: &Dim| {
-        let mut is_known = true;
-        dim.visit_symbols(&mut |name| is_known &= meanings.contains_key(name));
-        let whole = if is_known { None } else { sizes_of_inputs.get(dim) };
-        whole.cloned().unwrap_or_else(|| dim.substitute(&|name| meanings.get(name).cloned()))
-    };
+    let outside = |dim: &Dim| size_outside(dim, &meanings, &sizes_of_inputs);
     results.iter().map(|ty| ty.map_dims(&outside)).collect()
 }
 
@@ -146,11 +160,11 @@ mod tests {
         let larger = Dim::symbol("N").maximum(&Dim::symbol("M"));
         let mut body = Body::new();
         let x = body.add_input(ty(&[larger.clone(), Dim::symbol("K")]));
-        let y = body.add_input(ty(&[larger.mul(&2i64.into())]));
+        let y = body.add_input(ty(&[larger.mul(&2i64.into()).mul(&Dim::symbol("K")).add(&1i64.into())]));
         body.set_outputs(vec![x, y]);
         let sources = [Source::Fixed(ty(&[7i64.into(), 3i64.into()])), Source::Made];
         let found = result_types(&body, &sources, &mut InferContext::default());
-        assert_eq!(found, [ty(&[7i64.into(), 3i64.into()]), ty(&[larger.mul(&2i64.into())])]);
+        assert_eq!(found, [ty(&[7i64.into(), 3i64.into()]), ty(&[43i64.into()])]);
     }
 
     #[test]
