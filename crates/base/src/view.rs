@@ -2,7 +2,8 @@
 //!
 //! A view is row-major and aligned for its elements. It is contiguous, or it is strided: a part of a larger buffer
 //! whose elements lie in [`Rows`]. A kernel gets strided views only for operands that it declares. While a network
-//! runs, types below eight bits take one byte per element; only tensors and files pack them. Bools are bytes 0 and 1.
+//! runs, types below eight bits take one byte per element, signed integers sign-extended; only tensors and files pack
+//! them. Bools are bytes 0 and 1.
 
 use crate::data_type::DataType;
 use crate::element::Element;

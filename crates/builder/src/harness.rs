@@ -120,7 +120,15 @@ impl Setup {
             };
             let buffer = bytes_of(&mut **queue, argument)?;
             let view = View::new(argument.data_type, &argument.sizes, buffer.bytes()).map_err(|e| data(&e))?;
-            values.push(view.to_tensor().map(Value::Tensor).map_err(|e| data(&e))?);
+            let tensor = view.to_tensor().map_err(|e| data(&e))?;
+            // Another kernel may read all bits of a byte.
+            if argument.data_type.is_packed() && Buffer::of(&tensor).bytes() != buffer.bytes() {
+                return Err(data(&format!(
+                    "the bytes of {} elements are not those of their numbers",
+                    argument.data_type
+                )));
+            }
+            values.push(Value::Tensor(tensor));
         }
         Ok(values)
     }

@@ -17,6 +17,10 @@ pub(crate) fn unit(data_type: DataType) -> f64 {
         DataType::F32 => 2f64.powi(-23),
         DataType::F16 => 2f64.powi(-10),
         DataType::Bf16 => 2f64.powi(-7),
+        DataType::F8E4M3FN | DataType::F8E4M3FNUZ => 0.125,
+        DataType::F8E5M2 | DataType::F8E5M2FNUZ => 0.25,
+        DataType::F4E2M1 => 0.5,
+        DataType::F8E8M0 => 1.0,
         _ => 0.0,
     }
 }

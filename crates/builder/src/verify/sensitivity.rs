@@ -138,13 +138,24 @@ impl Compared<'_> {
         self.farthest.iter_mut().zip(moved).for_each(|(farthest, moved)| *farthest = farthest.max(moved));
     }
 
-    /// How many elements differ by more than noise explains.
+    /// The median size of the finite elements other than 0.
+    fn typical(&self) -> f64 {
+        let known = (0..self.differences.len()).map(|element| self.known.at(element).abs());
+        let mut sizes: Vec<f64> = known.filter(|size| size.is_finite() && *size > 0.0).collect();
+        sizes.sort_by(f64::total_cmp);
+        sizes.get(sizes.len() / 2).copied().unwrap_or(f64::INFINITY)
+    }
+
+    /// How many elements differ by more than noise explains. An element that noise moves farther than most elements are
+    /// large may be any number: next to a pole, the largest of a few effects says nothing about the next one.
     fn unexplained(&self) -> usize {
+        let typical = self.typical();
         let is_explained = |element: usize| {
             let (difference, farthest) = (self.differences[element], self.farthest[element]);
             let known = self.known.at(element);
             let own = if known.is_finite() { RELATIVE * known.abs() } else { 0.0 };
-            (difference.is_finite() || farthest.is_infinite()) && difference <= own + ALLOWANCE * farthest
+            let explained = if farthest > typical { f64::INFINITY } else { own + ALLOWANCE * farthest };
+            (difference.is_finite() || farthest.is_infinite()) && difference <= explained
         };
         (0..self.differences.len()).filter(|element| !is_explained(*element)).count()
     }

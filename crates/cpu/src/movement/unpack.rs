@@ -1,9 +1,11 @@
 //! `cpu.movement.unpack`: bytes as the smaller elements packed in them, which take a byte each while a network runs.
 
 use sinter_backend::{KernelError, Numerics, Refusal, Region};
+use sinter_base::DataType;
 use sinter_ops::OpKind;
 
 use crate::launch::{Kernel, Launch, Loaded};
+use crate::pointwise::column::code_of;
 use crate::share::{Cost, share};
 use crate::tactic::{Row, Speed};
 use crate::{only_operator, refuse_data};
@@ -21,12 +23,12 @@ pub const UNPACK: Row = Row {
 fn kernel(region: &Region) -> Result<Loaded, Refusal> {
     let op = only_operator!(region, Unpack);
     let per_byte = op.per_byte().map_err(|e| Refusal::new(e.to_string()))?;
-    Ok(Loaded::Kernel(Box::new(UnpackKernel { per_byte, bits: op.to.bits() })))
+    Ok(Loaded::Kernel(Box::new(UnpackKernel { per_byte, to: op.to })))
 }
 
 struct UnpackKernel {
     per_byte: usize,
-    bits: usize,
+    to: DataType,
 }
 
 impl Kernel for UnpackKernel {
@@ -37,11 +39,11 @@ impl Kernel for UnpackKernel {
         if y.len() != x.len() * self.per_byte {
             refuse_data!("{} elements out of {} bytes", y.len(), x.len());
         }
-        let mask = u8::MAX >> (8 - self.bits);
+        let to = self.to;
         share(workers, y, self.per_byte, Cost::PerElement(1), |from, chunk| {
             for (elements, &byte) in chunk.chunks_exact_mut(self.per_byte).zip(&x[from..]) {
                 for (place, element) in elements.iter_mut().enumerate() {
-                    *element = byte >> (place * self.bits) & mask;
+                    *element = code_of(to, i64::from(byte >> (place * to.bits())));
                 }
             }
         });

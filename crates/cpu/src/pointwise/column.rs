@@ -44,6 +44,12 @@ pub struct Column {
     pub i64: [i64; LENGTH],
 }
 
+/// The byte of an integer of at most eight bits while a network runs: sign-extended, see `sinter_base::view`.
+#[inline(always)]
+pub fn code_of(data_type: DataType, value: i64) -> u8 {
+    wrap(data_type, value) as u8
+}
+
 /// Wraps an i64 into an integer type as two's complement does.
 #[inline(always)]
 pub fn wrap(data_type: DataType, value: i64) -> i64 {

@@ -6,7 +6,7 @@ use sinter_base::shape::{broadcast_strides, unravel};
 use sinter_base::view::element_bytes;
 use sinter_base::{DataType, Element, Rows, Sizes, View};
 
-use crate::pointwise::column::{Column, Kind, LENGTH, wrap};
+use crate::pointwise::column::{Column, Kind, LENGTH, code_of, wrap};
 
 /// How an operand's elements follow each other in the result's order.
 pub enum Access {
@@ -144,10 +144,7 @@ pub fn write(data_type: DataType, column: &Column, bytes: &mut [u8]) {
             Some(format) => {
                 store!(u8, column.f32, v => format.encode(f64::from(v), Overflow::Special));
             }
-            None => {
-                let mask = if other == DataType::Bool { 1 } else { u8::MAX >> (8 - other.bits()) };
-                store!(u8, column.i64, v => v as u8 & mask);
-            }
+            None => store!(u8, column.i64, v => code_of(other, v)),
         },
     }
 }

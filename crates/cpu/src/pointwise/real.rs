@@ -69,8 +69,9 @@ macro_rules! real {
                     ScalarOp::Sinh => unary!(x => x.sinh()),
                     ScalarOp::Cosh => unary!(x => x.cosh()),
                     ScalarOp::Tanh => unary!(x => $tanh(x)),
-                    ScalarOp::Asinh => unary!(x => x.asinh()),
-                    ScalarOp::Acosh => unary!(x => x.acosh()),
+                    // In f64: the algorithm doubles its argument.
+                    ScalarOp::Asinh => unary!(x => f64::from(x).asinh() as $t),
+                    ScalarOp::Acosh => unary!(x => f64::from(x).acosh() as $t),
                     ScalarOp::Atanh => unary!(x => x.atanh()),
                     ScalarOp::Add => binary!(x, z => x + z),
                     ScalarOp::Sub => binary!(x, z => x - z),

@@ -196,7 +196,8 @@ template <int BITS, bool SIGNED> struct Element<small<BITS, SIGNED>> {
         i64 code = v.code & ((1 << BITS) - 1);
         return SIGNED ? (code << (64 - BITS)) >> (64 - BITS) : code;
     }
-    static small<BITS, SIGNED> store(Wide v) { return {u8(v & ((1 << BITS) - 1))}; }
+    // A byte, sign-extended, as `View` in `sinter-base` defines it.
+    static small<BITS, SIGNED> store(Wide v) { return {u8(load({u8(v)}))}; }
 };
 template <class T> using Wide = typename Element<T>::Wide;
 template <class T> constexpr bool is_real = same<Wide<T>, float>;

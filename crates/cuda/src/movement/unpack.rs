@@ -24,7 +24,7 @@ fn kernel(region: &Region) -> Result<Box<dyn Kernel>, Refusal> {
     let text = Text {
         name: UNPACK.name,
         interface: 1,
-        generated: format!("#define BITS {}\n", op.to.bits()),
+        generated: format!("#define BITS {}\n#define SIGNED {}\n", op.to.bits(), u8::from(op.to.is_signed_integer())),
         text: include_str!("unpack.cu"),
         contraction: Contraction::Off,
         entries: &["unpack"],
