@@ -28,6 +28,9 @@ const CHECKS: &[(&str, &str)] = &[
     ("conformance", "devices::the_steady_state_of_the_gpu"),
 ];
 
+/// The test that watches the device's memory, which others would use at the same time.
+const ALONE: &str = "device::memory_stays_flat_over_many_queues";
+
 /// The tests of `cuda` that measure; each runs alone, after the others.
 const FIGURES: &[&str] = &[
     "device::figures",
@@ -67,29 +70,31 @@ fn test_program(package: &str) -> Result<PathBuf, String> {
 /// The script: one line for each test, with its figures, its time and how it ended.
 fn script() -> String {
     let mut text = String::from(
-        "#!/bin/bash\n# Runs the tests of the CUDA back end, then its measurements, with `peers` also those of PyTorch; logs go to \
-         $OUT,\n# else to the folder of this script.\n\
-         cd \"$(dirname \"$0\")\" || exit 2\nOUT=${OUT:-$PWD}\nexport RUST_BACKTRACE=0\n\
-         export LD_LIBRARY_PATH=\"${CUDA_HOME:-/usr/local/cuda}/lib64:$LD_LIBRARY_PATH\"\nrm -f \"$OUT\"/*.log \"$OUT\"/failed\n\
-         one() {\n  log=\"$OUT/$(echo \"$2\" | tr ':' '_').log\"\n  start=$(date +%s)\n",
+        "#!/bin/bash\n# Runs the tests of the CUDA back end, then, with `figures` or `peers`, its measurements, and with `peers` those of \
+         PyTorch.\n# The logs go to $OUT, else to the folder of this script, in one file, and the figures in another.\n\
+         cd \"$(dirname \"$0\")\" || exit 2\nOUT=${OUT:-$PWD}\nLOGS=$(mktemp -d)\nexport RUST_BACKTRACE=0\n\
+         export LD_LIBRARY_PATH=\"${CUDA_HOME:-/usr/local/cuda}/lib64:$LD_LIBRARY_PATH\"\n\
+         one() {\n  log=\"$LOGS/$(echo \"$2\" | tr ':' '_')\"\n  start=$(date +%s)\n",
     );
     text.push_str(&format!("  timeout {LIMIT} \"./$1\" \"${{@:2}}\" --nocapture --test-threads 1 > \"$log\" 2>&1\n"));
     text.push_str(
-        "  code=$?\n  [ $code = 0 ] || touch \"$OUT/failed\"\n  {\n    \
+        "  code=$?\n  [ $code = 0 ] || touch \"$LOGS/failed\"\n  {\n    \
          printf '%4d s  code %-3d %s\\n' $(($(date +%s) - start)) $code \"$2\"\n    \
-         grep -E 'figure: |launches$|networks$|plans with|changes of|skipped:|MiB free' \"$log\" \
-         | sed 's/^.*figure: /figure: /; s/^/            /' | cut -c1-120\n    \
+         grep -E 'launches$|networks$|plans with|changes of|skipped:|MiB free' \"$log\" | sed 's/^/            /' | cut -c1-120\n    \
          [ $code = 0 ] || grep -A3 -E 'panicked|differ' \"$log\" | cut -c1-160 | head -12\n  } > \"$log.table\"\n  \
          cat \"$log.table\"; rm \"$log.table\"\n}\n",
     );
     for (program, filter) in CHECKS {
-        text.push_str(&format!("one {program} {filter} --skip figures &\n"));
+        text.push_str(&format!("one {program} {filter} --skip figures --skip flat &\n"));
     }
-    text.push_str("wait\n");
+    text.push_str(&format!("wait\none cuda {ALONE}\nif [ \"$1\" = figures ] || [ \"$1\" = peers ]; then\n"));
     for filter in FIGURES {
-        text.push_str(&format!("one cuda {filter}\n"));
+        text.push_str(&format!("  one cuda {filter}\n"));
     }
-    text.push_str("[ \"$1\" != peers ] || python3 gpu_peers.py 2> /dev/null\n[ ! -e \"$OUT/failed\" ]\n");
+    text.push_str(
+        "fi\n[ \"$1\" != peers ] || python3 gpu_peers.py 2> /dev/null\ntail -n +1 \"$LOGS\"/* > \"$OUT/logs.txt\"\n\
+         grep -h -o 'figure: .*' \"$LOGS\"/* > \"$OUT/figures.txt\"\n[ ! -e \"$LOGS/failed\" ]\n",
+    );
     text
 }
 
@@ -125,8 +130,8 @@ mod tests {
         let text = script();
         assert!(text.starts_with("#!/bin/bash\n") && text.contains("timeout 300"), "{text}");
         for (program, filter) in CHECKS {
-            assert!(text.contains(&format!("one {program} {filter} --skip figures &\n")), "{filter}");
+            assert!(text.contains(&format!("one {program} {filter} --skip figures --skip flat &\n")), "{filter}");
         }
-        assert!(FIGURES.iter().all(|filter| text.contains(&format!("one cuda {filter}\n"))), "{text}");
+        assert!(FIGURES.iter().all(|filter| text.contains(&format!("  one cuda {filter}\n"))), "{text}");
     }
 }

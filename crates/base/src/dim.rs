@@ -275,19 +275,15 @@ impl Dim {
     pub fn divided(&self, other: &Dim) -> Option<(Dim, Dim)> {
         let (terms, constant) = self.parts();
         let (divisor_product, divisor): (&[Factor], i64) = match other.parts() {
-            ([], value) => (&[], value),
+            ([], value) if value != 0 => (&[], value),
             ([(product, coefficient)], 0) => (product, *coefficient),
             _ => return None,
         };
-        if divisor == 0 {
-            return None;
-        }
         let without = |product: &Product| {
-            let mut rest = product.clone();
-            for factor in divisor_product {
+            divisor_product.iter().try_fold(product.clone(), |mut rest, factor| {
                 rest.remove(rest.iter().position(|f| f == factor)?);
-            }
-            Some(rest)
+                Some(rest)
+            })
         };
         let (mut quotient, mut rest) = (BTreeMap::new(), BTreeMap::new());
         for (product, coefficient) in terms {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use sinter_backend::{Code, KernelError};
 
 /// The first bytes, with the version of this format.
-const MAGIC: &[u8; 16] = b"sinter cuda  1.\n";
+const MAGIC: &[u8; 16] = b"sinter cuda  2.\n";
 
 /// Code of an image for a configuration.
 pub fn pack(configuration: &str, image: &[u8]) -> Code {

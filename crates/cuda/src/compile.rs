@@ -11,6 +11,7 @@ use crate::kernel::{Contraction, Kernel, Source};
 
 /// Headers of all kernels.
 const HEADERS: &[(&str, &str)] = &[
+    ("previous.cuh", include_str!("include/previous.cuh")),
     ("types.cuh", include_str!("include/types.cuh")),
     ("math.cuh", include_str!("include/math.cuh")),
     ("lines.cuh", include_str!("include/lines.cuh")),
@@ -93,4 +94,43 @@ pub fn image_with(source: &Source, target: &str, more: &[&str]) -> Result<driver
     let mut headers = HEADERS.to_vec();
     headers.push(("generated.cuh", &source.generated));
     driver::compile(source.text, &headers, target, &options)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    /// Kernels that do some work before they wait, in the loops that these files include.
+    const WAIT_LATER: [(&str, &str); 3] =
+        [("attention/wgmma.cu", "tiles"), ("conv/wgmma.cu", "tiles"), ("matmul/wgmma.cu", "tiles")];
+
+    /// A kernel that did not wait would read results that are not there yet.
+    #[test]
+    fn every_kernel_waits_for_the_one_before() {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut found = 0;
+        for folder in std::fs::read_dir(&source).unwrap().filter_map(Result::ok).filter(|entry| entry.path().is_dir()) {
+            for file in std::fs::read_dir(folder.path()).unwrap().filter_map(Result::ok) {
+                let path = file.path();
+                if path.extension().is_none_or(|extension| extension != "cu") {
+                    continue;
+                }
+                let name = path.strip_prefix(&source).unwrap().to_string_lossy().replace('\\', "/");
+                let text = std::fs::read_to_string(&path).unwrap();
+                for kernel in text.split("extern \"C\" __global__ void").skip(1) {
+                    let (head, body) = kernel.split_once(" {").unwrap();
+                    let waits = body.trim_start().starts_with("follow_previous();");
+                    let later = WAIT_LATER
+                        .iter()
+                        .any(|(file, function)| name == *file && head.contains(&format!(" {function}(")));
+                    assert!(waits != later, "{name}: {head}");
+                    found += 1;
+                }
+            }
+        }
+        assert!(found > 100, "{found} kernels");
+        for text in [include_str!("include/group_product.cuh"), include_str!("attention/wgmma.cu")] {
+            assert!(text.contains("    wait_for_previous();"));
+        }
+    }
 }

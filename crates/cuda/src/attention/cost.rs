@@ -48,7 +48,7 @@ const PART: f64 = 8.0;
 
 /// Expected nanoseconds, without the launch.
 pub(crate) fn nanoseconds(extent: Extent, schedule: Schedule, data_type: DataType, target: &Target) -> f64 {
-    let Extent { batch, heads, key_heads, length, total, sizes, seen, is_masked } = extent;
+    let Extent { batch, heads, key_heads, length, total, sizes, seen, mask_bytes } = extent;
     let Schedule { queries, keys, parts, packs_heads, resident, products, powers, beside, lone, overhead, start } =
         schedule;
     let units = target.units.max(1) as f64;
@@ -66,11 +66,11 @@ pub(crate) fn nanoseconds(extent: Extent, schedule: Schedule, data_type: DataTyp
     let multiplied = products * 2.0 * queries * keys * width / peak;
     let softmax = powers * queries * keys / (peak / 2.0 * POWERS);
     let copies = 2.0 * keys * width / (bytes * CACHE / units);
-    let mask = if is_masked { 2.0 * queries * keys / (bytes * CACHE / units) } else { 0.0 };
+    let mask = mask_bytes * queries * keys / (bytes * CACHE / units);
     let busy = together * (multiplied + softmax).max(copies + mask) + beside;
     let computed = start + waves * (steps * busy.max(lone) + overhead);
     let rows_once = 2.0 * batch * (heads * length + key_heads * total) * width;
-    let masks_once = if is_masked { 2.0 * batch * length * total } else { 0.0 };
+    let masks_once = mask_bytes * batch * length * total;
     let split = if parts > 1.0 {
         ADDING + batch * heads * length * sizes[1] as f64 * parts * PART / (bytes * STREAMED)
     } else {
@@ -108,7 +108,7 @@ mod tests {
             total,
             sizes: [128, 128],
             seen: 1.0,
-            is_masked: false,
+            mask_bytes: 0.0,
         };
         nanoseconds(extent, schedule, DataType::F16, &target)
     }

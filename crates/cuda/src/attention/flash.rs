@@ -6,6 +6,7 @@
 use std::fmt::Write;
 
 use sinter_backend::{Candidate, End, KernelError, Numerics, Problem, Refusal, Region, StrideSupport};
+use sinter_base::view::element_bytes;
 use sinter_base::{Attr, DataType, Dim, TensorType};
 use sinter_ops::attention::{Attention, FullyMasked};
 use smallvec::SmallVec;
@@ -67,8 +68,8 @@ pub(crate) struct Extent {
     pub(crate) sizes: [usize; 2],
     /// The share of scores that queries see.
     pub(crate) seen: f64,
-    /// Does every score need an element of the mask from memory?
-    pub(crate) is_masked: bool,
+    /// Bytes of the mask that every score needs from memory.
+    pub(crate) mask_bytes: f64,
 }
 
 /// The last sizes [heads, length, size] of an operand of either layout.
@@ -156,7 +157,7 @@ impl Flash {
             total,
             sizes: self.sizes,
             seen: 1.0 - hidden,
-            is_masked: self.mask == MaskForm::Tile,
+            mask_bytes: if self.mask == MaskForm::Tile { element_bytes(self.mask_type) as f64 } else { 0.0 },
         })
     }
 
@@ -273,7 +274,7 @@ impl Flash {
     /// May two elements of the mask be loaded at once?
     fn takes_pairs(&self, operands: &Operands) -> bool {
         let mask = operands.mask;
-        let bytes = 2 * sinter_base::view::element_bytes(self.mask_type) as u64;
+        let bytes = 2 * element_bytes(self.mask_type) as u64;
         let [outer @ .., last] = mask.strides;
         mask.address.is_multiple_of(bytes)
             && last == 1

@@ -6,9 +6,10 @@
 extern __shared__ uint4 tiles[];
 
 extern "C" __global__ void __launch_bounds__(32 * WARPS, RESIDENT) attend(const __grid_constant__ Attention p) {
+    follow_previous();
     attend_tile<Tiling<WARPS, SHARERS, KEYS, STAGES>>(p, reinterpret_cast<char*>(tiles));
 }
 
-extern "C" __global__ void add(const __grid_constant__ Attention p) { add_parts(p); }
+extern "C" __global__ void add(const __grid_constant__ Attention p) { follow_previous(); add_parts(p); }
 
-extern "C" __global__ void join(const __grid_constant__ Join p) { join_rows(p); }
+extern "C" __global__ void join(const __grid_constant__ Join p) { follow_previous(); join_rows(p); }

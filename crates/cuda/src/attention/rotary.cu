@@ -28,6 +28,7 @@ struct Parameters {
 typedef Wide<T> W;
 
 extern "C" __global__ void rotate(const __grid_constant__ Parameters p) {
+    follow_previous();
     each(p.count, [&](i64 at) {
         const i64 row = at / p.size, component = at - row * p.size;
         const W own = Element<T>::load(p.x[at]);

@@ -97,6 +97,7 @@ struct Query {
 };
 
 extern "C" __global__ void attend(const __grid_constant__ Parameters p) {
+    follow_previous();
     typedef Team<THREADS> Block;
     __shared__ A weights[THREADS];
     const int thread = int(threadIdx.x);
@@ -167,5 +168,5 @@ template <class T> inline void join(const Parameters& p, const Rows<T>& past, co
     });
 }
 
-extern "C" __global__ void join_keys(const __grid_constant__ Parameters p) { join(p, p.past_keys, p.keys, p.size, p.all_keys); }
-extern "C" __global__ void join_values(const __grid_constant__ Parameters p) { join(p, p.past_values, p.values, p.value_size, p.all_values); }
+extern "C" __global__ void join_keys(const __grid_constant__ Parameters p) { follow_previous(); join(p, p.past_keys, p.keys, p.size, p.all_keys); }
+extern "C" __global__ void join_values(const __grid_constant__ Parameters p) { follow_previous(); join(p, p.past_values, p.values, p.value_size, p.all_values); }

@@ -126,7 +126,7 @@ __forceinline__ void bring(const Parameters& parameters, Barriers& at, const Mem
                 announce(m_full, MASK_BYTES);
                 const int head = p.mask_steps[1] != 0 ? item.head : 0, b = p.mask_steps[0] != 0 ? item.b : 0;
                 // Panels of 128 bytes, or of all keys.
-                constexpr int PANEL = sizeof(M) == 1 ? KEYS : 64, PANEL_BYTES = PANEL * 64 * int(sizeof(M));
+                constexpr int PANEL = sizeof(M) == 1 ? KEYS : 128 / int(sizeof(M)), PANEL_BYTES = PANEL * 64 * int(sizeof(M));
                 for (int panel = 0; panel < KEYS / PANEL; ++panel)
                     for (int own = 0; own < GROUPS; ++own)
                         copy_box(memory.mask + stage * MASK_BYTES + (panel * GROUPS + own) * PANEL_BYTES, &parameters.mask, m_full,
@@ -192,6 +192,16 @@ __forceinline__ void score(const Attention& p, float (&s)[SCORES], u32 mask, int
             asm volatile("ld.shared.u16 %0, [%1];" : "=h"(two) : "r"(tile + row * KEYS + turned * 16 + i / 4 % 2 * 8 + lane % 4 * 2));
             s[i] = score_of(p, s[i], two & 0xFF ? 0.0f : -infinity());
             s[i + 1] = score_of(p, s[i + 1], two >> 8 ? 0.0f : -infinity());
+        }
+    } else if constexpr (MASK == TILE_MASK && sizeof(M) == 4) {
+#pragma unroll
+        for (int i = 0; i < SCORES; i += 2) {
+            const int row = warp * 16 + lane / 4 + i / 2 % 2 * 8;
+            const u32 panel = mask + (i / 16 * GROUPS + group) * 8192;
+            float2 two;
+            asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(two.x), "=f"(two.y) : "r"(panel + chunk_at(row, i / 4 % 4 * 2 + lane % 4 / 2) + lane % 2 * 8));
+            s[i] = score_of(p, s[i], added(reinterpret_cast<const M&>(two.x)));
+            s[i + 1] = score_of(p, s[i + 1], added(reinterpret_cast<const M&>(two.y)));
         }
     } else if constexpr (MASK == TILE_MASK) {
 #pragma unroll
@@ -383,7 +393,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) tiles(const __gr
 }
 
 extern "C" __global__ void __launch_bounds__(128, 1) any(const __grid_constant__ Attention p) {
+    follow_previous();
     attend_tile<Tiling<4, 1, ANY_KEYS, 2>>(p, reinterpret_cast<char*>(dynamic));
 }
 
-extern "C" __global__ void join(const __grid_constant__ Join p) { join_rows(p); }
+extern "C" __global__ void join(const __grid_constant__ Join p) { follow_previous(); join_rows(p); }

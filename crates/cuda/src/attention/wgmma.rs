@@ -171,15 +171,6 @@ impl Tile {
     }
 }
 
-/// The attention of a region whose mask the kernel takes.
-fn taken(region: &Region) -> Result<Flash, Refusal> {
-    let flash = Flash::of(region)?;
-    if flash.mask == MaskForm::Tile && flash.mask_type == DataType::F32 {
-        return Err(Refusal::new("takes no mask of f32 for each query"));
-    }
-    Ok(flash)
-}
-
 impl Tactic for Wgmma {
     fn name(&self) -> &str {
         NAME
@@ -190,7 +181,7 @@ impl Tactic for Wgmma {
     }
 
     fn offer(&self, problem: &Problem<'_>, most: usize) -> Result<Vec<Candidate>, Refusal> {
-        let flash = taken(problem.region)?;
+        let flash = Flash::of(problem.region)?;
         if problem.target.isa != ISA {
             return Err(Refusal::new("needs compute capability 9.0"));
         }
@@ -215,7 +206,7 @@ impl Tactic for Wgmma {
 
 impl CudaTactic for Wgmma {
     fn kernel(&self, recipe: &Recipe, region: &Region) -> Result<Box<dyn Kernel>, Refusal> {
-        let flash = taken(region)?;
+        let flash = Flash::of(region)?;
         let tile = Tile::of_parameters(&recipe.parameters, &flash)?;
         Ok(Box::new(WgmmaKernel { flash, tile }))
     }
@@ -299,7 +290,8 @@ impl WgmmaKernel {
         };
         // Rows of a tile are 128 bytes, or as many as there are keys.
         let is_bool = self.flash.mask_type == DataType::Bool;
-        let row = if is_bool { u32::try_from(self.tile.keys).ok()? } else { 64 };
+        let row = if is_bool { self.tile.keys } else { 2 * PANEL / element_bytes(self.flash.mask_type) };
+        let row = u32::try_from(row).ok()?;
         let ((heads, of_head), (batch, of_batch)) = (axis(of_head, operands.heads), axis(of_batch, operands.batch));
         Some(TensorMap {
             data_type: if is_bool { DataType::U8 } else { self.flash.mask_type },

@@ -11,6 +11,7 @@ struct Parameters {
 };
 
 extern "C" __global__ void gather(const __grid_constant__ Parameters p) {
+    follow_previous();
     const i64 plane = p.windows.inputs(), positions = p.windows.outputs();
     const i64 taps = p.windows.kernel[0] * p.windows.kernel[1] * p.windows.kernel[2];
     each(p.planes * plane, [&](i64 at) {

@@ -42,6 +42,7 @@ inline W interpolated(const Parameters& p, const T* channel, const i64* low, con
 }
 
 extern "C" __global__ void deformable(const __grid_constant__ Parameters p) {
+    follow_previous();
     const Windows& windows = p.windows;
     const i64 plane = windows.outputs(), input = windows.inputs();
     const i64 taps = windows.kernel[0] * windows.kernel[1] * windows.kernel[2];

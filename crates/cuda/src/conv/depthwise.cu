@@ -87,5 +87,5 @@ template <bool WIDE> __forceinline__ void convolve(const Parameters& p) {
     }
 }
 
-extern "C" __global__ void __launch_bounds__(256) wide(const __grid_constant__ Parameters p) { convolve<true>(p); }
-extern "C" __global__ void __launch_bounds__(256) any(const __grid_constant__ Parameters p) { convolve<false>(p); }
+extern "C" __global__ void __launch_bounds__(256) wide(const __grid_constant__ Parameters p) { follow_previous(); convolve<true>(p); }
+extern "C" __global__ void __launch_bounds__(256) any(const __grid_constant__ Parameters p) { follow_previous(); convolve<false>(p); }

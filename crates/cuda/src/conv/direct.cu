@@ -24,6 +24,7 @@ inline W multiply_add(W a, W b, W sum) {
 }
 
 extern "C" __global__ void convolution(const __grid_constant__ Parameters p) {
+    follow_previous();
     const i64 plane = p.windows.outputs(), input = p.windows.inputs();
     const i64 taps = p.windows.kernel[0] * p.windows.kernel[1] * p.windows.kernel[2];
     const i64 blocks = (p.group + CHANNELS - 1) / CHANNELS, groups = p.outputs / p.group;

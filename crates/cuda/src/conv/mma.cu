@@ -120,9 +120,11 @@ template <bool WIDE> __forceinline__ void convolve(const Parameters& p) {
 }
 
 extern "C" __global__ void __launch_bounds__(Tile::THREADS, RESIDENT) wide(const __grid_constant__ Parameters p) {
+    follow_previous();
     convolve<true>(p);
 }
 
 extern "C" __global__ void __launch_bounds__(Tile::THREADS, RESIDENT) any(const __grid_constant__ Parameters p) {
+    follow_previous();
     convolve<false>(p);
 }

@@ -17,6 +17,7 @@ struct Parameters {
 typedef Wide<T> W;
 
 extern "C" __global__ void transposed(const __grid_constant__ Parameters p) {
+    follow_previous();
     const i64 plane = p.windows.inputs(), from = p.windows.outputs();
     const i64 taps = p.windows.kernel[0] * p.windows.kernel[1] * p.windows.kernel[2];
     each(p.images * p.outputs * plane, [&](i64 at) {

@@ -89,5 +89,6 @@ extern "C" __global__ void __launch_bounds__(GROUP_THREADS, RESIDENT) tiles(cons
 typedef Shape<64, 64, 2, 2, 3> Small;
 
 extern "C" __global__ void __launch_bounds__(Small::THREADS, 2) any(const __grid_constant__ ConvolutionTile p) {
+    follow_previous();
     convolution_of_tile<Small, false>(p, reinterpret_cast<char*>(dynamic));
 }

@@ -71,6 +71,7 @@ struct Rectangle {
 };
 
 extern "C" __global__ void suppress(const __grid_constant__ Parameters p) {
+    follow_previous();
     const i64 boxes = p.sorting.length;
     const i64 asked = p.most == nullptr ? 0 : *p.most, most = asked < boxes ? asked : boxes;
     const double least = exceeded(p), limit = p.limit == nullptr ? 0.0 : double(Element<L>::load(*p.limit));
@@ -96,9 +97,10 @@ extern "C" __global__ void suppress(const __grid_constant__ Parameters p) {
     }
 }
 
-extern "C" __global__ void total(const __grid_constant__ Parameters p) { add_up(p.groups); }
+extern "C" __global__ void total(const __grid_constant__ Parameters p) { follow_previous(); add_up(p.groups); }
 
 extern "C" __global__ void write(const __grid_constant__ Parameters p) {
+    follow_previous();
     for (i64 group = blockIdx.x; group < p.sorting.lines; group += gridDim.x) {
         const i64 first = p.groups.before[group], end = p.groups.before[group + 1];
         for (i64 row = first + threadIdx.x; row < end && row < p.most_rows; row += blockDim.x) {

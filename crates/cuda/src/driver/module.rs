@@ -61,7 +61,13 @@ impl Module {
         // SAFETY: the function exists; the call stores two numbers.
         let found = unsafe { sys::cuFuncGetParamInfo(raw, 0, &mut offset, &mut parameters) };
         check("cuFuncGetParamInfo", found)?;
-        Ok(Function { module: self.clone(), raw, parameters, allowed: AtomicU32::new(FREE_SHARED) })
+        let allowed = AtomicU32::new(FREE_SHARED);
+        let mut function = Function { module: self.clone(), raw, parameters, allowed, waits: false };
+        // The architecture of the source: the driver may have compiled PTX of an older one for this device.
+        let source = function.attribute(sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_PTX_VERSION)?;
+        let machine = function.attribute(sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_BINARY_VERSION)?;
+        function.waits = source.min(machine) >= WAITS_FROM;
+        Ok(function)
     }
 }
 
@@ -127,8 +133,9 @@ pub struct Geometry {
 pub struct Cooperation {
     /// Neighbouring blocks along the first axis that run at once and read each other's shared memory; 1 for none.
     pub cluster: u32,
-    /// May blocks start while the kernel before is still running? The code then waits for its results itself, by
-    /// `griddepcontrol.wait`.
+    /// May blocks start while the kernel before is still running? The code waits for its results itself, by
+    /// `griddepcontrol.wait`. Without effect where the work before is no kernel, or the code is for a device that knows no
+    /// such instruction.
     pub overlaps: bool,
 }
 
@@ -167,7 +174,12 @@ pub struct Function {
     parameters: usize,
     /// Bytes of shared memory that launches may have.
     allowed: AtomicU32,
+    /// Does the code wait for the kernel before?
+    waits: bool,
 }
+
+/// The compute capability from which on code waits for the kernel before (`include/previous.cuh`), as the driver counts it.
+const WAITS_FROM: usize = 90;
 
 // SAFETY: the driver allows any thread to use a function; the fields never change.
 unsafe impl Send for Function {}
@@ -222,7 +234,9 @@ impl Function {
         self.allow_shared(geometry.shared)?;
         self.module.context.bind()?;
         let Geometry { grid: [x, y, z], threads, shared } = geometry;
-        let (mut attributes, used) = cooperation.attributes();
+        let (stream, follows_kernel) = stream.raw_for_kernel();
+        let overlaps = cooperation.overlaps && self.waits && follows_kernel;
+        let (mut attributes, used) = Cooperation { overlaps, ..cooperation }.attributes();
         let config = sys::CUlaunchConfig {
             gridDimX: x,
             gridDimY: y,
@@ -231,7 +245,7 @@ impl Function {
             blockDimY: 1,
             blockDimZ: 1,
             sharedMemBytes: shared,
-            hStream: stream.raw(),
+            hStream: stream,
             attrs: attributes.as_mut_ptr(),
             numAttrs: used,
         };

@@ -1,6 +1,7 @@
 //! Streams: the ordered work of a device.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cudarc::driver::sys;
 
@@ -13,9 +14,11 @@ use crate::driver::event::Event;
 pub struct Stream {
     context: Arc<Context>,
     raw: sys::CUstream,
+    /// Was a kernel the latest work?
+    ends_with_kernel: AtomicBool,
 }
 
-// SAFETY: the driver allows any thread to use a stream; the fields never change.
+// SAFETY: the driver allows any thread to use a stream; the handle never changes.
 unsafe impl Send for Stream {}
 // SAFETY: as above.
 unsafe impl Sync for Stream {}
@@ -31,7 +34,7 @@ impl Stream {
         let flags = sys::CUstream_flags_enum::CU_STREAM_NON_BLOCKING as u32;
         // SAFETY: a context is current; the function stores the handle that the drop below destroys.
         check("cuStreamCreate", unsafe { sys::cuStreamCreate(&mut raw, flags) })?;
-        Ok(Arc::new(Self { context: context.clone(), raw }))
+        Ok(Arc::new(Self { context: context.clone(), raw, ends_with_kernel: AtomicBool::new(false) }))
     }
 
     /// Its context.
@@ -39,8 +42,15 @@ impl Stream {
         &self.context
     }
 
+    /// The handle, for work that is no kernel.
     pub(super) fn raw(&self) -> sys::CUstream {
+        self.ends_with_kernel.store(false, Ordering::Relaxed);
         self.raw
+    }
+
+    /// The handle, for a kernel, and whether a kernel was the latest work.
+    pub(super) fn raw_for_kernel(&self) -> (sys::CUstream, bool) {
+        (self.raw, self.ends_with_kernel.swap(true, Ordering::Relaxed))
     }
 
     /// Waits for all work.
@@ -50,7 +60,7 @@ impl Stream {
     pub fn synchronize(&self) -> Result<(), DriverError> {
         self.context.bind()?;
         // SAFETY: the stream exists.
-        check("cuStreamSynchronize", unsafe { sys::cuStreamSynchronize(self.raw) })
+        check("cuStreamSynchronize", unsafe { sys::cuStreamSynchronize(self.raw()) })
     }
 
     /// Lets later work wait for an event of any stream.
@@ -60,7 +70,7 @@ impl Stream {
     pub fn wait_for(&self, event: &Event) -> Result<(), DriverError> {
         self.context.bind()?;
         // SAFETY: stream and event exist.
-        check("cuStreamWaitEvent", unsafe { sys::cuStreamWaitEvent(self.raw, event.raw(), 0) })
+        check("cuStreamWaitEvent", unsafe { sys::cuStreamWaitEvent(self.raw(), event.raw(), 0) })
     }
 }
 

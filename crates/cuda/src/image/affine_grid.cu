@@ -20,6 +20,7 @@ inline W coordinate(const Parameters& p, i64 index, i64 size) {
 }
 
 extern "C" __global__ void grid(const __grid_constant__ Parameters p) {
+    follow_previous();
     each(p.count, [&](i64 at) {
         const i64 row = at % p.axes;
         i64 position = at / p.axes;

@@ -83,6 +83,7 @@ struct Taps {
 };
 
 extern "C" __global__ void sample(const __grid_constant__ Parameters p) {
+    follow_previous();
     const i64 input = p.sizes[0] * p.sizes[1] * p.sizes[2];
     each(p.images * p.channels * p.outputs, [&](i64 at) {
         const i64 position = at % p.outputs, channel = at / p.outputs, image = channel / p.channels;

@@ -32,6 +32,7 @@ inline void cell_of(i64 low, i64 high, i64 cell, i64 cells, i64 size, i64& begin
 }
 
 extern "C" __global__ void pool(const __grid_constant__ Parameters p) {
+    follow_previous();
     each(p.count, [&](i64 at) {
         const i64 column = at % p.columns, row = at / p.columns % p.rows, channel = at / p.columns / p.rows % p.channels;
         const T* region = p.regions + at / p.columns / p.rows / p.channels * 5;

@@ -52,6 +52,7 @@ struct Span {
 };
 
 extern "C" __global__ void pool(const __grid_constant__ Parameters p) {
+    follow_previous();
     each(p.count, [&](i64 at) {
         const i64 column = at % p.columns, row = at / p.columns % p.rows, channel = at / p.columns / p.rows % p.channels;
         const i64 number = at / p.columns / p.rows / p.channels, sample = i64(Element<I>::load(p.numbers[number]));

@@ -100,12 +100,6 @@ inline u64 matrix_descriptor(u32 address, u32 panel = 8192) {
 inline void begin_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 inline void commit_products() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 template <int N> inline void wait_for_products() { asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory"); }
-// ---- The kernels before and after
-
-// Lets the next kernel start; it waits for this one where it needs its results.
-inline void let_next_start() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
-inline void wait_for_previous() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
-
 // ---- Clusters
 
 inline u32 rank_in_cluster() {

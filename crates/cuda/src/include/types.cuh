@@ -3,6 +3,7 @@
 // Registers carry floats of at most 32 bits as float, f64 as double, integers and bools as i64 (u64 as its bits). While a
 // network runs, types below eight bits take one byte per element.
 #pragma once
+#include "previous.cuh"
 
 typedef long long i64;
 typedef int i32;

@@ -29,5 +29,5 @@ template <int V> inline void run(const Parameters& p) {
     }
 }
 
-extern "C" __global__ void vectors(const __grid_constant__ Parameters p) { run<WIDTH>(p); }
-extern "C" __global__ void elements(const __grid_constant__ Parameters p) { run<1>(p); }
+extern "C" __global__ void vectors(const __grid_constant__ Parameters p) { follow_previous(); run<WIDTH>(p); }
+extern "C" __global__ void elements(const __grid_constant__ Parameters p) { follow_previous(); run<1>(p); }

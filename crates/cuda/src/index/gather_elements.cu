@@ -19,6 +19,7 @@ struct Parameters {
 };
 
 extern "C" __global__ void gather(const __grid_constant__ Parameters p) {
+    follow_previous();
     each(p.count, [&](i64 at) {
         const i64 index = wrapped(i64(p.indices[at]), p.axis_size, p.fault);
         if (index < 0) return;

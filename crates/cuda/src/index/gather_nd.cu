@@ -15,6 +15,7 @@ struct Parameters {
 };
 
 extern "C" __global__ void gather(const __grid_constant__ Parameters p) {
+    follow_previous();
     each(p.count, [&](i64 at) {
         const i64 vector = at / p.inner, place = p.vectors.place(p.indices, vector, p.fault);
         if (place >= 0) p.y[at] = p.x[place + (at - vector * p.inner)];

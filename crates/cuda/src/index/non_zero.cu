@@ -15,12 +15,14 @@ struct Parameters {
 inline bool is_selected(const Parameters& p, i64 at) { return Element<T>::load(p.x[at]) != Wide<T>(0); }
 
 extern "C" __global__ void count(const __grid_constant__ Parameters p) {
+    follow_previous();
     count_selected(p.compaction, [&](i64 at) { return is_selected(p, at); });
 }
 
-extern "C" __global__ void total(const __grid_constant__ Parameters p) { add_up(p.compaction); }
+extern "C" __global__ void total(const __grid_constant__ Parameters p) { follow_previous(); add_up(p.compaction); }
 
 extern "C" __global__ void write(const __grid_constant__ Parameters p) {
+    follow_previous();
     const i64 found = p.compaction.before[p.compaction.segments], count = found < p.most ? found : p.most;
     number_selected(
         p.compaction, [&](i64 at) { return is_selected(p, at); },

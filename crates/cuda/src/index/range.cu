@@ -16,6 +16,7 @@ template <class V> inline T number(V start, V delta, i64 k) {
 }
 
 extern "C" __global__ void range(const __grid_constant__ Parameters p) {
+    follow_previous();
     const Wide<T> start = Element<T>::load(*p.start), delta = Element<T>::load(*p.delta);
     each(p.count, [&](i64 k) { p.y[k] = number(start, delta, k); });
 }

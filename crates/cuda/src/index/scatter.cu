@@ -66,6 +66,7 @@ template <class A, class B> inline A finished(B v) {
 }
 
 extern "C" __global__ void begin(const __grid_constant__ Parameters p) {
+    follow_previous();
     each(p.count, [&](i64 at) { p.sums[at] = started<S, T>(p.x[at]); });
 }
 
@@ -73,6 +74,7 @@ extern "C" __global__ void begin(const __grid_constant__ Parameters p) {
 inline i64 line(const Parameters& p, i64 group) { return placed(group, int(p.rank), p.sizes, p.strides); }
 
 extern "C" __global__ void elements(const __grid_constant__ Parameters p) {
+    follow_previous();
     each(p.groups * p.parts, [&](i64 at) {
         const i64 part = at / p.groups, group = at - part * p.groups;
         const i64 first = line(p, group), outer = group / p.inner, own = outer * p.steps * p.inner + (group - outer * p.inner);
@@ -85,6 +87,7 @@ extern "C" __global__ void elements(const __grid_constant__ Parameters p) {
 }
 
 extern "C" __global__ void slices(const __grid_constant__ Parameters p) {
+    follow_previous();
     each(p.groups * p.parts, [&](i64 at) {
         const i64 part = at / p.groups, group = at - part * p.groups;
         for (i64 step = 0; step < p.steps; ++step) {
@@ -96,5 +99,6 @@ extern "C" __global__ void slices(const __grid_constant__ Parameters p) {
 }
 
 extern "C" __global__ void finish(const __grid_constant__ Parameters p) {
+    follow_previous();
     each(p.count, [&](i64 at) { p.y[at] = finished<T, S>(p.sums[at]); });
 }

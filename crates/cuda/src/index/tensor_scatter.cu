@@ -20,10 +20,12 @@ struct Parameters {
 };
 
 extern "C" __global__ void copy(const __grid_constant__ Parameters p) {
+    follow_previous();
     each(p.count, [&](i64 at) { p.y[at] = p.cache[at]; });
 }
 
 extern "C" __global__ void write(const __grid_constant__ Parameters p) {
+    follow_previous();
     constexpr i64 LARGEST = 0x7FFFFFFFFFFFFFFFll;
     each(p.update.count(), [&](i64 place) {
         const i64 step = p.update.along(place), line = place / p.update.inner / p.update.length;

@@ -23,6 +23,7 @@ inline bool before(const Parameters& p, i64 line, i64 a, i64 b) {
 SORT_FUNCTIONS(Parameters)
 
 extern "C" __global__ void pick(const __grid_constant__ Parameters p) {
+    follow_previous();
     each(p.sorting.lines * p.k, [&](i64 at) {
         const i64 inner = at % p.lines.inner, rank = at / p.lines.inner % p.k, outer = at / p.lines.inner / p.k;
         const i64 line = outer * p.lines.inner + inner, position = p.sorting.positions[line * p.sorting.padded + rank];

@@ -51,10 +51,12 @@ inline bool begins_class(const Parameters& p, i64 at) {
 inline bool is_first(const Parameters& p, i64 slice) { return p.sorting.positions[p.begins[p.class_of[slice]]] == slice; }
 
 extern "C" __global__ void count_classes(const __grid_constant__ Parameters p) {
+    follow_previous();
     count_selected(p.classes, [&](i64 at) { return begins_class(p, at); });
 }
-extern "C" __global__ void total_classes(const __grid_constant__ Parameters p) { add_up(p.classes); }
+extern "C" __global__ void total_classes(const __grid_constant__ Parameters p) { follow_previous(); add_up(p.classes); }
 extern "C" __global__ void number_classes(const __grid_constant__ Parameters p) {
+    follow_previous();
     number_selected(
         p.classes, [&](i64 at) { return begins_class(p, at); },
         [&](i64 at, i64 number, bool begins) {
@@ -66,10 +68,12 @@ extern "C" __global__ void number_classes(const __grid_constant__ Parameters p) 
 }
 
 extern "C" __global__ void count_firsts(const __grid_constant__ Parameters p) {
+    follow_previous();
     count_selected(p.firsts, [&](i64 slice) { return is_first(p, slice); });
 }
-extern "C" __global__ void total_firsts(const __grid_constant__ Parameters p) { add_up(p.firsts); }
+extern "C" __global__ void total_firsts(const __grid_constant__ Parameters p) { follow_previous(); add_up(p.firsts); }
 extern "C" __global__ void number_firsts(const __grid_constant__ Parameters p) {
+    follow_previous();
     number_selected(
         p.firsts, [&](i64 slice) { return is_first(p, slice); },
         [&](i64 slice, i64 number, bool first) {
@@ -78,6 +82,7 @@ extern "C" __global__ void number_firsts(const __grid_constant__ Parameters p) {
 }
 
 extern "C" __global__ void write(const __grid_constant__ Parameters p) {
+    follow_previous();
     const i64 found = p.classes.before[p.classes.segments], count = found < p.most ? found : p.most;
     each(p.lines.length, [&](i64 at) {
         p.inverse[at] = p.number[p.class_of[at]];
@@ -91,6 +96,7 @@ extern "C" __global__ void write(const __grid_constant__ Parameters p) {
 }
 
 extern "C" __global__ void copy(const __grid_constant__ Parameters p) {
+    follow_previous();
     const i64 found = p.classes.before[p.classes.segments], count = found < p.most ? found : p.most;
     each(p.lines.lines() * count, [&](i64 at) {
         const i64 inner = at % p.lines.inner, number = at / p.lines.inner % count, outer = at / p.lines.inner / count;

@@ -18,6 +18,7 @@ struct Pivot {
 };
 
 extern "C" __global__ void eliminate(const __grid_constant__ Parameters p) {
+    follow_previous();
     constexpr int THREADS = 256;
     __shared__ Pivot pivots[THREADS];
     const i64 n = p.n, thread = threadIdx.x;

@@ -28,6 +28,7 @@ inline W times(W a, W b) {
 }
 
 extern "C" __global__ void einsum(const __grid_constant__ Parameters p) {
+    follow_previous();
     each(p.count, [&](i64 at) {
         i64 places[OPERANDS];
 #pragma unroll

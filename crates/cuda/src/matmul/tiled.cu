@@ -32,6 +32,7 @@ inline W element_at(const T* matrix, i64 row, i64 column, i64 rows, i64 columns,
 }
 
 extern "C" __global__ void product(const __grid_constant__ Parameters p) {
+    follow_previous();
     __shared__ W left[STEP][TILE + 1];
     __shared__ W right[STEP][TILE + 1];
     const int thread = threadIdx.x, x = thread % (TILE / OWN), y = thread / (TILE / OWN);

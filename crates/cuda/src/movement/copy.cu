@@ -42,12 +42,13 @@ template <int V, class I> inline void run(const Parameters& p) {
     }
 }
 
-extern "C" __global__ void vectors(const __grid_constant__ Parameters p) { run<WIDTH, i32>(p); }
-extern "C" __global__ void elements(const __grid_constant__ Parameters p) { run<1, i32>(p); }
-extern "C" __global__ void large(const __grid_constant__ Parameters p) { run<1, i64>(p); }
+extern "C" __global__ void vectors(const __grid_constant__ Parameters p) { follow_previous(); run<WIDTH, i32>(p); }
+extern "C" __global__ void elements(const __grid_constant__ Parameters p) { follow_previous(); run<1, i32>(p); }
+extern "C" __global__ void large(const __grid_constant__ Parameters p) { follow_previous(); run<1, i64>(p); }
 
 // The source is consecutive along the last axis but one, the target along the last one: tiles of both turn in shared memory.
 extern "C" __global__ void transposed(const __grid_constant__ Parameters p) {
+    follow_previous();
     constexpr int TILE = 32;
     __shared__ T tile[TILE][TILE + 1];
     const int rank = int(p.rank);

@@ -27,6 +27,7 @@ inline i64 modulo(i64 a, i64 b) {
 }
 
 extern "C" __global__ void pad(const __grid_constant__ Parameters p) {
+    follow_previous();
     for (i64 element = i64(blockIdx.x) * blockDim.x + threadIdx.x; element < p.count; element += i64(gridDim.x) * blockDim.x) {
         i64 rest = element, from = 0;
         bool inside = true;

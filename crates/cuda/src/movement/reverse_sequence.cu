@@ -13,6 +13,7 @@ struct Parameters {
 };
 
 extern "C" __global__ void reverse(const __grid_constant__ Parameters p) {
+    follow_previous();
     each(p.time.count(), [&](i64 place) {
         const i64 length = i64(p.lengths[p.batch.along(place)]), at = p.time.along(place);
         if (length < 0 || length > p.time.length) {

@@ -10,6 +10,7 @@ struct Parameters {
 };
 
 extern "C" __global__ void unpack(const __grid_constant__ Parameters p) {
+    follow_previous();
     constexpr i64 EACH = 8 / BITS;
     each(p.count, [&](i64 at) {
         const u8 code = p.x[at / EACH] >> int(at % EACH) * BITS & ((1 << BITS) - 1);

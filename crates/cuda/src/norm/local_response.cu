@@ -17,6 +17,7 @@ struct Parameters {
 typedef Wide<T> W;
 
 extern "C" __global__ void normalize(const __grid_constant__ Parameters p) {
+    follow_previous();
     each(p.channels.count(), [&](i64 place) {
         const i64 own = p.channels.along(place), room = p.channels.length - 1 - own;
         const i64 before = own < p.before ? own : p.before, after = room < p.after ? room : p.after;

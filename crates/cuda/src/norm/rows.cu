@@ -123,6 +123,7 @@ template <bool BLOCK, bool IS_KEPT> inline void normalize(const Parameters& p, i
 
 // A warp for each row of at most 32 KEPT chunks.
 extern "C" __global__ void __launch_bounds__(256) by_warp(const __grid_constant__ Parameters p) {
+    follow_previous();
     const i64 teams = i64(gridDim.x) * blockDim.x / 32;
     for (i64 row = (i64(blockIdx.x) * blockDim.x + threadIdx.x) / 32; row < p.rows; row += teams)
         normalize<false, true>(p, row, int(threadIdx.x % 32), 32);
@@ -130,10 +131,12 @@ extern "C" __global__ void __launch_bounds__(256) by_warp(const __grid_constant_
 
 // A block for each row of at most KEPT chunks of each thread.
 extern "C" __global__ void __launch_bounds__(256) by_block(const __grid_constant__ Parameters p) {
+    follow_previous();
     for (i64 row = blockIdx.x; row < p.rows; row += gridDim.x) normalize<true, true>(p, row, int(threadIdx.x), int(blockDim.x));
 }
 
 // A block for each row of any length.
 extern "C" __global__ void __launch_bounds__(256) long_rows(const __grid_constant__ Parameters p) {
+    follow_previous();
     for (i64 row = blockIdx.x; row < p.rows; row += gridDim.x) normalize<true, false>(p, row, int(threadIdx.x), int(blockDim.x));
 }

@@ -55,11 +55,12 @@ template <int V, class I> inline void run(const Parameters& p, I first, I vector
 }
 
 extern "C" __global__ void vectors(const __grid_constant__ Parameters p) {
+    follow_previous();
     const u32 count = u32(p.count), whole = count / WIDTH;
     run<WIDTH, u32>(p, 0, whole);
     run<1, u32>(p, whole * WIDTH, count % WIDTH);
 }
 
-extern "C" __global__ void elements(const __grid_constant__ Parameters p) { run<1, u32>(p, 0, u32(p.count)); }
+extern "C" __global__ void elements(const __grid_constant__ Parameters p) { follow_previous(); run<1, u32>(p, 0, u32(p.count)); }
 
-extern "C" __global__ void large(const __grid_constant__ Parameters p) { run<1, u64>(p, 0, u64(p.count)); }
+extern "C" __global__ void large(const __grid_constant__ Parameters p) { follow_previous(); run<1, u64>(p, 0, u64(p.count)); }

@@ -26,6 +26,7 @@ template <class V> inline V nothing() {
 }
 
 extern "C" __global__ void pool(const __grid_constant__ Parameters p) {
+    follow_previous();
     const i64 plane = p.windows.outputs(), input = p.windows.inputs();
     each(p.planes * plane, [&](i64 at) {
         const i64 channel = at / plane * input;

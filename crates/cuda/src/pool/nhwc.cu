@@ -50,6 +50,7 @@ struct Sums {
 };
 
 extern "C" __global__ void each_window(const __grid_constant__ Parameters p) {
+    follow_previous();
     const i64 chunks = (p.channels + LANES - 1) / LANES, plane = p.windows.outputs();
     each(p.images * plane * chunks, [&](i64 at) {
         const i64 window = at / chunks, channel = (at - window * chunks) * LANES, image = window / plane, place = window - image * plane;
@@ -68,6 +69,7 @@ extern "C" __global__ void each_window(const __grid_constant__ Parameters p) {
 
 // Threads of a block share the pixels of eight chunks of channels of an image.
 extern "C" __global__ void __launch_bounds__(CHUNKS * SHARERS) whole_images(const __grid_constant__ Parameters p) {
+    follow_previous();
     __shared__ float parts[SHARERS][CHUNKS][LANES];
     const i64 blocks = (p.channels + LANES * CHUNKS - 1) / (LANES * CHUNKS), image = blockIdx.x / blocks;
     const int own = int(threadIdx.x) % CHUNKS, sharer = int(threadIdx.x) / CHUNKS;

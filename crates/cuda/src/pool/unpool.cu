@@ -20,10 +20,12 @@ struct Parameters {
 };
 
 extern "C" __global__ void clear(const __grid_constant__ Parameters p) {
+    follow_previous();
     each(p.count, [&](i64 at) { p.sources[at] = 0; });
 }
 
 extern "C" __global__ void mark(const __grid_constant__ Parameters p) {
+    follow_previous();
     each(p.elements, [&](i64 at) {
         const i64 index = p.indices[at];
         if (index < 0 || index >= p.limit) report(p.fault, FAULT_INDEX);
@@ -32,6 +34,7 @@ extern "C" __global__ void mark(const __grid_constant__ Parameters p) {
 }
 
 extern "C" __global__ void place(const __grid_constant__ Parameters p) {
+    follow_previous();
     each(p.count, [&](i64 at) {
         const u64 source = p.sources[at];
         T value = 0;

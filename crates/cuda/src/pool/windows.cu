@@ -40,6 +40,7 @@ template <class V> inline V finish(V sum, V count, V order) {
 }
 
 extern "C" __global__ void pool(const __grid_constant__ Parameters p) {
+    follow_previous();
     const i64 plane = p.windows.outputs(), input = p.windows.inputs(), count = p.planes * plane;
     const W order = W(p.order);
     for (i64 at = i64(blockIdx.x) * blockDim.x + threadIdx.x; at < count; at += i64(gridDim.x) * blockDim.x) {

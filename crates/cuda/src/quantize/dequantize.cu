@@ -25,6 +25,7 @@ template <class D, class Z> inline Y real(D difference, Z scale) {
 }
 
 extern "C" __global__ void dequantize(const __grid_constant__ Parameters p) {
+    follow_previous();
     each(p.count, [&](i64 at) {
         const i64 own = p.granularity.place(at);
         Wide<X> zero = 0;

@@ -28,6 +28,7 @@ template <class T> inline T quantized(double quotient, Wide<T> zero) {
 }
 
 extern "C" __global__ void quantize(const __grid_constant__ Parameters p) {
+    follow_previous();
     each(p.count, [&](i64 at) {
         const i64 own = p.granularity.place(at);
         const Wide<P> v = cast<P, X>(Element<X>::load(p.x[at]), true, 0), scale = cast<P, S>(Element<S>::load(p.scales[own]), true, 0);

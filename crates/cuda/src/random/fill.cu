@@ -39,6 +39,7 @@ struct Words {
 };
 
 extern "C" __global__ void fill(const __grid_constant__ Parameters p) {
+    follow_previous();
     each((p.count + 3) / 4, [&](i64 block) {
         const Words words(p.seed, p.stream, u64(block));
 #pragma unroll

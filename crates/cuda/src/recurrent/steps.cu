@@ -133,6 +133,7 @@ template <class F> inline void each_unit(const Parameters& p, F visit) {
 }
 
 extern "C" __global__ void begin(const __grid_constant__ Parameters p) {
+    follow_previous();
     const i64 all = units(p) * p.steps;
     each(all > units(p) ? all : units(p), [&](i64 at) {
         if (p.y != nullptr && at < all) p.y[at] = narrowed<T>(Wide<T>(0));
@@ -145,6 +146,7 @@ extern "C" __global__ void begin(const __grid_constant__ Parameters p) {
 
 // The gates of a GRU whose reset gate comes before the recurrence matrix, which needs those of all units.
 extern "C" __global__ void gates(const __grid_constant__ Parameters p) {
+    follow_previous();
     each_unit(p, [&](const Unit& own, i64 at) {
         if (!own.is_active) return;
         const A* h = p.h[p.step % 2];
@@ -185,6 +187,7 @@ inline A next_state(const Parameters& p, const Unit& own, i64 at) {
 }
 
 extern "C" __global__ void step(const __grid_constant__ Parameters p) {
+    follow_previous();
     each_unit(p, [&](const Unit& own, i64 at) {
         const A state = own.is_active ? next_state(p, own, at) : p.h[p.step % 2][at];
         if (threadIdx.x % 32 != 0) return;
@@ -197,6 +200,7 @@ extern "C" __global__ void step(const __grid_constant__ Parameters p) {
 }
 
 extern "C" __global__ void finish(const __grid_constant__ Parameters p) {
+    follow_previous();
     each(units(p), [&](i64 at) {
         if (p.last_h != nullptr) p.last_h[at] = of_float<T>(p.h[p.steps % 2][at]);
         if (CELL == LSTM && p.last_c != nullptr) p.last_c[at] = of_float<T>(p.c[at]);

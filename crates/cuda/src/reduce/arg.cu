@@ -62,6 +62,6 @@ template <int SIZE> inline void run(const Parameters& p) {
     }
 }
 
-extern "C" __global__ void by_thread(const __grid_constant__ Parameters p) { run<1>(p); }
-extern "C" __global__ void by_warp(const __grid_constant__ Parameters p) { run<32>(p); }
-extern "C" __global__ void by_block(const __grid_constant__ Parameters p) { run<256>(p); }
+extern "C" __global__ void by_thread(const __grid_constant__ Parameters p) { follow_previous(); run<1>(p); }
+extern "C" __global__ void by_warp(const __grid_constant__ Parameters p) { follow_previous(); run<32>(p); }
+extern "C" __global__ void by_block(const __grid_constant__ Parameters p) { follow_previous(); run<256>(p); }

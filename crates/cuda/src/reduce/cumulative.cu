@@ -19,6 +19,7 @@ inline W joined(W a, W b) {
 
 // A thread goes along a line.
 extern "C" __global__ void by_thread(const __grid_constant__ Parameters p) {
+    follow_previous();
     each(p.lines.lines(), [&](i64 line) {
         const i64 first = p.lines.first(line);
         W total = PRODUCT;
@@ -33,6 +34,7 @@ extern "C" __global__ void by_thread(const __grid_constant__ Parameters p) {
 
 // A warp goes along a line: 32 elements at a time, each with all before it.
 extern "C" __global__ void by_warp(const __grid_constant__ Parameters p) {
+    follow_previous();
     const int lane = threadIdx.x % 32;
     const i64 warps = i64(gridDim.x) * blockDim.x / 32;
     for (i64 line = (i64(blockIdx.x) * blockDim.x + threadIdx.x) / 32; line < p.lines.lines(); line += warps) {

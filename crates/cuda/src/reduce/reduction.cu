@@ -102,12 +102,13 @@ template <int SIZE> inline void run(const Parameters& p) {
     }
 }
 
-extern "C" __global__ void by_thread(const __grid_constant__ Parameters p) { run<1>(p); }
-extern "C" __global__ void by_warp(const __grid_constant__ Parameters p) { run<32>(p); }
-extern "C" __global__ void by_block(const __grid_constant__ Parameters p) { run<256>(p); }
+extern "C" __global__ void by_thread(const __grid_constant__ Parameters p) { follow_previous(); run<1>(p); }
+extern "C" __global__ void by_warp(const __grid_constant__ Parameters p) { follow_previous(); run<32>(p); }
+extern "C" __global__ void by_block(const __grid_constant__ Parameters p) { follow_previous(); run<256>(p); }
 
 // A block folds a part of a group.
 extern "C" __global__ void fold_parts(const __grid_constant__ Parameters p) {
+    follow_previous();
     const i64 length = (p.groups.members + p.parts - 1) / p.parts;
     for (i64 which = blockIdx.x; which < p.groups.groups * p.parts; which += gridDim.x) {
         const i64 begin = which % p.parts * length, end = begin + length < p.groups.members ? begin + length : p.groups.members;
@@ -127,6 +128,7 @@ template <class V> inline V shifted(V value, V own, V shift) {
 
 // A block joins the parts of a group, always in the same order.
 extern "C" __global__ void join_parts(const __grid_constant__ Parameters p) {
+    follow_previous();
     typedef Team<256> Own;
     for (i64 group = blockIdx.x; group < p.groups.groups; group += gridDim.x) {
         const W* parts = p.partial + 2 * group * p.parts;

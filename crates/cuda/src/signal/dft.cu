@@ -40,6 +40,7 @@ inline Complex unfolded(const Parameters& p, i64 line, i64 k) {
 }
 
 extern "C" __global__ void transform(const __grid_constant__ Parameters p) {
+    follow_previous();
     const bool is_real = p.result_parts == 1;
     const i64 terms = is_real ? p.length : p.size < p.length ? p.size : p.length;
     each(p.count, [&](i64 at) {
