@@ -270,8 +270,7 @@ impl Dim {
         (rest == Dim::constant(0)).then_some(quotient)
     }
 
-    /// `(q, r)` with `self == q * other + r`, where `r` has the terms that `other` does not divide. `None` for a divisor of
-    /// several terms, and for 0.
+    /// `(q, r)` with `self == q * other + r`: `r` has the terms that `other`, one term and not 0, does not divide.
     pub fn divided(&self, other: &Dim) -> Option<(Dim, Dim)> {
         let (terms, constant) = self.parts();
         let (divisor_product, divisor): (&[Factor], i64) = match other.parts() {
@@ -293,9 +292,9 @@ impl Dim {
             };
         }
         let divides = constant % divisor == 0 && divisor_product.is_empty();
-        let (whole, remaining) = if divides { (constant / divisor, 0) } else { (0, constant) };
-        let whole = whole + quotient.remove(&Vec::new()).unwrap_or(0);
-        Some((Self::from_terms(quotient, whole), Self::from_terms(rest, remaining)))
+        let whole = if divides { constant / divisor } else { 0 };
+        let (divided, left) = (whole + quotient.remove(&Vec::new()).unwrap_or(0), constant - whole * divisor);
+        Some((Self::from_terms(quotient, divided), Self::from_terms(rest, left)))
     }
 
     /// `self - other * floor(self / other)`, with the sign of `other`.
