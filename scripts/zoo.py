@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Build full-size exporters' graphs and hold the engines against ONNX Runtime.
 
-    zoo.py --sinter PROGRAM --zoo FOLDER [--work FOLDER] [--json FILE] [NAME ...]
+    zoo.py --sinter PROGRAM --zoo FOLDER [--work FOLDER] [--json FILE] [--device DEVICE] [--precision PRECISION]
+           [--jobs COUNT] [NAME ...]
 
 FOLDER holds the graphs without weights, `materialize.py` that fills them and `reference.py` that makes inputs and
-outputs; its README states the rule of agreement, which is applied here. No kernel and no pass may be dropped. One graph at
-a time is filled and deleted again. Prints a line per graph; exit status 1 when one fails. Needs onnx, onnxruntime and
+outputs; its README states the rule of agreement, which is applied here. No kernel and no pass may be dropped. As many graphs
+as there are jobs, one by default, are filled at a time and deleted again. Prints a line per graph; exit status 1 when one fails. Needs onnx, onnxruntime and
 numpy.
 """
 
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -26,7 +28,7 @@ def run(command):
     return done, time.time() - start
 
 
-def disagreement(found, expected, spread, quantized):
+def disagreement(found, expected, spread, quantized, narrow):
     """The first output that the zoo's rule does not allow, as text; `None` where all agree."""
     for name, wanted in expected.items():
         e, cosine = (float(v) for v in spread[name])
@@ -45,6 +47,11 @@ def disagreement(found, expected, spread, quantized):
                 return f"'{name}' has cosine {angle:.6f}, at least {least:.6f} is needed"
             continue
         worst, bound = np.abs(a - b).max(), max(1e-6 + 1e-3 * np.abs(b).max(), 3 * e)
+        if narrow:
+            angle = a @ b / (np.linalg.norm(a) * np.linalg.norm(b) + 1e-300)
+            if not angle >= 0.999:
+                return f"'{name}' has cosine {angle:.6f}, at least 0.999 is needed"
+            bound = max(bound, 2e-2 * np.abs(b).max())
         if not worst <= bound:
             return f"'{name}' differs by {worst:.3e}, {bound:.3e} is allowed"
     return None
@@ -72,7 +79,9 @@ def check(name, args, work):
         if all(np.isinf(s[0]) for s in spread.values()):
             return "failed", {"reason": "nothing in front of the selection is stable"}
     plan = os.path.join(work, name + ".plan")
-    built, seconds = run([args.sinter, "build", model, "-o", plan, "--json", "-"])
+    device = ["--device", args.device] if args.device else []
+    precision = ["--precision", args.precision] if args.precision != "fp32" else []
+    built, seconds = run([args.sinter, "build", model, "-o", plan, "--json", "-"] + device + precision)
     details = {"build_s": round(seconds, 2), "cut": model.endswith(".cut.onnx")}
     if built.returncode:
         return "failed", details | {"reason": built.stderr.strip()[-400:]}
@@ -83,10 +92,10 @@ def check(name, args, work):
     if verification["dropped"]:
         return "dropped", details | {"reason": str(verification["dropped"][0])[-400:]}
     outputs = stem + ".found.npz"
-    ran, _ = run([args.sinter, "run", plan, "--inputs", stem + ".in.npz", "--outputs", outputs])
+    ran, _ = run([args.sinter, "run", plan, "--inputs", stem + ".in.npz", "--outputs", outputs] + device)
     if ran.returncode:
         return "failed", details | {"reason": ran.stderr.strip()[-400:]}
-    reason = disagreement(dict(np.load(outputs)), dict(np.load(stem + ".out.npz")), spread, quantized)
+    reason = disagreement(dict(np.load(outputs)), dict(np.load(stem + ".out.npz")), spread, quantized, bool(precision))
     return ("differs", details | {"reason": reason}) if reason else ("agrees", details)
 
 
@@ -97,14 +106,21 @@ def main():
     parser.add_argument("--zoo", required=True)
     parser.add_argument("--work")
     parser.add_argument("--json")
+    parser.add_argument("--device", help="as `sinter build --device`: the processor by default")
+    parser.add_argument("--precision", default="fp32", help="fp32, fp16 or bf16")
+    parser.add_argument("--jobs", type=int, default=1, help="graphs at a time")
     args = parser.parse_args()
     names = args.names or sorted(f.removesuffix(".onnx.xz") for f in os.listdir(args.zoo) if f.endswith(".onnx.xz"))
-    rows = []
-    for name in names:
+
+    def one(name):
         with tempfile.TemporaryDirectory(dir=args.work) as work:
             result, details = check(name, args, work)
-        rows.append({"graph": name, "result": result} | details)
-        print(json.dumps(rows[-1]), flush=True)
+        row = {"graph": name, "result": result} | details
+        print(json.dumps(row), flush=True)
+        return row
+
+    with ThreadPoolExecutor(args.jobs) as pool:
+        rows = list(pool.map(one, names))
     good = sum(row["result"] == "agrees" for row in rows)
     print(f"{good} of {len(rows)} agree")
     if args.json:

@@ -14,7 +14,8 @@ pub(crate) struct Options {
     /// node, simple, pytorch-converted or pytorch-operator.
     #[arg(long, default_value = "node")]
     suite: String,
-    /// judge, fast-judge, engine (in one process) or lean (the plan's bytes in the lean program).
+    /// judge, fast-judge, engine (in one process), lean (the plan's bytes in the lean program) or gpu (the engine on the
+    /// first NVIDIA GPU).
     #[arg(long, default_value = "lean")]
     by: String,
     /// plain, symbolic (all input dimensions) or embedded (between random neighbours).

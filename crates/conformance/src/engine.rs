@@ -10,6 +10,7 @@ use sinter_backend::BackEnd;
 use sinter_base::Value;
 use sinter_builder::{BuildOptions, Verify, build};
 use sinter_cpu::Cpu;
+use sinter_cuda::Cuda;
 use sinter_ir::Network;
 use sinter_lean::client::LeanProgram;
 use sinter_plan::{Plan, Trust, from_bytes, to_bytes};
@@ -26,6 +27,15 @@ pub fn built(network: &Network) -> Result<Plan, String> {
     // The cases are the judge here.
     let options = BuildOptions { threads: THREADS, verify: Verify::Off, ..BuildOptions::default() };
     build(network, &Cpu, options).map(|built| built.plan).map_err(|e| e.to_string())
+}
+
+/// Builds a plan for the first NVIDIA GPU; what has no kernel there runs on the processor.
+///
+/// # Errors
+/// Why there is none, in words.
+pub fn built_for_the_gpu(network: &Network) -> Result<Plan, String> {
+    let options = BuildOptions { threads: THREADS, verify: Verify::Off, island: Some(&Cpu), ..BuildOptions::default() };
+    build(network, &Cuda::FIRST, options).map(|built| built.plan).map_err(|e| e.to_string())
 }
 
 /// Checks that a kernel of the back end computes every step: the reference is none, and is in no tactic table.
@@ -55,7 +65,7 @@ pub fn checked(network: &Network) -> Result<Plan, String> {
 /// The first failure, as text.
 pub fn run_here(plan: &Plan, inputs: &HashMap<String, Value>) -> Result<Vec<Value>, String> {
     let plan = from_bytes(to_bytes(plan).into(), Trust::Nothing).map_err(|e| e.to_string())?;
-    let engine = Engine::from_plan(plan, &[&Cpu], THREADS).map_err(|e| e.to_string())?;
+    let engine = Engine::from_plan(plan, &[&Cuda::FIRST, &Cpu], THREADS).map_err(|e| e.to_string())?;
     engine.run(named(inputs)).map_err(|e| e.to_string())
 }
 

@@ -8,7 +8,7 @@ use sinter_interp::{FastEvaluator, Tolerance, compare, run, run_with};
 use sinter_ir::Network;
 use sinter_lean::client::LeanProgram;
 
-use crate::engine::{checked, lean_program, run_here, run_lean};
+use crate::engine::{built_for_the_gpu, checked, lean_program, run_here, run_lean};
 use crate::onnx_cases::{Case, Failure, cases, ignored};
 use crate::rules::Rule;
 use crate::variants::{Variant, embedded, is_float_case, symbolic};
@@ -24,6 +24,8 @@ pub enum Machine {
     Engine,
     /// The built engine's plan in the lean program.
     Lean(LeanProgram),
+    /// As the engine, on the first NVIDIA GPU; what has no kernel there runs on the processor.
+    Gpu,
 }
 
 impl Machine {
@@ -42,22 +44,23 @@ impl Machine {
         inputs: &HashMap<String, Value>,
         tactics: &mut BTreeSet<String>,
     ) -> Result<Vec<Value>, String> {
+        let is_gpu = matches!(self, Self::Gpu);
         let mut plan = || {
-            let plan = checked(network)?;
+            let plan = if is_gpu { built_for_the_gpu(network)? } else { checked(network)? };
             tactics.extend(plan.tactics().into_iter().map(str::to_owned));
             Ok::<_, String>(plan)
         };
         match self {
             Self::Judge => run(network, inputs).map_err(|e| e.to_string()),
             Self::FastJudge => judged(network, inputs),
-            Self::Engine => run_here(&plan()?, inputs),
+            Self::Engine | Self::Gpu => run_here(&plan()?, inputs),
             Self::Lean(program) => run_lean(program, &plan()?, inputs),
         }
     }
 
     /// Do kernels compute its results, rather than the reference executor?
     pub fn has_kernels(&self) -> bool {
-        matches!(self, Self::Engine | Self::Lean(_))
+        matches!(self, Self::Engine | Self::Lean(_) | Self::Gpu)
     }
 }
 
@@ -96,6 +99,8 @@ pub struct Selection {
     pub one_of: usize,
     /// The seed.
     pub seed: u64,
+    /// The cases of one process among several: its number, and how many there are; `None` for all.
+    pub part: Option<(usize, usize)>,
 }
 
 impl Selection {
@@ -133,7 +138,10 @@ pub fn run_suite(
     selection: &Selection,
 ) -> std::io::Result<Report> {
     let (ignored, mut report) = (ignored(), Report::default());
-    for folder in cases(data, suite)? {
+    for (at, folder) in cases(data, suite)?.into_iter().enumerate() {
+        if selection.part.is_some_and(|(number, count)| at % count.max(1) != number) {
+            continue;
+        }
         let name = format!("{suite}/{}", folder.file_name().unwrap_or_default().to_string_lossy());
         if !selection.takes(&name) {
             continue;

@@ -1,6 +1,6 @@
 //! Runs ONNX test cases and prints what fails.
 //!
-//! `onnx-cases [--suite node] [--by judge|engine|lean] [--tier avx2] [--form plain|symbolic|embedded] [FILTER ...]`;
+//! `onnx-cases [--suite node] [--by judge|engine|lean|gpu] [--tier avx2] [--form plain|symbolic|embedded] [FILTER ...]`;
 //! the data folder is `SINTER_ONNX_DATA`. `--full` runs every suite in every form on every tier, `--json` says which
 //! tactics computed each case.
 #![allow(clippy::print_stdout, reason = "this program prints its results")]
@@ -21,6 +21,7 @@ enum By {
     FastJudge,
     Engine,
     Lean,
+    Gpu,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -39,8 +40,8 @@ struct Arguments {
     /// Which suite: node, simple, pytorch-converted, pytorch-operator.
     #[arg(long, default_value = "node")]
     suite: String,
-    /// The program that computes the outputs: the reference executor (judge), the engine, or its plan in the lean
-    /// program.
+    /// The program that computes the outputs: the reference executor (judge), the engine, its plan in the lean
+    /// program, or the engine on the first NVIDIA GPU.
     #[arg(long, value_enum, default_value = "judge")]
     by: By,
     /// Instruction set of the lean program: scalar, avx2, avx512.
@@ -59,11 +60,20 @@ struct Arguments {
     /// holds nothing else.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Only the cases of one process among several, `0/16` say.
+    #[arg(long, value_name = "NUMBER/COUNT", value_parser = part)]
+    part: Option<(usize, usize)>,
     /// Writes the page of operators and their kernels instead.
     #[arg(long)]
     operators: Option<PathBuf>,
     /// Only cases whose name contains one of these.
     filters: Vec<String>,
+}
+
+/// A number and a count, `0/16` say.
+fn part(text: &str) -> Result<(usize, usize), String> {
+    let parsed = text.split_once('/').and_then(|(number, count)| Some((number.parse().ok()?, count.parse().ok()?)));
+    parsed.filter(|(number, count)| number < count).ok_or_else(|| "a number and a larger count, 0/16 say".to_owned())
 }
 
 fn show(title: &str, report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
@@ -103,7 +113,7 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
         return std::fs::write(path, page).map(|()| true).map_err(|e| format!("{}: {e}", path.display()));
     }
     Tier::requested().map_err(|e| e.to_string())?;
-    let selection = Selection { filters: arguments.filters.clone(), ..Selection::default() };
+    let selection = Selection { filters: arguments.filters.clone(), part: arguments.part, ..Selection::default() };
     let form = |name| match name {
         FormName::Plain => Form::Plain,
         FormName::Symbolic => Form::Symbolic,
@@ -139,6 +149,7 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
             By::FastJudge => (Machine::FastJudge, "fast-judge"),
             By::Engine => (Machine::Engine, "engine"),
             By::Lean => (Machine::lean(tier)?, "lean"),
+            By::Gpu => (Machine::Gpu, "gpu"),
         };
         let (suite, form) = (arguments.suite.as_str(), form(arguments.form));
         one(&format!("{suite} {}", form.name()), suite, (by, tier), &mut machine, form)?;
