@@ -17,6 +17,7 @@ mod fold_constants;
 mod heads;
 mod identities;
 mod merge_pointwise;
+mod merge_products;
 mod normalizations;
 pub mod pass;
 pub mod pipeline;

@@ -12,8 +12,8 @@ use crate::error::PassError;
 use crate::pass::{Pass, PassReport, Runner};
 use crate::{
     activations, attention, attention_layout, broadcasts, channel_scales, common_subexpressions, dead_code,
-    fold_constants, identities, merge_pointwise, normalizations, quantize_motion, quantized_operands, reshapes,
-    rotary_embedding, softmax, split_pointwise, transposes,
+    fold_constants, identities, merge_pointwise, merge_products, normalizations, quantize_motion, quantized_operands,
+    reshapes, rotary_embedding, softmax, split_pointwise, transposes,
 };
 
 /// Rounds of a group.
@@ -36,6 +36,7 @@ const ATTENTION_LAYOUT: Pass = Pass::node("attention-layout", attention_layout::
 const QUANTIZE_MOTION: Pass = Pass::node("quantize-motion", quantize_motion::rewrite);
 const QUANTIZED_OPERANDS: Pass = Pass::node("quantized-operands", quantized_operands::rewrite);
 const CHANNEL_SCALES: Pass = Pass::node("channel-scales", channel_scales::rewrite);
+const MERGE_PRODUCTS: Pass = Pass::node("merge-products", merge_products::rewrite);
 const MERGE_POINTWISE: Pass = Pass::body("merge-pointwise", merge_pointwise::sweep);
 
 /// Groups of passes in order.
@@ -46,6 +47,7 @@ pub const GROUPS: &[(&str, &[Pass])] = &[
     ("recognisers", &[ACTIVATIONS, NORMALIZATIONS, SOFTMAX, ROTARY_EMBEDDING, ATTENTION]),
     ("shapes again", &[RESHAPES, TRANSPOSES, IDENTITIES, FOLD_CONSTANTS, COMMON_SUBEXPRESSIONS, ATTENTION_LAYOUT]),
     ("weights", &[CHANNEL_SCALES]),
+    ("products", &[MERGE_PRODUCTS]),
     ("quantization", &[QUANTIZE_MOTION, FOLD_CONSTANTS, COMMON_SUBEXPRESSIONS]),
     ("programs", &[MERGE_POINTWISE]),
     ("final clean-up", &[FOLD_CONSTANTS, COMMON_SUBEXPRESSIONS, DEAD_CODE]),

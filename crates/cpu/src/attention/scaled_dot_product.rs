@@ -1,15 +1,16 @@
 //! `cpu.attention.rows`: scaled dot-product attention, one query row at a time.
 //!
 //! The kernel first concatenates past and new keys and values, which are results as well; after that every head is
-//! contiguous. One task computes one query head: its scores are products of contiguous rows, its results weighted sums
+//! contiguous. It copies operands whose rows are strided. One task computes one query head: its scores are products of contiguous rows, its results weighted sums
 //! of rows.
 
-use sinter_backend::{KernelError, Numerics, Refusal, Region};
+use sinter_backend::{End, KernelError, Numerics, Refusal, Region, StrideSupport};
+use sinter_base::view::element_bytes;
 use sinter_base::{DataType, Sizes, View};
 use sinter_ops::OpKind;
 use sinter_ops::attention::{Attention, FullyMasked, ScoreStage};
 
-use crate::attention::layout::{Layout, mask_over};
+use crate::attention::layout::{Layout, mask_over, stride_support};
 use crate::elements::{Numbers, load};
 use crate::float::{Float, dot};
 use crate::launch::{Kernel, Launch, Loaded, Scratch, ScratchBuffer};
@@ -63,6 +64,20 @@ fn joined<'r, T: Float>(
         }
     }
     Ok((all, past_length))
+}
+
+/// The rows of a strided operand, one after the other.
+fn copied<'r>(view: View<'_>, scratch: &'r Scratch) -> Option<ScratchBuffer<'r, u8>> {
+    view.rows()?;
+    let mut copy = scratch.allocate(view.count() * element_bytes(view.data_type()));
+    view.copy_to(&mut copy);
+    Some(copy)
+}
+
+/// An operand, or its copy.
+fn in_order<'v>(view: View<'v>, copy: Option<&'v ScratchBuffer<'_, u8>>) -> Result<View<'v>, KernelError> {
+    let Some(copy) = copy else { return Ok(view) };
+    View::new(view.data_type(), view.sizes(), copy).map_err(|e| KernelError::Data(e.to_string()))
 }
 
 fn floats<'r>(view: View<'_>, scratch: &'r Scratch) -> Result<ScratchBuffer<'r, f64>, KernelError> {
@@ -125,9 +140,15 @@ impl Rows {
     fn run<T: Float>(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let (q_view, k_view, v_view) = (launch.input(0)?, launch.input(1)?, launch.input(2)?);
         let scratch = launch.scratch;
-        let q_at = Layout::of(q_view.sizes(), self.op.query_heads)?;
-        let k_at = Layout::of(k_view.sizes(), self.op.key_heads)?;
-        let v_at = Layout::of(v_view.sizes(), self.op.key_heads)?;
+        let copies = [q_view, k_view, v_view].map(|view| copied(view, scratch));
+        let [q_view, k_view, v_view] = [
+            in_order(q_view, copies[0].as_ref())?,
+            in_order(k_view, copies[1].as_ref())?,
+            in_order(v_view, copies[2].as_ref())?,
+        ];
+        let q_at = Layout::of(&q_view, self.op.query_heads)?;
+        let k_at = Layout::of(&k_view, self.op.key_heads)?;
+        let v_at = Layout::of(&v_view, self.op.key_heads)?;
         let has_past = launch.optional(PAST_KEY).is_some();
         let (keys, past) = joined::<T>(launch.optional(PAST_KEY), k_view, k_at, scratch)?;
         let (values, _) = joined::<T>(launch.optional(PAST_VALUE), v_view, v_at, scratch)?;
@@ -201,7 +222,7 @@ impl Rows {
             Cost::PerElement(work),
             one_head,
         );
-        let y_at = Layout { size: value_size, ..q_at };
+        let y_at = Layout::contiguous(launch.output(0).sizes(), self.op.query_heads)?;
         let mut y = scratch.allocate::<T>(batch * heads * run);
         let mut recorded =
             scratch.allocate::<T>(if launch.outputs.len() > 3 { batch * heads * length * total } else { 0 });
@@ -223,6 +244,10 @@ impl Rows {
 }
 
 impl Kernel for Rows {
+    fn stride_support(&self, end: End) -> StrideSupport {
+        stride_support(end)
+    }
+
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let is_f32 = |index: usize| launch.optional(index).is_none_or(|v| v.data_type() == DataType::F32);
         if is_f32(0) && is_f32(1) && is_f32(2) { self.run::<f32>(launch) } else { self.run::<f64>(launch) }

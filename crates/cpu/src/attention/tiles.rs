@@ -7,14 +7,14 @@
 
 use std::sync::Mutex;
 
-use sinter_backend::{KernelError, Numerics, Refusal, Region};
+use sinter_backend::{End, KernelError, Numerics, Refusal, Region, StrideSupport};
 use sinter_base::{DataType, Sizes, View};
 use sinter_ops::OpKind;
 use sinter_ops::attention::{Attention, FullyMasked};
 use sinter_ops::recurrent::activation::Activation;
 use smallvec::SmallVec;
 
-use crate::attention::layout::{Layout, mask_over};
+use crate::attention::layout::{Layout, mask_over, stride_support};
 use crate::launch::{Kernel, Launch, Loaded};
 use crate::only_operator;
 use crate::product::blocks::Blocks;
@@ -113,16 +113,20 @@ struct Parts<'a> {
 }
 
 impl Kernel for Tiles {
+    fn stride_support(&self, end: End) -> StrideSupport {
+        stride_support(end)
+    }
+
     fn launch(&self, launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         let (q, k, v) = (launch.input(0)?, launch.input(1)?, launch.input(2)?);
-        let q_at = Layout::of(q.sizes(), self.op.query_heads)?;
-        let k_at = Layout::of(k.sizes(), self.op.key_heads)?;
-        let v_at = Layout::of(v.sizes(), self.op.key_heads)?;
+        let q_at = Layout::of(&q, self.op.query_heads)?;
+        let k_at = Layout::of(&k, self.op.key_heads)?;
+        let v_at = Layout::of(&v, self.op.key_heads)?;
         let Layout { batch, heads, length, .. } = q_at;
         let total = k_at.length;
         let mask = launch.optional(MASK).map(|m| Mask::of(m, [batch, heads, length, total])).transpose()?;
-        let (q, k, v) = (q.elements::<f32>(), k.elements::<f32>(), v.elements::<f32>());
-        let y_at = Layout { size: v_at.size, ..q_at };
+        let (q, k, v) = (q.span::<f32>(), k.span::<f32>(), v.span::<f32>());
+        let y_at = Layout::contiguous(launch.output(0).sizes(), self.op.query_heads)?;
         let (workers, scratch) = (launch.workers, launch.scratch);
         let y = launch.output(0).elements::<f32>();
         if y.is_empty() || total == 0 {
