@@ -273,4 +273,4 @@ template <int V> __forceinline__ void convolve(const Parameters& p) {
 
 extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) wide(const __grid_constant__ Parameters p) { convolve<4>(p); }
 // A thread holds more registers of pixels one by one.
-extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT - 1) any(const __grid_constant__ Parameters p) { convolve<1>(p); }
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT / 2) any(const __grid_constant__ Parameters p) { convolve<1>(p); }

@@ -40,6 +40,8 @@ const MOST_PAIRS: usize = 256;
 const MOST_HALO: usize = 24 * THREADS;
 /// Pixels of an image along an axis, and of all results, at most: the text counts them in 32 bits.
 const MOST: usize = 1 << 30;
+/// Bytes of shared memory that the blocks of one multiprocessor have together.
+const SHARED_OF_BLOCKS: usize = 160 << 10;
 /// Pixels that are loaded at once.
 const CHUNK: usize = 4;
 
@@ -141,9 +143,9 @@ impl Few {
     }
 
     /// Blocks of a multiprocessor, of so many as registers have room for.
-    fn resident(&self, tile: Tile, memory: usize) -> usize {
+    fn resident(&self, tile: Tile) -> usize {
         let most = if tile.lines * tile.columns > 4 * 64 { 3 } else { 4 };
-        (memory / self.shared(tile).max(1)).clamp(1, most)
+        (SHARED_OF_BLOCKS / self.shared(tile).max(1)).clamp(2, most)
     }
 
     /// Expected nanoseconds, without the launch.
@@ -157,9 +159,12 @@ impl Few {
         let products = positions * (tile.columns * self.steps() * STEP) as f64 / PRODUCTS;
         let copies = (channels * lines * columns) as f64 * COPY;
         let cycles = products + copies + positions * tile.columns as f64 * STORE;
+        // Blocks that work at the same time hide what each waits for; one alone cannot.
         let own = (tiles / units).ceil();
+        let turns = (own / self.resident(tile) as f64).ceil();
+        let busy = (own * (cycles + SERIAL)).max(turns * (ALONE * cycles + SERIAL));
         let once = 2.0 * counts.elements / (target.bytes_per_second.max(1e11) * 1e-9 * STREAMED);
-        START + (own * (cycles + SERIAL) * CYCLE).max(once)
+        START + (busy * CYCLE).max(once)
     }
 }
 
@@ -168,10 +173,11 @@ const PRODUCTS: f64 = 970.0;
 /// Cycles of a multiprocessor to bring an element to shared memory, and to turn a sum into a result.
 const COPY: f64 = 0.1;
 const STORE: f64 = 0.07;
-/// Cycles that a tile waits for itself.
+/// Cycles that a tile waits for itself, and how much slower a block is without others on its multiprocessor.
 const SERIAL: f64 = 600.0;
+const ALONE: f64 = 2.5;
 /// Nanoseconds of a block until its weights and its first pixels are there.
-const START: f64 = 1_500.0;
+const START: f64 = 1_300.0;
 /// Nanoseconds of a cycle.
 const CYCLE: f64 = 0.57;
 /// Share of the memory's bandwidth.
@@ -253,15 +259,6 @@ struct HaloKernel {
 const WIDE: usize = 0;
 const ANY: usize = 1;
 
-/// Shared memory that blocks of one multiprocessor have together, for the number of them that registers make room for.
-const SHARED_OF_BLOCKS: usize = 160 << 10;
-
-impl HaloKernel {
-    fn resident(&self) -> usize {
-        self.few.resident(self.tile, SHARED_OF_BLOCKS)
-    }
-}
-
 impl Kernel for HaloKernel {
     fn configuration(&self) -> String {
         let (Tile { lines, columns }, few) = (self.tile, &self.few);
@@ -286,7 +283,7 @@ impl Kernel for HaloKernel {
             ("STRIDE_Y", stride_y),
             ("STRIDE_X", stride_x),
             ("DILATION_Y", dilation),
-            ("RESIDENT", self.resident()),
+            ("RESIDENT", few.resident(self.tile)),
         ];
         let mut generated = few.convolved.generated();
         constants.iter().for_each(|(name, value)| generated.push_str(&format!("constexpr int {name} = {value};\n")));
@@ -339,7 +336,7 @@ impl Kernel for HaloKernel {
         let small = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         let columns = small(outputs.div_ceil(columns));
         // Blocks take tiles in turns, and load their weights once.
-        let most = small(self.resident() * launch.units.max(1)).div_ceil(columns).max(1);
+        let most = small(few.resident(self.tile) * launch.units.max(1)).div_ceil(columns).max(1);
         let turns = tiles.div_ceil(most);
         let geometry = Geometry {
             grid: [tiles.div_ceil(turns), columns, 1],

@@ -567,10 +567,12 @@ fn light_layers(batch: usize) -> Vec<(String, Region)> {
 fn figures_of_light_layers() {
     let Some(device) = device() else { return };
     let target = device.target();
-    // The batches, as `BATCHES=1,8`.
+    // The batches, as `BATCHES=1,8`, and a part of the names of the layers, as `LAYERS=pool`.
     let batches = std::env::var("BATCHES").unwrap_or_else(|_| "1,128".to_owned());
+    let part = std::env::var("LAYERS").unwrap_or_default();
     for batch in batches.split(',').map(|batch| batch.parse::<usize>().expect("a number")) {
-        let layers = light_layers(batch);
+        let mut layers = light_layers(batch);
+        layers.retain(|(name, _)| name.contains(&part));
         compile_all(layers.iter().map(|(_, region)| region), target, MOST);
         for (name, region) in &layers {
             let takers = offers(region, target, MOST);
@@ -609,6 +611,17 @@ fn copies(region: &Region) -> usize {
     let types = region.body().input_types().into_iter().chain(region.body().output_types());
     let bytes: usize = types.map(|ty| bytes(ty.as_tensor().expect("a tensor"))).sum();
     (160_000_000 / bytes.max(1)).clamp(1, 20)
+}
+
+/// Of the tactics that take a first layer, the one that reads the image by lines is the fastest, and is expected to be.
+#[test]
+fn first_layers_are_expected_to_be_fastest_from_shared_memory() {
+    let target = sinter_cuda::target::Chip::named("sm_90a").expect("a known target").typical();
+    for (name, region) in [1, 8, 128].into_iter().flat_map(light_layers).filter(|(name, _)| name.contains("first")) {
+        let offers = offers(&region, &target, usize::MAX);
+        let best = offers.iter().min_by(|(_, a), (_, b)| a.estimate.total_cmp(&b.estimate)).expect("an offer");
+        assert_eq!(best.0.name(), "cuda.conv.mma.halo", "{name}");
+    }
 }
 
 #[test]
