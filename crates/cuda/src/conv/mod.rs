@@ -9,6 +9,7 @@ pub mod deformable;
 pub mod depthwise;
 pub mod direct;
 pub mod mma;
+pub mod mma_halo;
 pub mod mma_nhwc;
 pub mod transposed;
 pub mod wgmma;
@@ -24,6 +25,7 @@ pub const TACTICS: &[&dyn CudaTactic] = &[
     &depthwise::Depthwise,
     &wgmma::Wgmma,
     &mma_nhwc::MmaNhwc,
+    &mma_halo::MmaHalo,
     &mma::Mma,
     &direct::DIRECT,
     &transposed::TRANSPOSED,

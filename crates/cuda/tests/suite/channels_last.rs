@@ -1,9 +1,12 @@
 //! Convolutions and pools of images with the channels last: agreement with the reference on odd sizes, and their speed.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
-use sinter_backend::{Argument, Input, Loaded, Output, Problem, Queue, Region, Sizing};
+use sinter_backend::{Argument, Candidate, Input, Loaded, Output, Problem, Queue, Region, Sizing};
 use sinter_base::{DataType, MemoryRef, Rows, Tensor, TensorType};
 use sinter_cuda::Cuda;
+use sinter_cuda::compile::image_with;
 use sinter_ops::conv::Convolution;
 use sinter_ops::movement::Transpose;
 use sinter_ops::pointwise::{Expr, ScalarOp};
@@ -11,9 +14,10 @@ use sinter_ops::pool::{Pool, PoolMode, PoolWindow};
 use sinter_ops::window::Padding;
 use sinter_ops::{Body, InferContext, Op, ValueId};
 
+use crate::compile::{distinct, failures, has_compiler};
 use crate::convolutions::{same, windows};
 use crate::device::{arguments, device, memory_of_input, times_of};
-use crate::products::{Random, agree, agree_on_all, compile_all, offers, reference, ty};
+use crate::products::{Random, agree, agree_on_all, compile_all, offers, reference, run, ty};
 
 /// The pointwise operator behind a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +28,8 @@ pub(crate) enum Behind {
     Residual,
     /// y * scale, with a number for each image and channel.
     Gate,
+    /// y * sigmoid(y), computed in f32.
+    Swish,
 }
 
 /// Where the channels of the image are.
@@ -90,6 +96,7 @@ pub(crate) fn convolution(
             (Some(sum.binary(ScalarOp::Max, &zero)), vec![sizes.clone(), channels()])
         }
         Behind::Gate => (Some(&input(0) * &input(1)), vec![gates()]),
+        Behind::Swish => (Some(input(0).cast(DataType::F32).unary(ScalarOp::Swish).cast(data_type)), vec![]),
     };
     let result = program.map_or(y, |program| {
         let op = Expr::into_pointwise(&[program]).expect("a program");
@@ -128,58 +135,198 @@ fn grouped(taps: usize, stride: usize, groups: usize) -> Convolution {
     Convolution { groups, ..same(taps, stride) }
 }
 
-/// A pool of an image of sizes [n, c, h, w], with channels last.
+/// A pool of an image of sizes [n, c, spatial...], with channels last: all windows of as many taps along each axis, or whole images.
 fn pool(mode: PoolMode, taps: Option<usize>, data_type: DataType, x: &[usize]) -> Region {
+    let window = taps.map(|taps| {
+        let spatial = x.len() - 2;
+        PoolWindow {
+            strides: (0..spatial).map(|axis| 2 - axis % 2).collect(),
+            padding: Padding::Explicit {
+                begin: vec![1; spatial],
+                end: (0..spatial as i64).map(|axis| axis % 3).collect(),
+            },
+            ceil: true,
+            ..PoolWindow::of(&vec![taps; spatial])
+        }
+    });
+    pool_of(Pool { mode, window }, data_type, x)
+}
+
+fn pool_of(op: Pool, data_type: DataType, x: &[usize]) -> Region {
     let mut body = Body::new();
     let mut turned = x.to_vec();
     turned[1..].rotate_left(1);
-    let window = taps.map(|taps| PoolWindow {
-        strides: vec![2, 1],
-        padding: Padding::Explicit { begin: vec![1, 0], end: vec![1, 2] },
-        ceil: true,
-        ..PoolWindow::of(&[taps, taps])
-    });
     let x = body.add_input(ty(data_type, &turned));
-    let y = on_image(&mut body, Pool { mode, window }.into(), Image::Last, &[Some(x)]);
+    let y = on_image(&mut body, op.into(), Image::Last, &[Some(x)]);
     body.set_outputs(vec![y]);
     Region::new(body)
 }
 
+const ALL_BEHIND: [(bool, Behind); 5] = [
+    (false, Behind::Nothing),
+    (true, Behind::Relu),
+    (true, Behind::Residual),
+    (false, Behind::Gate),
+    (true, Behind::Swish),
+];
+
+/// Windows of all kinds that a thread keeps in registers, and larger ones; channels in chunks, and one by one; lines and columns
+/// that no tile divides; one spatial axis.
+fn depthwise_cases() -> Vec<(Convolution, &'static [usize], &'static [usize])> {
+    vec![
+        (grouped(3, 1, 32), &[2, 32, 9, 11], &[3, 3]),
+        (grouped(3, 2, 96), &[1, 96, 13, 15], &[3, 3]),
+        (grouped(5, 1, 24), &[1, 24, 7, 6], &[5, 5]),
+        (grouped(5, 2, 40), &[3, 40, 11, 18], &[5, 5]),
+        (grouped(5, 2, 13), &[1, 13, 12, 9], &[5, 5]),
+        (grouped(7, 1, 16), &[1, 16, 10, 10], &[7, 7]),
+        (grouped(9, 2, 16), &[2, 16, 14, 9], &[9, 9]),
+        (windows(&[1, 3], &[2, 2], &[2, 1], &[0, 3], 8), &[2, 8, 11, 12], &[3, 2]),
+        (windows(&[1, 1], &[3, 2], &[3, 2], &[3, 2], 24), &[1, 24, 9, 13], &[3, 3]),
+        (windows(&[1, 1], &[9, 1], &[18, 0], &[18, 2], 8), &[1, 8, 12, 7], &[5, 3]),
+        (windows(&[2, 2], &[1, 1], &[-1, 1], &[1, 0], 40), &[1, 40, 9, 8], &[2, 3]),
+        (windows(&[4, 4], &[1, 1], &[0, 0], &[0, 0], 16), &[2, 16, 10, 13], &[1, 2]),
+        (windows(&[1], &[1], &[7], &[7], 48), &[2, 48, 37], &[15]),
+        (windows(&[2], &[2], &[1], &[0], 7), &[2, 7, 21], &[3]),
+        (grouped(3, 1, 8), &[0, 8, 4, 4], &[3, 3]),
+    ]
+}
+
+fn depthwise(op: &Convolution, data_type: DataType, x: &[usize], taps: &[usize], form: (bool, Behind)) -> Region {
+    let w: Vec<usize> = [x[1], 1].iter().chain(taps).copied().collect();
+    convolution(op.clone(), data_type, Image::Last, [x, &w], form)
+}
+
 #[test]
-fn depthwise_convolutions_and_pools_with_channels_last_agree_with_the_reference() {
+fn every_tile_of_depthwise_convolutions_agrees_with_the_reference() {
     let Some(device) = device() else { return };
-    let forms = [(false, Behind::Nothing), (true, Behind::Relu), (true, Behind::Residual), (false, Behind::Gate)];
-    let cases: [(Convolution, [usize; 4], [usize; 2]); 7] = [
-        (grouped(3, 1, 32), [2, 32, 9, 11], [3, 3]),
-        (grouped(3, 2, 96), [1, 96, 13, 15], [3, 3]),
-        (grouped(5, 1, 24), [2, 24, 7, 6], [5, 5]),
-        (grouped(5, 2, 13), [1, 13, 12, 9], [5, 5]),
-        (grouped(7, 1, 16), [1, 16, 10, 10], [7, 7]),
-        (windows(&[1, 3], &[2, 2], &[2, 1], &[0, 3], 8), [2, 8, 11, 12], [3, 2]),
-        (windows(&[2, 2], &[1, 1], &[-1, 1], &[1, 0], 40), [1, 40, 9, 8], [2, 3]),
-    ];
     let mut regions = Vec::new();
-    for (index, (op, x, taps)) in cases.into_iter().enumerate() {
-        for (number, form) in forms.into_iter().enumerate() {
+    for (index, (op, x, taps)) in depthwise_cases().into_iter().enumerate() {
+        for number in 0..2 {
             let data_type = if (index + number) % 2 == 0 { DataType::F16 } else { DataType::Bf16 };
-            let w = [x[1], 1, taps[0], taps[1]];
-            regions.push(convolution(op.clone(), data_type, Image::Last, [&x, &w], form));
+            let form = ALL_BEHIND[(index + 2 * number) % ALL_BEHIND.len()];
+            regions.push(depthwise(&op, data_type, x, taps, form));
         }
     }
+    agree_on_all(&*device, &regions);
+}
+
+#[test]
+fn pools_with_channels_last_agree_with_the_reference() {
+    let Some(device) = device() else { return };
+    let mut regions = Vec::new();
     for (mode, taps) in [
         (PoolMode::Max, Some(3)),
         (PoolMode::Average { count_padding: true }, Some(3)),
         (PoolMode::Average { count_padding: false }, Some(2)),
+        (PoolMode::Max, Some(5)),
         (PoolMode::Average { count_padding: false }, None),
         (PoolMode::Max, None),
     ] {
-        for (data_type, x) in
-            [(DataType::F16, [2, 72, 11, 9]), (DataType::Bf16, [3, 13, 7, 7]), (DataType::F16, [1, 8, 1, 1])]
-        {
-            regions.push(pool(mode.clone(), taps, data_type, &x));
+        let sizes: [&[usize]; 12] = [
+            &[2, 72, 11, 9],
+            &[3, 13, 7, 7],
+            &[1, 8, 1, 1],
+            &[2, 24, 17],
+            &[1, 16, 4, 5, 6],
+            &[0, 8, 4, 4],
+            // Blocks of more threads, and blocks that share images: in sectors and by channels.
+            &[1, 24, 50, 47],
+            &[3, 8, 40, 41],
+            &[1, 24, 95, 67],
+            &[2, 13, 81, 43],
+            // Enough images for whole lines of the cache.
+            &[140, 72, 3, 5],
+            &[133, 64, 2, 33],
+        ];
+        // No window is larger than the image with its border.
+        let fits = |x: &&[usize]| x[2..].iter().all(|size| *size == 0 || size + 1 >= taps.unwrap_or(0));
+        for (index, x) in sizes.into_iter().filter(fits).enumerate() {
+            let data_type = if index % 2 == 0 { DataType::F16 } else { DataType::Bf16 };
+            regions.push(pool(mode.clone(), taps, data_type, x));
         }
     }
     agree(&*device, &regions);
+}
+
+/// The first layers of networks: few channels that lie in front of the spatial axes; lines of any length.
+#[test]
+fn every_tile_of_first_layers_agrees_with_the_reference() {
+    let Some(device) = device() else { return };
+    let cases: Vec<(Convolution, &[usize], &[usize])> = vec![
+        (same(7, 2), &[2, 3, 40, 36], &[64, 3, 7, 7]),
+        (same(7, 2), &[1, 3, 41, 37], &[24, 3, 7, 7]),
+        (same(3, 2), &[3, 3, 33, 44], &[32, 3, 3, 3]),
+        (same(3, 1), &[1, 3, 18, 20], &[72, 3, 3, 3]),
+        (same(3, 1), &[2, 2, 9, 35], &[100, 2, 3, 3]),
+        (same(5, 1), &[2, 1, 28, 28], &[9, 1, 5, 5]),
+        (windows(&[3, 2], &[2, 1], &[0, 4], &[3, -1], 1), &[1, 4, 17, 60], &[17, 4, 3, 4]),
+        (windows(&[1, 3], &[1, 1], &[-2, 3], &[5, 3], 1), &[2, 3, 21, 40], &[16, 3, 4, 5]),
+        (windows(&[4, 4], &[1, 1], &[0, 0], &[0, 0], 1), &[1, 3, 32, 64], &[96, 3, 4, 4]),
+        (windows(&[2], &[1], &[5], &[2], 1), &[2, 1, 500], &[64, 1, 11]),
+        (same(3, 1), &[0, 3, 4, 4], &[8, 3, 3, 3]),
+    ];
+    let mut regions = Vec::new();
+    for (index, (op, x, w)) in cases.into_iter().enumerate() {
+        for number in 0..2 {
+            let data_type = if (index + number) % 2 == 0 { DataType::F16 } else { DataType::Bf16 };
+            let form = ALL_BEHIND[(index + 2 * number) % ALL_BEHIND.len()];
+            regions.push(convolution(op.clone(), data_type, Image::First, [x, w], form));
+        }
+    }
+    agree_on_all(&*device, &regions);
+}
+
+/// A pixel that no window of a result meets changes no result, even if it is no number: windows of odd length are padded to pairs.
+#[test]
+fn pixels_beside_a_window_do_not_count() {
+    let Some(device) = device() else { return };
+    let (x, w): (&[usize], &[usize]) = (&[1, 1, 3, 32], &[8, 1, 3, 3]);
+    let region =
+        convolution(windows(&[2, 4], &[1, 1], &[0, 0], &[0, 0], 1), DataType::F16, Image::First, [x, w], ALL_BEHIND[0]);
+    let mut operands = Random::fresh().operands(&region);
+    // The fourth of four columns.
+    let values: Vec<f64> = operands[0]
+        .to_floats()
+        .into_iter()
+        .enumerate()
+        .map(|(at, v)| if at % 4 == 3 { f64::INFINITY } else { v })
+        .collect();
+    operands[0] = Tensor::from_floats(DataType::F16, x, &values).expect("a tensor");
+    let expected = reference(&region, &operands);
+    assert!(expected.iter().all(|value| value.is_finite()));
+    for (tactic, candidate) in offers(&region, device.target(), usize::MAX) {
+        let found = run(&*device, tactic, &candidate, &region, &operands).expect("a result").to_floats();
+        let worst = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(worst < 0.05 && found.iter().all(|value| value.is_finite()), "{}", candidate.recipe);
+    }
+}
+
+/// No tile needs more registers than there are.
+#[test]
+fn tiles_of_light_layers_stay_in_registers() {
+    if !has_compiler() {
+        return;
+    }
+    let cases = [(3, 1), (3, 2), (5, 1), (5, 2), (7, 1)];
+    let tiles = cases.map(|(taps, stride)| {
+        depthwise(&grouped(taps, stride, 96), DataType::F16, &[1, 96, 56, 56], &[taps, taps], (true, Behind::Swish))
+    });
+    let first = [(7, 2, 64), (3, 2, 32), (3, 1, 64)].map(|(taps, stride, m)| {
+        let (x, w): (&[usize], &[usize]) = (&[8, 3, 224, 224], &[m, 3, taps, taps]);
+        convolution(same(taps, stride), DataType::F16, Image::First, [x, w], (true, Behind::Swish))
+    });
+    let pools = [Some(3), None].map(|taps| pool(PoolMode::Max, taps, DataType::Bf16, &[8, 64, 56, 56]));
+    let regions: Vec<Region> = tiles.into_iter().chain(first).chain(pools).collect();
+    let mut jobs = distinct(&regions, &["sm_90a"], usize::MAX);
+    jobs.retain(|(name, ..)| ["depthwise", "halo", "pool.nhwc"].iter().any(|part| name.contains(part)));
+    let failures = failures(&jobs, |(_, source, target)| {
+        let compiled = image_with(source, target, &["--ptxas-options=-warn-spills"]);
+        compiled
+            .map_or_else(|error| Some(error.to_string()), |compiled| Some(compiled.log).filter(|log| !log.is_empty()))
+    });
+    println!("{} kernels", jobs.len());
+    assert!(failures.is_empty(), "{} fail:\n{}", failures.len(), failures[..failures.len().min(5)].join("\n"));
 }
 
 /// Strides, dilations, borders of any size, groups, tails of channels and of pixels, one to three spatial axes, no images.
@@ -208,9 +355,9 @@ fn cases() -> Vec<(Convolution, &'static [usize], &'static [usize])> {
 fn convolutions_with_channels_last_agree_with_the_reference() {
     let Some(device) = device() else { return };
     let mut regions = Vec::new();
-    let all = [(false, Behind::Nothing), (true, Behind::Relu), (true, Behind::Residual), (false, Behind::Gate)];
+    let all = &ALL_BEHIND[..4];
     for (index, (op, x, w)) in cases().into_iter().enumerate() {
-        for (number, form) in all.into_iter().enumerate() {
+        for (number, &form) in all.iter().enumerate() {
             let data_type = if (index + number) % 2 == 0 { DataType::F16 } else { DataType::Bf16 };
             regions.push(convolution(op.clone(), data_type, Image::Last, [x, w], form));
         }
@@ -378,6 +525,83 @@ fn figures_of_channels_last() {
     }
 }
 
+/// Depthwise convolutions, pools and first layers of MobileNet v2, EfficientNet-B0 and ResNet-50.
+fn light_layers(batch: usize) -> Vec<(String, Region)> {
+    let half = DataType::F16;
+    let mut layers = Vec::new();
+    for (c, side, taps, stride, behind) in [
+        (96, 112, 3, 2, Behind::Relu),
+        (144, 56, 3, 1, Behind::Relu),
+        (192, 28, 3, 1, Behind::Relu),
+        (576, 14, 3, 1, Behind::Relu),
+        (960, 7, 3, 1, Behind::Relu),
+        (32, 112, 3, 1, Behind::Swish),
+        (144, 56, 5, 2, Behind::Swish),
+        (240, 28, 5, 1, Behind::Swish),
+        (672, 14, 5, 1, Behind::Swish),
+        (672, 14, 5, 2, Behind::Swish),
+        (1152, 7, 5, 1, Behind::Swish),
+        (96, 56, 7, 1, Behind::Nothing),
+    ] {
+        let region = depthwise(&grouped(taps, stride, c), half, &[batch, c, side, side], &[taps, taps], (true, behind));
+        layers.push((format!("depthwise {batch}x{c}x{side} {taps}/{stride} {behind:?}"), region));
+    }
+    for (c, side) in [(32, 112), (96, 56), (144, 56), (240, 28), (480, 14), (1280, 7)] {
+        let region = pool(PoolMode::Average { count_padding: false }, None, half, &[batch, c, side, side]);
+        layers.push((format!("pool {batch}x{c}x{side} whole"), region));
+    }
+    let padding = Padding::Explicit { begin: vec![1; 2], end: vec![1; 2] };
+    let window = Some(PoolWindow { strides: vec![2; 2], padding, ..PoolWindow::of(&[3; 2]) });
+    let region = pool_of(Pool { mode: PoolMode::Max, window }, half, &[batch, 64, 112, 112]);
+    layers.push((format!("pool {batch}x64x112 3/2"), region));
+    for (m, taps, stride, behind) in [(64, 7, 2, Behind::Relu), (32, 3, 2, Behind::Swish), (64, 3, 1, Behind::Relu)] {
+        let (x, w): (&[usize], &[usize]) = (&[batch, 3, 224, 224], &[m, 3, taps, taps]);
+        let region = convolution(same(taps, stride), half, Image::First, [x, w], (true, behind));
+        layers.push((format!("first {batch}x3x224 {m}x{taps}/{stride} {behind:?}"), region));
+    }
+    layers
+}
+
+/// Prints the speed of layers that the memory bounds; no figure is a condition.
+#[test]
+fn figures_of_light_layers() {
+    let Some(device) = device() else { return };
+    let target = device.target();
+    // The batches, as `BATCHES=1,8`, and a part of the names of the layers, as `LAYERS=pool`.
+    let batches = std::env::var("BATCHES").unwrap_or_else(|_| "1,128".to_owned());
+    let part = std::env::var("LAYERS").unwrap_or_default();
+    for batch in batches.split(',').map(|batch| batch.parse::<usize>().expect("a number")) {
+        let mut layers = light_layers(batch);
+        layers.retain(|(name, _)| name.contains(&part));
+        compile_all(layers.iter().map(|(_, region)| region), target, MOST);
+        for (name, region) in &layers {
+            let takers = offers(region, target, MOST);
+            let codes: Vec<_> = takers
+                .iter()
+                .map(|(tactic, candidate)| {
+                    let code = tactic.compile(&candidate.recipe, region, target).expect("code").expect("machine code");
+                    (candidate.recipe.clone(), code)
+                })
+                .collect();
+            for tactic in takers.iter().map(|(tactic, _)| tactic.name()).collect::<BTreeSet<_>>() {
+                let own: Vec<usize> = (0..takers.len()).filter(|at| takers[*at].0.name() == tactic).collect();
+                let kernels: Vec<_> = own.iter().map(|at| codes[*at].clone()).collect();
+                let times = times_of(&*device, region, &kernels, copies(region));
+                for (at, seconds) in own.iter().zip(&times) {
+                    let Candidate { recipe, estimate, .. } = &takers[*at].1;
+                    println!("{name} {recipe}: {:.2} us, expected {:.2}", seconds * 1e6, estimate / 1e3);
+                }
+                let best = (0..times.len()).min_by(|a, b| times[*a].total_cmp(&times[*b])).expect("a recipe");
+                let (fastest, chosen) = (times[best] * 1e6, times[0] * 1e6);
+                println!(
+                    "figure: {name} {tactic}: {fastest:.2} us, first {chosen:.2}; {}",
+                    takers[own[best]].1.recipe.parameters
+                );
+            }
+        }
+    }
+}
+
 /// Recipes of a tactic for one region.
 const MOST: usize = 16;
 
@@ -387,6 +611,17 @@ fn copies(region: &Region) -> usize {
     let types = region.body().input_types().into_iter().chain(region.body().output_types());
     let bytes: usize = types.map(|ty| bytes(ty.as_tensor().expect("a tensor"))).sum();
     (160_000_000 / bytes.max(1)).clamp(1, 20)
+}
+
+/// Of the tactics that take a first layer, the one that reads the image by lines is the fastest, and is expected to be.
+#[test]
+fn first_layers_are_expected_to_be_fastest_from_shared_memory() {
+    let target = sinter_cuda::target::Chip::named("sm_90a").expect("a known target").typical();
+    for (name, region) in [1, 8, 128].into_iter().flat_map(light_layers).filter(|(name, _)| name.contains("first")) {
+        let offers = offers(&region, &target, usize::MAX);
+        let best = offers.iter().min_by(|(_, a), (_, b)| a.estimate.total_cmp(&b.estimate)).expect("an offer");
+        assert_eq!(best.0.name(), "cuda.conv.mma.halo", "{name}");
+    }
 }
 
 #[test]

@@ -177,7 +177,7 @@ fn differences(device: &dyn Device, region: &Region, most: usize, random: &mut R
     (ran, wrong)
 }
 
-fn run(
+pub(crate) fn run(
     device: &dyn Device,
     tactic: &dyn CudaTactic,
     candidate: &Candidate,
