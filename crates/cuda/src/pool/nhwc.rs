@@ -37,8 +37,8 @@ const WORTH_A_PART: usize = 16 << 10;
 /// Parts of all groups of channels at most, and channels of a group at most: the scratch memory has room for their values.
 const MOST_PARTS: usize = 1024;
 const MOST_CHANNELS: usize = 64;
-/// Pixels along an axis at most: the text counts them in 32 bits.
-const MOST_OF_AXIS: usize = 1 << 30;
+/// Pixels along an axis, strides, dilations and borders at most: the text counts them in 32 bits.
+const MOST_OF_AXIS: u64 = 1 << 30;
 
 fn kernel(region: &Region) -> Result<Box<dyn Kernel>, Refusal> {
     let fused = Fused::of(region)?;
@@ -163,8 +163,8 @@ impl Kernel for NhwcKernel {
         if y.count() == 0 {
             return Ok(());
         }
-        if input.iter().chain(output).any(|size| *size >= MOST_OF_AXIS) {
-            return Err(recipe(format!("{:?} has axes beyond 2^30", x.sizes)));
+        if words.iter().any(|word| word.cast_signed().unsigned_abs() >= MOST_OF_AXIS) {
+            return Err(recipe(format!("windows over {:?} reach beyond 2^30 pixels", x.sizes)));
         }
         let counts_padding = matches!(self.op.mode, PoolMode::Average { count_padding: true });
         let is_wide = c.is_multiple_of(CHUNK) && [x.address, y.address].iter().all(|at| at.is_multiple_of(16));
