@@ -74,7 +74,8 @@ struct Along {
 impl Along {
     /// Lines or columns of the image from the first to the last one that windows of so many neighbouring results meet.
     fn reach(self, results: usize) -> usize {
-        (results - 1) * self.stride + self.taps.saturating_sub(1) * self.dilation + 1
+        let last = (results - 1).saturating_mul(self.stride);
+        last.saturating_add(self.taps.saturating_sub(1).saturating_mul(self.dilation)).saturating_add(1)
     }
 
     /// How many of them a window meets.
@@ -337,7 +338,8 @@ impl Kernel for DepthwiseKernel {
         let channels = convolved.weights[0];
         let pixels = images * output.iter().product::<usize>();
         let number = |size: usize| i64::try_from(size).unwrap_or(i64::MAX);
-        if [x.count(), y.count()].iter().any(|count| i32::try_from(*count).is_err()) {
+        let is_far = windows.iter().any(|word| i32::try_from(word.cast_signed()).is_err());
+        if is_far || [x.count(), y.count()].iter().any(|count| i32::try_from(*count).is_err()) {
             return Err(recipe(format!("{:?} has more than 2^31 elements", x.sizes)));
         }
         let strides = std::iter::repeat_with(|| smallvec![0]).take(2 + placed.len()).collect();

@@ -36,6 +36,8 @@ const STEP: usize = 16;
 const BLOCK: usize = 16;
 /// Pairs of taps at most, of all channels.
 const MOST_PAIRS: usize = 256;
+/// Strides and dilations at most.
+const MOST_STEP: usize = 64;
 /// Elements of the image of a tile at most: a thread holds as many as its registers have room for.
 const MOST_HALO: usize = 24 * THREADS;
 /// Pixels of an image along an axis, and of all results, at most: the text counts them in 32 bits.
@@ -81,6 +83,10 @@ impl Few {
         let [_, _, along] = few.along(&few.convolved.op.dilations);
         if along != 1 {
             return Err(Refusal::new(format!("takes neighbouring taps of a line, not every {along}th pixel")));
+        }
+        let Convolved { op, .. } = &few.convolved;
+        if let Some(far) = op.strides.iter().chain(&op.dilations).find(|step| **step > MOST_STEP) {
+            return Err(Refusal::new(format!("takes steps of at most {MOST_STEP} pixels, not {far}")));
         }
         match few.pairs() {
             1..=MOST_PAIRS => Ok(few),
@@ -302,7 +308,8 @@ impl Kernel for HaloKernel {
         }
         let (channels, outputs) = (few.convolved.inputs(), few.convolved.outputs());
         let (plane, positions) = (input.iter().product::<usize>(), output.iter().product::<usize>());
-        if input.iter().chain([&positions]).any(|size| *size >= MOST) {
+        let reach = windows.iter().map(|word| word.cast_signed().unsigned_abs());
+        if positions >= MOST || reach.into_iter().any(|word| word >= MOST as u64) {
             return Err(recipe(format!("{:?} has more than 2^30 pixels", y.sizes)));
         }
         let number = |size: usize| i64::try_from(size).unwrap_or(i64::MAX);

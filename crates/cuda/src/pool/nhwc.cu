@@ -15,7 +15,7 @@ struct Parameters {
     float* partial;
 };
 
-constexpr int CHUNK = 8;
+constexpr int THREADS = 256, CHUNK = 8;
 
 // The channels of a pixel, or zeros. No branch stands between the loads of a thread, and they stay in their order.
 template <int N> __forceinline__ void load_if(float (&values)[N], bool exists, const T* at) {
@@ -117,12 +117,10 @@ __forceinline__ void fold(Folded<N>& all, const T* x, i64 channels, i64 at, i64 
     for (int i = 0; i < COUNT; ++i) all.add(values[i], at + i * STEP < end);
 }
 
-// THREADS of a block share the pixels of WIDTH chunks of channels of an image, or of a part of it.
-template <int N, int WIDTH, int THREADS> __forceinline__ void whole_images(const Parameters& p) {
+// Threads of a block share the pixels of WIDTH chunks of channels of an image, or of a part of it.
+template <int N, int WIDTH> __forceinline__ void whole_images(const Parameters& p) {
     constexpr int SHARERS = THREADS / WIDTH, WARPS = THREADS / 32, CHANNELS = WIDTH * N;
     static_assert(WIDTH <= 32 && CHANNELS <= THREADS, "a warp holds all chunks, and each thread joins one channel at most");
-    // Pixels that a thread loads at once: as many as its registers have room for.
-    constexpr int AHEAD = THREADS > 256 ? 4 : 8;
     __shared__ float warps[WARPS][CHANNELS];
     const int groups = int(p.groups), part = int(blockIdx.y);
     const i64 image = blockIdx.x / groups, first = i64(int(blockIdx.x) - int(image) * groups) * CHANNELS;
@@ -133,7 +131,7 @@ template <int N, int WIDTH, int THREADS> __forceinline__ void whole_images(const
     const i64 last = channel < p.channels ? end : begin;
     Folded<N> all;
     i64 at = begin;
-    for (; at + AHEAD / 2 * SHARERS < end; at += AHEAD * SHARERS) fold<N, AHEAD, SHARERS>(all, x, p.channels, at + sharer, last);
+    for (; at + 4 * SHARERS < end; at += 8 * SHARERS) fold<N, 8, SHARERS>(all, x, p.channels, at + sharer, last);
     if (at + 2 * SHARERS < end) fold<N, 4, SHARERS>(all, x, p.channels, at + sharer, last);
     else if (at < end) fold<N, 2, SHARERS>(all, x, p.channels, at + sharer, last);
     // Lanes of a warp that share chunks, and then warps, in a fixed order.
@@ -155,33 +153,29 @@ template <int N, int WIDTH, int THREADS> __forceinline__ void whole_images(const
 }
 
 // More blocks of a multiprocessor have so few registers that the compiler puts the loads of a thread one after the other.
-extern "C" __global__ void __launch_bounds__(256, 3) windows_by_chunk(const __grid_constant__ Parameters p) {
+extern "C" __global__ void __launch_bounds__(THREADS, 3) windows_by_chunk(const __grid_constant__ Parameters p) {
     follow_previous();
     each_window<CHUNK>(p);
 }
-extern "C" __global__ void __launch_bounds__(256, 3) windows_by_channel(const __grid_constant__ Parameters p) {
+extern "C" __global__ void __launch_bounds__(THREADS, 3) windows_by_channel(const __grid_constant__ Parameters p) {
     follow_previous();
     each_window<1>(p);
 }
-extern "C" __global__ void __launch_bounds__(256, 3) images_by_line(const __grid_constant__ Parameters p) {
+extern "C" __global__ void __launch_bounds__(THREADS, 3) images_by_line(const __grid_constant__ Parameters p) {
     follow_previous();
-    whole_images<CHUNK, 8, 256>(p);
+    whole_images<CHUNK, 8>(p);
 }
-extern "C" __global__ void __launch_bounds__(256, 3) images_by_sector(const __grid_constant__ Parameters p) {
+extern "C" __global__ void __launch_bounds__(THREADS, 3) images_by_sector(const __grid_constant__ Parameters p) {
     follow_previous();
-    whole_images<CHUNK, 2, 256>(p);
+    whole_images<CHUNK, 2>(p);
 }
-extern "C" __global__ void __launch_bounds__(1024, 1) large_images_by_sector(const __grid_constant__ Parameters p) {
+extern "C" __global__ void __launch_bounds__(THREADS, 3) images_by_channel(const __grid_constant__ Parameters p) {
     follow_previous();
-    whole_images<CHUNK, 2, 1024>(p);
-}
-extern "C" __global__ void __launch_bounds__(256, 3) images_by_channel(const __grid_constant__ Parameters p) {
-    follow_previous();
-    whole_images<1, 32, 256>(p);
+    whole_images<1, 32>(p);
 }
 
 // The parts of an image in their order.
-extern "C" __global__ void __launch_bounds__(256) join_parts(const __grid_constant__ Parameters p) {
+extern "C" __global__ void __launch_bounds__(THREADS) join_parts(const __grid_constant__ Parameters p) {
     follow_previous();
     each(p.images * p.channels, [&](i64 at) {
         const i64 image = quotient(at, p.channels), channel = at - image * p.channels;

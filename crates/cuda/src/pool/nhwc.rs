@@ -28,19 +28,17 @@ pub const NHWC: Row = Row {
 
 /// Channels of a thread.
 const CHUNK: usize = 8;
-/// Threads of a block: of one with many pixels, and of one of the blocks of windows, which are many.
+/// Threads of a block; those for windows spread over more of them.
 const THREADS: usize = 256;
-const THREADS_OF_LARGE: usize = 1024;
 const THREADS_OF_WINDOWS: usize = 128;
-/// Bytes of an image that are worth more threads; the least bytes of a block that is divided, and those of a part.
-const WORTH_MORE_THREADS: usize = 40 << 10;
-const WORTH_DIVIDING: usize = 160 << 10;
+/// The least bytes of a block that is divided, and the bytes of an image that are worth a part of their own.
+const WORTH_DIVIDING: usize = 64 << 10;
 const WORTH_A_PART: usize = 16 << 10;
 /// Parts of all groups of channels at most, and channels of a group at most: the scratch memory has room for their values.
 const MOST_PARTS: usize = 1024;
 const MOST_CHANNELS: usize = 64;
-/// Pixels along an axis at most: the text counts them in 32 bits.
-const MOST_OF_AXIS: usize = 1 << 30;
+/// Pixels along an axis, strides, dilations and borders at most: the text counts them in 32 bits.
+const MOST_OF_AXIS: u64 = 1 << 30;
 
 fn kernel(region: &Region) -> Result<Box<dyn Kernel>, Refusal> {
     let fused = Fused::of(region)?;
@@ -72,9 +70,8 @@ const WINDOWS_BY_CHUNK: usize = 0;
 const WINDOWS_BY_CHANNEL: usize = 1;
 const IMAGES_BY_LINE: usize = 2;
 const IMAGES_BY_SECTOR: usize = 3;
-const LARGE_IMAGES_BY_SECTOR: usize = 4;
-const IMAGES_BY_CHANNEL: usize = 5;
-const JOIN_PARTS: usize = 6;
+const IMAGES_BY_CHANNEL: usize = 4;
+const JOIN_PARTS: usize = 5;
 
 /// How blocks share whole images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,8 +95,6 @@ impl Share {
         let bytes = 2 * pixels * own;
         let room = enough.min(MOST_PARTS).checked_div(images * groups).unwrap_or(1);
         let parts = if bytes < WORTH_DIVIDING { 1 } else { (bytes / WORTH_A_PART).min(room).max(1) };
-        let is_large = entry == IMAGES_BY_SECTOR && bytes / parts >= WORTH_MORE_THREADS;
-        let entry = if is_large { LARGE_IMAGES_BY_SECTOR } else { entry };
         Self { entry, groups, parts }
     }
 }
@@ -138,7 +133,6 @@ impl Kernel for NhwcKernel {
             "windows_by_channel",
             "images_by_line",
             "images_by_sector",
-            "large_images_by_sector",
             "images_by_channel",
             "join_parts",
         ]
@@ -169,8 +163,8 @@ impl Kernel for NhwcKernel {
         if y.count() == 0 {
             return Ok(());
         }
-        if input.iter().chain(output).any(|size| *size >= MOST_OF_AXIS) {
-            return Err(recipe(format!("{:?} has axes beyond 2^30", x.sizes)));
+        if words.iter().any(|word| word.cast_signed().unsigned_abs() >= MOST_OF_AXIS) {
+            return Err(recipe(format!("windows over {:?} reach beyond 2^30 pixels", x.sizes)));
         }
         let counts_padding = matches!(self.op.mode, PoolMode::Average { count_padding: true });
         let is_wide = c.is_multiple_of(CHUNK) && [x.address, y.address].iter().all(|at| at.is_multiple_of(16));
@@ -190,8 +184,7 @@ impl Kernel for NhwcKernel {
             return launch.sink.run(entry, geometry, &parameters);
         }
         let blocks = i32::try_from(n * share.groups).map_err(|_| mismatch())?.unsigned_abs();
-        let threads = small(if share.entry == LARGE_IMAGES_BY_SECTOR { THREADS_OF_LARGE } else { THREADS });
-        let geometry = Geometry { grid: [blocks, small(share.parts), 1], threads, shared: 0 };
+        let geometry = Geometry { grid: [blocks, small(share.parts), 1], threads: small(THREADS), shared: 0 };
         launch.sink.run(share.entry, geometry, &parameters)?;
         if is_divided { launch.each(JOIN_PARTS, n * c, &parameters) } else { Ok(()) }
     }
@@ -205,10 +198,10 @@ mod tests {
     fn few_blocks_with_many_pixels_share_images() {
         let share = |images, side: usize, channels| Share::of(images, side * side, channels, channels % 8 == 0, 132);
         assert_eq!(share(1, 112, 32), Share { entry: IMAGES_BY_SECTOR, groups: 2, parts: 24 });
-        assert_eq!(share(1, 56, 144), Share { entry: LARGE_IMAGES_BY_SECTOR, groups: 9, parts: 1 });
+        assert_eq!(share(1, 56, 144), Share { entry: IMAGES_BY_SECTOR, groups: 9, parts: 6 });
         assert_eq!(share(1, 14, 480), Share { entry: IMAGES_BY_SECTOR, groups: 30, parts: 1 });
         assert_eq!(share(128, 7, 1280), Share { entry: IMAGES_BY_LINE, groups: 20, parts: 1 });
-        assert_eq!(share(128, 112, 32), Share { entry: LARGE_IMAGES_BY_SECTOR, groups: 2, parts: 1 });
+        assert_eq!(share(128, 112, 32), Share { entry: IMAGES_BY_SECTOR, groups: 2, parts: 1 });
         assert_eq!(share(1, 112, 33), Share { entry: IMAGES_BY_CHANNEL, groups: 2, parts: 49 });
         // The values of all parts have room.
         for images in [1, 2, 7, 64, 1000] {
