@@ -1,4 +1,4 @@
-//! Buffer aliases: compares a plan with concatenations and slices in place with the plan that copies, bit by bit.
+//! Buffer aliases: compares a plan with concatenations, slices and reshapes in place with the plan that copies, bit by bit.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use sinter_ir::builder::Handle;
 use sinter_ir::{Network, NetworkBuilder};
 use sinter_ops::Op;
 use sinter_ops::conv::Convolution;
-use sinter_ops::movement::{Concat, Slice};
+use sinter_ops::movement::{Concat, Reshape, Slice, Squeeze, Transpose, Unsqueeze};
 use sinter_ops::pointwise::{Expr, ScalarOp};
 use sinter_ops::pool::{Pool, PoolMode, PoolWindow};
 use sinter_ops::window::Padding;
@@ -59,6 +59,15 @@ impl Maker {
     pub(crate) fn slice(&mut self, x: Handle, axis: i64, start: i64, end: i64) -> Handle {
         let [start, end, axis] = [start, end, axis].map(|v| self.builder.constant(Tensor::of_i64(&[v])));
         self.op(Slice {}, &[x, start, end, axis])
+    }
+
+    pub(crate) fn reshape(&mut self, x: Handle, sizes: &[i64]) -> Handle {
+        let sizes = self.builder.constant(Tensor::of_i64(sizes));
+        self.op(Reshape::default(), &[x, sizes])
+    }
+
+    pub(crate) fn swap(&mut self, x: Handle, permutation: &[usize]) -> Handle {
+        self.op(Transpose { permutation: Some(permutation.to_vec()) }, &[x])
     }
 
     /// A step that no pass folds into a movement.
@@ -241,6 +250,79 @@ fn branches_of_convolutions() {
     let again = maker.concat(1, &[a, back, grouped, squeezed, back]);
     let y = maker.conv(again, [8, 112, 1, 1], 1);
     same(&maker.finish(&[y]), 1);
+}
+
+/// Reshapes of inputs, of values of the arena, of each other, and into results of the network, where sizes are open too.
+#[test]
+fn reshapes_of_everything() {
+    let mut maker = Maker::default();
+    let (x, wide) = (maker.batched(&[4, 6]), maker.fixed(&[8, 9]));
+    let split = maker.reshape(x, &[0, 2, 2, 6]);
+    let swapped = maker.swap(split, &[0, 2, 1, 3]);
+    let flat = maker.reshape(swapped, &[0, -1]);
+    let y = maker.unary(flat, ScalarOp::Exp);
+    let axes = maker.builder.constant(Tensor::of_i64(&[0, 2]));
+    let unsqueezed = maker.op(Unsqueeze {}, &[y, axes]);
+    let z = maker.unary(unsqueezed, ScalarOp::Neg);
+    let squeezed = maker.op(Squeeze {}, &[z, axes]);
+    let tall = maker.reshape(wide, &[3, 24]);
+    let sum = maker.add(tall, tall);
+    let back = maker.reshape(sum, &[72]);
+    // Both read the value that one of them returns.
+    let (once, twice) = (maker.reshape(y, &[-1, 8]), maker.reshape(y, &[0, 3, 8]));
+    let read = maker.unary(y, ScalarOp::Abs);
+    let network = maker.finish(&[squeezed, tall, back, once, twice, read]);
+    same(&network, 6);
+    // Only the input that is a result is copied, and one of two results that are the same elements.
+    let (plan, moved) = planned(&network, true);
+    let copies = plan.tactics().into_iter().filter(|tactic| tactic.contains("copy")).count();
+    assert_eq!((copies, moved.len()), (2, 2), "{moved:?}");
+}
+
+/// Rows that several readers and writers reach through reshapes: heads of a joint projection, stacked matrices.
+#[test]
+fn rows_under_other_shapes() {
+    let mut maker = Maker::default();
+    let x = maker.batched(&[5, 48]);
+    let joint = maker.unary(x, ScalarOp::Neg);
+    let split = maker.reshape(joint, &[0, 0, 3, 16]);
+    let mut parts = Vec::new();
+    for part in 0..3 {
+        let one = maker.slice(split, 2, part, part + 1);
+        let rows = maker.reshape(one, &[0, 0, 16]);
+        parts.push(maker.unary(rows, ScalarOp::Exp));
+    }
+    let sum = maker.add(parts[0], parts[1]);
+    let sum = maker.add(sum, parts[2]);
+    let stack: Vec<Handle> = parts.iter().map(|part| maker.reshape(*part, &[0, 5, 1, 16])).collect();
+    let stacked = maker.concat(2, &stack);
+    let merged = maker.reshape(stacked, &[0, 5, 48]);
+    let y = maker.unary(merged, ScalarOp::Abs);
+    let network = maker.finish(&[sum, y]);
+    // Four reshapes, three slices and the concatenation.
+    same(&network, 8);
+    let (plan, moved) = planned(&network, true);
+    assert!(moved.is_empty() && plan.tactics().iter().all(|tactic| tactic.contains("pointwise")), "{moved:?}");
+}
+
+/// A result takes over the memory of an operand under another shape.
+#[test]
+fn reshapes_in_place() {
+    let mut maker = Maker::default();
+    let x = maker.batched(&[64, 64]);
+    let mut y = maker.unary(x, ScalarOp::Neg);
+    for sizes in [[0, 32, 128], [0, 128, 32], [0, 16, 256]] {
+        let shaped = maker.reshape(y, &sizes);
+        let swapped = maker.swap(shaped, &[0, 2, 1]);
+        let again = maker.reshape(swapped, &[0, 64, 64]);
+        y = maker.unary(again, ScalarOp::Abs);
+        y = maker.reshape(y, &[0, 4096]);
+    }
+    let network = maker.finish(&[y]);
+    same(&network, 6);
+    let (plan, _) = planned(&network, true);
+    let pairs = plan.graph.steps.iter().filter(|step| !step.in_place().is_empty()).count();
+    assert!(pairs > 1, "{pairs} steps reuse the memory of a reshaped operand");
 }
 
 /// Operands without elements, and parts of nothing.
