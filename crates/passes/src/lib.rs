@@ -21,6 +21,7 @@ mod merge_pointwise;
 mod normalizations;
 pub mod pass;
 pub mod pipeline;
+mod pixels;
 mod quantize_motion;
 mod quantized_operands;
 mod reductions;

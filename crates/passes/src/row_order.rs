@@ -1,23 +1,27 @@
-//! Transposes around operators that work by row: two become one.
+//! Transposes around operators that work by row: those that only permute rows meet others and become one with them.
 //!
-//! A product with a weight, elementwise work with operands that are the same for all rows, and reshapes of the other
-//! axes give the same rows in any order of rows, also where a reshape joins all rows in one axis. So of two transposes
-//! around such operators, one that only permutes rows moves to the other one, as in attention that computes with the
-//! sequence in front of the batch.
+//! A product with a weight, elementwise work with operands that are the same for all rows, and slices and reshapes of the
+//! other axes give the same rows in any order of rows, also where a reshape joins all rows in one axis. So a transpose
+//! of rows moves down where each way leads to another transpose, or up to one above it. Attention that computes with
+//! the sequence in front of the batch has such transposes around all of it.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use sinter_base::{Dim, Truth};
 use sinter_ir::{Graph, Patch};
+use sinter_ops::axes::axis_of;
 use sinter_ops::matmul::MatMul;
 use sinter_ops::movement::Transpose;
 use sinter_ops::{Node, Op, ValueId};
 
+use crate::chains::Chain;
 use crate::identities::same_dims;
 use crate::pass::Miss;
 use crate::reshapes::{is_reshape, reshaped};
 use crate::transposes::transposed;
 
 /// Limit on the operators between two transposes.
-const LONGEST: usize = 8;
+const LONGEST: usize = 16;
 
 /// The leading axes that a permutation may mix: behind them every axis stays.
 fn rows_of(permutation: &[usize]) -> usize {
@@ -51,91 +55,74 @@ fn rows_operand(graph: &Graph<'_>, node: &Node) -> Option<ValueId> {
             }
             rows
         }
+        Op::Slice(_) => node.inputs.first().copied().flatten(),
         op if is_reshape(op) => node.inputs.first().copied().flatten(),
         _ => None,
     }
 }
 
-/// The operators between two transposes, from the first to the last.
-struct Between<'g, 'a> {
+/// Leading axes in two orders.
+struct Rows<'g, 'a> {
     graph: &'g Graph<'a>,
-    nodes: Vec<usize>,
-    /// The result of the first transpose.
-    first: ValueId,
+    /// Their sizes before.
+    old: Vec<Dim>,
+    /// Their sizes in the other order.
+    new: Vec<Dim>,
 }
 
-impl<'g, 'a> Between<'g, 'a> {
-    /// The operators above this operand of a transpose, up to another transpose.
-    fn above(graph: &'g Graph<'a>, last: ValueId) -> Option<Self> {
-        let (mut nodes, mut at) = (Vec::new(), last);
-        loop {
-            let position = graph.producer_position(at)?;
-            if graph.is_result(at) || !graph.has_one_use(at) || nodes.len() > LONGEST {
-                return None;
-            }
-            if transposed(graph, at).is_some() {
-                nodes.reverse();
-                return Some(Self { graph, nodes, first: at });
-            }
-            at = rows_operand(graph, graph.node(position))?;
-            nodes.push(position);
-        }
-    }
-
-    /// Do all operators keep these leading axes, or join them in one axis and split it again?
-    fn keep_rows(&self, count: usize) -> Option<bool> {
-        let rows = dims_of(self.graph, self.first)?.get(..count)?;
-        let joined = rows.iter().fold(Dim::constant(1), |all, dim| all.mul(dim));
-        let mut is_joined = false;
-        for position in &self.nodes {
-            let node = self.graph.node(*position);
-            let dims = dims_of(self.graph, *node.outputs.first()?)?;
-            if !is_reshape(&node.op) {
-                // Its last axis is no row.
-                let rows = if is_joined { 1 } else { count };
-                if dims.len() <= rows {
-                    return Some(false);
-                }
-                continue;
-            }
-            if dims.get(..count).is_some_and(|own| same_dims(own, rows)) {
-                is_joined = false;
-            } else if dims.first().is_some_and(|own| own.equals(&joined) == Truth::Yes) {
-                is_joined = true;
-            } else {
+impl Rows<'_, '_> {
+    /// Are the rows joined in one axis behind this operator? `None` where it does not work by row.
+    fn joined_behind(&self, position: usize, is_joined: bool) -> Option<bool> {
+        let node = self.graph.node(position);
+        let dims = dims_of(self.graph, *node.outputs.first()?)?;
+        let count = self.old.len();
+        if is_reshape(&node.op) {
+            if dims.get(..count).is_some_and(|own| same_dims(own, &self.old)) {
                 return Some(false);
             }
+            let joined = self.old.iter().fold(Dim::constant(1), |all, dim| all.mul(dim));
+            return dims.first().filter(|own| own.equals(&joined) == Truth::Yes).map(|_| true);
         }
-        Some(!is_joined)
+        let rows = if is_joined { 1 } else { count };
+        if matches!(node.op, Op::Slice(_)) {
+            let axes = node.inputs.get(3).copied().flatten()?;
+            let axes = self.graph.weight(axes).and_then(|_| self.graph.tensor(axes)?.constant_ints())?;
+            let is_behind = |axis: &i64| axis_of(*axis, dims.len()).is_ok_and(|axis| axis >= rows);
+            return Some(false).filter(|_| !is_joined && axes.iter().all(is_behind));
+        }
+        // The last axis is no row.
+        Some(is_joined).filter(|_| dims.len() > rows)
     }
 
-    /// The operators on a value whose leading axes are `rows`, in place of those that the first transpose makes.
-    fn on(&self, patch: &mut Patch<'_>, x: ValueId, rows: &[Dim]) -> Result<Option<ValueId>, Miss> {
-        let count = rows.len();
-        let Some(old) = dims_of(self.graph, self.first).and_then(|dims| dims.get(..count)) else { return Ok(None) };
-        let mut x = x;
-        for position in &self.nodes {
-            let node = self.graph.node(*position);
-            let (Some(operand), Some(dims)) =
-                (rows_operand(self.graph, node), node.outputs.first().and_then(|id| dims_of(self.graph, *id)))
-            else {
-                return Ok(None);
-            };
-            if is_reshape(&node.op) {
-                let is_split = dims.get(..count).is_some_and(|own| same_dims(own, old));
-                let to: Vec<Dim> = rows.iter().chain(&dims[if is_split { count } else { 1 }..]).cloned().collect();
-                x = reshaped(patch, x, &to)?;
-                continue;
-            }
-            let inputs: Vec<Option<ValueId>> =
-                node.inputs.iter().map(|input| if *input == Some(operand) { Some(x) } else { *input }).collect();
-            match patch.add(node.op.clone(), &inputs)?.first() {
-                Some(made) => x = *made,
-                None => return Ok(None),
-            }
+    /// The operator on this operand with its rows in the new order, each in an axis of its own.
+    fn on(&self, position: usize, x: ValueId, patch: &mut Patch<'_>) -> Result<ValueId, Miss> {
+        let node = self.graph.node(position);
+        let missing = || Miss("an operator has no sizes".to_owned());
+        let operand = rows_operand(self.graph, node).ok_or_else(missing)?;
+        if is_reshape(&node.op) {
+            let dims = node.outputs.first().and_then(|id| dims_of(self.graph, *id)).ok_or_else(missing)?;
+            let count = self.old.len();
+            let is_split = dims.get(..count).is_some_and(|own| same_dims(own, &self.old));
+            let behind = dims.iter().skip(if is_split { count } else { 1 });
+            let to: Vec<Dim> = self.new.iter().chain(behind).cloned().collect();
+            return reshaped(patch, x, &to);
         }
-        Ok(Some(x))
+        let inputs: Vec<Option<ValueId>> =
+            node.inputs.iter().map(|input| if *input == Some(operand) { Some(x) } else { *input }).collect();
+        patch.add(node.op.clone(), &inputs)?.first().copied().ok_or_else(missing)
     }
+}
+
+/// Moves this transpose to others, and removes it.
+pub(crate) fn rewrite(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>) -> Result<bool, Miss> {
+    let node = graph.node(position);
+    let &[result] = node.outputs.as_slice() else { return Ok(false) };
+    let Some((x, permutation)) = transposed(graph, result) else { return Ok(false) };
+    let rows = rows_of(permutation);
+    if rows == 0 {
+        return Ok(false);
+    }
+    Ok(down(graph, (x, result), &permutation[..rows], patch)? || up(graph, (x, result), &permutation[..rows], patch)?)
 }
 
 /// The axes of a permutation, and others behind them that stay.
@@ -143,43 +130,126 @@ fn extended(permutation: &[usize], rank: usize) -> Vec<usize> {
     permutation.iter().copied().chain(permutation.len()..rank).collect()
 }
 
-/// Removes this transpose, or the one above it.
-pub(crate) fn rewrite(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>) -> Result<bool, Miss> {
-    let node = graph.node(position);
-    let &[result] = node.outputs.as_slice() else { return Ok(false) };
-    let Some((last, below)) = transposed(graph, result) else { return Ok(false) };
-    let Some(between) = Between::above(graph, last).filter(|between| !between.nodes.is_empty()) else {
-        return Ok(false);
-    };
-    let Some((x, above)) = transposed(graph, between.first) else { return Ok(false) };
-    patch.set_origins(between.nodes.iter().copied().chain(graph.producer_position(between.first)).chain([position]));
-    let Some(from) = dims_of(graph, x) else { return Ok(false) };
-    let rows = rows_of(above);
-    if rows > 0
-        && between.keep_rows(rows) == Some(true)
-        && let Some(made) = between.on(patch, x, &from[..rows])?
-    {
-        let all = extended(&above[..rows], below.len());
-        let both: Vec<usize> = below.iter().map(|axis| all[*axis]).collect();
-        let made = match both.iter().copied().eq(0..both.len()) {
-            true => made,
-            false => patch.add_one(Transpose { permutation: Some(both) }, &[made])?,
-        };
-        patch.replace(result, made);
-        return Ok(true);
-    }
-    let rows = rows_of(below);
-    if rows > 0 && between.keep_rows(rows) == Some(true) {
-        let both: Vec<usize> = extended(&below[..rows], above.len()).iter().map(|axis| above[*axis]).collect();
-        let sizes: Vec<Dim> = both.iter().take(rows).map(|axis| from[*axis].clone()).collect();
-        let first = match both.iter().copied().eq(0..both.len()) {
-            true => x,
-            false => patch.add_one(Transpose { permutation: Some(both) }, &[x])?,
-        };
-        if let Some(made) = between.on(patch, first, &sizes)? {
-            patch.replace(result, made);
-            return Ok(true);
+/// Moves a transpose up to the one above it.
+fn up(
+    graph: &Graph<'_>,
+    (last, result): (ValueId, ValueId),
+    permutation: &[usize],
+    patch: &mut Patch<'_>,
+) -> Result<bool, Miss> {
+    let (mut nodes, mut at) = (Vec::new(), last);
+    let (x, above) = loop {
+        if graph.is_result(at) || !graph.has_one_use(at) || nodes.len() > LONGEST {
+            return Ok(false);
         }
+        if let Some(found) = transposed(graph, at) {
+            break found;
+        }
+        let Some(position) = graph.producer_position(at) else { return Ok(false) };
+        let Some(operand) = rows_operand(graph, graph.node(position)) else { return Ok(false) };
+        nodes.push(position);
+        at = operand;
+    };
+    nodes.reverse();
+    let (count, dims) = (permutation.len(), dims_of(graph, at).unwrap_or_default());
+    if nodes.is_empty() || dims.len() < count {
+        return Ok(false);
     }
-    Ok(false)
+    let new = permutation.iter().map(|axis| dims[*axis].clone()).collect();
+    let rows = Rows { graph, old: dims[..count].to_vec(), new };
+    let joined = nodes.iter().try_fold(false, |is_joined, node| rows.joined_behind(*node, is_joined));
+    if joined != Some(false) {
+        return Ok(false);
+    }
+    let moved = [at, result].into_iter().filter_map(|id| graph.producer_position(id));
+    patch.set_origins(nodes.iter().copied().chain(moved));
+    let both: Vec<usize> = extended(permutation, above.len()).iter().map(|axis| above[*axis]).collect();
+    let mut made = match both.iter().copied().eq(0..both.len()) {
+        true => x,
+        false => patch.add_one(Transpose { permutation: Some(both) }, &[x])?,
+    };
+    for node in nodes {
+        made = rows.on(node, made, patch)?;
+    }
+    patch.replace(result, made);
+    Ok(true)
+}
+
+/// The ways down from a transpose of rows.
+#[derive(Default)]
+struct Ways {
+    /// Operators that work by row, each with its operand.
+    nodes: BTreeMap<usize, ValueId>,
+    /// Values that other transposes read.
+    ends: BTreeSet<ValueId>,
+}
+
+impl Ways {
+    /// Follows all readers of a value; false where one needs the old order of rows.
+    fn follow(&mut self, rows: &Rows<'_, '_>, id: ValueId, is_joined: bool) -> bool {
+        let graph = rows.graph;
+        if graph.is_result(id) || graph.users(id).is_empty() {
+            return false;
+        }
+        graph.users(id).iter().all(|user| {
+            if !is_joined && leads_to_transpose(graph, *user, 1) {
+                self.ends.insert(id);
+                return true;
+            }
+            let node = graph.node(*user);
+            if rows_operand(graph, node) != Some(id) || self.nodes.len() >= LONGEST {
+                return false;
+            }
+            let Some(is_joined) = rows.joined_behind(*user, is_joined) else { return false };
+            self.nodes.insert(*user, id);
+            self.follow(rows, node.outputs[0], is_joined)
+        })
+    }
+}
+
+/// Is this node a transpose, or a reshape in front of transposes alone, that becomes one with a transpose in front of the
+/// node `above` nodes up?
+fn leads_to_transpose(graph: &Graph<'_>, position: usize, above: usize) -> bool {
+    let node = graph.node(position);
+    let &[result] = node.outputs.as_slice() else { return false };
+    if matches!(node.op, Op::Transpose(_)) {
+        return Chain::of(graph, result).is_some_and(|chain| chain.nodes.len() >= above);
+    }
+    let users = graph.users(result);
+    is_reshape(&node.op)
+        && above < LONGEST
+        && !graph.is_result(result)
+        && !users.is_empty()
+        && users.iter().all(|user| leads_to_transpose(graph, *user, above + 1))
+}
+
+/// Moves a transpose of rows down to others on all ways.
+fn down(
+    graph: &Graph<'_>,
+    (x, result): (ValueId, ValueId),
+    permutation: &[usize],
+    patch: &mut Patch<'_>,
+) -> Result<bool, Miss> {
+    let count = permutation.len();
+    let sizes = |id: ValueId| dims_of(graph, id).and_then(|dims| Some(dims.get(..count)?.to_vec()));
+    let (Some(old), Some(new)) = (sizes(result), sizes(x)) else { return Ok(false) };
+    let rows = Rows { graph, old, new };
+    let mut ways = Ways::default();
+    if !ways.follow(&rows, result, false) || ways.nodes.is_empty() || ways.ends.contains(&result) {
+        return Ok(false);
+    }
+    let mut made: BTreeMap<ValueId, ValueId> = BTreeMap::from([(result, x)]);
+    for (position, operand) in &ways.nodes {
+        patch.set_origins([*position].into_iter().chain(graph.producer_position(result)));
+        let Some(&x) = made.get(operand) else { return Ok(false) };
+        made.insert(graph.node(*position).outputs[0], rows.on(*position, x, patch)?);
+    }
+    patch.set_origins(graph.producer_position(result));
+    for end in &ways.ends {
+        let (Some(&x), Some(dims)) = (made.get(end), dims_of(graph, *end)) else { return Ok(false) };
+        let permutation = Some(extended(permutation, dims.len()));
+        let y = patch.add_one(Transpose { permutation }, &[x])?;
+        patch.replace(*end, y);
+    }
+    Ok(true)
 }

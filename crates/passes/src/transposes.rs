@@ -1,7 +1,8 @@
 //! Removes transposes: two in a row become one, with reshapes between them too ([`crate::chains`]), and around operators
 //! that work by row ([`crate::row_order`]); one that only permutes axes of size 1 becomes a reshape, one that swaps the last
 //! two axes before a matrix product becomes the product's flag, and those of all operands of an elementwise operator
-//! become one after it. In front of reshapes, axes of size 1 stay where they are.
+//! become one after it. In front of reshapes, axes of size 1 stay where they are, and images of convolutions
+//! are transposed on all of their axes ([`crate::pixels`]).
 
 use sinter_base::Dim;
 use sinter_ir::{Graph, Patch};
@@ -13,7 +14,7 @@ use smallvec::SmallVec;
 use crate::chains::Chain;
 use crate::pass::Miss;
 use crate::reshapes::{is_reshape, reshaped};
-use crate::row_order;
+use crate::{pixels, row_order};
 
 /// The operand of a transpose and its permutation.
 pub(crate) fn transposed<'a>(graph: &Graph<'a>, value: ValueId) -> Option<(ValueId, &'a [usize])> {
@@ -32,7 +33,10 @@ pub(crate) fn swaps_last_two(permutation: &[usize]) -> bool {
 pub(crate) fn rewrite(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>) -> Result<bool, Miss> {
     let node = graph.node(position);
     match &node.op {
-        Op::Transpose(op) => Ok(merge(graph, node, op, patch)? || row_order::rewrite(graph, position, patch)?),
+        Op::Transpose(op) => Ok(merge(graph, node, op, patch)?
+            || row_order::rewrite(graph, position, patch)?
+            || pixels::rewrite(graph, node, patch)?),
+        op if is_reshape(op) => pixels::rewrite(graph, node, patch),
         Op::MatMul(op) => into_product(graph, node, op, patch),
         Op::Pointwise(_) => sink(graph, node, patch),
         _ => Ok(false),
