@@ -2,7 +2,7 @@
 //!
 //! `transpose(reshape(x, [N, C, H W]), [0, 2, 1])` of an image x becomes `reshape(transpose(x, [0, 2, 3, 1]), [N, H W, C])`,
 //! and in the other direction alike: the transpose of an image is its channels-last format, in which kernels may make or
-//! read it without any transpose. Does not fire where a product reads the pixels, whose flag is the transpose.
+//! read it without any transpose. Convolutions and elementwise work make such images. Does not fire where a product reads the pixels, whose flag is the transpose.
 
 use sinter_base::Dim;
 use sinter_ir::{Graph, Patch};
@@ -46,7 +46,7 @@ fn from_image(graph: &Graph<'_>, node: &Node, patch: &mut Patch<'_>) -> Result<b
     let (Some(&Some(pixels)), &[result]) = (node.inputs.first(), node.outputs.as_slice()) else { return Ok(false) };
     let Some((reshape, _)) = graph.producer(pixels).filter(|(node, _)| is_reshape(&node.op)) else { return Ok(false) };
     let Some(&Some(x)) = reshape.inputs.first() else { return Ok(false) };
-    let is_made = graph.producer_position(x).is_some_and(|maker| is_convolution(graph, maker));
+    let is_made = graph.producer(x).is_some_and(|(maker, _)| matches!(maker.op, Op::Convolution(_) | Op::Pointwise(_)));
     let (Some(dims), Some(to)) = (image(graph, x, pixels), graph.tensor(result).and_then(|ty| ty.dims().ok())) else {
         return Ok(false);
     };

@@ -122,3 +122,28 @@ impl Captures {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arguments::Changing;
+
+    #[test]
+    fn segments_go_on_behind_aliases() {
+        let actions = |text: &str| -> Vec<LoadedAction> {
+            let action = |letter: char| match letter {
+                'a' => LoadedAction::Alias,
+                'c' => LoadedAction::Copy,
+                _ => {
+                    let changing = Changing::default();
+                    LoadedAction::Launch { kernels: Vec::new(), place: Place::MAIN, changing, is_capturable: true }
+                }
+            };
+            text.chars().map(action).collect()
+        };
+        assert_eq!(segments(&actions("lll")), [0..3]);
+        assert_eq!(segments(&actions("alalaac")), [1..4]);
+        assert_eq!(segments(&actions("laaclalcaall")), [4..7, 10..12]);
+        assert!(segments(&actions("aaalaaacaa")).is_empty());
+    }
+}
