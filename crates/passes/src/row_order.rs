@@ -1,9 +1,11 @@
-//! Transposes around operators that work by row: those that only permute rows meet others and become one with them.
+//! Transposes and reshapes around operators that work by row: those that only permute or group rows meet others and
+//! become one with them.
 //!
 //! A product with a weight, elementwise work with operands that are the same for all rows, and slices and reshapes of the
 //! other axes give the same rows in any order of rows, also where a reshape joins all rows in one axis. So a transpose
 //! of rows moves down where each way leads to another transpose, or up to one above it. Attention that computes with
-//! the sequence in front of the batch has such transposes around all of it.
+//! the sequence in front of the batch has such transposes around all of it. A reshape that only groups rows moves up to
+//! another reshape, so that elementwise work behind it stands behind the product.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -168,6 +170,50 @@ fn up(
         true => x,
         false => patch.add_one(Transpose { permutation: Some(both) }, &[x])?,
     };
+    for node in nodes {
+        made = rows.on(node, made, patch)?;
+    }
+    patch.replace(result, made);
+    Ok(true)
+}
+
+/// Moves a reshape of rows up to the reshape above operators that work by row.
+pub(crate) fn regroup(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>) -> Result<bool, Miss> {
+    let node = graph.node(position);
+    let (Some(&Some(last)), &[result]) = (node.inputs.first(), node.outputs.as_slice()) else { return Ok(false) };
+    let (Some([old @ .., size]), Some([new @ .., own])) = (dims_of(graph, last), dims_of(graph, result)) else {
+        return Ok(false);
+    };
+    if !is_reshape(&node.op) || size.equals(own) != Truth::Yes || old.is_empty() || new.is_empty() {
+        return Ok(false);
+    }
+    let (mut nodes, mut at) = (Vec::new(), last);
+    let x = loop {
+        let Some(position) = graph.producer_position(at) else { return Ok(false) };
+        if graph.is_result(at) || !graph.has_one_use(at) || nodes.len() > LONGEST {
+            return Ok(false);
+        }
+        let above = graph.node(position);
+        let Some(operand) = rows_operand(graph, above).filter(|_| !matches!(above.op, Op::Slice(_))) else {
+            return Ok(false);
+        };
+        if is_reshape(&above.op) {
+            break operand;
+        }
+        nodes.push(position);
+        at = operand;
+    };
+    nodes.reverse();
+    let rows = Rows { graph, old: old.to_vec(), new: new.to_vec() };
+    let keeps_rows =
+        dims_of(graph, at).is_some_and(|dims| dims.len() == old.len() + 1 && same_dims(&dims[..old.len()], old));
+    if nodes.is_empty() || !keeps_rows || !nodes.iter().all(|node| rows.joined_behind(*node, false) == Some(false)) {
+        return Ok(false);
+    }
+    let Some(columns) = dims_of(graph, at).and_then(<[Dim]>::last) else { return Ok(false) };
+    patch.set_origins(nodes.iter().copied().chain([position]));
+    let to: Vec<Dim> = new.iter().chain([columns]).cloned().collect();
+    let mut made = reshaped(patch, x, &to)?;
     for node in nodes {
         made = rows.on(node, made, patch)?;
     }

@@ -5,6 +5,7 @@
 //! are slices and each leads to another transpose, with which it becomes one, or to attention, which reads heads in
 //! either order. Does not fire for an index that may lie outside of the axis, which is an error of a run.
 
+use sinter_base::{Dim, Truth};
 use sinter_ir::{Graph, Patch};
 use sinter_ops::axes::axis_of;
 use sinter_ops::movement::{Slice, Transpose};
@@ -75,16 +76,46 @@ fn is_movable(graph: &Graph<'_>, node: &Node) -> bool {
         && node.outputs.iter().all(|id| absorb_transposes(graph, *id, LONGEST))
 }
 
+/// The transpose that makes a value, behind a reshape that adds or drops axes of size 1 too; and by axis of the value, that of
+/// the transpose.
+fn transpose_of(graph: &Graph<'_>, whole: ValueId) -> Option<(ValueId, Vec<Option<usize>>)> {
+    let dims = |id: ValueId| graph.tensor(id)?.dims().ok();
+    if transposed(graph, whole).is_some() {
+        return Some((whole, (0..dims(whole)?.len()).map(Some).collect()));
+    }
+    let (reshape, _) = graph.producer(whole).filter(|(node, _)| is_reshape(&node.op))?;
+    let inner = reshape.inputs.first().copied().flatten()?;
+    if transposed(graph, inner).is_none() || !graph.has_one_use(inner) || graph.is_result(inner) {
+        return None;
+    }
+    let is_other = |dim: &Dim| dim.as_constant() != Some(1);
+    let mut others = dims(inner)?.iter().enumerate().filter(|(_, dim)| is_other(dim));
+    let mut axes = Vec::new();
+    for dim in dims(whole)? {
+        let axis = is_other(dim).then(|| others.next());
+        axes.push(match axis {
+            None => None,
+            Some(Some((axis, own))) if own.equals(dim) == Truth::Yes => Some(axis),
+            Some(_) => return None,
+        });
+    }
+    others.next().is_none().then_some((inner, axes))
+}
+
 fn in_front(graph: &Graph<'_>, node: &Node, patch: &mut Patch<'_>) -> Result<bool, Miss> {
     let (Some(&Some(whole)), &[result]) = (node.inputs.first(), node.outputs.as_slice()) else { return Ok(false) };
-    let Some((x, permutation)) = transposed(graph, whole) else { return Ok(false) };
+    let Some((inner, places)) = transpose_of(graph, whole) else { return Ok(false) };
+    let Some((x, permutation)) = transposed(graph, inner) else { return Ok(false) };
     let are_movable = graph.users(whole).iter().all(|user| is_movable(graph, graph.node(*user)));
     if !are_movable || graph.is_result(whole) {
         return Ok(false);
     }
     let axes = node.inputs.get(3).copied().flatten().and_then(|axes| graph.tensor(axes)?.constant_ints());
     let moved: Option<Vec<i64>> = axes.and_then(|axes| {
-        let axis = |axis: &i64| i64::try_from(permutation[axis_of(*axis, permutation.len()).ok()?]).ok();
+        let axis = |axis: &i64| {
+            let place = places.get(axis_of(*axis, places.len()).ok()?).copied().flatten()?;
+            i64::try_from(permutation[place]).ok()
+        };
         axes.iter().map(axis).collect()
     });
     let Some(moved) = moved else { return Ok(false) };
@@ -93,6 +124,8 @@ fn in_front(graph: &Graph<'_>, node: &Node, patch: &mut Patch<'_>) -> Result<boo
     inputs[3] = Some(patch.int_list(&moved));
     let part = patch.add(Slice {}, &inputs)?[0];
     let made = patch.add_one(Transpose { permutation: Some(permutation.to_vec()) }, &[part])?;
+    let to = dims_of(patch, result)?;
+    let made = reshaped(patch, made, &to)?;
     patch.replace(result, made);
     Ok(true)
 }

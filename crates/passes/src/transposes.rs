@@ -3,6 +3,7 @@
 //! two axes before a matrix product becomes the product's flag, and those of all operands of an elementwise operator
 //! become one after it. In front of reshapes, axes of size 1 stay where they are, and images of convolutions
 //! are transposed on all of their axes ([`crate::pixels`]).
+//! Reshapes that group rows move up to others, past operators that work by row.
 
 use sinter_base::Dim;
 use sinter_ir::{Graph, Patch};
@@ -36,7 +37,7 @@ pub(crate) fn rewrite(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>)
         Op::Transpose(op) => Ok(merge(graph, node, op, patch)?
             || row_order::rewrite(graph, position, patch)?
             || pixels::rewrite(graph, node, patch)?),
-        op if is_reshape(op) => pixels::rewrite(graph, node, patch),
+        op if is_reshape(op) => Ok(row_order::regroup(graph, position, patch)? || pixels::rewrite(graph, node, patch)?),
         Op::MatMul(op) => into_product(graph, node, op, patch),
         Op::Pointwise(_) => sink(graph, node, patch),
         _ => Ok(false),
