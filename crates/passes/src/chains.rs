@@ -177,7 +177,7 @@ impl Chain {
             None => slot,
         };
         let permutation = fine.iter().enumerate().map(from).collect();
-        let size = |run: &Option<&Range<usize>>| product(run.into_iter().flat_map(|run| &self.atoms[(*run).clone()]));
+        let size = |run: &Option<&Range<usize>>| product(run.iter().flat_map(|run| &self.atoms[(*run).clone()]));
         let sizes: Vec<Dim> = source.iter().map(size).collect();
         let x = reshaped(patch, self.root, &sizes)?;
         let y = patch.add_one(Transpose { permutation: Some(permutation) }, &[x])?;

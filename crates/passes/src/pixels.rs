@@ -32,7 +32,7 @@ fn is_convolution(graph: &Graph<'_>, position: usize) -> bool {
 }
 
 /// Rewrites the last operator between an image and its pixels.
-pub(crate) fn rewrite(graph: &Graph<'_>, node: &Node, patch: &mut Patch<'_>) -> Result<bool, Miss> {
+pub(crate) fn beside_image(graph: &Graph<'_>, node: &Node, patch: &mut Patch<'_>) -> Result<bool, Miss> {
     match &node.op {
         Op::Transpose(Transpose { permutation: Some(permutation) }) if permutation[..] == [0, 2, 1] => {
             from_image(graph, node, patch)

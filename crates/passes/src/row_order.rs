@@ -116,7 +116,7 @@ impl Rows<'_, '_> {
 }
 
 /// Moves this transpose to others, and removes it.
-pub(crate) fn rewrite(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>) -> Result<bool, Miss> {
+pub(crate) fn merge(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>) -> Result<bool, Miss> {
     let node = graph.node(position);
     let &[result] = node.outputs.as_slice() else { return Ok(false) };
     let Some((x, permutation)) = transposed(graph, result) else { return Ok(false) };

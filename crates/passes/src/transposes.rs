@@ -35,9 +35,11 @@ pub(crate) fn rewrite(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>)
     let node = graph.node(position);
     match &node.op {
         Op::Transpose(op) => Ok(merge(graph, node, op, patch)?
-            || row_order::rewrite(graph, position, patch)?
-            || pixels::rewrite(graph, node, patch)?),
-        op if is_reshape(op) => Ok(row_order::regroup(graph, position, patch)? || pixels::rewrite(graph, node, patch)?),
+            || row_order::merge(graph, position, patch)?
+            || pixels::beside_image(graph, node, patch)?),
+        op if is_reshape(op) => {
+            Ok(row_order::regroup(graph, position, patch)? || pixels::beside_image(graph, node, patch)?)
+        }
         Op::MatMul(op) => into_product(graph, node, op, patch),
         Op::Pointwise(_) => sink(graph, node, patch),
         _ => Ok(false),

@@ -141,8 +141,7 @@ mod tests {
             };
             text.chars().map(action).collect()
         };
-        assert_eq!(segments(&actions("lll")), [0..3]);
-        assert_eq!(segments(&actions("alalaac")), [1..4]);
+        assert_eq!(segments(&actions("lllcalalaac")), [0..3, 5..8]);
         assert_eq!(segments(&actions("laaclalcaall")), [4..7, 10..12]);
         assert!(segments(&actions("aaalaaacaa")).is_empty());
     }
