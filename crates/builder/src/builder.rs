@@ -53,7 +53,7 @@ pub struct Built {
     pub regions: Vec<ConsideredRegion>,
     /// The expected time of the cover, and of others.
     pub costs: Costs,
-    /// Concatenations and slices that move elements, with reasons.
+    /// Concatenations, slices and reshapes that move elements, with reasons.
     pub moved: Vec<Moved>,
     /// Dequantizations of weights that the plan computes in advance, since no kernel reads the quantized weight.
     pub dequantized: Vec<Location>,
@@ -423,11 +423,12 @@ impl<'b, 'o: 'b> Build<'b, 'o> {
     /// Chooses kernels by present knowledge.
     fn lower(&self, network: &Network) -> Result<LoweredGraph, BuildError> {
         self.options.progress.begin(Stage::Choose);
-        let mut lowered = lower(network, &self.devices, &self.database, self.may(Fallback::Regions))?;
+        let may_alias = self.options.alias_buffers && self.may(Fallback::Aliases);
+        let mut lowered = lower(network, &self.devices, &self.database, self.may(Fallback::Regions), may_alias)?;
         if self.options.forbid_islands && !lowered.on_island.is_empty() {
             return Err(BuildError::Islands { nodes: lowered.on_island });
         }
-        if self.options.alias_buffers && self.may(Fallback::Aliases) {
+        if may_alias {
             lowered.alias_buffers(self.back_end, &self.database);
         }
         Ok(lowered)

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// An optimization that a build may disable, the cheapest one first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Fallback {
-    /// Concatenations and slices may be aliases of other buffers.
+    /// Concatenations, slices and reshapes may be aliases of other buffers.
     Aliases,
     /// Values that are not live at once may share memory, and results may reuse the buffers of operands.
     SharedMemory,

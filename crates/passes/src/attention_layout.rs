@@ -1,18 +1,20 @@
 //! Attention that reads and writes positions with their heads side by side: removes the operators that split heads.
 //!
 //! `transpose(reshape(x, [B, L, H, D]), [0, 2, 1, 3])` as an operand of attention becomes `x [B, L, H D]` with the
-//! number of heads as an attribute, each of q, k and v by itself. With q the result changes:
+//! number of heads as an attribute, each of q, k and v by itself, also where further reshapes group other axes
+//! ([`crate::chains`]). With q the result changes:
 //! `transpose(y, [0, 2, 1, 3])` becomes a reshape of it, which cancels with the operators that join the heads. Does not
 //! fire on q when a reader needs another order, or when the number of heads is not known.
 
-use sinter_base::{Dim, Truth};
+use sinter_base::Dim;
 use sinter_ir::{Graph, Patch};
 use sinter_ops::movement::Transpose;
 use sinter_ops::{Op, ValueId};
 use smallvec::SmallVec;
 
+use crate::chains::Chain;
 use crate::pass::{Miss, miss};
-use crate::reshapes::{is_reshape, reshaped};
+use crate::reshapes::reshaped;
 
 /// Changes one attention.
 pub(crate) fn rewrite(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>) -> Result<bool, Miss> {
@@ -28,7 +30,7 @@ pub(crate) fn rewrite(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>)
             continue;
         }
         op.key_heads = Some(split.heads);
-        *input = Some(split.whole);
+        *input = Some(reshaped(patch, split.root, &split.whole)?);
         origins.extend(split.nodes);
         found = true;
     }
@@ -40,7 +42,7 @@ pub(crate) fn rewrite(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>)
             }
             if joined.is_some() {
                 op.query_heads = Some(split.heads);
-                inputs[0] = Some(split.whole);
+                inputs[0] = Some(reshaped(patch, split.root, &split.whole)?);
                 origins.extend(split.nodes);
                 found = true;
             }
@@ -75,27 +77,21 @@ fn swaps_heads(op: &Op) -> bool {
 
 /// Heads that are split off.
 struct Split {
-    /// [B, L, H D].
-    whole: ValueId,
+    /// The value that they are split off from.
+    root: ValueId,
+    /// Its sizes with heads side by side: [B, L, H D].
+    whole: [Dim; 3],
     heads: usize,
     nodes: Vec<usize>,
 }
 
 impl Split {
     fn of(graph: &Graph<'_>, id: ValueId) -> Option<Self> {
-        let (transpose, _) = graph.producer(id).filter(|(node, _)| swaps_heads(&node.op))?;
-        let inside = transpose.inputs.first().copied().flatten()?;
-        let (reshape, _) = graph.producer(inside).filter(|(node, _)| is_reshape(&node.op))?;
-        let whole = reshape.inputs.first().copied().flatten()?;
-        let dims = |id: ValueId| graph.tensor(id).and_then(|ty| ty.dims().ok());
-        let ([batch, length, hidden], [own_batch, own_length, heads, size]) = (dims(whole)?, dims(inside)?) else {
-            return None;
-        };
-        let equal = |a: &Dim, b: &Dim| a.equals(b) == Truth::Yes;
-        let is_split = equal(batch, own_batch) && equal(length, own_length) && equal(hidden, &heads.mul(size));
-        let heads = usize::try_from(heads.as_constant()?).ok().filter(|heads| *heads > 0 && is_split)?;
-        let nodes = [graph.producer_position(id), graph.producer_position(inside)].into_iter().flatten().collect();
-        Some(Self { whole, heads, nodes })
+        let chain = Chain::of(graph, id).filter(|chain| chain.transposes > 0 && chain.is_in_order([0, 2, 1, 3]))?;
+        let [batch, heads, length, size] = graph.tensor(id)?.dims().ok()? else { return None };
+        let whole = [batch.clone(), length.clone(), heads.mul(size)];
+        let heads = usize::try_from(heads.as_constant()?).ok().filter(|heads| *heads > 0)?;
+        Some(Self { root: chain.root, whole, heads, nodes: chain.nodes })
     }
 }
 

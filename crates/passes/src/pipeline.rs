@@ -13,7 +13,7 @@ use crate::pass::{Pass, PassReport, Runner};
 use crate::{
     activations, attention, attention_layout, broadcasts, channel_scales, common_subexpressions, dead_code,
     fold_constants, identities, merge_pointwise, merge_products, normalizations, quantize_motion, quantized_operands,
-    reshapes, rotary_embedding, softmax, split_pointwise, transposes,
+    reshapes, rotary_embedding, selections, softmax, split_pointwise, transposes,
 };
 
 /// Rounds of a group.
@@ -25,6 +25,7 @@ const IDENTITIES: Pass = Pass::node("identities", identities::rewrite);
 const COMMON_SUBEXPRESSIONS: Pass = Pass::body("common-subexpressions", common_subexpressions::sweep);
 const SPLIT_POINTWISE: Pass = Pass::node("split-pointwise", split_pointwise::rewrite);
 const RESHAPES: Pass = Pass::node("reshapes", reshapes::rewrite);
+const SELECTIONS: Pass = Pass::node("selections", selections::rewrite);
 const TRANSPOSES: Pass = Pass::node("transposes", transposes::rewrite);
 const BROADCASTS: Pass = Pass::node("broadcasts", broadcasts::rewrite);
 const ACTIVATIONS: Pass = Pass::node("activations", activations::rewrite);
@@ -43,9 +44,12 @@ const MERGE_POINTWISE: Pass = Pass::body("merge-pointwise", merge_pointwise::swe
 pub const GROUPS: &[(&str, &[Pass])] = &[
     ("import clean-up", &[DEAD_CODE, IDENTITIES, FOLD_CONSTANTS, COMMON_SUBEXPRESSIONS]),
     ("normal form", &[SPLIT_POINTWISE, IDENTITIES, FOLD_CONSTANTS, COMMON_SUBEXPRESSIONS]),
-    ("shapes", &[RESHAPES, TRANSPOSES, BROADCASTS, IDENTITIES, FOLD_CONSTANTS, COMMON_SUBEXPRESSIONS]),
+    ("shapes", &[RESHAPES, SELECTIONS, TRANSPOSES, BROADCASTS, IDENTITIES, FOLD_CONSTANTS, COMMON_SUBEXPRESSIONS]),
     ("recognisers", &[ACTIVATIONS, NORMALIZATIONS, SOFTMAX, ROTARY_EMBEDDING, ATTENTION]),
-    ("shapes again", &[RESHAPES, TRANSPOSES, IDENTITIES, FOLD_CONSTANTS, COMMON_SUBEXPRESSIONS, ATTENTION_LAYOUT]),
+    (
+        "shapes again",
+        &[RESHAPES, SELECTIONS, TRANSPOSES, IDENTITIES, FOLD_CONSTANTS, COMMON_SUBEXPRESSIONS, ATTENTION_LAYOUT],
+    ),
     ("weights", &[CHANNEL_SCALES]),
     ("products", &[MERGE_PRODUCTS]),
     ("quantization", &[QUANTIZE_MOTION, FOLD_CONSTANTS, COMMON_SUBEXPRESSIONS]),

@@ -1,6 +1,9 @@
-//! Removes transposes: two in a row become one, one that only permutes axes of size 1 becomes a reshape, one that swaps
-//! the last two axes before a matrix product becomes the product's flag, and those of all operands of an elementwise
-//! operator become one after it.
+//! Removes transposes: two in a row become one, with reshapes between them too ([`crate::chains`]), and around operators
+//! that work by row ([`crate::row_order`]); one that only permutes axes of size 1 becomes a reshape, one that swaps the last
+//! two axes before a matrix product becomes the product's flag, and those of all operands of an elementwise operator
+//! become one after it. In front of reshapes, axes of size 1 stay where they are, and images of convolutions
+//! are transposed on all of their axes ([`crate::pixels`]).
+//! Reshapes that group rows move up to others, past operators that work by row.
 
 use sinter_base::Dim;
 use sinter_ir::{Graph, Patch};
@@ -9,8 +12,10 @@ use sinter_ops::movement::Transpose;
 use sinter_ops::{Node, Op, ValueId};
 use smallvec::SmallVec;
 
+use crate::chains::Chain;
 use crate::pass::Miss;
-use crate::reshapes::reshaped;
+use crate::reshapes::{is_reshape, reshaped};
+use crate::{pixels, row_order};
 
 /// The operand of a transpose and its permutation.
 pub(crate) fn transposed<'a>(graph: &Graph<'a>, value: ValueId) -> Option<(ValueId, &'a [usize])> {
@@ -29,7 +34,12 @@ pub(crate) fn swaps_last_two(permutation: &[usize]) -> bool {
 pub(crate) fn rewrite(graph: &Graph<'_>, position: usize, patch: &mut Patch<'_>) -> Result<bool, Miss> {
     let node = graph.node(position);
     match &node.op {
-        Op::Transpose(op) => merge(graph, node, op, patch),
+        Op::Transpose(op) => Ok(merge(graph, node, op, patch)?
+            || row_order::merge(graph, position, patch)?
+            || pixels::beside_image(graph, node, patch)?),
+        op if is_reshape(op) => {
+            Ok(row_order::regroup(graph, position, patch)? || pixels::beside_image(graph, node, patch)?)
+        }
         Op::MatMul(op) => into_product(graph, node, op, patch),
         Op::Pointwise(_) => sink(graph, node, patch),
         _ => Ok(false),
@@ -65,7 +75,47 @@ fn merge(graph: &Graph<'_>, node: &Node, op: &Transpose, patch: &mut Patch<'_>) 
         patch.replace(result, reshaped);
         return Ok(true);
     }
-    Ok(false)
+    if let Some(chain) = Chain::of(graph, result).filter(|chain| chain.transposes > 1) {
+        patch.set_origins(chain.nodes.iter().copied());
+        let made = chain.rebuilt(patch)?;
+        patch.replace(result, made);
+        return Ok(true);
+    }
+    without_ones(graph, (input, dims), (permutation, result), patch)
+}
+
+/// A transpose in front of reshapes permutes no axis of size 1; behind a reshape it has none.
+fn without_ones(
+    graph: &Graph<'_>,
+    (input, dims): (ValueId, &[Dim]),
+    (permutation, result): (&[usize], ValueId),
+    patch: &mut Patch<'_>,
+) -> Result<bool, Miss> {
+    let is_one = |axis: usize| dims[axis].as_constant() == Some(1);
+    let moves_one = permutation.iter().enumerate().any(|(slot, axis)| slot != *axis && is_one(*axis));
+    let users = graph.users(result);
+    let are_reshapes = users.iter().all(|user| is_reshape(&graph.node(*user).op));
+    if !moves_one || !are_reshapes || users.is_empty() || graph.is_result(result) {
+        return Ok(false);
+    }
+    let to: Vec<Dim> = permutation.iter().map(|axis| dims[*axis].clone()).collect();
+    let others: Vec<usize> = permutation.iter().copied().filter(|axis| !is_one(*axis)).collect();
+    let mut sorted = others.clone();
+    sorted.sort_unstable();
+    let is_reshaped = graph.producer(input).is_some_and(|(node, _)| is_reshape(&node.op));
+    let (x, moved) = if is_reshaped {
+        let sizes: Vec<Dim> = sorted.iter().map(|axis| dims[*axis].clone()).collect();
+        let place = |axis: &usize| sorted.binary_search(axis).unwrap_or_default();
+        (reshaped(patch, input, &sizes)?, others.iter().map(place).collect())
+    } else {
+        let mut next = others.into_iter();
+        let axis = |slot: usize| if is_one(slot) { slot } else { next.next().unwrap_or(slot) };
+        (input, (0..dims.len()).map(axis).collect())
+    };
+    let moved = patch.add_one(Transpose { permutation: Some(moved) }, &[x])?;
+    let made = reshaped(patch, moved, &to)?;
+    patch.replace(result, made);
+    Ok(true)
 }
 
 fn into_product(graph: &Graph<'_>, node: &Node, op: &MatMul, patch: &mut Patch<'_>) -> Result<bool, Miss> {

@@ -1,8 +1,8 @@
 //! Checks that aliases lie where the operators of the plan say.
 //!
-//! An alias lies in an input or in a value of the arena, for one of two reasons. A slice is an alias of its operand. A
-//! kernel's result may be written into the result of a concatenation: such an alias is an operand of an aliased
-//! concatenation, whose result is the base buffer or again such an operand. Sizes and known contents determine the
+//! An alias lies in an input or in a value of the arena, for one of two reasons. A slice or reshape is an alias of its
+//! operand. A kernel's result may be written into the result of a concatenation or reshape: such an alias is an operand of
+//! an aliased concatenation or reshape, whose result is the base buffer or again such an operand. Sizes and known contents determine the
 //! rows, which must equal those that the registers of the alias compute. The runtime checks besides, whenever it places
 //! buffers, that aliases lie inside of their base buffer.
 
@@ -37,7 +37,7 @@ pub(crate) fn check(graph: &Graph, sizes: &[Option<Dim>], is_outermost: bool) ->
             return wrong(id, "an alias of a value on another device");
         }
     }
-    // Operands of aliased concatenations that lead to the base buffer.
+    // Operands of aliased concatenations and reshapes that lead to the base buffer.
     let mut is_joined = vec![false; graph.values.len()];
     let aliases = Aliases { graph, sizes };
     for step in graph.steps.iter().rev() {
@@ -96,9 +96,9 @@ impl Aliases<'_> {
         let is_alias =
             |id: PlanValueId| matches!(graph.values.get(id.index()).map(|v| &v.storage), Some(Storage::Alias(_)));
         let Some(dims) = self.dims(*result) else { return wrong("its result has no sizes") };
+        let leads_there = base == *result || is_joined.get(result.index()) == Some(&true);
         match region.only().map(|node| &node.op) {
             Some(Op::Concat(op)) => {
-                let leads_there = base == *result || is_joined.get(result.index()) == Some(&true);
                 let Ok(axis) = axis_of(op.axis, dims.len()) else { return wrong("its axis does not exist") };
                 let mut start = Dim::constant(0);
                 for operand in &step.inputs {
@@ -125,6 +125,20 @@ impl Aliases<'_> {
                 };
                 if self.is_alias(*result, operand, axis, &start) != Some(true) {
                     return wrong("its result lies at another place of its operand");
+                }
+            }
+            Some(Op::Reshape(_) | Op::Squeeze(_) | Op::Unsqueeze(_)) => {
+                let operand = step.inputs.first().copied().flatten();
+                let Some(operand) = operand.filter(|id| is_alias(*result) || is_alias(*id)) else {
+                    return wrong("its result lies elsewhere");
+                };
+                // The order of elements stays, so both are the same rows.
+                let places = self.place(operand).zip(self.place(*result));
+                if !places.is_some_and(|(own, place)| own.is_like(&place, &product(dims))) {
+                    return wrong("its result lies at another place than its operand");
+                }
+                if let Some(slot) = is_joined.get_mut(operand.index()).filter(|_| leads_there && is_alias(operand)) {
+                    *slot = true;
                 }
             }
             _ => return wrong("its operator moves elements"),

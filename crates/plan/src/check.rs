@@ -404,8 +404,10 @@ impl Checker<'_> {
                 };
                 if let Some(owner) = slot.filter(|owner| *owner != base) {
                     let last = last_use.get(owner.index()).copied().unwrap_or(usize::MAX);
-                    let takes = |pair: &&(usize, usize)| pair.1 == result && base == *id;
-                    let shares = pairs.iter().filter(takes).any(|(i, _)| step.inputs.get(*i) == Some(&Some(owner)));
+                    let takes = |pair: &&(usize, usize)| pair.1 == result && graph.is_whole(*id);
+                    let is_owner = |id: &PlanValueId| graph.is_whole(*id) && graph.base(*id) == owner;
+                    let operand = |at: usize| step.inputs.get(at).and_then(Option::as_ref);
+                    let shares = pairs.iter().filter(takes).any(|(at, _)| operand(*at).is_some_and(is_owner));
                     let uses = step.inputs.iter().flatten().filter(|i| graph.base(**i) == owner).count();
                     if last > position || last == position && !(shares && uses == 1) {
                         return Err(PlanError::damaged(format!("{id} overwrites {owner}, which is still needed")));

@@ -123,7 +123,8 @@ pub enum Action {
     /// Reads the sizes of its operands, which only their kernels know, and binds the names in the operands' types to them:
     /// later steps may depend on these names. It stands in the outermost graph and has no results.
     Sync,
-    /// No work: a concatenation whose operands are aliases of its result, or a slice that is an alias of its operand.
+    /// No work: a concatenation whose operands are aliases of its result, a slice that is an alias of its operand, or a
+    /// reshape where one of both is an alias of the other.
     Alias {
         /// The operator, as the only node of a region.
         region: Region,
@@ -331,6 +332,14 @@ impl Graph {
             Some(Storage::Alias(alias)) => alias.base,
             _ => id,
         }
+    }
+
+    /// Is the value all of its base buffer, in the same order? An alias inside of its base buffer is that where both have
+    /// equally many elements.
+    pub fn is_whole(&self, id: PlanValueId) -> bool {
+        let base = self.base(id);
+        let count = |id: PlanValueId| self.values.get(id.index())?.ty.as_tensor()?.shape.count().ok();
+        base == id || count(id).is_some_and(|own| count(base) == Some(own))
     }
 
     /// Does the value lie in the arena, in a buffer of its own or as an alias?

@@ -23,7 +23,7 @@ impl Changing {
         let changes = |id: PlanValueId| {
             let is_fixed =
                 matches!(storage(graph.base(id)), Some(Storage::Arena(_) | Storage::Weight(_) | Storage::Registers(_)));
-            !is_fixed || direct.contains(&Some(id))
+            !is_fixed || direct.contains(&Some(graph.base(id)))
         };
         let pairs = step.in_place();
         let outputs = step.outputs.iter().enumerate().filter(|(_, id)| changes(**id));
@@ -145,7 +145,8 @@ impl Binder<'_> {
     fn shared(&self, position: usize, id: PlanValueId, frame: &Frame) -> Option<usize> {
         let lies_there = |output: &usize| {
             let Some(result) = self.step.outputs.get(*output) else { return false };
-            let in_arena = [id, *result].iter().all(|id| self.graph.is_in_arena(*id) && !frame.is_outside(*id));
+            let is_inside = |id: &PlanValueId| self.graph.is_in_arena(*id) && !frame.is_outside(self.graph.base(*id));
+            let in_arena = [id, *result].iter().all(is_inside);
             in_arena && frame.share_memory(self.graph, *result, id)
         };
         self.step.in_place().iter().filter(|(input, _)| *input == position).map(|(_, output)| *output).find(lies_there)

@@ -9,7 +9,7 @@ use sinter_plan::Place;
 
 use crate::graph::LoadedAction;
 
-/// The fewest steps that are worth recording.
+/// The fewest launches that are worth recording.
 const SHORTEST: usize = 2;
 /// The most recorded segments that a context keeps; it drops the least recently used one first.
 const MOST: usize = 16;
@@ -19,15 +19,25 @@ pub(crate) fn segments(actions: &[LoadedAction]) -> Vec<Range<usize>> {
     // Islands run on the host, which records nothing.
     let is_capturable =
         |action: &LoadedAction| matches!(action, LoadedAction::Launch { is_capturable: true, place: Place::MAIN, .. });
-    let mut segments: Vec<Range<usize>> = Vec::new();
-    for position in (0..actions.len()).filter(|at| actions.get(*at).is_some_and(is_capturable)) {
-        match segments.last_mut() {
-            Some(last) if last.end == position => last.end += 1,
-            _ => segments.push(position..position + 1),
+    // Each with its number of launches.
+    let mut segments: Vec<(Range<usize>, usize)> = Vec::new();
+    // The step behind the last segment and behind the aliases after it, which run nothing.
+    let mut end = 0;
+    for (position, action) in actions.iter().enumerate() {
+        match (action, segments.last_mut()) {
+            (LoadedAction::Alias, _) if end == position => end += 1,
+            (action, _) if !is_capturable(action) => {}
+            (_, Some((last, launches))) if end == position => {
+                end += 1;
+                (last.end, *launches) = (end, *launches + 1);
+            }
+            _ => {
+                end = position + 1;
+                segments.push((position..end, 1));
+            }
         }
     }
-    segments.retain(|segment| segment.len() >= SHORTEST);
-    segments
+    segments.into_iter().filter(|(_, launches)| *launches >= SHORTEST).map(|(segment, _)| segment).collect()
 }
 
 /// The state that a recording of a segment is valid for.
@@ -110,5 +120,29 @@ impl Captures {
         for (_, captured) in self.known.drain(..) {
             queue.discard_capture(captured);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arguments::Changing;
+
+    #[test]
+    fn segments_go_on_behind_aliases() {
+        let actions = |text: &str| -> Vec<LoadedAction> {
+            let action = |letter: char| match letter {
+                'a' => LoadedAction::Alias,
+                'c' => LoadedAction::Copy,
+                _ => {
+                    let changing = Changing::default();
+                    LoadedAction::Launch { kernels: Vec::new(), place: Place::MAIN, changing, is_capturable: true }
+                }
+            };
+            text.chars().map(action).collect()
+        };
+        assert_eq!(segments(&actions("lllcalalaac")), [0..3, 5..8]);
+        assert_eq!(segments(&actions("laaclalcaall")), [4..7, 10..12]);
+        assert!(segments(&actions("aaalaaacaa")).is_empty());
     }
 }

@@ -110,15 +110,18 @@ impl Frame {
             return Some(());
         }
         let range = self.ranges.get(id.index())?;
-        argument.memory = match graph.values.get(graph.base(id).index())?.storage {
-            Storage::Arena(_) | Storage::Registers(_) => {
-                self.in_arena(value.place, self.stage_of(graph.base(id)), range)?
+        let base = graph.base(id);
+        argument.memory = match graph.values.get(base.index())?.storage {
+            Storage::Arena(_) | Storage::Registers(_) if !self.is_outside(base) => {
+                self.in_arena(value.place, self.stage_of(base), range)?
             }
             _ => {
-                let base = outside(graph.base(id))?.memory;
-                let is_inside = range.end <= base.bytes;
-                let offset = base.offset.checked_add(range.start).filter(|_| is_inside)?;
-                MemoryRef { offset, bytes: range.len(), ..base }
+                let memory = outside(base)?.memory;
+                let first = self.ranges.get(base.index())?.start;
+                let start = range.start.checked_sub(first)?;
+                let is_inside = range.end.checked_sub(first)? <= memory.bytes;
+                let offset = memory.offset.checked_add(start).filter(|_| is_inside)?;
+                MemoryRef { offset, bytes: range.len(), ..memory }
             }
         };
         argument.data_type = value.ty.data_type();

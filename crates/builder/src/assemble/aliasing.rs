@@ -1,16 +1,18 @@
-//! Concatenations and slices without copies: values that are aliases of other buffers.
+//! Concatenations, slices and reshapes without copies: values that are aliases of other buffers.
 //!
 //! The maker of a concatenation's operand writes it into the result, and readers of a slice read it in the operand.
 //! Either is rows of consecutive elements, a constant distance apart. Concatenations become aliases from the last to
 //! the first, so that one that is an operand of another has its place before its own operands are decided; one whose
 //! operands are already contiguous, as the first ones of a longer concatenation are, becomes an alias of their buffer.
-//! A concatenation of one operand copies each operand that cannot be an alias.
+//! A concatenation of one operand copies each operand that cannot be an alias. Operand and result of a reshape are one
+//! buffer ([`reshapes`]).
 //!
 //! Three conditions hold: the maker writes, and all readers read, such rows; no step writes into memory that it reads;
 //! results and inputs of the network keep buffers of their own. `buffers.rs` computes liveness: a base buffer is live
 //! while any alias of it is. The bodies of control flow stay unchanged.
 
 mod placing;
+mod reshapes;
 
 use sinter_plan::aliasing::SymbolicAlias;
 use sinter_plan::{Action, BufferId, Graph, Launch, PlanValue, PlanValueId, ShapeCompiler, Step, Storage, Variant};
@@ -21,9 +23,10 @@ use crate::assemble::lowering::{AliasSlots, Sizes};
 
 pub(crate) use crate::assemble::aliasing::placing::Known;
 pub use crate::assemble::aliasing::placing::Moved;
+pub(crate) use crate::assemble::aliasing::reshapes::is_reshape;
 
-/// Makes aliases in the outermost graph of a plan; returns the concatenations and slices that move elements, with
-/// reasons.
+/// Makes aliases in the outermost graph of a plan; returns the concatenations, slices and reshapes that move elements,
+/// with reasons.
 pub(crate) fn place(
     known: &Known<'_>,
     graph: &mut Graph,

@@ -1,5 +1,5 @@
-//! Buffers of values. A result reuses the buffer of an operand that dies in its step, where the kernel allows it and
-//! both have the same size for all shapes; every other value has a buffer of its own. The runtime places buffers for
+//! Buffers of values. A result reuses the buffer of an operand that dies in its step, where the kernel allows it, both are
+//! all of their buffers, and both have the same size for all shapes; every other value has a buffer of its own. The runtime places buffers for
 //! the actual sizes, and lets buffers share memory that are not live at once. A base buffer is live from the first
 //! write to an alias of it to the last use of any.
 
@@ -48,15 +48,17 @@ pub(crate) fn assign_buffers(graph: &mut Graph, may_share: bool) {
             }
             has_buffer[base.index()] = true;
             // An alias must not reuse a buffer that its base buffer would not fit into.
-            let pairs = if base == *id { pairs.as_slice() } else { &[] };
+            let pairs = if graph.is_whole(*id) { pairs.as_slice() } else { &[] };
             let bytes = bytes_of(&graph.values[base.index()].ty);
             let inherited = pairs.iter().filter(|(_, o)| *o == result).find_map(|&(operand, _)| {
-                let dying = inputs.get(operand).copied().flatten()?;
+                let operand_id = inputs.get(operand).copied().flatten()?;
+                let dying = graph.base(operand_id);
                 let once = inputs.iter().flatten().filter(|other| graph.base(**other) == dying).count() == 1;
                 let dies = last_use[dying.index()] == position && once && !taken_over.contains(&dying);
                 match graph.values[dying.index()].storage {
                     Storage::Arena(buffer)
                         if dies
+                            && graph.is_whole(operand_id)
                             && bytes_of(&graph.values[dying.index()].ty) == bytes
                             && names_of(&graph.values[dying.index()].ty)
                                 == names_of(&graph.values[base.index()].ty) =>

@@ -8,6 +8,7 @@ use sinter_ops::control::nested::captures;
 use sinter_ops::{Body, Effects, InferContext, Op, Operands, ValueId, infer_types};
 use sinter_plan::{Action, BufferId, Graph, Place, PlanValue, PlanValueId, ShapeCompiler, Step, Storage, WeightId};
 
+use crate::assemble::aliasing::is_reshape;
 use crate::assemble::launch::ChosenRegion;
 use crate::assemble::lowering::{Lowering, Sizes};
 use crate::choose::cover::{Cover, CoverStep, Folding, Problem, Work, cover};
@@ -50,6 +51,16 @@ impl Lowering<'_> {
         tensor.data_type != DataType::String && tensor.dims().is_ok_and(|dims| dims.iter().all(|d| self.is_known(d)))
     }
 
+    /// Will the result of a node be an alias of its operand? Those of reshapes are, but for sizes that only a run knows,
+    /// and for results of the network that are inputs too.
+    fn is_alias(&self, body: &Body, node: usize) -> bool {
+        let node = &body.nodes()[node];
+        let (Some(&Some(operand)), &[result]) = (node.inputs.first(), node.outputs.as_slice()) else { return false };
+        let is_passed_on = body.inputs().contains(&operand) && body.outputs().contains(&result);
+        let are_sized = || [operand, result].iter().all(|id| self.is_sized(body.ty(*id)));
+        self.may_alias && !self.is_inside && is_reshape(&node.op) && !is_passed_on && are_sized()
+    }
+
     /// Lowers all living nodes of a body.
     pub(crate) fn lower(&mut self, body: &Body, locations: &[Location], shapes: &mut ShapeCompiler) -> (Graph, Sizes) {
         let registers = self.registers(body);
@@ -57,6 +68,7 @@ impl Lowering<'_> {
         let body = &with_proved_contents(body, &is_known);
         let expression = |id: ValueId| self.expressions.get(self.weights.get(&id)?.index()).cloned();
         let folding = Folding::of(body, &expression);
+        let is_alias = |node: usize| self.is_alias(body, node);
         let problem = Problem {
             body,
             back_end: self.back_end,
@@ -67,6 +79,7 @@ impl Lowering<'_> {
             folding: &folding,
             is_known: &is_known,
             island: self.island,
+            is_alias: &is_alias,
             is_inside: self.is_inside,
         };
         let mut graph = Graph::default();

@@ -34,7 +34,7 @@ pub(crate) struct LoweredPlan {
     pub(crate) candidates: Candidates,
     /// The expected time of its cover.
     pub(crate) costs: Costs,
-    /// Concatenations and slices that move elements.
+    /// Concatenations, slices and reshapes that move elements.
     pub(crate) moved: Vec<Moved>,
     /// Dequantizations of weights that the plan computes in advance.
     pub(crate) dequantized: Vec<Location>,
@@ -73,7 +73,8 @@ impl LoweredGraph {
     }
 }
 
-/// Chooses the kernels of a network; several operators may be one region if `may_join`.
+/// Chooses the kernels of a network; several operators may be one region if `may_join`, and values may
+/// be aliases of other buffers if `may_alias`.
 ///
 /// # Errors
 /// All operators without a kernel.
@@ -82,6 +83,7 @@ pub(crate) fn lower(
     devices: &Devices<'_>,
     database: &TuningDatabase,
     may_join: bool,
+    may_alias: bool,
 ) -> Result<LoweredGraph, BuildError> {
     database.begin_cover();
     let (back_end, target) = (devices.main.back_end(), devices.main.device().target().clone());
@@ -98,6 +100,7 @@ pub(crate) fn lower(
         target: &target,
         database,
         may_join,
+        may_alias,
         known: known.clone(),
         told: BTreeSet::new(),
         syncs: 0,

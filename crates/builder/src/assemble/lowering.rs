@@ -83,6 +83,8 @@ pub(crate) struct Lowering<'a> {
     pub(crate) database: &'a TuningDatabase,
     /// May several operators be one region, in a layout of its own?
     pub(crate) may_join: bool,
+    /// May values be aliases of other buffers?
+    pub(crate) may_alias: bool,
     /// Sizes that are known before the next step: the named sizes of inputs, and those that earlier steps told.
     pub(crate) known: BTreeSet<String>,
     /// The sizes that earlier steps told.

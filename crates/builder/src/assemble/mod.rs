@@ -1,5 +1,5 @@
-//! Assembles a plan from chosen kernels: [`lower`] makes steps, [`aliasing`] makes slices and concatenations aliases of
-//! other values, [`buffers`] assigns buffers, [`compile`] makes machine code, and [`lowered`] computes weights and
+//! Assembles a plan from chosen kernels: [`lower`] makes steps, [`aliasing`] makes slices, concatenations and reshapes
+//! aliases of other values, [`buffers`] assigns buffers, [`compile`] makes machine code, and [`lowered`] computes weights and
 //! renumbers them.
 
 pub(crate) mod aliasing;

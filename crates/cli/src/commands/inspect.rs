@@ -95,7 +95,7 @@ pub struct Report {
     pub verification: Option<VerificationSummary>,
     /// What the passes did, in order; of a plan, those that fired, and absent without a report.
     pub passes: Option<Vec<PassSummary>>,
-    /// Concatenations and slices that move elements, and why; only for models.
+    /// Concatenations, slices and reshapes that move elements, and why; only for models.
     pub moved: Option<Vec<MovedReport>>,
     /// Nodes that dequantize weights, which the plan has done: no kernel takes them as stored; only for models.
     pub dequantized_weights: Option<Vec<String>>,
@@ -105,7 +105,7 @@ pub struct Report {
     pub explanations: Option<Vec<Explanation>>,
 }
 
-/// A concatenation or slice that could not lie where its operands, or their readers, have it.
+/// A concatenation, slice or reshape that could not lie where its operands, or their readers, have it.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MovedReport {

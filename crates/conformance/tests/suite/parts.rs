@@ -1,4 +1,4 @@
-//! Buffer aliases: compares a plan with concatenations and slices in place with the plan that copies, bit by bit.
+//! Buffer aliases: compares a plan with concatenations, slices and reshapes in place with the plan that copies, bit by bit.
 
 use std::collections::HashMap;
 
@@ -10,9 +10,10 @@ use sinter_ir::builder::Handle;
 use sinter_ir::{Network, NetworkBuilder};
 use sinter_ops::Op;
 use sinter_ops::conv::Convolution;
-use sinter_ops::movement::{Concat, Slice};
+use sinter_ops::movement::{Concat, Reshape, Slice, Squeeze, Transpose, Unsqueeze};
 use sinter_ops::pointwise::{Expr, ScalarOp};
 use sinter_ops::pool::{Pool, PoolMode, PoolWindow};
+use sinter_ops::reduce::Softmax;
 use sinter_ops::window::Padding;
 use sinter_plan::{Action, Plan, Register, Storage, Trust, from_bytes, to_bytes};
 use sinter_runtime::{Engine, RuntimeError};
@@ -59,6 +60,15 @@ impl Maker {
     pub(crate) fn slice(&mut self, x: Handle, axis: i64, start: i64, end: i64) -> Handle {
         let [start, end, axis] = [start, end, axis].map(|v| self.builder.constant(Tensor::of_i64(&[v])));
         self.op(Slice {}, &[x, start, end, axis])
+    }
+
+    pub(crate) fn reshape(&mut self, x: Handle, sizes: &[i64]) -> Handle {
+        let sizes = self.builder.constant(Tensor::of_i64(sizes));
+        self.op(Reshape::default(), &[x, sizes])
+    }
+
+    pub(crate) fn swap(&mut self, x: Handle, permutation: &[usize]) -> Handle {
+        self.op(Transpose { permutation: Some(permutation.to_vec()) }, &[x])
     }
 
     /// A step that no pass folds into a movement.
@@ -243,6 +253,79 @@ fn branches_of_convolutions() {
     same(&maker.finish(&[y]), 1);
 }
 
+/// Reshapes of inputs, of values of the arena, of each other, and into results of the network, where sizes are open too.
+#[test]
+fn reshapes_of_everything() {
+    let mut maker = Maker::default();
+    let (x, wide) = (maker.batched(&[4, 6]), maker.fixed(&[8, 9]));
+    let split = maker.reshape(x, &[0, 2, 2, 6]);
+    let swapped = maker.swap(split, &[0, 2, 1, 3]);
+    let flat = maker.reshape(swapped, &[0, -1]);
+    let y = maker.unary(flat, ScalarOp::Exp);
+    let axes = maker.builder.constant(Tensor::of_i64(&[0, 2]));
+    let unsqueezed = maker.op(Unsqueeze {}, &[y, axes]);
+    let z = maker.unary(unsqueezed, ScalarOp::Neg);
+    let squeezed = maker.op(Squeeze {}, &[z, axes]);
+    let tall = maker.reshape(wide, &[3, 24]);
+    let sum = maker.add(tall, tall);
+    let back = maker.reshape(sum, &[72]);
+    // Both read the value that one of them returns.
+    let (once, twice) = (maker.reshape(y, &[-1, 8]), maker.reshape(y, &[0, 3, 8]));
+    let read = maker.unary(y, ScalarOp::Abs);
+    let network = maker.finish(&[squeezed, tall, back, once, twice, read]);
+    same(&network, 6);
+    // Only the input that is a result is copied, and one of two results that are the same elements.
+    let (plan, moved) = planned(&network, true);
+    let copies = plan.tactics().into_iter().filter(|tactic| tactic.contains("copy")).count();
+    assert_eq!((copies, moved.len()), (2, 2), "{moved:?}");
+}
+
+/// Rows that several readers and writers reach through reshapes: heads of a joint projection, stacked matrices.
+#[test]
+fn rows_under_other_shapes() {
+    let mut maker = Maker::default();
+    let x = maker.batched(&[5, 48]);
+    let joint = maker.unary(x, ScalarOp::Neg);
+    let split = maker.reshape(joint, &[0, 0, 3, 16]);
+    let mut parts = Vec::new();
+    for part in 0..3 {
+        let one = maker.slice(split, 2, part, part + 1);
+        let rows = maker.reshape(one, &[0, 0, 16]);
+        parts.push(maker.unary(rows, ScalarOp::Exp));
+    }
+    let sum = maker.add(parts[0], parts[1]);
+    let sum = maker.add(sum, parts[2]);
+    let stack: Vec<Handle> = parts.iter().map(|part| maker.reshape(*part, &[0, 5, 1, 16])).collect();
+    let stacked = maker.concat(2, &stack);
+    let merged = maker.reshape(stacked, &[0, 5, 48]);
+    let y = maker.unary(merged, ScalarOp::Abs);
+    let network = maker.finish(&[sum, y]);
+    // Four reshapes, three slices and the concatenation.
+    same(&network, 8);
+    let (plan, moved) = planned(&network, true);
+    assert!(moved.is_empty() && plan.tactics().iter().all(|tactic| tactic.contains("pointwise")), "{moved:?}");
+}
+
+/// A result takes over the memory of an operand under another shape.
+#[test]
+fn reshapes_in_place() {
+    let mut maker = Maker::default();
+    let x = maker.batched(&[64, 64]);
+    let mut y = maker.unary(x, ScalarOp::Neg);
+    for sizes in [[0, 32, 128], [0, 128, 32], [0, 16, 256]] {
+        let shaped = maker.reshape(y, &sizes);
+        let swapped = maker.swap(shaped, &[0, 2, 1]);
+        let again = maker.reshape(swapped, &[0, 64, 64]);
+        y = maker.op(Softmax { axis: -1, log: false }, &[again]);
+        y = maker.reshape(y, &[0, 4096]);
+    }
+    let network = maker.finish(&[y]);
+    same(&network, 6);
+    let (plan, _) = planned(&network, true);
+    let pairs = plan.graph.steps.iter().filter(|step| !step.in_place().is_empty()).count();
+    assert!(pairs > 1, "{pairs} steps reuse the memory of a reshaped operand");
+}
+
 /// Operands without elements, and parts of nothing.
 #[test]
 fn nothing_at_all() {
@@ -265,9 +348,44 @@ fn parts_outside_of_their_wholes() {
     let parts = [maker.unary(x, ScalarOp::Neg), maker.unary(x, ScalarOp::Abs)];
     let joined = maker.concat(0, &parts);
     let y = maker.unary(joined, ScalarOp::Exp);
-    let network = maker.finish(&[y]);
-    let (plan, _) = planned(&network, true);
-    let given: Vec<(String, Value)> = inputs(&network, 1, 5).into_iter().collect();
+    let plan = confused_registers(&maker.finish(&[y]), (2, 4));
+    let mut nested = plan;
+    let parts: Vec<usize> = (0..nested.graph.values.len())
+        .filter(|v| matches!(nested.graph.values[*v].storage, Storage::Alias(_)))
+        .collect();
+    if let Storage::Alias(part) = &mut nested.graph.values[parts[0]].storage {
+        part.base = sinter_plan::PlanValueId::new(parts[1]);
+    }
+    assert!(from_bytes(to_bytes(&nested).into(), Trust::Nothing).is_err());
+}
+
+/// As [`parts_outside_of_their_wholes`], for reshapes of an input, of a value of the arena and into a result, and for an
+/// operand that is another value than the base buffer.
+#[test]
+fn reshapes_of_other_values() {
+    let mut maker = Maker::default();
+    let x = maker.batched(&[4, 3]);
+    let flat = maker.reshape(x, &[0, 12]);
+    let made = maker.unary(flat, ScalarOp::Exp);
+    let split = maker.reshape(made, &[0, 2, 6]);
+    let swapped = maker.swap(split, &[0, 2, 1]);
+    let y = maker.reshape(swapped, &[0, 12]);
+    let plan = confused_registers(&maker.finish(&[y]), (3, 4));
+    for step in (0..plan.graph.steps.len()).filter(|at| matches!(plan.graph.steps[*at].action, Action::Alias { .. })) {
+        for value in 0..plan.graph.values.len() {
+            let other = Some(sinter_plan::PlanValueId::new(value));
+            let mut changed = plan.clone();
+            changed.graph.steps[step].inputs[0] = other;
+            let is_same = plan.graph.steps[step].inputs[0] == other;
+            assert_eq!(from_bytes(to_bytes(&changed).into(), Trust::Nothing).is_ok(), is_same, "{step} of v{value}");
+        }
+    }
+}
+
+/// Runs a plan with every register in every place of its aliases, of which there are `aliases`; returns the plan.
+fn confused_registers(network: &Network, (aliases, least): (usize, usize)) -> Plan {
+    let (plan, _) = planned(network, true);
+    let given: Vec<(String, Value)> = inputs(network, 1, 5).into_iter().collect();
     let (mut refused, mut at) = (0, 0);
     for value in 0..plan.graph.values.len() {
         let Storage::Alias(part) = plan.graph.values[value].storage else { continue };
@@ -291,13 +409,6 @@ fn parts_outside_of_their_wholes() {
             }
         }
     }
-    assert!(at == 2 && refused > 4, "{refused} refused for {at} parts");
-    let mut nested = plan;
-    let parts: Vec<usize> = (0..nested.graph.values.len())
-        .filter(|v| matches!(nested.graph.values[*v].storage, Storage::Alias(_)))
-        .collect();
-    if let Storage::Alias(part) = &mut nested.graph.values[parts[0]].storage {
-        part.base = sinter_plan::PlanValueId::new(parts[1]);
-    }
-    assert!(from_bytes(to_bytes(&nested).into(), Trust::Nothing).is_err());
+    assert!(at == aliases && refused > least, "{refused} refused for {at} parts");
+    plan
 }

@@ -18,7 +18,7 @@ use crate::choose::tuning_database::TuningDatabase;
 /// Bytes below which a concatenation is not worth a step for each operand.
 const WORTH_COPIES: i64 = 4096;
 
-/// A concatenation or slice that moves all or some of its elements in the plan.
+/// A concatenation, slice or reshape that moves all or some of its elements in the plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moved {
     /// Its node in the model.
@@ -50,13 +50,13 @@ pub(crate) struct Copied {
 /// The decisions so far.
 pub(crate) struct Placing<'a> {
     known: &'a Known<'a>,
-    graph: &'a Graph,
+    pub(super) graph: &'a Graph,
     /// By step, all kernels that it may launch; empty where a step needs contiguous values or runs bodies.
     kernels: Vec<Vec<&'a Candidate>>,
     /// By value: the step that makes it, and the index of the result.
-    makers: Vec<Option<(usize, usize)>>,
+    pub(super) makers: Vec<Option<(usize, usize)>>,
     /// By value: the steps that read it, and the index of the operand.
-    readers: Vec<Vec<(usize, usize)>>,
+    pub(super) readers: Vec<Vec<(usize, usize)>>,
     /// By value.
     pub(crate) places: Vec<Option<SymbolicAlias>>,
     /// By step: are its operands or results aliases, so that it has no work?
@@ -70,17 +70,25 @@ impl<'a> Placing<'a> {
     pub(crate) fn of(graph: &'a Graph, candidates: &'a Candidates, known: &'a Known<'a>) -> Self {
         let mut placing = Self::new(graph, candidates, known);
         for step in (0..graph.steps.len()).rev() {
-            if let Some(Op::Concat(op)) = only(&graph.steps[step]) {
-                placing.concat(step, op);
+            match only(&graph.steps[step]) {
+                Some(Op::Concat(op)) => placing.concat(step, op),
+                _ if placing.is_copying_reshape(step) => placing.reshape_into_result(step),
+                _ => {}
             }
         }
         for step in 0..graph.steps.len() {
-            if let Some(Op::Slice(_)) = only(&graph.steps[step]) {
-                placing.has_no_work[step] = true;
-                if let Err(reason) = placing.slice(step) {
-                    placing.has_no_work[step] = false;
-                    placing.note(step, vec![reason]);
+            let done = match only(&graph.steps[step]) {
+                Some(Op::Slice(_)) => {
+                    placing.has_no_work[step] = true;
+                    let done = placing.slice(step);
+                    placing.has_no_work[step] = done.is_ok();
+                    done
                 }
+                _ if placing.is_copying_reshape(step) => placing.reshape(step),
+                _ => Ok(()),
+            };
+            if let Err(reason) = done {
+                placing.note(step, vec![reason]);
             }
         }
         placing
@@ -125,7 +133,7 @@ impl<'a> Placing<'a> {
         graph.values[id.index()].ty.as_tensor().and_then(|ty| ty.dims().ok()).unwrap_or_default()
     }
 
-    fn count(&self, id: PlanValueId) -> Dim {
+    pub(super) fn count(&self, id: PlanValueId) -> Dim {
         product(self.dims(id))
     }
 
@@ -134,7 +142,7 @@ impl<'a> Placing<'a> {
         self.places[id.index()].as_ref().map_or(id, |place| place.base)
     }
 
-    fn is_in_arena(&self, id: PlanValueId) -> bool {
+    pub(super) fn is_in_arena(&self, id: PlanValueId) -> bool {
         matches!(self.graph.values[id.index()].storage, Storage::Arena(_))
     }
 
@@ -156,14 +164,12 @@ impl<'a> Placing<'a> {
     }
 
     /// Can every step that reads this value read it at this place?
-    fn readers_admit(&self, id: PlanValueId, place: &SymbolicAlias) -> Result<(), String> {
+    pub(super) fn readers_admit(&self, id: PlanValueId, place: &SymbolicAlias) -> Result<(), String> {
         if place.rows.is_contiguous(&self.count(id)) {
             return Ok(());
         }
         for &(step, operand) in &self.readers[id.index()] {
-            // A step that needs contiguous values gets a copy.
-            let admits = |kernel: &&Candidate| Self::admits(kernel, End::Operand(operand), self.dims(id), &place.rows);
-            if !self.has_no_work[step] && !self.kernels[step].iter().all(admits) {
+            if !self.step_admits(step, operand, id, place) {
                 return Err(format!("{} cannot read such rows", self.name(step)));
             }
         }
@@ -172,6 +178,23 @@ impl<'a> Placing<'a> {
             return Err("the kernel that copies it cannot read such rows".to_owned());
         }
         Ok(())
+    }
+
+    /// Can a step read its operand at this place? A step that needs contiguous values gets a copy.
+    pub(super) fn step_admits(&self, step: usize, operand: usize, id: PlanValueId, place: &SymbolicAlias) -> bool {
+        let admits = |kernel: &&Candidate| Self::admits(kernel, End::Operand(operand), self.dims(id), &place.rows);
+        self.has_no_work[step] || self.kernels[step].iter().all(admits)
+    }
+
+    /// Can the kernels of a value's maker write it at this place?
+    pub(super) fn maker_admits(&self, id: PlanValueId, place: &SymbolicAlias) -> Result<(), String> {
+        let Some((maker, result)) = self.makers[id.index()] else { return Err("no step makes it".to_owned()) };
+        let kernels = &self.kernels[maker];
+        let admits = |kernel: &&Candidate| Self::admits(kernel, End::Result(result), self.dims(id), &place.rows);
+        if place.rows.is_contiguous(&self.count(id)) || !kernels.is_empty() && kernels.iter().all(admits) {
+            return Ok(());
+        }
+        Err(format!("{} cannot write such rows", self.name(maker)))
     }
 
     fn name(&self, step: usize) -> String {
@@ -183,7 +206,7 @@ impl<'a> Placing<'a> {
     }
 
     /// Would a step write into memory that it reads, or twice into the same memory, if both values had one base buffer?
-    fn together(&self, a: PlanValueId, b: PlanValueId) -> Result<(), String> {
+    pub(super) fn together(&self, a: PlanValueId, b: PlanValueId) -> Result<(), String> {
         let is_there = |id: &PlanValueId| {
             let base = self.base(*id);
             base == a || base == b
@@ -200,15 +223,15 @@ impl<'a> Placing<'a> {
         Ok(())
     }
 
-    /// The place of a concatenation's operand inside of the result.
-    fn operand(&self, id: PlanValueId, uses: usize, place: SymbolicAlias) -> Result<SymbolicAlias, String> {
+    /// Can a value be written into a buffer at this place, apart from what its maker's kernels support?
+    pub(super) fn operand(&self, id: PlanValueId, uses: usize, place: &SymbolicAlias) -> Result<(), String> {
         if let Some(known) = &self.places[id.index()] {
-            return if *known == place { Ok(place) } else { Err("it is an alias of another value already".to_owned()) };
+            return if known == place { Ok(()) } else { Err("it is an alias of another value already".to_owned()) };
         }
         if self.graph.outputs.contains(&id) {
             return Err("it is a result of the network".to_owned());
         }
-        let (true, Some((maker, result))) = (self.is_in_arena(id), self.makers[id.index()]) else {
+        let (true, Some((maker, _))) = (self.is_in_arena(id), self.makers[id.index()]) else {
             return Err("it is an input, or of dynamic size".to_owned());
         };
         if matches!(self.graph.steps[maker].action, Action::Copy) {
@@ -217,16 +240,8 @@ impl<'a> Placing<'a> {
         if uses > 1 {
             return Err("it is an operand twice".to_owned());
         }
-        if !place.rows.is_contiguous(&self.count(id)) {
-            let kernels = &self.kernels[maker];
-            let admits = |kernel: &&Candidate| Self::admits(kernel, End::Result(result), self.dims(id), &place.rows);
-            if kernels.is_empty() || !kernels.iter().all(admits) {
-                return Err(format!("{} cannot write such rows", self.name(maker)));
-            }
-        }
-        self.readers_admit(id, &place)?;
-        self.together(id, place.base)?;
-        Ok(place)
+        self.readers_admit(id, place)?;
+        self.together(id, place.base)
     }
 
     fn concat(&mut self, step: usize, op: &Concat) {
@@ -256,11 +271,8 @@ impl<'a> Placing<'a> {
                 break;
             };
             let uses = operands.iter().filter(|other| *other == id).count();
-            match self.operand(*id, uses, place.clone()) {
-                Ok(place) => {
-                    self.places[id.index()] = Some(place);
-                    aliases.push(*id);
-                }
+            match self.write_in_place(*id, uses, &place) {
+                Ok(()) => aliases.push(*id),
                 Err(reason) => {
                     reasons.push(format!("operand {index}: {reason}"));
                     others.push((index, *id, place));
@@ -276,7 +288,7 @@ impl<'a> Placing<'a> {
             Some(copies) => self.copied.extend(copies),
             None => {
                 self.has_no_work[step] = false;
-                aliases.iter().for_each(|id| self.places[id.index()] = None);
+                aliases.iter().for_each(|id| self.write_elsewhere(*id));
             }
         }
         if !reasons.is_empty() {
@@ -353,7 +365,7 @@ impl<'a> Placing<'a> {
     }
 
     /// Are the sizes of a value known before a run?
-    fn has_known_sizes(&self, id: PlanValueId) -> bool {
+    pub(super) fn has_known_sizes(&self, id: PlanValueId) -> bool {
         let mut is_known = true;
         let mut see = |name: &str| is_known &= self.known.sizes.contains(name);
         self.dims(id).iter().for_each(|dim| dim.visit_symbols(&mut see));
@@ -388,13 +400,10 @@ impl<'a> Placing<'a> {
         }
         let rows = Rows::along(axis, &start, self.dims(*result), self.dims(data));
         let place = self.alias(data, &rows, &self.count(*result)).ok_or("its rows would be cut")?;
-        self.readers_admit(*result, &place)?;
-        self.together(*result, place.base)?;
-        self.places[result.index()] = Some(place);
-        Ok(())
+        self.read_in_place(*result, place)
     }
 }
 
-fn only(step: &Step) -> Option<&Op> {
+pub(super) fn only(step: &Step) -> Option<&Op> {
     step.region()?.only().map(|node| &node.op)
 }

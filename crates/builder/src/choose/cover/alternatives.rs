@@ -102,6 +102,12 @@ pub(crate) fn score(
         alternatives
             .retain(|alternative| has_conversions(problem, &alternative.inputs, &results, &alternative.results));
     }
+    if let [node] = group.nodes[..]
+        && (problem.is_alias)(node)
+    {
+        let choices = alternatives.iter_mut().filter_map(|alternative| alternative.choice.as_mut());
+        choices.for_each(|choice| choice.estimate = 0.0);
+    }
     if !alternatives.is_empty() {
         return Ok(ScoredGroup { group, results, alternatives, is_island: false });
     }

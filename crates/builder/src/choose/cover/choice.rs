@@ -222,6 +222,7 @@ mod tests {
             folding: &Folding::of(body, &weight),
             is_known: &|_| false,
             island: None,
+            is_alias: &|_| false,
             is_inside: false,
         };
         see(&cover(&problem).map_err(|unsupported| unsupported.len()).expect("everything has a kernel").steps);
@@ -372,6 +373,7 @@ mod tests {
                 folding: &Folding::of(&body, &weight),
                 is_known: &|_| false,
                 island: None,
+                is_alias: &|_| false,
                 is_inside: false,
             };
             let costs =

@@ -92,6 +92,8 @@ pub(crate) struct Problem<'a> {
     pub(crate) is_known: &'a dyn Fn(ValueId) -> bool,
     /// The island, for operators without a kernel of the plan's own back end.
     pub(crate) island: Option<Island<'a>>,
+    /// Is a node's result an alias of its operand in the plan, which costs nothing?
+    pub(crate) is_alias: &'a dyn Fn(usize) -> bool,
     /// Is it a body of control flow?
     pub(crate) is_inside: bool,
 }
