@@ -19,7 +19,9 @@ fn latencies_are_in_order_and_the_profile_covers_every_step() {
     assert_eq!(steps.len() as u64, built["steps"].as_u64().unwrap());
     let percent: f64 = steps.iter().map(|s| s["percent"].as_f64().unwrap()).sum();
     assert!((percent - 100.0).abs() < 1e-6, "{percent}");
-    assert!(steps.iter().all(|s| s["tactic"].as_str().unwrap().starts_with("cpu.")));
+    // A step without work has no tactic.
+    assert!(steps.iter().all(|s| s["tactic"].as_str().is_none_or(|tactic| tactic.starts_with("cpu."))));
+    assert!(steps.iter().any(|s| s["tactic"].is_string()));
     assert!(steps.iter().any(|s| s["origins"].to_string().contains("Conv node 'conv0'")));
 }
 

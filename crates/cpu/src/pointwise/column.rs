@@ -44,10 +44,15 @@ pub struct Column {
     pub i64: [i64; LENGTH],
 }
 
-/// The byte of an integer of at most eight bits while a network runs: sign-extended, see `sinter_base::view`.
+/// The byte of an integer of at most eight bits, or of a float's code, while a network runs: signed integers sign-extended,
+/// see `sinter_base::view`.
 #[inline(always)]
 pub fn code_of(data_type: DataType, value: i64) -> u8 {
-    wrap(data_type, value) as u8
+    match data_type {
+        DataType::Bool => u8::from(value != 0),
+        DataType::I8 | DataType::I4 | DataType::I2 => wrap(data_type, value) as u8,
+        _ => value as u8 & u8::MAX >> (8 - data_type.bits()),
+    }
 }
 
 /// Wraps an i64 into an integer type as two's complement does.
