@@ -77,6 +77,14 @@ pub(crate) fn estimate(problem: &Problem<'_>, speed: Speed) -> f64 {
     seconds * 1e9 + LAUNCH * speed.launches
 }
 
+/// At most so many of these candidates, the cheapest first.
+pub(crate) fn cheapest(candidates: impl Iterator<Item = Candidate>, most: usize) -> Vec<Candidate> {
+    let mut candidates: Vec<Candidate> = candidates.collect();
+    candidates.sort_by(|a, b| a.estimate.total_cmp(&b.estimate));
+    candidates.truncate(most);
+    candidates
+}
+
 /// Copies the properties of a kernel to its candidate.
 pub(crate) fn describe(candidate: &mut Candidate, region: &Region, kernel: &dyn Kernel) {
     let operands = (0..region.operand_count()).map(End::Operand);

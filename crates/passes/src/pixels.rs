@@ -2,7 +2,8 @@
 //!
 //! `transpose(reshape(x, [N, C, H W]), [0, 2, 1])` of an image x becomes `reshape(transpose(x, [0, 2, 3, 1]), [N, H W, C])`,
 //! and in the other direction alike: the transpose of an image is its channels-last format, in which kernels may make or
-//! read it without any transpose. Convolutions and elementwise work make such images. Does not fire where a product reads the pixels, whose flag is the transpose.
+//! read it without any transpose. Convolutions and elementwise work make such images. Does not fire where a product
+//! reads the pixels, whose flag is the transpose.
 
 use sinter_base::Dim;
 use sinter_ir::{Graph, Patch};

@@ -3,8 +3,8 @@
 //! A gather of a constant index along an axis is a slice, without the axis where the index has none, so that readers
 //! can read it where it lies. A slice behind a transpose becomes one in front of it where all readers of the transpose
 //! are slices and each leads to another transpose, with which it becomes one, or to attention, which reads heads in
-//! either order. Does not fire along the last axis, where a slice is
-//! rows of one element, and for an index that may lie outside of the axis, which is an error of a run.
+//! either order. Does not fire along the last axis, where a slice is rows of one element, and for an index that may
+//! lie outside of the axis, which is an error of a run.
 
 use sinter_base::{Dim, Truth};
 use sinter_ir::{Graph, Patch};

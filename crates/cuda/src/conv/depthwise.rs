@@ -18,7 +18,7 @@ use crate::fused::{Fused, Layout};
 use crate::kernel::{Contraction, Geometry, Kernel, Launch, Source, recipe};
 use crate::matmul::matrices::Matrices;
 use crate::space::Space;
-use crate::tactic::{CudaTactic, LAUNCH, compiled, refused};
+use crate::tactic::{CudaTactic, LAUNCH, cheapest, compiled, refused};
 
 /// See the module documentation.
 pub struct Depthwise;
@@ -249,10 +249,7 @@ impl Tactic for Depthwise {
             candidate.packed = convolved.weights_operand().into_iter().collect();
             candidate
         };
-        let mut candidates: Vec<Candidate> = tiles.map(candidate).collect();
-        candidates.sort_by(|a, b| a.estimate.total_cmp(&b.estimate));
-        candidates.truncate(most);
-        Ok(candidates)
+        Ok(cheapest(tiles.map(candidate), most))
     }
 
     fn compile(&self, recipe: &Recipe, region: &Region, target: &Target) -> Result<Option<Code>, KernelError> {

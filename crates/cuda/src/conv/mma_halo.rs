@@ -19,7 +19,7 @@ use crate::kernel::{Contraction, Geometry, Kernel, Launch, Source, recipe};
 use crate::matmul::matrices::Matrices;
 use crate::matmul::mma::OLDEST;
 use crate::space::Space;
-use crate::tactic::{CudaTactic, LAUNCH, compiled, refused};
+use crate::tactic::{CudaTactic, LAUNCH, cheapest, compiled, refused};
 use crate::target;
 
 /// See the module documentation.
@@ -224,13 +224,11 @@ impl Tactic for MmaHalo {
             candidate
         };
         let tiles = TILES.iter().filter(|tile| few.takes(**tile, chip.shared_memory));
-        let mut candidates: Vec<Candidate> = tiles.map(candidate).collect();
-        if candidates.is_empty() {
-            return Err(Refusal::new("the windows of a tile meet too much of the image"));
+        let candidates = cheapest(tiles.map(candidate), most);
+        match candidates.is_empty() {
+            true => Err(Refusal::new("the windows of a tile meet too much of the image")),
+            false => Ok(candidates),
         }
-        candidates.sort_by(|a, b| a.estimate.total_cmp(&b.estimate));
-        candidates.truncate(most);
-        Ok(candidates)
     }
 
     fn compile(&self, recipe: &Recipe, region: &Region, target: &Target) -> Result<Option<Code>, KernelError> {

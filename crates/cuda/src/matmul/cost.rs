@@ -7,7 +7,7 @@ use sinter_backend::{Candidate, Numerics, Tactic, Target};
 use sinter_base::{Attr, DataType};
 
 use crate::matmul::stacked::Extent;
-use crate::tactic::LAUNCH;
+use crate::tactic::{LAUNCH, cheapest};
 
 /// How blocks compute a product.
 #[derive(Clone, Copy, Debug)]
@@ -66,10 +66,7 @@ pub(crate) fn ranked(
         candidate.recipe.parameters = parameters;
         candidate
     };
-    let mut candidates: Vec<Candidate> = ways.map(candidate).collect();
-    candidates.sort_by(|a, b| a.estimate.total_cmp(&b.estimate));
-    candidates.truncate(most);
-    candidates
+    cheapest(ways.map(candidate), most)
 }
 
 /// Expected nanoseconds, without the launch.

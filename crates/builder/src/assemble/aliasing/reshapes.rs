@@ -35,10 +35,8 @@ impl Placing<'_> {
 
     /// Is this step a reshape for which a kernel would still run?
     pub(super) fn is_copying_reshape(&self, step: usize) -> bool {
-        !self.has_no_work[step] && self.graph.steps[step].launch().is_some() && {
-            let op = only(&self.graph.steps[step]);
-            op.is_some_and(is_reshape)
-        }
+        let launches = !self.has_no_work[step] && self.graph.steps[step].launch().is_some();
+        launches && only(&self.graph.steps[step]).is_some_and(is_reshape)
     }
 
     /// The place of all elements of a value.
